@@ -1,0 +1,55 @@
+//! Servers inside this process.
+
+use std::future::Future;
+use std::io;
+use std::net::Ipv4Addr;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// A task that ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Background(JoinHandle<()>);
+
+impl Background {
+    pub(crate) fn start(task: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(task))
+    }
+
+    /// Serves an axum router on a listener.
+    pub(crate) fn serve(listener: TcpListener, router: axum::Router) -> Self {
+        Self::start(async move {
+            // It ends only with the listener, and then nobody is left to tell.
+            let _ = axum::serve(listener, router).await;
+        })
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Listens on a port of this machine alone, any free one if `port` is 0, and
+/// says the URL.
+pub(crate) async fn listen(port: u16) -> io::Result<(TcpListener, String)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    Ok((listener, url))
+}
+
+/// An HTTP client for servers on this machine: it heeds no proxy of the
+/// environment and needs no certificates of the system.
+///
+/// # Errors
+/// Never in practice; the TLS library could refuse to start.
+pub fn client() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        // A kept connection belongs to the runtime that opened it, and each
+        // test has a runtime of its own.
+        .pool_max_idle_per_host(0)
+        .build()
+}

@@ -1,0 +1,41 @@
+//! Stand-ins for what surrounds the functions: DynamoDB, Secrets Manager and
+//! the LMS. `make run` and every test use the same ones.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use local::{Dynamodb, Fault, FaultyProxy, SecretsManager, Template};
+//!
+//! // One DynamoDB for each test, with the template's tables.
+//! let dynamodb = Dynamodb::in_memory().await?;
+//! // One Secrets Manager for each test process; take a name of your own.
+//! let secrets = SecretsManager::for_tests().await?;
+//! secrets.create("tokens-of-this-test").await?;
+//! // The second call is throttled.
+//! let proxy = FaultyProxy::before(&dynamodb.url, |call| match call.number {
+//!     2 => Fault::Throttle,
+//!     _ => Fault::Pass,
+//! })
+//! .await?;
+//! // What the functions read from their environment.
+//! let variables = Template::load()?.variables();
+//! # Ok(())
+//! # }
+//! ```
+
+mod aws;
+mod background;
+pub mod dynamodb;
+pub mod faults;
+pub mod lms;
+pub mod process;
+pub mod sdk;
+pub mod secrets_manager;
+pub mod template;
+pub mod venv;
+
+pub use background::client;
+pub use dynamodb::Dynamodb;
+pub use faults::{Call, Fault, FaultyProxy};
+pub use lms::Lms;
+pub use secrets_manager::SecretsManager;
+pub use template::Template;

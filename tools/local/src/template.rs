@@ -1,0 +1,201 @@
+//! What `infra/template.yaml` says about tables, secrets and functions.
+//!
+//! The stand-ins are made from the template itself, so a table that the
+//! functions use on AWS is the one they meet here: same keys, same indexes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The text of the template, read when this crate was compiled, so that tests
+/// need no working directory.
+const TEXT: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../infra/template.yaml"
+));
+
+/// The tables, secrets and functions of `infra/template.yaml`, each sorted by name.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// What is of the type `AWS::DynamoDB::Table`.
+    pub tables: Vec<Table>,
+    /// Logical ids of the secrets; here they are their names too.
+    pub secrets: Vec<String>,
+    /// The environment of each function, by its logical id.
+    pub functions: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// One table of the template.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Logical id in the template; here it is the table's name too.
+    pub name: String,
+    /// What a CreateTable says besides the name.
+    pub definition: TableDefinition,
+    /// The attribute whose time, in seconds since 1970, ends an item's life.
+    pub ttl_attribute: Option<String>,
+}
+
+/// The properties of a table that `CreateTable` takes just as CloudFormation
+/// writes them.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TableDefinition {
+    /// `PAY_PER_REQUEST` for each of ours.
+    pub billing_mode: String,
+    /// Names and types of the attributes that are keys, of the table or of an index.
+    pub attribute_definitions: Value,
+    /// The partition key, and the sort key where there is one.
+    pub key_schema: Value,
+    /// Empty where there are none, and then no part of a CreateTable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub global_secondary_indexes: Vec<Value>,
+}
+
+/// The template is not what this crate can read.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// It is no YAML, or has no resources of the expected form.
+    #[error("infra/template.yaml is no YAML that can be read; run `cfn-lint` on it: {0}")]
+    Yaml(#[from] Box<serde_saphyr::Error>),
+    /// A table's properties are not those of [`TableDefinition`].
+    #[error("the table {table} in infra/template.yaml lacks what CreateTable needs: {source}")]
+    Table {
+        /// Its logical id.
+        table: String,
+        /// What is missing or of another form.
+        source: serde_json::Error,
+    },
+}
+
+impl Template {
+    /// Reads the template that this crate was compiled with.
+    pub fn load() -> Result<Self, TemplateError> {
+        let mut template = Self {
+            tables: Vec::new(),
+            secrets: Vec::new(),
+            functions: BTreeMap::new(),
+        };
+        for (name, resource) in resources()? {
+            match resource.kind.as_str() {
+                "AWS::DynamoDB::Table" => {
+                    let table = Table::new(name.clone(), resource.properties);
+                    let named = |source| TemplateError::Table {
+                        table: name,
+                        source,
+                    };
+                    template.tables.push(table.map_err(named)?);
+                }
+                "AWS::SecretsManager::Secret" => template.secrets.push(name),
+                "AWS::Serverless::Function" => {
+                    let variables = &resource.properties["Environment"]["Variables"];
+                    let variables = variables.as_object().into_iter().flatten();
+                    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                    let variables = variables.map(|(name, value)| (name.clone(), text(value)));
+                    template.functions.insert(name, variables.collect());
+                }
+                _ => {}
+            }
+        }
+        Ok(template)
+    }
+
+    /// The environment variables that carry the names of tables and secrets to
+    /// the functions: `("COURSE_RUNS_TABLE", "CourseRunsTable")` and so on.
+    #[must_use]
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let tables = self.tables.iter().map(|table| &table.name);
+        tables
+            .chain(&self.secrets)
+            .map(|id| (variable_of(id), id.clone()))
+            .collect()
+    }
+}
+
+impl Table {
+    fn new(name: String, properties: Value) -> Result<Self, serde_json::Error> {
+        let ttl_attribute = properties["TimeToLiveSpecification"]["AttributeName"]
+            .as_str()
+            .map(str::to_owned);
+        Ok(Self {
+            name,
+            definition: serde_json::from_value(properties)?,
+            ttl_attribute,
+        })
+    }
+}
+
+/// The environment variable that carries a logical id: `CourseRunsTable` is
+/// carried by `COURSE_RUNS_TABLE`.
+#[must_use]
+pub fn variable_of(logical_id: &str) -> String {
+    let mut variable = String::with_capacity(logical_id.len() + 4);
+    for letter in logical_id.chars() {
+        if letter.is_uppercase() && !variable.is_empty() {
+            variable.push('_');
+        }
+        variable.extend(letter.to_uppercase());
+    }
+    variable
+}
+
+#[derive(Deserialize)]
+struct Resource {
+    #[serde(rename = "Type")]
+    kind: String,
+    #[serde(rename = "Properties", default)]
+    properties: Value,
+}
+
+fn resources() -> Result<BTreeMap<String, Resource>, TemplateError> {
+    #[derive(Deserialize)]
+    struct Document {
+        #[serde(rename = "Resources")]
+        resources: BTreeMap<String, Resource>,
+    }
+    // The parser drops tags, so `!Ref UsersTable` reads as `UsersTable`.
+    let document: Document = serde_saphyr::from_str(TEXT).map_err(Box::new)?;
+    Ok(document.resources)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_its_logical_id_in_capitals() {
+        assert_eq!(variable_of("CourseRunsTable"), "COURSE_RUNS_TABLE");
+        assert_eq!(variable_of("WebhookTokensSecret"), "WEBHOOK_TOKENS_SECRET");
+    }
+
+    #[test]
+    fn the_template_names_tables_indexes_and_secrets() {
+        let template = Template::load().unwrap();
+        assert!(template.secrets.contains(&"WebhookTokensSecret".into()));
+        let table = |name| template.tables.iter().find(|table| table.name == name);
+        let kept_events = table("KeptEventsTable").unwrap();
+        assert_eq!(kept_events.ttl_attribute.as_deref(), Some("expires_at"));
+        assert_eq!(kept_events.definition.global_secondary_indexes.len(), 2);
+        assert_eq!(table("UsersTable").unwrap().ttl_attribute, None);
+        let users = ("USERS_TABLE".to_owned(), "UsersTable".to_owned());
+        assert!(template.variables().contains(&users));
+    }
+
+    #[test]
+    fn every_functions_variables_follow_the_convention() {
+        let template = Template::load().unwrap();
+        let known = template.variables();
+        let mut seen = 0;
+        for (function, variables) in &template.functions {
+            for (variable, value) in variables {
+                let names_one = variable.ends_with("_TABLE") || variable.ends_with("_SECRET");
+                if names_one || known.iter().any(|(_, id)| id == value) {
+                    assert_eq!(*variable, variable_of(value), "in {function}");
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 0, "no function has a table or a secret");
+    }
+}
