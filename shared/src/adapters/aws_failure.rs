@@ -1,0 +1,63 @@
+//! What went wrong when AWS was called.
+
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use thiserror::Error;
+
+/// A call to AWS that failed after its retries. Holds AWS's error code and
+/// nothing that the request or the answer said besides.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AwsFailure {
+    /// AWS asked for fewer calls, or was too busy: its error code, or `UnprocessedKeys`.
+    #[error("throttled ({0})")]
+    Throttled(String),
+    /// Connecting, an attempt or the whole call took longer than it may.
+    #[error("no answer in time")]
+    Timeout,
+    /// The request could not be sent, or the connection broke before an answer.
+    #[error("cannot be reached")]
+    Unreachable,
+    /// Anything else: AWS's error code, or a word of ours such as `UnreadableAnswer`.
+    #[error("failed ({0})")]
+    Failed(String),
+}
+
+impl AwsFailure {
+    /// AWS's error code, or a word of ours where there was no answer.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Throttled(code) | Self::Failed(code) => code,
+            Self::Timeout => "Timeout",
+            Self::Unreachable => "Unreachable",
+        }
+    }
+}
+
+/// Error codes that say "slower" (DynamoDB and Secrets Manager API references).
+const THROTTLING: [&str; 5] = [
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ThrottledException",
+    "ThrottlingException",
+    "TooManyRequestsException",
+];
+
+impl<E, R> From<&SdkError<E, R>> for AwsFailure
+where
+    E: ProvideErrorMetadata,
+{
+    fn from(error: &SdkError<E, R>) -> Self {
+        match error {
+            SdkError::TimeoutError(_) => Self::Timeout,
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::Timeout,
+            SdkError::DispatchFailure(_) => Self::Unreachable,
+            SdkError::ResponseError(_) => Self::Failed("UnreadableAnswer".to_owned()),
+            SdkError::ConstructionFailure(_) => Self::Failed("ConstructionFailure".to_owned()),
+            SdkError::ServiceError(service) => match service.err().code() {
+                Some(code) if THROTTLING.contains(&code) => Self::Throttled(code.to_owned()),
+                Some(code) => Self::Failed(code.to_owned()),
+                None => Self::Failed("UnreadableAnswer".to_owned()),
+            },
+            _ => Self::Failed("Unknown".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The list of webhook tokens in Secrets Manager.
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+use aws_sdk_secretsmanager::operation::update_secret_version_stage::UpdateSecretVersionStageError;
+use jiff::Timestamp;
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::AwsFailure;
+use crate::domain::token::TokenList;
+
+/// The label of the version that readers get.
+const CURRENT: &str = "AWSCURRENT";
+
+/// How the labels begin under which new versions are written; the second when,
+/// and the version, follow.
+const LABEL: &str = "writing-";
+
+/// The most bytes that Secrets Manager takes (AWS quotas).
+const MAX_BYTES: usize = 65_536;
+
+/// The secret that holds the [`TokenList`].
+#[derive(Debug, Clone)]
+pub struct TokenSecret {
+    client: Client,
+    secret_id: String,
+}
+
+/// Why the list of tokens could not be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SecretError {
+    /// Secrets Manager failed or refused, for instance because there is no such secret.
+    #[error("Secrets Manager: {0}")]
+    Aws(#[from] AwsFailure),
+    /// There is a value and it is not a list of tokens.
+    #[error("the secret's value is not a list of tokens")]
+    Malformed,
+    /// The list would not fit into a secret.
+    #[error("the list of tokens would exceed {MAX_BYTES} bytes; revoke tokens that are not used")]
+    TooLarge,
+}
+
+impl SecretError {
+    /// AWS's error code, or a word of ours.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Aws(failure) => failure.code(),
+            Self::Malformed => "MalformedTokenList",
+            Self::TooLarge => "TokenListTooLarge",
+        }
+    }
+}
+
+/// A version of the list.
+#[derive(Debug, Clone, Default)]
+pub struct StoredTokens {
+    /// The version that was current; `None` where the secret never had one.
+    pub version: Option<String>,
+    /// `None` where the secret has no value yet.
+    pub list: Option<TokenList>,
+}
+
+/// What became of a new list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// The new list is the one that readers get.
+    Done,
+    /// Somebody else's list became current in the meantime: read again and do it again.
+    Moved,
+}
+
+impl TokenSecret {
+    /// `secret_id` is the secret's name or ARN. Makes no call.
+    pub fn new(client: Client, secret_id: String) -> Self {
+        Self { client, secret_id }
+    }
+
+    /// The current list.
+    pub async fn read(&self) -> Result<StoredTokens, SecretError> {
+        let answer = self
+            .client
+            .get_secret_value()
+            .secret_id(&self.secret_id)
+            .send()
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                return match error.as_service_error() {
+                    // A secret without any version is "not found", and so is a
+                    // secret that does not exist; the message alone tells them apart.
+                    Some(GetSecretValueError::ResourceNotFoundException(e))
+                        if e.message().is_some_and(|m| m.contains("staging label")) =>
+                    {
+                        Ok(StoredTokens::default())
+                    }
+                    _ => Err(AwsFailure::from(&error).into()),
+                };
+            }
+        };
+        let list = match answer.secret_string() {
+            None | Some("") => None,
+            Some(text) => Some(serde_json::from_str(text).map_err(|_| SecretError::Malformed)?),
+        };
+        Ok(StoredTokens {
+            version: answer.version_id,
+            list,
+        })
+    }
+
+    /// Makes `list` current, if `read` still is.
+    ///
+    /// The list is written as a version under a label of its own, which no
+    /// reader asks for, and then AWSCURRENT is moved from the version that was
+    /// read: of two that do so at once, one move is refused.
+    pub async fn replace(
+        &self,
+        read: &StoredTokens,
+        list: &TokenList,
+        now: Timestamp,
+    ) -> Result<Replaced, SecretError> {
+        let text = serde_json::to_string(list).map_err(|_| SecretError::Malformed)?;
+        if text.len() > MAX_BYTES {
+            return Err(SecretError::TooLarge);
+        }
+        let version = Uuid::new_v4().to_string();
+        let label = format!("{LABEL}{}-{version}", now.as_second());
+        let put = self
+            .client
+            .put_secret_value()
+            .secret_id(&self.secret_id)
+            .client_request_token(&version)
+            .version_stages(&label)
+            .secret_string(text)
+            .send()
+            .await
+            .map_err(|error| AwsFailure::from(&error))?;
+        // The first version of a secret becomes current whatever its label.
+        let replaced = if put.version_stages().iter().any(|stage| stage == CURRENT) {
+            Replaced::Done
+        } else {
+            self.make_current(read.version.as_deref(), &version).await?
+        };
+        self.remove_labels(&label, now).await;
+        Ok(replaced)
+    }
+
+    /// Removes a label of ours, and those that changes left which were
+    /// interrupted an hour ago or longer: AWS allows a secret twenty labels.
+    ///
+    /// A failure is no matter: the next change tries again.
+    async fn remove_labels(&self, ours: &str, now: Timestamp) {
+        const INTERRUPTED_AFTER_SECONDS: i64 = 3600;
+        let began = |label: &str| {
+            label
+                .strip_prefix(LABEL)?
+                .split_once('-')?
+                .0
+                .parse::<i64>()
+                .ok()
+        };
+        let described = self
+            .client
+            .describe_secret()
+            .secret_id(&self.secret_id)
+            .send()
+            .await;
+        let Ok(secret) = described else { return };
+        for (version, labels) in secret.version_ids_to_stages.unwrap_or_default() {
+            for label in labels {
+                let is_left = began(&label)
+                    .is_some_and(|began| now.as_second() - began >= INTERRUPTED_AFTER_SECONDS);
+                if label == ours || is_left {
+                    let _ = self
+                        .client
+                        .update_secret_version_stage()
+                        .secret_id(&self.secret_id)
+                        .version_stage(label)
+                        .remove_from_version_id(&version)
+                        .send()
+                        .await;
+                }
+            }
+        }
+    }
+
+    async fn make_current(
+        &self,
+        from: Option<&str>,
+        version: &str,
+    ) -> Result<Replaced, SecretError> {
+        let moved = self
+            .client
+            .update_secret_version_stage()
+            .secret_id(&self.secret_id)
+            .version_stage(CURRENT)
+            .move_to_version_id(version)
+            .set_remove_from_version_id(from.map(str::to_owned))
+            .send()
+            .await;
+        let Err(error) = moved else {
+            return Ok(Replaced::Done);
+        };
+        match error.as_service_error() {
+            // AWSCURRENT is not where it was read. It may be where we put it:
+            // the answer to a first attempt was lost, and the second was refused.
+            Some(
+                UpdateSecretVersionStageError::InvalidParameterException(_)
+                | UpdateSecretVersionStageError::InvalidRequestException(_),
+            ) => {
+                let current = self.read().await?;
+                Ok(if current.version.as_deref() == Some(version) {
+                    Replaced::Done
+                } else {
+                    Replaced::Moved
+                })
+            }
+            _ => Err(AwsFailure::from(&error).into()),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The table `course_runs`.
+
+use aws_sdk_dynamodb::Client;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::expression::text;
+use super::{Item, StoreError, batch, read, write};
+use crate::domain::{CourseId, CourseRun};
+
+/// The course runs that the portal knows.
+#[derive(Debug, Clone)]
+pub struct CourseRuns {
+    client: Client,
+    table: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CourseRunItem {
+    course_id: CourseId,
+    title: String,
+    live: bool,
+    is_self_paced: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_date: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_date: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_available_date: Option<Timestamp>,
+}
+
+/// The key of a course run.
+pub(super) fn key(course_id: &CourseId) -> Item {
+    Item::from([("course_id".to_owned(), text(course_id.as_str()))])
+}
+
+/// A course run from its item.
+fn course_run(table: &str, item: Item) -> Result<CourseRun, StoreError> {
+    let item: CourseRunItem = read(table, item)?;
+    Ok(CourseRun {
+        course_id: item.course_id,
+        title: item.title,
+        live: item.live,
+        is_self_paced: item.is_self_paced,
+        start_date: item.start_date,
+        end_date: item.end_date,
+        certificate_available_date: item.certificate_available_date,
+    })
+}
+
+impl CourseRuns {
+    /// The runs in the table of this name. Makes no call.
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// The runs of these ids (at most 100) that exist, in no order.
+    pub async fn get_many(&self, ids: &[CourseId]) -> Result<Vec<CourseRun>, StoreError> {
+        let keys = ids.iter().map(key).collect();
+        let mut found = batch::get(&self.client, [(self.table.as_str(), keys)]).await?;
+        found
+            .remove(&self.table)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|item| course_run(&self.table, item))
+            .collect()
+    }
+
+    /// Writes a run, whole, whether or not there was one.
+    pub async fn put(&self, run: &CourseRun) -> Result<(), StoreError> {
+        let item = CourseRunItem {
+            course_id: run.course_id.clone(),
+            title: run.title.clone(),
+            live: run.live,
+            is_self_paced: run.is_self_paced,
+            start_date: run.start_date,
+            end_date: run.end_date,
+            certificate_available_date: run.certificate_available_date,
+        };
+        self.client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(write(&self.table, item)?))
+            .send()
+            .await?;
+        Ok(())
+    }
+}

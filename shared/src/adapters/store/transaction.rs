@@ -1,0 +1,117 @@
+//! Several items written together, all of them or none.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
+
+use super::StoreError;
+use crate::adapters::AwsFailure;
+
+/// What became of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// All of it is written.
+    Done,
+    /// Something is not as it was read: nothing was written; read again and
+    /// decide again.
+    Moved,
+}
+
+/// How often a transaction is sent that the table is too busy for. The SDK
+/// does not send a cancelled one again.
+const ATTEMPTS: u32 = 8;
+
+/// Writes these items (at most 100). Where the table throttles one, or another
+/// transaction holds it, the same is sent again, later each time.
+pub async fn write(client: &Client, items: Vec<TransactWriteItem>) -> Result<Written, StoreError> {
+    let mut attempt = 1;
+    loop {
+        let answer = client
+            .transact_write_items()
+            .set_transact_items(Some(items.clone()))
+            .send()
+            .await;
+        let Err(error) = answer else {
+            return Ok(Written::Done);
+        };
+        let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+            error.as_service_error()
+        else {
+            return Err(error.into());
+        };
+        match verdict(cancelled.cancellation_reasons()) {
+            Verdict::Moved => return Ok(Written::Moved),
+            Verdict::Failed(code) => return Err(AwsFailure::Failed(code).into()),
+            Verdict::Busy(code) if attempt == ATTEMPTS => {
+                return Err(AwsFailure::Throttled(code).into());
+            }
+            Verdict::Busy(_) => {
+                tokio::time::sleep(Duration::from_millis(25 << attempt)).await;
+                attempt += 1;
+            }
+        }
+    }
+}
+
+/// Why a transaction was cancelled, by the gravest of its reasons.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Failed(String),
+    Moved,
+    Busy(String),
+}
+
+fn verdict(reasons: &[CancellationReason]) -> Verdict {
+    let codes = || reasons.iter().filter_map(CancellationReason::code);
+    let is_busy = |code: &&str| {
+        matches!(
+            *code,
+            "ThrottlingError" | "ProvisionedThroughputExceeded" | "TransactionConflict"
+        )
+    };
+    let is_moved = |code: &&str| *code == "ConditionalCheckFailed";
+    let is_fault = |code: &&str| *code != "None" && !is_busy(code) && !is_moved(code);
+    if let Some(code) = codes().find(is_fault) {
+        Verdict::Failed(code.to_owned())
+    } else if codes().any(|code| is_moved(&code)) {
+        Verdict::Moved
+    } else if let Some(code) = codes().find(is_busy) {
+        Verdict::Busy(code.to_owned())
+    } else {
+        Verdict::Failed("TransactionCanceledException".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gravest_reason_counts() {
+        let failed = |code: &str| Verdict::Failed(code.to_owned());
+        let busy = |code: &str| Verdict::Busy(code.to_owned());
+        for (codes, expected) in [
+            (&["None", "ConditionalCheckFailed"][..], Verdict::Moved),
+            (
+                &["ThrottlingError", "ConditionalCheckFailed"],
+                Verdict::Moved,
+            ),
+            (
+                &["None", "TransactionConflict"],
+                busy("TransactionConflict"),
+            ),
+            (&["ThrottlingError", "None"], busy("ThrottlingError")),
+            (
+                &["ConditionalCheckFailed", "ValidationError"],
+                failed("ValidationError"),
+            ),
+            (&["None"], failed("TransactionCanceledException")),
+        ] {
+            let reason = |code: &&str| CancellationReason::builder().code(*code).build();
+            let reasons: Vec<_> = codes.iter().map(reason).collect();
+            assert_eq!(verdict(&reasons), expected, "{codes:?}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! A learner's enrollment in a course run.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{CourseId, CourseRole, Mode};
+
+/// One learner in one course run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrollment {
+    /// Made by chance when the enrollment is created, and never changed; answers bear it.
+    pub enrollment_id: Uuid,
+    /// With `course_id` the table's key.
+    pub user_id: Uuid,
+    /// The run's id, as the LMS has it.
+    pub course_id: CourseId,
+    /// From the write that created it, `audit` where no event named one; later only an operator
+    /// sets it.
+    pub mode: Mode,
+    /// An operator or an import set the mode, and sweeps leave it alone.
+    pub mode_set_by_admin: bool,
+    /// False from an operator's `--inactive` until a delivery or an operator enrolls the learner
+    /// again.
+    pub active: bool,
+    /// The LMS has said that the learner is enrolled there.
+    pub edx_enrolled: bool,
+    /// All that deliveries have named; none is ever removed.
+    pub roles: BTreeSet<CourseRole>,
+    /// Why an enrollment is inactive, e.g. `unenrolled`.
+    pub change_status: Option<String>,
+    /// The moment of the last entry in `history`.
+    pub changed_at: Timestamp,
+    /// Oldest first; one entry for each write.
+    pub history: Vec<HistoryEntry>,
+}
+
+impl Enrollment {
+    /// Whether the write named `change` is in this enrollment: tells our own
+    /// write, whose answer was lost, from somebody else's.
+    pub fn holds(&self, change: Uuid) -> bool {
+        self.history.iter().any(|entry| entry.change_id == change)
+    }
+}
+
+/// One write to an enrollment: by whom, and what it made true.
+///
+/// The state after a write is that of the entries up to it. A delivery's write
+/// is one expression, which cannot name in its entry what the item held before:
+/// so the entry has what was announced, and `announced_mode` counts only where
+/// it is the first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// When the delivery or the command came, to the millisecond.
+    pub at: Timestamp,
+    /// Made anew for each attempt to change something; never used twice.
+    pub change_id: Uuid,
+    /// In JSON its fields stand beside the entry's own.
+    #[serde(flatten)]
+    pub by: Change,
+    /// What the write made the enrollment's `active`: true for each delivery.
+    pub active: bool,
+    /// Only a delivery sets it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub edx_enrolled: Option<bool>,
+    /// The mode that an operator set.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mode: Option<Mode>,
+    /// The mode that the LMS named. A first entry without one means `audit`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub announced_mode: Option<Mode>,
+    /// The roles that the LMS named; those that were not there were added.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub announced_roles: BTreeSet<CourseRole>,
+}
+
+/// Who or what changed something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "lowercase")]
+pub enum Change {
+    /// A delivery: the id of the request, and of the token that it bore.
+    Delivery {
+        /// Lambda's id of the request, which both log lines bear; empty outside of Lambda.
+        request_id: String,
+        /// The token's id in the list of tokens.
+        token_id: String,
+    },
+    /// A person with the command line.
+    Operator {
+        /// The variable `USER` or `LOGNAME` of their environment, else `operator`.
+        name: String,
+    },
+}

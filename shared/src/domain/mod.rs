@@ -1,0 +1,23 @@
+//! Identifiers, records and rules. Nothing here knows of AWS, HTTP, the
+//! environment or the clock: time and identifiers made by chance come in as arguments.
+
+pub mod course_id;
+pub mod course_run;
+pub mod digest;
+pub mod email;
+pub mod enrollment;
+pub mod event;
+pub mod kept_event;
+pub mod terms;
+mod text;
+pub mod token;
+pub mod user;
+
+pub use course_id::CourseId;
+pub use course_run::CourseRun;
+pub use email::Email;
+pub use enrollment::{Change, Enrollment, HistoryEntry};
+pub use event::{EventKey, EventKind};
+pub use kept_event::{KeptEvent, KeptState, Reason};
+pub use terms::{CourseRole, Mode};
+pub use user::{User, Username};

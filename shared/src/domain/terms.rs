@@ -1,0 +1,124 @@
+//! Words of the LMS that Coursehook carries along: a course role, an
+//! enrollment mode. Which ones there are is the LMS's affair, so none is refused.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Why a text is neither a role nor a mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TermError {
+    /// It has no characters at all. Nothing is trimmed, so blanks count.
+    #[error("is empty")]
+    Empty,
+    /// It has more characters than this, the most that the type takes.
+    #[error("is longer than {0} characters")]
+    TooLong(usize),
+}
+
+macro_rules! term {
+    ($(#[$doc:meta])* $name:ident, $max:literal, $known:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        super::text::text!($name, TermError);
+
+        impl $name {
+            /// The longest one in characters.
+            pub const MAX_CHARS: usize = $max;
+
+            /// Those that Open edX is known to use.
+            pub const KNOWN: &[&'static str] = &$known;
+
+            /// Whether it is one of [`Self::KNOWN`], compared byte for byte.
+            pub fn is_known(&self) -> bool {
+                Self::KNOWN.contains(&self.0.as_str())
+            }
+
+            /// The text itself if it is one that Open edX is known to use, else
+            /// `other`: what a stranger wrote there stays out of the log.
+            pub fn for_log(&self) -> &'static str {
+                let known = Self::KNOWN.iter().find(|known| **known == self.0);
+                known.copied().unwrap_or("other")
+            }
+        }
+
+        /// As the log has it: a stranger may have written an address there.
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.for_log())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = TermError;
+
+            fn from_str(text: &str) -> Result<Self, TermError> {
+                if text.is_empty() {
+                    Err(TermError::Empty)
+                } else if text.chars().count() > Self::MAX_CHARS {
+                    Err(TermError::TooLong(Self::MAX_CHARS))
+                } else {
+                    Ok(Self(text.to_owned()))
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+term! {
+    /// What the LMS made somebody in a course: instructor, staff, and so on.
+    /// It gives no rights here.
+    CourseRole, 64, [
+        "instructor", "staff", "limited_staff", "beta_testers", "finance_admin", "sales_admin",
+        "data_researcher", "library_user", "course_creator_group", "support", "ccx_coach",
+        "Administrator", "Moderator", "Group Moderator", "Community TA",
+    ]
+}
+
+term! {
+    /// How somebody is enrolled: audit, verified, and so on (`CourseMode` of the LMS).
+    Mode, 20, [
+        "audit", "honor", "verified", "professional", "no-id-professional", "credit", "masters",
+        "executive-education", "paid-executive-education", "unpaid-executive-education",
+        "paid-bootcamp", "unpaid-bootcamp",
+    ]
+}
+
+impl Mode {
+    /// The mode of an enrollment whose announcement named none.
+    pub fn audit() -> Self {
+        Self("audit".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_words_are_logged() {
+        let logged = |text: &str| text.parse::<CourseRole>().map(|role| role.for_log());
+        assert_eq!(logged("instructor"), Ok("instructor"));
+        assert_eq!(logged("ada@example.org"), Ok("other"));
+        assert_eq!(logged(""), Err(TermError::Empty));
+    }
+
+    #[test]
+    fn length_is_counted_in_characters() {
+        assert!("é".repeat(64).parse::<CourseRole>().is_ok());
+        assert!("é".repeat(65).parse::<CourseRole>().is_err());
+        assert!("é".repeat(20).parse::<Mode>().is_ok());
+        assert!("é".repeat(21).parse::<Mode>().is_err());
+    }
+}

@@ -1,0 +1,178 @@
+//! The tokens that may call the webhooks, and how one is judged.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+
+use super::digest::sha256_hex;
+
+/// How long a dead token stays listed, so that a delivery that still bears it
+/// can be told from a stranger's.
+const DEAD_TOKENS_ARE_LISTED_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// What is known of one token. The token itself is known to nobody but whoever holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// Twelve hex digits that name the token in logs, histories and commands.
+    pub id: String,
+    /// What the operator called it.
+    pub name: String,
+    /// Lowercase hex SHA-256 of the token.
+    pub sha256: String,
+    /// Whether its bearer may call the webhooks.
+    pub staff: bool,
+    /// When it was issued, to the millisecond.
+    pub created_at: Timestamp,
+    /// The first moment at which it is no good; absent where it is good until revoked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expires_at: Option<Timestamp>,
+    /// When it was first revoked; absent where it never was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// What a token is good for at some moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenState {
+    /// Neither revoked nor at its end.
+    Live,
+    /// Its end has come, and nobody has revoked it.
+    Expired,
+    /// Somebody has revoked it, before its end or after.
+    Revoked,
+}
+
+impl TokenRecord {
+    /// What it is good for at `now`. A revocation counts whatever its moment.
+    pub fn state(&self, now: Timestamp) -> TokenState {
+        if self.revoked_at.is_some() {
+            TokenState::Revoked
+        } else if self.expires_at.is_some_and(|end| end <= now) {
+            TokenState::Expired
+        } else {
+            TokenState::Live
+        }
+    }
+
+    /// When it died, if it did.
+    fn died_at(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.state(now) {
+            TokenState::Live => None,
+            TokenState::Expired => self.expires_at,
+            TokenState::Revoked => self.revoked_at,
+        }
+    }
+}
+
+/// All tokens, as the secret `webhook-tokens` holds them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenList {
+    /// In the order of issue. A dead one goes with the first change after its 30 days.
+    pub tokens: Vec<TokenRecord>,
+}
+
+/// There is no token of this id.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("there is no token with the id {0}")]
+pub struct NoSuchToken(pub String);
+
+impl TokenList {
+    /// The record of a token, found by its digest; all are compared, each in
+    /// constant time.
+    pub fn find(&self, token: &str) -> Option<&TokenRecord> {
+        let digest = sha256_hex(token.as_bytes());
+        self.tokens.iter().fold(None, |found, record| {
+            let same = bool::from(record.sha256.as_bytes().ct_eq(digest.as_bytes()));
+            if same { Some(record) } else { found }
+        })
+    }
+
+    /// Revokes a token from now on; says whether that changed anything.
+    pub fn revoke(&mut self, id: &str, now: Timestamp) -> Result<bool, NoSuchToken> {
+        let record = self
+            .tokens
+            .iter_mut()
+            .find(|record| record.id == id)
+            .ok_or_else(|| NoSuchToken(id.to_owned()))?;
+        let changes = record.revoked_at.is_none();
+        if changes {
+            record.revoked_at = Some(now);
+        }
+        Ok(changes)
+    }
+
+    /// Forgets the tokens that died more than 30 days ago.
+    pub fn prune(&mut self, now: Timestamp) {
+        self.tokens.retain(|record| {
+            record
+                .died_at(now)
+                .is_none_or(|died| now.duration_since(died) < DEAD_TOKENS_ARE_LISTED_FOR)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: &str, expires: Option<i64>, revoked: Option<i64>) -> TokenRecord {
+        let day = |day: i64| Timestamp::from_second(day * 86_400).unwrap();
+        TokenRecord {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            sha256: sha256_hex(id.as_bytes()),
+            staff: true,
+            created_at: day(0),
+            expires_at: expires.map(day),
+            revoked_at: revoked.map(day),
+        }
+    }
+
+    #[test]
+    fn state_and_pruning_by_day() {
+        // id, expires on, revoked on, state on day 50, still listed on day 50
+        let rows = [
+            ("forever", None, None, TokenState::Live, true),
+            ("later", Some(51), None, TokenState::Live, true),
+            ("today", Some(50), None, TokenState::Expired, true),
+            ("lately", Some(21), None, TokenState::Expired, true),
+            ("long-ago", Some(20), None, TokenState::Expired, false),
+            ("revoked", Some(60), Some(30), TokenState::Revoked, true),
+            ("forgotten", Some(60), Some(20), TokenState::Revoked, false),
+        ];
+        let now = Timestamp::from_second(50 * 86_400).unwrap();
+        let mut list = TokenList {
+            tokens: rows.iter().map(|r| record(r.0, r.1, r.2)).collect(),
+        };
+        for row in &rows {
+            assert_eq!(
+                list.find(row.0).map(|r| r.state(now)),
+                Some(row.3),
+                "{}",
+                row.0
+            );
+        }
+        list.prune(now);
+        for row in &rows {
+            assert_eq!(list.find(row.0).is_some(), row.4, "{}", row.0);
+        }
+        assert_eq!(list.find("unknown"), None);
+    }
+
+    #[test]
+    fn revoking_twice_keeps_the_first_moment() {
+        let mut list = TokenList {
+            tokens: vec![record("a", None, None)],
+        };
+        let first = Timestamp::from_second(1).unwrap();
+        assert_eq!(list.revoke("a", first), Ok(true));
+        assert_eq!(
+            list.revoke("a", Timestamp::from_second(2).unwrap()),
+            Ok(false)
+        );
+        assert_eq!(list.tokens[0].revoked_at, Some(first));
+        assert_eq!(list.revoke("b", first), Err(NoSuchToken("b".to_owned())));
+    }
+}

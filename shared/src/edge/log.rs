@@ -1,0 +1,102 @@
+//! The two lines that each delivery writes: `received` before its token is
+//! checked, `done` with what became of it.
+//!
+//! Neither ever holds an address, a token or a body. A role, a mode or a course
+//! id that is not of a known form could be any of these: it is logged as
+//! `other`, or by its digest.
+
+use http::StatusCode;
+use uuid::Uuid;
+
+use super::delivery::{Course, Delivery};
+use crate::domain::digest::sha256_hex;
+use crate::domain::{EventKey, EventKind};
+
+/// What is known of a request by the time it is answered.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// Lambda's; empty outside of Lambda.
+    pub request_id: String,
+    /// What became of it, in a word of the table in `docs/logs.md`.
+    pub outcome: &'static str,
+    /// Which of an outcome's reasons it was; absent where the delivery took effect.
+    pub reason: Option<String>,
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// Absent where no user was found.
+    pub user_id: Option<Uuid>,
+    /// As sent, or `sha256:` and 16 hex digits; absent where the body was not read or is faulty.
+    pub course_id: Option<String>,
+    /// The word, or `other` where Open edX is not known to use it; absent where none was sent.
+    pub role: Option<&'static str>,
+    /// As `role`.
+    pub mode: Option<&'static str>,
+    /// The event's mode is another than the enrollment's, which it does not change.
+    pub mode_differs: bool,
+    /// The id of a token that is listed, also where it is dead or has no rights.
+    pub token_id: Option<String>,
+    /// The event that the delivery was kept as, where it was.
+    pub event_key: Option<EventKey>,
+    /// The code of whatever outside thing failed.
+    pub error_code: Option<String>,
+    /// From the request's arrival at the handler to its answer, by the clock on the wall.
+    pub milliseconds: u64,
+    /// Each attempt counts.
+    pub dynamodb_calls: u32,
+    /// It is the first request of this instance.
+    pub cold_start: bool,
+}
+
+impl Record {
+    /// Notes what the delivery says, in a form fit for the log.
+    pub fn delivery(&mut self, delivery: &Delivery) {
+        self.course_id = Some(match &delivery.course {
+            Course::Run(id) => id.as_str().to_owned(),
+            Course::NotAnId(text) => format!("sha256:{}", &sha256_hex(text.as_bytes())[..16]),
+        });
+        self.role = delivery.role.as_ref().map(|role| role.for_log());
+        self.mode = delivery.mode.as_ref().map(|mode| mode.for_log());
+    }
+}
+
+/// Writes the line `received`.
+pub fn received(kind: EventKind, request_id: &str, path: &str) {
+    tracing::info!(target: TARGET, kind = kind.as_str(), request_id, path, "received");
+}
+
+/// Writes the line `done`: an error where we failed, a warning where the
+/// delivery did not take effect, information where it did.
+pub fn done(kind: EventKind, record: &Record) {
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                target: TARGET,
+                kind = kind.as_str(),
+                request_id = record.request_id,
+                outcome = record.outcome,
+                reason = record.reason.as_deref(),
+                status = record.status,
+                user_id = record.user_id.map(tracing::field::display),
+                course_id = record.course_id.as_deref(),
+                role = record.role,
+                mode = record.mode,
+                mode_differs = record.mode_differs.then_some(true),
+                token_id = record.token_id.as_deref(),
+                event_key = record.event_key.as_ref().map(EventKey::as_str),
+                error_code = record.error_code.as_deref(),
+                milliseconds = record.milliseconds,
+                dynamodb_calls = record.dynamodb_calls,
+                cold_start = record.cold_start,
+                "done"
+            )
+        };
+    }
+    match StatusCode::from_u16(record.status) {
+        Ok(status) if status.is_success() => line!(info),
+        Ok(status) if status.is_client_error() => line!(warn),
+        _ => line!(error),
+    }
+}
+
+/// The one target that is logged: what libraries say could hold anything.
+pub const TARGET: &str = "coursehook";

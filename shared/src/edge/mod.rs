@@ -1,0 +1,16 @@
+//! Where HTTP meets the use cases: who calls, what was sent, what is answered,
+//! what is logged.
+
+pub mod answer;
+pub mod bearer;
+pub mod delivery;
+pub mod gateway;
+pub mod log;
+pub mod panic;
+pub mod refusal;
+pub mod webhook;
+
+pub use answer::Answer;
+pub use delivery::Delivery;
+pub use refusal::Refusal;
+pub use webhook::{Accepted, Delivered, Webhook};

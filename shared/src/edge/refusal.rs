@@ -1,0 +1,676 @@
+//! Every way in which a delivery is not simply accepted, and the one table that
+//! turns each into an answer.
+
+use http::StatusCode;
+use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use uuid::Uuid;
+
+use super::delivery::Course;
+use crate::domain::EventKey;
+use crate::use_cases::StoreError;
+use crate::use_cases::authenticating::Unavailable;
+
+/// Why a delivery is not simply accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no one `Authorization` header with a bearer token.
+    NoBearer(NoBearer),
+    /// The token cannot be judged for now.
+    TokensUnavailable(Unavailable),
+    /// The token is malformed, not listed, or dead (`invalid_token` of RFC 6750, section 3.1).
+    InvalidToken(InvalidToken),
+    /// A live token without staff rights.
+    NotStaff,
+    /// Any method but POST.
+    MethodNotAllowed,
+    /// The body has more than [`MAX_BODY_BYTES`](super::delivery::MAX_BODY_BYTES), decoded.
+    TooLarge,
+    /// No content type, or one that is not JSON.
+    NotJsonType,
+    /// The content type is JSON's and the body is no JSON object.
+    NotJson(NotJson),
+    /// Every field at fault.
+    Invalid(Vec<FieldFault>),
+    /// No user has the address.
+    UserNotFound {
+        /// The kept event; `None` where it is dropped, since no course id was sent.
+        kept: Option<EventKey>,
+    },
+    /// The user is known, and the course run is not.
+    RunNotFound {
+        /// As sent; the answer repeats an id, or a short plain word.
+        course: Course,
+        /// The user who was found, for the log.
+        user_id: Uuid,
+        /// The kept event; `None` where it is dropped, since no course id was sent.
+        kept: Option<EventKey>,
+    },
+    /// The store failed, or one of its items is not of the expected shape.
+    Store(StoreError),
+    /// The store did not answer within the time that a request has.
+    OutOfTime,
+    /// Something panicked, at this place in the source.
+    Panicked {
+        /// `FILE:LINE`, or `unknown`.
+        location: String,
+    },
+}
+
+/// Why there is no bearer token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoBearer {
+    /// No `Authorization` header.
+    Missing,
+    /// More than one such header, or several that the gateway has joined by commas.
+    Repeated,
+    /// Not `Bearer`, in whatever case, or no readable text.
+    OtherScheme,
+}
+
+/// Why a bearer token is no good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidToken {
+    /// Not of a token's form, so that no list is needed to tell.
+    Malformed,
+    /// Not listed, also after the list was read anew.
+    Unknown,
+    /// Listed, and its end has come.
+    Expired,
+    /// Listed, and revoked.
+    Revoked,
+}
+
+/// Why a body is no JSON object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotJson {
+    /// The bytes are no UTF-8.
+    NotUtf8,
+    /// The text breaks JSON's syntax, or ends too early.
+    NotJson,
+    /// It is JSON of another type: an array, a string, and so on.
+    NotAnObject,
+    /// Arrays and objects nest more than 128 deep.
+    TooDeep,
+}
+
+/// A field and what is wrong with it; never its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldFault {
+    /// `email`, `course_id`, `role` or `mode`.
+    pub field: &'static str,
+    /// The rest of the sentence that the field's name begins: `is missing`, for instance.
+    pub what: String,
+}
+
+/// One row of the table: what is answered, and what is logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The sender tries again at 5xx, 408 and 429, and at no other.
+    pub status: StatusCode,
+    /// The one header that the answer bears beside its content type, where it bears one.
+    pub header: Option<(HeaderName, &'static str)>,
+    /// One sentence; it repeats nothing of the request but the course id.
+    pub message: String,
+    /// What happened, as the log has it.
+    pub outcome: &'static str,
+    /// Which of several reasons it was, as the log has it.
+    pub reason: String,
+}
+
+/// Seconds after which a sender may try again: by then a store that was slow
+/// has answered or given up, and the list of tokens may be read anew.
+const RETRY_SOON: &str = "5";
+
+const REALM: &str = r#"Bearer realm="api""#;
+const INVALID_TOKEN: &str = r#"Bearer realm="api", error="invalid_token""#;
+const INSUFFICIENT_SCOPE: &str = r#"Bearer realm="api", error="insufficient_scope""#;
+
+impl Refusal {
+    /// The answer to this refusal. A passing trouble is never a 4xx, since the
+    /// sender drops those for good.
+    pub fn row(&self) -> Row {
+        let row = |status, header, message: &str, outcome, reason: &str| Row {
+            status,
+            header,
+            message: message.to_owned(),
+            outcome,
+            reason: reason.to_owned(),
+        };
+        match self {
+            Self::NoBearer(why) => row(
+                StatusCode::UNAUTHORIZED,
+                Some((WWW_AUTHENTICATE, REALM)),
+                "A bearer token is required in one Authorization header.",
+                "unauthorized",
+                match why {
+                    NoBearer::Missing => "no_authorization",
+                    NoBearer::Repeated => "two_authorizations",
+                    NoBearer::OtherScheme => "other_scheme",
+                },
+            ),
+            Self::TokensUnavailable(_) => row(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Some((RETRY_AFTER, RETRY_SOON)),
+                "The token cannot be checked for now; try again.",
+                "unavailable",
+                "tokens",
+            ),
+            Self::InvalidToken(why) => row(
+                StatusCode::UNAUTHORIZED,
+                Some((WWW_AUTHENTICATE, INVALID_TOKEN)),
+                "The token is not valid.",
+                "unauthorized",
+                match why {
+                    InvalidToken::Malformed => "malformed_token",
+                    InvalidToken::Unknown => "unknown_token",
+                    InvalidToken::Expired => "expired_token",
+                    InvalidToken::Revoked => "revoked_token",
+                },
+            ),
+            Self::NotStaff => row(
+                StatusCode::FORBIDDEN,
+                Some((WWW_AUTHENTICATE, INSUFFICIENT_SCOPE)),
+                "The token has no staff rights.",
+                "forbidden",
+                "insufficient_scope",
+            ),
+            Self::MethodNotAllowed => row(
+                StatusCode::METHOD_NOT_ALLOWED,
+                Some((ALLOW, "POST")),
+                "Only POST is allowed.",
+                "method_not_allowed",
+                "method",
+            ),
+            Self::TooLarge => row(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                None,
+                "The body is larger than 64 KiB.",
+                "too_large",
+                "body",
+            ),
+            Self::NotJsonType => row(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                None,
+                "The content type must be application/json.",
+                "unsupported_type",
+                "content_type",
+            ),
+            Self::NotJson(why) => row(
+                StatusCode::BAD_REQUEST,
+                None,
+                "The body must be a JSON object in UTF-8.",
+                "malformed",
+                match why {
+                    NotJson::NotUtf8 => "not_utf8",
+                    NotJson::NotJson => "not_json",
+                    NotJson::NotAnObject => "not_an_object",
+                    NotJson::TooDeep => "too_deep",
+                },
+            ),
+            Self::Invalid(faults) => {
+                let faults_told: Vec<_> = faults
+                    .iter()
+                    .map(|f| format!("{} {}", f.field, f.what))
+                    .collect();
+                let fields: Vec<_> = faults.iter().map(|f| f.field).collect();
+                row(
+                    StatusCode::BAD_REQUEST,
+                    None,
+                    &format!("{}.", faults_told.join("; ")),
+                    "invalid",
+                    &fields.join(","),
+                )
+            }
+            Self::UserNotFound { kept } => row(
+                StatusCode::NOT_FOUND,
+                None,
+                "User not found",
+                kept_or_dropped(kept.as_ref()),
+                "no_such_user",
+            ),
+            Self::RunNotFound { course, kept, .. } => row(
+                StatusCode::NOT_FOUND,
+                None,
+                &format!("Course run with id {} not found", named(course)),
+                kept_or_dropped(kept.as_ref()),
+                "no_such_run",
+            ),
+            Self::Store(StoreError::Aws(_)) => row(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Some((RETRY_AFTER, RETRY_SOON)),
+                "The store is not available for now; try again.",
+                "unavailable",
+                "store",
+            ),
+            Self::OutOfTime => row(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Some((RETRY_AFTER, RETRY_SOON)),
+                "The store is not available for now; try again.",
+                "unavailable",
+                "out_of_time",
+            ),
+            Self::Store(StoreError::Corrupt(table)) => row(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                None,
+                "Something went wrong.",
+                "failed",
+                &format!("corrupt_item:{table}"),
+            ),
+            Self::Panicked { location } => row(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                None,
+                "Something went wrong.",
+                "failed",
+                &format!("panic:{location}"),
+            ),
+        }
+    }
+
+    /// The error code of whatever outside thing failed.
+    pub fn error_code(&self) -> Option<&str> {
+        match self {
+            Self::TokensUnavailable(error) => Some(error.code()),
+            Self::Store(error) => Some(error.code()),
+            Self::OutOfTime => Some("Timeout"),
+            _ => None,
+        }
+    }
+
+    /// The kept event, where there is one.
+    pub fn kept(&self) -> Option<&EventKey> {
+        match self {
+            Self::UserNotFound { kept } | Self::RunNotFound { kept, .. } => kept.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The user, where one was found.
+    pub fn user_id(&self) -> Option<Uuid> {
+        match self {
+            Self::RunNotFound { user_id, .. } => Some(*user_id),
+            _ => None,
+        }
+    }
+}
+
+impl From<NotJson> for Refusal {
+    fn from(why: NotJson) -> Self {
+        Self::NotJson(why)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+fn kept_or_dropped(kept: Option<&EventKey>) -> &'static str {
+    if kept.is_some() { "kept" } else { "dropped" }
+}
+
+/// A course as an answer may name it. What is no course id could be anything,
+/// an address or a token too: only a short plain word is repeated.
+fn named(course: &Course) -> &str {
+    const LONGEST_WORD: usize = 32;
+    match course {
+        Course::Run(id) => id.as_str(),
+        Course::NotAnId(text) => {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '+');
+            if text.len() <= LONGEST_WORD && text.chars().all(plain) {
+                text
+            } else {
+                "(no course id)"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::AwsFailure;
+    use crate::adapters::secrets::SecretError;
+
+    /// The whole table: status, header, message, outcome, reason and error code.
+    #[test]
+    fn the_table() {
+        let key = || {
+            EventKey::of(
+                crate::domain::EventKind::Enrollment,
+                &"ada@example.org".parse().unwrap(),
+                &"course-v1:A+B+C".parse().unwrap(),
+            )
+        };
+        let fault = |field, what: &str| FieldFault {
+            field,
+            what: what.to_owned(),
+        };
+        let run = |text: &str, kept| Refusal::RunNotFound {
+            course: text.parse().unwrap(),
+            user_id: Uuid::nil(),
+            kept,
+        };
+        let store = |failure| Refusal::Store(StoreError::Aws(failure));
+        let throttled = || AwsFailure::Throttled("ThrottlingException".to_owned());
+        let denied = || AwsFailure::Failed("AccessDeniedException".to_owned());
+        let secret = SecretError::Aws(AwsFailure::Unreachable);
+
+        let bearer = "A bearer token is required in one Authorization header.";
+        let invalid = "The token is not valid.";
+        let unchecked = "The token cannot be checked for now; try again.";
+        let json = "The body must be a JSON object in UTF-8.";
+        let later = "The store is not available for now; try again.";
+        let wrong = "Something went wrong.";
+        let realm = r#"www-authenticate: Bearer realm="api""#;
+        let bad = r#"www-authenticate: Bearer realm="api", error="invalid_token""#;
+        let scope = r#"www-authenticate: Bearer realm="api", error="insufficient_scope""#;
+        let retry = "retry-after: 5";
+
+        let table: Vec<(Refusal, u16, &str, &str, &str, &str, &str)> = vec![
+            (
+                Refusal::NoBearer(NoBearer::Missing),
+                401,
+                realm,
+                bearer,
+                "unauthorized",
+                "no_authorization",
+                "",
+            ),
+            (
+                Refusal::NoBearer(NoBearer::Repeated),
+                401,
+                realm,
+                bearer,
+                "unauthorized",
+                "two_authorizations",
+                "",
+            ),
+            (
+                Refusal::NoBearer(NoBearer::OtherScheme),
+                401,
+                realm,
+                bearer,
+                "unauthorized",
+                "other_scheme",
+                "",
+            ),
+            (
+                Refusal::TokensUnavailable(Unavailable::NoTokensYet),
+                503,
+                retry,
+                unchecked,
+                "unavailable",
+                "tokens",
+                "NoTokensYet",
+            ),
+            (
+                Refusal::TokensUnavailable(secret.into()),
+                503,
+                retry,
+                unchecked,
+                "unavailable",
+                "tokens",
+                "Unreachable",
+            ),
+            (
+                Refusal::TokensUnavailable(SecretError::Malformed.into()),
+                503,
+                retry,
+                unchecked,
+                "unavailable",
+                "tokens",
+                "MalformedTokenList",
+            ),
+            (
+                Refusal::InvalidToken(InvalidToken::Malformed),
+                401,
+                bad,
+                invalid,
+                "unauthorized",
+                "malformed_token",
+                "",
+            ),
+            (
+                Refusal::InvalidToken(InvalidToken::Unknown),
+                401,
+                bad,
+                invalid,
+                "unauthorized",
+                "unknown_token",
+                "",
+            ),
+            (
+                Refusal::InvalidToken(InvalidToken::Expired),
+                401,
+                bad,
+                invalid,
+                "unauthorized",
+                "expired_token",
+                "",
+            ),
+            (
+                Refusal::InvalidToken(InvalidToken::Revoked),
+                401,
+                bad,
+                invalid,
+                "unauthorized",
+                "revoked_token",
+                "",
+            ),
+            (
+                Refusal::NotStaff,
+                403,
+                scope,
+                "The token has no staff rights.",
+                "forbidden",
+                "insufficient_scope",
+                "",
+            ),
+            (
+                Refusal::MethodNotAllowed,
+                405,
+                "allow: POST",
+                "Only POST is allowed.",
+                "method_not_allowed",
+                "method",
+                "",
+            ),
+            (
+                Refusal::TooLarge,
+                413,
+                "",
+                "The body is larger than 64 KiB.",
+                "too_large",
+                "body",
+                "",
+            ),
+            (
+                Refusal::NotJsonType,
+                415,
+                "",
+                "The content type must be application/json.",
+                "unsupported_type",
+                "content_type",
+                "",
+            ),
+            (
+                NotJson::NotUtf8.into(),
+                400,
+                "",
+                json,
+                "malformed",
+                "not_utf8",
+                "",
+            ),
+            (
+                NotJson::NotJson.into(),
+                400,
+                "",
+                json,
+                "malformed",
+                "not_json",
+                "",
+            ),
+            (
+                NotJson::NotAnObject.into(),
+                400,
+                "",
+                json,
+                "malformed",
+                "not_an_object",
+                "",
+            ),
+            (
+                NotJson::TooDeep.into(),
+                400,
+                "",
+                json,
+                "malformed",
+                "too_deep",
+                "",
+            ),
+            (
+                Refusal::Invalid(vec![
+                    fault("email", "is blank"),
+                    fault("role", "is not a string"),
+                ]),
+                400,
+                "",
+                "email is blank; role is not a string.",
+                "invalid",
+                "email,role",
+                "",
+            ),
+            (
+                Refusal::UserNotFound { kept: Some(key()) },
+                404,
+                "",
+                "User not found",
+                "kept",
+                "no_such_user",
+                "",
+            ),
+            (
+                Refusal::UserNotFound { kept: None },
+                404,
+                "",
+                "User not found",
+                "dropped",
+                "no_such_user",
+                "",
+            ),
+            (
+                run("course-v1:A+B+C", Some(key())),
+                404,
+                "",
+                "Course run with id course-v1:A+B+C not found",
+                "kept",
+                "no_such_run",
+                "",
+            ),
+            (
+                run("None", None),
+                404,
+                "",
+                "Course run with id None not found",
+                "dropped",
+                "no_such_run",
+                "",
+            ),
+            (
+                run("ada@example.org", None),
+                404,
+                "",
+                "Course run with id (no course id) not found",
+                "dropped",
+                "no_such_run",
+                "",
+            ),
+            (
+                store(throttled()),
+                503,
+                retry,
+                later,
+                "unavailable",
+                "store",
+                "ThrottlingException",
+            ),
+            (
+                store(AwsFailure::Timeout),
+                503,
+                retry,
+                later,
+                "unavailable",
+                "store",
+                "Timeout",
+            ),
+            (
+                store(AwsFailure::Unreachable),
+                503,
+                retry,
+                later,
+                "unavailable",
+                "store",
+                "Unreachable",
+            ),
+            (
+                store(denied()),
+                503,
+                retry,
+                later,
+                "unavailable",
+                "store",
+                "AccessDeniedException",
+            ),
+            (
+                Refusal::OutOfTime,
+                503,
+                retry,
+                later,
+                "unavailable",
+                "out_of_time",
+                "Timeout",
+            ),
+            (
+                StoreError::Corrupt("T".to_owned()).into(),
+                500,
+                "",
+                wrong,
+                "failed",
+                "corrupt_item:T",
+                "CorruptItem",
+            ),
+            (
+                Refusal::Panicked {
+                    location: "a.rs:1".to_owned(),
+                },
+                500,
+                "",
+                wrong,
+                "failed",
+                "panic:a.rs:1",
+                "",
+            ),
+        ];
+        for (refusal, status, header, message, outcome, reason, code) in table {
+            let row = refusal.row();
+            let told = row.header.map(|(name, value)| format!("{name}: {value}"));
+            assert_eq!(
+                (
+                    row.status.as_u16(),
+                    told.as_deref().unwrap_or(""),
+                    row.message.as_str()
+                ),
+                (status, header, message),
+                "{refusal:?}"
+            );
+            assert_eq!(
+                (row.outcome, row.reason.as_str()),
+                (outcome, reason),
+                "{refusal:?}"
+            );
+            assert_eq!(refusal.error_code().unwrap_or(""), code, "{refusal:?}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The way of a delivery through a webhook, the same for every kind of event:
+//! received, caller judged, parsed, acted upon, answered, logged.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode};
+use jiff::Timestamp;
+use lambda_http::{Request, RequestExt};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::answer::{Answer, json_answer, refusal_answer};
+use super::bearer::{Bearer, bearer};
+use super::delivery::{self, Delivery};
+use super::log::{self, Record};
+use super::panic;
+use super::refusal::{InvalidToken, Refusal};
+use crate::calls::Counter;
+use crate::clock::SharedClock;
+use crate::domain::{Change, EventKind};
+use crate::use_cases::authenticating::{Judgement, TokenCheck};
+
+/// How long an answer may take in all. The LMS waits for 30 seconds, the
+/// gateway for 29, the function is stopped after 28.
+const ANSWER_TIME: Duration = Duration::from_secs(25);
+
+/// One webhook's edge.
+pub struct Webhook {
+    kind: EventKind,
+    tokens: TokenCheck,
+    clock: SharedClock,
+    time_limit: Duration,
+    warm: AtomicBool,
+}
+
+/// A delivery by somebody who may make it.
+#[derive(Debug, Clone)]
+pub struct Delivered {
+    /// What was sent, already found sound.
+    pub delivery: Delivery,
+    /// The request and its token, for the enrollment's history.
+    pub by: Change,
+    /// When it was parsed, to the millisecond.
+    pub at: Timestamp,
+}
+
+/// A delivery that took effect, or had done so before.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// 201 where something was created, else 200.
+    pub status: StatusCode,
+    /// The JSON of the answer.
+    pub body: Value,
+    /// What happened, as the log has it.
+    pub outcome: &'static str,
+    /// Whom it is about; for the log.
+    pub user_id: Uuid,
+    /// The event's mode is another than the enrollment's, which it does not change.
+    pub mode_differs: bool,
+    /// The code of whatever failed without harm.
+    pub error_code: Option<String>,
+}
+
+impl Webhook {
+    /// `time_limit` is how long acting on a delivery may take once it is parsed.
+    pub fn new(
+        kind: EventKind,
+        tokens: TokenCheck,
+        clock: SharedClock,
+        time_limit: Duration,
+    ) -> Self {
+        Self {
+            kind,
+            tokens,
+            clock,
+            time_limit,
+            warm: AtomicBool::new(false),
+        }
+    }
+
+    /// Reads the list of tokens ahead of the first request.
+    pub async fn warm_up(&self) {
+        self.tokens.warm_up().await;
+    }
+
+    /// Answers one request. `act` is asked once the caller is known to be
+    /// staff and the delivery to be sound.
+    pub async fn answer<F, A>(&self, request: Request, act: F) -> Answer
+    where
+        F: FnOnce(Delivered) -> A,
+        A: Future<Output = Result<Accepted, Refusal>>,
+    {
+        let began = self.clock.now();
+        let request_id = request
+            .lambda_context_ref()
+            .map_or_else(String::new, |context| context.request_id.clone());
+        let mut record = Record {
+            request_id,
+            cold_start: !self.warm.swap(true, Ordering::Relaxed),
+            ..Record::default()
+        };
+        log::received(self.kind, &record.request_id, &self.path(&request));
+
+        let calls = Counter::default();
+        let work = calls.count(self.process(&request, &mut record, act));
+        let result = match panic::caught(tokio::time::timeout(ANSWER_TIME, work)).await {
+            Ok(in_time) => in_time.unwrap_or(Err(Refusal::OutOfTime)),
+            Err(location) => Err(Refusal::Panicked { location }),
+        };
+
+        let answer = match result {
+            Ok(accepted) => {
+                record.outcome = accepted.outcome;
+                record.user_id = Some(accepted.user_id);
+                record.mode_differs = accepted.mode_differs;
+                record.error_code = accepted.error_code;
+                json_answer(accepted.status, &accepted.body)
+            }
+            Err(refusal) => {
+                let row = refusal.row();
+                record.outcome = row.outcome;
+                record.user_id = refusal.user_id();
+                record.event_key = refusal.kept().cloned();
+                record.error_code = refusal.error_code().map(str::to_owned);
+                let answer = refusal_answer(&row);
+                record.reason = Some(row.reason);
+                answer
+            }
+        };
+        record.status = answer.status().as_u16();
+        record.dynamodb_calls = calls.made();
+        let took = self.clock.now().duration_since(began).as_millis();
+        record.milliseconds = u64::try_from(took).unwrap_or_default();
+        log::done(self.kind, &record);
+        answer
+    }
+
+    async fn process<F, A>(
+        &self,
+        request: &Request,
+        record: &mut Record,
+        act: F,
+    ) -> Result<Accepted, Refusal>
+    where
+        F: FnOnce(Delivered) -> A,
+        A: Future<Output = Result<Accepted, Refusal>>,
+    {
+        let token_id = self.caller(request.headers(), record).await?;
+        if request.method() != Method::POST {
+            return Err(Refusal::MethodNotAllowed);
+        }
+        let delivery = delivery::parse(request.headers(), request.body())?;
+        record.delivery(&delivery);
+        let by = Change::Delivery {
+            request_id: record.request_id.clone(),
+            token_id,
+        };
+        let at = self.clock.now();
+        tokio::time::timeout(self.time_limit, act(Delivered { delivery, by, at }))
+            .await
+            .unwrap_or(Err(Refusal::OutOfTime))
+    }
+
+    /// The id of the staff token that the request bears.
+    async fn caller(&self, headers: &HeaderMap, record: &mut Record) -> Result<String, Refusal> {
+        let token = match bearer(headers).map_err(Refusal::NoBearer)? {
+            Bearer::Token(token) => token,
+            Bearer::Malformed => return Err(Refusal::InvalidToken(InvalidToken::Malformed)),
+        };
+        let judgement = self
+            .tokens
+            .judge(token.expose_secret())
+            .await
+            .map_err(Refusal::TokensUnavailable)?;
+        let (id, refusal) = match judgement {
+            Judgement::Unknown => return Err(Refusal::InvalidToken(InvalidToken::Unknown)),
+            Judgement::Staff { id } => (id, None),
+            Judgement::NotStaff { id } => (id, Some(Refusal::NotStaff)),
+            Judgement::Expired { id } => (id, Some(Refusal::InvalidToken(InvalidToken::Expired))),
+            Judgement::Revoked { id } => (id, Some(Refusal::InvalidToken(InvalidToken::Revoked))),
+        };
+        record.token_id = Some(id.clone());
+        refusal.map_or(Ok(id), Err)
+    }
+
+    /// The request's path for the log: one of the two spellings that are ours,
+    /// or `other`. In front of it the gateway may have put its stage.
+    fn path(&self, request: &Request) -> String {
+        let ours = match self.kind {
+            EventKind::Enrollment => "/api/openedx_webhook/enrollment",
+            EventKind::Certificate => "/api/openedx_webhook/certificate",
+        };
+        let called = request.uri().path();
+        match called.strip_suffix('/') {
+            Some(called) if called.ends_with(ours) => format!("{ours}/"),
+            None if called.ends_with(ours) => ours.to_owned(),
+            _ => "other".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The environment, read here and nowhere else.
+
+use std::collections::HashMap;
+
+use thiserror::Error;
+
+/// The variables that a program was started with.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(HashMap<String, String>);
+
+/// A variable that must be set is not.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the environment variable {0} is not set")]
+pub struct Missing(pub &'static str);
+
+impl Environment {
+    /// The environment of this process. Variables that are not text are left out.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the environment"
+    )]
+    pub fn of_process() -> Self {
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    }
+
+    /// The value of a variable; an empty one counts as not set.
+    ///
+    /// # Errors
+    /// Names the variable that is missing.
+    pub fn required(&self, name: &'static str) -> Result<String, Missing> {
+        self.optional(name).map(str::to_owned).ok_or(Missing(name))
+    }
+
+    /// The value of a variable that need not be set; an empty one counts as not set.
+    pub fn optional(&self, name: &str) -> Option<&str> {
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_variable() {
+        let variables = [("SET", "x"), ("EMPTY", "")];
+        let environment: Environment = variables
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into_iter()
+            .collect();
+        assert_eq!(environment.required("SET"), Ok("x".to_owned()));
+        assert_eq!(environment.required("EMPTY"), Err(Missing("EMPTY")));
+        assert_eq!(
+            environment.required("ABSENT").unwrap_err().to_string(),
+            "the environment variable ABSENT is not set"
+        );
+    }
+}

@@ -1,0 +1,178 @@
+//! Users and course runs come from elsewhere, many at a time.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::adapters::store::StoreError;
+use crate::adapters::store::course_runs::CourseRuns;
+use crate::adapters::store::users::{FoundUsers, UserWrite, Users, Written};
+use crate::domain::{CourseRun, Email, User, Username};
+
+/// The users of one call of [`import_users`], at most.
+pub const USERS_AT_ONCE: usize = Users::AT_ONCE;
+
+/// The runs of one call of [`import_runs`], at most.
+pub const RUNS_AT_ONCE: usize = 100;
+
+/// The users of one transaction: DynamoDB takes 100 items, and a user whose
+/// username changes is three.
+const USERS_A_TRANSACTION: usize = 33;
+
+/// How often one user is decided anew because somebody else wrote in between.
+const ATTEMPTS: u32 = 5;
+
+/// A user as a file has them. What is absent is left as it is.
+#[derive(Clone)]
+pub struct UserRow {
+    /// The address in its normal form, which finds the user.
+    pub email: Email,
+    /// The address as the file has it.
+    pub email_as_given: String,
+    /// A row whose username belongs to another address is refused.
+    pub edx_username: Option<Username>,
+    /// The person's own name.
+    pub name: Option<String>,
+}
+
+/// What became of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Imported {
+    /// There was none, and now there is.
+    Created,
+    /// It differed, and now is as the row says.
+    Updated,
+    /// It was as the row says; nothing was written.
+    Unchanged,
+}
+
+/// Why one row could not be imported, while the others could.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RowRefused {
+    /// Another address has it already; usernames are compared byte for byte.
+    #[error("the username belongs to another address")]
+    UsernameTaken,
+    /// Somebody else's write came in between, each of five times.
+    #[error("somebody else kept changing this user; import it again")]
+    Contended,
+}
+
+/// Imports some users, none twice and at most [`USERS_AT_ONCE`]; the answers
+/// are in the rows' order. Importing a row again changes nothing.
+pub async fn import_users(
+    users: &Users,
+    rows: &[UserRow],
+) -> Result<Vec<Result<Imported, RowRefused>>, StoreError> {
+    let found = find(users, rows).await?;
+    let mut answers = Vec::with_capacity(rows.len());
+    let mut writes = Vec::new();
+    for row in rows {
+        let decision = decide(row, &found);
+        if let Ok((_, Some(write))) = &decision {
+            writes.push((answers.len(), write.clone()));
+        }
+        answers.push(decision.map(|(imported, _)| imported));
+    }
+    for writes in writes.chunks(USERS_A_TRANSACTION) {
+        let all: Vec<UserWrite> = writes.iter().map(|(_, write)| write.clone()).collect();
+        if users.write(&all).await? == Written::Moved {
+            // One of them is not as it was read: each is decided anew, by itself.
+            for (index, _) in writes {
+                answers[*index] = import_user(users, &rows[*index]).await?;
+            }
+        }
+    }
+    Ok(answers)
+}
+
+async fn import_user(
+    users: &Users,
+    row: &UserRow,
+) -> Result<Result<Imported, RowRefused>, StoreError> {
+    for attempt in 0..ATTEMPTS {
+        let found = find(users, std::slice::from_ref(row)).await?;
+        let write = match decide(row, &found) {
+            Err(refused) => return Ok(Err(refused)),
+            Ok((imported, None)) => return Ok(Ok(imported)),
+            Ok((imported, Some(write))) => (imported, write),
+        };
+        if users.write(&[write.1]).await? == Written::Done {
+            return Ok(Ok(write.0));
+        }
+        tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
+    }
+    Ok(Err(RowRefused::Contended))
+}
+
+async fn find(users: &Users, rows: &[UserRow]) -> Result<FoundUsers, StoreError> {
+    let emails: Vec<_> = rows.iter().map(|row| &row.email).collect();
+    let usernames: Vec<_> = rows
+        .iter()
+        .filter_map(|row| row.edx_username.as_ref())
+        .collect();
+    users.find(&emails, &usernames).await
+}
+
+/// What a row asks for, given what was found.
+fn decide(row: &UserRow, found: &FoundUsers) -> Result<(Imported, Option<UserWrite>), RowRefused> {
+    let owner = row
+        .edx_username
+        .as_ref()
+        .and_then(|name| found.owner_of.get(name));
+    if owner.is_some_and(|owner| *owner != row.email) {
+        return Err(RowRefused::UsernameTaken);
+    }
+    let before = found.by_email.get(&row.email).cloned();
+    let after = User {
+        user_id: before
+            .as_ref()
+            .map_or_else(Uuid::new_v4, |user| user.user_id),
+        email: row.email.clone(),
+        email_as_given: row.email_as_given.clone(),
+        edx_username: row
+            .edx_username
+            .clone()
+            .or_else(|| before.as_ref().and_then(|user| user.edx_username.clone())),
+        name: row
+            .name
+            .clone()
+            .or_else(|| before.as_ref().and_then(|user| user.name.clone())),
+    };
+    Ok(match before {
+        Some(before) if before == after => (Imported::Unchanged, None),
+        Some(_) => (Imported::Updated, Some(UserWrite { before, after })),
+        None => (Imported::Created, Some(UserWrite { before, after })),
+    })
+}
+
+/// Imports some runs, none twice and at most [`RUNS_AT_ONCE`]; the answers are
+/// in the order given. A run is replaced whole; importing it again changes nothing.
+pub async fn import_runs(
+    course_runs: &CourseRuns,
+    runs: &[CourseRun],
+) -> Result<Vec<Imported>, StoreError> {
+    let ids: Vec<_> = runs.iter().map(|run| run.course_id.clone()).collect();
+    let before: HashMap<_, _> = course_runs
+        .get_many(&ids)
+        .await?
+        .into_iter()
+        .map(|run| (run.course_id.clone(), run))
+        .collect();
+    let mut answers = Vec::with_capacity(runs.len());
+    for run in runs {
+        answers.push(match before.get(&run.course_id) {
+            Some(before) if before == run => Imported::Unchanged,
+            Some(_) => {
+                course_runs.put(run).await?;
+                Imported::Updated
+            }
+            None => {
+                course_runs.put(run).await?;
+                Imported::Created
+            }
+        });
+    }
+    Ok(answers)
+}

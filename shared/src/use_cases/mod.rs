@@ -1,0 +1,11 @@
+//! What Coursehook does: each use case decides, and leaves reading and writing to the adapters.
+
+pub mod authenticating;
+pub mod enrolling;
+pub mod importing;
+pub mod issuing_tokens;
+
+/// Why a use case could not read or write what it needs.
+pub use crate::adapters::store::StoreError;
+/// What an enrollment took, as the store tells it.
+pub use crate::adapters::store::enrollments::{Changed, Outcome};

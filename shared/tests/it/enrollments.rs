@@ -1,0 +1,163 @@
+//! Enrollments against a model: whatever the LMS and operators do, in whatever
+//! order, table and model agree, on the state and on what was written down.
+
+use std::collections::BTreeSet;
+
+use local::Dynamodb;
+use proptest::prelude::*;
+use shared::adapters::store::CallLimits;
+use shared::adapters::store::enrollments::{EnrollmentChange, Enrollments, Outcome};
+use shared::domain::{Change, Enrollment};
+use shared::startup::aws;
+use uuid::Uuid;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Announce {
+        mode: Option<&'static str>,
+        roles: BTreeSet<&'static str>,
+    },
+    Set {
+        mode: &'static str,
+        active: bool,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let mode = || prop::sample::select(vec!["audit", "honor", "verified"]);
+    let role = prop::sample::select(vec!["beta_testers", "instructor", "staff"]);
+    prop_oneof![
+        (
+            prop::option::of(mode()),
+            prop::collection::btree_set(role, 0..3)
+        )
+            .prop_map(|(mode, roles)| Step::Announce { mode, roles }),
+        (mode(), any::<bool>()).prop_map(|(mode, active)| Step::Set { mode, active }),
+    ]
+}
+
+/// What an enrollment should be.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Model {
+    exists: bool,
+    mode: &'static str,
+    mode_set_by_admin: bool,
+    active: bool,
+    edx_enrolled: bool,
+    roles: BTreeSet<&'static str>,
+    change_status: Option<&'static str>,
+}
+
+impl Model {
+    fn after(&self, step: &Step) -> Self {
+        let mut after = Self {
+            exists: true,
+            ..self.clone()
+        };
+        match step {
+            Step::Announce { mode, roles } => {
+                if !self.exists {
+                    after.mode = mode.unwrap_or("audit");
+                }
+                after.active = true;
+                after.edx_enrolled = true;
+                after.change_status = None;
+                after.roles.extend(roles);
+            }
+            &Step::Set { mode, active } => {
+                after.mode = mode;
+                after.mode_set_by_admin = true;
+                after.active = active;
+                after.change_status = (!active).then_some("unenrolled");
+            }
+        }
+        after
+    }
+
+    fn agrees_with(&self, found: &Enrollment) {
+        let roles: BTreeSet<_> = found.roles.iter().map(|role| role.as_str()).collect();
+        assert_eq!(
+            (
+                found.mode.as_str(),
+                found.mode_set_by_admin,
+                found.active,
+                found.edx_enrolled
+            ),
+            (
+                self.mode,
+                self.mode_set_by_admin,
+                self.active,
+                self.edx_enrolled
+            )
+        );
+        assert_eq!(
+            (roles, found.change_status.as_deref()),
+            (self.roles.clone(), self.change_status)
+        );
+    }
+}
+
+async fn follow(steps: Vec<Step>) {
+    let engine = Dynamodb::in_memory().await.unwrap();
+    let client = aws::dynamodb(
+        &local::sdk::configuration(&engine.url),
+        CallLimits::PRODUCTION,
+    );
+    let table = Enrollments::new(client, "EnrollmentsTable".to_owned());
+    let user_id = Uuid::new_v4();
+    let (mut model, mut id, mut written) = (Model::default(), None, 0);
+    for step in steps {
+        let change = EnrollmentChange {
+            user_id,
+            course_id: "course-v1:a+b+c".parse().unwrap(),
+            new_enrollment_id: Uuid::new_v4(),
+            change_id: Uuid::new_v4(),
+            by: Change::Operator {
+                name: "grace".to_owned(),
+            },
+            at: "2026-11-22T09:00:00.120Z".parse().unwrap(),
+        };
+        let changed = match &step {
+            Step::Announce { mode, roles } => {
+                let mode = mode.map(|mode| mode.parse().unwrap());
+                let roles = roles.iter().map(|role| role.parse().unwrap()).collect();
+                table.announce(&change, mode.as_ref(), &roles).await
+            }
+            Step::Set { mode, active } => table.set(&change, &mode.parse().unwrap(), *active).await,
+        }
+        .unwrap();
+
+        let after = model.after(&step);
+        let outcome = match (model.exists, after == model) {
+            (false, _) => Outcome::Created,
+            (true, false) => Outcome::Updated,
+            (true, true) => Outcome::Unchanged,
+        };
+        assert_eq!(changed.outcome, outcome, "{step:?} on {model:?}");
+        written += usize::from(outcome != Outcome::Unchanged);
+        after.agrees_with(&changed.enrollment);
+        let [stored] = table.of_user(user_id).await.unwrap().try_into().unwrap();
+        assert_eq!(stored, changed.enrollment);
+        assert_eq!(stored.history.len(), written);
+        assert_eq!(
+            stored.enrollment_id,
+            *id.get_or_insert(change.new_enrollment_id)
+        );
+        model = after;
+    }
+}
+
+#[test]
+fn table_and_model_agree() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(48)
+    };
+    proptest!(config, |(steps in prop::collection::vec(step(), 1..12))| {
+        runtime.block_on(follow(steps));
+    });
+}

@@ -1,0 +1,8 @@
+//! Tests of the shared library from outside, in one program.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
+mod enrollments;
+mod importing;
+mod rooms;
+mod tokens;

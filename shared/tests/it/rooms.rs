@@ -1,0 +1,265 @@
+//! Each room of the library names only what it may use.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use syn::visit::Visit;
+
+/// A room, the crates it may name, and the rooms it may name. `std`, `core`
+/// and a room's own modules are everyone's.
+struct Room {
+    name: &'static str,
+    crates: &'static [&'static str],
+    rooms: &'static [&'static str],
+}
+
+const ROOMS: &[Room] = &[
+    Room {
+        name: "domain",
+        crates: &["jiff", "serde", "sha2", "subtle", "thiserror", "uuid"],
+        rooms: &[],
+    },
+    Room {
+        name: "adapters",
+        crates: &[
+            "aws_config",
+            "aws_sdk_dynamodb",
+            "aws_sdk_secretsmanager",
+            "jiff",
+            "serde",
+            "serde_dynamo",
+            "serde_json",
+            "thiserror",
+            "tokio",
+            "uuid",
+        ],
+        rooms: &["calls", "domain"],
+    },
+    Room {
+        name: "use_cases",
+        crates: &["jiff", "secrecy", "thiserror", "tokio", "uuid"],
+        rooms: &["adapters", "clock", "domain"],
+    },
+    Room {
+        name: "edge",
+        crates: &[
+            "http",
+            "jiff",
+            "lambda_http",
+            "secrecy",
+            "serde_bytes",
+            "serde_json",
+            "thiserror",
+            "tokio",
+            "tracing",
+            "uuid",
+        ],
+        rooms: &["calls", "clock", "domain", "use_cases"],
+    },
+];
+
+/// The first names of all paths in a file, and the second of those that begin with `crate`.
+#[derive(Default)]
+struct Named {
+    crates: BTreeSet<String>,
+    rooms: BTreeSet<String>,
+}
+
+impl Named {
+    fn in_file(source: &str) -> Self {
+        let mut named = Self::default();
+        named.visit_file(&syn::parse_file(source).unwrap());
+        named
+    }
+
+    fn note(&mut self, segments: &[String]) {
+        let up = segments.iter().take_while(|s| *s == "super").count();
+        match &segments[up..] {
+            [first, second, ..] if first == "crate" => {
+                self.rooms.insert(second.clone());
+            }
+            // Enough steps up, and one is in another room.
+            [first, ..] if up > 1 && ROOMS.iter().any(|room| room.name == first) => {
+                self.rooms.insert(first.clone());
+            }
+            [first, second, ..] if first == "std" && second == "env" => {
+                self.crates.insert("std::env".to_owned());
+            }
+            [first, _, ..] => {
+                self.crates.insert(first.clone());
+            }
+            _ => {}
+        }
+    }
+
+    fn note_use(&mut self, tree: &syn::UseTree, before: &[String]) {
+        let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
+        match tree {
+            syn::UseTree::Path(path) => self.note_use(&path.tree, &with(&path.ident)),
+            syn::UseTree::Name(name) => self.note(&with(&name.ident)),
+            syn::UseTree::Rename(name) => self.note(&with(&name.ident)),
+            syn::UseTree::Glob(_) => self.note(&[before, &["*".to_owned()]].concat()),
+            syn::UseTree::Group(group) => {
+                for tree in &group.items {
+                    self.note_use(tree, before);
+                }
+            }
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Named {
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        self.note_use(&item.tree, &[]);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let segments: Vec<_> = path.segments.iter().map(|s| s.ident.to_string()).collect();
+        self.note(&segments);
+        syn::visit::visit_path(self, path);
+    }
+
+    /// What stands in a macro's call is only seen as words: every `name::` counts.
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        syn::visit::visit_macro(self, call);
+        let words = call.tokens.to_string().replace(" :: ", "::");
+        for word in words.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
+            let segments: Vec<_> = word.split("::").map(str::to_owned).collect();
+            if segments.iter().all(|segment| !segment.is_empty()) {
+                self.note(&segments);
+            }
+        }
+    }
+
+    /// Unit tests may use what they like.
+    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
+        let is_test = |a: &syn::Attribute| matches!(&a.meta, syn::Meta::List(list) if list.tokens.to_string() == "test");
+        if !module.attrs.iter().any(is_test) {
+            syn::visit::visit_item_mod(self, module);
+        }
+    }
+}
+
+/// What `source`, a file of `room`, names and may not.
+fn strays(room: &Room, dependencies: &BTreeSet<String>, source: &str) -> BTreeSet<String> {
+    let named = Named::in_file(source);
+    let crates = named
+        .crates
+        .into_iter()
+        .filter(|name| dependencies.contains(name) || name == "std::env")
+        .filter(|name| !room.crates.contains(&name.as_str()));
+    let rooms = named
+        .rooms
+        .into_iter()
+        .filter(|name| name != room.name && !room.rooms.contains(&name.as_str()));
+    crates
+        .chain(rooms.map(|name| format!("crate::{name}")))
+        .collect()
+}
+
+/// The crates that the library depends on, as its code names them.
+fn dependencies() -> BTreeSet<String> {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let section = manifest.split("[dependencies]").nth(1).unwrap();
+    let section = section.split("\n[").next().unwrap();
+    let names = section
+        .lines()
+        .filter_map(|line| line.split(['.', ' ']).next());
+    names
+        .filter(|name| !name.is_empty())
+        .map(|name| name.replace('-', "_"))
+        .collect()
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn each_room_names_only_what_it_may() {
+    let dependencies = dependencies();
+    assert!(
+        dependencies.contains("aws_sdk_dynamodb"),
+        "{dependencies:?}"
+    );
+    for room in ROOMS {
+        let files = files(&root().join("src").join(room.name));
+        assert!(files.len() > 3, "{files:?}");
+        for file in files {
+            let source = std::fs::read_to_string(&file).unwrap();
+            let strays = strays(room, &dependencies, &source);
+            assert!(strays.is_empty(), "{} names {strays:?}", file.display());
+        }
+    }
+}
+
+/// The check itself can fail: each of these stands in a room where it may not.
+#[test]
+fn strays_are_found() {
+    for (room, source, stray) in [
+        (
+            "domain",
+            "use aws_sdk_dynamodb::Client;",
+            "aws_sdk_dynamodb",
+        ),
+        (
+            "domain",
+            "fn f() { let _ = tokio::spawn(async {}); }",
+            "tokio",
+        ),
+        (
+            "domain",
+            "fn f() { println!(\"{}\", tracing::level_filters::STATIC_MAX_LEVEL); }",
+            "tracing",
+        ),
+        (
+            "domain",
+            "use crate::{adapters::store, clock};",
+            "crate::clock",
+        ),
+        (
+            "adapters",
+            "use crate::use_cases::enrolling::Enrolling;",
+            "crate::use_cases",
+        ),
+        ("use_cases", "type A = http::StatusCode;", "http"),
+        (
+            "edge",
+            "mod a { use aws_sdk_dynamodb as d; } use aws_sdk_dynamodb::*;",
+            "aws_sdk_dynamodb",
+        ),
+        (
+            "edge",
+            "use crate::adapters::store::StoreError;",
+            "crate::adapters",
+        ),
+        (
+            "edge",
+            "use super::super::adapters::store;",
+            "crate::adapters",
+        ),
+        ("use_cases", "fn f() { std::env::var(\"X\"); }", "std::env"),
+    ] {
+        let room = ROOMS.iter().find(|r| r.name == room).unwrap();
+        let found = strays(room, &dependencies(), source);
+        assert!(found.contains(stray), "{source}: {found:?}");
+    }
+    let room = &ROOMS[0];
+    let tests = "#[cfg(test)] mod tests { use tokio::sync::Mutex; }";
+    assert!(strays(room, &dependencies(), tests).is_empty());
+}
