@@ -1,0 +1,78 @@
+//! The enrollment webhook: start-up and wiring, nothing else.
+
+mod handler;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use handler::EnrollmentWebhook;
+use lambda_http::tower::ServiceExt;
+use lambda_http::{Adapter, Error, Request, lambda_runtime, service_fn};
+use shared::adapters::secrets::TokenSecret;
+use shared::adapters::store::CallLimits;
+use shared::adapters::store::enrollments::Enrollments;
+use shared::adapters::store::kept_events::KeptEvents;
+use shared::adapters::store::lookup::Lookup;
+use shared::clock::{SharedClock, SystemClock};
+use shared::domain::EventKind;
+use shared::edge::Webhook;
+use shared::edge::gateway::every_header;
+use shared::startup::environment::{Environment, Missing};
+use shared::startup::{aws, logging};
+use shared::use_cases::authenticating::TokenCheck;
+use shared::use_cases::enrolling::Enrolling;
+
+/// How long the store may take for one delivery in all. Two calls at their
+/// longest would take fourteen seconds; the sender is answered within ten.
+const STORE_TIME: Duration = Duration::from_secs(9);
+
+/// How long opening connections may hold up the start.
+const WARM_UP_TIME: Duration = Duration::from_secs(1);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    logging::to_stdout();
+    logging::panics_by_their_place();
+    let aws = aws::configuration().await;
+    let webhook = wire(
+        &Environment::of_process(),
+        aws::dynamodb(&aws, CallLimits::PRODUCTION),
+        aws::secrets_manager(&aws),
+        Arc::new(SystemClock),
+        STORE_TIME,
+    )
+    .map_err(logging::start_failed)?;
+    // What is not warm by then warms up with the first request.
+    let _ = tokio::time::timeout(WARM_UP_TIME, webhook.warm_up()).await;
+
+    let handler =
+        service_fn(async |request: Request| Ok::<_, Error>(webhook.handle(request).await));
+    lambda_runtime::run(Adapter::from(handler).map_request(every_header)).await
+}
+
+/// Puts the webhook together from what it needs and nothing more; infra's
+/// EnrollmentWebhookRole allows the same.
+fn wire(
+    environment: &Environment,
+    dynamodb: aws_sdk_dynamodb::Client,
+    secrets: aws_sdk_secretsmanager::Client,
+    clock: SharedClock,
+    store_time: Duration,
+) -> Result<EnrollmentWebhook, Missing> {
+    let users = environment.required("USERS_TABLE")?;
+    let course_runs = environment.required("COURSE_RUNS_TABLE")?;
+    let enrollments = environment.required("ENROLLMENTS_TABLE")?;
+    let kept_events = environment.required("KEPT_EVENTS_TABLE")?;
+    let secret = environment.required("WEBHOOK_TOKENS_SECRET")?;
+
+    let tokens = TokenCheck::new(TokenSecret::new(secrets, secret), Arc::clone(&clock));
+    let webhook = Webhook::new(EventKind::Enrollment, tokens, clock, store_time);
+    let enrolling = Enrolling::new(
+        Lookup::new(dynamodb.clone(), users, course_runs, kept_events.clone()),
+        Enrollments::new(dynamodb.clone(), enrollments),
+        KeptEvents::new(dynamodb, kept_events),
+    );
+    Ok(EnrollmentWebhook::new(webhook, enrolling))
+}

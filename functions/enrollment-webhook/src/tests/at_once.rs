@@ -1,0 +1,110 @@
+//! Many deliveries at once: each change takes effect once and is written down once.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Mutex;
+
+use aws_sdk_dynamodb::types::AttributeValue::Bool;
+use futures::future::join_all;
+use local::Fault;
+use serde_json::{Value, json};
+use shared::adapters::store::CallLimits;
+
+use super::stack::{ADA, RUN, Stack};
+
+const ROLES: [&str; 5] = [
+    "beta_testers",
+    "data_researcher",
+    "instructor",
+    "limited_staff",
+    "staff",
+];
+
+/// Delivers all at once; counts the answers.
+async fn deliver_all(stack: &Stack, bodies: &[Value]) -> (usize, usize) {
+    let answers = join_all(bodies.iter().map(|body| stack.deliver(body))).await;
+    let count = |status: u16| answers.iter().filter(|a| a.status == status).count();
+    (count(201), count(200))
+}
+
+/// The three storms: fifty firsts, fifty re-activations, fifty with five roles.
+async fn storms(stack: &Stack) {
+    let equal = vec![json!({"email": ADA, "course_id": RUN}); 50];
+    assert_eq!(deliver_all(stack, &equal).await, (1, 49));
+    let enrollment = stack.enrollment().await;
+    assert_eq!(enrollment.history.len(), 1);
+
+    stack.set_enrollment("active", Bool(false)).await;
+    assert_eq!(deliver_all(stack, &equal).await, (0, 50));
+    let enrollment = stack.enrollment().await;
+    assert!(enrollment.active);
+    assert_eq!(enrollment.history.len(), 2);
+
+    let with_roles: Vec<_> = (0..50)
+        .map(|n| json!({"email": ADA, "course_id": RUN, "role": ROLES[n % 5]}))
+        .collect();
+    assert_eq!(deliver_all(stack, &with_roles).await, (0, 50));
+    let enrollment = stack.enrollment().await;
+    let roles: BTreeSet<_> = enrollment.roles.iter().map(|role| role.as_str()).collect();
+    assert_eq!(roles, BTreeSet::from(ROLES));
+    assert_eq!(enrollment.history.len(), 7);
+}
+
+#[tokio::test]
+async fn fifty_at_once() {
+    storms(&Stack::new().await).await;
+}
+
+/// The same with a store that, at every fourth write, refuses, throttles, fails,
+/// or does its work and loses the answer.
+#[tokio::test]
+async fn fifty_at_once_through_trouble() {
+    const FAULTS: [Fault; 4] = [
+        Fault::LostAnswer,
+        Fault::Conflict,
+        Fault::Throttle,
+        Fault::InternalError,
+    ];
+    let each = FAULTS.iter().map(|fault| vec![*fault]);
+    for faults in each.chain([FAULTS.to_vec()]) {
+        let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
+        let writes = Mutex::new(HashSet::new());
+        proxy.set(move |call| {
+            // A write bears an id of its own; a second attempt bears it again, and passes.
+            let mut writes = writes.lock().unwrap();
+            if call.operation != "UpdateItem" || !writes.insert(call.body.clone()) {
+                return Fault::Pass;
+            }
+            match writes.len() % 4 {
+                0 => faults[writes.len() / 4 % faults.len()],
+                _ => Fault::Pass,
+            }
+        });
+        storms(&stack).await;
+        let calls = proxy.calls();
+        let writes = calls.iter().filter(|call| *call == "UpdateItem").count();
+        assert!(writes >= 150 + 150 / 4, "{writes}: no trouble was met");
+    }
+}
+
+/// Fifty deliveries for a user who is not known are one kept event with all their roles.
+#[tokio::test]
+async fn fifty_kept_at_once() {
+    let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
+    let kept = Mutex::new(HashSet::new());
+    proxy.set(move |call| {
+        // The first answer to each write is lost after its effect.
+        let is_first = kept.lock().unwrap().insert(call.body.clone());
+        match call.operation.as_str() {
+            "UpdateItem" if is_first => Fault::LostAnswer,
+            _ => Fault::Pass,
+        }
+    });
+    let bodies: Vec<_> = (0..50)
+        .map(|n| json!({"email": "bob@example.org", "course_id": RUN, "role": ROLES[n % 5]}))
+        .collect();
+    let statuses = join_all(bodies.iter().map(|body| stack.deliver(body))).await;
+    assert!(statuses.iter().all(|answer| answer.status == 404));
+    let [event] = stack.kept().await.try_into().unwrap();
+    // Each write was made twice, and that did no harm.
+    assert_eq!((event.roles.len(), event.version), (5, 100));
+}

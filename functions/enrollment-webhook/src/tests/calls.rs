@@ -1,0 +1,71 @@
+//! What each path costs in calls to DynamoDB.
+
+use aws_sdk_dynamodb::types::AttributeValue::Bool;
+use serde_json::json;
+use shared::adapters::store::CallLimits;
+
+use super::stack::{ADA, RUN, Stack};
+
+#[tokio::test]
+async fn calls_of_each_path() {
+    const READ: &str = "BatchGetItem";
+    const WRITE: &str = "UpdateItem";
+    let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
+    let bob = "bob@example.org";
+    let cases: &[(&str, &str, &str, u16, &[&str])] = &[
+        ("first", ADA, RUN, 201, &[READ, WRITE]),
+        ("repeated", ADA, RUN, 200, &[READ, WRITE]),
+        ("re-activated", ADA, RUN, 200, &[READ, WRITE]),
+        ("unknown user, kept", bob, RUN, 404, &[READ, WRITE]),
+        ("unknown user, kept again", bob, RUN, 404, &[READ, WRITE]),
+        (
+            "known now, kept event removed",
+            bob,
+            RUN,
+            201,
+            &[READ, WRITE, "DeleteItem"],
+        ),
+        ("no kept event any more", bob, RUN, 200, &[READ, WRITE]),
+        (
+            "unknown run, kept",
+            ADA,
+            "course-v1:A+B+C",
+            404,
+            &[READ, WRITE],
+        ),
+        ("no course id, not kept", ADA, "None", 404, &[READ]),
+        ("faulty", "ada", RUN, 400, &[]),
+    ];
+    for (name, email, course_id, status, calls) in cases {
+        match *name {
+            "re-activated" => stack.set_enrollment("active", Bool(false)).await,
+            "known now, kept event removed" => {
+                stack
+                    .put_user(bob, "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11")
+                    .await;
+            }
+            _ => {}
+        }
+        let before = proxy.calls().len();
+        let answer = stack
+            .deliver(&json!({"email": email, "course_id": course_id}))
+            .await;
+        assert_eq!(answer.status, *status, "{name}");
+        assert_eq!(proxy.calls()[before..], **calls, "{name}");
+        assert_eq!(stack.log.done()["dynamodb_calls"], calls.len(), "{name}");
+    }
+}
+
+/// The warm-up reads a key that cannot exist, and only the first request is a cold start.
+#[tokio::test]
+async fn warm_up_costs_one_read() {
+    let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
+    stack.webhook.warm_up().await;
+    assert_eq!(proxy.calls(), ["GetItem"]);
+    for cold in [true, false] {
+        stack
+            .deliver(&json!({"email": ADA, "course_id": RUN}))
+            .await;
+        assert_eq!(stack.log.done()["cold_start"], cold);
+    }
+}

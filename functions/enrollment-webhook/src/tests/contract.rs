@@ -1,0 +1,561 @@
+//! Every row of the contract, in its order.
+
+use std::time::Duration;
+
+use lambda_http::http::Method;
+use lambda_http::http::request::Builder;
+use lambda_http::{Body, Request};
+use local::{Call, Dynamodb, Fault, FaultyProxy, SecretsManager};
+use serde_json::json;
+use shared::domain::{EventKey, EventKind};
+
+use super::stack::{
+    ADA, ADA_ID, EAGER, EXPIRED, NOT_STAFF, REVOKED, RUN, STAFF, Stack, client, delivery,
+    from_gateway, request, tokens,
+};
+
+const REALM: &str = r#"Bearer realm="api""#;
+const INVALID_TOKEN: &str = r#"Bearer realm="api", error="invalid_token""#;
+const INSUFFICIENT_SCOPE: &str = r#"Bearer realm="api", error="insufficient_scope""#;
+
+/// A request with these `Authorization` headers, and a body that would be refused too.
+fn bearing(values: &[&str]) -> Request {
+    let with = |builder: Builder, value: &&str| builder.header("authorization", *value);
+    values
+        .iter()
+        .fold(request(), with)
+        .body(Body::from("no JSON"))
+        .unwrap()
+}
+
+/// Rows 1, 3 and 4: whoever may not call learns nothing of the rest of the
+/// request, which is wrong as well.
+#[tokio::test]
+async fn the_caller_is_judged_first() {
+    let stack = Stack::new().await;
+    let staff = format!("Bearer {STAFF}");
+    let bearer = |token: &str| format!("Bearer {token}");
+    let rows: &[(&[&str], u16, &str, &str)] = &[
+        (&[], 401, REALM, "no_authorization"),
+        (&[&staff, &staff], 401, REALM, "two_authorizations"),
+        (
+            &[&format!("{staff},{staff}")],
+            401,
+            REALM,
+            "two_authorizations",
+        ),
+        (&["Basic YTpi"], 401, REALM, "other_scheme"),
+        (&["Digest a=\"b\", c=\"d\""], 401, REALM, "other_scheme"),
+        (&[STAFF], 401, REALM, "other_scheme"),
+        (&[""], 401, REALM, "other_scheme"),
+        (&["Bearer"], 401, INVALID_TOKEN, "malformed_token"),
+        (&["Bearer a b"], 401, INVALID_TOKEN, "malformed_token"),
+        (&["Bearer (x)"], 401, INVALID_TOKEN, "malformed_token"),
+        (
+            &[&bearer(&"x".repeat(513))],
+            401,
+            INVALID_TOKEN,
+            "malformed_token",
+        ),
+        (&[&bearer(EXPIRED)], 401, INVALID_TOKEN, "expired_token"),
+        (&[&bearer(REVOKED)], 401, INVALID_TOKEN, "revoked_token"),
+        (&["Bearer chk_unknown"], 401, INVALID_TOKEN, "unknown_token"),
+        (
+            &[&bearer(NOT_STAFF)],
+            403,
+            INSUFFICIENT_SCOPE,
+            "insufficient_scope",
+        ),
+        // A good token in the scheme's other spellings goes on to the next fault.
+        (&[&format!("bEARER {STAFF}")], 415, "", "content_type"),
+        (&[&format!("Bearer   {STAFF} ")], 415, "", "content_type"),
+    ];
+    for (values, status, challenge, reason) in rows {
+        let answer = stack.send(bearing(values)).await;
+        assert_eq!(answer.status, *status, "{values:?}");
+        let header = answer
+            .headers
+            .get("www-authenticate")
+            .map_or("", |v| v.to_str().unwrap());
+        assert_eq!(header, *challenge, "{values:?}");
+        assert_eq!(answer.headers["content-type"], "application/json");
+        assert!(answer.body["error"].as_str().unwrap().ends_with('.'));
+        let done = stack.log.done();
+        assert_eq!(done["reason"], *reason, "{values:?}");
+        assert_eq!(done["level"], "WARN");
+        assert_eq!(done["dynamodb_calls"], 0);
+    }
+}
+
+/// Two headers are two also as a REST API hands them over: with all values in
+/// one map, and with the last alone in another.
+#[tokio::test]
+async fn two_authorizations_through_the_gateway() {
+    let stack = Stack::new().await;
+    let event = include_str!("../../../../events/gateway/rest-role-added.json");
+    let mut event: serde_json::Value = serde_json::from_str(event).unwrap();
+    let good = format!("Bearer {STAFF}");
+    event["headers"]["Authorization"] = json!(good);
+    event["multiValueHeaders"]["Authorization"] = json!(["Bearer another", good]);
+    assert_eq!(
+        stack.send(from_gateway(&event.to_string())).await.status,
+        401
+    );
+    assert_eq!(stack.log.done()["reason"], "two_authorizations");
+}
+
+/// Row 2: no token can be judged, or not this one, for now.
+#[tokio::test]
+async fn a_token_that_cannot_be_judged_is_503() {
+    let engine = Dynamodb::in_memory().await.unwrap();
+    let through = client(&engine.url, EAGER);
+    let secrets = SecretsManager::for_tests().await.unwrap();
+    let proxy = FaultyProxy::before(&secrets.url, |_| Fault::Pass)
+        .await
+        .unwrap();
+    let stack = Stack::with_secrets(engine, through, crate::STORE_TIME, &proxy.url).await;
+    let refuse = |_: &Call| Fault::Refuse("AccessDeniedException");
+    let sound = json!({"email": ADA, "course_id": RUN}).to_string();
+    let expect = async |token: &str, status: u16, code: &str| {
+        let mut request = delivery(&sound);
+        let authorization = format!("Bearer {token}").parse().unwrap();
+        request.headers_mut().insert("authorization", authorization);
+        let answer = stack.send(request).await;
+        let done = stack.log.done();
+        assert_eq!(answer.status, status, "{done}");
+        assert_eq!(done["error_code"].as_str().unwrap_or(""), code, "{done}");
+        if status == 503 {
+            assert_eq!(answer.headers["retry-after"], "5");
+            assert_eq!(
+                (&done["reason"], &done["level"]),
+                (&json!("tokens"), &json!("ERROR"))
+            );
+            assert_eq!(
+                answer.body,
+                json!({"error": "The token cannot be checked for now; try again."})
+            );
+        }
+    };
+    expect(STAFF, 503, "NoTokensYet").await;
+    secrets.put(&stack.secret, "no list").await.unwrap();
+    expect(STAFF, 503, "MalformedTokenList").await;
+    proxy.set(refuse);
+    expect(STAFF, 503, "AccessDeniedException").await;
+    // What has no token's form needs no list.
+    expect("(x)", 401, "").await;
+
+    // The list is there, goes stale, and serves; an unknown token may be a new one.
+    proxy.set(|_| Fault::Pass);
+    secrets
+        .put(&stack.secret, &tokens().to_string())
+        .await
+        .unwrap();
+    expect(STAFF, 201, "").await;
+    proxy.set(refuse);
+    stack.clock.turn(Duration::from_secs(61));
+    expect(STAFF, 200, "").await;
+    expect("chk_unknown", 503, "AccessDeniedException").await;
+    expect(REVOKED, 401, "").await;
+    stack.clock.turn(Duration::from_secs(15 * 60));
+    expect(STAFF, 503, "AccessDeniedException").await;
+
+    // Back: a token that was revoked meanwhile is refused, a new one works.
+    let mut changed = tokens();
+    changed["tokens"][0]["revoked_at"] = json!("2026-11-22T09:00:00Z");
+    changed["tokens"][1]["staff"] = json!(true);
+    secrets
+        .put(&stack.secret, &changed.to_string())
+        .await
+        .unwrap();
+    proxy.set(|_| Fault::Pass);
+    expect(STAFF, 401, "").await;
+    expect(NOT_STAFF, 200, "").await;
+}
+
+/// The token counts from the header alone.
+#[tokio::test]
+async fn a_token_in_query_or_body_is_no_token() {
+    let stack = Stack::new().await;
+    let body = json!({"email": ADA, "course_id": RUN, "access_token": STAFF}).to_string();
+    let uri =
+        format!("https://hooks.example.org/api/openedx_webhook/enrollment/?access_token={STAFF}");
+    let request = lambda_http::http::Request::post(uri)
+        .header("content-type", "application/json")
+        .body(Body::from(body))
+        .unwrap();
+    assert_eq!(stack.send(request).await.status, 401);
+}
+
+/// Row 5, in front of a body that is wrong as well.
+#[tokio::test]
+async fn any_method_but_post_is_405() {
+    let stack = Stack::new().await;
+    for method in ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"] {
+        let mut request = delivery("no JSON");
+        *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
+        let answer = stack.send(request).await;
+        assert_eq!(
+            (answer.status, &answer.headers["allow"]),
+            (405, &"POST".parse().unwrap())
+        );
+    }
+}
+
+/// Rows 6 to 8: the size before the type, the type before the content.
+#[tokio::test]
+async fn the_body_is_json_of_at_most_64_kib() {
+    let stack = Stack::new().await;
+    let limit = 64 * 1024;
+    let sound = json!({"email": ADA, "course_id": RUN}).to_string();
+    let padded = |length: usize| format!("{sound}{}", " ".repeat(length - sound.len()));
+    let nested = |depth: usize| {
+        format!(
+            r#"{{"email":"{ADA}","course_id":"{RUN}","x":{}{}}}"#,
+            "[".repeat(depth),
+            "]".repeat(depth)
+        )
+    };
+    let brackets = format!(
+        r#"{{"email":"{ADA}","course_id":"{RUN}","x":"\"{}"}}"#,
+        "[".repeat(500)
+    );
+    let json_type = Some("application/json");
+    let rows: &[(Vec<u8>, Option<&str>, u16, &str)] = &[
+        (padded(limit + 1).into(), None, 413, "body"),
+        (padded(limit).into(), json_type, 201, ""),
+        (sound.clone().into(), None, 415, "content_type"),
+        (
+            sound.clone().into(),
+            Some("text/plain"),
+            415,
+            "content_type",
+        ),
+        (
+            sound.clone().into(),
+            Some("application/jsonp"),
+            415,
+            "content_type",
+        ),
+        (
+            sound.clone().into(),
+            Some("Application/JSON; charset=latin1"),
+            200,
+            "",
+        ),
+        (
+            sound.clone().into(),
+            Some("application/vnd.api+json"),
+            200,
+            "",
+        ),
+        (
+            b"{\"email\": \"\xff\"}".to_vec(),
+            json_type,
+            400,
+            "not_utf8",
+        ),
+        (Vec::new(), json_type, 400, "not_json"),
+        (b"{".to_vec(), json_type, 400, "not_json"),
+        (format!("{sound}x").into(), json_type, 400, "not_json"),
+        (b"[]".to_vec(), json_type, 400, "not_an_object"),
+        (b"\"text\"".to_vec(), json_type, 400, "not_an_object"),
+        (b"null".to_vec(), json_type, 400, "not_an_object"),
+        (nested(127).into(), json_type, 200, ""),
+        (nested(128).into(), json_type, 400, "too_deep"),
+        (nested(30_000).into(), json_type, 400, "too_deep"),
+        (brackets.into(), json_type, 200, ""),
+    ];
+    for (body, content_type, status, reason) in rows {
+        let mut request = delivery("");
+        *request.body_mut() = Body::Binary(body.clone());
+        request.headers_mut().remove("content-type");
+        if let Some(content_type) = content_type {
+            request
+                .headers_mut()
+                .insert("content-type", content_type.parse().unwrap());
+        }
+        let answer = stack.send(request).await;
+        let shown = String::from_utf8_lossy(&body[..body.len().min(80)]);
+        assert_eq!(
+            answer.status, *status,
+            "{shown} {content_type:?} {answer:?}"
+        );
+        assert_eq!(
+            stack.log.done()["reason"].as_str().unwrap_or(""),
+            *reason,
+            "{shown}"
+        );
+    }
+}
+
+/// Rows 9 and 10: each field at fault is named, and nothing of its value is repeated.
+#[tokio::test]
+async fn faulty_fields_are_named() {
+    let stack = Stack::new().await;
+    let long_email = format!("{}@x", "é".repeat(253));
+    let long_id = "é".repeat(256);
+    let pair =
+        |email: &str, course_id: &str| format!(r#"{{"email":{email},"course_id":{course_id}}}"#);
+    let ada = format!("{ADA:?}");
+    let run = format!("{RUN:?}");
+    let with = |field: &str, value: &str| {
+        format!(r#"{{"email":{ada},"course_id":{run},"{field}":{value}}}"#)
+    };
+    let rows: &[(String, &str, &str)] = &[
+        (
+            "{}".into(),
+            "email,course_id",
+            "email is missing; course_id is missing.",
+        ),
+        (
+            pair("null", "null"),
+            "email,course_id",
+            "email is missing; course_id is missing.",
+        ),
+        (
+            pair("7", "{}"),
+            "email,course_id",
+            "email is not a string; course_id is not a string.",
+        ),
+        (
+            pair(r#""  ""#, r#""\t""#),
+            "email,course_id",
+            "email is blank; course_id is blank.",
+        ),
+        (
+            pair(r#""a\u0000@b""#, r#""a\u0007b""#),
+            "email,course_id",
+            "email has a control character; course_id has a control character.",
+        ),
+        (
+            pair(r#""a\ud800@b""#, r#""\udc00""#),
+            "email,course_id",
+            "email has a lone surrogate; course_id has a lone surrogate.",
+        ),
+        (pair(r#""ada""#, &run), "email", "email has no @."),
+        (
+            pair(&format!("{long_email:?}"), &run),
+            "email",
+            "email is longer than 254 characters.",
+        ),
+        (
+            pair(&ada, &format!("{long_id:?}")),
+            "course_id",
+            "course_id is longer than 255 characters.",
+        ),
+        (with("role", "7"), "role", "role is not a string."),
+        (
+            with("role", &format!("{:?}", "é".repeat(65))),
+            "role",
+            "role is longer than 64 characters.",
+        ),
+        (with("mode", "[]"), "mode", "mode is not a string."),
+        (
+            with("mode", &format!("{:?}", "é".repeat(21))),
+            "mode",
+            "mode is longer than 20 characters.",
+        ),
+        (
+            with("mode", r#""\ud800""#),
+            "mode",
+            "mode has a lone surrogate.",
+        ),
+        (
+            r#"{"role":1,"mode":2}"#.into(),
+            "email,course_id,role,mode",
+            "email is missing; course_id is missing; role is not a string; mode is not a string.",
+        ),
+    ];
+    for (body, fields, error) in rows {
+        let answer = stack.send(delivery(body)).await;
+        assert_eq!(answer.status, 400, "{body}");
+        assert_eq!(answer.body, json!({"error": error}), "{body}");
+        assert_eq!(stack.log.done()["reason"], *fields, "{body}");
+    }
+    assert!(stack.enrollments(ADA_ID).await.is_empty());
+}
+
+/// What is taken as it should be: repeated keys, unknown fields, null and empty terms.
+#[tokio::test]
+async fn lenient_where_the_contract_is() {
+    let stack = Stack::new().await;
+    let bodies = [
+        format!(r#"{{"email":"x","email":" ADA@Example.ORG ","course_id":"  {RUN}\n"}}"#),
+        format!(r#"{{"email":"{ADA}","course_id":"{RUN}","role":null,"mode":null}}"#),
+        format!(r#"{{"email":"{ADA}","course_id":"{RUN}","role":"","mode":""}}"#),
+        format!(
+            r#"{{"email":"{ADA}","course_id":"{RUN}","unknown":{{"\ud800":["\ud800"]}},"\udfff":1}}"#
+        ),
+    ];
+    for (n, body) in bodies.iter().enumerate() {
+        let answer = stack.send(delivery(body)).await;
+        assert_eq!(
+            answer.status,
+            if n == 0 { 201 } else { 200 },
+            "{body} {answer:?}"
+        );
+    }
+    let enrollment = stack.enrollment().await;
+    assert_eq!(
+        (enrollment.mode.as_str(), enrollment.roles.len()),
+        ("audit", 0)
+    );
+    assert_eq!(enrollment.history.len(), 1);
+}
+
+/// Rows 11 and 12. An event whose course cannot exist is not kept.
+#[tokio::test]
+async fn what_is_not_found_is_kept() {
+    let stack = Stack::new().await;
+    let unknown_run = "course-v1:Demo+Other+2026";
+    let planted = "course learner@example.com chk_0123456789abcdef0123456789abcdef0123456789";
+    let rows: &[(&str, &str, &str, &str, bool)] = &[
+        (
+            "bob@example.org",
+            RUN,
+            "User not found",
+            "no_such_user",
+            true,
+        ),
+        (
+            "bob@example.org",
+            unknown_run,
+            "User not found",
+            "no_such_user",
+            true,
+        ),
+        (
+            "bob@example.org",
+            "None",
+            "User not found",
+            "no_such_user",
+            false,
+        ),
+        (
+            ADA,
+            unknown_run,
+            "Course run with id course-v1:Demo+Other+2026 not found",
+            "no_such_run",
+            true,
+        ),
+        (
+            ADA,
+            "Demo/Other/2026",
+            "Course run with id Demo/Other/2026 not found",
+            "no_such_run",
+            true,
+        ),
+        (
+            ADA,
+            "None",
+            "Course run with id None not found",
+            "no_such_run",
+            false,
+        ),
+        (
+            ADA,
+            planted,
+            "Course run with id (no course id) not found",
+            "no_such_run",
+            false,
+        ),
+    ];
+    for (email, course_id, error, reason, is_kept) in rows {
+        let answer = stack
+            .deliver(&json!({"email": email, "course_id": course_id}))
+            .await;
+        assert_eq!(answer.status, 404, "{email} {course_id}");
+        assert_eq!(answer.body, json!({"error": error}));
+        let done = stack.log.done();
+        assert_eq!(
+            (&done["reason"], &done["level"]),
+            (&json!(reason), &json!("WARN"))
+        );
+        let key = is_kept.then(|| {
+            let (email, course_id) = (email.parse().unwrap(), course_id.parse().unwrap());
+            EventKey::of(EventKind::Enrollment, &email, &course_id).to_string()
+        });
+        assert_eq!(
+            done["event_key"].as_str(),
+            key.as_deref(),
+            "{email} {course_id}"
+        );
+        assert_eq!(done["outcome"], if *is_kept { "kept" } else { "dropped" });
+    }
+    assert_eq!(stack.kept().await.len(), 4);
+}
+
+/// Both spellings of the path, from both versions of the gateway's events: what
+/// a sender really sends, as the gateway hands it on.
+#[tokio::test]
+async fn the_sample_events_of_the_gateway() {
+    let samples = [
+        (
+            include_str!("../../../../events/gateway/rest-role-added.json"),
+            201,
+        ),
+        (
+            include_str!("../../../../events/gateway/http-role-added.json"),
+            200,
+        ),
+        (
+            include_str!("../../../../events/gateway/rest-enrollment-created.json"),
+            200,
+        ),
+        (
+            include_str!("../../../../events/gateway/http-enrollment-created.json"),
+            200,
+        ),
+    ];
+    let stack = Stack::new().await;
+    for (event, status) in samples {
+        for (path, status) in [("enrollment/\"", status), ("enrollment\"", 200)] {
+            let event = event
+                .replace("COURSEHOOK_TOKEN", STAFF)
+                .replace("enrollment/\"", path);
+            let answer = stack.send(from_gateway(&event)).await;
+            assert_eq!(answer.status, status, "{answer:?}");
+            let received = stack
+                .log
+                .lines()
+                .into_iter()
+                .rfind(|l| l["message"] == "received");
+            let logged = format!("/api/openedx_webhook/{}", path.trim_end_matches('"'));
+            assert_eq!(received.unwrap()["path"], logged);
+        }
+    }
+    let enrollment = stack.enrollment().await;
+    assert_eq!(
+        enrollment
+            .roles
+            .iter()
+            .map(|r| r.as_str())
+            .collect::<Vec<_>>(),
+        ["instructor"]
+    );
+    // The first delivery named no mode, and later ones change none.
+    assert_eq!(enrollment.mode.as_str(), "audit");
+    assert_eq!(stack.log.done()["mode_differs"], true);
+}
+
+/// The bare deliveries are what the gateway's events hold.
+#[tokio::test]
+async fn the_sample_deliveries() {
+    let stack = Stack::new().await;
+    for body in [
+        include_str!("../../../../events/enrollment/enrollment-created.json"),
+        include_str!("../../../../events/enrollment/role-added.json"),
+    ] {
+        assert!(stack.send(delivery(body)).await.status < 300);
+    }
+    let enrollment = stack.enrollment().await;
+    assert_eq!(enrollment.mode.as_str(), "verified");
+    assert_eq!(
+        enrollment
+            .roles
+            .iter()
+            .map(|r| r.as_str())
+            .collect::<Vec<_>>(),
+        ["instructor"]
+    );
+}

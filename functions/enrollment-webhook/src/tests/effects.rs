@@ -1,0 +1,314 @@
+//! What a delivery does to an enrollment, and to the events that are kept.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::AttributeValue::{Bool, N, S};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use shared::domain::{Change, KeptState, Reason};
+
+use super::stack::{ADA, ADA_ID, RUN, Stack, now};
+
+fn body(role: Option<&str>, mode: Option<&str>) -> Value {
+    json!({"email": ADA, "course_id": RUN, "role": role, "mode": mode})
+}
+
+fn roles(roles: &[&str]) -> BTreeSet<String> {
+    roles.iter().map(|role| (*role).to_owned()).collect()
+}
+
+/// The contract's enrollment table, row by row, each row on an enrollment of its own.
+#[tokio::test]
+async fn every_row_of_the_enrollment_table() {
+    type Attribute = fn() -> AttributeValue;
+    struct Row {
+        before: &'static [(&'static str, Attribute)],
+        role: Option<&'static str>,
+        mode: Option<&'static str>,
+        outcome: &'static str,
+        roles: &'static [&'static str],
+    }
+    let rows = [
+        // Active, enrolled, role known or none given: nothing is written.
+        Row {
+            before: &[],
+            role: None,
+            mode: None,
+            outcome: "unchanged",
+            roles: &["staff"],
+        },
+        Row {
+            before: &[],
+            role: Some("staff"),
+            mode: Some("verified"),
+            outcome: "unchanged",
+            roles: &["staff"],
+        },
+        // Another mode changes nothing.
+        Row {
+            before: &[],
+            role: None,
+            mode: Some("audit"),
+            outcome: "unchanged",
+            roles: &["staff"],
+        },
+        // Inactive: active again, and why it was not is forgotten.
+        Row {
+            before: &[
+                ("active", || Bool(false)),
+                ("change_status", || S("unenrolled".into())),
+            ],
+            role: None,
+            mode: Some("audit"),
+            outcome: "updated",
+            roles: &["staff"],
+        },
+        Row {
+            before: &[("edx_enrolled", || Bool(false))],
+            role: None,
+            mode: None,
+            outcome: "updated",
+            roles: &["staff"],
+        },
+        Row {
+            before: &[],
+            role: Some("instructor"),
+            mode: None,
+            outcome: "updated",
+            roles: &["instructor", "staff"],
+        },
+        // Everything at once is one write and one entry.
+        Row {
+            before: &[
+                ("active", || Bool(false)),
+                ("edx_enrolled", || Bool(false)),
+                ("change_status", || S("refunded".into())),
+            ],
+            role: Some("instructor"),
+            mode: None,
+            outcome: "updated",
+            roles: &["instructor", "staff"],
+        },
+    ];
+    for (n, row) in rows.iter().enumerate() {
+        let stack = Stack::new().await;
+        let first = stack.deliver(&body(Some("staff"), Some("verified"))).await;
+        assert_eq!(first.status, 201);
+        for (attribute, value) in row.before {
+            stack.set_enrollment(attribute, value()).await;
+        }
+        let before = stack.enrollment().await;
+
+        let answer = stack.deliver(&body(row.role, row.mode)).await;
+        assert_eq!(answer.status, 200, "row {n}");
+        assert_eq!(stack.log.done()["outcome"], row.outcome, "row {n}");
+        let differs = row.mode.is_some_and(|mode| mode != "verified");
+        assert_eq!(
+            stack.log.done()["mode_differs"].as_bool().unwrap_or(false),
+            differs,
+            "row {n}"
+        );
+
+        let after = stack.enrollment().await;
+        assert_eq!(
+            answer.body,
+            json!({
+                "message": "Enrollment successful",
+                "enrollment_id": before.enrollment_id,
+                "active": true,
+                "edx_enrolled": true,
+            })
+        );
+        assert_eq!(answer.body["enrollment_id"], first.body["enrollment_id"]);
+        assert!(after.active && after.edx_enrolled, "row {n}");
+        assert_eq!(after.change_status, None, "row {n}");
+        assert_eq!(after.mode.as_str(), "verified", "row {n}");
+        let found: BTreeSet<String> = after.roles.iter().map(|r| r.as_str().to_owned()).collect();
+        assert_eq!(found, roles(row.roles), "row {n}");
+        let written = usize::from(row.outcome == "updated");
+        assert_eq!(
+            after.history.len(),
+            before.history.len() + written,
+            "row {n}"
+        );
+        if written == 0 {
+            assert_eq!(after, before, "row {n}");
+        }
+    }
+}
+
+/// The first row: what is created, and what its history says.
+#[tokio::test]
+async fn a_first_delivery_creates() {
+    for (role, mode, stored) in [
+        (None, None, "audit"),
+        (Some("staff"), Some("honor"), "honor"),
+    ] {
+        let stack = Stack::new().await;
+        let answer = stack.deliver(&body(role, mode)).await;
+        assert_eq!(answer.status, 201);
+        let enrollment = stack.enrollment().await;
+        assert_eq!(
+            answer.body["enrollment_id"],
+            json!(enrollment.enrollment_id)
+        );
+        assert!(enrollment.active && enrollment.edx_enrolled && !enrollment.mode_set_by_admin);
+        assert_eq!(enrollment.mode.as_str(), stored);
+        assert_eq!(enrollment.user_id.to_string(), ADA_ID);
+        let [entry] = enrollment.history.as_slice() else {
+            panic!("{:?}", enrollment.history)
+        };
+        assert_eq!(entry.at, now());
+        let announced: Vec<_> = entry.announced_roles.iter().map(|r| r.as_str()).collect();
+        assert_eq!(announced, Vec::from_iter(role));
+        assert_eq!(entry.announced_mode.as_ref().map(|m| m.as_str()), mode);
+        let done = stack.log.done();
+        assert_eq!(
+            entry.by,
+            Change::Delivery {
+                request_id: done["request_id"].as_str().unwrap().to_owned(),
+                token_id: "staff".to_owned(),
+            }
+        );
+        // Absent is absent: DynamoDB holds no NULL and no empty set.
+        let item = stack
+            .dynamodb
+            .scan()
+            .table_name("EnrollmentsTable")
+            .send()
+            .await
+            .unwrap();
+        let item = &item.items()[0];
+        assert!(item.values().all(|value| !value.is_null()), "{item:?}");
+        assert_eq!(item.contains_key("roles"), role.is_some());
+    }
+}
+
+/// Redeliveries of an event that waits merge with it.
+#[tokio::test]
+async fn kept_events_merge() {
+    let stack = Stack::new().await;
+    let bob = |role: Option<&str>, mode: Option<&str>| json!({"email": "Bob@Example.org", "course_id": RUN, "role": role, "mode": mode});
+    for (role, mode) in [
+        (Some("staff"), Some("verified")),
+        (Some("instructor"), None),
+        (None, None),
+    ] {
+        assert_eq!(stack.deliver(&bob(role, mode)).await.status, 404);
+    }
+    let [event] = stack.kept().await.try_into().unwrap();
+    assert_eq!(event.email.as_str(), "bob@example.org");
+    let found: BTreeSet<String> = event.roles.iter().map(|r| r.as_str().to_owned()).collect();
+    assert_eq!(found, roles(&["instructor", "staff"]));
+    assert_eq!(event.mode.as_ref().map(|m| m.as_str()), Some("verified"));
+    assert_eq!(
+        (event.reason, event.state),
+        (Reason::NoSuchUser, KeptState::Waiting)
+    );
+    assert_eq!((event.version, event.tries), (3, 0));
+    let wait = event.next_look.duration_since(now());
+    assert!((SignedDuration::from_secs(48)..=SignedDuration::from_secs(72)).contains(&wait));
+
+    // Bob becomes known: the next delivery takes effect, and with it all that
+    // waited, which waits no more.
+    stack
+        .put_user("bob@example.org", "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11")
+        .await;
+    assert_eq!(stack.deliver(&bob(None, None)).await.status, 201);
+    assert!(stack.kept().await.is_empty());
+    let [enrollment] = stack
+        .enrollments("9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11")
+        .await
+        .try_into()
+        .unwrap();
+    let found: BTreeSet<String> = enrollment
+        .roles
+        .iter()
+        .map(|r| r.as_str().to_owned())
+        .collect();
+    assert_eq!(found, roles(&["instructor", "staff"]));
+    assert_eq!(enrollment.mode.as_str(), "verified");
+    assert_eq!(enrollment.history.len(), 1);
+}
+
+/// What waited comes to an enrollment that is there by now: its roles are
+/// added, its mode is not. A delivery's own mode goes before one that waited.
+#[tokio::test]
+async fn what_waited_takes_effect_with_the_next() {
+    for (next_mode, stored) in [(None, "honor"), (Some("verified"), "verified")] {
+        let stack = Stack::new().await;
+        let run = "course-v1:Demo+Later+2026";
+        let body = |role: Option<&str>, mode: Option<&str>| json!({"email": ADA, "course_id": run, "role": role, "mode": mode});
+        assert_eq!(
+            stack
+                .deliver(&body(Some("instructor"), Some("honor")))
+                .await
+                .status,
+            404
+        );
+        stack.put_run(run).await;
+        assert_eq!(
+            stack.deliver(&body(Some("staff"), next_mode)).await.status,
+            201
+        );
+        let enrollment = stack.enrollment().await;
+        let found: BTreeSet<String> = enrollment
+            .roles
+            .iter()
+            .map(|r| r.as_str().to_owned())
+            .collect();
+        assert_eq!(found, roles(&["instructor", "staff"]));
+        assert_eq!(enrollment.mode.as_str(), stored);
+    }
+}
+
+/// A redelivery of an event that had ended starts it anew.
+#[tokio::test]
+async fn an_ended_event_starts_anew() {
+    for ended in ["dead", "expired"] {
+        let stack = Stack::new().await;
+        let body = json!({"email": ADA, "course_id": "course-v1:A+B+C", "role": "staff"});
+        stack.deliver(&body).await;
+        let [first] = stack.kept().await.try_into().unwrap();
+        stack
+            .dynamodb
+            .update_item()
+            .table_name("KeptEventsTable")
+            .key("event_key", S(first.event_key.to_string()))
+            .update_expression(
+                "SET #state = :ended, tries = :tries, expires_at = :end, last_error = :error, \
+                 next_look = :old, kept_at = :old",
+            )
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":ended", S(ended.to_owned()))
+            .expression_attribute_values(":tries", N("9".to_owned()))
+            .expression_attribute_values(":end", N("1795338000".to_owned()))
+            .expression_attribute_values(":error", S("x".to_owned()))
+            .expression_attribute_values(":old", S("2026-01-01T00:00:00.000Z".to_owned()))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(stack.deliver(&body).await.status, 404);
+        let [anew] = stack.kept().await.try_into().unwrap();
+        assert_eq!((anew.state, anew.tries), (KeptState::Waiting, 0), "{ended}");
+        assert_eq!(
+            (anew.next_look, anew.kept_at),
+            (first.next_look, now()),
+            "{ended}"
+        );
+        assert_eq!(anew.roles, first.roles);
+        let items = stack
+            .dynamodb
+            .scan()
+            .table_name("KeptEventsTable")
+            .send()
+            .await
+            .unwrap();
+        let item = &items.items()[0];
+        assert!(
+            !item.contains_key("expires_at") && !item.contains_key("last_error"),
+            "{item:?}"
+        );
+    }
+}

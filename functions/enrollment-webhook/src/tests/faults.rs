@@ -1,0 +1,286 @@
+//! A store in trouble: the sender is asked to come again, nothing is half-written.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::BoxError;
+use local::{Dynamodb, Fault};
+use serde_json::json;
+use shared::adapters::store::{CallLimits, settings};
+
+use super::stack::{ADA, ADA_ID, EAGER, IMPATIENT, RUN, Stack, client, configuration};
+use crate::STORE_TIME;
+
+const ATTEMPTS: usize = CallLimits::PRODUCTION.attempts as usize;
+
+/// Row 13, for the read and for the write: 503, `Retry-After`, the code in the
+/// log, no more attempts than allowed, and the next try of the sender succeeds.
+#[tokio::test]
+async fn trouble_is_503() {
+    let faults = [
+        (
+            Fault::Throttle,
+            "ProvisionedThroughputExceededException",
+            ATTEMPTS,
+        ),
+        (Fault::InternalError, "InternalServerError", ATTEMPTS),
+        (Fault::Conflict, "TransactionConflictException", ATTEMPTS),
+        (Fault::Hang, "Timeout", ATTEMPTS),
+        (Fault::LostAnswer, "", ATTEMPTS),
+        (Fault::Garbage, "UnreadableAnswer", 1),
+        (
+            Fault::Refuse("AccessDeniedException"),
+            "AccessDeniedException",
+            1,
+        ),
+        (
+            Fault::Refuse("ResourceNotFoundException"),
+            "ResourceNotFoundException",
+            1,
+        ),
+    ];
+    for (fault, code, attempts) in faults {
+        for failing in ["BatchGetItem", "UpdateItem"] {
+            let limits = if fault == Fault::Hang {
+                IMPATIENT
+            } else {
+                EAGER
+            };
+            let (stack, proxy) = Stack::behind_proxy(limits).await;
+            proxy.set(move |call| {
+                if call.operation == failing {
+                    fault
+                } else {
+                    Fault::Pass
+                }
+            });
+            let answer = stack
+                .deliver(&json!({"email": ADA, "course_id": RUN}))
+                .await;
+            let case = format!("{fault:?} at {failing}: {answer:?}");
+            assert_eq!(answer.status, 503, "{case}");
+            assert_eq!(answer.headers["retry-after"], "5", "{case}");
+            let tried = proxy.calls().iter().filter(|call| *call == failing).count();
+            assert_eq!(tried, attempts, "{case}");
+
+            let done = stack.log.done();
+            assert_eq!(
+                (&done["level"], &done["reason"]),
+                (&json!("ERROR"), &json!("store"))
+            );
+            if !code.is_empty() {
+                assert_eq!(done["error_code"], code, "{case}");
+            }
+            assert_eq!(
+                stack.log.lines().len(),
+                2,
+                "received and done, no more: {case}"
+            );
+
+            // Either nothing is there, or all of it: what was done while its answer was lost.
+            let found = stack.enrollments(ADA_ID).await;
+            let lost = fault == Fault::LostAnswer && failing == "UpdateItem";
+            assert_eq!(found.len(), usize::from(lost), "{case}");
+
+            proxy.set(|_| Fault::Pass);
+            let answer = stack
+                .deliver(&json!({"email": ADA, "course_id": RUN}))
+                .await;
+            assert_eq!(answer.status, if lost { 200 } else { 201 }, "{case}");
+            assert_eq!(stack.enrollment().await.history.len(), 1, "{case}");
+        }
+    }
+}
+
+/// A delivery that cannot even be kept is not accepted.
+#[tokio::test]
+async fn what_cannot_be_kept_is_503() {
+    let (stack, proxy) = Stack::behind_proxy(EAGER).await;
+    let body = json!({"email": "bob@example.org", "course_id": RUN});
+    proxy.set(|call| {
+        if call.operation == "UpdateItem" {
+            Fault::InternalError
+        } else {
+            Fault::Pass
+        }
+    });
+    let answer = stack.deliver(&body).await;
+    assert_eq!((answer.status, stack.kept().await.len()), (503, 0));
+    proxy.set(|_| Fault::Pass);
+    assert_eq!(
+        (stack.deliver(&body).await.status, stack.kept().await.len()),
+        (404, 1)
+    );
+}
+
+/// An enrollment that stands is told as that, also where the event that had
+/// waited for it cannot be removed; it will be found done at its next look.
+#[tokio::test]
+async fn an_event_that_stays_is_no_failure() {
+    let (stack, proxy) = Stack::behind_proxy(EAGER).await;
+    let body = json!({"email": "bob@example.org", "course_id": RUN, "role": "staff"});
+    assert_eq!(stack.deliver(&body).await.status, 404);
+    stack
+        .put_user("bob@example.org", "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11")
+        .await;
+    proxy.set(|call| match call.operation.as_str() {
+        "DeleteItem" => Fault::Refuse("AccessDeniedException"),
+        _ => Fault::Pass,
+    });
+    assert_eq!(stack.deliver(&body).await.status, 201);
+    let done = stack.log.done();
+    assert_eq!(
+        (&done["outcome"], &done["error_code"]),
+        (&json!("created"), &json!("AccessDeniedException"))
+    );
+    assert_eq!(stack.kept().await.len(), 1);
+}
+
+/// An effect whose answer was lost is told as what it was.
+#[tokio::test]
+async fn a_lost_answer_is_found_again() {
+    let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
+    // The second call is the write: done, and its answer lost.
+    proxy.set(|call| {
+        if call.number == 2 {
+            Fault::LostAnswer
+        } else {
+            Fault::Pass
+        }
+    });
+    let answer = stack
+        .deliver(&json!({"email": ADA, "course_id": RUN}))
+        .await;
+    assert_eq!(answer.status, 201);
+    assert_eq!(proxy.calls(), ["BatchGetItem", "UpdateItem", "UpdateItem"]);
+    let done = stack.log.done();
+    assert_eq!(
+        (&done["outcome"], &done["dynamodb_calls"]),
+        (&json!("created"), &json!(3))
+    );
+    assert_eq!(stack.enrollment().await.history.len(), 1);
+}
+
+/// However long each call may take, the store as a whole is given up before
+/// ten seconds are over.
+#[tokio::test]
+async fn the_store_has_its_time_and_no_more() {
+    assert!(STORE_TIME < Duration::from_secs(10));
+    assert!(CallLimits::PRODUCTION.longest() < STORE_TIME);
+
+    let engine = Dynamodb::in_memory().await.unwrap();
+    let proxy = local::FaultyProxy::before(&engine.url, |_| Fault::Hang)
+        .await
+        .unwrap();
+    let through = client(&proxy.url, EAGER);
+    let stack = Stack::wired(engine, through, Duration::from_millis(100)).await;
+    let answer = stack
+        .deliver(&json!({"email": ADA, "course_id": RUN}))
+        .await;
+    assert_eq!(
+        (answer.status, &answer.headers["retry-after"]),
+        (503, &"5".parse().unwrap())
+    );
+    assert_eq!(stack.log.done()["reason"], "out_of_time");
+}
+
+/// Keys that DynamoDB leaves unprocessed are asked for again, not taken for absent.
+#[tokio::test]
+async fn unprocessed_keys_are_asked_for_again() {
+    const UNPROCESSED: &str = r#"{"Responses": {}, "UnprocessedKeys": {
+        "UsersTable": {"ConsistentRead": true, "Keys": [{"email": {"S": "ada@example.org"}}]},
+        "CourseRunsTable": {"ConsistentRead": true, "Keys": [
+            {"course_id": {"S": "course-v1:Demo+RustOnLambda+2026_T3"}}]}}}"#;
+    let (stack, proxy) = Stack::behind_proxy(EAGER).await;
+    proxy.set(|call| {
+        if call.number == 1 {
+            Fault::Reply(UNPROCESSED)
+        } else {
+            Fault::Pass
+        }
+    });
+    let body = json!({"email": ADA, "course_id": RUN});
+    assert_eq!(stack.deliver(&body).await.status, 201);
+    assert_eq!(
+        proxy.calls(),
+        ["BatchGetItem", "BatchGetItem", "UpdateItem"]
+    );
+
+    proxy.set(|call| match call.operation.as_str() {
+        "BatchGetItem" => Fault::Reply(UNPROCESSED),
+        _ => Fault::Pass,
+    });
+    assert_eq!(stack.deliver(&body).await.status, 503);
+    assert_eq!(stack.log.done()["error_code"], "UnprocessedKeys");
+}
+
+/// What the tables hold is read as strictly as what is sent.
+#[tokio::test]
+async fn an_item_of_another_shape_is_500() {
+    let stack = Stack::new().await;
+    stack.put_user(ADA, "no uuid at all").await;
+    let answer = stack
+        .deliver(&json!({"email": ADA, "course_id": RUN}))
+        .await;
+    assert_eq!(answer.status, 500);
+    assert_eq!(answer.body, json!({"error": "Something went wrong."}));
+    let done = stack.log.done();
+    assert_eq!(
+        (&done["reason"], &done["level"]),
+        (&json!("corrupt_item:UsersTable"), &json!("ERROR"))
+    );
+    assert!(!stack.log.text().contains("no uuid"));
+}
+
+#[derive(Debug)]
+struct Panics;
+
+impl Intercept for Panics {
+    fn name(&self) -> &'static str {
+        "Panics"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        panic!("about {ADA}");
+    }
+}
+
+/// Row 14: a dependency that panics is 500 and one error in the log, which
+/// tells the place and not the message; the next request is answered as ever.
+#[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a client that no start-up would make"
+)]
+async fn a_panic_is_500() {
+    let engine = Dynamodb::in_memory().await.unwrap();
+    let settings = settings(&configuration(&engine.url), EAGER).interceptor(Panics);
+    let through = aws_sdk_dynamodb::Client::from_conf(settings.build());
+    let stack = Stack::wired(engine, through, STORE_TIME).await;
+    for _ in 0..2 {
+        let before = stack.log.lines().len();
+        let answer = stack
+            .deliver(&json!({"email": ADA, "course_id": RUN}))
+            .await;
+        assert_eq!(answer.status, 500);
+        assert_eq!(answer.body, json!({"error": "Something went wrong."}));
+        let lines = stack.log.lines();
+        let errors: Vec<_> = lines[before..]
+            .iter()
+            .filter(|l| l["level"] == "ERROR")
+            .collect();
+        assert_eq!((lines.len() - before, errors.len()), (2, 1), "{lines:?}");
+        let reason = errors[0]["reason"].as_str().unwrap();
+        assert!(
+            reason.starts_with("panic:") && reason.contains("faults.rs:"),
+            "{reason}"
+        );
+    }
+    assert!(!stack.log.text().contains(ADA));
+}

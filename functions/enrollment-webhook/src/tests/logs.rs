@@ -1,0 +1,201 @@
+//! What is logged, and above all what never is.
+
+use lambda_http::http::HeaderValue;
+use lambda_http::{Body, Request};
+use serde_json::{Value, json};
+
+use local::Fault;
+
+use super::stack::{ADA, ADA_ID, EAGER, NOT_STAFF, RUN, STAFF, Stack, delivery, request};
+
+/// The two lines of a delivery, field by field.
+#[tokio::test]
+async fn two_lines_a_delivery() {
+    let stack = Stack::new().await;
+    let body = json!({"email": ADA, "course_id": RUN, "role": "staff", "mode": "verified"});
+    stack.deliver(&body).await;
+    let [received, done] = <[Value; 2]>::try_from(stack.log.lines()).unwrap();
+    let pick = |line: &Value, fields: &[&str]| -> Vec<Value> {
+        fields.iter().map(|field| line[*field].clone()).collect()
+    };
+    assert_eq!(
+        pick(&received, &["level", "message", "kind", "path"]),
+        [
+            "INFO",
+            "received",
+            "enrollment",
+            "/api/openedx_webhook/enrollment/"
+        ]
+        .map(Value::from)
+    );
+    assert_eq!(received["request_id"], done["request_id"]);
+    assert_eq!(received["request_id"].as_str().unwrap().len(), 36);
+    assert_eq!(
+        pick(
+            &done,
+            &[
+                "level",
+                "message",
+                "kind",
+                "outcome",
+                "user_id",
+                "course_id",
+                "role",
+                "mode",
+                "token_id"
+            ]
+        ),
+        [
+            "INFO",
+            "done",
+            "enrollment",
+            "created",
+            ADA_ID,
+            RUN,
+            "staff",
+            "verified",
+            "staff"
+        ]
+        .map(Value::from)
+    );
+    assert_eq!(
+        pick(
+            &done,
+            &["status", "milliseconds", "dynamodb_calls", "cold_start"]
+        ),
+        [json!(201), json!(0), json!(2), json!(true)]
+    );
+    for absent in ["reason", "event_key", "error_code", "mode_differs"] {
+        assert_eq!(done.get(absent), None);
+    }
+}
+
+/// Addresses and tokens planted in every field, of a delivery that is taken
+/// and of one that is refused at each step, are in no line and in no answer.
+#[tokio::test]
+async fn no_address_and_no_token_is_ever_logged() {
+    const ADDRESS: &str = "planted@example.com";
+    const TOKEN: &str = "chk_planted0123456789abcdef0123456789abcdef";
+    let (stack, proxy) = Stack::behind_proxy(EAGER).await;
+    proxy.set(|call| {
+        let body = String::from_utf8_lossy(&call.body);
+        if body.contains("refused-") {
+            Fault::Refuse("AccessDeniedException")
+        } else {
+            Fault::Pass
+        }
+    });
+    let odd = format!("odd-{ADDRESS}");
+    stack
+        .put_user(ADDRESS, "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11")
+        .await;
+    stack.put_user(&odd, ADDRESS).await;
+
+    let mut requests: Vec<Request> = Vec::new();
+    for planted in [ADDRESS, TOKEN] {
+        let sound = json!({"email": ADDRESS, "course_id": RUN, "role": "staff", "mode": "audit"});
+        let short: String = planted.chars().take(20).collect();
+        for field in ["email", "course_id", "role", "mode", "unknown"] {
+            let mut body = sound.clone();
+            let value = if field == "mode" {
+                short.as_str()
+            } else {
+                planted
+            };
+            body[field] = json!(value);
+            requests.push(delivery(&body.to_string()));
+            body[field] = json!([planted]);
+            requests.push(delivery(&body.to_string()));
+            // In a delivery that is kept.
+            body[field] = json!(value);
+            body["email"] = json!(format!("nobody-{ADDRESS}"));
+            requests.push(delivery(&body.to_string()));
+        }
+        for body in [
+            planted.to_owned(),
+            format!("[{planted:?}]"),
+            format!("{{{planted:?}: 1}}"),
+        ] {
+            requests.push(delivery(&body));
+        }
+        for header in ["content-type", "user-agent", "x-forwarded-for", "cookie"] {
+            let mut request = delivery(&sound.to_string());
+            request
+                .headers_mut()
+                .insert(header, HeaderValue::from_str(planted).unwrap());
+            requests.push(request);
+        }
+        for authorization in [
+            planted.to_owned(),
+            format!("Bearer {planted}"),
+            format!("Bearer {planted} x"),
+        ] {
+            let request = request().header("authorization", authorization);
+            requests.push(request.body(Body::from(sound.to_string())).unwrap());
+        }
+        let mut request = delivery(&sound.to_string());
+        *request.uri_mut() = format!("https://x.example/{planted}?token={planted}")
+            .parse()
+            .unwrap();
+        requests.push(request);
+        let mut request = delivery(&sound.to_string());
+        *request.method_mut() = "DELETE".parse().unwrap();
+        requests.push(request);
+        requests.push(delivery(&planted.repeat(4000)));
+        let mut request = delivery(&sound.to_string());
+        let not_staff = format!("Bearer {NOT_STAFF}").parse().unwrap();
+        request.headers_mut().insert("authorization", not_staff);
+        requests.push(request);
+        // An event that is kept with planted words, and takes effect with the next.
+        let later = json!({"email": format!("later-{ADDRESS}"), "course_id": RUN, "role": planted, "mode": short});
+        requests.push(delivery(&later.to_string()));
+        requests.push(delivery(&later.to_string()));
+        // To a store that refuses, and to one whose item is of another shape.
+        for email in [format!("refused-{ADDRESS}"), odd.clone()] {
+            requests.push(delivery(
+                &json!({"email": email, "course_id": RUN}).to_string(),
+            ));
+        }
+    }
+
+    let count = requests.len();
+    let mut statuses = std::collections::BTreeSet::new();
+    for request in requests {
+        let answer = stack.send(request).await;
+        if stack
+            .kept()
+            .await
+            .iter()
+            .any(|event| event.email.as_str().starts_with("later-"))
+        {
+            let later = format!("later-{ADDRESS}");
+            stack
+                .put_user(&later, "7f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11")
+                .await;
+        }
+        statuses.insert(answer.status);
+        let told = format!("{} {:?}", answer.body, answer.headers);
+        for planted in ["planted", "example.com", STAFF, NOT_STAFF] {
+            assert!(!told.contains(planted), "{told}");
+        }
+    }
+    assert_eq!(
+        Vec::from_iter(statuses),
+        [200, 201, 400, 401, 403, 404, 405, 413, 415, 500, 503]
+    );
+
+    let log = stack.log.text();
+    assert_eq!(log.lines().count(), 2 * count);
+    for planted in ["planted", "example.com", STAFF, "@"] {
+        assert!(!log.contains(planted), "{planted}: {log}");
+    }
+    // What could not be told is told as such.
+    for told in [
+        "\"role\":\"other\"",
+        "\"mode\":\"other\"",
+        "\"course_id\":\"sha256:",
+        "\"path\":\"other\"",
+    ] {
+        assert!(log.contains(told), "{told}");
+    }
+}

@@ -1,0 +1,11 @@
+//! The webhook, from the gateway's request to the tables, on the real engine
+//! and with the real token check.
+
+mod at_once;
+mod calls;
+mod contract;
+mod effects;
+mod faults;
+mod logs;
+mod stack;
+mod wiring;
