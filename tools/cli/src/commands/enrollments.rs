@@ -1,0 +1,191 @@
+//! `coursehook enrollments`
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use shared::adapters::store::enrollments::EnrollmentChange;
+use shared::domain::{Change, CourseId, CourseRole, Email, Enrollment, HistoryEntry, Mode};
+use shared::use_cases::{Changed, Outcome};
+use uuid::Uuid;
+
+use crate::cli::{self, SetEnrollment};
+use crate::failure::Failure;
+use crate::output::{self, Output, yes_or_no};
+use crate::stack::Stack;
+use crate::time;
+
+pub async fn run(
+    command: cli::Enrollments,
+    stack: &Stack,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    match command {
+        cli::Enrollments::Show { email, history } => show(email, history, stack, output).await?,
+        cli::Enrollments::Set(set) => change(set, stack, output).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Result<(), Failure> {
+    let (users, enrollments) = (stack.users().await?, stack.enrollments().await?);
+    let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
+    let enrollments = enrollments.of_user(user.user_id).await?;
+    let shown: Vec<_> = enrollments.iter().map(Shown::from).collect();
+    output.answer(&shown, || {
+        let mut text = table(&enrollments);
+        for enrollment in enrollments.iter().filter(|_| history) {
+            text.push_str(&format!("\n\n{}\n", enrollment.course_id));
+            text.push_str(&history_table(&enrollment.history));
+        }
+        text
+    })
+}
+
+async fn change(set: SetEnrollment, stack: &Stack, output: Output) -> Result<(), Failure> {
+    let SetEnrollment {
+        email,
+        course_id,
+        mode,
+        force,
+        inactive,
+    } = set;
+    if !force && !mode.is_known() {
+        return Err(Failure::UnknownMode(mode));
+    }
+    let (users, runs) = (stack.users().await?, stack.course_runs().await?);
+    let enrollments = stack.enrollments().await?;
+    let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
+    if runs
+        .get_many(std::slice::from_ref(&course_id))
+        .await?
+        .is_empty()
+    {
+        return Err(Failure::NoSuchRun(course_id));
+    }
+    let change = EnrollmentChange {
+        user_id: user.user_id,
+        course_id,
+        new_enrollment_id: Uuid::new_v4(),
+        change_id: Uuid::new_v4(),
+        by: Change::Operator {
+            name: stack.operator(),
+        },
+        at: stack.clock().now(),
+    };
+    let Changed {
+        enrollment,
+        outcome,
+    } = enrollments.set(&change, &mode, !inactive).await?;
+    let outcome = match outcome {
+        Outcome::Created => "created",
+        Outcome::Updated => "updated",
+        Outcome::Unchanged => "unchanged",
+    };
+    let done = Done {
+        outcome,
+        enrollment: Shown::from(&enrollment),
+    };
+    output.answer(&done, || format!("{outcome}\n{}", table([&enrollment])))
+}
+
+fn table<'a>(enrollments: impl IntoIterator<Item = &'a Enrollment>) -> String {
+    output::table(
+        [
+            "course",
+            "mode",
+            "active",
+            "edx_enrolled",
+            "roles",
+            "change_status",
+            "changed",
+        ],
+        enrollments.into_iter().map(|enrollment| {
+            [
+                enrollment.course_id.to_string(),
+                enrollment.mode.to_string(),
+                yes_or_no(enrollment.active),
+                yes_or_no(enrollment.edx_enrolled),
+                words(&enrollment.roles),
+                enrollment.change_status.clone().unwrap_or_default(),
+                time::show(enrollment.changed_at),
+            ]
+        }),
+    )
+}
+
+fn history_table(history: &[HistoryEntry]) -> String {
+    output::table(
+        [
+            "at",
+            "by",
+            "active",
+            "mode",
+            "announced mode",
+            "announced roles",
+        ],
+        history.iter().map(|entry| {
+            let by = match &entry.by {
+                Change::Delivery { token_id, .. } => format!("delivery with token {token_id}"),
+                Change::Operator { name } => format!("operator {name}"),
+            };
+            [
+                time::show(entry.at),
+                by,
+                yes_or_no(entry.active),
+                word(entry.mode.as_ref()),
+                word(entry.announced_mode.as_ref()),
+                words(&entry.announced_roles),
+            ]
+        }),
+    )
+}
+
+fn word(mode: Option<&Mode>) -> String {
+    mode.map(Mode::to_string).unwrap_or_default()
+}
+
+fn words(roles: &BTreeSet<CourseRole>) -> String {
+    let roles: Vec<_> = roles.iter().map(CourseRole::as_str).collect();
+    roles.join(", ")
+}
+
+#[derive(Serialize)]
+struct Done<'a> {
+    outcome: &'static str,
+    enrollment: Shown<'a>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    enrollment_id: String,
+    user_id: String,
+    course_id: &'a CourseId,
+    mode: &'a Mode,
+    mode_set_by_admin: bool,
+    active: bool,
+    edx_enrolled: bool,
+    roles: Vec<&'a CourseRole>,
+    change_status: Option<&'a str>,
+    changed_at: Timestamp,
+    history: &'a [HistoryEntry],
+}
+
+impl<'a> From<&'a Enrollment> for Shown<'a> {
+    fn from(enrollment: &'a Enrollment) -> Self {
+        Self {
+            enrollment_id: enrollment.enrollment_id.to_string(),
+            user_id: enrollment.user_id.to_string(),
+            course_id: &enrollment.course_id,
+            mode: &enrollment.mode,
+            mode_set_by_admin: enrollment.mode_set_by_admin,
+            active: enrollment.active,
+            edx_enrolled: enrollment.edx_enrolled,
+            roles: enrollment.roles.iter().collect(),
+            change_status: enrollment.change_status.as_deref(),
+            changed_at: enrollment.changed_at,
+            history: &enrollment.history,
+        }
+    }
+}

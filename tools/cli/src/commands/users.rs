@@ -1,0 +1,104 @@
+//! `coursehook users`
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use shared::domain::{Email, User, Username};
+use shared::use_cases::importing::{USERS_AT_ONCE, UserRow, import_users};
+
+use crate::cli;
+use crate::failure::Failure;
+use crate::import::{Importable, import};
+use crate::output::{self, Output};
+use crate::rows::{Columns, Row, RowProblem};
+use crate::seen::Seen;
+use crate::stack::Stack;
+
+pub async fn run(command: cli::Users, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
+    let users = stack.users().await?;
+    match command {
+        cli::Users::Import { file } => {
+            import(&file, output, async |rows: &[UserRow]| {
+                import_users(&users, rows).await
+            })
+            .await
+        }
+        cli::Users::Show { email } => {
+            let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
+            show(&user, output)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+impl Importable for UserRow {
+    const COLUMNS: Columns = Columns {
+        names: &["email", "edx_username", "name"],
+        required: &["email"],
+    };
+    const AT_ONCE: usize = USERS_AT_ONCE;
+    type Seen = SeenUsers;
+
+    fn read(row: &Row, line: u64, seen: &mut SeenUsers) -> Result<Self, RowProblem> {
+        let given = row.required("email")?;
+        let email: Email = given.parse()?;
+        let edx_username: Option<Username> =
+            row.text("edx_username")?.map(str::parse).transpose()?;
+        let name = row.text("name")?.map(str::to_owned);
+
+        if let Some(first) = seen.emails.line_of(email.as_str()) {
+            return Err(RowProblem::SameAddress(first));
+        }
+        if let Some(username) = &edx_username {
+            if let Some(first) = seen.usernames.line_of(username.as_str()) {
+                return Err(RowProblem::SameUsername(first));
+            }
+            seen.usernames.remember(username.as_str(), line);
+        }
+        seen.emails.remember(email.as_str(), line);
+        Ok(Self {
+            email,
+            email_as_given: given.to_owned(),
+            edx_username,
+            name,
+        })
+    }
+}
+
+/// The addresses and usernames of the lines before.
+#[derive(Default)]
+pub struct SeenUsers {
+    emails: Seen,
+    usernames: Seen,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    email: &'a str,
+    email_as_given: &'a str,
+    user_id: String,
+    edx_username: Option<&'a str>,
+    name: Option<&'a str>,
+}
+
+fn show(user: &User, output: Output) -> Result<(), Failure> {
+    let shown = Shown {
+        email: user.email.as_str(),
+        email_as_given: &user.email_as_given,
+        user_id: user.user_id.to_string(),
+        edx_username: user.edx_username.as_ref().map(Username::as_str),
+        name: user.name.as_deref(),
+    };
+    output.answer(&shown, || {
+        output::fields([
+            ("email", shown.email.to_owned()),
+            ("as given", shown.email_as_given.to_owned()),
+            ("user id", shown.user_id.clone()),
+            (
+                "edX username",
+                shown.edx_username.unwrap_or_default().to_owned(),
+            ),
+            ("name", shown.name.unwrap_or_default().to_owned()),
+        ])
+    })
+}

@@ -1,0 +1,200 @@
+//! Sample deliveries: files that each stand for one HTTP request.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
+use serde_json::{Map, Value};
+use shared::domain::EventKind;
+use thiserror::Error;
+
+use crate::failure::Failure;
+
+/// The request that a file stands for.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The file.
+    pub path: PathBuf,
+    pub method: Method,
+    /// Path and query, from `/api/` on: which stage of the API it goes to is
+    /// not the file's affair.
+    pub target: String,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+/// Why a file stands for no request.
+#[derive(Debug, Error)]
+pub enum BadDelivery {
+    #[error("cannot be read: {0}")]
+    File(io::Error),
+    #[error("is not a JSON object")]
+    NotAnObject,
+    #[error(
+        "is neither a delivery, which has an email, nor an event of API Gateway, which has a requestContext"
+    )]
+    NeitherKind,
+    #[error("is a delivery, so that it must be in a folder named enrollment or certificate")]
+    NoKind,
+    #[error("its path has no /api/")]
+    Path,
+    #[error("its method is missing or none")]
+    Method,
+    #[error("its body is neither text nor null, or not the base64 that isBase64Encoded says")]
+    Body,
+}
+
+/// The deliveries of these files and, in order, of the files below these folders.
+pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Delivery>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        let before = files.len();
+        find(path, &mut files).map_err(|error| bad(path, BadDelivery::File(error)))?;
+        if files.len() == before {
+            return Err(Failure::NoDeliveries(path.clone()));
+        }
+    }
+    let read = |file: PathBuf| Delivery::read(&file).map_err(|problem| bad(&file, problem));
+    files.into_iter().map(read).collect()
+}
+
+fn bad(path: &Path, problem: BadDelivery) -> Failure {
+    Failure::Delivery {
+        path: path.to_owned(),
+        problem,
+    }
+}
+
+fn find(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    if !fs::metadata(path)?.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        // A link to a folder is not followed: it may lead back here.
+        if entry.file_type()?.is_dir() || path.extension().is_some_and(|end| end == "json") {
+            find(&path, files)?;
+        }
+    }
+    Ok(())
+}
+
+impl Delivery {
+    fn read(path: &Path) -> Result<Self, BadDelivery> {
+        let bytes = fs::read(path).map_err(BadDelivery::File)?;
+        let object: Map<String, Value> =
+            serde_json::from_slice(&bytes).map_err(|_| BadDelivery::NotAnObject)?;
+        if object.contains_key("requestContext") {
+            Self::of_gateway(path, &Value::Object(object))
+        } else if object.contains_key("email") {
+            let headers = HeaderMap::from_iter([(
+                CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            )]);
+            Ok(Self {
+                path: path.to_owned(),
+                method: Method::POST,
+                target: format!("/api/openedx_webhook/{}/", kind(path)?.as_str()),
+                headers,
+                body: bytes,
+            })
+        } else {
+            Err(BadDelivery::NeitherKind)
+        }
+    }
+
+    /// Both versions of API Gateway's events: what one has, the other lacks.
+    fn of_gateway(file: &Path, event: &Value) -> Result<Self, BadDelivery> {
+        let context = &event["requestContext"];
+        let method = event["httpMethod"]
+            .as_str()
+            .or(context["http"]["method"].as_str());
+        let method = method
+            .and_then(|method| method.parse().ok())
+            .ok_or(BadDelivery::Method)?;
+        let path = event["path"]
+            .as_str()
+            .or(event["rawPath"].as_str())
+            .unwrap_or_default();
+        let start = path.find("/api/").ok_or(BadDelivery::Path)?;
+        let body = match (&event["body"], &event["isBase64Encoded"]) {
+            (Value::Null, _) => Vec::new(),
+            (Value::String(text), Value::Bool(true)) => {
+                STANDARD.decode(text).map_err(|_| BadDelivery::Body)?
+            }
+            (Value::String(text), _) => text.clone().into_bytes(),
+            _ => return Err(BadDelivery::Body),
+        };
+        Ok(Self {
+            path: file.to_owned(),
+            method,
+            target: format!("{}{}", &path[start..], query(event)),
+            headers: headers(event),
+            body,
+        })
+    }
+}
+
+/// The folder's name says what a delivery is about.
+fn kind(path: &Path) -> Result<EventKind, BadDelivery> {
+    let path = fs::canonicalize(path).map_err(BadDelivery::File)?;
+    let folder = path.parent().and_then(Path::file_name);
+    [EventKind::Enrollment, EventKind::Certificate]
+        .into_iter()
+        .find(|kind| folder.is_some_and(|folder| folder == kind.as_str()))
+        .ok_or(BadDelivery::NoKind)
+}
+
+/// The headers that speak of the body and the sender. The others belong to the
+/// connection or to the gateway, which makes them anew.
+fn headers(event: &Value) -> HeaderMap {
+    const TAKEN: [&str; 4] = ["accept", "content-encoding", "content-type", "user-agent"];
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs(event, "multiValueHeaders", "headers") {
+        let name = name.to_ascii_lowercase();
+        if TAKEN.contains(&name.as_str())
+            && let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse())
+        {
+            headers.append(name, value);
+        }
+    }
+    headers
+}
+
+/// The query string with its question mark, or nothing. Version 2 has it as it
+/// was, version 1 decoded and in parts.
+fn query(event: &Value) -> String {
+    let raw = event["rawQueryString"].as_str().map(str::to_owned);
+    let query = raw.or_else(|| {
+        let (many, single) = ("multiValueQueryStringParameters", "queryStringParameters");
+        // The URL is only there to encode them.
+        let url = Url::parse_with_params("http://localhost", pairs(event, many, single)).ok()?;
+        url.query().map(str::to_owned)
+    });
+    match query {
+        Some(query) if !query.is_empty() => format!("?{query}"),
+        _ => String::new(),
+    }
+}
+
+/// Names and values of an event of version 1, whose `many` has all that its
+/// `single` has, or of version 2, which has only `single`.
+fn pairs<'a>(event: &'a Value, many: &str, single: &str) -> Vec<(&'a str, &'a str)> {
+    let object = event[many].as_object().or(event[single].as_object());
+    let of_name = |(name, value): (&'a String, &'a Value)| {
+        let values = match value {
+            Value::Array(values) => values.as_slice(),
+            value => std::slice::from_ref(value),
+        };
+        let values = values.iter().filter_map(Value::as_str);
+        values.map(move |value| (name.as_str(), value))
+    };
+    object.into_iter().flatten().flat_map(of_name).collect()
+}

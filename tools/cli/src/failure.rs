@@ -1,0 +1,134 @@
+//! Why a command could not do all of its work, in words that say what to do
+//! about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use shared::adapters::AwsFailure;
+use shared::adapters::secrets::SecretError;
+use shared::adapters::store::StoreError;
+use shared::domain::{CourseId, Email, Mode};
+use shared::startup::environment::Missing;
+use shared::use_cases::issuing_tokens::TokenError;
+use thiserror::Error;
+
+use crate::cli::exit_code;
+use crate::deliveries::BadDelivery;
+use crate::import::Summary;
+use crate::output;
+use crate::rows::FileProblem;
+
+#[derive(Debug, Error)]
+pub enum Failure {
+    #[error("{0}; for the local stack: set -a; . .local/env; set +a")]
+    Variable(#[from] Missing),
+    #[error("DynamoDB: {}", told_store(.0))]
+    Store(#[from] StoreError),
+    #[error("{}", told_token(.0))]
+    Token(#[from] TokenError),
+    #[error(
+        "no token was issued, since standard output is closed or /dev/null and it would be \
+         lost; let it go to a terminal, a file or a variable"
+    )]
+    NowhereToWrite,
+    #[error(
+        "the token could not be handed over ({problem}), so {id} was revoked at once; \
+         issue another one, where standard output can be written"
+    )]
+    NotHandedOver { id: String, problem: io::Error },
+    #[error(
+        "the token could not be handed over ({problem}), and it is still in force, since it \
+         could not be revoked ({}); try: coursehook tokens revoke {id}",
+        told_token(.why)
+    )]
+    StillInForce {
+        id: String,
+        problem: io::Error,
+        why: TokenError,
+    },
+    #[error("{file}: {problem}")]
+    File { file: String, problem: FileProblem },
+    #[error("interrupted")]
+    Interrupted,
+    #[error(
+        "{reason}\nso far {done}, and perhaps some more; \
+         import the file again: what is there already stays as it is"
+    )]
+    Stopped { reason: Box<Failure>, done: Summary },
+    #[error("there is no user {}; `coursehook users import` makes users", .0.as_str())]
+    NoSuchUser(Email),
+    #[error("there is no course run {0}; `coursehook runs import` makes course runs")]
+    NoSuchRun(CourseId),
+    #[error(
+        "Open edX is not known to have a mode {}; use one of {}, or --force to set it all the same",
+        output::printable(.0.as_str()), Mode::KNOWN.join(", ")
+    )]
+    UnknownMode(Mode),
+    #[error("{}: {problem}", output::path(.path))]
+    Delivery { path: PathBuf, problem: BadDelivery },
+    #[error("{} holds no *.json", output::path(.0))]
+    NoDeliveries(PathBuf),
+    #[error("COURSEHOOK_URL is no URL such as http://127.0.0.1:9000")]
+    Url,
+    #[error("COURSEHOOK_TOKEN is no token; `coursehook tokens issue` makes one")]
+    Bearer,
+    #[error("no HTTP client can be made: {0}")]
+    Client(#[from] reqwest::Error),
+    #[error("standard output cannot be written: {0}; what was changed until then stays changed")]
+    Output(io::Error),
+}
+
+impl Failure {
+    /// With what the program ends.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Interrupted => exit_code::INTERRUPTED,
+            Self::Stopped { reason, .. } => reason.exit_code(),
+            _ => exit_code::NOT_DONE,
+        }
+    }
+}
+
+fn told_store(error: &StoreError) -> String {
+    match error {
+        StoreError::Aws(failure) => told(failure),
+        StoreError::Corrupt(_) => format!("{error}; was it written by a newer version?"),
+    }
+}
+
+fn told_token(error: &TokenError) -> String {
+    match error {
+        TokenError::Secret(SecretError::Aws(failure)) => {
+            format!("Secrets Manager: {}", told(failure))
+        }
+        TokenError::Secret(SecretError::Malformed) => {
+            format!("{error}; make an earlier version of the secret current")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// What AWS said, and what to try.
+fn told(failure: &AwsFailure) -> String {
+    let advice = match failure {
+        AwsFailure::Unreachable => {
+            "is the local stack running (make run)? On AWS, are AWS_REGION and the credentials set?"
+        }
+        AwsFailure::Timeout => "try again; if that does not help, look at the network in between",
+        AwsFailure::Throttled(_) => "wait a minute and try again",
+        AwsFailure::Failed(code) => match code.as_str() {
+            "ResourceNotFoundException" => {
+                "check the name in the environment variables, and AWS_REGION"
+            }
+            "AccessDeniedException" => "these credentials may not do this; use others",
+            "UnrecognizedClientException"
+            | "InvalidClientTokenId"
+            | "InvalidSignatureException"
+            | "ExpiredTokenException"
+            | "IncompleteSignature" => "log in to AWS again",
+            "ConstructionFailure" => "are AWS_REGION and the credentials set?",
+            _ => "try again; AWS's documentation explains the code",
+        },
+    };
+    format!("{failure}; {advice}")
+}

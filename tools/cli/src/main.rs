@@ -1,0 +1,53 @@
+//! `coursehook`: what operators do by hand.
+
+mod cli;
+mod commands;
+mod deliveries;
+mod failure;
+mod import;
+mod output;
+mod progress;
+mod rows;
+mod seen;
+mod stack;
+mod time;
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::stack::Stack;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let only_reads = cli.command.only_reads();
+    match run(cli).await {
+        Ok(code) => code,
+        // Whoever reads our output has enough of it, as `head` does.
+        Err(Failure::Output(error)) if only_reads && error.kind() == ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            output::note(&format!("error: {failure}"));
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let stack = Stack::new();
+    let output = Output::new(cli.json);
+    match cli.command {
+        Command::Users(command) => commands::users::run(command, &stack, output).await,
+        Command::Runs(command) => commands::runs::run(command, &stack, output).await,
+        Command::Enrollments(command) => commands::enrollments::run(command, &stack, output).await,
+        Command::Tokens(command) => commands::tokens::run(command, &stack, output).await,
+        Command::Events(command) => commands::events::run(command, &stack, output).await,
+        Command::Replay { paths } => commands::replay::run(&paths, &stack, output).await,
+    }
+}

@@ -1,0 +1,129 @@
+//! What is written: answers to standard output, as text or as JSON, and
+//! everything else to standard error.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// How answers are written.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub const fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    pub const fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// Writes an answer: `value` where JSON is asked for, else what `text` makes.
+    pub fn answer(
+        self,
+        value: &impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        let text = if self.json {
+            serde_json::to_string_pretty(value).map_err(|error| Failure::Output(error.into()))?
+        } else {
+            text()
+        };
+        line(&text)
+    }
+}
+
+/// Writes one line to standard output.
+pub fn line(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout();
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .map_err(Failure::Output)
+}
+
+/// Whether standard output leads nowhere: it is `/dev/null`, which also stands
+/// in for one that was closed when the program started.
+pub fn leads_nowhere() -> bool {
+    let about = io::stdout().as_fd().try_clone_to_owned();
+    match about.and_then(|out| File::from(out).metadata()) {
+        Ok(about) => fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == about.rdev()),
+        Err(_) => true,
+    }
+}
+
+/// Writes one line to standard error. Where that is closed, nobody listens.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// A table with a heading for each column.
+pub fn table<const N: usize>(
+    headings: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let mut table = Table::new();
+    table.set_header(headings);
+    for row in rows {
+        table.add_row(row.map(|cell| printable(&cell)));
+    }
+    aligned(table)
+}
+
+/// One thing, field by field.
+pub fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
+    let mut table = Table::new();
+    for (name, value) in fields {
+        table.add_row([name.to_owned(), printable(&value)]);
+    }
+    aligned(table)
+}
+
+/// Columns with two blanks between them and nothing else, so that other programs can cut them.
+fn aligned(mut table: Table) -> String {
+    table.load_style(presets::NOTHING);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
+/// Text that cannot move the terminal's cursor, change its colours or break the line.
+pub fn printable(text: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    text.chars().map(shown).collect()
+}
+
+/// A path as messages have it.
+pub fn path(path: &Path) -> String {
+    printable(&path.to_string_lossy())
+}
+
+/// So much of a foreign text as a message can repeat.
+pub fn excerpt(text: &str) -> String {
+    const MAX_CHARS: usize = 200;
+    let mut excerpt: String = printable(text).chars().take(MAX_CHARS).collect();
+    if text.chars().nth(MAX_CHARS).is_some() {
+        excerpt.push('…');
+    }
+    excerpt
+}
+
+/// A flag in a table.
+pub fn yes_or_no(flag: bool) -> String {
+    (if flag { "yes" } else { "no" }).to_owned()
+}

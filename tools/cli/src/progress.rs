@@ -1,0 +1,46 @@
+//! How far an import is, shown while it runs, if anybody watches.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::import::Summary;
+use crate::output;
+
+/// A bar on standard error; nothing is shown where that is no terminal.
+pub struct Progress(ProgressBar);
+
+impl Progress {
+    /// For a file of `bytes`, or for an input whose length nobody knows.
+    pub fn new(bytes: Option<u64>) -> Self {
+        let (bar, template) = match bytes {
+            Some(bytes) => (
+                ProgressBar::new(bytes),
+                "{bar:30} {percent:>3} %  {msg}  {eta} left",
+            ),
+            None => (ProgressBar::new_spinner(), "{spinner} {msg}  {elapsed}"),
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+
+    /// So many bytes more are done.
+    pub fn advance(&self, bytes: u64, done: &Summary) {
+        self.0.inc(bytes);
+        self.0.set_message(done.to_string());
+    }
+
+    /// Writes a line above the bar.
+    pub fn note(&self, text: &str) {
+        self.0.suspend(|| output::note(text));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,17 @@
+//! Rows of a file, CSV or JSON Lines, one a line, in bounded memory. What is
+//! wrong with one row is told with its line, and the next one is read.
+
+mod lines;
+mod reader;
+mod row;
+
+pub use reader::{Entry, FileProblem, Rows};
+pub use row::{Row, RowProblem};
+
+/// The columns that an import knows. Others are passed over.
+#[derive(Debug)]
+pub struct Columns {
+    pub names: &'static [&'static str],
+    /// Those of `names` that a file must have.
+    pub required: &'static [&'static str],
+}

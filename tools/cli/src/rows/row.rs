@@ -1,0 +1,132 @@
+//! One row: its cells by column, and what can be wrong with them.
+
+use jiff::Timestamp;
+use shared::domain::course_id::NotACourseId;
+use shared::domain::email::EmailError;
+use shared::domain::user::UsernameError;
+use thiserror::Error;
+
+use super::lines::MAX_BYTES;
+use crate::time::{self, MomentError};
+
+/// The cells of one row, in the order of its columns.
+#[derive(Debug)]
+pub struct Row {
+    pub columns: &'static [&'static str],
+    pub cells: Vec<Cell>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cell {
+    Absent,
+    Text(String),
+    Flag(bool),
+    /// A whole number of JSON that is not negative.
+    Number(u64),
+    /// Another number, an array or an object of JSON.
+    Other,
+}
+
+/// Why a row is not imported. Reads on from "line 7: ".
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RowProblem {
+    #[error("is not UTF-8")]
+    NotUtf8,
+    #[error("is longer than {MAX_BYTES} bytes")]
+    TooLong,
+    #[error("a quotation mark is not closed in this line")]
+    QuoteNotClosed,
+    #[error("has {found} columns, and the first line has {expected}")]
+    WrongCount { found: usize, expected: usize },
+    #[error("is not JSON from column {0} on")]
+    NotJson(usize),
+    #[error("is not a JSON object")]
+    NotAnObject,
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    #[error("{0} is not text")]
+    NotText(&'static str),
+    #[error("{0} has a line break or another control character")]
+    ControlCharacter(&'static str),
+    #[error("{0} must be true or false; yes, no, 1 and 0 are taken too")]
+    NotAFlag(&'static str),
+    #[error("{0} is neither a date such as 2026-09-01 nor a moment such as 2026-09-01T08:00:00Z")]
+    NotADate(&'static str),
+    #[error(
+        "{0} is beyond the last moment that can be kept, {last}; leave it empty if it never comes",
+        last = time::show(Timestamp::MAX)
+    )]
+    TooLate(&'static str),
+    #[error("end_date is before start_date")]
+    EndsBeforeStart,
+    #[error("email {0}")]
+    Email(#[from] EmailError),
+    #[error("edx_username {0}")]
+    Username(#[from] UsernameError),
+    #[error("course_id {0}")]
+    CourseId(#[from] NotACourseId),
+    #[error("the same address as line {0}")]
+    SameAddress(u64),
+    #[error("the same username as line {0}")]
+    SameUsername(u64),
+    #[error("the same course id as line {0}")]
+    SameCourseId(u64),
+}
+
+impl Row {
+    /// Text without the blanks around it; `None` where there is none.
+    pub fn text(&self, column: &'static str) -> Result<Option<&str>, RowProblem> {
+        let text = match self.cell(column) {
+            Cell::Absent => return Ok(None),
+            Cell::Text(text) => text.trim(),
+            Cell::Flag(_) | Cell::Number(_) | Cell::Other => {
+                return Err(RowProblem::NotText(column));
+            }
+        };
+        if text.chars().any(char::is_control) {
+            return Err(RowProblem::ControlCharacter(column));
+        }
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+
+    /// Text that must be there.
+    pub fn required(&self, column: &'static str) -> Result<&str, RowProblem> {
+        self.text(column)?.ok_or(RowProblem::Missing(column))
+    }
+
+    /// A flag, false where there is none.
+    pub fn flag(&self, column: &'static str) -> Result<bool, RowProblem> {
+        let text = match self.cell(column) {
+            Cell::Flag(flag) => return Ok(*flag),
+            Cell::Number(0) => return Ok(false),
+            Cell::Number(1) => return Ok(true),
+            Cell::Number(_) | Cell::Other => return Err(RowProblem::NotAFlag(column)),
+            Cell::Absent | Cell::Text(_) => self.text(column)?.unwrap_or("no"),
+        };
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "1" => Ok(true),
+            "false" | "no" | "0" => Ok(false),
+            _ => Err(RowProblem::NotAFlag(column)),
+        }
+    }
+
+    /// A moment, or the midnight in UTC with which a date begins.
+    pub fn moment(&self, column: &'static str) -> Result<Option<Timestamp>, RowProblem> {
+        let moment = |text| {
+            time::moment(text).map_err(|error| match error {
+                MomentError::NotAMoment => RowProblem::NotADate(column),
+                MomentError::OutOfRange => RowProblem::TooLate(column),
+            })
+        };
+        self.text(column)?.map(moment).transpose()
+    }
+
+    fn cell(&self, column: &str) -> &Cell {
+        let named = self
+            .columns
+            .iter()
+            .zip(&self.cells)
+            .find(|(name, _)| **name == column);
+        named.map_or(&Cell::Absent, |(_, cell)| cell)
+    }
+}

@@ -1,0 +1,34 @@
+//! What was in a file already, in little memory.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use shared::domain::digest::sha256_hex;
+
+/// Keys and the lines where they were first met: 16 bytes of digest a key, so
+/// that hundreds of thousands are no matter.
+#[derive(Debug, Default)]
+pub struct Seen(HashMap<u128, u64>);
+
+impl Seen {
+    /// The line where `key` was met, if it was.
+    pub fn line_of(&self, key: &str) -> Option<u64> {
+        self.0.get(&digest(key)).copied()
+    }
+
+    /// Remembers `key`, which is met for the first time.
+    pub fn remember(&mut self, key: &str, line: u64) {
+        if let Entry::Vacant(entry) = self.0.entry(digest(key)) {
+            entry.insert(line);
+        }
+    }
+}
+
+fn digest(key: &str) -> u128 {
+    const DIGITS: usize = 32;
+    sha256_hex(key.as_bytes())
+        .bytes()
+        .take(DIGITS)
+        .filter_map(|digit| char::from(digit).to_digit(16))
+        .fold(0, |number, digit| number << 4 | u128::from(digit))
+}

@@ -1,0 +1,178 @@
+use serde_json::json;
+use shared::adapters::store::enrollments::{EnrollmentChange, Enrollments};
+use shared::clock::{Clock, SystemClock};
+use shared::domain::Change;
+use uuid::Uuid;
+
+use crate::harness::Stack;
+
+const ADA: &str = "ada@example.org";
+const RUN: &str = "course-v1:Org+Bees+2026";
+
+async fn with_ada_and_a_run() -> Stack {
+    let stack = Stack::start().await;
+    let users = "email\nada@example.org\n";
+    stack
+        .run_with_input(&["users", "import", "-"], users)
+        .await
+        .ok();
+    let runs = format!("course_id,title\n{RUN},Bees\nOrg/Ants/1,Ants\n");
+    stack
+        .run_with_input(&["runs", "import", "-"], &runs)
+        .await
+        .ok();
+    stack
+}
+
+#[tokio::test]
+async fn an_enrollment_is_created_changed_and_left_alone() {
+    let stack = with_ada_and_a_run().await;
+    let set = |more: &[&'static str]| {
+        let arguments = [&["enrollments", "set", ADA, RUN], more].concat();
+        let stack = &stack;
+        async move { stack.run(&arguments).await }
+    };
+    let outcome = |text: &str| text.lines().next().unwrap().to_owned();
+    let verified = ["--mode", "verified"];
+    assert_eq!(outcome(&set(&verified).await.ok()), "created");
+    assert_eq!(outcome(&set(&verified).await.ok()), "unchanged");
+    let ran = set(&["--mode", "audit", "--inactive", "--json"])
+        .await
+        .json();
+    assert_eq!(ran["outcome"], "updated");
+    assert_eq!(ran["enrollment"]["active"], false);
+    assert_eq!(ran["enrollment"]["change_status"], "unenrolled");
+    let ran = set(&["--mode", "audit", "--inactive", "--json"])
+        .await
+        .json();
+    assert_eq!(ran["outcome"], "unchanged");
+
+    let shown = stack
+        .run(&["enrollments", "show", ADA, "--json"])
+        .await
+        .json();
+    assert_eq!(shown.as_array().unwrap().len(), 1);
+    assert_eq!(shown[0]["course_id"], RUN);
+    assert_eq!(shown[0]["mode"], "audit");
+    assert_eq!(shown[0]["mode_set_by_admin"], true);
+    let history = shown[0]["history"].as_array().unwrap();
+    assert_eq!(history.len(), 2);
+    assert_eq!(history[1]["by"], "operator");
+    assert_eq!(history[1]["name"], "grace");
+}
+
+#[tokio::test]
+async fn what_the_lms_announced_is_shown() {
+    let stack = with_ada_and_a_run().await;
+    let user = stack.run(&["users", "show", ADA, "--json"]).await.json();
+    let change = EnrollmentChange {
+        user_id: user["user_id"].as_str().unwrap().parse().unwrap(),
+        course_id: "Org/Ants/1".parse().unwrap(),
+        new_enrollment_id: Uuid::new_v4(),
+        change_id: Uuid::new_v4(),
+        by: Change::Delivery {
+            request_id: "r".to_owned(),
+            token_id: "t0".to_owned(),
+        },
+        at: SystemClock.now(),
+    };
+    let enrollments = Enrollments::new(stack.dynamodb(), "EnrollmentsTable".to_owned());
+    let roles = ["staff".parse().unwrap()].into();
+    enrollments.announce(&change, None, &roles).await.unwrap();
+    stack
+        .run(&["enrollments", "set", ADA, RUN, "--mode", "verified"])
+        .await
+        .ok();
+
+    let shown = stack
+        .run(&["enrollments", "show", ADA, "--json"])
+        .await
+        .json();
+    assert_eq!(shown[0]["roles"], json!(["staff"]));
+    assert_eq!(shown[0]["edx_enrolled"], true);
+    let text = stack.run(&["enrollments", "show", ADA]).await.ok();
+    let rows: Vec<Vec<_>> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(
+        rows[0],
+        [
+            "course",
+            "mode",
+            "active",
+            "edx_enrolled",
+            "roles",
+            "change_status",
+            "changed"
+        ]
+    );
+    assert_eq!(rows[1][..5], ["Org/Ants/1", "audit", "yes", "yes", "staff"]);
+    assert_eq!(rows[2][..4], [RUN, "verified", "yes", "no"]);
+    assert_eq!(rows.len(), 3);
+    let text = stack
+        .run(&["enrollments", "show", ADA, "--history"])
+        .await
+        .ok();
+    assert!(text.contains("delivery with token t0"), "{text}");
+    assert!(text.contains("operator grace"), "{text}");
+}
+
+#[tokio::test]
+async fn user_and_run_must_exist() {
+    let stack = with_ada_and_a_run().await;
+    let refused = async |email, run| {
+        let ran = stack
+            .run(&["enrollments", "set", email, run, "--mode", "audit"])
+            .await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+        ran.err
+    };
+    assert!(
+        refused("bob@example.org", RUN)
+            .await
+            .contains("no user bob@example.org")
+    );
+    assert!(
+        refused(ADA, "Org/No/1")
+            .await
+            .contains("no course run Org/No/1")
+    );
+    let ran = stack.run(&["enrollments", "show", "bob@example.org"]).await;
+    assert_eq!(ran.code, 2);
+    assert_eq!(
+        stack
+            .run(&["enrollments", "show", ADA, "--json"])
+            .await
+            .json(),
+        json!([])
+    );
+}
+
+#[tokio::test]
+async fn a_mode_with_a_slip_is_refused() {
+    let stack = with_ada_and_a_run().await;
+    let set = async |more: &[&str]| {
+        let arguments = [&["enrollments", "set", ADA, RUN, "--mode"], more].concat();
+        stack.run(&arguments).await
+    };
+    let ran = set(&["verfied"]).await;
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    for told in [
+        "a mode verfied; use one of audit, honor, verified, ",
+        "--force",
+    ] {
+        assert!(ran.err.contains(told), "{ran:?}");
+    }
+    for (mode, told) in [
+        ("audit ", "has blanks around it"),
+        ("au\u{7}dit", "has a control character"),
+        ("", "is empty"),
+    ] {
+        let ran = set(&[mode, "--force"]).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+        assert!(ran.err.contains(told), "{ran:?}");
+    }
+    let ran = set(&["verfied", "--force", "--json"]).await.json();
+    assert_eq!(ran["enrollment"]["mode"], "verfied");
+}

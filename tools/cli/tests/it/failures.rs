@@ -1,0 +1,344 @@
+use std::fs::File;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use local::{Fault, FaultyProxy};
+use serde_json::json;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+
+use crate::harness::{Ran, Stack, ran};
+
+/// What to do when an import was cut short.
+const AGAIN: &str = "import the file again: what is there already stays as it is";
+
+#[tokio::test]
+async fn a_missing_variable_is_named_and_only_those_used_are_missed() {
+    let stack = Stack::start().await;
+    for (arguments, variable) in [
+        (["users", "show", "a@b"], "USERNAMES_TABLE"),
+        (["runs", "show", "a/b/c"], "COURSE_RUNS_TABLE"),
+        (["enrollments", "show", "a@b"], "ENROLLMENTS_TABLE"),
+        (["tokens", "revoke", "x"], "WEBHOOK_TOKENS_SECRET"),
+        (["events", "list", "--json"], "KEPT_EVENTS_TABLE"),
+        (["replay", "x.json", "--json"], "COURSEHOOK_URL"),
+    ] {
+        let mut command = stack.command(&arguments);
+        command.env_remove(variable);
+        let ran = ran(command).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{variable}");
+        assert_eq!(
+            ran.err,
+            format!(
+                "error: the environment variable {variable} is not set; \
+                 for the local stack: set -a; . .local/env; set +a\n"
+            )
+        );
+    }
+    let mut command = stack.command(&["events", "list"]);
+    command
+        .env_remove("USERS_TABLE")
+        .env_remove("WEBHOOK_TOKENS_SECRET");
+    ran(command).await.ok();
+}
+
+#[tokio::test]
+async fn what_aws_says_becomes_one_sentence() {
+    let stack = Stack::start().await;
+    let told = async |arguments: &[&str], variable: &str, value: &str| {
+        let mut command = stack.command(arguments);
+        command.env(variable, value);
+        let ran = ran(command).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+        assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
+        ran.err
+    };
+    let nowhere = "http://127.0.0.1:1";
+    let told_unreachable = told(&["events", "list"], "AWS_ENDPOINT_URL_DYNAMODB", nowhere).await;
+    assert!(
+        told_unreachable.contains("is the local stack running"),
+        "{told_unreachable}"
+    );
+    let of_tokens = told(
+        &["tokens", "list"],
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+        nowhere,
+    )
+    .await;
+    assert!(
+        of_tokens.contains("Secrets Manager: cannot be reached"),
+        "{of_tokens}"
+    );
+    let absent = told(&["events", "list"], "KEPT_EVENTS_TABLE", "NoSuchTable").await;
+    assert!(
+        absent.contains("(ResourceNotFoundException); check the name"),
+        "{absent}"
+    );
+
+    let proxy = FaultyProxy::before(nowhere, |_| Fault::Refuse("AccessDeniedException"));
+    let proxy = proxy.await.unwrap();
+    let denied = told(&["events", "list"], "AWS_ENDPOINT_URL_DYNAMODB", &proxy.url).await;
+    assert!(
+        denied.contains("(AccessDeniedException); these credentials may not"),
+        "{denied}"
+    );
+}
+
+#[tokio::test]
+async fn an_import_that_is_cut_short_says_so_and_can_be_done_again() {
+    let stack = Stack::start().await;
+    let mut csv = "email\n".to_owned();
+    csv.extend((0..500).map(|n| format!("learner{n}@example.org\n")));
+    let file = stack.file("users.csv", csv);
+    // Each batch begins with a read, and the ninth begins when one is done.
+    let reads = AtomicUsize::new(0);
+    let proxy = FaultyProxy::before(stack.url(), move |call| {
+        let is_read = call.operation == "BatchGetItem";
+        if is_read && reads.fetch_add(1, Ordering::Relaxed) >= 8 {
+            Fault::Refuse("AccessDeniedException")
+        } else {
+            Fault::Pass
+        }
+    });
+    let proxy = proxy.await.unwrap();
+    let mut command = stack.command(&["users", "import", &file]);
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+    let ran = ran(command).await;
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+    assert!(ran.err.contains("AccessDeniedException"), "{ran:?}");
+    assert!(ran.err.contains(AGAIN), "{ran:?}");
+
+    // Of some batches nobody knows whether they were written.
+    let nothing = FaultyProxy::before(stack.url(), |_| Fault::Refuse("AccessDeniedException"));
+    let nothing = nothing.await.unwrap();
+    let mut command = stack.command(&["users", "import", &file, "--json"]);
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &nothing.url);
+    let ran = crate::harness::ran(command).await;
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains(AGAIN), "{ran:?}");
+    let summary = ran.json();
+    let mut expected = json!({"created": 0, "updated": 0, "unchanged": 0, "bad_lines": []});
+    expected["stopped"] = summary["stopped"].clone();
+    assert_eq!(summary, expected);
+    let reason = summary["stopped"].as_str().unwrap();
+    assert!(reason.contains("AccessDeniedException"), "{reason}");
+
+    stack.run(&["users", "import", &file]).await.ok();
+    let summary = stack
+        .run(&["users", "import", &file, "--json"])
+        .await
+        .json();
+    assert_eq!(summary["unchanged"], 500);
+}
+
+#[tokio::test]
+async fn an_import_can_be_interrupted() {
+    let stack = Stack::start().await;
+    let file = stack.file("users.csv", "email\nnobody\nada@example.org\n");
+    let (calls, mut called) = mpsc::unbounded_channel();
+    let proxy = FaultyProxy::before(stack.url(), move |_| {
+        calls.send(()).unwrap();
+        Fault::Hang
+    });
+    let proxy = proxy.await.unwrap();
+    for json in [false, true] {
+        let arguments = ["users", "import", &file, "--json"];
+        let mut command = stack.command(&arguments[..if json { 4 } else { 3 }]);
+        command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+        let child = command.spawn().unwrap();
+        called.recv().await.unwrap();
+        let interrupt = format!("kill -INT {}", child.id().unwrap());
+        let sent = Command::new("sh").args(["-c", &interrupt]).status().await;
+        assert!(sent.unwrap().success());
+        let ran = Ran::from(child.wait_with_output().await.unwrap());
+        assert_eq!(ran.code, 130, "{ran:?}");
+        assert!(ran.err.contains("error: interrupted\nso far "), "{ran:?}");
+        assert!(ran.err.contains(AGAIN), "{ran:?}");
+        if json {
+            let bad = json!([{"line": 2, "problem": "email has no @"}]);
+            assert_eq!(ran.json()["bad_lines"], bad);
+            assert_eq!(ran.json()["stopped"], "interrupted");
+        } else {
+            assert_eq!(ran.out, "");
+        }
+    }
+}
+
+#[tokio::test]
+async fn throttling_only_slows_an_import() {
+    let stack = Stack::start().await;
+    let proxy = FaultyProxy::before(stack.url(), |call| {
+        if call.number % 3 == 0 {
+            Fault::Throttle
+        } else {
+            Fault::Pass
+        }
+    });
+    let proxy = proxy.await.unwrap();
+    let file = stack.file("users.csv", "email\na@example.org\nb@example.org\n");
+    for expected in [
+        "2 created, 0 updated, 0 unchanged",
+        "0 created, 0 updated, 2 unchanged",
+    ] {
+        let mut command = stack.command(&["users", "import", &file]);
+        command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+        let out = ran(command).await.ok();
+        assert!(out.starts_with(expected), "{out}");
+    }
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_read_are_refused_at_once() {
+    let stack = Stack::start().await;
+    let too_long_array = format!("[{}]", "{\"email\": \"ada@example.org\"},".repeat(4_000));
+    for (content, told) in [
+        ("", "is empty"),
+        ("\n \n", "is empty"),
+        ("name\nAda\n", "no column email; its first line names: name"),
+        (
+            "email;name\n",
+            "no column email; its first line names: email;name",
+        ),
+        ("email,name,Email\n", "the column email twice"),
+        ("[{\"email\": \"ada@example.org\"}]", "is a JSON array"),
+        (
+            "\n  [\n  {\"email\": \"ada@example.org\"}\n]",
+            "is a JSON array",
+        ),
+        ("\u{1b}[2Jname\n", "its first line names: \u{fffd}[2Jname"),
+        (&too_long_array, "is a JSON array"),
+        ("email,\"name\n", "a quotation mark is not closed"),
+    ] {
+        let file = stack.file("users.csv", content);
+        let ran = stack.run(&["users", "import", &file]).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{content:?}");
+        let named = format!("error: {file}: ");
+        assert!(ran.err.starts_with(&named), "{content:?}: {}", ran.err);
+        assert!(ran.err.contains(told), "{content:?}: {}", ran.err);
+        assert!(ran.err.len() < 1_000, "{}", ran.err);
+    }
+    let ran = stack
+        .run_with_input(&["runs", "import", "-"], "course_id\n")
+        .await;
+    let told = "error: standard input: has no column title";
+    assert!(ran.err.starts_with(told), "{ran:?}");
+    let ran = stack.run(&["users", "import", "absent.csv"]).await;
+    assert_eq!(ran.code, 2);
+    let told = "error: absent.csv: cannot be read";
+    assert!(ran.err.starts_with(told), "{ran:?}");
+
+    let heading = stack.file("long.csv", "x".repeat(1_000));
+    let ran = stack.run(&["users", "import", &heading]).await;
+    let told = format!("its first line names: {}…\n", "x".repeat(200));
+    assert!(ran.err.ends_with(&told), "{ran:?}");
+}
+
+#[tokio::test]
+async fn usage_is_explained() {
+    let stack = Stack::start().await;
+    for (arguments, told) in [
+        (&["users"][..], "Usage: coursehook users"),
+        (&["users", "import"], "<FILE>"),
+        (&["users", "show", "nobody"], "has no @"),
+        (&["runs", "show", "None"], "course-v1:Org+Course+Run"),
+        (&["enrollments", "set", "a@b", "a/b/c"], "--mode <MODE>"),
+        (&["tokens", "issue", " "], "is blank"),
+        (
+            &["tokens", "issue", "x", "--expires-in", "soon"],
+            "such as 90d",
+        ),
+        (&["replay"], "<PATH>"),
+    ] {
+        let ran = stack.run(arguments).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{arguments:?}");
+        assert!(ran.err.contains(told), "{arguments:?}: {}", ran.err);
+    }
+    for command in [
+        &["users", "import"][..],
+        &["users", "show"],
+        &["runs", "import"],
+        &["runs", "show"],
+        &["enrollments", "show"],
+        &["enrollments", "set"],
+        &["tokens", "issue"],
+        &["tokens", "list"],
+        &["tokens", "revoke"],
+        &["events", "list"],
+        &["replay"],
+    ] {
+        let help = stack.run(&[command, &["--help"]].concat()).await.ok();
+        assert!(help.contains("Example"), "{help}");
+        assert!(
+            help.contains(&format!("coursehook {}", command.join(" "))),
+            "{help}"
+        );
+    }
+}
+
+/// Standard output that nobody reads any more.
+fn closed_pipe() -> Stdio {
+    let (_, writer) = std::io::pipe().unwrap();
+    writer.into()
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_is_no_failure_of_what_only_reads() {
+    let stack = Stack::start().await;
+    for arguments in [&["events", "list"][..], &["users", "import", "--help"]] {
+        let mut command = stack.command(arguments);
+        command.stdout(closed_pipe());
+        let ran = Ran::from(command.spawn().unwrap().wait_with_output().await.unwrap());
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    }
+    let file = stack.file("users.csv", "email\nada@example.org\n");
+    let mut command = stack.command(&["users", "import", &file]);
+    command.stdout(closed_pipe());
+    let ran = Ran::from(command.spawn().unwrap().wait_with_output().await.unwrap());
+    assert_eq!(ran.code, 2);
+    let told = "what was changed until then stays changed";
+    assert!(ran.err.contains(told), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_handed_over_is_in_force_no_more() {
+    let stack = Stack::with_secrets().await;
+    let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
+    for (out, more) in [
+        (closed_pipe(), None),
+        (full(), None),
+        (full(), Some("--json")),
+    ] {
+        let mut command = stack.command(&["tokens", "issue", "lost", "--staff"]);
+        command.args(more).stdout(out);
+        let ran = Ran::from(command.spawn().unwrap().wait_with_output().await.unwrap());
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains("was revoked at once"), "{ran:?}");
+    }
+    let listed = stack.run(&["tokens", "list", "--json"]).await.json();
+    let states: Vec<_> = listed.as_array().unwrap().iter().collect();
+    assert_eq!(states.len(), 3);
+    assert!(states.iter().all(|token| token["state"] == "revoked"));
+
+    // Where that can be seen before, none is issued.
+    let closed = stack.command(&[]);
+    let program = closed.as_std().get_program().to_owned();
+    let mut nowhere = stack.command(&["tokens", "issue", "lost"]);
+    nowhere.stdout(Stdio::null());
+    let shell = {
+        let mut shell = Command::new("sh");
+        let variables = closed.as_std().get_envs();
+        shell
+            .args(["-c", "exec \"$0\" tokens issue lost >&-"])
+            .arg(program)
+            .envs(variables.filter_map(|(name, value)| Some((name, value?))))
+            .stderr(Stdio::piped());
+        shell
+    };
+    for mut command in [nowhere, shell] {
+        let ran = Ran::from(command.spawn().unwrap().wait_with_output().await.unwrap());
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains("no token was issued"), "{ran:?}");
+    }
+    let listed = stack.run(&["tokens", "list", "--json"]).await.json();
+    assert_eq!(listed.as_array().unwrap().len(), 3);
+}

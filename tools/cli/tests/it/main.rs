@@ -1,0 +1,18 @@
+//! The program as operators run it: as a process, against DynamoDB and Secrets
+//! Manager on this machine.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what goes wrong here fails a test"
+)]
+
+mod enrollments;
+mod events;
+mod failures;
+mod harness;
+mod replay;
+mod runs;
+mod tokens;
+mod users;

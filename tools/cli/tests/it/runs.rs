@@ -1,0 +1,105 @@
+use serde_json::json;
+
+use crate::harness::Stack;
+
+const HEADING: &str =
+    "course_id,title,live,is_self_paced,start_date,end_date,certificate_available_date";
+
+#[tokio::test]
+async fn bad_lines_are_named_and_the_rest_is_imported() {
+    let stack = Stack::start().await;
+    let rows = [
+        "course-v1:Org+Bees+2026,Bees,TRUE,no,2026-09-01,2026-12-01T01:00:00+01:00,",
+        "Org/Ants/Old,\"Ants, and more\",1,yes,,,2027-01-01T00:00:00.5Z",
+        "Bees,Bees,,,,,",
+        "course-v1:Org+NoTitle+1, ,,,,,",
+        "course-v1:Org+Flag+1,Flag,perhaps,,,,",
+        "course-v1:Org+Date+1,Date,,,2026-09-31,,",
+        "course-v1:Org+Offset+1,Offset,,,,2026-09-01T10:00:00,",
+        "course-v1:Org+Bees+2026,Bees again,,,,,",
+        "course-v1:Org+Short+1,Short",
+        "course-v1:Org+Last+1,Last,,,,,",
+        "course-v1:Org+Backwards+1,Backwards,,,2026-09-02,2026-09-01,",
+        "course-v1:Org+Ever+1,Ever,,,,9999-12-31,",
+    ];
+    let file = stack.file("runs.csv", format!("{HEADING}\n{}", rows.join("\n")));
+    let bad = json!([
+        {"line": 4, "problem": "course_id is not a course run id such as course-v1:Org+Course+Run"},
+        {"line": 5, "problem": "title is missing"},
+        {"line": 6, "problem": "live must be true or false; yes, no, 1 and 0 are taken too"},
+        {"line": 7, "problem": "start_date is neither a date such as 2026-09-01 nor a moment such as 2026-09-01T08:00:00Z"},
+        {"line": 8, "problem": "end_date is neither a date such as 2026-09-01 nor a moment such as 2026-09-01T08:00:00Z"},
+        {"line": 9, "problem": "the same course id as line 2"},
+        {"line": 10, "problem": "has 2 columns, and the first line has 7"},
+        {"line": 12, "problem": "end_date is before start_date"},
+        {"line": 13, "problem": "end_date is beyond the last moment that can be kept, 9999-12-30T22:00:00Z; leave it empty if it never comes"},
+    ]);
+    for (created, unchanged) in [(3, 0), (0, 3)] {
+        let ran = stack.run(&["--json", "runs", "import", &file]).await;
+        assert_eq!(ran.code, 1);
+        assert_eq!(
+            ran.json(),
+            json!({"created": created, "updated": 0, "unchanged": unchanged, "bad_lines": bad})
+        );
+    }
+
+    let run = stack
+        .run(&["runs", "show", "course-v1:Org+Bees+2026", "--json"])
+        .await
+        .json();
+    assert_eq!(
+        run,
+        json!({
+            "course_id": "course-v1:Org+Bees+2026",
+            "title": "Bees",
+            "live": true,
+            "is_self_paced": false,
+            "start_date": "2026-09-01T00:00:00Z",
+            "end_date": "2026-12-01T00:00:00Z",
+            "certificate_available_date": null,
+        })
+    );
+    let text = stack.run(&["runs", "show", "Org/Ants/Old"]).await.ok();
+    assert!(text.contains("title         Ants, and more\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_run_is_replaced_whole_and_json_lines_have_flags() {
+    let stack = Stack::start().await;
+    let import = async |lines: &str| stack.run_with_input(&["runs", "import", "-"], lines).await;
+    let line = json!({
+        "course_id": "Org/C/R", "title": "C", "live": true, "is_self_paced": "no",
+        "start_date": "2026-09-01", "end_date": null,
+    });
+    let created = import(&line.to_string()).await.ok();
+    assert_eq!(created, "1 created, 0 updated, 0 unchanged, 0 bad lines\n");
+    let updated = import("title,course_id\nC,Org/C/R\n").await.ok();
+    assert_eq!(updated, "0 created, 1 updated, 0 unchanged, 0 bad lines\n");
+    let run = stack
+        .run(&["runs", "show", "Org/C/R", "--json"])
+        .await
+        .json();
+    assert_eq!(run["live"], false);
+    assert_eq!(run["start_date"], json!(null));
+
+    let import_live = async |live: &str| {
+        let line = format!(r#"{{"course_id": "Org/C/R", "title": "C", "live": {live}}}"#);
+        import(&line).await
+    };
+    for (live, outcome) in [
+        ("1", "0 created, 1 updated"),
+        ("true", "0 created, 0 updated"),
+    ] {
+        assert!(import_live(live).await.ok().starts_with(outcome), "{live}");
+    }
+    assert!(
+        import_live("0")
+            .await
+            .ok()
+            .starts_with("0 created, 1 updated")
+    );
+    for live in ["2", "1.0", "-1", "[]", "\"perhaps\""] {
+        let told = "line 1: live must be true or false; yes, no, 1 and 0 are taken too\n";
+        assert_eq!(import_live(live).await.err, told, "{live}");
+    }
+}

@@ -1,0 +1,317 @@
+use serde_json::json;
+
+use crate::harness::Stack;
+
+const NOT_CLOSED: &str = "a quotation mark is not closed in this line";
+const TAKEN: &str = "the username belongs to another address; if another line of this file gives \
+    that address a new one, import the file again";
+
+/// Every way in which a line can be bad; the good ones stand between them.
+const LINES: &[(&str, Option<&str>)] = &[
+    ("\u{feff}Email, EDX_USERNAME,name,shoe size", None),
+    ("Ada@Example.org,ada,Ada Lovelace,38", None),
+    ("", None),
+    ("bob@example.org,bob,\"Smith, \"\"Bob\"\"\",44", None),
+    ("bob.example.org,x,,", Some("email has no @")),
+    (" ,x,,", Some("email is missing")),
+    (
+        " ADA@example.ORG ,ada2,,",
+        Some("the same address as line 2"),
+    ),
+    ("cy@example.org,bob,,", Some("the same username as line 4")),
+    (
+        "dee@example.org,dee",
+        Some("has 2 columns, and the first line has 4"),
+    ),
+    ("emil@example.org,emil,\"Emil,", Some(NOT_CLOSED)),
+    (
+        "fay@example.org,\"fay\u{7}\",,",
+        Some("edx_username has a line break or another control character"),
+    ),
+    ("gus@example.org,gus,\"Gus", Some(NOT_CLOSED)),
+    ("of two lines\",", Some(NOT_CLOSED)),
+    ("hal@example.org,hal,Hal,\"of one line, \"\"44\"\"\"", None),
+    // Only the lines that were refused had this username.
+    ("ida@example.org,ada2,Ida,", None),
+];
+
+fn csv() -> Vec<u8> {
+    let mut file = Vec::new();
+    for (line, _) in LINES {
+        file.extend_from_slice(line.as_bytes());
+        file.extend_from_slice(b"\r\n");
+    }
+    file.extend_from_slice(b"joe\xff@example.org,,,\n");
+    file.extend_from_slice(format!("{}@example.org,,,\n", "x".repeat(70_000)).as_bytes());
+    file.extend_from_slice(b"kim@example.org,,,");
+    file
+}
+
+fn bad_lines() -> Vec<(u64, String)> {
+    let lines = (1..).zip(LINES);
+    let bad = lines.filter_map(|(line, (_, problem))| Some((line, (*problem)?.to_owned())));
+    let end = LINES.len() as u64;
+    bad.chain([
+        (end + 1, "is not UTF-8".to_owned()),
+        (end + 2, "is longer than 65536 bytes".to_owned()),
+    ])
+    .collect()
+}
+
+#[tokio::test]
+async fn bad_lines_are_named_and_the_rest_is_imported() {
+    let stack = Stack::start().await;
+    let file = stack.file("users.csv", csv());
+    let bad = bad_lines();
+
+    let ran = stack.run(&["users", "import", &file]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!(
+        ran.out,
+        format!(
+            "5 created, 0 updated, 0 unchanged, {} bad lines\n",
+            bad.len()
+        )
+    );
+    let mut told: Vec<_> = ran.err.lines().collect();
+    told.sort_unstable();
+    let mut expected: Vec<_> = bad
+        .iter()
+        .map(|(line, problem)| format!("line {line}: {problem}"))
+        .collect();
+    expected.push("warning: these columns are not known and passed over: shoe size".to_owned());
+    expected.sort_unstable();
+    assert_eq!(told, expected);
+
+    // A second time nothing changes.
+    let ran = stack.run(&["users", "import", &file, "--json"]).await;
+    assert_eq!(ran.code, 1);
+    let problems: Vec<_> = bad
+        .iter()
+        .map(|(line, problem)| json!({"line": line, "problem": problem}))
+        .collect();
+    assert_eq!(
+        ran.json(),
+        json!({"created": 0, "updated": 0, "unchanged": 5, "bad_lines": problems})
+    );
+
+    let bob = stack
+        .run(&["users", "show", "bob@example.org", "--json"])
+        .await
+        .json();
+    assert_eq!(bob["name"], "Smith, \"Bob\"");
+    let hal = stack
+        .run(&["users", "show", "hal@example.org", "--json"])
+        .await
+        .json();
+    assert_eq!(hal["name"], "Hal");
+    assert_eq!(
+        stack.run(&["users", "show", "kim@example.org"]).await.code,
+        0
+    );
+    assert_eq!(
+        stack.run(&["users", "show", "emil@example.org"]).await.code,
+        2
+    );
+}
+
+#[tokio::test]
+async fn json_lines_come_from_standard_input() {
+    let stack = Stack::start().await;
+    let lines = "\n\
+        {\"email\": \"Ada@Example.org\", \"edx_username\": \"ada\", \"name\": null, \"age\": 36}\n\
+        {\"email\": \"bob@example.org\", \"name\": \"Bob\\nSmith\"}\n\
+        {\"email\": 5}\n\
+        {\"name\": \"Nobody\"}\n\
+        [\"cy@example.org\"]\n\
+        {\"email\": \"dee@example.org\"\n\
+        {\"email\": \"emil@example.org\", \"name\": true}\n\
+        {\"email\": \"fay@example.org\"}";
+    let ran = stack.run_with_input(&["users", "import", "-"], lines).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!(ran.out, "2 created, 0 updated, 0 unchanged, 6 bad lines\n");
+    let mut told: Vec<_> = ran.err.lines().collect();
+    told.sort_unstable();
+    assert_eq!(
+        told,
+        [
+            "line 3: name has a line break or another control character",
+            "line 4: email is not text",
+            "line 5: email is missing",
+            "line 6: is not a JSON object",
+            "line 7: is not JSON from column 27 on",
+            "line 8: name is not text",
+            "warning: these columns are not known and passed over: age",
+        ]
+    );
+    let ran = stack.run_with_input(&["users", "import", "-"], lines).await;
+    assert_eq!(ran.out, "0 created, 0 updated, 2 unchanged, 6 bad lines\n");
+}
+
+#[tokio::test]
+async fn an_empty_cell_leaves_what_is_there() {
+    let stack = Stack::start().await;
+    let import = async |csv: &str| {
+        stack
+            .run_with_input(&["users", "import", "-"], csv)
+            .await
+            .ok()
+    };
+    import("email,edx_username,name\nAda@example.org,ada,Ada\n").await;
+    let before = stack
+        .run(&["users", "show", "ada@example.org", "--json"])
+        .await
+        .json();
+    assert_eq!(
+        import("name,email\n,Ada@example.org\n").await,
+        "0 created, 0 updated, 1 unchanged, 0 bad lines\n"
+    );
+    assert_eq!(
+        import("name,email\nAda L.,Ada@example.org\n").await,
+        "0 created, 1 updated, 0 unchanged, 0 bad lines\n"
+    );
+    let after = stack
+        .run(&["users", "show", "ADA@example.org", "--json"])
+        .await
+        .json();
+    assert_eq!(after["name"], "Ada L.");
+    assert_eq!(after["edx_username"], "ada");
+    assert_eq!(after["user_id"], before["user_id"]);
+    assert_eq!(after["email_as_given"], "Ada@example.org");
+
+    let text = stack.run(&["users", "show", "ada@example.org"]).await.ok();
+    assert!(text.contains("edX username  ada\n"), "{text}");
+}
+
+#[tokio::test]
+async fn usernames_move_between_users() {
+    let stack = Stack::start().await;
+    let import = async |csv: &str| stack.run_with_input(&["users", "import", "-"], csv).await;
+    let username = async |email| {
+        let user = stack.run(&["users", "show", email, "--json"]).await.json();
+        user["edx_username"].as_str().map(str::to_owned)
+    };
+    let first = "email,edx_username\nada@example.org,one\nbob@example.org,two\ncy@example.org,\n";
+    import(first).await.ok();
+
+    // Taken, and its owner keeps it.
+    let ran = import("email,edx_username\ncy@example.org,one\n").await;
+    assert_eq!(ran.code, 1);
+    assert_eq!(ran.err, format!("line 2: {TAKEN}\n"));
+    assert_eq!(username("cy@example.org").await, None);
+
+    // Each takes what the one below gives up, which comes later in the file.
+    let chain = "email,edx_username\n\
+        cy@example.org,one\nada@example.org,two\nbob@example.org,three\n";
+    assert_eq!(
+        import(chain).await.ok(),
+        "0 created, 3 updated, 0 unchanged, 0 bad lines\n"
+    );
+    assert_eq!(
+        import(chain).await.ok(),
+        "0 created, 0 updated, 3 unchanged, 0 bad lines\n"
+    );
+    assert_eq!(username("cy@example.org").await.as_deref(), Some("one"));
+    assert_eq!(username("ada@example.org").await.as_deref(), Some("two"));
+    assert_eq!(username("bob@example.org").await.as_deref(), Some("three"));
+
+    // Two who want each other's: neither can be first.
+    let ran = import("email,edx_username\nada@example.org,three\nbob@example.org,two\n").await;
+    assert_eq!(ran.code, 1);
+    assert_eq!(ran.out, "0 created, 0 updated, 0 unchanged, 2 bad lines\n");
+    assert_eq!(ran.err, format!("line 2: {TAKEN}\nline 3: {TAKEN}\n"));
+
+    // With a name for the time in between, it goes.
+    for file in [
+        "email,edx_username\nada@example.org,between\n",
+        "email,edx_username\nada@example.org,three\nbob@example.org,two\n",
+    ] {
+        import(file).await.ok();
+    }
+    assert_eq!(username("ada@example.org").await.as_deref(), Some("three"));
+    assert_eq!(username("bob@example.org").await.as_deref(), Some("two"));
+}
+
+/// Each row takes the username of the one below, so that a round can do one.
+#[tokio::test]
+async fn a_long_chain_of_usernames_takes_several_imports() {
+    const USERS: usize = 7;
+    let stack = Stack::start().await;
+    let import = async |shift: usize| {
+        let row = |user| format!("learner{user}@example.org,name{}\n", user + shift);
+        let rows: String = (0..USERS).map(row).collect();
+        let csv = format!("email,edx_username\n{rows}");
+        stack.run_with_input(&["users", "import", "-"], &csv).await
+    };
+    import(0).await.ok();
+    // One in the first pass, and one in each of three rounds.
+    let ran = import(1).await;
+    assert_eq!(ran.out, "0 created, 4 updated, 0 unchanged, 3 bad lines\n");
+    let again = import(1).await.ok();
+    assert_eq!(again, "0 created, 3 updated, 4 unchanged, 0 bad lines\n");
+}
+
+#[tokio::test]
+async fn a_forgotten_quotation_mark_swallows_no_rows() {
+    let stack = Stack::start().await;
+    let csv = "email,note\nada2@x,\"hello\nbob2@x,fine\ncy2@x,\"bye\ndee2@x,z\n";
+    let ran = stack.run_with_input(&["users", "import", "-"], csv).await;
+    assert_eq!(ran.code, 1);
+    assert_eq!(ran.out, "2 created, 0 updated, 0 unchanged, 2 bad lines\n");
+    for line in [2, 4] {
+        let told = format!("line {line}: {NOT_CLOSED}\n");
+        assert!(ran.err.contains(&told), "{ran:?}");
+    }
+    for (email, code) in [("ada2@x", 2), ("bob2@x", 0), ("cy2@x", 2), ("dee2@x", 0)] {
+        assert_eq!(stack.run(&["users", "show", email]).await.code, code);
+    }
+}
+
+#[tokio::test]
+async fn each_unknown_name_is_told_once() {
+    let stack = Stack::start().await;
+    let lines = "\
+        {\"email\": \"ada@example.org\", \"age\": 36}\n\
+        {\"email\": \"bob@example.org\", \"\u{1b}[2J\": 1, \"age\": 36}\n\
+        {\"email\": \"cy@example.org\", \"username\": \"cy\", \"age\": 1}\n";
+    let lines = lines.replace('\u{1b}', "\\u001b");
+    let ran = stack
+        .run_with_input(&["users", "import", "-"], &lines)
+        .await;
+    let warning = "warning: these columns are not known and passed over: ";
+    let told: Vec<_> = ran.err.lines().collect();
+    let names = ["age", "\u{fffd}[2J", "username"];
+    assert_eq!(told, names.map(|name| format!("{warning}{name}")));
+
+    let csv = "email,\u{1b}[2J,age\nada@example.org,,\n";
+    let ran = stack.run_with_input(&["users", "import", "-"], csv).await;
+    assert_eq!(ran.err, format!("{warning}\u{fffd}[2J, age\n"));
+}
+
+#[tokio::test]
+async fn many_batches_keep_their_lines() {
+    let stack = Stack::start().await;
+    let mut csv = "email,edx_username\n".to_owned();
+    for number in 0..1_000 {
+        let at = if number % 100 == 7 { "" } else { "@" };
+        csv.push_str(&format!("learner{number}{at}example.org,learner{number}\n"));
+    }
+    let file = stack.file("many.csv", csv);
+    let ran = stack.run(&["users", "import", &file, "--json"]).await;
+    let summary = ran.json();
+    assert_eq!(summary["created"], 990);
+    let bad = summary["bad_lines"].as_array().unwrap();
+    let lines: Vec<_> = bad
+        .iter()
+        .map(|bad| bad["line"].as_u64().unwrap())
+        .collect();
+    assert_eq!(
+        lines,
+        (0..10).map(|hundred| hundred * 100 + 9).collect::<Vec<_>>()
+    );
+    let ran = stack.run(&["users", "import", &file]).await;
+    assert_eq!(
+        ran.out,
+        "0 created, 0 updated, 990 unchanged, 10 bad lines\n"
+    );
+}
