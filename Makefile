@@ -1,0 +1,47 @@
+# The commands people type. Needed: Rust, Python 3.11 or newer with venv, and
+# this make.
+
+VENV := .local/venv
+# Programs of the workspace are here.
+BIN := $(or $(CARGO_TARGET_DIR),target)/debug
+
+# The stand-ins and whatever else runs the tools find them by this variable.
+export COURSEHOOK_VENV := $(CURDIR)/$(VENV)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help tools run replay check test
+
+help: ## This list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+tools: $(VENV)/.done ## Install the tools that are Python packages, into .local/venv.
+
+# The last step makes the file: an install that was interrupted begins anew.
+# Without dependencies, since requirements.txt names them all.
+$(VENV)/.done: tools/local/requirements.txt
+	python3 -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet --no-deps --requirement $<
+	touch $@
+
+run: $(VENV)/.done ## Run the whole product on this machine, until Ctrl-C.
+	cargo build --workspace --bins --locked
+	exec $(BIN)/coursehook-local
+
+replay: ## Send the sample deliveries in events/ to what `make run` runs.
+	@if [ ! -f .local/env ]; then \
+		echo 'There is no .local/env: start `make run` in another terminal first.' >&2; exit 1; fi
+	@set -a; . ./.local/env; set +a; exec $(BIN)/coursehook replay events
+
+check: $(VENV)/.done ## Formatting, lints, one TLS stack, the template.
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	@# A second TLS stack comes in by a dependency's default features, and with it ring.
+	@crates=$$(cargo tree --workspace --edges normal --locked --prefix none) || exit 1; \
+	if echo "$$crates" | grep '^ring '; then \
+		echo 'is among the dependencies; one TLS stack, rustls on aws-lc-rs, is enough' >&2; exit 1; fi
+	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --locked --quiet
+	$(VENV)/bin/cfn-lint infra/template.yaml
+
+test: check ## Everything that is checked before a change lands.
+	cargo test --workspace --locked

@@ -1,0 +1,236 @@
+//! `make run` as people use it: started, used, stopped, killed, started again.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that fails says where"
+)]
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+const PATH: &str = "/api/openedx_webhook/enrollment";
+const ADA: &str = "ada@example.org";
+const RUN: &str = "course-v1:Demo+RustOnLambda+2026_T3";
+
+/// Long enough to build the function on a slow machine; nobody waits for it in vain.
+const START: Duration = Duration::from_secs(600);
+const STOP: Duration = Duration::from_secs(30);
+
+struct Stack {
+    process: Child,
+    port: u16,
+    variables: Vec<(String, String)>,
+}
+
+fn command(folder: &Path, port: u16) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coursehook-local"));
+    command
+        .env("COURSEHOOK_LOCAL", folder)
+        .env("PORT", port.to_string())
+        .env_remove("DATA")
+        .env_remove("LMS_URL")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+impl Stack {
+    async fn start(folder: &Path, port: u16) -> Self {
+        let mut process = command(folder, port).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let up = async {
+            let mut said = Vec::new();
+            while let Some(line) = lines.next_line().await.unwrap() {
+                let is_last = line.starts_with("Ctrl-C");
+                said.push(line);
+                if is_last {
+                    return said.join("\n");
+                }
+            }
+            panic!("it ended: {said:?}");
+        };
+        let said = timeout(START, up).await.unwrap();
+        assert!(said.contains(&format!("http://127.0.0.1:{port}")), "{said}");
+        // What it says from now on is of no interest, but it must not wait for a reader.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let variables = fs::read_to_string(folder.join("env")).unwrap();
+        let variables = variables.lines().map(|line| {
+            let (name, value) = line.split_once('=').unwrap();
+            (name.to_owned(), value.to_owned())
+        });
+        Self {
+            process,
+            port,
+            variables: variables.collect(),
+        }
+    }
+
+    fn variable(&self, name: &str) -> &str {
+        let found = self.variables.iter().find(|(n, _)| n == name);
+        found.map_or_else(|| panic!("no {name}"), |(_, value)| value)
+    }
+
+    /// Delivers to the webhook; the status and the body.
+    async fn deliver(&self, path: &str, token: &str) -> (u16, Value) {
+        let answer = local::client()
+            .unwrap()
+            .post(format!("{}{path}", self.variable("COURSEHOOK_URL")))
+            .bearer_auth(token)
+            .json(&json!({"email": ADA, "course_id": RUN}))
+            .send()
+            .await
+            .unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    async fn coursehook(&self, arguments: &[&str]) -> Output {
+        let cli = Path::new(env!("CARGO_BIN_EXE_coursehook-local")).with_file_name("coursehook");
+        Command::new(cli)
+            .args(arguments)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .output()
+            .await
+            .unwrap()
+    }
+
+    /// Sends a signal; the exit code, if there is one.
+    async fn end(mut self, signal: &str) -> Option<i32> {
+        let process = self.process.id().unwrap().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", signal, &process])
+            .status()
+            .await
+            .unwrap();
+        assert!(sent.success());
+        let status = timeout(STOP, self.process.wait()).await.unwrap().unwrap();
+        let free = async {
+            while !are_free(self.port) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(STOP, free).await.expect("a process still listens");
+        status.code()
+    }
+}
+
+/// Whether nothing listens on a stack's four ports.
+fn are_free(port: u16) -> bool {
+    let listen = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    (port..port + 4).all(|port| listen(port).is_ok())
+}
+
+/// Four ports that are free, away from those that the system hands out.
+fn ports() -> u16 {
+    let somewhere = (std::process::id() % 1000) as u16 * 4;
+    let candidates = (0..1000).map(|n| 20_000 + (somewhere + n * 4) % 4000);
+    candidates.into_iter().find(|port| are_free(*port)).unwrap()
+}
+
+#[tokio::test]
+async fn a_day_with_the_local_stack() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let stack = Stack::start(folder, ports()).await;
+    let port = stack.port;
+
+    // Both spellings reach the function; the first creates.
+    let token = stack.variable("COURSEHOOK_TOKEN").to_owned();
+    assert_eq!(stack.deliver(&format!("{PATH}/"), &token).await.0, 201);
+    assert_eq!(stack.deliver(PATH, &token).await.0, 200);
+    let (status, refused) = stack.deliver(PATH, "no-token-of-ours").await;
+    assert_eq!(
+        (status, refused),
+        (401, json!({"error": "The token is not valid."}))
+    );
+
+    // The variables are all that the command line needs.
+    let shown = stack
+        .coursehook(&["enrollments", "show", ADA, "--json"])
+        .await;
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown[0]["course_id"], RUN, "{shown}");
+
+    // The samples, ten learners and three runs at least, one of them with no dates.
+    let run = stack.coursehook(&["runs", "show", "course-v1:Demo+LinearAlgebra+TBA", "--json"]);
+    let run: Value = serde_json::from_slice(&run.await.stdout).unwrap();
+    assert!(
+        run["title"].is_string() && run["start_date"].is_null(),
+        "{run}"
+    );
+
+    // The LMS's token endpoint is there, and a credential for it in its secret.
+    let form = "grant_type=client_credentials&client_id=x&client_secret=y&token_type=jwt";
+    let answer = local::client()
+        .unwrap()
+        .post(format!("{}/oauth2/access_token", stack.variable("LMS_URL")))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(form)
+        .send();
+    assert_eq!(answer.await.unwrap().status(), 401);
+
+    // The functions' log lines, and only those, are in their file.
+    let log = fs::read_to_string(folder.join("logs/functions.log")).unwrap();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(
+        lines.iter().any(|line| line["outcome"] == "created"),
+        "{log}"
+    );
+    // Nor has anything else that they print an address or a token.
+    let gateway = fs::read_to_string(folder.join("logs/gateway.log")).unwrap();
+    for log in [log, gateway] {
+        assert!(!log.contains(ADA) && !log.contains(&token), "{log}");
+    }
+
+    // Another stack on the same port says so, and starts nothing.
+    let other = tempfile::tempdir().unwrap();
+    let refused = command(other.path(), port).output().await.unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said.contains(&format!("port {port} is taken")), "{said}");
+    assert_eq!(fs::read_dir(other.path()).unwrap().count(), 0);
+
+    // What an operator changes is not undone by the next start.
+    let changed = folder.join("changed.csv");
+    fs::write(&changed, format!("email,name\n{ADA},Countess Lovelace\n")).unwrap();
+    let changed = changed.to_string_lossy().into_owned();
+    assert!(
+        stack
+            .coursehook(&["users", "import", &changed])
+            .await
+            .status
+            .success()
+    );
+
+    // Ctrl-C is a good end. Data and token outlive it, and a kill as well.
+    assert_eq!(stack.end("INT").await, Some(0));
+    assert!(!folder.join("env").exists());
+    for signal in ["KILL", "TERM"] {
+        let stack = Stack::start(folder, port).await;
+        assert_eq!(stack.variable("COURSEHOOK_TOKEN"), token);
+        assert_eq!(stack.deliver(PATH, &token).await.0, 200);
+        let ada = stack
+            .coursehook(&["users", "show", ADA, "--json"])
+            .await
+            .stdout;
+        assert_eq!(
+            serde_json::from_slice::<Value>(&ada).unwrap()["name"],
+            "Countess Lovelace"
+        );
+        let code = stack.end(signal).await;
+        assert_eq!(code, (signal == "TERM").then_some(0));
+    }
+}
