@@ -21,7 +21,26 @@ pub enum AwsFailure {
     Failed(String),
 }
 
+/// Error codes with which a service says that it has failed itself.
+const OUTAGES: [&str; 4] = [
+    "InternalServerError",
+    "InternalServiceError",
+    "ServiceUnavailable",
+    UNREADABLE,
+];
+
+/// Our word for an answer that is none of the service's.
+const UNREADABLE: &str = "UnreadableAnswer";
+
 impl AwsFailure {
+    /// Whether the service is away or overloaded, rather than there and saying no.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Throttled(_) | Self::Timeout | Self::Unreachable => true,
+            Self::Failed(code) => OUTAGES.contains(&code.as_str()),
+        }
+    }
+
     /// AWS's error code, or a word of ours where there was no answer.
     pub fn code(&self) -> &str {
         match self {
@@ -50,12 +69,12 @@ where
             SdkError::TimeoutError(_) => Self::Timeout,
             SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::Timeout,
             SdkError::DispatchFailure(_) => Self::Unreachable,
-            SdkError::ResponseError(_) => Self::Failed("UnreadableAnswer".to_owned()),
+            SdkError::ResponseError(_) => Self::Failed(UNREADABLE.to_owned()),
             SdkError::ConstructionFailure(_) => Self::Failed("ConstructionFailure".to_owned()),
             SdkError::ServiceError(service) => match service.err().code() {
                 Some(code) if THROTTLING.contains(&code) => Self::Throttled(code.to_owned()),
                 Some(code) => Self::Failed(code.to_owned()),
-                None => Self::Failed("UnreadableAnswer".to_owned()),
+                None => Self::Failed(UNREADABLE.to_owned()),
             },
             _ => Self::Failed("Unknown".to_owned()),
         }

@@ -42,6 +42,14 @@ pub enum SecretError {
 }
 
 impl SecretError {
+    /// Whether Secrets Manager is away, rather than there and saying no.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Aws(failure) => failure.is_outage(),
+            Self::Malformed | Self::TooLarge => false,
+        }
+    }
+
     /// AWS's error code, or a word of ours.
     pub fn code(&self) -> &str {
         match self {
@@ -100,6 +108,8 @@ impl TokenSecret {
             }
         };
         let list = match answer.secret_string() {
+            // Somebody has stored a value, and not as text.
+            None if answer.secret_binary().is_some() => return Err(SecretError::Malformed),
             None | Some("") => None,
             Some(text) => Some(serde_json::from_str(text).map_err(|_| SecretError::Malformed)?),
         };
@@ -126,39 +136,60 @@ impl TokenSecret {
         }
         let version = Uuid::new_v4().to_string();
         let label = format!("{LABEL}{}-{version}", now.as_second());
-        let put = self
+        let mut put = self.put(&text, &version, &label).await;
+        if matches!(&put, Err(failure) if failure.code() == "LimitExceededException") {
+            self.remove_stale_labels(now).await;
+            put = self.put(&text, &version, &label).await;
+        }
+        // The first version of a secret becomes current whatever its label.
+        let replaced = if put? {
+            Ok(Replaced::Done)
+        } else {
+            self.make_current(read.version.as_deref(), &version).await
+        };
+        // Should this fail, the label is left until AWS allows no more of them.
+        let _ = self.remove_label(&label, &version).await;
+        replaced
+    }
+
+    /// Writes a version; whether it is the current one thereby.
+    async fn put(&self, text: &str, version: &str, label: &str) -> Result<bool, AwsFailure> {
+        let answer = self
             .client
             .put_secret_value()
             .secret_id(&self.secret_id)
-            .client_request_token(&version)
-            .version_stages(&label)
+            .client_request_token(version)
+            .version_stages(label)
             .secret_string(text)
             .send()
             .await
             .map_err(|error| AwsFailure::from(&error))?;
-        // The first version of a secret becomes current whatever its label.
-        let replaced = if put.version_stages().iter().any(|stage| stage == CURRENT) {
-            Replaced::Done
-        } else {
-            self.make_current(read.version.as_deref(), &version).await?
-        };
-        self.remove_labels(&label, now).await;
-        Ok(replaced)
+        Ok(answer.version_stages().iter().any(|stage| stage == CURRENT))
     }
 
-    /// Removes a label of ours, and those that changes left which were
-    /// interrupted an hour ago or longer: AWS allows a secret twenty labels.
-    ///
-    /// A failure is no matter: the next change tries again.
-    async fn remove_labels(&self, ours: &str, now: Timestamp) {
+    async fn remove_label(&self, label: &str, version: &str) -> Result<(), AwsFailure> {
+        self.client
+            .update_secret_version_stage()
+            .secret_id(&self.secret_id)
+            .version_stage(label)
+            .remove_from_version_id(version)
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| AwsFailure::from(&error))
+    }
+
+    /// Removes the labels of changes that were interrupted an hour ago or
+    /// longer: AWS allows a secret twenty. Where that fails, so does what
+    /// comes after, and says why.
+    async fn remove_stale_labels(&self, now: Timestamp) {
         const INTERRUPTED_AFTER_SECONDS: i64 = 3600;
-        let began = |label: &str| {
-            label
-                .strip_prefix(LABEL)?
-                .split_once('-')?
-                .0
-                .parse::<i64>()
-                .ok()
+        let is_stale = |label: &str| {
+            let rest = label
+                .strip_prefix(LABEL)
+                .and_then(|rest| rest.split_once('-'));
+            let began = rest.and_then(|(began, _)| began.parse::<i64>().ok());
+            began.is_some_and(|began| now.as_second() - began >= INTERRUPTED_AFTER_SECONDS)
         };
         let described = self
             .client
@@ -166,21 +197,10 @@ impl TokenSecret {
             .secret_id(&self.secret_id)
             .send()
             .await;
-        let Ok(secret) = described else { return };
-        for (version, labels) in secret.version_ids_to_stages.unwrap_or_default() {
-            for label in labels {
-                let is_left = began(&label)
-                    .is_some_and(|began| now.as_second() - began >= INTERRUPTED_AFTER_SECONDS);
-                if label == ours || is_left {
-                    let _ = self
-                        .client
-                        .update_secret_version_stage()
-                        .secret_id(&self.secret_id)
-                        .version_stage(label)
-                        .remove_from_version_id(&version)
-                        .send()
-                        .await;
-                }
+        let versions = described.map(|secret| secret.version_ids_to_stages.unwrap_or_default());
+        for (version, labels) in versions.unwrap_or_default() {
+            for label in labels.iter().filter(|label| is_stale(label)) {
+                let _ = self.remove_label(label, &version).await;
             }
         }
     }

@@ -96,7 +96,8 @@ impl TokenList {
             .iter_mut()
             .find(|record| record.id == id)
             .ok_or_else(|| NoSuchToken(id.to_owned()))?;
-        let changes = record.revoked_at.is_none();
+        // Ours, of this very moment, is met again where its answer was lost.
+        let changes = record.revoked_at.is_none_or(|at| at == now);
         if changes {
             record.revoked_at = Some(now);
         }

@@ -20,12 +20,12 @@ const BETWEEN_READS: SignedDuration = SignedDuration::from_secs(5);
 
 /// How long after a failed read the list is served stale before it is read
 /// again. A read may fail by hanging, and not every delivery is to wait for that.
-const AFTER_A_FAILURE: SignedDuration = SignedDuration::from_secs(30);
+const AFTER_A_FAILURE: SignedDuration = SignedDuration::from_secs(15);
 
 /// Judges bearer tokens by the list in Secrets Manager.
 ///
 /// The list is read at start, kept for a minute, read anew by one caller for
-/// all, and served for up to a quarter of an hour while it cannot be read. An
+/// all, and served for up to a quarter of an hour while Secrets Manager is away. An
 /// unknown token makes it be read anew at once, or as soon as five seconds
 /// have passed since the last read, so that a new token works from the moment
 /// it is issued and a flood of strangers' tokens costs a read in five seconds.
@@ -63,7 +63,7 @@ struct Attempt {
 
 impl Attempt {
     fn failed_within(&self, limit: SignedDuration, now: Timestamp) -> bool {
-        self.failure.is_some() && within(limit, self.ended, now)
+        self.failure.as_ref().is_some_and(Unavailable::is_outage) && within(limit, self.ended, now)
     }
 }
 
@@ -117,6 +117,13 @@ pub enum Unavailable {
 }
 
 impl Unavailable {
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::NoTokensYet => false,
+            Self::Secret(error) => error.is_outage(),
+        }
+    }
+
     /// A word for the log.
     pub fn code(&self) -> &str {
         match self {
@@ -195,7 +202,7 @@ impl TokenCheck {
                 Ok(list)
             }
             _ => match self.read_anew(arrived.ended).await {
-                Err(_) if serves(&list) => Ok(list),
+                Err(failure) if failure.is_outage() && serves(&list) => Ok(list),
                 read => read,
             },
         }
