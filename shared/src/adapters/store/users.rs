@@ -141,7 +141,6 @@ impl Users {
 
     fn items_of(&self, write: &UserWrite) -> Result<Vec<TransactWriteItem>, StoreError> {
         const FREE_OR_OURS: &str = "attribute_not_exists(#edx_username) OR #user_id = :user_id";
-        const OURS: &str = "#user_id = :user_id";
 
         let after = &write.after;
         let user_id = text(after.user_id.to_string());
@@ -175,8 +174,8 @@ impl Users {
                 let delete = Delete::builder()
                     .table_name(&self.usernames)
                     .set_key(Some(username_key(old)))
-                    .condition_expression(OURS)
-                    .set_expression_attribute_names(Some(names(&[OURS])))
+                    .condition_expression(FREE_OR_OURS)
+                    .set_expression_attribute_names(Some(names(&[FREE_OR_OURS])))
                     .expression_attribute_values(":user_id", user_id)
                     .build()
                     .map_err(incomplete)?;
