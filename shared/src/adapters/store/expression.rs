@@ -8,16 +8,31 @@ use jiff::Timestamp;
 
 /// The map from `#name` to `name` for all names in `expressions`.
 pub fn names(expressions: &[&str]) -> HashMap<String, String> {
+    placeholders(expressions, '#')
+        .map(|name| (format!("#{name}"), name.to_owned()))
+        .collect()
+}
+
+/// Those of `values` that are in `expressions`: DynamoDB refuses a request
+/// with one that is not.
+pub fn values(
+    expressions: &[&str],
+    mut values: HashMap<&str, AttributeValue>,
+) -> HashMap<String, AttributeValue> {
+    placeholders(expressions, ':')
+        .filter_map(|name| Some((format!(":{name}"), values.remove(name)?)))
+        .collect()
+}
+
+/// The words behind `mark`.
+fn placeholders<'a>(expressions: &[&'a str], mark: char) -> impl Iterator<Item = &'a str> {
     expressions
         .iter()
-        .flat_map(|expression| expression.split('#').skip(1))
+        .flat_map(move |expression| expression.split(mark).skip(1))
         .map(|rest| {
-            let end = rest
-                .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                .unwrap_or(rest.len());
-            (format!("#{}", &rest[..end]), rest[..end].to_owned())
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            &rest[..end.unwrap_or(rest.len())]
         })
-        .collect()
 }
 
 /// A moment as the tables hold it: RFC 3339 in UTC, always with three decimals,
@@ -54,6 +69,13 @@ mod tests {
                 ("#b_c".to_owned(), "b_c".to_owned())
             ]
         );
+    }
+
+    #[test]
+    fn only_values_that_are_named_are_sent() {
+        let all = HashMap::from([("now", flag(true)), ("no", flag(true))]);
+        let sent = values(&["SET #a = :now", "#b = :now"], all);
+        assert_eq!(sent, HashMap::from([(":now".to_owned(), flag(true))]));
     }
 
     #[test]

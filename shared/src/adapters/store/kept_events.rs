@@ -1,16 +1,17 @@
 //! The table `kept_events`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::expression::{moment, names, number, text};
+use super::expression::{moment, names, number, text, values};
 use super::{Item, StoreError, read};
+use crate::adapters::AwsFailure;
 use crate::domain::{
     CourseId, CourseRole, Email, EventKey, EventKind, KeptEvent, KeptState, Mode, Reason,
 };
@@ -92,87 +93,109 @@ impl KeptEvents {
     }
 
     /// Keeps a delivery. It merges with the event of the same key, if there is
-    /// one: roles unite, a mode is never replaced by an absent one, and an
-    /// event that had ended starts anew.
+    /// one: roles unite, a mode is never replaced by an absent one, the newer
+    /// delivery says why the event waits, and an event that had ended starts anew.
     ///
-    /// One update, or two where the event had ended.
+    /// One update; two where the event had ended, or was delivered later.
     pub async fn keep(&self, waiting: &Waiting<'_>) -> Result<EventKey, StoreError> {
+        const ATTEMPTS: u32 = 5;
         let event_key = EventKey::of(waiting.kind, waiting.email, waiting.course_id);
-        if !self.update(&event_key, waiting, Start::GoOn).await? {
-            self.update(&event_key, waiting, Start::Anew).await?;
+        let mut how = How::GoOn;
+        for _ in 0..ATTEMPTS {
+            how = match self.update(&event_key, waiting, how).await? {
+                Update::Done => return Ok(event_key),
+                Update::Refused(None) => How::GoOn,
+                Update::Refused(Some(KeptState::Waiting)) => How::Merge,
+                Update::Refused(Some(KeptState::Dead | KeptState::Expired)) => How::Anew,
+            };
         }
-        Ok(event_key)
+        Err(AwsFailure::Throttled("Contended".to_owned()).into())
     }
 
-    /// Whether the update's condition held.
     async fn update(
         &self,
         event_key: &EventKey,
         waiting: &Waiting<'_>,
-        start: Start,
-    ) -> Result<bool, StoreError> {
-        let mut update = "SET #kind = :kind, #email = :email, #course_id = :course_id, \
+        how: How,
+    ) -> Result<Update, StoreError> {
+        const DELIVERED: &str = "SET #kind = :kind, #email = :email, #course_id = :course_id, \
              #reason = :reason, #waits_for = :waits_for, #state = :waiting, \
-             #delivered_at = :now, #version = if_not_exists(#version, :zero) + :one"
-            .to_owned();
-        match start {
-            Start::GoOn => update.push_str(
-                ", #tries = if_not_exists(#tries, :zero), #kept_at = if_not_exists(#kept_at, :now), \
-                 #next_look = if_not_exists(#next_look, :next_look)",
+             #delivered_at = :now, #version = if_not_exists(#version, :zero) + :one";
+        let (mut update, condition) = match how {
+            How::GoOn => (
+                format!(
+                    "{DELIVERED}, #tries = if_not_exists(#tries, :zero), \
+                     #kept_at = if_not_exists(#kept_at, :now), \
+                     #next_look = if_not_exists(#next_look, :next_look)"
+                ),
+                "attribute_not_exists(#event_key) \
+                 OR (#state = :waiting AND #delivered_at <= :now)",
             ),
-            Start::Anew => {
-                update.push_str(", #tries = :zero, #kept_at = :now, #next_look = :next_look");
-            }
+            How::Anew => (
+                format!("{DELIVERED}, #tries = :zero, #kept_at = :now, #next_look = :next_look"),
+                "#state <> :waiting",
+            ),
+            How::Merge => (
+                "SET #version = #version + :one".to_owned(),
+                "attribute_exists(#event_key)",
+            ),
+        };
+        match (waiting.mode, how) {
+            (None, _) => {}
+            (Some(_), How::Merge) => update.push_str(", #mode = if_not_exists(#mode, :mode)"),
+            (Some(_), How::GoOn | How::Anew) => update.push_str(", #mode = :mode"),
         }
-        if waiting.mode.is_some() {
-            update.push_str(", #mode = :mode");
-        }
-        if matches!(start, Start::Anew) {
+        if matches!(how, How::Anew) {
             update.push_str(" REMOVE #expires_at, #last_error");
         }
         if waiting.role.is_some() {
             update.push_str(" ADD #roles :roles");
         }
-        let condition = match start {
-            Start::GoOn => Some("attribute_not_exists(#event_key) OR #state = :waiting"),
-            Start::Anew => None,
-        };
         let next_look = waiting.reason.next_look(event_key, 0, waiting.delivered_at);
-        let mut request = self
+        let waits_for = waiting.reason.waits_for(waiting.email, waiting.course_id);
+        let mut all = HashMap::from([
+            ("kind", text(waiting.kind.as_str())),
+            ("email", text(waiting.email.as_str())),
+            ("course_id", text(waiting.course_id.as_str())),
+            ("reason", text(waiting.reason.as_str())),
+            ("waits_for", text(waits_for)),
+            ("waiting", text("waiting")),
+            ("now", text(moment(waiting.delivered_at))),
+            ("next_look", text(moment(next_look))),
+            ("zero", number(0)),
+            ("one", number(1)),
+        ]);
+        if let Some(mode) = waiting.mode {
+            all.insert("mode", text(mode.as_str()));
+        }
+        if let Some(role) = waiting.role {
+            all.insert("roles", AttributeValue::Ss(vec![role.as_str().to_owned()]));
+        }
+        let answer = self
             .client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key(event_key)))
-            .set_expression_attribute_names(Some(names(&[&update, condition.unwrap_or_default()])))
+            .set_expression_attribute_names(Some(names(&[&update, condition])))
+            .set_expression_attribute_values(Some(values(&[&update, condition], all)))
             .update_expression(update)
-            .set_condition_expression(condition.map(str::to_owned))
-            .expression_attribute_values(":kind", text(waiting.kind.as_str()))
-            .expression_attribute_values(":email", text(waiting.email.as_str()))
-            .expression_attribute_values(":course_id", text(waiting.course_id.as_str()))
-            .expression_attribute_values(":reason", text(waiting.reason.as_str()))
-            .expression_attribute_values(
-                ":waits_for",
-                text(waiting.reason.waits_for(waiting.email, waiting.course_id)),
-            )
-            .expression_attribute_values(":waiting", text("waiting"))
-            .expression_attribute_values(":now", text(moment(waiting.delivered_at)))
-            .expression_attribute_values(":next_look", text(moment(next_look)))
-            .expression_attribute_values(":zero", number(0))
-            .expression_attribute_values(":one", number(1));
-        if let Some(mode) = waiting.mode {
-            request = request.expression_attribute_values(":mode", text(mode.as_str()));
-        }
-        if let Some(role) = waiting.role {
-            let roles = AttributeValue::Ss(vec![role.as_str().to_owned()]);
-            request = request.expression_attribute_values(":roles", roles);
-        }
-        match request.send().await {
-            Ok(_) => Ok(true),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
-                _ => Err(error.into()),
-            },
-        }
+            .condition_expression(condition)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = answer else {
+            return Ok(Update::Done);
+        };
+        let Some(UpdateItemError::ConditionalCheckFailedException(refused)) =
+            error.as_service_error()
+        else {
+            return Err(error.into());
+        };
+        let found = refused.item().cloned();
+        let found = found
+            .map(|item| kept_event(&self.table, item))
+            .transpose()?;
+        Ok(Update::Refused(found.map(|event| event.state)))
     }
 
     /// Removes an event that is done, unless it was delivered again since it
@@ -228,9 +251,20 @@ impl KeptEvents {
     }
 }
 
-/// Whether an event goes on where it stood, or starts anew.
+/// How a delivery meets the event of its key.
 #[derive(Debug, Clone, Copy)]
-enum Start {
+enum How {
+    /// The event goes on waiting where it stood, or begins.
     GoOn,
+    /// The event had ended, and starts anew.
     Anew,
+    /// The event was delivered later than this; only what it lacks is added.
+    Merge,
+}
+
+/// What became of an update.
+enum Update {
+    Done,
+    /// The event is not what the update was meant for: its state, if there is one.
+    Refused(Option<KeptState>),
 }
