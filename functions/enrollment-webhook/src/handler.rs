@@ -40,12 +40,14 @@ impl EnrollmentWebhook {
             by,
             delivered_at: at,
         };
-        let (user_id, changed, left_over) = match self.enrolling.enroll(&announcement).await? {
+        let (user_id, changed, mode, left_over) = match self.enrolling.enroll(&announcement).await?
+        {
             Enrolled::Stands {
                 user_id,
                 changed,
+                mode,
                 left_over,
-            } => (user_id, changed, left_over),
+            } => (user_id, changed, mode, left_over),
             Enrolled::NoSuchUser { kept } => return Err(Refusal::UserNotFound { kept }),
             Enrolled::NoSuchRun { user_id, kept } => {
                 let course = delivery.course;
@@ -72,9 +74,7 @@ impl EnrollmentWebhook {
             }),
             outcome,
             user_id,
-            mode_differs: announcement
-                .mode
-                .is_some_and(|mode| mode != enrollment.mode),
+            mode_differs: mode.is_some_and(|mode| mode != enrollment.mode),
             error_code: left_over.map(|error| error.code().to_owned()),
         })
     }

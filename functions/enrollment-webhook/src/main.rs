@@ -25,7 +25,7 @@ use shared::use_cases::authenticating::TokenCheck;
 use shared::use_cases::enrolling::Enrolling;
 
 /// How long the store may take for one delivery in all. Two calls at their
-/// longest would take fourteen seconds; the sender is answered within ten.
+/// longest would take fourteen seconds; a store that hangs is answered 503 within ten.
 const STORE_TIME: Duration = Duration::from_secs(9);
 
 /// How long opening connections may hold up the start.

@@ -55,7 +55,7 @@ impl Enrollment {
 pub struct HistoryEntry {
     /// When the delivery or the command came, to the millisecond.
     pub at: Timestamp,
-    /// Made anew for each attempt to change something; never used twice.
+    /// Made anew for each change; a second attempt at its write bears it again.
     pub change_id: Uuid,
     /// In JSON its fields stand beside the entry's own.
     #[serde(flatten)]

@@ -11,6 +11,10 @@ use crate::adapters::store::kept_events::{KeptEvents, Waiting};
 use crate::adapters::store::lookup::{Found, Lookup};
 use crate::domain::{Change, CourseId, CourseRole, Email, EventKey, EventKind, Mode, Reason};
 
+/// The roles of one write: DynamoDB bounds an expression, and what waited may
+/// have more than it takes.
+const ROLES_AT_ONCE: usize = 50;
+
 /// Enrolls learners as the LMS announces it.
 #[derive(Debug, Clone)]
 pub struct Enrolling {
@@ -44,7 +48,9 @@ pub enum Enrolled {
         /// Who has the address.
         user_id: Uuid,
         /// The enrollment as it stands, and whether it is new, changed or as it was.
-        changed: Changed,
+        changed: Box<Changed>,
+        /// The mode that was announced, by this or by the event that waited.
+        mode: Option<Mode>,
         /// Why a kept event that is done could not be removed. It will be
         /// found done when it is looked at again.
         left_over: Option<StoreError>,
@@ -100,27 +106,39 @@ impl Enrolling {
 
         // An event that waited takes effect together with this one.
         let mut roles = BTreeSet::from_iter(announcement.role.clone());
-        let mut mode = announcement.mode.as_ref();
+        let mut mode = announcement.mode.clone();
         if let Some(kept) = &kept {
             roles.extend(kept.roles.iter().cloned());
-            mode = mode.or(kept.mode.as_ref());
+            mode = mode.or_else(|| kept.mode.clone());
         }
-        let change = EnrollmentChange {
-            user_id,
-            course_id: course_id.clone(),
-            new_enrollment_id: Uuid::new_v4(),
-            change_id: Uuid::new_v4(),
-            by: announcement.by.clone(),
-            at: announcement.delivered_at,
+        let roles = Vec::from_iter(roles);
+        let (first, rest) = roles.split_at(roles.len().min(ROLES_AT_ONCE));
+        let write = async |roles: &[CourseRole]| {
+            let change = EnrollmentChange {
+                user_id,
+                course_id: course_id.clone(),
+                new_enrollment_id: Uuid::new_v4(),
+                change_id: Uuid::new_v4(),
+                by: announcement.by.clone(),
+                at: announcement.delivered_at,
+            };
+            let roles = roles.iter().cloned().collect();
+            self.enrollments
+                .announce(&change, mode.as_ref(), &roles)
+                .await
         };
-        let changed = self.enrollments.announce(&change, mode, &roles).await?;
+        let mut changed = write(first).await?;
+        for roles in rest.chunks(ROLES_AT_ONCE) {
+            changed = changed.and_then(write(roles).await?);
+        }
         let left_over = match kept {
             Some(kept) => self.kept_events.remove(&kept).await.err(),
             None => None,
         };
         Ok(Enrolled::Stands {
             user_id,
-            changed,
+            changed: Box::new(changed),
+            mode,
             left_over,
         })
     }

@@ -263,6 +263,52 @@ async fn what_waited_takes_effect_with_the_next() {
     }
 }
 
+/// A delivery that comes to the table after a newer one adds what that lacks,
+/// and takes nothing back: not why the event waits, nor when it was delivered.
+#[tokio::test]
+async fn an_older_delivery_takes_nothing_back() {
+    let stack = Stack::new().await;
+    let run = "course-v1:Demo+Later+2026";
+    let body = |role: &str, mode: &str| json!({"email": "bob@example.org", "course_id": run, "role": role, "mode": mode});
+    assert_eq!(stack.deliver(&body("staff", "verified")).await.status, 404);
+    let [newer] = stack.kept().await.try_into().unwrap();
+    stack.clock.set(now() - SignedDuration::from_secs(1));
+    stack
+        .put_user("bob@example.org", "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11")
+        .await;
+    assert_eq!(
+        stack.deliver(&body("instructor", "audit")).await.status,
+        404
+    );
+    let [merged] = stack.kept().await.try_into().unwrap();
+    assert_eq!(merged.roles.len(), 2);
+    assert_eq!(merged.mode.as_ref().map(|m| m.as_str()), Some("verified"));
+    assert_eq!(
+        (merged.reason, merged.delivered_at),
+        (newer.reason, newer.delivered_at)
+    );
+    assert_eq!(merged.version, 2);
+}
+
+/// However many roles have waited, all take effect.
+#[tokio::test]
+async fn any_number_of_roles_can_wait() {
+    let stack = Stack::new().await;
+    let run = "course-v1:Demo+Later+2026";
+    let body = |role: usize| {
+        let role = format!("{role:>064}");
+        json!({"email": ADA, "course_id": run, "role": role})
+    };
+    for role in 0..130 {
+        assert_eq!(stack.deliver(&body(role)).await.status, 404);
+    }
+    stack.put_run(run).await;
+    assert_eq!(stack.deliver(&body(130)).await.status, 201);
+    let enrollment = stack.enrollment().await;
+    assert_eq!((enrollment.roles.len(), enrollment.history.len()), (131, 3));
+    assert!(stack.kept().await.is_empty());
+}
+
 /// A redelivery of an event that had ended starts it anew.
 #[tokio::test]
 async fn an_ended_event_starts_anew() {

@@ -77,6 +77,18 @@ pub enum Outcome {
     Unchanged,
 }
 
+impl Changed {
+    /// What two changes come to, one after the other.
+    #[must_use]
+    pub fn and_then(self, next: Self) -> Self {
+        let outcome = match self.outcome {
+            Outcome::Unchanged => next.outcome,
+            Outcome::Created | Outcome::Updated => self.outcome,
+        };
+        Self { outcome, ..next }
+    }
+}
+
 impl Enrollments {
     /// The enrollments in the table of this name. Makes no call.
     pub fn new(client: Client, table: String) -> Self {
