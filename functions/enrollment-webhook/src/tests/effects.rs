@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, N, S};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use shared::domain::{Change, KeptState, Reason};
+use shared::domain::{Change, CourseRole, KeptState, Reason};
 
 use super::stack::{ADA, ADA_ID, RUN, Stack, now};
 
@@ -14,8 +14,9 @@ fn body(role: Option<&str>, mode: Option<&str>) -> Value {
     json!({"email": ADA, "course_id": RUN, "role": role, "mode": mode})
 }
 
-fn roles(roles: &[&str]) -> BTreeSet<String> {
-    roles.iter().map(|role| (*role).to_owned()).collect()
+/// The names of roles, sorted.
+fn names(roles: &BTreeSet<CourseRole>) -> Vec<&str> {
+    roles.iter().map(CourseRole::as_str).collect()
 }
 
 /// The contract's enrollment table, row by row, each row on an enrollment of its own.
@@ -124,8 +125,7 @@ async fn every_row_of_the_enrollment_table() {
         assert!(after.active && after.edx_enrolled, "row {n}");
         assert_eq!(after.change_status, None, "row {n}");
         assert_eq!(after.mode.as_str(), "verified", "row {n}");
-        let found: BTreeSet<String> = after.roles.iter().map(|r| r.as_str().to_owned()).collect();
-        assert_eq!(found, roles(row.roles), "row {n}");
+        assert_eq!(names(&after.roles), row.roles, "row {n}");
         let written = usize::from(row.outcome == "updated");
         assert_eq!(
             after.history.len(),
@@ -160,8 +160,7 @@ async fn a_first_delivery_creates() {
             panic!("{:?}", enrollment.history)
         };
         assert_eq!(entry.at, now());
-        let announced: Vec<_> = entry.announced_roles.iter().map(|r| r.as_str()).collect();
-        assert_eq!(announced, Vec::from_iter(role));
+        assert_eq!(names(&entry.announced_roles), Vec::from_iter(role));
         assert_eq!(entry.announced_mode.as_ref().map(|m| m.as_str()), mode);
         let done = stack.log.done();
         assert_eq!(
@@ -199,8 +198,7 @@ async fn kept_events_merge() {
     }
     let [event] = stack.kept().await.try_into().unwrap();
     assert_eq!(event.email.as_str(), "bob@example.org");
-    let found: BTreeSet<String> = event.roles.iter().map(|r| r.as_str().to_owned()).collect();
-    assert_eq!(found, roles(&["instructor", "staff"]));
+    assert_eq!(names(&event.roles), ["instructor", "staff"]);
     assert_eq!(event.mode.as_ref().map(|m| m.as_str()), Some("verified"));
     assert_eq!(
         (event.reason, event.state),
@@ -222,12 +220,7 @@ async fn kept_events_merge() {
         .await
         .try_into()
         .unwrap();
-    let found: BTreeSet<String> = enrollment
-        .roles
-        .iter()
-        .map(|r| r.as_str().to_owned())
-        .collect();
-    assert_eq!(found, roles(&["instructor", "staff"]));
+    assert_eq!(names(&enrollment.roles), ["instructor", "staff"]);
     assert_eq!(enrollment.mode.as_str(), "verified");
     assert_eq!(enrollment.history.len(), 1);
 }
@@ -253,12 +246,7 @@ async fn what_waited_takes_effect_with_the_next() {
             201
         );
         let enrollment = stack.enrollment().await;
-        let found: BTreeSet<String> = enrollment
-            .roles
-            .iter()
-            .map(|r| r.as_str().to_owned())
-            .collect();
-        assert_eq!(found, roles(&["instructor", "staff"]));
+        assert_eq!(names(&enrollment.roles), ["instructor", "staff"]);
         assert_eq!(enrollment.mode.as_str(), stored);
     }
 }
