@@ -15,6 +15,12 @@ use thiserror::Error;
 /// normalised.
 ///
 /// `Debug` shows no address, so that none reaches a log by way of a struct.
+///
+/// ```
+/// let email: shared::domain::Email = " Ada@Example.ORG ".parse()?;
+/// assert_eq!(email.as_str(), "ada@example.org");
+/// # Ok::<(), shared::domain::email::EmailError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Email(String);
