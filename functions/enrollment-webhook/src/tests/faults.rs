@@ -175,9 +175,10 @@ async fn the_store_has_its_time_and_no_more() {
         .unwrap();
     let through = client(&proxy.url, EAGER);
     let stack = Stack::wired(engine, through, Duration::from_millis(100)).await;
-    let answer = stack
-        .deliver(&json!({"email": ADA, "course_id": RUN}))
-        .await;
+    let body = json!({"email": ADA, "course_id": RUN});
+    // Far above the store's time here, and far below that of an answer as a whole.
+    let answer = tokio::time::timeout(Duration::from_secs(15), stack.deliver(&body)).await;
+    let answer = answer.unwrap();
     assert_eq!(
         (answer.status, &answer.headers["retry-after"]),
         (503, &"5".parse().unwrap())
