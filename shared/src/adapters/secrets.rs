@@ -74,7 +74,8 @@ pub struct StoredTokens {
 pub enum Replaced {
     /// The new list is the one that readers get.
     Done,
-    /// Somebody else's list became current in the meantime: read again and do it again.
+    /// The list that was read is not current any more: read again, and do it
+    /// again if need be.
     Moved,
 }
 
@@ -223,19 +224,13 @@ impl TokenSecret {
             return Ok(Replaced::Done);
         };
         match error.as_service_error() {
-            // AWSCURRENT is not where it was read. It may be where we put it:
-            // the answer to a first attempt was lost, and the second was refused.
+            // AWSCURRENT is not where it was read. It may be where we put it,
+            // if the answer to a first attempt was lost: whoever reads again
+            // then finds the change made.
             Some(
                 UpdateSecretVersionStageError::InvalidParameterException(_)
                 | UpdateSecretVersionStageError::InvalidRequestException(_),
-            ) => {
-                let current = self.read().await?;
-                Ok(if current.version.as_deref() == Some(version) {
-                    Replaced::Done
-                } else {
-                    Replaced::Moved
-                })
-            }
+            ) => Ok(Replaced::Moved),
             _ => Err(AwsFailure::from(&error).into()),
         }
     }
