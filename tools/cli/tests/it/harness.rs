@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::{Credentials, Region, SharedCredentialsProvider};
 use local::{Dynamodb, SecretsManager, Template};
 use serde_json::Value;
 use shared::adapters::store::CallLimits;
@@ -138,13 +137,7 @@ impl Stack {
 
     /// A client for the tables, for what the program itself never writes.
     pub fn dynamodb(&self) -> Client {
-        let credentials = Credentials::new("local", "local", None, None, "tests");
-        let aws = aws_config::SdkConfig::builder()
-            .behavior_version(aws_config::BehaviorVersion::latest())
-            .region(Region::from_static("us-east-1"))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .endpoint_url(&self.dynamodb.url)
-            .build();
+        let aws = local::sdk::configuration(&self.dynamodb.url);
         startup::aws::dynamodb(&aws, CallLimits::PRODUCTION)
     }
 }
