@@ -12,7 +12,7 @@ use crate::domain::token::{TokenList, TokenState};
 /// How old a list may be before it is read anew: a revoked token dies within this.
 const FRESH_FOR: SignedDuration = SignedDuration::from_secs(60);
 
-/// How old a list may be that serves while Secrets Manager does not answer.
+/// How old a list may be that serves while Secrets Manager is away.
 const SERVED_STALE_FOR: SignedDuration = SignedDuration::from_mins(15);
 
 /// The least time between two reads for unknown tokens.
@@ -25,8 +25,8 @@ const AFTER_A_FAILURE: SignedDuration = SignedDuration::from_secs(15);
 /// Judges bearer tokens by the list in Secrets Manager.
 ///
 /// The list is read at start, kept for a minute, read anew by one caller for
-/// all, and served for up to a quarter of an hour while Secrets Manager is away. An
-/// unknown token makes it be read anew at once, or as soon as five seconds
+/// all, and served for up to a quarter of an hour while Secrets Manager is
+/// away. An unknown token makes it be read anew at once, or as soon as five seconds
 /// have passed since the last read, so that a new token works from the moment
 /// it is issued and a flood of strangers' tokens costs a read in five seconds.
 pub struct TokenCheck {

@@ -114,14 +114,8 @@ impl Enrolling {
         let roles = Vec::from_iter(roles);
         let (first, rest) = roles.split_at(roles.len().min(ROLES_AT_ONCE));
         let write = async |roles: &[CourseRole]| {
-            let change = EnrollmentChange {
-                user_id,
-                course_id: course_id.clone(),
-                new_enrollment_id: Uuid::new_v4(),
-                change_id: Uuid::new_v4(),
-                by: announcement.by.clone(),
-                at: announcement.delivered_at,
-            };
+            let (by, at) = (announcement.by.clone(), announcement.delivered_at);
+            let change = EnrollmentChange::new(user_id, course_id.clone(), by, at);
             let roles = roles.iter().cloned().collect();
             self.enrollments
                 .announce(&change, mode.as_ref(), &roles)

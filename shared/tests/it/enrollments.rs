@@ -107,16 +107,15 @@ async fn follow(steps: Vec<Step>) {
     let user_id = Uuid::new_v4();
     let (mut model, mut id, mut written) = (Model::default(), None, 0);
     for step in steps {
-        let change = EnrollmentChange {
-            user_id,
-            course_id: "course-v1:a+b+c".parse().unwrap(),
-            new_enrollment_id: Uuid::new_v4(),
-            change_id: Uuid::new_v4(),
-            by: Change::Operator {
-                name: "grace".to_owned(),
-            },
-            at: "2026-11-22T09:00:00.120Z".parse().unwrap(),
+        let by = Change::Operator {
+            name: "grace".to_owned(),
         };
+        let change = EnrollmentChange::new(
+            user_id,
+            "course-v1:a+b+c".parse().unwrap(),
+            by,
+            "2026-11-22T09:00:00.120Z".parse().unwrap(),
+        );
         let changed = match &step {
             Step::Announce { mode, roles } => {
                 let mode = mode.map(|mode| mode.parse().unwrap());
@@ -141,7 +140,7 @@ async fn follow(steps: Vec<Step>) {
         assert_eq!(stored.history.len(), written);
         assert_eq!(
             stored.enrollment_id,
-            *id.get_or_insert(change.new_enrollment_id)
+            *id.get_or_insert(changed.enrollment.enrollment_id)
         );
         model = after;
     }

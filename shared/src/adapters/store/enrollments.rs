@@ -48,13 +48,27 @@ pub struct EnrollmentChange {
     /// The run, also where there is no enrollment in it yet.
     pub course_id: CourseId,
     /// The enrollment's id, if this change creates it.
-    pub new_enrollment_id: Uuid,
+    new_enrollment_id: Uuid,
     /// This change's own id, used for no other.
-    pub change_id: Uuid,
+    change_id: Uuid,
     /// Written into the history entry.
     pub by: Change,
     /// The moment of the history entry, and then `changed_at`.
     pub at: Timestamp,
+}
+
+impl EnrollmentChange {
+    /// A change with fresh ids of its own, by which it is known again.
+    pub fn new(user_id: Uuid, course_id: CourseId, by: Change, at: Timestamp) -> Self {
+        Self {
+            user_id,
+            course_id,
+            new_enrollment_id: Uuid::new_v4(),
+            change_id: Uuid::new_v4(),
+            by,
+            at,
+        }
+    }
 }
 
 /// The enrollment after a change was asked for, and whether it took one.

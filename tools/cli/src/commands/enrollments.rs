@@ -8,7 +8,6 @@ use serde::Serialize;
 use shared::adapters::store::enrollments::EnrollmentChange;
 use shared::domain::{Change, CourseId, CourseRole, Email, Enrollment, HistoryEntry, Mode};
 use shared::use_cases::{Changed, Outcome};
-use uuid::Uuid;
 
 use crate::cli::{self, SetEnrollment};
 use crate::failure::Failure;
@@ -64,16 +63,10 @@ async fn change(set: SetEnrollment, stack: &Stack, output: Output) -> Result<(),
     {
         return Err(Failure::NoSuchRun(course_id));
     }
-    let change = EnrollmentChange {
-        user_id: user.user_id,
-        course_id,
-        new_enrollment_id: Uuid::new_v4(),
-        change_id: Uuid::new_v4(),
-        by: Change::Operator {
-            name: stack.operator(),
-        },
-        at: stack.clock().now(),
+    let by = Change::Operator {
+        name: stack.operator(),
     };
+    let change = EnrollmentChange::new(user.user_id, course_id, by, stack.clock().now());
     let Changed {
         enrollment,
         outcome,

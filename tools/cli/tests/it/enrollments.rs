@@ -2,7 +2,6 @@ use serde_json::json;
 use shared::adapters::store::enrollments::{EnrollmentChange, Enrollments};
 use shared::clock::{Clock, SystemClock};
 use shared::domain::Change;
-use uuid::Uuid;
 
 use crate::harness::Stack;
 
@@ -65,17 +64,16 @@ async fn an_enrollment_is_created_changed_and_left_alone() {
 async fn what_the_lms_announced_is_shown() {
     let stack = with_ada_and_a_run().await;
     let user = stack.run(&["users", "show", ADA, "--json"]).await.json();
-    let change = EnrollmentChange {
-        user_id: user["user_id"].as_str().unwrap().parse().unwrap(),
-        course_id: "Org/Ants/1".parse().unwrap(),
-        new_enrollment_id: Uuid::new_v4(),
-        change_id: Uuid::new_v4(),
-        by: Change::Delivery {
-            request_id: "r".to_owned(),
-            token_id: "t0".to_owned(),
-        },
-        at: SystemClock.now(),
+    let by = Change::Delivery {
+        request_id: "r".to_owned(),
+        token_id: "t0".to_owned(),
     };
+    let change = EnrollmentChange::new(
+        user["user_id"].as_str().unwrap().parse().unwrap(),
+        "Org/Ants/1".parse().unwrap(),
+        by,
+        SystemClock.now(),
+    );
     let enrollments = Enrollments::new(stack.dynamodb(), "EnrollmentsTable".to_owned());
     let roles = ["staff".parse().unwrap()].into();
     enrollments.announce(&change, None, &roles).await.unwrap();
