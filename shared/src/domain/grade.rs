@@ -1,0 +1,141 @@
+//! A learner's grade in a course run.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// How much of a course a learner has achieved: 1 is all of it. Extra credit
+/// may lead beyond, up to 2.
+///
+/// Held to ten decimals: the LMS itself rounds to two, and a number that is
+/// next to nothing is beyond what DynamoDB can hold.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Percent(f64);
+
+/// The number is no percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("is not a number between 0 and 2")]
+pub struct NotAPercent;
+
+impl Percent {
+    /// Nothing achieved; the one grade that takes a certificate away.
+    pub const ZERO: Self = Self(0.0);
+
+    /// The number, between 0 and 2.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl TryFrom<f64> for Percent {
+    type Error = NotAPercent;
+
+    fn try_from(number: f64) -> Result<Self, NotAPercent> {
+        const DECIMALS: f64 = 1e10;
+        if (0.0..=2.0).contains(&number) {
+            // Adding zero makes the negative zero a plain one.
+            Ok(Self((number * DECIMALS).round() / DECIMALS + 0.0))
+        } else {
+            Err(NotAPercent)
+        }
+    }
+}
+
+impl From<Percent> for f64 {
+    fn from(percent: Percent) -> Self {
+        percent.0
+    }
+}
+
+impl FromStr for Percent {
+    type Err = NotAPercent;
+
+    fn from_str(text: &str) -> Result<Self, NotAPercent> {
+        text.trim()
+            .parse::<f64>()
+            .map_err(|_| NotAPercent)?
+            .try_into()
+    }
+}
+
+/// A grade as people read it, `A` or `Pass` for instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LetterGrade(String);
+
+/// Why a text is no letter grade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum LetterGradeError {
+    /// It has no characters at all.
+    #[error("is empty")]
+    Empty,
+    /// It has more characters than [`LetterGrade::MAX_CHARS`].
+    #[error("is longer than {} characters", LetterGrade::MAX_CHARS)]
+    TooLong,
+}
+
+super::text::text!(LetterGrade, LetterGradeError);
+
+impl LetterGrade {
+    /// The longest one in characters.
+    pub const MAX_CHARS: usize = 10;
+}
+
+impl FromStr for LetterGrade {
+    type Err = LetterGradeError;
+
+    fn from_str(text: &str) -> Result<Self, LetterGradeError> {
+        if text.is_empty() {
+            Err(LetterGradeError::Empty)
+        } else if text.chars().count() > Self::MAX_CHARS {
+            Err(LetterGradeError::TooLong)
+        } else {
+            Ok(Self(text.to_owned()))
+        }
+    }
+}
+
+/// What a grade says, whoever gave it: the LMS, or an operator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Of the whole course.
+    pub percent: Percent,
+    /// Whether that is enough; where the line is drawn is the LMS's affair.
+    pub passed: bool,
+    /// Absent where the LMS has none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub letter_grade: Option<LetterGrade>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percent_is_between_0_and_2() {
+        for (number, percent) in [
+            (0.0, 0.0),
+            (-0.0, 0.0),
+            (0.87, 0.87),
+            (2.0, 2.0),
+            (1e-300, 0.0),
+        ] {
+            let read = Percent::try_from(number).unwrap();
+            assert_eq!(read.get().to_bits(), f64::to_bits(percent), "{number}");
+        }
+        for number in [-0.01, 2.01, f64::NAN, f64::INFINITY] {
+            assert_eq!(Percent::try_from(number), Err(NotAPercent), "{number}");
+        }
+        assert_eq!("0.5".parse(), Percent::try_from(0.5));
+        assert_eq!("half".parse::<Percent>(), Err(NotAPercent));
+    }
+
+    #[test]
+    fn a_letter_grade_has_ten_characters_at_most() {
+        assert!("é".repeat(10).parse::<LetterGrade>().is_ok());
+        assert!("é".repeat(11).parse::<LetterGrade>().is_err());
+        assert_eq!("".parse::<LetterGrade>(), Err(LetterGradeError::Empty));
+    }
+}
