@@ -124,7 +124,7 @@ impl std::fmt::Debug for Shared {
 }
 
 /// A plan that panics, say by an assertion, spoils nothing that is behind a lock.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -21,6 +21,8 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! The LMS needs no proxy to misbehave: it takes orders, as [`lms`] shows.
 
 mod aws;
 mod background;

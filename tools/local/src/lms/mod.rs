@@ -1,0 +1,224 @@
+//! The LMS: what of its API the functions call, and what can go wrong with it.
+//!
+//! ```no_run
+//! # async fn example() -> std::io::Result<()> {
+//! use local::Lms;
+//! use local::lms::{At, GradeRow, Order, Trouble};
+//!
+//! let lms = Lms::start(0).await?;
+//! let passed = GradeRow { percent: 0.93, passed: true, letter_grade: Some("A".into()) };
+//! lms.grade("ada", "course-v1:Demo+RustOnLambda+2026_T3", passed);
+//! // Two requests for grades are throttled, then the next one hangs.
+//! lms.order(Order::of(Trouble::Throttle { retry_after: Some(1) }).times(2));
+//! lms.order(Order::of(Trouble::Hang).times(1));
+//! // ... ask, and see how often the token endpoint was asked.
+//! assert_eq!(lms.count(At::Token), 1);
+//! # Ok(())
+//! # }
+//! ```
+
+mod grades;
+mod learners;
+mod oauth;
+mod orders;
+mod pages;
+mod refusal;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::{Query, Request, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, middleware};
+use serde::Serialize;
+
+use crate::background::{Background, listen};
+use crate::faults::lock;
+
+use learners::Learners;
+use oauth::Tokens;
+use orders::Orders;
+use pages::Fields;
+use refusal::Refusal;
+
+pub use learners::GradeRow;
+pub use oauth::{CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TokenError};
+pub use orders::{At, Order, Trouble};
+
+/// The sample learners, the text of a file for [`Lms::on_file`].
+pub const SAMPLE_GRADES: &str = include_str!("../../samples/grades.csv");
+
+/// A stand-in for an Open edX LMS, gone when dropped.
+#[derive(Debug)]
+pub struct Lms {
+    /// Base URL, `http://127.0.0.1:PORT`, without a slash at its end.
+    pub url: String,
+    shared: Arc<Shared>,
+    _server: Background,
+}
+
+/// One request that was made of the LMS. Nothing in it is a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LmsCall {
+    /// `GET` for instance.
+    pub method: String,
+    /// The path as it was sent.
+    pub path: String,
+    /// The query as it was sent.
+    pub query: Option<String>,
+    /// The query's `username`, decoded.
+    pub username: Option<String>,
+    /// The first word of the header `Authorization`: `JWT`, `Bearer`.
+    pub scheme: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    url: String,
+    learners: Learners,
+    tokens: Tokens,
+    orders: Orders,
+    calls: Mutex<Vec<LmsCall>>,
+}
+
+impl Lms {
+    /// Starts one on a port, any free one if `port` is 0. It knows nobody
+    /// but those of [`Lms::grade`].
+    ///
+    /// # Errors
+    /// When the port is in use.
+    pub async fn start(port: u16) -> io::Result<Self> {
+        Self::with(Learners::default(), port).await
+    }
+
+    /// Starts one with the learners of a CSV file, which has the columns of
+    /// [`SAMPLE_GRADES`] and may be edited meanwhile. A file that cannot be
+    /// read is answered 500, with a message that names the line.
+    ///
+    /// # Errors
+    /// When the port is in use.
+    pub async fn on_file(file: impl Into<PathBuf>, port: u16) -> io::Result<Self> {
+        let file = Some(file.into());
+        let set = Mutex::default();
+        Self::with(Learners { file, set }, port).await
+    }
+
+    async fn with(learners: Learners, port: u16) -> io::Result<Self> {
+        let (listener, url) = listen(port).await?;
+        let shared = Arc::new(Shared {
+            url: url.clone(),
+            learners,
+            ..Shared::default()
+        });
+        let obey = middleware::from_fn_with_state(Arc::clone(&shared), orders::obey);
+        let orders = get(orders::list).post(orders::give).delete(orders::revoke);
+        let router = axum::Router::new()
+            .route(
+                "/oauth2/access_token",
+                post(oauth::access_token).fallback(nothing),
+            )
+            .route(
+                "/api/grades/v1/courses/{*course}",
+                get(grades::of_course).fallback(nothing),
+            )
+            .fallback(nothing)
+            .layer(obey)
+            // What comes after the layer is neither written down nor disturbed.
+            .route("/_local/orders", orders)
+            .route("/_local/calls", get(calls))
+            .with_state(Arc::clone(&shared));
+        Ok(Self {
+            url,
+            shared,
+            _server: Background::serve(listener, router),
+        })
+    }
+
+    /// Gives a learner a grade in a run, in place of any other there.
+    pub fn grade(&self, username: &str, course_id: &str, row: GradeRow) {
+        let mut set = lock(&self.shared.learners.set);
+        let run = set.entry(course_id.to_owned()).or_default();
+        run.insert(username.to_owned(), row);
+    }
+
+    /// Takes back what [`Lms::grade`] gave: the learner was never enrolled.
+    /// The run stays one that the LMS knows.
+    pub fn remove(&self, username: &str, course_id: &str) {
+        let mut set = lock(&self.shared.learners.set);
+        if let Some(run) = set.get_mut(course_id) {
+            run.remove(username);
+        }
+    }
+
+    /// Orders it to misbehave. Of several orders for a request the oldest counts.
+    pub fn order(&self, order: Order) {
+        self.shared.order(order);
+    }
+
+    /// The orders that stand, oldest first.
+    #[must_use]
+    pub fn orders(&self) -> Vec<Order> {
+        self.shared.orders.list()
+    }
+
+    /// Revokes all orders.
+    pub fn revoke(&self) {
+        self.shared.orders.revoke();
+    }
+
+    /// The requests so far, those too that were never answered.
+    #[must_use]
+    pub fn calls(&self) -> Vec<LmsCall> {
+        lock(&self.shared.calls).clone()
+    }
+
+    /// How many requests there were at a part of the LMS.
+    #[must_use]
+    pub fn count(&self, at: At) -> usize {
+        let calls = lock(&self.shared.calls);
+        calls.iter().filter(|call| at.has(&call.path)).count()
+    }
+}
+
+impl Shared {
+    fn order(&self, order: Order) {
+        match order.what {
+            Trouble::Expire => self.tokens.expire(),
+            _ => self.orders.add(order),
+        }
+    }
+}
+
+impl LmsCall {
+    fn of(request: &Request) -> Self {
+        let uri = request.uri();
+        let fields = Query::<Fields>::try_from_uri(uri).unwrap_or_default();
+        let given = request.headers().get(header::AUTHORIZATION);
+        let given = given.and_then(|value| value.to_str().ok());
+        // A header without a scheme may be a bare secret.
+        let scheme = given.and_then(|given| given.split_once(' '));
+        Self {
+            method: request.method().to_string(),
+            path: uri.path().to_owned(),
+            query: uri.query().map(str::to_owned),
+            username: fields.get("username").cloned(),
+            scheme: scheme.map(|(scheme, _)| scheme.to_owned()),
+        }
+    }
+}
+
+/// `GET /_local/calls`.
+async fn calls(State(lms): State<Arc<Shared>>) -> Json<Vec<LmsCall>> {
+    Json(lock(&lms.calls).clone())
+}
+
+async fn nothing(uri: Uri) -> Response {
+    let message = format!("There is nothing at {}.", uri.path());
+    Refusal::new(StatusCode::NOT_FOUND, None, message).into_response()
+}
+
+#[cfg(test)]
+mod tests;

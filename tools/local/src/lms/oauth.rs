@@ -1,0 +1,149 @@
+//! Credentials: the token endpoint, and who may read.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Extension, Form, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Shared;
+use super::orders::Trouble;
+use super::refusal::Refusal;
+use crate::faults::lock;
+
+/// The OAuth2 client that the stand-in knows.
+pub const CLIENT_ID: &str = "coursehook-local";
+/// That client's secret.
+pub const CLIENT_SECRET: &str = "only-on-this-machine";
+/// A service token that never expires, for `Authorization: Bearer`.
+pub const STATIC_TOKEN: &str = "static-token-of-this-machine";
+
+/// How many seconds a token is good for, unless an order says otherwise.
+const LIFE: u32 = 3600;
+
+/// What is wrong with a token, in the words of the LMS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenError {
+    /// It was good once.
+    #[default]
+    TokenExpired,
+    /// The LMS never handed it out, or not for this scheme.
+    TokenNonexistent,
+    /// It is no token, or there is none.
+    TokenMalformed,
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        let (code, message) = match error {
+            TokenError::TokenExpired => ("token_expired", "The access token has expired."),
+            TokenError::TokenNonexistent => ("token_nonexistent", "There is no such access token."),
+            TokenError::TokenMalformed => ("token_malformed", "No access token can be read."),
+        };
+        let message = match error {
+            // The LMS wraps a message twice where it hands on what another layer said.
+            TokenError::TokenExpired => json!({"error_code": code, "developer_message": message}),
+            _ => message.into(),
+        };
+        Self::new(StatusCode::UNAUTHORIZED, Some(code), message)
+    }
+}
+
+/// The tokens handed out so far.
+#[derive(Debug, Default)]
+pub(super) struct Tokens(Mutex<HashMap<String, Token>>);
+
+#[derive(Debug)]
+struct Token {
+    scheme: &'static str,
+    end: Instant,
+}
+
+impl Tokens {
+    fn issue(&self, scheme: &'static str, seconds: u32) -> String {
+        let text = format!("local-{}", Uuid::new_v4());
+        let end = Instant::now() + Duration::from_secs(seconds.into());
+        lock(&self.0).insert(text.clone(), Token { scheme, end });
+        text
+    }
+
+    /// Ends the life of all that were handed out.
+    pub(super) fn expire(&self) {
+        let now = Instant::now();
+        for token in lock(&self.0).values_mut() {
+            token.end = now;
+        }
+    }
+
+    /// Lets in who has a credential that is good now.
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), TokenError> {
+        let given = headers.get(header::AUTHORIZATION);
+        let given = given.and_then(|value| value.to_str().ok());
+        let (scheme, text) = given
+            .and_then(|given| given.split_once(' '))
+            .ok_or(TokenError::TokenMalformed)?;
+        let is = |other: &str| scheme.eq_ignore_ascii_case(other);
+        if !is("JWT") && !is("Bearer") || text.is_empty() || text.contains(' ') {
+            return Err(TokenError::TokenMalformed);
+        }
+        if is("Bearer") && text == STATIC_TOKEN {
+            return Ok(());
+        }
+        match lock(&self.0).get(text) {
+            Some(token) if !is(token.scheme) => Err(TokenError::TokenNonexistent),
+            Some(token) if token.end <= Instant::now() => Err(TokenError::TokenExpired),
+            Some(_) => Ok(()),
+            None => Err(TokenError::TokenNonexistent),
+        }
+    }
+}
+
+/// `POST /oauth2/access_token`.
+pub(super) async fn access_token(
+    State(lms): State<Arc<Shared>>,
+    trouble: Option<Extension<Trouble>>,
+    form: Result<Form<HashMap<String, String>>, FormRejection>,
+) -> Response {
+    let form = form.map(|Form(form)| form).unwrap_or_default();
+    let given = |field: &str| form.get(field).map(String::as_str);
+    if given("grant_type") != Some("client_credentials") {
+        return refuse(StatusCode::BAD_REQUEST, "unsupported_grant_type");
+    }
+    if (given("client_id"), given("client_secret")) != (Some(CLIENT_ID), Some(CLIENT_SECRET)) {
+        return bad_client();
+    }
+    // Without token_type=jwt the LMS hands out a token of another scheme.
+    let token_type = match given("token_type") {
+        Some("jwt") => "JWT",
+        _ => "Bearer",
+    };
+    let seconds = match trouble {
+        Some(Extension(Trouble::Live { seconds })) => seconds,
+        _ => LIFE,
+    };
+    Json(json!({
+        "access_token": lms.tokens.issue(token_type, seconds),
+        "expires_in": seconds,
+        "token_type": token_type,
+        "scope": "read write profile email",
+    }))
+    .into_response()
+}
+
+/// 401: no such client, or another secret.
+pub(super) fn bad_client() -> Response {
+    refuse(StatusCode::UNAUTHORIZED, "invalid_client")
+}
+
+fn refuse(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({"error": error}))).into_response()
+}

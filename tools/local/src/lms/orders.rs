@@ -1,0 +1,418 @@
+//! Orders: how the LMS is to misbehave, while it runs.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{Html, IntoResponse, Response};
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
+
+use super::oauth::{TokenError, bad_client};
+use super::refusal::{Refusal, html};
+use super::{LmsCall, Shared};
+use crate::faults::lock;
+
+/// How to misbehave, where, and how often. As JSON it is one object, such as
+/// `{"do": "throttle", "retry_after": 30, "at": "grades", "times": 3}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// What to do.
+    #[serde(flatten)]
+    pub what: Trouble,
+    /// With which requests. A trouble that only one API can have is had
+    /// there, whatever this says.
+    #[serde(default)]
+    pub at: At,
+    /// With how many of them, good or bad; until it is revoked if absent.
+    #[serde(default)]
+    pub times: Option<u32>,
+}
+
+/// A part of the LMS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum At {
+    /// The grades API.
+    #[default]
+    Grades,
+    /// The token endpoint.
+    Token,
+    /// Everything.
+    All,
+}
+
+/// What can go wrong with an LMS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Trouble {
+    /// It answers as it should, but late.
+    Slow {
+        /// Milliseconds until then.
+        delay_ms: u64,
+    },
+    /// No answer, ever.
+    Hang,
+    /// The connection is closed before any answer.
+    Drop,
+    /// The connection is closed in the middle of the answer.
+    Half,
+    /// 429 with HTML.
+    Throttle {
+        /// Seconds in the header `Retry-After`; without it there is no such header.
+        #[serde(default)]
+        retry_after: Option<u32>,
+    },
+    /// An error of the server, with HTML.
+    Fail {
+        /// Between 500 and 599, 500 by default.
+        #[serde(default = "five_hundred", deserialize_with = "server_error")]
+        status: u16,
+    },
+    /// 403: of the APIs in JSON without a code, of the token endpoint in HTML,
+    /// with which older sites throttle.
+    Refuse,
+    /// 401: of the APIs with this code, of the token endpoint because of the client.
+    Deny {
+        /// What the token is said to be, expired by default.
+        #[serde(default)]
+        error_code: TokenError,
+    },
+    /// 302 to the same path and query of another origin.
+    Redirect {
+        /// That origin, `http://other-host.example` by default.
+        #[serde(default = "other_host")]
+        to: String,
+    },
+    /// 200 with HTML.
+    Html,
+    /// The answer as it should be, followed by 1 MiB of spaces.
+    Huge,
+
+    /// Every token that was handed out expires. It happens at once, and does
+    /// not stand: a token that is fetched now is good.
+    Expire,
+    /// A token is handed out for a time other than an hour.
+    Live {
+        /// Seconds until it expires.
+        seconds: u32,
+    },
+
+    /// Nobody has passed yet and everybody has half as much, as long as the
+    /// grade that was announced is not committed.
+    Lag,
+    /// No row at all.
+    NoRow,
+    /// Every row is another learner's.
+    OtherLearner,
+    /// Every row is of another run.
+    OtherRun,
+    /// `percent` is `null`.
+    PercentNull,
+    /// `percent` is a text.
+    PercentText,
+    /// `percent` is 7.5.
+    PercentTooHigh,
+    /// `passed` is a text.
+    PassedText,
+    /// `letter_grade` has 256 characters.
+    LetterTooLong,
+    /// The whole course is a bare array, as old sites have it.
+    Bare,
+    /// A page's `next`, if there is one, names another origin.
+    Misdirect {
+        /// That origin, `http://other-host.example` by default.
+        #[serde(default = "other_host")]
+        to: String,
+    },
+    /// Every page's `next` leads to the first page.
+    Repeat,
+}
+
+fn five_hundred() -> u16 {
+    500
+}
+
+fn other_host() -> String {
+    "http://other-host.example".into()
+}
+
+fn server_error<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    match u16::deserialize(deserializer)? {
+        status @ 500..=599 => Ok(status),
+        _ => Err(D::Error::custom("`status` is not between 500 and 599")),
+    }
+}
+
+impl Trouble {
+    /// Each trouble, for whoever wants to know what there is.
+    fn all() -> Vec<Self> {
+        let to = other_host();
+        vec![
+            Self::Slow { delay_ms: 2000 },
+            Self::Hang,
+            Self::Drop,
+            Self::Half,
+            Self::Throttle {
+                retry_after: Some(30),
+            },
+            Self::Fail { status: 503 },
+            Self::Refuse,
+            Self::Deny {
+                error_code: TokenError::TokenNonexistent,
+            },
+            Self::Redirect { to: to.clone() },
+            Self::Html,
+            Self::Huge,
+            Self::Expire,
+            Self::Live { seconds: 5 },
+            Self::Lag,
+            Self::NoRow,
+            Self::OtherLearner,
+            Self::OtherRun,
+            Self::PercentNull,
+            Self::PercentText,
+            Self::PercentTooHigh,
+            Self::PassedText,
+            Self::LetterTooLong,
+            Self::Bare,
+            Self::Misdirect { to },
+            Self::Repeat,
+        ]
+    }
+
+    /// The one part of the LMS that can have it, if there is but one.
+    fn home(&self) -> Option<At> {
+        match self {
+            Self::Slow { .. }
+            | Self::Hang
+            | Self::Drop
+            | Self::Half
+            | Self::Throttle { .. }
+            | Self::Fail { .. }
+            | Self::Refuse
+            | Self::Deny { .. }
+            | Self::Redirect { .. }
+            | Self::Html
+            | Self::Huge => None,
+            Self::Expire | Self::Live { .. } => Some(At::Token),
+            Self::Lag
+            | Self::NoRow
+            | Self::OtherLearner
+            | Self::OtherRun
+            | Self::PercentNull
+            | Self::PercentText
+            | Self::PercentTooHigh
+            | Self::PassedText
+            | Self::LetterTooLong
+            | Self::Bare
+            | Self::Misdirect { .. }
+            | Self::Repeat => Some(At::Grades),
+        }
+    }
+}
+
+impl At {
+    /// Whether a path belongs to it.
+    pub(super) fn has(self, path: &str) -> bool {
+        match self {
+            Self::Grades => path.starts_with("/api/grades/"),
+            Self::Token => path == "/oauth2/access_token",
+            Self::All => true,
+        }
+    }
+}
+
+impl Order {
+    /// Trouble with the grades API, until it is revoked.
+    #[must_use]
+    pub fn of(what: Trouble) -> Self {
+        Self {
+            what,
+            at: At::Grades,
+            times: None,
+        }
+    }
+
+    /// The same at another part of the LMS.
+    #[must_use]
+    pub fn at(self, at: At) -> Self {
+        Self { at, ..self }
+    }
+
+    /// The same with so many requests.
+    #[must_use]
+    pub fn times(self, times: u32) -> Self {
+        let times = Some(times);
+        Self { times, ..self }
+    }
+}
+
+/// The orders that stand, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Orders(Mutex<Vec<Order>>);
+
+impl Orders {
+    pub(super) fn add(&self, order: Order) {
+        lock(&self.0).push(order);
+    }
+
+    pub(super) fn revoke(&self) {
+        lock(&self.0).clear();
+    }
+
+    pub(super) fn list(&self) -> Vec<Order> {
+        lock(&self.0).clone()
+    }
+
+    /// The trouble that a request is to meet: that of the oldest order for its path.
+    fn take(&self, path: &str) -> Option<Trouble> {
+        let mut orders = lock(&self.0);
+        orders.retain(|order| order.times != Some(0));
+        let concerns = |order: &&mut Order| order.what.home().unwrap_or(order.at).has(path);
+        let order = orders.iter_mut().find(concerns)?;
+        order.times = order.times.map(|times| times - 1);
+        let what = order.what.clone();
+        orders.retain(|order| order.times != Some(0));
+        Some(what)
+    }
+}
+
+/// Stands before the APIs: writes down each request, and obeys.
+pub(super) async fn obey(
+    State(lms): State<Arc<Shared>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    lock(&lms.calls).push(LmsCall::of(&request));
+    let path = request.uri().path();
+    let at_token = At::Token.has(path);
+    let Some(trouble) = lms.orders.take(path) else {
+        return next.run(request).await;
+    };
+    match trouble {
+        Trouble::Slow { delay_ms } => {
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+            next.run(request).await
+        }
+        Trouble::Hang => std::future::pending().await,
+        Trouble::Drop => drop_connection(),
+        Trouble::Half => half(next.run(request).await).await,
+        Trouble::Throttle { retry_after } => {
+            let mut answer = html(StatusCode::TOO_MANY_REQUESTS);
+            if let Some(seconds) = retry_after {
+                let headers = answer.headers_mut();
+                headers.insert(header::RETRY_AFTER, seconds.into());
+            }
+            answer
+        }
+        Trouble::Fail { status } => {
+            html(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+        }
+        Trouble::Refuse if at_token => html(StatusCode::FORBIDDEN),
+        Trouble::Refuse => Refusal::forbidden().into_response(),
+        Trouble::Deny { .. } if at_token => bad_client(),
+        Trouble::Deny { error_code } => Refusal::from(error_code).into_response(),
+        Trouble::Redirect { to } => {
+            let same = request.uri().path_and_query();
+            let location = format!("{to}{}", same.map_or("/", |same| same.as_str()));
+            (StatusCode::FOUND, [(header::LOCATION, location)]).into_response()
+        }
+        Trouble::Html => Html("<!DOCTYPE html><title>Maintenance</title>\n").into_response(),
+        Trouble::Huge => huge(next.run(request).await).await,
+        // The rest is for those who know what the answer says.
+        rest => {
+            request.extensions_mut().insert(rest);
+            next.run(request).await
+        }
+    }
+}
+
+/// A connection that is closed without a word: the server sends the head
+/// together with the beginning of the body, and there is none.
+fn drop_connection() -> Response {
+    Body::from_stream(stream::iter([Err::<Bytes, _>(closed())])).into_response()
+}
+
+/// The first half of an answer whose headers promise all of it.
+async fn half(answer: Response) -> Response {
+    let (mut parts, body) = answer.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let promised = HeaderValue::from(body.len());
+    parts.headers.insert(header::CONTENT_LENGTH, promised);
+    let half = stream::iter([Ok(body.slice(..body.len() / 2))]);
+    let end = stream::once(async {
+        // The server sends what it has while it waits for more.
+        tokio::task::yield_now().await;
+        Err(closed())
+    });
+    (parts, Body::from_stream(half.chain(end))).into_response()
+}
+
+fn closed() -> io::Error {
+    io::ErrorKind::ConnectionReset.into()
+}
+
+/// The answer and then spaces, which JSON allows, so that only who counts the
+/// bytes takes offence. No header says how many there are.
+async fn huge(answer: Response) -> Response {
+    let (mut parts, body) = answer.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let spaces = Bytes::from(vec![b' '; 1 << 20]);
+    let both = [body, spaces].map(Ok::<_, io::Error>);
+    (parts, Body::from_stream(stream::iter(both))).into_response()
+}
+
+/// `GET /_local/orders`: those that stand.
+pub(super) async fn list(State(lms): State<Arc<Shared>>) -> Json<Vec<Order>> {
+    Json(lms.orders.list())
+}
+
+/// `POST /_local/orders`: one more; the answer is those that stand.
+pub(super) async fn give(State(lms): State<Arc<Shared>>, body: Bytes) -> Response {
+    match read(&body) {
+        Ok(order) => {
+            lms.order(order);
+            (StatusCode::CREATED, list(State(lms)).await).into_response()
+        }
+        Err(error) => {
+            let body = json!({
+                "developer_message": error.to_string(),
+                "allowed": Trouble::all(),
+                "and": {"at": [At::Grades, At::Token, At::All], "times": 3},
+            });
+            (StatusCode::BAD_REQUEST, Json(body)).into_response()
+        }
+    }
+}
+
+/// `DELETE /_local/orders`: none stands any more.
+pub(super) async fn revoke(State(lms): State<Arc<Shared>>) -> Json<Vec<Order>> {
+    lms.orders.revoke();
+    list(State(lms)).await
+}
+
+/// An order, and nothing that it does not know: a misspelt `times` must not
+/// become an order that stands for good.
+fn read(body: &[u8]) -> serde_json::Result<Order> {
+    let given: Value = serde_json::from_slice(body)?;
+    let order = Order::deserialize(&given)?;
+    let known = serde_json::to_value(&order)?;
+    let mut fields = given.as_object().into_iter().flat_map(|given| given.keys());
+    match fields.find(|field| known.get(field).is_none()) {
+        None => Ok(order),
+        Some(field) => Err(serde_json::Error::custom(format!(
+            "{} has no `{field}`",
+            known["do"]
+        ))),
+    }
+}

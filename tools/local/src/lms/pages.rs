@@ -1,0 +1,79 @@
+//! Lists in pages, as the LMS's list APIs have them all.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound::{Excluded, Unbounded};
+
+use axum::http::StatusCode;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE;
+
+use super::refusal::Refusal;
+
+/// The fields of a query, each once.
+pub(super) type Fields = HashMap<String, String>;
+
+/// Where in a list the caller is, and how many items it wants at once.
+pub(super) struct Place {
+    after: String,
+    size: usize,
+}
+
+/// Some items of a list.
+pub(super) struct Page<T> {
+    pub(super) items: Vec<T>,
+    /// The place of the page that follows, if one does.
+    pub(super) next: Option<Place>,
+}
+
+impl Place {
+    /// What `cursor` and `page_size` ask for. A size that is none is the
+    /// default one, and a cursor that the LMS did not make is refused.
+    pub(super) fn asked(fields: &Fields, default_size: usize) -> Result<Self, Refusal> {
+        let size = fields.get("page_size").and_then(|size| size.parse().ok());
+        let after = match fields.get("cursor") {
+            None => String::new(),
+            Some(cursor) => read(cursor)
+                .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, None, "Invalid cursor"))?,
+        };
+        Ok(Self {
+            after,
+            size: size.filter(|size| *size > 0).unwrap_or(default_size),
+        })
+    }
+
+    /// The list's first page.
+    pub(super) fn first(&self) -> Self {
+        Self {
+            after: String::new(),
+            size: self.size,
+        }
+    }
+
+    /// The page at this place of a list, whose items are in the order of their keys.
+    pub(super) fn of<T>(&self, mut list: BTreeMap<String, T>) -> Page<T> {
+        let rest = list.range((Excluded(self.after.clone()), Unbounded));
+        let keys: Vec<String> = rest.map(|(key, _)| key.clone()).collect();
+        let here = &keys[..self.size.min(keys.len())];
+        let next = (here.len() < keys.len()).then(|| Self {
+            after: here.last().cloned().unwrap_or_default(),
+            size: self.size,
+        });
+        Page {
+            items: here.iter().filter_map(|key| list.remove(key)).collect(),
+            next,
+        }
+    }
+
+    /// The query that leads here.
+    pub(super) fn query(&self) -> String {
+        let cursor = URL_SAFE.encode(format!("p={}", self.after));
+        // Of that alphabet a query has to escape the padding alone.
+        let cursor = cursor.replace('=', "%3D");
+        format!("cursor={cursor}&page_size={}", self.size)
+    }
+}
+
+fn read(cursor: &str) -> Option<String> {
+    let text = String::from_utf8(URL_SAFE.decode(cursor).ok()?).ok()?;
+    text.strip_prefix("p=").map(str::to_owned)
+}

@@ -1,0 +1,689 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::*;
+use crate::background::client;
+
+const RUN: &str = "course-v1:Demo+RustOnLambda+2026_T3";
+const OTHER_RUN: &str = "course-v1:Demo+DistributedSystems+2026_T3";
+/// A port on which nobody listens.
+const NOWHERE: &str = "http://127.0.0.1:1";
+/// Longer than any answer takes.
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn row(percent: f64, passed: bool, letter_grade: Option<&str>) -> GradeRow {
+    GradeRow {
+        percent,
+        passed,
+        letter_grade: letter_grade.map(str::to_owned),
+    }
+}
+
+/// An LMS where ada has passed, and basho is in another run.
+async fn with_ada() -> Lms {
+    let lms = Lms::start(0).await.unwrap();
+    lms.grade("ada", RUN, row(0.93, true, Some("A")));
+    lms.grade("basho", OTHER_RUN, row(0.5, false, None));
+    lms
+}
+
+fn path(course: &str) -> String {
+    format!("/api/grades/v1/courses/{course}/")
+}
+
+fn adas() -> String {
+    format!("{}?username=ada", path(RUN))
+}
+
+/// A client that follows nowhere, as ours must.
+fn careful() -> reqwest::Client {
+    let builder = reqwest::Client::builder().no_proxy().tls_certs_only([]);
+    let builder = builder.redirect(reqwest::redirect::Policy::none());
+    builder.timeout(LIMIT).build().unwrap()
+}
+
+async fn send(lms: &Lms, target: &str, authorization: &str) -> reqwest::Result<reqwest::Response> {
+    let request = careful().get(format!("{}{target}", lms.url));
+    let request = match authorization {
+        "" => request,
+        _ => request.header(header::AUTHORIZATION, authorization),
+    };
+    request.send().await
+}
+
+/// Asks with a good credential; the status, and JSON or `null`.
+async fn ask(lms: &Lms, target: &str) -> (u16, Value) {
+    ask_as(lms, target, &format!("Bearer {STATIC_TOKEN}")).await
+}
+
+async fn ask_as(lms: &Lms, target: &str, authorization: &str) -> (u16, Value) {
+    let answer = send(lms, target, authorization).await.unwrap();
+    let status = answer.status().as_u16();
+    let text = answer.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+async fn fetch(lms: &Lms, secret: &str, more: &str) -> reqwest::Response {
+    let body =
+        format!("grant_type=client_credentials&client_id={CLIENT_ID}&client_secret={secret}{more}");
+    let request = careful().post(format!("{}/oauth2/access_token", lms.url));
+    let form = "application/x-www-form-urlencoded";
+    let request = request.header(header::CONTENT_TYPE, form).body(body);
+    request.send().await.unwrap()
+}
+
+/// Fetches a token with the known client.
+async fn token(lms: &Lms) -> Value {
+    let answer = fetch(lms, CLIENT_SECRET, "&token_type=jwt").await;
+    assert_eq!(answer.status(), 200);
+    answer.json().await.unwrap()
+}
+
+async fn authorization(lms: &Lms) -> String {
+    format!("JWT {}", token(lms).await["access_token"].as_str().unwrap())
+}
+
+async fn order(lms: &Lms, order: &Value) -> (u16, Value) {
+    let request = client().unwrap().post(format!("{}/_local/orders", lms.url));
+    let answer = request.body(order.to_string()).send().await.unwrap();
+    let status = answer.status().as_u16();
+    (status, answer.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn the_known_client_gets_a_jwt() {
+    let lms = Lms::start(0).await.unwrap();
+    let first = token(&lms).await;
+    assert_eq!(first["expires_in"], 3600);
+    assert_eq!(first["token_type"], "JWT");
+    assert!(first["scope"].is_string());
+    assert_ne!(first["access_token"], token(&lms).await["access_token"]);
+}
+
+#[tokio::test]
+async fn another_client_is_refused() {
+    let lms = Lms::start(0).await.unwrap();
+    let answer = fetch(&lms, "wrong", "&token_type=jwt").await;
+    assert_eq!(answer.status(), 401);
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!(body, json!({"error": "invalid_client"}));
+}
+
+#[tokio::test]
+async fn another_grant_is_refused() {
+    let lms = Lms::start(0).await.unwrap();
+    let url = format!("{}/oauth2/access_token", lms.url);
+    for form in ["grant_type=password", ""] {
+        let request = client().unwrap().post(&url);
+        let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let answer = request.body(form).send().await.unwrap();
+        assert_eq!(answer.status(), 400);
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(body, json!({"error": "unsupported_grant_type"}));
+    }
+}
+
+#[tokio::test]
+async fn everything_else_is_not_found() {
+    let lms = Lms::start(0).await.unwrap();
+    for path in ["/oauth2/access_token", "/api/grades/v1/courses/", "/"] {
+        let (status, body) = ask(&lms, path).await;
+        assert_eq!(status, 404);
+        assert!(body["developer_message"].is_string());
+    }
+}
+
+#[tokio::test]
+async fn a_learner_is_an_array_of_one() {
+    let lms = with_ada().await;
+    lms.grade("extra", RUN, row(1.07, true, Some("")));
+    lms.grade("none", RUN, row(0.0, false, None));
+    let expected = json!([{
+        "username": "ada", "email": "", "course_id": RUN,
+        "passed": true, "percent": 0.93, "letter_grade": "A",
+    }]);
+    assert_eq!(ask(&lms, &adas()).await, (200, expected));
+    let (_, extra) = ask(&lms, &format!("{}?username=extra", path(RUN))).await;
+    assert_eq!(extra[0]["percent"], 1.07);
+    assert_eq!(extra[0]["letter_grade"], "");
+    let (_, none) = ask(&lms, &format!("{}?username=none", path(RUN))).await;
+    assert_eq!(none[0]["percent"], 0.0);
+    assert_eq!(none[0]["letter_grade"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_course_id_may_be_raw_encoded_or_legacy() {
+    let lms = with_ada().await;
+    lms.grade("ada", "Org/Course/Run", row(0.5, false, None));
+    for (course, id) in [
+        (RUN, RUN),
+        ("course-v1%3ADemo%2BRustOnLambda%2B2026_T3", RUN),
+        ("Org/Course/Run", "Org/Course/Run"),
+        ("Org%2FCourse%2FRun", "Org/Course/Run"),
+    ] {
+        let (status, body) = ask(&lms, &format!("{}?username=ada", path(course))).await;
+        assert_eq!((status, &body[0]["course_id"]), (200, &json!(id)));
+    }
+}
+
+#[tokio::test]
+async fn without_the_slash_it_is_elsewhere() {
+    let lms = with_ada().await;
+    let target = format!("/api/grades/v1/courses/{RUN}?username=ada");
+    let answer = send(&lms, &target, "").await.unwrap();
+    assert_eq!(answer.status(), 301);
+    assert_eq!(answer.headers()[header::LOCATION], adas());
+}
+
+#[tokio::test]
+async fn what_is_not_there_has_a_code() {
+    let lms = with_ada().await;
+    for (course, username, code) in [
+        ("None", "ada", "invalid_course_key"),
+        ("course-v1:A+B", "ada", "invalid_course_key"),
+        ("Org/Course", "ada", "invalid_course_key"),
+        ("course-v1:A+B+C", "ada", "course_does_not_exist"),
+        ("Org/Course/Run", "ada", "course_does_not_exist"),
+        (RUN, "basho", "user_not_enrolled"),
+        (RUN, "nobody", "user_does_not_exist"),
+    ] {
+        let (status, body) = ask(&lms, &format!("{}?username={username}", path(course))).await;
+        assert_eq!((status, &body["error_code"]), (404, &json!(code)));
+        assert!(body["developer_message"].is_string());
+    }
+    lms.grade("ada", OTHER_RUN, row(0.0, false, None));
+    lms.remove("ada", RUN);
+    let (_, body) = ask(&lms, &adas()).await;
+    assert_eq!(body["error_code"], "user_not_enrolled");
+    let nobody = json!({"next": null, "previous": null, "results": []});
+    assert_eq!(ask(&lms, &path(RUN)).await, (200, nobody));
+}
+
+#[tokio::test]
+async fn a_credential_is_needed() {
+    let lms = with_ada().await;
+    let jwt = authorization(&lms).await;
+    let other = authorization(&with_ada().await).await;
+    let swapped = jwt.replace("JWT", "Bearer");
+    let plain: Value = fetch(&lms, CLIENT_SECRET, "").await.json().await.unwrap();
+    assert_eq!(plain["token_type"], "Bearer");
+    let plain = plain["access_token"].as_str().unwrap();
+    for (authorization, code) in [
+        (jwt.as_str(), None),
+        (&jwt.replace("JWT", "jwt"), None),
+        (&format!("Bearer {plain}"), None),
+        (&format!("Bearer {STATIC_TOKEN}"), None),
+        (&format!("JWT {STATIC_TOKEN}"), Some("token_nonexistent")),
+        (&swapped, Some("token_nonexistent")),
+        (&other, Some("token_nonexistent")),
+        ("", Some("token_malformed")),
+        ("Basic YWRh", Some("token_malformed")),
+        ("JWT", Some("token_malformed")),
+        ("JWT a b", Some("token_malformed")),
+    ] {
+        let (status, body) = ask_as(&lms, &adas(), authorization).await;
+        match code {
+            None => assert_eq!(status, 200, "{authorization}"),
+            Some(code) => {
+                assert_eq!((status, &body["error_code"]), (401, &json!(code)));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn tokens_expire_by_order_and_by_age() {
+    let lms = with_ada().await;
+    let old = authorization(&lms).await;
+    assert_eq!(ask_as(&lms, &adas(), &old).await.0, 200);
+    lms.order(Order::of(Trouble::Expire));
+    let (status, body) = ask_as(&lms, &adas(), &old).await;
+    assert_eq!(
+        (status, &body["error_code"]),
+        (401, &json!("token_expired"))
+    );
+    assert_eq!(body["developer_message"]["error_code"], "token_expired");
+    let new = authorization(&lms).await;
+    assert_eq!(ask_as(&lms, &adas(), &new).await.0, 200);
+
+    lms.order(Order::of(Trouble::Live { seconds: 0 }).times(1));
+    let brief = token(&lms).await;
+    assert_eq!(brief["expires_in"], 0);
+    let brief = format!("JWT {}", brief["access_token"].as_str().unwrap());
+    let (_, body) = ask_as(&lms, &adas(), &brief).await;
+    assert_eq!(body["error_code"], "token_expired");
+    assert_eq!(token(&lms).await["expires_in"], 3600);
+}
+
+/// Follows `next` to the end; the sizes of the pages and the usernames.
+async fn walk(lms: &Lms, query: &str) -> (Vec<usize>, Vec<String>) {
+    let (mut sizes, mut names) = (Vec::new(), Vec::new());
+    let mut target = format!("{}{query}", path(RUN));
+    loop {
+        let (status, page) = ask(lms, &target).await;
+        assert_eq!((status, &page["previous"]), (200, &Value::Null));
+        let rows = page["results"].as_array().unwrap();
+        sizes.push(rows.len());
+        let name = |row: &Value| row["username"].as_str().unwrap().to_owned();
+        names.extend(rows.iter().map(name));
+        match page["next"].as_str() {
+            Some(next) => target = next.strip_prefix(&lms.url).unwrap().to_owned(),
+            None => return (sizes, names),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_whole_course_comes_in_pages() {
+    let lms = with_ada().await;
+    for n in 1..120 {
+        lms.grade(&format!("learner{n}"), RUN, row(0.5, false, None));
+    }
+    for (query, expected) in [
+        ("", vec![50, 50, 20]),
+        ("?username=", vec![50, 50, 20]),
+        ("?page_size=none", vec![50, 50, 20]),
+        ("?page_size=0", vec![50, 50, 20]),
+        ("?page_size=100", vec![100, 20]),
+        ("?page_size=60", vec![60, 60]),
+        ("?page_size=200", vec![120]),
+    ] {
+        let (sizes, names) = walk(&lms, query).await;
+        assert_eq!(sizes, expected, "{query}");
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 120);
+    }
+    for cursor in ["none", "%3D", "eA%3D%3D"] {
+        let (status, body) = ask(&lms, &format!("{}?cursor={cursor}", path(RUN))).await;
+        assert_eq!(
+            (status, &body["developer_message"]),
+            (404, &json!("Invalid cursor"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_sample_shows_what_grades_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("grades.csv");
+    std::fs::write(&file, SAMPLE_GRADES).unwrap();
+    let lms = Lms::on_file(&file, 0).await.unwrap();
+    let (_, ada) = ask(&lms, &adas()).await;
+    assert_eq!(ada[0]["passed"], true);
+    let (_, page) = ask(&lms, &path(RUN)).await;
+    let rows = page["results"].as_array().unwrap();
+    let has = |like: &dyn Fn(&Value) -> bool| assert!(rows.iter().any(like));
+    has(&|row| row["passed"] == false && row["percent"] != 0.0);
+    has(&|row| row["percent"].as_f64() > Some(1.0));
+    has(&|row| row["letter_grade"].is_null());
+    has(&|row| row["percent"] == 0.0);
+}
+
+#[tokio::test]
+async fn an_edited_file_shows_in_the_next_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("grades.csv");
+    let lms = Lms::on_file(&file, 0).await.unwrap();
+    let head = "username,course_id,percent,passed,letter_grade";
+    let ada = format!("ada,{RUN},0.4,false,");
+    for (text, said) in [
+        (format!("{head}\n{ada}\nada,{RUN},half,true,\n"), "line: 3"),
+        (format!("{head}\n{ada}\nada,{RUN},1\n"), "line: 3"),
+        (format!("{head}\n{ada}\n{ada}\n"), "line 3"),
+        (format!("{head}\n{ada}\nb,{RUN},NaN,true,\n"), "line 3"),
+        (format!("{head}\n,{RUN},1,true,\n"), "line 2"),
+        (format!("{head}\nb,None,1,true,\n"), "line 2"),
+        (format!("username,percent\n{ada}\n"), "line: 2"),
+        (format!("{head}\n{ada}\n"), ""),
+        (format!("{head}\nada , {RUN} , 1.1, true, A\n"), ""),
+    ] {
+        std::fs::write(&file, &text).unwrap();
+        let (status, body) = ask(&lms, &adas()).await;
+        if said.is_empty() {
+            assert_eq!(status, 200, "{body}");
+        } else {
+            let message = body["developer_message"].as_str().unwrap();
+            assert_eq!(status, 500);
+            assert!(
+                message.contains(said) && message.contains("grades.csv"),
+                "{message}"
+            );
+        }
+    }
+    let (_, body) = ask(&lms, &adas()).await;
+    assert_eq!(body[0]["percent"], 1.1);
+    assert_eq!(body[0]["letter_grade"], "A");
+    // What a test sets counts more than the file.
+    lms.grade("ada", RUN, row(0.2, false, None));
+    assert_eq!(ask(&lms, &adas()).await.1[0]["percent"], 0.2);
+    lms.remove("ada", RUN);
+    assert_eq!(ask(&lms, &adas()).await.1[0]["percent"], 1.1);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(ask(&lms, &adas()).await.0, 500);
+}
+
+#[tokio::test]
+async fn orders_give_each_status_with_its_body() {
+    let lms = with_ada().await;
+    let fail = |status| Trouble::Fail { status };
+    let deny = |error_code| Trouble::Deny { error_code };
+    let throttle = Trouble::Throttle { retry_after: None };
+    for (trouble, status, code) in [
+        (throttle, 429, None),
+        (fail(500), 500, None),
+        (fail(502), 502, None),
+        (fail(503), 503, None),
+        (Trouble::Html, 200, None),
+        (Trouble::Refuse, 403, Some(Value::Null)),
+        (
+            deny(TokenError::TokenExpired),
+            401,
+            Some(json!("token_expired")),
+        ),
+        (
+            deny(TokenError::TokenMalformed),
+            401,
+            Some(json!("token_malformed")),
+        ),
+        (
+            deny(TokenError::TokenNonexistent),
+            401,
+            Some(json!("token_nonexistent")),
+        ),
+    ] {
+        lms.order(Order::of(trouble.clone()).times(1));
+        let answer = send(&lms, &adas(), "").await.unwrap();
+        assert_eq!(answer.status(), status, "{trouble:?}");
+        assert!(!answer.headers().contains_key(header::RETRY_AFTER));
+        let text = answer.text().await.unwrap();
+        match code {
+            None => assert!(text.starts_with("<!DOCTYPE html>"), "{trouble:?}"),
+            Some(code) => {
+                let body: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(body["error_code"], code, "{trouble:?}");
+            }
+        }
+    }
+    lms.order(Order::of(Trouble::Throttle {
+        retry_after: Some(30),
+    }));
+    let answer = send(&lms, &adas(), "").await.unwrap();
+    assert_eq!(answer.headers()[header::RETRY_AFTER], "30");
+}
+
+#[tokio::test]
+async fn orders_reach_the_token_endpoint() {
+    let lms = with_ada().await;
+    let expired = TokenError::TokenExpired;
+    for (trouble, status, html) in [
+        (Trouble::Throttle { retry_after: None }, 429, true),
+        (Trouble::Refuse, 403, true),
+        (
+            Trouble::Deny {
+                error_code: expired,
+            },
+            401,
+            false,
+        ),
+        (Trouble::Fail { status: 500 }, 500, true),
+    ] {
+        lms.order(Order::of(trouble).at(At::Token).times(1));
+        // Grades are not concerned.
+        assert_eq!(ask(&lms, &adas()).await.0, 200);
+        let answer = fetch(&lms, CLIENT_SECRET, "&token_type=jwt").await;
+        assert_eq!(answer.status(), status);
+        assert!(!answer.headers().contains_key(header::RETRY_AFTER));
+        assert_eq!(answer.text().await.unwrap().starts_with('<'), html);
+    }
+    token(&lms).await;
+    lms.order(Order::of(Trouble::Refuse).at(At::All).times(2));
+    assert_eq!(fetch(&lms, CLIENT_SECRET, "").await.status(), 403);
+    assert_eq!(ask(&lms, &adas()).await.0, 403);
+    token(&lms).await;
+}
+
+#[tokio::test]
+async fn orders_spoil_rows() {
+    let lms = with_ada().await;
+    for (trouble, field, value) in [
+        (Trouble::Lag, "passed", json!(false)),
+        (Trouble::Lag, "percent", json!(0.465)),
+        (Trouble::OtherLearner, "username", json!("somebody-else")),
+        (
+            Trouble::OtherRun,
+            "course_id",
+            json!("course-v1:Other+Course+Run"),
+        ),
+        (Trouble::PercentNull, "percent", Value::Null),
+        (Trouble::PercentText, "percent", json!("0.93")),
+        (Trouble::PercentTooHigh, "percent", json!(7.5)),
+        (Trouble::PassedText, "passed", json!("yes")),
+        (
+            Trouble::LetterTooLong,
+            "letter_grade",
+            json!("A".repeat(256)),
+        ),
+    ] {
+        lms.order(Order::of(trouble).times(2));
+        assert_eq!(ask(&lms, &adas()).await.1[0][field], value);
+        assert_eq!(ask(&lms, &path(RUN)).await.1["results"][0][field], value);
+        assert_eq!(ask(&lms, &adas()).await.1[0]["percent"], 0.93);
+    }
+    lms.order(Order::of(Trouble::NoRow).times(1));
+    assert_eq!(ask(&lms, &adas()).await, (200, json!([])));
+    lms.order(Order::of(Trouble::Bare));
+    let (_, bare) = ask(&lms, &path(RUN)).await;
+    assert_eq!(bare[0]["username"], "ada");
+}
+
+#[tokio::test]
+async fn orders_make_pages_lead_astray() {
+    let lms = with_ada().await;
+    lms.grade("zeno", RUN, row(0.5, false, None));
+    let first = format!("{}?page_size=1", path(RUN));
+    let to = "http://other-host.example".to_owned();
+    lms.order(Order::of(Trouble::Misdirect { to }).times(1));
+    let (_, page) = ask(&lms, &first).await;
+    let next = page["next"].as_str().unwrap();
+    let next = next.strip_prefix("http://other-host.example").unwrap();
+    let (_, page) = ask(&lms, next).await;
+    assert_eq!(page["results"][0]["username"], "zeno");
+
+    lms.order(Order::of(Trouble::Repeat));
+    let (_, page) = ask(&lms, &first).await;
+    let next = page["next"].as_str().unwrap();
+    let (_, again) = ask(&lms, next.strip_prefix(&lms.url).unwrap()).await;
+    assert_eq!(again["next"], next);
+    assert_eq!(again["results"], page["results"]);
+}
+
+#[tokio::test]
+async fn orders_lead_to_another_origin() {
+    let lms = with_ada().await;
+    let to = NOWHERE.to_owned();
+    lms.order(Order::of(Trouble::Redirect { to }));
+    let answer = send(&lms, &adas(), "").await.unwrap();
+    assert_eq!(answer.status(), 302);
+    let location = format!("{NOWHERE}{}", adas());
+    assert_eq!(answer.headers()[header::LOCATION], location);
+}
+
+#[tokio::test]
+async fn a_huge_answer_is_good_for_who_does_not_count() {
+    let lms = with_ada().await;
+    lms.order(Order::of(Trouble::Huge));
+    let credential = format!("Bearer {STATIC_TOKEN}");
+    let answer = send(&lms, &adas(), &credential).await.unwrap();
+    assert_eq!(answer.content_length(), None);
+    let bytes = answer.bytes().await.unwrap();
+    assert!(bytes.len() > 1 << 20);
+    let body: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(body[0]["username"], "ada");
+}
+
+/// What comes over the wire until the connection ends.
+async fn wire(lms: &Lms) -> String {
+    let host = lms.url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host).await.unwrap();
+    let request = format!(
+        "GET {} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {STATIC_TOKEN}\r\n\r\n",
+        adas()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut said = Vec::new();
+    let all = stream.read_to_end(&mut said);
+    timeout(LIMIT, all).await.unwrap().unwrap();
+    String::from_utf8(said).unwrap()
+}
+
+#[tokio::test]
+async fn a_dropped_connection_says_nothing() {
+    let lms = with_ada().await;
+    lms.order(Order::of(Trouble::Drop).times(2));
+    assert_eq!(wire(&lms).await, "");
+    assert!(send(&lms, &adas(), "").await.unwrap_err().is_request());
+    assert_eq!(lms.count(At::Grades), 2);
+}
+
+#[tokio::test]
+async fn a_half_answer_promises_the_whole() {
+    let lms = with_ada().await;
+    let whole = ask(&lms, &adas()).await.1.to_string().len();
+    lms.order(Order::of(Trouble::Half).times(2));
+    let said = wire(&lms).await;
+    let (head, body) = said.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.contains(&format!("content-length: {whole}")), "{head}");
+    assert_eq!(body.len(), whole / 2);
+    let credential = format!("Bearer {STATIC_TOKEN}");
+    let answer = send(&lms, &adas(), &credential).await.unwrap();
+    answer.bytes().await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_slow_answer_comes_and_a_hanging_one_does_not() {
+    let lms = with_ada().await;
+    lms.order(Order::of(Trouble::Slow { delay_ms: 100 }).times(1));
+    let began = tokio::time::Instant::now();
+    assert_eq!(ask(&lms, &adas()).await.0, 200);
+    assert!(began.elapsed() >= Duration::from_millis(100));
+    lms.order(Order::of(Trouble::Hang).times(1));
+    let adas = adas();
+    let hanging = timeout(Duration::from_millis(200), ask(&lms, &adas));
+    assert!(hanging.await.is_err());
+    assert_eq!(ask(&lms, &adas).await.0, 200);
+}
+
+#[tokio::test]
+async fn orders_queue_and_can_be_revoked() {
+    let lms = with_ada().await;
+    let fail = |status| Order::of(Trouble::Fail { status });
+    lms.order(fail(500).times(0));
+    lms.order(fail(501).times(2));
+    lms.order(fail(502).times(1));
+    lms.order(fail(503));
+    for status in [501, 501, 502, 503, 503] {
+        assert_eq!(ask(&lms, &adas()).await.0, status);
+    }
+    assert_eq!(lms.orders(), [fail(503)]);
+    lms.revoke();
+    assert_eq!(ask(&lms, &adas()).await.0, 200);
+}
+
+#[tokio::test]
+async fn orders_come_over_http_too() {
+    let lms = with_ada().await;
+    let throttle = json!({"do": "throttle", "retry_after": 30, "times": 1});
+    let (status, standing) = order(&lms, &throttle).await;
+    let full = json!([{"do": "throttle", "retry_after": 30, "times": 1, "at": "grades"}]);
+    assert_eq!((status, standing), (201, full));
+    assert_eq!(ask(&lms, &adas()).await.0, 429);
+    assert_eq!(ask(&lms, &adas()).await.0, 200);
+
+    order(&lms, &json!({"do": "fail", "at": "all"})).await;
+    let stands = json!([{"do": "fail", "status": 500, "at": "all", "times": null}]);
+    assert_eq!(ask(&lms, "/_local/orders").await, (200, stands));
+    assert_eq!(ask(&lms, &adas()).await.0, 500);
+    let url = format!("{}/_local/orders", lms.url);
+    let answer = client().unwrap().delete(url).send().await.unwrap();
+    assert_eq!(answer.json::<Value>().await.unwrap(), json!([]));
+    assert_eq!(ask(&lms, &adas()).await.0, 200);
+
+    // What happens at once does not stand.
+    let jwt = authorization(&lms).await;
+    assert_eq!(
+        order(&lms, &json!({"do": "expire"})).await,
+        (201, json!([]))
+    );
+    assert_eq!(ask_as(&lms, &adas(), &jwt).await.0, 401);
+}
+
+#[tokio::test]
+async fn an_order_that_is_none_is_told_what_there_is() {
+    let lms = with_ada().await;
+    for (wrong, said) in [
+        (json!({"do": "explode"}), "`explode`"),
+        (json!({"times": 3}), "`do`"),
+        (json!({"do": "hang", "tims": 3}), "`tims`"),
+        (json!({"do": "hang", "retry_after": 3}), "`retry_after`"),
+        (json!({"do": "hang", "at": "home"}), "`home`"),
+        (json!({"do": "hang", "times": -1}), "-1"),
+        (json!({"do": "slow"}), "`delay_ms`"),
+        (json!({"do": "fail", "status": 200}), "`status`"),
+        (json!("hang"), "string"),
+    ] {
+        let (status, body) = order(&lms, &wrong).await;
+        let message = body["developer_message"].as_str().unwrap();
+        assert_eq!(status, 400);
+        assert!(message.contains(said), "{message}");
+        assert_eq!(body["allowed"].as_array().unwrap().len(), 25);
+    }
+    assert_eq!(lms.orders(), []);
+
+    // Each one that is named can be given as it is named, and none is left out.
+    let (_, body) = order(&lms, &json!({"do": ""})).await;
+    let all = body["allowed"].as_array().unwrap();
+    for allowed in all {
+        assert_eq!(order(&lms, allowed).await.0, 201, "{allowed}");
+    }
+    let names: Vec<_> = all
+        .iter()
+        .map(|one| format!("`{}`", one["do"].as_str().unwrap()))
+        .collect();
+    let message = body["developer_message"].as_str().unwrap();
+    assert!(message.ends_with(&names.join(", ")), "{message}");
+}
+
+#[tokio::test]
+async fn calls_are_written_down() {
+    let lms = with_ada().await;
+    let jwt = authorization(&lms).await;
+    ask_as(&lms, &adas(), &jwt).await;
+    ask(&lms, &path(RUN)).await;
+    ask_as(&lms, &path("Org%2FCourse%2FRun"), "secret").await;
+    let grades = |path: String, query: Option<&str>, scheme: Option<&str>| LmsCall {
+        method: "GET".into(),
+        path,
+        query: query.map(str::to_owned),
+        username: query.map(|_| "ada".to_owned()),
+        scheme: scheme.map(str::to_owned),
+    };
+    let calls = lms.calls();
+    assert_eq!(calls[0].method, "POST");
+    assert_eq!(calls[0].path, "/oauth2/access_token");
+    let expected = [
+        grades(path(RUN), Some("username=ada"), Some("JWT")),
+        grades(path(RUN), None, Some("Bearer")),
+        grades(path("Org%2FCourse%2FRun"), None, None),
+    ];
+    assert_eq!(calls[1..], expected);
+    assert_eq!((lms.count(At::Token), lms.count(At::Grades)), (1, 3));
+    assert_eq!(lms.count(At::All), 4);
+    let (_, told) = ask(&lms, "/_local/calls").await;
+    assert_eq!(told, serde_json::to_value(&calls).unwrap());
+    assert_eq!(told[1]["username"], "ada");
+}
