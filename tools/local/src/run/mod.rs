@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use local::lms::{CLIENT_ID, CLIENT_SECRET};
+use local::lms::{CLIENT_ID, CLIENT_SECRET, SAMPLE_GRADES};
 use local::secrets_manager::Files;
 use local::{Dynamodb, Lms, SecretsManager, Template};
 use serde_json::json;
@@ -105,7 +105,10 @@ impl Stack {
             Some(url) => url.clone(),
             None => {
                 let step = Step::start("LMS stand-in");
-                let lms = Lms::start(settings.lms_port()).await.map_err(Error::Lms)?;
+                let grades = settings.grades();
+                give_grades(&grades)?;
+                let lms = Lms::on_file(grades, settings.lms_port()).await;
+                let lms = lms.map_err(Error::Lms)?;
                 give_credential(secrets_manager).await?;
                 step.done();
                 self.lms.insert(lms).url.clone()
@@ -202,6 +205,17 @@ fn lock(data: &Path) -> Result<File, Error> {
     }
 }
 
+/// The sample learners, unless the file is there: it is a person's to edit.
+fn give_grades(file: &Path) -> Result<(), Error> {
+    if file.exists() {
+        return Ok(());
+    }
+    env_file::write_private(file, SAMPLE_GRADES).map_err(|source| Error::Folder {
+        path: file.to_owned(),
+        source,
+    })
+}
+
 /// The stand-in's client, unless somebody has put another credential.
 async fn give_credential(secrets_manager: &SecretsManager) -> Result<(), Error> {
     const SECRET: &str = "OpenedxApiSecret";
@@ -253,6 +267,14 @@ impl Step {
 
 fn hints(settings: &Settings) -> String {
     let url = settings.gateway_url();
+    let lms = match settings.lms_url {
+        Some(_) => String::new(),
+        None => format!(
+            "\nWhat the LMS says of learners is in {grades}; an edit counts at once.\n\
+             How to make the LMS misbehave is in tools/local/README.md.\n",
+            grades = relative(&settings.grades()),
+        ),
+    };
     format!(
         r#"
 Coursehook answers at {url}. In another terminal, try:
@@ -263,7 +285,7 @@ Coursehook answers at {url}. In another terminal, try:
     -d '{{"email": "ada@example.org", "course_id": "course-v1:Demo+RustOnLambda+2026_T3", "role": "instructor"}}'
   {cli} enrollments show ada@example.org
   make replay
-
+{lms}
 Data are in {data}, logs in .local/logs; the functions' log lines follow here.
 A change to their code builds them anew; builds are in .local/logs/gateway.log.
 Ctrl-C stops everything.

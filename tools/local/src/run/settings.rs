@@ -73,6 +73,11 @@ impl Settings {
         self.port + 3
     }
 
+    /// The learners of the LMS stand-in.
+    pub fn grades(&self) -> PathBuf {
+        self.data.join("grades.csv")
+    }
+
     /// Says which port is taken before anything is started.
     pub async fn check_ports(&self) -> Result<(), SettingsError> {
         let last = match self.lms_url {
