@@ -3,6 +3,7 @@
 
 pub mod course_id;
 pub mod course_run;
+pub mod credential;
 pub mod digest;
 pub mod email;
 pub mod enrollment;
@@ -16,6 +17,7 @@ pub mod user;
 
 pub use course_id::CourseId;
 pub use course_run::CourseRun;
+pub use credential::Credential;
 pub use email::Email;
 pub use enrollment::{Change, Enrollment, HistoryEntry};
 pub use event::{EventKey, EventKind};

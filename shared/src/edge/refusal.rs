@@ -420,7 +420,7 @@ mod tests {
                 unchecked,
                 "unavailable",
                 "tokens",
-                "MalformedTokenList",
+                "MalformedSecret",
             ),
             (
                 Refusal::InvalidToken(InvalidToken::Malformed),

@@ -16,7 +16,15 @@ struct Room {
 const ROOMS: &[Room] = &[
     Room {
         name: "domain",
-        crates: &["jiff", "serde", "sha2", "subtle", "thiserror", "uuid"],
+        crates: &[
+            "jiff",
+            "secrecy",
+            "serde",
+            "sha2",
+            "subtle",
+            "thiserror",
+            "uuid",
+        ],
         rooms: &[],
     },
     Room {
@@ -26,6 +34,8 @@ const ROOMS: &[Room] = &[
             "aws_sdk_dynamodb",
             "aws_sdk_secretsmanager",
             "jiff",
+            "reqwest",
+            "secrecy",
             "serde",
             "serde_dynamo",
             "serde_json",

@@ -138,7 +138,7 @@ async fn a_token_that_cannot_be_judged_is_503() {
     };
     expect(STAFF, 503, "NoTokensYet").await;
     secrets.put(&stack.secret, "no list").await.unwrap();
-    expect(STAFF, 503, "MalformedTokenList").await;
+    expect(STAFF, 503, "MalformedSecret").await;
     proxy.set(away);
     expect(STAFF, 503, "UnreadableAnswer").await;
     // What has no token's form needs no list.

@@ -1,13 +1,12 @@
 //! The list of webhook tokens in Secrets Manager.
 
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use aws_sdk_secretsmanager::operation::update_secret_version_stage::UpdateSecretVersionStageError;
 use jiff::Timestamp;
-use thiserror::Error;
 use uuid::Uuid;
 
-use super::AwsFailure;
+use super::{MAX_BYTES, SecretError, Value};
+use crate::adapters::AwsFailure;
 use crate::domain::token::TokenList;
 
 /// The label of the version that readers get.
@@ -17,47 +16,11 @@ const CURRENT: &str = "AWSCURRENT";
 /// and the version, follow.
 const LABEL: &str = "writing-";
 
-/// The most bytes that Secrets Manager takes (AWS quotas).
-const MAX_BYTES: usize = 65_536;
-
 /// The secret that holds the [`TokenList`].
 #[derive(Debug, Clone)]
 pub struct TokenSecret {
     client: Client,
     secret_id: String,
-}
-
-/// Why the list of tokens could not be read or written.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum SecretError {
-    /// Secrets Manager failed or refused, for instance because there is no such secret.
-    #[error("Secrets Manager: {0}")]
-    Aws(#[from] AwsFailure),
-    /// There is a value and it is not a list of tokens.
-    #[error("the secret's value is not a list of tokens")]
-    Malformed,
-    /// The list would not fit into a secret.
-    #[error("the list of tokens would exceed {MAX_BYTES} bytes; revoke tokens that are not used")]
-    TooLarge,
-}
-
-impl SecretError {
-    /// Whether Secrets Manager is away, rather than there and saying no.
-    pub fn is_outage(&self) -> bool {
-        match self {
-            Self::Aws(failure) => failure.is_outage(),
-            Self::Malformed | Self::TooLarge => false,
-        }
-    }
-
-    /// AWS's error code, or a word of ours.
-    pub fn code(&self) -> &str {
-        match self {
-            Self::Aws(failure) => failure.code(),
-            Self::Malformed => "MalformedTokenList",
-            Self::TooLarge => "TokenListTooLarge",
-        }
-    }
 }
 
 /// A version of the list.
@@ -87,37 +50,12 @@ impl TokenSecret {
 
     /// The current list.
     pub async fn read(&self) -> Result<StoredTokens, SecretError> {
-        let answer = self
-            .client
-            .get_secret_value()
-            .secret_id(&self.secret_id)
-            .send()
-            .await;
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                return match error.as_service_error() {
-                    // A secret without any version is "not found", and so is a
-                    // secret that does not exist; the message alone tells them apart.
-                    Some(GetSecretValueError::ResourceNotFoundException(e))
-                        if e.message().is_some_and(|m| m.contains("staging label")) =>
-                    {
-                        Ok(StoredTokens::default())
-                    }
-                    _ => Err(AwsFailure::from(&error).into()),
-                };
-            }
-        };
-        let list = match answer.secret_string() {
-            // Somebody has stored a value, and not as text.
-            None if answer.secret_binary().is_some() => return Err(SecretError::Malformed),
-            None | Some("") => None,
-            Some(text) => Some(serde_json::from_str(text).map_err(|_| SecretError::Malformed)?),
-        };
-        Ok(StoredTokens {
-            version: answer.version_id,
-            list,
-        })
+        let Value { version, text } = super::current(&self.client, &self.secret_id).await?;
+        let list = text
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(|_| SecretError::Malformed)?;
+        Ok(StoredTokens { version, list })
     }
 
     /// Makes `list` current, if `read` still is.

@@ -1,0 +1,104 @@
+//! The credential for the LMS in Secrets Manager.
+
+use aws_sdk_secretsmanager::Client;
+use serde::Deserialize;
+
+use super::SecretError;
+use crate::domain::Credential;
+
+/// The secret that holds the [`Credential`] for the LMS.
+///
+/// Its value is JSON that an operator puts there: `{"client_id": "...",
+/// "client_secret": "..."}` for an OAuth2 client, or `{"token": "..."}` for a
+/// static service token, and nothing besides.
+#[derive(Debug, Clone)]
+pub struct CredentialSecret {
+    client: Client,
+    secret_id: String,
+}
+
+/// The two forms of the value.
+#[derive(Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+enum Stored {
+    Client {
+        client_id: String,
+        client_secret: String,
+    },
+    Static {
+        token: String,
+    },
+}
+
+impl CredentialSecret {
+    /// `secret_id` is the secret's name or ARN. Makes no call.
+    pub fn new(client: Client, secret_id: String) -> Self {
+        Self { client, secret_id }
+    }
+
+    /// The credential; `None` where nobody has put one there yet.
+    ///
+    /// # Errors
+    /// [`SecretError::Malformed`] where the value is none of the two forms,
+    /// where a part of it is empty, and where a token could not stand in a
+    /// header; else what Secrets Manager failed with.
+    pub async fn read(&self) -> Result<Option<Credential>, SecretError> {
+        let value = super::current(&self.client, &self.secret_id).await?;
+        value.text.as_deref().map(parse).transpose()
+    }
+}
+
+fn parse(text: &str) -> Result<Credential, SecretError> {
+    match serde_json::from_str(text) {
+        Ok(Stored::Client {
+            client_id,
+            client_secret,
+        }) if !client_id.is_empty() && !client_secret.is_empty() => Ok(Credential::Client {
+            id: client_id,
+            secret: client_secret.into(),
+        }),
+        Ok(Stored::Static { token })
+            if !token.is_empty() && token.chars().all(|c| c.is_ascii_graphic()) =>
+        {
+            Ok(Credential::Static {
+                token: token.into(),
+            })
+        }
+        _ => Err(SecretError::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_forms_and_nothing_else() {
+        assert_eq!(
+            parse(r#"{"client_id": "i", "client_secret": "s"}"#),
+            Ok(Credential::Client {
+                id: "i".to_owned(),
+                secret: "s".into()
+            })
+        );
+        assert_eq!(
+            parse(r#" {"token": "t"} "#),
+            Ok(Credential::Static { token: "t".into() })
+        );
+        for text in [
+            "t",
+            r#""t""#,
+            "{}",
+            r#"{"token": ""}"#,
+            r#"{"token": "t\n"}"#,
+            r#"{"token": "é"}"#,
+            r#"{"token": 1}"#,
+            r#"{"client_id": "i"}"#,
+            r#"{"client_id": "", "client_secret": "s"}"#,
+            r#"{"client_id": "i", "client_secret": ""}"#,
+            r#"{"client_id": "i", "client_secret": "s", "token": "t"}"#,
+        ] {
+            assert_eq!(parse(text), Err(SecretError::Malformed), "{text}");
+        }
+    }
+}

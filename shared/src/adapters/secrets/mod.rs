@@ -1,0 +1,84 @@
+//! What Secrets Manager holds: the list of webhook tokens, and the credential
+//! for the LMS.
+
+mod credential;
+mod tokens;
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+use thiserror::Error;
+
+pub use credential::CredentialSecret;
+pub use tokens::{Replaced, StoredTokens, TokenSecret};
+
+use super::AwsFailure;
+
+/// The most bytes that Secrets Manager takes (AWS quotas).
+const MAX_BYTES: usize = 65_536;
+
+/// Why a secret could not be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SecretError {
+    /// Secrets Manager failed or refused, for instance because there is no such secret.
+    #[error("Secrets Manager: {0}")]
+    Aws(#[from] AwsFailure),
+    /// There is a value, and it has not the form of what the secret is for.
+    #[error("the secret's value is not of the form that it must have")]
+    Malformed,
+    /// The list of tokens would not fit into a secret.
+    #[error("the list of tokens would exceed {MAX_BYTES} bytes; revoke tokens that are not used")]
+    TooLarge,
+}
+
+impl SecretError {
+    /// Whether Secrets Manager is away, rather than there and saying no.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Aws(failure) => failure.is_outage(),
+            Self::Malformed | Self::TooLarge => false,
+        }
+    }
+
+    /// AWS's error code, or a word of ours.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Aws(failure) => failure.code(),
+            Self::Malformed => "MalformedSecret",
+            Self::TooLarge => "TokenListTooLarge",
+        }
+    }
+}
+
+/// A secret as readers get it.
+#[derive(Default)]
+struct Value {
+    /// The version that is current; `None` where the secret never had one.
+    version: Option<String>,
+    /// `None` where the secret has no value yet.
+    text: Option<String>,
+}
+
+/// Reads the current value of a secret.
+async fn current(client: &Client, secret_id: &str) -> Result<Value, SecretError> {
+    let answer = client.get_secret_value().secret_id(secret_id).send().await;
+    match answer {
+        // Somebody has stored a value, and not as text.
+        Ok(answer) if answer.secret_string.is_none() && answer.secret_binary.is_some() => {
+            Err(SecretError::Malformed)
+        }
+        Ok(answer) => Ok(Value {
+            version: answer.version_id,
+            text: answer.secret_string.filter(|text| !text.is_empty()),
+        }),
+        Err(error) => match error.as_service_error() {
+            // A secret without any version is "not found", and so is a
+            // secret that does not exist; the message alone tells them apart.
+            Some(GetSecretValueError::ResourceNotFoundException(e))
+                if e.message().is_some_and(|m| m.contains("staging label")) =>
+            {
+                Ok(Value::default())
+            }
+            _ => Err(AwsFailure::from(&error).into()),
+        },
+    }
+}
