@@ -1,7 +1,8 @@
-//! What Coursehook keeps elsewhere: the tables and the secrets. Each adapter
+//! What is elsewhere: the tables, the secrets, the LMS. Each adapter
 //! turns one outside client's answers and failures into the domain's words.
 
 pub mod aws_failure;
+pub mod lms;
 pub mod secrets;
 pub mod store;
 

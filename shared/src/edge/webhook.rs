@@ -130,7 +130,7 @@ impl Webhook {
             }
         };
         record.status = answer.status().as_u16();
-        record.dynamodb_calls = calls.made();
+        record.dynamodb_calls = calls.dynamodb();
         let took = self.clock.now().duration_since(began).as_millis();
         record.milliseconds = u64::try_from(took).unwrap_or_default();
         log::done(self.kind, &record);

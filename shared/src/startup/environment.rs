@@ -1,6 +1,8 @@
 //! The environment, read here and nowhere else.
 
 use std::collections::HashMap;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use thiserror::Error;
 
@@ -12,6 +14,22 @@ pub struct Environment(HashMap<String, String>);
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the environment variable {0} is not set")]
 pub struct Missing(pub &'static str);
+
+/// A variable that must be set is not, or it cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SettingError {
+    /// It is not set.
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    /// Its value, which is not repeated, has not the form that it must have.
+    #[error("the environment variable {name} cannot be used: it {why}")]
+    Malformed {
+        /// The variable's name.
+        name: &'static str,
+        /// What is wrong with its value.
+        why: String,
+    },
+}
 
 impl Environment {
     /// The environment of this process. Variables that are not text are left out.
@@ -31,6 +49,23 @@ impl Environment {
     /// Names the variable that is missing.
     pub fn required(&self, name: &'static str) -> Result<String, Missing> {
         self.optional(name).map(str::to_owned).ok_or(Missing(name))
+    }
+
+    /// The value of a variable, read as what it stands for; an empty one
+    /// counts as not set.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or of another form, and says what
+    /// is wrong with it in the words of `T`, which must not repeat it.
+    pub fn parsed<T>(&self, name: &'static str) -> Result<T, SettingError>
+    where
+        T: FromStr<Err: Display>,
+    {
+        let malformed = |error: T::Err| SettingError::Malformed {
+            name,
+            why: error.to_string(),
+        };
+        self.required(name)?.parse().map_err(malformed)
     }
 
     /// The value of a variable that need not be set; an empty one counts as not set.
@@ -64,6 +99,16 @@ mod tests {
         assert_eq!(
             environment.required("ABSENT").unwrap_err().to_string(),
             "the environment variable ABSENT is not set"
+        );
+        assert_eq!(environment.parsed("SET"), Ok('x'));
+        assert_eq!(
+            environment.parsed::<char>("ABSENT"),
+            Err(Missing("ABSENT").into())
+        );
+        let url = environment.parsed::<crate::adapters::lms::BaseUrl>("SET");
+        assert_eq!(
+            url.unwrap_err().to_string(),
+            "the environment variable SET cannot be used: it is not a URL such as https://lms.example.org"
         );
     }
 }

@@ -3,4 +3,5 @@
 
 pub mod aws;
 pub mod environment;
+pub mod lms;
 pub mod logging;

@@ -44,6 +44,10 @@ pub(crate) async fn listen(port: u16) -> io::Result<(TcpListener, String)> {
 ///
 /// # Errors
 /// Never in practice; the TLS library could refuse to start.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tools have no start-up of shared"
+)]
 pub fn client() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder()
         .no_proxy()

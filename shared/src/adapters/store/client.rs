@@ -8,6 +8,8 @@ use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 
+use crate::calls::{self, Callee};
+
 /// How long a call may take. The SDK itself sets no limit to an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLimits {
@@ -75,7 +77,7 @@ impl Intercept for CountCalls {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        crate::calls::tick();
+        calls::tick(Callee::Dynamodb);
         Ok(())
     }
 }

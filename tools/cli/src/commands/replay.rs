@@ -28,6 +28,10 @@ pub async fn run(paths: &[PathBuf], stack: &Stack, output: Output) -> Result<Exi
         HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| Failure::Bearer)?;
     token.set_sensitive(true);
     let deliveries = deliveries::read_all(paths)?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "startup's client is for the LMS; this one is for our own gateway"
+    )]
     let mut client = Client::builder().timeout(LIMIT).redirect(Policy::none());
     if is_loopback {
         // A proxy has a loopback of its own.

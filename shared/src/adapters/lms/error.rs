@@ -1,0 +1,248 @@
+//! Why the LMS gave no grade.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::error::Category;
+use thiserror::Error;
+
+use crate::adapters::secrets::SecretError;
+
+/// Why there is no grade.
+///
+/// Of what the LMS said it holds the status and a plain `error_code`, and
+/// nothing of what was asked: texts of the LMS and URLs name learners.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum LmsError {
+    /// 429, or the page with which older sites refuse tokens that are asked
+    /// for too often.
+    #[error("the LMS asks for fewer requests")]
+    Throttled {
+        /// How long to ask nothing, where the LMS said it; at most
+        /// [`LmsError::LONGEST_RETRY_AFTER`].
+        retry_after: Option<Duration>,
+    },
+    /// A status that says nothing about what was asked: 5xx, a redirect, or a
+    /// 404 that is not the API's own, as where the base URL is wrong.
+    #[error("the LMS answered {status}")]
+    Unavailable {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// No answer in the time that there was.
+    #[error("the LMS did not answer in time")]
+    Timeout,
+    /// No connection, or it broke before the answer was whole.
+    #[error("the LMS cannot be reached")]
+    Unreachable,
+    /// 401: our token is not good, also after it was renewed.
+    #[error("the LMS does not take our token")]
+    Unauthorized {
+        /// `token_expired` for instance.
+        error_code: Option<ErrorCode>,
+    },
+    /// 403: our credential may not read grades.
+    #[error("the LMS does not let us read grades")]
+    Forbidden,
+    /// The LMS gives our OAuth2 client no token.
+    #[error("the LMS does not know our client id and secret")]
+    BadClient,
+    /// The LMS has no such course run, or cannot read its id.
+    #[error("the LMS has no such course run")]
+    NoSuchRun,
+    /// The LMS has nobody of this username.
+    #[error("the LMS has no such learner")]
+    NoSuchLearner,
+    /// The learner was never enrolled in the course run.
+    #[error("the LMS says that the learner was never enrolled there")]
+    NotEnrolled,
+    /// 200, with an answer that cannot be one.
+    #[error("the LMS answered nonsense: {0}")]
+    Nonsense(#[from] Nonsense),
+    /// There is no credential to ask with. Of `use_cases::fetching_grades`.
+    #[error("there is no credential for the LMS: {0}")]
+    Credential(#[from] NoCredential),
+    /// The LMS failed so often in a row that it is left alone for now. Of
+    /// `use_cases::fetching_grades`.
+    #[error("the LMS is left alone, since it has failed several times in a row")]
+    Resting,
+}
+
+/// What is wrong with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Nonsense {
+    /// The list that must hold the learner's row is empty.
+    #[error("no row")]
+    NoRow,
+    /// The row is of another username, or of none.
+    #[error("a row of another learner")]
+    AnotherLearner,
+    /// The row is of another course run, or of none.
+    #[error("a row of another course run")]
+    AnotherRun,
+    /// `percent` is no number between 0 and 2.
+    #[error("a percent that is no number between 0 and 2")]
+    Percent,
+    /// `passed` is neither true nor false.
+    #[error("passed is neither true nor false")]
+    Passed,
+    /// `letter_grade` is no text, or a long one.
+    #[error("a letter grade that is none")]
+    LetterGrade,
+    /// The body is larger than a mebibyte; the rest of it was not read.
+    #[error("more than a mebibyte")]
+    TooLarge,
+    /// The body is not JSON.
+    #[error("what is not JSON")]
+    NotJson,
+    /// The body is JSON of another shape.
+    #[error("JSON of another shape")]
+    NotAsExpected,
+    /// The pages of a list lead in a circle.
+    #[error("a page that came before")]
+    Circle,
+    /// A list has more pages than any course run could fill.
+    #[error("pages without end")]
+    TooManyPages,
+}
+
+/// Why there is nothing to ask the LMS with.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoCredential {
+    /// The secret has no value: nobody has put a credential there yet.
+    #[error("nobody has stored one yet")]
+    NoneYet,
+    /// The secret could not be read, or it holds something else.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+/// The LMS's own word for what is wrong, a plain one: at most forty of `a` to
+/// `z` and `_`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorCode(String);
+
+impl ErrorCode {
+    const MAX_CHARS: usize = 40;
+
+    /// The word, if it is a plain one; what is not could be a text about somebody.
+    pub fn new(word: &str) -> Option<Self> {
+        let is_plain = (1..=Self::MAX_CHARS).contains(&word.len())
+            && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        is_plain.then(|| Self(word.to_owned()))
+    }
+
+    /// The word.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl LmsError {
+    /// The longest time for which the LMS may silence us.
+    pub const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(12);
+
+    /// A short text for logs and for what is stored as a last error: the
+    /// status, with the LMS's code where there is one, or a word of ours.
+    pub fn code(&self) -> String {
+        let word = match self {
+            Self::Unavailable { status } => return status.to_string(),
+            Self::Unauthorized {
+                error_code: Some(code),
+            } => return format!("401 {code}"),
+            Self::Nonsense(nonsense) => return format!("Nonsense:{}", nonsense.code()),
+            Self::Throttled { .. } => "429",
+            Self::Unauthorized { error_code: None } => "401",
+            Self::Forbidden => "403",
+            Self::NoSuchRun => "404 course_does_not_exist",
+            Self::NoSuchLearner => "404 user_does_not_exist",
+            Self::NotEnrolled => "404 user_not_enrolled",
+            Self::Timeout => "Timeout",
+            Self::Unreachable => "Unreachable",
+            Self::BadClient => "BadClient",
+            Self::Resting => "Resting",
+            Self::Credential(NoCredential::NoneYet) => "NoCredentialYet",
+            Self::Credential(NoCredential::Secret(error)) => error.code(),
+        };
+        word.to_owned()
+    }
+
+    /// Whether the LMS, or our credential for it, is in trouble as a whole, so
+    /// that asking for anything else now would fail likewise; `false` for what
+    /// is the matter with this learner, this run or this row.
+    pub fn is_the_lms_own(&self) -> bool {
+        match self {
+            Self::Throttled { .. }
+            | Self::Unavailable { .. }
+            | Self::Timeout
+            | Self::Unreachable
+            | Self::Unauthorized { .. }
+            | Self::Forbidden
+            | Self::BadClient
+            | Self::Credential(_)
+            | Self::Resting => true,
+            Self::NoSuchRun | Self::NoSuchLearner | Self::NotEnrolled => false,
+            Self::Nonsense(nonsense) => match nonsense {
+                Nonsense::TooLarge | Nonsense::NotJson | Nonsense::NotAsExpected => true,
+                Nonsense::NoRow
+                | Nonsense::AnotherLearner
+                | Nonsense::AnotherRun
+                | Nonsense::Percent
+                | Nonsense::Passed
+                | Nonsense::LetterGrade
+                | Nonsense::Circle
+                | Nonsense::TooManyPages => false,
+            },
+        }
+    }
+}
+
+impl Nonsense {
+    /// A word for logs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NoRow => "no_row",
+            Self::AnotherLearner => "another_learner",
+            Self::AnotherRun => "another_run",
+            Self::Percent => "percent",
+            Self::Passed => "passed",
+            Self::LetterGrade => "letter_grade",
+            Self::TooLarge => "too_large",
+            Self::NotJson => "not_json",
+            Self::NotAsExpected => "not_as_expected",
+            Self::Circle => "circle",
+            Self::TooManyPages => "too_many_pages",
+        }
+    }
+}
+
+/// Of serde_json's error, which may quote the body, only its kind is kept.
+impl From<serde_json::Error> for Nonsense {
+    fn from(error: serde_json::Error) -> Self {
+        match error.classify() {
+            Category::Data => Self::NotAsExpected,
+            Category::Io | Category::Syntax | Category::Eof => Self::NotJson,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_code_is_a_plain_word() {
+        assert!(ErrorCode::new("user_not_enrolled").is_some());
+        assert!(ErrorCode::new(&"a".repeat(40)).is_some());
+        let long = "a".repeat(41);
+        for word in ["", "ada@example.org", "Ada", "a b", "a1", "é", &long] {
+            assert_eq!(ErrorCode::new(word), None, "{word}");
+        }
+    }
+}
