@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{Timestamp, TimestampRound, Unit};
+use jiff::{SignedDuration, Timestamp, TimestampRound, Unit};
 use tokio::sync::watch;
 
 /// A source of time. There are two: the system's, and the one that tests turn by hand.
@@ -18,6 +18,12 @@ pub trait Clock: Send + Sync {
 
 /// A clock that many hold.
 pub type SharedClock = Arc<dyn Clock>;
+
+/// Whether `then` lies less than `limit` before `now`. A moment in the future
+/// is no such moment: the clock was set back, and nothing is known of its age.
+pub fn within(limit: SignedDuration, then: Timestamp, now: Timestamp) -> bool {
+    (SignedDuration::ZERO..limit).contains(&now.duration_since(then))
+}
 
 /// The machine's own clock.
 ///

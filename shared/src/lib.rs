@@ -3,8 +3,8 @@
 //! | room | holds | may use |
 //! |---|---|---|
 //! | [`domain`] | identifiers, records, rules | nothing that does I/O |
-//! | [`adapters`] | the tables, the secrets | `domain`, one outside client each |
-//! | [`use_cases`] | enrolling, authenticating, importing | `domain`, `adapters` |
+//! | [`adapters`] | the tables, the secrets, the LMS | `domain`, one outside client each |
+//! | [`use_cases`] | enrolling, authenticating, importing, fetching grades | `domain`, `adapters` |
 //! | [`edge`] | HTTP in, HTTP out, the log | `domain`, `use_cases` |
 //! | [`startup`] | environment, clients, logging | everything |
 //!

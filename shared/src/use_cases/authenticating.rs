@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 
 use crate::adapters::secrets::{SecretError, TokenSecret};
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, within};
 use crate::domain::token::{TokenList, TokenState};
 
 /// How old a list may be before it is read anew: a revoked token dies within this.
@@ -282,10 +282,4 @@ impl TokenCheck {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
-}
-
-/// Whether `then` lies less than `limit` before `now`. A moment in the future
-/// is no such moment: the clock was set back, and nothing is known of its age.
-fn within(limit: SignedDuration, then: Timestamp, now: Timestamp) -> bool {
-    (SignedDuration::ZERO..limit).contains(&now.duration_since(then))
 }

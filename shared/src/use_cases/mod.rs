@@ -2,9 +2,12 @@
 
 pub mod authenticating;
 pub mod enrolling;
+pub mod fetching_grades;
 pub mod importing;
 pub mod issuing_tokens;
 
+/// Why there is no grade.
+pub use crate::adapters::lms::LmsError;
 /// Why a use case could not read or write what it needs.
 pub use crate::adapters::store::StoreError;
 /// What an enrollment took, as the store tells it.

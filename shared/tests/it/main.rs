@@ -4,5 +4,6 @@
 
 mod enrollments;
 mod importing;
+mod lms;
 mod rooms;
 mod tokens;

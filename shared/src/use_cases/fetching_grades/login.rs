@@ -1,0 +1,189 @@
+//! What the LMS is shown: the credential and the access token, each obtained
+//! by one caller for all.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Mutex;
+
+use super::pace::Turn;
+use crate::adapters::lms::{AccessToken, Authorization, Lms, LmsError, NoCredential};
+use crate::adapters::secrets::{CredentialSecret, SecretError};
+use crate::clock::{SharedClock, within};
+use crate::domain::Credential;
+
+/// How old a credential may be before it is read anew: one that is replaced
+/// takes effect within this.
+const FRESH_FOR: SignedDuration = SignedDuration::from_secs(60);
+
+/// How old a credential may be that serves while Secrets Manager is away.
+const SERVED_STALE_FOR: SignedDuration = SignedDuration::from_mins(15);
+
+/// How long after a failed read a credential is served stale before it is
+/// read again. A read may fail by hanging, and not every call is to wait for that.
+const AFTER_A_FAILURE: SignedDuration = SignedDuration::from_secs(15);
+
+/// How long before its end a token is used no more, unless it lives so
+/// shortly that a tenth of its life is less.
+const BEFORE_THE_END: Duration = Duration::from_mins(5);
+
+/// The credential and the access token.
+pub(super) struct Login {
+    lms: Lms,
+    secret: CredentialSecret,
+    clock: SharedClock,
+    /// How many attempts to obtain an authorization came to nothing new.
+    ended: AtomicU64,
+    /// Held by whoever makes an attempt.
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    credential: Option<Kept<Credential>>,
+    /// When Secrets Manager was last found to be away.
+    away_at: Option<Timestamp>,
+    /// What the LMS gave for this credential.
+    token: Option<Kept<AccessToken>>,
+    /// How the last of the attempts ended that are counted.
+    last: Option<Result<Authorization, LmsError>>,
+}
+
+/// Something with the moment at which it was asked for.
+struct Kept<T> {
+    value: T,
+    at: Timestamp,
+}
+
+impl Known {
+    /// What was last shown to the LMS.
+    fn authorization(&self) -> Option<Authorization> {
+        match &self.credential.as_ref()?.value {
+            Credential::Static { token } => Authorization::bearer(token),
+            Credential::Client { .. } => {
+                let token = self.token.as_ref()?;
+                Some(token.value.authorization.clone())
+            }
+        }
+    }
+}
+
+impl Login {
+    pub(super) fn new(lms: Lms, secret: CredentialSecret, clock: SharedClock) -> Self {
+        Self {
+            lms,
+            secret,
+            clock,
+            ended: AtomicU64::new(0),
+            known: Mutex::default(),
+        }
+    }
+
+    /// What to show to the LMS, which has refused `refused`. That is returned
+    /// again where there is nothing newer.
+    ///
+    /// One obtains it, in its `turn`; whoever came meanwhile shares what
+    /// comes of that, be it a failure.
+    pub(super) async fn authorization(
+        &self,
+        turn: &Turn<'_>,
+        refused: Option<&Authorization>,
+    ) -> Result<Authorization, LmsError> {
+        let arrived = self.ended.load(Ordering::Relaxed);
+        let mut known = self.known.lock().await;
+        if let Some(last) = &known.last
+            && self.ended.load(Ordering::Relaxed) > arrived
+        {
+            return last.clone();
+        }
+        let result = self.obtain(&mut known, turn, refused).await;
+        // What was obtained for the first time is known now, and found by
+        // whoever comes next. A failure is not, nor that there is nothing newer.
+        if result.is_err() || refused.is_some() {
+            known.last = Some(result.clone());
+            self.ended.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    async fn obtain(
+        &self,
+        known: &mut Known,
+        turn: &Turn<'_>,
+        refused: Option<&Authorization>,
+    ) -> Result<Authorization, LmsError> {
+        // Somebody may have replaced what was refused.
+        let anew = refused.is_some() && known.authorization().as_ref() == refused;
+        self.refresh_credential(known, anew).await?;
+        let Known {
+            credential, token, ..
+        } = known;
+        let credential = credential.as_ref().map(|kept| &kept.value);
+        match credential.ok_or(NoCredential::NoneYet)? {
+            Credential::Static { token } => {
+                Ok(Authorization::bearer(token)
+                    .ok_or(NoCredential::Secret(SecretError::Malformed))?)
+            }
+            Credential::Client { id, secret } => {
+                let now = self.clock.now();
+                if let Some(Kept { value, at }) = token
+                    && refused != Some(&value.authorization)
+                    && within(good_for(value), *at, now)
+                {
+                    return Ok(value.authorization.clone());
+                }
+                let value = turn.ask(|| self.lms.access_token(id, secret)).await?;
+                let authorization = value.authorization.clone();
+                *token = Some(Kept { value, at: now });
+                Ok(authorization)
+            }
+        }
+    }
+
+    /// Sees to it that the known credential is a fresh one, or a stale one
+    /// that serves. `anew` makes it be read whatever its age.
+    async fn refresh_credential(&self, known: &mut Known, anew: bool) -> Result<(), NoCredential> {
+        let began = self.clock.now();
+        let is_young = |known: &Known, limit| {
+            let kept = known.credential.as_ref();
+            kept.is_some_and(|kept| within(limit, kept.at, self.clock.now()))
+        };
+        let was_away = known
+            .away_at
+            .is_some_and(|at| within(AFTER_A_FAILURE, at, began));
+        if (!anew && is_young(known, FRESH_FOR)) || (was_away && is_young(known, SERVED_STALE_FOR))
+        {
+            return Ok(());
+        }
+        let value = match self.secret.read().await {
+            Ok(Some(value)) => value,
+            Ok(None) => return Err(NoCredential::NoneYet),
+            Err(error) if error.is_outage() => {
+                known.away_at = Some(self.clock.now());
+                return if is_young(known, SERVED_STALE_FOR) {
+                    Ok(())
+                } else {
+                    Err(error.into())
+                };
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let is_same = known
+            .credential
+            .as_ref()
+            .is_some_and(|kept| kept.value == value);
+        if !is_same {
+            known.token = None;
+        }
+        known.credential = Some(Kept { value, at: began });
+        known.away_at = None;
+        Ok(())
+    }
+}
+
+/// For how long after it was asked for a token is used.
+fn good_for(token: &AccessToken) -> SignedDuration {
+    let margin = BEFORE_THE_END.min(token.expires_in / 10);
+    SignedDuration::try_from(token.expires_in - margin).unwrap_or(SignedDuration::MAX)
+}

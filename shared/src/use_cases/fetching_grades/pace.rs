@@ -1,0 +1,184 @@
+//! How much is asked of the LMS, and when nothing is.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::adapters::lms::LmsError;
+use crate::clock::{SharedClock, within};
+
+/// The most that a process asks of the LMS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LmsLimits {
+    /// How many requests may be under way at once.
+    pub concurrency: NonZeroU32,
+    /// How many may begin in a second; they are evenly spaced.
+    pub per_second: NonZeroU32,
+    /// After how many calls in a row that failed by the LMS's own fault
+    /// ([`LmsError::is_the_lms_own`]) it is left alone until the next
+    /// invocation; `None` where it never is.
+    pub failures_in_a_row: Option<NonZeroU32>,
+}
+
+impl LmsLimits {
+    /// As many requests as there are callers: for a function that answers one
+    /// delivery at a time.
+    pub const NONE: Self = Self {
+        concurrency: NonZeroU32::MAX,
+        per_second: NonZeroU32::MAX,
+        failures_in_a_row: None,
+    };
+}
+
+/// Gives each call its turn, within the limits.
+pub(super) struct Pace {
+    clock: SharedClock,
+    limits: LmsLimits,
+    permits: Semaphore,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// When the next request may begin, as far as `per_second` goes.
+    next_slot: Timestamp,
+    failures: u32,
+    /// The LMS asked for silence: since when, and for how long.
+    silence: Option<(Timestamp, Duration)>,
+}
+
+impl Pace {
+    pub(super) fn new(clock: SharedClock, limits: LmsLimits) -> Self {
+        let permits = limits.concurrency.get() as usize;
+        Self {
+            clock,
+            limits,
+            permits: Semaphore::new(permits.min(Semaphore::MAX_PERMITS)),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Waits for the turn of one call; no request of it need wait for another
+    /// permit, and the first not for a slot either.
+    pub(super) async fn turn(&self) -> Result<Turn<'_>, LmsError> {
+        self.may_ask()?;
+        // An error would mean that it was closed, which it never is.
+        let permit = self.permits.acquire().await.ok();
+        self.slot().await?;
+        Ok(Turn {
+            pace: self,
+            _permit: permit,
+            has_slot: AtomicBool::new(true),
+        })
+    }
+
+    /// Forgets the failures.
+    pub(super) fn begin(&self) {
+        self.state().failures = 0;
+    }
+
+    pub(super) fn is_resting(&self) -> bool {
+        let failures = self.state().failures;
+        let limit = self.limits.failures_in_a_row;
+        limit.is_some_and(|limit| failures >= limit.get())
+    }
+
+    /// Takes note of how a call ended.
+    pub(super) fn ended(&self, failure: Option<&LmsError>) {
+        let mut state = self.state();
+        if failure.is_some_and(LmsError::is_the_lms_own) {
+            state.failures = state.failures.saturating_add(1);
+        } else {
+            state.failures = 0;
+        }
+    }
+
+    fn may_ask(&self) -> Result<(), LmsError> {
+        if self.is_resting() {
+            return Err(LmsError::Resting);
+        }
+        let Some((since, lasts)) = self.state().silence else {
+            return Ok(());
+        };
+        let now = self.clock.now();
+        let lasts = SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX);
+        if within(lasts, since, now) {
+            let left = lasts - now.duration_since(since);
+            let retry_after = Some(left.unsigned_abs());
+            return Err(LmsError::Throttled { retry_after });
+        }
+        Ok(())
+    }
+
+    /// Waits until one more request may begin.
+    async fn slot(&self) -> Result<(), LmsError> {
+        self.may_ask()?;
+        let wait = self.take_slot();
+        if !wait.is_zero() {
+            self.clock.sleep(wait).await;
+            self.may_ask()?;
+        }
+        Ok(())
+    }
+
+    /// Takes the next slot, and says how long it is until then.
+    fn take_slot(&self) -> Duration {
+        let interval = Duration::from_secs(1) / self.limits.per_second.get();
+        let now = self.clock.now();
+        let mut state = self.state();
+        let wait = Duration::try_from(state.next_slot.duration_since(now)).unwrap_or_default();
+        // Whoever holds a permit waits for one slot at most. One that is
+        // farther away was taken before the clock was set back.
+        let longest = interval.saturating_mul(self.limits.concurrency.get());
+        let wait = if wait > longest { Duration::ZERO } else { wait };
+        let next = now.saturating_add(wait + interval);
+        state.next_slot = next.unwrap_or(now);
+        wait
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call's turn. Its requests come one after another.
+pub(super) struct Turn<'a> {
+    pace: &'a Pace,
+    _permit: Option<SemaphorePermit<'a>>,
+    /// Whether the slot that came with the turn is still to be used.
+    has_slot: AtomicBool,
+}
+
+impl Turn<'_> {
+    /// Makes a request, and once more where its connection broke.
+    pub(super) async fn ask<T, A>(&self, request: impl Fn() -> A) -> Result<T, LmsError>
+    where
+        A: Future<Output = Result<T, LmsError>>,
+    {
+        self.slot().await?;
+        let mut result = request().await;
+        if matches!(result, Err(LmsError::Unreachable)) {
+            self.slot().await?;
+            result = request().await;
+        }
+        if let Err(LmsError::Throttled {
+            retry_after: Some(lasts),
+        }) = result
+        {
+            self.pace.state().silence = Some((self.pace.clock.now(), lasts));
+        }
+        result
+    }
+
+    async fn slot(&self) -> Result<(), LmsError> {
+        if self.has_slot.swap(false, Ordering::Relaxed) {
+            self.pace.may_ask()
+        } else {
+            self.pace.slot().await
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! One request each: what is sent, and what every answer means.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use shared::adapters::lms::{Authorization, ErrorCode, LmsError, Nonsense};
+use shared::calls::Counter;
+
+use super::server::{Reply, Server};
+use super::{LEARNER, RUN, assert_discreet, good, learner, lms, row, run, score, throttled};
+
+fn jwt() -> Authorization {
+    Authorization::jwt(&"hidden-token".into()).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_sent() {
+    let server = Server::start(|asked| {
+        if asked.is_for_a_token() {
+            Reply::token("hidden-token")
+        } else {
+            good()
+        }
+    })
+    .await;
+    let lms = lms(&format!("{}/prefix/", server.url));
+    let secret = SecretString::from("a+b&c d");
+    let token = lms.access_token("id", &secret).await.unwrap();
+    assert_eq!(token.authorization, jwt());
+    assert_eq!(token.expires_in, Duration::from_secs(3600));
+    let bearer = Authorization::bearer(&"hidden-static".into()).unwrap();
+    lms.grade(&bearer, &run(), &learner()).await.unwrap();
+    for (course_id, username) in [
+        ("course-v1:Ö+a:b~c+日", "a+b c&d=é"),
+        ("Org/Course/Run%2F", "x"),
+    ] {
+        let (course_id, username) = (course_id.parse().unwrap(), username.parse().unwrap());
+        let strangers = lms.grade(&token.authorization, &course_id, &username).await;
+        assert_eq!(strangers, Err(Nonsense::AnotherLearner.into()));
+    }
+
+    let asked = server.asked();
+    let lines: Vec<_> = asked.iter().map(|asked| asked.line.as_str()).collect();
+    assert_eq!(
+        lines,
+        [
+            "POST /prefix/oauth2/access_token",
+            "GET /prefix/api/grades/v1/courses/course-v1:Org+Course+Run/?username=ada.personal%40example.org",
+            "GET /prefix/api/grades/v1/courses/course-v1:%C3%96+a:b~c+%E6%97%A5/?username=a%2Bb+c%26d%3D%C3%A9",
+            "GET /prefix/api/grades/v1/courses/Org/Course/Run%252F/?username=x",
+        ]
+    );
+    assert_eq!(
+        asked[0].body,
+        "grant_type=client_credentials&client_id=id&client_secret=a%2Bb%26c+d&token_type=jwt"
+    );
+    let form = "content-type: application/x-www-form-urlencoded";
+    assert!(asked[0].head.contains(form), "{:?}", asked[0]);
+    assert_eq!(asked[0].authorization(), None);
+    assert_eq!(asked[1].authorization(), Some("Bearer hidden-static"));
+    assert_eq!(asked[2].authorization(), Some("JWT hidden-token"));
+    for asked in &asked {
+        assert!(asked.head.contains("user-agent: coursehook/"), "{asked:?}");
+    }
+
+    // In a path such parts would lead elsewhere.
+    let steps = "../../..".parse().unwrap();
+    let elsewhere = lms.grade(&jwt(), &steps, &learner()).await;
+    assert_eq!(elsewhere, Err(LmsError::NoSuchRun));
+    assert_eq!(server.asked().len(), 4);
+}
+
+#[tokio::test]
+async fn every_answer_of_the_grades_endpoint() {
+    let refusal = |status, code: &str| {
+        let message = format!("{LEARNER} is unknown at http://127.0.0.1");
+        Reply::json(
+            status,
+            &json!({"developer_message": message, "error_code": code}),
+        )
+    };
+    let says = |message: Value| json!({"developer_message": message});
+    let unauthorized = |code: &str| LmsError::Unauthorized {
+        error_code: ErrorCode::new(code),
+    };
+    let unavailable = |status| LmsError::Unavailable { status };
+    let seconds = ("Retry-After", "30");
+    let date = [
+        ("Date", "Sun, 22 Nov 2026 09:00:00 GMT"),
+        ("Retry-After", "Sun, 22 Nov 2026 09:02:00 GMT"),
+    ];
+    let large = format!("[{}]", " ".repeat(1024 * 1024));
+    let page = json!({"next": null, "results": [row(LEARNER)]});
+    let garbage = Reply::Bytes(b"no HTTP at all\r\n\r\n".to_vec());
+    let rows = vec![
+        (
+            refusal(404, "invalid_course_key"),
+            LmsError::NoSuchRun,
+            "404 course_does_not_exist",
+            false,
+        ),
+        (
+            refusal(404, "course_does_not_exist"),
+            LmsError::NoSuchRun,
+            "404 course_does_not_exist",
+            false,
+        ),
+        (
+            refusal(404, "user_does_not_exist"),
+            LmsError::NoSuchLearner,
+            "404 user_does_not_exist",
+            false,
+        ),
+        (
+            refusal(404, "user_not_enrolled"),
+            LmsError::NotEnrolled,
+            "404 user_not_enrolled",
+            false,
+        ),
+        (
+            refusal(404, "something_else"),
+            unavailable(404),
+            "404",
+            true,
+        ),
+        (
+            Reply::json(404, &says(json!("x"))),
+            unavailable(404),
+            "404",
+            true,
+        ),
+        (Reply::html(404), unavailable(404), "404", true),
+        (Reply::new(404, &[], &large), unavailable(404), "404", true),
+        (
+            refusal(401, "token_expired"),
+            unauthorized("token_expired"),
+            "401 token_expired",
+            true,
+        ),
+        (
+            refusal(401, "token_malformed"),
+            unauthorized("token_malformed"),
+            "401 token_malformed",
+            true,
+        ),
+        (refusal(401, LEARNER), unauthorized(""), "401", true),
+        (
+            Reply::json(401, &says(json!({"error_code": "x"}))),
+            unauthorized(""),
+            "401",
+            true,
+        ),
+        (Reply::html(401), unauthorized(""), "401", true),
+        (
+            Reply::json(403, &says(json!("x"))),
+            LmsError::Forbidden,
+            "403",
+            true,
+        ),
+        (Reply::html(429), throttled(None), "429", true),
+        (
+            Reply::new(429, &[seconds], "{}"),
+            throttled(Some(30)),
+            "429",
+            true,
+        ),
+        (
+            Reply::new(429, &date, ""),
+            throttled(Some(120)),
+            "429",
+            true,
+        ),
+        (Reply::html(500), unavailable(500), "500", true),
+        (
+            refusal(503, "user_not_enrolled"),
+            unavailable(503),
+            "503",
+            true,
+        ),
+        (Reply::html(400), unavailable(400), "400", true),
+        (Reply::new(204, &[], ""), unavailable(204), "204", true),
+        (Reply::BROKEN, LmsError::Unreachable, "Unreachable", true),
+        (
+            Reply::Half(json!([row(LEARNER)])),
+            LmsError::Unreachable,
+            "Unreachable",
+            true,
+        ),
+        (garbage, LmsError::Unreachable, "Unreachable", true),
+        (
+            Reply::html(200),
+            Nonsense::NotJson.into(),
+            "Nonsense:not_json",
+            true,
+        ),
+        (
+            Reply::new(200, &[], ""),
+            Nonsense::NotJson.into(),
+            "Nonsense:not_json",
+            true,
+        ),
+        (
+            Reply::new(200, &[], &large),
+            Nonsense::TooLarge.into(),
+            "Nonsense:too_large",
+            true,
+        ),
+        (
+            Reply::json(200, &page),
+            Nonsense::NotAsExpected.into(),
+            "Nonsense:not_as_expected",
+            true,
+        ),
+        (
+            Reply::json(200, &json!([])),
+            Nonsense::NoRow.into(),
+            "Nonsense:no_row",
+            false,
+        ),
+        (
+            Reply::json(200, &json!([row("eve")])),
+            Nonsense::AnotherLearner.into(),
+            "Nonsense:another_learner",
+            false,
+        ),
+    ];
+    for (reply, error, code, is_the_lms_own) in rows {
+        let server = Server::start(move |_| reply.clone()).await;
+        let lms = lms(&server.url);
+        let found = lms.grade(&jwt(), &run(), &learner()).await.unwrap_err();
+        assert_eq!(found, error);
+        assert_eq!(found.code(), code);
+        assert_eq!(found.is_the_lms_own(), is_the_lms_own, "{code}");
+        assert_discreet(&found);
+        // A whole run is refused in the same way.
+        if !matches!(found, LmsError::Nonsense(_)) {
+            let page = lms.grades_page(&jwt(), &run(), None, 50).await;
+            assert_eq!(page, Err(found));
+        }
+    }
+    // Nobody listens.
+    let refused = lms("http://127.0.0.1:9")
+        .grade(&jwt(), &run(), &learner())
+        .await;
+    assert_eq!(refused, Err(LmsError::Unreachable));
+    assert_discreet(&refused.unwrap_err());
+}
+
+#[tokio::test]
+async fn every_answer_of_the_token_endpoint() {
+    let seconds = ("Retry-After", "30");
+    let rows = vec![
+        (
+            Reply::json(401, &json!({"error": "invalid_client"})),
+            LmsError::BadClient,
+            "BadClient",
+        ),
+        (
+            Reply::json(400, &json!({"error": "invalid_request"})),
+            LmsError::BadClient,
+            "BadClient",
+        ),
+        (
+            Reply::json(403, &json!({"error": "x"})),
+            LmsError::BadClient,
+            "BadClient",
+        ),
+        (Reply::html(403), throttled(None), "429"),
+        (Reply::html(429), throttled(None), "429"),
+        (Reply::new(429, &[seconds], ""), throttled(Some(30)), "429"),
+        (
+            Reply::html(502),
+            LmsError::Unavailable { status: 502 },
+            "502",
+        ),
+        (
+            Reply::html(404),
+            LmsError::Unavailable { status: 404 },
+            "404",
+        ),
+        (
+            Reply::html(200),
+            Nonsense::NotJson.into(),
+            "Nonsense:not_json",
+        ),
+        (
+            Reply::json(200, &json!({})),
+            Nonsense::NotAsExpected.into(),
+            "Nonsense:not_as_expected",
+        ),
+        (Reply::BROKEN, LmsError::Unreachable, "Unreachable"),
+    ];
+    for (reply, error, code) in rows {
+        let server = Server::start(move |_| reply.clone()).await;
+        let lms = lms(&server.url);
+        let token = lms.access_token("id", &"hidden-secret".into()).await;
+        let found = token.unwrap_err();
+        assert_eq!(found, error);
+        assert_eq!(found.code(), code);
+        assert!(found.is_the_lms_own(), "{code}");
+        assert_discreet(&found);
+    }
+}
+
+/// Neither the credential nor anything else goes to whomever a redirect names.
+#[tokio::test]
+async fn no_redirect_is_followed() {
+    for status in [301, 302, 303, 307, 308] {
+        let other = Server::start(|_| good()).await;
+        let target = format!("{}/x/", other.url);
+        let server = Server::start(move |_| Reply::new(status, &[("Location", &target)], "")).await;
+        let lms = lms(&server.url);
+        let unavailable = LmsError::Unavailable { status };
+        let grade = lms.grade(&jwt(), &run(), &learner()).await;
+        assert_eq!(grade, Err(unavailable.clone()));
+        let token = lms.access_token("id", &"hidden-secret".into()).await;
+        assert_eq!(token, Err(unavailable));
+        assert_eq!(server.counts(), (1, 1));
+        assert_eq!(other.counts(), (0, 0));
+    }
+}
+
+/// What follows the first mebibyte is not waited for.
+#[tokio::test]
+async fn a_body_without_end_is_not_read_to_its_end() {
+    let part = format!("100000\r\n{}\r\n", " ".repeat(1024 * 1024));
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    // The end of the chunks never comes, and the connection stays open.
+    let endless = format!("{head}{part}{part}");
+    let server = Server::start(move |_| Reply::Open(endless.clone().into_bytes())).await;
+    let grade = lms(&server.url).grade(&jwt(), &run(), &learner()).await;
+    assert_eq!(grade, Err(Nonsense::TooLarge.into()));
+}
+
+/// Each request counts, whatever becomes of it.
+#[tokio::test]
+async fn requests_are_counted() {
+    let server = Server::start(|asked| match asked.number {
+        1 => Reply::token("hidden-token"),
+        2 => Reply::BROKEN,
+        _ => good(),
+    })
+    .await;
+    let lms = lms(&server.url);
+    let calls = Counter::default();
+    let work = async {
+        lms.access_token("id", &"hidden-secret".into())
+            .await
+            .unwrap();
+        lms.grade(&jwt(), &run(), &learner()).await.unwrap_err();
+        lms.grade(&jwt(), &run(), &learner()).await.unwrap()
+    };
+    assert_eq!(calls.count(work).await, score());
+    assert_eq!((calls.lms(), calls.dynamodb()), (3, 0));
+    assert!(server.asked()[1].line.contains(RUN));
+}

@@ -1,0 +1,355 @@
+//! One client for all: token and credential, second attempts, time.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::join_all;
+use local::{Fault, SecretsManager};
+use serde_json::json;
+use shared::adapters::AwsFailure;
+use shared::adapters::lms::{ErrorCode, LmsError, NoCredential};
+use shared::adapters::secrets::SecretError;
+use shared::calls::Counter;
+use tokio::sync::Barrier;
+
+use super::server::{Asked, Reply};
+use super::{
+    AMPLE, CLIENT, STATIC, Site, assert_discreet, good, is_send, learner, run, score, throttled,
+};
+
+const OTHER_CLIENT: &str = r#"{"client_id": "id", "client_secret": "hidden-other"}"#;
+const OTHER_STATIC: &str = r#"{"token": "hidden-newer"}"#;
+
+/// A token of a number of its own, and the grade for whoever has one.
+fn numbered(asked: &Asked) -> Reply {
+    if asked.is_for_a_token() {
+        Reply::token(&format!("hidden-{}", asked.number))
+    } else {
+        good()
+    }
+}
+
+fn refused(code: &str) -> Reply {
+    let text = json!({"developer_message": {"error_code": code}, "error_code": code});
+    Reply::json(401, &text)
+}
+
+fn unauthorized(code: &str) -> LmsError {
+    LmsError::Unauthorized {
+        error_code: ErrorCode::new(code),
+    }
+}
+
+#[tokio::test]
+async fn fifty_at_once_get_one_token() {
+    let site = Site::new(CLIENT, numbered).await;
+    let grades = join_all((0..50).map(|_| is_send(site.grade()))).await;
+    assert!(grades.iter().all(|grade| *grade == Ok(score())));
+    assert_eq!(site.server.counts(), (1, 50));
+    assert_eq!(site.reads(), 1);
+}
+
+/// Of fifty who wait for a token that is not given, none asks again.
+#[tokio::test]
+async fn fifty_at_once_share_a_failure() {
+    let site = Site::new(CLIENT, |_| Reply::html(502)).await;
+    let grades = join_all((0..50).map(|_| site.grade())).await;
+    let failed = Err(LmsError::Unavailable { status: 502 });
+    assert!(grades.iter().all(|grade| *grade == failed), "{grades:?}");
+    assert_eq!(site.server.counts(), (1, 0));
+}
+
+#[tokio::test]
+async fn warming_up_gets_the_token() {
+    let site = Site::new(CLIENT, numbered).await;
+    site.client.warm_up().await;
+    assert_eq!(site.server.counts(), (1, 0));
+    assert_eq!(site.grade().await, Ok(score()));
+    assert_eq!(site.server.counts(), (1, 1));
+
+    let broken = Site::new(CLIENT, |_| Reply::BROKEN).await;
+    broken.client.warm_up().await;
+    assert_eq!(broken.grade().await, Err(LmsError::Unreachable));
+}
+
+/// An hour's token is used for 55 minutes, a minute's for 54 seconds.
+#[tokio::test]
+async fn a_token_is_renewed_before_its_end() {
+    for (expires_in, used_for) in [(3600, 3300), (60, 54)] {
+        let site = Site::new(CLIENT, move |asked| {
+            let body = json!({"access_token": "hidden", "expires_in": expires_in});
+            if asked.is_for_a_token() {
+                Reply::json(200, &body)
+            } else {
+                good()
+            }
+        })
+        .await;
+        for (turn, tokens) in [(0, 1), (used_for - 1, 1), (1, 2), (used_for - 1, 2), (1, 3)] {
+            site.turn(turn);
+            assert_eq!(site.grade().await, Ok(score()));
+            assert_eq!(site.server.counts().0, tokens, "{expires_in}");
+        }
+        // A clock that is set back makes no token young again.
+        site.clock.set(super::start());
+        assert_eq!(site.grade().await, Ok(score()));
+        assert_eq!(site.server.counts().0, 4);
+    }
+}
+
+/// Twenty whose token is refused at once: one renews it for all.
+#[tokio::test]
+async fn a_refused_token_is_renewed_once_for_all() {
+    const CALLERS: usize = 20;
+    let barrier = Arc::new(Barrier::new(CALLERS));
+    let site = Site::new(CLIENT, move |asked| match asked.authorization() {
+        Some("JWT hidden-1") => {
+            Reply::Meet(Arc::clone(&barrier), Box::new(refused("token_expired")))
+        }
+        _ => numbered(asked),
+    })
+    .await;
+    let grades = join_all((0..CALLERS).map(|_| site.grade())).await;
+    assert!(grades.iter().all(|grade| *grade == Ok(score())));
+    assert_eq!(site.server.counts(), (2, 2 * CALLERS));
+    // The credential was read anew for it, though it was young.
+    assert_eq!(site.reads(), 2);
+}
+
+/// A token that is refused also when it is new is refused for good.
+#[tokio::test]
+async fn a_token_is_renewed_once_and_no_more() {
+    let site = Site::new(CLIENT, |asked| {
+        if asked.is_for_a_token() {
+            numbered(asked)
+        } else {
+            refused("token_nonexistent")
+        }
+    })
+    .await;
+    let grade = site.grade().await;
+    assert_eq!(grade, Err(unauthorized("token_nonexistent")));
+    assert_eq!(site.server.counts(), (2, 2));
+}
+
+/// A static token cannot be renewed: only an operator can replace it.
+#[tokio::test]
+async fn a_static_token_that_is_refused() {
+    let site = Site::new(STATIC, |asked| match asked.authorization() {
+        Some("Bearer hidden-newer") => good(),
+        _ => refused("token_malformed"),
+    })
+    .await;
+    let grade = site.grade().await;
+    assert_eq!(grade, Err(unauthorized("token_malformed")));
+    assert_eq!((site.server.counts(), site.reads()), ((0, 1), 2));
+
+    site.put(OTHER_STATIC).await;
+    assert_eq!(site.grade().await, Ok(score()));
+    assert_eq!((site.server.counts(), site.reads()), ((0, 3), 3));
+}
+
+/// Ten with a static token that is refused: the secret is read once for all.
+#[tokio::test]
+async fn a_static_token_is_read_anew_once_for_all() {
+    let barrier = Arc::new(Barrier::new(10));
+    let refusal = refused("token_malformed");
+    let site = Site::new(STATIC, move |_| {
+        Reply::Meet(Arc::clone(&barrier), Box::new(refusal.clone()))
+    })
+    .await;
+    let grades = join_all((0..10).map(|_| site.grade())).await;
+    let failed = Err(unauthorized("token_malformed"));
+    assert!(grades.iter().all(|grade| *grade == failed));
+    assert_eq!((site.server.counts(), site.reads()), ((0, 10), 2));
+}
+
+/// A credential that is replaced takes effect within a minute, and its
+/// predecessor's token is not used any more.
+#[tokio::test]
+async fn a_replaced_credential() {
+    let site = Site::new(CLIENT, numbered).await;
+    assert_eq!(site.grade().await, Ok(score()));
+    site.put(OTHER_CLIENT).await;
+    site.turn(59);
+    assert_eq!(site.grade().await, Ok(score()));
+    site.turn(1);
+    assert_eq!(site.grade().await, Ok(score()));
+    site.put(STATIC).await;
+    site.turn(60);
+    assert_eq!(site.grade().await, Ok(score()));
+    let asked = site.server.asked();
+    let shown: Vec<_> = asked.iter().filter_map(Asked::authorization).collect();
+    assert_eq!(
+        shown,
+        [
+            "JWT hidden-1",
+            "JWT hidden-1",
+            "JWT hidden-4",
+            "Bearer hidden-static"
+        ]
+    );
+    assert!(asked[3].body.contains("client_secret=hidden-other"));
+}
+
+/// No credential, one that is none, and Secrets Manager away: for a quarter of
+/// an hour the last credential serves.
+#[tokio::test]
+async fn no_credential() {
+    let site = Site::new("", numbered).await;
+    let none = LmsError::from(NoCredential::NoneYet);
+    assert_eq!(site.grade().await, Err(none.clone()));
+    assert_eq!(none.code(), "NoCredentialYet");
+    site.put("{}").await;
+    let malformed = LmsError::from(NoCredential::Secret(SecretError::Malformed));
+    assert_eq!(site.grade().await, Err(malformed.clone()));
+    assert_eq!(malformed.code(), "MalformedSecret");
+    assert!(none.is_the_lms_own() && malformed.is_the_lms_own());
+    assert_eq!(site.server.counts(), (0, 0));
+
+    site.put(CLIENT).await;
+    assert_eq!(site.grade().await, Ok(score()));
+    // The SDK does not try this one again: it allows a process only so many
+    // retries, and the other tests need some.
+    site.secrets.set(|_| Fault::Garbage);
+    let before = site.reads();
+    site.turn(60);
+    for _ in 0..20 {
+        assert_eq!(site.grade().await, Ok(score()));
+        site.turn(1);
+    }
+    // Not everyone waits for a failure: one does in a quarter of a minute.
+    assert_eq!(site.reads() - before, 2);
+    site.turn(900 - 60 - 20 - 1);
+    assert_eq!(site.grade().await, Ok(score()));
+    site.turn(1);
+    let away = AwsFailure::Failed("UnreadableAnswer".to_owned());
+    let away = LmsError::from(NoCredential::Secret(away.into()));
+    assert_eq!(site.grade().await, Err(away.clone()));
+    assert_discreet(&away);
+    site.secrets.set(|_| Fault::Pass);
+    assert_eq!(site.grade().await, Ok(score()));
+    // A no is no outage.
+    site.secrets.set(|_| Fault::Refuse("AccessDeniedException"));
+    site.turn(60);
+    assert_eq!(
+        site.grade().await.unwrap_err().code(),
+        "AccessDeniedException"
+    );
+}
+
+/// A secret that does not exist is a failure of its own.
+#[tokio::test]
+async fn no_secret_at_all() {
+    let manager = SecretsManager::for_tests().await.unwrap();
+    let manager = shared::startup::aws::secrets_manager(&local::sdk::configuration(&manager.url));
+    let secret = shared::adapters::secrets::CredentialSecret::new(manager, "none".to_owned());
+    assert!(matches!(secret.read().await, Err(SecretError::Aws(_))));
+}
+
+/// A connection that breaks is tried once more, a status is not.
+#[tokio::test]
+async fn one_second_attempt_where_a_connection_breaks() {
+    let half = || Reply::Half(json!([super::row(super::LEARNER)]));
+    let rows: Vec<(Reply, usize, Result<_, LmsError>)> = vec![
+        (Reply::BROKEN, 1, Ok(score())),
+        (half(), 1, Ok(score())),
+        (Reply::BROKEN, 2, Err(LmsError::Unreachable)),
+        (half(), 2, Err(LmsError::Unreachable)),
+        (
+            Reply::html(500),
+            1,
+            Err(LmsError::Unavailable { status: 500 }),
+        ),
+        (
+            Reply::html(503),
+            1,
+            Err(LmsError::Unavailable { status: 503 }),
+        ),
+        (Reply::html(429), 1, Err(throttled(None))),
+    ];
+    for (reply, times, result) in rows {
+        let requests = match &reply {
+            Reply::Bytes(bytes) if !bytes.is_empty() => 1,
+            _ => 2,
+        };
+        // The requests for tokens and those for grades alike.
+        for of_tokens in [true, false] {
+            let (reply, left) = (reply.clone(), Mutex::new(times));
+            let site = Site::new(CLIENT, move |asked| {
+                let mut left = left.lock().unwrap();
+                if asked.is_for_a_token() != of_tokens || *left == 0 {
+                    return numbered(asked);
+                }
+                *left -= 1;
+                reply.clone()
+            })
+            .await;
+            let calls = Counter::default();
+            let grade = calls.count(site.grade()).await;
+            assert_eq!(grade, result);
+            let (tokens, grades) = site.server.counts();
+            assert_eq!(if of_tokens { tokens } else { grades }, requests);
+            assert_eq!(calls.lms() as usize, tokens + grades);
+        }
+    }
+}
+
+/// Nothing is waited for longer than there is time, be it a token, a grade,
+/// the rest of a body, or somebody else who waits for a token.
+#[tokio::test]
+async fn time_is_limited() {
+    const LITTLE: Duration = Duration::from_millis(50);
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[".to_vec();
+    for (of_tokens, reply) in [
+        (true, Reply::Hang),
+        (false, Reply::Hang),
+        (true, Reply::Open(head.clone())),
+        (false, Reply::Open(head)),
+    ] {
+        let hangs = Arc::new(AtomicBool::new(true));
+        let site = Site::new(CLIENT, {
+            let hangs = Arc::clone(&hangs);
+            move |asked| {
+                if asked.is_for_a_token() == of_tokens && hangs.load(Ordering::Relaxed) {
+                    reply.clone()
+                } else {
+                    numbered(asked)
+                }
+            }
+        })
+        .await;
+        // So that the time goes where it is meant to.
+        let secret_is_read = site.grade_within(LITTLE * 4).await;
+        assert_eq!(secret_is_read, Err(LmsError::Timeout));
+        let grades = join_all((0..3).map(|_| site.grade_within(LITTLE))).await;
+        assert!(grades.iter().all(|grade| *grade == Err(LmsError::Timeout)));
+        assert_eq!(LmsError::Timeout.code(), "Timeout");
+        // Who gave up stands in nobody's way.
+        hangs.store(false, Ordering::Relaxed);
+        assert_eq!(site.grade().await, Ok(score()));
+    }
+}
+
+/// What the LMS says of a learner says nothing of the token.
+#[tokio::test]
+async fn other_refusals_renew_nothing() {
+    for (status, code) in [
+        (403, ""),
+        (404, "user_not_enrolled"),
+        (404, "course_does_not_exist"),
+    ] {
+        let site = Site::new(CLIENT, move |asked| {
+            if asked.is_for_a_token() {
+                numbered(asked)
+            } else {
+                Reply::json(status, &json!({"error_code": code}))
+            }
+        })
+        .await;
+        let grade = site.client.of_learner(&run(), &learner(), AMPLE).await;
+        assert_eq!(grade.unwrap_err().code(), format!("{status} {code}").trim());
+        assert_eq!((site.server.counts(), site.reads()), ((1, 1), 1));
+    }
+}

@@ -1,0 +1,159 @@
+//! The LMS's client: what it sends, what it makes of every answer, and how
+//! tokens, limits and second attempts are shared by all who ask.
+
+mod answers;
+mod client;
+mod pace;
+mod runs;
+mod server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use local::{Fault, FaultyProxy, SecretsManager};
+use serde_json::{Value, json};
+use server::{Asked, Reply, Server};
+use shared::adapters::lms::{Lms, LmsError};
+use shared::adapters::secrets::CredentialSecret;
+use shared::clock::HeldClock;
+use shared::domain::{CourseId, Score, Username};
+use shared::startup::{self, aws};
+use shared::use_cases::fetching_grades::{GradesClient, LmsLimits};
+use uuid::Uuid;
+
+const RUN: &str = "course-v1:Org+Course+Run";
+const LEARNER: &str = "ada.personal@example.org";
+const CLIENT: &str = r#"{"client_id": "id", "client_secret": "hidden-secret"}"#;
+const STATIC: &str = r#"{"token": "hidden-static"}"#;
+
+/// Longer than any answer takes here.
+const AMPLE: Duration = Duration::from_secs(60);
+
+/// An LMS, a secret of the test's own, and the client between them.
+struct Site {
+    server: Server,
+    secrets: FaultyProxy,
+    secret: String,
+    clock: Arc<HeldClock>,
+    client: GradesClient,
+}
+
+impl Site {
+    async fn new(credential: &str, plan: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let clock = HeldClock::at(start());
+        Self::with(credential, clock, LmsLimits::NONE, plan).await
+    }
+
+    async fn with(
+        credential: &str,
+        clock: HeldClock,
+        limits: LmsLimits,
+        plan: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let server = Server::start(plan).await;
+        let manager = SecretsManager::for_tests().await.unwrap();
+        let secret = Uuid::new_v4().to_string();
+        manager.create(&secret).await.unwrap();
+        if !credential.is_empty() {
+            manager.put(&secret, credential).await.unwrap();
+        }
+        let secrets = FaultyProxy::before(&manager.url, |_| Fault::Pass)
+            .await
+            .unwrap();
+        let clock = Arc::new(clock);
+        let manager = aws::secrets_manager(&local::sdk::configuration(&secrets.url));
+        let client = GradesClient::new(
+            lms(&server.url),
+            CredentialSecret::new(manager, secret.clone()),
+            clock.clone(),
+            limits,
+        );
+        Self {
+            server,
+            secrets,
+            secret,
+            clock,
+            client,
+        }
+    }
+
+    async fn grade(&self) -> Result<Score, LmsError> {
+        self.grade_within(AMPLE).await
+    }
+
+    async fn grade_within(&self, within: Duration) -> Result<Score, LmsError> {
+        self.client.of_learner(&run(), &learner(), within).await
+    }
+
+    async fn put(&self, credential: &str) {
+        let manager = SecretsManager::for_tests().await.unwrap();
+        manager.put(&self.secret, credential).await.unwrap();
+    }
+
+    /// How often the secret was read.
+    fn reads(&self) -> usize {
+        self.secrets.calls().len()
+    }
+
+    fn turn(&self, seconds: u64) {
+        self.clock.turn(Duration::from_secs(seconds));
+    }
+}
+
+fn start() -> Timestamp {
+    "2026-11-22T09:00:00Z".parse().unwrap()
+}
+
+fn lms(url: &str) -> Lms {
+    Lms::new(startup::lms::client().unwrap(), url.parse().unwrap())
+}
+
+fn run() -> CourseId {
+    RUN.parse().unwrap()
+}
+
+fn learner() -> Username {
+    LEARNER.parse().unwrap()
+}
+
+fn row(username: &str) -> Value {
+    json!({
+        "username": username, "email": "", "course_id": RUN,
+        "passed": true, "percent": 0.87, "letter_grade": null,
+    })
+}
+
+/// The grade that every good row has.
+fn score() -> Score {
+    Score {
+        percent: 0.87.try_into().unwrap(),
+        passed: true,
+        letter_grade: None,
+    }
+}
+
+/// The learner's row.
+fn good() -> Reply {
+    Reply::json(200, &json!([row(LEARNER)]))
+}
+
+fn throttled(retry_after: Option<u64>) -> LmsError {
+    LmsError::Throttled {
+        retry_after: retry_after.map(Duration::from_secs),
+    }
+}
+
+/// An error says nothing that it must not, in any of its forms.
+fn assert_discreet(error: &LmsError) {
+    for text in [format!("{error:?}"), error.to_string(), error.code()] {
+        for secret in ["ada.", "example.org", "hidden", "127.0.0.1", "http"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+}
+
+/// What this returns can be given to a runtime of many threads.
+fn is_send<T: Send>(work: T) -> T {
+    work
+}

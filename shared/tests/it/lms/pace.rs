@@ -1,0 +1,233 @@
+//! How much is asked of the LMS, and when nothing is.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::SignedDuration;
+use serde_json::json;
+use shared::adapters::lms::{LmsError, Nonsense};
+use shared::clock::{Clock, HeldClock};
+use shared::use_cases::fetching_grades::LmsLimits;
+use tokio::sync::Barrier;
+
+use super::server::{Reply, Server};
+use super::{CLIENT, STATIC, Site, good, score, start, throttled};
+
+fn limits(concurrency: u32, per_second: u32, failures: u32) -> LmsLimits {
+    LmsLimits {
+        concurrency: NonZeroU32::new(concurrency).unwrap(),
+        per_second: NonZeroU32::new(per_second).unwrap(),
+        failures_in_a_row: NonZeroU32::new(failures),
+    }
+}
+
+/// Four may be under way at once: with twenty who ask, four are, and no more.
+#[tokio::test]
+async fn no_more_at_once_than_allowed() {
+    let barrier = Arc::new(Barrier::new(4));
+    let limits = limits(4, u32::MAX, 0);
+    let site = Site::with(STATIC, HeldClock::at(start()), limits, move |_| {
+        Reply::Meet(Arc::clone(&barrier), Box::new(good()))
+    })
+    .await;
+    let grades = join_all((0..20).map(|_| site.grade())).await;
+    assert!(grades.iter().all(|grade| *grade == Ok(score())));
+    assert_eq!(site.server.most_at_once(), 4);
+}
+
+/// Five in a second: the requests begin 200 ms apart, those for tokens and
+/// second attempts too, and the first at once.
+#[tokio::test]
+async fn no_more_in_a_second_than_allowed() {
+    let limits = limits(100, 5, 0);
+    let clock = HeldClock::leaping_from(start());
+    let site = Site::with(CLIENT, clock, limits, |asked| {
+        if asked.is_for_a_token() {
+            Reply::token("hidden")
+        } else if asked.number == 2 {
+            Reply::BROKEN
+        } else {
+            good()
+        }
+    })
+    .await;
+    let since = || site.clock.now().duration_since(start());
+    for requests in [3, 4, 5, 6] {
+        assert_eq!(site.grade().await, Ok(score()));
+        let spaces = requests - 1;
+        assert_eq!(since(), SignedDuration::from_millis(200) * spaces);
+    }
+    // Who has not asked for long need not wait, and cannot make up for it.
+    site.turn(600);
+    let before = since();
+    for _ in 0..2 {
+        assert_eq!(site.grade().await, Ok(score()));
+    }
+    assert_eq!(since() - before, SignedDuration::from_millis(200));
+    // Nor does a clock that is set back keep anybody waiting, but for the one
+    // space between the request for another token and the grade.
+    let back = SignedDuration::from_hours(-1);
+    site.clock.set(start() + back);
+    assert_eq!(site.grade().await, Ok(score()));
+    assert_eq!(since(), back + SignedDuration::from_millis(200));
+}
+
+/// The wait for a turn takes no time of the call: one that has none at all
+/// waits until its turn has come, and only then is out of time.
+#[tokio::test]
+async fn waiting_for_a_turn_takes_no_time_of_the_call() {
+    let limits = limits(1, 1, 0);
+    let site = Site::with(STATIC, HeldClock::at(start()), limits, |asked| {
+        if asked.number == 1 {
+            good()
+        } else {
+            Reply::Hang
+        }
+    })
+    .await;
+    assert_eq!(site.grade().await, Ok(score()));
+    let mut grade = Box::pin(site.grade_within(Duration::ZERO));
+    for _ in 0..100 {
+        assert!(futures::poll!(&mut grade).is_pending());
+        tokio::task::yield_now().await;
+    }
+    site.clock.turn(Duration::from_secs(1));
+    assert_eq!(grade.await, Err(LmsError::Timeout));
+}
+
+/// After three failures in a row nothing is asked, until the next invocation.
+#[tokio::test]
+async fn resting_after_three_failures() {
+    let status = Arc::new(AtomicU16::new(503));
+    let limits = limits(10, u32::MAX, 3);
+    let site = Site::with(STATIC, HeldClock::at(start()), limits, {
+        let status = Arc::clone(&status);
+        move |_| match status.load(Ordering::Relaxed) {
+            200 => good(),
+            404 => Reply::json(404, &json!({"error_code": "user_not_enrolled"})),
+            204 => Reply::json(200, &json!([])),
+            status => Reply::html(status),
+        }
+    })
+    .await;
+    // What is a learner's own ends the row as well as a grade does.
+    for (answer, result) in [
+        (200, Ok(score())),
+        (404, Err(LmsError::NotEnrolled)),
+        (204, Err(Nonsense::NoRow.into())),
+    ] {
+        status.store(503, Ordering::Relaxed);
+        for _ in 0..2 {
+            let failed = Err(LmsError::Unavailable { status: 503 });
+            assert_eq!(site.grade().await, failed);
+        }
+        status.store(answer, Ordering::Relaxed);
+        assert_eq!(site.grade().await, result);
+        assert!(!site.client.is_resting());
+    }
+    status.store(503, Ordering::Relaxed);
+    for _ in 0..3 {
+        assert!(!site.client.is_resting());
+        site.grade().await.unwrap_err();
+    }
+    assert!(site.client.is_resting());
+    let asked = site.server.asked().len();
+    status.store(200, Ordering::Relaxed);
+    for _ in 0..2 {
+        assert_eq!(site.grade().await, Err(LmsError::Resting));
+    }
+    assert_eq!(site.server.asked().len(), asked);
+    site.client.begin();
+    assert_eq!(site.grade().await, Ok(score()));
+}
+
+/// Who waits for a turn when the rest begins asks nothing either.
+#[tokio::test]
+async fn a_rest_holds_for_those_who_wait() {
+    let limits = limits(1, 5, 3);
+    let clock = HeldClock::leaping_from(start());
+    let site = Site::with(STATIC, clock, limits, |_| Reply::html(500)).await;
+    let grades = join_all((0..100).map(|_| site.grade())).await;
+    let resting = grades.iter().filter(|g| **g == Err(LmsError::Resting));
+    assert_eq!(resting.count(), 97);
+    assert_eq!(site.server.asked().len(), 3);
+    // Nobody has waited for the sake of being told so.
+    let waited = site.clock.now().duration_since(start());
+    assert_eq!(waited, SignedDuration::from_millis(400));
+}
+
+/// Where the LMS says how long, nothing is asked until then, and everybody is
+/// told how long it still is.
+#[tokio::test]
+async fn the_lms_says_when_to_ask_again() {
+    const DATES: [(&str, &str); 2] = [
+        ("Date", "Sun, 22 Nov 2026 09:00:00 GMT"),
+        ("Retry-After", "Sun, 22 Nov 2026 09:01:40 GMT"),
+    ];
+    for (of_tokens, headers, seconds) in [
+        (false, &[("Retry-After", "100")][..], 100),
+        (true, &[("Retry-After", "100")], 100),
+        (false, &DATES, 100),
+        (false, &[("Retry-After", "1000000")], 43_200),
+    ] {
+        let answer = Reply::new(429, headers, "");
+        let throttles = Arc::new(AtomicBool::new(true));
+        let site = Site::new(CLIENT, {
+            let throttles = Arc::clone(&throttles);
+            move |asked| {
+                let is_meant = asked.is_for_a_token() == of_tokens;
+                if is_meant && throttles.load(Ordering::Relaxed) {
+                    answer.clone()
+                } else if asked.is_for_a_token() {
+                    Reply::token("hidden")
+                } else {
+                    good()
+                }
+            }
+        })
+        .await;
+        assert_eq!(site.grade().await, Err(throttled(Some(seconds))));
+        throttles.store(false, Ordering::Relaxed);
+        let asked = site.server.asked().len();
+        for gone in [0, 1, seconds - 1] {
+            site.clock
+                .set(start() + SignedDuration::from_secs(gone as i64));
+            // A new invocation is no reason to ask.
+            site.client.begin();
+            assert_eq!(site.grade().await, Err(throttled(Some(seconds - gone))));
+            let mut run = site.client.of_run(super::run());
+            let page = run.next_page().await;
+            assert_eq!(page, Err(throttled(Some(seconds - gone))));
+        }
+        assert_eq!(site.server.asked().len(), asked);
+        site.turn(1);
+        assert_eq!(site.grade().await, Ok(score()));
+    }
+}
+
+/// Without a word on how long, the next may ask.
+#[tokio::test]
+async fn throttled_for_an_unknown_time() {
+    let site = Site::new(STATIC, |asked| match asked.number {
+        1 => Reply::html(429),
+        _ => good(),
+    })
+    .await;
+    assert_eq!(site.grade().await, Err(throttled(None)));
+    assert_eq!(site.grade().await, Ok(score()));
+}
+
+/// The stand-in itself would show more than one at once.
+#[tokio::test]
+async fn the_server_sees_how_many_are_under_way() {
+    let barrier = Arc::new(Barrier::new(3));
+    let server = Server::start(move |_| Reply::Meet(Arc::clone(&barrier), Box::new(good()))).await;
+    let lms = super::lms(&server.url);
+    let token = shared::adapters::lms::Authorization::jwt(&"x".into()).unwrap();
+    let (run, learner) = (super::run(), super::learner());
+    join_all((0..3).map(|_| lms.grade(&token, &run, &learner))).await;
+    assert_eq!(server.most_at_once(), 3);
+}
