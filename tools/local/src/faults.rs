@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::background::{Background, client, listen};
 
@@ -42,6 +43,10 @@ pub enum Fault {
     Cancel(&'static str),
     /// No answer, ever.
     Hang,
+    /// It is forwarded and takes effect, and there is no answer, ever.
+    Swallow,
+    /// It waits until there is another plan, and then passes.
+    Hold,
     /// It is forwarded and takes effect, but the connection breaks in the
     /// middle of the answer.
     LostAnswer,
@@ -84,7 +89,9 @@ impl FaultyProxy {
             upstream: upstream.trim_end_matches('/').to_owned(),
             client: client()?,
             plan: Mutex::new(Arc::new(plan)),
+            plans: watch::Sender::default(),
             calls: Mutex::default(),
+            stuck: watch::Sender::default(),
         });
         let router = axum::Router::new()
             .fallback(answer)
@@ -99,6 +106,15 @@ impl FaultyProxy {
     /// Replaces the plan for the calls to come.
     pub fn set(&self, plan: impl Fn(&Call) -> Fault + Send + Sync + 'static) {
         *lock(&self.shared.plan) = Arc::new(plan);
+        self.shared.plans.send_modify(|plans| *plans += 1);
+    }
+
+    /// Waits until that many calls hang, are swallowed or held: what the
+    /// swallowed ones do is then done.
+    pub async fn stuck(&self, calls: usize) {
+        let mut stuck = self.shared.stuck.subscribe();
+        // The sender lives as long as this proxy.
+        let _ = stuck.wait_for(|stuck| *stuck >= calls).await;
     }
 
     /// The operations called so far, in order.
@@ -112,7 +128,10 @@ struct Shared {
     upstream: String,
     client: reqwest::Client,
     plan: Mutex<Plan>,
+    /// Counts the plans, for whoever waits for another one.
+    plans: watch::Sender<usize>,
     calls: Mutex<Vec<String>>,
+    stuck: watch::Sender<usize>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -145,13 +164,11 @@ async fn answer(State(shared): State<Arc<Shared>>, request: axum::extract::Reque
         operation: operation.to_owned(),
         body: body.clone(),
     };
+    let mut another_plan = shared.plans.subscribe();
     let plan = Arc::clone(&lock(&shared.plan));
     let of_secrets_manager = service == "secretsmanager";
     match plan(&call) {
-        Fault::Pass => match forward(&shared, parts, body).await {
-            Ok((status, headers, body)) => (status, headers, body).into_response(),
-            Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
-        },
+        Fault::Pass => passed(&shared, parts, body).await,
         Fault::LostAnswer => match forward(&shared, parts, body).await {
             Ok((status, headers, body)) => (status, headers, broken(&body)).into_response(),
             Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
@@ -177,7 +194,20 @@ async fn answer(State(shared): State<Arc<Shared>>, request: axum::extract::Reque
             });
             (StatusCode::BAD_REQUEST, JSON, body.to_string()).into_response()
         }
-        Fault::Hang => std::future::pending().await,
+        Fault::Hang => {
+            shared.stuck.send_modify(|stuck| *stuck += 1);
+            std::future::pending().await
+        }
+        Fault::Swallow => {
+            let _ = forward(&shared, parts, body).await;
+            shared.stuck.send_modify(|stuck| *stuck += 1);
+            std::future::pending().await
+        }
+        Fault::Hold => {
+            shared.stuck.send_modify(|stuck| *stuck += 1);
+            let _ = another_plan.changed().await;
+            passed(&shared, parts, body).await
+        }
         Fault::Garbage => (JSON, "<html>no JSON at all").into_response(),
         Fault::Reply(body) => (JSON, body).into_response(),
     }
@@ -191,6 +221,13 @@ fn error(status: StatusCode, code: &str) -> Response {
         "message": "This fault was asked for.",
     });
     (status, JSON, body.to_string()).into_response()
+}
+
+async fn passed(shared: &Shared, parts: axum::http::request::Parts, body: Bytes) -> Response {
+    match forward(shared, parts, body).await {
+        Ok((status, headers, body)) => (status, headers, body).into_response(),
+        Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    }
 }
 
 async fn forward(
