@@ -31,14 +31,17 @@ impl EnrollmentWebhook {
     }
 
     async fn enroll(&self, delivered: Delivered) -> Result<Accepted, Refusal> {
-        let Delivered { delivery, by, at } = delivered;
+        let Delivered {
+            delivery, by, at, ..
+        } = delivered;
         let announcement = Announcement {
             email: delivery.email,
             course_id: delivery.course.id().cloned(),
             role: delivery.role,
             mode: delivery.mode,
             by,
-            delivered_at: at,
+            at,
+            yields_to: None,
         };
         let (user_id, changed, mode, left_over) = match self.enrolling.enroll(&announcement).await?
         {
@@ -73,6 +76,8 @@ impl EnrollmentWebhook {
                 "edx_enrolled": enrollment.edx_enrolled,
             }),
             outcome,
+            reason: None,
+            event_key: None,
             user_id,
             mode_differs: mode.is_some_and(|mode| mode != enrollment.mode),
             error_code: left_over.map(|error| error.code().to_owned()),

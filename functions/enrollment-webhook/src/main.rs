@@ -10,19 +10,14 @@ use std::time::Duration;
 use handler::EnrollmentWebhook;
 use lambda_http::tower::ServiceExt;
 use lambda_http::{Adapter, Error, Request, lambda_runtime, service_fn};
-use shared::adapters::secrets::TokenSecret;
 use shared::adapters::store::CallLimits;
-use shared::adapters::store::enrollments::Enrollments;
-use shared::adapters::store::kept_events::KeptEvents;
-use shared::adapters::store::lookup::Lookup;
 use shared::clock::{SharedClock, SystemClock};
 use shared::domain::EventKind;
 use shared::edge::Webhook;
 use shared::edge::gateway::every_header;
 use shared::startup::environment::{Environment, Missing};
+use shared::startup::wiring::Wiring;
 use shared::startup::{aws, logging};
-use shared::use_cases::authenticating::TokenCheck;
-use shared::use_cases::enrolling::Enrolling;
 
 /// How long the store may take for one delivery in all. Two calls at their
 /// longest would take fourteen seconds; a store that hangs is answered 503 within ten.
@@ -61,18 +56,8 @@ fn wire(
     clock: SharedClock,
     store_time: Duration,
 ) -> Result<EnrollmentWebhook, Missing> {
-    let users = environment.required("USERS_TABLE")?;
-    let course_runs = environment.required("COURSE_RUNS_TABLE")?;
-    let enrollments = environment.required("ENROLLMENTS_TABLE")?;
-    let kept_events = environment.required("KEPT_EVENTS_TABLE")?;
-    let secret = environment.required("WEBHOOK_TOKENS_SECRET")?;
-
-    let tokens = TokenCheck::new(TokenSecret::new(secrets, secret), Arc::clone(&clock));
+    let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));
+    let tokens = wiring.tokens(secrets)?;
     let webhook = Webhook::new(EventKind::Enrollment, tokens, clock, store_time);
-    let enrolling = Enrolling::new(
-        Lookup::new(dynamodb.clone(), users, course_runs, kept_events.clone()),
-        Enrollments::new(dynamodb.clone(), enrollments),
-        KeptEvents::new(dynamodb, kept_events),
-    );
-    Ok(EnrollmentWebhook::new(webhook, enrolling))
+    Ok(EnrollmentWebhook::new(webhook, wiring.enrolling()?))
 }

@@ -15,7 +15,7 @@ use super::{CourseId, Email};
 pub enum EventKind {
     /// Somebody is enrolled in a run or has a role there.
     Enrollment,
-    /// A certificate. No function answers this kind yet.
+    /// Somebody has passed, and may have earned a certificate.
     Certificate,
 }
 

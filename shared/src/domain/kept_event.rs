@@ -1,6 +1,6 @@
 //! Events that could not take effect yet, and when they are looked at again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -23,13 +23,18 @@ pub struct KeptEvent {
     pub roles: BTreeSet<CourseRole>,
     /// The last mode that a delivery named; absent where none did.
     pub mode: Option<Mode>,
-    /// What was missing when it was last delivered.
+    /// What was in its way when it was last delivered or looked at.
     pub reason: Reason,
+    /// More of the reason, where there is more to tell: the code of what
+    /// failed, or what an enrollment lacks. Never an address.
+    pub last_error: Option<String>,
     /// Each delivery makes it `Waiting`.
     pub state: KeptState,
     /// How often it was looked at again since it was kept, or kept anew.
     pub tries: u32,
-    /// When it is due. A redelivery moves it only where the event had ended.
+    /// How long it has waited, for each reason that it was looked at for.
+    pub waited: BTreeMap<Reason, Waited>,
+    /// When it is due; while it is looked at, when that is over at the latest.
     pub next_look: Timestamp,
     /// When it was first kept, or kept anew after it had ended.
     pub kept_at: Timestamp,
@@ -39,14 +44,52 @@ pub struct KeptEvent {
     pub version: u64,
 }
 
-/// Why an event is kept.
+/// How long an event has waited for one reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waited {
+    /// When the reason was first met; trouble with the LMS begins anew once the LMS has answered.
+    pub since: Timestamp,
+    /// How often it was met again since.
+    pub looks: u32,
+}
+
+/// Why an event is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// No user has the address.
     NoSuchUser,
     /// The user is known, and the course run is not.
     NoSuchRun,
+    /// The user has no username of the LMS, so the LMS cannot be asked.
+    NoUsername,
+    /// The LMS gave no grade that can be used.
+    LmsTrouble,
+    /// The grade is no pass, or not yet: a pass may be announced before it is there.
+    NotPassed,
+    /// The learner has passed, and has no active enrollment in a paid mode.
+    NotEligible,
+}
+
+/// What is in an event's way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// The kind of thing.
+    pub reason: Reason,
+    /// More of it, as [`KeptEvent::last_error`] has it.
+    pub error: Option<String>,
+    /// The LMS asked to be left alone until then.
+    pub not_before: Option<Timestamp>,
+}
+
+impl From<Reason> for Obstacle {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            error: None,
+            not_before: None,
+        }
+    }
 }
 
 /// What is to become of a kept event.
@@ -61,73 +104,321 @@ pub enum KeptState {
     Expired,
 }
 
+impl KeptState {
+    /// The word that the table has for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Dead => "dead",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// What becomes of an event that was looked at in vain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It waits on, or has ended as dead or expired: what is to be stored.
+    Kept(Box<KeptEvent>),
+    /// It has waited long enough, and others will see to it: it goes.
+    Dropped,
+}
+
+const fn minutes(minutes: i64) -> SignedDuration {
+    SignedDuration::from_mins(minutes)
+}
+
+const fn hours(hours: i64) -> SignedDuration {
+    SignedDuration::from_hours(hours)
+}
+
 impl Reason {
     /// The word that the table has for it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoSuchUser => "no_such_user",
             Self::NoSuchRun => "no_such_run",
+            Self::NoUsername => "no_username",
+            Self::LmsTrouble => "lms_trouble",
+            Self::NotPassed => "not_passed",
+            Self::NotEligible => "not_eligible",
         }
     }
 
-    /// How long after the last look the next one is due, before jitter.
-    fn interval(self, tries: u32) -> SignedDuration {
-        let intervals = match self {
-            Self::NoSuchUser | Self::NoSuchRun => [
-                SignedDuration::from_mins(1),
-                SignedDuration::from_mins(5),
-                SignedDuration::from_hours(24),
-            ],
-        };
-        let last = intervals.len() - 1;
-        let index = usize::try_from(tries).map_or(last, |tries| tries.min(last));
-        intervals[index]
+    /// How long after each look the next one is due, before jitter; the last one repeats.
+    const fn intervals(self) -> &'static [SignedDuration] {
+        match self {
+            Self::NoSuchUser | Self::NoSuchRun => const { &[minutes(1), minutes(5), hours(24)] },
+            Self::LmsTrouble | Self::NoUsername => {
+                const {
+                    &[
+                        minutes(1),
+                        minutes(5),
+                        minutes(30),
+                        hours(2),
+                        hours(6),
+                        hours(12),
+                    ]
+                }
+            }
+            Self::NotPassed => const { &[minutes(1), minutes(10), hours(24)] },
+            // The first look meets an enrollment that came while the event was
+            // being kept; any other makes the event due.
+            Self::NotEligible => const { &[minutes(1), Self::NotEligible.patience()] },
+        }
     }
 
-    /// When an event that was looked at `tries` times, the last time at `now`,
-    /// is due again: the interval give or take 20 %.
+    /// How long an event may wait for this.
+    const fn patience(self) -> SignedDuration {
+        match self {
+            Self::LmsTrouble | Self::NoUsername => hours(7 * 24),
+            Self::NoSuchUser | Self::NoSuchRun | Self::NotPassed | Self::NotEligible => {
+                hours(30 * 24)
+            }
+        }
+    }
+
+    /// When an event that was looked at `looks` times for this, the last time
+    /// at `now`, is due again: the interval give or take 20 %.
     ///
     /// The spread comes from the event's own key, so that events kept together
     /// are not all due together, and needs no source of chance.
-    pub fn next_look(self, key: &EventKey, tries: u32, now: Timestamp) -> Timestamp {
-        let digest = sha256_hex(format!("{key}{tries}").as_bytes());
+    pub fn next_look(self, key: &EventKey, looks: u32, now: Timestamp) -> Timestamp {
+        let intervals = self.intervals();
+        let last = intervals.len() - 1;
+        let index = usize::try_from(looks).map_or(last, |looks| looks.min(last));
+        let digest = sha256_hex(format!("{key}{looks}").as_bytes());
         let spread = digest
             .get(..8)
             .and_then(|hex| u32::from_str_radix(hex, 16).ok());
         let permille = 800 + i64::from(spread.unwrap_or(200) % 401);
-        let wait = self.interval(tries).as_secs() * permille;
-        now.checked_add(SignedDuration::from_millis(wait))
-            .unwrap_or(now)
+        let wait = intervals[index].as_secs() * permille;
+        later(now, SignedDuration::from_millis(wait))
     }
 
-    /// What the event waits for: the one key under which it is found when that comes.
-    pub fn waits_for(self, email: &Email, course_id: &CourseId) -> String {
+    /// What the event waits for: the one key under which it is found when that
+    /// comes. `None` where nothing that is imported would help.
+    pub fn waits_for(self, email: &Email, course_id: &CourseId) -> Option<String> {
         match self {
-            Self::NoSuchUser => format!("user:{}", sha256_hex(email.as_str().as_bytes())),
-            Self::NoSuchRun => format!("run:{course_id}"),
+            Self::NoSuchUser | Self::NoUsername => {
+                Some(format!("user:{}", sha256_hex(email.as_str().as_bytes())))
+            }
+            Self::NoSuchRun => Some(format!("run:{course_id}")),
+            Self::LmsTrouble | Self::NotPassed | Self::NotEligible => None,
         }
     }
+}
+
+impl KeptEvent {
+    /// What becomes of the event after a look at `now` that `obstacle` was in the way of.
+    pub fn looked_at(mut self, obstacle: Obstacle, now: Timestamp) -> Verdict {
+        let Obstacle {
+            reason,
+            error,
+            not_before,
+        } = obstacle;
+        if !matches!(reason, Reason::LmsTrouble) {
+            self.waited.remove(&Reason::LmsTrouble);
+        }
+        let waited = self.waited.entry(reason).or_insert(Waited {
+            since: now,
+            looks: 0,
+        });
+        waited.looks = waited.looks.saturating_add(1);
+        let Waited { since, looks } = *waited;
+
+        self.reason = reason;
+        self.last_error = error;
+        let end = later(since, reason.patience());
+        if now < end {
+            let due = reason.next_look(&self.event_key, looks, now).min(end);
+            self.next_look = not_before.map_or(due, |moment| due.max(moment));
+            return Verdict::Kept(Box::new(self));
+        }
+        self.state = match reason {
+            Reason::LmsTrouble | Reason::NoUsername => KeptState::Dead,
+            Reason::NoSuchUser | Reason::NoSuchRun => KeptState::Expired,
+            Reason::NotPassed | Reason::NotEligible => return Verdict::Dropped,
+        };
+        self.next_look = now;
+        Verdict::Kept(Box::new(self))
+    }
+
+    /// The event when it could not be looked at after all, since the LMS is
+    /// left alone: the try does not count, and it is due again at `due`.
+    #[must_use]
+    pub fn given_back(mut self, due: Timestamp) -> Self {
+        self.tries = self.tries.saturating_sub(1);
+        self.next_look = due;
+        self
+    }
+
+    /// The event when an operator has it looked at again: at once, and with all
+    /// its time before it.
+    #[must_use]
+    pub fn retried(mut self, now: Timestamp) -> Self {
+        self.state = KeptState::Waiting;
+        self.tries = 0;
+        self.waited.clear();
+        self.next_look = now;
+        self
+    }
+}
+
+fn later(moment: Timestamp, by: SignedDuration) -> Timestamp {
+    moment.checked_add(by).unwrap_or(moment)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_next_look_is_the_interval_give_or_take_a_fifth() {
+    const DAY: i64 = 24 * 60;
+
+    fn event(reason: Reason, person: u32) -> KeptEvent {
+        let email: Email = format!("learner{person}@example.org").parse().unwrap();
+        let course_id: CourseId = "course-v1:a+b+c".parse().unwrap();
         let now = Timestamp::UNIX_EPOCH;
-        let mut distinct = BTreeSet::new();
-        for person in 0..200 {
-            let email = format!("learner{person}@example.org").parse().unwrap();
-            let course_id = "course-v1:a+b+c".parse().unwrap();
-            let key = EventKey::of(EventKind::Enrollment, &email, &course_id);
-            for (tries, minutes) in [(0, 1.0), (1, 5.0), (2, 1440.0), (99, 1440.0)] {
-                let due = Reason::NoSuchUser.next_look(&key, tries, now);
-                let ratio = due.as_millisecond() as f64 / (minutes * 60_000.0);
-                assert!((0.8..=1.2).contains(&ratio), "try {tries}: {ratio}");
-                distinct.insert((tries, due));
+        KeptEvent {
+            event_key: EventKey::of(EventKind::Certificate, &email, &course_id),
+            kind: EventKind::Certificate,
+            email,
+            course_id,
+            roles: BTreeSet::new(),
+            mode: None,
+            reason,
+            last_error: None,
+            state: KeptState::Waiting,
+            tries: 0,
+            waited: BTreeMap::from([(
+                reason,
+                Waited {
+                    since: now,
+                    looks: 0,
+                },
+            )]),
+            next_look: now,
+            kept_at: now,
+            delivered_at: now,
+            version: 1,
+        }
+    }
+
+    fn minutes_after(then: Timestamp, now: Timestamp) -> f64 {
+        now.duration_since(then).as_secs_f64() / 60.0
+    }
+
+    /// Minutes from look to look, and what the event ends as.
+    #[test]
+    fn each_reason_has_its_intervals_and_its_end() {
+        use KeptState::{Dead, Expired};
+        let missing: &[i64] = &[1, 5, DAY];
+        let trouble: &[i64] = &[1, 5, 30, 120, 360, 720];
+        for (reason, intervals, days, end) in [
+            (Reason::NoSuchUser, missing, 30, Some(Expired)),
+            (Reason::NoSuchRun, missing, 30, Some(Expired)),
+            (Reason::NoUsername, trouble, 7, Some(Dead)),
+            (Reason::LmsTrouble, trouble, 7, Some(Dead)),
+            (Reason::NotPassed, &[1, 10, DAY], 30, None),
+            (Reason::NotEligible, &[1, 30 * DAY], 30, None),
+        ] {
+            let mut event = event(reason, 1);
+            let began = event.kept_at;
+            let mut now = reason.next_look(&event.event_key, 0, began);
+            let mut last = began;
+            for look in 0.. {
+                let case = format!("{reason:?}, look {look}");
+                let expected = *intervals.get(look).unwrap_or(intervals.last().unwrap()) as f64;
+                let took = minutes_after(last, now);
+                let at_the_end = minutes_after(began, now) == (days * DAY) as f64;
+                assert!(
+                    (0.8..=1.2).contains(&(took / expected)) || at_the_end,
+                    "{case}: {took} minutes"
+                );
+                last = now;
+                match event.clone().looked_at(reason.into(), now) {
+                    Verdict::Kept(next) if next.state == KeptState::Waiting => {
+                        assert!(!at_the_end, "{case}");
+                        now = next.next_look;
+                        event = *next;
+                    }
+                    verdict => {
+                        let ended = match verdict {
+                            Verdict::Kept(next) => Some(next.state),
+                            Verdict::Dropped => None,
+                        };
+                        assert_eq!(ended, end, "{case}");
+                        assert!(at_the_end, "{case}");
+                        break;
+                    }
+                }
             }
         }
-        assert!(distinct.len() > 400, "only {} moments", distinct.len());
+    }
+
+    /// Trouble with the LMS in between neither begins the wait for a pass anew
+    /// nor ends it early.
+    #[test]
+    fn each_reason_has_a_time_of_its_own() {
+        let day = |day: i64| later(Timestamp::UNIX_EPOCH, hours(24 * day));
+        let look = |event: KeptEvent, reason: Reason, at: i64| match event
+            .looked_at(reason.into(), day(at))
+        {
+            Verdict::Kept(event) => *event,
+            Verdict::Dropped => panic!("dropped at day {at}"),
+        };
+        let mut kept = event(Reason::NotPassed, 1);
+        for (reason, at) in [
+            (Reason::NotPassed, 28),
+            (Reason::LmsTrouble, 29),
+            (Reason::LmsTrouble, 35),
+        ] {
+            kept = look(kept, reason, at);
+            assert_eq!(kept.state, KeptState::Waiting, "{reason:?} at day {at}");
+        }
+        let troubled = kept.clone();
+        assert_eq!(
+            look(troubled, Reason::LmsTrouble, 36).state,
+            KeptState::Dead
+        );
+        let verdict = kept.looked_at(Reason::NotPassed.into(), day(36));
+        assert_eq!(verdict, Verdict::Dropped);
+
+        // An answer of the LMS ends its trouble.
+        let mut kept = event(Reason::LmsTrouble, 1);
+        kept = look(kept, Reason::NotPassed, 6);
+        kept = look(kept, Reason::LmsTrouble, 8);
+        assert_eq!(
+            (kept.state, kept.waited[&Reason::LmsTrouble].looks),
+            (KeptState::Waiting, 1)
+        );
+    }
+
+    #[test]
+    fn the_lms_is_left_alone_as_long_as_it_asks() {
+        let now = Timestamp::UNIX_EPOCH;
+        for (asked, due) in [(3, 60 * 6), (60 * 6, 60 * 6)] {
+            let obstacle = Obstacle {
+                not_before: Some(later(now, minutes(asked))),
+                ..Obstacle::from(Reason::LmsTrouble)
+            };
+            let Verdict::Kept(next) = event(Reason::LmsTrouble, 1).looked_at(obstacle, now) else {
+                panic!("dropped");
+            };
+            let wait = minutes_after(now, next.next_look);
+            assert!(
+                wait >= asked as f64 && wait <= due as f64,
+                "{asked}: {wait}"
+            );
+        }
+    }
+
+    #[test]
+    fn events_kept_together_are_due_apart() {
+        let due: BTreeSet<_> = (0..200)
+            .map(|person| event(Reason::NoSuchUser, person))
+            .map(|e| e.reason.next_look(&e.event_key, 0, e.kept_at))
+            .collect();
+        assert!(due.len() > 150, "only {} moments", due.len());
     }
 }

@@ -1,6 +1,7 @@
 //! Identifiers, records and rules. Nothing here knows of AWS, HTTP, the
 //! environment or the clock: time and identifiers made by chance come in as arguments.
 
+pub mod certificate;
 pub mod course_id;
 pub mod course_run;
 pub mod credential;
@@ -15,13 +16,14 @@ mod text;
 pub mod token;
 pub mod user;
 
+pub use certificate::{Certificate, CertificateEntry, CertificateState};
 pub use course_id::CourseId;
 pub use course_run::CourseRun;
 pub use credential::Credential;
 pub use email::Email;
-pub use enrollment::{Change, Enrollment, HistoryEntry};
+pub use enrollment::{Change, Enrollment, HistoryEntry, Ineligible};
 pub use event::{EventKey, EventKind};
-pub use grade::{LetterGrade, Percent, Score};
-pub use kept_event::{KeptEvent, KeptState, Reason};
-pub use terms::{CourseRole, Mode};
+pub use grade::{Grade, GradeEntry, LetterGrade, Percent, Score};
+pub use kept_event::{KeptEvent, KeptState, Obstacle, Reason, Verdict, Waited};
+pub use terms::{CourseRole, Mode, PaidModes};
 pub use user::{User, Username};

@@ -1,6 +1,7 @@
 //! Words of the LMS that Coursehook carries along: a course role, an
 //! enrollment mode. Which ones there are is the LMS's affair, so none is refused.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -102,6 +103,41 @@ impl Mode {
     }
 }
 
+/// The modes in which a pass earns a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaidModes(BTreeSet<Mode>);
+
+/// Why a text is no list of modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PaidModesError {
+    /// Nobody could ever earn a certificate.
+    #[error("names no mode")]
+    Empty,
+    /// One between two commas is no mode.
+    #[error("names a mode that {0}")]
+    Mode(#[from] TermError),
+}
+
+impl PaidModes {
+    /// Whether this is one of them.
+    pub fn contain(&self, mode: &Mode) -> bool {
+        self.0.contains(mode)
+    }
+}
+
+/// Modes with commas between them; blanks around them do not count.
+impl FromStr for PaidModes {
+    type Err = PaidModesError;
+
+    fn from_str(text: &str) -> Result<Self, PaidModesError> {
+        if text.trim().is_empty() {
+            return Err(PaidModesError::Empty);
+        }
+        let modes = text.split(',').map(|mode| mode.trim().parse());
+        Ok(Self(modes.collect::<Result<_, _>>()?))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +156,16 @@ mod tests {
         assert!("é".repeat(65).parse::<CourseRole>().is_err());
         assert!("é".repeat(20).parse::<Mode>().is_ok());
         assert!("é".repeat(21).parse::<Mode>().is_err());
+    }
+
+    #[test]
+    fn paid_modes_are_a_list() {
+        let modes: PaidModes = "verified, professional".parse().unwrap();
+        assert!(modes.contain(&"verified".parse().unwrap()));
+        assert!(modes.contain(&"professional".parse().unwrap()));
+        assert!(!modes.contain(&Mode::audit()));
+        assert_eq!(" ".parse::<PaidModes>(), Err(PaidModesError::Empty));
+        let gap = "verified,,audit".parse::<PaidModes>();
+        assert_eq!(gap, Err(PaidModesError::Mode(TermError::Empty)));
     }
 }

@@ -1,7 +1,9 @@
-//! The two lines that each delivery writes: `received` before its token is
-//! checked, `done` with what became of it.
+//! The lines that are logged. A delivery writes `received` before its token is
+//! checked and `done` with what became of it, and in between `accepted` where
+//! the LMS is about to be asked. A run of kept events writes `looked at` for
+//! each, and `looked` at its end.
 //!
-//! Neither ever holds an address, a token or a body. A role, a mode or a course
+//! None ever holds an address, a token or a body. A role, a mode or a course
 //! id that is not of a known form could be any of these: it is logged as
 //! `other`, or by its digest.
 
@@ -9,8 +11,11 @@ use http::StatusCode;
 use uuid::Uuid;
 
 use super::delivery::{Course, Delivery};
+use crate::calls::Counter;
 use crate::domain::digest::sha256_hex;
-use crate::domain::{EventKey, EventKind};
+use crate::domain::{CourseId, EventKey, EventKind, KeptState, Reason};
+use crate::use_cases::StoreError;
+use crate::use_cases::looking_again::{End, Look, Summary};
 
 /// What is known of a request by the time it is answered.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +48,8 @@ pub struct Record {
     pub milliseconds: u64,
     /// Each attempt counts.
     pub dynamodb_calls: u32,
+    /// Each attempt counts, those for a token too; absent where the webhook never asks the LMS.
+    pub lms_calls: Option<u32>,
     /// It is the first request of this instance.
     pub cold_start: bool,
 }
@@ -62,6 +69,19 @@ impl Record {
 /// Writes the line `received`.
 pub fn received(kind: EventKind, request_id: &str, path: &str) {
     tracing::info!(target: TARGET, kind = kind.as_str(), request_id, path, "received");
+}
+
+/// Writes the line `accepted`: an event is about to be asked about that the
+/// sender has no part in any more, unless we end without an answer.
+pub fn accepted(kind: EventKind, request_id: &str, user_id: Uuid, course_id: &CourseId) {
+    tracing::info!(
+        target: TARGET,
+        kind = kind.as_str(),
+        request_id,
+        user_id = %user_id,
+        course_id = course_id.as_str(),
+        "accepted"
+    );
 }
 
 /// Writes the line `done`: an error where we failed, a warning where the
@@ -86,16 +106,92 @@ pub fn done(kind: EventKind, record: &Record) {
                 error_code = record.error_code.as_deref(),
                 milliseconds = record.milliseconds,
                 dynamodb_calls = record.dynamodb_calls,
+                lms_calls = record.lms_calls,
                 cold_start = record.cold_start,
                 "done"
             )
         };
     }
     match StatusCode::from_u16(record.status) {
+        Ok(StatusCode::ACCEPTED) => line!(warn),
         Ok(status) if status.is_success() => line!(info),
         Ok(status) if status.is_client_error() => line!(warn),
         _ => line!(error),
     }
+}
+
+/// Writes the line `looked at`: an error where the event is given up or the
+/// store failed, a warning where it has ended, information else.
+pub fn looked_at(request_id: &str, look: &Look) {
+    let Look {
+        event,
+        user_id,
+        end,
+    } = look;
+    // As it is now, where that is another than it was claimed.
+    let (outcome, now, error) = match end {
+        End::Done { effect, left_over } => (*effect, None, left_over.as_ref()),
+        End::Waits(now) => ("waits", Some(now), None),
+        End::Ended(now) => (now.state.as_str(), Some(now), None),
+        End::Dropped(_) => ("dropped", None, None),
+        End::GivenBack => ("given_back", None, None),
+        End::Changed => ("changed", None, None),
+        End::Failed(error) => ("failed", None, Some(error)),
+    };
+    let reason = match end {
+        End::Waits(now) | End::Ended(now) => Some(now.reason),
+        End::Dropped(reason) => Some(*reason),
+        _ => None,
+    };
+    let last_error = now.and_then(|now| now.last_error.as_deref());
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                target: TARGET,
+                kind = event.kind.as_str(),
+                request_id,
+                outcome,
+                reason = reason.map(Reason::as_str),
+                event_key = event.event_key.as_str(),
+                user_id = user_id.map(tracing::field::display),
+                course_id = event.course_id.as_str(),
+                error_code = last_error.or(error.map(StoreError::code)),
+                tries = event.tries,
+                next_look = now.map(|now| tracing::field::display(now.next_look)),
+                "looked at"
+            )
+        };
+    }
+    match end {
+        End::Failed(_) => line!(error),
+        End::Ended(now) if now.state == KeptState::Dead => line!(error),
+        End::Ended(_) | End::Dropped(_) => line!(warn),
+        _ => line!(info),
+    }
+}
+
+/// Writes the line `looked`: what a run of kept events did, and how many there
+/// are that somebody should look into.
+pub fn looked(request_id: &str, summary: &Summary, milliseconds: u64, calls: &Counter) {
+    tracing::info!(
+        target: TARGET,
+        request_id,
+        looked_at = summary.looked_at,
+        done = summary.done,
+        failed = summary.failed,
+        lms_rests = summary.lms_rests,
+        dead = summary.dead,
+        expired = summary.expired,
+        milliseconds,
+        dynamodb_calls = calls.dynamodb(),
+        lms_calls = calls.lms(),
+        "looked"
+    );
+}
+
+/// Writes that a run of kept events was cut short, and why.
+pub fn looking_failed(request_id: &str, error: &StoreError) {
+    tracing::error!(target: TARGET, request_id, error_code = error.code(), "looking failed");
 }
 
 /// The one target that is logged: what libraries say could hold anything.

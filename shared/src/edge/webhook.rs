@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use lambda_http::{Request, RequestExt};
 use secrecy::ExposeSecret;
 use serde_json::Value;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::answer::{Answer, json_answer, refusal_answer};
@@ -19,12 +20,15 @@ use super::panic;
 use super::refusal::{InvalidToken, Refusal};
 use crate::calls::Counter;
 use crate::clock::SharedClock;
-use crate::domain::{Change, EventKind};
+use crate::domain::{Change, EventKey, EventKind};
 use crate::use_cases::authenticating::{Judgement, TokenCheck};
 
 /// How long an answer may take in all. The LMS waits for 30 seconds, the
 /// gateway for 29, the function is stopped after 28.
 const ANSWER_TIME: Duration = Duration::from_secs(25);
+
+/// How long after its arrival a delivery may still be acted on.
+const ACTING_TIME: Duration = Duration::from_secs(24);
 
 /// One webhook's edge.
 pub struct Webhook {
@@ -40,21 +44,27 @@ pub struct Webhook {
 pub struct Delivered {
     /// What was sent, already found sound.
     pub delivery: Delivery,
-    /// The request and its token, for the enrollment's history.
+    /// The request and its token, for the histories.
     pub by: Change,
     /// When it was parsed, to the millisecond.
     pub at: Timestamp,
+    /// When acting on it must be over, so that there is an answer in time.
+    pub until: Instant,
 }
 
-/// A delivery that took effect, or had done so before.
+/// A delivery that took effect, or had done so before, or is kept.
 #[derive(Debug, Clone)]
 pub struct Accepted {
-    /// 201 where something was created, else 200.
+    /// 201 where something was created, 202 where the event is tried again, else 200.
     pub status: StatusCode,
     /// The JSON of the answer.
     pub body: Value,
     /// What happened, as the log has it.
     pub outcome: &'static str,
+    /// Why the event is kept; absent where the delivery took effect.
+    pub reason: Option<&'static str>,
+    /// The event that the delivery was kept as, where it was.
+    pub event_key: Option<EventKey>,
     /// Whom it is about; for the log.
     pub user_id: Uuid,
     /// The event's mode is another than the enrollment's, which it does not change.
@@ -93,6 +103,7 @@ impl Webhook {
         A: Future<Output = Result<Accepted, Refusal>>,
     {
         let began = self.clock.now();
+        let until = Instant::now() + ACTING_TIME;
         let request_id = request
             .lambda_context_ref()
             .map_or_else(String::new, |context| context.request_id.clone());
@@ -104,7 +115,7 @@ impl Webhook {
         log::received(self.kind, &record.request_id, &self.path(&request));
 
         let calls = Counter::default();
-        let work = calls.count(self.process(&request, &mut record, act));
+        let work = calls.count(self.process(&request, &mut record, until, act));
         let result = match panic::caught(tokio::time::timeout(ANSWER_TIME, work)).await {
             Ok(in_time) => in_time.unwrap_or(Err(Refusal::OutOfTime)),
             Err(location) => Err(Refusal::Panicked { location }),
@@ -113,6 +124,8 @@ impl Webhook {
         let answer = match result {
             Ok(accepted) => {
                 record.outcome = accepted.outcome;
+                record.reason = accepted.reason.map(str::to_owned);
+                record.event_key = accepted.event_key;
                 record.user_id = Some(accepted.user_id);
                 record.mode_differs = accepted.mode_differs;
                 record.error_code = accepted.error_code;
@@ -131,6 +144,7 @@ impl Webhook {
         };
         record.status = answer.status().as_u16();
         record.dynamodb_calls = calls.dynamodb();
+        record.lms_calls = (self.kind == EventKind::Certificate).then(|| calls.lms());
         let took = self.clock.now().duration_since(began).as_millis();
         record.milliseconds = u64::try_from(took).unwrap_or_default();
         log::done(self.kind, &record);
@@ -141,6 +155,7 @@ impl Webhook {
         &self,
         request: &Request,
         record: &mut Record,
+        until: Instant,
         act: F,
     ) -> Result<Accepted, Refusal>
     where
@@ -158,7 +173,14 @@ impl Webhook {
             token_id,
         };
         let at = self.clock.now();
-        tokio::time::timeout(self.time_limit, act(Delivered { delivery, by, at }))
+        let until = until.min(Instant::now() + self.time_limit);
+        let delivered = Delivered {
+            delivery,
+            by,
+            at,
+            until,
+        };
+        tokio::time::timeout_at(until, act(delivered))
             .await
             .unwrap_or(Err(Refusal::OutOfTime))
     }

@@ -5,3 +5,4 @@ pub mod aws;
 pub mod environment;
 pub mod lms;
 pub mod logging;
+pub mod wiring;

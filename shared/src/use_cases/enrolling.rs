@@ -1,21 +1,28 @@
-//! The LMS says that somebody is enrolled or has a role: what that does here.
+//! Somebody is enrolled or has a role, says the LMS or an operator: what that
+//! does here.
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::adapters::store::StoreError;
 use crate::adapters::store::enrollments::{Changed, EnrollmentChange, Enrollments};
 use crate::adapters::store::kept_events::{KeptEvents, Waiting};
 use crate::adapters::store::lookup::{Found, Lookup};
-use crate::domain::{Change, CourseId, CourseRole, Email, EventKey, EventKind, Mode, Reason};
+use crate::domain::{
+    Change, CourseId, CourseRole, Email, EventKey, EventKind, KeptEvent, KeptState, Mode, Reason,
+};
 
 /// The roles of one write: DynamoDB bounds an expression, and what waited may
 /// have more than it takes.
 const ROLES_AT_ONCE: usize = 50;
 
-/// Enrolls learners as the LMS announces it.
+/// How long after an enrollment is about to change a certificate's event that
+/// waits for it is looked at: by then the write is done, or given up.
+const AFTER_THE_WRITE: SignedDuration = SignedDuration::from_secs(20);
+
+/// Enrolls learners as the LMS announces it, or as an operator says.
 #[derive(Debug, Clone)]
 pub struct Enrolling {
     lookup: Lookup,
@@ -37,7 +44,10 @@ pub struct Announcement {
     /// Written into the enrollment's history.
     pub by: Change,
     /// The moment that the history, or the kept event, has for it.
-    pub delivered_at: Timestamp,
+    pub at: Timestamp,
+    /// For a kept event that is looked at again, when it was delivered: an
+    /// enrollment that was changed since stays as active as it is.
+    pub yields_to: Option<Timestamp>,
 }
 
 /// What an announcement did.
@@ -57,16 +67,27 @@ pub enum Enrolled {
     },
     /// The portal knows no such user. The event is kept, if it could ever come true.
     NoSuchUser {
-        /// `None` where it is dropped, since no course id was sent.
+        /// `None` where it is not kept, since no course id was sent.
         kept: Option<EventKey>,
     },
     /// The portal knows no such run. The event is kept, if it could ever come true.
     NoSuchRun {
         /// Who has the address.
         user_id: Uuid,
-        /// `None` where it is dropped, since no course id was sent.
+        /// `None` where it is not kept, since no course id was sent.
         kept: Option<EventKey>,
     },
+}
+
+/// What an operator's word did.
+#[derive(Debug, Clone)]
+pub enum Set {
+    /// The enrollment stands as said.
+    Stands(Box<Changed>),
+    /// The portal knows no such user.
+    NoSuchUser,
+    /// The portal knows no such run.
+    NoSuchRun,
 }
 
 impl Enrolling {
@@ -81,52 +102,60 @@ impl Enrolling {
 
     /// Enrolls the learner, or keeps the event until user and run are known.
     ///
-    /// Two round trips; one more where a kept event of the same key is done by this.
+    /// Two round trips; one more where a kept event of the same key is done by
+    /// this, and where a certificate's waits for it.
     pub async fn enroll(&self, announcement: &Announcement) -> Result<Enrolled, StoreError> {
-        let event = announcement.course_id.as_ref().map(|course_id| {
-            let key = EventKey::of(EventKind::Enrollment, &announcement.email, course_id);
-            (course_id, key)
-        });
-        let wanted = event.as_ref().map(|(course_id, key)| (*course_id, key));
-        let found = self.lookup.find(&announcement.email, wanted).await?;
+        Ok(match self.attempt(announcement).await? {
+            Enrolled::NoSuchUser { .. } => Enrolled::NoSuchUser {
+                kept: self.keep(announcement, Reason::NoSuchUser).await?,
+            },
+            Enrolled::NoSuchRun { user_id, .. } => Enrolled::NoSuchRun {
+                user_id,
+                kept: self.keep(announcement, Reason::NoSuchRun).await?,
+            },
+            stands => stands,
+        })
+    }
 
-        let Found {
-            user_id: Some(user_id),
-            run_exists,
-            kept,
-        } = found
-        else {
-            let kept = self.keep(announcement, Reason::NoSuchUser).await?;
-            return Ok(Enrolled::NoSuchUser { kept });
+    /// Enrolls the learner if user and run are known. Keeps nothing; a kept
+    /// event of the same key takes effect together with this, and is removed.
+    pub async fn attempt(&self, announcement: &Announcement) -> Result<Enrolled, StoreError> {
+        let found = self
+            .find(&announcement.email, announcement.course_id.as_ref())
+            .await?;
+        let Some(user_id) = found.user.as_ref().map(|user| user.user_id) else {
+            return Ok(Enrolled::NoSuchUser { kept: None });
         };
-        let (true, Some(course_id)) = (run_exists, &announcement.course_id) else {
-            let kept = self.keep(announcement, Reason::NoSuchRun).await?;
+        let (Some(_), Some(course_id)) = (&found.run, &announcement.course_id) else {
+            let kept = None;
             return Ok(Enrolled::NoSuchRun { user_id, kept });
         };
+        self.will_change(&found, announcement.at).await?;
 
-        // An event that waited takes effect together with this one.
+        let kept = found.kept(EventKind::Enrollment);
         let mut roles = BTreeSet::from_iter(announcement.role.clone());
         let mut mode = announcement.mode.clone();
-        if let Some(kept) = &kept {
+        if let Some(kept) = kept {
             roles.extend(kept.roles.iter().cloned());
             mode = mode.or_else(|| kept.mode.clone());
         }
         let roles = Vec::from_iter(roles);
         let (first, rest) = roles.split_at(roles.len().min(ROLES_AT_ONCE));
         let write = async |roles: &[CourseRole]| {
-            let (by, at) = (announcement.by.clone(), announcement.delivered_at);
+            let (by, at) = (announcement.by.clone(), announcement.at);
             let change = EnrollmentChange::new(user_id, course_id.clone(), by, at);
             let roles = roles.iter().cloned().collect();
             self.enrollments
-                .announce(&change, mode.as_ref(), &roles)
+                .announce(&change, mode.as_ref(), &roles, announcement.yields_to)
                 .await
         };
         let mut changed = write(first).await?;
         for roles in rest.chunks(ROLES_AT_ONCE) {
             changed = changed.and_then(write(roles).await?);
         }
+        self.has_changed(&found, announcement.at).await;
         let left_over = match kept {
-            Some(kept) => self.kept_events.remove(&kept).await.err(),
+            Some(kept) => self.kept_events.remove(kept).await.err(),
             None => None,
         };
         Ok(Enrolled::Stands {
@@ -135,6 +164,58 @@ impl Enrolling {
             mode,
             left_over,
         })
+    }
+
+    /// Does what an operator says: the mode is set and no longer the LMS's
+    /// affair, and the enrollment is active or, as `unenrolled`, inactive.
+    pub async fn set(
+        &self,
+        email: &Email,
+        course_id: &CourseId,
+        mode: &Mode,
+        active: bool,
+        by: Change,
+        at: Timestamp,
+    ) -> Result<Set, StoreError> {
+        let found = self.find(email, Some(course_id)).await?;
+        let Some(user) = &found.user else {
+            return Ok(Set::NoSuchUser);
+        };
+        if found.run.is_none() {
+            return Ok(Set::NoSuchRun);
+        }
+        self.will_change(&found, at).await?;
+        let change = EnrollmentChange::new(user.user_id, course_id.clone(), by, at);
+        let changed = self.enrollments.set(&change, mode, active).await?;
+        self.has_changed(&found, at).await;
+        Ok(Set::Stands(Box::new(changed)))
+    }
+
+    async fn find(&self, email: &Email, run: Option<&CourseId>) -> Result<Found, StoreError> {
+        let kinds = [EventKind::Enrollment, EventKind::Certificate];
+        self.lookup.find(email, run, &kinds).await
+    }
+
+    /// Has a certificate's event that waits for this enrollment looked at soon
+    /// after the enrollment is written.
+    ///
+    /// It is done before the write: whoever is stopped in between has caused a
+    /// look too many, and not one too few. An event that is kept later than it
+    /// was looked for here is looked at after a minute of its own.
+    async fn will_change(&self, found: &Found, now: Timestamp) -> Result<(), StoreError> {
+        if let Some(event) = certificate_that_waits(found) {
+            let at = now.checked_add(AFTER_THE_WRITE).unwrap_or(now);
+            self.kept_events.make_due(event, at).await?;
+        }
+        Ok(())
+    }
+
+    /// Has it looked at now that the enrollment is written. Where this fails
+    /// it is looked at a little later.
+    async fn has_changed(&self, found: &Found, now: Timestamp) {
+        if let Some(event) = certificate_that_waits(found) {
+            let _ = self.kept_events.make_due(event, now).await;
+        }
     }
 
     async fn keep(
@@ -151,8 +232,8 @@ impl Enrolling {
             course_id,
             role: announcement.role.as_ref(),
             mode: announcement.mode.as_ref(),
-            reason,
-            delivered_at: announcement.delivered_at,
+            obstacle: &reason.into(),
+            delivered_at: announcement.at,
         };
         self.kept_events.keep(&waiting).await.map(Some)
     }
@@ -162,4 +243,12 @@ impl Enrolling {
         // A failure here is no matter: the first request meets it again and says so.
         let _ = self.lookup.warm_up().await;
     }
+}
+
+/// The certificate's event of the same learner and run, where it waits for the
+/// enrollment to become active and paid.
+fn certificate_that_waits(found: &Found) -> Option<&KeptEvent> {
+    let event = found.kept(EventKind::Certificate)?;
+    let waits = event.reason == Reason::NotEligible && event.state == KeptState::Waiting;
+    waits.then_some(event)
 }

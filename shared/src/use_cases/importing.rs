@@ -1,15 +1,17 @@
 //! Users and course runs come from elsewhere, many at a time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::adapters::store::StoreError;
 use crate::adapters::store::course_runs::CourseRuns;
+use crate::adapters::store::kept_events::KeptEvents;
 use crate::adapters::store::users::{FoundUsers, UserWrite, Users, Written};
-use crate::domain::{CourseRun, Email, User, Username};
+use crate::domain::{CourseRun, Email, KeptEvent, Reason, User, Username};
 
 /// The users of one call of [`import_users`], at most.
 pub const USERS_AT_ONCE: usize = Users::AT_ONCE;
@@ -175,4 +177,73 @@ pub async fn import_runs(
         });
     }
     Ok(answers)
+}
+
+/// Makes the events due that wait for a user who exists by now, or for a
+/// username that the user has by now; how many.
+///
+/// It is done after an import, whether or not the import changed anything: so
+/// an import that was cut short is made up for by the next one.
+pub async fn expect_events_of_users(
+    kept_events: &KeptEvents,
+    users: &Users,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let came = async |events: &[KeptEvent]| {
+        let emails: BTreeSet<_> = events.iter().map(|event| &event.email).collect();
+        let found = users.find(&Vec::from_iter(emails), &[]).await?;
+        let came = |event: &&KeptEvent| match (event.reason, found.by_email.get(&event.email)) {
+            (Reason::NoSuchUser, Some(_)) => true,
+            (Reason::NoUsername, Some(user)) => user.edx_username.is_some(),
+            _ => false,
+        };
+        Ok(events.iter().filter(came).cloned().collect())
+    };
+    expect_events(kept_events, came, now).await
+}
+
+/// Makes the events due that wait for a run that exists by now; how many.
+///
+/// As [`expect_events_of_users`].
+pub async fn expect_events_of_runs(
+    kept_events: &KeptEvents,
+    course_runs: &CourseRuns,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let came = async |events: &[KeptEvent]| {
+        let waits = |event: &&KeptEvent| event.reason == Reason::NoSuchRun;
+        let ids: BTreeSet<_> = events.iter().filter(waits).map(|e| &e.course_id).collect();
+        let ids: Vec<_> = ids.into_iter().cloned().collect();
+        let runs = course_runs.get_many(&ids).await?;
+        let known: HashSet<_> = runs.iter().map(|run| &run.course_id).collect();
+        let came = events.iter().filter(waits);
+        let came = came.filter(|event| known.contains(&event.course_id));
+        Ok(came.cloned().collect())
+    };
+    expect_events(kept_events, came, now).await
+}
+
+/// Makes those of the waiting events due that `came` picks.
+async fn expect_events(
+    kept_events: &KeptEvents,
+    came: impl AsyncFn(&[KeptEvent]) -> Result<Vec<KeptEvent>, StoreError>,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    /// DynamoDB reads 100 keys a call.
+    const AT_ONCE: usize = 100;
+    let mut made_due = 0;
+    let mut start = Some(None);
+    while let Some(from) = start {
+        let page = kept_events.waiting_for_imports(from).await?;
+        for keys in page.entries.chunks(AT_ONCE) {
+            let events = kept_events.get_many(keys).await?;
+            for event in came(&events).await? {
+                if kept_events.make_due(&event, now).await? {
+                    made_due += 1;
+                }
+            }
+        }
+        start = page.next.map(Some);
+    }
+    Ok(made_due)
 }

@@ -1,10 +1,13 @@
 //! What Coursehook does: each use case decides, and leaves reading and writing to the adapters.
 
 pub mod authenticating;
+pub mod certifying;
+pub mod correcting;
 pub mod enrolling;
 pub mod fetching_grades;
 pub mod importing;
 pub mod issuing_tokens;
+pub mod looking_again;
 
 /// Why there is no grade.
 pub use crate::adapters::lms::LmsError;

@@ -120,7 +120,7 @@ async fn follow(steps: Vec<Step>) {
             Step::Announce { mode, roles } => {
                 let mode = mode.map(|mode| mode.parse().unwrap());
                 let roles = roles.iter().map(|role| role.parse().unwrap()).collect();
-                table.announce(&change, mode.as_ref(), &roles).await
+                table.announce(&change, mode.as_ref(), &roles, None).await
             }
             Step::Set { mode, active } => table.set(&change, &mode.parse().unwrap(), *active).await,
         }

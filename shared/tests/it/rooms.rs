@@ -47,7 +47,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "use_cases",
-        crates: &["jiff", "secrecy", "thiserror", "tokio", "uuid"],
+        crates: &["futures", "jiff", "secrecy", "thiserror", "tokio", "uuid"],
         rooms: &["adapters", "clock", "domain"],
     },
     Room {

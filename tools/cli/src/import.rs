@@ -35,6 +35,9 @@ pub struct Summary {
     updated: u64,
     unchanged: u64,
     bad_lines: Vec<BadLine>,
+    /// Kept events that had waited for what there is now; within a minute they
+    /// are looked at.
+    events_due: u64,
     /// Why the import was cut short, if it was. The numbers are then the least
     /// that is done.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +57,7 @@ impl fmt::Display for Summary {
             updated,
             unchanged,
             bad_lines,
+            events_due,
             ..
         } = self;
         let bad_lines = bad_lines.len();
@@ -61,7 +65,15 @@ impl fmt::Display for Summary {
             f,
             "{created} created, {updated} updated, {unchanged} unchanged, {bad_lines} bad line{}",
             if bad_lines == 1 { "" } else { "s" }
-        )
+        )?;
+        match events_due {
+            0 => Ok(()),
+            1 => f.write_str("; 1 kept event waited for this and is looked at within a minute"),
+            n => write!(
+                f,
+                "; {n} kept events waited for this and are looked at within a minute"
+            ),
+        }
     }
 }
 
@@ -79,11 +91,13 @@ pub trait Importable: Sized + Send + 'static {
 /// What became of some rows, in their order.
 pub type Answers = Result<Vec<Result<Imported, RowRefused>>, StoreError>;
 
-/// Imports a file, `-` being standard input. `store` writes some rows.
+/// Imports a file, `-` being standard input. `store` writes some rows;
+/// `expect` makes the kept events due that have waited for them, and says how many.
 pub async fn import<T: Importable>(
     file: &Path,
     output: Output,
     store: impl AsyncFn(&[T]) -> Answers,
+    expect: impl AsyncFn() -> Result<u64, StoreError>,
 ) -> Result<ExitCode, Failure> {
     let in_file = |problem| in_file(file, problem);
     let (input, bytes) = open(file).map_err(|error| in_file(error.into()))?;
@@ -96,7 +110,7 @@ pub async fn import<T: Importable>(
         // First, so that Ctrl-C is heard before anything is written.
         biased;
         Ok(()) = signal::ctrl_c() => Err(Failure::Interrupted),
-        written = write_all(rows, in_file, &store, &mut tally) => written,
+        written = write_all(rows, in_file, &store, &expect, &mut tally) => written,
     };
 
     // The bar goes before the summary comes.
@@ -215,6 +229,7 @@ async fn write_all<T: Importable>(
     rows: Rows,
     in_file: impl Fn(FileProblem) -> Failure,
     store: &impl AsyncFn(&[T]) -> Answers,
+    expect: &impl AsyncFn() -> Result<u64, StoreError>,
     tally: &mut Tally,
 ) -> Result<(), Failure> {
     // A thread of its own and not one of the runtime's, which would be waited
@@ -248,7 +263,9 @@ async fn write_all<T: Importable>(
     if let Err(panic) = reader.join() {
         std::panic::resume_unwind(panic);
     }
-    Ok(write_again(refused, store, tally).await?)
+    write_again(refused, store, tally).await?;
+    tally.done.events_due = expect().await?;
+    Ok(())
 }
 
 /// Writes the rows whose username was taken, a few times and as long as some

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
+use shared::domain::{Change, EventKey};
 
 use crate::failure::Failure;
 
@@ -121,6 +122,21 @@ pub fn excerpt(text: &str) -> String {
         excerpt.push('…');
     }
     excerpt
+}
+
+/// Who or what made a change, in a table.
+pub fn by(change: &Change) -> String {
+    match change {
+        Change::Delivery { token_id, .. } => format!("delivery with token {token_id}"),
+        Change::KeptEvent { event_key, .. } => format!("kept event {}", key(event_key)),
+        Change::Operator { name } => format!("operator {name}"),
+    }
+}
+
+/// As much of an event's key as tells events apart; JSON has all of it.
+pub fn key(key: &EventKey) -> String {
+    const KEY_CHARS: usize = 12;
+    key.as_str().chars().take(KEY_CHARS).collect()
 }
 
 /// A flag in a table.

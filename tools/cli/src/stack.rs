@@ -7,13 +7,10 @@ use std::time::Duration;
 
 use shared::adapters::secrets::TokenSecret;
 use shared::adapters::store::CallLimits;
-use shared::adapters::store::course_runs::CourseRuns;
-use shared::adapters::store::enrollments::Enrollments;
-use shared::adapters::store::kept_events::KeptEvents;
-use shared::adapters::store::users::Users;
 use shared::clock::{SharedClock, SystemClock};
 use shared::startup::aws;
 use shared::startup::environment::{Environment, Missing};
+use shared::startup::wiring::Wiring;
 use shared::use_cases::issuing_tokens::TokenRegistry;
 use tokio::sync::OnceCell;
 
@@ -59,25 +56,9 @@ impl Stack {
         name.unwrap_or("operator").to_owned()
     }
 
-    pub async fn users(&self) -> Result<Users, Failure> {
-        let users = self.variable("USERS_TABLE")?;
-        let usernames = self.variable("USERNAMES_TABLE")?;
-        Ok(Users::new(self.dynamodb().await, users, usernames))
-    }
-
-    pub async fn course_runs(&self) -> Result<CourseRuns, Failure> {
-        let table = self.variable("COURSE_RUNS_TABLE")?;
-        Ok(CourseRuns::new(self.dynamodb().await, table))
-    }
-
-    pub async fn enrollments(&self) -> Result<Enrollments, Failure> {
-        let table = self.variable("ENROLLMENTS_TABLE")?;
-        Ok(Enrollments::new(self.dynamodb().await, table))
-    }
-
-    pub async fn kept_events(&self) -> Result<KeptEvents, Failure> {
-        let table = self.variable("KEPT_EVENTS_TABLE")?;
-        Ok(KeptEvents::new(self.dynamodb().await, table))
+    /// The tables, and what is done with them.
+    pub async fn tables(&self) -> Wiring<'_> {
+        Wiring::new(&self.environment, self.dynamodb().await, self.clock())
     }
 
     pub async fn tokens(&self) -> Result<TokenRegistry, Failure> {

@@ -62,7 +62,7 @@ pub enum DynamodbError {
     Stale {
         /// Its name, which is its logical id in the template.
         table: String,
-        /// The first index of the template's that it lacks.
+        /// The first index of the template's that it lacks, or has otherwise.
         index: String,
     },
 }
@@ -136,11 +136,13 @@ fn check(database: &Database, table: &Table) -> Result<(), DynamodbError> {
     let found = database.describe_table(request)?.table;
     let found = found.global_secondary_indexes.unwrap_or_default();
     for index in &table.definition.global_secondary_indexes {
-        let index = index["IndexName"].as_str().unwrap_or_default();
-        if !found.iter().any(|found| found.index_name == index) {
+        let name = index["IndexName"].as_str().unwrap_or_default();
+        let found = found.iter().find(|found| found.index_name == name);
+        let found = found.and_then(|found| serde_json::to_value(&found.projection).ok());
+        if found.as_ref() != Some(&index["Projection"]) {
             return Err(DynamodbError::Stale {
                 table: table.name.clone(),
-                index: index.to_owned(),
+                index: name.to_owned(),
             });
         }
     }

@@ -22,8 +22,11 @@ pub struct Template {
     pub tables: Vec<Table>,
     /// Logical ids of the secrets; here they are their names too.
     pub secrets: Vec<String>,
-    /// The environment of each function, by its logical id.
+    /// The environment of each function, by its logical id. Where a value is
+    /// a parameter with a default, it is that.
     pub functions: BTreeMap<String, BTreeMap<String, String>>,
+    /// Defaults of the parameters that have one.
+    defaults: BTreeMap<String, String>,
 }
 
 /// One table of the template.
@@ -76,8 +79,18 @@ impl Template {
             tables: Vec::new(),
             secrets: Vec::new(),
             functions: BTreeMap::new(),
+            defaults: BTreeMap::new(),
         };
-        for (name, resource) in resources()? {
+        let document = document()?;
+        for (name, parameter) in document.parameters {
+            let default = match parameter.default {
+                Value::Null => continue,
+                Value::String(text) => text,
+                other => other.to_string(),
+            };
+            template.defaults.insert(name, default);
+        }
+        for (name, resource) in document.resources {
             match resource.kind.as_str() {
                 "AWS::DynamoDB::Table" => {
                     let table = Table::new(name.clone(), resource.properties);
@@ -91,7 +104,10 @@ impl Template {
                 "AWS::Serverless::Function" => {
                     let variables = &resource.properties["Environment"]["Variables"];
                     let variables = variables.as_object().into_iter().flatten();
-                    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                    let text = |value: &Value| {
+                        let text = value.as_str().unwrap_or_default();
+                        template.defaults.get(text).map_or(text, |d| d).to_owned()
+                    };
                     let variables = variables.map(|(name, value)| (name.clone(), text(value)));
                     template.functions.insert(name, variables.collect());
                 }
@@ -102,13 +118,22 @@ impl Template {
     }
 
     /// The environment variables that carry the names of tables and secrets to
-    /// the functions: `("COURSE_RUNS_TABLE", "CourseRunsTable")` and so on.
+    /// the functions, `("COURSE_RUNS_TABLE", "CourseRunsTable")` and so on, and
+    /// the settings that have a default, such as `("PAID_MODES", "verified")`.
     #[must_use]
     pub fn variables(&self) -> Vec<(String, String)> {
         let tables = self.tables.iter().map(|table| &table.name);
-        tables
+        let names = tables
             .chain(&self.secrets)
-            .map(|id| (variable_of(id), id.clone()))
+            .map(|id| (variable_of(id), id.clone()));
+        let is_read = |variable: &String| {
+            let mut functions = self.functions.values();
+            functions.any(|variables| variables.contains_key(variable))
+        };
+        let defaults = self.defaults.iter();
+        let settings = defaults.map(|(id, default)| (variable_of(id), default.clone()));
+        names
+            .chain(settings.filter(|(variable, _)| is_read(variable)))
             .collect()
     }
 }
@@ -148,15 +173,23 @@ struct Resource {
     properties: Value,
 }
 
-fn resources() -> Result<BTreeMap<String, Resource>, TemplateError> {
-    #[derive(Deserialize)]
-    struct Document {
-        #[serde(rename = "Resources")]
-        resources: BTreeMap<String, Resource>,
-    }
+#[derive(Deserialize)]
+struct Parameter {
+    #[serde(rename = "Default", default)]
+    default: Value,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    #[serde(rename = "Parameters")]
+    parameters: BTreeMap<String, Parameter>,
+    #[serde(rename = "Resources")]
+    resources: BTreeMap<String, Resource>,
+}
+
+fn document() -> Result<Document, TemplateError> {
     // The parser drops tags, so `!Ref UsersTable` reads as `UsersTable`.
-    let document: Document = serde_saphyr::from_str(TEXT).map_err(Box::new)?;
-    Ok(document.resources)
+    Ok(serde_saphyr::from_str(TEXT).map_err(Box::new)?)
 }
 
 #[cfg(test)]
@@ -180,17 +213,24 @@ mod tests {
         assert_eq!(table("UsersTable").unwrap().ttl_attribute, None);
         let users = ("USERS_TABLE".to_owned(), "UsersTable".to_owned());
         assert!(template.variables().contains(&users));
+        let paid = ("PAID_MODES".to_owned(), "verified".to_owned());
+        assert!(template.variables().contains(&paid));
+        assert_eq!(
+            template.functions["KeptEventsFunction"]["PAID_MODES"],
+            "verified"
+        );
     }
 
     #[test]
     fn every_functions_variables_follow_the_convention() {
         let template = Template::load().unwrap();
-        let known = template.variables();
+        let tables = template.tables.iter().map(|table| &table.name);
+        let known: Vec<_> = tables.chain(&template.secrets).collect();
         let mut seen = 0;
         for (function, variables) in &template.functions {
             for (variable, value) in variables {
                 let names_one = variable.ends_with("_TABLE") || variable.ends_with("_SECRET");
-                if names_one || known.iter().any(|(_, id)| id == value) {
+                if names_one || known.contains(&value) {
                     assert_eq!(*variable, variable_of(value), "in {function}");
                     seen += 1;
                 }

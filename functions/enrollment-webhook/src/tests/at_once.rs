@@ -9,7 +9,9 @@ use local::Fault;
 use serde_json::{Value, json};
 use shared::adapters::store::CallLimits;
 
-use super::stack::{ADA, RUN, Stack};
+use harness::{ADA, RUN};
+
+use super::stack::Stack;
 
 const ROLES: [&str; 5] = [
     "beta_testers",

@@ -4,7 +4,9 @@ use aws_sdk_dynamodb::types::AttributeValue::Bool;
 use serde_json::json;
 use shared::adapters::store::CallLimits;
 
-use super::stack::{ADA, RUN, Stack};
+use harness::{ADA, RUN};
+
+use super::stack::Stack;
 
 #[tokio::test]
 async fn calls_of_each_path() {
@@ -41,7 +43,7 @@ async fn calls_of_each_path() {
             "re-activated" => stack.set_enrollment("active", Bool(false)).await,
             "known now, kept event removed" => {
                 stack
-                    .put_user(bob, "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11")
+                    .put_user(bob, "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11", None)
                     .await;
             }
             _ => {}

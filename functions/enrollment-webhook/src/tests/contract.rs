@@ -5,14 +5,13 @@ use std::time::Duration;
 use lambda_http::http::Method;
 use lambda_http::http::request::Builder;
 use lambda_http::{Body, Request};
-use local::{Call, Dynamodb, Fault, FaultyProxy, SecretsManager};
+use local::{Call, Fault, FaultyProxy};
 use serde_json::json;
 use shared::domain::{EventKey, EventKind};
 
-use super::stack::{
-    ADA, ADA_ID, EAGER, EXPIRED, NOT_STAFF, REVOKED, RUN, STAFF, Stack, client, delivery,
-    from_gateway, request, tokens,
-};
+use harness::{ADA, ADA_ID, EXPIRED, NOT_STAFF, Portal, REVOKED, RUN, STAFF, from_gateway, tokens};
+
+use super::stack::{Stack, delivery, request};
 
 const REALM: &str = r#"Bearer realm="api""#;
 const INVALID_TOKEN: &str = r#"Bearer realm="api", error="invalid_token""#;
@@ -107,13 +106,12 @@ async fn two_authorizations_through_the_gateway() {
 /// Row 2: no token can be judged, or not this one, for now.
 #[tokio::test]
 async fn a_token_that_cannot_be_judged_is_503() {
-    let engine = Dynamodb::in_memory().await.unwrap();
-    let through = client(&engine.url, EAGER);
-    let secrets = SecretsManager::for_tests().await.unwrap();
+    let portal = Portal::without_tokens().await;
+    let (through, secrets) = (portal.client(), portal.secrets);
     let proxy = FaultyProxy::before(&secrets.url, |_| Fault::Pass)
         .await
         .unwrap();
-    let stack = Stack::with_secrets(engine, through, crate::STORE_TIME, &proxy.url).await;
+    let stack = Stack::with_secrets(portal, through, crate::STORE_TIME, &proxy.url);
     let away = |_: &Call| Fault::Garbage;
     let sound = json!({"email": ADA, "course_id": RUN}).to_string();
     let expect = async |token: &str, status: u16, code: &str| {

@@ -8,7 +8,9 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::domain::{Change, CourseRole, KeptState, Reason};
 
-use super::stack::{ADA, ADA_ID, RUN, Stack, now};
+use harness::{ADA, ADA_ID, RUN, now};
+
+use super::stack::Stack;
 
 fn body(role: Option<&str>, mode: Option<&str>) -> Value {
     json!({"email": ADA, "course_id": RUN, "role": role, "mode": mode})
@@ -211,7 +213,11 @@ async fn kept_events_merge() {
     // Bob becomes known: the next delivery takes effect, and with it all that
     // waited, which waits no more.
     stack
-        .put_user("bob@example.org", "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11")
+        .put_user(
+            "bob@example.org",
+            "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11",
+            None,
+        )
         .await;
     assert_eq!(stack.deliver(&bob(None, None)).await.status, 201);
     assert!(stack.kept().await.is_empty());
@@ -262,7 +268,11 @@ async fn an_older_delivery_takes_nothing_back() {
     let [newer] = stack.kept().await.try_into().unwrap();
     stack.clock.set(now() - SignedDuration::from_secs(1));
     stack
-        .put_user("bob@example.org", "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11")
+        .put_user(
+            "bob@example.org",
+            "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11",
+            None,
+        )
         .await;
     assert_eq!(
         stack.deliver(&body("instructor", "audit")).await.status,

@@ -5,11 +5,13 @@ use std::time::Duration;
 use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
-use local::{Dynamodb, Fault};
+use local::Fault;
 use serde_json::json;
 use shared::adapters::store::{CallLimits, settings};
 
-use super::stack::{ADA, ADA_ID, EAGER, IMPATIENT, RUN, Stack, client, configuration};
+use harness::{ADA, ADA_ID, EAGER, IMPATIENT, Portal, RUN, configuration};
+
+use super::stack::Stack;
 use crate::STORE_TIME;
 
 const ATTEMPTS: usize = CallLimits::PRODUCTION.attempts as usize;
@@ -122,7 +124,11 @@ async fn an_event_that_stays_is_no_failure() {
     let body = json!({"email": "bob@example.org", "course_id": RUN, "role": "staff"});
     assert_eq!(stack.deliver(&body).await.status, 404);
     stack
-        .put_user("bob@example.org", "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11")
+        .put_user(
+            "bob@example.org",
+            "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11",
+            None,
+        )
         .await;
     proxy.set(|call| match call.operation.as_str() {
         "DeleteItem" => Fault::Refuse("AccessDeniedException"),
@@ -169,12 +175,10 @@ async fn the_store_has_its_time_and_no_more() {
     assert!(STORE_TIME < Duration::from_secs(10));
     assert!(CallLimits::PRODUCTION.longest() < STORE_TIME);
 
-    let engine = Dynamodb::in_memory().await.unwrap();
-    let proxy = local::FaultyProxy::before(&engine.url, |_| Fault::Hang)
-        .await
-        .unwrap();
-    let through = client(&proxy.url, EAGER);
-    let stack = Stack::wired(engine, through, Duration::from_millis(100)).await;
+    let portal = Portal::new().await;
+    let (proxy, through) = portal.proxy(EAGER).await;
+    proxy.set(|_| Fault::Hang);
+    let stack = Stack::wired(portal, through, Duration::from_millis(100));
     let body = json!({"email": ADA, "course_id": RUN});
     // Far above the store's time here, and far below that of an answer as a whole.
     let answer = tokio::time::timeout(Duration::from_secs(15), stack.deliver(&body)).await;
@@ -220,7 +224,7 @@ async fn unprocessed_keys_are_asked_for_again() {
 #[tokio::test]
 async fn an_item_of_another_shape_is_500() {
     let stack = Stack::new().await;
-    stack.put_user(ADA, "no uuid at all").await;
+    stack.put_user(ADA, "no uuid at all", None).await;
     let answer = stack
         .deliver(&json!({"email": ADA, "course_id": RUN}))
         .await;
@@ -260,10 +264,10 @@ impl Intercept for Panics {
     reason = "a client that no start-up would make"
 )]
 async fn a_panic_is_500() {
-    let engine = Dynamodb::in_memory().await.unwrap();
-    let settings = settings(&configuration(&engine.url), EAGER).interceptor(Panics);
+    let portal = Portal::new().await;
+    let settings = settings(&configuration(portal.engine_url()), EAGER).interceptor(Panics);
     let through = aws_sdk_dynamodb::Client::from_conf(settings.build());
-    let stack = Stack::wired(engine, through, STORE_TIME).await;
+    let stack = Stack::wired(portal, through, STORE_TIME);
     for _ in 0..2 {
         let before = stack.log.lines().len();
         let answer = stack

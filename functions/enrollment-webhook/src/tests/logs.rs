@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use local::Fault;
 
-use super::stack::{ADA, ADA_ID, EAGER, NOT_STAFF, RUN, STAFF, Stack, delivery, request};
+use harness::{ADA, ADA_ID, EAGER, NOT_STAFF, RUN, STAFF};
+
+use super::stack::{Stack, delivery, request};
 
 /// The two lines of a delivery, field by field.
 #[tokio::test]
@@ -87,9 +89,9 @@ async fn no_address_and_no_token_is_ever_logged() {
     });
     let odd = format!("odd-{ADDRESS}");
     stack
-        .put_user(ADDRESS, "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11")
+        .put_user(ADDRESS, "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11", None)
         .await;
-    stack.put_user(&odd, ADDRESS).await;
+    stack.put_user(&odd, ADDRESS, None).await;
 
     let mut requests: Vec<Request> = Vec::new();
     for planted in [ADDRESS, TOKEN] {
@@ -170,7 +172,7 @@ async fn no_address_and_no_token_is_ever_logged() {
         {
             let later = format!("later-{ADDRESS}");
             stack
-                .put_user(&later, "7f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11")
+                .put_user(&later, "7f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11", None)
                 .await;
         }
         statuses.insert(answer.status);

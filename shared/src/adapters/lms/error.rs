@@ -62,10 +62,13 @@ pub enum LmsError {
     /// There is no credential to ask with. Of `use_cases::fetching_grades`.
     #[error("there is no credential for the LMS: {0}")]
     Credential(#[from] NoCredential),
-    /// The LMS failed so often in a row that it is left alone for now. Of
-    /// `use_cases::fetching_grades`.
-    #[error("the LMS is left alone, since it has failed several times in a row")]
-    Resting,
+    /// Nothing was asked: the LMS is left alone, since it said so, or since it
+    /// failed several times in a row. Of `use_cases::fetching_grades`.
+    #[error("the LMS is left alone for now")]
+    Resting {
+        /// How much longer, where the LMS said it.
+        retry_after: Option<Duration>,
+    },
 }
 
 /// What is wrong with an answer.
@@ -166,11 +169,38 @@ impl LmsError {
             Self::Timeout => "Timeout",
             Self::Unreachable => "Unreachable",
             Self::BadClient => "BadClient",
-            Self::Resting => "Resting",
+            Self::Resting { .. } => "Resting",
             Self::Credential(NoCredential::NoneYet) => "NoCredentialYet",
             Self::Credential(NoCredential::Secret(error)) => error.code(),
         };
         word.to_owned()
+    }
+
+    /// The kind of trouble in one word, for those who read an answer.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Throttled { .. }
+            | Self::Resting {
+                retry_after: Some(_),
+            } => "lms_throttled",
+            Self::Unavailable { .. } | Self::Resting { retry_after: None } => "lms_failed",
+            Self::Timeout => "lms_timeout",
+            Self::Unreachable => "lms_unreachable",
+            Self::Unauthorized { .. } | Self::Forbidden | Self::BadClient => "lms_refused",
+            Self::NoSuchRun => "lms_no_such_run",
+            Self::NoSuchLearner => "lms_no_such_learner",
+            Self::NotEnrolled => "lms_not_enrolled",
+            Self::Nonsense(_) => "lms_nonsense",
+            Self::Credential(_) => "no_credential",
+        }
+    }
+
+    /// How long the LMS is not to be asked again, where it said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Throttled { retry_after } | Self::Resting { retry_after } => *retry_after,
+            _ => None,
+        }
     }
 
     /// Whether the LMS, or our credential for it, is in trouble as a whole, so
@@ -186,7 +216,7 @@ impl LmsError {
             | Self::Forbidden
             | Self::BadClient
             | Self::Credential(_)
-            | Self::Resting => true,
+            | Self::Resting { .. } => true,
             Self::NoSuchRun | Self::NoSuchLearner | Self::NotEnrolled => false,
             Self::Nonsense(nonsense) => match nonsense {
                 Nonsense::TooLarge | Nonsense::NotJson | Nonsense::NotAsExpected => true,

@@ -1,18 +1,18 @@
 //! The table `enrollments`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::expression::{flag, moment, names, text};
-use super::{Item, StoreError, read, write};
+use super::expression::{flag, moment, names, text, values};
+use super::{Item, StoreError, key_of, of_user, read, write};
+use crate::adapters::AwsFailure;
 use crate::domain::{Change, CourseId, CourseRole, Enrollment, HistoryEntry, Mode};
 
 /// Learners' enrollments in course runs.
@@ -38,6 +38,24 @@ struct EnrollmentItem {
     change_status: Option<String>,
     changed_at: Timestamp,
     history: Vec<HistoryEntry>,
+}
+
+/// An enrollment from its item.
+pub(super) fn enrollment(table: &str, item: Item) -> Result<Enrollment, StoreError> {
+    let item: EnrollmentItem = read(table, item)?;
+    Ok(Enrollment {
+        enrollment_id: item.enrollment_id,
+        user_id: item.user_id,
+        course_id: item.course_id,
+        mode: item.mode,
+        mode_set_by_admin: item.mode_set_by_admin,
+        active: item.active,
+        edx_enrolled: item.edx_enrolled,
+        roles: item.roles,
+        change_status: item.change_status,
+        changed_at: item.changed_at,
+        history: item.history,
+    })
 }
 
 /// A change to one enrollment, and the names it will be known by.
@@ -103,6 +121,27 @@ impl Changed {
     }
 }
 
+/// The condition that the LMS's word has not been taken down yet, or not all of these roles.
+fn lacks(roles: &BTreeSet<CourseRole>) -> String {
+    let mut condition = "#edx_enrolled = :false".to_owned();
+    for n in 0..roles.len() {
+        // Writing to a string never fails.
+        let _ = write!(condition, " OR NOT contains(#roles, :role{n})");
+    }
+    condition
+}
+
+/// The values of [`lacks`], and of the roles' update.
+fn announced_values(roles: &BTreeSet<CourseRole>) -> HashMap<String, AttributeValue> {
+    let each = roles.iter().enumerate();
+    let mut all: HashMap<_, _> = each
+        .map(|(n, role)| (format!("role{n}"), text(role.as_str())))
+        .collect();
+    let roles = roles.iter().map(|role| role.as_str().to_owned()).collect();
+    all.insert("roles".to_owned(), AttributeValue::Ss(roles));
+    all
+}
+
 impl Enrollments {
     /// The enrollments in the table of this name. Makes no call.
     pub fn new(client: Client, table: String) -> Self {
@@ -112,53 +151,84 @@ impl Enrollments {
     /// What a delivery does: the enrollment is created, or made active and
     /// `edx_enrolled`, and the roles added; nothing is written where nothing differs.
     ///
-    /// One UpdateItem. `mode` counts only at creation.
+    /// One UpdateItem. `mode` counts only at creation. With `yields_to`, an
+    /// enrollment that was changed later than that stays as active as it is,
+    /// at the cost of a second UpdateItem.
     pub async fn announce(
         &self,
         change: &EnrollmentChange,
         mode: Option<&Mode>,
         roles: &BTreeSet<CourseRole>,
+        yields_to: Option<Timestamp>,
     ) -> Result<Changed, StoreError> {
+        const ATTEMPTS: u32 = 5;
         let mut update = "SET #enrollment_id = if_not_exists(#enrollment_id, :enrollment_id), \
              #mode = if_not_exists(#mode, :mode), #active = :true, #edx_enrolled = :true, \
              #changed_at = :now, \
              #history = list_append(if_not_exists(#history, :none), :entry) \
              REMOVE #change_status"
             .to_owned();
+        let lacks = lacks(roles);
         let mut condition =
-            "attribute_not_exists(#user_id) OR #active = :false OR #edx_enrolled = :false"
-                .to_owned();
+            format!("attribute_not_exists(#user_id) OR #active = :false OR {lacks}");
+        if yields_to.is_some() {
+            condition = format!(
+                "({condition}) AND (attribute_not_exists(#user_id) OR #changed_at <= :yields_to)"
+            );
+        }
         if !roles.is_empty() {
             update.push_str(" ADD #roles :roles");
         }
-        for n in 0..roles.len() {
-            // Writing to a string never fails.
-            let _ = write!(condition, " OR NOT contains(#roles, :role{n})");
-        }
-        let entry = HistoryEntry {
+        let entry = |active: bool| HistoryEntry {
             at: change.at,
             change_id: change.change_id,
             by: change.by.clone(),
-            active: true,
+            active,
             edx_enrolled: Some(true),
             mode: None,
             announced_mode: mode.cloned(),
             announced_roles: roles.clone(),
         };
-        let mode = mode.cloned().unwrap_or_else(Mode::audit);
-        let mut request = self
-            .request(change, entry, update, condition)?
-            .expression_attribute_values(":mode", text(mode.as_str()))
-            .expression_attribute_values(":true", flag(true))
-            .expression_attribute_values(":false", flag(false));
-        for (n, role) in roles.iter().enumerate() {
-            request = request.expression_attribute_values(format!(":role{n}"), text(role.as_str()));
+        let announced = mode.cloned().unwrap_or_else(Mode::audit);
+        let mut all = announced_values(roles);
+        all.extend([
+            ("mode".to_owned(), text(announced.as_str())),
+            (
+                "enrollment_id".to_owned(),
+                text(change.new_enrollment_id.to_string()),
+            ),
+        ]);
+        all.extend(yields_to.map(|at| ("yields_to".to_owned(), text(moment(at)))));
+        let mut changed = self
+            .update(change, entry(true), update, condition, all)
+            .await?;
+
+        // What is newer says whether the enrollment is active; the rest is added.
+        for _ in 0..ATTEMPTS {
+            let Changed {
+                enrollment,
+                outcome,
+            } = &changed;
+            let is_newer = yields_to.is_some_and(|at| enrollment.changed_at > at);
+            let lacks_some = !enrollment.edx_enrolled || !roles.is_subset(&enrollment.roles);
+            if *outcome != Outcome::Unchanged || !is_newer || !lacks_some {
+                return Ok(changed);
+            }
+            let mut update = "SET #edx_enrolled = :true, #changed_at = :now, \
+                 #history = list_append(#history, :entry)"
+                .to_owned();
+            if !roles.is_empty() {
+                update.push_str(" ADD #roles :roles");
+            }
+            let active = enrollment.active;
+            let condition = format!("#active = :active AND ({lacks})");
+            let mut all = announced_values(roles);
+            all.insert("active".to_owned(), flag(active));
+            changed = self
+                .update(change, entry(active), update, condition, all)
+                .await?;
         }
-        if !roles.is_empty() {
-            let roles = roles.iter().map(|role| role.as_str().to_owned()).collect();
-            request = request.expression_attribute_values(":roles", AttributeValue::Ss(roles));
-        }
-        self.send(change, request).await
+        Err(AwsFailure::Throttled("Contended".to_owned()).into())
     }
 
     /// What an operator does: the mode is set and no longer the LMS's affair,
@@ -195,55 +265,52 @@ impl Enrollments {
             announced_mode: None,
             announced_roles: BTreeSet::new(),
         };
-        let mut request = self
-            .request(change, entry, update, condition)?
-            .expression_attribute_values(":mode", text(mode.as_str()))
-            .expression_attribute_values(":active", flag(active))
-            .expression_attribute_values(":true", flag(true))
-            .expression_attribute_values(":false", flag(false));
-        if !active {
-            request = request.expression_attribute_values(":unenrolled", text("unenrolled"));
-        }
-        self.send(change, request).await
+        let all = HashMap::from([
+            (
+                "enrollment_id".to_owned(),
+                text(change.new_enrollment_id.to_string()),
+            ),
+            ("mode".to_owned(), text(mode.as_str())),
+            ("active".to_owned(), flag(active)),
+            ("unenrolled".to_owned(), text("unenrolled")),
+        ]);
+        self.update(change, entry, update, condition, all).await
     }
 
-    fn request(
+    /// One UpdateItem. Whether it created or changed the enrollment is told by
+    /// our own ids in the item, also where a first attempt did its work, its
+    /// answer was lost, and a second attempt met the condition.
+    async fn update(
         &self,
         change: &EnrollmentChange,
         entry: HistoryEntry,
         update: String,
         condition: String,
-    ) -> Result<UpdateItemFluentBuilder, StoreError> {
+        all: HashMap<String, AttributeValue>,
+    ) -> Result<Changed, StoreError> {
         let entry = AttributeValue::M(write(&self.table, entry)?);
-        Ok(self
+        let mut all: HashMap<_, _> = all.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
+        all.extend([
+            ("now", text(moment(change.at))),
+            ("none", AttributeValue::L(Vec::new())),
+            ("entry", AttributeValue::L(vec![entry])),
+            ("true", flag(true)),
+            ("false", flag(false)),
+        ]);
+        let answer = self
             .client
             .update_item()
             .table_name(&self.table)
-            .key("user_id", text(change.user_id.to_string()))
-            .key("course_id", text(change.course_id.as_str()))
+            .set_key(Some(key_of(change.user_id, &change.course_id)))
             .set_expression_attribute_names(Some(names(&[&update, &condition])))
+            .set_expression_attribute_values(Some(values(&[&update, &condition], all)))
             .update_expression(update)
             .condition_expression(condition)
-            .expression_attribute_values(
-                ":enrollment_id",
-                text(change.new_enrollment_id.to_string()),
-            )
-            .expression_attribute_values(":now", text(moment(change.at)))
-            .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
-            .expression_attribute_values(":entry", AttributeValue::L(vec![entry]))
             .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld))
-    }
-
-    /// Sends a change. Whether it created or changed the enrollment is told by
-    /// our own ids in the item, also where a first attempt did its work, its
-    /// answer was lost, and a second attempt met the condition.
-    async fn send(
-        &self,
-        change: &EnrollmentChange,
-        request: UpdateItemFluentBuilder,
-    ) -> Result<Changed, StoreError> {
-        let item = match request.send().await {
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let item = match answer {
             Ok(answer) => answer.attributes,
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
@@ -252,7 +319,7 @@ impl Enrollments {
                 _ => return Err(error.into()),
             },
         };
-        let enrollment = self.enrollment(item.unwrap_or_default())?;
+        let enrollment = enrollment(&self.table, item.unwrap_or_default())?;
         let outcome = if enrollment.enrollment_id == change.new_enrollment_id {
             Outcome::Created
         } else if enrollment.holds(change.change_id) {
@@ -268,39 +335,9 @@ impl Enrollments {
 
     /// All enrollments of a user, by course id.
     pub async fn of_user(&self, user_id: Uuid) -> Result<Vec<Enrollment>, StoreError> {
-        const OF_USER: &str = "#user_id = :user_id";
-        let mut pages = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .key_condition_expression(OF_USER)
-            .set_expression_attribute_names(Some(names(&[OF_USER])))
-            .expression_attribute_values(":user_id", text(user_id.to_string()))
-            .into_paginator()
-            .items()
-            .send();
-        let mut enrollments = Vec::new();
-        while let Some(item) = pages.next().await {
-            enrollments.push(self.enrollment(item?)?);
-        }
-        Ok(enrollments)
-    }
-
-    fn enrollment(&self, item: Item) -> Result<Enrollment, StoreError> {
-        let item: EnrollmentItem = read(&self.table, item)?;
-        Ok(Enrollment {
-            enrollment_id: item.enrollment_id,
-            user_id: item.user_id,
-            course_id: item.course_id,
-            mode: item.mode,
-            mode_set_by_admin: item.mode_set_by_admin,
-            active: item.active,
-            edx_enrolled: item.edx_enrolled,
-            roles: item.roles,
-            change_status: item.change_status,
-            changed_at: item.changed_at,
-            history: item.history,
-        })
+        let items = of_user(&self.client, &self.table, user_id).await?;
+        let enrollments = items.into_iter();
+        let enrollments = enrollments.map(|item| enrollment(&self.table, item));
+        enrollments.collect()
     }
 }

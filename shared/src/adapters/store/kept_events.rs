@@ -1,20 +1,26 @@
 //! The table `kept_events`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
-use jiff::Timestamp;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, Select,
+};
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::expression::{moment, names, number, text, values};
-use super::{Item, StoreError, read};
+use super::{Item, StoreError, batch, read, write};
 use crate::adapters::AwsFailure;
 use crate::domain::{
-    CourseId, CourseRole, Email, EventKey, EventKind, KeptEvent, KeptState, Mode, Reason,
+    CourseId, CourseRole, Email, EventKey, EventKind, KeptEvent, KeptState, Mode, Obstacle, Reason,
+    Waited,
 };
+
+/// How long an event that has ended can still be looked up.
+const LISTED_AFTER_ITS_END: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 /// The events that could not take effect yet.
 #[derive(Debug, Clone)]
@@ -34,8 +40,12 @@ struct KeptEventItem {
     #[serde(default)]
     mode: Option<Mode>,
     reason: Reason,
+    #[serde(default)]
+    last_error: Option<String>,
     state: KeptState,
     tries: u32,
+    #[serde(default)]
+    waited: BTreeMap<Reason, Waited>,
     next_look: Timestamp,
     kept_at: Timestamp,
     delivered_at: Timestamp,
@@ -55,11 +65,33 @@ pub struct Waiting<'a> {
     pub role: Option<&'a CourseRole>,
     /// Replaces the mode kept so far; absent, it leaves that as it is.
     pub mode: Option<&'a Mode>,
-    /// What was missing this time; replaces the reason kept so far.
-    pub reason: Reason,
+    /// What was in its way this time; replaces what was there before.
+    pub obstacle: &'a Obstacle,
     /// When it came; a new event's first look is counted from here.
     pub delivered_at: Timestamp,
 }
+
+/// An event that is due, as the index has it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Due {
+    /// The key to claim it by.
+    pub event_key: EventKey,
+    /// Which webhook it came by.
+    pub kind: EventKind,
+}
+
+/// A page of what an index or the table has, and where the next one starts.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// In the order of the index; the table has none.
+    pub entries: Vec<T>,
+    /// `None` at the end.
+    pub next: Option<Start>,
+}
+
+/// Where a page starts.
+#[derive(Debug, Clone)]
+pub struct Start(Item);
 
 /// The key of a kept event.
 pub(super) fn key(event_key: &EventKey) -> Item {
@@ -77,13 +109,26 @@ pub(super) fn kept_event(table: &str, item: Item) -> Result<KeptEvent, StoreErro
         roles: item.roles,
         mode: item.mode,
         reason: item.reason,
+        last_error: item.last_error,
         state: item.state,
         tries: item.tries,
+        waited: item.waited,
         next_look: item.next_look,
         kept_at: item.kept_at,
         delivered_at: item.delivered_at,
         version: item.version,
     })
+}
+
+/// That the event is as it was read. One that was removed and kept again
+/// begins with version 1 again.
+const AS_READ: &str = "#version = :version AND #kept_at = :kept_at";
+
+fn as_read(event: &KeptEvent) -> HashMap<&'static str, AttributeValue> {
+    HashMap::from([
+        ("version", number(event.version)),
+        ("kept_at", text(moment(event.kept_at))),
+    ])
 }
 
 impl KeptEvents {
@@ -94,115 +139,258 @@ impl KeptEvents {
 
     /// Keeps a delivery. It merges with the event of the same key, if there is
     /// one: roles unite, a mode is never replaced by an absent one, the newer
-    /// delivery says why the event waits, and an event that had ended starts anew.
+    /// delivery says why the event waits and may make it due sooner, and an
+    /// event that had ended starts anew.
     ///
-    /// One update; two where the event had ended, or was delivered later.
+    /// One update; two where the event had ended, was delivered later, or
+    /// would have been due later.
     pub async fn keep(&self, waiting: &Waiting<'_>) -> Result<EventKey, StoreError> {
         const ATTEMPTS: u32 = 5;
         let event_key = EventKey::of(waiting.kind, waiting.email, waiting.course_id);
         let mut how = How::GoOn;
         for _ in 0..ATTEMPTS {
-            how = match self.update(&event_key, waiting, how).await? {
-                Update::Done => return Ok(event_key),
-                Update::Refused(None) => How::GoOn,
-                Update::Refused(Some(KeptState::Waiting)) => How::Merge,
-                Update::Refused(Some(KeptState::Dead | KeptState::Expired)) => How::Anew,
+            let Err(found) = self.merge(&event_key, waiting, how).await? else {
+                return Ok(event_key);
+            };
+            how = match found {
+                None => How::GoOn,
+                Some(event) if event.state != KeptState::Waiting => How::Anew,
+                Some(event) if event.delivered_at > waiting.delivered_at => How::Add,
+                Some(_) => How::Sooner,
             };
         }
         Err(AwsFailure::Throttled("Contended".to_owned()).into())
     }
 
-    async fn update(
+    /// One attempt to keep a delivery; where the event is not what the attempt
+    /// was meant for, the event as it is.
+    async fn merge(
         &self,
         event_key: &EventKey,
         waiting: &Waiting<'_>,
         how: How,
-    ) -> Result<Update, StoreError> {
-        const DELIVERED: &str = "SET #kind = :kind, #email = :email, #course_id = :course_id, \
-             #reason = :reason, #waits_for = :waits_for, #state = :waiting, \
-             #delivered_at = :now, #version = if_not_exists(#version, :zero) + :one";
-        let (mut update, condition) = match how {
+    ) -> Result<Result<(), Option<Box<KeptEvent>>>, StoreError> {
+        const DELIVERED: &str = "#kind = :kind, #email = :email, #course_id = :course_id, \
+             #reason = :reason, #state = :waiting, #delivered_at = :now, \
+             #version = if_not_exists(#version, :zero) + :one";
+        let (mut set, condition) = match how {
             How::GoOn => (
                 format!(
                     "{DELIVERED}, #tries = if_not_exists(#tries, :zero), \
                      #kept_at = if_not_exists(#kept_at, :now), \
+                     #waited = if_not_exists(#waited, :waited), \
                      #next_look = if_not_exists(#next_look, :next_look)"
                 ),
                 "attribute_not_exists(#event_key) \
-                 OR (#state = :waiting AND #delivered_at <= :now)",
+                 OR (#state = :waiting AND #delivered_at <= :now AND #next_look <= :next_look)",
+            ),
+            How::Sooner => (
+                format!("{DELIVERED}, #next_look = :next_look"),
+                "#state = :waiting AND #delivered_at <= :now AND #next_look > :next_look",
             ),
             How::Anew => (
-                format!("{DELIVERED}, #tries = :zero, #kept_at = :now, #next_look = :next_look"),
+                format!(
+                    "{DELIVERED}, #tries = :zero, #kept_at = :now, #waited = :waited, \
+                     #next_look = :next_look"
+                ),
                 "#state <> :waiting",
             ),
-            How::Merge => (
-                "SET #version = #version + :one".to_owned(),
+            How::Add => (
+                "#version = #version + :one".to_owned(),
                 "attribute_exists(#event_key)",
             ),
         };
-        match (waiting.mode, how) {
-            (None, _) => {}
-            (Some(_), How::Merge) => update.push_str(", #mode = if_not_exists(#mode, :mode)"),
-            (Some(_), How::GoOn | How::Anew) => update.push_str(", #mode = :mode"),
+        let mut remove = Vec::new();
+        let waits_for = waiting
+            .obstacle
+            .reason
+            .waits_for(waiting.email, waiting.course_id);
+        match how {
+            How::Add if waiting.mode.is_some() => {
+                set.push_str(", #mode = if_not_exists(#mode, :mode)");
+            }
+            How::Add => {}
+            How::GoOn | How::Sooner | How::Anew => {
+                if waiting.mode.is_some() {
+                    set.push_str(", #mode = :mode");
+                }
+                for (name, is_there) in [
+                    ("waits_for", waits_for.is_some()),
+                    ("last_error", waiting.obstacle.error.is_some()),
+                    ("expires_at", false),
+                ] {
+                    if is_there {
+                        set.push_str(&format!(", #{name} = :{name}"));
+                    } else {
+                        remove.push(format!("#{name}"));
+                    }
+                }
+            }
         }
-        if matches!(how, How::Anew) {
-            update.push_str(" REMOVE #expires_at, #last_error");
+        let mut update = format!("SET {set}");
+        if !remove.is_empty() {
+            update.push_str(&format!(" REMOVE {}", remove.join(", ")));
         }
         if waiting.role.is_some() {
             update.push_str(" ADD #roles :roles");
         }
-        let next_look = waiting.reason.next_look(event_key, 0, waiting.delivered_at);
-        let waits_for = waiting.reason.waits_for(waiting.email, waiting.course_id);
+        let Obstacle {
+            reason,
+            error,
+            not_before,
+        } = waiting.obstacle;
+        let due = reason.next_look(event_key, 0, waiting.delivered_at);
+        let due = not_before.map_or(due, |moment| due.max(moment));
+        let waited = BTreeMap::from([(
+            *reason,
+            Waited {
+                since: waiting.delivered_at,
+                looks: 0,
+            },
+        )]);
         let mut all = HashMap::from([
             ("kind", text(waiting.kind.as_str())),
             ("email", text(waiting.email.as_str())),
             ("course_id", text(waiting.course_id.as_str())),
-            ("reason", text(waiting.reason.as_str())),
-            ("waits_for", text(waits_for)),
-            ("waiting", text("waiting")),
+            ("reason", text(reason.as_str())),
+            ("waiting", text(KeptState::Waiting.as_str())),
+            ("waited", AttributeValue::M(write(&self.table, waited)?)),
             ("now", text(moment(waiting.delivered_at))),
-            ("next_look", text(moment(next_look))),
+            ("next_look", text(moment(due))),
             ("zero", number(0)),
             ("one", number(1)),
         ]);
-        if let Some(mode) = waiting.mode {
-            all.insert("mode", text(mode.as_str()));
-        }
+        all.extend(waits_for.map(|key| ("waits_for", text(key))));
+        all.extend(error.as_ref().map(|error| ("last_error", text(error))));
+        all.extend(waiting.mode.map(|mode| ("mode", text(mode.as_str()))));
         if let Some(role) = waiting.role {
             all.insert("roles", AttributeValue::Ss(vec![role.as_str().to_owned()]));
         }
+        self.update(event_key, &update, condition, all)
+            .await
+            .map(|updated| updated.map(drop))
+    }
+
+    /// One conditional update: the event after it or, where the condition did
+    /// not hold, the event as it is.
+    async fn update(
+        &self,
+        event_key: &EventKey,
+        update: &str,
+        condition: &str,
+        all: HashMap<&str, AttributeValue>,
+    ) -> Result<Result<KeptEvent, Option<Box<KeptEvent>>>, StoreError> {
         let answer = self
             .client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key(event_key)))
-            .set_expression_attribute_names(Some(names(&[&update, condition])))
-            .set_expression_attribute_values(Some(values(&[&update, condition], all)))
+            .set_expression_attribute_names(Some(names(&[update, condition])))
+            .set_expression_attribute_values(Some(values(&[update, condition], all)))
             .update_expression(update)
             .condition_expression(condition)
+            .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let Err(error) = answer else {
-            return Ok(Update::Done);
-        };
-        let Some(UpdateItemError::ConditionalCheckFailedException(refused)) =
-            error.as_service_error()
-        else {
-            return Err(error.into());
-        };
-        let found = refused.item().cloned();
-        let found = found
-            .map(|item| kept_event(&self.table, item))
-            .transpose()?;
-        Ok(Update::Refused(found.map(|event| event.state)))
+        match answer {
+            Ok(answer) => {
+                let item = answer.attributes.unwrap_or_default();
+                Ok(Ok(kept_event(&self.table, item)?))
+            }
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
+                    let found = refused.item().cloned();
+                    let found = found.map(|item| kept_event(&self.table, item).map(Box::new));
+                    Ok(Err(found.transpose()?))
+                }
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    /// Takes a due event in hand until `lease` is over: that counts as a try.
+    /// `None` where it is not due any more, since somebody else has claimed or
+    /// removed it.
+    pub async fn claim(
+        &self,
+        event_key: &EventKey,
+        now: Timestamp,
+        lease: Timestamp,
+    ) -> Result<Option<KeptEvent>, StoreError> {
+        const CLAIM: &str =
+            "SET #next_look = :lease, #tries = #tries + :one, #version = #version + :one";
+        const IS_DUE: &str = "#state = :waiting AND #next_look <= :now";
+        let all = HashMap::from([
+            ("waiting", text(KeptState::Waiting.as_str())),
+            ("now", text(moment(now))),
+            ("lease", text(moment(lease))),
+            ("one", number(1)),
+        ]);
+        Ok(self.update(event_key, CLAIM, IS_DUE, all).await?.ok())
+    }
+
+    /// Writes what became of an event, unless it has changed since it was read:
+    /// whether it was written. `event` still bears the version that was read.
+    pub async fn settle(&self, event: &KeptEvent, now: Timestamp) -> Result<bool, StoreError> {
+        let waits_for = event.reason.waits_for(&event.email, &event.course_id);
+        let is_over = event.state != KeptState::Waiting;
+        let mut update = "SET #reason = :reason, #state = :state, #tries = :tries, \
+             #waited = :waited, #next_look = :next_look, #version = #version + :one"
+            .to_owned();
+        let mut remove = Vec::new();
+        for (name, is_there) in [
+            ("waits_for", waits_for.is_some() && !is_over),
+            ("last_error", event.last_error.is_some()),
+            ("expires_at", is_over),
+        ] {
+            if is_there {
+                update.push_str(&format!(", #{name} = :{name}"));
+            } else {
+                remove.push(format!("#{name}"));
+            }
+        }
+        if !remove.is_empty() {
+            update.push_str(&format!(" REMOVE {}", remove.join(", ")));
+        }
+        let expires_at = now.as_second() + LISTED_AFTER_ITS_END.as_secs();
+        let mut all = as_read(event);
+        all.extend([
+            ("reason", text(event.reason.as_str())),
+            ("state", text(event.state.as_str())),
+            ("tries", number(event.tries)),
+            (
+                "waited",
+                AttributeValue::M(write(&self.table, &event.waited)?),
+            ),
+            ("next_look", text(moment(event.next_look))),
+            ("expires_at", number(expires_at)),
+            ("one", number(1)),
+        ]);
+        all.extend(waits_for.map(|key| ("waits_for", text(key))));
+        all.extend(event.last_error.as_ref().map(|e| ("last_error", text(e))));
+        let updated = self.update(&event.event_key, &update, AS_READ, all).await?;
+        Ok(updated.is_ok())
+    }
+
+    /// Makes a waiting event due at `at`, if it still waits for the reason it
+    /// was read with and would have been due later: whether it did.
+    pub async fn make_due(&self, event: &KeptEvent, at: Timestamp) -> Result<bool, StoreError> {
+        const SOONER: &str = "SET #next_look = :at, #version = #version + :one";
+        const WAITS: &str = "#state = :waiting AND #reason = :reason AND #next_look > :at";
+        let all = HashMap::from([
+            ("waiting", text(KeptState::Waiting.as_str())),
+            ("reason", text(event.reason.as_str())),
+            ("at", text(moment(at))),
+            ("one", number(1)),
+        ]);
+        let updated = self.update(&event.event_key, SOONER, WAITS, all).await?;
+        Ok(updated.is_ok())
     }
 
     /// Removes an event that is done, unless it was delivered again since it
     /// was read; says whether it is gone.
     pub async fn remove(&self, event: &KeptEvent) -> Result<bool, StoreError> {
-        // An event that was removed and kept again begins with version 1 again.
-        const AS_READ: &str = "#version = :version AND #kept_at = :kept_at";
         let answer = self
             .client
             .delete_item()
@@ -210,8 +398,7 @@ impl KeptEvents {
             .set_key(Some(key(&event.event_key)))
             .condition_expression(AS_READ)
             .set_expression_attribute_names(Some(names(&[AS_READ])))
-            .expression_attribute_values(":version", number(event.version))
-            .expression_attribute_values(":kept_at", text(moment(event.kept_at)))
+            .set_expression_attribute_values(Some(values(&[AS_READ], as_read(event))))
             .send()
             .await;
         match answer {
@@ -223,31 +410,102 @@ impl KeptEvents {
         }
     }
 
-    /// One page of all kept events, in no order, and where the next page starts.
-    pub async fn page(
+    /// The events of these keys (at most 100) that exist, in no order.
+    pub async fn get_many(&self, keys: &[EventKey]) -> Result<Vec<KeptEvent>, StoreError> {
+        let keys = keys.iter().map(key).collect();
+        let mut found = batch::get(&self.client, [(self.table.as_str(), keys)]).await?;
+        let items = found.remove(&self.table).unwrap_or_default();
+        let events = items.into_iter().map(|item| kept_event(&self.table, item));
+        events.collect()
+    }
+
+    /// One page of the events that are due at `now`, the longest due first. The
+    /// index may be behind: [`KeptEvents::claim`] decides.
+    pub async fn due(&self, now: Timestamp, start: Option<Start>) -> Result<Page<Due>, StoreError> {
+        const DUE: &str = "#state = :waiting AND #next_look <= :now";
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("by_state")
+            .key_condition_expression(DUE)
+            .set_expression_attribute_names(Some(names(&[DUE])))
+            .expression_attribute_values(":waiting", text(KeptState::Waiting.as_str()))
+            .expression_attribute_values(":now", text(moment(now)))
+            .set_exclusive_start_key(start.map(|Start(key)| key))
+            .send()
+            .await?;
+        let items = answer.items.unwrap_or_default().into_iter();
+        let entries = items.map(|item| read(&self.table, item));
+        Ok(Page {
+            entries: entries.collect::<Result<_, _>>()?,
+            next: answer.last_evaluated_key.map(Start),
+        })
+    }
+
+    /// How many events are in a state, as the index has it.
+    pub async fn count(&self, state: KeptState) -> Result<u64, StoreError> {
+        const IN_STATE: &str = "#state = :state";
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("by_state")
+            .select(Select::Count)
+            .key_condition_expression(IN_STATE)
+            .set_expression_attribute_names(Some(names(&[IN_STATE])))
+            .expression_attribute_values(":state", text(state.as_str()))
+            .into_paginator()
+            .send();
+        let mut count = 0;
+        while let Some(page) = pages.next().await {
+            count += u64::try_from(page?.count).unwrap_or_default();
+        }
+        Ok(count)
+    }
+
+    /// One page of the events that wait for a user or a run to be imported, in
+    /// no order, ended ones left out.
+    pub async fn waiting_for_imports(
         &self,
-        start: Option<EventKey>,
-    ) -> Result<(Vec<KeptEvent>, Option<EventKey>), StoreError> {
+        start: Option<Start>,
+    ) -> Result<Page<EventKey>, StoreError> {
+        #[derive(Deserialize)]
+        struct Entry {
+            event_key: EventKey,
+        }
+        let answer = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .index_name("by_waits_for")
+            .set_exclusive_start_key(start.map(|Start(key)| key))
+            .send()
+            .await?;
+        let items = answer.items.unwrap_or_default().into_iter();
+        let keys = items.map(|item| read(&self.table, item).map(|entry: Entry| entry.event_key));
+        Ok(Page {
+            entries: keys.collect::<Result<_, _>>()?,
+            next: answer.last_evaluated_key.map(Start),
+        })
+    }
+
+    /// One page of all kept events, in no order.
+    pub async fn page(&self, start: Option<Start>) -> Result<Page<KeptEvent>, StoreError> {
         let answer = self
             .client
             .scan()
             .table_name(&self.table)
             .consistent_read(true)
-            .set_exclusive_start_key(start.as_ref().map(key))
+            .set_exclusive_start_key(start.map(|Start(key)| key))
             .send()
             .await?;
-        let events = answer
-            .items
-            .unwrap_or_default()
-            .into_iter()
-            .map(|item| kept_event(&self.table, item))
-            .collect::<Result<_, _>>()?;
-        let next = answer
-            .last_evaluated_key
-            .and_then(|mut key| key.remove("event_key"))
-            .and_then(|value| value.as_s().ok().cloned())
-            .and_then(|key| key.parse().ok());
-        Ok((events, next))
+        let items = answer.items.unwrap_or_default().into_iter();
+        let events = items.map(|item| kept_event(&self.table, item));
+        Ok(Page {
+            entries: events.collect::<Result<_, _>>()?,
+            next: answer.last_evaluated_key.map(Start),
+        })
     }
 }
 
@@ -256,15 +514,10 @@ impl KeptEvents {
 enum How {
     /// The event goes on waiting where it stood, or begins.
     GoOn,
+    /// The event would have been due later than a new one.
+    Sooner,
     /// The event had ended, and starts anew.
     Anew,
     /// The event was delivered later than this; only what it lacks is added.
-    Merge,
-}
-
-/// What became of an update.
-enum Update {
-    Done,
-    /// The event is not what the update was meant for: its state, if there is one.
-    Refused(Option<KeptState>),
+    Add,
 }

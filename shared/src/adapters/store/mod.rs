@@ -1,22 +1,29 @@
-//! The DynamoDB tables. One file a table; [`lookup`] reads from several in one call.
+//! The DynamoDB tables. One file a table; [`lookup`] and [`records`] take several together.
 //!
 //! Reads that decide are strongly consistent. Absent is absent, never NULL:
 //! DynamoDB refuses NULL in the key of an index.
 
 mod batch;
+pub mod certificates;
 mod client;
 pub mod course_runs;
 pub mod enrollments;
 mod expression;
+pub mod grades;
 pub mod kept_events;
 pub mod lookup;
+pub mod records;
 mod transaction;
 pub mod users;
 
+use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use thiserror::Error;
+use uuid::Uuid;
 
+use self::expression::{names, text};
 use super::AwsFailure;
+use crate::domain::CourseId;
 pub use client::{CallLimits, settings};
 
 /// Why a table could not be read or written.
@@ -59,4 +66,35 @@ fn read<'a, T: serde::Deserialize<'a>>(table: &str, item: Item) -> Result<T, Sto
 fn write<T: serde::Serialize>(table: &str, item: T) -> Result<Item, StoreError> {
     serde_dynamo::aws_sdk_dynamodb_1::to_item(item)
         .map_err(|_| StoreError::Corrupt(table.to_owned()))
+}
+
+/// The key of what a learner has in a course run: enrollment, grade, certificate.
+fn key_of(user_id: Uuid, course_id: &CourseId) -> Item {
+    Item::from([
+        ("user_id".to_owned(), text(user_id.to_string())),
+        ("course_id".to_owned(), text(course_id.as_str())),
+    ])
+}
+
+/// All items of a user in a table whose key is user and course run, by course id.
+async fn of_user(client: &Client, table: &str, user_id: Uuid) -> Result<Vec<Item>, StoreError> {
+    const OF_USER: &str = "#user_id = :user_id";
+    let items = client
+        .query()
+        .table_name(table)
+        .consistent_read(true)
+        .key_condition_expression(OF_USER)
+        .set_expression_attribute_names(Some(names(&[OF_USER])))
+        .expression_attribute_values(":user_id", text(user_id.to_string()))
+        .into_paginator()
+        .items()
+        .send()
+        .collect::<Result<Vec<_>, _>>()
+        .await?;
+    Ok(items)
+}
+
+/// A request that lacks a part the API requires: ours are complete by construction.
+fn incomplete<E>(_: E) -> StoreError {
+    AwsFailure::Failed("ConstructionFailure".to_owned()).into()
 }

@@ -6,6 +6,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
 
+use uuid::Uuid;
+
 use super::StoreError;
 use crate::adapters::AwsFailure;
 
@@ -48,11 +50,19 @@ pub async fn write(client: &Client, items: Vec<TransactWriteItem>) -> Result<Wri
                 return Err(AwsFailure::Throttled(code).into());
             }
             Verdict::Busy(_) => {
-                tokio::time::sleep(Duration::from_millis(25 << attempt)).await;
+                tokio::time::sleep(pause(attempt)).await;
                 attempt += 1;
             }
         }
     }
+}
+
+/// The wait after an attempt: twice as long each time, and by chance up to half
+/// of it shorter, so that those who met do not meet again.
+fn pause(attempt: u32) -> Duration {
+    let longest = Duration::from_millis(25 << attempt);
+    let chance = u16::try_from(Uuid::new_v4().as_u128() & 0x3ff).unwrap_or_default();
+    longest / 2 + longest * u32::from(chance) / 2048
 }
 
 /// Why a transaction was cancelled, by the gravest of its reasons.
@@ -87,6 +97,19 @@ fn verdict(reasons: &[CancellationReason]) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_grow_and_differ() {
+        let mut last = Duration::ZERO;
+        for attempt in 1..ATTEMPTS {
+            let longest = Duration::from_millis(25 << attempt);
+            let pauses: Vec<_> = (0..50).map(|_| pause(attempt)).collect();
+            assert!(pauses.iter().all(|p| (longest / 2..=longest).contains(p)));
+            assert!(pauses.iter().any(|p| *p != pauses[0]), "{attempt}");
+            assert!(longest > last);
+            last = longest;
+        }
+    }
 
     #[test]
     fn the_gravest_reason_counts() {

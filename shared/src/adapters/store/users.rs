@@ -10,8 +10,7 @@ use uuid::Uuid;
 
 use super::expression::{names, text};
 pub use super::transaction::Written;
-use super::{Item, StoreError, batch, read, transaction};
-use crate::adapters::AwsFailure;
+use super::{Item, StoreError, batch, incomplete, read, transaction};
 use crate::domain::{Email, User, Username};
 
 /// The users that the portal knows.
@@ -244,9 +243,4 @@ impl Users {
             .map_err(incomplete)?;
         Ok(TransactWriteItem::builder().update(update).build())
     }
-}
-
-/// A request that lacks a part the API requires: ours are complete by construction.
-fn incomplete<E>(_: E) -> StoreError {
-    AwsFailure::Failed("ConstructionFailure".to_owned()).into()
 }

@@ -64,9 +64,9 @@ impl GradesClient {
         self.pace.begin();
     }
 
-    /// Whether the LMS is left alone, since it failed too often in a row.
+    /// Whether the LMS is left alone, since it failed too often in a row or asked for it.
     pub fn is_resting(&self) -> bool {
-        self.pace.is_resting()
+        self.pace.rest().is_some()
     }
 
     /// The grade of one learner in one course run.

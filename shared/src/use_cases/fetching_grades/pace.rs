@@ -81,10 +81,21 @@ impl Pace {
         self.state().failures = 0;
     }
 
-    pub(super) fn is_resting(&self) -> bool {
-        let failures = self.state().failures;
+    /// Whether nothing is asked for now, and what is answered instead.
+    pub(super) fn rest(&self) -> Option<LmsError> {
+        let state = self.state();
+        if let Some((since, lasts)) = state.silence {
+            let now = self.clock.now();
+            let lasts = SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX);
+            if within(lasts, since, now) {
+                let left = lasts - now.duration_since(since);
+                let retry_after = Some(left.unsigned_abs());
+                return Some(LmsError::Resting { retry_after });
+            }
+        }
         let limit = self.limits.failures_in_a_row;
-        limit.is_some_and(|limit| failures >= limit.get())
+        let has_failed = limit.is_some_and(|limit| state.failures >= limit.get());
+        has_failed.then_some(LmsError::Resting { retry_after: None })
     }
 
     /// Takes note of how a call ended.
@@ -98,20 +109,7 @@ impl Pace {
     }
 
     fn may_ask(&self) -> Result<(), LmsError> {
-        if self.is_resting() {
-            return Err(LmsError::Resting);
-        }
-        let Some((since, lasts)) = self.state().silence else {
-            return Ok(());
-        };
-        let now = self.clock.now();
-        let lasts = SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX);
-        if within(lasts, since, now) {
-            let left = lasts - now.duration_since(since);
-            let retry_after = Some(left.unsigned_abs());
-            return Err(LmsError::Throttled { retry_after });
-        }
-        Ok(())
+        self.rest().map_or(Ok(()), Err)
     }
 
     /// Waits until one more request may begin.

@@ -137,7 +137,10 @@ async fn resting_after_three_failures() {
     let asked = site.server.asked().len();
     status.store(200, Ordering::Relaxed);
     for _ in 0..2 {
-        assert_eq!(site.grade().await, Err(LmsError::Resting));
+        assert_eq!(
+            site.grade().await,
+            Err(LmsError::Resting { retry_after: None })
+        );
     }
     assert_eq!(site.server.asked().len(), asked);
     site.client.begin();
@@ -151,7 +154,9 @@ async fn a_rest_holds_for_those_who_wait() {
     let clock = HeldClock::leaping_from(start());
     let site = Site::with(STATIC, clock, limits, |_| Reply::html(500)).await;
     let grades = join_all((0..100).map(|_| site.grade())).await;
-    let resting = grades.iter().filter(|g| **g == Err(LmsError::Resting));
+    let resting = grades
+        .iter()
+        .filter(|g| **g == Err(LmsError::Resting { retry_after: None }));
     assert_eq!(resting.count(), 97);
     assert_eq!(site.server.asked().len(), 3);
     // Nobody has waited for the sake of being told so.
@@ -197,10 +202,14 @@ async fn the_lms_says_when_to_ask_again() {
                 .set(start() + SignedDuration::from_secs(gone as i64));
             // A new invocation is no reason to ask.
             site.client.begin();
-            assert_eq!(site.grade().await, Err(throttled(Some(seconds - gone))));
+            let left = Duration::from_secs(seconds - gone);
+            let resting = LmsError::Resting {
+                retry_after: Some(left),
+            };
+            assert_eq!(site.grade().await, Err(resting.clone()));
             let mut run = site.client.of_run(super::run());
             let page = run.next_page().await;
-            assert_eq!(page, Err(throttled(Some(seconds - gone))));
+            assert_eq!(page, Err(resting));
         }
         assert_eq!(site.server.asked().len(), asked);
         site.turn(1);

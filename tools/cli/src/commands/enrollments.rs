@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::adapters::store::enrollments::EnrollmentChange;
 use shared::domain::{Change, CourseId, CourseRole, Email, Enrollment, HistoryEntry, Mode};
+use shared::use_cases::enrolling::Set;
 use shared::use_cases::{Changed, Outcome};
 
 use crate::cli::{self, SetEnrollment};
@@ -28,7 +28,8 @@ pub async fn run(
 }
 
 async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Result<(), Failure> {
-    let (users, enrollments) = (stack.users().await?, stack.enrollments().await?);
+    let tables = stack.tables().await;
+    let (users, enrollments) = (tables.users()?, tables.enrollments()?);
     let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
     let enrollments = enrollments.of_user(user.user_id).await?;
     let shown: Vec<_> = enrollments.iter().map(Shown::from).collect();
@@ -53,24 +54,20 @@ async fn change(set: SetEnrollment, stack: &Stack, output: Output) -> Result<(),
     if !force && !mode.is_known() {
         return Err(Failure::UnknownMode(mode));
     }
-    let (users, runs) = (stack.users().await?, stack.course_runs().await?);
-    let enrollments = stack.enrollments().await?;
-    let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
-    if runs
-        .get_many(std::slice::from_ref(&course_id))
-        .await?
-        .is_empty()
-    {
-        return Err(Failure::NoSuchRun(course_id));
-    }
+    let enrolling = stack.tables().await.enrolling()?;
     let by = Change::Operator {
         name: stack.operator(),
     };
-    let change = EnrollmentChange::new(user.user_id, course_id, by, stack.clock().now());
+    let now = stack.clock().now();
+    let set = enrolling.set(&email, &course_id, &mode, !inactive, by, now);
     let Changed {
         enrollment,
         outcome,
-    } = enrollments.set(&change, &mode, !inactive).await?;
+    } = match set.await? {
+        Set::Stands(changed) => *changed,
+        Set::NoSuchUser => return Err(Failure::NoSuchUser(email)),
+        Set::NoSuchRun => return Err(Failure::NoSuchRun(course_id)),
+    };
     let outcome = match outcome {
         Outcome::Created => "created",
         Outcome::Updated => "updated",
@@ -119,13 +116,9 @@ fn history_table(history: &[HistoryEntry]) -> String {
             "announced roles",
         ],
         history.iter().map(|entry| {
-            let by = match &entry.by {
-                Change::Delivery { token_id, .. } => format!("delivery with token {token_id}"),
-                Change::Operator { name } => format!("operator {name}"),
-            };
             [
                 time::show(entry.at),
-                by,
+                output::by(&entry.by),
                 yes_or_no(entry.active),
                 word(entry.mode.as_ref()),
                 word(entry.announced_mode.as_ref()),

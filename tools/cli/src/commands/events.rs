@@ -14,11 +14,8 @@ use crate::output::{self, Output};
 use crate::stack::Stack;
 use crate::{cli, time};
 
-/// As much of a key as tells events apart; JSON has all of it.
-const KEY_CHARS: usize = 12;
-
 pub async fn run(command: cli::Events, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
-    let kept_events = stack.kept_events().await?;
+    let kept_events = stack.tables().await.kept_events()?;
     match command {
         cli::Events::List => list(&kept_events, output).await?,
     }
@@ -29,9 +26,9 @@ async fn list(kept_events: &KeptEvents, output: Output) -> Result<(), Failure> {
     let mut events = Vec::new();
     let mut start = None;
     loop {
-        let (page, next) = kept_events.page(start).await?;
-        events.extend(page);
-        start = next;
+        let page = kept_events.page(start).await?;
+        events.extend(page.entries);
+        start = page.next;
         if start.is_none() {
             break;
         }
@@ -61,10 +58,10 @@ fn table(events: &[KeptEvent]) -> String {
                 KeptState::Dead | KeptState::Expired => String::new(),
             };
             [
-                event.event_key.as_str().chars().take(KEY_CHARS).collect(),
+                output::key(&event.event_key),
                 event.kind.as_str().to_owned(),
                 event.reason.as_str().to_owned(),
-                word(event.state).to_owned(),
+                event.state.as_str().to_owned(),
                 event.email.as_str().to_owned(),
                 event.course_id.to_string(),
                 event.tries.to_string(),
@@ -73,14 +70,6 @@ fn table(events: &[KeptEvent]) -> String {
             ]
         }),
     )
-}
-
-const fn word(state: KeptState) -> &'static str {
-    match state {
-        KeptState::Waiting => "waiting",
-        KeptState::Dead => "dead",
-        KeptState::Expired => "expired",
-    }
 }
 
 #[derive(Serialize)]

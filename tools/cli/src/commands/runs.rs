@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::domain::{CourseId, CourseRun};
-use shared::use_cases::importing::{RUNS_AT_ONCE, import_runs};
+use shared::use_cases::importing::{RUNS_AT_ONCE, expect_events_of_runs, import_runs};
 
 use crate::failure::Failure;
 use crate::import::{Importable, import};
@@ -16,14 +16,18 @@ use crate::stack::Stack;
 use crate::{cli, time};
 
 pub async fn run(command: cli::Runs, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
-    let runs = stack.course_runs().await?;
+    let tables = stack.tables().await;
+    let runs = tables.course_runs()?;
     match command {
         cli::Runs::Import { file } => {
             let store = async |rows: &[CourseRun]| {
                 let imported = import_runs(&runs, rows).await?;
                 Ok(imported.into_iter().map(Ok).collect())
             };
-            import(&file, output, store).await
+            let kept_events = tables.kept_events()?;
+            let now = stack.clock().now();
+            let expect = async || expect_events_of_runs(&kept_events, &runs, now).await;
+            import(&file, output, store, expect).await
         }
         cli::Runs::Show { course_id } => {
             let found = runs.get_many(std::slice::from_ref(&course_id)).await?.pop();

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use shared::domain::{Email, User, Username};
-use shared::use_cases::importing::{USERS_AT_ONCE, UserRow, import_users};
+use shared::use_cases::importing::{USERS_AT_ONCE, UserRow, expect_events_of_users, import_users};
 
 use crate::cli;
 use crate::failure::Failure;
@@ -15,13 +15,15 @@ use crate::seen::Seen;
 use crate::stack::Stack;
 
 pub async fn run(command: cli::Users, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
-    let users = stack.users().await?;
+    let tables = stack.tables().await;
+    let users = tables.users()?;
     match command {
         cli::Users::Import { file } => {
-            import(&file, output, async |rows: &[UserRow]| {
-                import_users(&users, rows).await
-            })
-            .await
+            let store = async |rows: &[UserRow]| import_users(&users, rows).await;
+            let kept_events = tables.kept_events()?;
+            let now = stack.clock().now();
+            let expect = async || expect_events_of_users(&kept_events, &users, now).await;
+            import(&file, output, store, expect).await
         }
         cli::Users::Show { email } => {
             let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;

@@ -76,7 +76,10 @@ async fn what_the_lms_announced_is_shown() {
     );
     let enrollments = Enrollments::new(stack.dynamodb(), "EnrollmentsTable".to_owned());
     let roles = ["staff".parse().unwrap()].into();
-    enrollments.announce(&change, None, &roles).await.unwrap();
+    enrollments
+        .announce(&change, None, &roles, None)
+        .await
+        .unwrap();
     stack
         .run(&["enrollments", "set", ADA, RUN, "--mode", "verified"])
         .await

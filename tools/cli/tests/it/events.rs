@@ -27,7 +27,7 @@ async fn kept_events_are_listed_those_first_that_come_next() {
             course_id: &"course-v1:Org+Bees+2026".parse().unwrap(),
             role: Some(&staff),
             mode: Some(&verified),
-            reason,
+            obstacle: &reason.into(),
             delivered_at: now - jiff::SignedDuration::from_mins(age),
         };
         keys.push(kept_events.keep(&waiting).await.unwrap().to_string());

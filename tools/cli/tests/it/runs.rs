@@ -39,7 +39,10 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
         assert_eq!(ran.code, 1);
         assert_eq!(
             ran.json(),
-            json!({"created": created, "updated": 0, "unchanged": unchanged, "bad_lines": bad})
+            json!({
+                "created": created, "updated": 0, "unchanged": unchanged, "bad_lines": bad,
+                "events_due": 0
+            })
         );
     }
 

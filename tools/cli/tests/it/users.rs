@@ -92,7 +92,7 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
         .collect();
     assert_eq!(
         ran.json(),
-        json!({"created": 0, "updated": 0, "unchanged": 5, "bad_lines": problems})
+        json!({"created": 0, "updated": 0, "unchanged": 5, "events_due": 0, "bad_lines": problems})
     );
 
     let bob = stack

@@ -41,6 +41,7 @@ fn adas() -> String {
 }
 
 /// A client that follows nowhere, as ours must.
+#[expect(clippy::disallowed_methods, reason = "a client for tests")]
 fn careful() -> reqwest::Client {
     let builder = reqwest::Client::builder().no_proxy().tls_certs_only([]);
     let builder = builder.redirect(reqwest::redirect::Policy::none());

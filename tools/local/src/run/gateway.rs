@@ -19,8 +19,11 @@ const START_LIMIT: Duration = Duration::from_secs(300);
 /// Instances of one function that may run side by side, as on AWS.
 const CONCURRENCY: &str = "4";
 
-/// What a function answers at once and without any data: 401 for lack of a token.
-const PROBE: &str = "/api/openedx_webhook/enrollment/";
+/// What the webhooks answer at once and without any data: 401 for lack of a token.
+const PROBES: [&str; 2] = [
+    "/api/openedx_webhook/enrollment/",
+    "/api/openedx_webhook/certificate/",
+];
 
 /// The running gateway.
 pub struct Gateway {
@@ -94,11 +97,22 @@ impl Gateway {
         })
     }
 
-    /// Waits until a function answers.
+    /// Waits until the webhooks answer.
     pub async fn wait_until_up(&mut self) -> Result<(), GatewayError> {
-        let client = local::client()?;
-        let probe = format!("{}{PROBE}", self.url);
         let end = tokio::time::Instant::now() + START_LIMIT;
+        for probe in PROBES {
+            self.wait_for(probe, end).await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_for(
+        &mut self,
+        probe: &str,
+        end: tokio::time::Instant,
+    ) -> Result<(), GatewayError> {
+        let client = local::client()?;
+        let probe = format!("{}{probe}", self.url);
         let mut last = "no answer".to_owned();
         while tokio::time::Instant::now() < end {
             if self.process.has_ended() {

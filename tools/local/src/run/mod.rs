@@ -3,6 +3,7 @@
 mod env_file;
 mod gateway;
 mod operator;
+mod schedule;
 mod settings;
 
 use std::fs::{DirBuilder, File, TryLockError};
@@ -141,12 +142,17 @@ impl Stack {
 
         print!("{}", hints(&settings));
         gateway.show_log_lines();
+        let url = settings.gateway_url();
         tokio::select! {
             () = gateway.ended() => {
                 Err(Error::Died { name: "The gateway", log: gateway.log().to_owned() })
             }
             () = secrets_manager.ended() => {
                 Err(Error::Died { name: "Secrets Manager", log: secrets_log })
+            }
+            never = schedule::run(&url) => match never {
+                Ok(never) => match never {},
+                Err(source) => Err(gateway::GatewayError::from(source).into()),
             }
         }
     }
@@ -282,11 +288,15 @@ Coursehook answers at {url}. In another terminal, try:
   set -a; . .local/env; set +a
   curl -i -X POST $COURSEHOOK_URL/api/openedx_webhook/enrollment/ \
     -H "Authorization: Bearer $COURSEHOOK_TOKEN" -H 'Content-Type: application/json' \
-    -d '{{"email": "ada@example.org", "course_id": "course-v1:Demo+RustOnLambda+2026_T3", "role": "instructor"}}'
-  {cli} enrollments show ada@example.org
+    -d '{{"email": "ada@example.org", "course_id": "course-v1:Demo+RustOnLambda+2026_T3", "mode": "verified"}}'
+  curl -i -X POST $COURSEHOOK_URL/api/openedx_webhook/certificate/ \
+    -H "Authorization: Bearer $COURSEHOOK_TOKEN" -H 'Content-Type: application/json' \
+    -d '{{"email": "ada@example.org", "course_id": "course-v1:Demo+RustOnLambda+2026_T3"}}'
+  {cli} certificates show ada@example.org
   make replay
 {lms}
-Data are in {data}, logs in .local/logs; the functions' log lines follow here.
+Events that have to wait are looked at each minute. Data are in {data}, logs in
+.local/logs; the functions' log lines follow here.
 A change to their code builds them anew; builds are in .local/logs/gateway.log.
 Ctrl-C stops everything.
 

@@ -1,0 +1,122 @@
+//! One delivery: who has passed, and what became of it, in HTTP's words.
+
+use lambda_http::http::StatusCode;
+use lambda_http::{Body, Request, Response};
+use serde_json::json;
+use shared::domain::{Change, EventKind};
+use shared::edge::{Accepted, Delivered, Refusal, Webhook, log};
+use shared::use_cases::certifying::{Certifying, Obstruction, Outcome, Pass, Source};
+use shared::use_cases::fetching_grades::GradesClient;
+
+/// Answers `POST /api/openedx_webhook/certificate/`.
+pub struct CertificateWebhook {
+    webhook: Webhook,
+    certifying: Certifying,
+    grades: GradesClient,
+}
+
+impl CertificateWebhook {
+    pub fn new(webhook: Webhook, certifying: Certifying, grades: GradesClient) -> Self {
+        Self {
+            webhook,
+            certifying,
+            grades,
+        }
+    }
+
+    /// Opens the connections and reads the tokens, side by side.
+    pub async fn warm_up(&self) {
+        tokio::join!(
+            self.webhook.warm_up(),
+            self.certifying.warm_up(),
+            self.grades.warm_up()
+        );
+    }
+
+    /// Answers one request; never fails.
+    pub async fn handle(&self, request: Request) -> Response<Body> {
+        self.webhook
+            .answer(request, |delivered| self.certify(delivered))
+            .await
+    }
+
+    async fn certify(&self, delivered: Delivered) -> Result<Accepted, Refusal> {
+        let Delivered {
+            delivery,
+            by,
+            at,
+            until,
+        } = delivered;
+        let request_id = match &by {
+            Change::Delivery { request_id, .. } => request_id.clone(),
+            _ => String::new(),
+        };
+        let course_id = delivery.course.id().cloned();
+        let asking = |user_id| {
+            if let Some(course_id) = &course_id {
+                log::accepted(EventKind::Certificate, &request_id, user_id, course_id);
+            }
+        };
+        let pass = Pass {
+            email: delivery.email,
+            course_id: course_id.clone(),
+            by,
+            at,
+        };
+        let source = Source::Lms {
+            grades: &self.grades,
+            asking: &asking,
+        };
+        let certified = self.certifying.certify(&pass, source, until).await?;
+
+        let kept = certified.kept;
+        let Some(user_id) = certified.user_id else {
+            return Err(Refusal::UserNotFound { kept });
+        };
+        let mut error_code = certified.left_over.map(|error| error.code().to_owned());
+        let (outcome, certificate_id, reason) = match certified.outcome {
+            Outcome::Exists(id) => ("exists", Some(id), None),
+            Outcome::Created(id) => ("created", Some(id), None),
+            Outcome::Revoked => ("revoked", None, None),
+            Outcome::Waits(Obstruction::NotPassed) => ("not_passed", None, None),
+            Outcome::Waits(Obstruction::NotEligible(why)) => {
+                ("not_eligible", None, Some(why.as_str()))
+            }
+            Outcome::Waits(Obstruction::NoUsername) => ("pending", None, Some("no_username")),
+            Outcome::Waits(Obstruction::Lms(error)) => {
+                error_code = Some(error.code());
+                ("pending", None, Some(error.reason()))
+            }
+            Outcome::Waits(Obstruction::NoSuchUser) => {
+                return Err(Refusal::UserNotFound { kept });
+            }
+            Outcome::Waits(Obstruction::NoSuchRun) => {
+                return Err(Refusal::RunNotFound {
+                    course: delivery.course,
+                    user_id,
+                    kept,
+                });
+            }
+        };
+        let mut body = json!({ "certificate_status": outcome });
+        if let Some(id) = certificate_id {
+            body["certificate_id"] = json!(id);
+        }
+        if let Some(reason) = reason {
+            body["reason"] = json!(reason);
+        }
+        Ok(Accepted {
+            status: match outcome {
+                "pending" => StatusCode::ACCEPTED,
+                _ => StatusCode::OK,
+            },
+            body,
+            outcome,
+            reason,
+            event_key: kept,
+            user_id,
+            mode_differs: false,
+            error_code,
+        })
+    }
+}

@@ -1,0 +1,68 @@
+//! The certificate webhook: start-up and wiring, nothing else.
+
+mod handler;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use handler::CertificateWebhook;
+use lambda_http::tower::ServiceExt;
+use lambda_http::{Adapter, Error, Request, lambda_runtime, service_fn};
+use shared::adapters::store::CallLimits;
+use shared::clock::{SharedClock, SystemClock};
+use shared::domain::EventKind;
+use shared::edge::Webhook;
+use shared::edge::gateway::every_header;
+use shared::startup::environment::{Environment, SettingError};
+use shared::startup::wiring::Wiring;
+use shared::startup::{aws, lms, logging};
+use shared::use_cases::fetching_grades::LmsLimits;
+
+/// How long acting on a delivery may take: reading, the LMS, writing.
+const ACTING_TIME: Duration = Duration::from_secs(24);
+
+/// How long opening connections may hold up the start.
+const WARM_UP_TIME: Duration = Duration::from_secs(1);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    logging::to_stdout();
+    logging::panics_by_their_place();
+    let aws = aws::configuration().await;
+    let webhook = wire(
+        &Environment::of_process(),
+        aws::dynamodb(&aws, CallLimits::PRODUCTION),
+        aws::secrets_manager(&aws),
+        lms::client().map_err(logging::start_failed)?,
+        Arc::new(SystemClock),
+        ACTING_TIME,
+    )
+    .map_err(logging::start_failed)?;
+    // What is not warm by then warms up with the first request.
+    let _ = tokio::time::timeout(WARM_UP_TIME, webhook.warm_up()).await;
+
+    let handler =
+        service_fn(async |request: Request| Ok::<_, Error>(webhook.handle(request).await));
+    lambda_runtime::run(Adapter::from(handler).map_request(every_header)).await
+}
+
+/// Puts the webhook together from what it needs and nothing more; infra's
+/// CertificateWebhookRole allows the same.
+fn wire(
+    environment: &Environment,
+    dynamodb: aws_sdk_dynamodb::Client,
+    secrets: aws_sdk_secretsmanager::Client,
+    lms: reqwest::Client,
+    clock: SharedClock,
+    acting_time: Duration,
+) -> Result<CertificateWebhook, SettingError> {
+    let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));
+    let tokens = wiring.tokens(secrets.clone())?;
+    Ok(CertificateWebhook::new(
+        Webhook::new(EventKind::Certificate, tokens, clock, acting_time),
+        wiring.certifying()?,
+        wiring.grades_client(secrets, lms, LmsLimits::NONE)?,
+    ))
+}

@@ -1,0 +1,322 @@
+//! The contract's certificate table, row by row, and what all webhooks share.
+
+use aws_sdk_dynamodb::types::AttributeValue::{Bool, S};
+use harness::{ADA, ADA_ID, RUN, STAFF, from_gateway};
+use lambda_http::Body;
+use lambda_http::http::Method;
+use serde_json::{Value, json};
+use shared::domain::{CertificateState, Change, KeptState, Reason};
+
+use super::stack::{Stack, WEBHOOK, passed};
+
+/// What there is before Ada's pass is announced.
+#[derive(Debug, Clone, Copy)]
+enum Before {
+    /// An active enrollment in this mode.
+    Enrolled(&'static str),
+    /// None.
+    NotEnrolled,
+    /// An inactive one in the paid mode.
+    Inactive,
+    /// A certificate in this state, in an active paid enrollment.
+    Certificate(&'static str),
+}
+
+/// Brings that about.
+async fn prepare(stack: &Stack, before: Before) {
+    match before {
+        Before::NotEnrolled => {}
+        Before::Enrolled(mode) => stack.enroll(mode).await,
+        Before::Inactive => {
+            stack.enroll("verified").await;
+            stack.set("EnrollmentsTable", "active", Bool(false)).await;
+        }
+        Before::Certificate(state) => {
+            stack.enroll("verified").await;
+            stack.grade(0.9, true);
+            assert_eq!(stack.pass().await.body["certificate_status"], "created");
+            let state = S(state.to_owned());
+            stack.set("CertificatesTable", "state", state).await;
+        }
+    }
+}
+
+/// Who is found, what the LMS says, what is answered, and what is there afterwards.
+#[tokio::test]
+async fn every_row_of_the_certificate_table() {
+    use Before::{Certificate, Enrolled, Inactive, NotEnrolled};
+    type Row = (
+        Before,
+        (f64, bool),
+        &'static str,
+        Option<&'static str>,
+        Option<Reason>,
+    );
+    let (pass, fail, zero) = ((0.9, true), (0.4, false), (0.0, false));
+    let not_eligible = Some(Reason::NotEligible);
+    let rows: &[Row] = &[
+        (Certificate("in_force"), zero, "exists", None, None),
+        (Enrolled("verified"), pass, "created", None, None),
+        (Certificate("withdrawn"), pass, "created", None, None),
+        (Certificate("revoked"), pass, "revoked", None, None),
+        (Certificate("revoked"), zero, "revoked", None, None),
+        (
+            NotEnrolled,
+            pass,
+            "not_eligible",
+            Some("not_enrolled"),
+            not_eligible,
+        ),
+        (
+            Inactive,
+            pass,
+            "not_eligible",
+            Some("inactive"),
+            not_eligible,
+        ),
+        (
+            Enrolled("audit"),
+            pass,
+            "not_eligible",
+            Some("unpaid_mode"),
+            not_eligible,
+        ),
+        (
+            Enrolled("verified"),
+            fail,
+            "not_passed",
+            None,
+            Some(Reason::NotPassed),
+        ),
+        (
+            Enrolled("verified"),
+            zero,
+            "not_passed",
+            None,
+            Some(Reason::NotPassed),
+        ),
+        // The webhook never withdraws, nor does a failing grade restore.
+        (
+            Certificate("withdrawn"),
+            zero,
+            "not_passed",
+            None,
+            Some(Reason::NotPassed),
+        ),
+        (
+            NotEnrolled,
+            fail,
+            "not_passed",
+            None,
+            Some(Reason::NotPassed),
+        ),
+    ];
+    for (n, (before, (percent, is_pass), status, why, kept)) in rows.iter().enumerate() {
+        let stack = Stack::new().await;
+        prepare(&stack, *before).await;
+        let earlier = stack.certificate().await;
+        stack.grade(*percent, *is_pass);
+        let asked = stack.lms.count(local::lms::At::Grades);
+
+        let answer = stack.pass().await;
+        let case = format!("row {n}: {before:?}, {percent}: {answer:?}");
+        assert_eq!(answer.status, 200, "{case}");
+        let mut body = json!({ "certificate_status": status });
+        if let Some(why) = why {
+            body["reason"] = json!(why);
+        }
+        let certificate = stack.certificate().await;
+        if matches!(*status, "created" | "exists") {
+            let certificate = certificate.as_ref().unwrap();
+            assert_eq!(certificate.state, CertificateState::InForce, "{case}");
+            body["certificate_id"] = json!(certificate.certificate_id);
+        } else {
+            let state = certificate.as_ref().map(|c| c.state);
+            assert_eq!(state, earlier.as_ref().map(|c| c.state), "{case}");
+        }
+        assert_eq!(answer.body, body, "{case}");
+        // A restored certificate is the one that it was.
+        if let (Some(earlier), Some(now)) = (&earlier, &certificate) {
+            assert_eq!(earlier.certificate_id, now.certificate_id, "{case}");
+            assert_eq!(earlier.issued_at, now.issued_at, "{case}");
+        }
+
+        let grade = stack.stored_grade().await.unwrap();
+        let asked = stack.lms.count(local::lms::At::Grades) - asked;
+        if *status == "exists" {
+            assert_eq!((asked, grade.score.percent.get()), (0, 0.9), "{case}");
+        } else {
+            assert_eq!((asked, grade.score.percent.get()), (1, *percent), "{case}");
+            assert_eq!(grade.score.passed, *is_pass, "{case}");
+        }
+
+        let event = stack.kept().await.pop();
+        assert_eq!(event.as_ref().map(|event| event.reason), *kept, "{case}");
+        let done = stack.log.done();
+        assert_eq!(done["outcome"], *status, "{case}");
+        assert_eq!(done["reason"].as_str(), *why, "{case}");
+        let key = event.as_ref().map(|event| event.event_key.as_str());
+        assert_eq!(done["event_key"].as_str(), key, "{case}");
+        assert_eq!(done["level"], "INFO", "{case}");
+    }
+}
+
+/// What is stored says whom, what, when and by whom.
+#[tokio::test]
+async fn what_is_stored() {
+    let stack = Stack::new().await;
+    stack.enroll("verified").await;
+    stack.grade(1.25, true);
+    assert_eq!(stack.pass().await.body["certificate_status"], "created");
+
+    let certificate = stack.certificate().await.unwrap();
+    assert_eq!(certificate.user_id.to_string(), ADA_ID);
+    assert_eq!(certificate.course_id.as_str(), RUN);
+    assert_eq!(certificate.learner_name.as_deref(), Some("A Learner"));
+    assert_eq!(certificate.run_title.as_deref(), Some("Rust on Lambda"));
+    assert_eq!(certificate.issued_at, harness::now());
+    let [issued] = &certificate.history[..] else {
+        panic!("{certificate:?}");
+    };
+    let grade = stack.stored_grade().await.unwrap();
+    let [graded] = &grade.history[..] else {
+        panic!("{grade:?}");
+    };
+    assert_eq!((grade.version, grade.history_count), (1, 1));
+    assert_eq!(grade.score.percent.get(), 1.25);
+    let letter = grade.score.letter_grade.as_ref().unwrap();
+    assert_eq!((letter.as_str(), grade.set_by_admin), ("Pass", false));
+    let request_id = stack.log.done()["request_id"].as_str().unwrap().to_owned();
+    let by = Change::Delivery {
+        request_id,
+        token_id: "staff".to_owned(),
+    };
+    assert_eq!((&issued.by, &graded.by), (&by, &by));
+    assert_eq!(issued.at, graded.at);
+
+    // A grade that is as it was is not written again.
+    let written = stack.pass().await;
+    assert_eq!(written.body["certificate_status"], "exists");
+    assert_eq!(stack.stored_grade().await.unwrap(), grade);
+}
+
+/// An operator's grade stands, decides, and spares the LMS the question.
+#[tokio::test]
+async fn an_overridden_grade_decides() {
+    for (is_pass, status) in [(true, "created"), (false, "not_passed")] {
+        let stack = Stack::new().await;
+        stack.enroll("verified").await;
+        stack.grade(0.3, !is_pass);
+        stack
+            .override_grade(if is_pass { 0.8 } else { 0.2 }, is_pass)
+            .await;
+        let overridden = stack.stored_grade().await;
+        assert_eq!(stack.pass().await.body["certificate_status"], status);
+        assert_eq!(stack.stored_grade().await, overridden);
+        assert_eq!(stack.lms.calls().len(), 0);
+    }
+}
+
+/// Rows 11 and 12: the event is kept, and where no course run could be meant it is not.
+#[tokio::test]
+async fn an_unknown_user_or_run_is_404() {
+    let stack = Stack::new().await;
+    let rows = [
+        (
+            "bob@example.org",
+            RUN,
+            "User not found",
+            Some(Reason::NoSuchUser),
+        ),
+        (
+            ADA,
+            "course-v1:A+B+C",
+            "Course run with id course-v1:A+B+C not found",
+            Some(Reason::NoSuchRun),
+        ),
+        (ADA, "None", "Course run with id None not found", None),
+        ("bob@example.org", "None", "User not found", None),
+    ];
+    for (email, course_id, message, reason) in rows {
+        let body = json!({"email": email, "course_id": course_id});
+        let answer = stack.deliver(&body).await;
+        assert_eq!(answer.status, 404, "{body}");
+        assert_eq!(answer.body, json!({ "error": message }));
+        let kept = stack.kept().await;
+        let kept: Vec<_> = kept
+            .iter()
+            .filter(|event| event.email.as_str() == email && event.course_id.as_str() == course_id)
+            .map(|event| (event.reason, event.state))
+            .collect();
+        let expected = reason.map(|reason| (reason, KeptState::Waiting));
+        assert_eq!(kept, Vec::from_iter(expected), "{body}");
+    }
+    assert_eq!(stack.lms.calls().len(), 0);
+}
+
+/// A user whom the LMS cannot be asked about is waited for.
+#[tokio::test]
+async fn a_user_without_a_username_is_pending() {
+    let stack = Stack::new().await;
+    stack.put_user(ADA, ADA_ID, None).await;
+    let answer = stack.pass().await;
+    assert_eq!(answer.status, 202);
+    let body = json!({"certificate_status": "pending", "reason": "no_username"});
+    assert_eq!(answer.body, body);
+    assert_eq!(stack.kept_event().await.reason, Reason::NoUsername);
+    assert_eq!(stack.log.done()["level"], "WARN");
+}
+
+/// What comes before the certificate table is the same for each webhook; the
+/// enrollment webhook's tests hold it value by value.
+#[tokio::test]
+async fn what_all_webhooks_share() {
+    let stack = Stack::new().await;
+    let body = passed(ADA).to_string();
+    let request = |method: Method, token: &str, content_type: &str, body: &str| {
+        let mut request = WEBHOOK.request().method(method);
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        request = request.header("content-type", content_type);
+        request.body(Body::from(body)).unwrap()
+    };
+    let json = "application/json; charset=utf-8";
+    let rows = [
+        (request(Method::POST, "", json, &body), 401),
+        (request(Method::POST, harness::EXPIRED, json, &body), 401),
+        (request(Method::POST, harness::NOT_STAFF, json, &body), 403),
+        (request(Method::GET, STAFF, json, &body), 405),
+        (request(Method::POST, STAFF, json, &body.repeat(1000)), 413),
+        (request(Method::POST, STAFF, "text/plain", &body), 415),
+        (request(Method::POST, STAFF, json, "[]"), 400),
+        (
+            request(Method::POST, STAFF, json, r#"{"email": "ada"}"#),
+            400,
+        ),
+    ];
+    for (request, status) in rows {
+        let answer = stack.send(request).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert!(answer.body["error"].is_string());
+        assert_eq!(stack.log.done()["dynamodb_calls"], 0);
+    }
+}
+
+/// The sample deliveries, as either gateway hands them over.
+#[tokio::test]
+async fn samples_through_the_gateways() {
+    for event in [
+        include_str!("../../../../events/gateway/rest-passed.json"),
+        include_str!("../../../../events/gateway/http-passed.json"),
+    ] {
+        let stack = Stack::new().await;
+        let mut request = from_gateway(event);
+        let token = format!("Bearer {STAFF}").parse().unwrap();
+        request.headers_mut().insert("authorization", token);
+        let answer = stack.send(request).await;
+        assert!([200, 202, 404].contains(&answer.status), "{answer:?}");
+        let path: Value = stack.log.last("received")["path"].clone();
+        assert_eq!(path, "/api/openedx_webhook/certificate/");
+    }
+}

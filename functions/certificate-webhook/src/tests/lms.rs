@@ -1,0 +1,292 @@
+//! An LMS that fails in each way there is: the delivery is accepted, and the
+//! certificate issued by one run of kept events once the LMS is well again.
+
+use std::time::Duration;
+
+use harness::{Portal, RUN};
+use jiff::SignedDuration;
+use local::lms::{At, Order, TokenError, Trouble};
+use shared::clock::Clock;
+use shared::domain::{KeptState, Reason};
+
+use super::stack::Stack;
+
+/// What the LMS does, how the answer tells it, and the code that is kept.
+fn troubles() -> Vec<(Order, &'static str, &'static str)> {
+    let grades = |trouble| Order::of(trouble);
+    let token = |trouble| Order::of(trouble).at(At::Token);
+    let fail = |status| Trouble::Fail { status };
+    let deny = |error_code| Trouble::Deny { error_code };
+    let throttle = || Trouble::Throttle { retry_after: None };
+    vec![
+        (grades(throttle()), "lms_throttled", "429"),
+        (grades(fail(500)), "lms_failed", "500"),
+        (grades(fail(503)), "lms_failed", "503"),
+        (grades(Trouble::Drop), "lms_unreachable", "Unreachable"),
+        (grades(Trouble::Half), "lms_unreachable", "Unreachable"),
+        (grades(Trouble::Refuse), "lms_refused", "403"),
+        (
+            grades(deny(TokenError::TokenExpired)),
+            "lms_refused",
+            "401 token_expired",
+        ),
+        (
+            grades(Trouble::Redirect {
+                to: "http://elsewhere.example".to_owned(),
+            }),
+            "lms_failed",
+            "302",
+        ),
+        (grades(Trouble::Html), "lms_nonsense", "Nonsense:not_json"),
+        (grades(Trouble::Huge), "lms_nonsense", "Nonsense:too_large"),
+        (grades(Trouble::NoRow), "lms_nonsense", "Nonsense:no_row"),
+        (
+            grades(Trouble::OtherLearner),
+            "lms_nonsense",
+            "Nonsense:another_learner",
+        ),
+        (
+            grades(Trouble::OtherRun),
+            "lms_nonsense",
+            "Nonsense:another_run",
+        ),
+        (
+            grades(Trouble::PercentNull),
+            "lms_nonsense",
+            "Nonsense:percent",
+        ),
+        (
+            grades(Trouble::PercentText),
+            "lms_nonsense",
+            "Nonsense:percent",
+        ),
+        (
+            grades(Trouble::PercentTooHigh),
+            "lms_nonsense",
+            "Nonsense:percent",
+        ),
+        (
+            grades(Trouble::PassedText),
+            "lms_nonsense",
+            "Nonsense:passed",
+        ),
+        (
+            grades(Trouble::LetterTooLong),
+            "lms_nonsense",
+            "Nonsense:letter_grade",
+        ),
+        (token(throttle()), "lms_throttled", "429"),
+        (token(Trouble::Refuse), "lms_throttled", "429"),
+        (token(fail(500)), "lms_failed", "500"),
+        (token(Trouble::Drop), "lms_unreachable", "Unreachable"),
+        (
+            token(deny(TokenError::TokenExpired)),
+            "lms_refused",
+            "BadClient",
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn whatever_the_lms_does_the_event_is_kept_and_comes_true() {
+    for (order, reason, code) in troubles() {
+        let stack = Stack::new().await;
+        stack.enroll("verified").await;
+        stack.grade(0.9, true);
+        let case = format!("{order:?}");
+        stack.lms.order(order);
+
+        let answer = stack.pass().await;
+        assert_eq!(answer.status, 202, "{case}: {answer:?}");
+        assert_eq!(answer.body["certificate_status"], "pending", "{case}");
+        assert_eq!(answer.body["reason"], reason, "{case}");
+        let done = stack.log.done();
+        assert_eq!(
+            (&done["error_code"], &done["level"]),
+            (&code.into(), &"WARN".into()),
+            "{case}"
+        );
+        let event = stack.kept_event().await;
+        assert_eq!(event.reason, Reason::LmsTrouble, "{case}");
+        assert_eq!(event.last_error.as_deref(), Some(code), "{case}");
+        assert_eq!(stack.certificate().await, None, "{case}");
+        assert_eq!(stack.stored_grade().await, None, "{case}");
+
+        stack.lms.revoke();
+        // Not due yet.
+        assert_eq!(stack.look_again().await.looked_at, 0, "{case}");
+        stack.clock.turn(Duration::from_secs(72));
+        let summary = stack.look_again().await;
+        assert_eq!((summary.looked_at, summary.done), (1, 1), "{case}");
+        assert_eq!(
+            stack.certificate().await.unwrap().history.len(),
+            1,
+            "{case}"
+        );
+        assert_eq!(
+            stack.stored_grade().await.unwrap().history.len(),
+            1,
+            "{case}"
+        );
+        assert_eq!(stack.kept().await, [], "{case}");
+        assert_eq!(stack.pass().await.body["certificate_status"], "exists");
+    }
+}
+
+/// An LMS that knows neither learner nor run may know them later.
+#[tokio::test]
+async fn whom_the_lms_does_not_know_it_may_know_later() {
+    let known: [(&str, Option<(&str, &str)>); 3] = [
+        // Nothing at all, somebody else in the run, the learner in another run.
+        ("lms_no_such_run", None),
+        ("lms_no_such_learner", Some(("somebody", RUN))),
+        ("lms_not_enrolled", Some(("ada", "course-v1:A+B+C"))),
+    ];
+    for (reason, row) in known {
+        let stack = Stack::new().await;
+        stack.enroll("verified").await;
+        let grade = || local::lms::GradeRow {
+            percent: 1.0,
+            passed: true,
+            letter_grade: None,
+        };
+        if let Some((username, course_id)) = row {
+            stack.lms.grade(username, course_id, grade());
+            if course_id != RUN {
+                stack.lms.grade("somebody", RUN, grade());
+            }
+        }
+        let answer = stack.pass().await;
+        assert_eq!(
+            (answer.status, &answer.body["reason"]),
+            (202, &reason.into())
+        );
+        stack.grade(1.0, true);
+        stack.clock.turn(Duration::from_secs(72));
+        assert_eq!(stack.look_again().await.done, 1, "{reason}");
+        assert!(stack.certificate().await.is_some(), "{reason}");
+    }
+}
+
+/// No credential, or none that can be read, is trouble too.
+#[tokio::test]
+async fn without_a_credential_the_event_is_kept() {
+    let portal = Portal::new().await;
+    for value in ["", "{}"] {
+        portal
+            .secrets
+            .put(portal.credential(), value)
+            .await
+            .unwrap();
+    }
+    let stack = Stack::on(portal);
+    let answer = stack.pass().await;
+    assert_eq!(
+        (answer.status, &answer.body["reason"]),
+        (202, &"no_credential".into())
+    );
+    assert_eq!(stack.lms.calls().len(), 0);
+}
+
+/// The learner's pass is announced before the LMS has the grade.
+#[tokio::test]
+async fn a_grade_that_lags_behind_is_looked_at_again() {
+    let stack = Stack::new().await;
+    stack.enroll("verified").await;
+    stack.grade(0.9, true);
+    stack.lms.order(Order::of(Trouble::Lag).times(2));
+    assert_eq!(stack.pass().await.body["certificate_status"], "not_passed");
+    for (seconds, done) in [(72, 0), (720, 1)] {
+        stack.clock.turn(Duration::from_secs(seconds));
+        let summary = stack.look_again().await;
+        assert_eq!((summary.looked_at, summary.done), (1, done), "{seconds}");
+    }
+    assert!(stack.certificate().await.is_some());
+    let grade = stack.stored_grade().await.unwrap();
+    assert_eq!((grade.history.len(), grade.score.percent.get()), (2, 0.9));
+}
+
+/// An LMS that hangs is given up with enough time left to keep the event: an
+/// answer comes 25 seconds after the request at the latest.
+#[tokio::test]
+async fn an_lms_that_hangs_is_given_up_in_time() {
+    assert!(crate::ACTING_TIME < Duration::from_secs(25));
+    // As much less for acting as the LMS is given less time for.
+    let portal = Portal::new().await;
+    let client = portal.client();
+    let stack = Stack::wired(portal, client, Duration::from_secs(9));
+    stack.enroll("verified").await;
+    stack.grade(0.9, true);
+    for at in [At::Token, At::Grades] {
+        stack.lms.revoke();
+        stack.lms.order(Order::of(Trouble::Hang).at(at));
+        let answer = tokio::time::timeout(Duration::from_secs(25), stack.pass()).await;
+        let answer = answer.unwrap();
+        assert_eq!(
+            (answer.status, &answer.body["reason"]),
+            (202, &"lms_timeout".into())
+        );
+        assert_eq!(stack.log.done()["error_code"], "Timeout");
+    }
+    stack.lms.revoke();
+    stack.clock.turn(Duration::from_secs(72));
+    assert_eq!(stack.look_again().await.done, 1);
+}
+
+/// Once throttled for a while, the LMS is asked nothing until that is over,
+/// neither for the same learner nor for another.
+#[tokio::test]
+async fn retry_after_is_honoured() {
+    let stack = Stack::new().await;
+    stack.enroll("verified").await;
+    stack.grade(0.9, true);
+    stack.lms.order(
+        Order::of(Trouble::Throttle {
+            retry_after: Some(3600),
+        })
+        .times(1),
+    );
+    let now = stack.clock.now();
+    assert_eq!(stack.pass().await.body["reason"], "lms_throttled");
+    let due = stack.kept_event().await.next_look;
+    assert!(due.duration_since(now).as_secs() >= 3600, "{due}");
+    let asked = stack.lms.calls().len();
+    assert_eq!(stack.pass().await.body["reason"], "lms_throttled");
+    assert_eq!(stack.lms.calls().len(), asked);
+
+    stack.clock.turn(Duration::from_secs(3599));
+    assert_eq!(stack.look_again().await.looked_at, 0);
+    stack.clock.turn(Duration::from_secs(2));
+    assert_eq!(stack.pass().await.body["certificate_status"], "created");
+}
+
+/// Away from Friday evening to Monday morning: the event lives, and the LMS is
+/// asked a few times a day.
+#[tokio::test]
+async fn an_lms_away_for_a_weekend() {
+    let stack = Stack::new().await;
+    stack.enroll("verified").await;
+    stack.grade(0.9, true);
+    stack.lms.order(Order::of(Trouble::Drop).at(At::All));
+    assert_eq!(stack.pass().await.status, 202);
+    let monday = stack.clock.now() + SignedDuration::from_hours(62);
+    let mut looks = 0;
+    loop {
+        let due = stack.kept_event().await.next_look;
+        if due > monday {
+            break;
+        }
+        stack.clock.set(due);
+        assert_eq!(stack.look_again().await.looked_at, 1);
+        looks += 1;
+    }
+    // After 1, 5 and 30 minutes, 2 and 6 hours, and then each 12.
+    assert!((8..=10).contains(&looks), "{looks} looks in 62 hours");
+    // Each, and the delivery, meets two dead connections.
+    assert_eq!(stack.lms.calls().len(), 2 * (looks + 1));
+    assert_eq!(stack.kept_event().await.state, KeptState::Waiting);
+    stack.lms.revoke();
+    stack.clock.turn(Duration::from_hours(15));
+    assert_eq!(stack.look_again().await.done, 1);
+    assert!(stack.certificate().await.is_some());
+}

@@ -1,0 +1,108 @@
+//! What is logged, and above all what never is.
+
+use harness::{ADA, ADA_ID, RUN, STAFF};
+use local::lms::{CLIENT_SECRET, GradeRow, Order, Trouble};
+use serde_json::{Value, json};
+
+use super::stack::{Stack, passed};
+
+/// The three lines of a delivery, field by field.
+#[tokio::test]
+async fn three_lines_a_delivery() {
+    let stack = Stack::new().await;
+    stack.enroll("verified").await;
+    stack.grade(0.9, true);
+    stack.pass().await;
+    let [received, accepted, done] = <[Value; 3]>::try_from(stack.log.lines()).unwrap();
+    assert_eq!(received["message"], "received");
+    assert_eq!(received["path"], "/api/openedx_webhook/certificate/");
+    for (field, value) in [
+        ("message", "accepted"),
+        ("level", "INFO"),
+        ("kind", "certificate"),
+        ("user_id", ADA_ID),
+        ("course_id", RUN),
+        ("request_id", received["request_id"].as_str().unwrap()),
+    ] {
+        assert_eq!(accepted[field], value, "{field}");
+    }
+    for (field, value) in [
+        ("message", json!("done")),
+        ("outcome", json!("created")),
+        ("user_id", json!(ADA_ID)),
+        ("course_id", json!(RUN)),
+        ("status", json!(200)),
+        ("dynamodb_calls", json!(3)),
+        ("lms_calls", json!(2)),
+    ] {
+        assert_eq!(done[field], value, "{field}");
+    }
+}
+
+/// The line `accepted` is there before the LMS is asked, and only where it is.
+#[tokio::test]
+async fn accepted_comes_before_the_question() {
+    let stack = Stack::new().await;
+    stack
+        .lms
+        .order(Order::of(Trouble::Hang).at(local::lms::At::All));
+    let asked = async {
+        while stack.lms.calls().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        answer = stack.pass() => panic!("{answer:?}"),
+        () = asked => {}
+    }
+    assert_eq!(stack.log.last("accepted")["user_id"], ADA_ID);
+
+    let stack = Stack::new().await;
+    stack.deliver(&passed("bob@example.org")).await;
+    assert!(!stack.log.text().contains("\"accepted\""));
+}
+
+/// Nothing of a learner but the id, nothing of a credential, whatever happens.
+#[tokio::test]
+async fn no_address_username_or_token_is_ever_logged() {
+    let planted = "planted-person";
+    let email = format!("{planted}@example.com");
+    let troubles = [
+        None,
+        Some(Trouble::Fail { status: 500 }),
+        Some(Trouble::Drop),
+        Some(Trouble::Html),
+        Some(Trouble::Refuse),
+        Some(Trouble::OtherLearner),
+        Some(Trouble::Redirect {
+            to: format!("http://127.0.0.1:1/{planted}"),
+        }),
+    ];
+    let stack = Stack::new().await;
+    let id = "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
+    stack.put_user(&email, id, Some(planted)).await;
+    let row = GradeRow {
+        percent: 0.1,
+        passed: false,
+        letter_grade: None,
+    };
+    stack.lms.grade(planted, RUN, row);
+    for trouble in troubles {
+        stack.lms.revoke();
+        if let Some(trouble) = trouble {
+            stack.lms.order(Order::of(trouble));
+        }
+        let answer = stack.deliver(&passed(&email)).await;
+        assert!(!answer.body.to_string().contains(planted), "{answer:?}");
+    }
+    // Somebody of whom the LMS has never heard, and of whom the portal has not.
+    stack.lms.remove(planted, RUN);
+    stack.lms.revoke();
+    stack.deliver(&passed(&email)).await;
+    stack.deliver(&passed(&format!("other-{email}"))).await;
+    let log = stack.log.text();
+    assert!(log.lines().count() >= 20, "{log}");
+    for word in [planted, "@", STAFF, CLIENT_SECRET, ADA] {
+        assert!(!log.contains(word), "{word}: {log}");
+    }
+}

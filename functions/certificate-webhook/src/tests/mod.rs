@@ -1,0 +1,13 @@
+//! The webhook, from the gateway's request to the tables and the LMS, on the
+//! real engine and with the real token check.
+
+mod at_once;
+mod calls;
+mod contract;
+mod lms;
+mod logs;
+mod moved;
+mod order;
+mod stack;
+mod stopped;
+mod wiring;

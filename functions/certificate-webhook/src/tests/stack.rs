@@ -1,0 +1,92 @@
+//! What every test stands on: the webhook as `main` wires it, on a portal of
+//! the test's own.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use harness::{ADA, Answer, Portal, RUN, Webhook};
+use lambda_http::Request;
+use local::FaultyProxy;
+use serde_json::{Value, json};
+use shared::adapters::store::CallLimits;
+use shared::startup::lms;
+use shared::startup::logging::subscriber;
+use tracing::instrument::WithSubscriber;
+
+use crate::handler::CertificateWebhook;
+
+pub const WEBHOOK: Webhook = Webhook("certificate");
+
+pub struct Stack {
+    pub webhook: CertificateWebhook,
+    pub portal: Portal,
+}
+
+impl Deref for Stack {
+    type Target = Portal;
+
+    fn deref(&self) -> &Portal {
+        &self.portal
+    }
+}
+
+impl Stack {
+    /// A stack whose store answers as it should.
+    pub async fn new() -> Self {
+        Self::on(Portal::new().await)
+    }
+
+    pub fn on(portal: Portal) -> Self {
+        let client = portal.client();
+        Self::wired(portal, client, crate::ACTING_TIME)
+    }
+
+    /// A stack that reaches its store through a proxy, which lets
+    /// everything pass until it is told otherwise.
+    pub async fn behind_proxy(limits: CallLimits) -> (Self, FaultyProxy) {
+        let portal = Portal::new().await;
+        let (proxy, client) = portal.proxy(limits).await;
+        (Self::wired(portal, client, crate::ACTING_TIME), proxy)
+    }
+
+    /// A stack that reaches its store by this client.
+    pub fn wired(portal: Portal, through: Client, acting_time: Duration) -> Self {
+        let wired = crate::wire(
+            portal.environment(),
+            through,
+            portal.secrets_client(),
+            lms::client().unwrap(),
+            portal.clock.clone(),
+            acting_time,
+        );
+        Self {
+            webhook: wired.unwrap(),
+            portal,
+        }
+    }
+
+    /// Sends a request with a request id of its own.
+    pub async fn send(&self, request: Request) -> Answer {
+        self.webhook
+            .handle(harness::with_id(request))
+            .with_subscriber(subscriber(self.log.clone()))
+            .await
+            .into()
+    }
+
+    /// Delivers a body as the sender would.
+    pub async fn deliver(&self, body: &Value) -> Answer {
+        self.send(WEBHOOK.delivery(&body.to_string())).await
+    }
+
+    /// Delivers that Ada has passed.
+    pub async fn pass(&self) -> Answer {
+        self.deliver(&passed(ADA)).await
+    }
+}
+
+/// That somebody has passed the run.
+pub fn passed(email: &str) -> Value {
+    json!({"email": email, "course_id": RUN})
+}

@@ -1,0 +1,71 @@
+//! One run, each minute: the events that are due are looked at again.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lambda_runtime::{Error, LambdaEvent};
+use serde_json::{Value, json};
+use shared::calls::Counter;
+use shared::clock::SharedClock;
+use shared::edge::log;
+use shared::use_cases::looking_again::{LOOK_TIME, LookingAgain, Shift};
+use tokio::time::Instant;
+
+/// What is left of a run's time when its last event must be done: for the
+/// counts and the answer.
+const CLOSING_TIME: Duration = Duration::from_secs(16);
+
+/// Answers the schedule.
+pub struct KeptEvents {
+    looking_again: LookingAgain,
+    clock: SharedClock,
+}
+
+impl KeptEvents {
+    pub fn new(looking_again: LookingAgain, clock: SharedClock) -> Self {
+        Self {
+            looking_again,
+            clock,
+        }
+    }
+
+    /// Opens the connections.
+    pub async fn warm_up(&self) {
+        self.looking_again.warm_up().await;
+    }
+
+    /// Looks at what is due, and says what came of it. What the schedule sends
+    /// is of no interest.
+    ///
+    /// # Errors
+    /// The store failed; what was claimed is finished.
+    pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Error> {
+        let context = event.context;
+        let began = self.clock.now();
+        let deadline = i64::try_from(context.deadline).unwrap_or(i64::MAX);
+        let lease = Timestamp::from_millisecond(deadline).unwrap_or(Timestamp::MAX);
+        let left = Duration::try_from(lease.duration_since(began)).unwrap_or_default();
+        let shift = Shift {
+            request_id: context.request_id,
+            claim_until: Instant::now() + left.saturating_sub(LOOK_TIME + CLOSING_TIME),
+            lease,
+        };
+        let calls = Counter::default();
+        let tell = |look: &_| log::looked_at(&shift.request_id, look);
+        let run = calls.count(self.looking_again.run(&shift, tell));
+        let summary = run
+            .await
+            .inspect_err(|error| log::looking_failed(&shift.request_id, error))?;
+        let took = self.clock.now().duration_since(began).as_millis();
+        let milliseconds = u64::try_from(took).unwrap_or_default();
+        log::looked(&shift.request_id, &summary, milliseconds, &calls);
+        Ok(json!({
+            "looked_at": summary.looked_at,
+            "done": summary.done,
+            "failed": summary.failed,
+            "lms_rests": summary.lms_rests,
+            "dead": summary.dead,
+            "expired": summary.expired,
+        }))
+    }
+}

@@ -1,0 +1,66 @@
+//! Kept events, looked at again: start-up and wiring, nothing else.
+
+mod handler;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use handler::KeptEvents;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::Value;
+use shared::adapters::store::CallLimits;
+use shared::clock::{SharedClock, SystemClock};
+use shared::startup::environment::{Environment, SettingError};
+use shared::startup::wiring::Wiring;
+use shared::startup::{aws, lms, logging};
+use shared::use_cases::looking_again::LookingAgain;
+
+/// How long opening connections may hold up the start.
+const WARM_UP_TIME: Duration = Duration::from_secs(1);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    logging::to_stdout();
+    logging::panics_by_their_place();
+    let aws = aws::configuration().await;
+    let kept_events = wire(
+        &Environment::of_process(),
+        aws::dynamodb(&aws, CallLimits::PRODUCTION),
+        aws::secrets_manager(&aws),
+        lms::client().map_err(logging::start_failed)?,
+        Arc::new(SystemClock),
+    )
+    .map_err(logging::start_failed)?;
+    // What is not warm by then warms up with the first event.
+    let _ = tokio::time::timeout(WARM_UP_TIME, kept_events.warm_up()).await;
+
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        kept_events.handle(event).await
+    }))
+    .await
+}
+
+/// Puts the function together from what it needs and nothing more; infra's
+/// KeptEventsRole allows the same.
+fn wire(
+    environment: &Environment,
+    dynamodb: aws_sdk_dynamodb::Client,
+    secrets: aws_sdk_secretsmanager::Client,
+    lms: reqwest::Client,
+    clock: SharedClock,
+) -> Result<KeptEvents, SettingError> {
+    let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));
+    let limits = wiring.lms_limits()?;
+    let at_once = usize::try_from(limits.concurrency.get()).unwrap_or(usize::MAX);
+    let looking_again = LookingAgain::new(
+        wiring.kept_events()?,
+        wiring.enrolling()?,
+        wiring.certifying()?,
+        wiring.grades_client(secrets, lms, limits)?,
+        Arc::clone(&clock),
+        at_once,
+    );
+    Ok(KeptEvents::new(looking_again, clock))
+}

@@ -1,0 +1,173 @@
+//! The table `certificates`.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    Update,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::expression::{names, text, values};
+use super::{Item, StoreError, incomplete, of_user, read, write};
+use crate::domain::{Certificate, CertificateEntry, CertificateState, CourseId};
+
+/// Learners' certificates for course runs.
+#[derive(Debug, Clone)]
+pub struct Certificates {
+    client: Client,
+    table: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CertificateItem {
+    user_id: Uuid,
+    course_id: CourseId,
+    certificate_id: Uuid,
+    state: CertificateState,
+    issued_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    learner_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    run_title: Option<String>,
+    history: Vec<CertificateEntry>,
+}
+
+/// A certificate from its item.
+pub(super) fn certificate(table: &str, item: Item) -> Result<Certificate, StoreError> {
+    let item: CertificateItem = read(table, item)?;
+    Ok(Certificate {
+        certificate_id: item.certificate_id,
+        user_id: item.user_id,
+        course_id: item.course_id,
+        state: item.state,
+        issued_at: item.issued_at,
+        learner_name: item.learner_name,
+        run_title: item.run_title,
+        history: item.history,
+    })
+}
+
+/// A certificate where there must be none yet.
+pub(super) fn issue(
+    table: &str,
+    certificate: &Certificate,
+) -> Result<TransactWriteItem, StoreError> {
+    const ABSENT: &str = "attribute_not_exists(#user_id)";
+    let item = CertificateItem {
+        user_id: certificate.user_id,
+        course_id: certificate.course_id.clone(),
+        certificate_id: certificate.certificate_id,
+        state: certificate.state,
+        issued_at: certificate.issued_at,
+        learner_name: certificate.learner_name.clone(),
+        run_title: certificate.run_title.clone(),
+        history: certificate.history.clone(),
+    };
+    let put = Put::builder()
+        .table_name(table)
+        .set_item(Some(write(table, item)?))
+        .condition_expression(ABSENT)
+        .set_expression_attribute_names(Some(names(&[ABSENT])))
+        .build()
+        .map_err(incomplete)?;
+    Ok(TransactWriteItem::builder().put(put).build())
+}
+
+/// What a change of state says, in a transaction and by itself.
+const CHANGE: &str = "SET #state = :after, #history = list_append(#history, :entry)";
+/// That the certificate is the one that was read, in the state that was read.
+const AS_READ: &str = "#certificate_id = :certificate_id AND #state = :before";
+
+fn change_values(
+    table: &str,
+    certificate: &Certificate,
+    entry: &CertificateEntry,
+) -> Result<HashMap<String, AttributeValue>, StoreError> {
+    let all = HashMap::from([
+        (
+            "certificate_id",
+            text(certificate.certificate_id.to_string()),
+        ),
+        ("before", text(certificate.state.as_str())),
+        ("after", text(entry.state.as_str())),
+        (
+            "entry",
+            AttributeValue::L(vec![AttributeValue::M(write(table, entry)?)]),
+        ),
+    ]);
+    Ok(values(&[CHANGE, AS_READ], all))
+}
+
+/// A certificate's new state, on the condition that it is in the state that was read.
+pub(super) fn change(
+    table: &str,
+    certificate: &Certificate,
+    entry: &CertificateEntry,
+) -> Result<TransactWriteItem, StoreError> {
+    let update = Update::builder()
+        .table_name(table)
+        .set_key(Some(super::key_of(
+            certificate.user_id,
+            &certificate.course_id,
+        )))
+        .update_expression(CHANGE)
+        .condition_expression(AS_READ)
+        .set_expression_attribute_names(Some(names(&[CHANGE, AS_READ])))
+        .set_expression_attribute_values(Some(change_values(table, certificate, entry)?))
+        .build()
+        .map_err(incomplete)?;
+    Ok(TransactWriteItem::builder().update(update).build())
+}
+
+impl Certificates {
+    /// The certificates in the table of this name. Makes no call.
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// All certificates of a user, by course id.
+    pub async fn of_user(&self, user_id: Uuid) -> Result<Vec<Certificate>, StoreError> {
+        let items = of_user(&self.client, &self.table, user_id).await?;
+        let certificates = items.into_iter();
+        let certificates = certificates.map(|item| certificate(&self.table, item));
+        certificates.collect()
+    }
+
+    /// Changes a certificate's state, if it is in the state that was read. The
+    /// certificate after it, whether or not it was changed: it then holds the
+    /// entry's id.
+    pub async fn set(
+        &self,
+        read: &Certificate,
+        entry: &CertificateEntry,
+    ) -> Result<Certificate, StoreError> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(super::key_of(read.user_id, &read.course_id)))
+            .update_expression(CHANGE)
+            .condition_expression(AS_READ)
+            .set_expression_attribute_names(Some(names(&[CHANGE, AS_READ])))
+            .set_expression_attribute_values(Some(change_values(&self.table, read, entry)?))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let item = match answer {
+            Ok(answer) => answer.attributes,
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    failed.item().cloned()
+                }
+                _ => return Err(error.into()),
+            },
+        };
+        certificate(&self.table, item.unwrap_or_default())
+    }
+}

@@ -1,0 +1,112 @@
+//! The table `grades`.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::expression::{flag, names, number, values};
+use super::{Item, StoreError, incomplete, of_user, read, write};
+use crate::domain::{CourseId, Grade, GradeEntry, Score};
+
+/// Learners' grades in course runs.
+#[derive(Debug, Clone)]
+pub struct Grades {
+    client: Client,
+    table: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct GradeItem {
+    user_id: Uuid,
+    course_id: CourseId,
+    #[serde(flatten)]
+    score: Score,
+    #[serde(default)]
+    set_by_admin: bool,
+    version: u64,
+    history: Vec<GradeEntry>,
+    history_count: u64,
+}
+
+/// A grade from its item.
+pub(super) fn grade(table: &str, item: Item) -> Result<Grade, StoreError> {
+    let item: GradeItem = read(table, item)?;
+    Ok(Grade {
+        user_id: item.user_id,
+        course_id: item.course_id,
+        score: item.score,
+        set_by_admin: item.set_by_admin,
+        version: item.version,
+        history: item.history,
+        history_count: item.history_count,
+    })
+}
+
+/// A write of `after`, on the condition that the grade still is the one that
+/// was read.
+pub(super) fn put(
+    table: &str,
+    before: Option<&Grade>,
+    after: &Grade,
+) -> Result<TransactWriteItem, StoreError> {
+    const ABSENT: &str = "attribute_not_exists(#user_id)";
+    let condition = before.map_or(ABSENT, |_| AS_READ);
+    let item = GradeItem {
+        user_id: after.user_id,
+        course_id: after.course_id.clone(),
+        score: after.score.clone(),
+        set_by_admin: after.set_by_admin,
+        version: after.version,
+        history: after.history.clone(),
+        history_count: after.history_count,
+    };
+    let values = before.map(|before| values(&[condition], as_read(before).into()));
+    let put = Put::builder()
+        .table_name(table)
+        .set_item(Some(write(table, item)?))
+        .condition_expression(condition)
+        .set_expression_attribute_names(Some(names(&[condition])))
+        .set_expression_attribute_values(values)
+        .build()
+        .map_err(incomplete)?;
+    Ok(TransactWriteItem::builder().put(put).build())
+}
+
+/// A check that the grade still is the one that was read.
+pub(super) fn check(table: &str, grade: &Grade) -> Result<TransactWriteItem, StoreError> {
+    let check = ConditionCheck::builder()
+        .table_name(table)
+        .set_key(Some(super::key_of(grade.user_id, &grade.course_id)))
+        .condition_expression(AS_READ)
+        .set_expression_attribute_names(Some(names(&[AS_READ])))
+        .set_expression_attribute_values(Some(values(&[AS_READ], as_read(grade).into())))
+        .build()
+        .map_err(incomplete)?;
+    Ok(TransactWriteItem::builder().condition_check(check).build())
+}
+
+/// Who hands a grade back to the LMS, or sets it by hand, may not count the
+/// version: so both are compared.
+const AS_READ: &str = "#version = :version AND #set_by_admin = :set_by_admin";
+
+fn as_read(grade: &Grade) -> [(&'static str, AttributeValue); 2] {
+    [
+        ("version", number(grade.version)),
+        ("set_by_admin", flag(grade.set_by_admin)),
+    ]
+}
+
+impl Grades {
+    /// The grades in the table of this name. Makes no call.
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// All grades of a user, by course id.
+    pub async fn of_user(&self, user_id: Uuid) -> Result<Vec<Grade>, StoreError> {
+        let items = of_user(&self.client, &self.table, user_id).await?;
+        let grades = items.into_iter().map(|item| grade(&self.table, item));
+        grades.collect()
+    }
+}

@@ -1,0 +1,73 @@
+//! A learner's certificate for a course run.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Change, CourseId};
+
+/// One learner's certificate for one course run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Made by chance when it is first issued, and never changed.
+    pub certificate_id: Uuid,
+    /// With `course_id` the table's key.
+    pub user_id: Uuid,
+    /// The run's id, as the LMS has it.
+    pub course_id: CourseId,
+    /// Whether it counts.
+    pub state: CertificateState,
+    /// When it was first issued; restoring does not change it.
+    pub issued_at: Timestamp,
+    /// The learner's name when it was issued; absent where the portal had none.
+    pub learner_name: Option<String>,
+    /// The run's title when it was issued; absent where the portal had none.
+    pub run_title: Option<String>,
+    /// Oldest first; one entry for each write.
+    pub history: Vec<CertificateEntry>,
+}
+
+/// Whether a certificate counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateState {
+    /// It counts.
+    InForce,
+    /// Taken back because the grade became 0; a later pass restores it.
+    Withdrawn,
+    /// Taken back by an operator; only an operator restores it.
+    Revoked,
+}
+
+impl CertificateState {
+    /// The word that the table has for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InForce => "in_force",
+            Self::Withdrawn => "withdrawn",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// One write to a certificate: by whom, and the state after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateEntry {
+    /// When the delivery or the command came, to the millisecond.
+    pub at: Timestamp,
+    /// Made anew for each change; a second attempt at its write bears it again.
+    pub change_id: Uuid,
+    /// In JSON its fields stand beside the entry's own.
+    #[serde(flatten)]
+    pub by: Change,
+    /// The state that the write made it.
+    pub state: CertificateState,
+}
+
+impl Certificate {
+    /// Whether the write named `change` is in this certificate: tells our own
+    /// write, whose answer was lost, from somebody else's.
+    pub fn holds(&self, change: Uuid) -> bool {
+        self.history.iter().any(|entry| entry.change_id == change)
+    }
+}

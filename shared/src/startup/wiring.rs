@@ -1,0 +1,163 @@
+//! Use cases, put together from the variables that each of them needs.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::environment::{Environment, Missing, SettingError};
+use crate::adapters::lms::Lms;
+use crate::adapters::secrets::{CredentialSecret, TokenSecret};
+use crate::adapters::store::certificates::Certificates;
+use crate::adapters::store::course_runs::CourseRuns;
+use crate::adapters::store::enrollments::Enrollments;
+use crate::adapters::store::grades::Grades;
+use crate::adapters::store::kept_events::KeptEvents;
+use crate::adapters::store::lookup::Lookup;
+use crate::adapters::store::records::Records;
+use crate::adapters::store::users::Users;
+use crate::clock::SharedClock;
+use crate::use_cases::authenticating::TokenCheck;
+use crate::use_cases::certifying::Certifying;
+use crate::use_cases::enrolling::Enrolling;
+use crate::use_cases::fetching_grades::{GradesClient, LmsLimits};
+
+/// The tables that the environment names, and what is done with them. Nothing
+/// here makes a call; an error names the variable at fault.
+pub struct Wiring<'a> {
+    environment: &'a Environment,
+    dynamodb: aws_sdk_dynamodb::Client,
+    clock: SharedClock,
+}
+
+impl<'a> Wiring<'a> {
+    /// Tables are reached through this client.
+    pub fn new(
+        environment: &'a Environment,
+        dynamodb: aws_sdk_dynamodb::Client,
+        clock: SharedClock,
+    ) -> Self {
+        Self {
+            environment,
+            dynamodb,
+            clock,
+        }
+    }
+
+    fn client(&self) -> aws_sdk_dynamodb::Client {
+        self.dynamodb.clone()
+    }
+
+    fn variable(&self, name: &'static str) -> Result<String, Missing> {
+        self.environment.required(name)
+    }
+
+    /// `USERS_TABLE`, `USERNAMES_TABLE`
+    pub fn users(&self) -> Result<Users, Missing> {
+        let (users, usernames) = (
+            self.variable("USERS_TABLE")?,
+            self.variable("USERNAMES_TABLE")?,
+        );
+        Ok(Users::new(self.client(), users, usernames))
+    }
+
+    /// `COURSE_RUNS_TABLE`
+    pub fn course_runs(&self) -> Result<CourseRuns, Missing> {
+        let table = self.variable("COURSE_RUNS_TABLE")?;
+        Ok(CourseRuns::new(self.client(), table))
+    }
+
+    /// `ENROLLMENTS_TABLE`
+    pub fn enrollments(&self) -> Result<Enrollments, Missing> {
+        let table = self.variable("ENROLLMENTS_TABLE")?;
+        Ok(Enrollments::new(self.client(), table))
+    }
+
+    /// `GRADES_TABLE`
+    pub fn grades(&self) -> Result<Grades, Missing> {
+        let table = self.variable("GRADES_TABLE")?;
+        Ok(Grades::new(self.client(), table))
+    }
+
+    /// `CERTIFICATES_TABLE`
+    pub fn certificates(&self) -> Result<Certificates, Missing> {
+        let table = self.variable("CERTIFICATES_TABLE")?;
+        Ok(Certificates::new(self.client(), table))
+    }
+
+    /// `KEPT_EVENTS_TABLE`
+    pub fn kept_events(&self) -> Result<KeptEvents, Missing> {
+        let table = self.variable("KEPT_EVENTS_TABLE")?;
+        Ok(KeptEvents::new(self.client(), table))
+    }
+
+    /// `USERS_TABLE`, `COURSE_RUNS_TABLE`, `KEPT_EVENTS_TABLE`
+    fn lookup(&self) -> Result<Lookup, Missing> {
+        let users = self.variable("USERS_TABLE")?;
+        let course_runs = self.variable("COURSE_RUNS_TABLE")?;
+        let kept_events = self.variable("KEPT_EVENTS_TABLE")?;
+        Ok(Lookup::new(self.client(), users, course_runs, kept_events))
+    }
+
+    /// `ENROLLMENTS_TABLE`, `GRADES_TABLE`, `CERTIFICATES_TABLE`
+    pub fn records(&self) -> Result<Records, Missing> {
+        let enrollments = self.variable("ENROLLMENTS_TABLE")?;
+        let grades = self.variable("GRADES_TABLE")?;
+        let certificates = self.variable("CERTIFICATES_TABLE")?;
+        Ok(Records::new(
+            self.client(),
+            enrollments,
+            grades,
+            certificates,
+        ))
+    }
+
+    /// The variables of the lookup and of the enrollments.
+    pub fn enrolling(&self) -> Result<Enrolling, Missing> {
+        Ok(Enrolling::new(
+            self.lookup()?,
+            self.enrollments()?,
+            self.kept_events()?,
+        ))
+    }
+
+    /// The variables of the lookup and of the records, and `PAID_MODES`.
+    pub fn certifying(&self) -> Result<Certifying, SettingError> {
+        Ok(Certifying::new(
+            self.lookup()?,
+            self.records()?,
+            self.kept_events()?,
+            self.environment.parsed("PAID_MODES")?,
+            Arc::clone(&self.clock),
+        ))
+    }
+
+    /// `WEBHOOK_TOKENS_SECRET`
+    pub fn tokens(&self, secrets: aws_sdk_secretsmanager::Client) -> Result<TokenCheck, Missing> {
+        let secret = self.variable("WEBHOOK_TOKENS_SECRET")?;
+        let secret = TokenSecret::new(secrets, secret);
+        Ok(TokenCheck::new(secret, Arc::clone(&self.clock)))
+    }
+
+    /// `OPENEDX_API_SECRET`, `LMS_URL`
+    pub fn grades_client(
+        &self,
+        secrets: aws_sdk_secretsmanager::Client,
+        lms: reqwest::Client,
+        limits: LmsLimits,
+    ) -> Result<GradesClient, SettingError> {
+        let secret = self.variable("OPENEDX_API_SECRET")?;
+        let lms = Lms::new(lms, self.environment.parsed("LMS_URL")?);
+        let secret = CredentialSecret::new(secrets, secret);
+        let clock = Arc::clone(&self.clock);
+        Ok(GradesClient::new(lms, secret, clock, limits))
+    }
+
+    /// `LMS_CONCURRENCY`, `LMS_PER_SECOND`: what every job that goes on by
+    /// itself keeps to.
+    pub fn lms_limits(&self) -> Result<LmsLimits, SettingError> {
+        Ok(LmsLimits {
+            concurrency: self.environment.parsed("LMS_CONCURRENCY")?,
+            per_second: self.environment.parsed("LMS_PER_SECOND")?,
+            failures_in_a_row: NonZeroU32::new(3),
+        })
+    }
+}

@@ -1,0 +1,442 @@
+//! Somebody has passed: the grade is stored, and the certificate issued.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use super::fetching_grades::GradesClient;
+use crate::adapters::AwsFailure;
+use crate::adapters::lms::LmsError;
+use crate::adapters::store::StoreError;
+use crate::adapters::store::kept_events::{KeptEvents, Waiting};
+use crate::adapters::store::lookup::{Found, FoundRun, FoundUser, Lookup};
+use crate::adapters::store::records::{CertificateWrite, GradeWrite, Record, Records, Written};
+use crate::clock::SharedClock;
+use crate::domain::enrollment::eligible;
+use crate::domain::{
+    Certificate, CertificateEntry, CertificateState, Change, CourseId, Email, Enrollment, EventKey,
+    EventKind, Grade, GradeEntry, Ineligible, Obstacle, PaidModes, Reason, Score,
+};
+
+/// How long the LMS may take, token and retry included.
+const LMS_TIME: Duration = Duration::from_secs(15);
+
+/// What must be left once the LMS has been asked: one call to the store at its longest.
+const KEEPING_TIME: Duration = Duration::from_secs(8);
+
+/// How often a decision is made anew because something came in between.
+const ROUNDS: u32 = 10;
+
+/// Issues certificates to learners who have passed.
+#[derive(Clone)]
+pub struct Certifying {
+    lookup: Lookup,
+    records: Records,
+    kept_events: KeptEvents,
+    paid_modes: PaidModes,
+    clock: SharedClock,
+}
+
+/// The announcement that somebody has passed a run.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    /// The learner's; there may be no user of it yet.
+    pub email: Email,
+    /// `None` where what was sent cannot be a course id at all.
+    pub course_id: Option<CourseId>,
+    /// Written into the histories.
+    pub by: Change,
+    /// The moment that the histories, or the kept event, have for it.
+    pub at: Timestamp,
+}
+
+/// Where the grade comes from that decides.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    /// The LMS is asked, unless an operator has set the grade.
+    Lms {
+        /// Asks it.
+        grades: &'a GradesClient,
+        /// Told who it is about before the LMS is asked.
+        asking: &'a (dyn Fn(Uuid) + Sync),
+    },
+    /// Nobody is asked: what is stored decides.
+    Record,
+}
+
+/// What became of an announcement.
+#[derive(Debug, Clone)]
+pub struct Certified {
+    /// Absent where no user has the address.
+    pub user_id: Option<Uuid>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The event that it is kept as; `None` where it is not, since it is done,
+    /// no course id was sent, or keeping it is the caller's affair.
+    pub kept: Option<EventKey>,
+    /// Why a kept event that is done could not be removed. It will be found
+    /// done when it is looked at again.
+    pub left_over: Option<StoreError>,
+}
+
+/// What became of an announcement, in the end or for now.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// A certificate is in force since before.
+    Exists(Uuid),
+    /// The certificate was issued, or the withdrawn one restored.
+    Created(Uuid),
+    /// An operator has revoked the certificate, and only an operator restores it.
+    Revoked,
+    /// Something is in the way, and the event has to wait.
+    Waits(Obstruction),
+}
+
+/// What is in the way of a certificate.
+#[derive(Debug, Clone)]
+pub enum Obstruction {
+    /// No user has the address.
+    NoSuchUser,
+    /// The portal does not know the run.
+    NoSuchRun,
+    /// The user has no username of the LMS.
+    NoUsername,
+    /// The LMS gave no grade that can be used.
+    Lms(LmsError),
+    /// The grade is no pass.
+    NotPassed,
+    /// The grade is a pass, in an enrollment that earns no certificate.
+    NotEligible(Ineligible),
+}
+
+impl Obstruction {
+    /// What a kept event is to remember of it. `now` is when the LMS has answered.
+    pub fn obstacle(&self, now: Timestamp) -> Obstacle {
+        match self {
+            Self::NoSuchUser => Reason::NoSuchUser.into(),
+            Self::NoSuchRun => Reason::NoSuchRun.into(),
+            Self::NoUsername => Reason::NoUsername.into(),
+            Self::Lms(error) => Obstacle {
+                reason: Reason::LmsTrouble,
+                error: Some(error.code()),
+                not_before: error
+                    .retry_after()
+                    .and_then(|wait| now.checked_add(SignedDuration::try_from(wait).ok()?).ok()),
+            },
+            Self::NotPassed => Reason::NotPassed.into(),
+            Self::NotEligible(why) => Obstacle {
+                error: Some(why.as_str().to_owned()),
+                ..Reason::NotEligible.into()
+            },
+        }
+    }
+}
+
+impl Certifying {
+    /// Takes the tables that the function was wired with, and the modes in
+    /// which a pass earns a certificate. Makes no call.
+    pub fn new(
+        lookup: Lookup,
+        records: Records,
+        kept_events: KeptEvents,
+        paid_modes: PaidModes,
+        clock: SharedClock,
+    ) -> Self {
+        Self {
+            lookup,
+            records,
+            kept_events,
+            paid_modes,
+            clock,
+        }
+    }
+
+    /// Issues the certificate, or keeps the event until it can be issued; done
+    /// by `until`, whatever the LMS does.
+    ///
+    /// Two reads, the LMS, one transaction; one more call where the event is
+    /// kept, and where a kept one of the same key is done by this.
+    ///
+    /// # Errors
+    /// The store failed, or did not answer in time: the event is not kept.
+    pub async fn certify(
+        &self,
+        pass: &Pass,
+        source: Source<'_>,
+        until: Instant,
+    ) -> Result<Certified, StoreError> {
+        let mut certified = self.attempt(pass, source, until).await?;
+        if let (Outcome::Waits(why), Some(course_id)) = (&certified.outcome, &pass.course_id) {
+            let waiting = Waiting {
+                kind: EventKind::Certificate,
+                email: &pass.email,
+                course_id,
+                role: None,
+                mode: None,
+                obstacle: &why.obstacle(self.clock.now()),
+                delivered_at: pass.at,
+            };
+            certified.kept = Some(in_time(until, self.kept_events.keep(&waiting)).await?);
+        }
+        Ok(certified)
+    }
+
+    /// Issues the certificate, if it can be issued. Keeps nothing; a kept event
+    /// of the same key that is done is removed.
+    ///
+    /// # Errors
+    /// As [`Certifying::certify`].
+    pub async fn attempt(
+        &self,
+        pass: &Pass,
+        source: Source<'_>,
+        until: Instant,
+    ) -> Result<Certified, StoreError> {
+        let work = async {
+            let kinds = [EventKind::Certificate];
+            let course_id = pass.course_id.as_ref();
+            let found = self.lookup.find(&pass.email, course_id, &kinds).await?;
+            let outcome = match (&found, course_id) {
+                (Found { user: None, .. }, _) => Outcome::Waits(Obstruction::NoSuchUser),
+                (
+                    Found {
+                        user: Some(user),
+                        run: Some(run),
+                        ..
+                    },
+                    Some(course_id),
+                ) => {
+                    let decision = Decision::new(self, user, run, course_id, pass);
+                    decision.make(source, until).await?
+                }
+                _ => Outcome::Waits(Obstruction::NoSuchRun),
+            };
+            let left_over = match (&outcome, found.kept(EventKind::Certificate)) {
+                (Outcome::Waits(_), _) | (_, None) => None,
+                (_, Some(kept)) => self.kept_events.remove(kept).await.err(),
+            };
+            Ok(Certified {
+                user_id: found.user.map(|user| user.user_id),
+                outcome,
+                kept: None,
+                left_over,
+            })
+        };
+        in_time(until, work).await
+    }
+
+    /// Opens the connection to the tables.
+    pub async fn warm_up(&self) {
+        // A failure here is no matter: the first request meets it again and says so.
+        let _ = self.lookup.warm_up().await;
+    }
+}
+
+/// A store that takes longer than there is time counts as one that timed out.
+async fn in_time<T>(
+    until: Instant,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let timed_out = Err(AwsFailure::Timeout.into());
+    // In a box: what waits for three parties at once is large, and is moved often.
+    timeout_at(until, Box::pin(work)).await.unwrap_or(timed_out)
+}
+
+/// A learner, a run, and the change that is made to what the learner has in it.
+struct Decision<'a> {
+    certifying: &'a Certifying,
+    user: &'a FoundUser,
+    run: &'a FoundRun,
+    course_id: &'a CourseId,
+    pass: &'a Pass,
+    /// By which our own writes are known again.
+    change_id: Uuid,
+    new_certificate_id: Uuid,
+}
+
+/// What the LMS said, and which version of the stored grade it was asked for.
+struct Answer {
+    version: Option<u64>,
+    score: Score,
+}
+
+impl<'a> Decision<'a> {
+    fn new(
+        certifying: &'a Certifying,
+        user: &'a FoundUser,
+        run: &'a FoundRun,
+        course_id: &'a CourseId,
+        pass: &'a Pass,
+    ) -> Self {
+        Self {
+            certifying,
+            user,
+            run,
+            course_id,
+            pass,
+            change_id: Uuid::new_v4(),
+            new_certificate_id: Uuid::new_v4(),
+        }
+    }
+
+    /// Reads, asks, decides and writes, again where something came in between.
+    ///
+    /// What the decision rests on is read before the LMS is asked and checked
+    /// when it is written, so that an old answer never replaces a newer one.
+    async fn make(&self, source: Source<'_>, until: Instant) -> Result<Outcome, StoreError> {
+        let records = &self.certifying.records;
+        let mut answer = None;
+        let mut unclear: Option<AwsFailure> = None;
+        for _ in 0..ROUNDS {
+            let record = records.find(self.user.user_id, self.course_id).await?;
+            if let Some(certificate) = &record.certificate
+                && certificate.state == CertificateState::InForce
+            {
+                let id = certificate.certificate_id;
+                return Ok(if certificate.holds(self.change_id) {
+                    Outcome::Created(id)
+                } else {
+                    Outcome::Exists(id)
+                });
+            }
+            let score = match self.score(&record, source, &mut answer, until).await {
+                Ok(score) => score,
+                Err(obstruction) => return Ok(Outcome::Waits(obstruction)),
+            };
+            let earned = self.earned(&record, &score);
+            let grade = self.grade(&record, score);
+            if let (Err(outcome), GradeWrite::Same(_)) = (&earned, &grade) {
+                return Ok(outcome.clone());
+            }
+            // What may have been written, and was not, is not tried for ever.
+            if let Some(failure) = unclear {
+                return Err(failure.into());
+            }
+            let written = match &earned {
+                Ok(Earned {
+                    enrollment, write, ..
+                }) => records.write(enrollment, &grade, write).await,
+                Err(_) => records.write_grade(&grade).await,
+            };
+            match written {
+                Ok(Written::Done) => {
+                    return Ok(match earned {
+                        Ok(Earned { id, .. }) => Outcome::Created(id),
+                        Err(outcome) => outcome,
+                    });
+                }
+                Ok(Written::Moved) => {}
+                Err(StoreError::Aws(failure)) if failure.is_outage() => unclear = Some(failure),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(AwsFailure::Throttled("Contended".to_owned()).into())
+    }
+
+    /// The grade that decides: an operator's, else the LMS's.
+    async fn score(
+        &self,
+        record: &Record,
+        source: Source<'_>,
+        answer: &mut Option<Answer>,
+        until: Instant,
+    ) -> Result<Score, Obstruction> {
+        let stored = record.grade.as_ref();
+        let Source::Lms { grades, asking } = source else {
+            return stored.map_or(Err(Obstruction::NotPassed), |grade| Ok(grade.score.clone()));
+        };
+        if let Some(grade) = stored.filter(|grade| grade.set_by_admin) {
+            return Ok(grade.score.clone());
+        }
+        let version = stored.map(|grade| grade.version);
+        match answer {
+            Some(answer) if answer.version == version => return Ok(answer.score.clone()),
+            Some(_) => {}
+            None => asking(self.user.user_id),
+        }
+        let username = self.user.edx_username.as_ref();
+        let username = username.ok_or(Obstruction::NoUsername)?;
+        let left = until.saturating_duration_since(Instant::now());
+        let within = left.saturating_sub(KEEPING_TIME).min(LMS_TIME);
+        let score = grades
+            .of_learner(self.course_id, username, within)
+            .await
+            .map_err(Obstruction::Lms)?;
+        *answer = Some(Answer {
+            version,
+            score: score.clone(),
+        });
+        Ok(score)
+    }
+
+    fn grade<'r>(&self, record: &'r Record, score: Score) -> GradeWrite<'r> {
+        match &record.grade {
+            Some(grade) if grade.score == score => GradeWrite::Same(grade),
+            before => {
+                let entry = GradeEntry {
+                    at: self.pass.at,
+                    change_id: self.change_id,
+                    by: self.pass.by.clone(),
+                    score,
+                    set_by_admin: false,
+                };
+                let before = before.as_ref();
+                let after = Grade::after(before, self.user.user_id, self.course_id, entry);
+                GradeWrite::Put { before, after }
+            }
+        }
+    }
+
+    /// The certificate that the grade earns, or what becomes of the event without.
+    fn earned<'r>(&self, record: &'r Record, score: &Score) -> Result<Earned<'r>, Outcome> {
+        let certificate = record.certificate.as_ref();
+        if certificate.is_some_and(|c| c.state == CertificateState::Revoked) {
+            return Err(Outcome::Revoked);
+        }
+        if !score.passed {
+            return Err(Outcome::Waits(Obstruction::NotPassed));
+        }
+        let paid_modes = &self.certifying.paid_modes;
+        let enrollment = eligible(record.enrollment.as_ref(), paid_modes)
+            .map_err(|why| Outcome::Waits(Obstruction::NotEligible(why)))?;
+        let entry = CertificateEntry {
+            at: self.pass.at,
+            change_id: self.change_id,
+            by: self.pass.by.clone(),
+            state: CertificateState::InForce,
+        };
+        let (id, write) = match certificate {
+            Some(before) => (
+                before.certificate_id,
+                CertificateWrite::Change { before, entry },
+            ),
+            None => (
+                self.new_certificate_id,
+                CertificateWrite::Issue(Certificate {
+                    certificate_id: self.new_certificate_id,
+                    user_id: self.user.user_id,
+                    course_id: self.course_id.clone(),
+                    state: CertificateState::InForce,
+                    issued_at: self.pass.at,
+                    learner_name: self.user.name.clone(),
+                    run_title: self.run.title.clone(),
+                    history: vec![entry],
+                }),
+            ),
+        };
+        Ok(Earned {
+            enrollment,
+            id,
+            write,
+        })
+    }
+}
+
+/// A certificate that is earned, and the enrollment that it is earned in.
+struct Earned<'r> {
+    enrollment: &'r Enrollment,
+    id: Uuid,
+    write: CertificateWrite<'r>,
+}

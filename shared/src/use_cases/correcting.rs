@@ -1,0 +1,128 @@
+//! What operators put right by hand: grades and certificates.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::adapters::AwsFailure;
+use crate::adapters::store::StoreError;
+use crate::adapters::store::certificates::Certificates;
+use crate::adapters::store::records::{GradeWrite, Records, Written};
+use crate::domain::{
+    Certificate, CertificateEntry, CertificateState, Change, CourseId, Grade, GradeEntry, Score,
+};
+
+/// How often a change is made anew because somebody else wrote in between.
+const ATTEMPTS: u32 = 5;
+
+/// A grade or a certificate after an operator's word, and whether it took a change.
+#[derive(Debug, Clone)]
+pub struct Corrected<T> {
+    /// As it stands now.
+    pub now: T,
+    /// False where it stood so before, and nothing was written.
+    pub changed: bool,
+}
+
+/// Sets a learner's grade in a run; from then on the LMS's never replaces it.
+/// That user and run exist is the caller's affair.
+pub async fn override_grade(
+    records: &Records,
+    user_id: Uuid,
+    course_id: &CourseId,
+    score: &Score,
+    by: &Change,
+    at: Timestamp,
+) -> Result<Corrected<Grade>, StoreError> {
+    let change_id = Uuid::new_v4();
+    for _ in 0..ATTEMPTS {
+        let before = records.find(user_id, course_id).await?.grade;
+        if let Some(grade) = &before
+            && grade.set_by_admin
+            && grade.score == *score
+        {
+            let changed = grade.is_made_by(change_id);
+            return Ok(Corrected {
+                now: grade.clone(),
+                changed,
+            });
+        }
+        let entry = GradeEntry {
+            at,
+            change_id,
+            by: by.clone(),
+            score: score.clone(),
+            set_by_admin: true,
+        };
+        let before = before.as_ref();
+        let after = Grade::after(before, user_id, course_id, entry);
+        let put = GradeWrite::Put {
+            before,
+            after: after.clone(),
+        };
+        if records.write_grade(&put).await? == Written::Done {
+            return Ok(Corrected {
+                now: after,
+                changed: true,
+            });
+        }
+    }
+    Err(AwsFailure::Throttled("Contended".to_owned()).into())
+}
+
+/// An operator's word about a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// It counts no more, until an operator restores it.
+    Revoke,
+    /// A revoked one counts again. One that was withdrawn comes back with a pass.
+    Restore,
+}
+
+/// Why a certificate stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Uncorrected {
+    /// There is none.
+    NoCertificate,
+    /// It was withdrawn since the grade became 0: a pass restores it.
+    Withdrawn,
+}
+
+/// Revokes or restores a learner's certificate.
+///
+/// # Errors
+/// The outer one is the store's; the inner one says why the word does not fit.
+pub async fn correct_certificate(
+    records: &Records,
+    certificates: &Certificates,
+    (user_id, course_id): (Uuid, &CourseId),
+    word: Word,
+    by: &Change,
+    at: Timestamp,
+) -> Result<Result<Corrected<Certificate>, Uncorrected>, StoreError> {
+    let Some(mut certificate) = records.find(user_id, course_id).await?.certificate else {
+        return Ok(Err(Uncorrected::NoCertificate));
+    };
+    let entry = CertificateEntry {
+        at,
+        change_id: Uuid::new_v4(),
+        by: by.clone(),
+        state: match word {
+            Word::Revoke => CertificateState::Revoked,
+            Word::Restore => CertificateState::InForce,
+        },
+    };
+    for _ in 0..ATTEMPTS {
+        let changed = certificate.holds(entry.change_id);
+        if changed || certificate.state == entry.state {
+            return Ok(Ok(Corrected {
+                now: certificate,
+                changed,
+            }));
+        }
+        if word == Word::Restore && certificate.state == CertificateState::Withdrawn {
+            return Ok(Err(Uncorrected::Withdrawn));
+        }
+        certificate = certificates.set(&certificate, &entry).await?;
+    }
+    Err(AwsFailure::Throttled("Contended".to_owned()).into())
+}

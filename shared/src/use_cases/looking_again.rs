@@ -1,0 +1,327 @@
+//! Kept events are looked at again when they are due.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::ready;
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+use super::Outcome as Enrollment;
+use super::certifying::{Certifying, Obstruction, Outcome, Pass, Source};
+use super::enrolling::{Announcement, Enrolled, Enrolling};
+use super::fetching_grades::GradesClient;
+use crate::adapters::AwsFailure;
+use crate::adapters::lms::LmsError;
+use crate::adapters::store::StoreError;
+use crate::adapters::store::kept_events::{Due, KeptEvents};
+use crate::clock::SharedClock;
+use crate::domain::{Change, EventKind, KeptEvent, KeptState, Obstacle, Reason, Verdict};
+
+/// How long one event may take; at a webhook it has no longer.
+pub const LOOK_TIME: Duration = Duration::from_secs(24);
+
+/// Looks at kept events again, each through the use case of its webhook.
+pub struct LookingAgain {
+    kept_events: KeptEvents,
+    enrolling: Enrolling,
+    certifying: Certifying,
+    grades: GradesClient,
+    clock: SharedClock,
+    at_once: usize,
+}
+
+/// The time of one run.
+#[derive(Debug, Clone)]
+pub struct Shift {
+    /// Lambda's id of the request; for the histories.
+    pub request_id: String,
+    /// When the last event is claimed; [`LOOK_TIME`] later all are done.
+    pub claim_until: Instant,
+    /// When the process is stopped at the latest, and its events are anybody's again.
+    pub lease: Timestamp,
+}
+
+/// One event that was looked at.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// As it was claimed.
+    pub event: KeptEvent,
+    /// Absent where no user has the address.
+    pub user_id: Option<Uuid>,
+    /// What became of it.
+    pub end: End,
+}
+
+/// What became of an event that was looked at.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// It took effect, or had before, and is gone.
+    Done {
+        /// What it did, in a word of the webhook's log.
+        effect: &'static str,
+        /// Why it could not be removed: it will be found done at its next look.
+        left_over: Option<StoreError>,
+    },
+    /// It waits on, as this.
+    Waits(Box<KeptEvent>),
+    /// It has ended, as dead or expired.
+    Ended(Box<KeptEvent>),
+    /// It has waited long enough for this, and is gone.
+    Dropped(Reason),
+    /// The LMS is left alone: the look does not count.
+    GivenBack,
+    /// It was delivered again or made due meanwhile, and stays as that has left it.
+    Changed,
+    /// The store failed. It is looked at again when its lease is over.
+    Failed(StoreError),
+}
+
+/// What one run did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Events that were claimed.
+    pub looked_at: u64,
+    /// Of these, those that took effect.
+    pub done: u64,
+    /// Of these, those that could not be finished.
+    pub failed: u64,
+    /// Whether the LMS is left alone, and certificates' events with it.
+    pub lms_rests: bool,
+    /// How many dead events there are now, whenever they died.
+    pub dead: u64,
+    /// How many expired events there are now.
+    pub expired: u64,
+}
+
+/// What an attempt has found.
+struct Attempt {
+    user_id: Option<Uuid>,
+    found: Found,
+}
+
+enum Found {
+    Effect(&'static str, Option<StoreError>),
+    Obstacle(Obstacle),
+    Resting(Timestamp),
+}
+
+impl LookingAgain {
+    /// `at_once` events are looked at side by side: as many as may call the LMS
+    /// at once. Makes no call.
+    pub fn new(
+        kept_events: KeptEvents,
+        enrolling: Enrolling,
+        certifying: Certifying,
+        grades: GradesClient,
+        clock: SharedClock,
+        at_once: usize,
+    ) -> Self {
+        Self {
+            kept_events,
+            enrolling,
+            certifying,
+            grades,
+            clock,
+            at_once,
+        }
+    }
+
+    /// Opens the connections to the tables and to the LMS.
+    pub async fn warm_up(&self) {
+        tokio::join!(self.enrolling.warm_up(), self.grades.warm_up());
+    }
+
+    /// Looks at the events that are due, the longest due first, until there
+    /// are no more or the time is over. `tell` is told of each.
+    ///
+    /// Any number of runs may go on at once: each event is claimed by one.
+    ///
+    /// # Errors
+    /// The store failed: what was claimed is finished, and no more claimed.
+    pub async fn run(&self, shift: &Shift, tell: impl Fn(&Look)) -> Result<Summary, StoreError> {
+        self.grades.begin();
+        let now = self.clock.now();
+        let pages = stream::try_unfold(Some(None), async |start| match start {
+            None => Ok::<_, StoreError>(None),
+            Some(start) => {
+                let page = self.kept_events.due(now, start).await?;
+                let due = stream::iter(page.entries.into_iter().map(Ok::<Due, StoreError>));
+                Ok(Some((due, page.next.map(Some))))
+            }
+        });
+        let stopped = AtomicBool::new(false);
+        let goes_on = || !stopped.load(Ordering::Relaxed) && Instant::now() < shift.claim_until;
+        let looks = pages
+            .try_flatten()
+            .take_while(|_| ready(goes_on()))
+            .map(async |due| self.look(&due?, shift).await)
+            .buffer_unordered(self.at_once);
+        let mut looks = pin!(looks);
+
+        let mut summary = Summary::default();
+        let mut failure = None;
+        while let Some(look) = looks.next().await {
+            match look {
+                Ok(None) => {}
+                Ok(Some(look)) => {
+                    summary.looked_at += 1;
+                    match &look.end {
+                        End::Done { .. } => summary.done += 1,
+                        End::Failed(_) => summary.failed += 1,
+                        _ => {}
+                    }
+                    tell(&look);
+                }
+                Err(error) => {
+                    stopped.store(true, Ordering::Relaxed);
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        summary.lms_rests = self.grades.is_resting();
+        summary.dead = self.kept_events.count(KeptState::Dead).await?;
+        summary.expired = self.kept_events.count(KeptState::Expired).await?;
+        Ok(summary)
+    }
+
+    /// Looks at one event, if it can be claimed.
+    async fn look(&self, due: &Due, shift: &Shift) -> Result<Option<Look>, StoreError> {
+        // While the LMS is left alone, its events need not be claimed in vain.
+        if due.kind == EventKind::Certificate && self.grades.is_resting() {
+            return Ok(None);
+        }
+        let now = self.clock.now();
+        let claimed = self.kept_events.claim(&due.event_key, now, shift.lease);
+        let Some(event) = claimed.await? else {
+            return Ok(None);
+        };
+        let attempt = timeout(LOOK_TIME, self.attempt(&event, &shift.request_id, now));
+        let attempt = attempt.await.unwrap_or(Err(AwsFailure::Timeout.into()));
+        let (user_id, end) = match attempt {
+            Ok(Attempt { user_id, found }) => (user_id, self.settle(&event, found).await),
+            Err(error) => (None, Err(error)),
+        };
+        let end = end.unwrap_or_else(End::Failed);
+        Ok(Some(Look {
+            event,
+            user_id,
+            end,
+        }))
+    }
+
+    /// Does what the event's webhook would do, save for keeping the event.
+    async fn attempt(
+        &self,
+        event: &KeptEvent,
+        request_id: &str,
+        now: Timestamp,
+    ) -> Result<Attempt, StoreError> {
+        let by = Change::KeptEvent {
+            event_key: event.event_key.clone(),
+            request_id: request_id.to_owned(),
+        };
+        match event.kind {
+            EventKind::Enrollment => {
+                let announcement = Announcement {
+                    email: event.email.clone(),
+                    course_id: Some(event.course_id.clone()),
+                    role: None,
+                    mode: None,
+                    by,
+                    at: now,
+                    yields_to: Some(event.delivered_at),
+                };
+                let (user_id, found) = match self.enrolling.attempt(&announcement).await? {
+                    Enrolled::Stands {
+                        user_id,
+                        changed,
+                        left_over,
+                        ..
+                    } => {
+                        let effect = match changed.outcome {
+                            Enrollment::Created => "created",
+                            Enrollment::Updated => "updated",
+                            Enrollment::Unchanged => "unchanged",
+                        };
+                        (Some(user_id), Found::Effect(effect, left_over))
+                    }
+                    Enrolled::NoSuchUser { .. } => {
+                        (None, Found::Obstacle(Reason::NoSuchUser.into()))
+                    }
+                    Enrolled::NoSuchRun { user_id, .. } => {
+                        (Some(user_id), Found::Obstacle(Reason::NoSuchRun.into()))
+                    }
+                };
+                Ok(Attempt { user_id, found })
+            }
+            EventKind::Certificate => {
+                let pass = Pass {
+                    email: event.email.clone(),
+                    course_id: Some(event.course_id.clone()),
+                    by,
+                    at: now,
+                };
+                let source = Source::Lms {
+                    grades: &self.grades,
+                    asking: &|_| {},
+                };
+                let until = Instant::now() + LOOK_TIME;
+                let certified = self.certifying.attempt(&pass, source, until).await?;
+                let found = match certified.outcome {
+                    Outcome::Exists(_) => Found::Effect("exists", certified.left_over),
+                    Outcome::Created(_) => Found::Effect("created", certified.left_over),
+                    Outcome::Revoked => Found::Effect("revoked", certified.left_over),
+                    Outcome::Waits(why) => {
+                        let now = self.clock.now();
+                        let obstacle = why.obstacle(now);
+                        match why {
+                            Obstruction::Lms(LmsError::Resting { .. }) => {
+                                Found::Resting(obstacle.not_before.unwrap_or(now))
+                            }
+                            _ => Found::Obstacle(obstacle),
+                        }
+                    }
+                };
+                Ok(Attempt {
+                    user_id: certified.user_id,
+                    found,
+                })
+            }
+        }
+    }
+
+    /// Writes down what was found.
+    async fn settle(&self, event: &KeptEvent, found: Found) -> Result<End, StoreError> {
+        let now = self.clock.now();
+        let (next, end) = match found {
+            Found::Effect(effect, left_over) => return Ok(End::Done { effect, left_over }),
+            Found::Resting(due) => (Box::new(event.clone().given_back(due)), End::GivenBack),
+            Found::Obstacle(obstacle) => {
+                let reason = obstacle.reason;
+                match event.clone().looked_at(obstacle, now) {
+                    Verdict::Kept(next) if next.state == KeptState::Waiting => {
+                        (next.clone(), End::Waits(next))
+                    }
+                    Verdict::Kept(next) => (next.clone(), End::Ended(next)),
+                    Verdict::Dropped => {
+                        let removed = self.kept_events.remove(event).await?;
+                        return Ok(if removed {
+                            End::Dropped(reason)
+                        } else {
+                            End::Changed
+                        });
+                    }
+                }
+            }
+        };
+        let settled = self.kept_events.settle(&next, now).await?;
+        Ok(if settled { end } else { End::Changed })
+    }
+}

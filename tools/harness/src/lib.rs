@@ -1,0 +1,77 @@
+//! What the functions' tests stand on: a portal of the test's own (tables,
+//! secrets, LMS, clock, log), and deliveries as the gateway hands them over.
+//!
+//! What fails here fails the test: so there are panics, and no errors.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a test that fails says where"
+)]
+
+mod delivery;
+mod log;
+mod portal;
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Region;
+use jiff::Timestamp;
+use shared::adapters::store::CallLimits;
+use shared::startup::aws;
+use uuid::Uuid;
+
+pub use delivery::{
+    Answer, EXPIRED, NOT_STAFF, REVOKED, STAFF, Webhook, from_gateway, tokens, with_id,
+};
+pub use log::Log;
+pub use portal::Portal;
+
+/// When every test begins.
+pub const NOW: &str = "2026-11-22T09:00:00Z";
+/// A user of each portal.
+pub const ADA: &str = "ada@example.org";
+/// Her id.
+pub const ADA_ID: &str = "6f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
+/// Her username in the LMS.
+pub const ADA_USERNAME: &str = "ada";
+/// A course run of each portal.
+pub const RUN: &str = "course-v1:Demo+RustOnLambda+2026_T3";
+
+/// Retries that do not wait, on a machine that may be slow.
+pub const EAGER: CallLimits = CallLimits {
+    attempt: Duration::from_secs(60),
+    first_backoff: Duration::from_millis(1),
+    ..CallLimits::PRODUCTION
+};
+
+/// The same where a call hangs, and is to be given up soon. The longest wait
+/// is never waited; it keeps the limit of the call as a whole out of the way.
+pub const IMPATIENT: CallLimits = CallLimits {
+    attempt: Duration::from_millis(500),
+    first_backoff: Duration::from_millis(1),
+    longest_backoff: Duration::from_secs(60),
+    ..CallLimits::PRODUCTION
+};
+
+/// [`NOW`], as a moment.
+pub fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+/// A client for an engine or a proxy. The SDK allows a process so many retries
+/// a region, and no test is to use up another's: each has a region of its own.
+pub fn client(url: &str, limits: CallLimits) -> Client {
+    aws::dynamodb(&configuration(url), limits)
+}
+
+/// The SDK's configuration for such a client.
+pub fn configuration(url: &str) -> SdkConfig {
+    let region = Region::new(Uuid::new_v4().to_string());
+    local::sdk::configuration(url)
+        .into_builder()
+        .region(region)
+        .build()
+}

@@ -1,0 +1,290 @@
+//! A portal of the test's own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::AttributeValue::{Bool, S};
+use jiff::SignedDuration;
+use local::lms::{CLIENT_ID, CLIENT_SECRET, GradeRow};
+use local::{Dynamodb, FaultyProxy, Lms, SecretsManager, Template};
+use serde_json::json;
+use shared::adapters::store::CallLimits;
+use shared::clock::{Clock, HeldClock};
+use shared::domain::{Certificate, Change, Enrollment, Grade, KeptEvent, Score};
+use shared::startup::environment::Environment;
+use shared::startup::wiring::Wiring;
+use shared::startup::{aws, lms};
+use shared::use_cases::StoreError;
+use shared::use_cases::correcting::override_grade;
+use shared::use_cases::enrolling::Set;
+use shared::use_cases::looking_again::{LookingAgain, Shift, Summary};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::{ADA, ADA_ID, ADA_USERNAME, Log, RUN, client, now, tokens};
+
+/// Tables with one user and one run, secrets, an LMS, a clock and a log.
+pub struct Portal {
+    /// Reads and writes the engine past any proxy.
+    pub dynamodb: Client,
+    /// What was logged.
+    pub log: Log,
+    /// Stands still but for those who sleep on it, until it is turned.
+    pub clock: Arc<HeldClock>,
+    /// The name of the secret that holds the tokens.
+    pub secret: String,
+    /// Where the secrets are.
+    pub secrets: &'static SecretsManager,
+    /// Knows nobody's grade yet.
+    pub lms: Lms,
+    credential: String,
+    environment: Environment,
+    engine: Dynamodb,
+}
+
+impl Portal {
+    /// A portal with tokens of every state.
+    pub async fn new() -> Self {
+        let portal = Self::without_tokens().await;
+        let tokens = tokens().to_string();
+        portal.secrets.put(&portal.secret, &tokens).await.unwrap();
+        portal
+    }
+
+    /// A portal whose secret of tokens has no value yet.
+    pub async fn without_tokens() -> Self {
+        let engine = Dynamodb::in_memory().await.unwrap();
+        let lms = Lms::start(0).await.unwrap();
+        let secrets = SecretsManager::for_tests().await.unwrap();
+        let [tokens, credential] = [(); 2].map(|()| Uuid::new_v4().to_string());
+        secrets.create(&tokens).await.unwrap();
+        secrets.create(&credential).await.unwrap();
+        let client_and_secret = json!({"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET});
+        let client_and_secret = client_and_secret.to_string();
+        secrets.put(&credential, &client_and_secret).await.unwrap();
+
+        let own = [
+            ("WEBHOOK_TOKENS_SECRET", &tokens),
+            ("OPENEDX_API_SECRET", &credential),
+            ("LMS_URL", &lms.url),
+        ];
+        let own = own.map(|(name, value)| (name.to_owned(), value.clone()));
+        let variables = Template::load().unwrap().variables();
+        let portal = Self {
+            dynamodb: client(&engine.url, CallLimits::PRODUCTION),
+            log: Log::default(),
+            clock: Arc::new(HeldClock::leaping_from(now())),
+            secret: tokens,
+            secrets,
+            lms,
+            credential,
+            environment: variables.into_iter().chain(own).collect(),
+            engine,
+        };
+        portal.put_user(ADA, ADA_ID, Some(ADA_USERNAME)).await;
+        portal.put_run(RUN).await;
+        portal
+    }
+
+    /// What a function reads at its start.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Where the tables are.
+    pub fn engine_url(&self) -> &str {
+        &self.engine.url
+    }
+
+    /// A client for the tables.
+    pub fn client(&self) -> Client {
+        client(&self.engine.url, CallLimits::PRODUCTION)
+    }
+
+    /// A proxy before the tables, which lets everything pass until it is told
+    /// otherwise, and a client that goes through it.
+    pub async fn proxy(&self, limits: CallLimits) -> (FaultyProxy, Client) {
+        let pass = |_: &local::Call| local::Fault::Pass;
+        let proxy = FaultyProxy::before(&self.engine.url, pass).await.unwrap();
+        let client = client(&proxy.url, limits);
+        (proxy, client)
+    }
+
+    /// A client for the secrets.
+    pub fn secrets_client(&self) -> aws_sdk_secretsmanager::Client {
+        aws::secrets_manager(&local::sdk::configuration(&self.secrets.url))
+    }
+
+    /// Use cases on the tables that `dynamodb` reaches.
+    pub fn wiring(&self, dynamodb: Client) -> Wiring<'_> {
+        Wiring::new(&self.environment, dynamodb, self.clock.clone())
+    }
+
+    /// Use cases on the tables themselves.
+    pub fn use_cases(&self) -> Wiring<'_> {
+        self.wiring(self.dynamodb.clone())
+    }
+
+    /// Writes a user, as another program than ours may.
+    pub async fn put_user(&self, email: &str, user_id: &str, username: Option<&str>) {
+        let item = [
+            ("email", email),
+            ("user_id", user_id),
+            ("email_as_given", email),
+            ("name", "A Learner"),
+        ];
+        let item = item.into_iter();
+        let item = item.chain(username.map(|username| ("edx_username", username)));
+        let item = item.map(|(name, value)| (name.to_owned(), S(value.to_owned())));
+        let put = self.dynamodb.put_item().table_name("UsersTable");
+        put.set_item(Some(item.collect())).send().await.unwrap();
+    }
+
+    /// Writes a run, as another program than ours may.
+    pub async fn put_run(&self, course_id: &str) {
+        self.dynamodb
+            .put_item()
+            .table_name("CourseRunsTable")
+            .item("course_id", S(course_id.to_owned()))
+            .item("title", S("Rust on Lambda".to_owned()))
+            .item("live", Bool(true))
+            .item("is_self_paced", Bool(false))
+            .send()
+            .await
+            .unwrap();
+    }
+
+    /// Sets one attribute of what Ada has in the run, in one of the tables that
+    /// are keyed by both, as an earlier change would have.
+    pub async fn set(&self, table: &str, attribute: &str, value: AttributeValue) {
+        self.dynamodb
+            .update_item()
+            .table_name(table)
+            .key("user_id", S(ADA_ID.to_owned()))
+            .key("course_id", S(RUN.to_owned()))
+            .update_expression("SET #a = :v")
+            .expression_attribute_names("#a", attribute)
+            .expression_attribute_values(":v", value)
+            .send()
+            .await
+            .unwrap();
+    }
+
+    /// Enrolls Ada in the run, in this mode and active.
+    pub async fn enroll(&self, mode: &str) {
+        let enrolling = self.use_cases().enrolling().unwrap();
+        let (email, run) = (ADA.parse().unwrap(), RUN.parse().unwrap());
+        let by = Change::Operator {
+            name: "a test".to_owned(),
+        };
+        let mode = mode.parse().unwrap();
+        let set = enrolling.set(&email, &run, &mode, true, by, self.clock.now());
+        assert!(matches!(set.await.unwrap(), Set::Stands(_)));
+    }
+
+    /// Has the LMS know Ada's grade in the run.
+    pub fn grade(&self, percent: f64, passed: bool) {
+        let row = GradeRow {
+            percent,
+            passed,
+            letter_grade: Some(if passed { "Pass" } else { "F" }.to_owned()),
+        };
+        self.lms.grade(ADA_USERNAME, RUN, row);
+    }
+
+    /// All enrollments of a user.
+    pub async fn enrollments(&self, user_id: &str) -> Vec<Enrollment> {
+        let enrollments = self.use_cases().enrollments().unwrap();
+        enrollments.of_user(user_id.parse().unwrap()).await.unwrap()
+    }
+
+    /// Ada's one enrollment.
+    pub async fn enrollment(&self) -> Enrollment {
+        let [enrollment] = self.enrollments(ADA_ID).await.try_into().unwrap();
+        enrollment
+    }
+
+    /// Ada's one grade, if she has one.
+    pub async fn stored_grade(&self) -> Option<Grade> {
+        let grades = self.use_cases().grades().unwrap();
+        let mut grades = grades.of_user(ADA_ID.parse().unwrap()).await.unwrap();
+        assert!(grades.len() < 2, "{grades:?}");
+        grades.pop()
+    }
+
+    /// Ada's one certificate, if she has one.
+    pub async fn certificate(&self) -> Option<Certificate> {
+        let certificates = self.use_cases().certificates().unwrap();
+        let all = certificates.of_user(ADA_ID.parse().unwrap());
+        let mut all = all.await.unwrap();
+        assert!(all.len() < 2, "{all:?}");
+        all.pop()
+    }
+
+    /// All kept events, in no order.
+    pub async fn kept(&self) -> Vec<KeptEvent> {
+        let kept_events = self.use_cases().kept_events().unwrap();
+        let page = kept_events.page(None).await.unwrap();
+        assert!(page.next.is_none());
+        page.entries
+    }
+
+    /// The one kept event.
+    pub async fn kept_event(&self) -> KeptEvent {
+        let [event] = self.kept().await.try_into().unwrap();
+        event
+    }
+
+    /// Sets Ada's grade in the run, as an operator.
+    pub async fn override_grade(&self, percent: f64, passed: bool) {
+        let records = self.use_cases().records().unwrap();
+        let score = Score {
+            percent: percent.try_into().unwrap(),
+            passed,
+            letter_grade: None,
+        };
+        let by = Change::Operator {
+            name: "a test".to_owned(),
+        };
+        let (user_id, run) = (ADA_ID.parse().unwrap(), RUN.parse().unwrap());
+        let now = self.clock.now();
+        let set = override_grade(&records, user_id, &run, &score, &by, now);
+        assert!(set.await.unwrap().changed);
+    }
+
+    /// The name of the secret that holds the credential for the LMS.
+    pub fn credential(&self) -> &str {
+        &self.credential
+    }
+
+    /// Looks at the kept events that are due, as the schedule has it done.
+    pub async fn look_again(&self) -> Summary {
+        self.look_again_through(self.dynamodb.clone())
+            .await
+            .unwrap()
+    }
+
+    /// The same, with tables that this client reaches.
+    pub async fn look_again_through(&self, dynamodb: Client) -> Result<Summary, StoreError> {
+        let wiring = self.wiring(dynamodb);
+        let limits = wiring.lms_limits().unwrap();
+        let lms = lms::client().unwrap();
+        let grades = wiring.grades_client(self.secrets_client(), lms, limits);
+        let looking_again = LookingAgain::new(
+            wiring.kept_events().unwrap(),
+            wiring.enrolling().unwrap(),
+            wiring.certifying().unwrap(),
+            grades.unwrap(),
+            self.clock.clone(),
+            4,
+        );
+        let shift = Shift {
+            request_id: "a-look".to_owned(),
+            claim_until: Instant::now() + Duration::from_secs(60),
+            lease: self.clock.now() + SignedDuration::from_mins(2),
+        };
+        looking_again.run(&shift, |_| {}).await
+    }
+}
