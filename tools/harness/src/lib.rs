@@ -12,6 +12,7 @@
 mod delivery;
 mod log;
 mod portal;
+pub mod stop;
 
 use std::time::Duration;
 

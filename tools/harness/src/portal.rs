@@ -17,8 +17,10 @@ use shared::startup::environment::Environment;
 use shared::startup::wiring::Wiring;
 use shared::startup::{aws, lms};
 use shared::use_cases::StoreError;
+use shared::use_cases::certifying::{Pass, Source};
 use shared::use_cases::correcting::override_grade;
-use shared::use_cases::enrolling::Set;
+use shared::use_cases::enrolling::{Announcement, Set};
+use shared::use_cases::fetching_grades::LmsLimits;
 use shared::use_cases::looking_again::{LookingAgain, Shift, Summary};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -38,10 +40,10 @@ pub struct Portal {
     /// Where the secrets are.
     pub secrets: &'static SecretsManager,
     /// Knows nobody's grade yet.
-    pub lms: Lms,
+    pub lms: Arc<Lms>,
     credential: String,
     environment: Environment,
-    engine: Dynamodb,
+    engine: Arc<Dynamodb>,
 }
 
 impl Portal {
@@ -55,6 +57,21 @@ impl Portal {
 
     /// A portal whose secret of tokens has no value yet.
     pub async fn without_tokens() -> Self {
+        let portal = Self::bare().await;
+        portal.put_user(ADA, ADA_ID, Some(ADA_USERNAME)).await;
+        portal.put_run(RUN).await;
+        portal
+    }
+
+    /// A portal with tokens of every state, and neither users nor runs.
+    pub async fn empty() -> Self {
+        let portal = Self::bare().await;
+        let tokens = tokens().to_string();
+        portal.secrets.put(&portal.secret, &tokens).await.unwrap();
+        portal
+    }
+
+    async fn bare() -> Self {
         let engine = Dynamodb::in_memory().await.unwrap();
         let lms = Lms::start(0).await.unwrap();
         let secrets = SecretsManager::for_tests().await.unwrap();
@@ -72,20 +89,32 @@ impl Portal {
         ];
         let own = own.map(|(name, value)| (name.to_owned(), value.clone()));
         let variables = Template::load().unwrap().variables();
-        let portal = Self {
+        Self {
             dynamodb: client(&engine.url, CallLimits::PRODUCTION),
             log: Log::default(),
             clock: Arc::new(HeldClock::leaping_from(now())),
             secret: tokens,
             secrets,
-            lms,
+            lms: Arc::new(lms),
             credential,
             environment: variables.into_iter().chain(own).collect(),
-            engine,
-        };
-        portal.put_user(ADA, ADA_ID, Some(ADA_USERNAME)).await;
-        portal.put_run(RUN).await;
-        portal
+            engine: Arc::new(engine),
+        }
+    }
+
+    /// The same portal for another process beside: it shares everything but the log.
+    pub fn beside(&self) -> Self {
+        Self {
+            dynamodb: self.client(),
+            log: Log::default(),
+            clock: Arc::clone(&self.clock),
+            secret: self.secret.clone(),
+            secrets: self.secrets,
+            lms: Arc::clone(&self.lms),
+            credential: self.credential.clone(),
+            environment: self.environment.clone(),
+            engine: Arc::clone(&self.engine),
+        }
     }
 
     /// What a function reads at its start.
@@ -174,14 +203,57 @@ impl Portal {
 
     /// Enrolls Ada in the run, in this mode and active.
     pub async fn enroll(&self, mode: &str) {
+        self.enroll_user(ADA, mode).await;
+    }
+
+    /// Enrolls a user in the run, as an operator.
+    pub async fn enroll_user(&self, email: &str, mode: &str) {
         let enrolling = self.use_cases().enrolling().unwrap();
-        let (email, run) = (ADA.parse().unwrap(), RUN.parse().unwrap());
-        let by = Change::Operator {
-            name: "a test".to_owned(),
-        };
+        let (email, run) = (email.parse().unwrap(), RUN.parse().unwrap());
         let mode = mode.parse().unwrap();
-        let set = enrolling.set(&email, &run, &mode, true, by, self.clock.now());
+        let set = enrolling.set(&email, &run, &mode, true, by(), self.clock.now());
         assert!(matches!(set.await.unwrap(), Set::Stands(_)));
+    }
+
+    /// Announces an enrollment or a role in the run, as the webhook does.
+    pub async fn announce(&self, email: &str, role: Option<&str>, mode: Option<&str>) {
+        let announcement = Announcement {
+            email: email.parse().unwrap(),
+            course_id: Some(RUN.parse().unwrap()),
+            role: role.map(|role| role.parse().unwrap()),
+            mode: mode.map(|mode| mode.parse().unwrap()),
+            by: by(),
+            at: self.clock.now(),
+            yields_to: None,
+        };
+        let enrolling = self.use_cases().enrolling().unwrap();
+        enrolling.enroll(&announcement).await.unwrap();
+    }
+
+    /// Announces that Ada has passed, as the webhook does; it has to wait.
+    pub async fn keep_pass(&self) {
+        self.keep_pass_of(ADA).await;
+    }
+
+    /// The same of another learner.
+    pub async fn keep_pass_of(&self, email: &str) {
+        let wiring = self.use_cases();
+        let lms = lms::client().unwrap();
+        let grades = wiring.grades_client(self.secrets_client(), lms, LmsLimits::NONE);
+        let pass = Pass {
+            email: email.parse().unwrap(),
+            course_id: Some(RUN.parse().unwrap()),
+            by: by(),
+            at: self.clock.now(),
+        };
+        let source = Source::Lms {
+            grades: &grades.unwrap(),
+            asking: &|_| {},
+        };
+        let until = Instant::now() + Duration::from_secs(60);
+        let certifying = wiring.certifying().unwrap();
+        let certified = certifying.certify(&pass, source, until).await.unwrap();
+        assert!(certified.kept.is_some(), "{certified:?}");
     }
 
     /// Has the LMS know Ada's grade in the run.
@@ -245,11 +317,9 @@ impl Portal {
             passed,
             letter_grade: None,
         };
-        let by = Change::Operator {
-            name: "a test".to_owned(),
-        };
         let (user_id, run) = (ADA_ID.parse().unwrap(), RUN.parse().unwrap());
         let now = self.clock.now();
+        let by = by();
         let set = override_grade(&records, user_id, &run, &score, &by, now);
         assert!(set.await.unwrap().changed);
     }
@@ -286,5 +356,12 @@ impl Portal {
             lease: self.clock.now() + SignedDuration::from_mins(2),
         };
         looking_again.run(&shift, |_| {}).await
+    }
+}
+
+/// Who does what a test does.
+fn by() -> Change {
+    Change::Operator {
+        name: "a test".to_owned(),
     }
 }

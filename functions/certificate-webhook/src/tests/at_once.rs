@@ -1,1 +1,101 @@
-//! To come.
+//! Many equal deliveries at once: one certificate, one history entry.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Mutex;
+
+use futures::future::join_all;
+use local::Fault;
+use shared::adapters::store::CallLimits;
+
+use super::stack::Stack;
+
+/// Fifty at once; how often each status was answered.
+async fn storm(stack: &Stack) -> BTreeMap<String, usize> {
+    let answers = join_all((0..50).map(|_| stack.pass())).await;
+    let mut counts = BTreeMap::new();
+    for answer in answers {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let status = answer.body["certificate_status"].as_str().unwrap();
+        *counts.entry(status.to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+async fn storms(stack: &Stack) {
+    stack.enroll("verified").await;
+    stack.grade(0.9, true);
+    let first = BTreeMap::from([("created".to_owned(), 1), ("exists".to_owned(), 49)]);
+    assert_eq!(storm(stack).await, first);
+    let certificate = stack.certificate().await.unwrap();
+    assert_eq!(certificate.history.len(), 1);
+    assert_eq!(stack.stored_grade().await.unwrap().history.len(), 1);
+
+    let withdrawn = aws_sdk_dynamodb::types::AttributeValue::S("withdrawn".to_owned());
+    stack.set("CertificatesTable", "state", withdrawn).await;
+    assert_eq!(storm(stack).await, first, "restored");
+    let restored = stack.certificate().await.unwrap();
+    assert_eq!(restored.certificate_id, certificate.certificate_id);
+    assert_eq!(restored.history.len(), 2);
+    assert_eq!(stack.stored_grade().await.unwrap().history.len(), 1);
+    assert_eq!(stack.kept().await, []);
+}
+
+#[tokio::test]
+async fn fifty_at_once() {
+    storms(&Stack::new().await).await;
+}
+
+/// The same where every third transaction conflicts with another, is
+/// throttled, fails, or is done while its answer is lost.
+#[tokio::test]
+async fn fifty_at_once_through_trouble() {
+    const FAULTS: [Fault; 5] = [
+        Fault::LostAnswer,
+        Fault::Cancel("TransactionConflict"),
+        Fault::Cancel("ThrottlingError"),
+        Fault::InternalError,
+        Fault::Throttle,
+    ];
+    let each = FAULTS.iter().map(|fault| vec![*fault]);
+    for faults in each.chain([FAULTS.to_vec()]) {
+        let case = format!("{faults:?}");
+        let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
+        let seen = Mutex::new((HashSet::new(), 0));
+        proxy.set(move |call| {
+            let (bodies, met) = &mut *seen.lock().unwrap();
+            // The same transaction, sent once more, passes.
+            if call.operation != "TransactWriteItems" || !bodies.insert(call.body.clone()) {
+                return Fault::Pass;
+            }
+            *met += 1;
+            match *met % 3 {
+                1 => faults[*met / 3 % faults.len()],
+                _ => Fault::Pass,
+            }
+        });
+        storms(&stack).await;
+        let calls = proxy.calls();
+        let writes = calls.iter().filter(|call| *call == "TransactWriteItems");
+        assert!(writes.count() > 2, "{case}: no trouble was met");
+    }
+}
+
+/// Fifty that have to wait are one kept event, also where each answer to the
+/// first write is lost.
+#[tokio::test]
+async fn fifty_kept_at_once() {
+    let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
+    stack.grade(0.9, true);
+    let kept = Mutex::new(HashSet::new());
+    proxy.set(move |call| {
+        let is_first = kept.lock().unwrap().insert(call.body.clone());
+        match call.operation.as_str() {
+            "UpdateItem" if is_first => Fault::LostAnswer,
+            _ => Fault::Pass,
+        }
+    });
+    let all = storm(&stack).await;
+    assert_eq!(all, BTreeMap::from([("not_eligible".to_owned(), 50)]));
+    assert_eq!(stack.kept().await.len(), 1);
+    assert_eq!(stack.stored_grade().await.unwrap().history.len(), 1);
+}

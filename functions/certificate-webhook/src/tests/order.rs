@@ -1,1 +1,259 @@
-//! To come.
+//! The order in which things are announced, imported and set does not matter.
+
+use std::time::Duration;
+
+use harness::{ADA, ADA_ID, ADA_USERNAME, RUN};
+use serde_json::json;
+use shared::clock::Clock;
+use shared::domain::CourseRun;
+use shared::use_cases::importing::{
+    Imported, UserRow, expect_events_of_runs, expect_events_of_users, import_runs, import_users,
+};
+
+use super::stack::Stack;
+
+/// What may happen, in any order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Ada is imported.
+    User,
+    /// The run is imported.
+    Run,
+    /// The LMS announces that Ada is instructor there, as its authoring side
+    /// does as soon as a run is made.
+    Role,
+    /// The LMS announces that Ada is enrolled as verified.
+    Enrolled,
+    /// The LMS announces that Ada has passed.
+    Passed,
+    /// A minute and a half pass, and what is due is looked at.
+    Time,
+}
+
+use Step::{Enrolled, Passed, Role, Run, Time, User};
+
+async fn take(stack: &Stack, step: Step) {
+    let tables = stack.use_cases();
+    let now = stack.clock.now();
+    let kept_events = tables.kept_events().unwrap();
+    match step {
+        User => {
+            let users = tables.users().unwrap();
+            let row = UserRow {
+                email: ADA.parse().unwrap(),
+                email_as_given: ADA.to_owned(),
+                edx_username: Some(ADA_USERNAME.parse().unwrap()),
+                name: Some("Ada Lovelace".to_owned()),
+            };
+            let imported = import_users(&users, &[row]).await.unwrap();
+            assert_eq!(imported, [Ok(Imported::Created)]);
+            expect_events_of_users(&kept_events, &users, now)
+                .await
+                .unwrap();
+        }
+        Run => {
+            let runs = tables.course_runs().unwrap();
+            let run = CourseRun {
+                course_id: RUN.parse().unwrap(),
+                title: "Rust on Lambda".to_owned(),
+                live: true,
+                is_self_paced: true,
+                start_date: None,
+                end_date: None,
+                certificate_available_date: None,
+            };
+            let imported = import_runs(&runs, &[run]).await.unwrap();
+            assert_eq!(imported, [Imported::Created]);
+            expect_events_of_runs(&kept_events, &runs, now)
+                .await
+                .unwrap();
+        }
+        Role => stack.announce(ADA, Some("instructor"), None).await,
+        Enrolled => stack.announce(ADA, None, Some("verified")).await,
+        Passed => drop(stack.pass().await),
+        Time => {
+            stack.clock.turn(Duration::from_secs(90));
+            stack.look_again().await;
+        }
+    }
+}
+
+/// All orders of these.
+fn orders(steps: &[Step]) -> Vec<Vec<Step>> {
+    let Some((first, rest)) = steps.split_first() else {
+        return vec![Vec::new()];
+    };
+    let insert = |order: &Vec<Step>| -> Vec<Vec<Step>> {
+        let places = 0..=order.len();
+        places
+            .map(|place| {
+                let mut order = order.clone();
+                order.insert(place, *first);
+                order
+            })
+            .collect()
+    };
+    orders(rest).iter().flat_map(insert).collect()
+}
+
+/// Each order of user, run, enrollment and pass, at once and with time for a
+/// look between any two: the same enrollment, grade and certificate.
+#[tokio::test]
+async fn every_order_ends_the_same() {
+    let mut orders = orders(&[User, Run, Enrolled, Passed]);
+    // And with time for a look after each step.
+    let slow: Vec<Vec<Step>> = orders
+        .iter()
+        .map(|order| order.iter().flat_map(|step| [*step, Time]).collect())
+        .collect();
+    orders.extend(slow);
+    assert_eq!(orders.len(), 48);
+    for order in orders {
+        ends_with_a_certificate(&order, &[]).await;
+    }
+}
+
+/// The creator's role is announced before the portal knows the run.
+#[tokio::test]
+async fn a_role_that_comes_before_its_run_is_there_in_the_end() {
+    for order in [
+        vec![Role, User, Run, Enrolled, Passed],
+        vec![User, Role, Enrolled, Run, Passed],
+        vec![User, Enrolled, Role, Time, Run, Passed],
+        vec![Role, Enrolled, Passed, Time, Run, Time, User],
+    ] {
+        ends_with_a_certificate(&order, &["instructor"]).await;
+    }
+}
+
+async fn ends_with_a_certificate(order: &[Step], roles: &[&str]) {
+    let stack = Stack::on(harness::Portal::empty().await);
+    stack.grade(0.9, true);
+    for step in order {
+        take(&stack, *step).await;
+    }
+    // The schedule goes on.
+    for _ in 0..2 {
+        take(&stack, Time).await;
+    }
+    let users = stack.use_cases().users().unwrap();
+    let user = users.get(&ADA.parse().unwrap()).await.unwrap().unwrap();
+    let id = user.user_id.to_string();
+    let enrollments = stack.enrollments(&id).await;
+    let [enrollment] = &enrollments[..] else {
+        panic!("{order:?}: {enrollments:?}");
+    };
+    let told: Vec<_> = enrollment.roles.iter().map(|role| role.as_str()).collect();
+    assert_eq!(told, roles, "{order:?}");
+    assert!(enrollment.active && enrollment.edx_enrolled, "{order:?}");
+    assert_eq!(enrollment.mode.as_str(), "verified", "{order:?}");
+    let certificates = stack.use_cases().certificates().unwrap();
+    let certificates = certificates.of_user(user.user_id).await.unwrap();
+    assert_eq!(certificates.len(), 1, "{order:?}");
+    assert_eq!(certificates[0].history.len(), 1, "{order:?}");
+    let grades = stack.use_cases().grades().unwrap();
+    let grades = grades.of_user(user.user_id).await.unwrap();
+    assert_eq!(grades[0].history.len(), 1, "{order:?}");
+    assert_eq!(stack.kept().await, [], "{order:?}");
+}
+
+/// An operator sets the paid mode after the learner has passed, or makes the
+/// enrollment active again: days later, and one look issues the certificate.
+#[tokio::test]
+async fn an_operator_makes_the_enrollment_paid() {
+    for inactive_first in [false, true] {
+        let stack = Stack::new().await;
+        stack
+            .enroll(if inactive_first { "verified" } else { "audit" })
+            .await;
+        if inactive_first {
+            let off = aws_sdk_dynamodb::types::AttributeValue::Bool(false);
+            stack.set("EnrollmentsTable", "active", off).await;
+        }
+        stack.grade(0.9, true);
+        assert_eq!(
+            stack.pass().await.body["certificate_status"],
+            "not_eligible"
+        );
+        // The look after a minute finds nothing new, and there is none after it for long.
+        take(&stack, Time).await;
+        let version = stack.kept_event().await.version;
+        stack.clock.turn(Duration::from_hours(24 * 10));
+        assert_eq!(stack.look_again().await.looked_at, 0);
+        assert_eq!(stack.kept_event().await.version, version);
+
+        stack.enroll("verified").await;
+        let summary = stack.look_again().await;
+        assert_eq!((summary.looked_at, summary.done), (1, 1));
+        assert!(stack.certificate().await.is_some());
+        assert_eq!(stack.kept().await, []);
+    }
+}
+
+/// A user without a username gets one by an import.
+#[tokio::test]
+async fn a_username_is_imported_later() {
+    let stack = Stack::new().await;
+    stack.put_user(ADA, ADA_ID, None).await;
+    stack.enroll("verified").await;
+    stack.grade(0.9, true);
+    assert_eq!(stack.pass().await.body["reason"], "no_username");
+    stack.clock.turn(Duration::from_secs(1));
+    let users = stack.use_cases().users().unwrap();
+    let row = UserRow {
+        email: ADA.parse().unwrap(),
+        email_as_given: ADA.to_owned(),
+        edx_username: Some(ADA_USERNAME.parse().unwrap()),
+        name: None,
+    };
+    import_users(&users, &[row]).await.unwrap();
+    let kept_events = stack.use_cases().kept_events().unwrap();
+    let now = stack.clock.now();
+    let due = expect_events_of_users(&kept_events, &users, now)
+        .await
+        .unwrap();
+    assert_eq!(due, 1);
+    assert_eq!(stack.look_again().await.done, 1);
+    assert!(stack.certificate().await.is_some());
+}
+
+/// Coming back to it: an event that waits for nothing that was imported stays as it is.
+#[tokio::test]
+async fn an_import_makes_due_only_what_waited_for_it() {
+    let stack = Stack::new().await;
+    for email in ["bob@example.org", "eve@example.org"] {
+        stack
+            .deliver(&json!({"email": email, "course_id": RUN}))
+            .await;
+    }
+    let id = "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
+    stack.put_user("bob@example.org", id, Some("bob")).await;
+    stack.clock.turn(Duration::from_secs(1));
+    let users = stack.use_cases().users().unwrap();
+    let kept_events = stack.use_cases().kept_events().unwrap();
+    let now = stack.clock.now();
+    assert_eq!(
+        expect_events_of_users(&kept_events, &users, now)
+            .await
+            .unwrap(),
+        1
+    );
+    // It is due already: nothing is written a second time.
+    assert_eq!(
+        expect_events_of_users(&kept_events, &users, now)
+            .await
+            .unwrap(),
+        0
+    );
+    for event in stack.kept().await {
+        let is_bobs = event.email.as_str() == "bob@example.org";
+        assert_eq!(event.next_look == now, is_bobs);
+    }
+    let runs = stack.use_cases().course_runs().unwrap();
+    assert_eq!(
+        expect_events_of_runs(&kept_events, &runs, now)
+            .await
+            .unwrap(),
+        0
+    );
+}

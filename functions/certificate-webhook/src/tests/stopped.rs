@@ -1,1 +1,185 @@
-//! To come.
+//! Stopped before and after each call to the outside: never two certificates,
+//! never one without its grade, never an accepted event gone; and the sender's
+//! next try ends as if nothing had happened.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue::S;
+use harness::stop::{Stop, stopped};
+use harness::{EAGER, Portal};
+use local::lms::{Order, Trouble};
+use shared::domain::CertificateState;
+
+use super::stack::Stack;
+
+/// What there is before the delivery that is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scenario {
+    /// A paid enrollment and a pass.
+    Fresh,
+    /// The same, and an event that is kept since the LMS failed.
+    Kept,
+    /// A certificate that was withdrawn.
+    Withdrawn,
+    /// An LMS that fails.
+    Trouble,
+    /// A grade that is no pass yet.
+    NotPassed,
+    /// An enrollment that is not paid for.
+    NotEligible,
+}
+
+use Scenario::{Fresh, Kept, NotEligible, NotPassed, Trouble as Troubled, Withdrawn};
+
+const SCENARIOS: [Scenario; 6] = [Fresh, Kept, Withdrawn, Troubled, NotPassed, NotEligible];
+
+impl Scenario {
+    async fn prepare(self) -> Portal {
+        let stack = Stack::new().await;
+        let mode = if self == NotEligible {
+            "audit"
+        } else {
+            "verified"
+        };
+        stack.enroll(mode).await;
+        stack.grade(0.9, true);
+        match self {
+            Fresh | NotEligible => {}
+            Kept => {
+                stack.lms.order(Order::of(Trouble::Refuse).times(1));
+                assert_eq!(stack.pass().await.status, 202);
+            }
+            Withdrawn => {
+                assert_eq!(stack.pass().await.body["certificate_status"], "created");
+                let withdrawn = S("withdrawn".to_owned());
+                stack.set("CertificatesTable", "state", withdrawn).await;
+            }
+            Troubled => stack.lms.order(Order::of(Trouble::Refuse)),
+            NotPassed => stack.grade(0.1, false),
+        }
+        stack.portal
+    }
+
+    /// What was in the way is so no more.
+    async fn resolve(self, portal: &Portal) {
+        portal.lms.revoke();
+        portal.grade(0.9, true);
+        portal.enroll("verified").await;
+    }
+
+    /// Entries of the certificate's history and of the grade's, in the end.
+    fn entries(self) -> (usize, usize) {
+        match self {
+            Withdrawn => (2, 1),
+            _ => (1, 1),
+        }
+    }
+}
+
+/// Never a certificate in force without a passing grade.
+async fn check(portal: &Portal, case: &str) {
+    let grade = portal.stored_grade().await;
+    if let Some(certificate) = portal.certificate().await
+        && certificate.state == CertificateState::InForce
+    {
+        assert!(grade.unwrap().score.passed, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn the_senders_next_try_ends_the_same() {
+    for scenario in SCENARIOS {
+        // The calls are those that the work makes when nothing stops it.
+        let portal = scenario.prepare().await;
+        let (proxy, client) = portal.proxy(EAGER).await;
+        Stack::wired(portal, client, crate::ACTING_TIME)
+            .pass()
+            .await;
+        let calls = proxy.calls().len();
+        assert!(
+            (3..=4).contains(&calls),
+            "{scenario:?}: {:?}",
+            proxy.calls()
+        );
+
+        let mut stops = 0;
+        for stop in Stop::all(calls) {
+            let case = format!("{scenario:?}, {stop:?}");
+            let portal = scenario.prepare().await;
+            let (proxy, client) = portal.proxy(EAGER).await;
+            let stack = Stack::wired(portal, client, crate::ACTING_TIME);
+            let came_there = stopped(stop, &proxy, &stack.lms, stack.pass()).await;
+            stops += usize::from(came_there);
+            check(&stack, &case).await;
+            if scenario == Kept {
+                let is_done = stack.certificate().await.is_some();
+                assert!(is_done || stack.kept().await.len() == 1, "{case}");
+            }
+
+            // Another process gets the sender's next try.
+            let next = Stack::on(stack.beside());
+            scenario.resolve(&next).await;
+            let answer = next.pass().await;
+            assert_eq!(answer.status, 200, "{case}");
+            check(&next, &case).await;
+            // What was kept by the first try may be found done at its next look.
+            next.clock.turn(Duration::from_secs(90));
+            next.look_again().await;
+
+            let certificate = next.certificate().await.unwrap();
+            let grade = next.stored_grade().await.unwrap();
+            assert_eq!(certificate.state, CertificateState::InForce, "{case}");
+            let (certificates, grades) = scenario.entries();
+            assert_eq!(certificate.history.len(), certificates, "{case}");
+            // A grade that was no pass has an entry of its own, where it was written.
+            let more = usize::from(scenario == NotPassed);
+            assert!(
+                (grades..=grades + more).contains(&grade.history.len()),
+                "{case}"
+            );
+            assert_eq!(next.kept().await, [], "{case}");
+        }
+        // At each call, and at the LMS wherever it is asked.
+        assert!(stops >= 2 * calls + 1, "{scenario:?}: {stops} stops");
+    }
+}
+
+/// Where the event had been accepted before, nobody has to try again.
+#[tokio::test]
+async fn an_accepted_event_comes_true_by_itself() {
+    for stop in Stop::all(4) {
+        let portal = Kept.prepare().await;
+        let (proxy, client) = portal.proxy(EAGER).await;
+        let stack = Stack::wired(portal, client, crate::ACTING_TIME);
+        assert!(
+            stopped(stop, &proxy, &stack.lms, stack.pass()).await,
+            "{stop:?}"
+        );
+        stack.clock.turn(Duration::from_secs(90));
+        let next = stack.beside();
+        next.look_again().await;
+        let certificate = next.certificate().await.unwrap();
+        assert_eq!(certificate.history.len(), 1, "{stop:?}");
+        assert_eq!(next.kept().await, [], "{stop:?}");
+    }
+}
+
+/// The grade and the certificate are one write: one is never there without the other.
+#[tokio::test]
+async fn grade_and_certificate_come_together() {
+    for stop in Stop::all(3) {
+        let portal = Fresh.prepare().await;
+        let (proxy, client) = portal.proxy(EAGER).await;
+        let stack = Stack::wired(portal, client, crate::ACTING_TIME);
+        assert!(
+            stopped(stop, &proxy, &stack.lms, stack.pass()).await,
+            "{stop:?}"
+        );
+        let is_graded = stack.stored_grade().await.is_some();
+        let is_certified = stack.certificate().await.is_some();
+        assert_eq!(
+            (is_graded, is_certified),
+            (stop == Stop::After(3), stop == Stop::After(3))
+        );
+    }
+}

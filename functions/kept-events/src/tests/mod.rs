@@ -1,1 +1,10 @@
+//! The function, from the schedule's call to the tables and the LMS, on the
+//! real engine.
+
+mod at_once;
+mod ends;
+mod lms;
+mod logs;
+mod stack;
+mod stopped;
 mod wiring;

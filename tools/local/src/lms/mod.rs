@@ -26,10 +26,12 @@ mod refusal;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::extract::{Query, Request, State};
 use axum::http::{StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, middleware};
@@ -82,6 +84,32 @@ struct Shared {
     tokens: Tokens,
     orders: Orders,
     calls: Mutex<Vec<LmsCall>>,
+    /// How many requests are being answered, and the most that ever were.
+    under_way: AtomicUsize,
+    most_under_way: AtomicUsize,
+}
+
+/// One request that is being answered, or whose sender has gone.
+struct UnderWay(Arc<Shared>);
+
+impl UnderWay {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        let now = shared.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        shared.most_under_way.fetch_max(now, Ordering::SeqCst);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Counts the requests that are under way.
+async fn count(State(lms): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let _under_way = UnderWay::begin(&lms);
+    next.run(request).await
 }
 
 impl Lms {
@@ -126,6 +154,7 @@ impl Lms {
             )
             .fallback(nothing)
             .layer(obey)
+            .layer(middleware::from_fn_with_state(Arc::clone(&shared), count))
             // What comes after the layer is neither written down nor disturbed.
             .route("/_local/orders", orders)
             .route("/_local/calls", get(calls))
@@ -167,6 +196,12 @@ impl Lms {
     /// Revokes all orders.
     pub fn revoke(&self) {
         self.shared.orders.revoke();
+    }
+
+    /// The most requests that were ever under way at once.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        self.shared.most_under_way.load(Ordering::SeqCst)
     }
 
     /// The requests so far, those too that were never answered.

@@ -1,0 +1,46 @@
+//! Two runs at once, as the schedule allows, and a run that ends in time.
+
+use local::lms::At;
+
+use super::lms::with_passes;
+use super::stack::Stack;
+
+/// Each event is looked at by one of them.
+#[tokio::test]
+async fn two_runs_share_the_work() {
+    let stack = with_passes(30).await;
+    let other = Stack::on(stack.beside());
+    let asked = stack.lms.count(At::Grades);
+    let (one, another) = tokio::join!(stack.run(), other.run());
+    let looked_at = |summary: &serde_json::Value| summary["looked_at"].as_u64().unwrap();
+    assert_eq!(looked_at(&one) + looked_at(&another), 30, "{one} {another}");
+    assert!(
+        looked_at(&one) > 0 && looked_at(&another) > 0,
+        "{one} {another}"
+    );
+    assert_eq!(stack.lms.count(At::Grades) - asked, 30);
+    assert_eq!(stack.kept().await, []);
+    let certificates = stack.dynamodb.scan().table_name("CertificatesTable");
+    assert_eq!(certificates.send().await.unwrap().count, 30);
+}
+
+/// A run that has hardly any time left claims nothing: what is claimed is finished.
+#[tokio::test]
+async fn a_run_ends_before_its_deadline() {
+    let stack = with_passes(3).await;
+    let summary = stack.run_for(40).await.unwrap();
+    assert_eq!(summary["looked_at"], 0);
+    assert!(stack.kept().await.iter().all(|event| event.tries == 0));
+    assert_eq!(stack.run_for(60).await.unwrap()["done"], 3);
+}
+
+/// Nothing due costs a query, and two for the counts.
+#[tokio::test]
+async fn nothing_due_costs_three_queries() {
+    let stack = with_passes(0).await;
+    let (proxy, client) = stack.proxy(harness::EAGER).await;
+    let stack = Stack::wired(stack.beside(), client);
+    stack.run().await;
+    assert_eq!(proxy.calls(), ["Query", "Query", "Query"]);
+    assert_eq!(stack.lms.calls().len(), 0);
+}

@@ -1,0 +1,193 @@
+//! How long events wait, and what becomes of them in the end.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use harness::{ADA, ADA_ID, Portal, RUN};
+use local::lms::{Order, Trouble};
+use shared::clock::Clock;
+use shared::domain::{Change, CourseRole, KeptState, Reason};
+use shared::use_cases::enrolling::Set;
+
+use super::stack::Stack;
+
+/// Goes from look to look until nothing is due any more within a year; how
+/// many days that took, and how many looks.
+async fn to_the_end(stack: &Stack) -> (i64, usize) {
+    let began = stack.clock.now();
+    let mut looks = 0;
+    while let Some(event) = stack.kept().await.pop()
+        && event.state == KeptState::Waiting
+    {
+        stack.clock.set(event.next_look);
+        assert_eq!(stack.run().await["looked_at"], 1);
+        looks += 1;
+    }
+    let took = stack.clock.now().duration_since(began);
+    (took.as_hours() / 24, looks)
+}
+
+/// Trouble with the LMS for seven days: dead, and an error in the log.
+#[tokio::test]
+async fn trouble_ends_dead() {
+    let stack = Stack::new().await;
+    stack.enroll("verified").await;
+    stack.lms.order(Order::of(Trouble::Fail { status: 500 }));
+    stack.keep_pass().await;
+    let (days, looks) = to_the_end(&stack).await;
+    assert_eq!(days, 7);
+    assert!((16..=22).contains(&looks), "{looks}");
+
+    let event = stack.kept_event().await;
+    assert_eq!(
+        (event.state, event.reason),
+        (KeptState::Dead, Reason::LmsTrouble)
+    );
+    let line = stack.log.last("looked at");
+    assert_eq!(
+        (&line["level"], &line["outcome"]),
+        (&"ERROR".into(), &"dead".into())
+    );
+    assert_eq!(line["event_key"], event.event_key.as_str());
+    assert_eq!(line["error_code"], "500");
+    // The alarm goes by this, as long as it lies there.
+    stack.clock.turn(Duration::from_hours(24));
+    assert_eq!(stack.run().await["dead"], 1);
+    assert_eq!(stack.log.last("looked")["dead"], 1);
+    // It can be looked up for ninety days more.
+    let item = stack.item().await;
+    let expires_at = item["expires_at"].as_n().unwrap().parse::<i64>().unwrap();
+    let ended = event.next_look.as_second();
+    assert_eq!(expires_at - ended, 90 * 24 * 3600);
+    assert!(!item.contains_key("waits_for"));
+
+    // A redelivery begins anew; the LMS is well by then.
+    stack.lms.revoke();
+    stack.grade(0.9, true);
+    stack.lms.order(Order::of(Trouble::Refuse).times(1));
+    stack.keep_pass().await;
+    let event = stack.kept_event().await;
+    assert_eq!((event.state, event.tries), (KeptState::Waiting, 0));
+    assert!(!stack.item().await.contains_key("expires_at"));
+    stack.clock.turn(Duration::from_secs(90));
+    assert_eq!(stack.run().await["done"], 1);
+    assert!(stack.certificate().await.is_some());
+}
+
+/// Somebody who is never imported: after thirty days expired, and no error.
+#[tokio::test]
+async fn what_never_came_ends_expired() {
+    let stack = Stack::on(Portal::empty().await);
+    stack.keep_pass().await;
+    stack.announce(ADA, None, None).await;
+    let began = stack.clock.now();
+    for _ in 0..40 {
+        stack.clock.turn(Duration::from_hours(24));
+        stack.run().await;
+    }
+    let events = stack.kept().await;
+    assert_eq!(events.len(), 2);
+    for event in events {
+        assert_eq!(
+            (event.state, event.reason),
+            (KeptState::Expired, Reason::NoSuchUser)
+        );
+        let days = event.next_look.duration_since(began).as_hours() / 24;
+        assert!((30..=31).contains(&days), "{days}");
+        assert!(event.tries < 40);
+    }
+    let summary = stack.run().await;
+    assert_eq!(
+        (&summary["dead"], &summary["expired"]),
+        (&0.into(), &2.into())
+    );
+    assert!(!stack.log.text().contains("ERROR"));
+    assert_eq!(stack.lms.calls().len(), 0);
+}
+
+/// A pass that the LMS never confirms, and one that never becomes eligible:
+/// gone after thirty days, with one line each.
+#[tokio::test]
+async fn what_others_see_to_is_dropped() {
+    for (mode, is_pass, reason) in [
+        ("verified", false, "not_passed"),
+        ("audit", true, "not_eligible"),
+    ] {
+        let stack = Stack::new().await;
+        stack.enroll(mode).await;
+        stack.grade(0.5, is_pass);
+        stack.keep_pass().await;
+        let (days, looks) = to_the_end(&stack).await;
+        assert_eq!(days, 30, "{reason}");
+        let most = if is_pass { 3 } else { 45 };
+        assert!(looks <= most, "{reason}: {looks} looks");
+        assert_eq!(stack.kept().await, []);
+        let dropped = stack.log.lines().into_iter();
+        let dropped: Vec<_> = dropped
+            .filter(|line| line["outcome"] == "dropped")
+            .collect();
+        assert_eq!(dropped.len(), 1);
+        assert_eq!(
+            (&dropped[0]["level"], &dropped[0]["reason"]),
+            (&"WARN".into(), &reason.into())
+        );
+        assert_eq!(stack.stored_grade().await.unwrap().history.len(), 1);
+    }
+}
+
+/// A kept enrollment never undoes a change newer than its delivery; what does
+/// not contradict it is added.
+#[tokio::test]
+async fn a_newer_change_stands() {
+    let stack = Stack::on(Portal::empty().await);
+    stack.put_run(RUN).await;
+    stack.announce(ADA, Some("staff"), None).await;
+    stack.put_user(ADA, ADA_ID, None).await;
+    stack.clock.turn(Duration::from_secs(30));
+    let enrolling = stack.use_cases().enrolling().unwrap();
+    let by = Change::Operator {
+        name: "grace".to_owned(),
+    };
+    let (email, run, mode) = (
+        ADA.parse().unwrap(),
+        RUN.parse().unwrap(),
+        "verified".parse().unwrap(),
+    );
+    let set = enrolling.set(&email, &run, &mode, false, by, stack.clock.now());
+    assert!(matches!(set.await.unwrap(), Set::Stands(_)));
+
+    stack.clock.turn(Duration::from_secs(60));
+    assert_eq!(stack.run().await["done"], 1);
+    let enrollment = stack.enrollment().await;
+    assert!(!enrollment.active);
+    assert_eq!(enrollment.change_status.as_deref(), Some("unenrolled"));
+    assert_eq!(enrollment.mode.as_str(), "verified");
+    assert!(enrollment.edx_enrolled);
+    let roles: Vec<_> = enrollment.roles.iter().map(CourseRole::as_str).collect();
+    assert_eq!(roles, ["staff"]);
+    assert_eq!(enrollment.history.len(), 2);
+    let added = &enrollment.history[1];
+    assert!(!added.active);
+    assert!(matches!(&added.by, Change::KeptEvent { request_id, .. } if request_id == "the-run"));
+    assert_eq!(stack.kept().await, []);
+
+    // One that is delivered after the change makes it active again.
+    stack.announce(ADA, None, None).await;
+    assert!(stack.enrollment().await.active);
+}
+
+impl Stack {
+    /// The one kept event as the table has it.
+    async fn item(&self) -> std::collections::HashMap<String, AttributeValue> {
+        let scan = self.dynamodb.scan().table_name("KeptEventsTable");
+        let [item] = scan
+            .send()
+            .await
+            .unwrap()
+            .items
+            .unwrap()
+            .try_into()
+            .unwrap();
+        item
+    }
+}

@@ -1,0 +1,153 @@
+//! The LMS is spared: few at once, none while it is in trouble.
+
+use std::time::Duration;
+
+use harness::RUN;
+use local::lms::{At, GradeRow, Order, Trouble};
+use shared::domain::Reason;
+use uuid::Uuid;
+
+use super::stack::Stack;
+
+/// A portal where so many learners' passes are kept since the LMS failed, and due.
+pub async fn with_passes(learners: usize) -> Stack {
+    let stack = Stack::new().await;
+    for learner in 0..learners {
+        let username = format!("learner{learner:02}");
+        let email = format!("{username}@example.org");
+        let id = Uuid::new_v4().to_string();
+        stack.put_user(&email, &id, Some(&username)).await;
+        stack.enroll_user(&email, "verified").await;
+        let row = GradeRow {
+            percent: 0.9,
+            passed: true,
+            letter_grade: None,
+        };
+        stack.lms.grade(&username, RUN, row);
+        stack.lms.order(Order::of(Trouble::Refuse).times(1));
+        stack.keep_pass_of(&email).await;
+    }
+    stack.clock.turn(Duration::from_secs(90));
+    stack
+}
+
+/// After three failures in a row the LMS is asked no more in this run, and what
+/// was not asked has lost no try; once it is well one run issues all.
+#[tokio::test]
+async fn after_three_failures_the_lms_rests() {
+    let stack = with_passes(20).await;
+    for trouble in [
+        Trouble::Fail { status: 503 },
+        Trouble::Refuse,
+        Trouble::Throttle { retry_after: None },
+    ] {
+        stack.lms.revoke();
+        stack.lms.order(Order::of(trouble.clone()));
+        let asked = stack.lms.count(At::Grades);
+        let summary = stack.run().await;
+        assert_eq!(summary["lms_rests"], true);
+        // Those that are on their way when the third fails still come there.
+        let asked = stack.lms.count(At::Grades) - asked;
+        assert!((3..=6).contains(&asked), "{trouble:?}: asked {asked} times");
+        let tried = stack.kept().await;
+        let tried = tried
+            .iter()
+            .map(|event| event.tries as usize)
+            .sum::<usize>();
+        assert!(tried <= asked * 3, "{trouble:?}: {tried} tries");
+        stack.clock.turn(Duration::from_secs(20));
+    }
+    stack.lms.revoke();
+    // Those that failed wait a little longer than the others.
+    stack.clock.turn(Duration::from_hours(1));
+    let asked = stack.lms.count(At::Grades);
+    let summary = stack.run().await;
+    assert_eq!(
+        (&summary["looked_at"], &summary["done"]),
+        (&20.into(), &20.into())
+    );
+    assert_eq!(summary["lms_rests"], false);
+    assert_eq!(stack.lms.count(At::Grades) - asked, 20);
+    assert_eq!(stack.kept().await, []);
+}
+
+/// What is only this learner's trouble is no reason to spare the LMS.
+#[tokio::test]
+async fn one_learners_trouble_is_not_the_lms_own() {
+    let stack = with_passes(10).await;
+    for learner in 0..5 {
+        stack.lms.remove(&format!("learner{learner:02}"), RUN);
+    }
+    let summary = stack.run().await;
+    assert_eq!(
+        (&summary["looked_at"], &summary["done"]),
+        (&10.into(), &5.into())
+    );
+    assert_eq!(summary["lms_rests"], false);
+    let kept = stack.kept().await;
+    assert_eq!(kept.len(), 5);
+    for event in kept {
+        assert_eq!(event.last_error.as_deref(), Some("404 user_does_not_exist"));
+    }
+}
+
+/// While the LMS rests, enrollments go on.
+#[tokio::test]
+async fn enrollments_need_no_lms() {
+    let stack = with_passes(8).await;
+    stack
+        .announce("later@example.org", Some("instructor"), None)
+        .await;
+    let id = Uuid::new_v4().to_string();
+    stack.put_user("later@example.org", &id, None).await;
+    stack.lms.order(Order::of(Trouble::Fail { status: 500 }));
+    stack.clock.turn(Duration::from_secs(90));
+    let summary = stack.run().await;
+    assert_eq!(
+        (&summary["lms_rests"], &summary["done"]),
+        (&true.into(), &1.into())
+    );
+    assert_eq!(stack.enrollments(&id).await.len(), 1);
+}
+
+/// Throttled with a time: nothing is asked until then, by this run or the
+/// next ones, and nobody loses a try by it.
+#[tokio::test]
+async fn retry_after_silences_all() {
+    let stack = with_passes(12).await;
+    let throttle = Trouble::Throttle {
+        retry_after: Some(900),
+    };
+    stack.lms.order(Order::of(throttle));
+    stack.run().await;
+    let asked = stack.lms.count(At::Grades);
+    // One says it, and those on their way may hear it too.
+    let tries: u32 = stack.kept().await.iter().map(|event| event.tries).sum();
+    assert!((1..=4).contains(&tries), "{tries} tries");
+    stack.lms.revoke();
+    for _ in 0..14 {
+        stack.clock.turn(Duration::from_secs(60));
+        stack.run().await;
+        assert_eq!(stack.lms.count(At::Grades), asked);
+    }
+    for event in stack.kept().await {
+        assert!(event.tries <= 1, "{event:?}");
+        assert_eq!(event.reason, Reason::LmsTrouble);
+    }
+    stack.clock.turn(Duration::from_secs(240));
+    assert_eq!(stack.run().await["done"], 12);
+}
+
+/// Never more at once than may be, however many are due.
+#[tokio::test]
+async fn no_more_at_once_than_may_be() {
+    let stack = with_passes(12).await;
+    let answers_slowly = Trouble::Slow { delay_ms: 30 };
+    stack.lms.order(Order::of(answers_slowly));
+    assert_eq!(stack.run().await["done"], 12);
+    assert!(
+        stack.lms.most_at_once() <= 4,
+        "{}",
+        stack.lms.most_at_once()
+    );
+}

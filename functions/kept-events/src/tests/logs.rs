@@ -1,0 +1,111 @@
+//! What is logged, and above all what never is.
+
+use local::Fault;
+use local::lms::{CLIENT_SECRET, Order, Trouble};
+use serde_json::{Value, json};
+
+use super::lms::with_passes;
+use super::stack::Stack;
+
+/// A line for each event, and one at the end.
+#[tokio::test]
+async fn a_line_an_event_and_one_a_run() {
+    let stack = with_passes(2).await;
+    stack.run().await;
+    let [first, second, last] = <[Value; 3]>::try_from(stack.log.lines()).unwrap();
+    for line in [first, second] {
+        for (field, value) in [
+            ("message", json!("looked at")),
+            ("level", json!("INFO")),
+            ("kind", json!("certificate")),
+            ("request_id", json!("the-run")),
+            ("outcome", json!("created")),
+            ("tries", json!(1)),
+        ] {
+            assert_eq!(line[field], value, "{field}");
+        }
+        assert_eq!(line["event_key"].as_str().unwrap().len(), 64);
+        assert_eq!(line["user_id"].as_str().unwrap().len(), 36);
+    }
+    for (field, value) in [
+        ("message", json!("looked")),
+        ("looked_at", json!(2)),
+        ("done", json!(2)),
+        ("failed", json!(0)),
+        ("lms_rests", json!(false)),
+        ("dead", json!(0)),
+        ("expired", json!(0)),
+        // A token and two grades.
+        ("lms_calls", json!(3)),
+    ] {
+        assert_eq!(last[field], value, "{field}");
+    }
+}
+
+/// What waits on says for what, why, and until when.
+#[tokio::test]
+async fn what_waits_says_why() {
+    let stack = with_passes(1).await;
+    stack.lms.order(Order::of(Trouble::Fail { status: 502 }));
+    stack.run().await;
+    let line = stack.log.last("looked at");
+    let event = stack.kept_event().await;
+    for (field, value) in [
+        ("outcome", "waits".to_owned()),
+        ("reason", "lms_trouble".to_owned()),
+        ("error_code", "502".to_owned()),
+        ("next_look", event.next_look.to_string()),
+    ] {
+        assert_eq!(line[field], value, "{field}");
+    }
+}
+
+/// A store that fails is one error, and the run says so to Lambda.
+#[tokio::test]
+async fn a_store_that_fails_is_an_error() {
+    for failing in ["Query", "UpdateItem", "BatchGetItem", "TransactWriteItems"] {
+        let stack = with_passes(1).await;
+        let (proxy, client) = stack.proxy(harness::EAGER).await;
+        let stack = Stack::wired(stack.beside(), client);
+        proxy.set(move |call| match &call.operation {
+            operation if operation == failing => Fault::Refuse("AccessDeniedException"),
+            _ => Fault::Pass,
+        });
+        let run = stack.run_for(120).await;
+        let (message, fails) = match failing {
+            "Query" | "UpdateItem" => ("looking failed", true),
+            _ => ("looked at", false),
+        };
+        assert_eq!(run.is_err(), fails, "{failing}");
+        let line = stack.log.last(message);
+        assert_eq!(line["level"], "ERROR", "{failing}");
+        assert_eq!(line["error_code"], "AccessDeniedException", "{failing}");
+        // It is there when the store is well again.
+        proxy.set(|_| Fault::Pass);
+        stack.clock.turn(std::time::Duration::from_secs(180));
+        assert_eq!(stack.run().await["done"], 1, "{failing}");
+    }
+}
+
+#[tokio::test]
+async fn no_address_username_or_secret_is_ever_logged() {
+    let stack = with_passes(3).await;
+    for trouble in [
+        Trouble::Html,
+        Trouble::OtherLearner,
+        Trouble::Drop,
+        Trouble::NoRow,
+    ] {
+        stack.lms.revoke();
+        stack.lms.order(Order::of(trouble));
+        stack.run().await;
+        stack.clock.turn(std::time::Duration::from_hours(15));
+    }
+    stack.lms.revoke();
+    stack.run().await;
+    let log = stack.log.text();
+    assert!(log.lines().count() > 10, "{log}");
+    for word in ["@", "learner0", CLIENT_SECRET, "JWT"] {
+        assert!(!log.contains(word), "{word}: {log}");
+    }
+}

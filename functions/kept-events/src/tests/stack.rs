@@ -1,0 +1,71 @@
+//! What every test stands on: the function as `main` wires it, on a portal of
+//! the test's own.
+
+use std::ops::Deref;
+
+use aws_sdk_dynamodb::Client;
+use harness::Portal;
+use lambda_runtime::{Context, Error, LambdaEvent};
+use serde_json::{Value, json};
+use shared::clock::Clock;
+use shared::startup::lms;
+use shared::startup::logging::subscriber;
+use tracing::instrument::WithSubscriber;
+
+use crate::handler::KeptEvents;
+
+pub struct Stack {
+    pub function: KeptEvents,
+    pub portal: Portal,
+}
+
+impl Deref for Stack {
+    type Target = Portal;
+
+    fn deref(&self) -> &Portal {
+        &self.portal
+    }
+}
+
+impl Stack {
+    pub async fn new() -> Self {
+        Self::on(Portal::new().await)
+    }
+
+    pub fn on(portal: Portal) -> Self {
+        let client = portal.client();
+        Self::wired(portal, client)
+    }
+
+    /// A stack that reaches its store by this client.
+    pub fn wired(portal: Portal, through: Client) -> Self {
+        let wired = crate::wire(
+            portal.environment(),
+            through,
+            portal.secrets_client(),
+            lms::client().unwrap(),
+            portal.clock.clone(),
+        );
+        Self {
+            function: wired.unwrap(),
+            portal,
+        }
+    }
+
+    /// Runs as the schedule makes it, with two minutes to go.
+    pub async fn run(&self) -> Value {
+        self.run_for(120).await.unwrap()
+    }
+
+    /// Runs with this many seconds to go.
+    pub async fn run_for(&self, seconds: i64) -> Result<Value, Error> {
+        let mut context = Context::default();
+        context.request_id = "the-run".to_owned();
+        let deadline = self.clock.now().as_millisecond() + seconds * 1000;
+        context.deadline = deadline.try_into().unwrap();
+        self.function
+            .handle(LambdaEvent::new(json!({}), context))
+            .with_subscriber(subscriber(self.log.clone()))
+            .await
+    }
+}

@@ -1,0 +1,230 @@
+//! Stopped before and after each call to the outside, and run again when the
+//! lease is over: it ends as if nothing had happened.
+
+use std::time::Duration;
+
+use harness::stop::{Stop, stopped};
+use harness::{ADA, ADA_ID, EAGER, Portal, RUN};
+use local::lms::{Order, Trouble};
+use shared::clock::Clock;
+use shared::domain::{Change, KeptState, Reason};
+use shared::use_cases::certifying::{Pass, Source};
+
+use super::stack::Stack;
+
+/// What is kept, and due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scenario {
+    /// A pass, and the LMS is well again.
+    Pass,
+    /// A pass, and the LMS is still in trouble.
+    Troubled,
+    /// A pass, and the trouble has lasted for seven days.
+    Dies,
+    /// A course role of somebody who is known by now.
+    Role,
+}
+
+use Scenario::{Dies, Pass as Passed, Role, Troubled};
+
+impl Scenario {
+    async fn prepare(self) -> Portal {
+        let portal = Portal::new().await;
+        match self {
+            Passed | Troubled | Dies => {
+                portal.enroll("verified").await;
+                portal.lms.order(Order::of(Trouble::Refuse));
+                portal.keep_pass().await;
+            }
+            Role => {
+                let user = portal.dynamodb.delete_item().table_name("UsersTable");
+                let email = aws_sdk_dynamodb::types::AttributeValue::S(ADA.to_owned());
+                user.key("email", email).send().await.unwrap();
+                portal.announce(ADA, Some("instructor"), None).await;
+                portal.put_user(ADA, ADA_ID, Some("ada")).await;
+            }
+        }
+        portal.clock.turn(Duration::from_secs(90));
+        match self {
+            Passed => self.resolve(&portal),
+            Dies => {
+                // A look, so that the trouble is known to have lasted.
+                Stack::on(portal.beside()).run().await;
+                portal.clock.turn(Duration::from_hours(8 * 24));
+            }
+            Troubled | Role => {}
+        }
+        portal
+    }
+
+    /// What was in the way is so no more.
+    fn resolve(self, portal: &Portal) {
+        portal.lms.revoke();
+        portal.grade(0.9, true);
+    }
+}
+
+#[tokio::test]
+async fn the_next_run_ends_the_same() {
+    for scenario in [Passed, Troubled, Dies, Role] {
+        let portal = scenario.prepare().await;
+        let (proxy, client) = portal.proxy(EAGER).await;
+        Stack::wired(portal, client).run().await;
+        let calls = proxy.calls();
+        assert!((7..=9).contains(&calls.len()), "{scenario:?}: {calls:?}");
+
+        let mut stops = 0;
+        for stop in Stop::all(calls.len()) {
+            let case = format!("{scenario:?}, {stop:?}");
+            let portal = scenario.prepare().await;
+            let (proxy, client) = portal.proxy(EAGER).await;
+            let stack = Stack::wired(portal, client);
+            let came_there = stopped(stop, &proxy, &stack.lms, stack.run()).await;
+            stops += usize::from(came_there);
+            let certificate = stack.certificate().await;
+            assert!(
+                certificate.is_none() || stack.stored_grade().await.is_some(),
+                "{case}"
+            );
+            let is_done = match scenario {
+                Role => !stack.enrollments(ADA_ID).await.is_empty(),
+                _ => certificate.is_some(),
+            };
+            assert!(
+                is_done || stack.kept().await.len() == 1,
+                "{case}: it is gone"
+            );
+
+            // The lease is over, and so is whatever was in the way.
+            scenario.resolve(&stack);
+            if scenario == Dies && stack.kept_event().await.state == KeptState::Dead {
+                retry(&stack).await;
+            }
+            stack.clock.turn(Duration::from_hours(20));
+            let next = Stack::on(stack.beside());
+            next.run().await;
+            assert_eq!(next.kept().await, [], "{case}");
+            match scenario {
+                Role => {
+                    let enrollment = next.enrollment().await;
+                    assert_eq!(enrollment.history.len(), 1, "{case}");
+                    assert_eq!(enrollment.roles.len(), 1, "{case}");
+                }
+                _ => {
+                    let certificate = next.certificate().await.unwrap();
+                    assert_eq!(certificate.history.len(), 1, "{case}");
+                    let grade = next.stored_grade().await.unwrap();
+                    assert_eq!(grade.history.len(), 1, "{case}");
+                }
+            }
+        }
+        let at_the_lms = if scenario == Role { 0 } else { 2 };
+        assert_eq!(stops, 2 * calls.len() + at_the_lms, "{scenario:?}");
+    }
+}
+
+/// As an operator would.
+async fn retry(portal: &Portal) {
+    let event = portal.kept_event().await;
+    let kept_events = portal.use_cases().kept_events().unwrap();
+    let now = portal.clock.now();
+    assert!(kept_events.settle(&event.retried(now), now).await.unwrap());
+}
+
+/// An enrollment becomes paid, and whoever makes it so is stopped at any call:
+/// where it is paid in the end, the certificate comes by itself.
+#[tokio::test]
+async fn whoever_makes_an_enrollment_paid_may_be_stopped() {
+    let prepare = async || {
+        let portal = Portal::new().await;
+        portal.enroll("audit").await;
+        portal.grade(0.9, true);
+        portal.keep_pass().await;
+        assert_eq!(portal.kept_event().await.reason, Reason::NotEligible);
+        // Looked at once in vain: from now on only the enrollment makes it due.
+        portal.clock.turn(Duration::from_secs(90));
+        Stack::on(portal.beside()).run().await;
+        portal.clock.turn(Duration::from_hours(24));
+        portal
+    };
+    let set = async |portal: &Portal, client| {
+        let enrolling = portal.wiring(client).enrolling().unwrap();
+        let (email, run) = (ADA.parse().unwrap(), RUN.parse().unwrap());
+        let by = Change::Operator {
+            name: "a test".to_owned(),
+        };
+        let mode = "verified".parse().unwrap();
+        let now = portal.clock.now();
+        enrolling
+            .set(&email, &run, &mode, true, by, now)
+            .await
+            .unwrap();
+    };
+    let portal = prepare().await;
+    let (proxy, client) = portal.proxy(EAGER).await;
+    set(&portal, client).await;
+    let calls = proxy.calls();
+    assert_eq!(
+        calls,
+        ["BatchGetItem", "UpdateItem", "UpdateItem", "UpdateItem"]
+    );
+
+    let mut paid = 0;
+    for stop in Stop::all(calls.len()) {
+        if matches!(stop, Stop::Asking(_)) {
+            continue;
+        }
+        let portal = prepare().await;
+        let (proxy, client) = portal.proxy(EAGER).await;
+        assert!(
+            stopped(stop, &proxy, &portal.lms, set(&portal, client)).await,
+            "{stop:?}"
+        );
+        portal.clock.turn(Duration::from_secs(60));
+        Stack::on(portal.beside()).run().await;
+        let is_paid = portal.enrollment().await.mode.as_str() == "verified";
+        assert_eq!(portal.certificate().await.is_some(), is_paid, "{stop:?}");
+        paid += usize::from(is_paid);
+        if !is_paid {
+            // Whoever does it again brings the certificate.
+            set(&portal, portal.client()).await;
+            Stack::on(portal.beside()).run().await;
+            assert!(portal.certificate().await.is_some(), "{stop:?}");
+        }
+        assert_eq!(portal.kept().await, [], "{stop:?}");
+    }
+    assert_eq!(paid, 3);
+}
+
+/// A delivery that succeeds while the same event is looked at: both end, once.
+#[tokio::test]
+async fn a_delivery_and_a_look_at_once() {
+    let portal = Passed.prepare().await;
+    let stack = Stack::on(portal);
+    let certifying = stack.use_cases().certifying().unwrap();
+    let lms = shared::startup::lms::client().unwrap();
+    let limits = shared::use_cases::fetching_grades::LmsLimits::NONE;
+    let grades = stack
+        .use_cases()
+        .grades_client(stack.secrets_client(), lms, limits);
+    let grades = grades.unwrap();
+    let pass = Pass {
+        email: ADA.parse().unwrap(),
+        course_id: Some(RUN.parse().unwrap()),
+        by: Change::Operator {
+            name: "a test".to_owned(),
+        },
+        at: stack.clock.now(),
+    };
+    let source = Source::Lms {
+        grades: &grades,
+        asking: &|_| {},
+    };
+    let until = tokio::time::Instant::now() + Duration::from_secs(60);
+    let (_, certified) = tokio::join!(stack.run(), certifying.certify(&pass, source, until));
+    certified.unwrap();
+    stack.clock.turn(Duration::from_secs(180));
+    stack.run().await;
+    assert_eq!(stack.certificate().await.unwrap().history.len(), 1);
+    assert_eq!(stack.kept().await, []);
+}
