@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use shared::calls::Counter;
@@ -10,6 +10,10 @@ use shared::clock::SharedClock;
 use shared::edge::log;
 use shared::use_cases::looking_again::{LOOK_TIME, LookingAgain, Shift};
 use tokio::time::Instant;
+
+/// How long a run has where nobody says it: `cargo lambda watch` names a
+/// deadline in 1970. It is the function's time-out in the template.
+const RUN_TIME: SignedDuration = SignedDuration::from_secs(120);
 
 /// What is left of a run's time when its last event must be done: for the
 /// counts and the answer.
@@ -43,7 +47,10 @@ impl KeptEvents {
         let context = event.context;
         let began = self.clock.now();
         let deadline = i64::try_from(context.deadline).unwrap_or(i64::MAX);
-        let lease = Timestamp::from_millisecond(deadline).unwrap_or(Timestamp::MAX);
+        let lease = match Timestamp::from_millisecond(deadline) {
+            Ok(deadline) if deadline > began => deadline,
+            _ => began.checked_add(RUN_TIME)?,
+        };
         let left = Duration::try_from(lease.duration_since(began)).unwrap_or_default();
         let shift = Shift {
             request_id: context.request_id,

@@ -32,6 +32,10 @@ async fn a_run_ends_before_its_deadline() {
     assert_eq!(summary["looked_at"], 0);
     assert!(stack.kept().await.iter().all(|event| event.tries == 0));
     assert_eq!(stack.run_for(60).await.unwrap()["done"], 3);
+
+    // A deadline that is over is none: `cargo lambda watch` names such a one.
+    let stack = with_passes(3).await;
+    assert_eq!(stack.run_for(-60).await.unwrap()["done"], 3);
 }
 
 /// Nothing due costs a query, and two for the counts.
