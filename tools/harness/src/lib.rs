@@ -13,6 +13,7 @@ mod delivery;
 mod log;
 mod portal;
 pub mod stop;
+pub mod wiring;
 
 use std::time::Duration;
 

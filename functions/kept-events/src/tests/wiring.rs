@@ -3,37 +3,25 @@
 
 use std::sync::Arc;
 
-use local::Template;
-use shared::adapters::store::CallLimits;
+use harness::EAGER;
+use harness::wiring::needs_all_and_no_more;
 use shared::clock::SystemClock;
-use shared::startup::environment::{Missing, SettingError};
 use shared::startup::{aws, lms};
 
 #[test]
 fn the_template_gives_what_is_needed_and_no_more() {
-    let template = Template::load().unwrap();
-    let mut given = template.functions["KeptEventsFunction"].clone();
-    // A parameter that has no default.
-    let url = given.get_mut("LMS_URL").unwrap();
-    *url = "https://lms.example.org".to_owned();
-    let wired = |without: Option<&str>| {
-        let nowhere = local::sdk::configuration("http://127.0.0.1:1");
-        let given = given.iter().filter(|(name, _)| without != Some(name));
-        let environment = given.map(|(name, value)| (name.clone(), value.clone()));
+    needs_all_and_no_more("KeptEventsFunction", |environment| {
+        let nowhere = "http://127.0.0.1:1";
+        let dynamodb = harness::client(nowhere, EAGER);
+        let secrets = aws::secrets_manager(&local::sdk::configuration(nowhere));
+        let clock = Arc::new(SystemClock);
         crate::wire(
-            &environment.collect(),
-            aws::dynamodb(&nowhere, CallLimits::PRODUCTION),
-            aws::secrets_manager(&nowhere),
+            environment,
+            dynamodb,
+            secrets,
             lms::client().unwrap(),
-            Arc::new(SystemClock),
+            clock,
         )
         .map(drop)
-    };
-    assert_eq!(wired(None), Ok(()));
-    for name in given.keys() {
-        let Err(SettingError::Missing(Missing(missing))) = wired(Some(name)) else {
-            panic!("{name} is not read");
-        };
-        assert_eq!(missing, name);
-    }
+    });
 }

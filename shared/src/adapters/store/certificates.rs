@@ -3,16 +3,13 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-    Update,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::expression::{names, text, values};
+use super::update::update;
 use super::{Item, StoreError, incomplete, of_user, read, write};
 use crate::domain::{Certificate, CertificateEntry, CertificateState, CourseId};
 
@@ -87,8 +84,8 @@ fn change_values(
     table: &str,
     certificate: &Certificate,
     entry: &CertificateEntry,
-) -> Result<HashMap<String, AttributeValue>, StoreError> {
-    let all = HashMap::from([
+) -> Result<HashMap<&'static str, AttributeValue>, StoreError> {
+    Ok(HashMap::from([
         (
             "certificate_id",
             text(certificate.certificate_id.to_string()),
@@ -99,8 +96,7 @@ fn change_values(
             "entry",
             AttributeValue::L(vec![AttributeValue::M(write(table, entry)?)]),
         ),
-    ]);
-    Ok(values(&[CHANGE, AS_READ], all))
+    ]))
 }
 
 /// A certificate's new state, on the condition that it is in the state that was read.
@@ -109,7 +105,7 @@ pub(super) fn change(
     certificate: &Certificate,
     entry: &CertificateEntry,
 ) -> Result<TransactWriteItem, StoreError> {
-    let update = Update::builder()
+    let change = Update::builder()
         .table_name(table)
         .set_key(Some(super::key_of(
             certificate.user_id,
@@ -118,10 +114,13 @@ pub(super) fn change(
         .update_expression(CHANGE)
         .condition_expression(AS_READ)
         .set_expression_attribute_names(Some(names(&[CHANGE, AS_READ])))
-        .set_expression_attribute_values(Some(change_values(table, certificate, entry)?))
+        .set_expression_attribute_values(Some(values(
+            &[CHANGE, AS_READ],
+            change_values(table, certificate, entry)?,
+        )))
         .build()
         .map_err(incomplete)?;
-    Ok(TransactWriteItem::builder().update(update).build())
+    Ok(TransactWriteItem::builder().update(change).build())
 }
 
 impl Certificates {
@@ -146,28 +145,9 @@ impl Certificates {
         read: &Certificate,
         entry: &CertificateEntry,
     ) -> Result<Certificate, StoreError> {
-        let answer = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(super::key_of(read.user_id, &read.course_id)))
-            .update_expression(CHANGE)
-            .condition_expression(AS_READ)
-            .set_expression_attribute_names(Some(names(&[CHANGE, AS_READ])))
-            .set_expression_attribute_values(Some(change_values(&self.table, read, entry)?))
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        let item = match answer {
-            Ok(answer) => answer.attributes,
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                    failed.item().cloned()
-                }
-                _ => return Err(error.into()),
-            },
-        };
-        certificate(&self.table, item.unwrap_or_default())
+        let key = super::key_of(read.user_id, &read.course_id);
+        let all = change_values(&self.table, read, entry)?;
+        let updated = update(&self.client, &self.table, key, (CHANGE, AS_READ), all).await?;
+        certificate(&self.table, updated.item())
     }
 }

@@ -4,13 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::expression::{flag, moment, names, text, values};
+use super::expression::{flag, moment, text};
+use super::update::update;
 use super::{Item, StoreError, key_of, of_user, read, write};
 use crate::adapters::AwsFailure;
 use crate::domain::{Change, CourseId, CourseRole, Enrollment, HistoryEntry, Mode};
@@ -200,7 +200,7 @@ impl Enrollments {
         ]);
         all.extend(yields_to.map(|at| ("yields_to".to_owned(), text(moment(at)))));
         let mut changed = self
-            .update(change, entry(true), update, condition, all)
+            .change(change, entry(true), update, condition, all)
             .await?;
 
         // What is newer says whether the enrollment is active; the rest is added.
@@ -225,7 +225,7 @@ impl Enrollments {
             let mut all = announced_values(roles);
             all.insert("active".to_owned(), flag(active));
             changed = self
-                .update(change, entry(active), update, condition, all)
+                .change(change, entry(active), update, condition, all)
                 .await?;
         }
         Err(AwsFailure::Throttled("Contended".to_owned()).into())
@@ -274,17 +274,17 @@ impl Enrollments {
             ("active".to_owned(), flag(active)),
             ("unenrolled".to_owned(), text("unenrolled")),
         ]);
-        self.update(change, entry, update, condition, all).await
+        self.change(change, entry, update, condition, all).await
     }
 
     /// One UpdateItem. Whether it created or changed the enrollment is told by
     /// our own ids in the item, also where a first attempt did its work, its
     /// answer was lost, and a second attempt met the condition.
-    async fn update(
+    async fn change(
         &self,
         change: &EnrollmentChange,
         entry: HistoryEntry,
-        update: String,
+        set: String,
         condition: String,
         all: HashMap<String, AttributeValue>,
     ) -> Result<Changed, StoreError> {
@@ -297,29 +297,9 @@ impl Enrollments {
             ("true", flag(true)),
             ("false", flag(false)),
         ]);
-        let answer = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key_of(change.user_id, &change.course_id)))
-            .set_expression_attribute_names(Some(names(&[&update, &condition])))
-            .set_expression_attribute_values(Some(values(&[&update, &condition], all)))
-            .update_expression(update)
-            .condition_expression(condition)
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        let item = match answer {
-            Ok(answer) => answer.attributes,
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                    failed.item().cloned()
-                }
-                _ => return Err(error.into()),
-            },
-        };
-        let enrollment = enrollment(&self.table, item.unwrap_or_default())?;
+        let key = key_of(change.user_id, &change.course_id);
+        let updated = update(&self.client, &self.table, key, (&set, &condition), all).await?;
+        let enrollment = enrollment(&self.table, updated.item())?;
         let outcome = if enrollment.enrollment_id == change.new_enrollment_id {
             Outcome::Created
         } else if enrollment.holds(change.change_id) {

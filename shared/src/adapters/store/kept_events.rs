@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, Select,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, Select};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::expression::{moment, names, number, text, values};
+use super::update::{Updated, update};
 use super::{Item, StoreError, batch, read, write};
 use crate::adapters::AwsFailure;
 use crate::domain::{
@@ -266,46 +264,27 @@ impl KeptEvents {
         if let Some(role) = waiting.role {
             all.insert("roles", AttributeValue::Ss(vec![role.as_str().to_owned()]));
         }
-        self.update(event_key, &update, condition, all)
+        self.change(event_key, &update, condition, all)
             .await
             .map(|updated| updated.map(drop))
     }
 
     /// One conditional update: the event after it or, where the condition did
     /// not hold, the event as it is.
-    async fn update(
+    async fn change(
         &self,
         event_key: &EventKey,
-        update: &str,
+        set: &str,
         condition: &str,
         all: HashMap<&str, AttributeValue>,
     ) -> Result<Result<KeptEvent, Option<Box<KeptEvent>>>, StoreError> {
-        let answer = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(event_key)))
-            .set_expression_attribute_names(Some(names(&[update, condition])))
-            .set_expression_attribute_values(Some(values(&[update, condition], all)))
-            .update_expression(update)
-            .condition_expression(condition)
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match answer {
-            Ok(answer) => {
-                let item = answer.attributes.unwrap_or_default();
-                Ok(Ok(kept_event(&self.table, item)?))
+        let key = key(event_key);
+        match update(&self.client, &self.table, key, (set, condition), all).await? {
+            Updated::Done(item) => Ok(Ok(kept_event(&self.table, item)?)),
+            Updated::Refused(found) => {
+                let found = found.map(|item| kept_event(&self.table, item).map(Box::new));
+                Ok(Err(found.transpose()?))
             }
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                    let found = refused.item().cloned();
-                    let found = found.map(|item| kept_event(&self.table, item).map(Box::new));
-                    Ok(Err(found.transpose()?))
-                }
-                _ => Err(error.into()),
-            },
         }
     }
 
@@ -327,7 +306,7 @@ impl KeptEvents {
             ("lease", text(moment(lease))),
             ("one", number(1)),
         ]);
-        Ok(self.update(event_key, CLAIM, IS_DUE, all).await?.ok())
+        Ok(self.change(event_key, CLAIM, IS_DUE, all).await?.ok())
     }
 
     /// Writes what became of an event, unless it has changed since it was read:
@@ -369,7 +348,7 @@ impl KeptEvents {
         ]);
         all.extend(waits_for.map(|key| ("waits_for", text(key))));
         all.extend(event.last_error.as_ref().map(|e| ("last_error", text(e))));
-        let updated = self.update(&event.event_key, &update, AS_READ, all).await?;
+        let updated = self.change(&event.event_key, &update, AS_READ, all).await?;
         Ok(updated.is_ok())
     }
 
@@ -384,7 +363,7 @@ impl KeptEvents {
             ("at", text(moment(at))),
             ("one", number(1)),
         ]);
-        let updated = self.update(&event.event_key, SOONER, WAITS, all).await?;
+        let updated = self.change(&event.event_key, SOONER, WAITS, all).await?;
         Ok(updated.is_ok())
     }
 

@@ -14,6 +14,7 @@ pub mod kept_events;
 pub mod lookup;
 pub mod records;
 mod transaction;
+mod update;
 pub mod users;
 
 use aws_sdk_dynamodb::Client;
