@@ -22,7 +22,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Region;
 use jiff::Timestamp;
 use shared::adapters::store::CallLimits;
-use shared::startup::aws;
+use shared::startup::{aws, lms};
 use uuid::Uuid;
 
 pub use delivery::{
@@ -76,4 +76,12 @@ pub fn configuration(url: &str) -> SdkConfig {
         .into_builder()
         .region(region)
         .build()
+}
+
+/// A client for an LMS on this machine: that of production, without the
+/// system's certificates, which take long to read, and without connections
+/// that outlive the test that opened them.
+pub fn lms_client() -> reqwest::Client {
+    let settings = lms::settings().tls_certs_only([]);
+    settings.pool_max_idle_per_host(0).build().unwrap()
 }

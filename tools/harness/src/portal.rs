@@ -13,9 +13,9 @@ use serde_json::json;
 use shared::adapters::store::CallLimits;
 use shared::clock::{Clock, HeldClock};
 use shared::domain::{Certificate, Change, Enrollment, Grade, KeptEvent, Score};
+use shared::startup::aws;
 use shared::startup::environment::Environment;
 use shared::startup::wiring::Wiring;
-use shared::startup::{aws, lms};
 use shared::use_cases::StoreError;
 use shared::use_cases::certifying::{Pass, Source};
 use shared::use_cases::correcting::override_grade;
@@ -25,7 +25,7 @@ use shared::use_cases::looking_again::{LookingAgain, Shift, Summary};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{ADA, ADA_ID, ADA_USERNAME, Log, RUN, client, now, tokens};
+use crate::{ADA, ADA_ID, ADA_USERNAME, Log, RUN, client, lms_client, now, tokens};
 
 /// Tables with one user and one run, secrets, an LMS, a clock and a log.
 pub struct Portal {
@@ -238,7 +238,7 @@ impl Portal {
     /// The same of another learner.
     pub async fn keep_pass_of(&self, email: &str) {
         let wiring = self.use_cases();
-        let lms = lms::client().unwrap();
+        let lms = lms_client();
         let grades = wiring.grades_client(self.secrets_client(), lms, LmsLimits::NONE);
         let pass = Pass {
             email: email.parse().unwrap(),
@@ -340,7 +340,7 @@ impl Portal {
     pub async fn look_again_through(&self, dynamodb: Client) -> Result<Summary, StoreError> {
         let wiring = self.wiring(dynamodb);
         let limits = wiring.lms_limits().unwrap();
-        let lms = lms::client().unwrap();
+        let lms = lms_client();
         let grades = wiring.grades_client(self.secrets_client(), lms, limits);
         let looking_again = LookingAgain::new(
             wiring.kept_events().unwrap(),

@@ -4,6 +4,7 @@
 //! functions use on AWS is the one they meet here: same keys, same indexes.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -73,8 +74,17 @@ pub enum TemplateError {
 }
 
 impl Template {
-    /// Reads the template that this crate was compiled with.
+    /// The template that this crate was compiled with, which is read once.
     pub fn load() -> Result<Self, TemplateError> {
+        static READ: OnceLock<Template> = OnceLock::new();
+        if let Some(template) = READ.get() {
+            return Ok(template.clone());
+        }
+        let template = Self::read()?;
+        Ok(READ.get_or_init(|| template).clone())
+    }
+
+    fn read() -> Result<Self, TemplateError> {
         let mut template = Self {
             tables: Vec::new(),
             secrets: Vec::new(),

@@ -10,7 +10,6 @@ use lambda_http::Request;
 use local::FaultyProxy;
 use serde_json::{Value, json};
 use shared::adapters::store::CallLimits;
-use shared::startup::lms;
 use shared::startup::logging::subscriber;
 use tracing::instrument::WithSubscriber;
 
@@ -56,7 +55,7 @@ impl Stack {
             portal.environment(),
             through,
             portal.secrets_client(),
-            lms::client().unwrap(),
+            harness::lms_client(),
             portal.clock.clone(),
             acting_time,
         );

@@ -8,7 +8,6 @@ use harness::Portal;
 use lambda_runtime::{Context, Error, LambdaEvent};
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::startup::lms;
 use shared::startup::logging::subscriber;
 use tracing::instrument::WithSubscriber;
 
@@ -43,7 +42,7 @@ impl Stack {
             portal.environment(),
             through,
             portal.secrets_client(),
-            lms::client().unwrap(),
+            harness::lms_client(),
             portal.clock.clone(),
         );
         Self {

@@ -202,7 +202,7 @@ async fn a_delivery_and_a_look_at_once() {
     let portal = Passed.prepare().await;
     let stack = Stack::on(portal);
     let certifying = stack.use_cases().certifying().unwrap();
-    let lms = shared::startup::lms::client().unwrap();
+    let lms = harness::lms_client();
     let limits = shared::use_cases::fetching_grades::LmsLimits::NONE;
     let grades = stack
         .use_cases()
