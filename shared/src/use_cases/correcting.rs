@@ -1,4 +1,4 @@
-//! What operators put right by hand: grades and certificates.
+//! What operators put right by hand: grades, certificates and kept events.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -6,9 +6,11 @@ use uuid::Uuid;
 use crate::adapters::AwsFailure;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::certificates::Certificates;
+use crate::adapters::store::kept_events::KeptEvents;
 use crate::adapters::store::records::{GradeWrite, Records, Written};
 use crate::domain::{
-    Certificate, CertificateEntry, CertificateState, Change, CourseId, Grade, GradeEntry, Score,
+    Certificate, CertificateEntry, CertificateState, Change, CourseId, Grade, GradeEntry,
+    KeptEvent, Score,
 };
 
 /// How often a change is made anew because somebody else wrote in between.
@@ -123,6 +125,28 @@ pub async fn correct_certificate(
             return Ok(Err(Uncorrected::Withdrawn));
         }
         certificate = certificates.set(&certificate, &entry).await?;
+    }
+    Err(AwsFailure::Throttled("Contended".to_owned()).into())
+}
+
+/// Has a kept event looked at at once and with all its time before it, however
+/// it stands by now: the event as it is then. `None` where it is gone, since it
+/// took effect or was removed.
+pub async fn retry_event(
+    kept_events: &KeptEvents,
+    mut event: KeptEvent,
+    at: Timestamp,
+) -> Result<Option<KeptEvent>, StoreError> {
+    for _ in 0..ATTEMPTS {
+        let retried = event.retried(at);
+        if kept_events.settle(&retried, at).await? {
+            return Ok(Some(retried));
+        }
+        let key = [retried.event_key];
+        let Some(found) = kept_events.get_many(&key).await?.pop() else {
+            return Ok(None);
+        };
+        event = found;
     }
     Err(AwsFailure::Throttled("Contended".to_owned()).into())
 }

@@ -1,11 +1,12 @@
 //! The commands and their arguments.
 
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
-use shared::domain::terms::TermError;
-use shared::domain::{CourseId, Email, Mode};
+use shared::domain::{CourseId, Email, LetterGrade, Mode, Percent};
 
 use crate::time;
 
@@ -49,6 +50,12 @@ pub enum Command {
     /// Who is in which course run
     #[command(subcommand)]
     Enrollments(Enrollments),
+    /// What learners have achieved
+    #[command(subcommand)]
+    Grades(Grades),
+    /// What learners who have passed are given
+    #[command(subcommand)]
+    Certificates(Certificates),
     /// The tokens that may call the webhooks
     #[command(subcommand)]
     Tokens(Tokens),
@@ -62,7 +69,7 @@ pub enum Command {
     /// (version 1 or 2), whose request is made again. They go to
     /// $COURSEHOOK_URL with the token $COURSEHOOK_TOKEN. The exit code is 1 if
     /// one of them got no answer, a 5xx, 401 or 403, or if none of them met a
-    /// webhook; with a 404 of its own Coursehook keeps the event.
+    /// webhook; with a 202, or a 404 of its own, Coursehook keeps the event.
     #[command(after_help = "\
 Example:
   coursehook replay events/enrollment events/gateway/rest-role-added.json")]
@@ -81,8 +88,10 @@ impl Command {
             Self::Users(Users::Show { .. })
                 | Self::Runs(Runs::Show { .. })
                 | Self::Enrollments(Enrollments::Show { .. })
+                | Self::Grades(Grades::Show { .. })
+                | Self::Certificates(Certificates::Show { .. })
                 | Self::Tokens(Tokens::List)
-                | Self::Events(Events::List)
+                | Self::Events(Events::List { .. } | Events::Show { .. })
         )
     }
 }
@@ -151,7 +160,7 @@ pub struct SetEnrollment {
     pub email: Email,
     pub course_id: CourseId,
     /// audit, verified, and so on
-    #[arg(long, value_parser = mode)]
+    #[arg(long, value_parser = plain::<Mode>)]
     pub mode: Mode,
     /// Also set a mode that Open edX is not known to use
     #[arg(long)]
@@ -159,6 +168,71 @@ pub struct SetEnrollment {
     /// Unenroll the learner
     #[arg(long)]
     pub inactive: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Grades {
+    /// Show a user's grades
+    #[command(after_help = "Example:\n  coursehook grades show ada@example.org --history")]
+    Show {
+        email: Email,
+        /// Also show each change, oldest first
+        #[arg(long)]
+        history: bool,
+    },
+    /// Set a grade by hand; the LMS's never replaces it
+    ///
+    /// User and course run must exist. Where the grade is a pass and the
+    /// enrollment is active and paid ($PAID_MODES), the certificate is issued
+    /// at once. A certificate that is in force stays so, whatever the grade.
+    #[command(after_help = "\
+Examples:
+  coursehook grades override ada@example.org course-v1:Org+Course+Run --percent 0.87 --letter B --passed
+  coursehook grades override ada@example.org course-v1:Org+Course+Run --percent 0.4 --letter F")]
+    Override(OverrideGrade),
+}
+
+#[derive(Debug, Args)]
+pub struct OverrideGrade {
+    pub email: Email,
+    pub course_id: CourseId,
+    /// How much of the course, 1 being all of it; extra credit may lead up to 2
+    #[arg(long, value_parser = percent, allow_negative_numbers = true)]
+    pub percent: Percent,
+    /// A or Pass for instance
+    #[arg(long, value_parser = plain::<LetterGrade>)]
+    pub letter: LetterGrade,
+    /// The grade is a pass
+    #[arg(long)]
+    pub passed: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Certificates {
+    /// Show a user's certificates
+    #[command(after_help = "Example:\n  coursehook certificates show ada@example.org --history")]
+    Show {
+        email: Email,
+        /// Also show each change, oldest first
+        #[arg(long)]
+        history: bool,
+    },
+    /// Revoke a certificate; only an operator restores it
+    #[command(after_help = "\
+Example:
+  coursehook certificates revoke ada@example.org course-v1:Org+Course+Run")]
+    Revoke {
+        email: Email,
+        course_id: CourseId,
+        /// Do not ask first
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Restore a certificate that an operator has revoked
+    #[command(after_help = "\
+Example:
+  coursehook certificates restore ada@example.org course-v1:Org+Course+Run")]
+    Restore { email: Email, course_id: CourseId },
 }
 
 #[derive(Debug, Subcommand)]
@@ -193,8 +267,39 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub enum Events {
     /// List the kept events, those first that are looked at next
-    #[command(after_help = "Example:\n  coursehook events list")]
-    List,
+    #[command(after_help = "Examples:\n  coursehook events list\n  coursehook events list --dead")]
+    List {
+        /// Only those that were given up after trouble
+        #[arg(long, conflicts_with = "expired")]
+        dead: bool,
+        /// Only those whose user or course run never came
+        #[arg(long)]
+        expired: bool,
+    },
+    /// Show one kept event, why it waits or how it ended, and what would help
+    #[command(after_help = "Example:\n  coursehook events show c96cd1f12633")]
+    Show {
+        /// Its key, or the first digits of it, as `coursehook events list` shows them
+        #[arg(value_parser = key)]
+        key: String,
+    },
+    /// Have a kept event looked at within a minute, with all its time before it
+    #[command(after_help = "Example:\n  coursehook events retry c96cd1f12633")]
+    Retry {
+        /// Its key, or the first digits of it, as `coursehook events list` shows them
+        #[arg(value_parser = key)]
+        key: String,
+    },
+    /// Drop a kept event; what it announced is lost for good
+    #[command(after_help = "Example:\n  coursehook events drop c96cd1f12633")]
+    Drop {
+        /// Its key, or the first digits of it, as `coursehook events list` shows them
+        #[arg(value_parser = key)]
+        key: String,
+        /// Do not ask first
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// A name that reads well in a table.
@@ -212,14 +317,39 @@ fn name(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A mode that nobody mistakes for another one. Whether Open edX has it is
-/// judged later, since `--force` may be given.
-fn mode(text: &str) -> Result<Mode, String> {
+/// A word that nobody mistakes for another one. Whether it is a known one is
+/// judged later, if at all, since `--force` may be given.
+fn plain<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
     if text.chars().any(char::is_control) {
         Err("has a control character".to_owned())
     } else if text.trim() != text {
         Err("has blanks around it".to_owned())
     } else {
-        text.parse().map_err(|error| TermError::to_string(&error))
+        text.parse().map_err(|error: T::Err| error.to_string())
+    }
+}
+
+/// A percent as the LMS has it, 0.87 and not 87, which is what people write.
+fn percent(text: &str) -> Result<Percent, String> {
+    text.parse::<Percent>().map_err(|error| {
+        let hundredths = text.trim().trim_end_matches('%').trim_end();
+        let hundredths: Option<f64> = hundredths.parse().ok();
+        let meant = hundredths.and_then(|number| Percent::try_from(number / 100.0).ok());
+        let meant = meant.map(|meant| format!("; write {}", meant.get()));
+        format!(
+            "{error}, 1 being the whole course{}",
+            meant.unwrap_or_default()
+        )
+    })
+}
+
+/// The first digits of an event's key, enough of them to mean one event.
+fn key(text: &str) -> Result<String, &'static str> {
+    const DIGITS: std::ops::RangeInclusive<usize> = 6..=64;
+    let is_digit = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+    if DIGITS.contains(&text.len()) && text.bytes().all(is_digit) {
+        Ok(text.to_owned())
+    } else {
+        Err("is not 6 to 64 hex digits, as `coursehook events list` shows them")
     }
 }

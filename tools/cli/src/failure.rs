@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use shared::adapters::AwsFailure;
 use shared::adapters::secrets::SecretError;
 use shared::adapters::store::StoreError;
-use shared::domain::{CourseId, Email, Mode};
-use shared::startup::environment::Missing;
+use shared::domain::{CourseId, Email, EventKey, Mode};
+use shared::startup::environment::{Missing, SettingError};
 use shared::use_cases::issuing_tokens::TokenError;
 use thiserror::Error;
 
@@ -22,6 +22,8 @@ use crate::rows::FileProblem;
 pub enum Failure {
     #[error("{0}; for the local stack: set -a; . .local/env; set +a")]
     Variable(#[from] Missing),
+    #[error("{0}")]
+    Setting(SettingError),
     #[error("DynamoDB: {}", told_store(.0))]
     Store(#[from] StoreError),
     #[error("{}", told_token(.0))]
@@ -64,6 +66,47 @@ pub enum Failure {
         output::printable(.0.as_str()), Mode::KNOWN.join(", ")
     )]
     UnknownMode(Mode),
+    #[error(
+        "no kept event has a key that begins with {0}; `coursehook events list` shows those that \
+         there are, and one that took effect is gone"
+    )]
+    NoSuchEvent(String),
+    #[error(
+        "several kept events have a key that begins with {prefix}; give as much of it as tells \
+         them apart: {}",
+        join(.keys)
+    )]
+    SeveralEvents { prefix: String, keys: Vec<EventKey> },
+    #[error(
+        "the event {0} was looked at or delivered again meanwhile, so it was not dropped; \
+         look at it with `coursehook events show {0}`, and drop it then"
+    )]
+    EventMoved(String),
+    #[error(
+        "{} has no certificate for {course_id}; `coursehook grades override` sets a grade that earns one",
+        .email.as_str()
+    )]
+    NoCertificate { email: Email, course_id: CourseId },
+    #[error(
+        "the certificate was withdrawn, since the grade became 0, and comes back with a pass: \
+         wait for the LMS to announce one, or set the grade: \
+         coursehook grades override {} {course_id} --percent P --letter L --passed",
+        output::quoted(.email.as_str())
+    )]
+    Withdrawn { email: Email, course_id: CourseId },
+    #[error(
+        "the grade is set, but whether it earns the certificate could not be judged: DynamoDB: {}; \
+         the same command again does it",
+        told_store(.0)
+    )]
+    NotJudged(StoreError),
+    #[error(
+        "{0} Nobody can be asked, since standard input is no terminal; \
+         with --yes it is done unasked"
+    )]
+    NobodyToAsk(String),
+    #[error("nothing was changed, since the answer was not yes")]
+    Declined,
     #[error("{}: {problem}", output::path(.path))]
     Delivery { path: PathBuf, problem: BadDelivery },
     #[error("{} holds no *.json", output::path(.0))]
@@ -78,6 +121,16 @@ pub enum Failure {
     Output(io::Error),
 }
 
+/// A variable that is not set is told the same way, whoever missed it.
+impl From<SettingError> for Failure {
+    fn from(error: SettingError) -> Self {
+        match error {
+            SettingError::Missing(missing) => Self::Variable(missing),
+            malformed @ SettingError::Malformed { .. } => Self::Setting(malformed),
+        }
+    }
+}
+
 impl Failure {
     /// With what the program ends.
     pub fn exit_code(&self) -> u8 {
@@ -87,6 +140,11 @@ impl Failure {
             _ => exit_code::NOT_DONE,
         }
     }
+}
+
+fn join(keys: &[EventKey]) -> String {
+    let keys: Vec<_> = keys.iter().map(EventKey::as_str).collect();
+    keys.join(", ")
 }
 
 fn told_store(error: &StoreError) -> String {

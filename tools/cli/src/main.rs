@@ -1,7 +1,9 @@
 //! `coursehook`: what operators do by hand.
 
+mod advice;
 mod cli;
 mod commands;
+mod confirm;
 mod deliveries;
 mod failure;
 mod import;
@@ -46,6 +48,10 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Users(command) => commands::users::run(command, &stack, output).await,
         Command::Runs(command) => commands::runs::run(command, &stack, output).await,
         Command::Enrollments(command) => commands::enrollments::run(command, &stack, output).await,
+        Command::Grades(command) => commands::grades::run(command, &stack, output).await,
+        Command::Certificates(command) => {
+            commands::certificates::run(command, &stack, output).await
+        }
         Command::Tokens(command) => commands::tokens::run(command, &stack, output).await,
         Command::Events(command) => commands::events::run(command, &stack, output).await,
         Command::Replay { paths } => commands::replay::run(&paths, &stack, output).await,

@@ -61,6 +61,11 @@ pub fn leads_nowhere() -> bool {
     }
 }
 
+/// Writes to standard error what is to be answered on the same line.
+pub fn question(text: &str) {
+    let _ = write!(io::stderr(), "{text} ");
+}
+
 /// Writes one line to standard error. Where that is closed, nobody listens.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
@@ -86,6 +91,14 @@ pub fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
         table.add_row([name.to_owned(), printable(&value)]);
     }
     aligned(table)
+}
+
+/// A table, and below it others, each with a line above it.
+pub fn sections(mut text: String, others: impl IntoIterator<Item = (String, String)>) -> String {
+    for (heading, table) in others {
+        text.push_str(&format!("\n\n{heading}\n{table}"));
+    }
+    text
 }
 
 /// Columns with two blanks between them and nothing else, so that other programs can cut them.
@@ -124,6 +137,17 @@ pub fn excerpt(text: &str) -> String {
     excerpt
 }
 
+/// A text as part of a command that people copy into a shell: an address may
+/// have characters that mean something there.
+pub fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "@%+=:,./_-".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 /// Who or what made a change, in a table.
 pub fn by(change: &Change) -> String {
     match change {
@@ -142,4 +166,23 @@ pub fn key(key: &EventKey) -> String {
 /// A flag in a table.
 pub fn yes_or_no(flag: bool) -> String {
     (if flag { "yes" } else { "no" }).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn what_a_shell_would_take_for_more_is_quoted() {
+        for (text, expected) in [
+            ("ada.l+x@example.org", "ada.l+x@example.org"),
+            ("course-v1:Org+Bees+2026", "course-v1:Org+Bees+2026"),
+            ("a;reboot@b", "'a;reboot@b'"),
+            ("o'hara@b", r"'o'\''hara@b'"),
+            ("$(x)@b", "'$(x)@b'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(text), expected);
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use shared::adapters::secrets::TokenSecret;
 use shared::adapters::store::CallLimits;
 use shared::clock::{SharedClock, SystemClock};
+use shared::domain::Change;
 use shared::startup::aws;
 use shared::startup::environment::{Environment, Missing};
 use shared::startup::wiring::Wiring;
@@ -48,12 +49,14 @@ impl Stack {
     }
 
     /// Who is at the keyboard, as far as the system knows.
-    pub fn operator(&self) -> String {
+    pub fn operator(&self) -> Change {
         let names = ["USER", "LOGNAME"];
         let name = names
             .iter()
             .find_map(|name| self.environment.optional(name));
-        name.unwrap_or("operator").to_owned()
+        Change::Operator {
+            name: name.unwrap_or("operator").to_owned(),
+        }
     }
 
     /// The tables, and what is done with them.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::domain::{Change, CourseId, CourseRole, Email, Enrollment, HistoryEntry, Mode};
+use shared::domain::{CourseId, CourseRole, Email, Enrollment, HistoryEntry, Mode};
 use shared::use_cases::enrolling::Set;
 use shared::use_cases::{Changed, Outcome};
 
@@ -34,12 +34,12 @@ async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Res
     let enrollments = enrollments.of_user(user.user_id).await?;
     let shown: Vec<_> = enrollments.iter().map(Shown::from).collect();
     output.answer(&shown, || {
-        let mut text = table(&enrollments);
-        for enrollment in enrollments.iter().filter(|_| history) {
-            text.push_str(&format!("\n\n{}\n", enrollment.course_id));
-            text.push_str(&history_table(&enrollment.history));
-        }
-        text
+        let histories = enrollments.iter().filter(|_| history);
+        let histories = histories.map(|enrollment| {
+            let course = enrollment.course_id.to_string();
+            (course, history_table(&enrollment.history))
+        });
+        output::sections(table(&enrollments), histories)
     })
 }
 
@@ -55,9 +55,7 @@ async fn change(set: SetEnrollment, stack: &Stack, output: Output) -> Result<(),
         return Err(Failure::UnknownMode(mode));
     }
     let enrolling = stack.tables().await.enrolling()?;
-    let by = Change::Operator {
-        name: stack.operator(),
-    };
+    let by = stack.operator();
     let now = stack.clock().now();
     let set = enrolling.set(&email, &course_id, &mode, !inactive, by, now);
     let Changed {

@@ -1,14 +1,19 @@
 //! `coursehook events`
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::adapters::store::kept_events::KeptEvents;
 use shared::domain::{
-    CourseId, CourseRole, EventKey, EventKind, KeptEvent, KeptState, Mode, Reason,
+    CourseId, CourseRole, EventKey, EventKind, KeptEvent, KeptState, Mode, Reason, Waited,
 };
+use shared::use_cases::StoreError;
+use shared::use_cases::correcting::retry_event;
 
+use crate::advice::Advice;
+use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::stack::Stack;
@@ -16,27 +21,177 @@ use crate::{cli, time};
 
 pub async fn run(command: cli::Events, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
     let kept_events = stack.tables().await.kept_events()?;
+    let now = stack.clock().now();
     match command {
-        cli::Events::List => list(&kept_events, output).await?,
+        cli::Events::List { dead, expired } => {
+            let only = match (dead, expired) {
+                (true, _) => Some(KeptState::Dead),
+                (_, true) => Some(KeptState::Expired),
+                _ => None,
+            };
+            list(&kept_events, only, output).await?;
+        }
+        cli::Events::Show { key } => show(&find(&kept_events, &key).await?, now, output)?,
+        cli::Events::Retry { key } => {
+            let event = find(&kept_events, &key).await?;
+            let retried = retry_event(&kept_events, event, now).await?;
+            let event = retried.ok_or(Failure::NoSuchEvent(key))?;
+            done(&event, true, output, |event| {
+                format!("{event} will be looked at within a minute, with all its time before it")
+            })?;
+        }
+        cli::Events::Drop { key, yes } => {
+            drop_event(&kept_events, &key, yes, output).await?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(kept_events: &KeptEvents, output: Output) -> Result<(), Failure> {
-    let mut events = Vec::new();
-    let mut start = None;
-    loop {
-        let page = kept_events.page(start).await?;
-        events.extend(page.entries);
-        start = page.next;
-        if start.is_none() {
-            break;
-        }
-    }
+async fn list(
+    kept_events: &KeptEvents,
+    only: Option<KeptState>,
+    output: Output,
+) -> Result<(), Failure> {
+    let mut events = all(kept_events, |event| {
+        only.is_none_or(|state| event.state == state)
+    })
+    .await?;
     // What has ended is never looked at again: it comes last.
     events.sort_by_key(|event| (event.state != KeptState::Waiting, event.next_look));
     let shown: Vec<_> = events.iter().map(Shown::from).collect();
     output.answer(&shown, || table(&events))
+}
+
+fn show(event: &KeptEvent, now: Timestamp, output: Output) -> Result<(), Failure> {
+    let advice = Advice::about(event, now);
+    let explained = Explained {
+        event: Shown::from(event),
+        why: &advice.why,
+        help: &advice.help,
+        commands: &advice.commands,
+    };
+    output.answer(&explained, || {
+        let roles: Vec<_> = event.roles.iter().map(CourseRole::as_str).collect();
+        let waited = event
+            .waited
+            .iter()
+            .map(|(reason, Waited { since, looks })| {
+                let since = time::show(*since);
+                format!("{} since {since}, looks: {looks}", reason.as_str())
+            });
+        let fields = output::fields([
+            ("key", event.event_key.to_string()),
+            ("kind", event.kind.as_str().to_owned()),
+            ("email", event.email.as_str().to_owned()),
+            ("course", event.course_id.to_string()),
+            ("roles", roles.join(", ")),
+            (
+                "mode",
+                event.mode.as_ref().map(Mode::to_string).unwrap_or_default(),
+            ),
+            ("state", event.state.as_str().to_owned()),
+            ("reason", event.reason.as_str().to_owned()),
+            ("last error", event.last_error.clone().unwrap_or_default()),
+            ("tries", event.tries.to_string()),
+            ("waited", Vec::from_iter(waited).join("; ")),
+            ("next look", next_look(event)),
+            ("kept since", time::show(event.kept_at)),
+            ("delivered", time::show(event.delivered_at)),
+        ]);
+        format!("{fields}\n\n{}", advice.text())
+    })
+}
+
+async fn drop_event(
+    kept_events: &KeptEvents,
+    key: &str,
+    yes: bool,
+    output: Output,
+) -> Result<(), Failure> {
+    let event = find(kept_events, key).await?;
+    let question = format!("Drop the event {} for good?", named(&event));
+    confirm(&question, yes)?;
+    let dropped = kept_events.remove(&event).await?;
+    if !dropped {
+        // Where it is gone, there is nothing left to drop: it took effect, or
+        // it was dropped by an attempt whose answer was lost.
+        let key = [event.event_key.clone()];
+        if !kept_events.get_many(&key).await?.is_empty() {
+            return Err(Failure::EventMoved(output::key(&event.event_key)));
+        }
+    }
+    done(&event, dropped, output, |event| {
+        if dropped {
+            format!("dropped {event}")
+        } else {
+            format!("nothing to change: {event} was gone already")
+        }
+    })
+}
+
+/// Answers what became of an event, which `text` is given the name of.
+fn done(
+    event: &KeptEvent,
+    changed: bool,
+    output: Output,
+    text: impl FnOnce(&str) -> String,
+) -> Result<(), Failure> {
+    let done = Done {
+        changed,
+        event: Shown::from(event),
+    };
+    output.answer(&done, || text(&output::printable(&named(event))))
+}
+
+/// An event in a sentence, so that nobody takes it for another one.
+fn named(event: &KeptEvent) -> String {
+    format!(
+        "{} ({} of {} in {}, {}: {})",
+        output::key(&event.event_key),
+        event.kind.as_str(),
+        event.email.as_str(),
+        event.course_id,
+        event.state.as_str(),
+        event.reason.as_str()
+    )
+}
+
+/// The one event whose key begins so. A whole key is looked up; for a part of
+/// one the table is read, as for the list.
+async fn find(kept_events: &KeptEvents, prefix: &str) -> Result<KeptEvent, Failure> {
+    let found = match prefix.parse::<EventKey>() {
+        Ok(key) => kept_events.get_many(&[key]).await?,
+        Err(_) => {
+            let is_meant = |event: &KeptEvent| event.event_key.as_str().starts_with(prefix);
+            all(kept_events, is_meant).await?
+        }
+    };
+    let prefix = prefix.to_owned();
+    match <[KeptEvent; 1]>::try_from(found) {
+        Ok([event]) => Ok(event),
+        Err(none) if none.is_empty() => Err(Failure::NoSuchEvent(prefix)),
+        Err(several) => {
+            let keys = several.into_iter().map(|event| event.event_key).collect();
+            Err(Failure::SeveralEvents { prefix, keys })
+        }
+    }
+}
+
+/// All kept events that are meant, in no order.
+async fn all(
+    kept_events: &KeptEvents,
+    is_meant: impl Fn(&KeptEvent) -> bool,
+) -> Result<Vec<KeptEvent>, StoreError> {
+    let mut events = Vec::new();
+    let mut start = None;
+    loop {
+        let page = kept_events.page(start).await?;
+        events.extend(page.entries.into_iter().filter(&is_meant));
+        start = page.next;
+        if start.is_none() {
+            return Ok(events);
+        }
+    }
 }
 
 fn table(events: &[KeptEvent]) -> String {
@@ -45,6 +200,7 @@ fn table(events: &[KeptEvent]) -> String {
             "key",
             "kind",
             "reason",
+            "last error",
             "state",
             "email",
             "course",
@@ -53,23 +209,43 @@ fn table(events: &[KeptEvent]) -> String {
             "kept since",
         ],
         events.iter().map(|event| {
-            let next_look = match event.state {
-                KeptState::Waiting => time::show(event.next_look),
-                KeptState::Dead | KeptState::Expired => String::new(),
-            };
             [
                 output::key(&event.event_key),
                 event.kind.as_str().to_owned(),
                 event.reason.as_str().to_owned(),
+                event.last_error.clone().unwrap_or_default(),
                 event.state.as_str().to_owned(),
                 event.email.as_str().to_owned(),
                 event.course_id.to_string(),
                 event.tries.to_string(),
-                next_look,
+                next_look(event),
                 time::show(event.kept_at),
             ]
         }),
     )
+}
+
+/// When an event is looked at next; nothing where it has ended.
+fn next_look(event: &KeptEvent) -> String {
+    match event.state {
+        KeptState::Waiting => time::show(event.next_look),
+        KeptState::Dead | KeptState::Expired => String::new(),
+    }
+}
+
+#[derive(Serialize)]
+struct Done<'a> {
+    changed: bool,
+    event: Shown<'a>,
+}
+
+#[derive(Serialize)]
+struct Explained<'a> {
+    #[serde(flatten)]
+    event: Shown<'a>,
+    why: &'a str,
+    help: &'a str,
+    commands: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -77,12 +253,14 @@ struct Shown<'a> {
     event_key: &'a EventKey,
     kind: EventKind,
     reason: Reason,
+    last_error: Option<&'a str>,
     state: KeptState,
     email: &'a str,
     course_id: &'a CourseId,
     roles: Vec<&'a CourseRole>,
     mode: Option<&'a Mode>,
     tries: u32,
+    waited: &'a BTreeMap<Reason, Waited>,
     next_look: Timestamp,
     kept_at: Timestamp,
     delivered_at: Timestamp,
@@ -94,12 +272,14 @@ impl<'a> From<&'a KeptEvent> for Shown<'a> {
             event_key: &event.event_key,
             kind: event.kind,
             reason: event.reason,
+            last_error: event.last_error.as_deref(),
             state: event.state,
             email: event.email.as_str(),
             course_id: &event.course_id,
             roles: event.roles.iter().collect(),
             mode: event.mode.as_ref(),
             tries: event.tries,
+            waited: &event.waited,
             next_look: event.next_look,
             kept_at: event.kept_at,
             delivered_at: event.delivered_at,

@@ -1,7 +1,9 @@
 //! One file a command.
 
+pub mod certificates;
 pub mod enrollments;
 pub mod events;
+pub mod grades;
 pub mod replay;
 pub mod runs;
 pub mod tokens;

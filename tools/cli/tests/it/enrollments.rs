@@ -3,29 +3,11 @@ use shared::adapters::store::enrollments::{EnrollmentChange, Enrollments};
 use shared::clock::{Clock, SystemClock};
 use shared::domain::Change;
 
-use crate::harness::Stack;
-
-const ADA: &str = "ada@example.org";
-const RUN: &str = "course-v1:Org+Bees+2026";
-
-async fn with_ada_and_a_run() -> Stack {
-    let stack = Stack::start().await;
-    let users = "email\nada@example.org\n";
-    stack
-        .run_with_input(&["users", "import", "-"], users)
-        .await
-        .ok();
-    let runs = format!("course_id,title\n{RUN},Bees\nOrg/Ants/1,Ants\n");
-    stack
-        .run_with_input(&["runs", "import", "-"], &runs)
-        .await
-        .ok();
-    stack
-}
+use crate::harness::{ADA, RUN, Stack};
 
 #[tokio::test]
 async fn an_enrollment_is_created_changed_and_left_alone() {
-    let stack = with_ada_and_a_run().await;
+    let stack = Stack::with_ada_and_a_run().await;
     let set = |more: &[&'static str]| {
         let arguments = [&["enrollments", "set", ADA, RUN], more].concat();
         let stack = &stack;
@@ -62,7 +44,7 @@ async fn an_enrollment_is_created_changed_and_left_alone() {
 
 #[tokio::test]
 async fn what_the_lms_announced_is_shown() {
-    let stack = with_ada_and_a_run().await;
+    let stack = Stack::with_ada_and_a_run().await;
     let user = stack.run(&["users", "show", ADA, "--json"]).await.json();
     let by = Change::Delivery {
         request_id: "r".to_owned(),
@@ -121,7 +103,7 @@ async fn what_the_lms_announced_is_shown() {
 
 #[tokio::test]
 async fn user_and_run_must_exist() {
-    let stack = with_ada_and_a_run().await;
+    let stack = Stack::with_ada_and_a_run().await;
     let refused = async |email, run| {
         let ran = stack
             .run(&["enrollments", "set", email, run, "--mode", "audit"])
@@ -152,7 +134,7 @@ async fn user_and_run_must_exist() {
 
 #[tokio::test]
 async fn a_mode_with_a_slip_is_refused() {
-    let stack = with_ada_and_a_run().await;
+    let stack = Stack::with_ada_and_a_run().await;
     let set = async |more: &[&str]| {
         let arguments = [&["enrollments", "set", ADA, RUN, "--mode"], more].concat();
         stack.run(&arguments).await

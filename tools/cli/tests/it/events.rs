@@ -1,9 +1,35 @@
-use serde_json::json;
-use shared::adapters::store::kept_events::{KeptEvents, Waiting};
-use shared::clock::{Clock, SystemClock};
-use shared::domain::{EventKind, Reason};
+use std::collections::HashMap;
+use std::slice;
 
-use crate::harness::Stack;
+use jiff::SignedDuration;
+use local::{Fault, FaultyProxy};
+use serde_json::json;
+use shared::adapters::store::kept_events::Waiting;
+use shared::clock::{Clock, SystemClock};
+use shared::domain::{EventKey, EventKind, KeptEvent, KeptState, Obstacle, Reason};
+use shared::use_cases::correcting::retry_event;
+
+use crate::harness::{ADA, RUN, Ran, Stack, ran};
+
+fn trouble(code: &str) -> Obstacle {
+    Obstacle {
+        error: Some(code.to_owned()),
+        ..Reason::LmsTrouble.into()
+    }
+}
+
+/// Ends an event as a look does that has come too late.
+async fn end(stack: &Stack, mut event: KeptEvent, state: KeptState) {
+    event.state = state;
+    event.tries = 9;
+    let settled = stack.kept_events().settle(&event, SystemClock.now()).await;
+    assert!(settled.unwrap());
+}
+
+async fn run(stack: &Stack, word: &str, key: &str, more: &[&str]) -> Ran {
+    let arguments = [&["events", word, key], more].concat();
+    stack.run(&arguments).await
+}
 
 #[tokio::test]
 async fn kept_events_are_listed_those_first_that_come_next() {
@@ -13,51 +39,324 @@ async fn kept_events_are_listed_those_first_that_come_next() {
         json!([])
     );
 
-    let kept_events = KeptEvents::new(stack.dynamodb(), "KeptEventsTable".to_owned());
     let now = SystemClock.now();
     let (staff, verified) = ("staff".parse().unwrap(), "verified".parse().unwrap());
     let mut keys = Vec::new();
-    for (email, age, reason) in [
-        ("later@example.org", 0, Reason::NoSuchRun),
-        ("sooner@example.org", 60, Reason::NoSuchUser),
+    for (email, age, obstacle) in [
+        ("later@example.org", 0, trouble("Nonsense:no_row")),
+        ("sooner@example.org", 60, Reason::NoSuchUser.into()),
     ] {
         let waiting = Waiting {
             kind: EventKind::Enrollment,
             email: &email.parse().unwrap(),
-            course_id: &"course-v1:Org+Bees+2026".parse().unwrap(),
+            course_id: &RUN.parse().unwrap(),
             role: Some(&staff),
             mode: Some(&verified),
-            obstacle: &reason.into(),
-            delivered_at: now - jiff::SignedDuration::from_mins(age),
+            obstacle: &obstacle,
+            delivered_at: now - SignedDuration::from_mins(age),
         };
-        keys.push(kept_events.keep(&waiting).await.unwrap().to_string());
+        let key = stack.kept_events().keep(&waiting).await.unwrap();
+        keys.push(key.to_string());
     }
 
     let listed = stack.run(&["events", "list", "--json"]).await.json();
     assert_eq!(listed[0]["event_key"], keys[1].as_str());
     assert_eq!(listed[1]["event_key"], keys[0].as_str());
     assert_eq!(listed[0]["reason"], "no_such_user");
+    assert_eq!(listed[0]["last_error"], json!(null));
+    assert_eq!(listed[1]["last_error"], "Nonsense:no_row");
     assert_eq!(listed[0]["roles"], json!(["staff"]));
     assert_eq!(listed[0]["mode"], "verified");
     assert_eq!(listed[0]["state"], "waiting");
     assert_eq!(listed[0]["tries"], 0);
+    assert_eq!(listed[1]["waited"]["lms_trouble"]["looks"], 0);
 
     let text = stack.run(&["events", "list"]).await.ok();
     let rows: Vec<Vec<_>> = text
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
+    let sooner = "enrollment no_such_user waiting sooner@example.org course-v1:Org+Bees+2026 0";
+    let later = "enrollment lms_trouble Nonsense:no_row waiting later@example.org";
     assert_eq!(
-        rows[1][..7],
-        [
-            &keys[1][..12],
-            "enrollment",
-            "no_such_user",
-            "waiting",
-            "sooner@example.org",
-            "course-v1:Org+Bees+2026",
-            "0"
-        ]
+        rows[1][..7].join(" "),
+        format!("{} {sooner}", &keys[1][..12])
+    );
+    assert_eq!(
+        rows[2][..6].join(" "),
+        format!("{} {later}", &keys[0][..12])
     );
     assert_eq!(rows.len(), 3);
+}
+
+#[tokio::test]
+async fn those_that_have_ended_are_listed_by_themselves() {
+    let stack = Stack::start().await;
+    let enrollment = EventKind::Enrollment;
+    for (email, state) in [
+        ("dead@example.org", Some(KeptState::Dead)),
+        ("expired@example.org", Some(KeptState::Expired)),
+        ("waiting@example.org", None),
+    ] {
+        let event = stack.keep(enrollment, email, RUN, Reason::NoSuchUser).await;
+        if let Some(state) = state {
+            end(&stack, event, state).await;
+        }
+    }
+    for (flag, emails) in [
+        (&["--dead"][..], &["dead@example.org"][..]),
+        (&["--expired"], &["expired@example.org"]),
+    ] {
+        let arguments = [&["events", "list", "--json"], flag].concat();
+        let listed = stack.run(&arguments).await.json();
+        let listed = listed.as_array().unwrap().iter();
+        let listed: Vec<_> = listed
+            .map(|event| event["email"].as_str().unwrap())
+            .collect();
+        assert_eq!(listed, emails);
+    }
+    let all = stack.run(&["events", "list", "--json"]).await.json();
+    assert_eq!(all.as_array().unwrap().len(), 3);
+    assert_eq!(all[0]["state"], "waiting");
+}
+
+#[tokio::test]
+async fn an_event_is_shown_whole() {
+    let stack = Stack::start().await;
+    let event = stack
+        .keep(EventKind::Certificate, ADA, RUN, trouble("403"))
+        .await;
+    let key = event.event_key.as_str();
+    let text = run(&stack, "show", key, &[]).await.ok();
+    let (fields, advice) = text.split_once("\n\n").unwrap();
+    let fields: HashMap<_, _> = fields
+        .lines()
+        .map(|line| line.split_once("  ").unwrap_or((line, "")))
+        .map(|(name, value)| (name, value.trim()))
+        .collect();
+    let since = format!("{:.0}", event.kept_at);
+    let waited = format!("lms_trouble since {since}, looks: 0");
+    for (name, value) in [
+        ("key", key),
+        ("kind", "certificate"),
+        ("email", ADA),
+        ("course", RUN),
+        ("roles", ""),
+        ("mode", ""),
+        ("state", "waiting"),
+        ("reason", "lms_trouble"),
+        ("last error", "403"),
+        ("tries", "0"),
+        ("waited", &waited),
+        ("next look", &format!("{:.0}", event.next_look)),
+        ("kept since", &since),
+        ("delivered", &since),
+    ] {
+        assert_eq!(fields[name], value, "{name}: {text}");
+    }
+    assert_eq!(fields.len(), 14);
+    let told = "The LMS does not let us read grades (403). The event's next look is at ";
+    assert!(advice.starts_with(told), "{advice}");
+    assert!(advice.contains("OpenedxApiSecret"), "{advice}");
+
+    let shown = run(&stack, "show", &key[..6], &["--json"]).await.json();
+    assert_eq!(shown["event_key"], key);
+    assert_eq!(shown["last_error"], "403");
+    assert!(advice.starts_with(shown["why"].as_str().unwrap()));
+    assert!(advice.contains(shown["help"].as_str().unwrap()));
+    let command = format!("coursehook events retry {}", &key[..12]);
+    assert_eq!(shown["commands"], json!([command]));
+    assert!(advice.ends_with(&format!("\n  {command}\n")), "{advice}");
+}
+
+/// What a shell would take for more is quoted, and what has ended does nothing
+/// by itself.
+#[tokio::test]
+async fn it_is_said_what_would_help() {
+    let stack = Stack::start().await;
+    let obstacle = Obstacle {
+        error: Some("unpaid_mode".to_owned()),
+        ..Reason::NotEligible.into()
+    };
+    let (certificate, email) = (EventKind::Certificate, "o'hara@example.org");
+    let event = stack.keep(certificate, email, RUN, obstacle).await;
+    let key = event.event_key.to_string();
+    let enroll =
+        format!(r"coursehook enrollments set 'o'\''hara@example.org' {RUN} --mode verified");
+    let shown = run(&stack, "show", &key, &[]).await.ok();
+    let told = format!("paid, say so; nothing else need be done:\n  {enroll}\n");
+    assert!(shown.ends_with(&told), "{shown}");
+
+    end(&stack, event, KeptState::Dead).await;
+    let shown = run(&stack, "show", &key, &[]).await.ok();
+    let retry = format!("coursehook events retry {}", &key[..12]);
+    let told = format!("and then have the event looked at:\n  {enroll}\n  {retry}\n");
+    assert!(shown.ends_with(&told), "{shown}");
+}
+
+/// Two addresses whose events' keys begin alike.
+fn alike() -> [String; 2] {
+    let mut seen = HashMap::new();
+    for number in 0.. {
+        let email = format!("learner{number}@example.org");
+        let (address, run) = (email.parse().unwrap(), RUN.parse().unwrap());
+        let key = EventKey::of(EventKind::Enrollment, &address, &run);
+        if let Some(other) = seen.insert(key.as_str()[..6].to_owned(), email.clone()) {
+            return [other, email];
+        }
+    }
+    unreachable!("there are only so many keys");
+}
+
+#[tokio::test]
+async fn a_key_must_mean_one_event() {
+    let stack = Stack::start().await;
+    let mut keys = Vec::new();
+    for email in alike() {
+        let event = stack.keep(EventKind::Enrollment, &email, RUN, Reason::NoSuchUser);
+        keys.push(event.await.event_key.to_string());
+    }
+    let absent = "0".repeat(64);
+    for word in ["show", "retry", "drop"] {
+        let several = run(&stack, word, &keys[0][..6], &[]).await;
+        assert_eq!((several.code, several.out.as_str()), (2, ""));
+        for told in ["several kept events", &keys[0], &keys[1]] {
+            assert!(several.err.contains(told), "{several:?}");
+        }
+        for key in [&absent, &absent[..6]] {
+            let none = run(&stack, word, key, &[]).await;
+            assert_eq!((none.code, none.out.as_str()), (2, ""));
+            let told = format!("no kept event has a key that begins with {key}; ");
+            assert!(none.err.contains(&told), "{none:?}");
+        }
+    }
+    let one = run(&stack, "show", &keys[0][..12], &["--json"])
+        .await
+        .json();
+    assert_eq!(one["event_key"], keys[0].as_str());
+}
+
+#[tokio::test]
+async fn a_dead_event_is_retried() {
+    let stack = Stack::start().await;
+    let certificate = EventKind::Certificate;
+    let event = stack.keep(certificate, ADA, RUN, trouble("403")).await;
+    let key = event.event_key.clone();
+    end(&stack, event, KeptState::Dead).await;
+    assert_eq!(stack.due().await, []);
+
+    let told = run(&stack, "retry", &key.as_str()[..12], &[]).await.ok();
+    let expected = format!(
+        "{} (certificate of {ADA} in {RUN}, waiting: lms_trouble) \
+         will be looked at within a minute, with all its time before it\n",
+        &key.as_str()[..12]
+    );
+    assert_eq!(told, expected);
+    assert_eq!(stack.due().await, slice::from_ref(&key));
+    let retried = stack.kept(&key).await.unwrap();
+    assert_eq!((retried.state, retried.tries), (KeptState::Waiting, 0));
+    assert!(retried.waited.is_empty());
+
+    let again = run(&stack, "retry", key.as_str(), &["--json"]).await.json();
+    assert_eq!(again["changed"], true);
+    assert_eq!(again["event"]["state"], "waiting");
+
+    let shown = run(&stack, "show", key.as_str(), &[]).await.ok();
+    assert!(shown.contains("looked at within a minute"), "{shown}");
+}
+
+#[tokio::test]
+async fn an_event_is_retried_as_it_is_by_now() {
+    let stack = Stack::start().await;
+    let keep = async || {
+        let certificate = EventKind::Certificate;
+        stack.keep(certificate, ADA, RUN, trouble("403")).await
+    };
+    let stale = keep().await;
+    keep().await;
+    let now = SystemClock.now();
+    let retry = async |event| {
+        let kept_events = stack.kept_events();
+        retry_event(&kept_events, event, now).await.unwrap()
+    };
+    assert!(retry(stale.clone()).await.is_some());
+    assert_eq!(stack.due().await, slice::from_ref(&stale.event_key));
+
+    let kept = stack.kept(&stale.event_key).await.unwrap();
+    assert!(stack.kept_events().remove(&kept).await.unwrap());
+    assert!(retry(stale).await.is_none());
+}
+
+#[tokio::test]
+async fn an_event_is_dropped_by_whoever_says_yes() {
+    let stack = Stack::start().await;
+    let (enrollment, reason) = (EventKind::Enrollment, Reason::NoSuchUser);
+    let event = stack.keep(enrollment, ADA, RUN, reason).await;
+    let key = event.event_key.as_str();
+    let named = format!(
+        "{} (enrollment of {ADA} in {RUN}, waiting: no_such_user)",
+        &key[..12]
+    );
+
+    let asked = run(&stack, "drop", &key[..12], &[]).await;
+    assert_eq!((asked.code, asked.out.as_str()), (2, ""));
+    for told in ["no terminal", "--yes", &named] {
+        assert!(asked.err.contains(told), "{asked:?}");
+    }
+    // An answer that comes down a pipe is nobody's.
+    let piped = stack.run_with_input(&["events", "drop", key], "y\n").await;
+    assert_eq!(piped.code, 2, "{piped:?}");
+    assert!(stack.kept(&event.event_key).await.is_some());
+
+    let told = run(&stack, "drop", &key[..12], &["--yes"]).await.ok();
+    assert_eq!(told, format!("dropped {named}\n"));
+    assert!(stack.kept(&event.event_key).await.is_none());
+    let again = run(&stack, "drop", key, &["--yes"]).await;
+    assert!(again.err.contains("no kept event"), "{again:?}");
+
+    stack.keep(enrollment, ADA, RUN, reason).await;
+    let dropped = run(&stack, "drop", key, &["--yes", "--json"]).await.json();
+    assert_eq!(dropped["changed"], true);
+    assert_eq!(dropped["event"]["email"], ADA);
+}
+
+#[tokio::test]
+async fn an_event_that_changes_meanwhile_is_not_dropped() {
+    let stack = Stack::start().await;
+    let keep = async || {
+        let enrollment = EventKind::Enrollment;
+        stack.keep(enrollment, ADA, RUN, Reason::NoSuchUser).await
+    };
+    let event = keep().await;
+    let key = event.event_key.as_str();
+    let hold = |call: &local::Call| match call.operation.as_str() {
+        "DeleteItem" => Fault::Hold,
+        _ => Fault::Pass,
+    };
+    let proxy = FaultyProxy::before(stack.url(), hold).await.unwrap();
+    let mut command = stack.command(&["events", "drop", key, "--yes"]);
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+    let meanwhile = async {
+        proxy.stuck(1).await;
+        keep().await;
+        proxy.set(|_| Fault::Pass);
+    };
+    let (refused, ()) = tokio::join!(ran(command), meanwhile);
+    assert_eq!((refused.code, refused.out.as_str()), (2, ""));
+    let told = format!("look at it with `coursehook events show {}`", &key[..12]);
+    assert!(refused.err.contains(&told), "{refused:?}");
+    assert!(stack.kept(&event.event_key).await.is_some());
+
+    // It is gone, and who has removed it is no matter.
+    proxy.set(hold);
+    let mut command = stack.command(&["events", "drop", key, "--yes"]);
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+    let meanwhile = async {
+        proxy.stuck(2).await;
+        let kept = stack.kept(&event.event_key).await.unwrap();
+        assert!(stack.kept_events().remove(&kept).await.unwrap());
+        proxy.set(|_| Fault::Pass);
+    };
+    let (gone, ()) = tokio::join!(ran(command), meanwhile);
+    assert!(gone.ok().starts_with("nothing to change: "));
 }

@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use local::{Fault, FaultyProxy};
 use serde_json::json;
+use shared::domain::{EventKind, Reason};
 use tokio::process::Command;
 use tokio::sync::mpsc;
 
-use crate::harness::{Ran, Stack, ran};
+use crate::harness::{ADA, RUN, Ran, Stack, ran};
 
 /// What to do when an import was cut short.
 const AGAIN: &str = "import the file again: what is there already stays as it is";
@@ -19,8 +20,11 @@ async fn a_missing_variable_is_named_and_only_those_used_are_missed() {
         (["users", "show", "a@b"], "USERNAMES_TABLE"),
         (["runs", "show", "a/b/c"], "COURSE_RUNS_TABLE"),
         (["enrollments", "show", "a@b"], "ENROLLMENTS_TABLE"),
+        (["grades", "show", "a@b"], "GRADES_TABLE"),
+        (["certificates", "show", "a@b"], "CERTIFICATES_TABLE"),
         (["tokens", "revoke", "x"], "WEBHOOK_TOKENS_SECRET"),
         (["events", "list", "--json"], "KEPT_EVENTS_TABLE"),
+        (["events", "drop", "abcdef"], "KEPT_EVENTS_TABLE"),
         (["replay", "x.json", "--json"], "COURSEHOOK_URL"),
     ] {
         let mut command = stack.command(&arguments);
@@ -243,10 +247,22 @@ async fn usage_is_explained() {
         (&["users", "show", "nobody"], "has no @"),
         (&["runs", "show", "None"], "course-v1:Org+Course+Run"),
         (&["enrollments", "set", "a@b", "a/b/c"], "--mode <MODE>"),
+        (
+            &["grades", "override", "a@b", "a/b/c"],
+            "--percent <PERCENT>",
+        ),
+        (&["certificates", "revoke", "a@b"], "<COURSE_ID>"),
         (&["tokens", "issue", " "], "is blank"),
         (
             &["tokens", "issue", "x", "--expires-in", "soon"],
             "such as 90d",
+        ),
+        (&["events", "show"], "<KEY>"),
+        (&["events", "retry", "c96cd"], "6 to 64 hex digits"),
+        (&["events", "drop", "C96CD1F12633"], "6 to 64 hex digits"),
+        (
+            &["events", "list", "--dead", "--expired"],
+            "cannot be used with",
         ),
         (&["replay"], "<PATH>"),
     ] {
@@ -261,10 +277,18 @@ async fn usage_is_explained() {
         &["runs", "show"],
         &["enrollments", "show"],
         &["enrollments", "set"],
+        &["grades", "show"],
+        &["grades", "override"],
+        &["certificates", "show"],
+        &["certificates", "revoke"],
+        &["certificates", "restore"],
         &["tokens", "issue"],
         &["tokens", "list"],
         &["tokens", "revoke"],
         &["events", "list"],
+        &["events", "show"],
+        &["events", "retry"],
+        &["events", "drop"],
         &["replay"],
     ] {
         let help = stack.run(&[command, &["--help"]].concat()).await.ok();
@@ -284,8 +308,21 @@ fn closed_pipe() -> Stdio {
 
 #[tokio::test]
 async fn a_reader_that_goes_away_is_no_failure_of_what_only_reads() {
-    let stack = Stack::start().await;
-    for arguments in [&["events", "list"][..], &["users", "import", "--help"]] {
+    let stack = Stack::with_ada_and_a_run().await;
+    let event = stack.keep(
+        EventKind::Enrollment,
+        "bob@example.org",
+        RUN,
+        Reason::NoSuchUser,
+    );
+    let key = event.await.event_key;
+    for arguments in [
+        &["events", "list"][..],
+        &["events", "show", key.as_str()],
+        &["grades", "show", ADA],
+        &["certificates", "show", ADA],
+        &["users", "import", "--help"],
+    ] {
         let mut command = stack.command(arguments);
         command.stdout(closed_pipe());
         let ran = Ran::from(command.spawn().unwrap().wait_with_output().await.unwrap());

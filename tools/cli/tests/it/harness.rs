@@ -4,14 +4,23 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
 use local::{Dynamodb, SecretsManager, Template};
 use serde_json::Value;
 use shared::adapters::store::CallLimits;
+use shared::adapters::store::kept_events::{KeptEvents, Waiting};
+use shared::clock::{Clock, SystemClock};
+use shared::domain::{EventKey, EventKind, KeptEvent, Obstacle};
 use shared::startup;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use uuid::Uuid;
+
+/// A user of [`Stack::with_ada_and_a_run`].
+pub const ADA: &str = "ada@example.org";
+/// A run of [`Stack::with_ada_and_a_run`].
+pub const RUN: &str = "course-v1:Org+Bees+2026";
 
 /// Tables and a list of tokens that no other test has.
 pub struct Stack {
@@ -48,6 +57,20 @@ impl Stack {
             secrets: None,
             folder: tempfile::tempdir().unwrap(),
         }
+    }
+
+    /// With [`ADA`], [`RUN`], and another run, Org/Ants/1.
+    pub async fn with_ada_and_a_run() -> Self {
+        let stack = Self::start().await;
+        let users = format!("email,name\n{ADA},Ada Lovelace\n");
+        let runs = format!("course_id,title\n{RUN},Bees\nOrg/Ants/1,Ants\n");
+        for (what, csv) in [("users", users), ("runs", runs)] {
+            stack
+                .run_with_input(&[what, "import", "-"], &csv)
+                .await
+                .ok();
+        }
+        stack
     }
 
     pub async fn with_secrets() -> Self {
@@ -133,6 +156,62 @@ impl Stack {
     pub async fn secret(&self) -> String {
         let (secrets, name) = self.secrets.as_ref().unwrap();
         secrets.value(name).await.unwrap().unwrap()
+    }
+
+    /// The kept events, past the program.
+    pub fn kept_events(&self) -> KeptEvents {
+        KeptEvents::new(self.dynamodb(), "KeptEventsTable".to_owned())
+    }
+
+    /// Keeps an event as a webhook does that was called just now.
+    pub async fn keep(
+        &self,
+        kind: EventKind,
+        email: &str,
+        course_id: &str,
+        obstacle: impl Into<Obstacle>,
+    ) -> KeptEvent {
+        let waiting = Waiting {
+            kind,
+            email: &email.parse().unwrap(),
+            course_id: &course_id.parse().unwrap(),
+            role: None,
+            mode: None,
+            obstacle: &obstacle.into(),
+            delivered_at: SystemClock.now(),
+        };
+        let key = self.kept_events().keep(&waiting).await.unwrap();
+        self.kept(&key).await.unwrap()
+    }
+
+    /// The kept event of this key.
+    pub async fn kept(&self, key: &EventKey) -> Option<KeptEvent> {
+        let key = [key.clone()];
+        self.kept_events().get_many(&key).await.unwrap().pop()
+    }
+
+    /// The keys of the events that are due now.
+    pub async fn due(&self) -> Vec<EventKey> {
+        let due = self.kept_events().due(SystemClock.now(), None).await;
+        let due = due.unwrap().entries.into_iter();
+        due.map(|due| due.event_key).collect()
+    }
+
+    /// Sets the state of a certificate, as another program than ours may.
+    pub async fn set_certificate_state(&self, email: &str, course_id: &str, state: &str) {
+        let user = self.run(&["users", "show", email, "--json"]).await.json();
+        let user_id = user["user_id"].as_str().unwrap().to_owned();
+        self.dynamodb()
+            .update_item()
+            .table_name("CertificatesTable")
+            .key("user_id", AttributeValue::S(user_id))
+            .key("course_id", AttributeValue::S(course_id.to_owned()))
+            .update_expression("SET #state = :state")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":state", AttributeValue::S(state.to_owned()))
+            .send()
+            .await
+            .unwrap();
     }
 
     /// A client for the tables, for what the program itself never writes.

@@ -8,9 +8,11 @@
     reason = "what goes wrong here fails a test"
 )]
 
+mod certificates;
 mod enrollments;
 mod events;
 mod failures;
+mod grades;
 mod harness;
 mod replay;
 mod runs;

@@ -176,6 +176,7 @@ async fn what_was_not_accepted_is_an_exit_code() {
     let receiver = Receiver::start().await;
     let codes = [
         (201, 0),
+        (202, 0),
         (302, 1),
         (400, 0),
         (401, 1),

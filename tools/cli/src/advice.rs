@@ -1,0 +1,357 @@
+//! Why a kept event waits or how it ended, and what would help, in sentences.
+
+use jiff::Timestamp;
+use shared::domain::{CourseId, Email, Ineligible, KeptEvent, KeptState, Reason};
+
+use crate::{output, time};
+
+/// What to tell an operator about one event.
+pub struct Advice {
+    /// What is in its way, and what becomes of it.
+    pub why: String,
+    /// What would help.
+    pub help: String,
+    /// The commands for that, in order.
+    pub commands: Vec<String>,
+}
+
+/// What would take the obstacle away.
+struct Remedy {
+    /// In the imperative, without a full stop.
+    mend: String,
+    /// The command that does it, where there is one to copy.
+    command: Option<String>,
+    /// Whether an event that waits takes effect soon after that by itself.
+    is_noticed: bool,
+}
+
+impl Remedy {
+    fn noticed(mend: impl Into<String>) -> Self {
+        Self {
+            mend: mend.into(),
+            command: None,
+            is_noticed: true,
+        }
+    }
+
+    fn unnoticed(mend: impl Into<String>) -> Self {
+        Self {
+            is_noticed: false,
+            ..Self::noticed(mend)
+        }
+    }
+
+    fn by(self, command: String) -> Self {
+        Self {
+            command: Some(command),
+            ..self
+        }
+    }
+}
+
+impl Advice {
+    /// About an event as it stands at `now`.
+    pub fn about(event: &KeptEvent, now: Timestamp) -> Self {
+        let (obstacle, remedy) = obstacle(event);
+        let fate = match event.state {
+            KeptState::Waiting if event.next_look <= now => {
+                "The event is due: it is looked at within a minute.".to_owned()
+            }
+            KeptState::Waiting => {
+                format!(
+                    "The event's next look is at {}.",
+                    time::show(event.next_look)
+                )
+            }
+            KeptState::Dead => {
+                "The event was given up as dead: it is not looked at any more.".to_owned()
+            }
+            KeptState::Expired => {
+                "The event has waited too long and is expired: it is not looked at any more."
+                    .to_owned()
+            }
+        };
+        let Remedy {
+            mend,
+            command,
+            is_noticed,
+        } = remedy;
+        let mut commands = Vec::from_iter(command);
+        let then = if is_noticed && event.state == KeptState::Waiting {
+            "; nothing else need be done"
+        } else {
+            let key = output::key(&event.event_key);
+            commands.push(format!("coursehook events retry {key}"));
+            ", and then have the event looked at"
+        };
+        let end = if commands.is_empty() { "." } else { ":" };
+        Self {
+            why: format!("{obstacle} {fate}"),
+            help: format!("{mend}{then}{end}"),
+            commands,
+        }
+    }
+
+    /// All of it, each command on a line of its own.
+    pub fn text(&self) -> String {
+        let lines = [&self.why, &self.help].into_iter().cloned();
+        let commands = self.commands.iter().map(|command| format!("  {command}"));
+        Vec::from_iter(lines.chain(commands)).join("\n")
+    }
+}
+
+/// What is in the event's way, and what takes it away.
+fn obstacle(event: &KeptEvent) -> (String, Remedy) {
+    let (email, course_id) = (&event.email, &event.course_id);
+    match event.reason {
+        Reason::NoSuchUser => (
+            format!("There is no user {}.", email.as_str()),
+            Remedy::noticed("Import the user with `coursehook users import`"),
+        ),
+        Reason::NoSuchRun => (
+            format!("There is no course run {course_id}."),
+            Remedy::noticed("Import the run with `coursehook runs import`"),
+        ),
+        Reason::NoUsername => (
+            "The user has no edX username, so that the LMS cannot be asked for a grade.".to_owned(),
+            Remedy::noticed("Import the user with an edx_username, with `coursehook users import`"),
+        ),
+        Reason::LmsTrouble => trouble(event.last_error.as_deref().unwrap_or_default()),
+        Reason::NotPassed => (
+            "The grade is no pass, or none yet.".to_owned(),
+            Remedy::noticed("Wait for the LMS to let the learner pass, or set the grade").by(
+                format!(
+                    "coursehook grades override {} {course_id} --percent P --letter L --passed",
+                    output::quoted(email.as_str())
+                ),
+            ),
+        ),
+        Reason::NotEligible => {
+            let word = event.last_error.as_deref();
+            let all = [
+                Ineligible::NotEnrolled,
+                Ineligible::Inactive,
+                Ineligible::UnpaidMode,
+            ];
+            let why = all.into_iter().find(|why| Some(why.as_str()) == word);
+            (
+                format!("The learner has passed, but {}.", lacking(why)),
+                Remedy::noticed("Where the learner has paid, say so").by(enroll(email, course_id)),
+            )
+        }
+    }
+}
+
+/// What is the matter with the LMS, by the code that the event bears.
+fn trouble(code: &str) -> (String, Remedy) {
+    const SECRET: &str = "the secret OpenedxApiSecret";
+    let status = code.split(' ').next().unwrap_or_default();
+    let (obstacle, remedy) = match code {
+        "403" => (
+            "The LMS does not let us read grades (403).",
+            Remedy::unnoticed(format!(
+                "Have the LMS let the user whose credential is in {SECRET} read grades \
+                 (make them staff), or put another credential there"
+            )),
+        ),
+        "BadClient" => (
+            "The LMS does not know our client id and secret.",
+            Remedy::unnoticed(format!("Put those that the LMS knows into {SECRET}")),
+        ),
+        "NoCredentialYet" | "MalformedSecret" => (
+            "There is no credential for the LMS.",
+            Remedy::unnoticed(format!(
+                "Put {{\"client_id\": \"...\", \"client_secret\": \"...\"}} or \
+                 {{\"token\": \"...\"}} into {SECRET}"
+            )),
+        ),
+        "404 course_does_not_exist" => (
+            "The LMS has no such course run.",
+            Remedy::unnoticed("Find out in the LMS what became of the run"),
+        ),
+        "404 user_does_not_exist" => (
+            "The LMS has nobody of the edX username that the portal has for this user.",
+            Remedy::unnoticed(
+                "Import the user with the right edx_username, with `coursehook users import`",
+            ),
+        ),
+        "404 user_not_enrolled" => (
+            "The LMS says that the learner was never enrolled there.",
+            Remedy::unnoticed("Enroll the learner in the LMS"),
+        ),
+        "429" => (
+            "The LMS asks for fewer requests (429).",
+            Remedy::noticed("Wait, or have the LMS allow our client more requests"),
+        ),
+        "Resting" => (
+            "The LMS was left alone, as it had asked or had failed several times.",
+            Remedy::noticed("Wait until the LMS can be asked again"),
+        ),
+        "Timeout" | "Unreachable" => (
+            "The LMS, or what it takes to ask it, could not be reached in time.",
+            Remedy::noticed("See that the LMS is up and that LMS_URL leads there"),
+        ),
+        _ if status == "401" => (
+            "The LMS does not take our token (401).",
+            Remedy::unnoticed(format!("Put a valid credential into {SECRET}")),
+        ),
+        _ if status.starts_with('5') => (
+            "The LMS failed.",
+            Remedy::noticed("See what is the matter with the LMS"),
+        ),
+        _ if status.starts_with(['3', '4']) => (
+            "The LMS does not answer as its API does.",
+            Remedy::unnoticed("See that LMS_URL is the LMS's own address"),
+        ),
+        _ if code.starts_with("Nonsense:") => (
+            "The LMS gave an answer that cannot be one.",
+            Remedy::unnoticed("See what is between us and the LMS, and which version it has"),
+        ),
+        _ => (
+            "The LMS gave no grade that can be used.",
+            Remedy::unnoticed(format!(
+                "See what the error code says (others than the LMS's own are those of {SECRET})"
+            )),
+        ),
+    };
+    (obstacle.to_owned(), remedy)
+}
+
+/// What an enrollment lacks for a certificate, as a part of a sentence.
+pub const fn lacking(why: Option<Ineligible>) -> &'static str {
+    match why {
+        Some(Ineligible::NotEnrolled) => "is not enrolled in the course run",
+        Some(Ineligible::Inactive) => "has an enrollment that is inactive",
+        Some(Ineligible::UnpaidMode) => "is enrolled in a mode that is not paid for",
+        None => "has no active enrollment in a mode that is paid for",
+    }
+}
+
+/// The command that makes a learner eligible, where they are.
+pub fn enroll(email: &Email, course_id: &CourseId) -> String {
+    let email = output::quoted(email.as_str());
+    format!("coursehook enrollments set {email} {course_id} --mode verified")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::domain::{EventKey, EventKind};
+
+    fn event(reason: Reason, last_error: Option<&str>) -> KeptEvent {
+        let email: Email = "ada@example.org".parse().unwrap();
+        let course_id: CourseId = "course-v1:Org+Bees+2026".parse().unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        KeptEvent {
+            event_key: EventKey::of(EventKind::Certificate, &email, &course_id),
+            kind: EventKind::Certificate,
+            email,
+            course_id,
+            roles: Default::default(),
+            mode: None,
+            reason,
+            last_error: last_error.map(str::to_owned),
+            state: KeptState::Waiting,
+            tries: 0,
+            waited: Default::default(),
+            next_look: now,
+            kept_at: now,
+            delivered_at: now,
+            version: 1,
+        }
+    }
+
+    /// What is told, and whether that is all that need be done.
+    #[test]
+    fn each_reason_has_its_remedy() {
+        use Reason::{LmsTrouble, NoSuchRun, NoSuchUser, NoUsername, NotEligible, NotPassed};
+        for (reason, code, why, help, is_all) in [
+            (NoSuchUser, None, "no user ada@", "users import`", true),
+            (NoSuchRun, None, "no course run", "runs import`", true),
+            (NoUsername, None, "no edX username", "users import`", true),
+            (NotPassed, None, "is no pass", "grades override", true),
+            (NotEligible, None, "no active enrollment", "verified", true),
+            (
+                NotEligible,
+                Some("inactive"),
+                "is inactive",
+                "verified",
+                true,
+            ),
+            (LmsTrouble, None, "no grade", "error code", false),
+            (LmsTrouble, Some("Other"), "no grade", "error code", false),
+            (LmsTrouble, Some("429"), "fewer requests", "Wait", true),
+            (LmsTrouble, Some("Resting"), "left alone", "Wait", true),
+            (LmsTrouble, Some("Timeout"), "in time", "LMS_URL", true),
+            (LmsTrouble, Some("Unreachable"), "in time", "LMS_URL", true),
+            (LmsTrouble, Some("502"), "LMS failed", "the LMS", true),
+            (LmsTrouble, Some("404"), "as its API", "LMS_URL", false),
+            (LmsTrouble, Some("302"), "as its API", "LMS_URL", false),
+            (LmsTrouble, Some("401"), "our token", "Secret", false),
+            (
+                LmsTrouble,
+                Some("401 token_expired"),
+                "our token",
+                "Secret",
+                false,
+            ),
+            (LmsTrouble, Some("403"), "read grades", "Secret", false),
+            (LmsTrouble, Some("BadClient"), "client id", "Secret", false),
+            (
+                LmsTrouble,
+                Some("NoCredentialYet"),
+                "no credential",
+                "Secret",
+                false,
+            ),
+            (
+                LmsTrouble,
+                Some("404 course_does_not_exist"),
+                "no such course",
+                "run",
+                false,
+            ),
+            (
+                LmsTrouble,
+                Some("404 user_does_not_exist"),
+                "nobody",
+                "edx_username",
+                false,
+            ),
+            (
+                LmsTrouble,
+                Some("404 user_not_enrolled"),
+                "never enrolled",
+                "Enroll",
+                false,
+            ),
+            (
+                LmsTrouble,
+                Some("Nonsense:no_row"),
+                "cannot be one",
+                "version",
+                false,
+            ),
+        ] {
+            let mut event = event(reason, code);
+            let advice = Advice::about(&event, Timestamp::UNIX_EPOCH);
+            let told = format!("{reason:?} {code:?}: {}", advice.text());
+            assert!(advice.why.contains(why), "{told}");
+            assert!(advice.why.contains("is due"), "{told}");
+            assert!(advice.text().contains(help), "{told}");
+            let retry = format!(
+                "\n  coursehook events retry {}",
+                output::key(&event.event_key)
+            );
+            assert_eq!(advice.text().ends_with(&retry), !is_all, "{told}");
+            assert_eq!(advice.help.contains("nothing else"), is_all, "{told}");
+
+            for (state, word) in [(KeptState::Dead, "dead"), (KeptState::Expired, "expired")] {
+                event.state = state;
+                let advice = Advice::about(&event, Timestamp::UNIX_EPOCH);
+                assert!(advice.why.contains(word), "{}", advice.why);
+                assert!(advice.text().ends_with(&retry), "{}", advice.text());
+            }
+        }
+    }
+}

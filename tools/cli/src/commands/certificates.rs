@@ -1,0 +1,177 @@
+//! `coursehook certificates`
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use shared::domain::{Certificate, CertificateEntry, CertificateState, CourseId, Email};
+use shared::use_cases::correcting::{Corrected, Uncorrected, Word, correct_certificate};
+
+use crate::confirm::confirm;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::stack::Stack;
+use crate::{cli, time};
+
+pub async fn run(
+    command: cli::Certificates,
+    stack: &Stack,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    match command {
+        cli::Certificates::Show { email, history } => show(email, history, stack, output).await?,
+        cli::Certificates::Revoke {
+            email,
+            course_id,
+            yes,
+        } => correct(email, course_id, Word::Revoke, yes, stack, output).await?,
+        // Nothing is lost by that, so nobody is asked.
+        cli::Certificates::Restore { email, course_id } => {
+            correct(email, course_id, Word::Restore, true, stack, output).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Result<(), Failure> {
+    let tables = stack.tables().await;
+    let (users, certificates) = (tables.users()?, tables.certificates()?);
+    let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
+    let certificates = certificates.of_user(user.user_id).await?;
+    let shown: Vec<_> = certificates.iter().map(Shown::from).collect();
+    output.answer(&shown, || {
+        let histories = certificates.iter().filter(|_| history);
+        let histories = histories.map(|certificate| {
+            let course = certificate.course_id.to_string();
+            (course, history_table(&certificate.history))
+        });
+        output::sections(table(&certificates), histories)
+    })
+}
+
+async fn correct(
+    email: Email,
+    course_id: CourseId,
+    word: Word,
+    yes: bool,
+    stack: &Stack,
+    output: Output,
+) -> Result<(), Failure> {
+    let tables = stack.tables().await;
+    let (users, records) = (tables.users()?, tables.records()?);
+    let certificates = tables.certificates()?;
+    let Some(user) = users.get(&email).await? else {
+        return Err(Failure::NoSuchUser(email));
+    };
+    // Nobody is asked about what cannot be done, or is done already.
+    let before = records.find(user.user_id, &course_id).await?.certificate;
+    if let Some(before) = before.filter(|before| before.state != CertificateState::Revoked) {
+        let (id, email) = (before.certificate_id, email.as_str());
+        let question = format!(
+            "Revoke the certificate {id} of {email} for {course_id}, so that no pass restores it?"
+        );
+        confirm(&question, yes)?;
+    }
+    let (by, at) = (stack.operator(), stack.clock().now());
+    let about = (user.user_id, &course_id);
+    let corrected = correct_certificate(&records, &certificates, about, word, &by, at).await?;
+    let Corrected { now, changed } = match corrected {
+        Ok(corrected) => corrected,
+        Err(Uncorrected::NoCertificate) => return Err(Failure::NoCertificate { email, course_id }),
+        Err(Uncorrected::Withdrawn) => return Err(Failure::Withdrawn { email, course_id }),
+    };
+    let done = Done {
+        changed,
+        certificate: Shown::from(&now),
+    };
+    output.answer(&done, || told(&now, changed))
+}
+
+/// What was done, or that there was nothing to do.
+fn told(certificate: &Certificate, changed: bool) -> String {
+    let id = certificate.certificate_id;
+    match (changed, certificate.state) {
+        (true, CertificateState::Revoked) => {
+            format!("revoked {id}; no pass restores it, `coursehook certificates restore` does")
+        }
+        (true, _) => format!("restored {id}; it is in force"),
+        (false, state) => {
+            let since = certificate.history.last().map(|entry| {
+                let (at, by) = (time::show(entry.at), output::by(&entry.by));
+                format!(", since {at}, by {}", output::printable(&by))
+            });
+            let state = state.as_str().replace('_', " ");
+            let since = since.unwrap_or_default();
+            format!("nothing to change: {id} is {state}{since}")
+        }
+    }
+}
+
+fn table(certificates: &[Certificate]) -> String {
+    output::table(
+        [
+            "course",
+            "certificate id",
+            "state",
+            "issued",
+            "name",
+            "title",
+        ],
+        certificates.iter().map(|certificate| {
+            [
+                certificate.course_id.to_string(),
+                certificate.certificate_id.to_string(),
+                certificate.state.as_str().to_owned(),
+                time::show(certificate.issued_at),
+                certificate.learner_name.clone().unwrap_or_default(),
+                certificate.run_title.clone().unwrap_or_default(),
+            ]
+        }),
+    )
+}
+
+fn history_table(history: &[CertificateEntry]) -> String {
+    output::table(
+        ["at", "by", "state"],
+        history.iter().map(|entry| {
+            [
+                time::show(entry.at),
+                output::by(&entry.by),
+                entry.state.as_str().to_owned(),
+            ]
+        }),
+    )
+}
+
+#[derive(Serialize)]
+struct Done<'a> {
+    changed: bool,
+    certificate: Shown<'a>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    certificate_id: String,
+    user_id: String,
+    course_id: &'a CourseId,
+    state: CertificateState,
+    issued_at: Timestamp,
+    learner_name: Option<&'a str>,
+    run_title: Option<&'a str>,
+    history: &'a [CertificateEntry],
+}
+
+impl<'a> From<&'a Certificate> for Shown<'a> {
+    fn from(certificate: &'a Certificate) -> Self {
+        Self {
+            certificate_id: certificate.certificate_id.to_string(),
+            user_id: certificate.user_id.to_string(),
+            course_id: &certificate.course_id,
+            state: certificate.state,
+            issued_at: certificate.issued_at,
+            learner_name: certificate.learner_name.as_deref(),
+            run_title: certificate.run_title.as_deref(),
+            history: &certificate.history,
+        }
+    }
+}

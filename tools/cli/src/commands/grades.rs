@@ -1,0 +1,286 @@
+//! `coursehook grades`
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use shared::domain::{CourseId, Email, Grade, GradeEntry, LetterGrade, Score};
+use shared::use_cases::certifying::{Certifying, Obstruction, Outcome, Pass, Source};
+use shared::use_cases::correcting::{Corrected, override_grade};
+use shared::use_cases::looking_again::LOOK_TIME;
+use tokio::time::Instant;
+
+use crate::cli::{self, OverrideGrade};
+use crate::failure::Failure;
+use crate::output::{self, Output, yes_or_no};
+use crate::stack::Stack;
+use crate::{advice, time};
+
+pub async fn run(command: cli::Grades, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
+    match command {
+        cli::Grades::Show { email, history } => show(email, history, stack, output).await?,
+        cli::Grades::Override(grade) => set(grade, stack, output).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Result<(), Failure> {
+    let tables = stack.tables().await;
+    let (users, grades) = (tables.users()?, tables.grades()?);
+    let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
+    let grades = grades.of_user(user.user_id).await?;
+    let shown: Vec<_> = grades.iter().map(Shown::from).collect();
+    output.answer(&shown, || {
+        let histories = grades.iter().filter(|_| history);
+        let histories = histories.map(|grade| (heading(grade), history_table(&grade.history)));
+        output::sections(table(&grades), histories)
+    })
+}
+
+async fn set(grade: OverrideGrade, stack: &Stack, output: Output) -> Result<(), Failure> {
+    let OverrideGrade {
+        email,
+        course_id,
+        percent,
+        letter,
+        passed,
+    } = grade;
+    let tables = stack.tables().await;
+    let (users, runs, records) = (tables.users()?, tables.course_runs()?, tables.records()?);
+    // Before anything is written, so that a setting that is missing is told in time.
+    let certifying = tables.certifying()?;
+    let Some(user) = users.get(&email).await? else {
+        return Err(Failure::NoSuchUser(email));
+    };
+    let known = runs.get_many(std::slice::from_ref(&course_id)).await?;
+    if known.is_empty() {
+        return Err(Failure::NoSuchRun(course_id));
+    }
+    let score = Score {
+        percent,
+        passed,
+        letter_grade: Some(letter),
+    };
+    let (by, at) = (stack.operator(), stack.clock().now());
+    let set = override_grade(&records, user.user_id, &course_id, &score, &by, at);
+    let Corrected { now, changed } = set.await?;
+    let pass = Pass {
+        email,
+        course_id: Some(course_id.clone()),
+        by,
+        at,
+    };
+    let outcome = match (changed, now.history_count) {
+        (false, _) => "unchanged",
+        (true, 1) => "created",
+        (true, _) => "updated",
+    };
+    let judged = judge(&certifying, &pass, &course_id, passed).await?;
+    let done = Done {
+        outcome,
+        grade: Shown::from(&now),
+        certificate: &judged,
+    };
+    output.answer(&done, || {
+        format!("{outcome}\n{}\n\n{}", table([&now]), judged.told)
+    })
+}
+
+/// Issues the certificate, if the grade that was set earns it. A kept event
+/// that could not be removed is no matter: it will be found done.
+async fn judge(
+    certifying: &Certifying,
+    pass: &Pass,
+    course_id: &CourseId,
+    passed: bool,
+) -> Result<Judged, Failure> {
+    let until = Instant::now() + LOOK_TIME;
+    let certified = certifying.attempt(pass, Source::Record, until).await;
+    let outcome = certified.map_err(Failure::NotJudged)?.outcome;
+    let of_it = |word: &str| {
+        let email = output::quoted(pass.email.as_str());
+        format!("coursehook certificates {word} {email} {course_id}")
+    };
+    let judged = |status, told: String| Judged {
+        status,
+        certificate_id: None,
+        reason: None,
+        told,
+    };
+    Ok(match outcome {
+        Outcome::Created(id) => Judged {
+            certificate_id: Some(id.to_string()),
+            ..judged("created", format!("The certificate {id} is in force now."))
+        },
+        Outcome::Exists(id) => {
+            let told = if passed {
+                format!("The certificate {id} was in force before.")
+            } else {
+                format!(
+                    "The certificate {id} stays in force, though the grade is no pass. \
+                     To take it back:\n  {}",
+                    of_it("revoke")
+                )
+            };
+            Judged {
+                certificate_id: Some(id.to_string()),
+                ..judged("exists", told)
+            }
+        }
+        Outcome::Revoked => {
+            let told = format!(
+                "An operator has revoked the certificate, and it stays so. \
+                 To bring it back:\n  {}",
+                of_it("restore")
+            );
+            judged("revoked", told)
+        }
+        Outcome::Waits(Obstruction::NotPassed) => {
+            let told = "There is no certificate, since the grade is no pass; \
+                 --passed makes it one.";
+            judged("not_passed", told.to_owned())
+        }
+        Outcome::Waits(Obstruction::NotEligible(why)) => {
+            let told = format!(
+                "There is no certificate, since the learner {}. \
+                 Where they have paid, say so, and then give the same command again:\n  {}",
+                advice::lacking(Some(why)),
+                advice::enroll(&pass.email, course_id)
+            );
+            Judged {
+                reason: Some(why.as_str()),
+                ..judged("not_eligible", told)
+            }
+        }
+        // The user or the run was taken away just now; the LMS was not asked.
+        Outcome::Waits(
+            Obstruction::NoSuchUser
+            | Obstruction::NoSuchRun
+            | Obstruction::NoUsername
+            | Obstruction::Lms(_),
+        ) => {
+            let told = "User or course run are gone by now: import them, \
+                 and then give the same command again.";
+            judged("pending", told.to_owned())
+        }
+    })
+}
+
+fn table<'a>(grades: impl IntoIterator<Item = &'a Grade>) -> String {
+    output::table(
+        [
+            "course", "percent", "passed", "letter", "set by", "version", "changed",
+        ],
+        grades.into_iter().map(|grade| {
+            let [percent, passed, letter] = cells(&grade.score);
+            [
+                grade.course_id.to_string(),
+                percent,
+                passed,
+                letter,
+                set_by(grade.set_by_admin),
+                grade.version.to_string(),
+                time::show_optional(changed_at(grade)),
+            ]
+        }),
+    )
+}
+
+/// The course, and how much of the history is shown where that is not all.
+fn heading(grade: &Grade) -> String {
+    let shown = grade.history.len();
+    if grade.history_count > shown as u64 {
+        let all = grade.history_count;
+        let last = shown.saturating_sub(1);
+        format!(
+            "{} (of {all} changes the first and the last {last})",
+            grade.course_id
+        )
+    } else {
+        grade.course_id.to_string()
+    }
+}
+
+fn history_table(history: &[GradeEntry]) -> String {
+    output::table(
+        ["at", "by", "percent", "passed", "letter", "set by"],
+        history.iter().map(|entry| {
+            let [percent, passed, letter] = cells(&entry.score);
+            [
+                time::show(entry.at),
+                output::by(&entry.by),
+                percent,
+                passed,
+                letter,
+                set_by(entry.set_by_admin),
+            ]
+        }),
+    )
+}
+
+fn cells(score: &Score) -> [String; 3] {
+    let letter = score.letter_grade.as_ref().map(LetterGrade::as_str);
+    [
+        score.percent.get().to_string(),
+        yes_or_no(score.passed),
+        letter.unwrap_or_default().to_owned(),
+    ]
+}
+
+/// Whose grade it is: a delivery brings the LMS's.
+fn set_by(admin: bool) -> String {
+    (if admin { "operator" } else { "LMS" }).to_owned()
+}
+
+fn changed_at(grade: &Grade) -> Option<Timestamp> {
+    grade.history.last().map(|entry| entry.at)
+}
+
+#[derive(Serialize)]
+struct Done<'a> {
+    outcome: &'static str,
+    grade: Shown<'a>,
+    certificate: &'a Judged,
+}
+
+/// What became of the certificate, in the words of the webhook's answers.
+#[derive(Serialize)]
+struct Judged {
+    status: &'static str,
+    certificate_id: Option<String>,
+    reason: Option<&'static str>,
+    /// The same for people, with what to do.
+    #[serde(skip)]
+    told: String,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    user_id: String,
+    course_id: &'a CourseId,
+    percent: f64,
+    passed: bool,
+    letter_grade: Option<&'a LetterGrade>,
+    set_by_admin: bool,
+    version: u64,
+    changed_at: Option<Timestamp>,
+    history_count: u64,
+    history: &'a [GradeEntry],
+}
+
+impl<'a> From<&'a Grade> for Shown<'a> {
+    fn from(grade: &'a Grade) -> Self {
+        Self {
+            user_id: grade.user_id.to_string(),
+            course_id: &grade.course_id,
+            percent: grade.score.percent.get(),
+            passed: grade.score.passed,
+            letter_grade: grade.score.letter_grade.as_ref(),
+            set_by_admin: grade.set_by_admin,
+            version: grade.version,
+            changed_at: changed_at(grade),
+            history_count: grade.history_count,
+            history: &grade.history,
+        }
+    }
+}

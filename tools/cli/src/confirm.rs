@@ -1,0 +1,55 @@
+//! Before something is destroyed, whoever is at the keyboard is asked.
+
+use std::io::{self, BufRead, IsTerminal};
+
+use crate::failure::Failure;
+use crate::output;
+
+/// Asks `question`, unless `yes` has answered it before.
+///
+/// # Errors
+/// The answer is not yes, or nobody is there to give one.
+pub fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    let question = output::printable(question);
+    let input = io::stdin();
+    if !input.is_terminal() {
+        return Err(Failure::NobodyToAsk(question));
+    }
+    output::question(&format!("{question} [y/N]"));
+    if says_yes(input.lock()) {
+        Ok(())
+    } else {
+        Err(Failure::Declined)
+    }
+}
+
+/// Whether the first line is a yes. Its end, or no line at all, is a no.
+fn says_yes(mut input: impl BufRead) -> bool {
+    let mut line = String::new();
+    let read = input.read_line(&mut line);
+    read.is_ok() && matches!(line.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::says_yes;
+
+    #[test]
+    fn only_yes_is_yes() {
+        for (input, is_yes) in [
+            ("y\n", true),
+            (" Yes \n", true),
+            ("y", true),
+            ("\n", false),
+            ("", false),
+            ("n\ny\n", false),
+            ("yesterday\n", false),
+        ] {
+            assert_eq!(says_yes(input.as_bytes()), is_yes, "{input:?}");
+        }
+        assert!(!says_yes(&b"\xff\n"[..]));
+    }
+}

@@ -1,0 +1,273 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use local::{Fault, FaultyProxy};
+use serde_json::{Value, json};
+use shared::adapters::store::records::{GradeWrite, Records};
+use shared::clock::{Clock, SystemClock};
+use shared::domain::{Change, EventKind, Grade, GradeEntry, Reason, Score};
+use uuid::Uuid;
+
+use crate::harness::{ADA, RUN, Ran, Stack, ran};
+
+/// Sets [`ADA`]'s grade in [`RUN`].
+async fn set(stack: &Stack, more: &[&str]) -> Ran {
+    let arguments = [&["grades", "override", ADA, RUN], more].concat();
+    stack.run(&arguments).await
+}
+
+async fn enroll(stack: &Stack, more: &[&str]) {
+    let arguments = [&["enrollments", "set", ADA, RUN, "--mode"], more].concat();
+    stack.run(&arguments).await.ok();
+}
+
+const PASS: [&str; 5] = ["--percent", "0.87", "--letter", "B", "--passed"];
+const FAIL: [&str; 4] = ["--percent", "0.4", "--letter", "F"];
+
+#[tokio::test]
+async fn an_overridden_pass_issues_the_certificate() {
+    let stack = Stack::with_ada_and_a_run().await;
+    enroll(&stack, &["verified"]).await;
+    // It had waited for the LMS, which has no say any more.
+    let certificate = EventKind::Certificate;
+    let event = stack.keep(certificate, ADA, RUN, Reason::NotPassed).await;
+
+    let done = set(&stack, &[&PASS[..], &["--json"]].concat()).await.json();
+    assert_eq!(done["outcome"], "created");
+    assert_eq!(done["grade"]["percent"], 0.87);
+    assert_eq!(done["grade"]["passed"], true);
+    assert_eq!(done["grade"]["letter_grade"], "B");
+    assert_eq!(done["grade"]["set_by_admin"], true);
+    assert_eq!(done["certificate"]["status"], "created");
+    let id = done["certificate"]["certificate_id"].as_str().unwrap();
+    assert!(stack.kept(&event.event_key).await.is_none());
+
+    let again = set(&stack, &PASS).await.ok();
+    assert!(again.starts_with("unchanged\n"), "{again}");
+    let told = format!("\nThe certificate {id} was in force before.\n");
+    assert!(again.ends_with(&told), "{again}");
+
+    // No grade takes it back.
+    let failed = set(&stack, &FAIL).await.ok();
+    assert!(failed.starts_with("updated\n"), "{failed}");
+    let told = format!(
+        "The certificate {id} stays in force, though the grade is no pass. \
+         To take it back:\n  coursehook certificates revoke {ADA} {RUN}\n"
+    );
+    assert!(failed.ends_with(&told), "{failed}");
+    let failed = set(&stack, &[&FAIL[..], &["--json"]].concat()).await.json();
+    let expected = json!({"status": "exists", "certificate_id": id, "reason": null});
+    assert_eq!(failed["certificate"], expected);
+}
+
+#[tokio::test]
+async fn without_a_certificate_it_says_why_and_what_to_do() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let failed = set(&stack, &FAIL).await.ok();
+    let told = "There is no certificate, since the grade is no pass; --passed makes it one.\n";
+    assert!(failed.ends_with(told), "{failed}");
+
+    let enroll_first = format!("coursehook enrollments set {ADA} {RUN} --mode verified\n");
+    for (enrolled, reason, told) in [
+        (None, "not_enrolled", "the learner is not enrolled"),
+        (
+            Some(&["audit"][..]),
+            "unpaid_mode",
+            "a mode that is not paid for",
+        ),
+        (
+            Some(&["verified", "--inactive"]),
+            "inactive",
+            "an enrollment that is inactive",
+        ),
+    ] {
+        if let Some(mode) = enrolled {
+            enroll(&stack, mode).await;
+        }
+        let text = set(&stack, &PASS).await.ok();
+        assert!(text.contains(told), "{text}");
+        assert!(text.contains(&enroll_first), "{text}");
+        let done = set(&stack, &[&PASS[..], &["--json"]].concat()).await;
+        let expected = json!({"status": "not_eligible", "certificate_id": null, "reason": reason});
+        assert_eq!(done.json()["certificate"], expected);
+    }
+    // As it said: that command, and then the same again.
+    enroll(&stack, &["verified"]).await;
+    let done = set(&stack, &PASS).await.ok();
+    assert!(done.ends_with(" is in force now.\n"), "{done}");
+}
+
+#[tokio::test]
+async fn a_grade_and_its_history_are_shown() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let show = ["grades", "show", ADA];
+    let shown = async |more: &str| stack.run(&[show[0], show[1], show[2], more]).await;
+    assert_eq!(shown("--json").await.json(), json!([]));
+    put_grades_of_the_lms(&stack, 60).await;
+
+    let rows = |text: &str| -> Vec<Vec<String>> {
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+        text.lines().map(words).collect()
+    };
+    let text = stack.run(&show).await.ok();
+    assert_eq!(
+        rows(&text)[1][..6],
+        [RUN, "0.59", "no", "Pass", "LMS", "60"],
+        "{text}"
+    );
+    set(&stack, &PASS).await.ok();
+    let text = shown("--history").await.ok();
+    assert_eq!(
+        rows(&text)[1][..6],
+        [RUN, "0.87", "yes", "B", "operator", "61"],
+        "{text}"
+    );
+    let heading = format!("\n{RUN} (of 61 changes the first and the last 50)\n");
+    assert!(text.contains(&heading), "{text}");
+    assert!(text.contains("delivery with token t0"), "{text}");
+    assert!(text.contains("operator grace"), "{text}");
+
+    let shown: Value = shown("--json").await.json();
+    assert_eq!(shown.as_array().unwrap().len(), 1);
+    assert_eq!(shown[0]["version"], 61);
+    assert_eq!(shown[0]["history_count"], 61);
+    assert_eq!(shown[0]["changed_at"], shown[0]["history"][50]["at"]);
+    assert_eq!(shown[0]["history"][0]["percent"], 0.0);
+
+    let ran = stack.run(&["grades", "show", "bob@example.org"]).await;
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    assert!(ran.err.contains("no user bob@example.org"), "{ran:?}");
+}
+
+/// Stores grades for [`ADA`] in [`RUN`], one after the other, as deliveries bring them.
+async fn put_grades_of_the_lms(stack: &Stack, count: u32) {
+    let user = stack.run(&["users", "show", ADA, "--json"]).await.json();
+    let user_id = user["user_id"].as_str().unwrap().parse().unwrap();
+    let course_id = RUN.parse().unwrap();
+    let records = Records::new(
+        stack.dynamodb(),
+        "EnrollmentsTable".to_owned(),
+        "GradesTable".to_owned(),
+        "CertificatesTable".to_owned(),
+    );
+    let mut before: Option<Grade> = None;
+    for n in 0..count {
+        let entry = GradeEntry {
+            at: SystemClock.now(),
+            change_id: Uuid::new_v4(),
+            by: Change::Delivery {
+                request_id: "r".to_owned(),
+                token_id: "t0".to_owned(),
+            },
+            score: Score {
+                percent: (f64::from(n) / 100.0).try_into().unwrap(),
+                passed: false,
+                letter_grade: Some("Pass".parse().unwrap()),
+            },
+            set_by_admin: false,
+        };
+        let after = Grade::after(before.as_ref(), user_id, &course_id, entry);
+        let put = GradeWrite::Put {
+            before: before.as_ref(),
+            after: after.clone(),
+        };
+        records.write_grade(&put).await.unwrap();
+        before = Some(after);
+    }
+}
+
+#[tokio::test]
+async fn a_grade_with_a_slip_is_refused() {
+    let stack = Stack::with_ada_and_a_run().await;
+    for (percent, letter, told) in [
+        (
+            "87",
+            "B",
+            "between 0 and 2, 1 being the whole course; write 0.87",
+        ),
+        ("87%", "B", "; write 0.87"),
+        ("99.5 %", "B", "; write 0.995"),
+        ("-1", "B", "1 being the whole course\n"),
+        ("201", "B", "1 being the whole course\n"),
+        ("good", "B", "is not a number between 0 and 2"),
+        ("0.87", "Outstanding", "is longer than 10 characters"),
+        ("0.87", "", "is empty"),
+        ("0.87", " B", "has blanks around it"),
+        ("0.87", "B\u{7}", "has a control character"),
+    ] {
+        let ran = set(&stack, &["--percent", percent, "--letter", letter]).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{percent} {letter}");
+        assert!(ran.err.contains(told), "{percent} {letter}: {ran:?}");
+    }
+    for (email, run, told) in [
+        ("bob@example.org", RUN, "no user bob@example.org"),
+        (ADA, "Org/No/1", "no course run Org/No/1"),
+    ] {
+        let arguments = [&["grades", "override", email, run], &PASS[..]].concat();
+        let ran = stack.run(&arguments).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+        assert!(ran.err.contains(told), "{ran:?}");
+    }
+    let show = ["grades", "show", ADA, "--json"];
+    assert_eq!(stack.run(&show).await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn the_paid_modes_must_be_known() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let arguments = [&["grades", "override", ADA, RUN], &PASS[..]].concat();
+    for (value, told) in [
+        (
+            "",
+            "error: the environment variable PAID_MODES is not set; for the local stack: ",
+        ),
+        (
+            "verified,,audit",
+            "error: the environment variable PAID_MODES cannot be used: \
+             it names a mode that is empty\n",
+        ),
+    ] {
+        let mut command = stack.command(&arguments);
+        command.env("PAID_MODES", value);
+        let ran = ran(command).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+        assert!(ran.err.starts_with(told), "{ran:?}");
+    }
+    let show = ["grades", "show", ADA, "--json"];
+    assert_eq!(stack.run(&show).await.json(), json!([]));
+
+    enroll(&stack, &["audit"]).await;
+    let mut command = stack.command(&arguments);
+    command.env("PAID_MODES", "professional, audit");
+    let done = ran(command).await.ok();
+    assert!(done.ends_with(" is in force now.\n"), "{done}");
+}
+
+#[tokio::test]
+async fn a_grade_that_could_not_be_judged_is_set_all_the_same() {
+    let stack = Stack::with_ada_and_a_run().await;
+    enroll(&stack, &["verified"]).await;
+    let is_set = AtomicBool::new(false);
+    let proxy = FaultyProxy::before(stack.url(), move |call| {
+        if is_set.load(Ordering::Relaxed) {
+            return Fault::Refuse("AccessDeniedException");
+        }
+        is_set.store(call.operation == "TransactWriteItems", Ordering::Relaxed);
+        Fault::Pass
+    });
+    let proxy = proxy.await.unwrap();
+    let arguments = [&["grades", "override", ADA, RUN], &PASS[..]].concat();
+    let mut command = stack.command(&arguments);
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+    let ran = ran(command).await;
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    for told in [
+        "the grade is set",
+        "AccessDeniedException",
+        "the same command again",
+    ] {
+        assert!(ran.err.contains(told), "{ran:?}");
+    }
+    let done = set(&stack, &PASS).await.ok();
+    assert!(done.starts_with("unchanged\n"), "{done}");
+    assert!(done.ends_with(" is in force now.\n"), "{done}");
+}
