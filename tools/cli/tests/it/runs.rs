@@ -1,6 +1,7 @@
 use serde_json::json;
+use shared::domain::{EventKind, Reason};
 
-use crate::harness::Stack;
+use crate::harness::{ADA, RUN, Stack};
 
 const HEADING: &str =
     "course_id,title,live,is_self_paced,start_date,end_date,certificate_available_date";
@@ -105,4 +106,50 @@ async fn a_run_is_replaced_whole_and_json_lines_have_flags() {
         let told = "line 1: live must be true or false; yes, no, 1 and 0 are taken too\n";
         assert_eq!(import_live(live).await.err, told, "{live}");
     }
+}
+
+#[tokio::test]
+async fn an_import_makes_due_what_has_waited_for_a_run() {
+    let stack = Stack::start().await;
+    let import = async |csv: &str| {
+        stack
+            .run_with_input(&["runs", "import", "-"], csv)
+            .await
+            .ok()
+    };
+    let mut keys = Vec::new();
+    for kind in [EventKind::Enrollment, EventKind::Certificate] {
+        let event = stack.keep(kind, ADA, RUN, Reason::NoSuchRun).await;
+        keys.push(event.event_key);
+        stack.keep(kind, ADA, "Org/Ants/1", Reason::NoSuchRun).await;
+    }
+    let others = import("course_id,title\nOrg/Other/1,Other\n").await;
+    assert_eq!(others, "1 created, 0 updated, 0 unchanged, 0 bad lines\n");
+    assert_eq!(stack.due().await, []);
+
+    let csv = format!("course_id,title\n{RUN},Bees\n");
+    for (outcome, due) in [
+        (
+            "1 created, 0 updated, 0 unchanged, 0 bad lines",
+            "; 2 kept events waited for this and are looked at within a minute",
+        ),
+        ("0 created, 0 updated, 1 unchanged, 0 bad lines", ""),
+    ] {
+        assert_eq!(import(&csv).await, format!("{outcome}{due}\n"));
+        let mut found = stack.due().await;
+        found.sort_by_key(|key| keys.iter().position(|k| k == key));
+        assert_eq!(found, keys);
+    }
+    // As an import leaves it that was cut short before it came to the events.
+    let again = stack.keep(
+        EventKind::Enrollment,
+        "bob@example.org",
+        RUN,
+        Reason::NoSuchRun,
+    );
+    keys.push(again.await.event_key);
+    let told = "0 created, 0 updated, 1 unchanged, 0 bad lines; \
+        1 kept event waited for this and is looked at within a minute\n";
+    assert_eq!(import(&csv).await, told);
+    assert_eq!(stack.due().await.len(), 3);
 }

@@ -1,6 +1,8 @@
+use local::{Fault, FaultyProxy};
 use serde_json::json;
+use shared::domain::{EventKind, Reason};
 
-use crate::harness::Stack;
+use crate::harness::{RUN, Stack, ran};
 
 const NOT_CLOSED: &str = "a quotation mark is not closed in this line";
 const TAKEN: &str = "the username belongs to another address; if another line of this file gives \
@@ -314,4 +316,77 @@ async fn many_batches_keep_their_lines() {
         ran.out,
         "0 created, 0 updated, 990 unchanged, 10 bad lines\n"
     );
+}
+
+#[tokio::test]
+async fn an_import_makes_due_what_has_waited_for_a_user() {
+    let stack = Stack::start().await;
+    let import = async |csv: &str| stack.run_with_input(&["users", "import", "-"], csv).await;
+    let enrollment = EventKind::Enrollment;
+    for email in ["ada@example.org", "bob@example.org"] {
+        stack.keep(enrollment, email, RUN, Reason::NoSuchUser).await;
+    }
+    assert_eq!(stack.due().await, []);
+
+    // An import of others is none of theirs.
+    let csv = "email\ncy@example.org\n";
+    let told = "1 created, 0 updated, 0 unchanged, 0 bad lines\n";
+    assert_eq!(import(csv).await.ok(), told);
+    assert_eq!(stack.due().await, []);
+
+    let told = "1 created, 0 updated, 0 unchanged, 0 bad lines; \
+        1 kept event waited for this and is looked at within a minute\n";
+    assert_eq!(import("email\nAda@Example.org\n").await.ok(), told);
+    let [key] = stack.due().await.try_into().unwrap();
+    let ada = stack.kept(&key).await.unwrap();
+    assert_eq!(ada.email.as_str(), "ada@example.org");
+
+    // What is due already is not made due again.
+    let csv = "email\nada@example.org\nbob@example.org\n";
+    let told = "1 created, 1 updated, 0 unchanged, 0 bad lines; \
+        1 kept event waited for this and is looked at within a minute\n";
+    assert_eq!(import(csv).await.ok(), told);
+    assert_eq!(stack.due().await.len(), 2);
+}
+
+#[tokio::test]
+async fn an_import_makes_due_what_has_waited_for_a_username() {
+    let stack = Stack::start().await;
+    let import = async |csv: &str| {
+        let ran = stack.run_with_input(&["users", "import", "-", "--json"], csv);
+        ran.await.json()["events_due"].clone()
+    };
+    let (certificate, email) = (EventKind::Certificate, "ada@example.org");
+    let event = stack.keep(certificate, email, RUN, Reason::NoUsername);
+    let key = event.await.event_key;
+    assert_eq!(import("email,name\nada@example.org,Ada\n").await, 0);
+    assert_eq!(stack.due().await, []);
+    assert_eq!(import("email,edx_username\nada@example.org,ada\n").await, 1);
+    assert_eq!(stack.due().await, [key]);
+}
+
+#[tokio::test]
+async fn a_second_import_makes_due_what_the_one_that_was_cut_short_left() {
+    let stack = Stack::start().await;
+    let (enrollment, email) = (EventKind::Enrollment, "ada@example.org");
+    let event = stack.keep(enrollment, email, RUN, Reason::NoSuchUser);
+    let key = event.await.event_key;
+    let file = stack.file("users.csv", "email\nada@example.org\n");
+    // The user is written, and then what waits cannot be listed.
+    let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
+        "Scan" => Fault::Refuse("AccessDeniedException"),
+        _ => Fault::Pass,
+    });
+    let proxy = proxy.await.unwrap();
+    let mut command = stack.command(&["users", "import", &file]);
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+    let cut_short = ran(command).await;
+    assert_eq!(cut_short.code, 2, "{cut_short:?}");
+    assert!(cut_short.err.contains("so far 1 created"), "{cut_short:?}");
+    assert_eq!(stack.due().await, []);
+
+    let told = "0 created, 0 updated, 1 unchanged, 0 bad lines; \
+        1 kept event waited for this and is looked at within a minute\n";
+    assert_eq!(stack.run(&["users", "import", &file]).await.ok(), told);
+    assert_eq!(stack.due().await, [key]);
 }
