@@ -8,8 +8,9 @@
 //! | [`edge`] | HTTP in, HTTP out, the log | `domain`, `use_cases` |
 //! | [`startup`] | environment, clients, logging | everything |
 //!
-//! Two things belong to no room because all of them meet there: [`clock`], the
-//! one source of time, and [`calls`], the count of calls made for one request.
+//! Three things belong to no room because several need them: [`clock`], the one
+//! source of time, [`calls`], the count of calls made for one request, and
+//! [`panic`], which makes an error of a panic.
 //! `tests/rooms.rs` holds the rooms apart.
 
 pub mod adapters;
@@ -17,5 +18,6 @@ pub mod calls;
 pub mod clock;
 pub mod domain;
 pub mod edge;
+pub mod panic;
 pub mod startup;
 pub mod use_cases;

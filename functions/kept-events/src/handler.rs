@@ -15,9 +15,9 @@ use tokio::time::Instant;
 /// deadline in 1970. It is the function's time-out in the template.
 const RUN_TIME: SignedDuration = SignedDuration::from_secs(120);
 
-/// What is left of a run's time when its last event must be done: for the
-/// counts and the answer.
-const CLOSING_TIME: Duration = Duration::from_secs(16);
+/// What is left of a run's time when its last event has been worked on: for
+/// claiming it, writing it back, and the counts, each a call to the store at its longest.
+const CLOSING_TIME: Duration = Duration::from_secs(30);
 
 /// Answers the schedule.
 pub struct KeptEvents {

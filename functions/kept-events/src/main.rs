@@ -52,7 +52,8 @@ fn wire(
     clock: SharedClock,
 ) -> Result<KeptEvents, SettingError> {
     let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));
-    let limits = wiring.lms_limits()?;
+    // Two runs at once are the most that there may be.
+    let limits = wiring.lms_limits()?.halved();
     let at_once = usize::try_from(limits.concurrency.get()).unwrap_or(usize::MAX);
     let looking_again = LookingAgain::new(
         wiring.kept_events()?,

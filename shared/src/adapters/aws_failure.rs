@@ -52,12 +52,14 @@ impl AwsFailure {
 }
 
 /// Error codes that say "slower" (DynamoDB and Secrets Manager API references).
-const THROTTLING: [&str; 5] = [
+const THROTTLING: [&str; 6] = [
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
     "ThrottledException",
     "ThrottlingException",
     "TooManyRequestsException",
+    // The same transaction is still on its way, sent by an attempt that timed out.
+    "TransactionInProgressException",
 ];
 
 impl<E, R> From<&SdkError<E, R>> for AwsFailure

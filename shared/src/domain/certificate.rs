@@ -1,5 +1,7 @@
 //! A learner's certificate for a course run.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -7,7 +9,7 @@ use uuid::Uuid;
 use super::{Change, CourseId};
 
 /// One learner's certificate for one course run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Certificate {
     /// Made by chance when it is first issued, and never changed.
     pub certificate_id: Uuid,
@@ -64,7 +66,32 @@ pub struct CertificateEntry {
     pub state: CertificateState,
 }
 
+/// By ids and state alone; the name is personal.
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            certificate_id,
+            user_id,
+            state,
+            history,
+            ..
+        } = self;
+        write!(
+            f,
+            "Certificate({certificate_id} of {user_id}, {state:?}, {history:?})"
+        )
+    }
+}
+
 impl Certificate {
+    /// The state in which it was before it was revoked, or in which it is.
+    pub fn state_unless_revoked(&self) -> CertificateState {
+        let states = self.history.iter().rev().map(|entry| entry.state);
+        let mut states = [self.state].into_iter().chain(states);
+        let found = states.find(|state| *state != CertificateState::Revoked);
+        found.unwrap_or(CertificateState::InForce)
+    }
+
     /// Whether the write named `change` is in this certificate: tells our own
     /// write, whose answer was lost, from somebody else's.
     pub fn holds(&self, change: Uuid) -> bool {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::digest::sha256_hex;
 use super::{CourseId, CourseRole, Email, EventKey, EventKind, Mode};
@@ -32,6 +33,9 @@ pub struct KeptEvent {
     pub state: KeptState,
     /// How often it was looked at again since it was kept, or kept anew.
     pub tries: u32,
+    /// The claim under which it was last looked at, by which whoever made it
+    /// knows it again; absent until the first look.
+    pub claim_id: Option<Uuid>,
     /// How long it has waited, for each reason that it was looked at for.
     pub waited: BTreeMap<Reason, Waited>,
     /// When it is due; while it is looked at, when that is over at the latest.
@@ -65,6 +69,9 @@ pub enum Reason {
     NoUsername,
     /// The LMS gave no grade that can be used.
     LmsTrouble,
+    /// Something of ours fails, and not for a moment: an item is not of the
+    /// expected shape, or a call is refused.
+    Failed,
     /// The grade is no pass, or not yet: a pass may be announced before it is there.
     NotPassed,
     /// The learner has passed, and has no active enrollment in a paid mode.
@@ -140,6 +147,7 @@ impl Reason {
             Self::NoSuchRun => "no_such_run",
             Self::NoUsername => "no_username",
             Self::LmsTrouble => "lms_trouble",
+            Self::Failed => "failed",
             Self::NotPassed => "not_passed",
             Self::NotEligible => "not_eligible",
         }
@@ -149,7 +157,7 @@ impl Reason {
     const fn intervals(self) -> &'static [SignedDuration] {
         match self {
             Self::NoSuchUser | Self::NoSuchRun => const { &[minutes(1), minutes(5), hours(24)] },
-            Self::LmsTrouble | Self::NoUsername => {
+            Self::LmsTrouble | Self::NoUsername | Self::Failed => {
                 const {
                     &[
                         minutes(1),
@@ -171,7 +179,7 @@ impl Reason {
     /// How long an event may wait for this.
     const fn patience(self) -> SignedDuration {
         match self {
-            Self::LmsTrouble | Self::NoUsername => hours(7 * 24),
+            Self::LmsTrouble | Self::NoUsername | Self::Failed => hours(7 * 24),
             Self::NoSuchUser | Self::NoSuchRun | Self::NotPassed | Self::NotEligible => {
                 hours(30 * 24)
             }
@@ -204,7 +212,7 @@ impl Reason {
                 Some(format!("user:{}", sha256_hex(email.as_str().as_bytes())))
             }
             Self::NoSuchRun => Some(format!("run:{course_id}")),
-            Self::LmsTrouble | Self::NotPassed | Self::NotEligible => None,
+            Self::LmsTrouble | Self::Failed | Self::NotPassed | Self::NotEligible => None,
         }
     }
 }
@@ -217,15 +225,22 @@ impl KeptEvent {
             error,
             not_before,
         } = obstacle;
-        if !matches!(reason, Reason::LmsTrouble) {
+        if !matches!(reason, Reason::LmsTrouble | Reason::Failed) {
             self.waited.remove(&Reason::LmsTrouble);
         }
-        let waited = self.waited.entry(reason).or_insert(Waited {
-            since: now,
-            looks: 0,
-        });
-        waited.looks = waited.looks.saturating_add(1);
-        let Waited { since, looks } = *waited;
+        // A reason that is met for the first time has its first interval before
+        // it, as where a delivery meets it: what is about to put it right may
+        // have been too late for this look.
+        let waited = self.waited.entry(reason);
+        let waited = waited
+            .and_modify(|waited| waited.looks = waited.looks.saturating_add(1))
+            .or_insert(Waited {
+                since: now,
+                looks: 0,
+            });
+        let looks = waited.looks;
+        // Whoever delivers it anew has as long to wait.
+        let since = waited.since.max(self.delivered_at);
 
         self.reason = reason;
         self.last_error = error;
@@ -236,7 +251,7 @@ impl KeptEvent {
             return Verdict::Kept(Box::new(self));
         }
         self.state = match reason {
-            Reason::LmsTrouble | Reason::NoUsername => KeptState::Dead,
+            Reason::LmsTrouble | Reason::NoUsername | Reason::Failed => KeptState::Dead,
             Reason::NoSuchUser | Reason::NoSuchRun => KeptState::Expired,
             Reason::NotPassed | Reason::NotEligible => return Verdict::Dropped,
         };
@@ -290,6 +305,7 @@ mod tests {
             last_error: None,
             state: KeptState::Waiting,
             tries: 0,
+            claim_id: None,
             waited: BTreeMap::from([(
                 reason,
                 Waited {
@@ -319,6 +335,7 @@ mod tests {
             (Reason::NoSuchRun, missing, 30, Some(Expired)),
             (Reason::NoUsername, trouble, 7, Some(Dead)),
             (Reason::LmsTrouble, trouble, 7, Some(Dead)),
+            (Reason::Failed, trouble, 7, Some(Dead)),
             (Reason::NotPassed, &[1, 10, DAY], 30, None),
             (Reason::NotEligible, &[1, 30 * DAY], 30, None),
         ] {
@@ -390,7 +407,7 @@ mod tests {
         kept = look(kept, Reason::LmsTrouble, 8);
         assert_eq!(
             (kept.state, kept.waited[&Reason::LmsTrouble].looks),
-            (KeptState::Waiting, 1)
+            (KeptState::Waiting, 0)
         );
     }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::delivery::{Course, Delivery};
 use crate::calls::Counter;
 use crate::domain::digest::sha256_hex;
-use crate::domain::{CourseId, EventKey, EventKind, KeptState, Reason};
+use crate::domain::{CourseId, EventKey, EventKind, KeptState};
 use crate::use_cases::StoreError;
 use crate::use_cases::looking_again::{End, Look, Summary};
 
@@ -124,23 +124,36 @@ pub fn done(kind: EventKind, record: &Record) {
 /// store failed, a warning where it has ended, information else.
 pub fn looked_at(request_id: &str, look: &Look) {
     let Look {
+        event_key,
         event,
         user_id,
         end,
     } = look;
+    let event = event.as_ref();
     // As it is now, where that is another than it was claimed.
-    let (outcome, now, error) = match end {
-        End::Done { effect, left_over } => (*effect, None, left_over.as_ref()),
-        End::Waits(now) => ("waits", Some(now), None),
-        End::Ended(now) => (now.state.as_str(), Some(now), None),
-        End::Dropped(_) => ("dropped", None, None),
-        End::GivenBack => ("given_back", None, None),
-        End::Changed => ("changed", None, None),
-        End::Failed(error) => ("failed", None, Some(error)),
+    let now = match end {
+        End::Waits(now) | End::Ended(now) => Some(now),
+        _ => None,
+    };
+    let outcome = match end {
+        End::Done { effect, .. } => effect,
+        End::Waits(_) => "waits",
+        End::Ended(now) => now.state.as_str(),
+        End::Dropped(_) => "dropped",
+        End::GivenBack => "given_back",
+        End::Changed => "changed",
+        End::Failed(_) | End::Panicked(_) => "failed",
     };
     let reason = match end {
-        End::Waits(now) | End::Ended(now) => Some(now.reason),
-        End::Dropped(reason) => Some(*reason),
+        End::Waits(now) | End::Ended(now) => Some(now.reason.as_str().to_owned()),
+        End::Dropped(reason) => Some(reason.as_str().to_owned()),
+        End::Failed(StoreError::Corrupt(table)) => Some(format!("corrupt_item:{table}")),
+        End::Panicked(location) => Some(format!("panic:{location}")),
+        _ => None,
+    };
+    let error = match end {
+        End::Done { left_over, .. } => left_over.as_ref(),
+        End::Failed(error) => Some(error),
         _ => None,
     };
     let last_error = now.and_then(|now| now.last_error.as_deref());
@@ -148,22 +161,22 @@ pub fn looked_at(request_id: &str, look: &Look) {
         ($level:ident) => {
             tracing::$level!(
                 target: TARGET,
-                kind = event.kind.as_str(),
+                kind = event.map(|event| event.kind.as_str()),
                 request_id,
                 outcome,
-                reason = reason.map(Reason::as_str),
-                event_key = event.event_key.as_str(),
+                reason,
+                event_key = event_key.as_str(),
                 user_id = user_id.map(tracing::field::display),
-                course_id = event.course_id.as_str(),
+                course_id = event.map(|event| event.course_id.as_str()),
                 error_code = last_error.or(error.map(StoreError::code)),
-                tries = event.tries,
+                tries = event.map(|event| event.tries),
                 next_look = now.map(|now| tracing::field::display(now.next_look)),
                 "looked at"
             )
         };
     }
     match end {
-        End::Failed(_) => line!(error),
+        End::Failed(_) | End::Panicked(_) => line!(error),
         End::Ended(now) if now.state == KeptState::Dead => line!(error),
         End::Ended(_) | End::Dropped(_) => line!(warn),
         _ => line!(info),

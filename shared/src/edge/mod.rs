@@ -6,7 +6,6 @@ pub mod bearer;
 pub mod delivery;
 pub mod gateway;
 pub mod log;
-pub mod panic;
 pub mod refusal;
 pub mod webhook;
 

@@ -16,11 +16,11 @@ use super::answer::{Answer, json_answer, refusal_answer};
 use super::bearer::{Bearer, bearer};
 use super::delivery::{self, Delivery};
 use super::log::{self, Record};
-use super::panic;
 use super::refusal::{InvalidToken, Refusal};
 use crate::calls::Counter;
 use crate::clock::SharedClock;
 use crate::domain::{Change, EventKey, EventKind};
+use crate::panic;
 use crate::use_cases::authenticating::{Judgement, TokenCheck};
 
 /// How long an answer may take in all. The LMS waits for 30 seconds, the

@@ -23,6 +23,9 @@ use crate::domain::{
 /// How long the LMS may take, token and retry included.
 const LMS_TIME: Duration = Duration::from_secs(15);
 
+/// With less than this the LMS is not asked at all.
+const LEAST_LMS_TIME: Duration = Duration::from_millis(500);
+
 /// What must be left once the LMS has been asked: one call to the store at its longest.
 const KEEPING_TIME: Duration = Duration::from_secs(8);
 
@@ -194,37 +197,45 @@ impl Certifying {
         source: Source<'_>,
         until: Instant,
     ) -> Result<Certified, StoreError> {
-        let work = async {
-            let kinds = [EventKind::Certificate];
-            let course_id = pass.course_id.as_ref();
-            let found = self.lookup.find(&pass.email, course_id, &kinds).await?;
-            let outcome = match (&found, course_id) {
-                (Found { user: None, .. }, _) => Outcome::Waits(Obstruction::NoSuchUser),
-                (
-                    Found {
-                        user: Some(user),
-                        run: Some(run),
-                        ..
-                    },
-                    Some(course_id),
-                ) => {
-                    let decision = Decision::new(self, user, run, course_id, pass);
-                    decision.make(source, until).await?
-                }
-                _ => Outcome::Waits(Obstruction::NoSuchRun),
-            };
-            let left_over = match (&outcome, found.kept(EventKind::Certificate)) {
-                (Outcome::Waits(_), _) | (_, None) => None,
-                (_, Some(kept)) => self.kept_events.remove(kept).await.err(),
-            };
-            Ok(Certified {
-                user_id: found.user.map(|user| user.user_id),
-                outcome,
-                kept: None,
-                left_over,
-            })
+        let (found, outcome) = in_time(until, self.decide(pass, source, until)).await?;
+        // What is decided stands, also where the removal takes too long.
+        let left_over = match (&outcome, found.kept(EventKind::Certificate)) {
+            (Outcome::Waits(_), _) | (_, None) => None,
+            (_, Some(kept)) => in_time(until, self.kept_events.remove(kept)).await.err(),
         };
-        in_time(until, work).await
+        Ok(Certified {
+            user_id: found.user.map(|user| user.user_id),
+            outcome,
+            kept: None,
+            left_over,
+        })
+    }
+
+    async fn decide(
+        &self,
+        pass: &Pass,
+        source: Source<'_>,
+        until: Instant,
+    ) -> Result<(Found, Outcome), StoreError> {
+        let course_id = pass.course_id.as_ref();
+        let kinds = [EventKind::Certificate];
+        let found = self.lookup.find(&pass.email, course_id, &kinds).await?;
+        let outcome = match (&found, course_id) {
+            (Found { user: None, .. }, _) => Outcome::Waits(Obstruction::NoSuchUser),
+            (
+                Found {
+                    user: Some(user),
+                    run: Some(run),
+                    ..
+                },
+                Some(course_id),
+            ) => {
+                let decision = Decision::new(self, user, run, course_id, pass);
+                decision.make(source, until).await?
+            }
+            _ => Outcome::Waits(Obstruction::NoSuchRun),
+        };
+        Ok((found, outcome))
     }
 
     /// Opens the connection to the tables.
@@ -301,7 +312,7 @@ impl<'a> Decision<'a> {
                     Outcome::Exists(id)
                 });
             }
-            let score = match self.score(&record, source, &mut answer, until).await {
+            let score = match self.score(&record, source, &mut answer, until).await? {
                 Ok(score) => score,
                 Err(obstruction) => return Ok(Outcome::Waits(obstruction)),
             };
@@ -336,39 +347,50 @@ impl<'a> Decision<'a> {
     }
 
     /// The grade that decides: an operator's, else the LMS's.
+    ///
+    /// # Errors
+    /// The outer one where the store has left no time to ask; the inner one is
+    /// what is in the way.
     async fn score(
         &self,
         record: &Record,
         source: Source<'_>,
         answer: &mut Option<Answer>,
         until: Instant,
-    ) -> Result<Score, Obstruction> {
+    ) -> Result<Result<Score, Obstruction>, StoreError> {
         let stored = record.grade.as_ref();
         let Source::Lms { grades, asking } = source else {
-            return stored.map_or(Err(Obstruction::NotPassed), |grade| Ok(grade.score.clone()));
+            let stored = stored.map(|grade| grade.score.clone());
+            return Ok(stored.ok_or(Obstruction::NotPassed));
         };
         if let Some(grade) = stored.filter(|grade| grade.set_by_admin) {
-            return Ok(grade.score.clone());
+            return Ok(Ok(grade.score.clone()));
         }
         let version = stored.map(|grade| grade.version);
-        match answer {
-            Some(answer) if answer.version == version => return Ok(answer.score.clone()),
-            Some(_) => {}
-            None => asking(self.user.user_id),
+        if let Some(answer) = answer.as_ref().filter(|answer| answer.version == version) {
+            return Ok(Ok(answer.score.clone()));
         }
-        let username = self.user.edx_username.as_ref();
-        let username = username.ok_or(Obstruction::NoUsername)?;
+        let Some(username) = &self.user.edx_username else {
+            return Ok(Err(Obstruction::NoUsername));
+        };
         let left = until.saturating_duration_since(Instant::now());
         let within = left.saturating_sub(KEEPING_TIME).min(LMS_TIME);
-        let score = grades
-            .of_learner(self.course_id, username, within)
-            .await
-            .map_err(Obstruction::Lms)?;
+        if within < LEAST_LMS_TIME {
+            // The store has used up the time; that is no trouble of the LMS.
+            return Err(AwsFailure::Timeout.into());
+        }
+        if answer.is_none() {
+            asking(self.user.user_id);
+        }
+        let score = match grades.of_learner(self.course_id, username, within).await {
+            Ok(score) => score,
+            Err(error) => return Ok(Err(Obstruction::Lms(error))),
+        };
         *answer = Some(Answer {
             version,
             score: score.clone(),
         });
-        Ok(score)
+        Ok(Ok(score))
     }
 
     fn grade<'r>(&self, record: &'r Record, score: Score) -> GradeWrite<'r> {

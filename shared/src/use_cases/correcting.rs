@@ -76,7 +76,8 @@ pub async fn override_grade(
 pub enum Word {
     /// It counts no more, until an operator restores it.
     Revoke,
-    /// A revoked one counts again. One that was withdrawn comes back with a pass.
+    /// A revoked one is again what it was before: in force, or withdrawn until
+    /// a pass restores it.
     Restore,
 }
 
@@ -104,25 +105,26 @@ pub async fn correct_certificate(
     let Some(mut certificate) = records.find(user_id, course_id).await?.certificate else {
         return Ok(Err(Uncorrected::NoCertificate));
     };
-    let entry = CertificateEntry {
-        at,
-        change_id: Uuid::new_v4(),
-        by: by.clone(),
-        state: match word {
-            Word::Revoke => CertificateState::Revoked,
-            Word::Restore => CertificateState::InForce,
-        },
-    };
+    let change_id = Uuid::new_v4();
     for _ in 0..ATTEMPTS {
-        let changed = certificate.holds(entry.change_id);
+        let entry = CertificateEntry {
+            at,
+            change_id,
+            by: by.clone(),
+            state: match word {
+                Word::Revoke => CertificateState::Revoked,
+                Word::Restore => certificate.state_unless_revoked(),
+            },
+        };
+        let changed = certificate.holds(change_id);
+        if !changed && word == Word::Restore && certificate.state == CertificateState::Withdrawn {
+            return Ok(Err(Uncorrected::Withdrawn));
+        }
         if changed || certificate.state == entry.state {
             return Ok(Ok(Corrected {
                 now: certificate,
                 changed,
             }));
-        }
-        if word == Word::Restore && certificate.state == CertificateState::Withdrawn {
-            return Ok(Err(Uncorrected::Withdrawn));
         }
         certificate = certificates.set(&certificate, &entry).await?;
     }
@@ -146,7 +148,7 @@ pub async fn retry_event(
         let Some(found) = kept_events.get_many(&key).await?.pop() else {
             return Ok(None);
         };
-        event = found;
+        event = found?;
     }
     Err(AwsFailure::Throttled("Contended".to_owned()).into())
 }

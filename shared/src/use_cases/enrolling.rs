@@ -20,7 +20,7 @@ const ROLES_AT_ONCE: usize = 50;
 
 /// How long after an enrollment is about to change a certificate's event that
 /// waits for it is looked at: by then the write is done, or given up.
-const AFTER_THE_WRITE: SignedDuration = SignedDuration::from_secs(20);
+const AFTER_THE_WRITE: SignedDuration = SignedDuration::from_secs(30);
 
 /// Enrolls learners as the LMS announces it, or as an operator says.
 #[derive(Debug, Clone)]
@@ -200,12 +200,13 @@ impl Enrolling {
     /// after the enrollment is written.
     ///
     /// It is done before the write: whoever is stopped in between has caused a
-    /// look too many, and not one too few. An event that is kept later than it
+    /// look too many, and not one too few. Whoever looks at the event meanwhile
+    /// finds it changed, and leaves it due. An event that is kept later than it
     /// was looked for here is looked at after a minute of its own.
     async fn will_change(&self, found: &Found, now: Timestamp) -> Result<(), StoreError> {
         if let Some(event) = certificate_that_waits(found) {
             let at = now.checked_add(AFTER_THE_WRITE).unwrap_or(now);
-            self.kept_events.make_due(event, at).await?;
+            self.kept_events.look_at(event, at).await?;
         }
         Ok(())
     }

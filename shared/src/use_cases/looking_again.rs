@@ -19,7 +19,8 @@ use crate::adapters::lms::LmsError;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::kept_events::{Due, KeptEvents};
 use crate::clock::SharedClock;
-use crate::domain::{Change, EventKind, KeptEvent, KeptState, Obstacle, Reason, Verdict};
+use crate::domain::{Change, EventKey, EventKind, KeptEvent, KeptState, Obstacle, Reason, Verdict};
+use crate::panic::caught;
 
 /// How long one event may take; at a webhook it has no longer.
 pub const LOOK_TIME: Duration = Duration::from_secs(24);
@@ -48,8 +49,10 @@ pub struct Shift {
 /// One event that was looked at.
 #[derive(Debug, Clone)]
 pub struct Look {
-    /// As it was claimed.
-    pub event: KeptEvent,
+    /// Its key.
+    pub event_key: EventKey,
+    /// As it was claimed; absent where it is not of the expected shape.
+    pub event: Option<KeptEvent>,
     /// Absent where no user has the address.
     pub user_id: Option<Uuid>,
     /// What became of it.
@@ -76,8 +79,11 @@ pub enum End {
     GivenBack,
     /// It was delivered again or made due meanwhile, and stays as that has left it.
     Changed,
-    /// The store failed. It is looked at again when its lease is over.
+    /// The store failed. It is looked at again when its lease is over, or
+    /// later, where the failure is not one of a moment.
     Failed(StoreError),
+    /// Something panicked, at this place in the source; it is looked at again later.
+    Panicked(String),
 }
 
 /// What one run did.
@@ -171,7 +177,7 @@ impl LookingAgain {
                     summary.looked_at += 1;
                     match &look.end {
                         End::Done { .. } => summary.done += 1,
-                        End::Failed(_) => summary.failed += 1,
+                        End::Failed(_) | End::Panicked(_) => summary.failed += 1,
                         _ => {}
                     }
                     tell(&look);
@@ -194,26 +200,73 @@ impl LookingAgain {
     /// Looks at one event, if it can be claimed.
     async fn look(&self, due: &Due, shift: &Shift) -> Result<Option<Look>, StoreError> {
         // While the LMS is left alone, its events need not be claimed in vain.
-        if due.kind == EventKind::Certificate && self.grades.is_resting() {
+        if due.kind == Some(EventKind::Certificate) && self.grades.is_resting() {
             return Ok(None);
         }
         let now = self.clock.now();
-        let claimed = self.kept_events.claim(&due.event_key, now, shift.lease);
-        let Some(event) = claimed.await? else {
-            return Ok(None);
+        let event_key = due.event_key.clone();
+        let event = match self.kept_events.claim(&event_key, now, shift.lease).await {
+            Ok(Some(event)) => event,
+            Ok(None) => return Ok(None),
+            // One event's fault is not the table's.
+            Err(error @ StoreError::Corrupt(_)) => {
+                return Ok(Some(Look {
+                    event_key,
+                    event: None,
+                    user_id: None,
+                    end: End::Failed(error),
+                }));
+            }
+            Err(error) => return Err(error),
         };
-        let attempt = timeout(LOOK_TIME, self.attempt(&event, &shift.request_id, now));
-        let attempt = attempt.await.unwrap_or(Err(AwsFailure::Timeout.into()));
-        let (user_id, end) = match attempt {
-            Ok(Attempt { user_id, found }) => (user_id, self.settle(&event, found).await),
-            Err(error) => (None, Err(error)),
+        let attempt = self.attempt(&event, &shift.request_id, now);
+        let (user_id, end) = match caught(timeout(LOOK_TIME, attempt)).await {
+            Ok(Ok(Ok(Attempt { user_id, found }))) => {
+                let settled = self.settle(&event, found).await;
+                (user_id, settled.unwrap_or_else(End::Failed))
+            }
+            Ok(Ok(Err(error))) => {
+                let code = error.code().to_owned();
+                let is_lasting = !error.is_outage();
+                let end = End::Failed(error);
+                (
+                    None,
+                    if is_lasting {
+                        self.postpone(&event, code, end).await
+                    } else {
+                        end
+                    },
+                )
+            }
+            Ok(Err(_)) => (None, End::Failed(AwsFailure::Timeout.into())),
+            Err(location) => {
+                let end = End::Panicked(location);
+                (
+                    None,
+                    self.postpone(&event, "Panicked".to_owned(), end).await,
+                )
+            }
         };
-        let end = end.unwrap_or_else(End::Failed);
         Ok(Some(Look {
-            event,
+            event_key,
+            event: Some(event),
             user_id,
             end,
         }))
+    }
+
+    /// Has an event wait that failed by itself, so that it is neither tried
+    /// each time its lease is over nor for ever: `end`, unless that is its end.
+    async fn postpone(&self, event: &KeptEvent, code: String, end: End) -> End {
+        let failed = Found::Obstacle(Obstacle {
+            error: Some(code),
+            ..Reason::Failed.into()
+        });
+        match self.settle(event, failed).await {
+            Ok(ended @ End::Ended(_)) => ended,
+            // Where it cannot even be written back, its lease ends by itself.
+            _ => end,
+        }
     }
 
     /// Does what the event's webhook would do, save for keeping the event.

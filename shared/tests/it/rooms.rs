@@ -48,7 +48,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "use_cases",
         crates: &["futures", "jiff", "secrecy", "thiserror", "tokio", "uuid"],
-        rooms: &["adapters", "clock", "domain"],
+        rooms: &["adapters", "clock", "domain", "panic"],
     },
     Room {
         name: "edge",
@@ -64,7 +64,7 @@ const ROOMS: &[Room] = &[
             "tracing",
             "uuid",
         ],
-        rooms: &["calls", "clock", "domain", "use_cases"],
+        rooms: &["calls", "clock", "domain", "panic", "use_cases"],
     },
 ];
 

@@ -116,6 +116,16 @@ fn obstacle(event: &KeptEvent) -> (String, Remedy) {
             "The user has no edX username, so that the LMS cannot be asked for a grade.".to_owned(),
             Remedy::noticed("Import the user with an edx_username, with `coursehook users import`"),
         ),
+        Reason::Failed => (
+            format!(
+                "Something of ours fails ({}).",
+                output::printable(event.last_error.as_deref().unwrap_or_default())
+            ),
+            Remedy::unnoticed(
+                "The function's log has the error under this event's key: an item that is not \
+                 of the expected shape is to be mended, a permission to be given",
+            ),
+        ),
         Reason::LmsTrouble => trouble(event.last_error.as_deref().unwrap_or_default()),
         Reason::NotPassed => (
             "The grade is no pass, or none yet.".to_owned(),
@@ -252,6 +262,7 @@ mod tests {
             reason,
             last_error: last_error.map(str::to_owned),
             state: KeptState::Waiting,
+            claim_id: None,
             tries: 0,
             waited: Default::default(),
             next_look: now,

@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 use std::{fmt, mem, thread};
 
 use futures::{StreamExt, stream};
@@ -15,6 +16,7 @@ use shared::use_cases::importing::{Imported, RowRefused};
 use tokio::signal;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
+use tokio::time::timeout;
 
 use crate::cli::exit_code;
 use crate::failure::Failure;
@@ -24,6 +26,9 @@ use crate::rows::{Columns, Entry, FileProblem, Row, RowProblem, Rows};
 
 /// Batches that are written at the same time.
 const BATCHES_AT_ONCE: usize = 8;
+
+/// How long an import that was interrupted may still go on.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// How often rows whose username was taken are written again.
 const ROUNDS: usize = 3;
@@ -118,6 +123,13 @@ pub async fn import<T: Importable>(
     drop(progress);
     done.bad_lines.sort_by_key(|bad| bad.line);
     if let Err(reason) = result {
+        // What is written is written, and events may have waited for it. Where
+        // it is the table that fails, there is no use in trying.
+        let is_written = done.created + done.updated + done.unchanged > 0;
+        if is_written && !matches!(reason, Failure::Store(_)) {
+            let expected = timeout(LAST_WORDS, expect()).await;
+            done.events_due = expected.unwrap_or(Ok(0)).unwrap_or_default();
+        }
         done.stopped = Some(reason.to_string());
         if output.is_json() {
             // Whether or not this can be written, the reason is what to tell.

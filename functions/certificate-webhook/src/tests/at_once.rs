@@ -99,3 +99,30 @@ async fn fifty_kept_at_once() {
     assert_eq!(stack.kept().await.len(), 1);
     assert_eq!(stack.stored_grade().await.unwrap().history.len(), 1);
 }
+
+/// A transaction whose answer is lost at every attempt may have been done: it
+/// is read again, and told as what it was.
+#[tokio::test]
+async fn an_answer_that_is_lost_for_good() {
+    for (fault, status, expected) in [
+        (Fault::LostAnswer, 200, "created"),
+        (Fault::InternalError, 503, ""),
+    ] {
+        let (stack, proxy) = Stack::behind_proxy(harness::EAGER).await;
+        stack.enroll("verified").await;
+        stack.grade(0.9, true);
+        proxy.set(move |call| match call.operation.as_str() {
+            "TransactWriteItems" => fault,
+            _ => Fault::Pass,
+        });
+        let answer = stack.pass().await;
+        assert_eq!(answer.status, status, "{fault:?}: {answer:?}");
+        let told = answer.body["certificate_status"].as_str();
+        assert_eq!(told.unwrap_or_default(), expected, "{fault:?}");
+        proxy.set(|_| Fault::Pass);
+        let answer = stack.pass().await;
+        assert_eq!(answer.status, 200, "{fault:?}: {answer:?}");
+        assert_eq!(stack.certificate().await.unwrap().history.len(), 1);
+        assert_eq!(stack.stored_grade().await.unwrap().history.len(), 1);
+    }
+}

@@ -5,6 +5,7 @@ mod at_once;
 mod ends;
 mod lms;
 mod logs;
+mod lost;
 mod stack;
 mod stopped;
 mod wiring;

@@ -9,6 +9,7 @@ use local::lms::{Order, Trouble};
 use shared::clock::Clock;
 use shared::domain::{Change, KeptState, Reason};
 use shared::use_cases::certifying::{Pass, Source};
+use shared::use_cases::enrolling::Announcement;
 
 use super::stack::Stack;
 
@@ -135,9 +136,54 @@ async fn retry(portal: &Portal) {
 /// where it is paid in the end, the certificate comes by itself.
 #[tokio::test]
 async fn whoever_makes_an_enrollment_paid_may_be_stopped() {
+    becomes_paid(
+        async |portal| portal.enroll("audit").await,
+        async |portal, client| {
+            let enrolling = portal.wiring(client).enrolling().unwrap();
+            let (email, run) = (ADA.parse().unwrap(), RUN.parse().unwrap());
+            let by = Change::Operator {
+                name: "a test".to_owned(),
+            };
+            let mode = "verified".parse().unwrap();
+            let now = portal.clock.now();
+            let set = enrolling.set(&email, &run, &mode, true, by, now);
+            set.await.unwrap();
+        },
+    )
+    .await;
+}
+
+/// The same where the LMS announces the enrollment.
+#[tokio::test]
+async fn a_delivery_that_makes_an_enrollment_paid_may_be_stopped() {
+    becomes_paid(
+        async |_| (),
+        async |portal, client| {
+            let enrolling = portal.wiring(client).enrolling().unwrap();
+            let announcement = Announcement {
+                email: ADA.parse().unwrap(),
+                course_id: Some(RUN.parse().unwrap()),
+                role: None,
+                mode: Some("verified".parse().unwrap()),
+                by: Change::Operator {
+                    name: "a test".to_owned(),
+                },
+                at: portal.clock.now(),
+                yields_to: None,
+            };
+            enrolling.enroll(&announcement).await.unwrap();
+        },
+    )
+    .await;
+}
+
+async fn becomes_paid(
+    before: impl AsyncFn(&Portal),
+    set: impl AsyncFn(&Portal, aws_sdk_dynamodb::Client),
+) {
     let prepare = async || {
         let portal = Portal::new().await;
-        portal.enroll("audit").await;
+        before(&portal).await;
         portal.grade(0.9, true);
         portal.keep_pass().await;
         assert_eq!(portal.kept_event().await.reason, Reason::NotEligible);
@@ -146,19 +192,6 @@ async fn whoever_makes_an_enrollment_paid_may_be_stopped() {
         Stack::on(portal.beside()).run().await;
         portal.clock.turn(Duration::from_hours(24));
         portal
-    };
-    let set = async |portal: &Portal, client| {
-        let enrolling = portal.wiring(client).enrolling().unwrap();
-        let (email, run) = (ADA.parse().unwrap(), RUN.parse().unwrap());
-        let by = Change::Operator {
-            name: "a test".to_owned(),
-        };
-        let mode = "verified".parse().unwrap();
-        let now = portal.clock.now();
-        enrolling
-            .set(&email, &run, &mode, true, by, now)
-            .await
-            .unwrap();
     };
     let portal = prepare().await;
     let (proxy, client) = portal.proxy(EAGER).await;
@@ -182,7 +215,11 @@ async fn whoever_makes_an_enrollment_paid_may_be_stopped() {
         );
         portal.clock.turn(Duration::from_secs(60));
         Stack::on(portal.beside()).run().await;
-        let is_paid = portal.enrollment().await.mode.as_str() == "verified";
+        let enrollments = portal.enrollments(ADA_ID).await;
+        let mut modes = enrollments
+            .iter()
+            .map(|enrollment| enrollment.mode.as_str());
+        let is_paid = modes.any(|mode| mode == "verified");
         assert_eq!(portal.certificate().await.is_some(), is_paid, "{stop:?}");
         paid += usize::from(is_paid);
         if !is_paid {

@@ -6,8 +6,6 @@ use std::time::Duration;
 use serde_json::error::Category;
 use thiserror::Error;
 
-use crate::adapters::secrets::SecretError;
-
 /// Why there is no grade.
 ///
 /// Of what the LMS said it holds the status and a plain `error_code`, and
@@ -115,9 +113,10 @@ pub enum NoCredential {
     /// The secret has no value: nobody has put a credential there yet.
     #[error("nobody has stored one yet")]
     NoneYet,
-    /// The secret could not be read, or it holds something else.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
+    /// The secret could not be read, or it holds something else: a code that
+    /// says why.
+    #[error("it cannot be read ({0})")]
+    Unreadable(String),
 }
 
 /// The LMS's own word for what is wrong, a plain one: at most forty of `a` to
@@ -171,7 +170,7 @@ impl LmsError {
             Self::BadClient => "BadClient",
             Self::Resting { .. } => "Resting",
             Self::Credential(NoCredential::NoneYet) => "NoCredentialYet",
-            Self::Credential(NoCredential::Secret(error)) => error.code(),
+            Self::Credential(NoCredential::Unreadable(code)) => code,
         };
         word.to_owned()
     }

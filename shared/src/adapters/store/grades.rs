@@ -51,7 +51,7 @@ pub(super) fn put(
     after: &Grade,
 ) -> Result<TransactWriteItem, StoreError> {
     const ABSENT: &str = "attribute_not_exists(#user_id)";
-    let condition = before.map_or(ABSENT, |_| AS_READ);
+    let condition = before.map_or(ABSENT, as_read_condition);
     let item = GradeItem {
         user_id: after.user_id,
         course_id: after.course_id.clone(),
@@ -75,12 +75,13 @@ pub(super) fn put(
 
 /// A check that the grade still is the one that was read.
 pub(super) fn check(table: &str, grade: &Grade) -> Result<TransactWriteItem, StoreError> {
+    let condition = as_read_condition(grade);
     let check = ConditionCheck::builder()
         .table_name(table)
         .set_key(Some(super::key_of(grade.user_id, &grade.course_id)))
-        .condition_expression(AS_READ)
-        .set_expression_attribute_names(Some(names(&[AS_READ])))
-        .set_expression_attribute_values(Some(values(&[AS_READ], as_read(grade).into())))
+        .condition_expression(condition)
+        .set_expression_attribute_names(Some(names(&[condition])))
+        .set_expression_attribute_values(Some(values(&[condition], as_read(grade).into())))
         .build()
         .map_err(incomplete)?;
     Ok(TransactWriteItem::builder().condition_check(check).build())
@@ -88,7 +89,14 @@ pub(super) fn check(table: &str, grade: &Grade) -> Result<TransactWriteItem, Sto
 
 /// Who hands a grade back to the LMS, or sets it by hand, may not count the
 /// version: so both are compared.
-const AS_READ: &str = "#version = :version AND #set_by_admin = :set_by_admin";
+const fn as_read_condition(grade: &Grade) -> &'static str {
+    if grade.set_by_admin {
+        "#version = :version AND #set_by_admin = :set_by_admin"
+    } else {
+        "#version = :version AND \
+         (attribute_not_exists(#set_by_admin) OR #set_by_admin = :set_by_admin)"
+    }
+}
 
 fn as_read(grade: &Grade) -> [(&'static str, AttributeValue); 2] {
     [

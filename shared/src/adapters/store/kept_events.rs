@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, Select};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Select};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::expression::{moment, names, number, text, values};
 use super::update::{Updated, update};
@@ -43,6 +44,8 @@ struct KeptEventItem {
     state: KeptState,
     tries: u32,
     #[serde(default)]
+    claim_id: Option<Uuid>,
+    #[serde(default)]
     waited: BTreeMap<Reason, Waited>,
     next_look: Timestamp,
     kept_at: Timestamp,
@@ -74,8 +77,9 @@ pub struct Waiting<'a> {
 pub struct Due {
     /// The key to claim it by.
     pub event_key: EventKey,
-    /// Which webhook it came by.
-    pub kind: EventKind,
+    /// Which webhook it came by, where the index says it in a word that is known.
+    #[serde(default, deserialize_with = "super::if_sound")]
+    pub kind: Option<EventKind>,
 }
 
 /// A page of what an index or the table has, and where the next one starts.
@@ -96,6 +100,14 @@ pub(super) fn key(event_key: &EventKey) -> Item {
     Item::from([("event_key".to_owned(), text(event_key.as_str()))])
 }
 
+/// The key of this item.
+pub(super) fn key_of(item: &Item) -> Item {
+    let key = item.get_key_value("event_key");
+    key.map(|(name, value)| (name.clone(), value.clone()))
+        .into_iter()
+        .collect()
+}
+
 /// A kept event from its item.
 pub(super) fn kept_event(table: &str, item: Item) -> Result<KeptEvent, StoreError> {
     let item: KeptEventItem = read(table, item)?;
@@ -110,6 +122,7 @@ pub(super) fn kept_event(table: &str, item: Item) -> Result<KeptEvent, StoreErro
         last_error: item.last_error,
         state: item.state,
         tries: item.tries,
+        claim_id: item.claim_id,
         waited: item.waited,
         next_look: item.next_look,
         kept_at: item.kept_at,
@@ -126,6 +139,18 @@ fn as_read(event: &KeptEvent) -> HashMap<&'static str, AttributeValue> {
     HashMap::from([
         ("version", number(event.version)),
         ("kept_at", text(moment(event.kept_at))),
+    ])
+}
+
+/// That the event is looked at from some moment on.
+const LOOK_AT: &str = "SET #next_look = :at, #version = #version + :one";
+
+fn look_at(event: &KeptEvent, at: Timestamp) -> HashMap<&'static str, AttributeValue> {
+    HashMap::from([
+        ("waiting", text(KeptState::Waiting.as_str())),
+        ("reason", text(event.reason.as_str())),
+        ("at", text(moment(at))),
+        ("one", number(1)),
     ])
 }
 
@@ -290,23 +315,30 @@ impl KeptEvents {
 
     /// Takes a due event in hand until `lease` is over: that counts as a try.
     /// `None` where it is not due any more, since somebody else has claimed or
-    /// removed it.
+    /// removed it. Our own claim, whose answer was lost, is known by its id.
     pub async fn claim(
         &self,
         event_key: &EventKey,
         now: Timestamp,
         lease: Timestamp,
     ) -> Result<Option<KeptEvent>, StoreError> {
-        const CLAIM: &str =
-            "SET #next_look = :lease, #tries = #tries + :one, #version = #version + :one";
+        const CLAIM: &str = "SET #next_look = :lease, #claim_id = :claim_id, #tries = #tries + :one, \
+             #version = #version + :one";
         const IS_DUE: &str = "#state = :waiting AND #next_look <= :now";
+        let claim_id = Uuid::new_v4();
         let all = HashMap::from([
+            ("claim_id", text(claim_id.to_string())),
             ("waiting", text(KeptState::Waiting.as_str())),
             ("now", text(moment(now))),
             ("lease", text(moment(lease))),
             ("one", number(1)),
         ]);
-        Ok(self.change(event_key, CLAIM, IS_DUE, all).await?.ok())
+        Ok(match self.change(event_key, CLAIM, IS_DUE, all).await? {
+            Ok(claimed) => Some(claimed),
+            Err(found) => found
+                .map(|found| *found)
+                .filter(|found| found.claim_id == Some(claim_id)),
+        })
     }
 
     /// Writes what became of an event, unless it has changed since it was read:
@@ -348,23 +380,36 @@ impl KeptEvents {
         ]);
         all.extend(waits_for.map(|key| ("waits_for", text(key))));
         all.extend(event.last_error.as_ref().map(|e| ("last_error", text(e))));
-        let updated = self.change(&event.event_key, &update, AS_READ, all).await?;
-        Ok(updated.is_ok())
+        Ok(
+            match self.change(&event.event_key, &update, AS_READ, all).await? {
+                Ok(_) => true,
+                // Ours, whose answer was lost.
+                Err(found) => found.is_some_and(|found| {
+                    let written = KeptEvent {
+                        version: event.version + 1,
+                        ..event.clone()
+                    };
+                    *found == written
+                }),
+            },
+        )
+    }
+
+    /// Has a waiting event looked at from `at` on, be it sooner or later than
+    /// it would have been, if it still waits for the reason it was read with.
+    /// Who looks at it meanwhile will find it changed.
+    pub async fn look_at(&self, event: &KeptEvent, at: Timestamp) -> Result<(), StoreError> {
+        const WAITS: &str = "#state = :waiting AND #reason = :reason";
+        let updated = self.change(&event.event_key, LOOK_AT, WAITS, look_at(event, at));
+        updated.await.map(drop)
     }
 
     /// Makes a waiting event due at `at`, if it still waits for the reason it
     /// was read with and would have been due later: whether it did.
     pub async fn make_due(&self, event: &KeptEvent, at: Timestamp) -> Result<bool, StoreError> {
-        const SOONER: &str = "SET #next_look = :at, #version = #version + :one";
         const WAITS: &str = "#state = :waiting AND #reason = :reason AND #next_look > :at";
-        let all = HashMap::from([
-            ("waiting", text(KeptState::Waiting.as_str())),
-            ("reason", text(event.reason.as_str())),
-            ("at", text(moment(at))),
-            ("one", number(1)),
-        ]);
-        let updated = self.change(&event.event_key, SOONER, WAITS, all).await?;
-        Ok(updated.is_ok())
+        let updated = self.change(&event.event_key, LOOK_AT, WAITS, look_at(event, at));
+        Ok(updated.await?.is_ok())
     }
 
     /// Removes an event that is done, unless it was delivered again since it
@@ -378,24 +423,32 @@ impl KeptEvents {
             .condition_expression(AS_READ)
             .set_expression_attribute_names(Some(names(&[AS_READ])))
             .set_expression_attribute_values(Some(values(&[AS_READ], as_read(event))))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         match answer {
             Ok(_) => Ok(true),
             Err(error) => match error.as_service_error() {
-                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(false),
+                // Nothing is there: a first attempt has removed it, or somebody else has.
+                Some(DeleteItemError::ConditionalCheckFailedException(refused)) => {
+                    Ok(refused.item().is_none())
+                }
                 _ => Err(error.into()),
             },
         }
     }
 
-    /// The events of these keys (at most 100) that exist, in no order.
-    pub async fn get_many(&self, keys: &[EventKey]) -> Result<Vec<KeptEvent>, StoreError> {
+    /// The events of these keys (at most 100) that exist, in no order; each, or
+    /// that it is not of the expected shape.
+    pub async fn get_many(
+        &self,
+        keys: &[EventKey],
+    ) -> Result<Vec<Result<KeptEvent, StoreError>>, StoreError> {
         let keys = keys.iter().map(key).collect();
         let mut found = batch::get(&self.client, [(self.table.as_str(), keys)]).await?;
         let items = found.remove(&self.table).unwrap_or_default();
         let events = items.into_iter().map(|item| kept_event(&self.table, item));
-        events.collect()
+        Ok(events.collect())
     }
 
     /// One page of the events that are due at `now`, the longest due first. The

@@ -1,8 +1,7 @@
 //! What a delivery is about, read from three tables in one call.
 
 use aws_sdk_dynamodb::Client;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{StoreError, batch, course_runs, kept_events, read, users};
@@ -36,10 +35,10 @@ pub struct FoundUser {
     /// Who has the address.
     pub user_id: Uuid,
     /// Without it the LMS cannot be asked for a grade.
-    #[serde(default, deserialize_with = "if_sound")]
+    #[serde(default, deserialize_with = "super::if_sound")]
     pub edx_username: Option<Username>,
     /// For the certificate.
-    #[serde(default, deserialize_with = "if_sound")]
+    #[serde(default, deserialize_with = "super::if_sound")]
     pub name: Option<String>,
 }
 
@@ -54,23 +53,8 @@ impl std::fmt::Debug for FoundUser {
 #[derive(Debug, Clone, Deserialize)]
 pub struct FoundRun {
     /// For the certificate.
-    #[serde(default, deserialize_with = "if_sound")]
+    #[serde(default, deserialize_with = "super::if_sound")]
     pub title: Option<String>,
-}
-
-fn if_sound<'de, D: Deserializer<'de>, T: DeserializeOwned>(
-    from: D,
-) -> Result<Option<T>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either<T> {
-        Sound(T),
-        Other(IgnoredAny),
-    }
-    Ok(match Either::deserialize(from)? {
-        Either::Sound(value) => Some(value),
-        Either::Other(_) => None,
-    })
 }
 
 impl Found {
@@ -91,36 +75,44 @@ impl Lookup {
         }
     }
 
-    /// One BatchGetItem, for the kept events of these kinds. Without a run to
-    /// look for, only the user is read.
+    /// One BatchGetItem, for the kept event of the first kind, and of the other
+    /// kinds those that can be read. Without a run to look for, only the user is read.
     pub async fn find(
         &self,
         email: &Email,
         course_id: Option<&CourseId>,
         kinds: &[EventKind],
     ) -> Result<Found, StoreError> {
-        let events = course_id.into_iter().flat_map(|course_id| {
-            kinds
-                .iter()
-                .map(move |kind| EventKey::of(*kind, email, course_id))
-        });
+        let events: Vec<_> = course_id
+            .into_iter()
+            .flat_map(|course_id| kinds.iter().map(move |kind| (kind, course_id)))
+            .map(|(kind, course_id)| kept_events::key(&EventKey::of(*kind, email, course_id)))
+            .collect();
+        let own = events.first().cloned();
         let keys = [
             (self.users.as_str(), vec![users::key(email)]),
             (
                 self.course_runs.as_str(),
                 course_id.into_iter().map(course_runs::key).collect(),
             ),
-            (
-                self.kept_events.as_str(),
-                events.map(|key| kept_events::key(&key)).collect(),
-            ),
+            (self.kept_events.as_str(), events),
         ];
         let mut items = batch::get(&self.client, keys).await?;
         let mut all = |table: &String| items.remove(table).unwrap_or_default();
-        let kept = all(&self.kept_events).into_iter();
-        let kept = kept.map(|item| kept_events::kept_event(&self.kept_events, item));
+        let mut kept = Vec::new();
+        for item in all(&self.kept_events) {
+            let is_own = own
+                .as_ref()
+                .is_some_and(|own| *own == kept_events::key_of(&item));
+            match kept_events::kept_event(&self.kept_events, item) {
+                Ok(event) => kept.push(event),
+                Err(error) if is_own => return Err(error),
+                // Another event's fault is no reason to refuse this one.
+                Err(_) => {}
+            }
+        }
         Ok(Found {
-            kept: kept.collect::<Result<_, _>>()?,
+            kept,
             user: all(&self.users)
                 .pop()
                 .map(|item| read(&self.users, item))

@@ -19,6 +19,8 @@ pub mod users;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -40,6 +42,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the store is away or overloaded, so that the same may succeed in a moment.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Aws(failure) => failure.is_outage(),
+            Self::Corrupt(_) => false,
+        }
+    }
+
     /// AWS's error code, or a word of ours.
     pub fn code(&self) -> &str {
         match self {
@@ -58,7 +68,7 @@ impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for StoreError {
 type Item = std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue>;
 
 /// Reads an item of `table` into the struct that stands for it.
-fn read<'a, T: serde::Deserialize<'a>>(table: &str, item: Item) -> Result<T, StoreError> {
+fn read<'a, T: Deserialize<'a>>(table: &str, item: Item) -> Result<T, StoreError> {
     serde_dynamo::aws_sdk_dynamodb_1::from_item(item)
         .map_err(|_| StoreError::Corrupt(table.to_owned()))
 }
@@ -98,4 +108,21 @@ async fn of_user(client: &Client, table: &str, user_id: Uuid) -> Result<Vec<Item
 /// A request that lacks a part the API requires: ours are complete by construction.
 fn incomplete<E>(_: E) -> StoreError {
     AwsFailure::Failed("ConstructionFailure".to_owned()).into()
+}
+
+/// An attribute that can be done without: one that is not as it should be
+/// counts as absent. Items may be written by other programs than this one.
+fn if_sound<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either<T> {
+        Sound(T),
+        Other(IgnoredAny),
+    }
+    Ok(match Either::deserialize(from)? {
+        Either::Sound(value) => Some(value),
+        Either::Other(_) => None,
+    })
 }

@@ -123,7 +123,7 @@ impl Login {
         match credential.ok_or(NoCredential::NoneYet)? {
             Credential::Static { token } => {
                 Ok(Authorization::bearer(token)
-                    .ok_or(NoCredential::Secret(SecretError::Malformed))?)
+                    .ok_or_else(|| unreadable(&SecretError::Malformed))?)
             }
             Credential::Client { id, secret } => {
                 let now = self.clock.now();
@@ -164,10 +164,10 @@ impl Login {
                 return if is_young(known, SERVED_STALE_FOR) {
                     Ok(())
                 } else {
-                    Err(error.into())
+                    Err(unreadable(&error))
                 };
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(unreadable(&error)),
         };
         let is_same = known
             .credential
@@ -186,4 +186,8 @@ impl Login {
 fn good_for(token: &AccessToken) -> SignedDuration {
     let margin = BEFORE_THE_END.min(token.expires_in / 10);
     SignedDuration::try_from(token.expires_in - margin).unwrap_or(SignedDuration::MAX)
+}
+
+fn unreadable(error: &SecretError) -> NoCredential {
+    NoCredential::Unreadable(error.code().to_owned())
 }

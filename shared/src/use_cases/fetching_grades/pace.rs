@@ -25,6 +25,18 @@ pub struct LmsLimits {
 }
 
 impl LmsLimits {
+    /// The limits of each of two who share these. One request is the least
+    /// that each may make, at once and in a second.
+    #[must_use]
+    pub fn halved(self) -> Self {
+        let half = |limit: NonZeroU32| NonZeroU32::new(limit.get() / 2).unwrap_or(NonZeroU32::MIN);
+        Self {
+            concurrency: half(self.concurrency),
+            per_second: half(self.per_second),
+            ..self
+        }
+    }
+
     /// As many requests as there are callers: for a function that answers one
     /// delivery at a time.
     pub const NONE: Self = Self {
@@ -108,6 +120,17 @@ impl Pace {
         }
     }
 
+    /// Takes note of how long the LMS is to be left alone; what it said before
+    /// and lasts longer still holds.
+    fn silence(&self, lasts: Duration) {
+        let now = self.clock.now();
+        let end = |(since, lasts): (Timestamp, Duration)| since.saturating_add(lasts).ok();
+        let mut state = self.state();
+        if state.silence.and_then(end) < end((now, lasts)) {
+            state.silence = Some((now, lasts));
+        }
+    }
+
     fn may_ask(&self) -> Result<(), LmsError> {
         self.rest().map_or(Ok(()), Err)
     }
@@ -167,7 +190,7 @@ impl Turn<'_> {
             retry_after: Some(lasts),
         }) = result
         {
-            self.pace.state().silence = Some((self.pace.clock.now(), lasts));
+            self.pace.silence(lasts);
         }
         result
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures::future::join_all;
 use local::{Fault, SecretsManager};
 use serde_json::json;
-use shared::adapters::AwsFailure;
 use shared::adapters::lms::{ErrorCode, LmsError, NoCredential};
 use shared::adapters::secrets::SecretError;
 use shared::calls::Counter;
@@ -202,7 +201,7 @@ async fn no_credential() {
     assert_eq!(site.grade().await, Err(none.clone()));
     assert_eq!(none.code(), "NoCredentialYet");
     site.put("{}").await;
-    let malformed = LmsError::from(NoCredential::Secret(SecretError::Malformed));
+    let malformed = LmsError::from(NoCredential::Unreadable("MalformedSecret".to_owned()));
     assert_eq!(site.grade().await, Err(malformed.clone()));
     assert_eq!(malformed.code(), "MalformedSecret");
     assert!(none.is_the_lms_own() && malformed.is_the_lms_own());
@@ -224,8 +223,7 @@ async fn no_credential() {
     site.turn(900 - 60 - 20 - 1);
     assert_eq!(site.grade().await, Ok(score()));
     site.turn(1);
-    let away = AwsFailure::Failed("UnreadableAnswer".to_owned());
-    let away = LmsError::from(NoCredential::Secret(away.into()));
+    let away = LmsError::from(NoCredential::Unreadable("UnreadableAnswer".to_owned()));
     assert_eq!(site.grade().await, Err(away.clone()));
     assert_discreet(&away);
     site.secrets.set(|_| Fault::Pass);

@@ -111,22 +111,10 @@ async fn drop_event(
     let event = find(kept_events, key).await?;
     let question = format!("Drop the event {} for good?", named(&event));
     confirm(&question, yes)?;
-    let dropped = kept_events.remove(&event).await?;
-    if !dropped {
-        // Where it is gone, there is nothing left to drop: it took effect, or
-        // it was dropped by an attempt whose answer was lost.
-        let key = [event.event_key.clone()];
-        if !kept_events.get_many(&key).await?.is_empty() {
-            return Err(Failure::EventMoved(output::key(&event.event_key)));
-        }
+    if !kept_events.remove(&event).await? {
+        return Err(Failure::EventMoved(output::key(&event.event_key)));
     }
-    done(&event, dropped, output, |event| {
-        if dropped {
-            format!("dropped {event}")
-        } else {
-            format!("nothing to change: {event} was gone already")
-        }
-    })
+    done(&event, true, output, |event| format!("dropped {event}"))
 }
 
 /// Answers what became of an event, which `text` is given the name of.
@@ -160,7 +148,10 @@ fn named(event: &KeptEvent) -> String {
 /// one the table is read, as for the list.
 async fn find(kept_events: &KeptEvents, prefix: &str) -> Result<KeptEvent, Failure> {
     let found = match prefix.parse::<EventKey>() {
-        Ok(key) => kept_events.get_many(&[key]).await?,
+        Ok(key) => {
+            let found = kept_events.get_many(&[key]).await?;
+            found.into_iter().collect::<Result<_, _>>()?
+        }
         Err(_) => {
             let is_meant = |event: &KeptEvent| event.event_key.as_str().starts_with(prefix);
             all(kept_events, is_meant).await?

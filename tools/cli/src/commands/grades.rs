@@ -95,7 +95,12 @@ async fn judge(
     passed: bool,
 ) -> Result<Judged, Failure> {
     let until = Instant::now() + LOOK_TIME;
-    let certified = certifying.attempt(pass, Source::Record, until).await;
+    // A pass that earns nothing yet is kept, as the LMS's is.
+    let certified = if passed {
+        certifying.certify(pass, Source::Record, until).await
+    } else {
+        certifying.attempt(pass, Source::Record, until).await
+    };
     let outcome = certified.map_err(Failure::NotJudged)?.outcome;
     let of_it = |word: &str| {
         let email = output::quoted(pass.email.as_str());
@@ -143,7 +148,8 @@ async fn judge(
         Outcome::Waits(Obstruction::NotEligible(why)) => {
             let told = format!(
                 "There is no certificate, since the learner {}. \
-                 Where they have paid, say so, and then give the same command again:\n  {}",
+                 It comes by itself, within two minutes, once they are enrolled as paid. \
+                 Where they have paid, say so:\n  {}",
                 advice::lacking(Some(why)),
                 advice::enroll(&pass.email, course_id)
             );

@@ -187,7 +187,8 @@ impl Stack {
     /// The kept event of this key.
     pub async fn kept(&self, key: &EventKey) -> Option<KeptEvent> {
         let key = [key.clone()];
-        self.kept_events().get_many(&key).await.unwrap().pop()
+        let found = self.kept_events().get_many(&key).await.unwrap().pop();
+        found.transpose().unwrap()
     }
 
     /// The keys of the events that are due now.

@@ -1,5 +1,5 @@
-//! A panic while a request is answered becomes an answer and one line in the
-//! log, which tells where it was and nothing of what it said.
+//! A panic while a request is answered, or an event looked at, becomes an
+//! error, which tells where it was and nothing of what it said.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
