@@ -19,6 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 const PATH: &str = "/api/openedx_webhook/enrollment";
+const CERTIFICATE: &str = "/api/openedx_webhook/certificate/";
 const ADA: &str = "ada@example.org";
 const RUN: &str = "course-v1:Demo+RustOnLambda+2026_T3";
 
@@ -94,6 +95,14 @@ impl Stack {
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
+    /// Calls the function that the schedule calls; what it says it did.
+    async fn look_again(&self) -> Value {
+        let url = self.variable("COURSEHOOK_URL");
+        let url = format!("{url}/2015-03-31/functions/kept-events/invocations");
+        let call = local::client().unwrap().post(url).body("{}");
+        call.send().await.unwrap().json().await.unwrap()
+    }
+
     async fn coursehook(&self, arguments: &[&str]) -> Output {
         let cli = Path::new(env!("CARGO_BIN_EXE_coursehook-local")).with_file_name("coursehook");
         Command::new(cli)
@@ -160,6 +169,34 @@ async fn a_day_with_the_local_stack() {
         .await;
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(shown[0]["course_id"], RUN, "{shown}");
+
+    // She has passed, and is not enrolled as paid: the event waits until an
+    // operator says so, and comes true with the next look. The schedule looks
+    // once a minute; this one does not wait for it.
+    let (status, passed) = stack.deliver(CERTIFICATE, &token).await;
+    assert_eq!(
+        (status, &passed["reason"]),
+        (200, &json!("unpaid_mode")),
+        "{passed}"
+    );
+    let set = ["enrollments", "set", ADA, RUN, "--mode", "verified"];
+    assert!(stack.coursehook(&set).await.status.success());
+    let shown = ["certificates", "show", ADA, "--json"];
+    let certified = async {
+        loop {
+            // The schedule may have come first.
+            let looked = stack.look_again().await;
+            assert_eq!(looked["failed"], 0, "{looked}");
+            let shown = stack.coursehook(&shown).await.stdout;
+            let shown: Value = serde_json::from_slice(&shown).unwrap();
+            if shown[0]["state"] == "in_force" {
+                return;
+            }
+        }
+    };
+    timeout(START, certified).await.unwrap();
+    let (_, passed) = stack.deliver(CERTIFICATE, &token).await;
+    assert_eq!(passed["certificate_status"], "exists");
 
     // The samples, ten learners and three runs at least, one of them with no dates.
     let run = stack.coursehook(&["runs", "show", "course-v1:Demo+LinearAlgebra+TBA", "--json"]);

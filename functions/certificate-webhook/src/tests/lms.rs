@@ -290,3 +290,31 @@ async fn an_lms_away_for_a_weekend() {
     assert_eq!(stack.look_again().await.done, 1);
     assert!(stack.certificate().await.is_some());
 }
+
+/// An event that is looked at daily by now, and is announced again while the
+/// LMS is in trouble, is looked at as soon as a new one would be.
+#[tokio::test]
+async fn a_redelivery_is_looked_at_as_soon_as_a_new_event() {
+    let stack = Stack::new().await;
+    stack.enroll("verified").await;
+    stack.grade(0.2, false);
+    assert_eq!(stack.pass().await.body["certificate_status"], "not_passed");
+    for _ in 0..3 {
+        stack.clock.set(stack.kept_event().await.next_look);
+        assert_eq!(stack.look_again().await.looked_at, 1);
+    }
+    let (before, now) = (stack.kept_event().await, stack.clock.now());
+    assert!(before.next_look.duration_since(now).as_hours() >= 19);
+
+    stack.grade(0.9, true);
+    stack.lms.order(Order::of(Trouble::Refuse).times(1));
+    assert_eq!(stack.pass().await.status, 202);
+    let after = stack.kept_event().await;
+    assert_eq!((after.reason, after.tries), (Reason::LmsTrouble, 3));
+    assert_eq!(after.last_error.as_deref(), Some("403"));
+    assert!(after.next_look.duration_since(now).as_secs() <= 72);
+    assert_eq!(after.kept_at, before.kept_at);
+    stack.clock.turn(Duration::from_secs(72));
+    assert_eq!(stack.look_again().await.done, 1);
+    assert!(stack.certificate().await.is_some());
+}

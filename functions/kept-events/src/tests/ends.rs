@@ -191,3 +191,36 @@ impl Stack {
         item
     }
 }
+
+/// The same with an enrollment that waits for its user: roles unite, and the
+/// thirty days begin anew.
+#[tokio::test]
+async fn a_redelivered_role_has_thirty_days_more() {
+    let stack = Stack::on(Portal::empty().await);
+    stack.put_run(RUN).await;
+    stack.announce(ADA, Some("staff"), None).await;
+    for _ in 0..29 {
+        stack.clock.turn(Duration::from_hours(24));
+        stack.run().await;
+    }
+    stack
+        .announce(ADA, Some("instructor"), Some("verified"))
+        .await;
+    let now = stack.clock.now();
+    let event = stack.kept_event().await;
+    assert!(event.next_look.duration_since(now).as_secs() <= 72);
+    for _ in 0..29 {
+        stack.clock.turn(Duration::from_hours(24));
+        stack.run().await;
+    }
+    assert_eq!(stack.kept_event().await.state, KeptState::Waiting);
+    stack.put_user(ADA, ADA_ID, None).await;
+    stack.clock.turn(Duration::from_hours(24));
+    assert_eq!(stack.run().await["done"], 1);
+    let enrollment = stack.enrollment().await;
+    assert_eq!(
+        (enrollment.roles.len(), enrollment.mode.as_str()),
+        (2, "verified")
+    );
+    assert_eq!(enrollment.history.len(), 1);
+}
