@@ -2,6 +2,7 @@
 # this make.
 
 VENV := .local/venv
+PEERS := .local/peers
 # Programs of the workspace are here.
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 
@@ -10,7 +11,7 @@ export COURSEHOOK_VENV := $(CURDIR)/$(VENV)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help tools run replay check test
+.PHONY: help tools run replay check test peers
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,3 +46,13 @@ check: $(VENV)/.done ## Formatting, lints, one TLS stack, the template.
 
 test: check ## Everything that is checked before a change lands.
 	cargo test --workspace --locked
+	$(MAKE) --no-print-directory peers
+
+peers: $(VENV)/.done $(PEERS)/.done ## Hold Coursehook against the LMS's own plugin and client (tools/peers).
+	cargo build --workspace --bins --locked
+	$(PEERS)/bin/python tools/peers $(BIN)/coursehook-local
+
+$(PEERS)/.done: tools/peers/requirements.txt
+	python3 -m venv --clear $(PEERS)
+	$(PEERS)/bin/pip install --quiet --no-deps --requirement $<
+	touch $@
