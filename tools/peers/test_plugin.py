@@ -1,6 +1,7 @@
 """The events plugin delivers; what becomes of it in Coursehook."""
 
 import concurrent.futures
+import datetime
 import itertools
 import json
 import time
@@ -12,6 +13,11 @@ from relay import Relay
 from stack import RUN
 
 NUMBERS = itertools.count(1)
+
+
+def minutes_until(moment):
+    moment = datetime.datetime.fromisoformat(moment)
+    return (moment - datetime.datetime.now(datetime.timezone.utc)).total_seconds() / 60
 
 
 class PluginTest(unittest.TestCase):
@@ -202,6 +208,8 @@ class WhenCoursehookCannotYet(PluginTest):
             lambda: self.stack.kept(email).get("certificate", {}).get("reason")
             in (None, "not_eligible")
         )
+        for event in self.stack.kept(email).values():
+            self.assertLess(minutes_until(event["next_look"]), 1.5)
         plugin.passed(email, RUN)
         self.assertEqual(self.statuses(), [200])
         self.assertEqual(self.stack.kept(email), {})
