@@ -1,7 +1,11 @@
 //! The grades of a whole course run, page by page.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use shared::adapters::lms::{LmsError, Nonsense, Row};
+use shared::domain::{CourseId, Score, Username};
+use shared::use_cases::fetching_grades::LmsLimits;
 
 use super::server::{Reply, Server};
 use super::{RUN, STATIC, Site, is_send, row, run};
@@ -120,4 +124,53 @@ async fn a_page_that_fails() {
     assert_eq!(grades.next_page().await, Ok(None));
     let asked = site.server.asked();
     assert_eq!(asked[1].line, asked[3].line);
+}
+
+/// What the stand-in's file says is what the client reads, learner by learner
+/// and page by page; `tools/peers` holds a client that is not ours against the
+/// same file.
+#[tokio::test]
+async fn the_stand_ins_file_is_what_is_read() {
+    let portal = harness::Portal::new().await;
+    let limits = LmsLimits::NONE;
+    let client =
+        portal
+            .use_cases()
+            .grades_client(portal.secrets_client(), harness::lms_client(), limits);
+    let client = client.unwrap();
+    let mut expected: BTreeMap<CourseId, BTreeMap<Username, Score>> = BTreeMap::new();
+    for line in local::lms::SAMPLE_GRADES.lines().skip(1) {
+        let [username, course_id, percent, passed, letter] =
+            <[&str; 5]>::try_from(Vec::from_iter(line.split(','))).unwrap();
+        let row = local::lms::GradeRow {
+            percent: percent.parse().unwrap(),
+            passed: passed == "true",
+            letter_grade: (!letter.is_empty()).then(|| letter.to_owned()),
+        };
+        portal.lms.grade(username, course_id, row.clone());
+        let score = Score {
+            percent: percent.parse().unwrap(),
+            passed: row.passed,
+            letter_grade: letter.parse().ok(),
+        };
+        let course_id = course_id.parse().unwrap();
+        let learners = expected.entry(course_id).or_default();
+        learners.insert(username.parse().unwrap(), score);
+    }
+    assert!(expected.len() >= 2);
+    for (course_id, learners) in expected {
+        let mut read = BTreeMap::new();
+        let mut run = client.of_run(course_id.clone());
+        while let Some(rows) = run.next_page().await.unwrap() {
+            for row in rows {
+                let row = row.unwrap();
+                read.insert(row.username, row.score);
+            }
+        }
+        assert_eq!(read, learners);
+        for (username, score) in learners {
+            let grade = client.of_learner(&course_id, &username, super::AMPLE).await;
+            assert_eq!(grade, Ok(score));
+        }
+    }
 }
