@@ -4,14 +4,14 @@
 //! |---|---|---|
 //! | [`domain`] | identifiers, records, rules | nothing that does I/O |
 //! | [`adapters`] | the tables, the secrets, the LMS | `domain`, one outside client each |
-//! | [`use_cases`] | enrolling, authenticating, importing, fetching grades | `domain`, `adapters` |
+//! | [`use_cases`] | enrolling, certifying, looking again, and so on | `domain`, `adapters` |
 //! | [`edge`] | HTTP in, HTTP out, the log | `domain`, `use_cases` |
-//! | [`startup`] | environment, clients, logging | everything |
+//! | [`startup`] | environment, clients, wiring, logging | everything |
 //!
 //! Three things belong to no room because several need them: [`clock`], the one
 //! source of time, [`calls`], the count of calls made for one request, and
-//! [`panic`], which makes an error of a panic.
-//! `tests/rooms.rs` holds the rooms apart.
+//! [`mod@panic`], which makes an error of a panic.
+//! `tests/it/rooms.rs` holds the rooms apart.
 
 pub mod adapters;
 pub mod calls;

@@ -3,7 +3,7 @@
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
-use shared::domain::{Change, EventKind};
+use shared::domain::EventKind;
 use shared::edge::{Accepted, Delivered, Refusal, Webhook, log};
 use shared::use_cases::certifying::{Certifying, Obstruction, Outcome, Pass, Source};
 use shared::use_cases::fetching_grades::GradesClient;
@@ -43,14 +43,11 @@ impl CertificateWebhook {
     async fn certify(&self, delivered: Delivered) -> Result<Accepted, Refusal> {
         let Delivered {
             delivery,
+            request_id,
             by,
             at,
             until,
         } = delivered;
-        let request_id = match &by {
-            Change::Delivery { request_id, .. } => request_id.clone(),
-            _ => String::new(),
-        };
         let course_id = delivery.course.id().cloned();
         let asking = |user_id| {
             if let Some(course_id) = &course_id {

@@ -98,3 +98,40 @@ impl Certificate {
         self.history.iter().any(|entry| entry.change_id == change)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revoked_certificate_is_what_it_was_before() {
+        use CertificateState::{InForce, Revoked, Withdrawn};
+        for (states, before) in [
+            (&[InForce][..], InForce),
+            (&[InForce, Revoked], InForce),
+            (&[InForce, Withdrawn, Revoked], Withdrawn),
+            (&[InForce, Withdrawn, InForce, Revoked, Revoked], InForce),
+            (&[InForce, Withdrawn], Withdrawn),
+            (&[Revoked], InForce),
+        ] {
+            let entry = |state: &CertificateState| CertificateEntry {
+                at: Timestamp::UNIX_EPOCH,
+                change_id: Uuid::nil(),
+                by: Change::Operator { name: "op".into() },
+                state: *state,
+            };
+            let certificate = Certificate {
+                certificate_id: Uuid::nil(),
+                user_id: Uuid::nil(),
+                course_id: "course-v1:a+b+c".parse().unwrap(),
+                state: states[states.len() - 1],
+                issued_at: Timestamp::UNIX_EPOCH,
+                learner_name: Some("Ada Lovelace".to_owned()),
+                run_title: None,
+                history: states.iter().map(entry).collect(),
+            };
+            assert_eq!(certificate.state_unless_revoked(), before, "{states:?}");
+            assert!(!format!("{certificate:?}").contains("Lovelace"));
+        }
+    }
+}

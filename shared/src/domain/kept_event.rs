@@ -238,7 +238,11 @@ impl KeptEvent {
                 since: now,
                 looks: 0,
             });
-        let looks = waited.looks;
+        // Whoever makes the enrollment paid makes due what waits for that, and
+        // nothing else: it may have done so while this event waited for another
+        // reason, and was looked at.
+        let comes_to_wait = reason == Reason::NotEligible && self.reason != reason;
+        let looks = if comes_to_wait { 0 } else { waited.looks };
         // Whoever delivers it anew has as long to wait.
         let since = waited.since.max(self.delivered_at);
 

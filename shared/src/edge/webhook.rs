@@ -44,6 +44,8 @@ pub struct Webhook {
 pub struct Delivered {
     /// What was sent, already found sound.
     pub delivery: Delivery,
+    /// Lambda's id of the request; empty outside of Lambda.
+    pub request_id: String,
     /// The request and its token, for the histories.
     pub by: Change,
     /// When it was parsed, to the millisecond.
@@ -176,6 +178,7 @@ impl Webhook {
         let until = until.min(Instant::now() + self.time_limit);
         let delivered = Delivered {
             delivery,
+            request_id: record.request_id.clone(),
             by,
             at,
             until,

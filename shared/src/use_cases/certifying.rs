@@ -343,7 +343,7 @@ impl<'a> Decision<'a> {
                 Err(error) => return Err(error),
             }
         }
-        Err(AwsFailure::Throttled("Contended".to_owned()).into())
+        Err(StoreError::contended())
     }
 
     /// The grade that decides: an operator's, else the LMS's.

@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::adapters::AwsFailure;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::certificates::Certificates;
 use crate::adapters::store::kept_events::KeptEvents;
@@ -68,7 +67,7 @@ pub async fn override_grade(
             });
         }
     }
-    Err(AwsFailure::Throttled("Contended".to_owned()).into())
+    Err(StoreError::contended())
 }
 
 /// An operator's word about a certificate.
@@ -107,28 +106,32 @@ pub async fn correct_certificate(
     };
     let change_id = Uuid::new_v4();
     for _ in 0..ATTEMPTS {
+        let state = match word {
+            Word::Revoke => CertificateState::Revoked,
+            Word::Restore if certificate.state == CertificateState::Withdrawn => {
+                return Ok(Err(Uncorrected::Withdrawn));
+            }
+            Word::Restore => certificate.state_unless_revoked(),
+        };
+        if certificate.state == state {
+            let changed = false;
+            let now = certificate;
+            return Ok(Ok(Corrected { now, changed }));
+        }
         let entry = CertificateEntry {
             at,
             change_id,
             by: by.clone(),
-            state: match word {
-                Word::Revoke => CertificateState::Revoked,
-                Word::Restore => certificate.state_unless_revoked(),
-            },
+            state,
         };
-        let changed = certificate.holds(change_id);
-        if !changed && word == Word::Restore && certificate.state == CertificateState::Withdrawn {
-            return Ok(Err(Uncorrected::Withdrawn));
-        }
-        if changed || certificate.state == entry.state {
-            return Ok(Ok(Corrected {
-                now: certificate,
-                changed,
-            }));
-        }
         certificate = certificates.set(&certificate, &entry).await?;
+        if certificate.holds(change_id) {
+            let changed = true;
+            let now = certificate;
+            return Ok(Ok(Corrected { now, changed }));
+        }
     }
-    Err(AwsFailure::Throttled("Contended".to_owned()).into())
+    Err(StoreError::contended())
 }
 
 /// Has a kept event looked at at once and with all its time before it, however
@@ -150,5 +153,5 @@ pub async fn retry_event(
         };
         event = found?;
     }
-    Err(AwsFailure::Throttled("Contended".to_owned()).into())
+    Err(StoreError::contended())
 }

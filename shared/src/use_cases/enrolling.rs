@@ -19,8 +19,9 @@ use crate::domain::{
 const ROLES_AT_ONCE: usize = 50;
 
 /// How long after an enrollment is about to change a certificate's event that
-/// waits for it is looked at: by then the write is done, or given up.
-const AFTER_THE_WRITE: SignedDuration = SignedDuration::from_secs(30);
+/// waits for it is looked at: by then the write is done, or given up, also an
+/// operator's, whose calls are more patient.
+const AFTER_THE_WRITE: SignedDuration = SignedDuration::from_secs(90);
 
 /// Enrolls learners as the LMS announces it, or as an operator says.
 #[derive(Debug, Clone)]
@@ -103,7 +104,7 @@ impl Enrolling {
     /// Enrolls the learner, or keeps the event until user and run are known.
     ///
     /// Two round trips; one more where a kept event of the same key is done by
-    /// this, and where a certificate's waits for it.
+    /// this, and two where a certificate's waits for it.
     pub async fn enroll(&self, announcement: &Announcement) -> Result<Enrolled, StoreError> {
         Ok(match self.attempt(announcement).await? {
             Enrolled::NoSuchUser { .. } => Enrolled::NoSuchUser {

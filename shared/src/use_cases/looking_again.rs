@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use futures::future::ready;
 use futures::{StreamExt, TryStreamExt, stream};
-use jiff::Timestamp;
-use tokio::time::{Instant, timeout};
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::Outcome as Enrollment;
 use super::certifying::{Certifying, Obstruction, Outcome, Pass, Source};
 use super::enrolling::{Announcement, Enrolled, Enrolling};
 use super::fetching_grades::GradesClient;
@@ -24,6 +23,12 @@ use crate::panic::caught;
 
 /// How long one event may take; at a webhook it has no longer.
 pub const LOOK_TIME: Duration = Duration::from_secs(24);
+
+/// How long an event is left alone that is not of the expected shape.
+const UNREADABLE_FOR: SignedDuration = SignedDuration::from_hours(12);
+
+/// How much longer a look may take than what it does may take.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Looks at kept events again, each through the use case of its webhook.
 pub struct LookingAgain {
@@ -210,6 +215,9 @@ impl LookingAgain {
             Ok(None) => return Ok(None),
             // One event's fault is not the table's.
             Err(error @ StoreError::Corrupt(_)) => {
+                let later = now.checked_add(UNREADABLE_FOR).unwrap_or(now);
+                // Where this fails, it is claimed again when its lease is over.
+                let _ = self.kept_events.put_off(&event_key, later).await;
                 return Ok(Some(Look {
                     event_key,
                     event: None,
@@ -219,8 +227,11 @@ impl LookingAgain {
             }
             Err(error) => return Err(error),
         };
-        let attempt = self.attempt(&event, &shift.request_id, now);
-        let (user_id, end) = match caught(timeout(LOOK_TIME, attempt)).await {
+        let until = Instant::now() + LOOK_TIME;
+        let attempt = self.attempt(&event, &shift.request_id, now, until);
+        // Certifying keeps to the time by itself, and enrolling is cut short.
+        let at_last = until + GRACE;
+        let (user_id, end) = match caught(timeout_at(at_last, attempt)).await {
             Ok(Ok(Ok(Attempt { user_id, found }))) => {
                 let settled = self.settle(&event, found).await;
                 (user_id, settled.unwrap_or_else(End::Failed))
@@ -275,6 +286,7 @@ impl LookingAgain {
         event: &KeptEvent,
         request_id: &str,
         now: Timestamp,
+        until: Instant,
     ) -> Result<Attempt, StoreError> {
         let by = Change::KeptEvent {
             event_key: event.event_key.clone(),
@@ -299,9 +311,9 @@ impl LookingAgain {
                         ..
                     } => {
                         let effect = match changed.outcome {
-                            Enrollment::Created => "created",
-                            Enrollment::Updated => "updated",
-                            Enrollment::Unchanged => "unchanged",
+                            super::Outcome::Created => "created",
+                            super::Outcome::Updated => "updated",
+                            super::Outcome::Unchanged => "unchanged",
                         };
                         (Some(user_id), Found::Effect(effect, left_over))
                     }
@@ -325,7 +337,6 @@ impl LookingAgain {
                     grades: &self.grades,
                     asking: &|_| {},
                 };
-                let until = Instant::now() + LOOK_TIME;
                 let certified = self.certifying.attempt(&pass, source, until).await?;
                 let found = match certified.outcome {
                     Outcome::Exists(_) => Found::Effect("exists", certified.left_over),

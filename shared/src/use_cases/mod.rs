@@ -9,8 +9,6 @@ pub mod importing;
 pub mod issuing_tokens;
 pub mod looking_again;
 
-/// Why there is no grade.
-pub use crate::adapters::lms::LmsError;
 /// Why a use case could not read or write what it needs.
 pub use crate::adapters::store::StoreError;
 /// What an enrollment took, as the store tells it.

@@ -229,6 +229,8 @@ Example:
         yes: bool,
     },
     /// Restore a certificate that an operator has revoked
+    ///
+    /// It is again what it was before: in force, or withdrawn until a pass.
     #[command(after_help = "\
 Example:
   coursehook certificates restore ada@example.org course-v1:Org+Course+Run")]

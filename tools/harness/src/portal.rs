@@ -295,12 +295,12 @@ impl Portal {
         all.pop()
     }
 
-    /// All kept events, in no order.
+    /// All kept events that can be read, in no order.
     pub async fn kept(&self) -> Vec<KeptEvent> {
         let kept_events = self.use_cases().kept_events().unwrap();
         let page = kept_events.page(None).await.unwrap();
         assert!(page.next.is_none());
-        page.entries
+        page.entries.into_iter().flatten().collect()
     }
 
     /// The one kept event.

@@ -248,4 +248,49 @@ mod tests {
         }
         assert!(seen > 0, "no function has a table or a secret");
     }
+
+    /// What no linter knows: who is called again, how often at once, and what
+    /// the alarms go by.
+    #[test]
+    fn kept_events_are_called_each_minute_and_never_again() {
+        let resources = document().unwrap().resources;
+        let function = &resources["KeptEventsFunction"].properties;
+        assert_eq!(function["ReservedConcurrentExecutions"], 2);
+        assert_eq!(function["Timeout"], 120);
+        let invoked = &function["EventInvokeConfig"];
+        assert_eq!(invoked["MaximumRetryAttempts"], 0);
+        assert!(invoked["DestinationConfig"]["OnFailure"]["Destination"].is_string());
+        let of_kind = |kind: &'static str| {
+            let resources = resources.values();
+            resources.filter(move |resource| resource.kind == kind)
+        };
+        let schedules: Vec<_> = of_kind("AWS::Scheduler::Schedule").collect();
+        assert_eq!(schedules.len(), 1);
+        let schedule = &schedules[0].properties;
+        assert_eq!(schedule["ScheduleExpression"], "rate(1 minute)");
+        assert_eq!(schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"], 0);
+
+        // Each metric of ours has an alarm, and each filter a field of the log.
+        let filters: Vec<_> = of_kind("AWS::Logs::MetricFilter")
+            .map(|filter| &filter.properties)
+            .collect();
+        let alarms: Vec<_> = of_kind("AWS::CloudWatch::Alarm")
+            .map(|alarm| &alarm.properties["MetricName"])
+            .collect();
+        let mut patterns = String::new();
+        for filter in filters {
+            let metric = &filter["MetricTransformations"][0]["MetricName"];
+            assert!(alarms.contains(&metric), "{metric}");
+            patterns.push_str(filter["FilterPattern"].as_str().unwrap());
+        }
+        for field in [
+            "$.dead",
+            "\"looked\"",
+            "$.level",
+            "expired_token",
+            "revoked_token",
+        ] {
+            assert!(patterns.contains(field), "{field}: {patterns}");
+        }
+    }
 }

@@ -170,6 +170,17 @@ async fn a_day_with_the_local_stack() {
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(shown[0]["course_id"], RUN, "{shown}");
 
+    // The schedule has called kept-events once by now, or is about to.
+    let called = async {
+        let log = folder.join("logs/functions.log");
+        while !fs::read_to_string(&log).unwrap().contains("\"looked\"") {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(START, called)
+        .await
+        .expect("the schedule calls nothing");
+
     // She has passed, and is not enrolled as paid: the event waits until an
     // operator says so, and comes true with the next look. The schedule looks
     // once a minute; this one does not wait for it.

@@ -10,4 +10,5 @@ mod moved;
 mod order;
 mod stack;
 mod stopped;
+mod store;
 mod wiring;

@@ -48,3 +48,36 @@ async fn nothing_due_costs_three_queries() {
     assert_eq!(proxy.calls(), ["Query", "Query", "Query"]);
     assert_eq!(stack.lms.calls().len(), 0);
 }
+
+/// The longest due comes first, and a run that runs out of time leaves the others.
+#[tokio::test]
+async fn the_longest_due_comes_first() {
+    let stack = with_passes(6).await;
+    let mut due: Vec<_> = stack.kept().await;
+    due.sort_by_key(|event| event.next_look);
+    let expected: Vec<_> = due
+        .iter()
+        .map(|event| event.event_key.to_string())
+        .collect();
+    let (proxy, client) = stack.proxy(harness::EAGER).await;
+    let stack = Stack::wired(stack.beside(), client);
+    stack.run().await;
+    assert!(proxy.calls().len() > 6);
+    // Claimed in this order, whatever the order in which they end.
+    let mut claimed = stack.log.lines();
+    claimed.retain(|line| line["message"] == "looked at");
+    let mut told: Vec<_> = claimed
+        .iter()
+        .map(|l| l["event_key"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(told.len(), 6);
+    // Two at once may end in either order, and no more.
+    for (place, key) in expected.iter().enumerate() {
+        let found = told.iter().position(|told| told == key).unwrap();
+        assert!(found.abs_diff(place) <= 1, "{expected:?} {told:?}");
+    }
+    told.sort();
+    let mut all = expected;
+    all.sort();
+    assert_eq!(told, all);
+}

@@ -82,6 +82,11 @@ async fn an_event_that_cannot_be_read() {
         .unwrap();
     assert_eq!(failed["reason"], "corrupt_item:KeptEventsTable");
     assert_eq!(failed["event_key"], key.as_str());
+    // It is left alone for half a day, and the others are listed.
+    stack.clock.turn(Duration::from_hours(11));
+    assert_eq!(stack.run().await["failed"], 0);
+    stack.clock.turn(Duration::from_hours(2));
+    assert_eq!(stack.run().await["failed"], 1);
     // An import goes on, too.
     let tables = stack.use_cases();
     let (kept_events, users) = (tables.kept_events().unwrap(), tables.users().unwrap());

@@ -213,7 +213,7 @@ async fn becomes_paid(
             stopped(stop, &proxy, &portal.lms, set(&portal, client)).await,
             "{stop:?}"
         );
-        portal.clock.turn(Duration::from_secs(60));
+        portal.clock.turn(Duration::from_secs(100));
         Stack::on(portal.beside()).run().await;
         let enrollments = portal.enrollments(ADA_ID).await;
         let mut modes = enrollments

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::expression::{flag, moment, text};
 use super::update::update;
 use super::{Item, StoreError, key_of, of_user, read, write};
-use crate::adapters::AwsFailure;
 use crate::domain::{Change, CourseId, CourseRole, Enrollment, HistoryEntry, Mode};
 
 /// Learners' enrollments in course runs.
@@ -228,7 +227,7 @@ impl Enrollments {
                 .change(change, entry(active), update, condition, all)
                 .await?;
         }
-        Err(AwsFailure::Throttled("Contended".to_owned()).into())
+        Err(StoreError::contended())
     }
 
     /// What an operator does: the mode is set and no longer the LMS's affair,

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::expression::{moment, names, number, text, values};
 use super::update::{Updated, update};
 use super::{Item, StoreError, batch, read, write};
-use crate::adapters::AwsFailure;
 use crate::domain::{
     CourseId, CourseRole, Email, EventKey, EventKind, KeptEvent, KeptState, Mode, Obstacle, Reason,
     Waited,
@@ -82,6 +81,11 @@ pub struct Due {
     pub kind: Option<EventKind>,
 }
 
+#[derive(Deserialize)]
+struct Keyed {
+    event_key: EventKey,
+}
+
 /// A page of what an index or the table has, and where the next one starts.
 #[derive(Debug, Clone)]
 pub struct Page<T> {
@@ -142,6 +146,15 @@ fn as_read(event: &KeptEvent) -> HashMap<&'static str, AttributeValue> {
     ])
 }
 
+/// When a delivery that is kept now would be looked at first.
+fn due(event_key: &EventKey, waiting: &Waiting<'_>) -> Timestamp {
+    let Obstacle {
+        reason, not_before, ..
+    } = waiting.obstacle;
+    let due = reason.next_look(event_key, 0, waiting.delivered_at);
+    not_before.map_or(due, |moment| due.max(moment))
+}
+
 /// That the event is looked at from some moment on.
 const LOOK_AT: &str = "SET #next_look = :at, #version = #version + :one";
 
@@ -179,10 +192,11 @@ impl KeptEvents {
                 None => How::GoOn,
                 Some(event) if event.state != KeptState::Waiting => How::Anew,
                 Some(event) if event.delivered_at > waiting.delivered_at => How::Add,
-                Some(_) => How::Sooner,
+                Some(event) if event.next_look > due(&event_key, waiting) => How::Sooner,
+                Some(_) => How::GoOn,
             };
         }
-        Err(AwsFailure::Throttled("Contended".to_owned()).into())
+        Err(StoreError::contended())
     }
 
     /// One attempt to keep a delivery; where the event is not what the attempt
@@ -257,13 +271,7 @@ impl KeptEvents {
         if waiting.role.is_some() {
             update.push_str(" ADD #roles :roles");
         }
-        let Obstacle {
-            reason,
-            error,
-            not_before,
-        } = waiting.obstacle;
-        let due = reason.next_look(event_key, 0, waiting.delivered_at);
-        let due = not_before.map_or(due, |moment| due.max(moment));
+        let Obstacle { reason, error, .. } = waiting.obstacle;
         let waited = BTreeMap::from([(
             *reason,
             Waited {
@@ -279,7 +287,7 @@ impl KeptEvents {
             ("waiting", text(KeptState::Waiting.as_str())),
             ("waited", AttributeValue::M(write(&self.table, waited)?)),
             ("now", text(moment(waiting.delivered_at))),
-            ("next_look", text(moment(due))),
+            ("next_look", text(moment(due(event_key, waiting)))),
             ("zero", number(0)),
             ("one", number(1)),
         ]);
@@ -339,6 +347,14 @@ impl KeptEvents {
                 .map(|found| *found)
                 .filter(|found| found.claim_id == Some(claim_id)),
         })
+    }
+
+    /// Has an event that cannot be read left alone until `at`.
+    pub async fn put_off(&self, event_key: &EventKey, at: Timestamp) -> Result<(), StoreError> {
+        const PUT_OFF: (&str, &str) = ("SET #next_look = :at", "attribute_exists(#event_key)");
+        let all = HashMap::from([("at", text(moment(at)))]);
+        let put_off = update(&self.client, &self.table, key(event_key), PUT_OFF, all);
+        put_off.await.map(drop)
     }
 
     /// Writes what became of an event, unless it has changed since it was read:
@@ -502,10 +518,6 @@ impl KeptEvents {
         &self,
         start: Option<Start>,
     ) -> Result<Page<EventKey>, StoreError> {
-        #[derive(Deserialize)]
-        struct Entry {
-            event_key: EventKey,
-        }
         let answer = self
             .client
             .scan()
@@ -515,15 +527,19 @@ impl KeptEvents {
             .send()
             .await?;
         let items = answer.items.unwrap_or_default().into_iter();
-        let keys = items.map(|item| read(&self.table, item).map(|entry: Entry| entry.event_key));
+        let keys = items.map(|item| read(&self.table, item).map(|Keyed { event_key }| event_key));
         Ok(Page {
             entries: keys.collect::<Result<_, _>>()?,
             next: answer.last_evaluated_key.map(Start),
         })
     }
 
-    /// One page of all kept events, in no order.
-    pub async fn page(&self, start: Option<Start>) -> Result<Page<KeptEvent>, StoreError> {
+    /// One page of all kept events, in no order; of those that are not of the
+    /// expected shape the key.
+    pub async fn page(
+        &self,
+        start: Option<Start>,
+    ) -> Result<Page<Result<KeptEvent, EventKey>>, StoreError> {
         let answer = self
             .client
             .scan()
@@ -532,10 +548,15 @@ impl KeptEvents {
             .set_exclusive_start_key(start.map(|Start(key)| key))
             .send()
             .await?;
-        let items = answer.items.unwrap_or_default().into_iter();
-        let events = items.map(|item| kept_event(&self.table, item));
+        let mut entries = Vec::new();
+        for item in answer.items.unwrap_or_default() {
+            entries.push(match kept_event(&self.table, item.clone()) {
+                Ok(event) => Ok(event),
+                Err(_) => Err(read(&self.table, item).map(|Keyed { event_key }| event_key)?),
+            });
+        }
         Ok(Page {
-            entries: events.collect::<Result<_, _>>()?,
+            entries,
             next: answer.last_evaluated_key.map(Start),
         })
     }

@@ -42,6 +42,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Others kept writing what was to be written, until we gave up.
+    pub fn contended() -> Self {
+        AwsFailure::Throttled("Contended".to_owned()).into()
+    }
+
     /// Whether the store is away or overloaded, so that the same may succeed in a moment.
     pub fn is_outage(&self) -> bool {
         match self {

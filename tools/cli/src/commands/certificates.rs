@@ -94,7 +94,11 @@ fn told(certificate: &Certificate, changed: bool) -> String {
         (true, CertificateState::Revoked) => {
             format!("revoked {id}; no pass restores it, `coursehook certificates restore` does")
         }
-        (true, _) => format!("restored {id}; it is in force"),
+        (true, CertificateState::Withdrawn) => format!(
+            "restored {id} to what it was: withdrawn, since the grade became 0; \
+             a pass puts it in force"
+        ),
+        (true, CertificateState::InForce) => format!("restored {id}; it is in force"),
         (false, state) => {
             let since = certificate.history.last().map(|entry| {
                 let (at, by) = (time::show(entry.at), output::by(&entry.by));

@@ -177,7 +177,17 @@ async fn all(
     let mut start = None;
     loop {
         let page = kept_events.page(start).await?;
-        events.extend(page.entries.into_iter().filter(&is_meant));
+        for entry in page.entries {
+            match entry {
+                Ok(event) if is_meant(&event) => events.push(event),
+                Ok(_) => {}
+                Err(key) => output::note(&format!(
+                    "warning: the event {} is not of the expected shape and passed over; a later \
+                     version of this program may know it, or its item is to be mended or removed",
+                    key.as_str()
+                )),
+            }
+        }
         start = page.next;
         if start.is_none() {
             return Ok(events);

@@ -125,6 +125,11 @@ async fn what_cannot_be_corrected_says_what_to_do() {
     let set = stack.run(&arguments).await.json();
     let expected = json!({"status": "created", "certificate_id": id, "reason": null});
     assert_eq!(set["certificate"], expected);
-    stack.set_certificate_state(ADA, RUN, "withdrawn").await;
+    stack.withdraw(ADA, RUN).await;
     revoke(&stack, &["--yes"]).await.ok();
+    // Restored it is what it was before, and no operator's word makes it more.
+    let restored = stack.run(&["certificates", "restore", ADA, RUN]).await.ok();
+    assert!(restored.contains("withdrawn"), "{restored}");
+    let told = refused("restore", ADA, RUN).await;
+    assert!(told.contains("comes back with a pass"), "{told}");
 }

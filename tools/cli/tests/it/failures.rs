@@ -1,12 +1,15 @@
 use std::fs::File;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use local::{Fault, FaultyProxy};
 use serde_json::json;
 use shared::domain::{EventKind, Reason};
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::harness::{ADA, RUN, Ran, Stack, ran};
 
@@ -134,6 +137,34 @@ async fn an_import_that_is_cut_short_says_so_and_can_be_done_again() {
         .await
         .json();
     assert_eq!(summary["unchanged"], 500);
+}
+
+/// What was written before the interruption is there, and so is what waited for it.
+#[tokio::test]
+async fn an_interrupted_import_makes_due_what_it_has_written() {
+    let stack = Stack::start().await;
+    let (enrollment, run) = (EventKind::Enrollment, "course-v1:Org+Bees+2026");
+    let waits = stack.keep(enrollment, "a0@example.org", run, Reason::NoSuchUser);
+    let key = waits.await.event_key;
+    let mut command = stack.command(&["users", "import", "-"]);
+    command.stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let rows: String = (0..60).map(|n| format!("a{n}@example.org\n")).collect();
+    let file = format!("email\n{rows}");
+    input.write_all(file.as_bytes()).await.unwrap();
+    // The first rows are written, while more are awaited.
+    let written =
+        async { while stack.run(&["users", "show", "a0@example.org"]).await.code != 0 {} };
+    timeout(Duration::from_secs(60), written).await.unwrap();
+    assert!(stack.due().await.is_empty());
+    let interrupt = format!("kill -INT {}", child.id().unwrap());
+    let sent = Command::new("sh").args(["-c", &interrupt]).status().await;
+    assert!(sent.unwrap().success());
+    let ran = Ran::from(child.wait_with_output().await.unwrap());
+    assert_eq!(ran.code, 130, "{ran:?}");
+    assert!(ran.err.contains("1 kept event waited for this"), "{ran:?}");
+    assert_eq!(stack.due().await, [key]);
 }
 
 #[tokio::test]

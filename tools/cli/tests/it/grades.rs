@@ -4,7 +4,7 @@ use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
 use shared::adapters::store::records::{GradeWrite, Records};
 use shared::clock::{Clock, SystemClock};
-use shared::domain::{Change, EventKind, Grade, GradeEntry, Reason, Score};
+use shared::domain::{Change, EventKey, EventKind, Grade, GradeEntry, Reason, Score};
 use uuid::Uuid;
 
 use crate::harness::{ADA, RUN, Ran, Stack, ran};
@@ -90,10 +90,18 @@ async fn without_a_certificate_it_says_why_and_what_to_do() {
         let expected = json!({"status": "not_eligible", "certificate_id": null, "reason": reason});
         assert_eq!(done.json()["certificate"], expected);
     }
-    // As it said: that command, and then the same again.
+    // As it said: that command, and the certificate comes by itself, since the
+    // pass is kept, and due from then on.
+    let (email, run) = (ADA.parse().unwrap(), RUN.parse().unwrap());
+    let key = EventKey::of(EventKind::Certificate, &email, &run);
+    let kept = stack.kept(&key).await.unwrap();
+    assert_eq!(kept.reason, Reason::NotEligible);
     enroll(&stack, &["verified"]).await;
+    assert_eq!(stack.due().await, [key]);
+    // Who does not wait for that may say it again.
     let done = set(&stack, &PASS).await.ok();
     assert!(done.ends_with(" is in force now.\n"), "{done}");
+    assert!(stack.due().await.is_empty());
 }
 
 #[tokio::test]

@@ -8,9 +8,12 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use local::{Dynamodb, SecretsManager, Template};
 use serde_json::Value;
 use shared::adapters::store::CallLimits;
+use shared::adapters::store::certificates::Certificates;
 use shared::adapters::store::kept_events::{KeptEvents, Waiting};
 use shared::clock::{Clock, SystemClock};
-use shared::domain::{EventKey, EventKind, KeptEvent, Obstacle};
+use shared::domain::{
+    CertificateEntry, CertificateState, Change, EventKey, EventKind, KeptEvent, Obstacle,
+};
 use shared::startup;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -213,6 +216,25 @@ impl Stack {
             .send()
             .await
             .unwrap();
+    }
+
+    /// Withdraws a certificate, as a grade of 0 does.
+    pub async fn withdraw(&self, email: &str, course_id: &str) {
+        let user = self.run(&["users", "show", email, "--json"]).await.json();
+        let certificates = Certificates::new(self.dynamodb(), "CertificatesTable".to_owned());
+        let user_id = user["user_id"].as_str().unwrap().parse().unwrap();
+        let all = certificates.of_user(user_id).await.unwrap();
+        let found = all.iter().find(|c| c.course_id.as_str() == course_id);
+        let entry = CertificateEntry {
+            at: SystemClock.now(),
+            change_id: Uuid::new_v4(),
+            by: Change::Operator {
+                name: "a test".to_owned(),
+            },
+            state: CertificateState::Withdrawn,
+        };
+        let withdrawn = certificates.set(found.unwrap(), &entry).await.unwrap();
+        assert!(withdrawn.holds(entry.change_id));
     }
 
     /// A client for the tables, for what the program itself never writes.

@@ -1,0 +1,195 @@
+//! A store in trouble: what is accepted is kept, and what cannot be is 503.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue::S;
+use harness::{ADA, EAGER, Portal, RUN};
+use local::Fault;
+use local::lms::{Order, Trouble};
+use serde_json::json;
+use shared::domain::{EventKey, EventKind, Reason};
+
+use super::stack::{Stack, passed};
+
+/// An event that could not even be kept is not accepted, whatever it is kept
+/// for; nor is anything else that the store fails at.
+#[tokio::test]
+async fn what_cannot_be_kept_is_503() {
+    for (failing, kept_for) in [
+        ("UpdateItem", Some(Reason::LmsTrouble)),
+        ("UpdateItem", Some(Reason::NotPassed)),
+        ("UpdateItem", Some(Reason::NotEligible)),
+        ("UpdateItem", Some(Reason::NoSuchUser)),
+        ("BatchGetItem", None),
+        ("TransactWriteItems", None),
+    ] {
+        let (stack, proxy) = Stack::behind_proxy(EAGER).await;
+        let is_paid = kept_for != Some(Reason::NotEligible);
+        stack
+            .enroll(if is_paid { "verified" } else { "audit" })
+            .await;
+        stack.grade(0.9, kept_for != Some(Reason::NotPassed));
+        if kept_for == Some(Reason::LmsTrouble) {
+            stack.lms.order(Order::of(Trouble::Refuse));
+        }
+        let email = match kept_for {
+            Some(Reason::NoSuchUser) => "bob@example.org",
+            _ => ADA,
+        };
+        proxy.set(move |call| {
+            if call.operation == failing {
+                Fault::InternalError
+            } else {
+                Fault::Pass
+            }
+        });
+        let answer = stack.deliver(&passed(email)).await;
+        let case = format!("{failing}, {kept_for:?}: {answer:?}");
+        assert_eq!(
+            (answer.status, &answer.headers["retry-after"]),
+            (503, &"5".parse().unwrap()),
+            "{case}"
+        );
+        assert_eq!(answer.body["certificate_status"], json!(null), "{case}");
+        assert!(answer.body["error"].is_string(), "{case}");
+        let done = stack.log.done();
+        assert_eq!(
+            (&done["reason"], &done["level"]),
+            (&json!("store"), &json!("ERROR")),
+            "{case}"
+        );
+        assert_eq!(stack.kept().await, [], "{case}");
+        // The sender's next try meets a store that is well.
+        proxy.set(|_| Fault::Pass);
+        stack.lms.revoke();
+        let answer = stack.deliver(&passed(email)).await;
+        assert!([200, 404].contains(&answer.status), "{case}");
+    }
+}
+
+/// A certificate that stands is told as that, also where the event that had
+/// waited for it cannot be removed, or the removal hangs.
+#[tokio::test]
+async fn an_event_that_stays_is_no_failure() {
+    for fault in [Fault::Refuse("AccessDeniedException"), Fault::Hang] {
+        let portal = Portal::new().await;
+        let (proxy, client) = portal.proxy(EAGER).await;
+        // Half a second for the LMS and what must be left after it, and one more.
+        let stack = Stack::wired(portal, client, Duration::from_millis(9500));
+        stack.enroll("verified").await;
+        stack.grade(0.9, true);
+        stack.lms.order(Order::of(Trouble::Refuse).times(1));
+        assert_eq!(stack.pass().await.status, 202);
+        proxy.set(move |call| match call.operation.as_str() {
+            "DeleteItem" => fault,
+            _ => Fault::Pass,
+        });
+        let answer = if fault == Fault::Hang {
+            // By the time of this machine it would take as long as it may.
+            let delete = async {
+                proxy.stuck(1).await;
+                proxy.set(|_| Fault::Pass);
+                std::future::pending::<()>().await
+            };
+            tokio::select! {
+                answer = stack.pass() => answer,
+                () = delete => unreachable!(),
+            }
+        } else {
+            stack.pass().await
+        };
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.body["certificate_status"], "created");
+        assert!(stack.log.done()["error_code"].is_string());
+        assert_eq!(stack.kept().await.len(), 1);
+        // It finds itself done at its next look.
+        proxy.set(|_| Fault::Pass);
+        stack.clock.turn(Duration::from_secs(90));
+        assert_eq!(stack.look_again().await.done, 1);
+        assert_eq!(stack.kept().await, []);
+        assert_eq!(stack.certificate().await.unwrap().history.len(), 1);
+    }
+}
+
+/// Time that the store has used up is not laid to the LMS.
+#[tokio::test]
+async fn a_slow_store_is_no_trouble_of_the_lms() {
+    let portal = Portal::new().await;
+    let client = portal.client();
+    // What must be left once the LMS was asked, and hardly more.
+    let stack = Stack::wired(portal, client, Duration::from_millis(8300));
+    stack.enroll("verified").await;
+    stack.grade(0.9, true);
+    let answer = stack.pass().await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(stack.log.done()["error_code"], "Timeout");
+    assert_eq!(stack.lms.calls().len(), 0);
+    assert_eq!(stack.kept().await, []);
+}
+
+/// An enrollment's kept event that is not of the expected shape is not this
+/// delivery's affair; its own is.
+#[tokio::test]
+async fn only_the_own_kept_event_must_be_readable() {
+    for (kind, status) in [(EventKind::Certificate, 500), (EventKind::Enrollment, 201)] {
+        let portal = Portal::new().await;
+        let (email, run) = (ADA.parse().unwrap(), RUN.parse().unwrap());
+        let key = EventKey::of(EventKind::Certificate, &email, &run);
+        let put = portal.dynamodb.put_item().table_name("KeptEventsTable");
+        let put = put.item("event_key", S(key.to_string()));
+        put.item("reason", S("?".to_owned())).send().await.unwrap();
+        match kind {
+            EventKind::Certificate => {
+                let answer = Stack::on(portal).pass().await;
+                assert_eq!(answer.status, status, "{answer:?}");
+            }
+            // The enrollment looks for both, and goes on.
+            EventKind::Enrollment => {
+                portal.announce(ADA, None, None).await;
+                assert_eq!(portal.enrollment().await.history.len(), 1);
+            }
+        }
+    }
+}
+
+/// Redeliveries meet an event that is not due for long, or that has ended,
+/// while each first answer is lost: they are kept all the same.
+#[tokio::test]
+async fn redeliveries_at_once_are_all_kept() {
+    for state in ["waiting", "dead"] {
+        let (stack, proxy) =
+            Stack::behind_proxy(shared::adapters::store::CallLimits::PRODUCTION).await;
+        stack.enroll("verified").await;
+        stack.lms.order(Order::of(Trouble::Refuse));
+        assert_eq!(stack.pass().await.status, 202);
+        let key = stack.kept_event().await.event_key;
+        stack
+            .dynamodb
+            .update_item()
+            .table_name("KeptEventsTable")
+            .key("event_key", S(key.to_string()))
+            .update_expression("SET #s = :s, #n = :n")
+            .expression_attribute_names("#s", "state")
+            .expression_attribute_names("#n", "next_look")
+            .expression_attribute_values(":s", S(state.to_owned()))
+            .expression_attribute_values(":n", S("2026-11-25T00:00:00.000Z".to_owned()))
+            .send()
+            .await
+            .unwrap();
+        let kept = std::sync::Mutex::new(std::collections::HashSet::new());
+        proxy.set(move |call| {
+            let is_first = kept.lock().unwrap().insert(call.body.clone());
+            match call.operation.as_str() {
+                "UpdateItem" if is_first => Fault::LostAnswer,
+                _ => Fault::Pass,
+            }
+        });
+        let answers = futures::future::join_all((0..20).map(|_| stack.pass())).await;
+        for answer in answers {
+            assert_eq!(answer.status, 202, "{state}: {answer:?}");
+        }
+        let event = stack.kept_event().await;
+        let wait = event.next_look.duration_since(event.delivered_at);
+        assert!(wait.as_secs() <= 72, "{state}: {wait}");
+    }
+}
