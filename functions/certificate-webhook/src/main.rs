@@ -18,10 +18,8 @@ use shared::edge::gateway::every_header;
 use shared::startup::environment::{Environment, SettingError};
 use shared::startup::wiring::Wiring;
 use shared::startup::{aws, lms, logging};
+use shared::use_cases::certifying::CERTIFYING_TIME;
 use shared::use_cases::fetching_grades::LmsLimits;
-
-/// How long acting on a delivery may take: reading, the LMS, writing.
-const ACTING_TIME: Duration = Duration::from_secs(24);
 
 /// How long opening connections may hold up the start.
 const WARM_UP_TIME: Duration = Duration::from_secs(1);
@@ -37,7 +35,7 @@ async fn main() -> Result<(), Error> {
         aws::secrets_manager(&aws),
         lms::client().map_err(logging::start_failed)?,
         Arc::new(SystemClock),
-        ACTING_TIME,
+        CERTIFYING_TIME,
     )
     .map_err(logging::start_failed)?;
     // What is not warm by then warms up with the first request.

@@ -24,9 +24,6 @@ pub struct Percent(f64);
 pub struct NotAPercent;
 
 impl Percent {
-    /// Nothing achieved; the one grade that takes a certificate away.
-    pub const ZERO: Self = Self(0.0);
-
     /// The number, between 0 and 2.
     pub const fn get(self) -> f64 {
         self.0
@@ -226,7 +223,7 @@ mod tests {
                 change_id: Uuid::from_u128(n as u128),
                 by: Change::Operator { name: "op".into() },
                 score: Score {
-                    percent: Percent::ZERO,
+                    percent: Percent::try_from(0.0).unwrap(),
                     passed: false,
                     letter_grade: None,
                 },

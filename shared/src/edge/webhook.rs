@@ -27,8 +27,8 @@ use crate::use_cases::authenticating::{Judgement, TokenCheck};
 /// gateway for 29, the function is stopped after 28.
 const ANSWER_TIME: Duration = Duration::from_secs(25);
 
-/// How long after its arrival a delivery may still be acted on.
-const ACTING_TIME: Duration = Duration::from_secs(24);
+/// What is left of it for the answer, once a delivery has been acted on.
+const LAST_SECOND: Duration = Duration::from_secs(1);
 
 /// One webhook's edge.
 pub struct Webhook {
@@ -105,7 +105,7 @@ impl Webhook {
         A: Future<Output = Result<Accepted, Refusal>>,
     {
         let began = self.clock.now();
-        let until = Instant::now() + ACTING_TIME;
+        let until = Instant::now() + ANSWER_TIME - LAST_SECOND;
         let request_id = request
             .lambda_context_ref()
             .map_or_else(String::new, |context| context.request_id.clone());

@@ -20,6 +20,9 @@ use crate::domain::{
     EventKind, Grade, GradeEntry, Ineligible, Obstacle, PaidModes, Reason, Score,
 };
 
+/// How long certifying may take in all: an answer to the LMS has a second more.
+pub const CERTIFYING_TIME: Duration = Duration::from_secs(24);
+
 /// How long the LMS may take, token and retry included.
 const LMS_TIME: Duration = Duration::from_secs(15);
 

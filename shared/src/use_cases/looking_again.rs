@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::certifying::{Certifying, Obstruction, Outcome, Pass, Source};
+use super::certifying::{CERTIFYING_TIME, Certifying, Obstruction, Outcome, Pass, Source};
 use super::enrolling::{Announcement, Enrolled, Enrolling};
 use super::fetching_grades::GradesClient;
 use crate::adapters::AwsFailure;
@@ -22,7 +22,7 @@ use crate::domain::{Change, EventKey, EventKind, KeptEvent, KeptState, Obstacle,
 use crate::panic::caught;
 
 /// How long one event may take; at a webhook it has no longer.
-pub const LOOK_TIME: Duration = Duration::from_secs(24);
+pub const LOOK_TIME: Duration = CERTIFYING_TIME;
 
 /// How long an event is left alone that is not of the expected shape.
 const UNREADABLE_FOR: SignedDuration = SignedDuration::from_hours(12);

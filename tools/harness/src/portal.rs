@@ -16,7 +16,6 @@ use shared::domain::{Certificate, Change, Enrollment, Grade, KeptEvent, Score};
 use shared::startup::aws;
 use shared::startup::environment::Environment;
 use shared::startup::wiring::Wiring;
-use shared::use_cases::StoreError;
 use shared::use_cases::certifying::{Pass, Source};
 use shared::use_cases::correcting::override_grade;
 use shared::use_cases::enrolling::{Announcement, Set};
@@ -331,15 +330,8 @@ impl Portal {
 
     /// Looks at the kept events that are due, as the schedule has it done.
     pub async fn look_again(&self) -> Summary {
-        self.look_again_through(self.dynamodb.clone())
-            .await
-            .unwrap()
-    }
-
-    /// The same, with tables that this client reaches.
-    pub async fn look_again_through(&self, dynamodb: Client) -> Result<Summary, StoreError> {
-        let wiring = self.wiring(dynamodb);
-        let limits = wiring.lms_limits().unwrap();
+        let wiring = self.use_cases();
+        let limits = wiring.lms_limits().unwrap().halved();
         let lms = lms_client();
         let grades = wiring.grades_client(self.secrets_client(), lms, limits);
         let looking_again = LookingAgain::new(
@@ -348,14 +340,14 @@ impl Portal {
             wiring.certifying().unwrap(),
             grades.unwrap(),
             self.clock.clone(),
-            4,
+            2,
         );
         let shift = Shift {
             request_id: "a-look".to_owned(),
             claim_until: Instant::now() + Duration::from_secs(60),
             lease: self.clock.now() + SignedDuration::from_mins(2),
         };
-        looking_again.run(&shift, |_| {}).await
+        looking_again.run(&shift, |_| {}).await.unwrap()
     }
 }
 

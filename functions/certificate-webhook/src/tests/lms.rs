@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use local::lms::{At, Order, TokenError, Trouble};
 use shared::clock::Clock;
 use shared::domain::{KeptState, Reason};
+use shared::use_cases::certifying::CERTIFYING_TIME;
 
 use super::stack::Stack;
 
@@ -210,7 +211,7 @@ async fn a_grade_that_lags_behind_is_looked_at_again() {
 /// answer comes 25 seconds after the request at the latest.
 #[tokio::test]
 async fn an_lms_that_hangs_is_given_up_in_time() {
-    assert!(crate::ACTING_TIME < Duration::from_secs(25));
+    assert!(CERTIFYING_TIME < Duration::from_secs(25));
     // As much less for acting as the LMS is given less time for.
     let portal = Portal::new().await;
     let client = portal.client();

@@ -11,6 +11,7 @@ use local::FaultyProxy;
 use serde_json::{Value, json};
 use shared::adapters::store::CallLimits;
 use shared::startup::logging::subscriber;
+use shared::use_cases::certifying::CERTIFYING_TIME;
 use tracing::instrument::WithSubscriber;
 
 use crate::handler::CertificateWebhook;
@@ -38,7 +39,7 @@ impl Stack {
 
     pub fn on(portal: Portal) -> Self {
         let client = portal.client();
-        Self::wired(portal, client, crate::ACTING_TIME)
+        Self::wired(portal, client, CERTIFYING_TIME)
     }
 
     /// A stack that reaches its store through a proxy, which lets
@@ -46,7 +47,7 @@ impl Stack {
     pub async fn behind_proxy(limits: CallLimits) -> (Self, FaultyProxy) {
         let portal = Portal::new().await;
         let (proxy, client) = portal.proxy(limits).await;
-        (Self::wired(portal, client, crate::ACTING_TIME), proxy)
+        (Self::wired(portal, client, CERTIFYING_TIME), proxy)
     }
 
     /// A stack that reaches its store by this client.

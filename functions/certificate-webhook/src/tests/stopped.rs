@@ -9,6 +9,7 @@ use harness::stop::{Stop, stopped};
 use harness::{EAGER, Portal};
 use local::lms::{Order, Trouble};
 use shared::domain::CertificateState;
+use shared::use_cases::certifying::CERTIFYING_TIME;
 
 use super::stack::Stack;
 
@@ -92,9 +93,7 @@ async fn the_senders_next_try_ends_the_same() {
         // The calls are those that the work makes when nothing stops it.
         let portal = scenario.prepare().await;
         let (proxy, client) = portal.proxy(EAGER).await;
-        Stack::wired(portal, client, crate::ACTING_TIME)
-            .pass()
-            .await;
+        Stack::wired(portal, client, CERTIFYING_TIME).pass().await;
         let calls = proxy.calls().len();
         assert!(
             (3..=4).contains(&calls),
@@ -107,7 +106,7 @@ async fn the_senders_next_try_ends_the_same() {
             let case = format!("{scenario:?}, {stop:?}");
             let portal = scenario.prepare().await;
             let (proxy, client) = portal.proxy(EAGER).await;
-            let stack = Stack::wired(portal, client, crate::ACTING_TIME);
+            let stack = Stack::wired(portal, client, CERTIFYING_TIME);
             let came_there = stopped(stop, &proxy, &stack.lms, stack.pass()).await;
             stops += usize::from(came_there);
             check(&stack, &case).await;
@@ -150,7 +149,7 @@ async fn an_accepted_event_comes_true_by_itself() {
     for stop in Stop::all(4) {
         let portal = Kept.prepare().await;
         let (proxy, client) = portal.proxy(EAGER).await;
-        let stack = Stack::wired(portal, client, crate::ACTING_TIME);
+        let stack = Stack::wired(portal, client, CERTIFYING_TIME);
         assert!(
             stopped(stop, &proxy, &stack.lms, stack.pass()).await,
             "{stop:?}"
@@ -170,7 +169,7 @@ async fn grade_and_certificate_come_together() {
     for stop in Stop::all(3) {
         let portal = Fresh.prepare().await;
         let (proxy, client) = portal.proxy(EAGER).await;
-        let stack = Stack::wired(portal, client, crate::ACTING_TIME);
+        let stack = Stack::wired(portal, client, CERTIFYING_TIME);
         assert!(
             stopped(stop, &proxy, &stack.lms, stack.pass()).await,
             "{stop:?}"

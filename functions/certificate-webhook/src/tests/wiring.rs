@@ -7,6 +7,7 @@ use harness::EAGER;
 use harness::wiring::needs_all_and_no_more;
 use shared::clock::SystemClock;
 use shared::startup::{aws, lms};
+use shared::use_cases::certifying::CERTIFYING_TIME;
 
 #[test]
 fn the_template_gives_what_is_needed_and_no_more() {
@@ -21,7 +22,7 @@ fn the_template_gives_what_is_needed_and_no_more() {
             secrets,
             lms::client().unwrap(),
             clock,
-            crate::ACTING_TIME,
+            CERTIFYING_TIME,
         )
         .map(drop)
     });
