@@ -415,6 +415,27 @@ mod tests {
         );
     }
 
+    /// While it waited for another reason nobody made it due: it is looked at
+    /// soon, however often it was found not eligible before.
+    #[test]
+    fn whoever_comes_to_wait_for_the_enrollment_again_is_looked_at_soon() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut kept = event(Reason::NotEligible, 1);
+        for (reason, seconds) in [
+            (Reason::NotEligible, 24 * 24 * 3600..),
+            (Reason::LmsTrouble, 48..),
+            (Reason::NotEligible, 48..),
+        ] {
+            let Verdict::Kept(next) = kept.looked_at(reason.into(), now) else {
+                panic!("dropped");
+            };
+            kept = *next;
+            let wait = kept.next_look.duration_since(now).as_secs();
+            assert!(seconds.contains(&wait), "{reason:?}: {wait}");
+        }
+        assert!(kept.next_look.duration_since(now).as_secs() <= 72);
+    }
+
     #[test]
     fn the_lms_is_left_alone_as_long_as_it_asks() {
         let now = Timestamp::UNIX_EPOCH;

@@ -203,3 +203,30 @@ impl Turn<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::HeldClock;
+
+    /// Two answers that were on their way at once may say different times.
+    #[test]
+    fn the_longer_silence_holds() {
+        for order in [[3600, 1], [1, 3600]] {
+            let clock = Arc::new(HeldClock::at(Timestamp::UNIX_EPOCH));
+            let pace = Pace::new(clock.clone(), LmsLimits::NONE);
+            for seconds in order {
+                pace.silence(Duration::from_secs(seconds));
+            }
+            clock.turn(Duration::from_secs(600));
+            let retry_after = Some(Duration::from_secs(3000));
+            assert_eq!(pace.rest(), Some(LmsError::Resting { retry_after }));
+            clock.turn(Duration::from_secs(3000));
+            assert_eq!(pace.rest(), None);
+            pace.silence(Duration::from_secs(1));
+            assert!(pace.rest().is_some());
+        }
+    }
+}
