@@ -15,6 +15,7 @@ use crate::adapters::store::lookup::Lookup;
 use crate::adapters::store::records::Records;
 use crate::adapters::store::users::Users;
 use crate::clock::SharedClock;
+use crate::domain::PaidModes;
 use crate::use_cases::authenticating::TokenCheck;
 use crate::use_cases::certifying::Certifying;
 use crate::use_cases::enrolling::Enrolling;
@@ -119,13 +120,18 @@ impl<'a> Wiring<'a> {
         ))
     }
 
+    /// `PAID_MODES`
+    pub fn paid_modes(&self) -> Result<PaidModes, SettingError> {
+        self.environment.parsed("PAID_MODES")
+    }
+
     /// The variables of the lookup and of the records, and `PAID_MODES`.
     pub fn certifying(&self) -> Result<Certifying, SettingError> {
         Ok(Certifying::new(
             self.lookup()?,
             self.records()?,
             self.kept_events()?,
-            self.environment.parsed("PAID_MODES")?,
+            self.paid_modes()?,
             Arc::clone(&self.clock),
         ))
     }

@@ -1,13 +1,17 @@
 //! Why a kept event waits or how it ended, and what would help, in sentences.
 
 use jiff::Timestamp;
-use shared::domain::{CourseId, Email, Ineligible, KeptEvent, KeptState, Reason};
+use serde::Serialize;
+use shared::domain::{
+    CourseId, Email, Ineligible, KeptEvent, KeptState, LetterGrade, Reason, Score,
+};
 
-use crate::{output, time};
+use crate::{cli, output, time};
 
-/// What to tell an operator about one event.
+/// What to tell an operator about one event, or about a learner in a run.
+#[derive(Serialize)]
 pub struct Advice {
-    /// What is in its way, and what becomes of it.
+    /// How it stands and why.
     pub why: String,
     /// What would help.
     pub help: String,
@@ -129,12 +133,8 @@ fn obstacle(event: &KeptEvent) -> (String, Remedy) {
         Reason::LmsTrouble => trouble(event.last_error.as_deref().unwrap_or_default()),
         Reason::NotPassed => (
             "The grade is no pass, or none yet.".to_owned(),
-            Remedy::noticed("Wait for the LMS to let the learner pass, or set the grade").by(
-                format!(
-                    "coursehook grades override {} {course_id} --percent P --letter L --passed",
-                    output::quoted(email.as_str())
-                ),
-            ),
+            Remedy::noticed("Wait for the LMS to let the learner pass, or set the grade")
+                .by(pass(email, course_id, None)),
         ),
         Reason::NotEligible => {
             let word = event.last_error.as_deref();
@@ -241,6 +241,34 @@ pub const fn lacking(why: Option<Ineligible>) -> &'static str {
 pub fn enroll(email: &Email, course_id: &CourseId) -> String {
     let email = output::quoted(email.as_str());
     format!("coursehook enrollments set {email} {course_id} --mode verified")
+}
+
+/// The command that makes a grade a pass: the one that is there, where it is
+/// one already, else one that the operator has to fill in.
+pub fn pass(email: &Email, course_id: &CourseId, score: Option<&Score>) -> String {
+    let email = output::quoted(email.as_str());
+    let score = score.filter(|score| score.passed);
+    let percent = score.map(|score| score.percent.get().to_string());
+    let percent = percent.unwrap_or_else(|| "P".to_owned());
+    let letter = score.and_then(|score| score.letter_grade.as_ref());
+    // The LMS may have one that cannot be typed.
+    let letter = letter.filter(|letter| cli::plain::<LetterGrade>(letter.as_str()).is_ok());
+    let letter = letter.map_or_else(|| "L".to_owned(), |letter| output::quoted(letter.as_str()));
+    format!(
+        "coursehook grades override {email} {course_id} --percent {percent} --letter {letter} --passed"
+    )
+}
+
+/// The command that revokes a certificate.
+pub fn revoke(email: &Email, course_id: &CourseId) -> String {
+    let email = output::quoted(email.as_str());
+    format!("coursehook certificates revoke {email} {course_id}")
+}
+
+/// The command that restores a certificate that an operator has revoked.
+pub fn restore(email: &Email, course_id: &CourseId) -> String {
+    let email = output::quoted(email.as_str());
+    format!("coursehook certificates restore {email} {course_id}")
 }
 
 #[cfg(test)]

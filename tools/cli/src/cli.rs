@@ -56,6 +56,19 @@ pub enum Command {
     /// What learners who have passed are given
     #[command(subcommand)]
     Certificates(Certificates),
+    /// Show all that is known of a learner, and why they have a certificate or none
+    ///
+    /// For each course run that the learner has anything in, or for the one that
+    /// is named. Where there is no user of the address, what waits for them.
+    #[command(after_help = "\
+Examples:
+  coursehook status ada@example.org
+  coursehook status ada@example.org course-v1:Org+Course+Run")]
+    Status {
+        email: Email,
+        /// Only this one, whether or not the learner has anything in it
+        course_id: Option<CourseId>,
+    },
     /// The tokens that may call the webhooks
     #[command(subcommand)]
     Tokens(Tokens),
@@ -90,6 +103,7 @@ impl Command {
                 | Self::Enrollments(Enrollments::Show { .. })
                 | Self::Grades(Grades::Show { .. })
                 | Self::Certificates(Certificates::Show { .. })
+                | Self::Status { .. }
                 | Self::Tokens(Tokens::List)
                 | Self::Events(Events::List { .. } | Events::Show { .. })
         )
@@ -321,7 +335,7 @@ fn name(text: &str) -> Result<String, &'static str> {
 
 /// A word that nobody mistakes for another one. Whether it is a known one is
 /// judged later, if at all, since `--force` may be given.
-fn plain<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+pub fn plain<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
     if text.chars().any(char::is_control) {
         Err("has a control character".to_owned())
     } else if text.trim() != text {

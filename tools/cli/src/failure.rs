@@ -12,6 +12,7 @@ use shared::startup::environment::{Missing, SettingError};
 use shared::use_cases::issuing_tokens::TokenError;
 use thiserror::Error;
 
+use crate::advice;
 use crate::cli::exit_code;
 use crate::deliveries::BadDelivery;
 use crate::import::Summary;
@@ -89,9 +90,8 @@ pub enum Failure {
     NoCertificate { email: Email, course_id: CourseId },
     #[error(
         "the certificate was withdrawn, since the grade became 0, and comes back with a pass: \
-         wait for the LMS to announce one, or set the grade: \
-         coursehook grades override {} {course_id} --percent P --letter L --passed",
-        output::quoted(.email.as_str())
+         wait for the LMS to announce one, or set the grade: {}",
+        advice::pass(.email, .course_id, None)
     )]
     Withdrawn { email: Email, course_id: CourseId },
     #[error(

@@ -12,6 +12,7 @@ mod progress;
 mod rows;
 mod seen;
 mod stack;
+mod standing;
 mod time;
 
 use std::io::ErrorKind;
@@ -51,6 +52,9 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Grades(command) => commands::grades::run(command, &stack, output).await,
         Command::Certificates(command) => {
             commands::certificates::run(command, &stack, output).await
+        }
+        Command::Status { email, course_id } => {
+            commands::status::run(email, course_id, &stack, output).await
         }
         Command::Tokens(command) => commands::tokens::run(command, &stack, output).await,
         Command::Events(command) => commands::events::run(command, &stack, output).await,

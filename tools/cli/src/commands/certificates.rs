@@ -99,16 +99,22 @@ fn told(certificate: &Certificate, changed: bool) -> String {
              a pass puts it in force"
         ),
         (true, CertificateState::InForce) => format!("restored {id}; it is in force"),
-        (false, state) => {
-            let since = certificate.history.last().map(|entry| {
-                let (at, by) = (time::show(entry.at), output::by(&entry.by));
-                format!(", since {at}, by {}", output::printable(&by))
-            });
-            let state = state.as_str().replace('_', " ");
-            let since = since.unwrap_or_default();
-            format!("nothing to change: {id} is {state}{since}")
-        }
+        (false, _) => format!("nothing to change: {id} is {}", stands(certificate)),
     }
+}
+
+/// A certificate's state, and since when and by whom it is that.
+pub fn stands(certificate: &Certificate) -> String {
+    let since = certificate.history.last().map(|entry| {
+        let (at, by) = (time::show(entry.at), output::by(&entry.by));
+        format!(", since {at}, by {}", output::printable(&by))
+    });
+    words(certificate.state) + &since.unwrap_or_default()
+}
+
+/// A state as people read it.
+pub fn words(state: CertificateState) -> String {
+    state.as_str().replace('_', " ")
 }
 
 fn table(certificates: &[Certificate]) -> String {
@@ -154,7 +160,7 @@ struct Done<'a> {
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+pub struct Shown<'a> {
     certificate_id: String,
     user_id: String,
     course_id: &'a CourseId,

@@ -130,7 +130,7 @@ fn word(mode: Option<&Mode>) -> String {
     mode.map(Mode::to_string).unwrap_or_default()
 }
 
-fn words(roles: &BTreeSet<CourseRole>) -> String {
+pub fn words(roles: &BTreeSet<CourseRole>) -> String {
     let roles: Vec<_> = roles.iter().map(CourseRole::as_str).collect();
     roles.join(", ")
 }
@@ -142,7 +142,7 @@ struct Done<'a> {
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+pub struct Shown<'a> {
     enrollment_id: String,
     user_id: String,
     course_id: &'a CourseId,

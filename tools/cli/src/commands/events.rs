@@ -66,9 +66,7 @@ fn show(event: &KeptEvent, now: Timestamp, output: Output) -> Result<(), Failure
     let advice = Advice::about(event, now);
     let explained = Explained {
         event: Shown::from(event),
-        why: &advice.why,
-        help: &advice.help,
-        commands: &advice.commands,
+        advice: &advice,
     };
     output.answer(&explained, || {
         let roles: Vec<_> = event.roles.iter().map(CourseRole::as_str).collect();
@@ -169,7 +167,7 @@ async fn find(kept_events: &KeptEvents, prefix: &str) -> Result<KeptEvent, Failu
 }
 
 /// All kept events that are meant, in no order.
-async fn all(
+pub async fn all(
     kept_events: &KeptEvents,
     is_meant: impl Fn(&KeptEvent) -> bool,
 ) -> Result<Vec<KeptEvent>, StoreError> {
@@ -195,7 +193,7 @@ async fn all(
     }
 }
 
-fn table(events: &[KeptEvent]) -> String {
+pub fn table<'a>(events: impl IntoIterator<Item = &'a KeptEvent>) -> String {
     output::table(
         [
             "key",
@@ -209,7 +207,7 @@ fn table(events: &[KeptEvent]) -> String {
             "next look",
             "kept since",
         ],
-        events.iter().map(|event| {
+        events.into_iter().map(|event| {
             [
                 output::key(&event.event_key),
                 event.kind.as_str().to_owned(),
@@ -244,13 +242,12 @@ struct Done<'a> {
 struct Explained<'a> {
     #[serde(flatten)]
     event: Shown<'a>,
-    why: &'a str,
-    help: &'a str,
-    commands: &'a [String],
+    #[serde(flatten)]
+    advice: &'a Advice,
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+pub struct Shown<'a> {
     event_key: &'a EventKey,
     kind: EventKind,
     reason: Reason,

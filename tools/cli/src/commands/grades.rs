@@ -102,10 +102,6 @@ async fn judge(
         certifying.attempt(pass, Source::Record, until).await
     };
     let outcome = certified.map_err(Failure::NotJudged)?.outcome;
-    let of_it = |word: &str| {
-        let email = output::quoted(pass.email.as_str());
-        format!("coursehook certificates {word} {email} {course_id}")
-    };
     let judged = |status, told: String| Judged {
         status,
         certificate_id: None,
@@ -124,7 +120,7 @@ async fn judge(
                 format!(
                     "The certificate {id} stays in force, though the grade is no pass. \
                      To take it back:\n  {}",
-                    of_it("revoke")
+                    advice::revoke(&pass.email, course_id)
                 )
             };
             Judged {
@@ -136,7 +132,7 @@ async fn judge(
             let told = format!(
                 "An operator has revoked the certificate, and it stays so. \
                  To bring it back:\n  {}",
-                of_it("restore")
+                advice::restore(&pass.email, course_id)
             );
             judged("revoked", told)
         }
@@ -234,7 +230,7 @@ fn cells(score: &Score) -> [String; 3] {
 }
 
 /// Whose grade it is: a delivery brings the LMS's.
-fn set_by(admin: bool) -> String {
+pub fn set_by(admin: bool) -> String {
     (if admin { "operator" } else { "LMS" }).to_owned()
 }
 
@@ -261,7 +257,7 @@ struct Judged {
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+pub struct Shown<'a> {
     user_id: String,
     course_id: &'a CourseId,
     percent: f64,

@@ -6,5 +6,6 @@ pub mod events;
 pub mod grades;
 pub mod replay;
 pub mod runs;
+pub mod status;
 pub mod tokens;
 pub mod users;

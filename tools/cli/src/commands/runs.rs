@@ -77,7 +77,7 @@ impl Importable for CourseRun {
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+pub struct Shown<'a> {
     course_id: &'a CourseId,
     title: &'a str,
     live: bool,
@@ -87,17 +87,22 @@ struct Shown<'a> {
     certificate_available_date: Option<Timestamp>,
 }
 
+impl<'a> From<&'a CourseRun> for Shown<'a> {
+    fn from(run: &'a CourseRun) -> Self {
+        Self {
+            course_id: &run.course_id,
+            title: &run.title,
+            live: run.live,
+            is_self_paced: run.is_self_paced,
+            start_date: run.start_date,
+            end_date: run.end_date,
+            certificate_available_date: run.certificate_available_date,
+        }
+    }
+}
+
 fn show(run: &CourseRun, output: Output) -> Result<(), Failure> {
-    let shown = Shown {
-        course_id: &run.course_id,
-        title: &run.title,
-        live: run.live,
-        is_self_paced: run.is_self_paced,
-        start_date: run.start_date,
-        end_date: run.end_date,
-        certificate_available_date: run.certificate_available_date,
-    };
-    output.answer(&shown, || {
+    output.answer(&Shown::from(run), || {
         output::fields([
             ("course id", run.course_id.to_string()),
             ("title", run.title.clone()),

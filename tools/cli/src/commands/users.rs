@@ -27,7 +27,8 @@ pub async fn run(command: cli::Users, stack: &Stack, output: Output) -> Result<E
         }
         cli::Users::Show { email } => {
             let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
-            show(&user, output)?;
+            let shown = Shown::from(&user);
+            output.answer(&shown, || shown.fields())?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -75,7 +76,7 @@ pub struct SeenUsers {
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+pub struct Shown<'a> {
     email: &'a str,
     email_as_given: &'a str,
     user_id: String,
@@ -83,24 +84,29 @@ struct Shown<'a> {
     name: Option<&'a str>,
 }
 
-fn show(user: &User, output: Output) -> Result<(), Failure> {
-    let shown = Shown {
-        email: user.email.as_str(),
-        email_as_given: &user.email_as_given,
-        user_id: user.user_id.to_string(),
-        edx_username: user.edx_username.as_ref().map(Username::as_str),
-        name: user.name.as_deref(),
-    };
-    output.answer(&shown, || {
+impl<'a> From<&'a User> for Shown<'a> {
+    fn from(user: &'a User) -> Self {
+        Self {
+            email: user.email.as_str(),
+            email_as_given: &user.email_as_given,
+            user_id: user.user_id.to_string(),
+            edx_username: user.edx_username.as_ref().map(Username::as_str),
+            name: user.name.as_deref(),
+        }
+    }
+}
+
+impl Shown<'_> {
+    pub fn fields(&self) -> String {
         output::fields([
-            ("email", shown.email.to_owned()),
-            ("as given", shown.email_as_given.to_owned()),
-            ("user id", shown.user_id.clone()),
+            ("email", self.email.to_owned()),
+            ("as given", self.email_as_given.to_owned()),
+            ("user id", self.user_id.clone()),
             (
                 "edX username",
-                shown.edx_username.unwrap_or_default().to_owned(),
+                self.edx_username.unwrap_or_default().to_owned(),
             ),
-            ("name", shown.name.unwrap_or_default().to_owned()),
+            ("name", self.name.unwrap_or_default().to_owned()),
         ])
-    })
+    }
 }

@@ -6,25 +6,10 @@ use local::{Fault, FaultyProxy};
 use serde_json::json;
 use shared::adapters::store::kept_events::Waiting;
 use shared::clock::{Clock, SystemClock};
-use shared::domain::{EventKey, EventKind, KeptEvent, KeptState, Obstacle, Reason};
+use shared::domain::{EventKey, EventKind, KeptState, Obstacle, Reason};
 use shared::use_cases::correcting::retry_event;
 
-use crate::harness::{ADA, RUN, Ran, Stack, ran};
-
-fn trouble(code: &str) -> Obstacle {
-    Obstacle {
-        error: Some(code.to_owned()),
-        ..Reason::LmsTrouble.into()
-    }
-}
-
-/// Ends an event as a look does that has come too late.
-async fn end(stack: &Stack, mut event: KeptEvent, state: KeptState) {
-    event.state = state;
-    event.tries = 9;
-    let settled = stack.kept_events().settle(&event, SystemClock.now()).await;
-    assert!(settled.unwrap());
-}
+use crate::harness::{ADA, RUN, Ran, Stack, ran, trouble};
 
 async fn run(stack: &Stack, word: &str, key: &str, more: &[&str]) -> Ran {
     let arguments = [&["events", word, key], more].concat();
@@ -100,7 +85,7 @@ async fn those_that_have_ended_are_listed_by_themselves() {
     ] {
         let event = stack.keep(enrollment, email, RUN, Reason::NoSuchUser).await;
         if let Some(state) = state {
-            end(&stack, event, state).await;
+            stack.end(event, state).await;
         }
     }
     for (flag, emails) in [
@@ -187,7 +172,7 @@ async fn it_is_said_what_would_help() {
     let told = format!("paid, say so; nothing else need be done:\n  {enroll}\n");
     assert!(shown.ends_with(&told), "{shown}");
 
-    end(&stack, event, KeptState::Dead).await;
+    stack.end(event, KeptState::Dead).await;
     let shown = run(&stack, "show", &key, &[]).await.ok();
     let retry = format!("coursehook events retry {}", &key[..12]);
     let told = format!("and then have the event looked at:\n  {enroll}\n  {retry}\n");
@@ -242,7 +227,7 @@ async fn a_dead_event_is_retried() {
     let certificate = EventKind::Certificate;
     let event = stack.keep(certificate, ADA, RUN, trouble("403")).await;
     let key = event.event_key.clone();
-    end(&stack, event, KeptState::Dead).await;
+    stack.end(event, KeptState::Dead).await;
     assert_eq!(stack.due().await, []);
 
     let told = run(&stack, "retry", &key.as_str()[..12], &[]).await.ok();

@@ -352,6 +352,7 @@ async fn a_reader_that_goes_away_is_no_failure_of_what_only_reads() {
         &["events", "show", key.as_str()],
         &["grades", "show", ADA],
         &["certificates", "show", ADA],
+        &["status", ADA],
         &["users", "import", "--help"],
     ] {
         let mut command = stack.command(arguments);

@@ -2,10 +2,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
-use shared::adapters::store::records::{GradeWrite, Records};
-use shared::clock::{Clock, SystemClock};
-use shared::domain::{Change, EventKey, EventKind, Grade, GradeEntry, Reason, Score};
-use uuid::Uuid;
+use shared::domain::{EventKey, EventKind, Reason, Score};
 
 use crate::harness::{ADA, RUN, Ran, Stack, ran};
 
@@ -110,7 +107,13 @@ async fn a_grade_and_its_history_are_shown() {
     let show = ["grades", "show", ADA];
     let shown = async |more: &str| stack.run(&[show[0], show[1], show[2], more]).await;
     assert_eq!(shown("--json").await.json(), json!([]));
-    put_grades_of_the_lms(&stack, 60).await;
+    let score = |n: u32| Score {
+        percent: (f64::from(n) / 100.0).try_into().unwrap(),
+        passed: false,
+        letter_grade: Some("Pass".parse().unwrap()),
+    };
+    let scores = (0..60).map(score);
+    stack.put_grades_of_the_lms(ADA, RUN, scores).await;
 
     let rows = |text: &str| -> Vec<Vec<String>> {
         let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
@@ -144,43 +147,6 @@ async fn a_grade_and_its_history_are_shown() {
     let ran = stack.run(&["grades", "show", "bob@example.org"]).await;
     assert_eq!((ran.code, ran.out.as_str()), (2, ""));
     assert!(ran.err.contains("no user bob@example.org"), "{ran:?}");
-}
-
-/// Stores grades for [`ADA`] in [`RUN`], one after the other, as deliveries bring them.
-async fn put_grades_of_the_lms(stack: &Stack, count: u32) {
-    let user = stack.run(&["users", "show", ADA, "--json"]).await.json();
-    let user_id = user["user_id"].as_str().unwrap().parse().unwrap();
-    let course_id = RUN.parse().unwrap();
-    let records = Records::new(
-        stack.dynamodb(),
-        "EnrollmentsTable".to_owned(),
-        "GradesTable".to_owned(),
-        "CertificatesTable".to_owned(),
-    );
-    let mut before: Option<Grade> = None;
-    for n in 0..count {
-        let entry = GradeEntry {
-            at: SystemClock.now(),
-            change_id: Uuid::new_v4(),
-            by: Change::Delivery {
-                request_id: "r".to_owned(),
-                token_id: "t0".to_owned(),
-            },
-            score: Score {
-                percent: (f64::from(n) / 100.0).try_into().unwrap(),
-                passed: false,
-                letter_grade: Some("Pass".parse().unwrap()),
-            },
-            set_by_admin: false,
-        };
-        let after = Grade::after(before.as_ref(), user_id, &course_id, entry);
-        let put = GradeWrite::Put {
-            before: before.as_ref(),
-            after: after.clone(),
-        };
-        records.write_grade(&put).await.unwrap();
-        before = Some(after);
-    }
 }
 
 #[tokio::test]
@@ -234,11 +200,13 @@ async fn the_paid_modes_must_be_known() {
              it names a mode that is empty\n",
         ),
     ] {
-        let mut command = stack.command(&arguments);
-        command.env("PAID_MODES", value);
-        let ran = ran(command).await;
-        assert_eq!((ran.code, ran.out.as_str()), (2, ""));
-        assert!(ran.err.starts_with(told), "{ran:?}");
+        for arguments in [&arguments[..], &["status", ADA]] {
+            let mut command = stack.command(arguments);
+            command.env("PAID_MODES", value);
+            let ran = ran(command).await;
+            assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+            assert!(ran.err.starts_with(told), "{ran:?}");
+        }
     }
     let show = ["grades", "show", ADA, "--json"];
     assert_eq!(stack.run(&show).await.json(), json!([]));

@@ -10,9 +10,11 @@ use serde_json::Value;
 use shared::adapters::store::CallLimits;
 use shared::adapters::store::certificates::Certificates;
 use shared::adapters::store::kept_events::{KeptEvents, Waiting};
+use shared::adapters::store::records::{GradeWrite, Records};
 use shared::clock::{Clock, SystemClock};
 use shared::domain::{
-    CertificateEntry, CertificateState, Change, EventKey, EventKind, KeptEvent, Obstacle,
+    CertificateEntry, CertificateState, Change, EventKey, EventKind, Grade, GradeEntry, KeptEvent,
+    KeptState, Obstacle, Reason, Score,
 };
 use shared::startup;
 use tempfile::TempDir;
@@ -187,6 +189,14 @@ impl Stack {
         self.kept(&key).await.unwrap()
     }
 
+    /// Ends an event as a look does that has come too late.
+    pub async fn end(&self, mut event: KeptEvent, state: KeptState) {
+        event.state = state;
+        event.tries = 9;
+        let settled = self.kept_events().settle(&event, SystemClock.now()).await;
+        assert!(settled.unwrap());
+    }
+
     /// The kept event of this key.
     pub async fn kept(&self, key: &EventKey) -> Option<KeptEvent> {
         let key = [key.clone()];
@@ -201,10 +211,49 @@ impl Stack {
         due.map(|due| due.event_key).collect()
     }
 
+    /// The id of the user of this address.
+    pub async fn user_id(&self, email: &str) -> Uuid {
+        let user = self.run(&["users", "show", email, "--json"]).await.json();
+        user["user_id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Stores grades one after the other, as deliveries bring them.
+    pub async fn put_grades_of_the_lms(
+        &self,
+        email: &str,
+        course_id: &str,
+        scores: impl IntoIterator<Item = Score>,
+    ) {
+        let user_id = self.user_id(email).await;
+        let course_id = course_id.parse().unwrap();
+        let [enrollments, grades, certificates] =
+            ["EnrollmentsTable", "GradesTable", "CertificatesTable"].map(str::to_owned);
+        let records = Records::new(self.dynamodb(), enrollments, grades, certificates);
+        let mut before = records.find(user_id, &course_id).await.unwrap().grade;
+        for score in scores {
+            let entry = GradeEntry {
+                at: SystemClock.now(),
+                change_id: Uuid::new_v4(),
+                by: Change::Delivery {
+                    request_id: "r".to_owned(),
+                    token_id: "t0".to_owned(),
+                },
+                score,
+                set_by_admin: false,
+            };
+            let after = Grade::after(before.as_ref(), user_id, &course_id, entry);
+            let put = GradeWrite::Put {
+                before: before.as_ref(),
+                after: after.clone(),
+            };
+            records.write_grade(&put).await.unwrap();
+            before = Some(after);
+        }
+    }
+
     /// Sets the state of a certificate, as another program than ours may.
     pub async fn set_certificate_state(&self, email: &str, course_id: &str, state: &str) {
-        let user = self.run(&["users", "show", email, "--json"]).await.json();
-        let user_id = user["user_id"].as_str().unwrap().to_owned();
+        let user_id = self.user_id(email).await.to_string();
         self.dynamodb()
             .update_item()
             .table_name("CertificatesTable")
@@ -220,10 +269,9 @@ impl Stack {
 
     /// Withdraws a certificate, as a grade of 0 does.
     pub async fn withdraw(&self, email: &str, course_id: &str) {
-        let user = self.run(&["users", "show", email, "--json"]).await.json();
         let certificates = Certificates::new(self.dynamodb(), "CertificatesTable".to_owned());
-        let user_id = user["user_id"].as_str().unwrap().parse().unwrap();
-        let all = certificates.of_user(user_id).await.unwrap();
+        let all = certificates.of_user(self.user_id(email).await).await;
+        let all = all.unwrap();
         let found = all.iter().find(|c| c.course_id.as_str() == course_id);
         let entry = CertificateEntry {
             at: SystemClock.now(),
@@ -257,5 +305,13 @@ impl From<std::process::Output> for Ran {
             out: text(output.stdout),
             err: text(output.stderr),
         }
+    }
+}
+
+/// Trouble with the LMS.
+pub fn trouble(code: &str) -> Obstacle {
+    Obstacle {
+        error: Some(code.to_owned()),
+        ..Reason::LmsTrouble.into()
     }
 }

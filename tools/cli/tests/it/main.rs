@@ -16,5 +16,6 @@ mod grades;
 mod harness;
 mod replay;
 mod runs;
+mod status;
 mod tokens;
 mod users;

@@ -1,0 +1,215 @@
+//! `coursehook status`
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use serde::Serialize;
+use shared::adapters::store::course_runs::CourseRuns;
+use shared::domain::{Certificate, CourseId, CourseRun, Email, Enrollment, Grade, LetterGrade};
+use shared::use_cases::StoreError;
+use shared::use_cases::importing::RUNS_AT_ONCE;
+
+use super::{certificates, enrollments, events, grades, runs, users};
+use crate::advice::Advice;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::stack::Stack;
+use crate::standing::Standing;
+use crate::time;
+
+pub async fn run(
+    email: Email,
+    only: Option<CourseId>,
+    stack: &Stack,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let tables = stack.tables().await;
+    let (users, runs) = (tables.users()?, tables.course_runs()?);
+    let (enrollments, grades) = (tables.enrollments()?, tables.grades()?);
+    let (certificates, kept_events) = (tables.certificates()?, tables.kept_events()?);
+    let paid_modes = tables.paid_modes()?;
+
+    let is_meant = |course_id: &CourseId| only.as_ref().is_none_or(|only| only == course_id);
+    // First of all: what takes effect meanwhile is then seen in the records,
+    // and not missed in both.
+    let kept = events::all(&kept_events, |event| {
+        event.email == email && is_meant(&event.course_id)
+    })
+    .await?;
+    let user = users.get(&email).await?;
+    let (enrollments, grades, certificates) = match &user {
+        Some(user) => tokio::try_join!(
+            enrollments.of_user(user.user_id),
+            grades.of_user(user.user_id),
+            certificates.of_user(user.user_id),
+        )?,
+        None if kept.is_empty() => return Err(Failure::NoSuchUser(email)),
+        None => Default::default(),
+    };
+
+    let ids = enrollments.iter().map(|enrollment| &enrollment.course_id);
+    let ids = ids.chain(grades.iter().map(|grade| &grade.course_id));
+    let ids = ids.chain(certificates.iter().map(|c| &c.course_id));
+    let ids = ids.chain(kept.iter().map(|event| &event.course_id));
+    let ids: BTreeSet<_> = ids.filter(|id| is_meant(id)).chain(&only).collect();
+    let known = find_runs(&runs, &ids).await?;
+
+    let now = stack.clock().now();
+    let standings = ids.into_iter().map(|course_id| {
+        let mut events: Vec<_> = kept.iter().filter(|e| e.course_id == *course_id).collect();
+        events.sort_by_key(|event| event.kind.as_str());
+        let standing = Standing {
+            email: &email,
+            user: user.as_ref(),
+            course_id,
+            run: known.iter().find(|run| run.course_id == *course_id),
+            enrollment: enrollments.iter().find(|e| e.course_id == *course_id),
+            grade: grades.iter().find(|grade| grade.course_id == *course_id),
+            certificate: certificates.iter().find(|c| c.course_id == *course_id),
+            events,
+        };
+        let advice = standing.advice(&paid_modes, now);
+        (standing, advice)
+    });
+    let standings: Vec<_> = standings.collect();
+    let shown = Shown {
+        email: email.as_str(),
+        user: user.as_ref().map(users::Shown::from),
+        runs: standings.iter().map(InRun::from).collect(),
+    };
+    output.answer(&shown, || {
+        let who = match &shown.user {
+            Some(user) => user.fields(),
+            None => format!(
+                "There is no user {}. This is what is kept of them.",
+                email.as_str()
+            ),
+        };
+        if standings.is_empty() {
+            return format!("{who}\n\nThe learner has nothing in any course run.");
+        }
+        let sections = standings.iter().map(|(standing, advice)| {
+            let heading = standing.course_id.to_string();
+            (heading, section(standing, advice))
+        });
+        output::sections(who, sections)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Those runs that the portal knows.
+async fn find_runs(
+    runs: &CourseRuns,
+    ids: &BTreeSet<&CourseId>,
+) -> Result<Vec<CourseRun>, StoreError> {
+    let ids: Vec<_> = ids.iter().copied().cloned().collect();
+    let mut known = Vec::new();
+    for ids in ids.chunks(RUNS_AT_ONCE) {
+        known.extend(runs.get_many(ids).await?);
+    }
+    Ok(known)
+}
+
+fn section(standing: &Standing<'_>, advice: &Advice) -> String {
+    let or = |cell: Option<String>, none: &str| cell.unwrap_or_else(|| none.to_owned());
+    let fields = output::fields([
+        ("run", or(standing.run.map(run_cell), "not known")),
+        (
+            "enrollment",
+            or(standing.enrollment.map(enrollment_cell), "none"),
+        ),
+        ("grade", or(standing.grade.map(grade_cell), "none")),
+        (
+            "certificate",
+            or(standing.certificate.map(certificate_cell), "none"),
+        ),
+    ]);
+    let mut blocks = vec![fields];
+    if !standing.events.is_empty() {
+        blocks.push(events::table(standing.events.iter().copied()));
+    }
+    blocks.push(advice.text());
+    blocks.join("\n\n")
+}
+
+fn run_cell(run: &CourseRun) -> String {
+    let pace = if run.is_self_paced {
+        "self-paced"
+    } else {
+        "not self-paced"
+    };
+    let date = run.certificate_available_date.map(time::show);
+    let date = date.map(|date| format!(", certificates {date}"));
+    format!("{}, {pace}{}", run.title, date.unwrap_or_default())
+}
+
+fn enrollment_cell(enrollment: &Enrollment) -> String {
+    let active = if enrollment.active {
+        "active"
+    } else {
+        "inactive"
+    };
+    let roles = enrollments::words(&enrollment.roles);
+    let roles = (!roles.is_empty()).then(|| format!(", roles: {roles}"));
+    format!("{}, {active}{}", enrollment.mode, roles.unwrap_or_default())
+}
+
+fn grade_cell(grade: &Grade) -> String {
+    let score = &grade.score;
+    let passed = if score.passed { "a pass" } else { "no pass" };
+    let letter = score.letter_grade.as_ref().map(LetterGrade::as_str);
+    let letter = letter.map(|letter| format!(", {letter}"));
+    format!(
+        "{}, {passed}{}, by the {}",
+        score.percent.get(),
+        letter.unwrap_or_default(),
+        grades::set_by(grade.set_by_admin)
+    )
+}
+
+fn certificate_cell(certificate: &Certificate) -> String {
+    format!(
+        "{}, {}, issued {}",
+        certificate.certificate_id,
+        certificates::words(certificate.state),
+        time::show(certificate.issued_at)
+    )
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    email: &'a str,
+    user: Option<users::Shown<'a>>,
+    runs: Vec<InRun<'a>>,
+}
+
+#[derive(Serialize)]
+struct InRun<'a> {
+    course_id: &'a CourseId,
+    run: Option<runs::Shown<'a>>,
+    enrollment: Option<enrollments::Shown<'a>>,
+    grade: Option<grades::Shown<'a>>,
+    certificate: Option<certificates::Shown<'a>>,
+    events: Vec<events::Shown<'a>>,
+    #[serde(flatten)]
+    advice: &'a Advice,
+}
+
+impl<'a> From<&'a (Standing<'a>, Advice)> for InRun<'a> {
+    fn from((standing, advice): &'a (Standing<'a>, Advice)) -> Self {
+        Self {
+            course_id: standing.course_id,
+            run: standing.run.map(runs::Shown::from),
+            enrollment: standing.enrollment.map(enrollments::Shown::from),
+            grade: standing.grade.map(grades::Shown::from),
+            certificate: standing.certificate.map(certificates::Shown::from),
+            events: standing
+                .events
+                .iter()
+                .copied()
+                .map(events::Shown::from)
+                .collect(),
+            advice,
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Why a learner has a certificate in a course run, or has none.
+
+use jiff::Timestamp;
+use shared::domain::enrollment::eligible;
+use shared::domain::{
+    Certificate, CertificateState, CourseId, CourseRun, Email, Enrollment, EventKind, Grade,
+    Ineligible, KeptEvent, KeptState, PaidModes, Reason, User,
+};
+
+use crate::advice::{self, Advice};
+use crate::commands::{certificates, grades};
+use crate::{output, time};
+
+/// What there is of a learner in one course run.
+pub struct Standing<'a> {
+    pub email: &'a Email,
+    /// `None` where nobody has the address.
+    pub user: Option<&'a User>,
+    pub course_id: &'a CourseId,
+    /// `None` where the portal does not know it.
+    pub run: Option<&'a CourseRun>,
+    pub enrollment: Option<&'a Enrollment>,
+    pub grade: Option<&'a Grade>,
+    pub certificate: Option<&'a Certificate>,
+    /// Those of both kinds.
+    pub events: Vec<&'a KeptEvent>,
+}
+
+impl Standing<'_> {
+    /// What comes first decides: the certificate, then the pass that is kept,
+    /// then what is missing for one.
+    pub fn advice(&self, paid_modes: &PaidModes, now: Timestamp) -> Advice {
+        let lead = match self.certificate {
+            None => "There is no certificate".to_owned(),
+            Some(certificate) => {
+                let (id, stands) = (
+                    certificate.certificate_id,
+                    certificates::stands(certificate),
+                );
+                let lead = format!("The certificate {id} is {stands}");
+                match certificate.state {
+                    CertificateState::InForce => {
+                        let revoke = advice::revoke(self.email, self.course_id);
+                        return advise(format!("{lead}."), "To take it back:", [revoke]);
+                    }
+                    CertificateState::Revoked => return self.revoked(&lead, certificate),
+                    CertificateState::Withdrawn => format!("{lead}, until a pass brings it back"),
+                }
+            }
+        };
+        if let Some(event) = self.kept(EventKind::Certificate) {
+            return self.with_the_run(about_pass(&lead, event, now));
+        }
+        if self.user.is_none() {
+            let email = self.email.as_str();
+            let why = format!("{lead}: there is no user {email}, and no pass of theirs is kept.");
+            let help = "Import the user with `coursehook users import`.";
+            return self.with_the_run(self.to_import(why, help, Reason::NoSuchUser, now));
+        }
+        if self.run.is_none() {
+            let course_id = self.course_id;
+            let why = format!("{lead}: there is no course run {course_id}, and no pass is kept.");
+            let help = "Import the run with `coursehook runs import`.";
+            return self.to_import(why, help, Reason::NoSuchRun, now);
+        }
+        self.without_a_pass(&lead, eligible(self.enrollment, paid_modes).err(), now)
+    }
+
+    fn kept(&self, kind: EventKind) -> Option<&KeptEvent> {
+        let mut events = self.events.iter().copied();
+        events.find(|event| event.kind == kind)
+    }
+
+    /// Where something is to be imported: an enrollment that is kept for want
+    /// of it may have ended, and then needs more than that.
+    fn to_import(&self, why: String, help: &str, reason: Reason, now: Timestamp) -> Advice {
+        let enrollment = self.kept(EventKind::Enrollment);
+        match enrollment.filter(|event| event.reason == reason) {
+            Some(event) => Advice {
+                why,
+                ..Advice::about(event, now)
+            },
+            None => advise(why, help, []),
+        }
+    }
+
+    /// An event that waits for its user does not say that it will then wait for
+    /// its run.
+    fn with_the_run(&self, advice: Advice) -> Advice {
+        if self.user.is_some() || self.run.is_some() {
+            return advice;
+        }
+        let then = if advice.commands.is_empty() {
+            "."
+        } else {
+            ", and then have the event looked at:"
+        };
+        Advice {
+            why: format!(
+                "{} There is no course run {} either.",
+                advice.why, self.course_id
+            ),
+            help: format!(
+                "Import the user with `coursehook users import` and the run with \
+                 `coursehook runs import`{then}"
+            ),
+            ..advice
+        }
+    }
+
+    fn revoked(&self, lead: &str, certificate: &Certificate) -> Advice {
+        let help = match certificate.state_unless_revoked() {
+            CertificateState::Withdrawn => {
+                "To make it withdrawn again, as it was before, so that a pass brings it back:"
+            }
+            CertificateState::InForce | CertificateState::Revoked => "To bring it back:",
+        };
+        let restore = advice::restore(self.email, self.course_id);
+        advise(format!("{lead}, and no pass restores it."), help, [restore])
+    }
+
+    /// Where user and run are known, and no announcement of a pass is kept.
+    fn without_a_pass(&self, lead: &str, lacking: Option<Ineligible>, now: Timestamp) -> Advice {
+        let passed = self.grade.is_some_and(|grade| grade.score.passed);
+        let by_operator = self.grade.is_some_and(|grade| grade.set_by_admin);
+        let lacks = lacking.map(|why| advice::lacking(Some(why)));
+        let is_so = match (self.grade, lacks) {
+            (Some(_), Some(lacks)) if passed => {
+                format!("the grade is a pass, but the learner {lacks}")
+            }
+            (Some(_), None) if passed => {
+                let but = if by_operator {
+                    "nothing is kept that would issue it"
+                } else {
+                    "the LMS has not announced it, or what it announced was dropped"
+                };
+                format!("the grade is a pass and the enrollment earns a certificate, but {but}")
+            }
+            (Some(grade), _) => {
+                let percent = grade.score.percent.get();
+                let by = grades::set_by(grade.set_by_admin);
+                let then = if by_operator {
+                    "the LMS's does not replace it"
+                } else {
+                    "no pass was announced since"
+                };
+                format!("the grade is no pass ({percent}, by the {by}), and {then}")
+            }
+            (None, _) => "there is no grade, and no pass was announced".to_owned(),
+        };
+        let nor = match lacks {
+            Some(lacks) if !passed => {
+                format!("; a pass would not be enough, since the learner {lacks}")
+            }
+            _ => String::new(),
+        };
+        // An operator's grade decides, whatever the LMS announces.
+        let paced = self.run.filter(|_| !by_operator);
+        let paced = paced.and_then(|run| not_yet(run, now)).unwrap_or_default();
+        let score = self.grade.map(|grade| &grade.score);
+        let pass = advice::pass(self.email, self.course_id, score);
+        let enroll = lacking.map(|_| advice::enroll(self.email, self.course_id));
+        let announce = match (passed, by_operator) {
+            (true, false) => "have the LMS send the pass again, or set the grade by hand:",
+            (true, true) => "set the grade again, which issues the certificate at once:",
+            (false, false) => {
+                "have the LMS announce the pass, once there is one, or set the grade by hand:"
+            }
+            (false, true) => "set another grade, if it should be a pass:",
+        };
+        let help = if enroll.is_some() {
+            format!("Where the learner has paid, say so; then {announce}")
+        } else {
+            let first = announce.chars().next().map(|c| c.to_ascii_uppercase());
+            String::from_iter(first) + announce.get(1..).unwrap_or_default()
+        };
+        advise(
+            format!("{lead}: {is_so}{nor}.{paced}"),
+            &help,
+            enroll.into_iter().chain([pass]),
+        )
+    }
+}
+
+/// A pass that was announced, and has not taken effect.
+fn about_pass(lead: &str, event: &KeptEvent, now: Timestamp) -> Advice {
+    let came = time::show(event.delivered_at);
+    let fate = if event.state == KeptState::Waiting {
+        "waits"
+    } else {
+        "was given up"
+    };
+    // While it waits, what it waits for is told in words.
+    let error = event.last_error.as_deref();
+    let error = error.filter(|_| event.state != KeptState::Waiting);
+    let error = error.map(|error| format!(" (last error: {})", output::printable(error)));
+    let error = error.unwrap_or_default();
+    let advice = Advice::about(event, now);
+    Advice {
+        why: format!(
+            "{lead}; the pass that came at {came} {fate}{error}. {}",
+            advice.why
+        ),
+        ..advice
+    }
+}
+
+/// What is to be known where a run's certificates are not due.
+fn not_yet(run: &CourseRun, now: Timestamp) -> Option<String> {
+    let date = match run.certificate_available_date {
+        _ if run.is_self_paced => return None,
+        None => "have no date yet".to_owned(),
+        Some(date) if date > now => format!("become available at {}", time::show(date)),
+        Some(_) => return None,
+    };
+    Some(format!(
+        " The LMS announces a pass at once only in a run that is self-paced or shows its \
+         certificates early; this one is not self-paced, and certificates of this run {date}."
+    ))
+}
+
+fn advise(why: String, help: &str, commands: impl IntoIterator<Item = String>) -> Advice {
+    Advice {
+        why,
+        help: help.to_owned(),
+        commands: commands.into_iter().collect(),
+    }
+}
