@@ -6,9 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::fetching_grades::GradesClient;
+use super::fetching_grades::{GradesClient, GradesError};
 use crate::adapters::AwsFailure;
-use crate::adapters::lms::LmsError;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::kept_events::{KeptEvents, Waiting};
 use crate::adapters::store::lookup::{Found, FoundRun, FoundUser, Lookup};
@@ -110,7 +109,7 @@ pub enum Obstruction {
     /// The user has no username of the LMS.
     NoUsername,
     /// The LMS gave no grade that can be used.
-    Lms(LmsError),
+    Lms(GradesError),
     /// The grade is no pass.
     NotPassed,
     /// The grade is a pass, in an enrollment that earns no certificate.

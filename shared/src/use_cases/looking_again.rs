@@ -12,9 +12,8 @@ use uuid::Uuid;
 
 use super::certifying::{CERTIFYING_TIME, Certifying, Obstruction, Outcome, Pass, Source};
 use super::enrolling::{Announcement, Enrolled, Enrolling};
-use super::fetching_grades::GradesClient;
+use super::fetching_grades::{GradesClient, GradesError};
 use crate::adapters::AwsFailure;
-use crate::adapters::lms::LmsError;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::kept_events::{Due, KeptEvents};
 use crate::clock::SharedClock;
@@ -346,7 +345,7 @@ impl LookingAgain {
                         let now = self.clock.now();
                         let obstacle = why.obstacle(now);
                         match why {
-                            Obstruction::Lms(LmsError::Resting { .. }) => {
+                            Obstruction::Lms(GradesError::Resting { .. }) => {
                                 Found::Resting(obstacle.not_before.unwrap_or(now))
                             }
                             _ => Found::Obstacle(obstacle),

@@ -218,6 +218,22 @@ fn each_room_names_only_what_it_may() {
     }
 }
 
+/// What two adapters have to do with each other is a use case's affair. Only
+/// what AWS answers in the same way to two of them is theirs together.
+#[test]
+fn no_adapter_names_another() {
+    let adapters = ["lms", "secrets", "store"];
+    for own in adapters {
+        for file in files(&root().join("src/adapters").join(own)) {
+            let source = std::fs::read_to_string(&file).unwrap();
+            for other in adapters.iter().filter(|other| **other != own) {
+                let name = format!("adapters::{other}");
+                assert!(!source.contains(&name), "{} names {name}", file.display());
+            }
+        }
+    }
+}
+
 /// The check itself can fail: each of these stands in a room where it may not.
 #[test]
 fn strays_are_found() {

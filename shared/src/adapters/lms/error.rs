@@ -57,16 +57,6 @@ pub enum LmsError {
     /// 200, with an answer that cannot be one.
     #[error("the LMS answered nonsense: {0}")]
     Nonsense(#[from] Nonsense),
-    /// There is no credential to ask with. Of `use_cases::fetching_grades`.
-    #[error("there is no credential for the LMS: {0}")]
-    Credential(#[from] NoCredential),
-    /// Nothing was asked: the LMS is left alone, since it said so, or since it
-    /// failed several times in a row. Of `use_cases::fetching_grades`.
-    #[error("the LMS is left alone for now")]
-    Resting {
-        /// How much longer, where the LMS said it.
-        retry_after: Option<Duration>,
-    },
 }
 
 /// What is wrong with an answer.
@@ -105,18 +95,6 @@ pub enum Nonsense {
     /// A list has more pages than any course run could fill.
     #[error("pages without end")]
     TooManyPages,
-}
-
-/// Why there is nothing to ask the LMS with.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum NoCredential {
-    /// The secret has no value: nobody has put a credential there yet.
-    #[error("nobody has stored one yet")]
-    NoneYet,
-    /// The secret could not be read, or it holds something else: a code that
-    /// says why.
-    #[error("it cannot be read ({0})")]
-    Unreadable(String),
 }
 
 /// The LMS's own word for what is wrong, a plain one: at most forty of `a` to
@@ -168,9 +146,6 @@ impl LmsError {
             Self::Timeout => "Timeout",
             Self::Unreachable => "Unreachable",
             Self::BadClient => "BadClient",
-            Self::Resting { .. } => "Resting",
-            Self::Credential(NoCredential::NoneYet) => "NoCredentialYet",
-            Self::Credential(NoCredential::Unreadable(code)) => code,
         };
         word.to_owned()
     }
@@ -178,11 +153,8 @@ impl LmsError {
     /// The kind of trouble in one word, for those who read an answer.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Throttled { .. }
-            | Self::Resting {
-                retry_after: Some(_),
-            } => "lms_throttled",
-            Self::Unavailable { .. } | Self::Resting { retry_after: None } => "lms_failed",
+            Self::Throttled { .. } => "lms_throttled",
+            Self::Unavailable { .. } => "lms_failed",
             Self::Timeout => "lms_timeout",
             Self::Unreachable => "lms_unreachable",
             Self::Unauthorized { .. } | Self::Forbidden | Self::BadClient => "lms_refused",
@@ -190,14 +162,13 @@ impl LmsError {
             Self::NoSuchLearner => "lms_no_such_learner",
             Self::NotEnrolled => "lms_not_enrolled",
             Self::Nonsense(_) => "lms_nonsense",
-            Self::Credential(_) => "no_credential",
         }
     }
 
     /// How long the LMS is not to be asked again, where it said so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Throttled { retry_after } | Self::Resting { retry_after } => *retry_after,
+            Self::Throttled { retry_after } => *retry_after,
             _ => None,
         }
     }
@@ -213,9 +184,7 @@ impl LmsError {
             | Self::Unreachable
             | Self::Unauthorized { .. }
             | Self::Forbidden
-            | Self::BadClient
-            | Self::Credential(_)
-            | Self::Resting { .. } => true,
+            | Self::BadClient => true,
             Self::NoSuchRun | Self::NoSuchLearner | Self::NotEnrolled => false,
             Self::Nonsense(nonsense) => match nonsense {
                 Nonsense::TooLarge | Nonsense::NotJson | Nonsense::NotAsExpected => true,

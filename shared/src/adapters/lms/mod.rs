@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use authorization::{AccessToken, Authorization};
 pub use base_url::{BaseUrl, BaseUrlError};
-pub use error::{ErrorCode, LmsError, NoCredential, Nonsense};
+pub use error::{ErrorCode, LmsError, Nonsense};
 pub use rows::{Cursor, Page, Row};
 
 use crate::domain::{CourseId, Score, Username};

@@ -7,8 +7,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 
+use super::error::{GradesError, NoCredential};
 use super::pace::Turn;
-use crate::adapters::lms::{AccessToken, Authorization, Lms, LmsError, NoCredential};
+use crate::adapters::lms::{AccessToken, Authorization, Lms};
 use crate::adapters::secrets::{CredentialSecret, SecretError};
 use crate::clock::{SharedClock, within};
 use crate::domain::Credential;
@@ -47,7 +48,7 @@ struct Known {
     /// What the LMS gave for this credential.
     token: Option<Kept<AccessToken>>,
     /// How the last of the attempts ended that are counted.
-    last: Option<Result<Authorization, LmsError>>,
+    last: Option<Result<Authorization, GradesError>>,
 }
 
 /// Something with the moment at which it was asked for.
@@ -89,7 +90,7 @@ impl Login {
         &self,
         turn: &Turn<'_>,
         refused: Option<&Authorization>,
-    ) -> Result<Authorization, LmsError> {
+    ) -> Result<Authorization, GradesError> {
         let arrived = self.ended.load(Ordering::Relaxed);
         let mut known = self.known.lock().await;
         if let Some(last) = &known.last
@@ -112,7 +113,7 @@ impl Login {
         known: &mut Known,
         turn: &Turn<'_>,
         refused: Option<&Authorization>,
-    ) -> Result<Authorization, LmsError> {
+    ) -> Result<Authorization, GradesError> {
         // Somebody may have replaced what was refused.
         let anew = refused.is_some() && known.authorization().as_ref() == refused;
         self.refresh_credential(known, anew).await?;

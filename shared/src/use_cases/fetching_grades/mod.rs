@@ -1,12 +1,14 @@
 //! Asking the LMS for grades: with a token that all share, again where a
 //! connection broke, and no more than the LMS bears.
 
+mod error;
 mod login;
 mod pace;
 
 use std::collections::HashSet;
 use std::time::Duration;
 
+pub use error::{GradesError, NoCredential};
 use login::Login;
 pub use pace::LmsLimits;
 use pace::Pace;
@@ -81,7 +83,7 @@ impl GradesClient {
         course_id: &CourseId,
         username: &Username,
         within: Duration,
-    ) -> Result<Score, LmsError> {
+    ) -> Result<Score, GradesError> {
         self.call(within, |authorization| async move {
             self.lms.grade(&authorization, course_id, username).await
         })
@@ -104,7 +106,7 @@ impl GradesClient {
         &self,
         within: Duration,
         request: impl Fn(Authorization) -> A,
-    ) -> Result<T, LmsError>
+    ) -> Result<T, GradesError>
     where
         A: Future<Output = Result<T, LmsError>>,
     {
@@ -112,7 +114,7 @@ impl GradesClient {
         let work = async {
             let first = self.login.authorization(&turn, None).await?;
             let refused = match turn.ask(|| request(first.clone())).await {
-                Err(refused @ LmsError::Unauthorized { .. }) => refused,
+                Err(refused @ GradesError::Lms(LmsError::Unauthorized { .. })) => refused,
                 result => return result,
             };
             let second = self.login.authorization(&turn, Some(&first)).await?;
@@ -123,7 +125,7 @@ impl GradesClient {
         };
         let result = tokio::time::timeout(within, work)
             .await
-            .unwrap_or(Err(LmsError::Timeout));
+            .unwrap_or(Err(LmsError::Timeout.into()));
         self.pace.ended(result.as_ref().err());
         result
     }
@@ -156,7 +158,7 @@ impl RunGrades<'_> {
     /// asks for the same page again. Also, and from then on, [`Nonsense::Circle`]
     /// where the LMS announces a page that it announced before, and
     /// [`Nonsense::TooManyPages`] after ten thousand.
-    pub async fn next_page(&mut self) -> Result<Option<Vec<Result<Row, Nonsense>>>, LmsError> {
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Result<Row, Nonsense>>>, GradesError> {
         let cursor = match &self.next {
             Next::Page(cursor) => cursor.as_ref(),
             Next::Nonsense(nonsense) => return Err((*nonsense).into()),

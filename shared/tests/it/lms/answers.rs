@@ -232,7 +232,7 @@ async fn every_answer_of_the_grades_endpoint() {
         assert_eq!(found, error);
         assert_eq!(found.code(), code);
         assert_eq!(found.is_the_lms_own(), is_the_lms_own, "{code}");
-        assert_discreet(&found);
+        assert_discreet(found.clone());
         // A whole run is refused in the same way.
         if !matches!(found, LmsError::Nonsense(_)) {
             let page = lms.grades_page(&jwt(), &run(), None, 50).await;
@@ -244,7 +244,7 @@ async fn every_answer_of_the_grades_endpoint() {
         .grade(&jwt(), &run(), &learner())
         .await;
     assert_eq!(refused, Err(LmsError::Unreachable));
-    assert_discreet(&refused.unwrap_err());
+    assert_discreet(refused.unwrap_err());
 }
 
 #[tokio::test]
@@ -299,7 +299,7 @@ async fn every_answer_of_the_token_endpoint() {
         assert_eq!(found, error);
         assert_eq!(found.code(), code);
         assert!(found.is_the_lms_own(), "{code}");
-        assert_discreet(&found);
+        assert_discreet(found.clone());
     }
 }
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 use futures::future::join_all;
 use local::{Fault, SecretsManager};
 use serde_json::json;
-use shared::adapters::lms::{ErrorCode, LmsError, NoCredential};
+use shared::adapters::lms::{ErrorCode, LmsError};
 use shared::adapters::secrets::SecretError;
 use shared::calls::Counter;
+use shared::use_cases::fetching_grades::{GradesError, NoCredential};
 use tokio::sync::Barrier;
 
 use super::server::{Asked, Reply};
@@ -34,10 +35,9 @@ fn refused(code: &str) -> Reply {
     Reply::json(401, &text)
 }
 
-fn unauthorized(code: &str) -> LmsError {
-    LmsError::Unauthorized {
-        error_code: ErrorCode::new(code),
-    }
+fn unauthorized(code: &str) -> GradesError {
+    let error_code = ErrorCode::new(code);
+    LmsError::Unauthorized { error_code }.into()
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn fifty_at_once_get_one_token() {
 async fn fifty_at_once_share_a_failure() {
     let site = Site::new(CLIENT, |_| Reply::html(502)).await;
     let grades = join_all((0..50).map(|_| site.grade())).await;
-    let failed = Err(LmsError::Unavailable { status: 502 });
+    let failed = Err(LmsError::Unavailable { status: 502 }.into());
     assert!(grades.iter().all(|grade| *grade == failed), "{grades:?}");
     assert_eq!(site.server.counts(), (1, 0));
 }
@@ -69,7 +69,7 @@ async fn warming_up_gets_the_token() {
 
     let broken = Site::new(CLIENT, |_| Reply::BROKEN).await;
     broken.client.warm_up().await;
-    assert_eq!(broken.grade().await, Err(LmsError::Unreachable));
+    assert_eq!(broken.grade().await, Err(LmsError::Unreachable.into()));
 }
 
 /// An hour's token is used for 55 minutes, a minute's for 54 seconds.
@@ -197,11 +197,11 @@ async fn a_replaced_credential() {
 #[tokio::test]
 async fn no_credential() {
     let site = Site::new("", numbered).await;
-    let none = LmsError::from(NoCredential::NoneYet);
+    let none = GradesError::from(NoCredential::NoneYet);
     assert_eq!(site.grade().await, Err(none.clone()));
     assert_eq!(none.code(), "NoCredentialYet");
     site.put("{}").await;
-    let malformed = LmsError::from(NoCredential::Unreadable("MalformedSecret".to_owned()));
+    let malformed = GradesError::from(NoCredential::Unreadable("MalformedSecret".to_owned()));
     assert_eq!(site.grade().await, Err(malformed.clone()));
     assert_eq!(malformed.code(), "MalformedSecret");
     assert!(none.is_the_lms_own() && malformed.is_the_lms_own());
@@ -223,9 +223,9 @@ async fn no_credential() {
     site.turn(900 - 60 - 20 - 1);
     assert_eq!(site.grade().await, Ok(score()));
     site.turn(1);
-    let away = LmsError::from(NoCredential::Unreadable("UnreadableAnswer".to_owned()));
+    let away = GradesError::from(NoCredential::Unreadable("UnreadableAnswer".to_owned()));
     assert_eq!(site.grade().await, Err(away.clone()));
-    assert_discreet(&away);
+    assert_discreet(away.clone());
     site.secrets.set(|_| Fault::Pass);
     assert_eq!(site.grade().await, Ok(score()));
     // A no is no outage.
@@ -250,22 +250,22 @@ async fn no_secret_at_all() {
 #[tokio::test]
 async fn one_second_attempt_where_a_connection_breaks() {
     let half = || Reply::Half(json!([super::row(super::LEARNER)]));
-    let rows: Vec<(Reply, usize, Result<_, LmsError>)> = vec![
+    let rows: Vec<(Reply, usize, Result<_, GradesError>)> = vec![
         (Reply::BROKEN, 1, Ok(score())),
         (half(), 1, Ok(score())),
-        (Reply::BROKEN, 2, Err(LmsError::Unreachable)),
-        (half(), 2, Err(LmsError::Unreachable)),
+        (Reply::BROKEN, 2, Err(LmsError::Unreachable.into())),
+        (half(), 2, Err(LmsError::Unreachable.into())),
         (
             Reply::html(500),
             1,
-            Err(LmsError::Unavailable { status: 500 }),
+            Err(LmsError::Unavailable { status: 500 }.into()),
         ),
         (
             Reply::html(503),
             1,
-            Err(LmsError::Unavailable { status: 503 }),
+            Err(LmsError::Unavailable { status: 503 }.into()),
         ),
-        (Reply::html(429), 1, Err(throttled(None))),
+        (Reply::html(429), 1, Err(throttled(None).into())),
     ];
     for (reply, times, result) in rows {
         let requests = match &reply {
@@ -320,9 +320,13 @@ async fn time_is_limited() {
         .await;
         // So that the time goes where it is meant to.
         let secret_is_read = site.grade_within(LITTLE * 4).await;
-        assert_eq!(secret_is_read, Err(LmsError::Timeout));
+        assert_eq!(secret_is_read, Err(LmsError::Timeout.into()));
         let grades = join_all((0..3).map(|_| site.grade_within(LITTLE))).await;
-        assert!(grades.iter().all(|grade| *grade == Err(LmsError::Timeout)));
+        assert!(
+            grades
+                .iter()
+                .all(|grade| *grade == Err(LmsError::Timeout.into()))
+        );
         assert_eq!(LmsError::Timeout.code(), "Timeout");
         // Who gave up stands in nobody's way.
         hangs.store(false, Ordering::Relaxed);

@@ -19,7 +19,7 @@ use shared::adapters::secrets::CredentialSecret;
 use shared::clock::HeldClock;
 use shared::domain::{CourseId, Score, Username};
 use shared::startup::{self, aws};
-use shared::use_cases::fetching_grades::{GradesClient, LmsLimits};
+use shared::use_cases::fetching_grades::{GradesClient, GradesError, LmsLimits};
 use uuid::Uuid;
 
 const RUN: &str = "course-v1:Org+Course+Run";
@@ -78,11 +78,11 @@ impl Site {
         }
     }
 
-    async fn grade(&self) -> Result<Score, LmsError> {
+    async fn grade(&self) -> Result<Score, GradesError> {
         self.grade_within(AMPLE).await
     }
 
-    async fn grade_within(&self, within: Duration) -> Result<Score, LmsError> {
+    async fn grade_within(&self, within: Duration) -> Result<Score, GradesError> {
         self.client.of_learner(&run(), &learner(), within).await
     }
 
@@ -139,13 +139,13 @@ fn good() -> Reply {
 }
 
 fn throttled(retry_after: Option<u64>) -> LmsError {
-    LmsError::Throttled {
-        retry_after: retry_after.map(Duration::from_secs),
-    }
+    let retry_after = retry_after.map(Duration::from_secs);
+    LmsError::Throttled { retry_after }
 }
 
 /// An error says nothing that it must not, in any of its forms.
-fn assert_discreet(error: &LmsError) {
+fn assert_discreet(error: impl Into<GradesError>) {
+    let error = error.into();
     for text in [format!("{error:?}"), error.to_string(), error.code()] {
         for secret in ["ada.", "example.org", "hidden", "127.0.0.1", "http"] {
             assert!(!text.contains(secret), "{text}");

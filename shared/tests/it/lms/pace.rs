@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 use shared::adapters::lms::{LmsError, Nonsense};
 use shared::clock::{Clock, HeldClock};
-use shared::use_cases::fetching_grades::LmsLimits;
+use shared::use_cases::fetching_grades::{GradesError, LmsLimits};
 use tokio::sync::Barrier;
 
 use super::server::{Reply, Server};
@@ -95,7 +95,7 @@ async fn waiting_for_a_turn_takes_no_time_of_the_call() {
         tokio::task::yield_now().await;
     }
     site.clock.turn(Duration::from_secs(1));
-    assert_eq!(grade.await, Err(LmsError::Timeout));
+    assert_eq!(grade.await, Err(LmsError::Timeout.into()));
 }
 
 /// After three failures in a row nothing is asked, until the next invocation.
@@ -116,12 +116,12 @@ async fn resting_after_three_failures() {
     // What is a learner's own ends the row as well as a grade does.
     for (answer, result) in [
         (200, Ok(score())),
-        (404, Err(LmsError::NotEnrolled)),
+        (404, Err(LmsError::NotEnrolled.into())),
         (204, Err(Nonsense::NoRow.into())),
     ] {
         status.store(503, Ordering::Relaxed);
         for _ in 0..2 {
-            let failed = Err(LmsError::Unavailable { status: 503 });
+            let failed = Err(LmsError::Unavailable { status: 503 }.into());
             assert_eq!(site.grade().await, failed);
         }
         status.store(answer, Ordering::Relaxed);
@@ -139,7 +139,7 @@ async fn resting_after_three_failures() {
     for _ in 0..2 {
         assert_eq!(
             site.grade().await,
-            Err(LmsError::Resting { retry_after: None })
+            Err(GradesError::Resting { retry_after: None })
         );
     }
     assert_eq!(site.server.asked().len(), asked);
@@ -156,7 +156,7 @@ async fn a_rest_holds_for_those_who_wait() {
     let grades = join_all((0..100).map(|_| site.grade())).await;
     let resting = grades
         .iter()
-        .filter(|g| **g == Err(LmsError::Resting { retry_after: None }));
+        .filter(|g| **g == Err(GradesError::Resting { retry_after: None }));
     assert_eq!(resting.count(), 97);
     assert_eq!(site.server.asked().len(), 3);
     // Nobody has waited for the sake of being told so.
@@ -194,7 +194,7 @@ async fn the_lms_says_when_to_ask_again() {
             }
         })
         .await;
-        assert_eq!(site.grade().await, Err(throttled(Some(seconds))));
+        assert_eq!(site.grade().await, Err(throttled(Some(seconds)).into()));
         throttles.store(false, Ordering::Relaxed);
         let asked = site.server.asked().len();
         for gone in [0, 1, seconds - 1] {
@@ -203,7 +203,7 @@ async fn the_lms_says_when_to_ask_again() {
             // A new invocation is no reason to ask.
             site.client.begin();
             let left = Duration::from_secs(seconds - gone);
-            let resting = LmsError::Resting {
+            let resting = GradesError::Resting {
                 retry_after: Some(left),
             };
             assert_eq!(site.grade().await, Err(resting.clone()));
@@ -225,7 +225,7 @@ async fn throttled_for_an_unknown_time() {
         _ => good(),
     })
     .await;
-    assert_eq!(site.grade().await, Err(throttled(None)));
+    assert_eq!(site.grade().await, Err(throttled(None).into()));
     assert_eq!(site.grade().await, Ok(score()));
 }
 

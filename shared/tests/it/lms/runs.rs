@@ -118,7 +118,7 @@ async fn a_page_that_fails() {
     .await;
     let mut grades = site.client.of_run(run());
     assert_eq!(names(grades.next_page().await.unwrap()), ["a"]);
-    let failed = Err(LmsError::Unavailable { status: 503 });
+    let failed = Err(LmsError::Unavailable { status: 503 }.into());
     assert_eq!(grades.next_page().await, failed);
     assert_eq!(names(grades.next_page().await.unwrap()), ["b"]);
     assert_eq!(grades.next_page().await, Ok(None));
