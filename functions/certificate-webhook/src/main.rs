@@ -17,18 +17,13 @@ use shared::edge::Webhook;
 use shared::edge::gateway::every_header;
 use shared::startup::environment::{Environment, SettingError};
 use shared::startup::wiring::Wiring;
-use shared::startup::{aws, lms, logging};
+use shared::startup::{self, aws, lms, logging};
 use shared::use_cases::certifying::CERTIFYING_TIME;
 use shared::use_cases::fetching_grades::LmsLimits;
 
-/// How long opening connections may hold up the start.
-const WARM_UP_TIME: Duration = Duration::from_secs(1);
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    logging::to_stdout();
-    logging::panics_by_their_place();
-    let aws = aws::configuration().await;
+    let aws = startup::begin().await;
     let webhook = wire(
         &Environment::of_process(),
         aws::dynamodb(&aws, CallLimits::PRODUCTION),
@@ -38,8 +33,7 @@ async fn main() -> Result<(), Error> {
         CERTIFYING_TIME,
     )
     .map_err(logging::start_failed)?;
-    // What is not warm by then warms up with the first request.
-    let _ = tokio::time::timeout(WARM_UP_TIME, webhook.warm_up()).await;
+    startup::warm_up(webhook.warm_up()).await;
 
     let handler =
         service_fn(async |request: Request| Ok::<_, Error>(webhook.handle(request).await));

@@ -5,7 +5,6 @@ mod handler;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use handler::KeptEvents;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
@@ -14,17 +13,12 @@ use shared::adapters::store::CallLimits;
 use shared::clock::{SharedClock, SystemClock};
 use shared::startup::environment::{Environment, SettingError};
 use shared::startup::wiring::Wiring;
-use shared::startup::{aws, lms, logging};
+use shared::startup::{self, aws, lms, logging};
 use shared::use_cases::looking_again::LookingAgain;
-
-/// How long opening connections may hold up the start.
-const WARM_UP_TIME: Duration = Duration::from_secs(1);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    logging::to_stdout();
-    logging::panics_by_their_place();
-    let aws = aws::configuration().await;
+    let aws = startup::begin().await;
     let kept_events = wire(
         &Environment::of_process(),
         aws::dynamodb(&aws, CallLimits::PRODUCTION),
@@ -33,8 +27,7 @@ async fn main() -> Result<(), Error> {
         Arc::new(SystemClock),
     )
     .map_err(logging::start_failed)?;
-    // What is not warm by then warms up with the first event.
-    let _ = tokio::time::timeout(WARM_UP_TIME, kept_events.warm_up()).await;
+    startup::warm_up(kept_events.warm_up()).await;
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         kept_events.handle(event).await
