@@ -11,6 +11,7 @@
 
 mod delivery;
 mod log;
+mod panics;
 mod portal;
 pub mod stop;
 pub mod wiring;
@@ -29,6 +30,7 @@ pub use delivery::{
     Answer, EXPIRED, NOT_STAFF, REVOKED, STAFF, Webhook, from_gateway, tokens, with_id,
 };
 pub use log::Log;
+pub use panics::panicking_client;
 pub use portal::Portal;
 
 /// When every test begins.

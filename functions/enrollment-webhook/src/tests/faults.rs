@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
-use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_dynamodb::error::BoxError;
 use local::Fault;
 use serde_json::json;
-use shared::adapters::store::{CallLimits, settings};
+use shared::adapters::store::CallLimits;
 
-use harness::{ADA, ADA_ID, EAGER, IMPATIENT, Portal, RUN, configuration};
+use harness::{ADA, ADA_ID, EAGER, IMPATIENT, Portal, RUN};
 
 use super::stack::Stack;
 use crate::STORE_TIME;
@@ -238,35 +235,12 @@ async fn an_item_of_another_shape_is_500() {
     assert!(!stack.log.text().contains("no uuid"));
 }
 
-#[derive(Debug)]
-struct Panics;
-
-impl Intercept for Panics {
-    fn name(&self) -> &'static str {
-        "Panics"
-    }
-
-    fn read_before_transmit(
-        &self,
-        _: &BeforeTransmitInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        panic!("about {ADA}");
-    }
-}
-
 /// Row 14: a dependency that panics is 500 and one error in the log, which
 /// tells the place and not the message; the next request is answered as ever.
 #[tokio::test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a client that no start-up would make"
-)]
 async fn a_panic_is_500() {
     let portal = Portal::new().await;
-    let settings = settings(&configuration(portal.engine_url()), EAGER).interceptor(Panics);
-    let through = aws_sdk_dynamodb::Client::from_conf(settings.build());
+    let through = harness::panicking_client(portal.engine_url(), "BatchGetItem");
     let stack = Stack::wired(portal, through, STORE_TIME);
     for _ in 0..2 {
         let before = stack.log.lines().len();
@@ -283,7 +257,7 @@ async fn a_panic_is_500() {
         assert_eq!((lines.len() - before, errors.len()), (2, 1), "{lines:?}");
         let reason = errors[0]["reason"].as_str().unwrap();
         assert!(
-            reason.starts_with("panic:") && reason.contains("faults.rs:"),
+            reason.starts_with("panic:") && reason.contains("panics.rs:"),
             "{reason}"
         );
     }

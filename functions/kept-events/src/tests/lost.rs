@@ -5,14 +5,10 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
-use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::types::AttributeValue::S;
 use harness::{ADA, EAGER, RUN};
 use local::Fault;
 use local::lms::{Order, Trouble};
-use shared::adapters::store::settings;
 use shared::clock::Clock;
 use shared::domain::{KeptState, Reason};
 
@@ -132,37 +128,10 @@ async fn what_fails_for_good_ends_dead() {
 }
 
 /// The call after the claim panics.
-#[derive(Debug)]
-struct Panics;
-
-impl Intercept for Panics {
-    fn name(&self) -> &'static str {
-        "Panics"
-    }
-
-    fn read_before_transmit(
-        &self,
-        context: &BeforeTransmitInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let target = context.request().headers().get("x-amz-target");
-        if target.is_some_and(|target| target.ends_with("BatchGetItem")) {
-            panic!("about {ADA}");
-        }
-        Ok(())
-    }
-}
-
 #[tokio::test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a client that no start-up would make"
-)]
 async fn a_panic_is_one_events_failure() {
     let stack = with_passes(2).await;
-    let settings = settings(&harness::configuration(stack.engine_url()), EAGER);
-    let panics = aws_sdk_dynamodb::Client::from_conf(settings.interceptor(Panics).build());
+    let panics = harness::panicking_client(stack.engine_url(), "BatchGetItem");
     let stack = Stack::wired(stack.beside(), panics);
     let summary = stack.run().await;
     assert_eq!(
@@ -172,7 +141,7 @@ async fn a_panic_is_one_events_failure() {
     let line = stack.log.last("looked at");
     let reason = line["reason"].as_str().unwrap();
     assert!(
-        reason.starts_with("panic:") && reason.contains("lost.rs:"),
+        reason.starts_with("panic:") && reason.contains("panics.rs:"),
         "{reason}"
     );
     assert!(!stack.log.text().contains(ADA));
