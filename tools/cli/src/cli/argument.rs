@@ -1,0 +1,58 @@
+//! What an argument may be, where its type alone does not say.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use shared::domain::Percent;
+
+/// A name that reads well in a table.
+pub fn name(text: &str) -> Result<String, &'static str> {
+    const MAX_CHARS: usize = 100;
+    let text = text.trim();
+    if text.is_empty() {
+        Err("is blank")
+    } else if text.chars().any(char::is_control) {
+        Err("has a control character")
+    } else if text.chars().count() > MAX_CHARS {
+        Err("is longer than 100 characters")
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// A word that nobody mistakes for another one. Whether it is a known one is
+/// judged later, if at all, since `--force` may be given.
+pub fn plain<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    if text.chars().any(char::is_control) {
+        Err("has a control character".to_owned())
+    } else if text.trim() != text {
+        Err("has blanks around it".to_owned())
+    } else {
+        text.parse().map_err(|error: T::Err| error.to_string())
+    }
+}
+
+/// A percent as the LMS has it, 0.87 and not 87, which is what people write.
+pub fn percent(text: &str) -> Result<Percent, String> {
+    text.parse::<Percent>().map_err(|error| {
+        let hundredths = text.trim().trim_end_matches('%').trim_end();
+        let hundredths: Option<f64> = hundredths.parse().ok();
+        let meant = hundredths.and_then(|number| Percent::try_from(number / 100.0).ok());
+        let meant = meant.map(|meant| format!("; write {}", meant.get()));
+        format!(
+            "{error}, 1 being the whole course{}",
+            meant.unwrap_or_default()
+        )
+    })
+}
+
+/// The first digits of an event's key, enough of them to mean one event.
+pub fn key(text: &str) -> Result<String, &'static str> {
+    const DIGITS: std::ops::RangeInclusive<usize> = 6..=64;
+    let is_digit = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+    if DIGITS.contains(&text.len()) && text.bytes().all(is_digit) {
+        Ok(text.to_owned())
+    } else {
+        Err("is not 6 to 64 hex digits, as `coursehook events list` shows them")
+    }
+}

@@ -1,0 +1,124 @@
+//! The commands and their arguments: one file for each group of commands.
+
+mod argument;
+mod certificates;
+mod enrollments;
+mod events;
+mod grades;
+mod runs;
+mod tokens;
+mod users;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use shared::domain::{CourseId, Email};
+
+pub use self::argument::plain;
+pub use self::certificates::Certificates;
+pub use self::enrollments::{Enrollments, SetEnrollment};
+pub use self::events::Events;
+pub use self::grades::{Grades, OverrideGrade};
+pub use self::runs::Runs;
+pub use self::tokens::Tokens;
+pub use self::users::Users;
+
+/// What operators of Coursehook do by hand.
+///
+/// Tables, secrets and endpoints come from the same environment variables as
+/// the functions'. For the local stack: set -a; . .local/env; set +a
+#[derive(Debug, Parser)]
+#[command(name = "coursehook", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Write JSON to standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    done, but an import met bad lines, or a replayed delivery was not accepted
+  2    not done, or cut short; the message says why and what to try
+  130  an import was interrupted with Ctrl-C";
+
+/// The same codes. clap, too, ends with 2 when it cannot read the command.
+pub mod exit_code {
+    pub const DONE_BUT: u8 = 1;
+    pub const NOT_DONE: u8 = 2;
+    pub const INTERRUPTED: u8 = 130;
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The people of the portal
+    #[command(subcommand)]
+    Users(Users),
+    /// The course runs that the portal knows
+    #[command(subcommand)]
+    Runs(Runs),
+    /// Who is in which course run
+    #[command(subcommand)]
+    Enrollments(Enrollments),
+    /// What learners have achieved
+    #[command(subcommand)]
+    Grades(Grades),
+    /// What learners who have passed are given
+    #[command(subcommand)]
+    Certificates(Certificates),
+    /// Show all that is known of a learner, and why they have a certificate or none
+    ///
+    /// For each course run that the learner has anything in, or for the one that
+    /// is named. Where there is no user of the address, what waits for them.
+    #[command(after_help = "\
+Examples:
+  coursehook status ada@example.org
+  coursehook status ada@example.org course-v1:Org+Course+Run")]
+    Status {
+        email: Email,
+        /// Only this one, whether or not the learner has anything in it
+        course_id: Option<CourseId>,
+    },
+    /// The tokens that may call the webhooks
+    #[command(subcommand)]
+    Tokens(Tokens),
+    /// The events that could not take effect yet
+    #[command(subcommand)]
+    Events(Events),
+    /// Send sample deliveries to the running stack
+    ///
+    /// A file holds the body of a delivery and lies in a folder named
+    /// `enrollment` or `certificate`, or it holds an event of API Gateway
+    /// (version 1 or 2), whose request is made again. They go to
+    /// $COURSEHOOK_URL with the token $COURSEHOOK_TOKEN. The exit code is 1 if
+    /// one of them got no answer, a 5xx, 401 or 403, or if none of them met a
+    /// webhook; with a 202, or a 404 of its own, Coursehook keeps the event.
+    #[command(after_help = "\
+Example:
+  coursehook replay events/enrollment events/gateway/rest-role-added.json")]
+    Replay {
+        /// Files, or folders whose *.json are taken in order, those below included
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+    },
+}
+
+impl Command {
+    /// Whether it changes nothing, so that nothing is amiss if nobody wants its answer.
+    pub const fn only_reads(&self) -> bool {
+        match self {
+            Self::Users(command) => command.only_reads(),
+            Self::Runs(command) => command.only_reads(),
+            Self::Enrollments(command) => command.only_reads(),
+            Self::Grades(command) => command.only_reads(),
+            Self::Certificates(command) => command.only_reads(),
+            Self::Tokens(command) => command.only_reads(),
+            Self::Events(command) => command.only_reads(),
+            Self::Status { .. } => true,
+            Self::Replay { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! `coursehook runs`
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use shared::domain::CourseId;
+
+#[derive(Debug, Subcommand)]
+pub enum Runs {
+    /// Import course runs from CSV or JSON Lines
+    ///
+    /// Columns: course_id and title (required), live, is_self_paced,
+    /// start_date, end_date, certificate_available_date. A flag is true, false,
+    /// yes, no, 1 or 0, and false where it is empty. A date is RFC 3339 with an
+    /// offset, or a plain date, which is midnight UTC. A run is replaced whole:
+    /// what is empty is empty afterwards. A row is one line.
+    #[command(after_help = "Example:\n  coursehook runs import runs.csv")]
+    Import {
+        /// The file, or - for standard input
+        file: PathBuf,
+    },
+    /// Show one course run
+    #[command(after_help = "Example:\n  coursehook runs show course-v1:Org+Course+Run")]
+    Show { course_id: CourseId },
+}
+
+impl Runs {
+    /// Whether it changes nothing.
+    pub const fn only_reads(&self) -> bool {
+        matches!(self, Self::Show { .. })
+    }
+}

@@ -1,0 +1,43 @@
+//! `coursehook tokens`
+
+use clap::Subcommand;
+use jiff::SignedDuration;
+
+use super::argument::name;
+use crate::time;
+
+#[derive(Debug, Subcommand)]
+pub enum Tokens {
+    /// Issue a token and print it, once
+    #[command(after_help = "\
+Examples:
+  coursehook tokens issue lms-production --staff --expires-in 90d
+  TOKEN=$(coursehook tokens issue lms-staging --staff)")]
+    Issue {
+        /// What to call it, for instance after the system that will bear it
+        #[arg(value_parser = name)]
+        name: String,
+        /// Its bearer may call the webhooks
+        #[arg(long)]
+        staff: bool,
+        /// How long it is good for: a number and m, h, d or w. Without it, until it is revoked
+        #[arg(long, value_name = "TIME", value_parser = time::duration)]
+        expires_in: Option<SignedDuration>,
+    },
+    /// List all tokens; those that died lately too
+    #[command(after_help = "Example:\n  coursehook tokens list")]
+    List,
+    /// Revoke a token; within a minute nobody takes it any more
+    #[command(after_help = "Example:\n  coursehook tokens revoke 3f8a51c07be2")]
+    Revoke {
+        /// Its id, as `coursehook tokens list` shows it
+        id: String,
+    },
+}
+
+impl Tokens {
+    /// Whether it changes nothing.
+    pub const fn only_reads(&self) -> bool {
+        matches!(self, Self::List)
+    }
+}
