@@ -52,7 +52,7 @@ impl EnrollmentWebhook {
                 left_over,
             } => (user_id, changed, mode, left_over),
             Enrolled::NoSuchUser { kept } => return Err(Refusal::UserNotFound { kept }),
-            Enrolled::NoSuchRun { user_id, kept } => {
+            Enrolled::NoSuchRun { user_id, kept, .. } => {
                 let course = delivery.course;
                 return Err(Refusal::RunNotFound {
                     course,

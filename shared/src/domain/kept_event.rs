@@ -272,6 +272,44 @@ impl KeptEvent {
         self
     }
 
+    /// The event under another address of the same learner, as a new one.
+    #[must_use]
+    pub fn readdressed(&self, email: &Email) -> Self {
+        Self {
+            event_key: EventKey::of(self.kind, email, &self.course_id),
+            email: email.clone(),
+            version: 1,
+            ..self.clone()
+        }
+    }
+
+    /// This event and `other`, which announced the same to another address of
+    /// the learner, in one: as two deliveries to one address. The newer one
+    /// says why it waits, and it is looked at when the first of them would be.
+    #[must_use]
+    pub fn merged(&self, other: &Self) -> Self {
+        let (newer, older) = if self.delivered_at < other.delivered_at {
+            (other, self)
+        } else {
+            (self, other)
+        };
+        let both_wait = older.state == KeptState::Waiting && newer.state == KeptState::Waiting;
+        Self {
+            event_key: self.event_key.clone(),
+            email: self.email.clone(),
+            roles: self.roles.union(&other.roles).cloned().collect(),
+            mode: newer.mode.clone().or_else(|| older.mode.clone()),
+            next_look: if both_wait {
+                newer.next_look.min(older.next_look)
+            } else {
+                newer.next_look
+            },
+            kept_at: self.kept_at,
+            version: self.version,
+            ..newer.clone()
+        }
+    }
+
     /// The event when an operator has it looked at again: at once, and with all
     /// its time before it.
     #[must_use]
@@ -321,6 +359,68 @@ mod tests {
             kept_at: now,
             delivered_at: now,
             version: 1,
+        }
+    }
+
+    /// Of two events about the same, one was announced to a former address.
+    #[test]
+    fn events_of_two_addresses_are_one() {
+        let moment = |second| Timestamp::from_second(second).unwrap();
+        let role = |role: &str| BTreeSet::from([role.parse::<CourseRole>().unwrap()]);
+        let email: Email = "new@example.org".parse().unwrap();
+        let old = KeptEvent {
+            roles: role("staff"),
+            mode: Some(Mode::audit()),
+            next_look: moment(50),
+            delivered_at: moment(20),
+            tries: 3,
+            ..event(Reason::NotPassed, 1)
+        };
+        let moved = old.readdressed(&email);
+        assert_eq!(
+            (moved.event_key.clone(), moved.version, moved.tries),
+            (EventKey::of(old.kind, &email, &old.course_id), 1, 3)
+        );
+
+        let there = KeptEvent {
+            roles: role("instructor"),
+            next_look: moment(90),
+            delivered_at: moment(30),
+            version: 7,
+            ..moved.clone()
+        };
+        for (there, reason, next_look, mode) in [
+            (there.clone(), Reason::NotPassed, 50, Some(Mode::audit())),
+            // What has ended is not looked at again because of an older one.
+            (
+                KeptEvent {
+                    reason: Reason::LmsTrouble,
+                    state: KeptState::Dead,
+                    mode: None,
+                    ..there.clone()
+                },
+                Reason::LmsTrouble,
+                90,
+                Some(Mode::audit()),
+            ),
+            // A newer one has it looked at again.
+            (
+                KeptEvent {
+                    state: KeptState::Dead,
+                    delivered_at: moment(10),
+                    ..there.clone()
+                },
+                Reason::NotPassed,
+                50,
+                Some(Mode::audit()),
+            ),
+        ] {
+            let merged = there.merged(&old);
+            assert_eq!((merged.reason, merged.mode), (reason, mode));
+            assert_eq!(merged.next_look, moment(next_look));
+            assert_eq!(merged.roles.len(), 2);
+            assert_eq!((&merged.event_key, merged.version), (&there.event_key, 7));
+            assert_eq!(merged.delivered_at, there.delivered_at.max(moment(20)));
         }
     }
 

@@ -1,5 +1,6 @@
 //! A learner as the portal knows them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -22,6 +23,31 @@ pub struct User {
     pub edx_username: Option<Username>,
     /// The person's own name, as an import gave it; absent until one did.
     pub name: Option<String>,
+    /// Addresses that were theirs before, in their normal form. The LMS may go
+    /// on sending them, and they find the user still.
+    pub former_emails: BTreeSet<Email>,
+}
+
+impl User {
+    /// All addresses that find the user: the one they have, and the former ones.
+    pub fn addresses(&self) -> impl Iterator<Item = &Email> {
+        [&self.email].into_iter().chain(&self.former_emails)
+    }
+
+    /// The user under another address, given as `as_given`. The one until now
+    /// is a former one then.
+    #[must_use]
+    pub fn renamed(&self, email: Email, as_given: String) -> Self {
+        let mut former_emails = self.former_emails.clone();
+        former_emails.insert(self.email.clone());
+        former_emails.remove(&email);
+        Self {
+            email,
+            email_as_given: as_given,
+            former_emails,
+            ..self.clone()
+        }
+    }
 }
 
 /// By the id alone; the rest is personal.

@@ -76,6 +76,8 @@ pub enum Source<'a> {
 pub struct Certified {
     /// Absent where no user has the address.
     pub user_id: Option<Uuid>,
+    /// The address that the learner has, also where a former one was announced.
+    pub email: Email,
     /// What became of it.
     pub outcome: Outcome,
     /// The event that it is kept as; `None` where it is not, since it is done,
@@ -176,7 +178,7 @@ impl Certifying {
         if let (Outcome::Waits(why), Some(course_id)) = (&certified.outcome, &pass.course_id) {
             let waiting = Waiting {
                 kind: EventKind::Certificate,
-                email: &pass.email,
+                email: &certified.email,
                 course_id,
                 role: None,
                 mode: None,
@@ -201,12 +203,17 @@ impl Certifying {
     ) -> Result<Certified, StoreError> {
         let (found, outcome) = in_time(until, self.decide(pass, source, until)).await?;
         // What is decided stands, also where the removal takes too long.
-        let left_over = match (&outcome, found.kept(EventKind::Certificate)) {
-            (Outcome::Waits(_), _) | (_, None) => None,
-            (_, Some(kept)) => in_time(until, self.kept_events.remove(kept)).await.err(),
-        };
+        let mut left_over = None;
+        if !matches!(outcome, Outcome::Waits(_)) {
+            for kept in found.kept(EventKind::Certificate) {
+                let removed = in_time(until, self.kept_events.remove(kept)).await;
+                left_over = removed.err().or(left_over);
+            }
+        }
+        let user = found.user.as_ref();
         Ok(Certified {
-            user_id: found.user.map(|user| user.user_id),
+            user_id: user.map(|user| user.user_id),
+            email: user.map_or(&pass.email, |user| &user.email).clone(),
             outcome,
             kept: None,
             left_over,

@@ -75,6 +75,8 @@ pub enum Enrolled {
     NoSuchRun {
         /// Who has the address.
         user_id: Uuid,
+        /// The address that they have, also where a former one was announced.
+        email: Email,
         /// `None` where it is not kept, since no course id was sent.
         kept: Option<EventKey>,
     },
@@ -108,11 +110,14 @@ impl Enrolling {
     pub async fn enroll(&self, announcement: &Announcement) -> Result<Enrolled, StoreError> {
         Ok(match self.attempt(announcement).await? {
             Enrolled::NoSuchUser { .. } => Enrolled::NoSuchUser {
-                kept: self.keep(announcement, Reason::NoSuchUser).await?,
+                kept: self
+                    .keep(announcement, &announcement.email, Reason::NoSuchUser)
+                    .await?,
             },
-            Enrolled::NoSuchRun { user_id, .. } => Enrolled::NoSuchRun {
+            Enrolled::NoSuchRun { user_id, email, .. } => Enrolled::NoSuchRun {
                 user_id,
-                kept: self.keep(announcement, Reason::NoSuchRun).await?,
+                kept: self.keep(announcement, &email, Reason::NoSuchRun).await?,
+                email,
             },
             stands => stands,
         })
@@ -124,19 +129,22 @@ impl Enrolling {
         let found = self
             .find(&announcement.email, announcement.course_id.as_ref())
             .await?;
-        let Some(user_id) = found.user.as_ref().map(|user| user.user_id) else {
+        let Some(user) = &found.user else {
             return Ok(Enrolled::NoSuchUser { kept: None });
         };
+        let user_id = user.user_id;
         let (Some(_), Some(course_id)) = (&found.run, &announcement.course_id) else {
-            let kept = None;
-            return Ok(Enrolled::NoSuchRun { user_id, kept });
+            return Ok(Enrolled::NoSuchRun {
+                user_id,
+                email: user.email.clone(),
+                kept: None,
+            });
         };
         self.will_change(&found, announcement.at).await?;
 
-        let kept = found.kept(EventKind::Enrollment);
         let mut roles = BTreeSet::from_iter(announcement.role.clone());
         let mut mode = announcement.mode.clone();
-        if let Some(kept) = kept {
+        for kept in found.kept(EventKind::Enrollment) {
             roles.extend(kept.roles.iter().cloned());
             mode = mode.or_else(|| kept.mode.clone());
         }
@@ -155,10 +163,10 @@ impl Enrolling {
             changed = changed.and_then(write(roles).await?);
         }
         self.has_changed(&found, announcement.at).await;
-        let left_over = match kept {
-            Some(kept) => self.kept_events.remove(kept).await.err(),
-            None => None,
-        };
+        let mut left_over = None;
+        for kept in found.kept(EventKind::Enrollment) {
+            left_over = self.kept_events.remove(kept).await.err().or(left_over);
+        }
         Ok(Enrolled::Stands {
             user_id,
             changed: Box::new(changed),
@@ -205,7 +213,7 @@ impl Enrolling {
     /// finds it changed, and leaves it due. An event that is kept later than it
     /// was looked for here is looked at after a minute of its own.
     async fn will_change(&self, found: &Found, now: Timestamp) -> Result<(), StoreError> {
-        if let Some(event) = certificate_that_waits(found) {
+        for event in certificates_that_wait(found) {
             let at = now.checked_add(AFTER_THE_WRITE).unwrap_or(now);
             self.kept_events.look_at(event, at).await?;
         }
@@ -215,7 +223,7 @@ impl Enrolling {
     /// Has it looked at now that the enrollment is written. Where this fails
     /// it is looked at a little later.
     async fn has_changed(&self, found: &Found, now: Timestamp) {
-        if let Some(event) = certificate_that_waits(found) {
+        for event in certificates_that_wait(found) {
             let _ = self.kept_events.make_due(event, now).await;
         }
     }
@@ -223,6 +231,7 @@ impl Enrolling {
     async fn keep(
         &self,
         announcement: &Announcement,
+        email: &Email,
         reason: Reason,
     ) -> Result<Option<EventKey>, StoreError> {
         let Some(course_id) = &announcement.course_id else {
@@ -230,7 +239,7 @@ impl Enrolling {
         };
         let waiting = Waiting {
             kind: EventKind::Enrollment,
-            email: &announcement.email,
+            email,
             course_id,
             role: announcement.role.as_ref(),
             mode: announcement.mode.as_ref(),
@@ -247,10 +256,11 @@ impl Enrolling {
     }
 }
 
-/// The certificate's event of the same learner and run, where it waits for the
+/// The certificate's events of the same learner and run that wait for the
 /// enrollment to become active and paid.
-fn certificate_that_waits(found: &Found) -> Option<&KeptEvent> {
-    let event = found.kept(EventKind::Certificate)?;
-    let waits = event.reason == Reason::NotEligible && event.state == KeptState::Waiting;
-    waits.then_some(event)
+fn certificates_that_wait(found: &Found) -> impl Iterator<Item = &KeptEvent> {
+    let waits = |event: &&KeptEvent| {
+        event.reason == Reason::NotEligible && event.state == KeptState::Waiting
+    };
+    found.kept(EventKind::Certificate).filter(waits)
 }

@@ -51,11 +51,16 @@ pub enum Imported {
 }
 
 /// Why one row could not be imported, while the others could.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RowRefused {
-    /// Another address has it already; usernames are compared byte for byte.
-    #[error("the username belongs to another address")]
-    UsernameTaken,
+    /// Another user has it already; usernames are compared byte for byte.
+    #[error("the username belongs to {}", .owner.as_str())]
+    UsernameTaken {
+        /// The address of the user who has it.
+        owner: Email,
+        /// The address of the row.
+        email: Email,
+    },
     /// Somebody else's write came in between, each of five times.
     #[error("somebody else kept changing this user; import it again")]
     Contended,
@@ -71,6 +76,12 @@ pub async fn import_users(
     let mut answers = Vec::with_capacity(rows.len());
     let mut writes = Vec::new();
     for row in rows {
+        if is_former(row, &found) {
+            // Another row may be about the same user, whom one transaction
+            // cannot write twice.
+            answers.push(import_user(users, row).await?);
+            continue;
+        }
         let decision = decide(row, &found);
         if let Ok((_, Some(write))) = &decision {
             writes.push((answers.len(), write.clone()));
@@ -117,30 +128,48 @@ async fn find(users: &Users, rows: &[UserRow]) -> Result<FoundUsers, StoreError>
     users.find(&emails, &usernames).await
 }
 
-/// What a row asks for, given what was found.
+/// Whether the row's address is a former one of somebody's.
+fn is_former(row: &UserRow, found: &FoundUsers) -> bool {
+    let user = found.by_email.get(&row.email);
+    user.is_some_and(|user| user.email != row.email)
+}
+
+/// What a row asks for, given what was found. One with a former address is
+/// about the user who had it, and older than what is known of them: it adds
+/// what they lack.
 fn decide(row: &UserRow, found: &FoundUsers) -> Result<(Imported, Option<UserWrite>), RowRefused> {
+    let before = found.by_email.get(&row.email).cloned();
+    let email = before.as_ref().map_or(&row.email, |user| &user.email);
     let owner = row
         .edx_username
         .as_ref()
         .and_then(|name| found.owner_of.get(name));
-    if owner.is_some_and(|owner| *owner != row.email) {
-        return Err(RowRefused::UsernameTaken);
+    if let Some(owner) = owner.filter(|owner| *owner != email) {
+        return Err(RowRefused::UsernameTaken {
+            owner: owner.clone(),
+            email: row.email.clone(),
+        });
     }
-    let before = found.by_email.get(&row.email).cloned();
-    let after = User {
-        user_id: before
-            .as_ref()
-            .map_or_else(Uuid::new_v4, |user| user.user_id),
-        email: row.email.clone(),
-        email_as_given: row.email_as_given.clone(),
-        edx_username: row
-            .edx_username
-            .clone()
-            .or_else(|| before.as_ref().and_then(|user| user.edx_username.clone())),
-        name: row
-            .name
-            .clone()
-            .or_else(|| before.as_ref().and_then(|user| user.name.clone())),
+    let after = match &before {
+        None => User {
+            user_id: Uuid::new_v4(),
+            email: row.email.clone(),
+            email_as_given: row.email_as_given.clone(),
+            edx_username: row.edx_username.clone(),
+            name: row.name.clone(),
+            former_emails: BTreeSet::new(),
+        },
+        Some(user) if user.email == row.email => User {
+            email_as_given: row.email_as_given.clone(),
+            edx_username: row.edx_username.clone().or(user.edx_username.clone()),
+            name: row.name.clone().or(user.name.clone()),
+            ..user.clone()
+        },
+        Some(user) => User {
+            edx_username: user.edx_username.clone().or(row.edx_username.clone()),
+            name: user.name.clone().or(row.name.clone()),
+            ..user.clone()
+        },
     };
     Ok(match before {
         Some(before) if before == after => (Imported::Unchanged, None),

@@ -17,7 +17,9 @@ use crate::adapters::AwsFailure;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::kept_events::{Due, KeptEvents};
 use crate::clock::SharedClock;
-use crate::domain::{Change, EventKey, EventKind, KeptEvent, KeptState, Obstacle, Reason, Verdict};
+use crate::domain::{
+    Change, Email, EventKey, EventKind, KeptEvent, KeptState, Obstacle, Reason, Verdict,
+};
 use crate::panic::caught;
 
 /// How long one event may take; at a webhook it has no longer.
@@ -110,6 +112,8 @@ pub struct Summary {
 /// What an attempt has found.
 struct Attempt {
     user_id: Option<Uuid>,
+    /// The address that the learner has, where there is a user.
+    email: Option<Email>,
     found: Found,
 }
 
@@ -231,8 +235,13 @@ impl LookingAgain {
         // Certifying keeps to the time by itself, and enrolling is cut short.
         let at_last = until + GRACE;
         let (user_id, end) = match caught(timeout_at(at_last, attempt)).await {
-            Ok(Ok(Ok(Attempt { user_id, found }))) => {
-                let settled = self.settle(&event, found).await;
+            Ok(Ok(Ok(Attempt {
+                user_id,
+                email,
+                found,
+            }))) => {
+                let email = email.as_ref().unwrap_or(&event.email);
+                let settled = self.settle(&event, email, found).await;
                 (user_id, settled.unwrap_or_else(End::Failed))
             }
             Ok(Ok(Err(error))) => {
@@ -272,7 +281,7 @@ impl LookingAgain {
             error: Some(code),
             ..Reason::Failed.into()
         });
-        match self.settle(event, failed).await {
+        match self.settle(event, &event.email, failed).await {
             Ok(ended @ End::Ended(_)) => ended,
             // Where it cannot even be written back, its lease ends by itself.
             _ => end,
@@ -302,7 +311,7 @@ impl LookingAgain {
                     at: now,
                     yields_to: Some(event.delivered_at),
                 };
-                let (user_id, found) = match self.enrolling.attempt(&announcement).await? {
+                let (user, found) = match self.enrolling.attempt(&announcement).await? {
                     Enrolled::Stands {
                         user_id,
                         changed,
@@ -314,16 +323,23 @@ impl LookingAgain {
                             super::Outcome::Updated => "updated",
                             super::Outcome::Unchanged => "unchanged",
                         };
-                        (Some(user_id), Found::Effect(effect, left_over))
+                        (Some((user_id, None)), Found::Effect(effect, left_over))
                     }
                     Enrolled::NoSuchUser { .. } => {
                         (None, Found::Obstacle(Reason::NoSuchUser.into()))
                     }
-                    Enrolled::NoSuchRun { user_id, .. } => {
-                        (Some(user_id), Found::Obstacle(Reason::NoSuchRun.into()))
-                    }
+                    Enrolled::NoSuchRun { user_id, email, .. } => (
+                        Some((user_id, Some(email))),
+                        Found::Obstacle(Reason::NoSuchRun.into()),
+                    ),
                 };
-                Ok(Attempt { user_id, found })
+                let (user_id, email) = user.unzip();
+                let email = email.flatten();
+                Ok(Attempt {
+                    user_id,
+                    email,
+                    found,
+                })
             }
             EventKind::Certificate => {
                 let pass = Pass {
@@ -354,14 +370,22 @@ impl LookingAgain {
                 };
                 Ok(Attempt {
                     user_id: certified.user_id,
+                    email: Some(certified.email),
                     found,
                 })
             }
         }
     }
 
-    /// Writes down what was found.
-    async fn settle(&self, event: &KeptEvent, found: Found) -> Result<End, StoreError> {
+    /// Writes down what was found. An event that was kept under a former address
+    /// of the learner goes on waiting under `email`, the one that they have:
+    /// there it is found by what it waits for.
+    async fn settle(
+        &self,
+        event: &KeptEvent,
+        email: &Email,
+        found: Found,
+    ) -> Result<End, StoreError> {
         let now = self.clock.now();
         let (next, end) = match found {
             Found::Effect(effect, left_over) => return Ok(End::Done { effect, left_over }),
@@ -384,7 +408,16 @@ impl LookingAgain {
                 }
             }
         };
-        let settled = self.kept_events.settle(&next, now).await?;
-        Ok(if settled { end } else { End::Changed })
+        if !self.kept_events.settle(&next, now).await? {
+            return Ok(End::Changed);
+        }
+        if *email != event.email {
+            let settled = KeptEvent {
+                version: next.version + 1,
+                ..*next
+            };
+            self.kept_events.readdress(settled, email).await?;
+        }
+        Ok(end)
     }
 }

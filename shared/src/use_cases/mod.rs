@@ -8,6 +8,7 @@ pub mod fetching_grades;
 pub mod importing;
 pub mod issuing_tokens;
 pub mod looking_again;
+pub mod renaming;
 
 /// Why a use case could not read or write what it needs.
 pub use crate::adapters::store::StoreError;

@@ -1,5 +1,7 @@
 //! Users from elsewhere: what is written, what is left alone, what waits.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use local::{Dynamodb, Fault, FaultyProxy};
 use shared::adapters::store::users::{UserWrite, Users, Written};
@@ -79,6 +81,7 @@ async fn a_change_in_between_is_not_undone() {
         email_as_given: "ada@example.org".to_owned(),
         edx_username: Some(username.parse().unwrap()),
         name: Some(name.to_owned()),
+        former_emails: BTreeSet::new(),
     };
     let write = async |before: Option<User>, after: User| {
         users.write(&[UserWrite { before, after }]).await.unwrap()

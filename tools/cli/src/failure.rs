@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use shared::adapters::AwsFailure;
 use shared::adapters::secrets::SecretError;
 use shared::adapters::store::StoreError;
-use shared::domain::{CourseId, Email, EventKey, Mode};
+use shared::domain::email::EmailError;
+use shared::domain::{CourseId, Email, EventKey, Mode, User};
 use shared::startup::environment::{Missing, SettingError};
 use shared::use_cases::issuing_tokens::TokenError;
 use thiserror::Error;
@@ -60,6 +61,18 @@ pub enum Failure {
     Stopped { reason: Box<Failure>, done: Summary },
     #[error("there is no user {}; `coursehook users import` makes users", .0.as_str())]
     NoSuchUser(Email),
+    #[error("the new address {0}; write one such as ada@example.org")]
+    Address(EmailError),
+    #[error("both are the same address, as Coursehook compares them; nothing was changed")]
+    SameAddress,
+    #[error(
+        "{} belongs to another user ({}); look at them with `coursehook status {}`: if they are \
+         the same person and have nothing that counts, erase that one with `coursehook users \
+         erase {}`, and then rename",
+        .taken.as_str(), .by.user_id, output::quoted(.taken.as_str()),
+        output::quoted(.taken.as_str())
+    )]
+    AddressTaken { taken: Email, by: Box<User> },
     #[error("there is no course run {0}; `coursehook runs import` makes course runs")]
     NoSuchRun(CourseId),
     #[error(

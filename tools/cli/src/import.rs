@@ -306,17 +306,20 @@ async fn write_again<T: Importable>(
         }
     }
     for Refused { line, why, .. } in refused {
-        tally.bad(line, &told(why));
+        tally.bad(line, &told(&why));
     }
     Ok(())
 }
 
 /// Why a row was refused, and what to do about it.
-fn told(why: RowRefused) -> String {
+fn told(why: &RowRefused) -> String {
     match why {
-        RowRefused::UsernameTaken => format!(
-            "{why}; if another line of this file gives that address a new one, \
-             import the file again"
+        RowRefused::UsernameTaken { owner, email } => format!(
+            "{}; if they are one person with a new address: coursehook users rename-email {} {}; \
+             if another line of this file gives that address a new username, import the file again",
+            output::printable(&why.to_string()),
+            output::quoted(owner.as_str()),
+            output::quoted(email.as_str()),
         ),
         RowRefused::Contended => why.to_string(),
     }

@@ -85,7 +85,7 @@ pub fn table<const N: usize>(
 }
 
 /// One thing, field by field.
-pub fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
+pub fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let mut table = Table::new();
     for (name, value) in fields {
         table.add_row([name.to_owned(), printable(&value)]);

@@ -21,6 +21,7 @@ use shared::use_cases::correcting::override_grade;
 use shared::use_cases::enrolling::{Announcement, Set};
 use shared::use_cases::fetching_grades::LmsLimits;
 use shared::use_cases::looking_again::{LookingAgain, Shift, Summary};
+use shared::use_cases::renaming::{NewAddress, Renamed, rename_email};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -212,6 +213,19 @@ impl Portal {
         let mode = mode.parse().unwrap();
         let set = enrolling.set(&email, &run, &mode, true, by(), self.clock.now());
         assert!(matches!(set.await.unwrap(), Set::Stands(_)));
+    }
+
+    /// Gives a user another address, as an operator.
+    pub async fn rename(&self, old: &str, new: &str) -> Renamed {
+        let wiring = self.use_cases();
+        let (users, kept_events) = (wiring.users().unwrap(), wiring.kept_events().unwrap());
+        let address = NewAddress {
+            email: new.parse().unwrap(),
+            as_given: new.to_owned(),
+        };
+        let (old, now) = (old.parse().unwrap(), self.clock.now());
+        let renamed = rename_email(&users, &kept_events, &old, &address, false, now);
+        renamed.await.unwrap().unwrap()
     }
 
     /// Announces an enrollment or a role in the run, as the webhook does.

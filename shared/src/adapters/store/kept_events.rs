@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Select};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -133,6 +134,45 @@ pub(super) fn kept_event(table: &str, item: Item) -> Result<KeptEvent, StoreErro
         delivered_at: item.delivered_at,
         version: item.version,
     })
+}
+
+/// The whole item of an event.
+fn item(table: &str, event: &KeptEvent) -> Result<Item, StoreError> {
+    let is_over = event.state != KeptState::Waiting;
+    let waits_for = event.reason.waits_for(&event.email, &event.course_id);
+    let roles = event.roles.iter().map(|role| role.as_str().to_owned());
+    let roles = Vec::from_iter(roles);
+    let expires_at = event.next_look.as_second() + LISTED_AFTER_ITS_END.as_secs();
+    let attributes = [
+        ("event_key", Some(text(event.event_key.as_str()))),
+        ("kind", Some(text(event.kind.as_str()))),
+        ("email", Some(text(event.email.as_str()))),
+        ("course_id", Some(text(event.course_id.as_str()))),
+        // DynamoDB has no empty sets.
+        (
+            "roles",
+            (!roles.is_empty()).then_some(AttributeValue::Ss(roles)),
+        ),
+        ("mode", event.mode.as_ref().map(|mode| text(mode.as_str()))),
+        ("reason", Some(text(event.reason.as_str()))),
+        ("last_error", event.last_error.as_ref().map(text)),
+        ("state", Some(text(event.state.as_str()))),
+        ("tries", Some(number(event.tries))),
+        ("claim_id", event.claim_id.map(|id| text(id.to_string()))),
+        (
+            "waited",
+            Some(AttributeValue::M(write(table, &event.waited)?)),
+        ),
+        ("next_look", Some(text(moment(event.next_look)))),
+        ("kept_at", Some(text(moment(event.kept_at)))),
+        ("delivered_at", Some(text(moment(event.delivered_at)))),
+        ("version", Some(number(event.version))),
+        ("waits_for", waits_for.filter(|_| !is_over).map(text)),
+        ("expires_at", is_over.then(|| number(expires_at))),
+    ];
+    let attributes = attributes.into_iter();
+    let attributes = attributes.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Ok(attributes.collect())
 }
 
 /// That the event is as it was read. One that was removed and kept again
@@ -428,6 +468,61 @@ impl KeptEvents {
         Ok(updated.await?.is_ok())
     }
 
+    /// Keeps an event under another address of the same learner, together with
+    /// the one that is there, and no more under this; also where it has changed
+    /// since it was read. `None` where it is gone.
+    ///
+    /// Two writes, the second of which removes: whoever is stopped in between
+    /// leaves both, which is as if the LMS had announced it to both addresses.
+    pub async fn readdress(
+        &self,
+        mut event: KeptEvent,
+        email: &Email,
+    ) -> Result<Option<KeptEvent>, StoreError> {
+        const ATTEMPTS: u32 = 5;
+        const ABSENT: &str = "attribute_not_exists(#event_key)";
+        for _ in 0..ATTEMPTS {
+            let moved = event.readdressed(email);
+            let there = self.get(&moved.event_key).await?;
+            let (after, condition, all) = match &there {
+                None => (moved, ABSENT, HashMap::new()),
+                Some(there) => {
+                    let mut after = there.merged(&moved);
+                    after.version += 1;
+                    (after, AS_READ, as_read(there))
+                }
+            };
+            let put = self
+                .client
+                .put_item()
+                .table_name(&self.table)
+                .set_item(Some(item(&self.table, &after)?))
+                .condition_expression(condition)
+                .set_expression_attribute_names(Some(names(&[condition])))
+                .set_expression_attribute_values(
+                    there.is_some().then(|| values(&[condition], all)),
+                );
+            match put.send().await {
+                Ok(_) if self.remove(&event).await? => return Ok(Some(after)),
+                Ok(_) => {}
+                Err(error) => match error.as_service_error() {
+                    Some(PutItemError::ConditionalCheckFailedException(_)) => {}
+                    _ => return Err(error.into()),
+                },
+            }
+            match self.get(&event.event_key).await? {
+                Some(changed) => event = changed,
+                None => return Ok(None),
+            }
+        }
+        Err(StoreError::contended())
+    }
+
+    async fn get(&self, key: &EventKey) -> Result<Option<KeptEvent>, StoreError> {
+        let found = self.get_many(std::slice::from_ref(key)).await?.pop();
+        found.transpose()
+    }
+
     /// Removes an event that is done, unless it was delivered again since it
     /// was read; says whether it is gone.
     pub async fn remove(&self, event: &KeptEvent) -> Result<bool, StoreError> {
@@ -465,6 +560,36 @@ impl KeptEvents {
         let items = found.remove(&self.table).unwrap_or_default();
         let events = items.into_iter().map(|item| kept_event(&self.table, item));
         Ok(events.collect())
+    }
+
+    /// The keys of the events of these addresses, of whatever shape they are.
+    /// Reads the whole table.
+    pub async fn keys_of(&self, addresses: &[&Email]) -> Result<Vec<EventKey>, StoreError> {
+        const KEY: &str = "#event_key";
+        let emails = addresses.iter().map(|email| text(email.as_str()));
+        let emails: Vec<_> = (0..).zip(emails).collect();
+        let named: Vec<_> = emails.iter().map(|(n, _)| format!(":email{n}")).collect();
+        let is_theirs = format!("#email IN ({})", named.join(", "));
+        let all = emails
+            .into_iter()
+            .map(|(n, email)| (format!(":email{n}"), email));
+        let items = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .filter_expression(&is_theirs)
+            .projection_expression(KEY)
+            .set_expression_attribute_names(Some(names(&[KEY, &is_theirs])))
+            .set_expression_attribute_values(Some(all.collect()))
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<Vec<_>, _>>()
+            .await?;
+        let keys = items.into_iter();
+        let keys = keys.map(|item| read(&self.table, item).map(|Keyed { event_key }| event_key));
+        keys.collect()
     }
 
     /// One page of the events that are due at `now`, the longest due first. The

@@ -23,7 +23,8 @@ pub struct Found {
     pub user: Option<FoundUser>,
     /// `None`, too, where no run was asked for.
     pub run: Option<FoundRun>,
-    /// Those that were asked for and exist, whatever their state.
+    /// Those that were asked for and exist, whatever their state. Of a kind
+    /// there may be two where the address is a former one of the user's.
     pub kept: Vec<KeptEvent>,
 }
 
@@ -32,6 +33,9 @@ pub struct Found {
 /// without, counts as absent.
 #[derive(Clone, Deserialize)]
 pub struct FoundUser {
+    /// The address that the user has; another one than asked for where that is
+    /// a former one of theirs.
+    pub email: Email,
     /// Who has the address.
     pub user_id: Uuid,
     /// Without it the LMS cannot be asked for a grade.
@@ -58,9 +62,9 @@ pub struct FoundRun {
 }
 
 impl Found {
-    /// The kept event of this kind, where it was asked for and there is one.
-    pub fn kept(&self, kind: EventKind) -> Option<&KeptEvent> {
-        self.kept.iter().find(|event| event.kind == kind)
+    /// The kept events of this kind, where it was asked for.
+    pub fn kept(&self, kind: EventKind) -> impl Iterator<Item = &KeptEvent> {
+        self.kept.iter().filter(move |event| event.kind == kind)
     }
 }
 
@@ -76,52 +80,58 @@ impl Lookup {
     }
 
     /// One BatchGetItem, for the kept event of the first kind, and of the other
-    /// kinds those that can be read. Without a run to look for, only the user is read.
+    /// kinds those that can be read. Without a run to look for, only the user
+    /// is read. One more where the address is a former one: what is kept under
+    /// the address that the user has is found as well.
     pub async fn find(
         &self,
         email: &Email,
         course_id: Option<&CourseId>,
         kinds: &[EventKind],
     ) -> Result<Found, StoreError> {
-        let events: Vec<_> = course_id
-            .into_iter()
-            .flat_map(|course_id| kinds.iter().map(move |kind| (kind, course_id)))
-            .map(|(kind, course_id)| kept_events::key(&EventKey::of(*kind, email, course_id)))
-            .collect();
-        let own = events.first().cloned();
-        let keys = [
-            (self.users.as_str(), vec![users::key(email)]),
-            (
-                self.course_runs.as_str(),
-                course_id.into_iter().map(course_runs::key).collect(),
-            ),
-            (self.kept_events.as_str(), events),
-        ];
-        let mut items = batch::get(&self.client, keys).await?;
-        let mut all = |table: &String| items.remove(table).unwrap_or_default();
-        let mut kept = Vec::new();
-        for item in all(&self.kept_events) {
-            let is_own = own
-                .as_ref()
-                .is_some_and(|own| *own == kept_events::key_of(&item));
-            match kept_events::kept_event(&self.kept_events, item) {
-                Ok(event) => kept.push(event),
-                Err(error) if is_own => return Err(error),
-                // Another event's fault is no reason to refuse this one.
-                Err(_) => {}
+        let mut found = Found::default();
+        let mut address = email.clone();
+        let mut runs: Vec<_> = course_id.into_iter().map(course_runs::key).collect();
+        for _ in 0..users::ALIASES_FOLLOWED {
+            let events = course_id
+                .into_iter()
+                .flat_map(|course_id| kinds.iter().map(move |kind| (kind, course_id)))
+                .map(|(kind, course_id)| EventKey::of(*kind, &address, course_id));
+            let events: Vec<_> = events.map(|event| kept_events::key(&event)).collect();
+            let own = events.first().cloned();
+            let keys = [
+                (self.users.as_str(), vec![users::key(&address)]),
+                (self.course_runs.as_str(), std::mem::take(&mut runs)),
+                (self.kept_events.as_str(), events),
+            ];
+            let mut items = batch::get(&self.client, keys).await?;
+            let mut all = |table: &String| items.remove(table).unwrap_or_default();
+            for item in all(&self.kept_events) {
+                let is_own = own
+                    .as_ref()
+                    .is_some_and(|own| *own == kept_events::key_of(&item));
+                match kept_events::kept_event(&self.kept_events, item) {
+                    Ok(event) => found.kept.push(event),
+                    Err(error) if is_own => return Err(error),
+                    // Another event's fault is no reason to refuse this one.
+                    Err(_) => {}
+                }
+            }
+            if let Some(item) = all(&self.course_runs).pop() {
+                found.run = Some(read(&self.course_runs, item)?);
+            }
+            let Some(item) = all(&self.users).pop() else {
+                return Ok(found);
+            };
+            match users::alias_of(&self.users, &item)? {
+                Some(email) => address = email,
+                None => {
+                    found.user = Some(read(&self.users, item)?);
+                    return Ok(found);
+                }
             }
         }
-        Ok(Found {
-            kept,
-            user: all(&self.users)
-                .pop()
-                .map(|item| read(&self.users, item))
-                .transpose()?,
-            run: all(&self.course_runs)
-                .pop()
-                .map(|item| read(&self.course_runs, item))
-                .transpose()?,
-        })
+        Err(StoreError::contended())
     }
 
     /// Opens the connection: reads a key that cannot exist (no address is without an @).

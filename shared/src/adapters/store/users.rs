@@ -1,10 +1,13 @@
 //! The tables `users` and `usernames`, written together: a username belongs to
 //! one user.
+//!
+//! Beside users, `users` has an item for each former address, `alias_of` being
+//! the address that the user has now.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -30,6 +33,8 @@ struct UserItem {
     edx_username: Option<Username>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    former_emails: BTreeSet<Email>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -38,6 +43,21 @@ struct UsernameItem {
     email: Email,
     user_id: Uuid,
 }
+
+#[derive(Deserialize)]
+struct Alias {
+    email: Email,
+}
+
+/// That a username is nobody's, or this user's.
+const FREE_OR_OURS: &str = "attribute_not_exists(#edx_username) OR #user_id = :user_id";
+
+/// That nobody has an address, or that it leads to another one.
+const FREE_OR_LEADS_THERE: &str = "attribute_not_exists(#email) OR #alias_of = :email";
+
+/// How often a former address may lead to another one while a user is looked
+/// for: each leads to the address that the user has, unless that changes just now.
+pub(super) const ALIASES_FOLLOWED: u32 = 4;
 
 /// A user to be written, and the one that was read in its place.
 #[derive(Clone)]
@@ -51,7 +71,8 @@ pub struct UserWrite {
 /// The users and usernames that some rows speak of.
 #[derive(Default)]
 pub struct FoundUsers {
-    /// The users that exist, of the addresses asked for.
+    /// The users that exist, by the address asked for: where that is a former
+    /// one, the user has another one by now.
     pub by_email: HashMap<Email, User>,
     /// Whose each username is; one that nobody has is not in here.
     pub owner_of: HashMap<Username, Email>,
@@ -60,6 +81,18 @@ pub struct FoundUsers {
 /// The key of a user.
 pub(super) fn key(email: &Email) -> Item {
     Item::from([("email".to_owned(), text(email.as_str()))])
+}
+
+/// The address that the user of this item has now, where the item is one of a
+/// former address.
+pub(super) fn alias_of(table: &str, item: &Item) -> Result<Option<Email>, StoreError> {
+    let Some(target) = item.get("alias_of") else {
+        return Ok(None);
+    };
+    let target = target.as_s().ok().and_then(|text| text.parse().ok());
+    target
+        .map(Some)
+        .ok_or_else(|| StoreError::Corrupt(table.to_owned()))
 }
 
 /// A user from their item.
@@ -71,7 +104,39 @@ fn user(table: &str, item: Item) -> Result<User, StoreError> {
         email_as_given: item.email_as_given,
         edx_username: item.edx_username,
         name: item.name,
+        former_emails: item.former_emails,
     })
+}
+
+/// The item of a user, as far as this program knows it.
+fn item(user: &User) -> UserItem {
+    UserItem {
+        email: user.email.clone(),
+        user_id: user.user_id,
+        email_as_given: user.email_as_given.clone(),
+        edx_username: user.edx_username.clone(),
+        name: user.name.clone(),
+        former_emails: user.former_emails.clone(),
+    }
+}
+
+/// The item of a former address.
+fn alias(former: &Email, email: &Email) -> Item {
+    let mut item = key(former);
+    item.insert("alias_of".to_owned(), text(email.as_str()));
+    item
+}
+
+/// The condition that an item has all that it had when it was read, with its
+/// names and values.
+fn exactly(item: &Item) -> (String, HashMap<String, String>, Item) {
+    let (mut conditions, mut names, mut values) = (Vec::new(), HashMap::new(), Item::new());
+    for (n, (name, value)) in item.iter().enumerate() {
+        conditions.push(format!("#name{n} = :value{n}"));
+        names.insert(format!("#name{n}"), name.clone());
+        values.insert(format!(":value{n}"), value.clone());
+    }
+    (conditions.join(" AND "), names, values)
 }
 
 fn username_key(username: &Username) -> Item {
@@ -100,6 +165,8 @@ impl Users {
 
     /// The users of these addresses and the owners of these usernames, at most
     /// 100 in all and none twice.
+    ///
+    /// One BatchGetItem; one more where some of the addresses are former ones.
     pub async fn find(
         &self,
         emails: &[&Email],
@@ -117,15 +184,42 @@ impl Users {
         ];
         let mut items = batch::get(&self.client, keys).await?;
         let mut found = FoundUsers::default();
-        for item in items.remove(&self.users).unwrap_or_default() {
-            let user = user(&self.users, item)?;
-            found.by_email.insert(user.email.clone(), user);
-        }
         for item in items.remove(&self.usernames).unwrap_or_default() {
             let owner: UsernameItem = read(&self.usernames, item)?;
             found.owner_of.insert(owner.edx_username, owner.email);
         }
-        Ok(found)
+        // The addresses asked for, by the one that the user is looked for under.
+        let mut asked: HashMap<Email, BTreeSet<Email>> = HashMap::new();
+        for email in emails {
+            asked.insert((*email).clone(), BTreeSet::from([(*email).clone()]));
+        }
+        let mut items = items.remove(&self.users).unwrap_or_default();
+        for _ in 0..ALIASES_FOLLOWED {
+            let mut targets: HashMap<Email, BTreeSet<Email>> = HashMap::new();
+            for item in items {
+                match alias_of(&self.users, &item)? {
+                    Some(target) => {
+                        let Alias { email } = read(&self.users, item)?;
+                        let asked = asked.get(&email).cloned().unwrap_or_default();
+                        targets.entry(target).or_default().extend(asked);
+                    }
+                    None => {
+                        let user = user(&self.users, item)?;
+                        for email in asked.get(&user.email).into_iter().flatten() {
+                            found.by_email.insert(email.clone(), user.clone());
+                        }
+                    }
+                }
+            }
+            if targets.is_empty() {
+                return Ok(found);
+            }
+            let keys = targets.keys().map(key).collect();
+            let mut answer = batch::get(&self.client, [(self.users.as_str(), keys)]).await?;
+            items = answer.remove(&self.users).unwrap_or_default();
+            asked = targets;
+        }
+        Err(StoreError::contended())
     }
 
     /// Writes some users (at most 33) with their usernames, all of them or
@@ -138,65 +232,153 @@ impl Users {
         transaction::write(&self.client, items).await
     }
 
-    fn items_of(&self, write: &UserWrite) -> Result<Vec<TransactWriteItem>, StoreError> {
-        const FREE_OR_OURS: &str = "attribute_not_exists(#edx_username) OR #user_id = :user_id";
+    /// Gives a user the address of `after`, and with it all that this program
+    /// does not know of the item. The address until now and those before lead there.
+    ///
+    /// A read and one transaction, on the condition that the user still is as
+    /// it was read and that nobody else has the address.
+    pub async fn rename(&self, before: &User, after: &User) -> Result<Written, StoreError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.users)
+            .set_key(Some(key(&before.email)))
+            .consistent_read(true)
+            .send()
+            .await?;
+        let Some(read) = answer.item else {
+            return Ok(Written::Moved);
+        };
+        if alias_of(&self.users, &read)?.is_some() || user(&self.users, read.clone())? != *before {
+            return Ok(Written::Moved);
+        }
+        let mut renamed = read.clone();
+        renamed.extend(super::write(&self.users, item(after))?);
+        let (is_as_read, names, values) = exactly(&read);
+        let alias_until_now = Put::builder()
+            .table_name(&self.users)
+            .set_item(Some(alias(&before.email, &after.email)))
+            .condition_expression(is_as_read)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+            .build()
+            .map_err(incomplete)?;
+        let mut items = vec![
+            self.put_where_free(&before.email, renamed)?,
+            TransactWriteItem::builder().put(alias_until_now).build(),
+        ];
+        for former in before.former_emails.intersection(&after.former_emails) {
+            items.push(self.put_where_free(&before.email, alias(former, &after.email))?);
+        }
+        if let Some(username) = &after.edx_username {
+            items.push(self.username_of(username, after)?);
+        }
+        transaction::write(&self.client, items).await
+    }
 
+    /// Has a former address find the user no more: it was not theirs.
+    pub async fn forget(&self, before: &User, former: &Email) -> Result<Written, StoreError> {
+        let mut after = before.clone();
+        after.former_emails.remove(former);
+        let items = vec![
+            self.change(before, &after)?,
+            self.alias_gone(former, &before.email)?,
+        ];
+        transaction::write(&self.client, items).await
+    }
+
+    fn items_of(&self, write: &UserWrite) -> Result<Vec<TransactWriteItem>, StoreError> {
         let after = &write.after;
-        let user_id = text(after.user_id.to_string());
         let mut items = vec![match &write.before {
             None => self.creation(after)?,
             Some(before) => self.change(before, after)?,
         }];
-
         let old_username = write
             .before
             .as_ref()
             .and_then(|user| user.edx_username.as_ref());
         if after.edx_username.as_ref() != old_username {
             if let Some(new) = &after.edx_username {
-                let item = UsernameItem {
-                    edx_username: new.clone(),
-                    email: after.email.clone(),
-                    user_id: after.user_id,
-                };
-                let put = Put::builder()
-                    .table_name(&self.usernames)
-                    .set_item(Some(super::write(&self.usernames, item)?))
-                    .condition_expression(FREE_OR_OURS)
-                    .set_expression_attribute_names(Some(names(&[FREE_OR_OURS])))
-                    .expression_attribute_values(":user_id", user_id.clone())
-                    .build()
-                    .map_err(incomplete)?;
-                items.push(TransactWriteItem::builder().put(put).build());
+                items.push(self.username_of(new, after)?);
             }
             if let Some(old) = old_username {
-                let delete = Delete::builder()
-                    .table_name(&self.usernames)
-                    .set_key(Some(username_key(old)))
-                    .condition_expression(FREE_OR_OURS)
-                    .set_expression_attribute_names(Some(names(&[FREE_OR_OURS])))
-                    .expression_attribute_values(":user_id", user_id)
-                    .build()
-                    .map_err(incomplete)?;
-                items.push(TransactWriteItem::builder().delete(delete).build());
+                items.push(self.username_gone(old, after)?);
             }
         }
         Ok(items)
     }
 
+    /// A username, now this user's, where it is nobody else's.
+    fn username_of(
+        &self,
+        username: &Username,
+        user: &User,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let item = UsernameItem {
+            edx_username: username.clone(),
+            email: user.email.clone(),
+            user_id: user.user_id,
+        };
+        let put = Put::builder()
+            .table_name(&self.usernames)
+            .set_item(Some(super::write(&self.usernames, item)?))
+            .condition_expression(FREE_OR_OURS)
+            .set_expression_attribute_names(Some(names(&[FREE_OR_OURS])))
+            .expression_attribute_values(":user_id", text(user.user_id.to_string()))
+            .build()
+            .map_err(incomplete)?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// A username that is this user's no more, and nobody else's.
+    fn username_gone(
+        &self,
+        username: &Username,
+        user: &User,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let delete = Delete::builder()
+            .table_name(&self.usernames)
+            .set_key(Some(username_key(username)))
+            .condition_expression(FREE_OR_OURS)
+            .set_expression_attribute_names(Some(names(&[FREE_OR_OURS])))
+            .expression_attribute_values(":user_id", text(user.user_id.to_string()))
+            .build()
+            .map_err(incomplete)?;
+        Ok(TransactWriteItem::builder().delete(delete).build())
+    }
+
+    /// A former address that leads nowhere any more, if it led to `email`.
+    fn alias_gone(&self, former: &Email, email: &Email) -> Result<TransactWriteItem, StoreError> {
+        let delete = Delete::builder()
+            .table_name(&self.users)
+            .set_key(Some(key(former)))
+            .condition_expression(FREE_OR_LEADS_THERE)
+            .set_expression_attribute_names(Some(names(&[FREE_OR_LEADS_THERE])))
+            .expression_attribute_values(":email", text(email.as_str()))
+            .build()
+            .map_err(incomplete)?;
+        Ok(TransactWriteItem::builder().delete(delete).build())
+    }
+
+    /// An item where there is none, or one that leads to `email`.
+    fn put_where_free(&self, email: &Email, item: Item) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder()
+            .table_name(&self.users)
+            .set_item(Some(item))
+            .condition_expression(FREE_OR_LEADS_THERE)
+            .set_expression_attribute_names(Some(names(&[FREE_OR_LEADS_THERE])))
+            .expression_attribute_values(":email", text(email.as_str()))
+            .build()
+            .map_err(incomplete)?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
     /// A user where there is none.
     fn creation(&self, user: &User) -> Result<TransactWriteItem, StoreError> {
         const ABSENT: &str = "attribute_not_exists(#email)";
-        let item = UserItem {
-            email: user.email.clone(),
-            user_id: user.user_id,
-            email_as_given: user.email_as_given.clone(),
-            edx_username: user.edx_username.clone(),
-            name: user.name.clone(),
-        };
         let put = Put::builder()
             .table_name(&self.users)
-            .set_item(Some(super::write(&self.users, item)?))
+            .set_item(Some(super::write(&self.users, item(user))?))
             .condition_expression(ABSENT)
             .set_expression_attribute_names(Some(names(&[ABSENT])))
             .build()
@@ -208,30 +390,46 @@ impl Users {
     /// read; others are left alone.
     fn change(&self, before: &User, after: &User) -> Result<TransactWriteItem, StoreError> {
         let attributes = |user: &User| {
+            let former = user.former_emails.iter().map(|email| text(email.as_str()));
+            let former = Vec::from_iter(former);
             [
-                ("email_as_given", Some(user.email_as_given.clone())),
-                ("edx_username", user.edx_username.clone().map(String::from)),
-                ("name", user.name.clone()),
+                ("email_as_given", Some(text(&user.email_as_given))),
+                (
+                    "edx_username",
+                    user.edx_username.as_ref().map(|name| text(name.as_str())),
+                ),
+                ("name", user.name.as_ref().map(text)),
+                (
+                    "former_emails",
+                    (!former.is_empty()).then_some(AttributeValue::L(former)),
+                ),
             ]
         };
         let mut conditions = vec!["#user_id = :user_id".to_owned()];
-        let mut changes = Vec::new();
+        let (mut set, mut remove) = (Vec::new(), Vec::new());
         let mut values = Item::from([(":user_id".to_owned(), text(before.user_id.to_string()))]);
         for ((name, old), (_, new)) in attributes(before).into_iter().zip(attributes(after)) {
-            match &old {
+            match (&old, new) {
+                (old, new) if *old == new => {}
+                (_, Some(value)) => {
+                    set.push(format!("#{name} = :new_{name}"));
+                    values.insert(format!(":new_{name}"), value);
+                }
+                (_, None) => remove.push(format!("#{name}")),
+            }
+            match old {
                 Some(value) => {
                     conditions.push(format!("#{name} = :old_{name}"));
-                    values.insert(format!(":old_{name}"), text(value));
+                    values.insert(format!(":old_{name}"), value);
                 }
                 None => conditions.push(format!("attribute_not_exists(#{name})")),
             }
-            if let Some(value) = new.as_ref().filter(|_| new != old) {
-                changes.push(format!("#{name} = :new_{name}"));
-                values.insert(format!(":new_{name}"), text(value));
-            }
         }
         let condition = conditions.join(" AND ");
-        let update = format!("SET {}", changes.join(", "));
+        let clauses = [("SET", set), ("REMOVE", remove)].into_iter();
+        let clauses = clauses.filter(|(_, changes)| !changes.is_empty());
+        let clauses = clauses.map(|(verb, changes)| format!("{verb} {}", changes.join(", ")));
+        let update = Vec::from_iter(clauses).join(" ");
         let update = Update::builder()
             .table_name(&self.users)
             .set_key(Some(key(&before.email)))

@@ -22,6 +22,23 @@ Examples:
     /// Show one user
     #[command(after_help = "Example:\n  coursehook users show ada@example.org")]
     Show { email: Email },
+    /// Give a user another address
+    ///
+    /// All that is theirs stays so, kept events included. The old address goes
+    /// on finding them, since the LMS may go on sending it.
+    #[command(after_help = "\
+Examples:
+  coursehook users rename-email ada@example.org ada.lovelace@example.org
+  coursehook users rename-email ada@exmaple.org ada@example.org --forget")]
+    RenameEmail {
+        /// The address that they have, or had before
+        old: Email,
+        /// The address that they have by now
+        new: String,
+        /// The old address was never theirs: it finds them no more
+        #[arg(long)]
+        forget: bool,
+    },
 }
 
 impl Users {

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use shared::adapters::store::course_runs::CourseRuns;
-use shared::domain::{Certificate, CourseId, CourseRun, Email, Enrollment, Grade, LetterGrade};
+use shared::domain::{
+    Certificate, CourseId, CourseRun, Email, Enrollment, Grade, LetterGrade, User,
+};
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::RUNS_AT_ONCE;
 
@@ -30,20 +32,25 @@ pub async fn run(
     let paid_modes = tables.paid_modes()?;
 
     let is_meant = |course_id: &CourseId| only.as_ref().is_none_or(|only| only == course_id);
-    // First of all: what takes effect meanwhile is then seen in the records,
+    let user = users.get(&email).await?;
+    let is_theirs = |address: &Email| {
+        let mut addresses = user.iter().flat_map(User::addresses).chain([&email]);
+        addresses.any(|theirs| theirs == address)
+    };
+    // Before the records: what takes effect meanwhile is then seen in those,
     // and not missed in both.
     let kept = events::all(&kept_events, |event| {
-        event.email == email && is_meant(&event.course_id)
+        is_theirs(&event.email) && is_meant(&event.course_id)
     })
     .await?;
-    let user = users.get(&email).await?;
+    let email = user.as_ref().map_or(&email, |user| &user.email);
     let (enrollments, grades, certificates) = match &user {
         Some(user) => tokio::try_join!(
             enrollments.of_user(user.user_id),
             grades.of_user(user.user_id),
             certificates.of_user(user.user_id),
         )?,
-        None if kept.is_empty() => return Err(Failure::NoSuchUser(email)),
+        None if kept.is_empty() => return Err(Failure::NoSuchUser(email.clone())),
         None => Default::default(),
     };
 
@@ -59,7 +66,7 @@ pub async fn run(
         let mut events: Vec<_> = kept.iter().filter(|e| e.course_id == *course_id).collect();
         events.sort_by_key(|event| event.kind.as_str());
         let standing = Standing {
-            email: &email,
+            email,
             user: user.as_ref(),
             course_id,
             run: known.iter().find(|run| run.course_id == *course_id),

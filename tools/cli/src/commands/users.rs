@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use shared::domain::{Email, User, Username};
 use shared::use_cases::importing::{USERS_AT_ONCE, UserRow, expect_events_of_users, import_users};
+use shared::use_cases::renaming::{self, NewAddress, NotRenamed, Renamed};
 
 use crate::cli;
 use crate::failure::Failure;
@@ -31,7 +32,72 @@ pub async fn run(command: cli::Users, stack: &Stack, output: Output) -> Result<E
             output.answer(&shown, || shown.fields())?;
             Ok(ExitCode::SUCCESS)
         }
+        cli::Users::RenameEmail { old, new, forget } => {
+            let new = NewAddress {
+                email: new.parse().map_err(Failure::Address)?,
+                as_given: new.trim().to_owned(),
+            };
+            rename_email(&old, &new, forget, stack, output).await
+        }
     }
+}
+
+async fn rename_email(
+    old: &Email,
+    new: &NewAddress,
+    forget: bool,
+    stack: &Stack,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    if *old == new.email {
+        return Err(Failure::SameAddress);
+    }
+    let tables = stack.tables().await;
+    let (users, kept_events) = (tables.users()?, tables.kept_events()?);
+    let now = stack.clock().now();
+    let renamed = renaming::rename_email(&users, &kept_events, old, new, forget, now);
+    let renamed = match renamed.await? {
+        Ok(renamed) => renamed,
+        Err(NotRenamed::NoSuchUser) => return Err(Failure::NoSuchUser(old.clone())),
+        Err(NotRenamed::Taken(by)) => {
+            let taken = new.email.clone();
+            return Err(Failure::AddressTaken { taken, by });
+        }
+    };
+    let Renamed {
+        user,
+        changed,
+        events_moved,
+        events_due,
+    } = renamed;
+    let done = DoneRenaming {
+        changed,
+        user: Shown::from(&user),
+        events_moved,
+        events_due,
+    };
+    output.answer(&done, || {
+        let (old, new) = (old.as_str(), user.email.as_str());
+        let mut told = match (changed, user.former_emails.is_empty()) {
+            (false, _) => format!("nothing to change: {old} leads to {new}"),
+            (true, _) if forget => format!("renamed to {new}; {old} finds nobody any more"),
+            (true, _) => format!("renamed to {new}; {old} goes on finding them"),
+        };
+        if events_moved > 0 {
+            told.push_str(&format!(
+                "; {} came along",
+                count(events_moved, "kept event")
+            ));
+        }
+        if events_due > 0 {
+            let events = count(events_due, "kept event");
+            told.push_str(&format!(
+                "; {events} waited for this: a look within a minute"
+            ));
+        }
+        told
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Importable for UserRow {
@@ -75,6 +141,20 @@ pub struct SeenUsers {
     usernames: Seen,
 }
 
+/// So many things: `1 grade`, `2 grades`.
+fn count(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
+#[derive(Serialize)]
+struct DoneRenaming<'a> {
+    changed: bool,
+    user: Shown<'a>,
+    events_moved: u64,
+    events_due: u64,
+}
+
 #[derive(Serialize)]
 pub struct Shown<'a> {
     email: &'a str,
@@ -82,6 +162,7 @@ pub struct Shown<'a> {
     user_id: String,
     edx_username: Option<&'a str>,
     name: Option<&'a str>,
+    former_emails: Vec<&'a str>,
 }
 
 impl<'a> From<&'a User> for Shown<'a> {
@@ -92,13 +173,14 @@ impl<'a> From<&'a User> for Shown<'a> {
             user_id: user.user_id.to_string(),
             edx_username: user.edx_username.as_ref().map(Username::as_str),
             name: user.name.as_deref(),
+            former_emails: user.former_emails.iter().map(Email::as_str).collect(),
         }
     }
 }
 
 impl Shown<'_> {
     pub fn fields(&self) -> String {
-        output::fields([
+        let fields = [
             ("email", self.email.to_owned()),
             ("as given", self.email_as_given.to_owned()),
             ("user id", self.user_id.clone()),
@@ -107,6 +189,9 @@ impl Shown<'_> {
                 self.edx_username.unwrap_or_default().to_owned(),
             ),
             ("name", self.name.unwrap_or_default().to_owned()),
-        ])
+        ];
+        let former = self.former_emails.join(", ");
+        let former = (!former.is_empty()).then_some(("formerly", former));
+        output::fields(fields.into_iter().chain(former))
     }
 }

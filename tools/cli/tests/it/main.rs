@@ -14,6 +14,7 @@ mod events;
 mod failures;
 mod grades;
 mod harness;
+mod renaming;
 mod replay;
 mod runs;
 mod status;

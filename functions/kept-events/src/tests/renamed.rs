@@ -1,0 +1,225 @@
+//! A learner has another address, and the LMS goes on sending the former one.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue::S;
+use harness::{ADA, ADA_ID, ADA_USERNAME, Portal, RUN};
+use shared::adapters::store::kept_events::Waiting;
+use shared::clock::Clock;
+use shared::domain::{EventKey, EventKind, KeptState, Reason};
+
+use super::stack::Stack;
+
+const NEW: &str = "ada.lovelace@example.org";
+
+/// The key of an event in the run.
+fn key(kind: EventKind, email: &str) -> EventKey {
+    EventKey::of(kind, &email.parse().unwrap(), &RUN.parse().unwrap())
+}
+
+/// Keeps an event as a webhook does that has read the user before the address changed.
+async fn keep(stack: &Stack, kind: EventKind, email: &str, role: Option<&str>, reason: Reason) {
+    let role = role.map(|role| role.parse().unwrap());
+    let waiting = Waiting {
+        kind,
+        email: &email.parse().unwrap(),
+        course_id: &RUN.parse().unwrap(),
+        role: role.as_ref(),
+        mode: None,
+        obstacle: &reason.into(),
+        delivered_at: stack.clock.now(),
+    };
+    let kept_events = stack.use_cases().kept_events().unwrap();
+    kept_events.keep(&waiting).await.unwrap();
+}
+
+/// What is kept comes along, and what it waits for finds it there.
+#[tokio::test]
+async fn what_was_kept_before_comes_true_after() {
+    let stack = Stack::new().await;
+    stack.enroll("audit").await;
+    stack.grade(0.9, true);
+    stack.keep_pass().await;
+    let event = stack.kept_event().await;
+    assert_eq!(event.reason, Reason::NotEligible);
+
+    let renamed = stack.rename(ADA, NEW).await;
+    assert_eq!((renamed.changed, renamed.events_moved), (true, 1));
+    let moved = stack.kept_event().await;
+    assert_eq!(moved.event_key, key(EventKind::Certificate, NEW));
+    assert_eq!((moved.email.as_str(), moved.reason), (NEW, event.reason));
+    assert_eq!((moved.kept_at, moved.waited), (event.kept_at, event.waited));
+    // The same again changes nothing.
+    let again = stack.rename(ADA, NEW).await;
+    assert_eq!((again.changed, again.events_moved), (false, 0));
+
+    // By either address the enrollment is theirs, and its event is found.
+    for email in [ADA, NEW] {
+        stack.enroll_user(email, "verified").await;
+    }
+    assert_eq!(stack.run().await["done"], 1);
+    assert!(stack.certificate().await.is_some());
+    assert_eq!(stack.kept().await, []);
+}
+
+/// Whatever the LMS sends to the former address is kept under the one that the
+/// learner has.
+#[tokio::test]
+async fn the_former_address_goes_on_finding_them() {
+    let stack = Stack::new().await;
+    stack.rename(ADA, NEW).await;
+    stack.announce(ADA, Some("staff"), None).await;
+    stack.announce(NEW, Some("instructor"), None).await;
+    assert_eq!(stack.enrollment().await.roles.len(), 2);
+
+    stack.keep_pass_of(ADA).await;
+    let event = stack.kept_event().await;
+    assert_eq!(event.event_key, key(EventKind::Certificate, NEW));
+    stack.enroll_user(NEW, "verified").await;
+    stack.grade(0.9, true);
+    stack.clock.turn(Duration::from_secs(90));
+    assert_eq!(stack.run().await["done"], 1);
+    assert!(stack.certificate().await.is_some());
+
+    // There and back again: both addresses lead to the one that they have.
+    assert!(stack.rename(NEW, ADA).await.changed);
+    for email in [ADA, NEW] {
+        stack.announce(email, Some("finance_admin"), None).await;
+    }
+    let [enrollment] = stack.enrollments(ADA_ID).await.try_into().unwrap();
+    assert_eq!(enrollment.roles.len(), 3);
+}
+
+/// An announcement that was under way while the address changed is kept under
+/// the former one; at its look it goes where what it waits for finds it.
+#[tokio::test]
+async fn what_is_kept_under_a_former_address_moves_at_its_look() {
+    for is_there_already in [false, true] {
+        let stack = Stack::new().await;
+        stack.enroll("audit").await;
+        stack.grade(0.9, true);
+        stack.rename(ADA, NEW).await;
+        keep(
+            &stack,
+            EventKind::Certificate,
+            ADA,
+            None,
+            Reason::NotEligible,
+        )
+        .await;
+        if is_there_already {
+            keep(
+                &stack,
+                EventKind::Certificate,
+                NEW,
+                None,
+                Reason::NotEligible,
+            )
+            .await;
+        }
+        stack.clock.turn(Duration::from_secs(80));
+        stack.run().await;
+        let event = stack.kept_event().await;
+        assert_eq!(event.event_key, key(EventKind::Certificate, NEW));
+        assert_eq!(
+            (event.state, event.reason, event.last_error.as_deref()),
+            (KeptState::Waiting, Reason::NotEligible, Some("unpaid_mode"))
+        );
+        stack.enroll_user(NEW, "verified").await;
+        assert_eq!(stack.run().await["done"], 1);
+        assert!(stack.certificate().await.is_some());
+    }
+}
+
+/// What has waited under both addresses takes effect together.
+#[tokio::test]
+async fn what_waits_under_both_addresses_is_one() {
+    let stack = Stack::on(Portal::empty().await);
+    let enrollment = EventKind::Enrollment;
+    keep(&stack, enrollment, ADA, Some("staff"), Reason::NoSuchRun).await;
+    keep(
+        &stack,
+        enrollment,
+        NEW,
+        Some("instructor"),
+        Reason::NoSuchUser,
+    )
+    .await;
+    stack.put_user(ADA, ADA_ID, Some(ADA_USERNAME)).await;
+    let renamed = stack.rename(ADA, NEW).await;
+    assert_eq!((renamed.events_moved, renamed.events_due), (1, 1));
+    let event = stack.kept_event().await;
+    assert_eq!(event.roles.len(), 2);
+
+    // What comes to the former address before the run is known joins it, also
+    // what had read the user before the address changed.
+    stack.announce(ADA, Some("data_researcher"), None).await;
+    assert_eq!(stack.kept_event().await.roles.len(), 3);
+    keep(
+        &stack,
+        enrollment,
+        ADA,
+        Some("finance_admin"),
+        Reason::NoSuchRun,
+    )
+    .await;
+    stack.put_run(RUN).await;
+    stack.announce(ADA, Some("sales_admin"), None).await;
+    assert_eq!(stack.enrollment().await.roles.len(), 5);
+    assert_eq!(stack.kept().await, []);
+}
+
+/// While the address goes to and fro, announcements to both come in: none is
+/// lost, and no more than one enrollment is made.
+#[tokio::test]
+async fn announcements_and_changes_of_the_address_at_once() {
+    const ROLES: usize = 30;
+    let stack = Stack::new().await;
+    let announce = async |n: usize| {
+        let email = if n.is_multiple_of(2) { ADA } else { NEW };
+        stack
+            .announce(email, Some(&format!("role-{n}")), None)
+            .await;
+    };
+    let to_and_fro = async {
+        for (old, new) in [(ADA, NEW), (NEW, ADA), (ADA, NEW)] {
+            assert!(stack.rename(old, new).await.changed);
+        }
+    };
+    let announcements = (0..ROLES).map(announce);
+    tokio::join!(to_and_fro, futures::future::join_all(announcements));
+    for _ in 0..3 {
+        stack.clock.turn(Duration::from_hours(1));
+        stack.run().await;
+    }
+    assert_eq!(stack.enrollment().await.roles.len(), ROLES);
+    assert_eq!(stack.kept().await, []);
+}
+
+/// A former address that leads nowhere is nobody's; one that leads in a circle
+/// is no reason to go round for ever.
+#[tokio::test]
+async fn former_addresses_that_lead_nowhere() {
+    let stack = Stack::new().await;
+    let alias = async |from: &str, to: &str| {
+        let put = stack.dynamodb.put_item().table_name("UsersTable");
+        let put = put.item("email", S(from.to_owned()));
+        put.item("alias_of", S(to.to_owned())).send().await.unwrap();
+    };
+    let users = stack.use_cases().users().unwrap();
+    let email = "a@example.org".parse().unwrap();
+    alias("a@example.org", "b@example.org").await;
+    assert_eq!(users.get(&email).await, Ok(None));
+    stack.announce("a@example.org", None, None).await;
+    assert_eq!(stack.kept_event().await.reason, Reason::NoSuchUser);
+
+    alias("b@example.org", "a@example.org").await;
+    assert!(
+        users
+            .get(&email)
+            .await
+            .is_err_and(|error| error.is_outage())
+    );
+    stack.clock.turn(Duration::from_secs(80));
+    assert_eq!(stack.run().await["failed"], 1);
+}

@@ -1,0 +1,227 @@
+use aws_sdk_dynamodb::types::AttributeValue::S;
+use local::{Fault, FaultyProxy};
+use serde_json::json;
+use shared::domain::{EventKind, Reason};
+
+use crate::harness::{ADA, RUN, Stack, ran};
+
+/// The address that [`ADA`] has by now.
+const NEW: &str = "Ada.Lovelace@example.org";
+
+async fn rename(stack: &Stack, arguments: &[&str]) -> crate::harness::Ran {
+    stack
+        .run(&[&["users", "rename-email"], arguments].concat())
+        .await
+}
+
+#[tokio::test]
+async fn a_learner_has_another_address() {
+    let stack = Stack::with_ada_and_a_run().await;
+    stack
+        .run_with_input(
+            &["users", "import", "-"],
+            "email,edx_username\nada@example.org,ada\n",
+        )
+        .await
+        .ok();
+    let set = ["enrollments", "set", ADA, RUN, "--mode", "audit"];
+    stack.run(&set).await.ok();
+    let before = stack.run(&["users", "show", ADA, "--json"]).await.json();
+    stack
+        .keep(EventKind::Certificate, ADA, RUN, Reason::NotPassed)
+        .await;
+
+    let told = rename(&stack, &[ADA, NEW]).await.ok();
+    assert_eq!(
+        told,
+        "renamed to ada.lovelace@example.org; ada@example.org goes on finding them; \
+         1 kept event came along\n"
+    );
+    // Both addresses find the same user, and what they have.
+    for email in [ADA, NEW] {
+        let user = stack.run(&["users", "show", email, "--json"]).await.json();
+        assert_eq!(user["user_id"], before["user_id"]);
+        assert_eq!(user["edx_username"], "ada");
+        assert_eq!(user["name"], "Ada Lovelace");
+        assert_eq!(user["email"], "ada.lovelace@example.org");
+        assert_eq!(user["email_as_given"], NEW);
+        assert_eq!(user["former_emails"], json!([ADA]));
+
+        let status = stack.run(&["status", email, "--json"]).await.json();
+        let [run] = &status["runs"].as_array().unwrap()[..] else {
+            panic!("{status}")
+        };
+        assert_eq!(run["enrollment"]["mode"], "audit");
+        assert_eq!(run["events"][0]["email"], "ada.lovelace@example.org");
+    }
+    let shown = stack.run(&["users", "show", NEW]).await.ok();
+    assert!(shown.contains("formerly      ada@example.org"), "{shown}");
+
+    // The same once more, also by the former address, changes nothing.
+    let again = rename(&stack, &[ADA, NEW, "--json"]).await.json();
+    assert_eq!(
+        (&again["changed"], &again["events_moved"]),
+        (&json!(false), &json!(0))
+    );
+
+    // However often it changes, all former ones lead to the one that they have.
+    let next = |n: usize| format!("ada@{n}.example.org");
+    for n in 0..6 {
+        rename(&stack, &[ADA, &next(n)]).await.ok();
+    }
+    for email in [ADA, NEW, &next(0), &next(5)] {
+        let user = stack.run(&["users", "show", email, "--json"]).await.json();
+        assert_eq!(user["email"], next(5));
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_was_never_theirs_is_forgotten() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let typo = "ada@exmaple.org";
+    rename(&stack, &[ADA, typo]).await.ok();
+    let told = rename(&stack, &[typo, ADA, "--forget"]).await.ok();
+    assert_eq!(
+        told,
+        "renamed to ada@example.org; ada@exmaple.org finds nobody any more\n"
+    );
+    assert_eq!(stack.run(&["users", "show", typo]).await.code, 2);
+    let user = stack.run(&["users", "show", ADA, "--json"]).await.json();
+    assert_eq!(user["former_emails"], json!([]));
+    // It is anybody's by now.
+    let csv = format!("email\n{typo}\n");
+    let imported = stack.run_with_input(&["users", "import", "-"], &csv).await;
+    assert!(imported.ok().starts_with("1 created"));
+}
+
+#[tokio::test]
+async fn what_is_no_new_address_is_told() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let csv = "email\nbob@example.org\n";
+    stack
+        .run_with_input(&["users", "import", "-"], csv)
+        .await
+        .ok();
+    for (arguments, told) in [
+        ([ADA, " ADA@example.org"], "the same address"),
+        ([ADA, "ada"], "the new address has no @"),
+        (
+            [ADA, "bob@example.org"],
+            "coursehook users erase bob@example.org",
+        ),
+        (["cy@example.org", NEW], "there is no user cy@example.org"),
+    ] {
+        let ran = rename(&stack, &arguments).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+        assert!(ran.err.contains(told), "{ran:?}");
+    }
+}
+
+/// An import that meets the new address says what to do; afterwards it meets
+/// both addresses, and the former one adds only what is not known.
+#[tokio::test]
+async fn imports_know_of_both_addresses() {
+    let stack = Stack::start().await;
+    let import = async |rows: &str| {
+        let csv = format!("email,edx_username,name\n{rows}");
+        stack.run_with_input(&["users", "import", "-"], &csv).await
+    };
+    import("ada@example.org,ada,\n").await.ok();
+    let ran = import("ada.l@example.org,ada,Ada\n").await;
+    assert_eq!(ran.code, 1);
+    let told = "line 2: the username belongs to ada@example.org; if they are one person with a \
+        new address: coursehook users rename-email ada@example.org ada.l@example.org;";
+    assert!(ran.err.starts_with(told), "{ran:?}");
+
+    rename(&stack, &[ADA, "ada.l@example.org"]).await.ok();
+    let rows = "ada@example.org,,Ada\nada.l@example.org,ada-2,\n";
+    let counts = |ran: crate::harness::Ran| {
+        let summary = ran.json();
+        [
+            &summary["created"],
+            &summary["updated"],
+            &summary["unchanged"],
+        ]
+        .map(|n| n.as_u64().unwrap())
+    };
+    let import = async |rows: &str| {
+        let csv = format!("email,edx_username,name\n{rows}");
+        let arguments = ["users", "import", "-", "--json"];
+        counts(stack.run_with_input(&arguments, &csv).await)
+    };
+    assert_eq!(import(rows).await, [0, 2, 0]);
+    assert_eq!(import(rows).await, [0, 0, 2]);
+    // The former address does not take back what is known under the new one.
+    let rows = "ada@example.org,ada-old,A.\nada.l@example.org,ada,Ada Lovelace\n";
+    import(rows).await;
+    assert_eq!(import(rows).await, [0, 0, 2]);
+    let user = stack.run(&["users", "show", ADA, "--json"]).await.json();
+    assert_eq!(
+        [&user["email"], &user["edx_username"], &user["name"]],
+        ["ada.l@example.org", "ada", "Ada Lovelace"]
+    );
+}
+
+/// What somebody else changes while the address does is not lost.
+#[tokio::test]
+async fn a_change_in_between_comes_along() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
+        "TransactWriteItems" => Fault::Hold,
+        _ => Fault::Pass,
+    });
+    let proxy = proxy.await.unwrap();
+    let mut command = stack.command(&["users", "rename-email", ADA, NEW]);
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+    let meanwhile = async {
+        proxy.stuck(1).await;
+        let update = stack.dynamodb().update_item().table_name("UsersTable");
+        let update = update.key("email", S(ADA.to_owned()));
+        // Of what another program has there, all comes along.
+        let update = update.update_expression("SET shoe_size = :size");
+        let update = update.expression_attribute_values(":size", S("38".to_owned()));
+        update.send().await.unwrap();
+        let csv = format!("email,name\n{ADA},Countess Lovelace\n");
+        let import = ["users", "import", "-"];
+        stack.run_with_input(&import, &csv).await.ok();
+        proxy.set(|_| Fault::Pass);
+    };
+    let (renamed, ()) = tokio::join!(ran(command), meanwhile);
+    assert!(renamed.ok().starts_with("renamed"));
+    let get = stack.dynamodb().get_item().table_name("UsersTable");
+    let get = get.key("email", S(NEW.to_lowercase()));
+    let item = get.send().await.unwrap().item.unwrap();
+    assert_eq!(item["name"].as_s().unwrap(), "Countess Lovelace");
+    assert_eq!(item["shoe_size"].as_s().unwrap(), "38");
+}
+
+/// Cut short between the address and its events, it is made up for.
+#[tokio::test]
+async fn the_same_again_does_the_rest() {
+    let stack = Stack::with_ada_and_a_run().await;
+    stack
+        .keep(EventKind::Enrollment, ADA, "Org/Bees/1", Reason::NoSuchRun)
+        .await;
+    for failing in ["PutItem", "DeleteItem"] {
+        let proxy = FaultyProxy::before(stack.url(), move |call| {
+            if call.operation == failing {
+                Fault::Refuse("AccessDeniedException")
+            } else {
+                Fault::Pass
+            }
+        });
+        let proxy = proxy.await.unwrap();
+        let mut command = stack.command(&["users", "rename-email", ADA, NEW]);
+        command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+        let ran = ran(command).await;
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains("these credentials may not"), "{ran:?}");
+    }
+    let done = rename(&stack, &[ADA, NEW, "--json"]).await.json();
+    assert_eq!(done["events_moved"], 1);
+    let events = stack.run(&["events", "list", "--json"]).await.json();
+    let [event] = &events.as_array().unwrap()[..] else {
+        panic!("{events}")
+    };
+    assert_eq!(event["email"], "ada.lovelace@example.org");
+}
