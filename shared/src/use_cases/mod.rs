@@ -4,6 +4,7 @@ pub mod authenticating;
 pub mod certifying;
 pub mod correcting;
 pub mod enrolling;
+pub mod erasing;
 pub mod fetching_grades;
 pub mod importing;
 pub mod issuing_tokens;

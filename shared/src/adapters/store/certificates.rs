@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::expression::{names, text, values};
+pub use super::transaction::Written;
 use super::update::update;
-use super::{Item, StoreError, incomplete, of_user, read, write};
+use super::{Item, StoreError, incomplete, of_user, read, transaction, write};
 use crate::domain::{Certificate, CertificateEntry, CertificateState, CourseId};
 
 /// Learners' certificates for course runs.
@@ -149,5 +150,31 @@ impl Certificates {
         let all = change_values(&self.table, read, entry)?;
         let updated = update(&self.client, &self.table, key, (CHANGE, AS_READ), all).await?;
         certificate(&self.table, updated.item())
+    }
+
+    /// Puts `after`, which has the same id, in the place of a certificate, if
+    /// that is in the state that was read. One transaction.
+    pub async fn replace(
+        &self,
+        read: &Certificate,
+        after: &Certificate,
+    ) -> Result<Written, StoreError> {
+        let all = HashMap::from([
+            ("certificate_id", text(read.certificate_id.to_string())),
+            ("before", text(read.state.as_str())),
+        ]);
+        let delete = Delete::builder()
+            .table_name(&self.table)
+            .set_key(Some(super::key_of(read.user_id, &read.course_id)))
+            .condition_expression(AS_READ)
+            .set_expression_attribute_names(Some(names(&[AS_READ])))
+            .set_expression_attribute_values(Some(values(&[AS_READ], all)))
+            .build()
+            .map_err(incomplete)?;
+        let items = vec![
+            TransactWriteItem::builder().delete(delete).build(),
+            issue(&self.table, after)?,
+        ];
+        transaction::write(&self.client, items).await
     }
 }

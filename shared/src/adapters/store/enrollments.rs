@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::expression::{flag, moment, text};
 use super::update::update;
-use super::{Item, StoreError, key_of, of_user, read, write};
+use super::{Item, StoreError, erase_of_user, key_of, of_user, read, write};
 use crate::domain::{Change, CourseId, CourseRole, Enrollment, HistoryEntry, Mode};
 
 /// Learners' enrollments in course runs.
@@ -318,5 +318,11 @@ impl Enrollments {
         let enrollments = items.into_iter();
         let enrollments = enrollments.map(|item| enrollment(&self.table, item));
         enrollments.collect()
+    }
+
+    /// Removes all enrollments of a user with their histories, whatever shape they
+    /// have; how many.
+    pub async fn erase(&self, user_id: Uuid) -> Result<u64, StoreError> {
+        erase_of_user(&self.client, &self.table, user_id).await
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::expression::{flag, names, number, values};
-use super::{Item, StoreError, incomplete, of_user, read, write};
+use super::{Item, StoreError, erase_of_user, incomplete, of_user, read, write};
 use crate::domain::{CourseId, Grade, GradeEntry, Score};
 
 /// Learners' grades in course runs.
@@ -116,5 +116,11 @@ impl Grades {
         let items = of_user(&self.client, &self.table, user_id).await?;
         let grades = items.into_iter().map(|item| grade(&self.table, item));
         grades.collect()
+    }
+
+    /// Removes all grades of a user with their histories, whatever shape they
+    /// have; how many.
+    pub async fn erase(&self, user_id: Uuid) -> Result<u64, StoreError> {
+        erase_of_user(&self.client, &self.table, user_id).await
     }
 }

@@ -592,6 +592,13 @@ impl KeptEvents {
         keys.collect()
     }
 
+    /// Removes an event for good, however it stands and whatever shape it has.
+    pub async fn erase(&self, event_key: &EventKey) -> Result<(), StoreError> {
+        let delete = self.client.delete_item().table_name(&self.table);
+        delete.set_key(Some(key(event_key))).send().await?;
+        Ok(())
+    }
+
     /// One page of the events that are due at `now`, the longest due first. The
     /// index may be behind: [`KeptEvents::claim`] decides.
     pub async fn due(&self, now: Timestamp, start: Option<Start>) -> Result<Page<Due>, StoreError> {

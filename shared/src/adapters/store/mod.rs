@@ -110,6 +110,18 @@ async fn of_user(client: &Client, table: &str, user_id: Uuid) -> Result<Vec<Item
     Ok(items)
 }
 
+/// Removes all items of a user in such a table, whatever they hold; how many.
+async fn erase_of_user(client: &Client, table: &str, user_id: Uuid) -> Result<u64, StoreError> {
+    let mut erased = 0;
+    for mut item in of_user(client, table, user_id).await? {
+        item.retain(|name, _| name == "user_id" || name == "course_id");
+        let delete = client.delete_item().table_name(table).set_key(Some(item));
+        delete.send().await?;
+        erased += 1;
+    }
+    Ok(erased)
+}
+
 /// A request that lacks a part the API requires: ours are complete by construction.
 fn incomplete<E>(_: E) -> StoreError {
     AwsFailure::Failed("ConstructionFailure".to_owned()).into()

@@ -287,6 +287,28 @@ impl Users {
         transaction::write(&self.client, items).await
     }
 
+    /// Removes a user, the username, and what former addresses there are: one
+    /// transaction, on the condition that they still are theirs.
+    pub async fn erase(&self, user: &User) -> Result<Written, StoreError> {
+        const IS_THEIRS: &str = "#user_id = :user_id";
+        let own = Delete::builder()
+            .table_name(&self.users)
+            .set_key(Some(key(&user.email)))
+            .condition_expression(IS_THEIRS)
+            .set_expression_attribute_names(Some(names(&[IS_THEIRS])))
+            .expression_attribute_values(":user_id", text(user.user_id.to_string()))
+            .build()
+            .map_err(incomplete)?;
+        let mut items = vec![TransactWriteItem::builder().delete(own).build()];
+        for former in &user.former_emails {
+            items.push(self.alias_gone(former, &user.email)?);
+        }
+        if let Some(username) = &user.edx_username {
+            items.push(self.username_gone(username, user)?);
+        }
+        transaction::write(&self.client, items).await
+    }
+
     fn items_of(&self, write: &UserWrite) -> Result<Vec<TransactWriteItem>, StoreError> {
         let after = &write.after;
         let mut items = vec![match &write.before {

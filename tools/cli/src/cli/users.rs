@@ -39,6 +39,18 @@ Examples:
         #[arg(long)]
         forget: bool,
     },
+    /// Erase all that is known of a user
+    ///
+    /// User, username, former addresses, enrollments, grades, histories and
+    /// kept events go; certificates stay, without a name and nobody's. Where
+    /// there is no user of the address, what is kept for it goes.
+    #[command(after_help = "Example:\n  coursehook users erase ada@example.org")]
+    Erase {
+        email: Email,
+        /// Do not ask first
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 impl Users {

@@ -4,10 +4,13 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use shared::domain::{Email, User, Username};
+use shared::use_cases::erasing::{Erased, Erasing};
 use shared::use_cases::importing::{USERS_AT_ONCE, UserRow, expect_events_of_users, import_users};
 use shared::use_cases::renaming::{self, NewAddress, NotRenamed, Renamed};
+use uuid::Uuid;
 
 use crate::cli;
+use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::import::{Importable, import};
 use crate::output::{self, Output};
@@ -39,6 +42,7 @@ pub async fn run(command: cli::Users, stack: &Stack, output: Output) -> Result<E
             };
             rename_email(&old, &new, forget, stack, output).await
         }
+        cli::Users::Erase { email, yes } => erase(&email, yes, stack, output).await,
     }
 }
 
@@ -100,6 +104,50 @@ async fn rename_email(
     Ok(ExitCode::SUCCESS)
 }
 
+async fn erase(
+    email: &Email,
+    yes: bool,
+    stack: &Stack,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let tables = stack.tables().await;
+    let erasing = Erasing {
+        users: tables.users()?,
+        enrollments: tables.enrollments()?,
+        grades: tables.grades()?,
+        certificates: tables.certificates()?,
+        kept_events: tables.kept_events()?,
+    };
+    // Nobody is asked about nothing.
+    let user = erasing.users.get(email).await?;
+    let addresses = match &user {
+        Some(user) => Vec::from_iter(user.addresses()),
+        None => vec![email],
+    };
+    let events = erasing.kept_events.keys_of(&addresses).await?;
+    if user.is_none() && events.is_empty() {
+        return Err(Failure::NoSuchUser(email.clone()));
+    }
+    let who = match &user {
+        Some(user) => format!("the user {} ({})", user.email.as_str(), user.user_id),
+        None => format!("what is kept for {}, who is no user,", email.as_str()),
+    };
+    confirm(
+        &format!(
+            "Erase {who} with enrollments, grades, histories and {}? Certificates stay, \
+             without a name. Nothing brings it back.",
+            count(events.len() as u64, "kept event")
+        ),
+        yes,
+    )?;
+    let erased = erasing
+        .erase(email, &stack.operator(), stack.clock().now())
+        .await?;
+    let shown = ShownErased::from(&erased);
+    output.answer(&shown, || shown.told())?;
+    Ok(ExitCode::SUCCESS)
+}
+
 impl Importable for UserRow {
     const COLUMNS: Columns = Columns {
         names: &["email", "edx_username", "name"],
@@ -153,6 +201,51 @@ struct DoneRenaming<'a> {
     user: Shown<'a>,
     events_moved: u64,
     events_due: u64,
+}
+
+#[derive(Serialize)]
+struct ShownErased {
+    user: bool,
+    former_emails: usize,
+    enrollments: u64,
+    grades: u64,
+    events: u64,
+    /// Those that stay.
+    certificates: Vec<String>,
+}
+
+impl From<&Erased> for ShownErased {
+    fn from(erased: &Erased) -> Self {
+        Self {
+            user: erased.user,
+            former_emails: erased.former_emails,
+            enrollments: erased.enrollments,
+            grades: erased.grades,
+            events: erased.events,
+            certificates: erased.certificates.iter().map(Uuid::to_string).collect(),
+        }
+    }
+}
+
+impl ShownErased {
+    fn told(&self) -> String {
+        let user = if self.user { "the user, " } else { "" };
+        let former = match self.former_emails as u64 {
+            0 => String::new(),
+            1 => "1 former address, ".to_owned(),
+            n => format!("{n} former addresses, "),
+        };
+        let mut told = format!(
+            "erased: {user}{former}{}, {}, {}",
+            count(self.enrollments, "enrollment"),
+            count(self.grades, "grade"),
+            count(self.events, "kept event"),
+        );
+        for id in &self.certificates {
+            told.push_str(&format!("\nthe certificate {id} stays, and is nobody's"));
+        }
+        told
+    }
 }
 
 #[derive(Serialize)]

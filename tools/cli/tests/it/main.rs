@@ -10,6 +10,7 @@
 
 mod certificates;
 mod enrollments;
+mod erasing;
 mod events;
 mod failures;
 mod grades;

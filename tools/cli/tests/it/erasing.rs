@@ -1,0 +1,227 @@
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::AttributeValue::S;
+use local::{Fault, FaultyProxy, Template};
+use serde_json::json;
+use shared::domain::{EventKind, Reason};
+
+use crate::harness::{ADA, RUN, Stack, ran};
+
+const FORMER: &str = "countess@example.org";
+
+/// All that tells who somebody was, one way or another.
+struct Traces(Vec<String>);
+
+impl Traces {
+    /// Those that any item of any table has, by table.
+    async fn left(&self, stack: &Stack) -> BTreeMap<String, Vec<String>> {
+        let mut left = BTreeMap::new();
+        for table in &Template::load().unwrap().tables {
+            let scan = stack.dynamodb().scan().table_name(&table.name);
+            let items = format!("{:?}", scan.send().await.unwrap().items());
+            let here = self.0.iter().filter(|trace| items.contains(*trace));
+            let here: Vec<_> = here.cloned().collect();
+            if !here.is_empty() {
+                left.insert(table.name.clone(), here);
+            }
+        }
+        left
+    }
+}
+
+/// [`ADA`] with all that a learner can have, and the certificate's id.
+async fn with_all_of_ada() -> (Stack, Traces, String) {
+    let stack = Stack::with_ada_and_a_run().await;
+    let csv = format!("email,edx_username\n{FORMER},ada_l\n{ADA},\nbob@example.org,bob\n");
+    let imports = ["users", "import", "-"];
+    stack
+        .run(&["users", "rename-email", ADA, FORMER])
+        .await
+        .ok();
+    stack.run_with_input(&imports, &csv).await.ok();
+    stack
+        .run(&["users", "rename-email", FORMER, ADA])
+        .await
+        .ok();
+    for (email, course) in [(ADA, RUN), (ADA, "Org/Ants/1"), ("bob@example.org", RUN)] {
+        let set = ["enrollments", "set", email, course, "--mode", "verified"];
+        stack.run(&set).await.ok();
+    }
+    let grade = [
+        "grades",
+        "override",
+        ADA,
+        RUN,
+        "--percent",
+        "0.9",
+        "--letter",
+        "A",
+    ];
+    let issued = stack
+        .run(&[&grade[..], &["--passed", "--json"]].concat())
+        .await;
+    let id = issued.json()["certificate"]["certificate_id"].clone();
+    let mut keys = Vec::new();
+    for email in [ADA, FORMER] {
+        let event = stack.keep(
+            EventKind::Enrollment,
+            email,
+            "Org/Bees/1",
+            Reason::NoSuchRun,
+        );
+        keys.push(event.await.event_key.to_string());
+    }
+    // One that no program can read.
+    let put = stack.dynamodb().put_item().table_name("KeptEventsTable");
+    let put = put
+        .item("event_key", S("f".repeat(64)))
+        .item("email", S(ADA.to_owned()));
+    put.send().await.unwrap();
+
+    let user_id = stack.user_id(ADA).await.to_string();
+    let traces = [ADA, FORMER, "ada_l", "Lovelace", &user_id].map(str::to_owned);
+    let traces = Traces(traces.into_iter().chain(keys).collect());
+    let id = id.as_str().unwrap().to_owned();
+    (stack, traces, id)
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_user() {
+    for asked_by in [ADA, FORMER] {
+        let (stack, traces, id) = with_all_of_ada().await;
+        assert_eq!(traces.left(&stack).await.len(), 6);
+
+        let erased = stack
+            .run(&["users", "erase", asked_by, "--yes", "--json"])
+            .await;
+        assert_eq!(
+            erased.json(),
+            json!({
+                "user": true, "former_emails": 1, "enrollments": 2, "grades": 1, "events": 3,
+                "certificates": [id],
+            })
+        );
+        assert_eq!(traces.left(&stack).await, BTreeMap::new());
+
+        // The certificate can still be looked up by its id, and is nobody's.
+        let found = stack.dynamodb().scan().table_name("CertificatesTable");
+        let found = found.send().await.unwrap();
+        let [certificate] = found.items() else {
+            panic!("{found:?}")
+        };
+        assert_eq!(certificate["certificate_id"].as_s().unwrap(), &id);
+        assert_eq!(certificate["state"].as_s().unwrap(), "in_force");
+        assert_eq!(certificate["run_title"].as_s().unwrap(), "Bees");
+        assert!(certificate.contains_key("issued_at"));
+
+        // Bob has lost nothing.
+        let bob = ["enrollments", "show", "bob@example.org", "--json"];
+        assert_eq!(stack.run(&bob).await.json().as_array().unwrap().len(), 1);
+        // Whoever comes with that address again is somebody else.
+        let ran = stack.run(&["users", "erase", asked_by, "--yes"]).await;
+        assert_eq!(ran.code, 2);
+        assert!(ran.err.contains("there is no user"), "{ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn it_asks_first() {
+    let (stack, traces, id) = with_all_of_ada().await;
+    let before = traces.left(&stack).await;
+    let ran = stack.run(&["users", "erase", ADA]).await;
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+    assert!(
+        ran.err.contains("Erase the user ada@example.org"),
+        "{ran:?}"
+    );
+    assert!(ran.err.contains("with --yes"), "{ran:?}");
+    assert_eq!(traces.left(&stack).await, before);
+
+    let told = stack.run(&["users", "erase", ADA, "--yes"]).await.ok();
+    assert_eq!(
+        told,
+        format!(
+            "erased: the user, 1 former address, 2 enrollments, 1 grade, 3 kept events\n\
+             the certificate {id} stays, and is nobody's\n"
+        )
+    );
+}
+
+#[tokio::test]
+async fn what_is_kept_for_nobody_can_be_erased() {
+    let stack = Stack::start().await;
+    stack
+        .keep(EventKind::Enrollment, ADA, RUN, Reason::NoSuchUser)
+        .await;
+    let told = stack.run(&["users", "erase", ADA, "--yes"]).await.ok();
+    assert_eq!(told, "erased: 0 enrollments, 0 grades, 1 kept event\n");
+    assert_eq!(stack.run(&["status", ADA]).await.code, 2);
+}
+
+/// Cut short anywhere, the same again does the rest.
+#[tokio::test]
+async fn the_same_again_does_the_rest() {
+    let (stack, traces, _) = with_all_of_ada().await;
+    let mut tries = 0;
+    loop {
+        // One write more at each try.
+        tries += 1;
+        let writes = std::sync::atomic::AtomicUsize::new(0);
+        let proxy = FaultyProxy::before(stack.url(), move |call| {
+            let is_write = ["DeleteItem", "TransactWriteItems"].contains(&&*call.operation);
+            let nth = writes.fetch_add(usize::from(is_write), std::sync::atomic::Ordering::Relaxed);
+            if is_write && nth >= 1 {
+                Fault::Refuse("AccessDeniedException")
+            } else {
+                Fault::Pass
+            }
+        });
+        let proxy = proxy.await.unwrap();
+        let mut command = stack.command(&["users", "erase", ADA, "--yes"]);
+        command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+        let ran = ran(command).await;
+        if ran.code == 0 {
+            break;
+        }
+        assert!(ran.err.contains("these credentials may not"), "{ran:?}");
+    }
+    // Three events, two enrollments, a grade, a certificate, and the user.
+    assert_eq!(tries, 8);
+    assert_eq!(traces.left(&stack).await, BTreeMap::new());
+}
+
+/// A delivery that has read the user before writes afterwards: it goes too.
+#[tokio::test]
+async fn what_comes_meanwhile_goes_too() {
+    let (stack, traces, _) = with_all_of_ada().await;
+    let user_id = stack.user_id(ADA).await;
+    let proxy = FaultyProxy::before(stack.url(), |call| {
+        let text = String::from_utf8_lossy(&call.body);
+        if call.operation == "TransactWriteItems" && text.contains("UsersTable") {
+            Fault::Hold
+        } else {
+            Fault::Pass
+        }
+    });
+    let proxy = proxy.await.unwrap();
+    let mut command = stack.command(&["users", "erase", ADA, "--yes"]);
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+    let meanwhile = async {
+        proxy.stuck(1).await;
+        for table in ["EnrollmentsTable", "GradesTable"] {
+            let put = stack.dynamodb().put_item().table_name(table);
+            let put = put.item("user_id", S(user_id.to_string()));
+            put.item("course_id", S(RUN.to_owned()))
+                .send()
+                .await
+                .unwrap();
+        }
+        stack
+            .keep(EventKind::Certificate, FORMER, RUN, Reason::NotPassed)
+            .await;
+        proxy.set(|_| Fault::Pass);
+    };
+    let (ran, ()) = tokio::join!(ran(command), meanwhile);
+    ran.ok();
+    assert_eq!(traces.left(&stack).await, BTreeMap::new());
+}
