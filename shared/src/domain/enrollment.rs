@@ -11,7 +11,8 @@ use super::{CourseId, CourseRole, EventKey, Mode, PaidModes};
 /// One learner in one course run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enrollment {
-    /// Made by chance when the enrollment is created, and never changed; answers bear it.
+    /// Made by chance when the enrollment is created, or as an import has it, and never changed;
+    /// answers bear it.
     pub enrollment_id: Uuid,
     /// With `course_id` the table's key.
     pub user_id: Uuid,
@@ -22,12 +23,12 @@ pub struct Enrollment {
     pub mode: Mode,
     /// An operator or an import set the mode, and sweeps leave it alone.
     pub mode_set_by_admin: bool,
-    /// False from an operator's `--inactive` until a delivery or an operator enrolls the learner
-    /// again.
+    /// False from an operator's `--inactive`, or an import that says so, until a delivery or an
+    /// operator enrolls the learner again.
     pub active: bool,
     /// The LMS has said that the learner is enrolled there.
     pub edx_enrolled: bool,
-    /// All that deliveries have named; none is ever removed.
+    /// All that deliveries or an import have named; none is ever removed.
     pub roles: BTreeSet<CourseRole>,
     /// Why an enrollment is inactive, e.g. `unenrolled`.
     pub change_status: Option<String>,
@@ -100,16 +101,16 @@ pub struct HistoryEntry {
     pub by: Change,
     /// What the write made the enrollment's `active`: true for each delivery.
     pub active: bool,
-    /// Only a delivery sets it.
+    /// Only a delivery or an import sets it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub edx_enrolled: Option<bool>,
-    /// The mode that an operator set.
+    /// The mode that an operator or an import set.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mode: Option<Mode>,
     /// The mode that the LMS named. A first entry without one means `audit`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub announced_mode: Option<Mode>,
-    /// The roles that the LMS named; those that were not there were added.
+    /// The roles that the LMS named, or an import; those that were not there were added.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
     pub announced_roles: BTreeSet<CourseRole>,
 }
@@ -136,6 +137,11 @@ pub enum Change {
     /// A person with the command line.
     Operator {
         /// The variable `USER` or `LOGNAME` of their environment, else `operator`.
+        name: String,
+    },
+    /// An import of what another receiver had.
+    Import {
+        /// Who imported it, as an operator's name.
         name: String,
     },
 }

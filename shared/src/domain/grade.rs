@@ -98,7 +98,7 @@ impl FromStr for LetterGrade {
     }
 }
 
-/// What a grade says, whoever gave it: the LMS, or an operator.
+/// What a grade says, whoever gave it: the LMS, an operator, or an import.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// Of the whole course.
@@ -119,7 +119,7 @@ pub struct Grade {
     pub course_id: CourseId,
     /// The grade in force.
     pub score: Score,
-    /// An operator has set it, and the LMS's never replaces it.
+    /// An operator has set it, or an import says so, and the LMS's never replaces it.
     pub set_by_admin: bool,
     /// Grows with every write; a change rests on the version that was read.
     pub version: u64,
