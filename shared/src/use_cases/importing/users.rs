@@ -1,30 +1,24 @@
-//! Users and course runs come from elsewhere, many at a time.
+//! Users, with their usernames.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use thiserror::Error;
 use uuid::Uuid;
 
+use super::events::expect_events;
+use super::{ATTEMPTS, Answers, Imported, RowRefused};
 use crate::adapters::store::StoreError;
-use crate::adapters::store::course_runs::CourseRuns;
 use crate::adapters::store::kept_events::KeptEvents;
 use crate::adapters::store::users::{FoundUsers, UserWrite, Users, Written};
-use crate::domain::{CourseRun, Email, KeptEvent, Reason, User, Username};
+use crate::domain::{Email, KeptEvent, Reason, User, Username};
 
 /// The users of one call of [`import_users`], at most.
 pub const USERS_AT_ONCE: usize = Users::AT_ONCE;
 
-/// The runs of one call of [`import_runs`], at most.
-pub const RUNS_AT_ONCE: usize = 100;
-
 /// The users of one transaction: DynamoDB takes 100 items, and a user whose
 /// username changes is three.
 const USERS_A_TRANSACTION: usize = 33;
-
-/// How often one user is decided anew because somebody else wrote in between.
-const ATTEMPTS: u32 = 5;
 
 /// A user as a file has them. What is absent is left as it is.
 #[derive(Clone)]
@@ -39,39 +33,9 @@ pub struct UserRow {
     pub name: Option<String>,
 }
 
-/// What became of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Imported {
-    /// There was none, and now there is.
-    Created,
-    /// It differed, and now is as the row says.
-    Updated,
-    /// It was as the row says; nothing was written.
-    Unchanged,
-}
-
-/// Why one row could not be imported, while the others could.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum RowRefused {
-    /// Another user has it already; usernames are compared byte for byte.
-    #[error("the username belongs to {}", .owner.as_str())]
-    UsernameTaken {
-        /// The address of the user who has it.
-        owner: Email,
-        /// The address of the row.
-        email: Email,
-    },
-    /// Somebody else's write came in between, each of five times.
-    #[error("somebody else kept changing this user; import it again")]
-    Contended,
-}
-
 /// Imports some users, none twice and at most [`USERS_AT_ONCE`]; the answers
 /// are in the rows' order. Importing a row again changes nothing.
-pub async fn import_users(
-    users: &Users,
-    rows: &[UserRow],
-) -> Result<Vec<Result<Imported, RowRefused>>, StoreError> {
+pub async fn import_users(users: &Users, rows: &[UserRow]) -> Result<Answers, StoreError> {
     let found = find(users, rows).await?;
     let mut answers = Vec::with_capacity(rows.len());
     let mut writes = Vec::new();
@@ -178,36 +142,6 @@ fn decide(row: &UserRow, found: &FoundUsers) -> Result<(Imported, Option<UserWri
     })
 }
 
-/// Imports some runs, none twice and at most [`RUNS_AT_ONCE`]; the answers are
-/// in the order given. A run is replaced whole; importing it again changes nothing.
-pub async fn import_runs(
-    course_runs: &CourseRuns,
-    runs: &[CourseRun],
-) -> Result<Vec<Imported>, StoreError> {
-    let ids: Vec<_> = runs.iter().map(|run| run.course_id.clone()).collect();
-    let before: HashMap<_, _> = course_runs
-        .get_many(&ids)
-        .await?
-        .into_iter()
-        .map(|run| (run.course_id.clone(), run))
-        .collect();
-    let mut answers = Vec::with_capacity(runs.len());
-    for run in runs {
-        answers.push(match before.get(&run.course_id) {
-            Some(before) if before == run => Imported::Unchanged,
-            Some(_) => {
-                course_runs.put(run).await?;
-                Imported::Updated
-            }
-            None => {
-                course_runs.put(run).await?;
-                Imported::Created
-            }
-        });
-    }
-    Ok(answers)
-}
-
 /// Makes the events due that wait for a user who exists by now, or for a
 /// username that the user has by now; how many.
 ///
@@ -229,52 +163,4 @@ pub async fn expect_events_of_users(
         Ok(events.iter().filter(came).cloned().collect())
     };
     expect_events(kept_events, came, now).await
-}
-
-/// Makes the events due that wait for a run that exists by now; how many.
-///
-/// As [`expect_events_of_users`].
-pub async fn expect_events_of_runs(
-    kept_events: &KeptEvents,
-    course_runs: &CourseRuns,
-    now: Timestamp,
-) -> Result<u64, StoreError> {
-    let came = async |events: &[KeptEvent]| {
-        let waits = |event: &&KeptEvent| event.reason == Reason::NoSuchRun;
-        let ids: BTreeSet<_> = events.iter().filter(waits).map(|e| &e.course_id).collect();
-        let ids: Vec<_> = ids.into_iter().cloned().collect();
-        let runs = course_runs.get_many(&ids).await?;
-        let known: HashSet<_> = runs.iter().map(|run| &run.course_id).collect();
-        let came = events.iter().filter(waits);
-        let came = came.filter(|event| known.contains(&event.course_id));
-        Ok(came.cloned().collect())
-    };
-    expect_events(kept_events, came, now).await
-}
-
-/// Makes those of the waiting events due that `came` picks.
-async fn expect_events(
-    kept_events: &KeptEvents,
-    came: impl AsyncFn(&[KeptEvent]) -> Result<Vec<KeptEvent>, StoreError>,
-    now: Timestamp,
-) -> Result<u64, StoreError> {
-    /// DynamoDB reads 100 keys a call.
-    const AT_ONCE: usize = 100;
-    let mut made_due = 0;
-    let mut start = Some(None);
-    while let Some(from) = start {
-        let page = kept_events.waiting_for_imports(from).await?;
-        for keys in page.entries.chunks(AT_ONCE) {
-            let events = kept_events.get_many(keys).await?;
-            // One that cannot be read is found when it is due.
-            let events: Vec<_> = events.into_iter().flatten().collect();
-            for event in came(&events).await? {
-                if kept_events.make_due(&event, now).await? {
-                    made_due += 1;
-                }
-            }
-        }
-        start = page.next.map(Some);
-    }
-    Ok(made_due)
 }
