@@ -1,9 +1,11 @@
 //! A learner's certificate for a course run.
 
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use uuid::Uuid;
 
 use super::{Change, CourseId};
@@ -11,7 +13,7 @@ use super::{Change, CourseId};
 /// One learner's certificate for one course run.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// Made by chance when it is first issued, and never changed.
+    /// Made by chance when it is first issued, or as an import has it, and never changed.
     pub certificate_id: Uuid,
     /// With `course_id` the table's key.
     pub user_id: Uuid,
@@ -39,6 +41,21 @@ pub enum CertificateState {
     Withdrawn,
     /// Taken back by an operator; only an operator restores it.
     Revoked,
+}
+
+/// The text is no state of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("is none of in_force, withdrawn and revoked")]
+pub struct NotAState;
+
+impl FromStr for CertificateState {
+    type Err = NotAState;
+
+    fn from_str(text: &str) -> Result<Self, NotAState> {
+        let all = [Self::InForce, Self::Withdrawn, Self::Revoked];
+        let found = all.into_iter().find(|state| state.as_str() == text);
+        found.ok_or(NotAState)
+    }
 }
 
 impl CertificateState {

@@ -140,7 +140,8 @@ impl Enrolling {
                 kept: None,
             });
         };
-        self.will_change(&found, announcement.at).await?;
+        let waiting = certificates_that_wait(&found);
+        self.will_change(&waiting, announcement.at).await?;
 
         let mut roles = BTreeSet::from_iter(announcement.role.clone());
         let mut mode = announcement.mode.clone();
@@ -162,7 +163,7 @@ impl Enrolling {
         for roles in rest.chunks(ROLES_AT_ONCE) {
             changed = changed.and_then(write(roles).await?);
         }
-        self.has_changed(&found, announcement.at).await;
+        self.has_changed(&waiting, announcement.at).await;
         let mut left_over = None;
         for kept in found.kept(EventKind::Enrollment) {
             left_over = self.kept_events.remove(kept).await.err().or(left_over);
@@ -193,10 +194,11 @@ impl Enrolling {
         if found.run.is_none() {
             return Ok(Set::NoSuchRun);
         }
-        self.will_change(&found, at).await?;
+        let waiting = certificates_that_wait(&found);
+        self.will_change(&waiting, at).await?;
         let change = EnrollmentChange::new(user.user_id, course_id.clone(), by, at);
         let changed = self.enrollments.set(&change, mode, active).await?;
-        self.has_changed(&found, at).await;
+        self.has_changed(&waiting, at).await;
         Ok(Set::Stands(Box::new(changed)))
     }
 
@@ -205,26 +207,16 @@ impl Enrolling {
         self.lookup.find(email, run, &kinds).await
     }
 
-    /// Has a certificate's event that waits for this enrollment looked at soon
-    /// after the enrollment is written.
-    ///
-    /// It is done before the write: whoever is stopped in between has caused a
-    /// look too many, and not one too few. Whoever looks at the event meanwhile
-    /// finds it changed, and leaves it due. An event that is kept later than it
-    /// was looked for here is looked at after a minute of its own.
-    async fn will_change(&self, found: &Found, now: Timestamp) -> Result<(), StoreError> {
-        for event in certificates_that_wait(found) {
-            let at = now.checked_add(AFTER_THE_WRITE).unwrap_or(now);
-            self.kept_events.look_at(event, at).await?;
+    async fn will_change(&self, waiting: &[&KeptEvent], now: Timestamp) -> Result<(), StoreError> {
+        for event in waiting {
+            will_change(&self.kept_events, event, now).await?;
         }
         Ok(())
     }
 
-    /// Has it looked at now that the enrollment is written. Where this fails
-    /// it is looked at a little later.
-    async fn has_changed(&self, found: &Found, now: Timestamp) {
-        for event in certificates_that_wait(found) {
-            let _ = self.kept_events.make_due(event, now).await;
+    async fn has_changed(&self, waiting: &[&KeptEvent], now: Timestamp) {
+        for event in waiting {
+            has_changed(&self.kept_events, event, now).await;
         }
     }
 
@@ -258,9 +250,38 @@ impl Enrolling {
 
 /// The certificate's events of the same learner and run that wait for the
 /// enrollment to become active and paid.
-fn certificates_that_wait(found: &Found) -> impl Iterator<Item = &KeptEvent> {
-    let waits = |event: &&KeptEvent| {
-        event.reason == Reason::NotEligible && event.state == KeptState::Waiting
-    };
-    found.kept(EventKind::Certificate).filter(waits)
+fn certificates_that_wait(found: &Found) -> Vec<&KeptEvent> {
+    let events = found.kept(EventKind::Certificate);
+    events.filter(|event| waits_for_enrollment(event)).collect()
+}
+
+/// Whether a certificate's event waits for the enrollment to become active and paid.
+pub(super) fn waits_for_enrollment(event: &KeptEvent) -> bool {
+    event.reason == Reason::NotEligible && event.state == KeptState::Waiting
+}
+
+/// Has a certificate's event that waits for an enrollment looked at soon after
+/// the enrollment is written.
+///
+/// It is done before the write: whoever is stopped in between has caused a
+/// look too many, and not one too few. Whoever looks at the event meanwhile
+/// finds it changed, and leaves it due. An event that is kept later than it
+/// was looked for here is looked at after a minute of its own.
+pub(super) async fn will_change(
+    kept_events: &KeptEvents,
+    event: &KeptEvent,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let at = now.checked_add(AFTER_THE_WRITE).unwrap_or(now);
+    kept_events.look_at(event, at).await
+}
+
+/// Has it looked at now that the enrollment is written; whether it is. Where
+/// this fails it is looked at a little later.
+pub(super) async fn has_changed(
+    kept_events: &KeptEvents,
+    event: &KeptEvent,
+    now: Timestamp,
+) -> bool {
+    matches!(kept_events.make_due(event, now).await, Ok(true))
 }

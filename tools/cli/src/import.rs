@@ -321,7 +321,7 @@ fn told(why: &RowRefused) -> String {
             output::quoted(owner.as_str()),
             output::quoted(email.as_str()),
         ),
-        RowRefused::Contended => why.to_string(),
+        _ => why.to_string(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::expression::{names, text, values};
 pub use super::transaction::Written;
 use super::update::update;
-use super::{Item, StoreError, incomplete, of_user, read, transaction, write};
+use super::{Item, StoreError, incomplete, of_keys, of_user, put_new, read, transaction, write};
 use crate::domain::{Certificate, CertificateEntry, CertificateState, CourseId};
 
 /// Learners' certificates for course runs.
@@ -19,6 +19,12 @@ use crate::domain::{Certificate, CertificateEntry, CertificateState, CourseId};
 pub struct Certificates {
     client: Client,
     table: String,
+}
+
+#[derive(Deserialize)]
+struct Keyed {
+    user_id: Uuid,
+    course_id: CourseId,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,7 +61,6 @@ pub(super) fn issue(
     table: &str,
     certificate: &Certificate,
 ) -> Result<TransactWriteItem, StoreError> {
-    const ABSENT: &str = "attribute_not_exists(#user_id)";
     let item = CertificateItem {
         user_id: certificate.user_id,
         course_id: certificate.course_id.clone(),
@@ -66,14 +71,7 @@ pub(super) fn issue(
         run_title: certificate.run_title.clone(),
         history: certificate.history.clone(),
     };
-    let put = Put::builder()
-        .table_name(table)
-        .set_item(Some(write(table, item)?))
-        .condition_expression(ABSENT)
-        .set_expression_attribute_names(Some(names(&[ABSENT])))
-        .build()
-        .map_err(incomplete)?;
-    Ok(TransactWriteItem::builder().put(put).build())
+    put_new(table, write(table, item)?)
 }
 
 /// What a change of state says, in a transaction and by itself.
@@ -136,6 +134,47 @@ impl Certificates {
         let certificates = items.into_iter();
         let certificates = certificates.map(|item| certificate(&self.table, item));
         certificates.collect()
+    }
+
+    /// The certificates of these learners in these runs (at most 100) that
+    /// exist, in no order.
+    pub async fn get_many(
+        &self,
+        keys: &[(Uuid, CourseId)],
+    ) -> Result<Vec<Certificate>, StoreError> {
+        let items = of_keys(&self.client, &self.table, keys).await?.into_iter();
+        let certificates = items.map(|item| certificate(&self.table, item));
+        certificates.collect()
+    }
+
+    /// Writes some certificates (at most 100), all of them or none, each on the
+    /// condition that its learner has none in its run yet.
+    pub async fn add(&self, certificates: &[Certificate]) -> Result<Written, StoreError> {
+        let items = certificates.iter().map(|new| issue(&self.table, new));
+        let items = items.collect::<Result<_, _>>()?;
+        transaction::write(&self.client, items).await
+    }
+
+    /// The learners and runs that have a certificate of this id, as the index
+    /// has it, which may be behind.
+    pub async fn holders(&self, certificate_id: Uuid) -> Result<Vec<(Uuid, CourseId)>, StoreError> {
+        const OF_ID: &str = "#certificate_id = :certificate_id";
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("by_certificate_id")
+            .key_condition_expression(OF_ID)
+            .set_expression_attribute_names(Some(names(&[OF_ID])))
+            .expression_attribute_values(":certificate_id", text(certificate_id.to_string()))
+            .send()
+            .await?;
+        let items = answer.items.unwrap_or_default().into_iter();
+        let holders = items.map(|item| {
+            let Keyed { user_id, course_id } = read(&self.table, item)?;
+            Ok((user_id, course_id))
+        });
+        holders.collect()
     }
 
     /// Changes a certificate's state, if it is in the state that was read. The

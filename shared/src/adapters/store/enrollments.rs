@@ -6,13 +6,19 @@ use std::fmt::Write as _;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::expression::{flag, moment, text};
+use super::transaction::Written;
 use super::update::update;
-use super::{Item, StoreError, erase_of_user, key_of, of_user, read, write};
+use super::{
+    Item, StoreError, erase_of_user, key_of, of_keys, of_user, put_new, read, transaction, write,
+};
 use crate::domain::{Change, CourseId, CourseRole, Enrollment, HistoryEntry, Mode};
+
+/// Why an enrollment is inactive that was made so without another word.
+pub const UNENROLLED: &str = "unenrolled";
 
 /// Learners' enrollments in course runs.
 #[derive(Debug, Clone)]
@@ -21,7 +27,7 @@ pub struct Enrollments {
     table: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct EnrollmentItem {
     user_id: Uuid,
     course_id: CourseId,
@@ -31,10 +37,15 @@ struct EnrollmentItem {
     mode_set_by_admin: bool,
     active: bool,
     edx_enrolled: bool,
-    #[serde(default)]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeSet::is_empty",
+        serialize_with = "serde_dynamo::string_set::serialize"
+    )]
     roles: BTreeSet<CourseRole>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     change_status: Option<String>,
+    #[serde(serialize_with = "as_moment")]
     changed_at: Timestamp,
     history: Vec<HistoryEntry>,
 }
@@ -55,6 +66,42 @@ pub(super) fn enrollment(table: &str, item: Item) -> Result<Enrollment, StoreErr
         changed_at: item.changed_at,
         history: item.history,
     })
+}
+
+/// Updates compare it.
+fn as_moment<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&moment(*at))
+}
+
+/// The item of an enrollment.
+fn item(table: &str, enrollment: &Enrollment) -> Result<Item, StoreError> {
+    let Enrollment {
+        enrollment_id,
+        user_id,
+        course_id,
+        mode,
+        mode_set_by_admin,
+        active,
+        edx_enrolled,
+        roles,
+        change_status,
+        changed_at,
+        history,
+    } = enrollment.clone();
+    let item = EnrollmentItem {
+        user_id,
+        course_id,
+        enrollment_id,
+        mode,
+        mode_set_by_admin,
+        active,
+        edx_enrolled,
+        roles,
+        change_status,
+        changed_at,
+        history,
+    };
+    write(table, item)
 }
 
 /// A change to one enrollment, and the names it will be known by.
@@ -271,7 +318,7 @@ impl Enrollments {
             ),
             ("mode".to_owned(), text(mode.as_str())),
             ("active".to_owned(), flag(active)),
-            ("unenrolled".to_owned(), text("unenrolled")),
+            ("unenrolled".to_owned(), text(UNENROLLED)),
         ]);
         self.change(change, entry, update, condition, all).await
     }
@@ -310,6 +357,24 @@ impl Enrollments {
             enrollment,
             outcome,
         })
+    }
+
+    /// The enrollments of these learners in these runs (at most 100) that
+    /// exist, in no order.
+    pub async fn get_many(&self, keys: &[(Uuid, CourseId)]) -> Result<Vec<Enrollment>, StoreError> {
+        let items = of_keys(&self.client, &self.table, keys).await?.into_iter();
+        let enrollments = items.map(|item| enrollment(&self.table, item));
+        enrollments.collect()
+    }
+
+    /// Writes some enrollments (at most 100), all of them or none, each on the
+    /// condition that its learner has none in its run yet.
+    pub async fn add(&self, enrollments: &[Enrollment]) -> Result<Written, StoreError> {
+        let items = enrollments
+            .iter()
+            .map(|new| put_new(&self.table, item(&self.table, new)?));
+        let items = items.collect::<Result<_, _>>()?;
+        transaction::write(&self.client, items).await
     }
 
     /// All enrollments of a user, by course id.

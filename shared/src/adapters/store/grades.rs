@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::expression::{flag, names, number, values};
-use super::{Item, StoreError, erase_of_user, incomplete, of_user, read, write};
+use super::transaction::Written;
+use super::{
+    Item, StoreError, erase_of_user, incomplete, of_keys, of_user, read, transaction, write,
+};
 use crate::domain::{CourseId, Grade, GradeEntry, Score};
 
 /// Learners' grades in course runs.
@@ -122,5 +125,20 @@ impl Grades {
     /// have; how many.
     pub async fn erase(&self, user_id: Uuid) -> Result<u64, StoreError> {
         erase_of_user(&self.client, &self.table, user_id).await
+    }
+
+    /// The grades of these learners in these runs (at most 100) that exist, in no order.
+    pub async fn get_many(&self, keys: &[(Uuid, CourseId)]) -> Result<Vec<Grade>, StoreError> {
+        let items = of_keys(&self.client, &self.table, keys).await?;
+        let grades = items.into_iter().map(|item| grade(&self.table, item));
+        grades.collect()
+    }
+
+    /// Writes some grades (at most 100), all of them or none, each on the
+    /// condition that its learner has none in its run yet.
+    pub async fn add(&self, grades: &[Grade]) -> Result<Written, StoreError> {
+        let items = grades.iter().map(|new| put(&self.table, None, new));
+        let items = items.collect::<Result<_, _>>()?;
+        transaction::write(&self.client, items).await
     }
 }

@@ -19,6 +19,7 @@ pub mod users;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
@@ -120,6 +121,30 @@ async fn erase_of_user(client: &Client, table: &str, user_id: Uuid) -> Result<u6
         erased += 1;
     }
     Ok(erased)
+}
+
+/// The items of these learners in these runs (at most 100) that exist, in no order.
+async fn of_keys(
+    client: &Client,
+    table: &str,
+    keys: &[(Uuid, CourseId)],
+) -> Result<Vec<Item>, StoreError> {
+    let keys = keys.iter().map(|(user_id, run)| key_of(*user_id, run));
+    let mut found = batch::get(client, [(table, keys.collect())]).await?;
+    Ok(found.remove(table).unwrap_or_default())
+}
+
+/// The write of an item where its learner has none in its run yet.
+fn put_new(table: &str, item: Item) -> Result<TransactWriteItem, StoreError> {
+    const ABSENT: &str = "attribute_not_exists(#user_id)";
+    let put = Put::builder()
+        .table_name(table)
+        .set_item(Some(item))
+        .condition_expression(ABSENT)
+        .set_expression_attribute_names(Some(names(&[ABSENT])))
+        .build()
+        .map_err(incomplete)?;
+    Ok(TransactWriteItem::builder().put(put).build())
 }
 
 /// A request that lacks a part the API requires: ours are complete by construction.

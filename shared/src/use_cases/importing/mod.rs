@@ -1,13 +1,28 @@
-//! Users and course runs come from elsewhere, many at a time.
+//! Users, course runs, and what learners have in them come from elsewhere, many
+//! at a time.
+//!
+//! Users and runs are made as the file has them, as often as it is imported.
+//! Enrollments, grades and certificates are only ever added: what is there
+//! already, and differs, is left as it is and told.
 
+mod certificates;
+mod enrollments;
 mod events;
+mod grades;
+mod records;
 mod runs;
 mod users;
 
+use std::fmt;
+
 use thiserror::Error;
 
-use crate::domain::Email;
+use crate::domain::{CourseId, Email};
 
+pub use self::certificates::CertificateRow;
+pub use self::enrollments::{EnrollmentRow, UNENROLLED};
+pub use self::grades::GradeRow;
+pub use self::records::{RECORDS_AT_ONCE, RecordImport};
 pub use self::runs::{RUNS_AT_ONCE, expect_events_of_runs, import_runs};
 pub use self::users::{USERS_AT_ONCE, UserRow, expect_events_of_users, import_users};
 
@@ -40,6 +55,76 @@ pub enum RowRefused {
         email: Email,
     },
     /// Somebody else's write came in between, each of five times.
-    #[error("somebody else kept changing this user; import it again")]
+    #[error("somebody else kept changing the same at the same time; import it again")]
     Contended,
+    /// No user has the address.
+    #[error("there is no user {}", .0.as_str())]
+    NoSuchUser(Email),
+    /// The portal does not know the run.
+    #[error("there is no course run {0}")]
+    NoSuchRun(CourseId),
+    /// The learner has something else in the run already. It is left as it is.
+    #[error(
+        "there is {what} already, and it differs ({}); it is left as it is",
+        told(.differences)
+    )]
+    Differs {
+        /// What there is, with its article.
+        what: &'static str,
+        /// At least one.
+        differences: Vec<Difference>,
+    },
+    /// Another learner, or another run of this one, has a certificate of this id.
+    #[error("the certificate_id belongs to another learner or course run")]
+    CertificateIdTaken,
+}
+
+impl RowRefused {
+    /// Whether the same row may be taken once other rows of its file are.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::UsernameTaken { .. } | Self::Contended)
+    }
+}
+
+/// A column in which a row says something else than what is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Its name in the file.
+    pub column: &'static str,
+    /// What is there; `none` where nothing is.
+    pub here: String,
+    /// What the file has.
+    pub in_file: String,
+}
+
+impl Difference {
+    /// `None` where the two are the same.
+    fn between<T: PartialEq + fmt::Display>(
+        column: &'static str,
+        here: Option<&T>,
+        in_file: &T,
+    ) -> Option<Self> {
+        let differs = here != Some(in_file);
+        differs.then(|| Self {
+            column,
+            here: here.map_or_else(|| "none".to_owned(), T::to_string),
+            in_file: in_file.to_string(),
+        })
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            column,
+            here,
+            in_file,
+        } = self;
+        write!(f, "{column}: {here} here, {in_file} in the file")
+    }
+}
+
+fn told(differences: &[Difference]) -> String {
+    let told: Vec<_> = differences.iter().map(Difference::to_string).collect();
+    told.join("; ")
 }

@@ -1,0 +1,232 @@
+//! What the imports of enrollments, grades and certificates have in common:
+//! they only ever add.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{ATTEMPTS, Answers, Difference, Imported, RowRefused};
+use crate::adapters::store::StoreError;
+use crate::adapters::store::course_runs::CourseRuns;
+use crate::adapters::store::records::Written;
+use crate::adapters::store::users::Users;
+use crate::domain::{Change, CourseId, CourseRun, Email, User};
+
+/// The rows of one call of an import of enrollments, grades or certificates, at
+/// most: DynamoDB reads 100 keys a call and writes 100 items a transaction.
+pub const RECORDS_AT_ONCE: usize = 100;
+
+/// A learner and a course run, which have one record in each table.
+pub type RecordKey = (Uuid, CourseId);
+
+/// A table of what learners have in course runs, and how rows become that.
+pub trait RecordTable {
+    /// What a file has.
+    type Row;
+    /// What the table has.
+    type Record: Clone;
+    /// What it is called, with its article.
+    const WHAT: &'static str;
+
+    fn about(row: &Self::Row) -> (&Email, &CourseId);
+    /// What a row becomes where there is nothing yet, with ids of its own.
+    fn record(row: &Self::Row, owner: &Owner<'_>) -> Self::Record;
+    /// In what the row differs from what is there.
+    fn differences(row: &Self::Row, there: &Self::Record) -> Vec<Difference>;
+    fn key(record: &Self::Record) -> RecordKey;
+    /// The change that made the record.
+    fn made_by(record: &Self::Record) -> Option<Uuid>;
+
+    fn get_many(
+        &self,
+        keys: &[RecordKey],
+    ) -> impl Future<Output = Result<Vec<Self::Record>, StoreError>> + Send;
+    /// All of them or none, each on the condition that there is none yet.
+    fn add(
+        &self,
+        records: &[Self::Record],
+    ) -> impl Future<Output = Result<Written, StoreError>> + Send;
+}
+
+/// Whose a record is to be, and how it comes.
+pub struct Owner<'a> {
+    pub user: &'a User,
+    pub run: &'a CourseRun,
+    pub by: &'a Change,
+    pub at: Timestamp,
+}
+
+/// What is to become of a row.
+pub(super) enum Decision<T> {
+    /// Nothing is written.
+    Settled(Result<Imported, RowRefused>),
+    Add(Addition<T>),
+}
+
+/// A record to be added.
+pub(super) struct Addition<T> {
+    /// The user's own address, which may be another one than the row's.
+    pub email: Email,
+    pub record: T,
+}
+
+/// Adds to a table what learners have in course runs, as a file has it.
+///
+/// What is there already is never changed: it is told whether it is as the row
+/// says. Importing a file again so changes nothing, and compares.
+pub struct RecordImport<T> {
+    users: Users,
+    course_runs: CourseRuns,
+    pub(super) table: T,
+    by: Change,
+    dry_run: bool,
+}
+
+impl<T> RecordImport<T> {
+    /// Takes the tables, and whose doing it is. With `dry_run` all is decided
+    /// and nothing written. Makes no call.
+    pub fn new(users: Users, course_runs: CourseRuns, table: T, by: Change, dry_run: bool) -> Self {
+        Self {
+            users,
+            course_runs,
+            table,
+            by,
+            dry_run,
+        }
+    }
+}
+
+impl<T: RecordTable> RecordImport<T> {
+    /// What is to become of each row (at most [`RECORDS_AT_ONCE`]): three
+    /// BatchGetItem.
+    pub(super) async fn decide(
+        &self,
+        rows: &[T::Row],
+        at: Timestamp,
+    ) -> Result<Vec<Decision<T::Record>>, StoreError> {
+        let about = || rows.iter().map(T::about);
+        let emails: BTreeSet<_> = about().map(|(email, _)| email).collect();
+        let emails = Vec::from_iter(emails);
+        let ids: BTreeSet<_> = about().map(|(_, course_id)| course_id).collect();
+        let ids: Vec<_> = ids.into_iter().cloned().collect();
+        let found = futures::try_join!(
+            self.users.find(&emails, &[]),
+            self.course_runs.get_many(&ids)
+        );
+        let (users, runs) = found?;
+        let runs: HashMap<_, _> = runs.iter().map(|run| (&run.course_id, run)).collect();
+
+        let mut additions = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (email, course_id) = T::about(row);
+            let owner = match (users.by_email.get(email), runs.get(course_id)) {
+                (None, _) => Err(RowRefused::NoSuchUser(email.clone())),
+                (_, None) => Err(RowRefused::NoSuchRun(course_id.clone())),
+                (Some(user), Some(run)) => Ok(Owner {
+                    user,
+                    run,
+                    by: &self.by,
+                    at,
+                }),
+            };
+            additions.push(owner.map(|owner| Addition {
+                email: owner.user.email.clone(),
+                record: T::record(row, &owner),
+            }));
+        }
+
+        let keys = additions.iter().flatten().map(|a| T::key(&a.record));
+        // Two addresses may be one user's.
+        let keys: HashSet<_> = keys.collect();
+        let there = self.table.get_many(&Vec::from_iter(keys)).await?;
+        let there: HashMap<_, _> = there.iter().map(|r| (T::key(r), r)).collect();
+        let decisions = rows.iter().zip(additions).map(|(row, addition)| {
+            let addition = match addition {
+                Err(refused) => return Decision::Settled(Err(refused)),
+                Ok(addition) => addition,
+            };
+            match there.get(&T::key(&addition.record)) {
+                Some(there) => Decision::Settled(compare::<T>(row, there)),
+                None => Decision::Add(addition),
+            }
+        });
+        Ok(decisions.collect())
+    }
+
+    /// Writes what is to be added, in one transaction; where one of them is
+    /// there by now, each by itself.
+    pub(super) async fn carry_out(
+        &self,
+        rows: &[T::Row],
+        decisions: Vec<Decision<T::Record>>,
+    ) -> Result<Answers, StoreError> {
+        let mut answers = Vec::with_capacity(rows.len());
+        let (mut together, mut alone) = (Vec::new(), Vec::new());
+        let mut keys = HashSet::new();
+        for decision in decisions {
+            let index = answers.len();
+            answers.push(match decision {
+                Decision::Settled(answer) => answer,
+                Decision::Add(_) if self.dry_run => Ok(Imported::Created),
+                Decision::Add(Addition { record, .. }) => {
+                    if keys.insert(T::key(&record)) {
+                        together.push((index, record));
+                    } else {
+                        // A transaction takes no item twice.
+                        alone.push((index, record));
+                    }
+                    Ok(Imported::Created)
+                }
+            });
+        }
+        let records: Vec<_> = together.iter().map(|(_, record)| record.clone()).collect();
+        if !records.is_empty() && self.table.add(&records).await? == Written::Moved {
+            together.append(&mut alone);
+            alone = together;
+        }
+        for (index, record) in alone {
+            answers[index] = self.add_alone(&rows[index], record).await?;
+        }
+        Ok(answers)
+    }
+
+    /// Adds one record, unless there is one by now; it may be this one, whose
+    /// answer was lost.
+    async fn add_alone(
+        &self,
+        row: &T::Row,
+        record: T::Record,
+    ) -> Result<Result<Imported, RowRefused>, StoreError> {
+        let key = [T::key(&record)];
+        for attempt in 0..ATTEMPTS {
+            match self.table.get_many(&key).await?.pop() {
+                Some(there) if T::made_by(&there) == T::made_by(&record) => {
+                    return Ok(Ok(Imported::Created));
+                }
+                Some(there) => return Ok(compare::<T>(row, &there)),
+                None => {}
+            }
+            if self.table.add(std::slice::from_ref(&record)).await? == Written::Done {
+                return Ok(Ok(Imported::Created));
+            }
+            tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
+        }
+        Ok(Err(RowRefused::Contended))
+    }
+
+    pub(super) const fn is_dry(&self) -> bool {
+        self.dry_run
+    }
+}
+
+fn compare<T: RecordTable>(row: &T::Row, there: &T::Record) -> Result<Imported, RowRefused> {
+    let differences = T::differences(row, there);
+    if differences.is_empty() {
+        Ok(Imported::Unchanged)
+    } else {
+        let what = T::WHAT;
+        Err(RowRefused::Differs { what, differences })
+    }
+}
