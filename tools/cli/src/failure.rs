@@ -58,7 +58,10 @@ pub enum Failure {
         "{reason}\nso far {done}, and perhaps some more; \
          import the file again: what is there already stays as it is"
     )]
-    Stopped { reason: Box<Failure>, done: Summary },
+    Stopped {
+        reason: Box<Failure>,
+        done: Box<Summary>,
+    },
     #[error("there is no user {}; `coursehook users import` makes users", .0.as_str())]
     NoSuchUser(Email),
     #[error("the new address {0}; write one such as ada@example.org")]

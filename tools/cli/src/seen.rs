@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use shared::domain::digest::sha256_hex;
+use shared::domain::digest::sha256_hex_of_parts;
 
 /// Keys and the lines where they were first met: 16 bytes of digest a key, so
 /// that hundreds of thousands are no matter.
@@ -11,22 +11,22 @@ use shared::domain::digest::sha256_hex;
 pub struct Seen(HashMap<u128, u64>);
 
 impl Seen {
-    /// The line where `key` was met, if it was.
-    pub fn line_of(&self, key: &str) -> Option<u64> {
+    /// The line where the key of these parts was met, if it was.
+    pub fn line_of(&self, key: &[&str]) -> Option<u64> {
         self.0.get(&digest(key)).copied()
     }
 
-    /// Remembers `key`, which is met for the first time.
-    pub fn remember(&mut self, key: &str, line: u64) {
+    /// Remembers a key, which is met for the first time.
+    pub fn remember(&mut self, key: &[&str], line: u64) {
         if let Entry::Vacant(entry) = self.0.entry(digest(key)) {
             entry.insert(line);
         }
     }
 }
 
-fn digest(key: &str) -> u128 {
+fn digest(key: &[&str]) -> u128 {
     const DIGITS: usize = 32;
-    sha256_hex(key.as_bytes())
+    sha256_hex_of_parts(key)
         .bytes()
         .take(DIGITS)
         .filter_map(|digit| char::from(digit).to_digit(16))

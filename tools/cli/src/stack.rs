@@ -48,15 +48,23 @@ impl Stack {
         self.environment.required(name)
     }
 
-    /// Who is at the keyboard, as far as the system knows.
+    /// Whoever is at the keyboard, who changes something.
     pub fn operator(&self) -> Change {
+        Change::Operator { name: self.name() }
+    }
+
+    /// Whoever is at the keyboard, who imports something.
+    pub fn import(&self) -> Change {
+        Change::Import { name: self.name() }
+    }
+
+    /// Who is at the keyboard, as far as the system knows.
+    fn name(&self) -> String {
         let names = ["USER", "LOGNAME"];
         let name = names
             .iter()
             .find_map(|name| self.environment.optional(name));
-        Change::Operator {
-            name: name.unwrap_or("operator").to_owned(),
-        }
+        name.unwrap_or("operator").to_owned()
     }
 
     /// The tables, and what is done with them.

@@ -3,8 +3,27 @@
 use clap::Subcommand;
 use shared::domain::{CourseId, Email};
 
+use super::ImportRecords;
+
 #[derive(Debug, Subcommand)]
 pub enum Certificates {
+    /// Import certificates from CSV or JSON Lines, with their ids
+    ///
+    /// For those who come from another receiver, in this order: users, runs,
+    /// certificates, grades, enrollments. Certificates come before enrollments,
+    /// so that no pass that waits issues a second one in between. What is there
+    /// already is never changed: where it is not as the file says, the line is
+    /// named. Importing a file again so compares.
+    ///
+    /// Columns: email, course_id, certificate_id and issued_at (required), state
+    /// (in_force, withdrawn or revoked; in_force where it is empty), is_revoked
+    /// (another way to say revoked), learner_name, run_title (the user's and the
+    /// run's as they are now where they are empty). A row is one line.
+    #[command(after_help = "\
+Examples:
+  coursehook certificates import certificates.csv --dry-run
+  coursehook certificates import certificates.csv")]
+    Import(ImportRecords),
     /// Show a user's certificates
     #[command(after_help = "Example:\n  coursehook certificates show ada@example.org --history")]
     Show {
@@ -36,6 +55,10 @@ Example:
 impl Certificates {
     /// Whether it changes nothing.
     pub const fn only_reads(&self) -> bool {
-        matches!(self, Self::Show { .. })
+        match self {
+            Self::Show { .. } => true,
+            Self::Import(import) => import.dry_run,
+            Self::Revoke { .. } | Self::Restore { .. } => false,
+        }
     }
 }

@@ -3,10 +3,28 @@
 use clap::{Args, Subcommand};
 use shared::domain::{CourseId, Email, Mode};
 
+use super::ImportEnrollments;
 use super::argument::plain;
 
 #[derive(Debug, Subcommand)]
 pub enum Enrollments {
+    /// Import enrollments from CSV or JSON Lines
+    ///
+    /// For those who come from another receiver, in this order: users, runs,
+    /// certificates, grades, enrollments. Certificates come before enrollments,
+    /// so that no pass that waits issues a second one in between. What is there
+    /// already is never changed: where it is not as the file says, the line is
+    /// named. Importing a file again so compares.
+    ///
+    /// Columns: email, course_id and mode (required), active (true where it is
+    /// empty), edx_enrolled, roles (with ; between them), change_status,
+    /// enrollment_id (a new one where it is empty). Sweeps leave the mode alone.
+    /// A row is one line.
+    #[command(after_help = "\
+Examples:
+  coursehook enrollments import enrollments.csv --dry-run
+  coursehook enrollments import enrollments.csv")]
+    Import(ImportEnrollments),
     /// Show a user's enrollments
     #[command(after_help = "Example:\n  coursehook enrollments show ada@example.org --history")]
     Show {
@@ -44,6 +62,10 @@ pub struct SetEnrollment {
 impl Enrollments {
     /// Whether it changes nothing.
     pub const fn only_reads(&self) -> bool {
-        matches!(self, Self::Show { .. })
+        match self {
+            Self::Show { .. } => true,
+            Self::Import(import) => import.import.dry_run,
+            Self::Set(_) => false,
+        }
     }
 }

@@ -3,10 +3,27 @@
 use clap::{Args, Subcommand};
 use shared::domain::{CourseId, Email, LetterGrade, Percent};
 
+use super::ImportRecords;
 use super::argument::{percent, plain};
 
 #[derive(Debug, Subcommand)]
 pub enum Grades {
+    /// Import grades from CSV or JSON Lines
+    ///
+    /// For those who come from another receiver, in this order: users, runs,
+    /// certificates, grades, enrollments. Certificates come before enrollments,
+    /// so that no pass that waits issues a second one in between. What is there
+    /// already is never changed: where it is not as the file says, the line is
+    /// named. Importing a file again so compares.
+    ///
+    /// Columns: email, course_id, percent (1 being the whole course) and passed
+    /// (required), letter_grade, set_by_admin: true for a grade that the LMS's
+    /// never replaces. A row is one line. No certificate is issued by this.
+    #[command(after_help = "\
+Examples:
+  coursehook grades import grades.csv --dry-run
+  coursehook grades import grades.csv")]
+    Import(ImportRecords),
     /// Show a user's grades
     #[command(after_help = "Example:\n  coursehook grades show ada@example.org --history")]
     Show {
@@ -45,6 +62,10 @@ pub struct OverrideGrade {
 impl Grades {
     /// Whether it changes nothing.
     pub const fn only_reads(&self) -> bool {
-        matches!(self, Self::Show { .. })
+        match self {
+            Self::Show { .. } => true,
+            Self::Import(import) => import.dry_run,
+            Self::Override(_) => false,
+        }
     }
 }

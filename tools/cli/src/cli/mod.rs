@@ -5,6 +5,7 @@ mod certificates;
 mod enrollments;
 mod events;
 mod grades;
+mod import;
 mod runs;
 mod tokens;
 mod users;
@@ -19,6 +20,7 @@ pub use self::certificates::Certificates;
 pub use self::enrollments::{Enrollments, SetEnrollment};
 pub use self::events::Events;
 pub use self::grades::{Grades, OverrideGrade};
+pub use self::import::{ImportEnrollments, ImportRecords};
 pub use self::runs::Runs;
 pub use self::tokens::Tokens;
 pub use self::users::Users;
@@ -41,7 +43,7 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    done, but an import met bad lines, or a replayed delivery was not accepted
+  1    done, but an import met bad or differing lines, or a replayed delivery was not accepted
   2    not done, or cut short; the message says why and what to try
   130  an import was interrupted with Ctrl-C";
 

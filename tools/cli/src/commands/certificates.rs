@@ -11,7 +11,7 @@ use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::stack::Stack;
-use crate::{cli, time};
+use crate::{cli, import, time};
 
 pub async fn run(
     command: cli::Certificates,
@@ -19,6 +19,9 @@ pub async fn run(
     output: Output,
 ) -> Result<ExitCode, Failure> {
     match command {
+        cli::Certificates::Import(import) => {
+            return import::certificates(import, stack, output).await;
+        }
         cli::Certificates::Show { email, history } => show(email, history, stack, output).await?,
         cli::Certificates::Revoke {
             email,

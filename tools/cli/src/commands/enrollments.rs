@@ -13,7 +13,7 @@ use crate::cli::{self, SetEnrollment};
 use crate::failure::Failure;
 use crate::output::{self, Output, yes_or_no};
 use crate::stack::Stack;
-use crate::time;
+use crate::{import, time};
 
 pub async fn run(
     command: cli::Enrollments,
@@ -21,6 +21,9 @@ pub async fn run(
     output: Output,
 ) -> Result<ExitCode, Failure> {
     match command {
+        cli::Enrollments::Import(import) => {
+            return import::enrollments(import, stack, output).await;
+        }
         cli::Enrollments::Show { email, history } => show(email, history, stack, output).await?,
         cli::Enrollments::Set(set) => change(set, stack, output).await?,
     }

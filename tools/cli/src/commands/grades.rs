@@ -14,10 +14,11 @@ use crate::cli::{self, OverrideGrade};
 use crate::failure::Failure;
 use crate::output::{self, Output, yes_or_no};
 use crate::stack::Stack;
-use crate::{advice, time};
+use crate::{advice, import, time};
 
 pub async fn run(command: cli::Grades, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
     match command {
+        cli::Grades::Import(import) => return import::grades(import, stack, output).await,
         cli::Grades::Show { email, history } => show(email, history, stack, output).await?,
         cli::Grades::Override(grade) => set(grade, stack, output).await?,
     }

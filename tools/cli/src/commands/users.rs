@@ -5,31 +5,20 @@ use std::process::ExitCode;
 use serde::Serialize;
 use shared::domain::{Email, User, Username};
 use shared::use_cases::erasing::{Erased, Erasing};
-use shared::use_cases::importing::{USERS_AT_ONCE, UserRow, expect_events_of_users, import_users};
 use shared::use_cases::renaming::{self, NewAddress, NotRenamed, Renamed};
 use uuid::Uuid;
 
-use crate::cli;
 use crate::confirm::confirm;
 use crate::failure::Failure;
-use crate::import::{Importable, import};
 use crate::output::{self, Output};
-use crate::rows::{Columns, Row, RowProblem};
-use crate::seen::Seen;
 use crate::stack::Stack;
+use crate::{cli, import};
 
 pub async fn run(command: cli::Users, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
-    let tables = stack.tables().await;
-    let users = tables.users()?;
     match command {
-        cli::Users::Import { file } => {
-            let store = async |rows: &[UserRow]| import_users(&users, rows).await;
-            let kept_events = tables.kept_events()?;
-            let now = stack.clock().now();
-            let expect = async || expect_events_of_users(&kept_events, &users, now).await;
-            import(&file, output, store, expect).await
-        }
+        cli::Users::Import { file } => import::users(&file, stack, output).await,
         cli::Users::Show { email } => {
+            let users = stack.tables().await.users()?;
             let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
             let shown = Shown::from(&user);
             output.answer(&shown, || shown.fields())?;
@@ -146,47 +135,6 @@ async fn erase(
     let shown = ShownErased::from(&erased);
     output.answer(&shown, || shown.told())?;
     Ok(ExitCode::SUCCESS)
-}
-
-impl Importable for UserRow {
-    const COLUMNS: Columns = Columns {
-        names: &["email", "edx_username", "name"],
-        required: &["email"],
-    };
-    const AT_ONCE: usize = USERS_AT_ONCE;
-    type Seen = SeenUsers;
-
-    fn read(row: &Row, line: u64, seen: &mut SeenUsers) -> Result<Self, RowProblem> {
-        let given = row.required("email")?;
-        let email: Email = given.parse()?;
-        let edx_username: Option<Username> =
-            row.text("edx_username")?.map(str::parse).transpose()?;
-        let name = row.text("name")?.map(str::to_owned);
-
-        if let Some(first) = seen.emails.line_of(email.as_str()) {
-            return Err(RowProblem::SameAddress(first));
-        }
-        if let Some(username) = &edx_username {
-            if let Some(first) = seen.usernames.line_of(username.as_str()) {
-                return Err(RowProblem::SameUsername(first));
-            }
-            seen.usernames.remember(username.as_str(), line);
-        }
-        seen.emails.remember(email.as_str(), line);
-        Ok(Self {
-            email,
-            email_as_given: given.to_owned(),
-            edx_username,
-            name,
-        })
-    }
-}
-
-/// The addresses and usernames of the lines before.
-#[derive(Default)]
-pub struct SeenUsers {
-    emails: Seen,
-    usernames: Seen,
 }
 
 /// So many things: `1 grade`, `2 grades`.

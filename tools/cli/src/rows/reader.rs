@@ -225,7 +225,7 @@ fn json_cells(
         None | Some(Value::Null) => Cell::Absent,
         Some(Value::String(text)) => Cell::Text(text),
         Some(Value::Bool(flag)) => Cell::Flag(flag),
-        Some(Value::Number(number)) => number.as_u64().map_or(Cell::Other, Cell::Number),
+        Some(Value::Number(number)) => Cell::Number(number),
         Some(Value::Array(_) | Value::Object(_)) => Cell::Other,
     };
     let cells = columns.names.iter().map(cell).collect();

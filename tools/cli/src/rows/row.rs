@@ -1,10 +1,16 @@
 //! One row: its cells by column, and what can be wrong with them.
 
 use jiff::Timestamp;
+use serde_json::Number;
+use shared::domain::certificate::NotAState;
 use shared::domain::course_id::NotACourseId;
 use shared::domain::email::EmailError;
+use shared::domain::grade::{LetterGradeError, NotAPercent};
+use shared::domain::terms::TermError;
 use shared::domain::user::UsernameError;
+use shared::domain::{Mode, Percent};
 use thiserror::Error;
+use uuid::Uuid;
 
 use super::lines::MAX_BYTES;
 use crate::time::{self, MomentError};
@@ -21,9 +27,9 @@ pub enum Cell {
     Absent,
     Text(String),
     Flag(bool),
-    /// A whole number of JSON that is not negative.
-    Number(u64),
-    /// Another number, an array or an object of JSON.
+    /// A number of JSON.
+    Number(Number),
+    /// An array or an object of JSON.
     Other,
 }
 
@@ -57,6 +63,12 @@ pub enum RowProblem {
         last = time::show(Timestamp::MAX)
     )]
     TooLate(&'static str),
+    #[error("{0} is in the future")]
+    InTheFuture(&'static str),
+    #[error("{0} is no UUID such as 4d54f4a7-cee5-4684-9ad3-854bec65707e")]
+    NotAUuid(&'static str),
+    #[error("{0} contradicts {1}")]
+    Contradiction(&'static str, &'static str),
     #[error("end_date is before start_date")]
     EndsBeforeStart,
     #[error("email {0}")]
@@ -65,12 +77,34 @@ pub enum RowProblem {
     Username(#[from] UsernameError),
     #[error("course_id {0}")]
     CourseId(#[from] NotACourseId),
+    #[error("mode {0}")]
+    Mode(TermError),
+    #[error(
+        "Open edX is not known to have a mode {0}; use one of {known}, \
+         or import the file with --force",
+        known = Mode::KNOWN.join(", ")
+    )]
+    UnknownMode(Mode),
+    #[error("one of roles {0}")]
+    Role(TermError),
+    #[error("percent {0}, 1 being the whole course")]
+    Percent(#[from] NotAPercent),
+    #[error("letter_grade {0}")]
+    LetterGrade(#[from] LetterGradeError),
+    #[error("state {0}")]
+    State(#[from] NotAState),
     #[error("the same address as line {0}")]
     SameAddress(u64),
     #[error("the same username as line {0}")]
     SameUsername(u64),
     #[error("the same course id as line {0}")]
     SameCourseId(u64),
+    #[error("the same learner and course run as line {0}")]
+    SameLearnerAndRun(u64),
+    #[error("the same enrollment_id as line {0}")]
+    SameEnrollmentId(u64),
+    #[error("the same certificate_id as line {0}")]
+    SameCertificateId(u64),
 }
 
 impl Row {
@@ -94,20 +128,40 @@ impl Row {
         self.text(column)?.ok_or(RowProblem::Missing(column))
     }
 
-    /// A flag, false where there is none.
-    pub fn flag(&self, column: &'static str) -> Result<bool, RowProblem> {
+    /// A flag; `None` where there is none.
+    pub fn flag(&self, column: &'static str) -> Result<Option<bool>, RowProblem> {
         let text = match self.cell(column) {
-            Cell::Flag(flag) => return Ok(*flag),
-            Cell::Number(0) => return Ok(false),
-            Cell::Number(1) => return Ok(true),
-            Cell::Number(_) | Cell::Other => return Err(RowProblem::NotAFlag(column)),
-            Cell::Absent | Cell::Text(_) => self.text(column)?.unwrap_or("no"),
+            Cell::Flag(flag) => return Ok(Some(*flag)),
+            Cell::Number(number) => match number.as_u64() {
+                Some(0) => return Ok(Some(false)),
+                Some(1) => return Ok(Some(true)),
+                _ => return Err(RowProblem::NotAFlag(column)),
+            },
+            Cell::Other => return Err(RowProblem::NotAFlag(column)),
+            Cell::Absent | Cell::Text(_) => self.text(column)?,
+        };
+        let Some(text) = text else {
+            return Ok(None);
         };
         match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "1" => Ok(true),
-            "false" | "no" | "0" => Ok(false),
+            "true" | "yes" | "1" => Ok(Some(true)),
+            "false" | "no" | "0" => Ok(Some(false)),
             _ => Err(RowProblem::NotAFlag(column)),
         }
+    }
+
+    /// A percent that must be there, 1 being the whole course.
+    pub fn percent(&self, column: &'static str) -> Result<Percent, RowProblem> {
+        Ok(match self.cell(column) {
+            Cell::Number(number) => number.as_f64().ok_or(NotAPercent)?.try_into()?,
+            _ => self.required(column)?.parse()?,
+        })
+    }
+
+    /// A UUID, with or without its hyphens.
+    pub fn uuid(&self, column: &'static str) -> Result<Option<Uuid>, RowProblem> {
+        let uuid = |text: &str| text.parse().map_err(|_| RowProblem::NotAUuid(column));
+        self.text(column)?.map(uuid).transpose()
     }
 
     /// A moment, or the midnight in UTC with which a date begins.

@@ -1,5 +1,6 @@
 //! The program and what surrounds it.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -283,6 +284,17 @@ impl Stack {
         };
         let withdrawn = certificates.set(found.unwrap(), &entry).await.unwrap();
         assert!(withdrawn.holds(entry.change_id));
+    }
+
+    /// All items of a table, in no order.
+    pub async fn scan(&self, table: &str) -> Vec<HashMap<String, AttributeValue>> {
+        let scan = self
+            .dynamodb()
+            .scan()
+            .table_name(table)
+            .consistent_read(true);
+        let items = scan.into_paginator().items().send();
+        items.collect::<Result<_, _>>().await.unwrap()
     }
 
     /// A client for the tables, for what the program itself never writes.

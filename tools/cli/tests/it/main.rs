@@ -15,6 +15,7 @@ mod events;
 mod failures;
 mod grades;
 mod harness;
+mod imports;
 mod renaming;
 mod replay;
 mod runs;

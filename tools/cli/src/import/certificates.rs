@@ -1,0 +1,154 @@
+//! `coursehook certificates import`
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use shared::adapters::store::certificates::Certificates;
+use shared::clock::SharedClock;
+use shared::domain::CertificateState;
+use shared::use_cases::StoreError;
+use shared::use_cases::importing::{
+    Answers, CertificateRow, Difference, RECORDS_AT_ONCE, RecordImport, RowRefused,
+};
+
+use super::records::{SeenRecords, about, manner, told};
+use super::{Reader, Writer};
+use crate::advice;
+use crate::cli::ImportRecords;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::rows::{Columns, Row, RowProblem};
+use crate::seen::Seen;
+use crate::stack::Stack;
+
+pub async fn import(
+    import: ImportRecords,
+    stack: &Stack,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let tables = stack.tables().await;
+    let (users, runs) = (tables.users()?, tables.course_runs()?);
+    let (certificates, dry_run) = (tables.certificates()?, import.dry_run);
+    let writer = CertificateWriter {
+        import: RecordImport::new(users, runs, certificates, stack.import(), dry_run),
+        clock: stack.clock(),
+    };
+    let reader = CertificateReader {
+        seen: SeenRecords::default(),
+        ids: Seen::default(),
+        now: stack.clock().now(),
+    };
+    super::import(&import.file, manner(&import), reader, &writer, output).await
+}
+
+struct CertificateReader {
+    seen: SeenRecords,
+    ids: Seen,
+    now: Timestamp,
+}
+
+impl Reader for CertificateReader {
+    type Parsed = CertificateRow;
+    const COLUMNS: Columns = Columns {
+        names: &[
+            "email",
+            "course_id",
+            "certificate_id",
+            "issued_at",
+            "state",
+            "is_revoked",
+            "learner_name",
+            "run_title",
+        ],
+        required: &["email", "course_id", "certificate_id", "issued_at"],
+    };
+    const AT_ONCE: usize = RECORDS_AT_ONCE;
+
+    fn read(&mut self, row: &Row, line: u64) -> Result<CertificateRow, RowProblem> {
+        let (email, course_id) = about(row)?;
+        let certificate_id = row.uuid("certificate_id")?;
+        let issued_at = row.moment("issued_at")?;
+        let certificate = CertificateRow {
+            email,
+            course_id,
+            certificate_id: certificate_id.ok_or(RowProblem::Missing("certificate_id"))?,
+            issued_at: issued_at.ok_or(RowProblem::Missing("issued_at"))?,
+            state: state(row)?,
+            learner_name: row.text("learner_name")?.map(str::to_owned),
+            run_title: row.text("run_title")?.map(str::to_owned),
+        };
+        if certificate.issued_at > self.now {
+            return Err(RowProblem::InTheFuture("issued_at"));
+        }
+        let id = certificate.certificate_id.to_string();
+        if let Some(first) = self.ids.line_of(&[&id]) {
+            return Err(RowProblem::SameCertificateId(first));
+        }
+        let about = (&certificate.email, &certificate.course_id);
+        self.seen.meet(about, line)?;
+        self.ids.remember(&[&id], line);
+        Ok(certificate)
+    }
+}
+
+/// The state, which another receiver may have as a flag.
+fn state(row: &Row) -> Result<CertificateState, RowProblem> {
+    use CertificateState::{InForce, Revoked};
+    let state: Option<CertificateState> = row.text("state")?.map(str::parse).transpose()?;
+    match (state, row.flag("is_revoked")?) {
+        (None, Some(true)) => Ok(Revoked),
+        (Some(state), Some(is_revoked)) if is_revoked != (state == Revoked) => {
+            Err(RowProblem::Contradiction("is_revoked", "state"))
+        }
+        (state, _) => Ok(state.unwrap_or(InForce)),
+    }
+}
+
+struct CertificateWriter {
+    import: RecordImport<Certificates>,
+    clock: SharedClock,
+}
+
+impl Writer for CertificateWriter {
+    type Parsed = CertificateRow;
+
+    async fn write(&self, rows: &[CertificateRow]) -> Result<Answers, StoreError> {
+        self.import.import(rows, self.clock.now()).await
+    }
+
+    /// An event that waits for a certificate finds it at its next look.
+    async fn expect(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    fn told(row: &CertificateRow, why: &RowRefused) -> String {
+        told(why, |differences| mend(row, differences))
+    }
+}
+
+/// What makes a certificate what the row says, where anything does.
+fn mend(row: &CertificateRow, differences: &[Difference]) -> Option<String> {
+    use CertificateState::{InForce, Revoked, Withdrawn};
+    let column = |column| differences.iter().find(|d| d.column == column);
+    if column("certificate_id").is_some() {
+        let told = "It was issued here before this one was imported, and keeps its id";
+        return Some(told.to_owned());
+    }
+    let here: CertificateState = column("state")?.here.parse().ok()?;
+    let (email, course_id) = (&row.email, &row.course_id);
+    match (here, row.state) {
+        (_, Revoked) => Some(format!(
+            "To revoke it: {}",
+            advice::revoke(email, course_id)
+        )),
+        (Revoked, _) => {
+            let restore = advice::restore(email, course_id);
+            Some(format!("To restore it: {restore}"))
+        }
+        (Withdrawn, InForce) => {
+            let pass = advice::pass(email, course_id, None);
+            Some(format!("A pass brings it back: {pass}"))
+        }
+        (InForce | Withdrawn, _) => None,
+    }
+}

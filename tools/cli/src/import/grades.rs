@@ -1,0 +1,105 @@
+//! `coursehook grades import`
+
+use std::process::ExitCode;
+
+use shared::adapters::store::grades::Grades;
+use shared::clock::SharedClock;
+use shared::domain::LetterGrade;
+use shared::use_cases::StoreError;
+use shared::use_cases::importing::{Answers, GradeRow, RECORDS_AT_ONCE, RecordImport, RowRefused};
+
+use super::records::{SeenRecords, about, manner, told};
+use super::{Reader, Writer};
+use crate::cli::ImportRecords;
+use crate::failure::Failure;
+use crate::output::{Output, quoted};
+use crate::rows::{Columns, Row, RowProblem};
+use crate::stack::Stack;
+
+pub async fn import(
+    import: ImportRecords,
+    stack: &Stack,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let tables = stack.tables().await;
+    let (users, runs, grades) = (tables.users()?, tables.course_runs()?, tables.grades()?);
+    let writer = GradeWriter {
+        import: RecordImport::new(users, runs, grades, stack.import(), import.dry_run),
+        clock: stack.clock(),
+    };
+    let (reader, manner) = (GradeReader::default(), manner(&import));
+    super::import(&import.file, manner, reader, &writer, output).await
+}
+
+#[derive(Default)]
+struct GradeReader(SeenRecords);
+
+impl Reader for GradeReader {
+    type Parsed = GradeRow;
+    const COLUMNS: Columns = Columns {
+        names: &[
+            "email",
+            "course_id",
+            "percent",
+            "passed",
+            "letter_grade",
+            "set_by_admin",
+        ],
+        required: &["email", "course_id", "percent", "passed"],
+    };
+    const AT_ONCE: usize = RECORDS_AT_ONCE;
+
+    fn read(&mut self, row: &Row, line: u64) -> Result<GradeRow, RowProblem> {
+        let (email, course_id) = about(row)?;
+        let letter_grade = row.text("letter_grade")?.map(str::parse).transpose();
+        let grade = GradeRow {
+            email,
+            course_id,
+            percent: row.percent("percent")?,
+            passed: row.flag("passed")?.ok_or(RowProblem::Missing("passed"))?,
+            letter_grade: letter_grade?,
+            set_by_admin: row.flag("set_by_admin")?,
+        };
+        self.0.meet((&grade.email, &grade.course_id), line)?;
+        Ok(grade)
+    }
+}
+
+struct GradeWriter {
+    import: RecordImport<Grades>,
+    clock: SharedClock,
+}
+
+impl Writer for GradeWriter {
+    type Parsed = GradeRow;
+
+    async fn write(&self, rows: &[GradeRow]) -> Result<Answers, StoreError> {
+        self.import.import(rows, self.clock.now()).await
+    }
+
+    /// No event waits for a grade of ours: the LMS's is asked for.
+    async fn expect(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    fn told(row: &GradeRow, why: &RowRefused) -> String {
+        told(why, |differences| {
+            // What an operator sets is never handed back to the LMS.
+            let by_whom = |column| column == "set_by_admin" && row.set_by_admin == Some(false);
+            let can_be_set = !differences.iter().all(|d| by_whom(d.column));
+            can_be_set.then(|| format!("To set it: {}", override_grade(row)))
+        })
+    }
+}
+
+/// The command that sets the grade of a row.
+fn override_grade(row: &GradeRow) -> String {
+    let (email, course_id) = (quoted(row.email.as_str()), &row.course_id);
+    let percent = row.percent.get();
+    let letter = row.letter_grade.as_ref().map(LetterGrade::as_str);
+    let letter = letter.map_or_else(|| "L".to_owned(), quoted);
+    let passed = if row.passed { " --passed" } else { "" };
+    format!(
+        "coursehook grades override {email} {course_id} --percent {percent} --letter {letter}{passed}"
+    )
+}

@@ -1,0 +1,195 @@
+//! A file goes into a table: read by one thread, written in batches, several
+//! of them at once. One file for each kind of import says how its rows are read
+//! and written.
+
+mod certificates;
+mod enrollments;
+mod grades;
+mod reading;
+mod records;
+mod runs;
+mod summary;
+mod users;
+
+use std::path::Path;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use shared::use_cases::StoreError;
+use shared::use_cases::importing::{Answers, RowRefused};
+use tokio::signal;
+use tokio::time::timeout;
+
+use self::reading::{Batch, Read, in_file, open};
+use self::summary::{Manner, Refused, Tally};
+use crate::cli::exit_code;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::progress::Progress;
+use crate::rows::{Columns, Row, RowProblem, Rows};
+
+pub use self::certificates::import as certificates;
+pub use self::enrollments::import as enrollments;
+pub use self::grades::import as grades;
+pub use self::runs::import as runs;
+pub use self::summary::Summary;
+pub use self::users::import as users;
+
+/// Batches that are written at the same time.
+const BATCHES_AT_ONCE: usize = 8;
+
+/// How long an import that was interrupted may still go on.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How often rows are written again that others of the file may have made way for.
+const ROUNDS: usize = 3;
+
+/// How the rows of a file are read. It remembers of each what no other may repeat.
+trait Reader: Send + 'static {
+    /// What a row becomes.
+    type Parsed: Send;
+    const COLUMNS: Columns;
+    /// How many are written in one call.
+    const AT_ONCE: usize;
+
+    fn read(&mut self, row: &Row, line: u64) -> Result<Self::Parsed, RowProblem>;
+}
+
+/// How rows are written.
+trait Writer {
+    type Parsed;
+
+    /// Writes some rows; the answers are in their order.
+    async fn write(&self, rows: &[Self::Parsed]) -> Result<Answers, StoreError>;
+
+    /// At the end makes the kept events due that have waited for what was
+    /// imported, as far as that is not done; says how many there were in all.
+    async fn expect(&self) -> Result<u64, StoreError>;
+
+    /// Why a row was refused, and what to do about it.
+    fn told(row: &Self::Parsed, why: &RowRefused) -> String;
+}
+
+/// Imports a file, `-` being standard input.
+async fn import<R: Reader, W: Writer<Parsed = R::Parsed>>(
+    file: &Path,
+    manner: Manner,
+    reader: R,
+    writer: &W,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let in_file = |problem| in_file(file, problem);
+    let (input, bytes) = open(file).map_err(|error| in_file(error.into()))?;
+    let rows = Rows::new(input, &R::COLUMNS).map_err(in_file)?;
+    let mut tally = Tally {
+        done: Summary::new(manner),
+        progress: Progress::new(bytes),
+    };
+    let result = tokio::select! {
+        // First, so that Ctrl-C is heard before anything is written.
+        biased;
+        Ok(()) = signal::ctrl_c() => Err(Failure::Interrupted),
+        written = write_all(rows, in_file, reader, writer, &mut tally) => written,
+    };
+
+    // The bar goes before the summary comes.
+    let Tally { mut done, progress } = tally;
+    drop(progress);
+    done.sort();
+    if let Err(reason) = result {
+        // What is written is written, and events may have waited for it. Where
+        // it is the table that fails, there is no use in trying.
+        if done.has_begun() && !matches!(reason, Failure::Store(_)) {
+            let expected = timeout(LAST_WORDS, writer.expect()).await;
+            done.expects(expected.unwrap_or(Ok(0)).unwrap_or_default());
+        }
+        done.stop(reason.to_string());
+        if output.is_json() {
+            // Whether or not this can be written, the reason is what to tell.
+            let _ = output.answer(&done, String::new);
+        }
+        let reason = Box::new(reason);
+        let done = Box::new(done);
+        return Err(Failure::Stopped { reason, done });
+    }
+    output.answer(&done, || done.to_string())?;
+    Ok(if done.is_whole() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(exit_code::DONE_BUT)
+    })
+}
+
+/// Writes all rows that can be written.
+async fn write_all<R: Reader, W: Writer<Parsed = R::Parsed>>(
+    rows: Rows,
+    in_file: impl Fn(crate::rows::FileProblem) -> Failure,
+    reader: R,
+    writer: &W,
+    tally: &mut Tally,
+) -> Result<(), Failure> {
+    let (receiver, thread) = reading::start(rows, reader, BATCHES_AT_ONCE);
+    let reads = stream::unfold(receiver, async |mut receiver| {
+        Some((receiver.recv().await?, receiver))
+    });
+    let write = async |read| match read {
+        Read::Batch(batch) if !batch.rows.is_empty() => {
+            let answers = writer.write(&batch.rows).await;
+            (Read::Batch(batch), answers)
+        }
+        other => (other, Ok(Vec::new())),
+    };
+    let mut written = pin!(reads.map(write).buffer_unordered(BATCHES_AT_ONCE));
+    let mut refused = Vec::new();
+    while let Some((read, answers)) = written.next().await {
+        match read {
+            Read::Batch(batch) => refused.extend(tally.count(batch, answers?, W::told)),
+            Read::Bad(line, problem) => tally.bad(line, &problem),
+            Read::Unknown(names) => tally.progress.note(&format!(
+                "warning: these columns are not known and passed over: {}",
+                output::excerpt(&names.join(", "))
+            )),
+            Read::Broken(error) => return Err(in_file(error.into())),
+        }
+    }
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+    write_again(refused, R::AT_ONCE, writer, tally).await?;
+    tally.done.expects(writer.expect().await?);
+    Ok(())
+}
+
+/// Writes the rows that others were in the way of, a few times and as long as
+/// some of them succeed: the owner of a username may have got another one by a
+/// later row of the same file.
+async fn write_again<W: Writer>(
+    mut refused: Vec<Refused<W::Parsed>>,
+    at_once: usize,
+    writer: &W,
+    tally: &mut Tally,
+) -> Result<(), StoreError> {
+    for _ in 0..ROUNDS {
+        let before = refused.len();
+        let mut rows = refused.into_iter().peekable();
+        refused = Vec::new();
+        while rows.peek().is_some() {
+            let mut batch = Batch::new();
+            for Refused { line, row, .. } in rows.by_ref().take(at_once) {
+                batch.lines.push(line);
+                batch.rows.push(row);
+            }
+            let answers = writer.write(&batch.rows).await?;
+            refused.extend(tally.count(batch, answers, W::told));
+        }
+        if refused.len() == before {
+            break;
+        }
+    }
+    for Refused { line, row, why } in refused {
+        tally.bad(line, &W::told(&row, &why));
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! What the imports of enrollments, grades and certificates have in common.
+
+use shared::domain::{CourseId, Email};
+use shared::use_cases::importing::{Difference, RowRefused};
+
+use super::Manner;
+use crate::cli::ImportRecords;
+use crate::output;
+use crate::rows::{Row, RowProblem};
+use crate::seen::Seen;
+
+pub fn manner(import: &ImportRecords) -> Manner {
+    if import.dry_run {
+        Manner::DryRun
+    } else {
+        Manner::Add
+    }
+}
+
+/// Learners and runs of the lines before: each pair has one record.
+#[derive(Default)]
+pub struct SeenRecords(Seen);
+
+impl SeenRecords {
+    /// Remembers the learner and run of a line, which must be the first with them.
+    pub fn meet(&mut self, (email, run): (&Email, &CourseId), line: u64) -> Result<(), RowProblem> {
+        let about = [email.as_str(), run.as_str()];
+        if let Some(first) = self.0.line_of(&about) {
+            return Err(RowProblem::SameLearnerAndRun(first));
+        }
+        self.0.remember(&about, line);
+        Ok(())
+    }
+}
+
+/// Whom and which run a row is about.
+pub fn about(row: &Row) -> Result<(Email, CourseId), RowProblem> {
+    let email = row.required("email")?.parse()?;
+    let course_id = row.required("course_id")?.parse()?;
+    Ok((email, course_id))
+}
+
+/// Why a row was refused, and what to do about it; `mend` says that where the
+/// row differs from what is there, and something can be done.
+pub fn told(why: &RowRefused, mend: impl FnOnce(&[Difference]) -> Option<String>) -> String {
+    let told = match why {
+        RowRefused::NoSuchUser(_) => format!("{why}; import users first"),
+        RowRefused::NoSuchRun(_) => format!("{why}; import runs first"),
+        RowRefused::CertificateIdTaken => {
+            format!("{why}; find out in the receiver that you come from whose it is")
+        }
+        RowRefused::Differs { differences, .. } => match mend(differences) {
+            Some(mend) => format!("{why}. {mend}"),
+            None => format!("{why}, and no command changes that"),
+        },
+        RowRefused::UsernameTaken { .. } | RowRefused::Contended => why.to_string(),
+    };
+    output::printable(&told)
+}

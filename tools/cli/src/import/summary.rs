@@ -1,0 +1,198 @@
+//! What became of a file's rows, counted and shown as it grows.
+
+use std::fmt;
+
+use serde::Serialize;
+use shared::use_cases::importing::{Answers, Imported, RowRefused};
+
+use super::reading::Batch;
+use crate::progress::Progress;
+
+/// What an import does with what is there already and is not as the file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// It is made so.
+    Replace,
+    /// It is left as it is, and told.
+    Add,
+    /// As `Add`, and what is not there is not made either.
+    DryRun,
+}
+
+/// What became of a file's rows.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    #[serde(skip)]
+    manner: Manner,
+    /// Of a dry run, those that would be.
+    created: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated: Option<u64>,
+    unchanged: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    differing: Option<Vec<NamedLine>>,
+    bad_lines: Vec<NamedLine>,
+    /// Kept events that had waited for what there is now; within a minute they
+    /// are looked at.
+    events_due: u64,
+    /// Said of what only adds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dry_run: Option<bool>,
+    /// Why the import was cut short, if it was. The numbers are then the least
+    /// that is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped: Option<String>,
+}
+
+/// A line that is not done, and why.
+#[derive(Debug, Clone, Serialize)]
+struct NamedLine {
+    line: u64,
+    problem: String,
+}
+
+impl Summary {
+    pub fn new(manner: Manner) -> Self {
+        let replaces = manner == Manner::Replace;
+        Self {
+            manner,
+            created: 0,
+            updated: replaces.then_some(0),
+            unchanged: 0,
+            differing: (!replaces).then(Vec::new),
+            bad_lines: Vec::new(),
+            events_due: 0,
+            dry_run: (!replaces).then_some(manner == Manner::DryRun),
+            stopped: None,
+        }
+    }
+
+    /// Whether the file is in the tables now, or was.
+    pub fn is_whole(&self) -> bool {
+        self.bad_lines.is_empty() && self.differing.as_ref().is_none_or(Vec::is_empty)
+    }
+
+    /// Whether some rows are done.
+    pub fn has_begun(&self) -> bool {
+        self.created + self.updated.unwrap_or_default() + self.unchanged > 0
+    }
+
+    /// Puts the lines in their order: batches end in any.
+    pub fn sort(&mut self) {
+        self.bad_lines.sort_by_key(|bad| bad.line);
+        if let Some(differing) = &mut self.differing {
+            differing.sort_by_key(|differing| differing.line);
+        }
+    }
+
+    pub fn expects(&mut self, events_due: u64) {
+        self.events_due = events_due;
+    }
+
+    pub fn stop(&mut self, why: String) {
+        self.stopped = Some(why);
+    }
+
+    fn count(&mut self, imported: Imported) {
+        match imported {
+            Imported::Created => self.created += 1,
+            Imported::Updated => *self.updated.get_or_insert(0) += 1,
+            Imported::Unchanged => self.unchanged += 1,
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            manner,
+            created,
+            updated,
+            unchanged,
+            differing,
+            bad_lines,
+            events_due,
+            ..
+        } = self;
+        let would_be = if *manner == Manner::DryRun {
+            "would be "
+        } else {
+            ""
+        };
+        write!(f, "{created} {would_be}created, ")?;
+        if let Some(updated) = updated {
+            write!(f, "{updated} updated, ")?;
+        }
+        write!(f, "{unchanged} unchanged, ")?;
+        if let Some(differing) = differing {
+            write!(f, "{} differing, ", differing.len())?;
+        }
+        let bad_lines = bad_lines.len();
+        let s = if bad_lines == 1 { "" } else { "s" };
+        write!(f, "{bad_lines} bad line{s}")?;
+        match events_due {
+            0 => {}
+            1 => f.write_str("; 1 kept event waited for this and is looked at within a minute")?,
+            n => write!(
+                f,
+                "; {n} kept events waited for this and are looked at within a minute"
+            )?,
+        }
+        if *manner == Manner::DryRun {
+            f.write_str(" (a dry run: nothing was written)")?;
+        }
+        Ok(())
+    }
+}
+
+/// What is done so far, shown as it grows.
+pub struct Tally {
+    pub done: Summary,
+    pub progress: Progress,
+}
+
+/// A row that may be taken later, and why it was not.
+pub struct Refused<T> {
+    pub line: u64,
+    pub row: T,
+    pub why: RowRefused,
+}
+
+impl Tally {
+    /// Counts the rows of a batch that are done, tells those that never will
+    /// be, in the words of `told`, and hands back the others.
+    pub fn count<T>(
+        &mut self,
+        batch: Batch<T>,
+        answers: Answers,
+        told: impl Fn(&T, &RowRefused) -> String,
+    ) -> Vec<Refused<T>> {
+        let mut refused = Vec::new();
+        for ((line, row), answer) in batch.lines.into_iter().zip(batch.rows).zip(answers) {
+            match answer {
+                Ok(imported) => self.done.count(imported),
+                Err(why) if why.may_pass() => refused.push(Refused { line, row, why }),
+                Err(why @ RowRefused::Differs { .. }) => self.differs(line, &told(&row, &why)),
+                Err(why) => self.bad(line, &told(&row, &why)),
+            }
+        }
+        self.progress.advance(batch.bytes, &self.done);
+        refused
+    }
+
+    pub fn bad(&mut self, line: u64, problem: &impl fmt::Display) {
+        let named = self.name(line, problem);
+        self.done.bad_lines.push(named);
+    }
+
+    fn differs(&mut self, line: u64, problem: &impl fmt::Display) {
+        let named = self.name(line, problem);
+        self.done.differing.get_or_insert_default().push(named);
+    }
+
+    fn name(&self, line: u64, problem: &impl fmt::Display) -> NamedLine {
+        let problem = problem.to_string();
+        self.progress.note(&format!("line {line}: {problem}"));
+        NamedLine { line, problem }
+    }
+}

@@ -1,0 +1,104 @@
+//! `coursehook users import`
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use shared::adapters::store::kept_events::KeptEvents;
+use shared::adapters::store::users::Users;
+use shared::domain::{Email, Username};
+use shared::use_cases::StoreError;
+use shared::use_cases::importing::{
+    Answers, RowRefused, USERS_AT_ONCE, UserRow, expect_events_of_users, import_users,
+};
+
+use super::{Manner, Reader, Writer};
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::rows::{Columns, Row, RowProblem};
+use crate::seen::Seen;
+use crate::stack::Stack;
+
+pub async fn import(file: &Path, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
+    let tables = stack.tables().await;
+    let writer = UserWriter {
+        users: tables.users()?,
+        kept_events: tables.kept_events()?,
+        now: stack.clock().now(),
+    };
+    let reader = UserReader::default();
+    super::import(file, Manner::Replace, reader, &writer, output).await
+}
+
+/// The addresses and usernames of the lines before.
+#[derive(Default)]
+pub struct UserReader {
+    emails: Seen,
+    usernames: Seen,
+}
+
+impl Reader for UserReader {
+    type Parsed = UserRow;
+    const COLUMNS: Columns = Columns {
+        names: &["email", "edx_username", "name"],
+        required: &["email"],
+    };
+    const AT_ONCE: usize = USERS_AT_ONCE;
+
+    fn read(&mut self, row: &Row, line: u64) -> Result<UserRow, RowProblem> {
+        let given = row.required("email")?;
+        let email: Email = given.parse()?;
+        let edx_username: Option<Username> =
+            row.text("edx_username")?.map(str::parse).transpose()?;
+        let name = row.text("name")?.map(str::to_owned);
+
+        if let Some(first) = self.emails.line_of(&[email.as_str()]) {
+            return Err(RowProblem::SameAddress(first));
+        }
+        if let Some(username) = &edx_username {
+            if let Some(first) = self.usernames.line_of(&[username.as_str()]) {
+                return Err(RowProblem::SameUsername(first));
+            }
+            self.usernames.remember(&[username.as_str()], line);
+        }
+        self.emails.remember(&[email.as_str()], line);
+        Ok(UserRow {
+            email,
+            email_as_given: given.to_owned(),
+            edx_username,
+            name,
+        })
+    }
+}
+
+struct UserWriter {
+    users: Users,
+    kept_events: KeptEvents,
+    now: Timestamp,
+}
+
+impl Writer for UserWriter {
+    type Parsed = UserRow;
+
+    async fn write(&self, rows: &[UserRow]) -> Result<Answers, StoreError> {
+        import_users(&self.users, rows).await
+    }
+
+    async fn expect(&self) -> Result<u64, StoreError> {
+        expect_events_of_users(&self.kept_events, &self.users, self.now).await
+    }
+
+    fn told(_: &UserRow, why: &RowRefused) -> String {
+        match why {
+            RowRefused::UsernameTaken { owner, email } => format!(
+                "{}; if they are one person with a new address: coursehook users rename-email {} \
+                 {}; if another line of this file gives that address a new username, import the \
+                 file again",
+                output::printable(&why.to_string()),
+                output::quoted(owner.as_str()),
+                output::quoted(email.as_str()),
+            ),
+            _ => why.to_string(),
+        }
+    }
+}

@@ -1,0 +1,810 @@
+//! Imports of enrollments, grades and certificates, for those who come from
+//! another receiver.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use local::{Fault, FaultyProxy};
+use serde_json::{Value, json};
+use shared::adapters::store::enrollments::{EnrollmentChange, Enrollments};
+use shared::clock::{Clock, SystemClock};
+use shared::domain::{Change, EventKind, Reason};
+
+use crate::harness::{ADA, RUN, Ran, Stack, ran};
+
+const ANTS: &str = "Org/Ants/1";
+/// The ids of certificates, by their last digit.
+const ID: &str = "bcd7d701-9352-4c1f-adac-65625965b5b";
+const FLAG: &str = "must be true or false; yes, no, 1 and 0 are taken too";
+const NOT_A_UUID: &str = "is no UUID such as 4d54f4a7-cee5-4684-9ad3-854bec65707e";
+const NOT_A_RUN: &str = "course_id is not a course run id such as course-v1:Org+Course+Run";
+const NOT_A_DATE: &str =
+    "issued_at is neither a date such as 2026-09-01 nor a moment such as 2026-09-01T08:00:00Z";
+const NOT_A_MODE: &str = "Open edX is not known to have a mode verfied; use one of audit, honor, \
+    verified, professional, no-id-professional, credit, masters, executive-education, \
+    paid-executive-education, unpaid-executive-education, paid-bootcamp, unpaid-bootcamp, \
+    or import the file with --force";
+
+async fn import(stack: &Stack, what: &str, csv: &str, more: &[&str]) -> Ran {
+    let arguments = [&[what, "import", "-"], more].concat();
+    stack.run_with_input(&arguments, csv).await
+}
+
+/// What there is of [`ADA`].
+async fn shown(stack: &Stack, what: &str) -> Vec<Value> {
+    let shown = stack.run(&[what, "show", ADA, "--json"]).await.json();
+    shown.as_array().unwrap().clone()
+}
+
+/// A file of each kind, each line with what is wrong with it, where anything is.
+fn lines(what: &str) -> (&'static str, Vec<(String, Option<String>)>) {
+    let none = || None::<String>;
+    let bad = |problem: &str| Some(problem.to_owned());
+    let too_long = "x".repeat(65);
+    // What all three have: learner and run.
+    let mut lines = vec![
+        ("REST".to_owned(), none()),
+        (format!(",{RUN},REST"), bad("email is missing")),
+        (format!("ada,{RUN},REST"), bad("email has no @")),
+        (format!("{ADA},,REST"), bad("course_id is missing")),
+        (format!("{ADA},None,REST"), bad(NOT_A_RUN)),
+        (
+            format!(" ADA@example.org,{RUN},REST"),
+            bad("the same learner and course run as line 2"),
+        ),
+        (
+            format!("nobody@example.org,{RUN},REST"),
+            bad("there is no user nobody@example.org; import users first"),
+        ),
+        (
+            format!("{ADA},Org/None/1,REST"),
+            bad("there is no course run Org/None/1; import runs first"),
+        ),
+        (
+            format!("{ADA},{RUN}"),
+            bad("has 2 columns, and the first line has HEADING"),
+        ),
+    ];
+    lines[0].0 = format!("{ADA},{RUN},REST");
+    let of = |rest: &str| format!("{ADA},{ANTS},{rest}");
+    let (heading, rest, own): (_, _, Vec<(String, Option<String>)>) = match what {
+        "enrollments" => (
+            "email,course_id,mode,active,edx_enrolled,roles,change_status,enrollment_id",
+            "verified,,,,,",
+            vec![
+                (of(",,,,,"), bad("mode is missing")),
+                (of("verfied,,,,,"), bad(NOT_A_MODE)),
+                (
+                    of(&format!("{},,,,,", "x".repeat(21))),
+                    bad("mode is longer than 20 characters"),
+                ),
+                (of("audit,perhaps,,,,"), bad(&format!("active {FLAG}"))),
+                (of("audit,,2,,,"), bad(&format!("edx_enrolled {FLAG}"))),
+                (
+                    of(&format!("audit,,,staff;{too_long},,")),
+                    bad("one of roles is longer than 64 characters"),
+                ),
+                (
+                    of("audit,,,,\"re\u{7}funded\",").clone(),
+                    bad("change_status has a line break or another control character"),
+                ),
+                (
+                    of("audit,,,,,4d54f4a7"),
+                    bad(&format!("enrollment_id {NOT_A_UUID}")),
+                ),
+                (
+                    of(&format!("audit,no,1,staff; Group Moderator,,{ID}1")),
+                    none(),
+                ),
+                (
+                    of(&format!("audit,,,,,{ID}1")),
+                    bad("the same enrollment_id as line 19"),
+                ),
+            ],
+        ),
+        "grades" => (
+            "email,course_id,percent,passed,letter_grade,set_by_admin",
+            "0.87,yes,B,",
+            vec![
+                (of(",yes,,"), bad("percent is missing")),
+                (
+                    of("87,yes,,"),
+                    bad("percent is not a number between 0 and 2, 1 being the whole course"),
+                ),
+                (of("0.5,,,"), bad("passed is missing")),
+                (of("0.5,maybe,,"), bad(&format!("passed {FLAG}"))),
+                (
+                    of("0.5,no,Outstanding,"),
+                    bad("letter_grade is longer than 10 characters"),
+                ),
+                (of("0.5,no,F,x"), bad(&format!("set_by_admin {FLAG}"))),
+                (of("0.5,no,,true"), none()),
+            ],
+        ),
+        _ => (
+            "email,course_id,certificate_id,issued_at,state,is_revoked,learner_name,run_title",
+            "bcd7d701-9352-4c1f-adac-65625965b5b0,2024-05-01T10:00:00Z,,,,",
+            vec![
+                (of(",2024-05-01,,,,"), bad("certificate_id is missing")),
+                (
+                    of("7,2024-05-01,,,,"),
+                    bad(&format!("certificate_id {NOT_A_UUID}")),
+                ),
+                (of(&format!("{ID}1,,,,,")), bad("issued_at is missing")),
+                (of(&format!("{ID}1,May,,,,")), bad(NOT_A_DATE)),
+                (
+                    of(&format!("{ID}1,9000-01-01,,,,")),
+                    bad("issued_at is in the future"),
+                ),
+                (
+                    of(&format!("{ID}1,2024-05-01,valid,,,")),
+                    bad("state is none of in_force, withdrawn and revoked"),
+                ),
+                (
+                    of(&format!("{ID}1,2024-05-01,,x,,")),
+                    bad(&format!("is_revoked {FLAG}")),
+                ),
+                (
+                    of(&format!("{ID}1,2024-05-01,withdrawn,1,,")),
+                    bad("is_revoked contradicts state"),
+                ),
+                (
+                    of(&format!("{ID}1,2024-05-01,revoked,no,,")),
+                    bad("is_revoked contradicts state"),
+                ),
+                (
+                    of(&format!("{ID}0,2024-05-01,,,,")),
+                    bad("the same certificate_id as line 2"),
+                ),
+                (of(&format!("{ID}1,2024-05-01,revoked,1,,")), none()),
+            ],
+        ),
+    };
+    let count = heading.split(',').count().to_string();
+    for (line, problem) in &mut lines {
+        // Neither learner, run nor the rest may be at fault for another line's reason.
+        let own_id = rest.replace("65625965b5b0", "65625965b5bf");
+        let is_first = problem.is_none();
+        *line = line.replace("REST", if is_first { rest } else { &own_id });
+        *problem = problem.take().map(|told| told.replace("HEADING", &count));
+    }
+    // Certificates that only the table refuses have ids of their own.
+    for (n, (line, _)) in lines.iter_mut().enumerate() {
+        *line = line.replace("65625965b5bf", &format!("65625965b5b{:x}", n + 2));
+    }
+    lines.extend(own);
+    (heading, lines)
+}
+
+#[tokio::test]
+async fn bad_lines_are_named_and_the_rest_is_imported() {
+    for what in ["enrollments", "grades", "certificates"] {
+        let stack = Stack::with_ada_and_a_run().await;
+        let (heading, lines) = lines(what);
+        let rows: Vec<_> = lines.iter().map(|(line, _)| line.as_str()).collect();
+        let csv = format!("{heading}\n{}\n", rows.join("\n"));
+        let bad: Vec<_> = (2..)
+            .zip(&lines)
+            .filter_map(|(line, (_, problem))| {
+                let problem = problem.as_ref()?;
+                Some(json!({"line": line, "problem": problem}))
+            })
+            .collect();
+        for (created, unchanged) in [(2, 0), (0, 2)] {
+            let ran = import(&stack, what, &csv, &["--json"]).await;
+            assert_eq!(ran.code, 1, "{ran:?}");
+            let expected = json!({
+                "created": created, "unchanged": unchanged, "differing": [],
+                "bad_lines": bad, "events_due": 0, "dry_run": false,
+            });
+            assert_eq!(ran.json(), expected, "{what}");
+        }
+        let ran = import(&stack, what, &csv, &[]).await;
+        let told = format!(
+            "0 created, 2 unchanged, 0 differing, {} bad lines\n",
+            bad.len()
+        );
+        assert_eq!(ran.out, told);
+    }
+}
+
+#[tokio::test]
+async fn json_lines_have_numbers_and_flags() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let grade = |percent: &str, passed: &str| {
+        format!(
+            "{{\"email\": \"{ADA}\", \"course_id\": \"{RUN}\", \
+             \"percent\": {percent}, \"passed\": {passed}}}"
+        )
+    };
+    for percent in ["-0.1", "2.5", "[]", "true"] {
+        let ran = import(&stack, "grades", &grade(percent, "true"), &[]).await;
+        assert!(ran.err.starts_with("line 1: percent is not "), "{ran:?}");
+    }
+    let created = import(&stack, "grades", &grade("0.87", "true"), &[]).await;
+    assert_eq!(
+        created.ok(),
+        "1 created, 0 unchanged, 0 differing, 0 bad lines\n"
+    );
+    let same = import(&stack, "grades", &grade("\"0.870\"", "1"), &[]).await;
+    assert_eq!(
+        same.ok(),
+        "0 created, 1 unchanged, 0 differing, 0 bad lines\n"
+    );
+}
+
+#[tokio::test]
+async fn an_enrollment_is_kept_as_the_file_has_it() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let csv = format!(
+        "email,course_id,mode,active,edx_enrolled,roles,change_status,enrollment_id\n\
+         {ADA},{RUN},verified,,yes,Group Moderator; staff;,enrolled,{ID}1\n\
+         {ADA},{ANTS},honor,no,,,refunded,\n"
+    );
+    import(&stack, "enrollments", &csv, &[]).await.ok();
+    let [ants, bees] = shown(&stack, "enrollments").await.try_into().unwrap();
+    assert_eq!(bees["enrollment_id"], format!("{ID}1"));
+    assert_eq!(bees["mode"], "verified");
+    assert_eq!(bees["mode_set_by_admin"], true);
+    assert_eq!(bees["active"], true);
+    assert_eq!(bees["edx_enrolled"], true);
+    assert_eq!(bees["roles"], json!(["Group Moderator", "staff"]));
+    assert_eq!(bees["change_status"], json!(null));
+    assert_eq!(bees["history"].as_array().unwrap().len(), 1);
+    assert_eq!(bees["history"][0]["by"], "import");
+    assert_eq!(bees["history"][0]["name"], "grace");
+    assert_eq!(ants["active"], false);
+    assert_eq!(ants["edx_enrolled"], false);
+    assert_eq!(ants["change_status"], "refunded");
+    let history = stack.run(&["enrollments", "show", ADA, "--history"]).await;
+    assert!(history.ok().contains("import by grace"));
+
+    // It is what a delivery and an operator go on with.
+    let change = EnrollmentChange::new(
+        stack.user_id(ADA).await,
+        RUN.parse().unwrap(),
+        Change::Operator {
+            name: "a test".into(),
+        },
+        SystemClock.now(),
+    );
+    let enrollments = Enrollments::new(stack.dynamodb(), "EnrollmentsTable".to_owned());
+    for (role, entries) in [("staff", 1), ("instructor", 2)] {
+        let roles = [role.parse().unwrap()].into();
+        let changed = enrollments.announce(&change, None, &roles, Some(SystemClock.now()));
+        assert_eq!(changed.await.unwrap().enrollment.history.len(), entries);
+    }
+    let set = ["enrollments", "set", ADA, RUN, "--mode", "verified"];
+    let unchanged = stack.run(&set).await.ok();
+    assert!(unchanged.starts_with("unchanged\n"), "{unchanged}");
+    let csv = format!("email,course_id,mode,active\n{ADA},{ANTS},honor,0\n");
+    import(&stack, "enrollments", &csv, &[]).await.ok();
+}
+
+#[tokio::test]
+async fn an_inactive_enrollment_is_unenrolled_where_nothing_else_is_said() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let csv = format!("email,course_id,mode,active\n{ADA},{RUN},honor,0\n");
+    import(&stack, "enrollments", &csv, &[]).await.ok();
+    let [bees] = shown(&stack, "enrollments").await.try_into().unwrap();
+    assert_eq!(bees["change_status"], "unenrolled");
+    assert_ne!(bees["enrollment_id"], json!(null));
+}
+
+#[tokio::test]
+async fn a_mode_that_is_not_known_is_imported_with_force() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let csv = format!("email,course_id,mode\n{ADA},{RUN},verfied\n");
+    let refused = import(&stack, "enrollments", &csv, &[]).await;
+    assert_eq!(refused.err, format!("line 2: {NOT_A_MODE}\n"));
+    import(&stack, "enrollments", &csv, &["--force"]).await.ok();
+    assert_eq!(shown(&stack, "enrollments").await[0]["mode"], "verfied");
+}
+
+#[tokio::test]
+async fn a_grade_is_kept_as_the_file_has_it() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let csv = format!(
+        "email,course_id,percent,passed,letter_grade,set_by_admin\n\
+         {ADA},{RUN},0.87,true,B,true\n{ADA},{ANTS},0,false,,\n"
+    );
+    import(&stack, "grades", &csv, &[]).await.ok();
+    let [ants, bees] = shown(&stack, "grades").await.try_into().unwrap();
+    for (grade, percent, passed, letter, by_admin) in [
+        (&bees, 0.87, true, json!("B"), true),
+        (&ants, 0.0, false, json!(null), false),
+    ] {
+        assert_eq!(grade["percent"], percent);
+        assert_eq!(grade["passed"], passed);
+        assert_eq!(grade["letter_grade"], letter);
+        assert_eq!(grade["set_by_admin"], by_admin);
+        assert_eq!(grade["version"], 1);
+        assert_eq!(grade["history_count"], 1);
+        assert_eq!(grade["history"][0]["by"], "import");
+    }
+    assert!(shown(&stack, "certificates").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_certificate_keeps_its_id_its_date_and_its_state() {
+    let stack = Stack::with_ada_and_a_run().await;
+    import(&stack, "runs", "course_id,title\nOrg/Cats/1,Cats\n", &[])
+        .await
+        .ok();
+    let csv = format!(
+        "email,course_id,certificate_id,issued_at,state,is_revoked,learner_name,run_title\n\
+         {ADA},{RUN},{ID}1,2024-05-01 10:00:00.25+02:00,,True,,\n\
+         {ADA},{ANTS},{ID}2,2024-05-01,in_force,False,Ada King,All about ants\n\
+         {ADA},Org/Cats/1,{ID}3,2024-05-01,withdrawn,,,\n"
+    );
+    import(&stack, "certificates", &csv, &[]).await.ok();
+    let [ants, cats, bees] = shown(&stack, "certificates").await.try_into().unwrap();
+    for (certificate, id, state, issued_at, name, title) in [
+        (
+            &bees,
+            1,
+            "revoked",
+            "2024-05-01T08:00:00.25Z",
+            "Ada Lovelace",
+            "Bees",
+        ),
+        (
+            &ants,
+            2,
+            "in_force",
+            "2024-05-01T00:00:00Z",
+            "Ada King",
+            "All about ants",
+        ),
+        (
+            &cats,
+            3,
+            "withdrawn",
+            "2024-05-01T00:00:00Z",
+            "Ada Lovelace",
+            "Cats",
+        ),
+    ] {
+        assert_eq!(certificate["certificate_id"], format!("{ID}{id}"));
+        assert_eq!(certificate["state"], state);
+        assert_eq!(certificate["issued_at"], issued_at);
+        assert_eq!(certificate["learner_name"], name);
+        assert_eq!(certificate["run_title"], title);
+        assert_eq!(certificate["history"].as_array().unwrap().len(), 1);
+        assert_eq!(certificate["history"][0]["by"], "import");
+    }
+    let restored = stack.run(&["certificates", "restore", ADA, RUN]).await.ok();
+    assert_eq!(restored, format!("restored {ID}1; it is in force\n"));
+    // Where it differs by now, it is named.
+    let again = import(&stack, "certificates", &csv, &[]).await;
+    assert_eq!(
+        (again.code, again.out.as_str()),
+        (1, "0 created, 2 unchanged, 1 differing, 0 bad lines\n")
+    );
+}
+
+/// Whatever comes after an import, no second certificate is issued.
+#[tokio::test]
+async fn a_pass_finds_the_imported_certificate() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let certificates = format!(
+        "email,course_id,certificate_id,issued_at,is_revoked\n\
+         {ADA},{RUN},{ID}1,2024-05-01,\n{ADA},{ANTS},{ID}2,2024-05-01,1\n"
+    );
+    let enrollments =
+        format!("email,course_id,mode\n{ADA},{RUN},verified\n{ADA},{ANTS},verified\n");
+    import(&stack, "certificates", &certificates, &[])
+        .await
+        .ok();
+    import(&stack, "enrollments", &enrollments, &[]).await.ok();
+    for (run, expected) in [
+        (
+            RUN,
+            json!({"status": "exists", "certificate_id": format!("{ID}1"), "reason": null}),
+        ),
+        (
+            ANTS,
+            json!({"status": "revoked", "certificate_id": null, "reason": null}),
+        ),
+    ] {
+        let grade = ["--percent", "1", "--letter", "A", "--passed", "--json"];
+        let set = [&["grades", "override", ADA, run], &grade[..]].concat();
+        assert_eq!(stack.run(&set).await.json()["certificate"], expected);
+    }
+    let states: Vec<_> = shown(&stack, "certificates").await;
+    let states: Vec<_> = states.iter().map(|c| c["state"].clone()).collect();
+    assert_eq!(states, ["revoked", "in_force"]);
+}
+
+#[tokio::test]
+async fn a_certificate_id_belongs_to_one_learner_and_run() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let csv = |run: &str| {
+        format!("email,course_id,certificate_id,issued_at\n{ADA},{run},{ID}1,2024-05-01\n")
+    };
+    import(&stack, "certificates", &csv(RUN), &[]).await.ok();
+    let told = "line 2: the certificate_id belongs to another learner or course run; \
+        find out in the receiver that you come from whose it is\n";
+    for more in [&[][..], &["--dry-run"]] {
+        let ran = import(&stack, "certificates", &csv(ANTS), more).await;
+        assert_eq!((ran.code, ran.err.as_str()), (1, told));
+    }
+    assert_eq!(shown(&stack, "certificates").await.len(), 1);
+}
+
+/// By an enrollment that counts, and when it is really imported.
+#[tokio::test]
+async fn an_enrollment_makes_due_the_pass_that_waits_for_it() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let mut keys = Vec::new();
+    for (run, reason) in [(RUN, Reason::NotEligible), (ANTS, Reason::NotPassed)] {
+        let event = stack.keep(EventKind::Certificate, ADA, run, reason);
+        keys.push(event.await.event_key);
+    }
+    let csv = |active: &str| {
+        format!(
+            "email,course_id,mode,active\n{ADA},{RUN},verified,{active}\n\
+             {ADA},{ANTS},verified,{active}\n"
+        )
+    };
+    let planned = import(&stack, "enrollments", &csv(""), &["--dry-run"]).await;
+    let told = "2 would be created, 0 unchanged, 0 differing, 0 bad lines \
+        (a dry run: nothing was written)\n";
+    assert_eq!(planned.ok(), told);
+    assert_eq!(stack.due().await, []);
+
+    let told = "2 created, 0 unchanged, 0 differing, 0 bad lines; \
+        1 kept event waited for this and is looked at within a minute\n";
+    assert_eq!(
+        import(&stack, "enrollments", &csv(""), &[]).await.ok(),
+        told
+    );
+    assert_eq!(stack.due().await, keys[..1]);
+    let again = import(&stack, "enrollments", &csv(""), &[]).await.ok();
+    assert_eq!(again, "0 created, 2 unchanged, 0 differing, 0 bad lines\n");
+
+    let stack = Stack::with_ada_and_a_run().await;
+    stack
+        .keep(EventKind::Certificate, ADA, RUN, Reason::NotEligible)
+        .await;
+    let inactive = import(&stack, "enrollments", &csv("no"), &[]).await;
+    assert_eq!(
+        inactive.ok(),
+        "2 created, 0 unchanged, 0 differing, 0 bad lines\n"
+    );
+    assert_eq!(stack.due().await, []);
+}
+
+/// Whoever is stopped between the two has caused a look too many: it is due
+/// some time after the write that was announced, and not when it would have been.
+#[tokio::test]
+async fn a_pass_that_waits_is_looked_at_also_where_the_import_stops_short() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let event = stack.keep(EventKind::Certificate, ADA, RUN, Reason::NotEligible);
+    let event = event.await;
+    let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
+        "TransactWriteItems" => Fault::Refuse("AccessDeniedException"),
+        _ => Fault::Pass,
+    });
+    let proxy = proxy.await.unwrap();
+    let csv = format!("email,course_id,mode\n{ADA},{RUN},verified\n");
+    let mut command = stack.command(&["enrollments", "import", &stack.file("e.csv", csv)]);
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+    assert_eq!(ran(command).await.code, 2);
+    let kept = stack.kept(&event.event_key).await.unwrap();
+    let wait = kept.next_look.duration_since(event.delivered_at).as_secs();
+    assert!((89..=600).contains(&wait), "{wait}");
+}
+
+/// What is there, what the file has, and what is told.
+#[tokio::test]
+async fn what_differs_is_named_and_left_alone() {
+    let enrollments = "email,course_id,mode,active,edx_enrolled,roles,change_status,enrollment_id";
+    let grades = "email,course_id,percent,passed,letter_grade,set_by_admin";
+    let certificates = "email,course_id,certificate_id,issued_at,state,learner_name,run_title";
+    let set = format!("To set mode and active: coursehook enrollments set {ADA} {RUN} --mode");
+    let grade = format!("To set it: coursehook grades override {ADA} {RUN} --percent");
+    let [revoke, restore] = ["revoke", "restore"]
+        .map(|word| format!("To {word} it: coursehook certificates {word} {ADA} {RUN}"));
+    let pass = format!(
+        "A pass brings it back: \
+         coursehook grades override {ADA} {RUN} --percent P --letter L --passed"
+    );
+    let nothing = ", and no command changes that";
+    let (first, second) = (format!("{ID}1"), format!("{ID}2"));
+    for (what, heading, here, file, differences, mend) in [
+        (
+            "enrollments",
+            enrollments,
+            "audit,,,,,".to_owned(),
+            "verified,,,,,".to_owned(),
+            "mode: audit here, verified in the file".to_owned(),
+            format!(". {set} verified"),
+        ),
+        (
+            "enrollments",
+            enrollments,
+            format!("audit,,1,staff,,{first}"),
+            format!("honor,no,0,staff;instructor,refunded,{second}"),
+            format!(
+                "mode: audit here, honor in the file; active: true here, false in the file; \
+                 edx_enrolled: true here, false in the file; \
+                 roles: staff here, instructor;staff in the file; \
+                 change_status: none here, refunded in the file; \
+                 enrollment_id: {first} here, {second} in the file"
+            ),
+            format!(". {set} honor --inactive"),
+        ),
+        (
+            "enrollments",
+            enrollments,
+            "audit,,,,,".to_owned(),
+            "audit,,1,staff,,".to_owned(),
+            "edx_enrolled: false here, true in the file; roles: none here, staff in the file"
+                .to_owned(),
+            nothing.to_owned(),
+        ),
+        (
+            "grades",
+            grades,
+            "0.5,no,F,".to_owned(),
+            "0.87,yes,B,yes".to_owned(),
+            "percent: 0.5 here, 0.87 in the file; passed: false here, true in the file; \
+             letter_grade: F here, B in the file; set_by_admin: false here, true in the file"
+                .to_owned(),
+            format!(". {grade} 0.87 --letter B --passed"),
+        ),
+        (
+            "grades",
+            grades,
+            "0.5,no,,yes".to_owned(),
+            "0.4,no,,no".to_owned(),
+            "percent: 0.5 here, 0.4 in the file; set_by_admin: true here, false in the file"
+                .to_owned(),
+            format!(". {grade} 0.4 --letter L"),
+        ),
+        (
+            "grades",
+            grades,
+            "0.5,no,,yes".to_owned(),
+            "0.5,no,,no".to_owned(),
+            "set_by_admin: true here, false in the file".to_owned(),
+            nothing.to_owned(),
+        ),
+        (
+            "certificates",
+            certificates,
+            format!("{first},2024-05-01,,,"),
+            format!("{first},2024-05-01,revoked,,"),
+            "state: in_force here, revoked in the file".to_owned(),
+            format!(". {revoke}"),
+        ),
+        (
+            "certificates",
+            certificates,
+            format!("{first},2024-05-01,revoked,,"),
+            format!("{first},2024-05-01,,,"),
+            "state: revoked here, in_force in the file".to_owned(),
+            format!(". {restore}"),
+        ),
+        (
+            "certificates",
+            certificates,
+            format!("{first},2024-05-01,withdrawn,,"),
+            format!("{first},2024-05-01,,,"),
+            "state: withdrawn here, in_force in the file".to_owned(),
+            format!(". {pass}"),
+        ),
+        (
+            "certificates",
+            certificates,
+            format!("{first},2024-05-01,,,"),
+            format!("{first},2024-05-02,withdrawn,Ada King,Ants"),
+            "issued_at: 2024-05-01T00:00:00Z here, 2024-05-02T00:00:00Z in the file; \
+             state: in_force here, withdrawn in the file; \
+             learner_name: Ada Lovelace here, Ada King in the file; \
+             run_title: Bees here, Ants in the file"
+                .to_owned(),
+            nothing.to_owned(),
+        ),
+        (
+            "certificates",
+            certificates,
+            format!("{first},2024-05-01,,,"),
+            format!("{second},2024-05-01,revoked,,"),
+            format!(
+                "certificate_id: {first} here, {second} in the file; \
+                 state: in_force here, revoked in the file"
+            ),
+            ". It was issued here before this one was imported, and keeps its id".to_owned(),
+        ),
+    ] {
+        let stack = Stack::with_ada_and_a_run().await;
+        let csv = |row: &str| format!("{heading}\n{ADA},{RUN},{row}\n");
+        import(&stack, what, &csv(&here), &[]).await.ok();
+        let before = shown(&stack, what).await;
+        let article = if what == "enrollments" { "an" } else { "a" };
+        let one = what.trim_end_matches('s');
+        let told = format!(
+            "there is {article} {one} already, and it differs ({differences}); \
+             it is left as it is{mend}"
+        );
+        for dry_run in [true, false] {
+            let more = if dry_run {
+                &["--json", "--dry-run"][..]
+            } else {
+                &["--json"]
+            };
+            let ran = import(&stack, what, &csv(&file), more).await;
+            assert_eq!(ran.code, 1, "{ran:?}");
+            assert_eq!(ran.err, format!("line 2: {told}\n"));
+            let expected = json!({
+                "created": 0, "unchanged": 0, "differing": [{"line": 2, "problem": told}],
+                "bad_lines": [], "events_due": 0, "dry_run": dry_run,
+            });
+            assert_eq!(ran.json(), expected);
+        }
+        assert_eq!(shown(&stack, what).await, before);
+    }
+}
+
+/// A file of each kind for many learners, and their users.
+struct Many {
+    users: String,
+    files: [(&'static str, &'static str, String); 3],
+}
+
+const LEARNERS: usize = 250;
+
+fn many() -> Many {
+    let rows = |row: &dyn Fn(usize) -> String| -> String { (0..LEARNERS).map(row).collect() };
+    let enrollment = |n| format!("learner{n}@example.org,{RUN},verified,staff\n");
+    let grade = |n| format!("learner{n}@example.org,{RUN},0.{n},yes\n");
+    let certificate = |n| {
+        let id = format!("bcd7d701-9352-4c1f-adac-{n:012}");
+        format!("learner{n}@example.org,{RUN},{id},2024-05-01\n")
+    };
+    let file = |heading: &str, row: &dyn Fn(usize) -> String| format!("{heading}\n{}", rows(row));
+    Many {
+        users: file("email", &|n| format!("learner{n}@example.org\n")),
+        files: [
+            (
+                "certificates",
+                "CertificatesTable",
+                file("email,course_id,certificate_id,issued_at", &certificate),
+            ),
+            (
+                "grades",
+                "GradesTable",
+                file("email,course_id,percent,passed", &grade),
+            ),
+            (
+                "enrollments",
+                "EnrollmentsTable",
+                file("email,course_id,mode,roles", &enrollment),
+            ),
+        ],
+    }
+}
+
+async fn with_many() -> (Stack, Many) {
+    let (stack, many) = (Stack::with_ada_and_a_run().await, many());
+    import(&stack, "users", &many.users, &[]).await.ok();
+    (stack, many)
+}
+
+#[tokio::test]
+async fn an_import_that_was_cut_short_ends_the_same_when_done_again() {
+    let (stack, many) = with_many().await;
+    for (what, table, csv) in many.files {
+        let file = stack.file("many.csv", csv);
+        let writes = AtomicUsize::new(0);
+        let proxy = FaultyProxy::before(stack.url(), move |call| {
+            let is_write = call.operation == "TransactWriteItems";
+            if is_write && writes.fetch_add(1, Ordering::Relaxed) == 1 {
+                Fault::Refuse("AccessDeniedException")
+            } else {
+                Fault::Pass
+            }
+        });
+        let proxy = proxy.await.unwrap();
+        let mut command = stack.command(&[what, "import", &file]);
+        command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+        let cut_short = ran(command).await;
+        assert_eq!(cut_short.code, 2, "{cut_short:?}");
+        assert!(
+            cut_short.err.contains("import the file again"),
+            "{cut_short:?}"
+        );
+        let written = stack.scan(table).await.len();
+        assert!(written < LEARNERS, "{written}");
+
+        let rest = format!(
+            "{} created, {written} unchanged, 0 differing, 0 bad lines\n",
+            LEARNERS - written
+        );
+        assert_eq!(stack.run(&[what, "import", &file]).await.ok(), rest);
+        // All is as the file says.
+        let all = format!("0 created, {LEARNERS} unchanged, 0 differing, 0 bad lines\n");
+        assert_eq!(stack.run(&[what, "import", &file]).await.ok(), all);
+        assert_eq!(stack.scan(table).await.len(), LEARNERS);
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_writes_nothing() {
+    let (stack, many) = with_many().await;
+    for (what, table, csv) in many.files {
+        let file = stack.file("many.csv", csv);
+        let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
+            "BatchGetItem" | "Query" => Fault::Pass,
+            _ => Fault::Refuse("AccessDeniedException"),
+        });
+        let proxy = proxy.await.unwrap();
+        let mut command = stack.command(&[what, "import", &file, "--dry-run"]);
+        command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+        let told = format!(
+            "{LEARNERS} would be created, 0 unchanged, 0 differing, 0 bad lines \
+             (a dry run: nothing was written)\n"
+        );
+        assert_eq!(ran(command).await.ok(), told);
+        assert!(stack.scan(table).await.is_empty());
+    }
+}
+
+/// It is known by its own ids that the first attempt has done its work.
+#[tokio::test]
+async fn a_write_whose_answer_was_lost_counts_as_created() {
+    let (stack, many) = with_many().await;
+    for (what, table, csv) in many.files {
+        let file = stack.file("many.csv", csv);
+        let lost = OnceLock::new();
+        let proxy = FaultyProxy::before(stack.url(), move |call| {
+            if call.operation != "TransactWriteItems" {
+                Fault::Pass
+            } else if lost.set(call.body.clone()).is_ok() {
+                Fault::LostAnswer
+            } else if lost.get() == Some(&call.body) {
+                // The engine knows it again by its token, as AWS does for a while.
+                Fault::Cancel("ConditionalCheckFailed")
+            } else {
+                Fault::Pass
+            }
+        });
+        let proxy = proxy.await.unwrap();
+        let mut command = stack.command(&[what, "import", &file]);
+        command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+        let told = format!("{LEARNERS} created, 0 unchanged, 0 differing, 0 bad lines\n");
+        assert_eq!(ran(command).await.ok(), told);
+        assert_eq!(stack.scan(table).await.len(), LEARNERS);
+    }
+}
+
+/// One of many is there by the time that they are written.
+#[tokio::test]
+async fn what_came_in_between_is_left_alone_and_the_others_are_added() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
+        "TransactWriteItems" => Fault::Hold,
+        _ => Fault::Pass,
+    });
+    let proxy = proxy.await.unwrap();
+    let csv = format!("email,course_id,mode\n{ADA},{RUN},verified\n{ADA},{ANTS},verified\n");
+    let mut command = stack.command(&["enrollments", "import", &stack.file("e.csv", csv)]);
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+    let child = command.spawn().unwrap();
+    proxy.stuck(1).await;
+    let set = ["enrollments", "set", ADA, RUN, "--mode", "audit"];
+    stack.run(&set).await.ok();
+    proxy.set(|_| Fault::Pass);
+    let ran = Ran::from(child.wait_with_output().await.unwrap());
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (1, "1 created, 0 unchanged, 1 differing, 0 bad lines\n")
+    );
+    let told = "(mode: audit here, verified in the file); it is left as it is";
+    assert!(ran.err.contains(told), "{ran:?}");
+    let modes = shown(&stack, "enrollments").await;
+    let modes: Vec<_> = modes.iter().map(|e| e["mode"].clone()).collect();
+    assert_eq!(modes, ["verified", "audit"]);
+}
