@@ -1,6 +1,10 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use local::{Fault, FaultyProxy};
 use serde_json::json;
 use shared::domain::{EventKind, Reason};
+use tokio::process::Command;
 
 use crate::harness::{RUN, Stack, ran};
 
@@ -396,4 +400,201 @@ async fn a_second_import_makes_due_what_the_one_that_was_cut_short_left() {
         1 kept event waited for this and is looked at within a minute\n";
     assert_eq!(stack.run(&["users", "import", &file]).await.ok(), told);
     assert_eq!(stack.due().await, [key]);
+}
+
+/// A bad line of some kind, by a number of its own, and what is wrong with it.
+type BadLine = fn(usize) -> (Vec<u8>, &'static str);
+
+const BAD_CSV: &[BadLine] = &[
+    |n| {
+        (
+            format!("bad{n}@example.org\u{7},,").into(),
+            "email has a line break or another control character",
+        )
+    },
+    |n| (format!("bad{n},,").into(), "email has no @"),
+    |n| {
+        (
+            format!("{n}{},,", "@".repeat(254)).into(),
+            "email is longer than 254 characters",
+        )
+    },
+    |n| (format!(",bad{n},").into(), "email is missing"),
+    |n| {
+        (
+            format!("bad{n}@example.org,{},", "x".repeat(151)).into(),
+            "edx_username is longer than 150 characters",
+        )
+    },
+    |n| {
+        (
+            format!("bad{n}@example.org,a\u{7}b,").into(),
+            "edx_username has a line break or another control character",
+        )
+    },
+    |n| {
+        (
+            format!("bad{n}@example.org,,a\u{7}b").into(),
+            "name has a line break or another control character",
+        )
+    },
+    |n| {
+        (
+            format!("Used@example.org,bad{n},").into(),
+            "the same address as line 2",
+        )
+    },
+    |n| {
+        (
+            format!("bad{n}@example.org,used,").into(),
+            "the same username as line 2",
+        )
+    },
+    |n| {
+        (
+            format!("bad{n}@example.org,").into(),
+            "has 2 columns, and the first line has 3",
+        )
+    },
+    |n| (format!("bad{n}@example.org,,\"").into(), NOT_CLOSED),
+    |n| {
+        (
+            [format!("bad{n}@example.org,,").as_bytes(), b"\xff"].concat(),
+            "is not UTF-8",
+        )
+    },
+    |n| {
+        (
+            format!("bad{n}@example.org,,{}", "x".repeat(65_536)).into(),
+            "is longer than 65536 bytes",
+        )
+    },
+];
+
+const BAD_JSON: &[BadLine] = &[
+    |n| (format!("{{\"email\": {n}}}").into(), "email is not text"),
+    |n| {
+        (
+            format!("{{\"email\": \"bad{n}@example.org\", \"edx_username\": []}}").into(),
+            "edx_username is not text",
+        )
+    },
+    |n| {
+        (
+            format!("{{\"email\": \"bad{n}@example.org\", \"name\": false}}").into(),
+            "name is not text",
+        )
+    },
+    |n| {
+        (
+            format!("[\"bad{n}@example.org\"]").into(),
+            "is not a JSON object",
+        )
+    },
+    |_| (b"{\"email\": \"".to_vec(), "is not JSON from column 11 on"),
+    |_| (b"{\"email\": null}".to_vec(), "email is missing"),
+];
+
+#[tokio::test]
+async fn a_thousand_bad_lines_of_every_kind_are_each_named() {
+    const BAD: usize = 1_000;
+    let csv = |n: usize| format!("good{n}@example.org,good{n},").into_bytes();
+    let json = |n: usize| format!("{{\"email\": \"good{n}@example.org\"}}").into_bytes();
+    let used = b"email,edx_username,name\nused@example.org,used,";
+    for (kinds, good, mut lines) in [
+        (
+            BAD_CSV,
+            &csv as &dyn Fn(usize) -> Vec<u8>,
+            used.split(|byte| *byte == b'\n')
+                .map(<[u8]>::to_vec)
+                .collect(),
+        ),
+        (BAD_JSON, &json, vec![json(0)]),
+    ] {
+        let stack = Stack::start().await;
+        let (mut bad, mut rows) = (Vec::new(), 1);
+        for n in 0..BAD {
+            let (line, problem) = kinds[n % kinds.len()](n);
+            lines.push(line);
+            bad.push(json!({"line": lines.len(), "problem": problem}));
+            // The good ones stand between them in no rhythm of the kinds.
+            for more in 0..n % 3 {
+                lines.push(good(10 * (n + 1) + more));
+                rows += 1;
+            }
+        }
+        let file = stack.file("users", lines.join(&b'\n'));
+        let ran = stack.run(&["users", "import", &file, "--json"]).await;
+        assert_eq!(ran.code, 1, "{}", ran.out);
+        let done = ran.json();
+        assert_eq!(
+            (&done["created"], &done["updated"]),
+            (&json!(rows), &json!(0))
+        );
+        assert_eq!(done["bad_lines"], json!(bad));
+        assert_eq!(ran.err.lines().count(), BAD);
+        assert_eq!(stack.scan("UsersTable").await.len(), rows);
+    }
+}
+
+/// All users and usernames, without the ids that chance gives them.
+async fn table(stack: &Stack) -> Vec<String> {
+    let mut all = Vec::new();
+    for table in ["UsersTable", "UsernamesTable"] {
+        for mut item in stack.scan(table).await {
+            item.remove("user_id").unwrap();
+            let item: BTreeMap<_, _> = item.into_iter().collect();
+            all.push(format!("{table} {item:?}"));
+        }
+    }
+    all.sort_unstable();
+    all
+}
+
+#[tokio::test]
+async fn an_import_that_was_killed_and_is_done_again_ends_the_same() {
+    const USERS: usize = 1_000;
+    let row = |n| format!("Learner{n}@example.org,learner{n},Learner {n}\n");
+    let rows: String = (0..USERS).map(row).collect();
+    let csv = format!("email,edx_username,name\n{rows}");
+    let whole = Stack::start().await;
+    whole
+        .run_with_input(&["users", "import", "-"], &csv)
+        .await
+        .ok();
+    let expected = table(&whole).await;
+    assert_eq!(expected.len(), 2 * USERS);
+
+    for signal in ["KILL", "INT"] {
+        let stack = Stack::start().await;
+        let file = stack.file("users.csv", &csv);
+        let writes = AtomicUsize::new(0);
+        // Of eight at a time some are done, some hang, and of one nobody hears.
+        let proxy = FaultyProxy::before(stack.url(), move |call| {
+            let is_write = call.operation == "TransactWriteItems";
+            match is_write.then(|| writes.fetch_add(1, Ordering::Relaxed)) {
+                None | Some(0..8) => Fault::Pass,
+                Some(8) => Fault::Swallow,
+                Some(_) => Fault::Hang,
+            }
+        });
+        let proxy = proxy.await.unwrap();
+        let mut command = stack.command(&["users", "import", &file]);
+        command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+        let mut child = command.spawn().unwrap();
+        proxy.stuck(2).await;
+        let kill = format!("kill -{signal} {}", child.id().unwrap());
+        let sent = Command::new("sh").args(["-c", &kill]).status().await;
+        assert!(sent.unwrap().success());
+        assert!(!child.wait().await.unwrap().success());
+        let written = stack.scan("UsersTable").await.len();
+        assert!((1..USERS).contains(&written), "{written}");
+
+        let told = format!(
+            "{} created, 0 updated, {written} unchanged, 0 bad lines\n",
+            USERS - written
+        );
+        assert_eq!(stack.run(&["users", "import", &file]).await.ok(), told);
+        assert!(table(&stack).await == expected, "{signal}");
+    }
 }
