@@ -1,6 +1,6 @@
 //! That a function reads the variables that the template gives it.
 
-use local::Template;
+use infra::Template;
 use shared::startup::environment::{Environment, Missing, SettingError};
 
 /// Wires a function of the template with all of its variables, and without

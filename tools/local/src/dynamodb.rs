@@ -9,10 +9,10 @@ use dynoxide::actions::describe_table::DescribeTableRequest;
 use dynoxide::actions::list_tables::ListTablesRequest;
 use dynoxide::actions::update_time_to_live::{TimeToLiveSpecification, UpdateTimeToLiveRequest};
 use dynoxide::errors::DynoxideError;
+use infra::{Table, Template, TemplateError};
 use serde_json::json;
 
 use crate::background::{Background, listen};
-use crate::template::{Table, Template, TemplateError};
 
 /// AWS removes expired items within two days; a minute shows the effect to
 /// whoever tries it out.
@@ -136,13 +136,13 @@ fn check(database: &Database, table: &Table) -> Result<(), DynamodbError> {
     let found = database.describe_table(request)?.table;
     let found = found.global_secondary_indexes.unwrap_or_default();
     for index in &table.definition.global_secondary_indexes {
-        let name = index["IndexName"].as_str().unwrap_or_default();
-        let found = found.iter().find(|found| found.index_name == name);
+        let name = &index.index_name;
+        let found = found.iter().find(|found| found.index_name == *name);
         let found = found.and_then(|found| serde_json::to_value(&found.projection).ok());
-        if found.as_ref() != Some(&index["Projection"]) {
+        if found.is_none() || found != serde_json::to_value(&index.projection).ok() {
             return Err(DynamodbError::Stale {
                 table: table.name.clone(),
-                index: name.to_owned(),
+                index: name.clone(),
             });
         }
     }

@@ -3,7 +3,8 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use local::{Dynamodb, Fault, FaultyProxy, SecretsManager, Template};
+//! use infra::Template;
+//! use local::{Dynamodb, Fault, FaultyProxy, SecretsManager};
 //!
 //! // One DynamoDB for each test, with the template's tables.
 //! let dynamodb = Dynamodb::in_memory().await?;
@@ -32,7 +33,6 @@ pub mod lms;
 pub mod process;
 pub mod sdk;
 pub mod secrets_manager;
-pub mod template;
 pub mod venv;
 
 pub use background::client;
@@ -40,4 +40,3 @@ pub use dynamodb::Dynamodb;
 pub use faults::{Call, Fault, FaultyProxy};
 pub use lms::Lms;
 pub use secrets_manager::SecretsManager;
-pub use template::Template;

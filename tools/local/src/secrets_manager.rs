@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use infra::{Template, TemplateError};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -13,7 +14,6 @@ use tokio::time::Instant;
 use crate::aws;
 use crate::background::{client, listen};
 use crate::process::Guarded;
-use crate::template::{Template, TemplateError};
 use crate::venv::{NotInstalled, program};
 
 /// It is up within a second on an idle machine.

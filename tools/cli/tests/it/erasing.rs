@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue::S;
-use local::{Fault, FaultyProxy, Template};
+use infra::Template;
+use local::{Fault, FaultyProxy};
 use serde_json::json;
 use shared::domain::{EventKind, Reason};
 

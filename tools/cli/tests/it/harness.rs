@@ -6,7 +6,8 @@ use std::process::Stdio;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use local::{Dynamodb, SecretsManager, Template};
+use infra::Template;
+use local::{Dynamodb, SecretsManager};
 use serde_json::Value;
 use shared::adapters::store::CallLimits;
 use shared::adapters::store::certificates::Certificates;

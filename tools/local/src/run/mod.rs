@@ -11,9 +11,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use infra::Template;
 use local::lms::{CLIENT_ID, CLIENT_SECRET, SAMPLE_GRADES};
 use local::secrets_manager::Files;
-use local::{Dynamodb, Lms, SecretsManager, Template};
+use local::{Dynamodb, Lms, SecretsManager};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -34,7 +35,7 @@ pub enum Error {
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
     #[error(transparent)]
-    Template(#[from] local::template::TemplateError),
+    Template(#[from] infra::TemplateError),
     #[error(transparent)]
     Dynamodb(#[from] local::dynamodb::DynamodbError),
     #[error(transparent)]

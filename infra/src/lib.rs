@@ -1,7 +1,9 @@
-//! What `infra/template.yaml` says about tables, secrets and functions.
+//! The template, read: what `template.yaml` says about tables, secrets and
+//! functions.
 //!
-//! The stand-ins are made from the template itself, so a table that the
-//! functions use on AWS is the one they meet here: same keys, same indexes.
+//! The stand-ins are made from it, so a table that the functions use on AWS is
+//! the one they meet on this machine: same keys, same indexes. What is deployed
+//! is held against it.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -11,17 +13,14 @@ use serde_json::Value;
 
 /// The text of the template, read when this crate was compiled, so that tests
 /// need no working directory.
-const TEXT: &str = include_str!(concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../infra/template.yaml"
-));
+const TEXT: &str = include_str!("../template.yaml");
 
 /// The tables, secrets and functions of `infra/template.yaml`, each sorted by name.
 #[derive(Debug, Clone)]
 pub struct Template {
     /// What is of the type `AWS::DynamoDB::Table`.
     pub tables: Vec<Table>,
-    /// Logical ids of the secrets; here they are their names too.
+    /// Logical ids of the secrets; on this machine they are their names too.
     pub secrets: Vec<String>,
     /// The environment of each function, by its logical id. Where a value is
     /// a parameter with a default, it is that.
@@ -33,12 +32,14 @@ pub struct Template {
 /// One table of the template.
 #[derive(Debug, Clone)]
 pub struct Table {
-    /// Logical id in the template; here it is the table's name too.
+    /// Logical id in the template; on this machine it is the table's name too.
     pub name: String,
     /// What a CreateTable says besides the name.
     pub definition: TableDefinition,
     /// The attribute whose time, in seconds since 1970, ends an item's life.
     pub ttl_attribute: Option<String>,
+    /// Whether it can be had back as it was at any moment of the last weeks.
+    pub has_point_in_time_recovery: bool,
 }
 
 /// The properties of a table that `CreateTable` takes just as CloudFormation
@@ -48,13 +49,59 @@ pub struct Table {
 pub struct TableDefinition {
     /// `PAY_PER_REQUEST` for each of ours.
     pub billing_mode: String,
-    /// Names and types of the attributes that are keys, of the table or of an index.
-    pub attribute_definitions: Value,
+    /// Whether it refuses to be deleted.
+    #[serde(default)]
+    pub deletion_protection_enabled: bool,
+    /// The attributes that are keys, of the table or of an index.
+    pub attribute_definitions: Vec<AttributeDefinition>,
     /// The partition key, and the sort key where there is one.
-    pub key_schema: Value,
+    pub key_schema: Vec<KeyPart>,
     /// Empty where there are none, and then no part of a CreateTable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub global_secondary_indexes: Vec<Value>,
+    pub global_secondary_indexes: Vec<Index>,
+}
+
+/// The type of an attribute that is a key.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AttributeDefinition {
+    /// Its name.
+    pub attribute_name: String,
+    /// `S` for a text.
+    pub attribute_type: String,
+}
+
+/// A part of a key.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct KeyPart {
+    /// Its name.
+    pub attribute_name: String,
+    /// `HASH` for the partition key, `RANGE` for the sort key.
+    pub key_type: String,
+}
+
+/// A global secondary index.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Index {
+    /// Its name, `by_state` for instance.
+    pub index_name: String,
+    /// The partition key, and the sort key where there is one.
+    pub key_schema: Vec<KeyPart>,
+    /// What it has of an item.
+    pub projection: Projection,
+}
+
+/// What an index has of an item.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Projection {
+    /// `KEYS_ONLY`, `INCLUDE` or `ALL`.
+    pub projection_type: String,
+    /// The attributes that an `INCLUDE` has besides the keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub non_key_attributes: Vec<String>,
 }
 
 /// The template is not what this crate can read.
@@ -153,8 +200,11 @@ impl Table {
         let ttl_attribute = properties["TimeToLiveSpecification"]["AttributeName"]
             .as_str()
             .map(str::to_owned);
+        let recovery = &properties["PointInTimeRecoverySpecification"];
+        let recovery = recovery["PointInTimeRecoveryEnabled"].as_bool();
         Ok(Self {
             name,
+            has_point_in_time_recovery: recovery.unwrap_or_default(),
             definition: serde_json::from_value(properties)?,
             ttl_attribute,
         })
@@ -220,6 +270,8 @@ mod tests {
         let kept_events = table("KeptEventsTable").unwrap();
         assert_eq!(kept_events.ttl_attribute.as_deref(), Some("expires_at"));
         assert_eq!(kept_events.definition.global_secondary_indexes.len(), 2);
+        assert!(kept_events.definition.deletion_protection_enabled);
+        assert!(kept_events.has_point_in_time_recovery);
         assert_eq!(table("UsersTable").unwrap().ttl_attribute, None);
         let users = ("USERS_TABLE".to_owned(), "UsersTable".to_owned());
         assert!(template.variables().contains(&users));
