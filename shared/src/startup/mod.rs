@@ -17,7 +17,7 @@ const WARM_UP_TIME: Duration = Duration::from_secs(1);
 pub async fn begin() -> aws_config::SdkConfig {
     logging::to_stdout();
     logging::panics_by_their_place();
-    aws::configuration().await
+    aws::configuration(aws::Choice::default()).await
 }
 
 /// Opens connections ahead of the first request, for a second at most: what is

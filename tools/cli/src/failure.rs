@@ -4,11 +4,13 @@
 use std::io;
 use std::path::PathBuf;
 
+use infra::TemplateError;
 use shared::adapters::AwsFailure;
 use shared::adapters::secrets::SecretError;
 use shared::adapters::store::StoreError;
 use shared::domain::email::EmailError;
 use shared::domain::{CourseId, Email, EventKey, Mode, User};
+use shared::startup::aws::NoCredentials;
 use shared::startup::environment::{Missing, SettingError};
 use shared::use_cases::issuing_tokens::TokenError;
 use thiserror::Error;
@@ -22,10 +24,31 @@ use crate::rows::FileProblem;
 
 #[derive(Debug, Error)]
 pub enum Failure {
-    #[error("{0}; for the local stack: set -a; . .local/env; set +a")]
+    #[error("{0}; for the local stack: set -a; . .local/env; set +a; for one on AWS: --stack NAME")]
     Variable(#[from] Missing),
     #[error("{0}")]
     Setting(SettingError),
+    #[error(
+        "{0}; log in to AWS, or name another profile with --profile. Where the profile has SSO, \
+         credential_process or MFA, have AWS's own tool find them, and leave --profile out: \
+         eval \"$(aws configure export-credentials --profile NAME --format env)\""
+    )]
+    Credentials(#[from] NoCredentials),
+    #[error(
+        "there is no CloudFormation stack {name} in {region}, as far as these credentials reach; \
+         --region names another region and --profile another account's credentials, and \
+         `aws cloudformation list-stacks` lists the stacks that there are"
+    )]
+    NoSuchStack { name: String, region: String },
+    #[error(
+        "the CloudFormation stack {0} is none of Coursehook's, since none of its outputs names a \
+         table or a secret; give the name that it was deployed under"
+    )]
+    NotCoursehook(String),
+    #[error("CloudFormation: {}", told(.0))]
+    CloudFormation(AwsFailure),
+    #[error("{0}")]
+    Template(#[from] TemplateError),
     #[error("DynamoDB: {}", told_store(.0))]
     Store(#[from] StoreError),
     #[error("{}", told_token(.0))]
@@ -186,7 +209,8 @@ fn told_token(error: &TokenError) -> String {
 fn told(failure: &AwsFailure) -> String {
     let advice = match failure {
         AwsFailure::Unreachable => {
-            "is the local stack running (make run)? On AWS, are AWS_REGION and the credentials set?"
+            "is the local stack running (make run)? On AWS, are a region and credentials set \
+             (--region and --profile, or AWS_REGION and so on)?"
         }
         AwsFailure::Timeout => "try again; if that does not help, look at the network in between",
         AwsFailure::Throttled(_) => "wait a minute and try again",
@@ -194,13 +218,16 @@ fn told(failure: &AwsFailure) -> String {
             "ResourceNotFoundException" => {
                 "check the name in the environment variables, and AWS_REGION"
             }
-            "AccessDeniedException" => "these credentials may not do this; use others",
+            "AccessDeniedException" | "AccessDenied" => {
+                "these credentials may not do this; use others"
+            }
             "UnrecognizedClientException"
             | "InvalidClientTokenId"
             | "InvalidSignatureException"
             | "ExpiredTokenException"
+            | "ExpiredToken"
             | "IncompleteSignature" => "log in to AWS again",
-            "ConstructionFailure" => "are AWS_REGION and the credentials set?",
+            "ConstructionFailure" => "are a region and credentials set (AWS_REGION, --region)?",
             _ => "try again; AWS's documentation explains the code",
         },
     };

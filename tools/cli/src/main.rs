@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod confirm;
 mod deliveries;
+mod deployment;
 mod failure;
 mod import;
 mod output;
@@ -43,7 +44,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    let stack = Stack::new();
+    let mut stack = Stack::new(cli.deployment);
+    stack.open().await?;
     let output = Output::new(cli.json);
     match cli.command {
         Command::Users(command) => commands::users::run(command, &stack, output).await,

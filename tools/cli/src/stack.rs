@@ -1,20 +1,25 @@
-//! The tables and the secret that the environment names. A command asks for
-//! those that it uses, and only their variables must be set.
+//! The tables and the secret that the environment names, or a stack that is
+//! deployed. A command asks for those that it uses, and only their variables
+//! must be set.
 
-use aws_sdk_dynamodb::Client;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Credentials;
 use shared::adapters::secrets::TokenSecret;
 use shared::adapters::store::CallLimits;
 use shared::clock::{SharedClock, SystemClock};
 use shared::domain::Change;
-use shared::startup::aws;
+use shared::startup::aws::{self, Choice};
 use shared::startup::environment::{Environment, Missing};
 use shared::startup::wiring::Wiring;
 use shared::use_cases::issuing_tokens::TokenRegistry;
 use tokio::sync::OnceCell;
 
+use crate::cli::Deployment;
+use crate::deployment;
 use crate::failure::Failure;
 
 /// Nobody waits at the other end of a webhook: where the tables ask an import
@@ -29,15 +34,60 @@ const PATIENT: CallLimits = CallLimits {
 /// What surrounds a command.
 pub struct Stack {
     environment: Environment,
+    /// The one that is deployed, where it is named.
+    deployed: Option<String>,
+    choice: Choice,
+    aws: OnceCell<SdkConfig>,
     dynamodb: OnceCell<Client>,
 }
 
 impl Stack {
-    pub fn new() -> Self {
+    /// Makes no call.
+    pub fn new(named: Deployment) -> Self {
+        let environment = Environment::of_process();
+        let variable = || environment.optional("COURSEHOOK_STACK").map(str::to_owned);
         Self {
-            environment: Environment::of_process(),
+            deployed: named.stack.or_else(variable),
+            choice: Choice {
+                profile: named.profile,
+                region: named.region,
+            },
+            environment,
+            aws: OnceCell::new(),
             dynamodb: OnceCell::new(),
         }
+    }
+
+    /// Finds out what was named: that a profile has credentials, and what a
+    /// stack's variables are.
+    pub async fn open(&mut self) -> Result<(), Failure> {
+        let profile = self.choice.profile.as_deref();
+        let profile = profile.or(self.environment.optional("AWS_PROFILE"));
+        if profile.is_some() || self.deployed.is_some() {
+            self.credentials().await?;
+        }
+        self.read_deployed().await
+    }
+
+    /// The variables of the stack that is named, if one is; they come before
+    /// those of the environment.
+    pub async fn read_deployed(&mut self) -> Result<(), Failure> {
+        if let Some(name) = &self.deployed {
+            let variables = deployment::variables(self.aws().await, name).await?;
+            self.environment.extend(variables);
+        }
+        Ok(())
+    }
+
+    /// Region, credentials and endpoints.
+    pub async fn aws(&self) -> &SdkConfig {
+        let choice = self.choice.clone();
+        self.aws.get_or_init(|| aws::configuration(choice)).await
+    }
+
+    /// What calls are signed with.
+    pub async fn credentials(&self) -> Result<Credentials, Failure> {
+        Ok(aws::credentials(self.aws().await).await?)
     }
 
     pub fn clock(&self) -> SharedClock {
@@ -74,7 +124,7 @@ impl Stack {
 
     pub async fn tokens(&self) -> Result<TokenRegistry, Failure> {
         let secret = self.variable("WEBHOOK_TOKENS_SECRET")?;
-        let client = aws::secrets_manager(&aws::configuration().await);
+        let client = aws::secrets_manager(self.aws().await);
         Ok(TokenRegistry::new(
             TokenSecret::new(client, secret),
             self.clock(),
@@ -84,7 +134,7 @@ impl Stack {
     async fn dynamodb(&self) -> Client {
         let client = self
             .dynamodb
-            .get_or_init(async || aws::dynamodb(&aws::configuration().await, PATIENT))
+            .get_or_init(async || aws::dynamodb(self.aws().await, PATIENT))
             .await;
         client.clone()
     }

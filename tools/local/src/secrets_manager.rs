@@ -20,7 +20,8 @@ use crate::venv::{NotInstalled, program};
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// A Secrets Manager with the template's secrets, which have no value until
-/// one is put. Stages move as on AWS; there is no IAM.
+/// one is put. Stages move as on AWS; there is no IAM. At the same endpoint is
+/// a CloudFormation, which has no stack.
 #[derive(Debug)]
 pub struct SecretsManager {
     /// Endpoint, `http://127.0.0.1:PORT`; any credentials will do.
@@ -112,7 +113,7 @@ impl SecretsManager {
 
         let mut command = Guarded::command(program("ministack")?);
         command
-            .env("SERVICES", "secretsmanager")
+            .env("SERVICES", "secretsmanager,cloudformation")
             .env("BIND_HOST", "127.0.0.1")
             .env("GATEWAY_PORT", port.port().to_string())
             .env("SFTP_ENABLED", "0");

@@ -2,6 +2,7 @@
 
 mod argument;
 mod certificates;
+mod deployment;
 mod enrollments;
 mod events;
 mod grades;
@@ -17,6 +18,7 @@ use shared::domain::{CourseId, Email};
 
 pub use self::argument::plain;
 pub use self::certificates::Certificates;
+pub use self::deployment::Deployment;
 pub use self::enrollments::{Enrollments, SetEnrollment};
 pub use self::events::Events;
 pub use self::grades::{Grades, OverrideGrade};
@@ -28,13 +30,17 @@ pub use self::users::Users;
 /// What operators of Coursehook do by hand.
 ///
 /// Tables, secrets and endpoints come from the same environment variables as
-/// the functions'. For the local stack: set -a; . .local/env; set +a
+/// the functions', or with --stack from what is deployed. For the local stack:
+/// set -a; . .local/env; set +a
 #[derive(Debug, Parser)]
 #[command(name = "coursehook", version, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Write JSON to standard output.
     #[arg(long, global = true)]
     pub json: bool,
+
+    #[command(flatten)]
+    pub deployment: Deployment,
 
     #[command(subcommand)]
     pub command: Command,

@@ -38,7 +38,7 @@ async fn a_missing_variable_is_named_and_only_those_used_are_missed() {
             ran.err,
             format!(
                 "error: the environment variable {variable} is not set; \
-                 for the local stack: set -a; . .local/env; set +a\n"
+                 for the local stack: set -a; . .local/env; set +a; for one on AWS: --stack NAME\n"
             )
         );
     }

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use aws_sdk_cloudformation::types::StackStatus;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use infra::Template;
 use local::{Dynamodb, SecretsManager};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::adapters::store::CallLimits;
 use shared::adapters::store::certificates::Certificates;
 use shared::adapters::store::kept_events::{KeptEvents, Waiting};
@@ -131,12 +132,21 @@ impl Stack {
                 ("USER", "grace"),
                 ("NO_PROXY", "*"),
             ]);
-        for variable in ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"] {
+        for variable in [
+            "AWS_PROFILE",
+            "AWS_SESSION_TOKEN",
+            "AWS_ENDPOINT_URL",
+            "COURSEHOOK_STACK",
+            "COURSEHOOK_TOKEN",
+            "COURSEHOOK_URL",
+            "LMS_URL",
+        ] {
             command.env_remove(variable);
         }
         if let Some((secrets, name)) = &self.secrets {
             command
                 .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", &secrets.url)
+                .env("AWS_ENDPOINT_URL_CLOUDFORMATION", &secrets.url)
                 .env("WEBHOOK_TOKENS_SECRET", name);
         }
         command
@@ -157,6 +167,46 @@ impl Stack {
         let write = async move { stdin.write_all(input.as_bytes()).await.unwrap() };
         let (output, ()) = tokio::join!(child.wait_with_output(), write);
         Ran::from(output.unwrap())
+    }
+
+    /// Deploys a stack with these parameters and outputs, and without anything
+    /// that they could name; its name.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the program itself deploys nothing"
+    )]
+    pub async fn deploy(&self, parameters: &[(&str, &str)], outputs: &[(&str, &str)]) -> String {
+        let (secrets, _) = self.secrets.as_ref().unwrap();
+        let of_all = |pairs: &[(&str, &str)], field: &str| -> Value {
+            let with = |(key, value): &(&str, &str)| {
+                let value = json!({"Type": "String", field: value});
+                (key.to_string(), value)
+            };
+            pairs.iter().map(with).collect()
+        };
+        let template = json!({
+            "Parameters": of_all(parameters, "Default"),
+            "Resources": {"Nothing": {"Type": "AWS::CloudFormation::WaitConditionHandle"}},
+            "Outputs": of_all(outputs, "Value"),
+        });
+        let aws = local::sdk::configuration(&secrets.url);
+        let client = aws_sdk_cloudformation::Client::new(&aws);
+        let name = format!("stack-{}", Uuid::new_v4());
+        let created = client.create_stack().stack_name(&name);
+        let created = created.template_body(template.to_string());
+        created.send().await.unwrap();
+        loop {
+            let described = client.describe_stacks().stack_name(&name).send().await;
+            let described = described.unwrap();
+            let [stack] = described.stacks() else {
+                panic!("{described:?}");
+            };
+            match stack.stack_status().map(StackStatus::as_str) {
+                Some("CREATE_IN_PROGRESS") => {}
+                Some("CREATE_COMPLETE") => return name,
+                status => panic!("{status:?}"),
+            }
+        }
     }
 
     /// The value of the secret, as the functions read it.

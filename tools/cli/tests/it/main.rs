@@ -9,6 +9,7 @@
 )]
 
 mod certificates;
+mod deployment;
 mod enrollments;
 mod erasing;
 mod events;

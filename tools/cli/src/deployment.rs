@@ -1,0 +1,109 @@
+//! What a stack that is deployed says of itself, as the variables that the
+//! functions have.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_cloudformation::Client;
+use aws_sdk_cloudformation::config::Builder;
+use aws_sdk_cloudformation::error::ProvideErrorMetadata;
+use aws_sdk_cloudformation::types::{Stack, StackStatus};
+use infra::{Template, variable_of};
+use shared::adapters::AwsFailure;
+
+use crate::failure::Failure;
+use crate::output;
+
+/// Outputs and parameters of the stack, each under the name of the variable
+/// that carries it: `CourseRunsTable` as `COURSE_RUNS_TABLE`, `LmsUrl` as
+/// `LMS_URL`, and `Url`, which no function has, as `COURSEHOOK_URL`.
+pub async fn variables(aws: &SdkConfig, name: &str) -> Result<Vec<(String, String)>, Failure> {
+    let stack = describe(aws, name).await?;
+    warn(name, stack.stack_status());
+    let parameters = stack.parameters().iter().filter_map(|parameter| {
+        let key = parameter.parameter_key()?;
+        Some((variable_of(key), parameter.parameter_value()?.to_owned()))
+    });
+    let outputs = stack.outputs().iter().filter_map(|output| {
+        let variable = match output.output_key()? {
+            "Url" => "COURSEHOOK_URL".to_owned(),
+            key => variable_of(key),
+        };
+        Some((variable, output.output_value()?.to_owned()))
+    });
+    let variables: Vec<_> = parameters.chain(outputs).collect();
+
+    let template = Template::load()?;
+    let tables = template.tables.into_iter().map(|table| table.name);
+    let is_there = |id: &String| {
+        let wanted = variable_of(id);
+        variables.iter().any(|(variable, _)| *variable == wanted)
+    };
+    let (there, lacking): (Vec<_>, Vec<_>) = tables.chain(template.secrets).partition(is_there);
+    if there.is_empty() {
+        return Err(Failure::NotCoursehook(name.to_owned()));
+    }
+    if !lacking.is_empty() {
+        output::note(&format!(
+            "warning: the stack {name} lacks the outputs {}, so that the environment variables \
+             stand in where they are set; deploy the template of this version",
+            lacking.join(", ")
+        ));
+    }
+    Ok(variables)
+}
+
+async fn describe(aws: &SdkConfig, name: &str) -> Result<Stack, Failure> {
+    let described = client(aws).describe_stacks().stack_name(name).send().await;
+    let absent = || Failure::NoSuchStack {
+        name: name.to_owned(),
+        region: aws.region().map(ToString::to_string).unwrap_or_default(),
+    };
+    match described {
+        Ok(answer) => answer
+            .stacks
+            .into_iter()
+            .flatten()
+            .next()
+            .ok_or_else(absent),
+        // The code is that of any bad request; the message alone says which.
+        Err(error)
+            if error.code() == Some("ValidationError")
+                && error
+                    .message()
+                    .is_some_and(|m| m.contains("does not exist")) =>
+        {
+            Err(absent())
+        }
+        Err(error) => Err(Failure::CloudFormation(AwsFailure::from(&error))),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no function asks CloudFormation, nor is to be built with its client"
+)]
+fn client(aws: &SdkConfig) -> Client {
+    const ATTEMPT: Duration = Duration::from_secs(10);
+    let limits = TimeoutConfig::builder()
+        .connect_timeout(ATTEMPT)
+        .operation_attempt_timeout(ATTEMPT)
+        .build();
+    Client::from_conf(Builder::from(aws).timeout_config(limits).build())
+}
+
+/// Says so where the last deployment went wrong, or the stack is going away:
+/// what it names may be older than one thinks, or gone.
+fn warn(name: &str, status: Option<&StackStatus>) {
+    let status = status.map_or("", StackStatus::as_str);
+    if ["FAILED", "ROLLBACK", "DELETE"]
+        .iter()
+        .any(|word| status.contains(word))
+    {
+        output::note(&format!(
+            "warning: the stack {name} is in the state {status}; \
+             `aws cloudformation describe-stack-events --stack-name {name}` says why"
+        ));
+    }
+}

@@ -1,0 +1,223 @@
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::harness::{ADA, Stack, ran};
+
+const USERS: (&str, &str) = ("UsersTable", "UsersTable");
+
+/// What a stack says comes before the environment, which is left with the rest.
+#[tokio::test]
+async fn a_stack_that_is_deployed_names_tables_secrets_url_and_settings() {
+    let stack = Stack::with_secrets().await;
+    stack
+        .run_with_input(&["users", "import", "-"], "email\nada@example.org\n")
+        .await
+        .ok();
+    stack
+        .run_with_input(&["runs", "import", "-"], "course_id,title\na/b/c,Bees\n")
+        .await
+        .ok();
+    let name = stack
+        .deploy(
+            &[("PaidModes", "honor")],
+            &[
+                USERS,
+                ("Url", "http://127.0.0.1:1"),
+                ("KeptEventsFailureQueue", "x"),
+            ],
+        )
+        .await;
+    let as_option = ["--stack", &name];
+    let by_variable = [("COURSEHOOK_STACK", name.as_str())];
+    for (options, variables) in [(&as_option[..], &[][..]), (&[], &by_variable)] {
+        let command = |arguments: &[&str]| {
+            let mut command = stack.command(arguments);
+            command.args(options).envs(variables.iter().copied());
+            command
+        };
+        let mut show = command(&["users", "show", ADA]);
+        show.env("USERS_TABLE", "another");
+        let shown = ran(show).await;
+        assert!(
+            shown.err.starts_with(&format!(
+                "warning: the stack {name} lacks the outputs CertificatesTable, "
+            )),
+            "{shown:?}"
+        );
+        assert!(
+            shown.err.contains("WebhookTokensSecret, so that"),
+            "{shown:?}"
+        );
+        assert!(shown.ok().contains(ADA));
+
+        stack.file("enrollment/a.json", r#"{"email": "a@b"}"#);
+        let mut replay = command(&["replay", "enrollment"]);
+        replay.env("COURSEHOOK_TOKEN", "chk_x");
+        let replayed = ran(replay).await;
+        assert!(replayed.out.contains("cannot be reached"), "{replayed:?}");
+
+        // The enrollment is paid for in that stack alone.
+        stack
+            .run(&["enrollments", "set", ADA, "a/b/c", "--mode", "honor"])
+            .await
+            .ok();
+        let status = ran(command(&["status", ADA])).await.ok();
+        assert!(!status.contains("is not paid for"), "{status}");
+    }
+    let status = stack.run(&["status", ADA]).await.ok();
+    assert!(status.contains("is not paid for"), "{status}");
+}
+
+#[tokio::test]
+async fn a_stack_that_cannot_be_used_is_told() {
+    let stack = Stack::with_secrets().await;
+    let foreign = stack.deploy(&[], &[("Other", "x")]).await;
+    for (name, told) in [
+        ("absent", "no CloudFormation stack absent in us-east-1, "),
+        ("absent", "--region names another region"),
+        (&foreign, "is none of Coursehook's"),
+    ] {
+        let ran = stack.run(&["events", "list", "--stack", name]).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+        assert!(ran.err.contains(told), "{told}: {ran:?}");
+    }
+    let of_state = |state: &str| {
+        format!(
+            "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>s</StackName>\
+             <StackStatus>{state}</StackStatus><CreationTime>2026-11-22T09:00:00Z</CreationTime>\
+             <Outputs><member><OutputKey>KeptEventsTable</OutputKey><OutputValue>KeptEventsTable\
+             </OutputValue></member></Outputs></member></Stacks></DescribeStacksResult>\
+             </DescribeStacksResponse>"
+        )
+    };
+    let denied = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>User arn:x is not \
+                  authorized</Message></Error></ErrorResponse>";
+    for (status, body, code, told) in [
+        (
+            403,
+            denied.to_owned(),
+            2,
+            "CloudFormation: failed (AccessDenied); these credentials may not do this",
+        ),
+        (
+            200,
+            of_state("UPDATE_ROLLBACK_COMPLETE"),
+            0,
+            "is in the state UPDATE_ROLLBACK_COMPLETE; `aws cloudformation describe-stack-events",
+        ),
+        (
+            200,
+            of_state("DELETE_IN_PROGRESS"),
+            0,
+            "is in the state DELETE_IN_PROGRESS",
+        ),
+        (200, of_state("UPDATE_COMPLETE"), 0, "lacks the outputs"),
+    ] {
+        let (url, _) = answering(status, body).await;
+        let mut command = stack.command(&["events", "list", "--stack", "s"]);
+        command.env("AWS_ENDPOINT_URL_CLOUDFORMATION", url);
+        let ran = ran(command).await;
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert!(ran.err.contains(told), "{told}: {ran:?}");
+        assert_eq!(
+            ran.err.contains("is in the state"),
+            told.contains("is in the state"),
+            "{ran:?}"
+        );
+    }
+}
+
+/// Profile and region are those that are named, whatever else there is.
+#[tokio::test]
+async fn a_profile_and_a_region_can_be_named() {
+    let stack = Stack::start().await;
+    let config = stack.file(
+        "config",
+        "[profile other]\nregion = eu-west-1\n\
+         [profile bare]\nregion = eu-west-1\n\
+         [profile process]\ncredential_process = /bin/true\n\
+         [profile sso]\nsso_start_url = https://example.org\nsso_region = us-east-1\n\
+         sso_account_id = 1\nsso_role_name = x\n",
+    );
+    let credentials = stack.file(
+        "credentials",
+        "[other]\naws_access_key_id = AKIDOTHER\naws_secret_access_key = x\n",
+    );
+    let (url, mut scopes) = answering(400, "{}".to_owned()).await;
+    let command = |options: &[&str], variables: &[(&str, &str)]| {
+        let mut command = stack.command(&["events", "list"]);
+        command
+            .args(options)
+            .env("AWS_ENDPOINT_URL_DYNAMODB", &url)
+            .env("AWS_CONFIG_FILE", &config)
+            .env("AWS_SHARED_CREDENTIALS_FILE", &credentials)
+            .env_remove("AWS_REGION")
+            .envs(variables.iter().copied());
+        command
+    };
+    let region = ("AWS_REGION", "us-west-2");
+    let profile = ("AWS_PROFILE", "other");
+    for (options, variables, scope) in [
+        (&[][..], &[region][..], "local/us-west-2"),
+        (&["--region", "eu-north-1"], &[region], "local/eu-north-1"),
+        (&["--profile", "other"], &[], "AKIDOTHER/eu-west-1"),
+        (&["--profile", "other"], &[region], "AKIDOTHER/us-west-2"),
+        (
+            &["--profile", "other", "--region", "eu-north-1"],
+            &[region],
+            "AKIDOTHER/eu-north-1",
+        ),
+        // As with AWS's own tools, keys in the environment come before a
+        // profile that is named there.
+        (&[], &[profile], "local/eu-west-1"),
+    ] {
+        ran(command(options, variables)).await;
+        assert_eq!(
+            scopes.recv().await.unwrap(),
+            scope,
+            "{options:?} {variables:?}"
+        );
+    }
+    for (name, told) in [
+        ("absent", "profile `absent` was not defined"),
+        ("bare", "there are no credentials for AWS"),
+        (
+            "process",
+            "aws configure export-credentials --profile NAME --format env",
+        ),
+        (
+            "sso",
+            "aws configure export-credentials --profile NAME --format env",
+        ),
+    ] {
+        let ran = ran(command(&["--profile", name], &[region])).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+        assert!(ran.err.contains(told), "{ran:?}");
+        assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
+    }
+    assert!(
+        scopes.is_empty(),
+        "something was called without credentials"
+    );
+}
+
+/// A service that gives each call this answer; whose key and which region
+/// signed each, `KEY/REGION`.
+async fn answering(status: u16, body: String) -> (String, mpsc::UnboundedReceiver<String>) {
+    let (sender, scopes) = mpsc::unbounded_channel();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = move |headers: HeaderMap| {
+        let signed = headers["authorization"].to_str().unwrap();
+        let scope = signed.split("Credential=").nth(1).unwrap();
+        let parts: Vec<_> = scope.split('/').collect();
+        let _ = sender.send(format!("{}/{}", parts[0], parts[2]));
+        let answer = (StatusCode::from_u16(status).unwrap(), body.clone());
+        async { answer }
+    };
+    let router = Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, scopes)
+}
