@@ -45,8 +45,10 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let mut stack = Stack::new(cli.deployment);
-    stack.open().await?;
     let output = Output::new(cli.json);
+    if cli.command.needs_a_stack() {
+        stack.open().await?;
+    }
     match cli.command {
         Command::Users(command) => commands::users::run(command, &stack, output).await,
         Command::Runs(command) => commands::runs::run(command, &stack, output).await,
@@ -61,5 +63,6 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Tokens(command) => commands::tokens::run(command, &stack, output).await,
         Command::Events(command) => commands::events::run(command, &stack, output).await,
         Command::Replay { paths } => commands::replay::run(&paths, &stack, output).await,
+        Command::Completions { shell } => commands::completions::run(shell, output),
     }
 }

@@ -13,7 +13,7 @@ mod users;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use shared::domain::{CourseId, Email};
 
 pub use self::argument::plain;
@@ -112,9 +112,33 @@ Example:
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
+    /// Write what makes a shell complete this program's commands
+    ///
+    /// The file goes where the shell looks for such: for bash as in the
+    /// example, for zsh `_coursehook` in a folder of $fpath, for fish
+    /// ~/.config/fish/completions/coursehook.fish. A new shell has it.
+    #[command(after_help = "\
+Examples:
+  coursehook completions bash > ~/.local/share/bash-completion/completions/coursehook
+  coursehook completions zsh > ~/.zfunc/_coursehook
+  coursehook completions fish > ~/.config/fish/completions/coursehook.fish")]
+    Completions { shell: Shell },
+}
+
+/// The shells that have completions of ours.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 impl Command {
+    /// Whether the stack that is named must be one that can be read.
+    pub const fn needs_a_stack(&self) -> bool {
+        !matches!(self, Self::Completions { .. })
+    }
+
     /// Whether it changes nothing, so that nothing is amiss if nobody wants its answer.
     pub const fn only_reads(&self) -> bool {
         match self {
@@ -125,8 +149,81 @@ impl Command {
             Self::Certificates(command) => command.only_reads(),
             Self::Tokens(command) => command.only_reads(),
             Self::Events(command) => command.only_reads(),
-            Self::Status { .. } => true,
+            Self::Status { .. } | Self::Completions { .. } => true,
             Self::Replay { .. } => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The commands that have none below them, each with its names from the first on.
+    fn leaves(command: &clap::Command, above: &str) -> Vec<(String, clap::Command)> {
+        let name = format!("{above} {}", command.get_name());
+        let name = name.trim_start();
+        if command.has_subcommands() {
+            let below = command.get_subcommands();
+            below.flat_map(|below| leaves(below, name)).collect()
+        } else {
+            vec![(name.to_owned(), command.clone())]
+        }
+    }
+
+    /// The calls of this program in a help text, each as a shell would hand it
+    /// over: without what is piped, redirected or around a `$(...)`.
+    fn examples(help: &str) -> Vec<Vec<String>> {
+        let call = |line: &str| Some(words(&line[line.find("coursehook ")?..]));
+        help.lines().filter_map(call).collect()
+    }
+
+    /// The words up to what means something to the shell.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quote = None;
+        for c in line.chars() {
+            let word = words.len() - 1;
+            match (quote, c) {
+                (Some(open), _) if open == c => quote = None,
+                (None, '\'' | '"') => quote = Some(c),
+                (None, '|' | '<' | '>' | ')') => break,
+                (None, ' ') => words.push(String::new()),
+                _ => words[word].push(c),
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        words
+    }
+
+    #[test]
+    fn every_command_has_an_example_that_can_be_run() {
+        let all = leaves(&Cli::command(), "");
+        assert!(all.len() > 10, "{all:?}");
+        for (name, command) in all {
+            let help = command.get_after_help().map(ToString::to_string);
+            let examples = examples(&help.unwrap_or_default());
+            let of_itself = examples
+                .iter()
+                .any(|line| line.join(" ").starts_with(&name));
+            assert!(of_itself, "{name} has no example");
+            for example in examples {
+                if let Err(error) = Cli::try_parse_from(&example) {
+                    panic!("{}: {error}", example.join(" "));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_every_command_has_can_stand_behind_it() {
+        let program = Cli::command();
+        for name in ["json", "stack", "profile", "region"] {
+            let argument = program.get_arguments().find(|a| a.get_id() == name);
+            assert!(argument.unwrap().is_global_set(), "{name}");
+        }
+        program.debug_assert();
     }
 }

@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub mod certificates;
+pub mod completions;
 pub mod enrollments;
 pub mod events;
 pub mod grades;
