@@ -7,6 +7,7 @@ mod confirm;
 mod deliveries;
 mod deployment;
 mod failure;
+mod gateway;
 mod import;
 mod output;
 mod progress;

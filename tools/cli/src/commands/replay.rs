@@ -1,50 +1,30 @@
 //! `coursehook replay`
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::exit_code;
 use crate::deliveries::{self, Delivery};
 use crate::failure::Failure;
+use crate::gateway::{Gateway, bearer, silence};
 use crate::output::{self, Output};
 use crate::stack::Stack;
 
-/// As long as the LMS waits.
-const LIMIT: Duration = Duration::from_secs(30);
-
 pub async fn run(paths: &[PathBuf], stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
-    let url = stack.variable("COURSEHOOK_URL")?;
-    let (base, is_loopback) = base(&url)?;
-    let token = stack.variable("COURSEHOOK_TOKEN")?;
-    let mut token =
-        HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| Failure::Bearer)?;
-    token.set_sensitive(true);
+    let gateway = Gateway::at(&stack.variable("COURSEHOOK_URL")?)?;
+    let token = bearer(&stack.variable("COURSEHOOK_TOKEN")?)?;
     let deliveries = deliveries::read_all(paths)?;
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "startup's client is for the LMS; this one is for our own gateway"
-    )]
-    let mut client = Client::builder().timeout(LIMIT).redirect(Policy::none());
-    if is_loopback {
-        // A proxy has a loopback of its own.
-        client = client.no_proxy();
-    }
-    let client = client.build()?;
 
     let clock = stack.clock();
     let mut answers = Vec::new();
     for delivery in deliveries {
         let start = clock.now();
         let file = output::path(&delivery.path);
-        let answered = send(&client, &base, &token, delivery).await;
+        let answered = send(&gateway, &token, delivery).await;
         let milliseconds = clock.now().duration_since(start).as_millis();
         let answer = Answer::new(file, milliseconds, answered);
         if !output.is_json() {
@@ -66,22 +46,8 @@ pub async fn run(paths: &[PathBuf], stack: &Stack, output: Output) -> Result<Exi
     })
 }
 
-/// The base URL, stage included, without the last slash, and whether it is one
-/// of this machine's loopback.
-fn base(url: &str) -> Result<(String, bool), Failure> {
-    let parsed: Url = url.parse().map_err(|_| Failure::Url)?;
-    let host = parsed.host_str().ok_or(Failure::Url)?;
-    if !parsed.scheme().starts_with("http") {
-        return Err(Failure::Url);
-    }
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    let is_loopback = address.map_or(host == "localhost", |address| address.is_loopback());
-    Ok((url.trim_end_matches('/').to_owned(), is_loopback))
-}
-
 async fn send(
-    client: &Client,
-    base: &str,
+    gateway: &Gateway,
     token: &HeaderValue,
     delivery: Delivery,
 ) -> reqwest::Result<(u16, String)> {
@@ -92,8 +58,8 @@ async fn send(
         body,
         ..
     } = delivery;
-    let answer = client
-        .request(method, format!("{base}{target}"))
+    let answer = gateway
+        .request(method, &target)
         .headers(headers)
         .header(AUTHORIZATION, token)
         .body(body)
@@ -171,16 +137,5 @@ fn foreign(status: u16, body: &Value) -> Option<&'static str> {
         404 if !body["error"].is_string() => Some("no webhook here"),
         300..400 => Some("redirected elsewhere; check COURSEHOOK_URL"),
         _ => None,
-    }
-}
-
-/// Why there is no answer.
-fn silence(error: &reqwest::Error) -> &'static str {
-    if error.is_connect() {
-        "cannot be reached; is the stack running (make run)?"
-    } else if error.is_timeout() {
-        "no answer within 30 seconds"
-    } else {
-        "the connection broke before the answer was there"
     }
 }

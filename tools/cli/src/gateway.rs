@@ -1,0 +1,70 @@
+//! The webhooks as a sender meets them, at `COURSEHOOK_URL`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use reqwest::header::HeaderValue;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, RequestBuilder, Url};
+
+use crate::failure::Failure;
+
+/// As long as the LMS waits.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Where the webhooks are.
+pub struct Gateway {
+    /// Stage included, without the last slash.
+    base: String,
+    client: Client,
+}
+
+impl Gateway {
+    pub fn at(url: &str) -> Result<Self, Failure> {
+        let parsed: Url = url.parse().map_err(|_| Failure::Url)?;
+        let host = parsed.host_str().ok_or(Failure::Url)?;
+        if !parsed.scheme().starts_with("http") {
+            return Err(Failure::Url);
+        }
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        let is_loopback = address.map_or(host == "localhost", |address| address.is_loopback());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "startup's client is for the LMS; this one is for our own gateway"
+        )]
+        let mut client = Client::builder().timeout(LIMIT).redirect(Policy::none());
+        if is_loopback {
+            // A proxy has a loopback of its own.
+            client = client.no_proxy();
+        }
+        Ok(Self {
+            base: url.trim_end_matches('/').to_owned(),
+            client: client.build()?,
+        })
+    }
+
+    /// A request of a path and perhaps a query, from `/api/` on.
+    pub fn request(&self, method: Method, target: &str) -> RequestBuilder {
+        self.client
+            .request(method, format!("{}{target}", self.base))
+    }
+}
+
+/// The header that bears a token.
+pub fn bearer(token: &str) -> Result<HeaderValue, Failure> {
+    let bearer = HeaderValue::try_from(format!("Bearer {token}"));
+    let mut bearer = bearer.map_err(|_| Failure::Bearer)?;
+    bearer.set_sensitive(true);
+    Ok(bearer)
+}
+
+/// Why there is no answer.
+pub fn silence(error: &reqwest::Error) -> &'static str {
+    if error.is_connect() {
+        "cannot be reached; is the stack running (make run)?"
+    } else if error.is_timeout() {
+        "no answer within 30 seconds"
+    } else {
+        "the connection broke before the answer was there"
+    }
+}
