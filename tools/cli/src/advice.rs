@@ -152,6 +152,13 @@ fn obstacle(event: &KeptEvent) -> (String, Remedy) {
     }
 }
 
+/// What is the matter with the LMS, by the code of its error, and what mends
+/// it, the latter without a full stop.
+pub fn of_the_lms(code: &str) -> (String, String) {
+    let (obstacle, remedy) = trouble(code);
+    (obstacle, remedy.mend)
+}
+
 /// What is the matter with the LMS, by the code that the event bears.
 fn trouble(code: &str) -> (String, Remedy) {
     const SECRET: &str = "the secret OpenedxApiSecret";

@@ -53,6 +53,8 @@ pub enum Failure {
     Store(#[from] StoreError),
     #[error("{}", told_token(.0))]
     Token(#[from] TokenError),
+    #[error("{}", told_secret(.0))]
+    Secret(SecretError),
     #[error(
         "no token was issued, since standard output is closed or /dev/null and it would be \
          lost; let it go to a terminal, a file or a variable"
@@ -195,13 +197,18 @@ fn told_store(error: &StoreError) -> String {
 
 fn told_token(error: &TokenError) -> String {
     match error {
-        TokenError::Secret(SecretError::Aws(failure)) => {
-            format!("Secrets Manager: {}", told(failure))
-        }
-        TokenError::Secret(SecretError::Malformed) => {
+        TokenError::Secret(error) => told_secret(error),
+        _ => error.to_string(),
+    }
+}
+
+fn told_secret(error: &SecretError) -> String {
+    match error {
+        SecretError::Aws(failure) => format!("Secrets Manager: {}", told(failure)),
+        SecretError::Malformed => {
             format!("{error}; make an earlier version of the secret current")
         }
-        _ => error.to_string(),
+        SecretError::TooLarge => error.to_string(),
     }
 }
 

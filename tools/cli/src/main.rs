@@ -61,6 +61,9 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Status { email, course_id } => {
             commands::status::run(email, course_id, &stack, output).await
         }
+        Command::Doctor { email, course_id } => {
+            commands::doctor::run(email.zip(course_id), &mut stack, output).await
+        }
         Command::Tokens(command) => commands::tokens::run(command, &stack, output).await,
         Command::Events(command) => commands::events::run(command, &stack, output).await,
         Command::Replay { paths } => commands::replay::run(&paths, &stack, output).await,

@@ -2,13 +2,15 @@
 //! deployed. A command asks for those that it uses, and only their variables
 //! must be set.
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Credentials;
-use shared::adapters::secrets::TokenSecret;
+use shared::adapters::secrets::{CredentialSecret, TokenSecret};
 use shared::adapters::store::CallLimits;
 use shared::clock::{SharedClock, SystemClock};
 use shared::domain::Change;
@@ -37,6 +39,7 @@ pub struct Stack {
     /// The one that is deployed, where it is named.
     deployed: Option<String>,
     choice: Choice,
+    limits: CallLimits,
     aws: OnceCell<SdkConfig>,
     dynamodb: OnceCell<Client>,
 }
@@ -52,10 +55,17 @@ impl Stack {
                 profile: named.profile,
                 region: named.region,
             },
+            limits: PATIENT,
             environment,
             aws: OnceCell::new(),
             dynamodb: OnceCell::new(),
         }
+    }
+
+    /// Has calls of the tables give up as soon as in production, where what is
+    /// wrong is to be told rather than waited for.
+    pub fn hurry(&mut self) {
+        self.limits = CallLimits::PRODUCTION;
     }
 
     /// Finds out what was named: that a profile has credentials, and what a
@@ -79,6 +89,11 @@ impl Stack {
         Ok(())
     }
 
+    /// The name of the stack that is deployed, where it is known.
+    pub fn deployed(&self) -> Option<&str> {
+        self.deployed.as_deref()
+    }
+
     /// Region, credentials and endpoints.
     pub async fn aws(&self) -> &SdkConfig {
         let choice = self.choice.clone();
@@ -96,6 +111,17 @@ impl Stack {
 
     pub fn variable(&self, name: &'static str) -> Result<String, Missing> {
         self.environment.required(name)
+    }
+
+    pub fn setting<T>(&self, name: &'static str) -> Result<T, Failure>
+    where
+        T: FromStr<Err: Display>,
+    {
+        Ok(self.environment.parsed(name)?)
+    }
+
+    pub fn optional(&self, name: &str) -> Option<&str> {
+        self.environment.optional(name)
     }
 
     /// Whoever is at the keyboard, who changes something.
@@ -124,17 +150,25 @@ impl Stack {
 
     pub async fn tokens(&self) -> Result<TokenRegistry, Failure> {
         let secret = self.variable("WEBHOOK_TOKENS_SECRET")?;
-        let client = aws::secrets_manager(self.aws().await);
         Ok(TokenRegistry::new(
-            TokenSecret::new(client, secret),
+            TokenSecret::new(self.secrets().await, secret),
             self.clock(),
         ))
     }
 
-    async fn dynamodb(&self) -> Client {
+    pub async fn credential_for_the_lms(&self) -> Result<CredentialSecret, Failure> {
+        let secret = self.variable("OPENEDX_API_SECRET")?;
+        Ok(CredentialSecret::new(self.secrets().await, secret))
+    }
+
+    pub async fn secrets(&self) -> aws_sdk_secretsmanager::Client {
+        aws::secrets_manager(self.aws().await)
+    }
+
+    pub async fn dynamodb(&self) -> Client {
         let client = self
             .dynamodb
-            .get_or_init(async || aws::dynamodb(self.aws().await, PATIENT))
+            .get_or_init(async || aws::dynamodb(self.aws().await, self.limits))
             .await;
         client.clone()
     }

@@ -163,6 +163,22 @@ impl Users {
         Ok(found.by_email.into_values().next())
     }
 
+    /// Some of the users who have an edX username, those that one read of the
+    /// table comes upon.
+    pub async fn with_usernames(&self) -> Result<Vec<User>, StoreError> {
+        const HAS_ONE: &str = "attribute_exists(#edx_username)";
+        let answer = self
+            .client
+            .scan()
+            .table_name(&self.users)
+            .filter_expression(HAS_ONE)
+            .set_expression_attribute_names(Some(names(&[HAS_ONE])))
+            .send()
+            .await?;
+        let items = answer.items.unwrap_or_default().into_iter();
+        items.map(|item| user(&self.users, item)).collect()
+    }
+
     /// The users of these addresses and the owners of these usernames, at most
     /// 100 in all and none twice.
     ///

@@ -49,7 +49,8 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    done, but an import met bad or differing lines, or a replayed delivery was not accepted
+  1    done, but an import met bad or differing lines, a replayed delivery was not accepted,
+       or the doctor found something to mend
   2    not done, or cut short; the message says why and what to try
   130  an import was interrupted with Ctrl-C";
 
@@ -96,6 +97,22 @@ Examples:
     /// The events that could not take effect yet
     #[command(subcommand)]
     Events(Events),
+    /// Look whether tables, secrets, LMS and webhooks are as they should be
+    ///
+    /// One line for each check: OK, MEND with what to do, or SKIP where it
+    /// could not be judged. Nothing is changed. The exit code is 1 if something
+    /// is to be mended. Where they are set, $COURSEHOOK_URL is called with a
+    /// token that is none, and with $COURSEHOOK_TOKEN. The LMS is asked for the
+    /// grade of the learner who is named, or of any who can be found.
+    #[command(after_help = "\
+Examples:
+  coursehook doctor --stack coursehook-prod
+  coursehook doctor ada@example.org course-v1:Org+Course+Run")]
+    Doctor {
+        #[arg(requires = "course_id")]
+        email: Option<Email>,
+        course_id: Option<CourseId>,
+    },
     /// Send sample deliveries to the running stack
     ///
     /// A file holds the body of a delivery and lies in a folder named
@@ -134,9 +151,10 @@ pub enum Shell {
 }
 
 impl Command {
-    /// Whether the stack that is named must be one that can be read.
+    /// Whether the stack that is named must be one that can be read; the doctor
+    /// tells it where it cannot.
     pub const fn needs_a_stack(&self) -> bool {
-        !matches!(self, Self::Completions { .. })
+        !matches!(self, Self::Doctor { .. } | Self::Completions { .. })
     }
 
     /// Whether it changes nothing, so that nothing is amiss if nobody wants its answer.
@@ -149,7 +167,7 @@ impl Command {
             Self::Certificates(command) => command.only_reads(),
             Self::Tokens(command) => command.only_reads(),
             Self::Events(command) => command.only_reads(),
-            Self::Status { .. } | Self::Completions { .. } => true,
+            Self::Status { .. } | Self::Doctor { .. } | Self::Completions { .. } => true,
             Self::Replay { .. } => false,
         }
     }

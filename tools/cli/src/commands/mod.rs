@@ -1,7 +1,8 @@
-//! One file a command.
+//! One file or folder a command.
 
 pub mod certificates;
 pub mod completions;
+pub mod doctor;
 pub mod enrollments;
 pub mod events;
 pub mod grades;

@@ -169,6 +169,17 @@ impl Stack {
         Ran::from(output.unwrap())
     }
 
+    /// Makes another secret, with this value where there is one; its name.
+    pub async fn another_secret(&self, value: Option<&str>) -> String {
+        let (secrets, _) = self.secrets.as_ref().unwrap();
+        let name = format!("secret-{}", Uuid::new_v4());
+        secrets.create(&name).await.unwrap();
+        if let Some(value) = value {
+            secrets.put(&name, value).await.unwrap();
+        }
+        name
+    }
+
     /// Deploys a stack with these parameters and outputs, and without anything
     /// that they could name; its name.
     #[expect(

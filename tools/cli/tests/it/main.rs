@@ -10,6 +10,7 @@
 
 mod certificates;
 mod deployment;
+mod doctor;
 mod enrollments;
 mod erasing;
 mod events;

@@ -1,0 +1,150 @@
+//! That the LMS takes our credential and lets us read grades.
+
+use std::time::Duration;
+
+use shared::adapters::lms::{BaseUrl, Lms, LmsError};
+use shared::domain::{CourseId, Credential, Email, User, Username};
+use shared::startup;
+use shared::use_cases::fetching_grades::{GradesError, LmsLimits};
+
+use super::Finding;
+use crate::advice;
+use crate::failure::Failure;
+use crate::output;
+use crate::stack::Stack;
+
+/// As long as a webhook waits for a grade.
+const LIMIT: Duration = Duration::from_secs(15);
+
+pub async fn check(stack: &Stack, learner: Option<(Email, CourseId)>) -> Vec<Finding> {
+    let (token, grade) = tokio::join!(token(stack), grade(stack, learner));
+    vec![token, grade]
+}
+
+/// That an access token is had; a static one shows only at a grade.
+async fn token(stack: &Stack) -> Finding {
+    const CHECK: &str = "LMS token";
+    let asked = async {
+        let lms_url: BaseUrl = stack.setting("LMS_URL")?;
+        let secret = stack.credential_for_the_lms().await?;
+        // What is wrong with the secret its own check tells.
+        let credential = secret.read().await.ok().flatten();
+        let Some(Credential::Client { id, secret }) = credential else {
+            return Ok(credential.is_some().then_some(None));
+        };
+        let lms = Lms::new(startup::lms::client()?, lms_url);
+        let token = tokio::time::timeout(LIMIT, lms.access_token(&id, &secret)).await;
+        Ok::<_, Failure>(Some(Some(token.unwrap_or(Err(LmsError::Timeout)))))
+    };
+    match asked.await {
+        Err(failure) => Finding::failed(CHECK, failure),
+        Ok(None) => no_credential(CHECK),
+        Ok(Some(None)) => Finding::ok(CHECK, "a static one, which need not be asked for"),
+        Ok(Some(Some(Ok(_)))) => Finding::ok(CHECK, "the LMS gives our client a token"),
+        Ok(Some(Some(Err(error)))) => troubled(CHECK, &error.code()),
+    }
+}
+
+/// That a grade can be read: of the learner who is named, or of any.
+async fn grade(stack: &Stack, learner: Option<(Email, CourseId)>) -> Finding {
+    const CHECK: &str = "LMS grades";
+    let found = match learner {
+        Some((email, course_id)) => named(stack, email, course_id).await,
+        None => any(stack).await,
+    };
+    let (email, username, course_id) = match found {
+        Ok(Ok(found)) => found,
+        Ok(Err(why)) => {
+            return Finding::skip(
+                CHECK,
+                why,
+                "coursehook doctor EMAIL COURSE_ID asks for theirs",
+            );
+        }
+        Err(failure) => return Finding::failed(CHECK, failure),
+    };
+    let asked = async {
+        let wiring = stack.tables().await;
+        let (secrets, lms) = (stack.secrets().await, startup::lms::client()?);
+        let client = wiring.grades_client(secrets, lms, LmsLimits::NONE)?;
+        Ok::<_, Failure>(client.of_learner(&course_id, &username, LIMIT).await)
+    };
+    let whose = format!("{} in {course_id}", email.as_str());
+    match asked.await {
+        Err(failure) => Finding::failed(CHECK, failure),
+        Ok(Ok(_)) => Finding::ok(CHECK, format!("the grade of {whose} was read")),
+        Ok(Err(GradesError::NoCredential(_))) => no_credential(CHECK),
+        // It looked, so that we may look.
+        Ok(Err(
+            ref error @ GradesError::Lms(
+                LmsError::NoSuchRun | LmsError::NoSuchLearner | LmsError::NotEnrolled,
+            ),
+        )) => {
+            let (obstacle, _) = advice::of_the_lms(&error.code());
+            let obstacle = within_a_line(&obstacle);
+            Finding::ok(
+                CHECK,
+                format!("the credential works; of {whose}: {obstacle}"),
+            )
+        }
+        Ok(Err(error)) => troubled(CHECK, &error.code()),
+    }
+}
+
+type Learner = (Email, Username, CourseId);
+
+async fn named(
+    stack: &Stack,
+    email: Email,
+    course_id: CourseId,
+) -> Result<Result<Learner, String>, Failure> {
+    let user = stack.tables().await.users()?.get(&email).await?;
+    let shown = output::printable(email.as_str());
+    Ok(match user {
+        None => Err(format!("there is no user {shown}")),
+        Some(User {
+            edx_username: None, ..
+        }) => Err(format!("{shown} has no edX username")),
+        Some(User {
+            edx_username: Some(username),
+            ..
+        }) => Ok((email, username, course_id)),
+    })
+}
+
+/// Somebody whose grade a webhook could ask for.
+async fn any(stack: &Stack) -> Result<Result<Learner, String>, Failure> {
+    const LOOKED_AT: usize = 20;
+    let tables = stack.tables().await;
+    let (users, enrollments) = (tables.users()?, tables.enrollments()?);
+    for user in users.with_usernames().await?.into_iter().take(LOOKED_AT) {
+        let of_user = enrollments.of_user(user.user_id).await?;
+        let active = of_user.into_iter().find(|enrollment| enrollment.active);
+        if let (Some(enrollment), Some(username)) = (active, user.edx_username) {
+            return Ok(Ok((user.email, username, enrollment.course_id)));
+        }
+    }
+    Ok(Err(
+        "nobody was found who has an edX username and an enrollment".to_owned(),
+    ))
+}
+
+fn troubled(check: &str, code: &str) -> Finding {
+    let (obstacle, mend) = advice::of_the_lms(code);
+    Finding::mend(check, within_a_line(&obstacle), within_a_line(&mend))
+}
+
+/// A sentence as a part of a line.
+fn within_a_line(sentence: &str) -> String {
+    let mut rest = sentence.trim_end_matches('.').chars();
+    let first = rest.next().map(|c| c.to_ascii_lowercase());
+    first.into_iter().chain(rest).collect()
+}
+
+fn no_credential(check: &str) -> Finding {
+    Finding::skip(
+        check,
+        "there is no credential",
+        "mend OpenedxApiSecret first",
+    )
+}

@@ -1,0 +1,219 @@
+//! `coursehook doctor`
+
+mod lms;
+mod secrets;
+mod tables;
+mod webhooks;
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use shared::adapters::lms::BaseUrl;
+use shared::domain::{CourseId, Email, KeptState};
+
+use crate::cli::exit_code;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::stack::Stack;
+use crate::time;
+
+/// What a check came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    /// Something is to be mended.
+    Mend,
+    /// It could not be judged.
+    Skip,
+}
+
+/// One line of the answer.
+#[derive(Debug, Serialize)]
+struct Finding {
+    /// What was looked at.
+    check: String,
+    result: Verdict,
+    /// How it stands.
+    detail: String,
+    /// What to do, where there is something to do.
+    advice: Option<String>,
+}
+
+impl Finding {
+    fn ok(check: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            check: check.into(),
+            result: Verdict::Ok,
+            detail: detail.into(),
+            advice: None,
+        }
+    }
+
+    fn mend(
+        check: impl Into<String>,
+        detail: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            result: Verdict::Mend,
+            advice: Some(advice.into()),
+            ..Self::ok(check, detail)
+        }
+    }
+
+    fn skip(
+        check: impl Into<String>,
+        detail: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            result: Verdict::Skip,
+            ..Self::mend(check, detail, advice)
+        }
+    }
+
+    /// What failed, in the words that any command has for it: first what is
+    /// wrong, then what to do.
+    fn failed(check: impl Into<String>, failure: impl Into<Failure>) -> Self {
+        let told = failure.into().to_string();
+        match told.split_once("; ") {
+            Some((detail, advice)) => Self::mend(check, detail, advice),
+            None => Self {
+                result: Verdict::Mend,
+                ..Self::ok(check, told)
+            },
+        }
+    }
+
+    fn line(&self, width: usize, is_coloured: bool) -> String {
+        let (word, colour) = match self.result {
+            Verdict::Ok => ("OK  ", 32),
+            Verdict::Mend => ("MEND", 31),
+            Verdict::Skip => ("SKIP", 33),
+        };
+        let word = if is_coloured {
+            format!("\u{1b}[{colour}m{word}\u{1b}[0m")
+        } else {
+            word.to_owned()
+        };
+        let (check, detail) = (&self.check, &self.detail);
+        let advice = self.advice.as_ref().map(|advice| format!("; {advice}"));
+        let told = format!("{check:width$}  {detail}{}", advice.unwrap_or_default());
+        format!("{word}  {}", output::printable(&told))
+    }
+}
+
+/// Makes all checks, whatever becomes of each.
+pub async fn run(
+    learner: Option<(Email, CourseId)>,
+    stack: &mut Stack,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    stack.hurry();
+    let now = stack.clock().now();
+    let mut findings = vec![credentials(stack, now).await];
+    if let Some(name) = stack.deployed().map(str::to_owned) {
+        let check = format!("stack {name}");
+        findings.push(match stack.read_deployed().await {
+            Ok(()) => Finding::ok(check, "its outputs and parameters are read"),
+            Err(failure) => Finding::failed(check, failure),
+        });
+    }
+    findings.extend(settings(stack).await);
+    let (tables, secrets, lms, webhooks, events) = tokio::join!(
+        tables::check(stack),
+        secrets::check(stack, now),
+        lms::check(stack, learner),
+        webhooks::check(stack),
+        kept_events(stack),
+    );
+    for more in [tables, secrets, lms, webhooks, events] {
+        findings.extend(more);
+    }
+
+    let is_coloured = io::stdout().is_terminal() && stack.optional("NO_COLOR").is_none();
+    output.answer(&findings, || {
+        let width = findings.iter().map(|finding| finding.check.len()).max();
+        let line = |finding: &Finding| finding.line(width.unwrap_or_default(), is_coloured);
+        Vec::from_iter(findings.iter().map(line)).join("\n")
+    })?;
+    let is_well = findings.iter().all(|f| f.result != Verdict::Mend);
+    Ok(if is_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(exit_code::DONE_BUT)
+    })
+}
+
+/// That there are some, and where they are for. Whether AWS takes them the
+/// other checks tell.
+async fn credentials(stack: &Stack, now: Timestamp) -> Finding {
+    const CHECK: &str = "credentials";
+    let credentials = match stack.credentials().await {
+        Ok(credentials) => credentials,
+        Err(failure) => return Finding::failed(CHECK, failure),
+    };
+    let end = credentials.expiry();
+    let end = end.and_then(|end| Timestamp::try_from(end).ok());
+    let Some(region) = stack.aws().await.region() else {
+        return Finding::mend(
+            CHECK,
+            "there is no region",
+            "name one with --region, or set AWS_REGION",
+        );
+    };
+    let id = credentials.access_key_id();
+    let shown: String = id
+        .chars()
+        .skip(id.chars().count().saturating_sub(4))
+        .collect();
+    let detail = format!("the access key that ends in {shown}, in {region}");
+    match end {
+        Some(end) if end <= now => Finding::mend(
+            CHECK,
+            format!("{detail}, expired at {}", time::show(end)),
+            "log in to AWS again",
+        ),
+        Some(end) => Finding::ok(CHECK, format!("{detail}, until {}", time::show(end))),
+        None => Finding::ok(CHECK, detail),
+    }
+}
+
+/// What the functions have beside names of tables and secrets.
+async fn settings(stack: &Stack) -> [Finding; 2] {
+    const ADVICE: &str = "set it as the functions have it, or name the stack with --stack";
+    let told = |name: &'static str, fault: Option<Failure>| match fault {
+        None => Finding::ok(name, stack.variable(name).unwrap_or_default()),
+        Some(Failure::Setting(malformed)) => Finding::mend(name, malformed.to_string(), ADVICE),
+        Some(failure) => Finding::failed(name, failure),
+    };
+    let lms_url = stack.setting::<BaseUrl>("LMS_URL").err();
+    let paid_modes = stack.tables().await.paid_modes().err();
+    [
+        told("LMS_URL", lms_url),
+        told("PAID_MODES", paid_modes.map(Failure::from)),
+    ]
+}
+
+/// A dead event is somebody's certificate that nobody tries for any more.
+async fn kept_events(stack: &Stack) -> Vec<Finding> {
+    const CHECK: &str = "kept events";
+    let counted = async {
+        let events = stack.tables().await.kept_events()?;
+        let dead = events.count(KeptState::Dead).await?;
+        let expired = events.count(KeptState::Expired).await?;
+        Ok::<_, Failure>((dead, expired))
+    };
+    vec![match counted.await {
+        Err(failure) => Finding::failed(CHECK, failure),
+        Ok((0, expired)) => Finding::ok(CHECK, format!("none is dead, {expired} expired")),
+        Ok((dead, expired)) => Finding::mend(
+            CHECK,
+            format!("{dead} dead, {expired} expired"),
+            "see `coursehook events list --dead`, and what `coursehook events show KEY` says of each",
+        ),
+    }]
+}

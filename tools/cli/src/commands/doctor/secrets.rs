@@ -1,0 +1,73 @@
+//! That the two secrets hold what they are for.
+
+use jiff::{SignedDuration, Timestamp};
+use shared::adapters::secrets::SecretError;
+use shared::domain::Credential;
+use shared::domain::token::TokenState;
+
+use super::Finding;
+use crate::failure::Failure;
+use crate::stack::Stack;
+use crate::time;
+
+/// How long before its end a token is to be replaced: there is time to tell
+/// whoever bears it.
+const BEFORE_ITS_END: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+pub async fn check(stack: &Stack, now: Timestamp) -> Vec<Finding> {
+    let (mut tokens, credential) = tokio::join!(tokens(stack, now), credential(stack));
+    tokens.push(credential);
+    tokens
+}
+
+/// The list of tokens, and each that is about to end.
+async fn tokens(stack: &Stack, now: Timestamp) -> Vec<Finding> {
+    const CHECK: &str = "WebhookTokensSecret";
+    let listed = async { Ok::<_, Failure>(stack.tokens().await?.list().await?) };
+    let listed = match listed.await {
+        Ok(listed) => listed,
+        Err(failure) => return vec![Finding::failed(CHECK, failure)],
+    };
+    let live = listed
+        .iter()
+        .filter(|token| token.state(now) == TokenState::Live);
+    let live: Vec<_> = live.filter(|token| token.staff).collect();
+    let mut findings = vec![if live.is_empty() {
+        Finding::mend(
+            CHECK,
+            "there is no live token with staff rights, so that no delivery is taken",
+            "coursehook tokens issue NAME --staff, and give it to the LMS",
+        )
+    } else {
+        Finding::ok(
+            CHECK,
+            format!("live tokens with staff rights: {}", live.len()),
+        )
+    }];
+    let near = now.saturating_add(BEFORE_ITS_END).unwrap_or(Timestamp::MAX);
+    for token in live {
+        if let Some(end) = token.expires_at.filter(|end| *end <= near) {
+            findings.push(Finding::mend(
+                format!("token {}", token.id),
+                format!("{} ends at {}", token.name, time::show(end)),
+                format!("coursehook tokens rotate {}", token.id),
+            ));
+        }
+    }
+    findings
+}
+
+async fn credential(stack: &Stack) -> Finding {
+    const CHECK: &str = "OpenedxApiSecret";
+    const ADVICE: &str = "put {\"client_id\": \"...\", \"client_secret\": \"...\"} or \
+                          {\"token\": \"...\"} there";
+    let read = async { Ok::<_, Failure>(stack.credential_for_the_lms().await?.read().await) };
+    match read.await {
+        Err(failure) => Finding::failed(CHECK, failure),
+        Ok(Ok(Some(Credential::Client { .. }))) => Finding::ok(CHECK, "an OAuth2 client"),
+        Ok(Ok(Some(Credential::Static { .. }))) => Finding::ok(CHECK, "a static token"),
+        Ok(Ok(None)) => Finding::mend(CHECK, "it has no value yet", ADVICE),
+        Ok(Err(error @ SecretError::Malformed)) => Finding::mend(CHECK, error.to_string(), ADVICE),
+        Ok(Err(error)) => Finding::failed(CHECK, Failure::Secret(error)),
+    }
+}

@@ -1,0 +1,628 @@
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType, TimeToLiveSpecification,
+};
+use axum::Router;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use local::Lms;
+use local::lms::{CLIENT_ID, CLIENT_SECRET, GradeRow, Order, STATIC_TOKEN, Trouble};
+use serde_json::{Value, json};
+use shared::domain::{EventKind, KeptState};
+use tokio::net::TcpListener;
+
+use crate::harness::{ADA, RUN, Ran, Stack, ran, trouble};
+
+/// All that the doctor looks at, with nothing to mend.
+struct Portal {
+    stack: Stack,
+    lms: Lms,
+    url: String,
+    credential: String,
+}
+
+/// Name and value.
+type Variable<'a> = (&'a str, &'a str);
+
+/// A check that must find something to mend, and parts of its detail and advice.
+type Told<'a> = (&'a str, &'a str, &'a str);
+
+/// What each check came to: result, detail, advice.
+type Findings = BTreeMap<String, (String, String, String)>;
+
+impl Portal {
+    async fn start() -> Self {
+        let stack = Stack::with_secrets().await;
+        for (what, csv) in [
+            (
+                "users",
+                format!("email,edx_username\n{ADA},ada\nbob@example.org,\n"),
+            ),
+            (
+                "runs",
+                format!("course_id,title\n{RUN},Bees\nOrg/Ants/1,Ants\n"),
+            ),
+        ] {
+            stack
+                .run_with_input(&[what, "import", "-"], &csv)
+                .await
+                .ok();
+        }
+        stack
+            .run(&["enrollments", "set", ADA, RUN, "--mode", "audit"])
+            .await
+            .ok();
+        stack.run(&["tokens", "issue", "lms", "--staff"]).await.ok();
+        let credential = json!({"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET});
+        let lms = Lms::start(0).await.unwrap();
+        let passed = GradeRow {
+            percent: 0.93,
+            passed: true,
+            letter_grade: None,
+        };
+        lms.grade("ada", RUN, passed);
+        Self {
+            credential: stack.another_secret(Some(&credential.to_string())).await,
+            url: webhooks().await,
+            lms,
+            stack,
+        }
+    }
+
+    /// A run of the doctor with these variables in place of the good ones; an
+    /// empty one is not set.
+    async fn look(&self, arguments: &[&str], variables: &[Variable<'_>]) -> Ran {
+        let mut command = self.stack.command(&["doctor"]);
+        command
+            .args(arguments)
+            .env("COURSEHOOK_URL", &self.url)
+            .env("COURSEHOOK_TOKEN", "good")
+            .env("LMS_URL", &self.lms.url)
+            .env("OPENEDX_API_SECRET", &self.credential)
+            .envs(variables.iter().copied());
+        ran(command).await
+    }
+
+    async fn findings(&self, arguments: &[&str], variables: &[Variable<'_>]) -> (i32, Findings) {
+        let ran = self
+            .look(&[arguments, &["--json"]].concat(), variables)
+            .await;
+        let all = ran.json();
+        let text =
+            |finding: &Value, field: &str| finding[field].as_str().unwrap_or_default().to_owned();
+        let findings = all.as_array().unwrap().iter().map(|finding| {
+            let told = (
+                text(finding, "result"),
+                text(finding, "detail"),
+                text(finding, "advice"),
+            );
+            (text(finding, "check"), told)
+        });
+        (ran.code, findings.collect())
+    }
+
+    /// Asserts that these checks, and no others, come to something else than
+    /// where all is well, and say what is wrong and what to do.
+    async fn assert_told(
+        &self,
+        well: &Findings,
+        arguments: &[&str],
+        variables: &[Variable<'_>],
+        told: &[Told<'_>],
+    ) {
+        let (code, findings) = self.findings(arguments, variables).await;
+        assert_eq!(code, 1, "{variables:?}: {findings:?}");
+        for (check, (result, detail, advice)) in &findings {
+            let told = told.iter().find(|(named, ..)| named == check);
+            let before = well.get(check).map_or("none", |(result, ..)| result);
+            let Some((_, what, help)) = told else {
+                assert_eq!(result, before, "{variables:?}: {check}: {detail}");
+                continue;
+            };
+            assert_eq!(result, "mend", "{variables:?}: {check}: {detail}");
+            assert!(detail.contains(what), "{variables:?}: {check}: {detail}");
+            assert!(advice.contains(help), "{variables:?}: {check}: {advice}");
+        }
+        for (check, ..) in told {
+            assert!(findings.contains_key(*check), "{check}: {findings:?}");
+        }
+    }
+}
+
+/// Webhooks that take the token `good` and no other; `weak` has no rights. In
+/// the stage `slashed` they are nowhere without the last slash, and in one that
+/// is a number they answer with it as status.
+async fn webhooks() -> String {
+    async fn answer(
+        method: Method,
+        uri: Uri,
+        headers: HeaderMap,
+    ) -> (StatusCode, HeaderMap, String) {
+        let path = uri.path();
+        let token = headers["authorization"].to_str().unwrap();
+        let stage = path.split('/').nth(1).unwrap();
+        let is_there = path.contains("/api/openedx_webhook/")
+            && (stage == "prod" || (stage == "slashed" && path.ends_with('/')));
+        let status = match (stage.parse::<u16>(), token.strip_prefix("Bearer ").unwrap()) {
+            (Ok(status), _) => status,
+            _ if !is_there => 404,
+            (_, "good") if method == Method::POST => 400,
+            (_, "good") => 405,
+            (_, "weak") => 403,
+            _ => 401,
+        };
+        let status = StatusCode::from_u16(status).unwrap();
+        // What is before the webhooks has another form.
+        let is_ours = is_there || matches!(status.as_u16(), 503 | 500);
+        let field = if is_ours { "error" } else { "message" };
+        let allow = [("allow".parse().unwrap(), "POST".parse().unwrap())];
+        (
+            status,
+            HeaderMap::from_iter(allow),
+            json!({field: "no"}).to_string(),
+        )
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/prod", listener.local_addr().unwrap());
+    let router = Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+#[tokio::test]
+async fn where_all_is_well_each_check_says_so() {
+    let portal = Portal::start().await;
+    let ran = portal.look(&[], &[]).await;
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
+    let lines: Vec<_> = ran.out.lines().collect();
+    let is_well = |line: &&str| line.starts_with("OK    ") || line.starts_with("SKIP  ");
+    assert!(lines.iter().all(is_well), "{}", ran.out);
+    assert!(lines[0].starts_with("OK    credentials "), "{}", ran.out);
+    assert!(
+        lines[0].ends_with("the access key that ends in ocal, in us-east-1"),
+        "{}",
+        ran.out
+    );
+    assert!(
+        !ran.out.contains('\u{1b}'),
+        "colour, and this is no terminal"
+    );
+
+    let (code, findings) = portal.findings(&[], &[]).await;
+    assert_eq!(code, 0);
+    let not_ok = findings.iter().filter(|(_, (result, ..))| result != "ok");
+    let not_ok: Vec<_> = not_ok
+        .map(|(check, (result, detail, _))| (check.as_str(), result.as_str(), detail.as_str()))
+        .collect();
+    // The engine knows nothing of backups.
+    assert_eq!(not_ok, [("backups", "skip", "this DynamoDB cannot tell")]);
+    assert_eq!(lines.len(), findings.len());
+    for (check, told) in [
+        (
+            "LMS grades",
+            "the grade of ada@example.org in course-v1:Org+Bees+2026 was read",
+        ),
+        ("LMS token", "the LMS gives our client a token"),
+        ("KeptEventsTable", "is as the template has it"),
+        ("WebhookTokensSecret", "live tokens with staff rights: 1"),
+        ("COURSEHOOK_TOKEN", "the webhooks take it"),
+        ("PAID_MODES", "verified"),
+    ] {
+        assert!(
+            findings[check].1.contains(told),
+            "{check}: {}",
+            findings[check].1
+        );
+    }
+
+    // What cannot be judged is no fault, and neither is an answer of the LMS's
+    // own, which proves that it let us look.
+    let static_token = json!({"token": STATIC_TOKEN}).to_string();
+    let static_token = portal.stack.another_secret(Some(&static_token)).await;
+    for (arguments, variables, check, result, told) in [
+        (
+            &[][..],
+            &[("COURSEHOOK_URL", "")][..],
+            "webhooks",
+            "skip",
+            "not set",
+        ),
+        (
+            &[],
+            &[("COURSEHOOK_TOKEN", "")],
+            "COURSEHOOK_TOKEN",
+            "skip",
+            "not set",
+        ),
+        (
+            &[ADA, "Org/Ants/1"],
+            &[],
+            "LMS grades",
+            "ok",
+            "the credential works; of ada@example.org in Org/Ants/1: the LMS has no such course run",
+        ),
+        (
+            &["bob@example.org", RUN],
+            &[],
+            "LMS grades",
+            "skip",
+            "has no edX username",
+        ),
+        (
+            &["eve@example.org", RUN],
+            &[],
+            "LMS grades",
+            "skip",
+            "no user eve@example.org",
+        ),
+        (
+            &[],
+            &[("OPENEDX_API_SECRET", static_token.as_str())],
+            "LMS token",
+            "ok",
+            "static",
+        ),
+    ] {
+        let (code, findings) = portal.findings(arguments, variables).await;
+        assert_eq!(code, 0, "{findings:?}");
+        let (found, detail, _) = &findings[check];
+        assert_eq!(found, result, "{detail}");
+        assert!(detail.contains(told), "{detail}");
+    }
+    let elsewhere = GradeRow {
+        percent: 0.0,
+        passed: false,
+        letter_grade: None,
+    };
+    portal.lms.grade("ada", "Org/Cats/1", elsewhere);
+    portal.lms.remove("ada", RUN);
+    let (_, findings) = portal.findings(&[], &[]).await;
+    let detail = &findings["LMS grades"].1;
+    assert!(detail.ends_with("never enrolled there"), "{detail}");
+}
+
+#[tokio::test]
+async fn each_fault_is_told_and_stops_no_other_check() {
+    let portal = Portal::start().await;
+    let (_, well) = portal.findings(&[], &[]).await;
+    let stack = &portal.stack;
+    let root = portal.url.trim_end_matches("prod");
+    let stage = |status: &str| format!("{root}{status}");
+    let [created, moved, refused, absent, failed, unable] =
+        ["201", "301", "403", "404", "500", "503"].map(stage);
+    let (slashed, nowhere) = (stage("slashed"), "http://127.0.0.1:1");
+    let no_value = stack.another_secret(None).await;
+    let nonsense = stack.another_secret(Some("nonsense")).await;
+    let client = json!({"client_id": "x", "client_secret": "y"}).to_string();
+    let client = stack.another_secret(Some(&client)).await;
+    let not_staff = stack.another_secret(None).await;
+    let mut issue = stack.command(&["tokens", "issue", "weak"]);
+    issue.env("WEBHOOK_TOKENS_SECRET", &not_staff);
+    ran(issue).await.ok();
+    bad_tables(stack).await;
+
+    let both = |what, help| {
+        [
+            ("enrollment webhook", what, help),
+            ("certificate webhook", what, help),
+        ]
+    };
+    let with_token = |what, help| {
+        let [one, other] = both(what, help);
+        [one, other, ("COURSEHOOK_TOKEN", what, help)]
+    };
+    let cases: &[(&[Variable<'_>], &[Told<'_>])] = &[
+        (
+            &[("GRADES_TABLE", "absent")],
+            &[("GradesTable", "ResourceNotFoundException", "AWS_REGION")],
+        ),
+        (
+            &[("GRADES_TABLE", "")],
+            &[("GradesTable", "GRADES_TABLE is not set", "--stack")],
+        ),
+        (
+            &[("GRADES_TABLE", "no-index")],
+            &[(
+                "GradesTable",
+                "the index by_course_id is missing",
+                "deploy infra/template.yaml",
+            )],
+        ),
+        (
+            &[("KEPT_EVENTS_TABLE", "other-index")],
+            &[(
+                "KeptEventsTable",
+                "the index by_state is ACTIVE (HASH state S, RANGE next_look S; KEYS_ONLY) and not ACTIVE (HASH state S, RANGE next_look S; INCLUDE kind)",
+                "another name",
+            )],
+        ),
+        (
+            &[("USERNAMES_TABLE", "other-key")],
+            &[(
+                "UsernamesTable",
+                "other-key: the billing mode is PROVISIONED and not PAY_PER_REQUEST, the deletion protection is off and not on, the key is HASH username N and not HASH edx_username S, the time to live is ends_at and not off, the index by_x is not in the template",
+                "deploy",
+            )],
+        ),
+        (
+            &[("WEBHOOK_TOKENS_SECRET", &no_value)],
+            &[(
+                "WebhookTokensSecret",
+                "no live token",
+                "coursehook tokens issue",
+            )],
+        ),
+        (
+            &[("WEBHOOK_TOKENS_SECRET", &not_staff)],
+            &[("WebhookTokensSecret", "no live token with staff", "--staff")],
+        ),
+        (
+            &[("WEBHOOK_TOKENS_SECRET", &nonsense)],
+            &[("WebhookTokensSecret", "form", "an earlier version")],
+        ),
+        (
+            &[("WEBHOOK_TOKENS_SECRET", "absent")],
+            &[(
+                "WebhookTokensSecret",
+                "ResourceNotFoundException",
+                "check the name",
+            )],
+        ),
+        (
+            &[("OPENEDX_API_SECRET", &client)],
+            &[
+                ("LMS token", "does not know our client", "OpenedxApiSecret"),
+                ("LMS grades", "does not know our client", "OpenedxApiSecret"),
+            ],
+        ),
+        (
+            &[("LMS_URL", "")],
+            &[
+                ("LMS_URL", "not set", "--stack"),
+                ("LMS token", "LMS_URL", "local/env"),
+                ("LMS grades", "LMS_URL", "local/env"),
+            ],
+        ),
+        (
+            &[("LMS_URL", nowhere)],
+            &[
+                ("LMS token", "in time", "LMS_URL"),
+                ("LMS grades", "in time", "LMS_URL"),
+            ],
+        ),
+        (
+            &[("PAID_MODES", ",")],
+            &[("PAID_MODES", "names a mode", "--stack")],
+        ),
+        (
+            &[("COURSEHOOK_URL", "x")],
+            &[("COURSEHOOK_URL", "no URL", "")],
+        ),
+        (
+            &[("COURSEHOOK_TOKEN", "weak")],
+            &[("COURSEHOOK_TOKEN", "no staff rights", "--staff")],
+        ),
+        (
+            &[("COURSEHOOK_TOKEN", "other")],
+            &[("COURSEHOOK_TOKEN", "not listed", "tokens list")],
+        ),
+        (
+            &[("COURSEHOOK_URL", &moved)],
+            &with_token("301, it redirects", "https, with the stage"),
+        ),
+        (
+            &[("COURSEHOOK_URL", &absent)],
+            &with_token("404, no webhook", "the stage"),
+        ),
+        (
+            &[("COURSEHOOK_URL", &slashed)],
+            &both(": 404, no webhook", "the stage"),
+        ),
+        (
+            &[("COURSEHOOK_URL", &refused)],
+            &with_token("403, somebody before", "an authorizer"),
+        ),
+        (
+            &[("COURSEHOOK_URL", &created)],
+            &with_token("201, what is there takes", "at once"),
+        ),
+        (
+            &[("COURSEHOOK_URL", &failed)],
+            &with_token("500, the webhook fails", "log group"),
+        ),
+        (
+            &[("COURSEHOOK_URL", &unable)],
+            &with_token("503, it cannot judge tokens", "WebhookTokensSecret"),
+        ),
+        (
+            &[("COURSEHOOK_URL", nowhere)],
+            &with_token("cannot be reached", "deployed"),
+        ),
+    ];
+    for (variables, told) in cases {
+        portal.assert_told(&well, &[], variables, told).await;
+    }
+
+    // A secret without a credential is told once.
+    for (secret, what) in [(&no_value, "no value yet"), (&nonsense, "not of the form")] {
+        let (code, findings) = portal
+            .findings(&[], &[("OPENEDX_API_SECRET", secret)])
+            .await;
+        assert_eq!(code, 1);
+        assert!(
+            findings["OpenedxApiSecret"].1.contains(what),
+            "{findings:?}"
+        );
+        for check in ["LMS token", "LMS grades"] {
+            assert_eq!(findings[check].0, "skip", "{findings:?}");
+        }
+    }
+
+    // Grades alone are refused; then the LMS is as before.
+    portal.lms.order(Order::of(Trouble::Refuse));
+    let told = [(
+        "LMS grades",
+        "does not let us read grades (403)",
+        "make them staff",
+    )];
+    portal.assert_told(&well, &[], &[], &told).await;
+    portal.lms.revoke();
+
+    // Two weeks before its end a token is named.
+    for time in ["13d", "15d"] {
+        stack
+            .run(&["tokens", "issue", time, "--staff", "--expires-in", time])
+            .await
+            .ok();
+    }
+    let listed = stack.run(&["tokens", "list", "--json"]).await.json();
+    let listed = listed.as_array().unwrap();
+    let ends = listed.iter().find(|token| token["name"] == "13d").unwrap();
+    let id = ends["id"].as_str().unwrap();
+    let (check, help) = (
+        format!("token {id}"),
+        format!("coursehook tokens rotate {id}"),
+    );
+    portal
+        .assert_told(&well, &[], &[], &[(&check, "13d ends at 20", &help)])
+        .await;
+    stack.run(&["tokens", "revoke", id]).await.ok();
+
+    // An expired event is counted, a dead one is a fault.
+    let key = stack
+        .keep(
+            EventKind::Certificate,
+            "eve@example.org",
+            RUN,
+            trouble("503"),
+        )
+        .await;
+    stack.end(key, KeptState::Expired).await;
+    assert_eq!(
+        portal.findings(&[], &[]).await.1["kept events"].1,
+        "none is dead, 1 expired"
+    );
+    let key = stack
+        .keep(EventKind::Certificate, ADA, RUN, trouble("503"))
+        .await;
+    stack.end(key, KeptState::Dead).await;
+    let told = [("kept events", "1 dead, 1 expired", "events list --dead")];
+    portal.assert_told(&well, &[], &[], &told).await;
+}
+
+/// Without credentials, or the stack that was named, the rest is looked at all the same.
+#[tokio::test]
+async fn what_is_named_and_not_there_is_told() {
+    let portal = Portal::start().await;
+    let (_, well) = portal.findings(&[], &[]).await;
+    let told = [(
+        "stack absent",
+        "no CloudFormation stack absent in us-east-1",
+        "--region",
+    )];
+    portal
+        .assert_told(&well, &["--stack", "absent"], &[], &told)
+        .await;
+    let (code, findings) = portal.findings(&["--profile", "absent"], &[]).await;
+    assert_eq!(code, 1);
+    assert!(
+        findings["credentials"].2.contains("export-credentials"),
+        "{findings:?}"
+    );
+    assert_eq!(findings["enrollment webhook"].0, "ok");
+    assert!(findings.keys().eq(well.keys()), "{findings:?}");
+
+    let name = portal
+        .stack
+        .deploy(
+            &[("LmsUrl", &portal.lms.url)],
+            &[("UsersTable", "UsersTable"), ("Url", &portal.url)],
+        )
+        .await;
+    let wrong = [
+        ("COURSEHOOK_URL", "x"),
+        ("LMS_URL", "x"),
+        ("USERS_TABLE", "x"),
+    ];
+    let (code, findings) = portal.findings(&["--stack", &name], &wrong).await;
+    assert_eq!(code, 0, "{findings:?}");
+    assert_eq!(findings[&format!("stack {name}")].0, "ok");
+}
+
+/// Tables that differ from the template's: each in its index, or in much else.
+async fn bad_tables(stack: &Stack) {
+    let client = stack.dynamodb();
+    let attribute = |name: &str, kind: ScalarAttributeType| {
+        let attribute = AttributeDefinition::builder().attribute_name(name);
+        attribute.attribute_type(kind).build().unwrap()
+    };
+    let text = |name: &str| attribute(name, ScalarAttributeType::S);
+    let part = |name: &str, kind: KeyType| {
+        let part = KeySchemaElement::builder().attribute_name(name);
+        part.key_type(kind).build().unwrap()
+    };
+    let keys_only = || {
+        Projection::builder()
+            .projection_type(ProjectionType::KeysOnly)
+            .build()
+    };
+    let index = |name: &str| {
+        GlobalSecondaryIndex::builder()
+            .index_name(name)
+            .projection(keys_only())
+    };
+    let on_demand = |name: &str| {
+        let table = client
+            .create_table()
+            .table_name(name)
+            .deletion_protection_enabled(true);
+        table.billing_mode(BillingMode::PayPerRequest)
+    };
+
+    let no_index = on_demand("no-index")
+        .attribute_definitions(text("user_id"))
+        .attribute_definitions(text("course_id"))
+        .key_schema(part("user_id", KeyType::Hash))
+        .key_schema(part("course_id", KeyType::Range));
+    no_index.send().await.unwrap();
+
+    let by_state = index("by_state")
+        .key_schema(part("state", KeyType::Hash))
+        .key_schema(part("next_look", KeyType::Range));
+    let by_waits_for = index("by_waits_for").key_schema(part("waits_for", KeyType::Hash));
+    let mut other_index = on_demand("other-index")
+        .key_schema(part("event_key", KeyType::Hash))
+        .global_secondary_indexes(by_state.build().unwrap())
+        .global_secondary_indexes(by_waits_for.build().unwrap());
+    for name in ["event_key", "state", "next_look", "waits_for"] {
+        other_index = other_index.attribute_definitions(text(name));
+    }
+    other_index.send().await.unwrap();
+
+    let throughput = aws_sdk_dynamodb::types::ProvisionedThroughput::builder()
+        .read_capacity_units(1)
+        .write_capacity_units(1)
+        .build()
+        .unwrap();
+    let by_x = index("by_x")
+        .key_schema(part("username", KeyType::Hash))
+        .provisioned_throughput(throughput.clone());
+    let other_key = client
+        .create_table()
+        .table_name("other-key")
+        .provisioned_throughput(throughput)
+        .attribute_definitions(attribute("username", ScalarAttributeType::N))
+        .key_schema(part("username", KeyType::Hash))
+        .global_secondary_indexes(by_x.build().unwrap());
+    other_key.send().await.unwrap();
+
+    for (table, name) in [("other-index", "expires_at"), ("other-key", "ends_at")] {
+        let ttl = TimeToLiveSpecification::builder()
+            .enabled(true)
+            .attribute_name(name);
+        let update = client.update_time_to_live().table_name(table);
+        let update = update.time_to_live_specification(ttl.build().unwrap());
+        update.send().await.unwrap();
+    }
+}
