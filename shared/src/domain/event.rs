@@ -20,6 +20,9 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// One for each webhook.
+    pub const ALL: [Self; 2] = [Self::Enrollment, Self::Certificate];
+
     /// The word that tables, log lines and event keys have for it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -140,6 +140,17 @@ const fn hours(hours: i64) -> SignedDuration {
 }
 
 impl Reason {
+    /// In the order in which they are looked for.
+    pub const ALL: [Self; 7] = [
+        Self::NoSuchUser,
+        Self::NoSuchRun,
+        Self::NoUsername,
+        Self::LmsTrouble,
+        Self::Failed,
+        Self::NotPassed,
+        Self::NotEligible,
+    ];
+
     /// The word that the table has for it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -87,6 +87,10 @@ pub enum Failure {
         reason: Box<Failure>,
         done: Box<Summary>,
     },
+    #[error(
+        "interrupted\nso far {done}, and perhaps some more; the same command again does the rest"
+    )]
+    InterruptedAt { done: String },
     #[error("there is no user {}; `coursehook users import` makes users", .0.as_str())]
     NoSuchUser(Email),
     #[error("the new address {0}; write one such as ada@example.org")]
@@ -176,7 +180,7 @@ impl Failure {
     /// With what the program ends.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Interrupted => exit_code::INTERRUPTED,
+            Self::Interrupted | Self::InterruptedAt { .. } => exit_code::INTERRUPTED,
             Self::Stopped { reason, .. } => reason.exit_code(),
             _ => exit_code::NOT_DONE,
         }

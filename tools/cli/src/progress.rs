@@ -1,21 +1,21 @@
-//! How far an import is, shown while it runs, if anybody watches.
+//! How far a command is that takes long, shown while it runs, if anybody watches.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::import::Summary;
 use crate::output;
 
 /// A bar on standard error; nothing is shown where that is no terminal.
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// For a file of `bytes`, or for an input whose length nobody knows.
-    pub fn new(bytes: Option<u64>) -> Self {
-        let (bar, template) = match bytes {
-            Some(bytes) => (
-                ProgressBar::new(bytes),
+    /// For so many bytes or things, or for an input whose length nobody knows.
+    pub fn new(all: Option<u64>) -> Self {
+        let (bar, template) = match all {
+            Some(all) => (
+                ProgressBar::new(all),
                 "{bar:30} {percent:>3} %  {msg}  {eta} left",
             ),
             None => (ProgressBar::new_spinner(), "{spinner} {msg}  {elapsed}"),
@@ -27,9 +27,9 @@ impl Progress {
         Self(bar)
     }
 
-    /// So many bytes more are done.
-    pub fn advance(&self, bytes: u64, done: &Summary) {
-        self.0.inc(bytes);
+    /// So many bytes or things more are done.
+    pub fn advance(&self, more: u64, done: &impl Display) {
+        self.0.inc(more);
         self.0.set_message(done.to_string());
     }
 

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use shared::domain::Percent;
 
 /// A name that reads well in a table.
@@ -43,6 +44,18 @@ pub fn percent(text: &str) -> Result<Percent, String> {
             "{error}, 1 being the whole course{}",
             meant.unwrap_or_default()
         )
+    })
+}
+
+/// One of a few things, by the word that the tables have for it.
+pub fn one_of<T: Copy + Send + Sync + 'static>(
+    all: &'static [T],
+    word: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T> {
+    let words = all.iter().map(|one| word(*one));
+    PossibleValuesParser::new(words).try_map(move |text| {
+        let found = all.iter().copied().find(|one| word(*one) == text);
+        found.ok_or("is none of these words")
     })
 }
 

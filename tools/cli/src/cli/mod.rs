@@ -20,7 +20,7 @@ pub use self::argument::plain;
 pub use self::certificates::Certificates;
 pub use self::deployment::Deployment;
 pub use self::enrollments::{Enrollments, SetEnrollment};
-pub use self::events::Events;
+pub use self::events::{Events, Filter};
 pub use self::grades::{Grades, OverrideGrade};
 pub use self::import::{ImportEnrollments, ImportRecords};
 pub use self::runs::Runs;
@@ -50,9 +50,10 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    done, but an import met bad or differing lines, a replayed delivery was not accepted,
-       or the doctor found something to mend
+       one of several events could not be retried or dropped, or the doctor found something
+       to mend
   2    not done, or cut short; the message says why and what to try
-  130  an import was interrupted with Ctrl-C";
+  130  an import, or a change of several events, was interrupted with Ctrl-C";
 
 /// The same codes. clap, too, ends with 2 when it cannot read the command.
 pub mod exit_code {

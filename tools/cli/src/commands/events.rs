@@ -1,5 +1,7 @@
 //! `coursehook events`
 
+mod several;
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
@@ -13,6 +15,7 @@ use shared::use_cases::StoreError;
 use shared::use_cases::correcting::retry_event;
 
 use crate::advice::Advice;
+use crate::cli::Filter;
 use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::output::{self, Output};
@@ -23,43 +26,40 @@ pub async fn run(command: cli::Events, stack: &Stack, output: Output) -> Result<
     let kept_events = stack.tables().await.kept_events()?;
     let now = stack.clock().now();
     match command {
-        cli::Events::List { dead, expired } => {
-            let only = match (dead, expired) {
-                (true, _) => Some(KeptState::Dead),
-                (_, true) => Some(KeptState::Expired),
-                _ => None,
-            };
-            list(&kept_events, only, output).await?;
+        cli::Events::List { filter } => {
+            let events = meant(&kept_events, &filter, now).await?;
+            let shown: Vec<_> = events.iter().map(Shown::from).collect();
+            output.answer(&shown, || table(&events))?;
         }
         cli::Events::Show { key } => show(&find(&kept_events, &key).await?, now, output)?,
-        cli::Events::Retry { key } => {
-            let event = find(&kept_events, &key).await?;
-            let retried = retry_event(&kept_events, event, now).await?;
-            let event = retried.ok_or(Failure::NoSuchEvent(key))?;
-            done(&event, true, output, |event| {
-                format!("{event} will be looked at within a minute, with all its time before it")
-            })?;
-        }
-        cli::Events::Drop { key, yes } => {
-            drop_event(&kept_events, &key, yes, output).await?;
-        }
+        cli::Events::Retry { which } => match which.key {
+            Some(key) => retry_one(&kept_events, key, now, output).await?,
+            None => {
+                let events = meant(&kept_events, &which.filter, now).await?;
+                return retry_several(&kept_events, events, now, output).await;
+            }
+        },
+        cli::Events::Drop { which, yes } => match which.key {
+            Some(key) => drop_one(&kept_events, &key, yes, output).await?,
+            None => {
+                let events = meant(&kept_events, &which.filter, now).await?;
+                return drop_several(&kept_events, events, yes, output).await;
+            }
+        },
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(
+/// The events that a filter means, those first that are looked at next.
+async fn meant(
     kept_events: &KeptEvents,
-    only: Option<KeptState>,
-    output: Output,
-) -> Result<(), Failure> {
-    let mut events = all(kept_events, |event| {
-        only.is_none_or(|state| event.state == state)
-    })
-    .await?;
+    filter: &Filter,
+    now: Timestamp,
+) -> Result<Vec<KeptEvent>, StoreError> {
+    let mut events = all(kept_events, |event| filter.means(event, now)).await?;
     // What has ended is never looked at again: it comes last.
     events.sort_by_key(|event| (event.state != KeptState::Waiting, event.next_look));
-    let shown: Vec<_> = events.iter().map(Shown::from).collect();
-    output.answer(&shown, || table(&events))
+    Ok(events)
 }
 
 fn show(event: &KeptEvent, now: Timestamp, output: Output) -> Result<(), Failure> {
@@ -100,7 +100,37 @@ fn show(event: &KeptEvent, now: Timestamp, output: Output) -> Result<(), Failure
     })
 }
 
-async fn drop_event(
+async fn retry_one(
+    kept_events: &KeptEvents,
+    key: String,
+    now: Timestamp,
+    output: Output,
+) -> Result<(), Failure> {
+    let event = find(kept_events, &key).await?;
+    let retried = retry_event(kept_events, event, now).await?;
+    let event = retried.ok_or(Failure::NoSuchEvent(key))?;
+    done(&event, true, output, |event| {
+        format!("{event} will be looked at within a minute, with all its time before it")
+    })
+}
+
+async fn retry_several(
+    kept_events: &KeptEvents,
+    events: Vec<KeptEvent>,
+    now: Timestamp,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let done = (
+        "will be looked at within a minute, with all its time before it",
+        "will be looked at within a minute, with all their time before them",
+    );
+    several::change_each(events, done, output, async |event| {
+        Ok(retry_event(kept_events, event, now).await?)
+    })
+    .await
+}
+
+async fn drop_one(
     kept_events: &KeptEvents,
     key: &str,
     yes: bool,
@@ -109,10 +139,35 @@ async fn drop_event(
     let event = find(kept_events, key).await?;
     let question = format!("Drop the event {} for good?", named(&event));
     confirm(&question, yes)?;
-    if !kept_events.remove(&event).await? {
-        return Err(Failure::EventMoved(output::key(&event.event_key)));
-    }
+    remove(kept_events, &event).await?;
     done(&event, true, output, |event| format!("dropped {event}"))
+}
+
+async fn drop_several(
+    kept_events: &KeptEvents,
+    events: Vec<KeptEvent>,
+    yes: bool,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    if !yes && !events.is_empty() {
+        output::note(&several::overview(&events));
+        confirm("Drop them for good?", yes)?;
+    }
+    let done = ("was dropped", "were dropped");
+    several::change_each(events, done, output, async |event| {
+        remove(kept_events, &event).await?;
+        Ok(Some(event))
+    })
+    .await
+}
+
+/// Removes an event that still is as it was read.
+async fn remove(kept_events: &KeptEvents, event: &KeptEvent) -> Result<(), Failure> {
+    if kept_events.remove(event).await? {
+        Ok(())
+    } else {
+        Err(Failure::EventMoved(output::key(&event.event_key)))
+    }
 }
 
 /// Answers what became of an event, which `text` is given the name of.

@@ -1,5 +1,7 @@
 use std::collections::HashMap;
 use std::slice;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use local::{Fault, FaultyProxy};
@@ -8,8 +10,9 @@ use shared::adapters::store::kept_events::Waiting;
 use shared::clock::{Clock, SystemClock};
 use shared::domain::{EventKey, EventKind, KeptState, Obstacle, Reason};
 use shared::use_cases::correcting::retry_event;
+use tokio::time::timeout;
 
-use crate::harness::{ADA, RUN, Ran, Stack, ran, trouble};
+use crate::harness::{ADA, RUN, Ran, Stack, interrupted, ran, trouble};
 
 async fn run(stack: &Stack, word: &str, key: &str, more: &[&str]) -> Ran {
     let arguments = [&["events", word, key], more].concat();
@@ -344,4 +347,233 @@ async fn an_event_that_changes_meanwhile_is_not_dropped() {
     };
     let (gone, ()) = tokio::join!(ran(command), meanwhile);
     assert!(gone.ok().starts_with("dropped "));
+}
+
+/// Keeps one event for each way in which a filter can tell events apart, and
+/// gives them the names that the tests have for them.
+async fn several(stack: &Stack) {
+    let (enrollment, certificate) = (EventKind::Enrollment, EventKind::Certificate);
+    let now = SystemClock.now();
+    for (name, kind, course_id, obstacle, hours, end) in [
+        ("a", enrollment, RUN, Reason::NoSuchUser.into(), 1, None),
+        ("b", certificate, RUN, trouble("403"), 30, None),
+        ("c", certificate, "Org/Ants/1", trouble("503"), 60, None),
+        (
+            "d",
+            certificate,
+            RUN,
+            trouble("503"),
+            50,
+            Some(KeptState::Dead),
+        ),
+        (
+            "e",
+            enrollment,
+            "Org/Ants/1",
+            Reason::NoSuchUser.into(),
+            90,
+            Some(KeptState::Expired),
+        ),
+    ] {
+        let waiting = Waiting {
+            kind,
+            email: &format!("{name}@example.org").parse().unwrap(),
+            course_id: &course_id.parse().unwrap(),
+            role: None,
+            mode: None,
+            obstacle: &obstacle,
+            delivered_at: now - SignedDuration::from_hours(hours),
+        };
+        let key = stack.kept_events().keep(&waiting).await.unwrap();
+        if let Some(state) = end {
+            stack.end(stack.kept(&key).await.unwrap(), state).await;
+        }
+    }
+}
+
+/// The names of the events in a JSON answer, in order.
+fn names(events: &serde_json::Value) -> String {
+    let events = events.as_array().unwrap().iter();
+    let name = |event: &serde_json::Value| event["email"].as_str().unwrap()[..1].to_owned();
+    let mut names: Vec<_> = events.map(name).collect();
+    names.sort();
+    names.concat()
+}
+
+#[tokio::test]
+async fn filters_narrow_what_is_meant() {
+    let stack = Stack::start().await;
+    several(&stack).await;
+    for (filter, meant) in [
+        (&[][..], "abcde"),
+        (&["--dead"], "d"),
+        (&["--expired"], "e"),
+        (&["--run", RUN], "abd"),
+        (&["--reason", "lms_trouble"], "bcd"),
+        (&["--kind", "enrollment"], "ae"),
+        (&["--older-than", "2d"], "cde"),
+        (&["--newer-than", "2h"], "a"),
+        (&["--older-than", "1d", "--newer-than", "55h"], "bd"),
+        (&["--run", RUN, "--reason", "lms_trouble", "--dead"], "d"),
+        (&["--run", "Org/None/1"], ""),
+    ] {
+        let arguments = [&["events", "list", "--json"], filter].concat();
+        let listed = stack.run(&arguments).await.json();
+        assert_eq!(names(&listed), meant, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_key_or_a_filter_must_be_given() {
+    let stack = Stack::start().await;
+    for word in ["retry", "drop"] {
+        for (more, told) in [
+            (&[][..], "<KEY|--dead|--expired|--run <COURSE_ID>"),
+            (
+                &["abcdef", "--dead"],
+                "'[KEY]' cannot be used with:\n  --dead",
+            ),
+            (
+                &["--reason", "bad_luck"],
+                "no_such_user, no_such_run, no_username, lms_trouble",
+            ),
+        ] {
+            let ran = stack.run(&[&["events", word], more].concat()).await;
+            assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+            assert!(ran.err.contains(told), "{}", ran.err);
+        }
+    }
+}
+
+#[tokio::test]
+async fn several_events_are_retried_at_once() {
+    let stack = Stack::start().await;
+    several(&stack).await;
+    let retry = ["events", "retry", "--reason", "lms_trouble"];
+    let told = stack.run(&[&retry[..], &["--dead"]].concat()).await.ok();
+    let expected = "1 event will be looked at within a minute, with all its time before it\n";
+    assert_eq!(told, expected);
+    let told = stack.run(&[&retry[..], &["--dead"]].concat()).await.ok();
+    assert!(told.starts_with("0 events will be looked at"), "{told}");
+
+    let done = stack.run(&[&retry[..], &["--json"]].concat()).await.json();
+    assert_eq!(names(&done["events"]), "bcd");
+    assert_eq!(done["events"][0]["state"], "waiting");
+    assert_eq!(
+        (&done["failed"], &done["gone"], &done["interrupted"]),
+        (&json!([]), &json!(0), &json!(false))
+    );
+    // The enrollment of `a` is due since it was kept an hour ago.
+    assert_eq!(stack.due().await.len(), 4);
+}
+
+#[tokio::test]
+async fn several_events_are_dropped_by_whoever_says_yes() {
+    let stack = Stack::start().await;
+    several(&stack).await;
+    for number in 0..4 {
+        let email = format!("x{number}@example.org");
+        stack
+            .keep(EventKind::Enrollment, &email, RUN, Reason::NoSuchUser)
+            .await;
+    }
+    let drop = ["events", "drop", "--run", RUN];
+    let asked = stack.run(&drop).await;
+    assert_eq!((asked.code, asked.out.as_str()), (2, ""));
+    assert!(
+        asked.err.starts_with("7 kept events match:\n  "),
+        "{asked:?}"
+    );
+    let told = format!(" (certificate of b@example.org in {RUN}, waiting: lms_trouble)\n");
+    assert!(asked.err.contains(&told), "{asked:?}");
+    let told = "\n  and 2 more\nerror: Drop them for good? Nobody can be asked";
+    assert!(asked.err.contains(told), "{asked:?}");
+
+    let told = stack.run(&[&drop[..], &["--yes"]].concat()).await.ok();
+    assert_eq!(told, "7 events were dropped\n");
+    let listed = stack.run(&["events", "list", "--json"]).await.json();
+    assert_eq!(names(&listed), "ce");
+    // Where there are none, nobody is asked.
+    assert_eq!(stack.run(&drop).await.ok(), "0 events were dropped\n");
+}
+
+/// The rest is done all the same.
+#[tokio::test]
+async fn each_event_that_fails_is_named() {
+    let stack = Stack::start().await;
+    several(&stack).await;
+    let key = EventKey::of(
+        EventKind::Certificate,
+        &"b@example.org".parse().unwrap(),
+        &RUN.parse().unwrap(),
+    );
+    let fault = {
+        let key = key.to_string();
+        move |call: &local::Call| {
+            let is_meant = String::from_utf8_lossy(&call.body).contains(&key);
+            match call.operation.as_str() {
+                "UpdateItem" | "DeleteItem" if is_meant => Fault::Refuse("AccessDeniedException"),
+                _ => Fault::Pass,
+            }
+        }
+    };
+    let proxy = FaultyProxy::before(stack.url(), fault).await.unwrap();
+    for (word, more, told) in [
+        ("retry", "--json", "2 events will be"),
+        ("drop", "--yes", "2 events were dropped; 1 failed\n"),
+    ] {
+        let arguments = ["events", word, "--kind", "certificate", more];
+        let mut command = stack.command(&arguments);
+        command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+        let ran = ran(command).await;
+        assert_eq!(ran.code, 1, "{ran:?}");
+        let named = format!("{} (certificate of b@example.org", &key.as_str()[..12]);
+        assert!(ran.err.starts_with(&named), "{ran:?}");
+        assert!(ran.err.contains("AccessDeniedException"), "{ran:?}");
+        if more == "--json" {
+            let done = ran.json();
+            assert_eq!(names(&done["events"]), "cd");
+            assert_eq!(done["failed"][0]["event"]["event_key"], key.as_str());
+            let problem = done["failed"][0]["problem"].as_str().unwrap();
+            assert!(problem.contains("AccessDeniedException"), "{problem}");
+        } else {
+            assert_eq!(ran.out, told);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_an_interruption_leaves_the_same_command_does() {
+    const EVENTS: usize = 11;
+    let stack = Stack::start().await;
+    for number in 0..EVENTS {
+        let email = format!("x{number}@example.org");
+        stack
+            .keep(EventKind::Enrollment, &email, RUN, Reason::NoSuchUser)
+            .await;
+    }
+    // Three are dropped, and the eight that follow at once are stuck.
+    let drops = AtomicUsize::new(0);
+    let plan = move |call: &local::Call| match call.operation.as_str() {
+        "DeleteItem" if drops.fetch_add(1, Ordering::Relaxed) >= 3 => Fault::Hang,
+        _ => Fault::Pass,
+    };
+    let proxy = FaultyProxy::before(stack.url(), plan).await.unwrap();
+    let drop = ["events", "drop", "--run", RUN, "--yes"];
+    let mut command = stack.command(&[&drop[..], &["--json"]].concat());
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+    let child = command.spawn().unwrap();
+    timeout(Duration::from_secs(60), proxy.stuck(8))
+        .await
+        .unwrap();
+    let ran = interrupted(child).await;
+    assert_eq!(ran.code, 130, "{ran:?}");
+    let told = "error: interrupted\nso far 3 events were dropped, and perhaps some more; \
+        the same command again does the rest\n";
+    assert_eq!(ran.err, told);
+    assert_eq!(names(&ran.json()["events"]), "xxx");
+    assert_eq!(ran.json()["interrupted"], true);
+
+    let told = stack.run(&drop).await.ok();
+    assert_eq!(told, "8 events were dropped\n");
 }

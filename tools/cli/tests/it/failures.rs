@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::harness::{ADA, RUN, Ran, Stack, ran};
+use crate::harness::{ADA, RUN, Ran, Stack, interrupted, ran};
 
 /// What to do when an import was cut short.
 const AGAIN: &str = "import the file again: what is there already stays as it is";
@@ -158,10 +158,7 @@ async fn an_interrupted_import_makes_due_what_it_has_written() {
         async { while stack.run(&["users", "show", "a0@example.org"]).await.code != 0 {} };
     timeout(Duration::from_secs(60), written).await.unwrap();
     assert!(stack.due().await.is_empty());
-    let interrupt = format!("kill -INT {}", child.id().unwrap());
-    let sent = Command::new("sh").args(["-c", &interrupt]).status().await;
-    assert!(sent.unwrap().success());
-    let ran = Ran::from(child.wait_with_output().await.unwrap());
+    let ran = interrupted(child).await;
     assert_eq!(ran.code, 130, "{ran:?}");
     assert!(ran.err.contains("1 kept event waited for this"), "{ran:?}");
     assert_eq!(stack.due().await, [key]);
@@ -183,10 +180,7 @@ async fn an_import_can_be_interrupted() {
         command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
         let child = command.spawn().unwrap();
         called.recv().await.unwrap();
-        let interrupt = format!("kill -INT {}", child.id().unwrap());
-        let sent = Command::new("sh").args(["-c", &interrupt]).status().await;
-        assert!(sent.unwrap().success());
-        let ran = Ran::from(child.wait_with_output().await.unwrap());
+        let ran = interrupted(child).await;
         assert_eq!(ran.code, 130, "{ran:?}");
         assert!(ran.err.contains("error: interrupted\nso far "), "{ran:?}");
         assert!(ran.err.contains(AGAIN), "{ran:?}");

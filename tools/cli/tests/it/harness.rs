@@ -22,7 +22,7 @@ use shared::domain::{
 use shared::startup;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use uuid::Uuid;
 
 /// A user of [`Stack::with_ada_and_a_run`].
@@ -369,6 +369,14 @@ impl Stack {
 /// Runs a command to its end.
 pub async fn ran(mut command: Command) -> Ran {
     Ran::from(command.output().await.unwrap())
+}
+
+/// Sends Ctrl-C to a command, and waits for its end.
+pub async fn interrupted(child: Child) -> Ran {
+    let interrupt = format!("kill -INT {}", child.id().unwrap());
+    let sent = Command::new("sh").args(["-c", &interrupt]).status().await;
+    assert!(sent.unwrap().success());
+    Ran::from(child.wait_with_output().await.unwrap())
 }
 
 impl From<std::process::Output> for Ran {

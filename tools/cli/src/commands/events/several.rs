@@ -1,0 +1,152 @@
+//! Several kept events are retried or dropped, some at the same time.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use futures::{StreamExt, stream};
+use serde::Serialize;
+use shared::domain::KeptEvent;
+use tokio::signal;
+
+use super::{Shown, named};
+use crate::cli::exit_code;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::progress::Progress;
+
+/// Events that are changed at the same time.
+const AT_ONCE: usize = 8;
+
+/// How many of those that are to be dropped are named before anybody is asked.
+const NAMED: usize = 5;
+
+/// What became of several events.
+struct Tally {
+    /// What was done to them, in words for one event and for any other number.
+    done: (&'static str, &'static str),
+    changed: Vec<KeptEvent>,
+    /// They took effect or were removed before it was their turn.
+    gone: u64,
+    failed: Vec<(KeptEvent, String)>,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.changed.len() {
+            1 => write!(f, "1 event {}", self.done.0)?,
+            n => write!(f, "{n} events {}", self.done.1)?,
+        }
+        if self.gone > 0 {
+            write!(f, "; {} gone by then", self.gone)?;
+        }
+        match self.failed.len() {
+            0 => Ok(()),
+            n => write!(f, "; {n} failed"),
+        }
+    }
+}
+
+/// Makes one change to each of these events. It goes on past an event that
+/// cannot be changed, which is named.
+///
+/// `change` hands the event back as it left it, or `None` where it was gone.
+pub async fn change_each(
+    events: Vec<KeptEvent>,
+    done: (&'static str, &'static str),
+    output: Output,
+    change: impl AsyncFn(KeptEvent) -> Result<Option<KeptEvent>, Failure>,
+) -> Result<ExitCode, Failure> {
+    let progress = Progress::new(Some(events.len() as u64));
+    let mut tally = Tally {
+        done,
+        changed: Vec::new(),
+        gone: 0,
+        failed: Vec::new(),
+    };
+    let work = async {
+        let changes = stream::iter(events).map(async |event| {
+            let changed = change(event.clone()).await;
+            (event, changed)
+        });
+        let mut changes = std::pin::pin!(changes.buffer_unordered(AT_ONCE));
+        while let Some((event, changed)) = changes.next().await {
+            match changed {
+                Ok(Some(event)) => tally.changed.push(event),
+                Ok(None) => tally.gone += 1,
+                Err(failure) => {
+                    let name = output::printable(&named(&event));
+                    progress.note(&format!("{name}: {failure}"));
+                    tally.failed.push((event, failure.to_string()));
+                }
+            }
+            progress.advance(1, &tally);
+        }
+    };
+    let is_whole = tokio::select! {
+        // First, so that Ctrl-C is heard before anything is changed.
+        biased;
+        Ok(()) = signal::ctrl_c() => false,
+        () = work => true,
+    };
+    drop(progress);
+    if !is_whole {
+        if output.is_json() {
+            // Whether or not this can be written, the reason is what to tell.
+            let _ = output.answer(&Summary::of(&tally, true), String::new);
+        }
+        return Err(Failure::InterruptedAt {
+            done: tally.to_string(),
+        });
+    }
+    output.answer(&Summary::of(&tally, false), || tally.to_string())?;
+    Ok(if tally.failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(exit_code::DONE_BUT)
+    })
+}
+
+/// How many events there are and which come first, a line each.
+pub fn overview(events: &[KeptEvent]) -> String {
+    let count = match events.len() {
+        1 => "1 kept event matches:".to_owned(),
+        n => format!("{n} kept events match:"),
+    };
+    let first = events.iter().take(NAMED);
+    let first = first.map(|event| format!("  {}", output::printable(&named(event))));
+    let rest = events.len().checked_sub(NAMED).filter(|rest| *rest > 0);
+    let rest = rest.map(|rest| format!("  and {rest} more"));
+    let lines = [count].into_iter().chain(first).chain(rest);
+    Vec::from_iter(lines).join("\n")
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    /// Those that were changed, as they are now, or were before they were dropped.
+    events: Vec<Shown<'a>>,
+    gone: u64,
+    failed: Vec<Failed<'a>>,
+    /// It was cut short: what is said is the least that is done.
+    interrupted: bool,
+}
+
+#[derive(Serialize)]
+struct Failed<'a> {
+    event: Shown<'a>,
+    problem: &'a str,
+}
+
+impl<'a> Summary<'a> {
+    fn of(tally: &'a Tally, interrupted: bool) -> Self {
+        let failed = tally.failed.iter().map(|(event, problem)| Failed {
+            event: Shown::from(event),
+            problem,
+        });
+        Self {
+            events: tally.changed.iter().map(Shown::from).collect(),
+            gone: tally.gone,
+            failed: failed.collect(),
+            interrupted,
+        }
+    }
+}
