@@ -56,6 +56,16 @@ impl TokenRecord {
         }
     }
 
+    /// The same token with an end, unless it has one that is sooner.
+    #[must_use]
+    pub fn ending(&self, at: Timestamp) -> Self {
+        let end = self.expires_at.map_or(at, |end| end.min(at));
+        Self {
+            expires_at: Some(end),
+            ..self.clone()
+        }
+    }
+
     /// When it died, if it did.
     fn died_at(&self, now: Timestamp) -> Option<Timestamp> {
         match self.state(now) {
@@ -78,6 +88,33 @@ pub struct TokenList {
 #[error("there is no token with the id {0}")]
 pub struct NoSuchToken(pub String);
 
+/// Why a token cannot be given an end.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CannotEnd {
+    /// There is none of this id.
+    #[error(transparent)]
+    NoSuchToken(#[from] NoSuchToken),
+    /// It is good for nothing any more.
+    #[error("the token {id} is {}", .state.as_str())]
+    Dead {
+        /// The token's id.
+        id: String,
+        /// Expired or revoked.
+        state: TokenState,
+    },
+}
+
+impl TokenState {
+    /// The word that people read for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
 impl TokenList {
     /// The record of a token, found by its digest; all are compared, each in
     /// constant time.
@@ -89,13 +126,55 @@ impl TokenList {
         })
     }
 
+    /// Whether a token of this id is listed, live or dead.
+    pub fn lists(&self, id: &str) -> bool {
+        self.tokens.iter().any(|record| record.id == id)
+    }
+
+    fn record(&mut self, id: &str) -> Result<&mut TokenRecord, NoSuchToken> {
+        let mut records = self.tokens.iter_mut();
+        let record = records.find(|record| record.id == id);
+        record.ok_or_else(|| NoSuchToken(id.to_owned()))
+    }
+
+    /// Gives a live token an end, unless it has one that is sooner; hands back
+    /// the token as it was before.
+    pub fn end(
+        &mut self,
+        id: &str,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<TokenRecord, CannotEnd> {
+        let record = self.record(id)?;
+        let before = record.clone();
+        match before.state(now) {
+            TokenState::Live => {
+                *record = before.ending(at);
+                Ok(before)
+            }
+            state => Err(CannotEnd::Dead {
+                id: before.id,
+                state,
+            }),
+        }
+    }
+
+    /// Puts back the end that a token had, if it still has the one that it was given.
+    pub fn put_back_end(
+        &mut self,
+        before: &TokenRecord,
+        given: Option<Timestamp>,
+    ) -> Result<(), NoSuchToken> {
+        let record = self.record(&before.id)?;
+        if record.expires_at == given {
+            record.expires_at = before.expires_at;
+        }
+        Ok(())
+    }
+
     /// Revokes a token from now on; says whether that changed anything.
     pub fn revoke(&mut self, id: &str, now: Timestamp) -> Result<bool, NoSuchToken> {
-        let record = self
-            .tokens
-            .iter_mut()
-            .find(|record| record.id == id)
-            .ok_or_else(|| NoSuchToken(id.to_owned()))?;
+        let record = self.record(id)?;
         // Ours, of this very moment, is met again where its answer was lost.
         let changes = record.revoked_at.is_none_or(|at| at == now);
         if changes {
@@ -160,6 +239,50 @@ mod tests {
             assert_eq!(list.find(row.0).is_some(), row.4, "{}", row.0);
         }
         assert_eq!(list.find("unknown"), None);
+    }
+
+    #[test]
+    fn an_end_is_never_put_off_and_can_be_put_back() {
+        let day = |day: i64| Timestamp::from_second(day * 86_400).unwrap();
+        let dead = |id: &str, state| {
+            let id = id.to_owned();
+            Err(CannotEnd::Dead { id, state })
+        };
+        // id, expires on, revoked on, expires on once it is to end on day 57
+        for (id, expires, revoked, expected) in [
+            ("forever", None, None, Ok(57)),
+            ("later", Some(60), None, Ok(57)),
+            ("sooner", Some(51), None, Ok(51)),
+            (
+                "expired",
+                Some(50),
+                None,
+                dead("expired", TokenState::Expired),
+            ),
+            (
+                "revoked",
+                None,
+                Some(40),
+                dead("revoked", TokenState::Revoked),
+            ),
+        ] {
+            let before = record(id, expires, revoked);
+            let mut list = TokenList {
+                tokens: vec![before.clone()],
+            };
+            let ended = list.end(id, day(57), day(50));
+            assert_eq!(ended, expected.clone().map(|_| before.clone()), "{id}");
+            let given = expected.map_or(before.expires_at, |end| Some(day(end)));
+            assert_eq!(list.tokens[0].expires_at, given, "{id}");
+
+            // Somebody else's end is left alone.
+            assert_eq!(list.put_back_end(&before, Some(day(99))), Ok(()));
+            assert_eq!(list.tokens[0].expires_at, given, "{id}");
+            assert_eq!(list.put_back_end(&before, given), Ok(()));
+            assert_eq!(list.tokens[0], before);
+        }
+        let none = TokenList::default().end("a", day(1), day(0));
+        assert_eq!(none, Err(NoSuchToken("a".to_owned()).into()));
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Tokens are issued and revoked, by several operators at once if need be.
+//! Tokens are issued, rotated and revoked, by several operators at once if need be.
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use thiserror::Error;
 use uuid::Uuid;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::adapters::secrets::{Replaced, SecretError, TokenSecret};
 use crate::clock::SharedClock;
 use crate::domain::digest::sha256_hex;
-use crate::domain::token::{NoSuchToken, TokenList, TokenRecord};
+use crate::domain::token::{CannotEnd, NoSuchToken, TokenList, TokenRecord};
 
 /// How often a change is done again because somebody else's came first.
 const ATTEMPTS: u32 = 20;
@@ -28,6 +28,17 @@ pub struct Issued {
     pub record: TokenRecord,
     /// `chk_` and 64 hex digits.
     pub token: SecretString,
+}
+
+/// A new token in place of an old one, which is good for a while longer.
+#[derive(Debug)]
+pub struct Rotated {
+    /// The new one, with the old one's name and rights.
+    pub issued: Issued,
+    /// The old one, with the end that it has now.
+    pub old: TokenRecord,
+    /// The old one as it was before.
+    before: TokenRecord,
 }
 
 /// A token was revoked.
@@ -48,12 +59,71 @@ pub enum TokenError {
     /// No listed token has this id; one that died long ago is listed no more.
     #[error("{0}; `coursehook tokens list` shows them all")]
     NoSuchToken(#[from] NoSuchToken),
+    /// It is expired or revoked, and whoever bore it has no use for a while longer.
+    #[error("{0}; `coursehook tokens issue` issues another one")]
+    Dead(CannotEnd),
     /// Its end is later than a [`jiff::Timestamp`] can be.
     #[error("the token would end after the year 9999; use a shorter time")]
     EndsTooLate,
     /// Somebody else's change came first, each of 20 times.
     #[error("others kept changing the list of tokens; try again")]
     Contended,
+}
+
+impl From<CannotEnd> for TokenError {
+    fn from(error: CannotEnd) -> Self {
+        match error {
+            CannotEnd::NoSuchToken(error) => error.into(),
+            dead @ CannotEnd::Dead { .. } => Self::Dead(dead),
+        }
+    }
+}
+
+/// A token that is not listed yet.
+struct Fresh {
+    id: String,
+    token: String,
+}
+
+impl Fresh {
+    fn new() -> Self {
+        Self {
+            id: Uuid::new_v4().simple().to_string()[..12].to_owned(),
+            // 244 bits of chance, behind a prefix that scanners for leaked secrets can look for.
+            token: format!("chk_{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()),
+        }
+    }
+
+    /// What is listed of it.
+    fn record(
+        &self,
+        name: &str,
+        staff: bool,
+        created_at: Timestamp,
+        expires_at: Option<Timestamp>,
+    ) -> TokenRecord {
+        TokenRecord {
+            id: self.id.clone(),
+            name: name.to_owned(),
+            sha256: sha256_hex(self.token.as_bytes()),
+            staff,
+            created_at,
+            expires_at,
+            revoked_at: None,
+        }
+    }
+
+    fn issued(self, record: TokenRecord) -> Issued {
+        Issued {
+            record,
+            token: SecretString::from(self.token),
+        }
+    }
+}
+
+/// The end of what begins now.
+fn end_of(time: SignedDuration, now: Timestamp) -> Result<Timestamp, TokenError> {
+    now.checked_add(time).map_err(|_| TokenError::EndsTooLate)
 }
 
 impl TokenRegistry {
@@ -76,33 +146,69 @@ impl TokenRegistry {
         expires_in: Option<SignedDuration>,
     ) -> Result<Issued, TokenError> {
         let now = self.clock.now();
-        let expires_at = expires_in
-            .map(|time| now.checked_add(time))
-            .transpose()
-            .map_err(|_| TokenError::EndsTooLate)?;
-        // 244 bits of chance, behind a prefix that scanners for leaked secrets can look for.
-        let token = format!("chk_{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let record = TokenRecord {
-            id: Uuid::new_v4().simple().to_string()[..12].to_owned(),
-            name: name.to_owned(),
-            sha256: sha256_hex(token.as_bytes()),
-            staff,
-            created_at: now,
-            expires_at,
-            revoked_at: None,
-        };
+        let expires_at = expires_in.map(|time| end_of(time, now)).transpose()?;
+        let fresh = Fresh::new();
+        let record = fresh.record(name, staff, now, expires_at);
         self.change(|list| {
             // A change that was done, and whose answer was lost, is met here again.
-            if !list.tokens.iter().any(|listed| listed.id == record.id) {
+            if !list.lists(&record.id) {
                 list.tokens.push(record.clone());
             }
             Ok(())
         })
         .await?;
-        Ok(Issued {
-            record,
-            token: SecretString::from(token),
+        Ok(fresh.issued(record))
+    }
+
+    /// Issues a token with the name and the rights of a live one, which ends
+    /// after `old_ends_in`, or when it would have anyway, if that is sooner.
+    /// One change of the list: both, or neither.
+    pub async fn rotate(
+        &self,
+        id: &str,
+        old_ends_in: SignedDuration,
+        expires_in: Option<SignedDuration>,
+    ) -> Result<Rotated, TokenError> {
+        let now = self.clock.now();
+        let old_end = end_of(old_ends_in, now)?;
+        let expires_at = expires_in.map(|time| end_of(time, now)).transpose()?;
+        let fresh = Fresh::new();
+        let mut before = None;
+        self.change(|list| {
+            // A change that was done, and whose answer was lost, is met here again.
+            if !list.lists(&fresh.id) {
+                let old = list.end(id, old_end, now)?;
+                let record = fresh.record(&old.name, old.staff, now, expires_at);
+                list.tokens.push(record);
+                before = Some(old);
+            }
+            Ok(())
         })
+        .await?;
+        let before = before.ok_or_else(|| NoSuchToken(id.to_owned()))?;
+        let record = fresh.record(&before.name, before.staff, now, expires_at);
+        Ok(Rotated {
+            issued: fresh.issued(record),
+            old: before.ending(old_end),
+            before,
+        })
+    }
+
+    /// Undoes a rotation whose token nobody has: it is revoked, and the old
+    /// one's end is what it was. One change of the list.
+    pub async fn undo(&self, rotated: &Rotated) -> Result<(), TokenError> {
+        let now = self.clock.now();
+        let Rotated {
+            issued,
+            old,
+            before,
+        } = rotated;
+        self.change(|list| {
+            list.put_back_end(before, old.expires_at)?;
+            list.revoke(&issued.record.id, now)?;
+            Ok(())
+        })
+        .await
     }
 
     /// Revokes a token. Functions that know it as live take it for at most a minute more.
@@ -122,7 +228,7 @@ impl TokenRegistry {
     /// nobody else's change came between.
     async fn change<T>(
         &self,
-        change: impl Fn(&mut TokenList) -> Result<T, NoSuchToken>,
+        mut change: impl FnMut(&mut TokenList) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
         for attempt in 0..ATTEMPTS {
             let stored = self.secret.read().await?;
