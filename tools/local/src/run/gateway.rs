@@ -16,6 +16,9 @@ use super::settings::Settings;
 /// The functions were built just before; this leaves time to build them anew.
 const START_LIMIT: Duration = Duration::from_secs(300);
 
+/// The file of the functions' log lines, in the folder of logs.
+pub const FUNCTIONS_LOG: &str = "functions.log";
+
 /// Instances of one function that may run side by side, as on AWS.
 const CONCURRENCY: &str = "4";
 
@@ -75,7 +78,7 @@ impl Gateway {
         let rest = File::create(&log)?;
         let mut functions = File::options();
         let functions = functions.create(true).append(true);
-        let functions = functions.open(logs.join("functions.log"))?;
+        let functions = functions.open(logs.join(FUNCTIONS_LOG))?;
 
         let mut process = Guarded::spawn(&mut command)?;
         let shows = Arc::new(AtomicBool::new(false));

@@ -134,11 +134,16 @@ impl Stack {
         gateway.wait_until_up().await?;
         step.done();
 
-        // The functions judge tokens; they need none.
-        let with_token = [&variables[..], &[("COURSEHOOK_TOKEN".into(), token)]].concat();
+        // The functions judge tokens; they need none, and write the log.
+        let log = logs.join(gateway::FUNCTIONS_LOG);
+        let others = [
+            ("COURSEHOOK_TOKEN".into(), token),
+            ("COURSEHOOK_LOG".into(), log.to_string_lossy().into_owned()),
+        ];
+        let with_others = [&variables[..], &others].concat();
         self.env_file = Some(EnvFile::write(
             &settings::folder().join("env"),
-            &with_token,
+            &with_others,
         )?);
 
         print!("{}", hints(&settings));
@@ -233,7 +238,8 @@ async fn give_credential(secrets_manager: &SecretsManager) -> Result<(), Error> 
     Ok(())
 }
 
-/// Everything in `.local/env` but the token.
+/// What everything is started with: all that is in `.local/env` but the token
+/// and the log.
 fn variables(
     settings: &Settings,
     dynamodb_url: &str,
