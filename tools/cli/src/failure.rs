@@ -62,9 +62,14 @@ pub enum Failure {
     NowhereToWrite,
     #[error(
         "the token could not be handed over ({problem}), so {id} was revoked at once; \
-         issue another one, where standard output can be written"
+         {again}, where standard output can be written"
     )]
-    NotHandedOver { id: String, problem: io::Error },
+    NotHandedOver {
+        id: String,
+        problem: io::Error,
+        /// What to do, which is where it was issued.
+        again: &'static str,
+    },
     #[error(
         "the token could not be handed over ({problem}), and it is still in force, since it \
          could not be revoked ({}); try: coursehook tokens revoke {id}",

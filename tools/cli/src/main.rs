@@ -9,6 +9,7 @@ mod deployment;
 mod failure;
 mod gateway;
 mod import;
+mod log;
 mod output;
 mod progress;
 mod rows;

@@ -3,6 +3,7 @@
 //! must be set.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,6 +112,11 @@ impl Stack {
 
     pub fn variable(&self, name: &'static str) -> Result<String, Missing> {
         self.environment.required(name)
+    }
+
+    /// The file of the functions' log lines, where they are at hand.
+    pub fn log(&self) -> Option<PathBuf> {
+        self.environment.optional("COURSEHOOK_LOG").map(Into::into)
     }
 
     pub fn setting<T>(&self, name: &'static str) -> Result<T, Failure>

@@ -170,6 +170,11 @@ async fn a_day_with_the_local_stack() {
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(shown[0]["course_id"], RUN, "{shown}");
 
+    // It knows where the log is, which says when the token was last seen.
+    let listed = stack.coursehook(&["tokens", "list", "--json"]).await;
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert!(listed[0]["last_seen"].is_string(), "{listed}");
+
     // The schedule has called kept-events once by now, or is about to.
     let called = async {
         let log = folder.join("logs/functions.log");

@@ -24,7 +24,28 @@ Examples:
         #[arg(long, value_name = "TIME", value_parser = time::duration)]
         expires_in: Option<SignedDuration>,
     },
+    /// Issue a token in place of another one, and print it, once
+    ///
+    /// It has the name and the rights of the old one, which is good for a while
+    /// longer, so that its bearer can be given the new one.
+    #[command(after_help = "\
+Examples:
+  coursehook tokens rotate 3f8a51c07be2 --expires-in 90d
+  TOKEN=$(coursehook tokens rotate 3f8a51c07be2 --old-ends-in 1h)")]
+    Rotate {
+        /// The old one's id, as `coursehook tokens list` shows it
+        id: String,
+        /// How long the old one is good for, if it does not end sooner: a number and m, h, d or w
+        #[arg(long, value_name = "TIME", value_parser = time::duration, default_value = "7d")]
+        old_ends_in: SignedDuration,
+        /// How long the new one is good for: a number and m, h, d or w. Without it, until it is revoked
+        #[arg(long, value_name = "TIME", value_parser = time::duration)]
+        expires_in: Option<SignedDuration>,
+    },
     /// List all tokens; those that died lately too
+    ///
+    /// Where $COURSEHOOK_LOG names a file of the webhooks' log lines, as the
+    /// local stack writes it, also when each was last seen.
     #[command(after_help = "Example:\n  coursehook tokens list")]
     List,
     /// Revoke a token; within a minute nobody takes it any more

@@ -1,14 +1,16 @@
 //! `coursehook tokens`
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use shared::domain::token::{TokenRecord, TokenState};
-use shared::use_cases::issuing_tokens::{Issued, TokenRegistry};
+use shared::use_cases::issuing_tokens::{Issued, TokenError, TokenRegistry};
 
 use crate::failure::Failure;
+use crate::log::{self, Message};
 use crate::output::{self, Output, yes_or_no};
 use crate::stack::Stack;
 use crate::{cli, time};
@@ -24,7 +26,15 @@ pub async fn run(command: cli::Tokens, stack: &Stack, output: Output) -> Result<
         } => {
             issue(&tokens, &name, staff, expires_in, output).await?;
         }
-        cli::Tokens::List => list(tokens.list().await?, now, output)?,
+        cli::Tokens::Rotate {
+            id,
+            old_ends_in,
+            expires_in,
+        } => rotate(&tokens, &id, old_ends_in, expires_in, now, output).await?,
+        cli::Tokens::List => {
+            let tokens = tokens.list().await?;
+            list(tokens, last_seen(stack), now, output)?;
+        }
         cli::Tokens::Revoke { id } => {
             let revoked = tokens.revoke(&id).await?;
             let shown = Revoked {
@@ -45,8 +55,6 @@ pub async fn run(command: cli::Tokens, stack: &Stack, output: Output) -> Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// The token alone goes to standard output, so that a shell can take it. A
-/// token that cannot be written there is nobody's, and it is revoked.
 async fn issue(
     tokens: &TokenRegistry,
     name: &str,
@@ -57,8 +65,42 @@ async fn issue(
     if output::leads_nowhere() {
         return Err(Failure::NowhereToWrite);
     }
-    let Issued { record, token } = tokens.issue(name, staff, expires_in).await?;
-    let rights = if staff {
+    let issued = tokens.issue(name, staff, expires_in).await?;
+    let undo = async || tokens.revoke(&issued.record.id).await.map(drop);
+    let again = "issue another one";
+    hand_over(&issued, None, output, undo, again).await
+}
+
+async fn rotate(
+    tokens: &TokenRegistry,
+    id: &str,
+    old_ends_in: SignedDuration,
+    expires_in: Option<SignedDuration>,
+    now: Timestamp,
+    output: Output,
+) -> Result<(), Failure> {
+    if output::leads_nowhere() {
+        return Err(Failure::NowhereToWrite);
+    }
+    let rotated = tokens.rotate(id, old_ends_in, expires_in).await?;
+    let undo = async || tokens.undo(&rotated).await;
+    let old = Some(Shown::of(&rotated.old, now));
+    let again = "the old one ends when it did before; rotate it again";
+    hand_over(&rotated.issued, old, output, undo, again).await
+}
+
+/// The token alone goes to standard output, so that a shell can take it. A
+/// token that cannot be written there is nobody's, and `undo` revokes it.
+async fn hand_over(
+    issued: &Issued,
+    old: Option<Shown<'_>>,
+    output: Output,
+    undo: impl AsyncFnOnce() -> Result<(), TokenError>,
+    again: &'static str,
+) -> Result<(), Failure> {
+    let Issued { record, token } = issued;
+    let name = output::printable(&record.name);
+    let rights = if record.staff {
         "staff"
     } else {
         "no rights yet, for want of --staff"
@@ -67,6 +109,10 @@ async fn issue(
         format!("until {}", time::show(end))
     });
     output::note(&format!("issued {} ({name}): {rights}, {end}", record.id));
+    if let Some(old) = &old {
+        let end = time::show_optional(old.expires_at);
+        output::note(&format!("{} ({name}) ends at {end}", old.id));
+    }
     output::note("This is the token. It will not be shown again:");
     let shown = IssuedToken {
         id: &record.id,
@@ -75,47 +121,106 @@ async fn issue(
         created_at: record.created_at,
         expires_at: record.expires_at,
         token: token.expose_secret(),
+        old,
     };
     let written = output.answer(&shown, || token.expose_secret().to_owned());
     let Err(Failure::Output(problem)) = written else {
         return written;
     };
-    let id = record.id;
-    Err(match tokens.revoke(&id).await {
-        Ok(_) => Failure::NotHandedOver { id, problem },
+    let id = record.id.clone();
+    Err(match undo().await {
+        Ok(()) => Failure::NotHandedOver { id, problem, again },
         Err(why) => Failure::StillInForce { id, problem, why },
     })
 }
 
-fn list(mut tokens: Vec<TokenRecord>, now: Timestamp, output: Output) -> Result<(), Failure> {
+/// When each token was last seen, by its id, where the log is at hand.
+type LastSeen = BTreeMap<String, Timestamp>;
+
+fn last_seen(stack: &Stack) -> Option<LastSeen> {
+    let Some(file) = stack.log() else {
+        output::note(ON_AWS);
+        return None;
+    };
+    let lines = match log::read(&file) {
+        Ok(lines) => lines,
+        Err(error) => {
+            let file = output::path(&file);
+            output::note(&format!(
+                "warning: {file} cannot be read ({error}), so it is not known when the tokens \
+                 were last seen; COURSEHOOK_LOG is to name a file of log lines"
+            ));
+            return None;
+        }
+    };
+    let mut last = LastSeen::new();
+    for line in lines.filter(|line| line.message == Message::Done) {
+        if let (Some(id), Some(at)) = (line.token_id, line.timestamp) {
+            let seen = last.entry(id).or_insert(at);
+            *seen = at.max(*seen);
+        }
+    }
+    Some(last)
+}
+
+/// How to find out when each token was last seen, where the log is not at hand.
+const ON_AWS: &str = r#"note: COURSEHOOK_LOG is not set, so it is not known when the tokens were last seen. On AWS, for a stack named coursehook and the last 30 days:
+  QUERY=$(aws logs start-query --start-time $(date -d -30days +%s) --end-time $(date +%s) --log-group-names $(aws cloudformation describe-stacks --stack-name coursehook --query "Stacks[0].Outputs[?ends_with(OutputKey, 'WebhookLogGroup')].OutputValue" --output text) --query-string 'filter message = "done" and ispresent(token_id) | stats max(@timestamp) by token_id' --query queryId --output text)
+  sleep 10; aws logs get-query-results --query-id $QUERY --output text"#;
+
+fn list(
+    mut tokens: Vec<TokenRecord>,
+    last_seen: Option<LastSeen>,
+    now: Timestamp,
+    output: Output,
+) -> Result<(), Failure> {
     tokens.sort_by_key(|token| token.created_at);
-    let shown: Vec<_> = tokens.iter().map(|token| Shown::of(token, now)).collect();
+    let seen = |id: &str| last_seen.as_ref().map(|last| last.get(id).copied());
+    let shown: Vec<_> = tokens
+        .iter()
+        .map(|token| Listed {
+            last_seen: seen(&token.id),
+            token: Shown::of(token, now),
+        })
+        .collect();
     output.answer(&shown, || {
-        output::table(
+        let cells = |token: &Shown<'_>| {
             [
-                "id", "name", "staff", "state", "created", "expires", "revoked",
-            ],
-            shown.iter().map(|token| {
-                [
-                    token.id.to_owned(),
-                    token.name.to_owned(),
-                    yes_or_no(token.staff),
-                    word(token.state).to_owned(),
-                    time::show(token.created_at),
-                    time::show_optional(token.expires_at),
-                    time::show_optional(token.revoked_at),
-                ]
+                token.id.to_owned(),
+                token.name.to_owned(),
+                yes_or_no(token.staff),
+                token.state.as_str().to_owned(),
+                time::show(token.created_at),
+                time::show_optional(token.expires_at),
+                time::show_optional(token.revoked_at),
+            ]
+        };
+        let headings = [
+            "id", "name", "staff", "state", "created", "expires", "revoked",
+        ];
+        if last_seen.is_none() {
+            return output::table(headings, shown.iter().map(|listed| cells(&listed.token)));
+        }
+        let [id, name, staff, state, created, expires, revoked] = headings;
+        let headings = [
+            id,
+            name,
+            staff,
+            state,
+            created,
+            expires,
+            revoked,
+            "last seen",
+        ];
+        output::table(
+            headings,
+            shown.iter().map(|listed| {
+                let [id, name, staff, state, created, expires, revoked] = cells(&listed.token);
+                let seen = time::show_optional(listed.last_seen.flatten());
+                [id, name, staff, state, created, expires, revoked, seen]
             }),
         )
     })
-}
-
-const fn word(state: TokenState) -> &'static str {
-    match state {
-        TokenState::Live => "live",
-        TokenState::Expired => "expired",
-        TokenState::Revoked => "revoked",
-    }
 }
 
 /// A token as it may be shown: without its digest.
@@ -145,6 +250,15 @@ impl<'a> Shown<'a> {
 }
 
 #[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    token: Shown<'a>,
+    /// Absent where the log is not at hand, null where it has no delivery with the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_seen: Option<Option<Timestamp>>,
+}
+
+#[derive(Serialize)]
 struct Revoked<'a> {
     changed: bool,
     #[serde(flatten)]
@@ -159,4 +273,7 @@ struct IssuedToken<'a> {
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
     token: &'a str,
+    /// The one in whose place it is, with its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old: Option<Shown<'a>>,
 }

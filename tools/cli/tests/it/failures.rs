@@ -311,6 +311,7 @@ async fn usage_is_explained() {
         &["certificates", "revoke"],
         &["certificates", "restore"],
         &["tokens", "issue"],
+        &["tokens", "rotate"],
         &["tokens", "list"],
         &["tokens", "revoke"],
         &["events", "list"],
@@ -386,6 +387,19 @@ async fn a_token_that_cannot_be_handed_over_is_in_force_no_more() {
     assert_eq!(states.len(), 3);
     assert!(states.iter().all(|token| token["state"] == "revoked"));
 
+    let issue = ["tokens", "issue", "kept", "--staff", "--json"];
+    let kept = stack.run(&issue).await.json();
+    let id = kept["id"].as_str().unwrap();
+    let mut command = stack.command(&["tokens", "rotate", id]);
+    command.stdout(full());
+    let ran = Ran::from(command.spawn().unwrap().wait_with_output().await.unwrap());
+    assert_eq!(ran.code, 2, "{ran:?}");
+    let told = "was revoked at once; the old one ends when it did before; rotate it again";
+    assert!(ran.err.contains(told), "{ran:?}");
+    let listed = stack.run(&["tokens", "list", "--json"]).await.json();
+    assert_eq!(listed[3]["expires_at"], json!(null));
+    assert_eq!(listed[4]["state"], "revoked");
+
     // Where that can be seen before, none is issued.
     let closed = stack.command(&[]);
     let program = closed.as_std().get_program().to_owned();
@@ -407,5 +421,5 @@ async fn a_token_that_cannot_be_handed_over_is_in_force_no_more() {
         assert!(ran.err.contains("no token was issued"), "{ran:?}");
     }
     let listed = stack.run(&["tokens", "list", "--json"]).await.json();
-    assert_eq!(listed.as_array().unwrap().len(), 3);
+    assert_eq!(listed.as_array().unwrap().len(), 5);
 }

@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::harness::{Ran, Stack};
+use crate::harness::{Ran, Stack, ran};
 
 #[tokio::test]
 async fn a_token_is_issued_listed_and_revoked() {
@@ -122,4 +123,99 @@ async fn operators_at_the_same_time_lose_nothing() {
         expected.insert((format!("second-{n}"), "live".to_owned()));
     }
     assert_eq!(listed, expected);
+}
+
+#[tokio::test]
+async fn a_token_is_rotated() {
+    let stack = Stack::with_secrets().await;
+    let list = async || stack.run(&["tokens", "list", "--json"]).await.json();
+    let issue = ["tokens", "issue", "lms", "--staff", "--json"];
+    let old = stack.run(&issue).await.json();
+    let id = old["id"].as_str().unwrap();
+
+    let rotate = ["tokens", "rotate", id, "--expires-in", "90d"];
+    let ran = stack.run(&rotate).await;
+    let told = format!("\n{id} (lms) ends at 2");
+    assert!(ran.err.contains(&told), "{ran:?}");
+    assert!(ran.err.contains(" (lms): staff, until 2"), "{ran:?}");
+    let token = ran.ok();
+    assert!(token.starts_with("chk_") && token.lines().count() == 1);
+
+    let listed = list().await;
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    for (index, days, staff) in [(0, 7, true), (1, 90, true)] {
+        let token = &listed[index];
+        let moment = |field: &str| token[field].as_str().unwrap().parse::<Timestamp>();
+        let end = moment("expires_at").unwrap();
+        let began = listed[1]["created_at"].as_str().unwrap().parse().unwrap();
+        assert_eq!(end.duration_since(began).as_hours(), days * 24, "{token}");
+        assert_eq!(
+            (&token["name"], &token["state"], &token["staff"]),
+            (&json!("lms"), &json!("live"), &json!(staff))
+        );
+    }
+
+    // An end is never put off.
+    let end = listed[0]["expires_at"].clone();
+    let again = ["tokens", "rotate", id, "--old-ends-in", "8d", "--json"];
+    let again = stack.run(&again).await.json();
+    assert_eq!(again["old"]["expires_at"], end);
+    assert_eq!(again["old"]["id"], id);
+    assert_eq!(again["expires_at"], json!(null));
+    assert!(again["token"].as_str().unwrap().starts_with("chk_"));
+
+    stack.run(&["tokens", "revoke", id]).await.ok();
+    for (id, told) in [
+        (id, " is revoked; `coursehook tokens issue` issues another"),
+        ("nobody", "no token with the id nobody"),
+    ] {
+        let ran = stack.run(&["tokens", "rotate", id]).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+        assert!(ran.err.contains(told), "{ran:?}");
+    }
+    assert_eq!(list().await.as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_token_that_was_seen_is_listed_with_when() {
+    let stack = Stack::with_secrets().await;
+    let issue = async |name: &str| {
+        let issued = stack.run(&["tokens", "issue", name, "--json"]).await.json();
+        issued["id"].as_str().unwrap().to_owned()
+    };
+    let (seen, _unseen) = (issue("seen").await, issue("unseen").await);
+    let line = |at: &str, message: &str| {
+        format!(r#"{{"timestamp":"{at}","message":"{message}","token_id":"{seen}"}}"#)
+    };
+    let lines = [
+        line("2026-11-22T10:00:00.5Z", "done"),
+        line("2026-11-22T09:00:00Z", "done"),
+        line("2026-11-22T11:00:00Z", "another"),
+        "{\"message\":\"done\"".to_owned(),
+    ];
+    let file = stack.file("functions.log", lines.join("\n"));
+    let list = async |log: Option<&str>, more: &[&str]| {
+        let mut command = stack.command(&[&["tokens", "list"], more].concat());
+        command.envs(log.map(|log| ("COURSEHOOK_LOG", log)));
+        ran(command).await
+    };
+    let listed = list(Some(&file), &[]).await;
+    assert_eq!(listed.err, "");
+    let text = listed.ok();
+    let ends: Vec<_> = text.lines().map(|line| &line[line.len() - 20..]).collect();
+    assert!(ends[0].ends_with("last seen"), "{text}");
+    assert_eq!(ends[1], "2026-11-22T10:00:00Z");
+    let listed = list(Some(&file), &["--json"]).await.json();
+    assert_eq!(listed[0]["last_seen"], "2026-11-22T10:00:00.5Z");
+    assert_eq!(listed[1]["last_seen"], json!(null));
+
+    for (log, told) in [
+        (None, "\n  QUERY=$(aws logs start-query "),
+        (Some("absent.log"), "warning: absent.log cannot be read"),
+    ] {
+        let listed = list(log, &["--json"]).await;
+        assert!(listed.err.contains(told), "{listed:?}");
+        assert_eq!(listed.json()[0].get("last_seen"), None);
+        assert!(!list(log, &[]).await.ok().contains("last seen"));
+    }
 }
