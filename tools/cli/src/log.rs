@@ -14,6 +14,12 @@ pub struct Line {
     pub message: Message,
     /// When it was written.
     pub timestamp: Option<Timestamp>,
+    pub kind: Option<String>,
+    pub outcome: Option<String>,
+    pub reason: Option<String>,
+    pub status: Option<u16>,
+    pub milliseconds: Option<u64>,
+    pub course_id: Option<String>,
     pub token_id: Option<String>,
 }
 

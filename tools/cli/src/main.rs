@@ -67,6 +67,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Tokens(command) => commands::tokens::run(command, &stack, output).await,
         Command::Events(command) => commands::events::run(command, &stack, output).await,
+        Command::Deliveries(command) => commands::deliveries::run(command, &stack, output).await,
         Command::Replay { paths } => commands::replay::run(&paths, &stack, output).await,
         Command::Completions { shell } => commands::completions::run(shell, output),
     }

@@ -119,6 +119,13 @@ impl Stack {
         self.environment.optional("COURSEHOOK_LOG").map(Into::into)
     }
 
+    /// Whether whoever is at the keyboard wants no colours (<https://no-color.org>),
+    /// or has a terminal without.
+    pub fn wants_no_color(&self) -> bool {
+        self.environment.optional("NO_COLOR").is_some()
+            || self.environment.optional("TERM") == Some("dumb")
+    }
+
     pub fn setting<T>(&self, name: &'static str) -> Result<T, Failure>
     where
         T: FromStr<Err: Display>,

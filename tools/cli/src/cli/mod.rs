@@ -2,6 +2,7 @@
 
 mod argument;
 mod certificates;
+mod deliveries;
 mod deployment;
 mod enrollments;
 mod events;
@@ -18,6 +19,7 @@ use shared::domain::{CourseId, Email};
 
 pub use self::argument::plain;
 pub use self::certificates::Certificates;
+pub use self::deliveries::Deliveries;
 pub use self::deployment::Deployment;
 pub use self::enrollments::{Enrollments, SetEnrollment};
 pub use self::events::{Events, Filter};
@@ -114,6 +116,15 @@ Examples:
         email: Option<Email>,
         course_id: Option<CourseId>,
     },
+    /// Show what became of the deliveries, by the webhooks' log lines
+    ///
+    /// Looks at kept events are shown too, dimmer. Lines of others are passed
+    /// over, and so is what stands before a line of ours.
+    #[command(after_help = "\
+Examples:
+  coursehook deliveries --follow
+  aws logs tail LOG_GROUP --format short --follow | coursehook deliveries --log -")]
+    Deliveries(Deliveries),
     /// Send sample deliveries to the running stack
     ///
     /// A file holds the body of a delivery and lies in a folder named
@@ -168,7 +179,10 @@ impl Command {
             Self::Certificates(command) => command.only_reads(),
             Self::Tokens(command) => command.only_reads(),
             Self::Events(command) => command.only_reads(),
-            Self::Status { .. } | Self::Doctor { .. } | Self::Completions { .. } => true,
+            Self::Status { .. }
+            | Self::Deliveries(_)
+            | Self::Doctor { .. }
+            | Self::Completions { .. } => true,
             Self::Replay { .. } => false,
         }
     }

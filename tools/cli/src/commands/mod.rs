@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod completions;
+pub mod deliveries;
 pub mod doctor;
 pub mod enrollments;
 pub mod events;

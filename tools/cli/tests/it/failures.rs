@@ -318,6 +318,7 @@ async fn usage_is_explained() {
         &["events", "show"],
         &["events", "retry"],
         &["events", "drop"],
+        &["deliveries"],
         &["replay"],
     ] {
         let help = stack.run(&[command, &["--help"]].concat()).await.ok();

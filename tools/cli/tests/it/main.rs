@@ -9,6 +9,7 @@
 )]
 
 mod certificates;
+mod deliveries;
 mod deployment;
 mod doctor;
 mod enrollments;

@@ -1,0 +1,149 @@
+use std::fs::{self, File};
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::time::timeout;
+
+use crate::harness::{RUN, Stack, interrupted, ran};
+
+/// A log line of a second, with these fields more.
+fn line(second: u32, message: &str, more: &str) -> String {
+    format!(
+        r#"{{"timestamp":"2026-11-22T10:00:{second:02}.25Z","level":"INFO","message":"{message}","kind":"certificate","course_id":"{RUN}",{more}}}"#
+    )
+}
+
+fn done(second: u32, outcome: &str, status: u16) -> String {
+    let more = format!(r#""outcome":"{outcome}","status":{status},"milliseconds":12"#);
+    line(second, "done", &more)
+}
+
+/// Lines of all kinds, also what is passed over.
+fn lines() -> String {
+    let pending = r#""outcome":"pending","reason":"lms_failed","status":202,"milliseconds":9"#;
+    let waits = r#""outcome":"waits","reason":"not_passed","tries":1"#;
+    [
+        line(1, "received", r#""path":"other""#),
+        done(2, "created", 201),
+        line(3, "done", pending),
+        line(4, "looked at", waits),
+        "START RequestId: 1 {} Version: $LATEST".to_owned(),
+        r#"{"message":"done""#.to_owned(),
+        done(5, "kept", 404),
+        done(6, "un\\u001bknown", 503),
+    ]
+    .join("\n")
+}
+
+const ROWS: [&str; 6] = [
+    "time                  kind         outcome                            status      ms  course",
+    "2026-11-22T10:00:02Z  certificate  created                               201      12  course-v1:Org+Bees+2026",
+    "2026-11-22T10:00:03Z  certificate  pending (lms_failed)                  202       9  course-v1:Org+Bees+2026",
+    "2026-11-22T10:00:04Z  certificate  waits (not_passed)                                 course-v1:Org+Bees+2026",
+    "2026-11-22T10:00:05Z  certificate  kept                                  404      12  course-v1:Org+Bees+2026",
+    "2026-11-22T10:00:06Z  certificate  un\u{fffd}known                              503      12  course-v1:Org+Bees+2026",
+];
+
+#[tokio::test]
+async fn what_became_of_deliveries_is_a_table() {
+    let stack = Stack::start().await;
+    let file = stack.file("functions.log", lines());
+    let table = ROWS.join("\n") + "\n";
+    let shown = async |arguments: &[&str], variable: (&str, &str)| {
+        let mut command = stack.command(&[&["deliveries"], arguments].concat());
+        command.env(variable.0, variable.1);
+        ran(command).await.ok()
+    };
+    let by_variable = ("COURSEHOOK_LOG", file.as_str());
+    assert_eq!(shown(&[], by_variable).await, table);
+    let never = shown(&["--log", &file, "--color", "never"], by_variable).await;
+    assert_eq!(never, table);
+    // It is no terminal, whatever NO_COLOR says.
+    assert_eq!(shown(&["--log", &file], ("NO_COLOR", "")).await, table);
+
+    let last = shown(&["-n", "2"], by_variable).await;
+    assert_eq!(last, [ROWS[0], ROWS[4], ROWS[5], ""].join("\n"));
+    let json = shown(&["-n", "3", "--json"], by_variable).await;
+    let json: Vec<Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(json.len(), 3);
+    assert_eq!(json[0]["tries"], 1);
+    assert_eq!(json[1]["level"], "INFO");
+
+    let missing = stack.run(&["deliveries"]).await;
+    assert_eq!((missing.code, missing.out.as_str()), (2, ""));
+    assert!(
+        missing.err.contains("COURSEHOOK_LOG is not set"),
+        "{missing:?}"
+    );
+    let absent = stack.run(&["deliveries", "--log", "absent.log"]).await;
+    assert_eq!(absent.code, 2);
+    assert!(absent.err.starts_with("error: absent.log: cannot be read"));
+}
+
+#[tokio::test]
+async fn other_programs_may_put_something_before_a_line() {
+    let stack = Stack::start().await;
+    let input: String = lines()
+        .lines()
+        .map(|line| format!("2026-11-22T10:00:00 {line}\n"))
+        .collect();
+    let piped = stack
+        .run_with_input(&["deliveries", "--log", "-"], &input)
+        .await;
+    assert_eq!(piped.ok(), ROWS.join("\n") + "\n");
+    let json = ["deliveries", "--log", "-", "--json", "-n", "1"];
+    let json = stack.run_with_input(&json, &input).await.ok();
+    assert_eq!(json.trim_end(), done(6, "un\\u001bknown", 503));
+}
+
+#[tokio::test]
+async fn the_colour_tells_what_became_of_it() {
+    let stack = Stack::start().await;
+    let file = stack.file("functions.log", lines());
+    let always = ["deliveries", "--log", &file, "--color", "always"];
+    let shown = stack.run(&always).await.ok();
+    for (row, code) in ROWS[1..].iter().zip(["32", "33", "2", "33", "31"]) {
+        let coloured = format!("\n\u{1b}[{code}m{row}\u{1b}[0m\n");
+        assert!(shown.contains(&coloured), "{shown}");
+    }
+}
+
+/// As with `tail -f`, and also where the file is emptied or replaced.
+#[tokio::test]
+async fn a_log_is_followed() {
+    let stack = Stack::start().await;
+    let path = stack.file("functions.log", lines() + "\n");
+    let mut command = stack.command(&["deliveries", "--follow", "-n", "1", "--log", &path]);
+    let mut child = command.spawn().unwrap();
+    let mut rows = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = async || {
+        let row = timeout(Duration::from_secs(60), rows.next_line());
+        let row = row.await.unwrap().unwrap().unwrap();
+        row.split_whitespace().nth(2).unwrap().to_owned()
+    };
+    assert_eq!(next().await, "outcome");
+    assert_eq!(next().await, "un\u{fffd}known");
+
+    let mut log = File::options().append(true).open(&path).unwrap();
+    let added = done(7, "added", 200);
+    let (begin, end) = added.split_at(40);
+    write!(log, "{}\n{begin}", done(6, "first", 200)).unwrap();
+    assert_eq!(next().await, "first");
+    fs::write(&path, done(8, "emptied", 200) + "\n").unwrap();
+    assert_eq!(next().await, "emptied");
+    // A line that was begun is shown once it is whole.
+    write!(log, "{begin}").unwrap();
+    writeln!(log, "{end}").unwrap();
+    assert_eq!(next().await, "added");
+
+    let other = stack.file("other.log", done(9, "replaced", 200) + "\n");
+    fs::rename(other, &path).unwrap();
+    assert_eq!(next().await, "replaced");
+    let ran = interrupted(child).await;
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+}
