@@ -59,6 +59,9 @@ impl FromStr for CertificateState {
 }
 
 impl CertificateState {
+    /// What a certificate can be.
+    pub const ALL: [Self; 3] = [Self::InForce, Self::Withdrawn, Self::Revoked];
+
     /// The word that the table has for it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::expression::{names, text, values};
+use super::page::{self, Page, Start};
 pub use super::transaction::Written;
 use super::update::update;
 use super::{Item, StoreError, incomplete, of_keys, of_user, put_new, read, transaction, write};
@@ -126,6 +127,17 @@ impl Certificates {
     /// The certificates in the table of this name. Makes no call.
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
+    }
+
+    /// One page of a run's certificates, by user; those that are not of the expected
+    /// shape as errors.
+    pub async fn of_run(
+        &self,
+        course_id: &CourseId,
+        start: Option<Start>,
+    ) -> Result<Page<Result<Certificate, StoreError>>, StoreError> {
+        let page = page::of_run(&self.client, &self.table, course_id, start).await?;
+        Ok(page.map(|item| certificate(&self.table, item)))
     }
 
     /// All certificates of a user, by course id.

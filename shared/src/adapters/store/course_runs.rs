@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::expression::text;
+use super::page::{Page, Start};
 use super::{Item, StoreError, batch, read, write};
 use crate::domain::{CourseId, CourseRun};
 
@@ -64,6 +65,27 @@ impl CourseRuns {
             .into_iter()
             .map(|item| course_run(&self.table, item))
             .collect()
+    }
+
+    /// One page of all runs, in no order; those that are not of the expected
+    /// shape as errors.
+    pub async fn page(
+        &self,
+        start: Option<Start>,
+    ) -> Result<Page<Result<CourseRun, StoreError>>, StoreError> {
+        let answer = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .set_exclusive_start_key(start.map(|Start(key)| key))
+            .send()
+            .await?;
+        let page = Page {
+            entries: answer.items.unwrap_or_default(),
+            next: answer.last_evaluated_key.map(Start),
+        };
+        Ok(page.map(|item| course_run(&self.table, item)))
     }
 
     /// Writes a run, whole, whether or not there was one.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::expression::{flag, moment, text};
+use super::page::{self, Page, Start};
 use super::transaction::Written;
 use super::update::update;
 use super::{
@@ -375,6 +376,17 @@ impl Enrollments {
             .map(|new| put_new(&self.table, item(&self.table, new)?));
         let items = items.collect::<Result<_, _>>()?;
         transaction::write(&self.client, items).await
+    }
+
+    /// One page of a run's enrollments, by user; those that are not of the expected
+    /// shape as errors.
+    pub async fn of_run(
+        &self,
+        course_id: &CourseId,
+        start: Option<Start>,
+    ) -> Result<Page<Result<Enrollment, StoreError>>, StoreError> {
+        let page = page::of_run(&self.client, &self.table, course_id, start).await?;
+        Ok(page.map(|item| enrollment(&self.table, item)))
     }
 
     /// All enrollments of a user, by course id.

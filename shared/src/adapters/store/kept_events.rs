@@ -11,6 +11,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::expression::{moment, names, number, text, values};
+use super::page::{Page, Start};
 use super::update::{Updated, update};
 use super::{Item, StoreError, batch, read, write};
 use crate::domain::{
@@ -86,19 +87,6 @@ pub struct Due {
 struct Keyed {
     event_key: EventKey,
 }
-
-/// A page of what an index or the table has, and where the next one starts.
-#[derive(Debug, Clone)]
-pub struct Page<T> {
-    /// In the order of the index; the table has none.
-    pub entries: Vec<T>,
-    /// `None` at the end.
-    pub next: Option<Start>,
-}
-
-/// Where a page starts.
-#[derive(Debug, Clone)]
-pub struct Start(Item);
 
 /// The key of a kept event.
 pub(super) fn key(event_key: &EventKey) -> Item {

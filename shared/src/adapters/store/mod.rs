@@ -12,6 +12,7 @@ mod expression;
 pub mod grades;
 pub mod kept_events;
 pub mod lookup;
+pub mod page;
 pub mod records;
 mod transaction;
 mod update;

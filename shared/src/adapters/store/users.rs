@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::expression::{names, text};
+use super::page::{Page, Start};
 pub use super::transaction::Written;
 use super::{Item, StoreError, batch, incomplete, read, transaction};
 use crate::domain::{Email, User, Username};
@@ -35,6 +36,11 @@ struct UserItem {
     name: Option<String>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
     former_emails: BTreeSet<Email>,
+}
+
+#[derive(Deserialize)]
+struct Keyed {
+    email: Email,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -236,6 +242,50 @@ impl Users {
             asked = targets;
         }
         Err(StoreError::contended())
+    }
+
+    /// One page of all users, in no order; those that are not of the expected
+    /// shape as errors. An item that only names another address of a user
+    /// (`alias_of`) is none.
+    pub async fn page(
+        &self,
+        start: Option<Start>,
+    ) -> Result<Page<Result<User, StoreError>>, StoreError> {
+        const IS_USER: &str = "attribute_not_exists(#alias_of)";
+        let answer = self
+            .client
+            .scan()
+            .table_name(&self.users)
+            .consistent_read(true)
+            .filter_expression(IS_USER)
+            .set_expression_attribute_names(Some(names(&[IS_USER])))
+            .set_exclusive_start_key(start.map(|Start(key)| key))
+            .send()
+            .await?;
+        let page = Page {
+            entries: answer.items.unwrap_or_default(),
+            next: answer.last_evaluated_key.map(Start),
+        };
+        Ok(page.map(|item| user(&self.users, item)))
+    }
+
+    /// The address of the user of this id, as the index has it: for people to
+    /// read, and nothing rests on it. `None` where there is no such user.
+    pub async fn email_of(&self, user_id: Uuid) -> Result<Option<Email>, StoreError> {
+        const OF_USER: &str = "#user_id = :user_id";
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.users)
+            .index_name("by_user_id")
+            .key_condition_expression(OF_USER)
+            .set_expression_attribute_names(Some(names(&[OF_USER])))
+            .expression_attribute_values(":user_id", text(user_id.to_string()))
+            .send()
+            .await?;
+        let item = answer.items.unwrap_or_default().pop();
+        let keyed = item.map(|item| read(&self.users, item));
+        Ok(keyed.transpose()?.map(|Keyed { email }| email))
     }
 
     /// Writes some users (at most 33) with their usernames, all of them or

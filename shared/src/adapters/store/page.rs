@@ -1,0 +1,64 @@
+//! A page of what an index or a table has.
+
+use aws_sdk_dynamodb::Client;
+
+use super::expression::{names, text};
+use super::{Item, StoreError, batch};
+use crate::domain::CourseId;
+
+/// A page of what an index or the table has, and where the next one starts.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// In the order of the index; the table has none.
+    pub entries: Vec<T>,
+    /// `None` at the end.
+    pub next: Option<Start>,
+}
+
+/// Where a page starts.
+#[derive(Debug, Clone)]
+pub struct Start(pub(super) Item);
+
+impl<T> Page<T> {
+    /// The same page of what the entries are made into.
+    pub(super) fn map<U>(self, make: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            entries: self.entries.into_iter().map(make).collect(),
+            next: self.next,
+        }
+    }
+}
+
+/// One page of a run's items in a table whose key is user and course run, by
+/// user. The index has the keys, and the table what there is.
+///
+/// One Query of a hundred keys, and one BatchGetItem.
+pub(super) async fn of_run(
+    client: &Client,
+    table: &str,
+    course_id: &CourseId,
+    start: Option<Start>,
+) -> Result<Page<Item>, StoreError> {
+    const OF_RUN: &str = "#course_id = :course_id";
+    const AT_ONCE: i32 = 100;
+    let answer = client
+        .query()
+        .table_name(table)
+        .index_name("by_course_id")
+        .key_condition_expression(OF_RUN)
+        .set_expression_attribute_names(Some(names(&[OF_RUN])))
+        .expression_attribute_values(":course_id", text(course_id.as_str()))
+        .limit(AT_ONCE)
+        .set_exclusive_start_key(start.map(|Start(key)| key))
+        .send()
+        .await?;
+    let keys = answer.items.unwrap_or_default();
+    let mut found = batch::get(client, [(table, keys)]).await?;
+    let mut entries = found.remove(table).unwrap_or_default();
+    let user_id = |item: &Item| item.get("user_id").and_then(|id| id.as_s().ok()).cloned();
+    entries.sort_by_key(user_id);
+    Ok(Page {
+        entries,
+        next: answer.last_evaluated_key.map(Start),
+    })
+}
