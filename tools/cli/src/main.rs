@@ -9,6 +9,7 @@ mod deployment;
 mod failure;
 mod gateway;
 mod import;
+mod listing;
 mod log;
 mod output;
 mod progress;

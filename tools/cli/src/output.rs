@@ -101,11 +101,14 @@ pub fn sections(mut text: String, others: impl IntoIterator<Item = (String, Stri
     text
 }
 
+/// The blanks between two columns.
+pub const COLUMN_GAP: u16 = 2;
+
 /// Columns with two blanks between them and nothing else, so that other programs can cut them.
-fn aligned(mut table: Table) -> String {
+pub fn aligned(mut table: Table) -> String {
     table.load_style(presets::NOTHING);
     for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+        column.set_padding((0, COLUMN_GAP));
     }
     table.trim_fmt()
 }

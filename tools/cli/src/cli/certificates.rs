@@ -1,7 +1,9 @@
 //! `coursehook certificates`
 
 use clap::Subcommand;
-use shared::domain::{CourseId, Email};
+use shared::domain::{CertificateState, CourseId, Email};
+
+use super::argument::one_of;
 
 use super::ImportRecords;
 
@@ -24,6 +26,19 @@ Examples:
   coursehook certificates import certificates.csv --dry-run
   coursehook certificates import certificates.csv")]
     Import(ImportRecords),
+    /// List the certificates for a course run, in no order
+    #[command(after_help = "\
+Examples:
+  coursehook certificates list --run course-v1:Org+Course+Run
+  coursehook certificates list --run course-v1:Org+Course+Run --state revoked")]
+    List {
+        /// The course run
+        #[arg(long, value_name = "COURSE_ID")]
+        run: CourseId,
+        /// Only those in this state
+        #[arg(long, value_parser = one_of(&CertificateState::ALL, CertificateState::as_str))]
+        state: Option<CertificateState>,
+    },
     /// Show a user's certificates
     #[command(after_help = "Example:\n  coursehook certificates show ada@example.org --history")]
     Show {
@@ -56,7 +71,7 @@ impl Certificates {
     /// Whether it changes nothing.
     pub const fn only_reads(&self) -> bool {
         match self {
-            Self::Show { .. } => true,
+            Self::List { .. } | Self::Show { .. } => true,
             Self::Import(import) => import.dry_run,
             Self::Revoke { .. } | Self::Restore { .. } => false,
         }

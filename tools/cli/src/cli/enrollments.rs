@@ -25,6 +25,15 @@ Examples:
   coursehook enrollments import enrollments.csv --dry-run
   coursehook enrollments import enrollments.csv")]
     Import(ImportEnrollments),
+    /// List the enrollments in a course run, in no order
+    #[command(
+        after_help = "Example:\n  coursehook enrollments list --run course-v1:Org+Course+Run"
+    )]
+    List {
+        /// The course run
+        #[arg(long, value_name = "COURSE_ID")]
+        run: CourseId,
+    },
     /// Show a user's enrollments
     #[command(after_help = "Example:\n  coursehook enrollments show ada@example.org --history")]
     Show {
@@ -63,7 +72,7 @@ impl Enrollments {
     /// Whether it changes nothing.
     pub const fn only_reads(&self) -> bool {
         match self {
-            Self::Show { .. } => true,
+            Self::List { .. } | Self::Show { .. } => true,
             Self::Import(import) => import.import.dry_run,
             Self::Set(_) => false,
         }

@@ -19,6 +19,9 @@ pub enum Runs {
         /// The file, or - for standard input
         file: PathBuf,
     },
+    /// List all course runs, in no order
+    #[command(after_help = "Example:\n  coursehook runs list")]
+    List,
     /// Show one course run
     #[command(after_help = "Example:\n  coursehook runs show course-v1:Org+Course+Run")]
     Show { course_id: CourseId },
@@ -27,6 +30,6 @@ pub enum Runs {
 impl Runs {
     /// Whether it changes nothing.
     pub const fn only_reads(&self) -> bool {
-        matches!(self, Self::Show { .. })
+        matches!(self, Self::List | Self::Show { .. })
     }
 }

@@ -19,6 +19,9 @@ Examples:
         /// The file, or - for standard input
         file: PathBuf,
     },
+    /// List all users, in no order
+    #[command(after_help = "Example:\n  coursehook users list")]
+    List,
     /// Show one user
     #[command(after_help = "Example:\n  coursehook users show ada@example.org")]
     Show { email: Email },
@@ -56,6 +59,6 @@ Examples:
 impl Users {
     /// Whether it changes nothing.
     pub const fn only_reads(&self) -> bool {
-        matches!(self, Self::Show { .. })
+        matches!(self, Self::List | Self::Show { .. })
     }
 }

@@ -7,8 +7,10 @@ use serde::Serialize;
 use shared::domain::{Certificate, CertificateEntry, CertificateState, CourseId, Email};
 use shared::use_cases::correcting::{Corrected, Uncorrected, Word, correct_certificate};
 
+use super::runs;
 use crate::confirm::confirm;
 use crate::failure::Failure;
+use crate::listing::{Listed, Listing, emails_of, sound};
 use crate::output::{self, Output};
 use crate::stack::Stack;
 use crate::{cli, import, time};
@@ -22,6 +24,7 @@ pub async fn run(
         cli::Certificates::Import(import) => {
             return import::certificates(import, stack, output).await;
         }
+        cli::Certificates::List { run, state } => list(run, state, stack, output).await?,
         cli::Certificates::Show { email, history } => show(email, history, stack, output).await?,
         cli::Certificates::Revoke {
             email,
@@ -34,6 +37,46 @@ pub async fn run(
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn list(
+    run: CourseId,
+    only: Option<CertificateState>,
+    stack: &Stack,
+    output: Output,
+) -> Result<(), Failure> {
+    let tables = stack.tables().await;
+    let (users, runs) = (tables.users()?, tables.course_runs()?);
+    let certificates = tables.certificates()?;
+    runs::find(&runs, run.clone()).await?;
+    let headings = ["email", "state", "issued", "certificate id"];
+    let mut listing = Listing::new(output, headings);
+    let mut start = None;
+    loop {
+        let page = certificates.of_run(&run, start).await?;
+        let sound = sound(page.entries)?;
+        let is_meant = |c: &Certificate| only.is_none_or(|state| c.state == state);
+        let sound: Vec<_> = sound.into_iter().filter(is_meant).collect();
+        let ids = sound.iter().map(|certificate| certificate.user_id);
+        let emails = emails_of(&users, ids).await?;
+        let listed = sound.iter().zip(emails).map(|(certificate, email)| Listed {
+            email,
+            record: Shown::from(certificate),
+        });
+        listing.page(&Vec::from_iter(listed), |listed| {
+            let certificate = &listed.record;
+            [
+                listed.email.clone().unwrap_or_default(),
+                certificate.state.as_str().to_owned(),
+                time::show(certificate.issued_at),
+                certificate.certificate_id.clone(),
+            ]
+        })?;
+        start = page.next;
+        if start.is_none() {
+            return listing.end();
+        }
+    }
 }
 
 async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Result<(), Failure> {

@@ -1,6 +1,5 @@
 //! `coursehook enrollments`
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
@@ -9,8 +8,10 @@ use shared::domain::{CourseId, CourseRole, Email, Enrollment, HistoryEntry, Mode
 use shared::use_cases::enrolling::Set;
 use shared::use_cases::{Changed, Outcome};
 
+use super::runs;
 use crate::cli::{self, SetEnrollment};
 use crate::failure::Failure;
+use crate::listing::{Listed, Listing, emails_of, sound};
 use crate::output::{self, Output, yes_or_no};
 use crate::stack::Stack;
 use crate::{import, time};
@@ -24,10 +25,45 @@ pub async fn run(
         cli::Enrollments::Import(import) => {
             return import::enrollments(import, stack, output).await;
         }
+        cli::Enrollments::List { run } => list(run, stack, output).await?,
         cli::Enrollments::Show { email, history } => show(email, history, stack, output).await?,
         cli::Enrollments::Set(set) => change(set, stack, output).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn list(run: CourseId, stack: &Stack, output: Output) -> Result<(), Failure> {
+    let tables = stack.tables().await;
+    let (users, runs) = (tables.users()?, tables.course_runs()?);
+    let enrollments = tables.enrollments()?;
+    runs::find(&runs, run.clone()).await?;
+    let headings = ["email", "mode", "active", "roles", "changed"];
+    let mut listing = Listing::new(output, headings);
+    let mut start = None;
+    loop {
+        let page = enrollments.of_run(&run, start).await?;
+        let sound = sound(page.entries)?;
+        let ids = sound.iter().map(|enrollment| enrollment.user_id);
+        let emails = emails_of(&users, ids).await?;
+        let listed = sound.iter().zip(emails).map(|(enrollment, email)| Listed {
+            email,
+            record: Shown::from(enrollment),
+        });
+        listing.page(&Vec::from_iter(listed), |listed| {
+            let enrollment = &listed.record;
+            [
+                listed.email.clone().unwrap_or_default(),
+                enrollment.mode.to_string(),
+                yes_or_no(enrollment.active),
+                words(enrollment.roles.iter().copied()),
+                time::show(enrollment.changed_at),
+            ]
+        })?;
+        start = page.next;
+        if start.is_none() {
+            return listing.end();
+        }
+    }
 }
 
 async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Result<(), Failure> {
@@ -133,8 +169,8 @@ fn word(mode: Option<&Mode>) -> String {
     mode.map(Mode::to_string).unwrap_or_default()
 }
 
-pub fn words(roles: &BTreeSet<CourseRole>) -> String {
-    let roles: Vec<_> = roles.iter().map(CourseRole::as_str).collect();
+pub fn words<'a>(roles: impl IntoIterator<Item = &'a CourseRole>) -> String {
+    let roles: Vec<_> = roles.into_iter().map(CourseRole::as_str).collect();
     roles.join(", ")
 }
 

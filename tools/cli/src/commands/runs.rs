@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use shared::adapters::store::course_runs::CourseRuns;
 use shared::domain::{CourseId, CourseRun};
 
 use crate::failure::Failure;
+use crate::listing::{Listing, sound};
 use crate::output::{self, Output, yes_or_no};
 use crate::stack::Stack;
 use crate::{cli, import, time};
@@ -14,11 +16,54 @@ use crate::{cli, import, time};
 pub async fn run(command: cli::Runs, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
     match command {
         cli::Runs::Import { file } => import::runs(&file, stack, output).await,
+        cli::Runs::List => {
+            list(&stack.tables().await.course_runs()?, output).await?;
+            Ok(ExitCode::SUCCESS)
+        }
         cli::Runs::Show { course_id } => {
             let runs = stack.tables().await.course_runs()?;
-            let found = runs.get_many(std::slice::from_ref(&course_id)).await?.pop();
-            show(&found.ok_or(Failure::NoSuchRun(course_id))?, output)?;
+            show(&find(&runs, course_id).await?, output)?;
             Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The run of this id.
+pub async fn find(runs: &CourseRuns, course_id: CourseId) -> Result<CourseRun, Failure> {
+    let found = runs.get_many(std::slice::from_ref(&course_id)).await?.pop();
+    found.ok_or(Failure::NoSuchRun(course_id))
+}
+
+async fn list(runs: &CourseRuns, output: Output) -> Result<(), Failure> {
+    let headings = [
+        "course",
+        "title",
+        "live",
+        "self-paced",
+        "starts",
+        "ends",
+        "certificates",
+    ];
+    let mut listing = Listing::new(output, headings);
+    let mut start = None;
+    loop {
+        let page = runs.page(start).await?;
+        let sound = sound(page.entries)?;
+        let shown: Vec<_> = sound.iter().map(Shown::from).collect();
+        listing.page(&shown, |run| {
+            [
+                run.course_id.to_string(),
+                run.title.to_owned(),
+                yes_or_no(run.live),
+                yes_or_no(run.is_self_paced),
+                time::show_optional(run.start_date),
+                time::show_optional(run.end_date),
+                time::show_optional(run.certificate_available_date),
+            ]
+        })?;
+        start = page.next;
+        if start.is_none() {
+            return listing.end();
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
+use shared::adapters::store::users::Users;
 use shared::domain::{Email, User, Username};
 use shared::use_cases::erasing::{Erased, Erasing};
 use shared::use_cases::renaming::{self, NewAddress, NotRenamed, Renamed};
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 use crate::confirm::confirm;
 use crate::failure::Failure;
+use crate::listing::{Listing, sound};
 use crate::output::{self, Output};
 use crate::stack::Stack;
 use crate::{cli, import};
@@ -17,6 +19,10 @@ use crate::{cli, import};
 pub async fn run(command: cli::Users, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
     match command {
         cli::Users::Import { file } => import::users(&file, stack, output).await,
+        cli::Users::List => {
+            list(&stack.tables().await.users()?, output).await?;
+            Ok(ExitCode::SUCCESS)
+        }
         cli::Users::Show { email } => {
             let users = stack.tables().await.users()?;
             let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
@@ -32,6 +38,29 @@ pub async fn run(command: cli::Users, stack: &Stack, output: Output) -> Result<E
             rename_email(&old, &new, forget, stack, output).await
         }
         cli::Users::Erase { email, yes } => erase(&email, yes, stack, output).await,
+    }
+}
+
+async fn list(users: &Users, output: Output) -> Result<(), Failure> {
+    let headings = ["email", "edX username", "name", "user id"];
+    let mut listing = Listing::new(output, headings);
+    let mut start = None;
+    loop {
+        let page = users.page(start).await?;
+        let sound = sound(page.entries)?;
+        let shown: Vec<_> = sound.iter().map(Shown::from).collect();
+        listing.page(&shown, |user| {
+            [
+                user.email.to_owned(),
+                user.edx_username.unwrap_or_default().to_owned(),
+                user.name.unwrap_or_default().to_owned(),
+                user.user_id.clone(),
+            ]
+        })?;
+        start = page.next;
+        if start.is_none() {
+            return listing.end();
+        }
     }
 }
 

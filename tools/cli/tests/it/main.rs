@@ -19,6 +19,7 @@ mod failures;
 mod grades;
 mod harness;
 mod imports;
+mod lists;
 mod renaming;
 mod replay;
 mod runs;

@@ -1,0 +1,119 @@
+//! Lists of any length, written page by page in little memory.
+
+use comfy_table::{ColumnConstraint, Table, Width};
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+use shared::adapters::store::users::Users;
+use shared::use_cases::StoreError;
+use uuid::Uuid;
+
+use crate::failure::Failure;
+use crate::output::{self, COLUMN_GAP, Output, aligned, line, printable};
+
+/// Addresses that are looked up at the same time.
+const ADDRESSES_AT_ONCE: usize = 16;
+
+/// A list that is written page by page, since it may be of any length: as a
+/// table, whose columns are at least as wide as the first page needs them, or
+/// as one array with an element a line.
+pub struct Listing<const N: usize> {
+    output: Output,
+    headings: [&'static str; N],
+    /// Of the columns, once the first page is written.
+    widths: Option<Vec<u16>>,
+}
+
+impl<const N: usize> Listing<N> {
+    pub const fn new(output: Output, headings: [&'static str; N]) -> Self {
+        Self {
+            output,
+            headings,
+            widths: None,
+        }
+    }
+
+    /// Writes some things, as JSON or each as the row that `row` makes of it.
+    pub fn page<T: Serialize>(
+        &mut self,
+        things: &[T],
+        row: impl Fn(&T) -> [String; N],
+    ) -> Result<(), Failure> {
+        if self.output.is_json() {
+            return self.elements(things);
+        }
+        let mut table = Table::new();
+        if self.widths.is_none() {
+            table.set_header(self.headings);
+        }
+        for thing in things {
+            table.add_row(row(thing).map(|cell| printable(&cell)));
+        }
+        let columns = table.column_iter_mut();
+        for (column, width) in columns.zip(self.widths.iter().flatten()) {
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(*width)));
+        }
+        if self.widths.is_none() {
+            let widths = table.column_max_content_widths().into_iter();
+            self.widths = Some(widths.map(|width| width + COLUMN_GAP).collect());
+        } else if things.is_empty() {
+            return Ok(());
+        }
+        line(&aligned(table))
+    }
+
+    fn elements(&mut self, things: &[impl Serialize]) -> Result<(), Failure> {
+        for thing in things {
+            let element =
+                serde_json::to_string(thing).map_err(|error| Failure::Output(error.into()))?;
+            let before = match self.widths.replace(Vec::new()) {
+                None => "[",
+                Some(_) => ",",
+            };
+            line(&format!("{before}{element}"))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is due after the last page.
+    pub fn end(self) -> Result<(), Failure> {
+        match (self.output.is_json(), self.widths) {
+            (true, None) => line("[]"),
+            (true, Some(_)) => line("]"),
+            (false, _) => Ok(()),
+        }
+    }
+}
+
+/// Something of a learner's, with their address.
+#[derive(Serialize)]
+pub struct Listed<T> {
+    /// `None` where the user is gone.
+    pub email: Option<String>,
+    #[serde(flatten)]
+    pub record: T,
+}
+
+/// The addresses of these users, in their order; nothing for one who is gone.
+pub async fn emails_of(
+    users: &Users,
+    ids: impl IntoIterator<Item = Uuid>,
+) -> Result<Vec<Option<String>>, StoreError> {
+    let email_of = async |id| Ok(users.email_of(id).await?.map(String::from));
+    let emails = stream::iter(ids).map(email_of).buffered(ADDRESSES_AT_ONCE);
+    emails.try_collect().await
+}
+
+/// Those of a page that are of the expected shape; the others are told of.
+pub fn sound<T>(entries: Vec<Result<T, StoreError>>) -> Result<Vec<T>, StoreError> {
+    let mut sound = Vec::new();
+    for entry in entries {
+        match entry {
+            Ok(entry) => sound.push(entry),
+            Err(error @ StoreError::Corrupt(_)) => output::note(&format!(
+                "warning: {error} and passed over; another program may have written it"
+            )),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sound)
+}
