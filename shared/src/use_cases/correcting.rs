@@ -54,20 +54,64 @@ pub async fn override_grade(
             score: score.clone(),
             set_by_admin: true,
         };
-        let before = before.as_ref();
-        let after = Grade::after(before, user_id, course_id, entry);
-        let put = GradeWrite::Put {
-            before,
-            after: after.clone(),
-        };
-        if records.write_grade(&put).await? == Written::Done {
-            return Ok(Corrected {
-                now: after,
-                changed: true,
-            });
+        let about = (user_id, course_id);
+        if let Some(now) = write_grade(records, before.as_ref(), about, entry).await? {
+            let changed = true;
+            return Ok(Corrected { now, changed });
         }
     }
     Err(StoreError::contended())
+}
+
+/// Hands a grade that an operator has set back to the LMS: it stays as it is
+/// until the LMS gives another one. `None` where there is no grade.
+pub async fn release_grade(
+    records: &Records,
+    user_id: Uuid,
+    course_id: &CourseId,
+    by: &Change,
+    at: Timestamp,
+) -> Result<Option<Corrected<Grade>>, StoreError> {
+    let change_id = Uuid::new_v4();
+    for _ in 0..ATTEMPTS {
+        let Some(before) = records.find(user_id, course_id).await?.grade else {
+            return Ok(None);
+        };
+        if !before.set_by_admin {
+            let changed = before.is_made_by(change_id);
+            let now = before;
+            return Ok(Some(Corrected { now, changed }));
+        }
+        let entry = GradeEntry {
+            at,
+            change_id,
+            by: by.clone(),
+            score: before.score.clone(),
+            set_by_admin: false,
+        };
+        let about = (user_id, course_id);
+        if let Some(now) = write_grade(records, Some(&before), about, entry).await? {
+            let changed = true;
+            return Ok(Some(Corrected { now, changed }));
+        }
+    }
+    Err(StoreError::contended())
+}
+
+/// Writes a grade, if it still is as it was read: the grade after it.
+async fn write_grade(
+    records: &Records,
+    before: Option<&Grade>,
+    (user_id, course_id): (Uuid, &CourseId),
+    entry: GradeEntry,
+) -> Result<Option<Grade>, StoreError> {
+    let after = Grade::after(before, user_id, course_id, entry);
+    let put = GradeWrite::Put {
+        before,
+        after: after.clone(),
+    };
+    let written = records.write_grade(&put).await?;
+    Ok((written == Written::Done).then_some(after))
 }
 
 /// An operator's word about a certificate.
