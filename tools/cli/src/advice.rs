@@ -2,11 +2,9 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::domain::{
-    CourseId, Email, Ineligible, KeptEvent, KeptState, LetterGrade, Reason, Score,
-};
+use shared::domain::{CourseId, Email, Ineligible, KeptEvent, KeptState, Obstacle, Reason};
 
-use crate::{cli, output, time};
+use crate::{output, time};
 
 /// What to tell an operator about one event, or about a learner in a run.
 #[derive(Serialize)]
@@ -56,7 +54,8 @@ impl Remedy {
 impl Advice {
     /// About an event as it stands at `now`.
     pub fn about(event: &KeptEvent, now: Timestamp) -> Self {
-        let (obstacle, remedy) = obstacle(event);
+        let last_error = event.last_error.as_deref();
+        let (obstacle, remedy) = obstacle(&event.email, &event.course_id, event.reason, last_error);
         let fate = match event.state {
             KeptState::Waiting if event.next_look <= now => {
                 "The event is due: it is looked at within a minute.".to_owned()
@@ -96,6 +95,40 @@ impl Advice {
         }
     }
 
+    /// About an attempt to issue a certificate that something was in the way of,
+    /// and of which nothing is kept.
+    pub fn about_attempt(
+        email: &Email,
+        course_id: &CourseId,
+        obstacle: &Obstacle,
+        by_operator: bool,
+    ) -> Self {
+        let (why, remedy) = match obstacle.reason {
+            Reason::NotPassed if by_operator => (
+                "The grade is no pass, and since an operator has set it, the LMS was not asked."
+                    .to_owned(),
+                Remedy::unnoticed("Hand the grade back to the LMS").by(release(email, course_id)),
+            ),
+            reason => self::obstacle(email, course_id, reason, obstacle.error.as_deref()),
+        };
+        let Remedy { mend, command, .. } = remedy;
+        let commands = command.into_iter().chain([issue(email, course_id)]);
+        Self {
+            why: format!("No certificate was issued. {why}"),
+            help: format!("{mend}, and then try again:"),
+            commands: commands.collect(),
+        }
+    }
+
+    /// About a certificate that no pass restores.
+    pub fn about_revoked(email: &Email, course_id: &CourseId) -> Self {
+        Self {
+            why: "An operator has revoked the certificate, and no pass restores it.".to_owned(),
+            help: "To bring it back:".to_owned(),
+            commands: vec![restore(email, course_id)],
+        }
+    }
+
     /// All of it, each command on a line of its own.
     pub fn text(&self) -> String {
         let lines = [&self.why, &self.help].into_iter().cloned();
@@ -104,10 +137,15 @@ impl Advice {
     }
 }
 
-/// What is in the event's way, and what takes it away.
-fn obstacle(event: &KeptEvent) -> (String, Remedy) {
-    let (email, course_id) = (&event.email, &event.course_id);
-    match event.reason {
+/// What is in the way, and what takes it away. The error is that of
+/// [`KeptEvent::last_error`].
+fn obstacle(
+    email: &Email,
+    course_id: &CourseId,
+    reason: Reason,
+    error: Option<&str>,
+) -> (String, Remedy) {
+    match reason {
         Reason::NoSuchUser => (
             format!("There is no user {}.", email.as_str()),
             Remedy::noticed("Import the user with `coursehook users import`"),
@@ -123,27 +161,26 @@ fn obstacle(event: &KeptEvent) -> (String, Remedy) {
         Reason::Failed => (
             format!(
                 "Something of ours fails ({}).",
-                output::printable(event.last_error.as_deref().unwrap_or_default())
+                output::printable(error.unwrap_or_default())
             ),
             Remedy::unnoticed(
                 "The function's log has the error under this event's key: an item that is not \
                  of the expected shape is to be mended, a permission to be given",
             ),
         ),
-        Reason::LmsTrouble => trouble(event.last_error.as_deref().unwrap_or_default()),
+        Reason::LmsTrouble => trouble(error.unwrap_or_default()),
         Reason::NotPassed => (
             "The grade is no pass, or none yet.".to_owned(),
             Remedy::noticed("Wait for the LMS to let the learner pass, or set the grade")
-                .by(pass(email, course_id, None)),
+                .by(pass(email, course_id)),
         ),
         Reason::NotEligible => {
-            let word = event.last_error.as_deref();
             let all = [
                 Ineligible::NotEnrolled,
                 Ineligible::Inactive,
                 Ineligible::UnpaidMode,
             ];
-            let why = all.into_iter().find(|why| Some(why.as_str()) == word);
+            let why = all.into_iter().find(|why| Some(why.as_str()) == error);
             (
                 format!("The learner has passed, but {}.", lacking(why)),
                 Remedy::noticed("Where the learner has paid, say so").by(enroll(email, course_id)),
@@ -250,20 +287,22 @@ pub fn enroll(email: &Email, course_id: &CourseId) -> String {
     format!("coursehook enrollments set {email} {course_id} --mode verified")
 }
 
-/// The command that makes a grade a pass: the one that is there, where it is
-/// one already, else one that the operator has to fill in.
-pub fn pass(email: &Email, course_id: &CourseId, score: Option<&Score>) -> String {
+/// The command that makes a grade a pass, which the operator has to fill in.
+pub fn pass(email: &Email, course_id: &CourseId) -> String {
     let email = output::quoted(email.as_str());
-    let score = score.filter(|score| score.passed);
-    let percent = score.map(|score| score.percent.get().to_string());
-    let percent = percent.unwrap_or_else(|| "P".to_owned());
-    let letter = score.and_then(|score| score.letter_grade.as_ref());
-    // The LMS may have one that cannot be typed.
-    let letter = letter.filter(|letter| cli::plain::<LetterGrade>(letter.as_str()).is_ok());
-    let letter = letter.map_or_else(|| "L".to_owned(), |letter| output::quoted(letter.as_str()));
-    format!(
-        "coursehook grades override {email} {course_id} --percent {percent} --letter {letter} --passed"
-    )
+    format!("coursehook grades override {email} {course_id} --percent P --letter L --passed")
+}
+
+/// The command that hands a grade back to the LMS.
+fn release(email: &Email, course_id: &CourseId) -> String {
+    let email = output::quoted(email.as_str());
+    format!("coursehook grades release {email} {course_id}")
+}
+
+/// The command that issues a certificate that is earned.
+pub fn issue(email: &Email, course_id: &CourseId) -> String {
+    let email = output::quoted(email.as_str());
+    format!("coursehook certificates issue {email} {course_id}")
 }
 
 /// The command that revokes a certificate.

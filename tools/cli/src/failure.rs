@@ -134,6 +134,11 @@ pub enum Failure {
     )]
     EventMoved(String),
     #[error(
+        "{} has no grade in {course_id}; `coursehook grades override` sets one",
+        .email.as_str()
+    )]
+    NoGrade { email: Email, course_id: CourseId },
+    #[error(
         "{} has no certificate for {course_id}; `coursehook grades override` sets a grade that earns one",
         .email.as_str()
     )]
@@ -141,7 +146,7 @@ pub enum Failure {
     #[error(
         "the certificate was withdrawn, since the grade became 0, and comes back with a pass: \
          wait for the LMS to announce one, or set the grade: {}",
-        advice::pass(.email, .course_id, None)
+        advice::pass(.email, .course_id)
     )]
     Withdrawn { email: Email, course_id: CourseId },
     #[error(

@@ -17,7 +17,9 @@ use shared::clock::{SharedClock, SystemClock};
 use shared::domain::Change;
 use shared::startup::aws::{self, Choice};
 use shared::startup::environment::{Environment, Missing};
+use shared::startup::lms;
 use shared::startup::wiring::Wiring;
+use shared::use_cases::fetching_grades::{GradesClient, LmsLimits};
 use shared::use_cases::issuing_tokens::TokenRegistry;
 use tokio::sync::OnceCell;
 
@@ -159,6 +161,12 @@ impl Stack {
     /// The tables, and what is done with them.
     pub async fn tables(&self) -> Wiring<'_> {
         Wiring::new(&self.environment, self.dynamodb().await, self.clock())
+    }
+
+    /// What asks the LMS for grades. These tables' environment names the LMS.
+    pub async fn grades(&self, tables: &Wiring<'_>) -> Result<GradesClient, Failure> {
+        let secrets = self.secrets().await;
+        Ok(tables.grades_client(secrets, lms::client()?, LmsLimits::NONE)?)
     }
 
     pub async fn tokens(&self) -> Result<TokenRegistry, Failure> {

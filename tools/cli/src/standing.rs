@@ -157,12 +157,15 @@ impl Standing<'_> {
         // An operator's grade decides, whatever the LMS announces.
         let paced = self.run.filter(|_| !by_operator);
         let paced = paced.and_then(|run| not_yet(run, now)).unwrap_or_default();
-        let score = self.grade.map(|grade| &grade.score);
-        let pass = advice::pass(self.email, self.course_id, score);
+        let certify = if passed {
+            advice::issue(self.email, self.course_id)
+        } else {
+            advice::pass(self.email, self.course_id)
+        };
         let enroll = lacking.map(|_| advice::enroll(self.email, self.course_id));
         let announce = match (passed, by_operator) {
-            (true, false) => "have the LMS send the pass again, or set the grade by hand:",
-            (true, true) => "set the grade again, which issues the certificate at once:",
+            (true, false) => "have the LMS asked again, and the certificate issued:",
+            (true, true) => "have the certificate issued:",
             (false, false) => {
                 "have the LMS announce the pass, once there is one, or set the grade by hand:"
             }
@@ -177,7 +180,7 @@ impl Standing<'_> {
         advise(
             format!("{lead}: {is_so}{nor}.{paced}"),
             &help,
-            enroll.into_iter().chain([pass]),
+            enroll.into_iter().chain([certify]),
         )
     }
 }

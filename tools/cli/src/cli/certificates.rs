@@ -47,6 +47,16 @@ Examples:
         #[arg(long)]
         history: bool,
     },
+    /// Issue a certificate, if the learner has earned one
+    ///
+    /// As if the LMS announced the pass now: it is asked for the grade, unless
+    /// an operator has set that, and then neither $LMS_URL nor a credential is
+    /// needed. Where there is none to issue it says why, ends with 1, and keeps
+    /// no event.
+    #[command(after_help = "\
+Example:
+  coursehook certificates issue ada@example.org course-v1:Org+Course+Run")]
+    Issue { email: Email, course_id: CourseId },
     /// Revoke a certificate; only an operator restores it
     #[command(after_help = "\
 Example:
@@ -73,7 +83,7 @@ impl Certificates {
         match self {
             Self::List { .. } | Self::Show { .. } => true,
             Self::Import(import) => import.dry_run,
-            Self::Revoke { .. } | Self::Restore { .. } => false,
+            Self::Issue { .. } | Self::Revoke { .. } | Self::Restore { .. } => false,
         }
     }
 }

@@ -42,6 +42,13 @@ Examples:
   coursehook grades override ada@example.org course-v1:Org+Course+Run --percent 0.87 --letter B --passed
   coursehook grades override ada@example.org course-v1:Org+Course+Run --percent 0.4 --letter F")]
     Override(OverrideGrade),
+    /// Hand a grade that was set by hand back to the LMS
+    ///
+    /// It stays as it is until the LMS gives another one.
+    #[command(after_help = "\
+Example:
+  coursehook grades release ada@example.org course-v1:Org+Course+Run")]
+    Release { email: Email, course_id: CourseId },
 }
 
 #[derive(Debug, Args)]
@@ -65,7 +72,7 @@ impl Grades {
         match self {
             Self::Show { .. } => true,
             Self::Import(import) => import.dry_run,
-            Self::Override(_) => false,
+            Self::Override(_) | Self::Release { .. } => false,
         }
     }
 }

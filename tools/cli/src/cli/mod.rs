@@ -17,7 +17,6 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use shared::domain::{CourseId, Email};
 
-pub use self::argument::plain;
 pub use self::certificates::Certificates;
 pub use self::deliveries::Deliveries;
 pub use self::deployment::Deployment;
@@ -52,8 +51,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    done, but an import met bad or differing lines, a replayed delivery was not accepted,
-       one of several events could not be retried or dropped, or the doctor found something
-       to mend
+       one of several events could not be retried or dropped, there is no certificate to
+       issue, or the doctor found something to mend
   2    not done, or cut short; the message says why and what to try
   130  an import, or a change of several events, was interrupted with Ctrl-C";
 

@@ -5,9 +5,15 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::domain::{Certificate, CertificateEntry, CertificateState, CourseId, Email};
+use shared::use_cases::certifying::{Obstruction, Outcome, Pass, Source};
 use shared::use_cases::correcting::{Corrected, Uncorrected, Word, correct_certificate};
+use shared::use_cases::looking_again::LOOK_TIME;
+use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::runs;
+use crate::advice::Advice;
+use crate::cli::exit_code;
 use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::listing::{Listed, Listing, emails_of, sound};
@@ -26,6 +32,9 @@ pub async fn run(
         }
         cli::Certificates::List { run, state } => list(run, state, stack, output).await?,
         cli::Certificates::Show { email, history } => show(email, history, stack, output).await?,
+        cli::Certificates::Issue { email, course_id } => {
+            return issue(email, course_id, stack, output).await;
+        }
         cli::Certificates::Revoke {
             email,
             course_id,
@@ -92,6 +101,82 @@ async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Res
             (course, history_table(&certificate.history))
         });
         output::sections(table(&certificates), histories)
+    })
+}
+
+async fn issue(
+    email: Email,
+    course_id: CourseId,
+    stack: &Stack,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let tables = stack.tables().await;
+    let (users, runs, records) = (tables.users()?, tables.course_runs()?, tables.records()?);
+    let certifying = tables.certifying()?;
+    let Some(user) = users.get(&email).await? else {
+        return Err(Failure::NoSuchUser(email));
+    };
+    runs::find(&runs, course_id.clone()).await?;
+    let before = records.find(user.user_id, &course_id).await?;
+    let state = before.certificate.map(|certificate| certificate.state);
+    let by_operator = before.grade.is_some_and(|grade| grade.set_by_admin);
+    // Where the LMS has no say, what it takes to ask it need not be there.
+    let is_asked = !by_operator && state != Some(CertificateState::InForce);
+    let grades = if is_asked {
+        Some(stack.grades(&tables).await?)
+    } else {
+        None
+    };
+    let source = match &grades {
+        Some(grades) => Source::Lms {
+            grades,
+            asking: &|_| {},
+        },
+        None => Source::Record,
+    };
+    let pass = Pass {
+        email: email.clone(),
+        course_id: Some(course_id.clone()),
+        by: stack.operator(),
+        at: stack.clock().now(),
+    };
+    let until = Instant::now() + LOOK_TIME;
+    let certified = certifying.attempt(&pass, source, until).await?;
+    let issued = |outcome, id: Uuid| Issued {
+        outcome,
+        certificate_id: Some(id.to_string()),
+        error: None,
+        advice: None,
+    };
+    let issued = match certified.outcome {
+        Outcome::Created(id) if state.is_some() => issued("restored", id),
+        Outcome::Created(id) => issued("created", id),
+        Outcome::Exists(id) => issued("exists", id),
+        Outcome::Revoked => Issued {
+            outcome: "revoked",
+            certificate_id: None,
+            error: None,
+            advice: Some(Advice::about_revoked(&email, &course_id)),
+        },
+        // They were taken away just now.
+        Outcome::Waits(Obstruction::NoSuchUser) => return Err(Failure::NoSuchUser(email)),
+        Outcome::Waits(Obstruction::NoSuchRun) => return Err(Failure::NoSuchRun(course_id)),
+        Outcome::Waits(why) => {
+            let obstacle = why.obstacle(pass.at);
+            let advice = Advice::about_attempt(&email, &course_id, &obstacle, by_operator);
+            Issued {
+                outcome: obstacle.reason.as_str(),
+                certificate_id: None,
+                error: obstacle.error,
+                advice: Some(advice),
+            }
+        }
+    };
+    output.answer(&issued, || issued.told())?;
+    Ok(if issued.certificate_id.is_some() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(exit_code::DONE_BUT)
     })
 }
 
@@ -197,6 +282,30 @@ fn history_table(history: &[CertificateEntry]) -> String {
             ]
         }),
     )
+}
+
+/// What became of an attempt to issue a certificate.
+#[derive(Serialize)]
+struct Issued {
+    /// Created, restored, exists or revoked; else what a kept event would wait for.
+    outcome: &'static str,
+    certificate_id: Option<String>,
+    /// More of the reason, as a kept event has it.
+    error: Option<String>,
+    /// Where there is none.
+    #[serde(flatten)]
+    advice: Option<Advice>,
+}
+
+impl Issued {
+    fn told(&self) -> String {
+        let id = self.certificate_id.as_deref().unwrap_or_default();
+        match (&self.advice, self.outcome) {
+            (Some(advice), _) => advice.text(),
+            (None, "exists") => format!("nothing to change: {id} is in force"),
+            (None, outcome) => format!("{outcome} {id}; it is in force"),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::domain::{CourseId, Email, Grade, GradeEntry, LetterGrade, Score};
+use shared::domain::{CertificateState, CourseId, Email, Grade, GradeEntry, LetterGrade, Score};
 use shared::use_cases::certifying::{Certifying, Obstruction, Outcome, Pass, Source};
-use shared::use_cases::correcting::{Corrected, override_grade};
+use shared::use_cases::correcting::{Corrected, override_grade, release_grade};
 use shared::use_cases::looking_again::LOOK_TIME;
 use tokio::time::Instant;
 
@@ -21,6 +21,9 @@ pub async fn run(command: cli::Grades, stack: &Stack, output: Output) -> Result<
         cli::Grades::Import(import) => return import::grades(import, stack, output).await,
         cli::Grades::Show { email, history } => show(email, history, stack, output).await?,
         cli::Grades::Override(grade) => set(grade, stack, output).await?,
+        cli::Grades::Release { email, course_id } => {
+            release(email, course_id, stack, output).await?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -84,6 +87,51 @@ async fn set(grade: OverrideGrade, stack: &Stack, output: Output) -> Result<(), 
     };
     output.answer(&done, || {
         format!("{outcome}\n{}\n\n{}", table([&now]), judged.told)
+    })
+}
+
+async fn release(
+    email: Email,
+    course_id: CourseId,
+    stack: &Stack,
+    output: Output,
+) -> Result<(), Failure> {
+    let tables = stack.tables().await;
+    let (users, records) = (tables.users()?, tables.records()?);
+    let Some(user) = users.get(&email).await? else {
+        return Err(Failure::NoSuchUser(email));
+    };
+    let (by, at) = (stack.operator(), stack.clock().now());
+    let released = release_grade(&records, user.user_id, &course_id, &by, at).await?;
+    let Some(Corrected { now, changed }) = released else {
+        return Err(Failure::NoGrade { email, course_id });
+    };
+    let record = records.find(user.user_id, &course_id).await?;
+    let in_force = record
+        .certificate
+        .filter(|c| c.state == CertificateState::InForce);
+    let (outcome, told) = if changed {
+        ("released", "It stays until the LMS gives another one.")
+    } else {
+        ("unchanged", "It was the LMS's before.")
+    };
+    let then = match in_force {
+        // It is not taken back, and the LMS is not asked.
+        Some(certificate) => format!(
+            "The certificate {} stays in force.",
+            certificate.certificate_id
+        ),
+        None => format!(
+            "To have the LMS asked at once:\n  {}",
+            advice::issue(&email, &course_id)
+        ),
+    };
+    let done = Released {
+        outcome,
+        grade: Shown::from(&now),
+    };
+    output.answer(&done, || {
+        format!("{outcome}\n{}\n\n{told} {then}", table([&now]))
     })
 }
 
@@ -244,6 +292,12 @@ struct Done<'a> {
     outcome: &'static str,
     grade: Shown<'a>,
     certificate: &'a Judged,
+}
+
+#[derive(Serialize)]
+struct Released<'a> {
+    outcome: &'static str,
+    grade: Shown<'a>,
 }
 
 /// What became of the certificate, in the words of the webhook's answers.

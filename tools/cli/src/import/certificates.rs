@@ -146,7 +146,7 @@ fn mend(row: &CertificateRow, differences: &[Difference]) -> Option<String> {
             Some(format!("To restore it: {restore}"))
         }
         (Withdrawn, InForce) => {
-            let pass = advice::pass(email, course_id, None);
+            let pass = advice::pass(email, course_id);
             Some(format!("A pass brings it back: {pass}"))
         }
         (InForce | Withdrawn, _) => None,

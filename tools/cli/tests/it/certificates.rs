@@ -1,6 +1,10 @@
-use serde_json::json;
+use local::lms::{At, GradeRow, Order, STATIC_TOKEN, Trouble};
+use local::{Lms, SecretsManager};
+use serde_json::{Value, json};
+use shared::domain::EventKind;
+use uuid::Uuid;
 
-use crate::harness::{ADA, RUN, Ran, Stack};
+use crate::harness::{ADA, RUN, Ran, Stack, ran, trouble};
 
 /// With a certificate for [`ADA`], and its id.
 async fn with_a_certificate() -> (Stack, String) {
@@ -132,4 +136,189 @@ async fn what_cannot_be_corrected_says_what_to_do() {
     assert!(restored.contains("withdrawn"), "{restored}");
     let told = refused("restore", ADA, RUN).await;
     assert!(told.contains("comes back with a pass"), "{told}");
+}
+
+/// An LMS that knows [`ADA`], and a credential for it.
+struct WithLms {
+    stack: Stack,
+    lms: Lms,
+    secrets: &'static SecretsManager,
+    secret: String,
+}
+
+impl WithLms {
+    async fn start() -> Self {
+        let stack = Stack::with_ada_and_a_run().await;
+        let users = format!("email,edx_username\n{ADA},ada\n");
+        let import = ["users", "import", "-"];
+        stack.run_with_input(&import, &users).await.ok();
+        let secrets = SecretsManager::for_tests().await.unwrap();
+        let secret = format!("lms-{}", Uuid::new_v4());
+        secrets.create(&secret).await.unwrap();
+        let credential = json!({"token": STATIC_TOKEN}).to_string();
+        secrets.put(&secret, &credential).await.unwrap();
+        Self {
+            stack,
+            lms: Lms::start(0).await.unwrap(),
+            secrets,
+            secret,
+        }
+    }
+
+    fn grade(&self, percent: f64, passed: bool) {
+        let letter_grade = Some("B".to_owned());
+        let row = GradeRow {
+            percent,
+            passed,
+            letter_grade,
+        };
+        self.lms.grade("ada", RUN, row);
+    }
+
+    async fn issue(&self, more: &[&str]) -> Ran {
+        let issue = [&["certificates", "issue", ADA, RUN], more].concat();
+        let mut command = self.stack.command(&issue);
+        command
+            .env("LMS_URL", &self.lms.url)
+            .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", &self.secrets.url)
+            .env("OPENEDX_API_SECRET", &self.secret);
+        ran(command).await
+    }
+
+    /// The answer where there is no certificate.
+    async fn refused(&self) -> Value {
+        let json = self.issue(&["--json"]).await;
+        assert_eq!((json.code, json.err.as_str()), (1, ""), "{json:?}");
+        let json = json.json();
+        assert_eq!(json["certificate_id"], json!(null));
+        json
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_issued_as_a_delivery_would() {
+    let portal = WithLms::start().await;
+    let stack = &portal.stack;
+    let enroll = ["enrollments", "set", ADA, RUN, "--mode", "verified"];
+    stack.run(&enroll).await.ok();
+    portal.grade(0.87, true);
+    // What has waited for the LMS is done by that.
+    let waits = stack.keep(EventKind::Certificate, ADA, RUN, trouble("503"));
+    let waits = waits.await.event_key;
+
+    let told = portal.issue(&[]).await.ok();
+    assert!(told.starts_with("created "), "{told}");
+    assert!(told.ends_with("; it is in force\n"), "{told}");
+    assert!(stack.kept(&waits).await.is_none());
+    let grade = stack.run(&["grades", "show", ADA, "--json"]).await.json();
+    assert_eq!(grade[0]["percent"], 0.87);
+    assert_eq!(grade[0]["history"][0]["name"], "grace");
+
+    // Where it is in force, nobody is asked, and nothing that it takes need be there.
+    let issue = ["certificates", "issue", ADA, RUN];
+    let again = stack.run(&issue).await.ok();
+    assert!(again.starts_with("nothing to change: "), "{again}");
+    assert_eq!(portal.lms.count(At::Grades), 1);
+
+    stack.withdraw(ADA, RUN).await;
+    let restored = portal.issue(&["--json"]).await.json();
+    assert_eq!(restored["outcome"], "restored");
+    let id = restored["certificate_id"].as_str().unwrap();
+    assert!(told.contains(id), "{told}");
+
+    let revoke = ["certificates", "revoke", ADA, RUN, "--yes"];
+    stack.run(&revoke).await.ok();
+    let refused = portal.refused().await;
+    assert_eq!(refused["outcome"], "revoked");
+    let restore = format!("coursehook certificates restore {ADA} {RUN}");
+    assert_eq!(refused["commands"], json!([restore]));
+}
+
+#[tokio::test]
+async fn without_a_certificate_to_issue_it_says_why() {
+    let portal = WithLms::start().await;
+    let stack = &portal.stack;
+    let issue = format!("coursehook certificates issue {ADA} {RUN}");
+    let told = async |outcome: &str, error: Value, why: &str, commands: &[&str]| {
+        let refused = portal.refused().await;
+        assert_eq!(
+            (&refused["outcome"], &refused["error"]),
+            (&json!(outcome), &error)
+        );
+        let said = refused["why"].as_str().unwrap();
+        assert!(said.starts_with("No certificate was issued. "), "{said}");
+        assert!(said.contains(why), "{said}");
+        let commands = commands.iter().map(|command| {
+            let command = command.replace("EMAIL", ADA);
+            command.replace("RUN", RUN)
+        });
+        let commands: Vec<_> = commands.chain([issue.clone()]).collect();
+        assert_eq!(refused["commands"], json!(commands));
+        // People read the same.
+        let text = portal.issue(&[]).await;
+        assert_eq!(text.code, 1);
+        assert!(text.out.starts_with(&format!("{said}\n")), "{text:?}");
+        assert!(
+            text.out
+                .ends_with(&format!("try again:\n  {}\n", commands.join("\n  ")))
+        );
+        assert_eq!(
+            stack.run(&["events", "list", "--json"]).await.json(),
+            json!([])
+        );
+    };
+
+    portal
+        .lms
+        .order(Order::of(Trouble::Fail { status: 503 }).times(2));
+    told("lms_trouble", json!("503"), "The LMS failed.", &[]).await;
+    portal.grade(0.4, false);
+    let pass = "coursehook grades override EMAIL RUN --percent P --letter L --passed";
+    told("not_passed", json!(null), "The grade is no pass", &[pass]).await;
+    portal.grade(0.9, true);
+    let enroll = "coursehook enrollments set EMAIL RUN --mode verified";
+    let lacking = "but is not enrolled in the course run.";
+    told("not_eligible", json!("not_enrolled"), lacking, &[enroll]).await;
+
+    let grade = ["--percent", "0.4", "--letter", "F"];
+    let grade = [&["grades", "override", ADA, RUN], &grade[..]].concat();
+    stack.run(&grade).await.ok();
+    let asked = portal.lms.count(At::Grades);
+    let release = "coursehook grades release EMAIL RUN";
+    let why = "since an operator has set it, the LMS was not asked.";
+    told("not_passed", json!(null), why, &[release]).await;
+    assert_eq!(portal.lms.count(At::Grades), asked);
+
+    for (email, run, told) in [
+        ("bob@example.org", RUN, "no user bob@example.org"),
+        (ADA, "Org/No/1", "no course run Org/No/1"),
+    ] {
+        let ran = stack.run(&["certificates", "issue", email, run]).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+        assert!(ran.err.contains(told), "{ran:?}");
+    }
+}
+
+/// What it takes to ask the LMS must be there only where the LMS is asked.
+#[tokio::test]
+async fn the_grade_of_an_operator_decides_without_the_lms() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let issue = async || {
+        let mut command = stack.command(&["certificates", "issue", ADA, RUN]);
+        command
+            .env_remove("LMS_URL")
+            .env_remove("OPENEDX_API_SECRET");
+        ran(command).await
+    };
+    let missing = issue().await;
+    assert_eq!((missing.code, missing.out.as_str()), (2, ""));
+    assert!(missing.err.contains("is not set"), "{missing:?}");
+
+    let grade = ["--percent", "0.9", "--letter", "A", "--passed"];
+    let grade = [&["grades", "override", ADA, RUN], &grade[..]].concat();
+    stack.run(&grade).await.ok();
+    let enroll = ["enrollments", "set", ADA, RUN, "--mode", "verified"];
+    stack.run(&enroll).await.ok();
+    let told = issue().await.ok();
+    assert!(told.starts_with("created "), "{told}");
 }

@@ -247,3 +247,47 @@ async fn a_grade_that_could_not_be_judged_is_set_all_the_same() {
     assert!(done.starts_with("unchanged\n"), "{done}");
     assert!(done.ends_with(" is in force now.\n"), "{done}");
 }
+
+#[tokio::test]
+async fn a_grade_is_handed_back_to_the_lms() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let release = async |more: &[&str]| {
+        let arguments = [&["grades", "release", ADA, RUN], more].concat();
+        stack.run(&arguments).await
+    };
+    let none = release(&[]).await;
+    assert_eq!((none.code, none.out.as_str()), (2, ""));
+    let told = format!("{ADA} has no grade in {RUN}; `coursehook grades override`");
+    assert!(none.err.contains(&told), "{none:?}");
+
+    set(&stack, &PASS).await.ok();
+    let told = release(&[]).await.ok();
+    assert!(told.starts_with("released\n"), "{told}");
+    let asks = format!(
+        "\nIt stays until the LMS gives another one. To have the LMS asked at once:\n  \
+         coursehook certificates issue {ADA} {RUN}\n"
+    );
+    assert!(told.ends_with(&asks), "{told}");
+
+    let again = release(&["--json"]).await.json();
+    assert_eq!(again["outcome"], "unchanged");
+    let grade = &again["grade"];
+    assert_eq!(
+        (&grade["percent"], &grade["passed"]),
+        (&json!(0.87), &json!(true))
+    );
+    assert_eq!(grade["set_by_admin"], false);
+    assert_eq!(grade["version"], 2);
+    let entry = &grade["history"][1];
+    assert_eq!(
+        (&entry["by"], &entry["name"]),
+        (&json!("operator"), &json!("grace"))
+    );
+    assert_eq!(entry["set_by_admin"], false);
+
+    // Once there is a certificate, the LMS is not asked.
+    enroll(&stack, &["verified"]).await;
+    set(&stack, &PASS).await.ok();
+    let told = release(&[]).await.ok();
+    assert!(told.ends_with(" stays in force.\n"), "{told}");
+}

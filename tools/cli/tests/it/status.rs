@@ -41,7 +41,7 @@ const PACED_PAST: Option<&str> = Some("false,2020-01-01");
 
 const ENROLL: &str = "coursehook enrollments set EMAIL RUN --mode verified";
 const OVERRIDE: &str = "coursehook grades override EMAIL RUN --percent P --letter L --passed";
-const SAME_PASS: &str = "coursehook grades override EMAIL RUN --percent 0.87 --letter B --passed";
+const ISSUE: &str = "coursehook certificates issue EMAIL RUN";
 const RETRY: &str = "coursehook events retry KEY";
 const PAID: Step = Step::Enroll(&["verified"]);
 const AT_ONCE: &str = "The LMS announces a pass at once only in a run that is self-paced";
@@ -199,8 +199,8 @@ fn cases() -> Vec<Case> {
             SELF_PACED,
             vec![Lms(0.87, true)],
             &["the grade is a pass, but the learner is not enrolled in the course run."],
-            "Where the learner has paid, say so; then have the LMS send the pass again",
-            &[ENROLL, SAME_PASS],
+            "Where the learner has paid, say so; then have the LMS asked again, and the certificate issued:",
+            &[ENROLL, ISSUE],
         ),
         case(
             "Inactive",
@@ -208,7 +208,7 @@ fn cases() -> Vec<Case> {
             vec![Enroll(&["verified", "--inactive"]), Lms(0.87, true)],
             &["the grade is a pass, but the learner has an enrollment that is inactive."],
             "Where the learner has paid",
-            &[ENROLL, SAME_PASS],
+            &[ENROLL, ISSUE],
         ),
         case(
             "UnpaidDropped",
@@ -216,23 +216,23 @@ fn cases() -> Vec<Case> {
             vec![Enroll(&["audit"]), Lms(0.87, true)],
             &["the learner is enrolled in a mode that is not paid for."],
             "Where the learner has paid",
-            &[ENROLL, SAME_PASS],
+            &[ENROLL, ISSUE],
         ),
         case(
             "NotAnnounced",
             SELF_PACED,
             vec![PAID, Lms(0.87, true)],
             &["the enrollment earns a certificate, but the LMS has not announced it"],
-            "Have the LMS send the pass again, or set the grade by hand:",
-            &[SAME_PASS],
+            "Have the LMS asked again, and the certificate issued:",
+            &[ISSUE],
         ),
         case(
             "NotIssued",
             PACED,
             vec![Operator("0.87", true), Drop, PAID],
             &["the enrollment earns a certificate, but nothing is kept that would issue it."],
-            "Set the grade again, which issues the certificate at once:",
-            &[SAME_PASS],
+            "Have the certificate issued:",
+            &[ISSUE],
         ),
         case(
             "NoRun",
@@ -271,8 +271,8 @@ fn cases() -> Vec<Case> {
                 AT_ONCE,
                 "certificates of this run become available at 2999-01-01T00:00:00Z.",
             ],
-            "Have the LMS send the pass again",
-            &[SAME_PASS],
+            "Have the LMS asked again, and the certificate issued:",
+            &[ISSUE],
         ),
         case(
             "PacedPast",

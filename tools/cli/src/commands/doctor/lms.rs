@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::adapters::lms::{BaseUrl, Lms, LmsError};
 use shared::domain::{CourseId, Credential, Email, User, Username};
 use shared::startup;
-use shared::use_cases::fetching_grades::{GradesError, LmsLimits};
+use shared::use_cases::fetching_grades::GradesError;
 
 use super::Finding;
 use crate::advice;
@@ -64,9 +64,7 @@ async fn grade(stack: &Stack, learner: Option<(Email, CourseId)>) -> Finding {
         Err(failure) => return Finding::failed(CHECK, failure),
     };
     let asked = async {
-        let wiring = stack.tables().await;
-        let (secrets, lms) = (stack.secrets().await, startup::lms::client()?);
-        let client = wiring.grades_client(secrets, lms, LmsLimits::NONE)?;
+        let client = stack.grades(&stack.tables().await).await?;
         Ok::<_, Failure>(client.of_learner(&course_id, &username, LIMIT).await)
     };
     let whose = format!("{} in {course_id}", email.as_str());

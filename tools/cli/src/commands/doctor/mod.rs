@@ -134,7 +134,7 @@ pub async fn run(
         findings.extend(more);
     }
 
-    let is_coloured = io::stdout().is_terminal() && stack.optional("NO_COLOR").is_none();
+    let is_coloured = io::stdout().is_terminal() && !stack.wants_no_color();
     output.answer(&findings, || {
         let width = findings.iter().map(|finding| finding.check.len()).max();
         let line = |finding: &Finding| finding.line(width.unwrap_or_default(), is_coloured);
