@@ -138,7 +138,7 @@ impl Standing<'_> {
             }
             (Some(grade), _) => {
                 let percent = grade.score.percent.get();
-                let by = grades::set_by(grade.set_by_admin);
+                let by = grades::whose(grade);
                 let then = if by_operator {
                     "the LMS's does not replace it"
                 } else {

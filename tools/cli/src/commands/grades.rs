@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::domain::{CertificateState, CourseId, Email, Grade, GradeEntry, LetterGrade, Score};
+use shared::domain::{
+    CertificateState, Change, CourseId, Email, Grade, GradeEntry, LetterGrade, Score,
+};
 use shared::use_cases::certifying::{Certifying, Obstruction, Outcome, Pass, Source};
 use shared::use_cases::correcting::{Corrected, override_grade, release_grade};
 use shared::use_cases::looking_again::LOOK_TIME;
@@ -229,7 +231,7 @@ fn table<'a>(grades: impl IntoIterator<Item = &'a Grade>) -> String {
                 percent,
                 passed,
                 letter,
-                set_by(grade.set_by_admin),
+                whose(grade).to_owned(),
                 grade.version.to_string(),
                 time::show_optional(changed_at(grade)),
             ]
@@ -255,7 +257,8 @@ fn heading(grade: &Grade) -> String {
 fn history_table(history: &[GradeEntry]) -> String {
     output::table(
         ["at", "by", "percent", "passed", "letter", "set by"],
-        history.iter().map(|entry| {
+        history.iter().enumerate().map(|(n, entry)| {
+            let before = n.checked_sub(1).and_then(|n| history.get(n));
             let [percent, passed, letter] = cells(&entry.score);
             [
                 time::show(entry.at),
@@ -263,7 +266,7 @@ fn history_table(history: &[GradeEntry]) -> String {
                 percent,
                 passed,
                 letter,
-                set_by(entry.set_by_admin),
+                set_by(before, entry).to_owned(),
             ]
         }),
     )
@@ -278,9 +281,26 @@ fn cells(score: &Score) -> [String; 3] {
     ]
 }
 
-/// Whose grade it is: a delivery brings the LMS's.
-pub fn set_by(admin: bool) -> String {
-    (if admin { "operator" } else { "LMS" }).to_owned()
+/// Whose grade it is, in words.
+pub fn whose(grade: &Grade) -> &'static str {
+    let before = grade.history.iter().rev().nth(1);
+    match grade.history.last() {
+        Some(last) => set_by(before, last),
+        None if grade.set_by_admin => "operator",
+        None => "LMS",
+    }
+}
+
+/// A delivery, and whoever has the LMS asked, brings the LMS's. One that was
+/// released is the operator's still, until the LMS gives another.
+fn set_by(before: Option<&GradeEntry>, entry: &GradeEntry) -> &'static str {
+    let is_released = before.is_some_and(|b| b.set_by_admin && b.score == entry.score);
+    match &entry.by {
+        _ if entry.set_by_admin => "operator",
+        Change::Operator { .. } if is_released => "operator, released",
+        Change::Import { .. } => "import",
+        Change::Operator { .. } | Change::Delivery { .. } | Change::KeptEvent { .. } => "LMS",
+    }
 }
 
 fn changed_at(grade: &Grade) -> Option<Timestamp> {

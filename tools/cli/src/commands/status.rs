@@ -170,7 +170,7 @@ fn grade_cell(grade: &Grade) -> String {
         "{}, {passed}{}, by the {}",
         score.percent.get(),
         letter.unwrap_or_default(),
-        grades::set_by(grade.set_by_admin)
+        grades::whose(grade)
     )
 }
 

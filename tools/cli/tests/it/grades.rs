@@ -263,6 +263,7 @@ async fn a_grade_is_handed_back_to_the_lms() {
     set(&stack, &PASS).await.ok();
     let told = release(&[]).await.ok();
     assert!(told.starts_with("released\n"), "{told}");
+    assert!(told.contains("  operator, released  "), "{told}");
     let asks = format!(
         "\nIt stays until the LMS gives another one. To have the LMS asked at once:\n  \
          coursehook certificates issue {ADA} {RUN}\n"
