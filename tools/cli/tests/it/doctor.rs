@@ -487,6 +487,12 @@ async fn each_fault_is_told_and_stops_no_other_check() {
     portal
         .assert_told(&well, &[], &[], &[(&check, "13d ends at 20", &help)])
         .await;
+    // Once another one stands beside it, it may end.
+    stack.run(&["tokens", "rotate", id]).await.ok();
+    let (code, findings) = portal.findings(&[], &[]).await;
+    let (result, detail, _) = &findings[&check];
+    assert_eq!((code, result.as_str()), (0, "ok"), "{detail}");
+    assert!(detail.ends_with(" takes its place"), "{detail}");
     stack.run(&["tokens", "revoke", id]).await.ok();
 
     // An expired event is counted, a dead one is a fault.

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use shared::adapters::secrets::SecretError;
 use shared::domain::Credential;
-use shared::domain::token::TokenState;
+use shared::domain::token::{TokenRecord, TokenState};
 
 use super::Finding;
 use crate::failure::Failure;
@@ -45,14 +45,23 @@ async fn tokens(stack: &Stack, now: Timestamp) -> Vec<Finding> {
         )
     }];
     let near = now.saturating_add(BEFORE_ITS_END).unwrap_or(Timestamp::MAX);
-    for token in live {
-        if let Some(end) = token.expires_at.filter(|end| *end <= near) {
-            findings.push(Finding::mend(
-                format!("token {}", token.id),
-                format!("{} ends at {}", token.name, time::show(end)),
+    let ends_soon = |token: &TokenRecord| token.expires_at.filter(|end| *end <= near);
+    for token in &live {
+        let Some(end) = ends_soon(token) else {
+            continue;
+        };
+        let check = format!("token {}", token.id);
+        let ends = format!("{} ends at {}", token.name, time::show(end));
+        let takes_its_place =
+            |other: &&&TokenRecord| other.name == token.name && ends_soon(other).is_none();
+        findings.push(match live.iter().find(takes_its_place) {
+            Some(other) => Finding::ok(check, format!("{ends}; {} takes its place", other.id)),
+            None => Finding::mend(
+                check,
+                ends,
                 format!("coursehook tokens rotate {}", token.id),
-            ));
-        }
+            ),
+        });
     }
     findings
 }
