@@ -200,6 +200,7 @@ pub fn of_the_lms(code: &str) -> (String, String) {
 fn trouble(code: &str) -> (String, Remedy) {
     const SECRET: &str = "the secret OpenedxApiSecret";
     let status = code.split(' ').next().unwrap_or_default();
+    let failed = format!("The LMS failed ({}).", output::printable(code));
     let (obstacle, remedy) = match code {
         "403" => (
             "The LMS does not let us read grades (403).",
@@ -250,7 +251,7 @@ fn trouble(code: &str) -> (String, Remedy) {
             Remedy::unnoticed(format!("Put a valid credential into {SECRET}")),
         ),
         _ if status.starts_with('5') => (
-            "The LMS failed.",
+            failed.as_str(),
             Remedy::noticed("See what is the matter with the LMS"),
         ),
         _ if status.starts_with(['3', '4']) => (

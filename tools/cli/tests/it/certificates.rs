@@ -271,7 +271,7 @@ async fn without_a_certificate_to_issue_it_says_why() {
     portal
         .lms
         .order(Order::of(Trouble::Fail { status: 503 }).times(2));
-    told("lms_trouble", json!("503"), "The LMS failed.", &[]).await;
+    told("lms_trouble", json!("503"), "The LMS failed (503).", &[]).await;
     portal.grade(0.4, false);
     let pass = "coursehook grades override EMAIL RUN --percent P --letter L --passed";
     told("not_passed", json!(null), "The grade is no pass", &[pass]).await;

@@ -110,7 +110,7 @@ fn cases() -> Vec<Case> {
             &[
                 " is withdrawn, since 20",
                 "a pass brings it back; the pass that came at 20",
-                " waits. The LMS failed.",
+                " waits. The LMS failed (503).",
             ],
             "nothing else need be done",
             &[],
