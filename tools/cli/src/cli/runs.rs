@@ -11,7 +11,7 @@ pub enum Runs {
     ///
     /// Columns: course_id and title (required), live, is_self_paced,
     /// start_date, end_date, certificate_available_date. A flag is true, false,
-    /// yes, no, 1 or 0, and false where it is empty. A date is RFC 3339 with an
+    /// yes, no, t, f, 1 or 0, and false where it is empty. A date is RFC 3339 with an
     /// offset, or a plain date, which is midnight UTC. A run is replaced whole:
     /// what is empty is empty afterwards. A row is one line.
     #[command(after_help = "Example:\n  coursehook runs import runs.csv")]

@@ -54,7 +54,7 @@ pub enum RowProblem {
     NotText(&'static str),
     #[error("{0} has a line break or another control character")]
     ControlCharacter(&'static str),
-    #[error("{0} must be true or false; yes, no, 1 and 0 are taken too")]
+    #[error("{0} must be true or false; yes, no, t, f, 1 and 0 are taken too")]
     NotAFlag(&'static str),
     #[error("{0} is neither a date such as 2026-09-01 nor a moment such as 2026-09-01T08:00:00Z")]
     NotADate(&'static str),
@@ -144,8 +144,8 @@ impl Row {
             return Ok(None);
         };
         match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "1" => Ok(Some(true)),
-            "false" | "no" | "0" => Ok(Some(false)),
+            "true" | "t" | "yes" | "1" => Ok(Some(true)),
+            "false" | "f" | "no" | "0" => Ok(Some(false)),
             _ => Err(RowProblem::NotAFlag(column)),
         }
     }

@@ -15,7 +15,7 @@ use crate::harness::{ADA, RUN, Ran, Stack, ran};
 const ANTS: &str = "Org/Ants/1";
 /// The ids of certificates, by their last digit.
 const ID: &str = "bcd7d701-9352-4c1f-adac-65625965b5b";
-const FLAG: &str = "must be true or false; yes, no, 1 and 0 are taken too";
+const FLAG: &str = "must be true or false; yes, no, t, f, 1 and 0 are taken too";
 const NOT_A_UUID: &str = "is no UUID such as 4d54f4a7-cee5-4684-9ad3-854bec65707e";
 const NOT_A_RUN: &str = "course_id is not a course run id such as course-v1:Org+Course+Run";
 const NOT_A_DATE: &str =

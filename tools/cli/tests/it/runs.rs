@@ -27,7 +27,7 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
     let bad = json!([
         {"line": 4, "problem": "course_id is not a course run id such as course-v1:Org+Course+Run"},
         {"line": 5, "problem": "title is missing"},
-        {"line": 6, "problem": "live must be true or false; yes, no, 1 and 0 are taken too"},
+        {"line": 6, "problem": "live must be true or false; yes, no, t, f, 1 and 0 are taken too"},
         {"line": 7, "problem": "start_date is neither a date such as 2026-09-01 nor a moment such as 2026-09-01T08:00:00Z"},
         {"line": 8, "problem": "end_date is neither a date such as 2026-09-01 nor a moment such as 2026-09-01T08:00:00Z"},
         {"line": 9, "problem": "the same course id as line 2"},
@@ -93,6 +93,10 @@ async fn a_run_is_replaced_whole_and_json_lines_have_flags() {
     for (live, outcome) in [
         ("1", "0 created, 1 updated"),
         ("true", "0 created, 0 updated"),
+        // As PostgreSQL writes them.
+        (r#""t""#, "0 created, 0 updated"),
+        (r#""f""#, "0 created, 1 updated"),
+        (r#""T""#, "0 created, 1 updated"),
     ] {
         assert!(import_live(live).await.ok().starts_with(outcome), "{live}");
     }
@@ -103,7 +107,7 @@ async fn a_run_is_replaced_whole_and_json_lines_have_flags() {
             .starts_with("0 created, 1 updated")
     );
     for live in ["2", "1.0", "-1", "[]", "\"perhaps\""] {
-        let told = "line 1: live must be true or false; yes, no, 1 and 0 are taken too\n";
+        let told = "line 1: live must be true or false; yes, no, t, f, 1 and 0 are taken too\n";
         assert_eq!(import_live(live).await.err, told, "{live}");
     }
 }
