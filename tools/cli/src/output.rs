@@ -157,7 +157,7 @@ pub fn by(change: &Change) -> String {
         Change::Delivery { token_id, .. } => format!("delivery with token {token_id}"),
         Change::KeptEvent { event_key, .. } => format!("kept event {}", key(event_key)),
         Change::Operator { name } => format!("operator {name}"),
-        Change::Import { name } => format!("import by {name}"),
+        Change::Import { name } => format!("import of {name}"),
     }
 }
 

@@ -257,7 +257,7 @@ async fn an_enrollment_is_kept_as_the_file_has_it() {
     assert_eq!(ants["edx_enrolled"], false);
     assert_eq!(ants["change_status"], "refunded");
     let history = stack.run(&["enrollments", "show", ADA, "--history"]).await;
-    assert!(history.ok().contains("import by grace"));
+    assert!(history.ok().contains("import of grace"));
 
     // It is what a delivery and an operator go on with.
     let change = EnrollmentChange::new(
