@@ -24,5 +24,6 @@ mod renaming;
 mod replay;
 mod runs;
 mod status;
+mod tables;
 mod tokens;
 mod users;

@@ -1,0 +1,77 @@
+use serde_json::Value;
+
+use crate::harness::Stack;
+
+const PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/tables.md"));
+
+/// There must be a signature; at the stand-in nobody looks whose.
+const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=local/20261122/us-east-1/dynamodb/aws4_request, \
+    SignedHeaders=host, Signature=0";
+
+/// The page's examples, with the operation of the command before each.
+fn examples() -> Vec<(&'static str, &'static str)> {
+    let blocks = PAGE.split("```json\n").skip(1).zip(PAGE.split("```json\n"));
+    let examples = blocks.map(|(block, before)| {
+        let command = before.rsplit("`aws dynamodb ").next().unwrap();
+        let operation = match command.split(' ').next().unwrap() {
+            "put-item" => "PutItem",
+            "transact-write-items" => "TransactWriteItems",
+            other => panic!("{other}"),
+        };
+        (operation, block.split("```").next().unwrap())
+    });
+    examples.collect()
+}
+
+/// What the page says other programs may write is what this one reads; and the
+/// conditions hold back a second write.
+#[tokio::test]
+async fn what_other_programs_write_is_read() {
+    let stack = Stack::start().await;
+    let send = async |operation: &str, body: &'static str| {
+        let client = shared::startup::lms::client().unwrap();
+        let request = client
+            .post(stack.url())
+            .header("content-type", "application/x-amz-json-1.0")
+            .header("authorization", SIGNATURE)
+            .header("x-amz-date", "20261122T120000Z")
+            .header("x-amz-target", format!("DynamoDB_20120810.{operation}"));
+        let answer = request.body(body).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.text().await.unwrap())
+    };
+    let examples = examples();
+    assert_eq!(examples.len(), 3);
+    for (operation, body) in &examples {
+        let (status, answer) = send(operation, body).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    for (operation, body) in &examples {
+        let (status, answer) = send(operation, body).await;
+        let is_refused = status == 400 && answer.contains("ConditionalCheckFailed");
+        // A run is replaced whole.
+        let is_of_a_run = body.contains("CourseRunsTable");
+        assert!(is_refused || (is_of_a_run && status == 200), "{answer}");
+    }
+
+    let status = ["status", "MARYAM@example.org", "--json"];
+    let status: Value = stack.run(&status).await.json();
+    assert_eq!(status["user"]["edx_username"], "maryam");
+    assert_eq!(status["user"]["email_as_given"], "Maryam@Example.org");
+    let [run] = &status["runs"].as_array().unwrap()[..] else {
+        panic!("{status}")
+    };
+    assert_eq!(run["run"]["title"], "Geometry of Surfaces");
+    assert_eq!(run["run"]["start_date"], "2027-02-01T08:00:00Z");
+    assert_eq!(run["enrollment"]["mode"], "verified");
+    assert_eq!(run["enrollment"]["history"][0]["name"], "billing");
+
+    // And what this one does to such items.
+    let course = "course-v1:Demo+Geometry+2027_T1";
+    let set = ["enrollments", "set", "maryam@example.org", course];
+    let set = stack.run(&[&set[..], &["--mode", "audit"]].concat()).await;
+    assert!(set.ok().starts_with("updated"));
+    let csv = "email,edx_username\nmaryam@example.org,maryam.m\n";
+    let imported = stack.run_with_input(&["users", "import", "-"], csv).await;
+    assert!(imported.ok().contains("1 updated"));
+}
