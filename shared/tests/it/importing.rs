@@ -8,7 +8,7 @@ use shared::adapters::store::users::{UserWrite, Users, Written};
 use shared::adapters::store::{CallLimits, StoreError};
 use shared::domain::User;
 use shared::startup::aws;
-use shared::use_cases::importing::{Imported, UserRow, import_users};
+use shared::use_cases::importing::{Imported, RowRefused, UserImport, UserRow, import_users};
 use uuid::Uuid;
 
 fn client(url: &str) -> aws_sdk_dynamodb::Client {
@@ -55,6 +55,83 @@ async fn a_busy_table_is_waited_for() {
         assert_eq!(imported, [Ok(Imported::Created), Ok(Imported::Created)]);
         assert_eq!(proxy.calls().len(), 4);
     }
+}
+
+/// Where nobody was there, the next are written unseen; where that was wrong, it
+/// is looked first again.
+#[tokio::test]
+async fn an_import_looks_first_where_it_has_found_somebody() {
+    const LOOK: &str = "BatchGetItem";
+    const WRITE: &str = "TransactWriteItems";
+    let engine = Dynamodb::in_memory().await.unwrap();
+    let proxy = FaultyProxy::before(&engine.url, |_| Fault::Pass);
+    let proxy = proxy.await.unwrap();
+    let import = UserImport::new(users(&proxy.url));
+    let (created, unchanged) = (Ok(Imported::Created), Ok(Imported::Unchanged));
+    let taken = Err(RowRefused::UsernameTaken {
+        owner: "aa@x".parse().unwrap(),
+        email: "other@x".parse().unwrap(),
+    });
+    let mut calls = Vec::new();
+    for (rows, answers, made) in [
+        (["a", "b"], [&created, &created], &[LOOK, WRITE][..]),
+        (["c", "d"], [&created, &created], &[WRITE]),
+        (["d", "e"], [&unchanged, &created], &[WRITE, LOOK, WRITE]),
+        (["d", "e"], [&unchanged, &unchanged], &[LOOK]),
+        (["f", "g"], [&created, &created], &[LOOK, WRITE]),
+        (["h", "A"], [&created, &taken], &[WRITE, LOOK, WRITE]),
+    ] {
+        // "A" is another address that wants a's username.
+        let row = |name: &str| row(&format!("{name}{name}@x"), &name.to_lowercase(), None);
+        let row = |name: &str| match name {
+            "A" => UserRow {
+                email: "other@x".parse().unwrap(),
+                ..row(name)
+            },
+            _ => row(name),
+        };
+        let imported = import.import(&rows.map(row)).await.unwrap();
+        assert_eq!(imported.iter().collect::<Vec<_>>(), answers, "{rows:?}");
+        calls.extend_from_slice(made);
+        assert_eq!(proxy.calls(), calls, "{rows:?}");
+    }
+}
+
+/// An address that leads to another one is nobody's to take, also unseen.
+#[tokio::test]
+async fn a_former_address_makes_no_second_user() {
+    let engine = Dynamodb::in_memory().await.unwrap();
+    let users = users(&engine.url);
+    let import = UserImport::new(users.clone());
+    let rows = [row("ada@example.org", "ada", None)];
+    import.import(&rows).await.unwrap();
+    let before = users.get(&rows[0].email).await.unwrap().unwrap();
+    let after = User {
+        email: "countess@example.org".parse().unwrap(),
+        former_emails: [before.email.clone()].into(),
+        ..before.clone()
+    };
+    assert_eq!(users.rename(&before, &after).await.unwrap(), Written::Done);
+    let rows = [row("bob@example.org", "bob", None), rows[0].clone()];
+    let imported = import.import(&rows).await.unwrap();
+    assert_eq!(imported, [Ok(Imported::Created), Ok(Imported::Unchanged)]);
+}
+
+/// The first attempt has done its work, and the second finds it done.
+#[tokio::test]
+async fn a_user_whose_answer_was_lost_counts_as_created() {
+    let engine = Dynamodb::in_memory().await.unwrap();
+    let proxy = FaultyProxy::before(&engine.url, |call| match call.number {
+        2 => Fault::LostAnswer,
+        3 => Fault::Cancel("ConditionalCheckFailed"),
+        _ => Fault::Pass,
+    });
+    let proxy = proxy.await.unwrap();
+    let rows = [row("ada@example.org", "ada", None)];
+    let imported = import_users(&users(&proxy.url), &rows).await.unwrap();
+    assert_eq!(imported, [Ok(Imported::Created)]);
+    let again = import_users(&users(&proxy.url), &rows).await.unwrap();
+    assert_eq!(again, [Ok(Imported::Unchanged)]);
 }
 
 /// What is wrong with a transaction itself is told as a failure.

@@ -74,6 +74,20 @@ pub struct UserWrite {
     pub after: User,
 }
 
+impl UserWrite {
+    /// The items that it writes: the user, and each username that comes or goes.
+    pub fn items(&self) -> usize {
+        let before = self.before.as_ref();
+        let old = before.and_then(|user| user.edx_username.as_ref());
+        let new = self.after.edx_username.as_ref();
+        if old == new {
+            1
+        } else {
+            1 + usize::from(old.is_some()) + usize::from(new.is_some())
+        }
+    }
+}
+
 /// The users and usernames that some rows speak of.
 #[derive(Default)]
 pub struct FoundUsers {
@@ -153,6 +167,9 @@ impl Users {
     /// The most users that [`Users::find`] takes at once: DynamoDB reads 100
     /// keys a call, and each row has two.
     pub const AT_ONCE: usize = 50;
+
+    /// The most items that [`Users::write`] takes at once.
+    pub const ITEMS_AT_ONCE: usize = 100;
 
     /// Takes the names of the tables `users` and `usernames`. Makes no call.
     pub fn new(client: Client, users: String, usernames: String) -> Self {
@@ -288,8 +305,9 @@ impl Users {
         Ok(keyed.transpose()?.map(|Keyed { email }| email))
     }
 
-    /// Writes some users (at most 33) with their usernames, all of them or
-    /// none, each on the condition that it still is as it was read.
+    /// Writes some users with their usernames, at most [`Users::ITEMS_AT_ONCE`]
+    /// items, all of them or none, each on the condition that it still is as it
+    /// was read.
     pub async fn write(&self, writes: &[UserWrite]) -> Result<Written, StoreError> {
         let mut items = Vec::new();
         for write in writes {

@@ -1,6 +1,7 @@
 //! Users, with their usernames.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,12 +14,8 @@ use crate::adapters::store::kept_events::KeptEvents;
 use crate::adapters::store::users::{FoundUsers, UserWrite, Users, Written};
 use crate::domain::{Email, KeptEvent, Reason, User, Username};
 
-/// The users of one call of [`import_users`], at most.
+/// The users of one call of [`import_users`], at most; new ones fit in one transaction.
 pub const USERS_AT_ONCE: usize = Users::AT_ONCE;
-
-/// The users of one transaction: DynamoDB takes 100 items, and a user whose
-/// username changes is three.
-const USERS_A_TRANSACTION: usize = 33;
 
 /// A user as a file has them. What is absent is left as it is.
 #[derive(Clone)]
@@ -35,42 +32,143 @@ pub struct UserRow {
 
 /// Imports some users, none twice and at most [`USERS_AT_ONCE`]; the answers
 /// are in the rows' order. Importing a row again changes nothing.
+///
+/// One BatchGetItem and, where something is to be written, one TransactWriteItems
+/// or two.
 pub async fn import_users(users: &Users, rows: &[UserRow]) -> Result<Answers, StoreError> {
-    let found = find(users, rows).await?;
-    let mut answers = Vec::with_capacity(rows.len());
+    look_and_write(users, &candidates(rows)).await
+}
+
+/// Imports users, as [`import_users`] does, call after call.
+///
+/// Where a call has found none of its users, the next one writes them without
+/// having looked, which most often is right and spares a read of each. A write
+/// that was wrong costs as much as one that is done, and does nothing: it rests
+/// on there being nobody yet. Then it is looked first again, so that a file that
+/// is imported once more costs its reads alone.
+pub struct UserImport {
+    users: Users,
+    found_none: AtomicBool,
+}
+
+impl UserImport {
+    /// Looks first, at the first call. Makes none.
+    pub const fn new(users: Users) -> Self {
+        Self {
+            users,
+            found_none: AtomicBool::new(false),
+        }
+    }
+
+    /// One call of [`import_users`].
+    pub async fn import(&self, rows: &[UserRow]) -> Result<Answers, StoreError> {
+        let candidates = candidates(rows);
+        if self.found_none.load(Ordering::Relaxed) {
+            let writes: Vec<_> = candidates.iter().map(Candidate::creation).collect();
+            if self.users.write(&writes).await? == Written::Done {
+                return Ok(vec![Ok(Imported::Created); rows.len()]);
+            }
+        }
+        let answers = look_and_write(&self.users, &candidates).await?;
+        let is_new = |answer: &_| *answer == Ok(Imported::Created);
+        let found_none = answers.iter().all(is_new);
+        self.found_none.store(found_none, Ordering::Relaxed);
+        Ok(answers)
+    }
+}
+
+/// A row, and the id of the user that it makes if there is none.
+struct Candidate<'a> {
+    row: &'a UserRow,
+    new_id: Uuid,
+}
+
+impl Candidate<'_> {
+    fn creation(&self) -> UserWrite {
+        let row = self.row;
+        UserWrite {
+            before: None,
+            after: User {
+                user_id: self.new_id,
+                email: row.email.clone(),
+                email_as_given: row.email_as_given.clone(),
+                edx_username: row.edx_username.clone(),
+                name: row.name.clone(),
+                former_emails: BTreeSet::new(),
+            },
+        }
+    }
+
+    /// Whether the row's address is a former one of somebody's.
+    fn is_former(&self, found: &FoundUsers) -> bool {
+        let user = found.by_email.get(&self.row.email);
+        user.is_some_and(|user| user.email != self.row.email)
+    }
+}
+
+fn candidates(rows: &[UserRow]) -> Vec<Candidate<'_>> {
+    let candidate = |row| Candidate {
+        row,
+        new_id: Uuid::new_v4(),
+    };
+    rows.iter().map(candidate).collect()
+}
+
+async fn look_and_write(
+    users: &Users,
+    candidates: &[Candidate<'_>],
+) -> Result<Answers, StoreError> {
+    let found = find(users, candidates).await?;
+    let mut answers = Vec::with_capacity(candidates.len());
     let mut writes = Vec::new();
-    for row in rows {
-        if is_former(row, &found) {
+    for candidate in candidates {
+        if candidate.is_former(&found) {
             // Another row may be about the same user, whom one transaction
             // cannot write twice.
-            answers.push(import_user(users, row).await?);
+            answers.push(import_user(users, candidate).await?);
             continue;
         }
-        let decision = decide(row, &found);
+        let decision = decide(candidate, &found);
         if let Ok((_, Some(write))) = &decision {
             writes.push((answers.len(), write.clone()));
         }
         answers.push(decision.map(|(imported, _)| imported));
     }
-    for writes in writes.chunks(USERS_A_TRANSACTION) {
+    for writes in transactions(&writes) {
         let all: Vec<UserWrite> = writes.iter().map(|(_, write)| write.clone()).collect();
         if users.write(&all).await? == Written::Moved {
             // One of them is not as it was read: each is decided anew, by itself.
             for (index, _) in writes {
-                answers[*index] = import_user(users, &rows[*index]).await?;
+                answers[*index] = import_user(users, &candidates[*index]).await?;
             }
         }
     }
     Ok(answers)
 }
 
+/// Writes in parts, each as long as one transaction can be.
+fn transactions(mut writes: &[(usize, UserWrite)]) -> Vec<&[(usize, UserWrite)]> {
+    let mut parts = Vec::new();
+    while !writes.is_empty() {
+        let mut items = 0;
+        let fits = |(_, write): &&(usize, UserWrite)| {
+            items += write.items();
+            items <= Users::ITEMS_AT_ONCE
+        };
+        let (part, rest) = writes.split_at(writes.iter().take_while(fits).count());
+        parts.push(part);
+        writes = rest;
+    }
+    parts
+}
+
 async fn import_user(
     users: &Users,
-    row: &UserRow,
+    candidate: &Candidate<'_>,
 ) -> Result<Result<Imported, RowRefused>, StoreError> {
     for attempt in 0..ATTEMPTS {
-        let found = find(users, std::slice::from_ref(row)).await?;
-        let write = match decide(row, &found) {
+        let found = find(users, std::slice::from_ref(candidate)).await?;
+        let write = match decide(candidate, &found) {
             Err(refused) => return Ok(Err(refused)),
             Ok((imported, None)) => return Ok(Ok(imported)),
             Ok((imported, Some(write))) => (imported, write),
@@ -83,27 +181,23 @@ async fn import_user(
     Ok(Err(RowRefused::Contended))
 }
 
-async fn find(users: &Users, rows: &[UserRow]) -> Result<FoundUsers, StoreError> {
-    let emails: Vec<_> = rows.iter().map(|row| &row.email).collect();
-    let usernames: Vec<_> = rows
-        .iter()
-        .filter_map(|row| row.edx_username.as_ref())
-        .collect();
+async fn find(users: &Users, candidates: &[Candidate<'_>]) -> Result<FoundUsers, StoreError> {
+    let rows = || candidates.iter().map(|candidate| candidate.row);
+    let emails: Vec<_> = rows().map(|row| &row.email).collect();
+    let usernames: Vec<_> = rows().filter_map(|row| row.edx_username.as_ref()).collect();
     users.find(&emails, &usernames).await
-}
-
-/// Whether the row's address is a former one of somebody's.
-fn is_former(row: &UserRow, found: &FoundUsers) -> bool {
-    let user = found.by_email.get(&row.email);
-    user.is_some_and(|user| user.email != row.email)
 }
 
 /// What a row asks for, given what was found. One with a former address is
 /// about the user who had it, and older than what is known of them: it adds
 /// what they lack.
-fn decide(row: &UserRow, found: &FoundUsers) -> Result<(Imported, Option<UserWrite>), RowRefused> {
-    let before = found.by_email.get(&row.email).cloned();
-    let email = before.as_ref().map_or(&row.email, |user| &user.email);
+fn decide(
+    candidate: &Candidate<'_>,
+    found: &FoundUsers,
+) -> Result<(Imported, Option<UserWrite>), RowRefused> {
+    let Candidate { row, new_id } = candidate;
+    let before = found.by_email.get(&row.email);
+    let email = before.map_or(&row.email, |user| &user.email);
     let owner = row
         .edx_username
         .as_ref()
@@ -114,31 +208,31 @@ fn decide(row: &UserRow, found: &FoundUsers) -> Result<(Imported, Option<UserWri
             email: row.email.clone(),
         });
     }
-    let after = match &before {
-        None => User {
-            user_id: Uuid::new_v4(),
-            email: row.email.clone(),
-            email_as_given: row.email_as_given.clone(),
-            edx_username: row.edx_username.clone(),
-            name: row.name.clone(),
-            former_emails: BTreeSet::new(),
-        },
-        Some(user) if user.email == row.email => User {
-            email_as_given: row.email_as_given.clone(),
-            edx_username: row.edx_username.clone().or(user.edx_username.clone()),
-            name: row.name.clone().or(user.name.clone()),
-            ..user.clone()
-        },
-        Some(user) => User {
-            edx_username: user.edx_username.clone().or(row.edx_username.clone()),
-            name: user.name.clone().or(row.name.clone()),
-            ..user.clone()
-        },
+    let Some(before) = before else {
+        return Ok((Imported::Created, Some(candidate.creation())));
     };
-    Ok(match before {
-        Some(before) if before == after => (Imported::Unchanged, None),
-        Some(_) => (Imported::Updated, Some(UserWrite { before, after })),
-        None => (Imported::Created, Some(UserWrite { before, after })),
+    let after = if before.email == row.email {
+        User {
+            email_as_given: row.email_as_given.clone(),
+            edx_username: row.edx_username.clone().or(before.edx_username.clone()),
+            name: row.name.clone().or(before.name.clone()),
+            ..before.clone()
+        }
+    } else {
+        User {
+            edx_username: before.edx_username.clone().or(row.edx_username.clone()),
+            name: before.name.clone().or(row.name.clone()),
+            ..before.clone()
+        }
+    };
+    Ok(if *before != after {
+        let before = Some(before.clone());
+        (Imported::Updated, Some(UserWrite { before, after }))
+    } else if before.user_id == *new_id {
+        // Ours, whose answer was lost.
+        (Imported::Created, None)
+    } else {
+        (Imported::Unchanged, None)
     })
 }
 

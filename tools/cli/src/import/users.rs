@@ -9,7 +9,7 @@ use shared::adapters::store::users::Users;
 use shared::domain::{Email, Username};
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::{
-    Answers, RowRefused, USERS_AT_ONCE, UserRow, expect_events_of_users, import_users,
+    Answers, RowRefused, USERS_AT_ONCE, UserImport, UserRow, expect_events_of_users,
 };
 
 use super::{Manner, Reader, Writer};
@@ -21,8 +21,10 @@ use crate::stack::Stack;
 
 pub async fn import(file: &Path, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
     let tables = stack.tables().await;
+    let users = tables.users()?;
     let writer = UserWriter {
-        users: tables.users()?,
+        import: UserImport::new(users.clone()),
+        users,
         kept_events: tables.kept_events()?,
         now: stack.clock().now(),
     };
@@ -72,6 +74,7 @@ impl Reader for UserReader {
 }
 
 struct UserWriter {
+    import: UserImport,
     users: Users,
     kept_events: KeptEvents,
     now: Timestamp,
@@ -81,7 +84,7 @@ impl Writer for UserWriter {
     type Parsed = UserRow;
 
     async fn write(&self, rows: &[UserRow]) -> Result<Answers, StoreError> {
-        import_users(&self.users, rows).await
+        self.import.import(rows).await
     }
 
     async fn expect(&self) -> Result<u64, StoreError> {

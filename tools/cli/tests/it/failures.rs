@@ -97,11 +97,11 @@ async fn an_import_that_is_cut_short_says_so_and_can_be_done_again() {
     let mut csv = "email\n".to_owned();
     csv.extend((0..500).map(|n| format!("learner{n}@example.org\n")));
     let file = stack.file("users.csv", csv);
-    // Each batch begins with a read, and the ninth begins when one is done.
-    let reads = AtomicUsize::new(0);
+    // Eight batches are written at once, and the ninth begins when one is done.
+    let writes = AtomicUsize::new(0);
     let proxy = FaultyProxy::before(stack.url(), move |call| {
-        let is_read = call.operation == "BatchGetItem";
-        if is_read && reads.fetch_add(1, Ordering::Relaxed) >= 8 {
+        let is_write = call.operation == "TransactWriteItems";
+        if is_write && writes.fetch_add(1, Ordering::Relaxed) >= 8 {
             Fault::Refuse("AccessDeniedException")
         } else {
             Fault::Pass

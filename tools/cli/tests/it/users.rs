@@ -264,6 +264,24 @@ async fn a_long_chain_of_usernames_takes_several_imports() {
     assert_eq!(again, "0 created, 3 updated, 4 unchanged, 0 bad lines\n");
 }
 
+/// Each is three items, and a transaction takes a hundred.
+#[tokio::test]
+async fn many_usernames_change_at_once() {
+    const USERS: usize = 50;
+    let stack = Stack::start().await;
+    for (name, outcome) in [
+        ("old", "50 created, 0 updated"),
+        ("new", "0 created, 50 updated"),
+    ] {
+        let row = |n| format!("learner{n}@example.org,{name}{n}\n");
+        let rows: String = (0..USERS).map(row).collect();
+        let csv = format!("email,edx_username\n{rows}");
+        let ran = stack.run_with_input(&["users", "import", "-"], &csv).await;
+        assert_eq!(ran.ok(), format!("{outcome}, 0 unchanged, 0 bad lines\n"));
+    }
+    assert_eq!(stack.scan("UsernamesTable").await.len(), USERS);
+}
+
 #[tokio::test]
 async fn a_forgotten_quotation_mark_swallows_no_rows() {
     let stack = Stack::start().await;
