@@ -1,0 +1,268 @@
+//! How fast `coursehook users import` is, and in how much memory, beside a bare
+//! loop that makes the same transactions and nothing else.
+//!
+//! For both, DynamoDB is the embedded engine in a process of its own, fresh
+//! each time: this program, started again. The bare loop runs in this process.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "it measures time, and what goes wrong ends it"
+)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use futures::{StreamExt, stream};
+use infra::Template;
+use local::Dynamodb;
+use shared::adapters::store::CallLimits;
+use shared::startup;
+use uuid::Uuid;
+
+/// The users of the file that is timed.
+const USERS: usize = 100_000;
+
+/// The users of a file whose import tells how memory grows with the file.
+const FEW_USERS: usize = 10_000;
+
+/// How often each of the two is timed, one after the other.
+const ROUNDS: usize = 3;
+
+/// What the bare loop writes in one transaction: each user is two items, and
+/// leaves room for a third.
+const USERS_A_TRANSACTION: usize = 33;
+
+/// Transactions at the same time, as many as an import has.
+const AT_ONCE: usize = 8;
+
+/// The limits of the program's own calls.
+const LIMITS: CallLimits = CallLimits {
+    attempt: Duration::from_secs(10),
+    attempts: 6,
+    first_backoff: Duration::from_millis(100),
+    longest_backoff: Duration::from_secs(2),
+};
+
+/// The argument that makes this program an engine.
+const ENGINE: &str = "engine";
+
+#[tokio::main]
+async fn main() {
+    match env::args().nth(1).as_deref() {
+        Some(ENGINE) => be_the_engine().await,
+        // `cargo bench` says so; a test run that comes by here measures nothing.
+        Some("--bench") => measure().await,
+        _ => println!("this measures only under `cargo bench -p coursehook-cli`"),
+    }
+}
+
+/// Serves an empty DynamoDB, until nobody listens any more.
+async fn be_the_engine() {
+    let dynamodb = Dynamodb::in_memory().await.unwrap();
+    println!("{}", dynamodb.url);
+    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()))
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+async fn measure() {
+    let folder = tempfile::tempdir().unwrap();
+    let (few, many) = (
+        folder.path().join("few.csv"),
+        folder.path().join("many.csv"),
+    );
+    write_users(&few, FEW_USERS);
+    write_users(&many, USERS);
+
+    let of_few = import(&few, FEW_USERS);
+    let (mut imports, mut loops) = (Vec::new(), Vec::new());
+    let mut peak = 0;
+    for round in 1..=ROUNDS {
+        let of_many = import(&many, USERS);
+        peak = peak.max(of_many.peak_kib);
+        imports.push(of_many.rate);
+        loops.push(bare_loop(USERS).await);
+        println!(
+            "round {round}: import {:.0} users a second, bare loop {:.0}",
+            imports[round - 1],
+            loops[round - 1]
+        );
+    }
+    let (import, bare) = (median(imports), median(loops));
+    println!("median: import {import:.0} users a second, bare loop {bare:.0}");
+    println!(
+        "the import has {:.0} % of the bare loop's rate",
+        100.0 * import / bare
+    );
+    println!(
+        "peak memory of the import: {} KiB for {FEW_USERS} users, {peak} KiB for {USERS}",
+        of_few.peak_kib
+    );
+}
+
+/// An engine in a process of its own, gone when dropped.
+struct Engine {
+    child: Child,
+    url: String,
+}
+
+impl Engine {
+    fn start() -> Self {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .arg(ENGINE)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        let out = child.stdout.take().unwrap();
+        BufReader::new(out).read_line(&mut url).unwrap();
+        let url = url.trim_end().to_owned();
+        Self { child, url }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What an import took.
+struct Took {
+    /// Users a second, the program's start and end included.
+    rate: f64,
+    /// The most memory that it had at once.
+    peak_kib: u64,
+}
+
+fn import(file: &Path, users: usize) -> Took {
+    let engine = Engine::start();
+    let began = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_coursehook"))
+        .args(["users", "import"])
+        .arg(file)
+        .envs(Template::load().unwrap().variables())
+        .envs([
+            ("AWS_ENDPOINT_URL_DYNAMODB", engine.url.as_str()),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "local"),
+            ("AWS_SECRET_ACCESS_KEY", "local"),
+            ("NO_PROXY", "*"),
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut peak_kib = 0;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        peak_kib = peak_of(child.id()).unwrap_or(peak_kib);
+        thread::sleep(Duration::from_millis(5));
+    };
+    let took = began.elapsed();
+    assert!(status.success());
+    let mut out = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut out)
+        .unwrap();
+    assert!(out.starts_with(&format!("{users} created")), "{out}");
+    Took {
+        rate: users as f64 / took.as_secs_f64(),
+        peak_kib,
+    }
+}
+
+/// The most memory that a process has had so far; nothing once it has ended.
+fn peak_of(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches("kB").trim_end().parse().ok()
+}
+
+async fn bare_loop(users: usize) -> f64 {
+    let engine = Engine::start();
+    let began = Instant::now();
+    let aws = local::sdk::configuration(&engine.url);
+    let client = startup::aws::dynamodb(&aws, LIMITS);
+    let transactions = (0..users).step_by(USERS_A_TRANSACTION);
+    let written = transactions.map(|first| {
+        let users = first..users.min(first + USERS_A_TRANSACTION);
+        let items = users.flat_map(items).collect();
+        write(&client, items)
+    });
+    stream::iter(written)
+        .buffer_unordered(AT_ONCE)
+        .collect::<()>()
+        .await;
+    users as f64 / began.elapsed().as_secs_f64()
+}
+
+async fn write(client: &Client, items: Vec<TransactWriteItem>) {
+    let write = client.transact_write_items();
+    write.set_transact_items(Some(items)).send().await.unwrap();
+}
+
+/// A user and the username, as the import writes them.
+fn items(user: usize) -> [TransactWriteItem; 2] {
+    let text = |text: String| AttributeValue::S(text);
+    let (email, name) = (
+        format!("learner{user}@example.org"),
+        format!("learner{user}"),
+    );
+    let user_id = Uuid::new_v4().to_string();
+    let of_user = Put::builder()
+        .table_name("UsersTable")
+        .item("email", text(email.clone()))
+        .item("user_id", text(user_id.clone()))
+        .item("email_as_given", text(email.clone()))
+        .item("edx_username", text(name.clone()))
+        .item("name", text(format!("Learner {user}")))
+        .condition_expression("attribute_not_exists(#email)")
+        .expression_attribute_names("#email", "email");
+    let of_username = Put::builder()
+        .table_name("UsernamesTable")
+        .item("edx_username", text(name))
+        .item("email", text(email))
+        .item("user_id", text(user_id.clone()))
+        .condition_expression("attribute_not_exists(#edx_username) OR #user_id = :user_id")
+        .expression_attribute_names("#edx_username", "edx_username")
+        .expression_attribute_names("#user_id", "user_id")
+        .expression_attribute_values(":user_id", text(user_id));
+    [of_user, of_username].map(|put| {
+        let put = put.build().unwrap();
+        TransactWriteItem::builder().put(put).build()
+    })
+}
+
+fn write_users(file: &Path, users: usize) {
+    let mut out = std::io::BufWriter::new(fs::File::create(file).unwrap());
+    writeln!(out, "email,edx_username,name").unwrap();
+    for user in 0..users {
+        writeln!(
+            out,
+            "learner{user}@example.org,learner{user},Learner {user}"
+        )
+        .unwrap();
+    }
+    out.flush().unwrap();
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
