@@ -295,7 +295,7 @@ pub fn pass(email: &Email, course_id: &CourseId) -> String {
 }
 
 /// The command that hands a grade back to the LMS.
-fn release(email: &Email, course_id: &CourseId) -> String {
+pub fn release(email: &Email, course_id: &CourseId) -> String {
     let email = output::quoted(email.as_str());
     format!("coursehook grades release {email} {course_id}")
 }

@@ -10,6 +10,7 @@ use shared::use_cases::importing::{Answers, GradeRow, RECORDS_AT_ONCE, RecordImp
 
 use super::records::{SeenRecords, about, manner, told};
 use super::{Reader, Writer};
+use crate::advice;
 use crate::cli::ImportRecords;
 use crate::failure::Failure;
 use crate::output::{Output, quoted};
@@ -84,10 +85,13 @@ impl Writer for GradeWriter {
 
     fn told(row: &GradeRow, why: &RowRefused) -> String {
         told(why, |differences| {
-            // What an operator sets is never handed back to the LMS.
             let by_whom = |column| column == "set_by_admin" && row.set_by_admin == Some(false);
-            let can_be_set = !differences.iter().all(|d| by_whom(d.column));
-            can_be_set.then(|| format!("To set it: {}", override_grade(row)))
+            Some(if differences.iter().all(|d| by_whom(d.column)) {
+                let release = advice::release(&row.email, &row.course_id);
+                format!("To hand it back to the LMS: {release}")
+            } else {
+                format!("To set it: {}", override_grade(row))
+            })
         })
     }
 }

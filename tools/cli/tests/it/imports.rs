@@ -569,7 +569,7 @@ async fn what_differs_is_named_and_left_alone() {
             "0.5,no,,yes".to_owned(),
             "0.5,no,,no".to_owned(),
             "set_by_admin: true here, false in the file".to_owned(),
-            nothing.to_owned(),
+            format!(". To hand it back to the LMS: coursehook grades release {ADA} {RUN}"),
         ),
         (
             "certificates",
