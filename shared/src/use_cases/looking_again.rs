@@ -15,7 +15,7 @@ use super::enrolling::{Announcement, Enrolled, Enrolling};
 use super::fetching_grades::{GradesClient, GradesError};
 use crate::adapters::AwsFailure;
 use crate::adapters::store::StoreError;
-use crate::adapters::store::kept_events::{Due, KeptEvents};
+use crate::adapters::store::kept_events::{Due, KeptEvents, Removal};
 use crate::clock::SharedClock;
 use crate::domain::{
     Change, Email, EventKey, EventKind, KeptEvent, KeptState, Obstacle, Reason, Verdict,
@@ -398,11 +398,9 @@ impl LookingAgain {
                     }
                     Verdict::Kept(next) => (next.clone(), End::Ended(next)),
                     Verdict::Dropped => {
-                        let removed = self.kept_events.remove(event).await?;
-                        return Ok(if removed {
-                            End::Dropped(reason)
-                        } else {
-                            End::Changed
+                        return Ok(match self.kept_events.remove(event).await? {
+                            Removal::Done | Removal::Gone => End::Dropped(reason),
+                            Removal::Changed => End::Changed,
                         });
                     }
                 }

@@ -491,8 +491,10 @@ impl KeptEvents {
                     there.is_some().then(|| values(&[condition], all)),
                 );
             match put.send().await {
-                Ok(_) if self.remove(&event).await? => return Ok(Some(after)),
-                Ok(_) => {}
+                Ok(_) => match self.remove(&event).await? {
+                    Removal::Done | Removal::Gone => return Ok(Some(after)),
+                    Removal::Changed => {}
+                },
                 Err(error) => match error.as_service_error() {
                     Some(PutItemError::ConditionalCheckFailedException(_)) => {}
                     _ => return Err(error.into()),
@@ -512,8 +514,8 @@ impl KeptEvents {
     }
 
     /// Removes an event that is done, unless it was delivered again since it
-    /// was read; says whether it is gone.
-    pub async fn remove(&self, event: &KeptEvent) -> Result<bool, StoreError> {
+    /// was read.
+    pub async fn remove(&self, event: &KeptEvent) -> Result<Removal, StoreError> {
         let answer = self
             .client
             .delete_item()
@@ -526,11 +528,13 @@ impl KeptEvents {
             .send()
             .await;
         match answer {
-            Ok(_) => Ok(true),
+            Ok(_) => Ok(Removal::Done),
             Err(error) => match error.as_service_error() {
-                // Nothing is there: a first attempt has removed it, or somebody else has.
                 Some(DeleteItemError::ConditionalCheckFailedException(refused)) => {
-                    Ok(refused.item().is_none())
+                    Ok(match refused.item() {
+                        Some(_) => Removal::Changed,
+                        None => Removal::Gone,
+                    })
                 }
                 _ => Err(error.into()),
             },
@@ -680,6 +684,18 @@ impl KeptEvents {
             next: answer.last_evaluated_key.map(Start),
         })
     }
+}
+
+/// What became of an event that was to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// It is gone.
+    Done,
+    /// It was gone: a first attempt has removed it, whose answer was lost, or
+    /// somebody else has.
+    Gone,
+    /// It has changed since it was read, and stays.
+    Changed,
 }
 
 /// How a delivery meets the event of its key.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::adapters::store::kept_events::KeptEvents;
+use shared::adapters::store::kept_events::{KeptEvents, Removal};
 use shared::domain::{
     CourseId, CourseRole, EventKey, EventKind, KeptEvent, KeptState, Mode, Reason, Waited,
 };
@@ -139,7 +139,9 @@ async fn drop_one(
     let event = find(kept_events, key).await?;
     let question = format!("Drop the event {} for good?", named(&event));
     confirm(&question, yes)?;
-    remove(kept_events, &event).await?;
+    if !remove(kept_events, &event).await? {
+        return Err(Failure::NoSuchEvent(key.to_owned()));
+    }
     done(&event, true, output, |event| format!("dropped {event}"))
 }
 
@@ -155,18 +157,18 @@ async fn drop_several(
     }
     let done = ("was dropped", "were dropped");
     several::change_each(events, done, output, async |event| {
-        remove(kept_events, &event).await?;
-        Ok(Some(event))
+        let is_done = remove(kept_events, &event).await?;
+        Ok(is_done.then_some(event))
     })
     .await
 }
 
-/// Removes an event that still is as it was read.
-async fn remove(kept_events: &KeptEvents, event: &KeptEvent) -> Result<(), Failure> {
-    if kept_events.remove(event).await? {
-        Ok(())
-    } else {
-        Err(Failure::EventMoved(output::key(&event.event_key)))
+/// Removes an event that still is as it was read; false where it was gone.
+async fn remove(kept_events: &KeptEvents, event: &KeptEvent) -> Result<bool, Failure> {
+    match kept_events.remove(event).await? {
+        Removal::Done => Ok(true),
+        Removal::Gone => Ok(false),
+        Removal::Changed => Err(Failure::EventMoved(output::key(&event.event_key))),
     }
 }
 
