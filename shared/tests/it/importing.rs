@@ -70,7 +70,7 @@ async fn an_import_looks_first_where_it_has_found_somebody() {
     let (created, unchanged) = (Ok(Imported::Created), Ok(Imported::Unchanged));
     let taken = Err(RowRefused::UsernameTaken {
         owner: "aa@x".parse().unwrap(),
-        email: "other@x".parse().unwrap(),
+        are_two: false,
     });
     let mut calls = Vec::new();
     for (rows, answers, made) in [

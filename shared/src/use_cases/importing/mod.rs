@@ -51,8 +51,8 @@ pub enum RowRefused {
     UsernameTaken {
         /// The address of the user who has it.
         owner: Email,
-        /// The address of the row.
-        email: Email,
+        /// Whether the row's own address is a user's, so that there are two of them.
+        are_two: bool,
     },
     /// Somebody else's write came in between, each of five times.
     #[error("somebody else kept changing the same at the same time; import it again")]
@@ -74,8 +74,11 @@ pub enum RowRefused {
         /// At least one.
         differences: Vec<Difference>,
     },
-    /// Another learner, or another run of this one, has a certificate of this id.
-    #[error("the certificate_id belongs to another learner or course run")]
+    /// Another learner, or another run of this one, has a certificate of this
+    /// id; or somebody had it who was erased.
+    #[error(
+        "the certificate_id belongs to another learner or course run, or to somebody who was erased"
+    )]
     CertificateIdTaken,
 }
 

@@ -1,6 +1,7 @@
 //! What the imports of enrollments, grades and certificates have in common:
 //! they only ever add.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
@@ -164,22 +165,34 @@ impl<T: RecordTable> RecordImport<T> {
     ) -> Result<Answers, StoreError> {
         let mut answers = Vec::with_capacity(rows.len());
         let (mut together, mut alone) = (Vec::new(), Vec::new());
-        let mut keys = HashSet::new();
+        // A transaction takes no item twice, and two addresses may be one user's.
+        let mut firsts = HashMap::new();
         for decision in decisions {
             let index = answers.len();
             answers.push(match decision {
                 Decision::Settled(answer) => answer,
-                Decision::Add(_) if self.dry_run => Ok(Imported::Created),
                 Decision::Add(Addition { record, .. }) => {
-                    if keys.insert(T::key(&record)) {
-                        together.push((index, record));
-                    } else {
-                        // A transaction takes no item twice.
-                        alone.push((index, record));
+                    match firsts.entry(T::key(&record)) {
+                        Entry::Vacant(entry) => {
+                            entry.insert(together.len());
+                            together.push((index, record));
+                        }
+                        Entry::Occupied(_) => alone.push((index, record)),
                     }
                     Ok(Imported::Created)
                 }
             });
+        }
+        if self.dry_run {
+            for (index, record) in alone {
+                let first = firsts
+                    .get(&T::key(&record))
+                    .map(|first| &together[*first].1);
+                if let Some(first) = first {
+                    answers[index] = compare::<T>(&rows[index], first);
+                }
+            }
+            return Ok(answers);
         }
         let records: Vec<_> = together.iter().map(|(_, record)| record.clone()).collect();
         if !records.is_empty() && self.table.add(&records).await? == Written::Moved {

@@ -205,7 +205,7 @@ fn decide(
     if let Some(owner) = owner.filter(|owner| *owner != email) {
         return Err(RowRefused::UsernameTaken {
             owner: owner.clone(),
-            email: row.email.clone(),
+            are_two: before.is_some(),
         });
     }
     let Some(before) = before else {

@@ -91,17 +91,26 @@ impl Writer for UserWriter {
         expect_events_of_users(&self.kept_events, &self.users, self.now).await
     }
 
-    fn told(_: &UserRow, why: &RowRefused) -> String {
-        match why {
-            RowRefused::UsernameTaken { owner, email } => format!(
-                "{}; if they are one person with a new address: coursehook users rename-email {} \
-                 {}; if another line of this file gives that address a new username, import the \
-                 file again",
-                output::printable(&why.to_string()),
-                output::quoted(owner.as_str()),
-                output::quoted(email.as_str()),
-            ),
+    fn told(row: &UserRow, why: &RowRefused) -> String {
+        let told = match why {
+            RowRefused::UsernameTaken { owner, are_two } => {
+                let is_one = if *are_two {
+                    String::new()
+                } else {
+                    format!(
+                        "; if they are one person with a new address: coursehook users \
+                         rename-email {} {}",
+                        output::quoted(owner.as_str()),
+                        output::quoted(row.email.as_str()),
+                    )
+                };
+                format!(
+                    "{why}{is_one}; if another line of this file gives that address a new \
+                     username, import the file again"
+                )
+            }
             _ => why.to_string(),
-        }
+        };
+        output::printable(&told)
     }
 }

@@ -423,13 +423,35 @@ async fn a_certificate_id_belongs_to_one_learner_and_run() {
         format!("email,course_id,certificate_id,issued_at\n{ADA},{run},{ID}1,2024-05-01\n")
     };
     import(&stack, "certificates", &csv(RUN), &[]).await.ok();
-    let told = "line 2: the certificate_id belongs to another learner or course run; \
-        find out in the receiver that you come from whose it is\n";
+    let told = "line 2: the certificate_id belongs to another learner or course run, or to \
+        somebody who was erased; find out in the receiver that you come from whose it is\n";
     for more in [&[][..], &["--dry-run"]] {
         let ran = import(&stack, "certificates", &csv(ANTS), more).await;
         assert_eq!((ran.code, ran.err.as_str()), (1, told));
     }
     assert_eq!(shown(&stack, "certificates").await.len(), 1);
+}
+
+/// Two addresses of one user have one record, also where nothing is written.
+#[tokio::test]
+async fn two_addresses_of_one_user_are_one_learner() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let new = "ada.l@example.org";
+    stack.run(&["users", "rename-email", ADA, new]).await.ok();
+    let csv = format!("email,course_id,mode\n{ADA},{RUN},verified\n{new},{RUN},audit\n");
+    let differs = "line 3: there is an enrollment already, and it differs (mode: verified here";
+    for (more, counts) in [
+        (
+            &["--dry-run"][..],
+            "1 would be created, 0 unchanged, 1 differing",
+        ),
+        (&[], "1 created, 0 unchanged, 1 differing"),
+        (&[], "0 created, 1 unchanged, 1 differing"),
+    ] {
+        let ran = import(&stack, "enrollments", &csv, more).await;
+        assert!(ran.out.starts_with(counts), "{ran:?}");
+        assert!(ran.err.starts_with(differs), "{ran:?}");
+    }
 }
 
 /// By an enrollment that counts, and when it is really imported.
