@@ -19,6 +19,7 @@ use crate::domain::PaidModes;
 use crate::use_cases::authenticating::TokenCheck;
 use crate::use_cases::certifying::Certifying;
 use crate::use_cases::enrolling::Enrolling;
+use crate::use_cases::erasing::Erasing;
 use crate::use_cases::fetching_grades::{GradesClient, LmsLimits};
 
 /// The tables that the environment names, and what is done with them. Nothing
@@ -117,6 +118,18 @@ impl<'a> Wiring<'a> {
             self.lookup()?,
             self.enrollments()?,
             self.kept_events()?,
+        ))
+    }
+
+    /// The variables of users, enrollments, grades, certificates and kept events.
+    pub fn erasing(&self) -> Result<Erasing, Missing> {
+        Ok(Erasing::new(
+            self.users()?,
+            self.enrollments()?,
+            self.grades()?,
+            self.certificates()?,
+            self.kept_events()?,
+            Arc::clone(&self.clock),
         ))
     }
 

@@ -1,40 +1,52 @@
 //! A learner is to be forgotten.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::adapters::store::StoreError;
-use crate::adapters::store::certificates::{Certificates, Written};
+use crate::adapters::store::certificates::Certificates;
 use crate::adapters::store::enrollments::Enrollments;
 use crate::adapters::store::grades::Grades;
 use crate::adapters::store::kept_events::KeptEvents;
-use crate::adapters::store::users::Users;
-use crate::domain::{Certificate, CertificateEntry, Change, Email, User};
+use crate::adapters::store::users::{Users, Written};
+use crate::clock::SharedClock;
+use crate::domain::{Email, EventKey, User};
 
 /// How often a change is made anew because somebody else wrote in between.
 const ATTEMPTS: u32 = 5;
 
-/// The tables that hold anything of a person.
+/// How long after the user is gone a delivery may still be under way that has
+/// read them: a function is stopped after 28 seconds, and a look at a kept
+/// event takes no longer.
+pub const UNDER_WAY: Duration = Duration::from_secs(30);
+
+/// Forgets people.
 pub struct Erasing {
-    /// Who they are.
-    pub users: Users,
-    /// What they were enrolled in.
-    pub enrollments: Enrollments,
-    /// What they achieved.
-    pub grades: Grades,
-    /// What they were given.
-    pub certificates: Certificates,
-    /// What was announced of them and waits.
-    pub kept_events: KeptEvents,
+    users: Users,
+    enrollments: Enrollments,
+    grades: Grades,
+    certificates: Certificates,
+    kept_events: KeptEvents,
+    clock: SharedClock,
+}
+
+/// Who is to be forgotten.
+#[derive(Debug, Clone)]
+pub enum Whom {
+    /// Whoever has this address, or had it before.
+    Address(Email),
+    /// The user of this id, also where the user is gone already and something
+    /// came after that.
+    User(Uuid),
 }
 
 /// What was known of a person, and is no more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Erased {
-    /// Whether there was a user of the address.
-    pub user: bool,
+    /// The user, where there was one.
+    pub user: Option<Uuid>,
     /// How many former addresses the user had.
     pub former_emails: usize,
     /// How many enrollments they had.
@@ -43,99 +55,133 @@ pub struct Erased {
     pub grades: u64,
     /// How many events were kept for their addresses.
     pub events: u64,
-    /// The certificates, which stay and belong to nobody.
-    pub certificates: Vec<Uuid>,
+    /// The ids of the certificates, which stay and belong to nobody.
+    pub certificates: Vec<String>,
+}
+
+/// What there is of a person.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The user, where there is one.
+    pub user: Option<User>,
+    /// How many events are kept for their addresses.
+    pub events: usize,
 }
 
 impl Erasing {
-    /// Erases all that is known of whoever has this address, or had it before;
-    /// also where only events are kept for it. Certificates stay, so that
-    /// whoever was shown one can look it up: without name and history, and
-    /// under a user id that nobody has and no two of them share.
+    /// Takes the tables that hold anything of a person. Makes no call.
+    pub fn new(
+        users: Users,
+        enrollments: Enrollments,
+        grades: Grades,
+        certificates: Certificates,
+        kept_events: KeptEvents,
+        clock: SharedClock,
+    ) -> Self {
+        Self {
+            users,
+            enrollments,
+            grades,
+            certificates,
+            kept_events,
+            clock,
+        }
+    }
+
+    /// What there is to be erased; the records are not looked at.
+    pub async fn known(&self, whom: &Whom) -> Result<Known, StoreError> {
+        let user = self.user(whom).await?;
+        let addresses = addresses(whom, user.as_ref());
+        let events = self.event_keys(&addresses).await?.len();
+        Ok(Known { user, events })
+    }
+
+    /// Erases all that is known of somebody; also where only events are kept
+    /// for an address. Certificates stay, so that whoever was shown one can look
+    /// it up: without name and history, and each under a user id of its own.
     ///
-    /// The user goes last: whoever was stopped before does the same again. What
-    /// a delivery that was under way has written meanwhile goes after that.
+    /// The user goes last, so that whoever was stopped before does the same
+    /// again. What a delivery that was under way has written since goes when
+    /// [`UNDER_WAY`] is over, which is waited for unless `at_once`; `gone` is
+    /// told before. Who is stopped there does it again by the user's id.
     pub async fn erase(
         &self,
-        email: &Email,
-        by: &Change,
-        at: Timestamp,
+        whom: &Whom,
+        at_once: bool,
+        gone: impl Fn(Uuid),
     ) -> Result<Erased, StoreError> {
         let mut erased = Erased::default();
-        let mut addresses = BTreeSet::from([email.clone()]);
+        let mut all = BTreeSet::new();
         for _ in 0..ATTEMPTS {
-            let user = self.users.get(email).await?;
-            addresses.extend(user.iter().flat_map(User::addresses).cloned());
-            self.erase_events(&addresses, &mut erased).await?;
+            let user = self.user(whom).await?;
+            all.extend(addresses(whom, user.as_ref()));
+            self.erase_events(&all, &mut erased).await?;
             let Some(user) = user else {
+                if let Whom::User(user_id) = whom {
+                    self.erase_records(*user_id, &mut erased).await?;
+                }
                 return Ok(erased);
             };
-            self.erase_records(user.user_id, by, at, &mut erased)
-                .await?;
+            self.erase_records(user.user_id, &mut erased).await?;
             if self.users.erase(&user).await? == Written::Done {
-                erased.user = true;
+                erased.user = Some(user.user_id);
                 erased.former_emails = user.former_emails.len();
-                self.erase_events(&addresses, &mut erased).await?;
-                self.erase_records(user.user_id, by, at, &mut erased)
-                    .await?;
+                if !at_once {
+                    gone(user.user_id);
+                    self.clock.sleep(UNDER_WAY).await;
+                }
+                self.erase_records(user.user_id, &mut erased).await?;
+                self.erase_events(&all, &mut erased).await?;
                 return Ok(erased);
             }
         }
         Err(StoreError::contended())
     }
 
+    async fn user(&self, whom: &Whom) -> Result<Option<User>, StoreError> {
+        match whom {
+            Whom::Address(email) => self.users.get(email).await,
+            Whom::User(user_id) => match self.users.email_of(*user_id).await? {
+                Some(email) => self.users.get(&email).await,
+                None => Ok(None),
+            },
+        }
+    }
+
+    async fn event_keys(&self, all: &BTreeSet<Email>) -> Result<Vec<EventKey>, StoreError> {
+        if all.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.kept_events.keys_of(&Vec::from_iter(all)).await
+    }
+
     async fn erase_events(
         &self,
-        addresses: &BTreeSet<Email>,
+        all: &BTreeSet<Email>,
         erased: &mut Erased,
     ) -> Result<(), StoreError> {
-        let addresses = Vec::from_iter(addresses);
-        for key in self.kept_events.keys_of(&addresses).await? {
+        for key in self.event_keys(all).await? {
             self.kept_events.erase(&key).await?;
             erased.events += 1;
         }
         Ok(())
     }
 
-    async fn erase_records(
-        &self,
-        user_id: Uuid,
-        by: &Change,
-        at: Timestamp,
-        erased: &mut Erased,
-    ) -> Result<(), StoreError> {
+    async fn erase_records(&self, user_id: Uuid, erased: &mut Erased) -> Result<(), StoreError> {
         erased.enrollments += self.enrollments.erase(user_id).await?;
         erased.grades += self.grades.erase(user_id).await?;
-        for _ in 0..ATTEMPTS {
-            let certificates = self.certificates.of_user(user_id).await?;
-            if certificates.is_empty() {
-                return Ok(());
-            }
-            for certificate in certificates {
-                let anonymous = anonymous(&certificate, by, at);
-                let replaced = self.certificates.replace(&certificate, &anonymous);
-                // One that has changed meanwhile is read again.
-                if replaced.await? == Written::Done {
-                    erased.certificates.push(certificate.certificate_id);
-                }
-            }
-        }
-        Err(StoreError::contended())
+        let certificates = self.certificates.make_anonymous(user_id).await?;
+        erased.certificates.extend(certificates);
+        Ok(())
     }
 }
 
-/// The certificate without a word of whose it was. The history may have the key
-/// of an event, from which an address can be guessed.
-fn anonymous(certificate: &Certificate, by: &Change, at: Timestamp) -> Certificate {
-    Certificate {
-        user_id: Uuid::new_v4(),
-        learner_name: None,
-        history: vec![CertificateEntry {
-            at,
-            change_id: Uuid::new_v4(),
-            by: by.clone(),
-            state: certificate.state,
-        }],
-        ..certificate.clone()
-    }
+/// The addresses by which somebody goes or went.
+fn addresses(whom: &Whom, user: Option<&User>) -> BTreeSet<Email> {
+    let asked = match whom {
+        Whom::Address(email) => Some(email),
+        Whom::User(_) => None,
+    };
+    let theirs = user.into_iter().flat_map(User::addresses);
+    asked.into_iter().chain(theirs).cloned().collect()
 }

@@ -110,6 +110,19 @@ pub enum Failure {
         output::quoted(.taken.as_str())
     )]
     AddressTaken { taken: Email, by: Box<User> },
+    #[error(
+        "{} is a former address of {}; if it never was theirs: coursehook users rename-email {} {} \
+         --forget",
+        .taken.as_str(), .by.email.as_str(), output::quoted(.taken.as_str()),
+        output::quoted(.by.email.as_str())
+    )]
+    AddressWasTheirs { taken: Email, by: Box<User> },
+    #[error(
+        "there is no user {}, and nothing is kept for them; `coursehook users list` shows those \
+         that there are",
+        .0.as_str()
+    )]
+    NobodyToErase(Email),
     #[error("there is no course run {0}; `coursehook runs import` makes course runs")]
     NoSuchRun(CourseId),
     #[error(

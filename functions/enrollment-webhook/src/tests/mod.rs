@@ -5,6 +5,7 @@ mod at_once;
 mod calls;
 mod contract;
 mod effects;
+mod erased;
 mod faults;
 mod logs;
 mod stack;

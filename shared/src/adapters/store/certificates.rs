@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::expression::{names, text, values};
+use super::expression::{exactly, names, text, values};
 use super::page::{self, Page, Start};
-pub use super::transaction::Written;
+use super::transaction::Written;
 use super::update::update;
 use super::{Item, StoreError, incomplete, of_keys, of_user, put_new, read, transaction, write};
 use crate::domain::{Certificate, CertificateEntry, CertificateState, CourseId};
@@ -203,29 +203,58 @@ impl Certificates {
         certificate(&self.table, updated.item())
     }
 
-    /// Puts `after`, which has the same id, in the place of a certificate, if
-    /// that is in the state that was read. One transaction.
-    pub async fn replace(
-        &self,
-        read: &Certificate,
-        after: &Certificate,
-    ) -> Result<Written, StoreError> {
-        let all = HashMap::from([
-            ("certificate_id", text(read.certificate_id.to_string())),
-            ("before", text(read.state.as_str())),
-        ]);
-        let delete = Delete::builder()
-            .table_name(&self.table)
-            .set_key(Some(super::key_of(read.user_id, &read.course_id)))
-            .condition_expression(AS_READ)
-            .set_expression_attribute_names(Some(names(&[AS_READ])))
-            .set_expression_attribute_values(Some(values(&[AS_READ], all)))
-            .build()
-            .map_err(incomplete)?;
-        let items = vec![
-            TransactWriteItem::builder().delete(delete).build(),
-            issue(&self.table, after)?,
+    /// Makes all certificates of a user nobody's, whatever shape they have: each
+    /// has a user id of its own, which nobody has, and neither name nor history.
+    /// Their ids.
+    ///
+    /// One transaction for each.
+    pub async fn make_anonymous(&self, user_id: Uuid) -> Result<Vec<String>, StoreError> {
+        const ATTEMPTS: u32 = 5;
+        /// Whatever else there is may be personal.
+        const KEPT: [&str; 5] = [
+            "course_id",
+            "certificate_id",
+            "state",
+            "issued_at",
+            "run_title",
         ];
-        transaction::write(&self.client, items).await
+        let mut done = Vec::new();
+        for _ in 0..ATTEMPTS {
+            let items = of_user(&self.client, &self.table, user_id).await?;
+            if items.is_empty() {
+                return Ok(done);
+            }
+            for item in items {
+                let kept = item.iter();
+                let kept = kept.filter(|(name, _)| KEPT.contains(&name.as_str()));
+                let mut anonymous: Item = kept.map(|(n, v)| (n.clone(), v.clone())).collect();
+                anonymous.insert("user_id".to_owned(), text(Uuid::new_v4().to_string()));
+                // What happened at which moment would tell which of them were one person's.
+                anonymous.insert("history".to_owned(), AttributeValue::L(Vec::new()));
+
+                let (is_as_read, names, values) = exactly(&item);
+                let id = anonymous.get("certificate_id");
+                let id = id.and_then(|id| id.as_s().ok()).cloned();
+                let mut key = item;
+                key.retain(|name, _| name == "user_id" || name == "course_id");
+                let delete = Delete::builder()
+                    .table_name(&self.table)
+                    .set_key(Some(key))
+                    .condition_expression(is_as_read)
+                    .set_expression_attribute_names(Some(names))
+                    .set_expression_attribute_values(Some(values))
+                    .build()
+                    .map_err(incomplete)?;
+                let items = vec![
+                    TransactWriteItem::builder().delete(delete).build(),
+                    put_new(&self.table, anonymous)?,
+                ];
+                // One that has changed meanwhile is read again.
+                if transaction::write(&self.client, items).await? == Written::Done {
+                    done.push(id.unwrap_or_default());
+                }
+            }
+        }
+        Err(StoreError::contended())
     }
 }

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
+use super::Item;
+
 /// The map from `#name` to `name` for all names in `expressions`.
 pub fn names(expressions: &[&str]) -> HashMap<String, String> {
     placeholders(expressions, '#')
@@ -22,6 +24,18 @@ pub fn values(
     placeholders(expressions, ':')
         .filter_map(|name| Some((format!(":{name}"), values.remove(name)?)))
         .collect()
+}
+
+/// The condition that an item has all that it had when it was read, with its
+/// names and values.
+pub fn exactly(item: &Item) -> (String, HashMap<String, String>, Item) {
+    let (mut conditions, mut names, mut values) = (Vec::new(), HashMap::new(), Item::new());
+    for (n, (name, value)) in item.iter().enumerate() {
+        conditions.push(format!("#name{n} = :value{n}"));
+        names.insert(format!("#name{n}"), name.clone());
+        values.insert(format!(":value{n}"), value.clone());
+    }
+    (conditions.join(" AND "), names, values)
 }
 
 /// The words behind `mark`.

@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Up
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::expression::{names, text};
+use super::expression::{exactly, names, text};
 use super::page::{Page, Start};
 pub use super::transaction::Written;
 use super::{Item, StoreError, batch, incomplete, read, transaction};
@@ -140,23 +140,43 @@ fn item(user: &User) -> UserItem {
     }
 }
 
+/// What this program knows of a user and may change.
+fn attributes(user: &User) -> [(&'static str, Option<AttributeValue>); 4] {
+    let former = user.former_emails.iter().map(|email| text(email.as_str()));
+    let former = Vec::from_iter(former);
+    let username = user.edx_username.as_ref();
+    [
+        ("email_as_given", Some(text(&user.email_as_given))),
+        ("edx_username", username.map(|name| text(name.as_str()))),
+        ("name", user.name.as_ref().map(text)),
+        (
+            "former_emails",
+            (!former.is_empty()).then_some(AttributeValue::L(former)),
+        ),
+    ]
+}
+
+/// The condition that a user still is as they were read, with its values.
+fn as_read(user: &User) -> (String, Item) {
+    let mut conditions = vec!["#user_id = :user_id".to_owned()];
+    let mut values = Item::from([(":user_id".to_owned(), text(user.user_id.to_string()))]);
+    for (name, value) in attributes(user) {
+        match value {
+            Some(value) => {
+                conditions.push(format!("#{name} = :old_{name}"));
+                values.insert(format!(":old_{name}"), value);
+            }
+            None => conditions.push(format!("attribute_not_exists(#{name})")),
+        }
+    }
+    (conditions.join(" AND "), values)
+}
+
 /// The item of a former address.
 fn alias(former: &Email, email: &Email) -> Item {
     let mut item = key(former);
     item.insert("alias_of".to_owned(), text(email.as_str()));
     item
-}
-
-/// The condition that an item has all that it had when it was read, with its
-/// names and values.
-fn exactly(item: &Item) -> (String, HashMap<String, String>, Item) {
-    let (mut conditions, mut names, mut values) = (Vec::new(), HashMap::new(), Item::new());
-    for (n, (name, value)) in item.iter().enumerate() {
-        conditions.push(format!("#name{n} = :value{n}"));
-        names.insert(format!("#name{n}"), name.clone());
-        values.insert(format!(":value{n}"), value.clone());
-    }
-    (conditions.join(" AND "), names, values)
 }
 
 fn username_key(username: &Username) -> Item {
@@ -372,15 +392,15 @@ impl Users {
     }
 
     /// Removes a user, the username, and what former addresses there are: one
-    /// transaction, on the condition that they still are theirs.
+    /// transaction, on the condition that the user still is as it was read.
     pub async fn erase(&self, user: &User) -> Result<Written, StoreError> {
-        const IS_THEIRS: &str = "#user_id = :user_id";
+        let (condition, values) = as_read(user);
         let own = Delete::builder()
             .table_name(&self.users)
             .set_key(Some(key(&user.email)))
-            .condition_expression(IS_THEIRS)
-            .set_expression_attribute_names(Some(names(&[IS_THEIRS])))
-            .expression_attribute_values(":user_id", text(user.user_id.to_string()))
+            .set_expression_attribute_names(Some(names(&[&condition])))
+            .set_expression_attribute_values(Some(values))
+            .condition_expression(condition)
             .build()
             .map_err(incomplete)?;
         let mut items = vec![TransactWriteItem::builder().delete(own).build()];
@@ -495,43 +515,18 @@ impl Users {
     /// A user whose attributes, those that we know, still are as they were
     /// read; others are left alone.
     fn change(&self, before: &User, after: &User) -> Result<TransactWriteItem, StoreError> {
-        let attributes = |user: &User| {
-            let former = user.former_emails.iter().map(|email| text(email.as_str()));
-            let former = Vec::from_iter(former);
-            [
-                ("email_as_given", Some(text(&user.email_as_given))),
-                (
-                    "edx_username",
-                    user.edx_username.as_ref().map(|name| text(name.as_str())),
-                ),
-                ("name", user.name.as_ref().map(text)),
-                (
-                    "former_emails",
-                    (!former.is_empty()).then_some(AttributeValue::L(former)),
-                ),
-            ]
-        };
-        let mut conditions = vec!["#user_id = :user_id".to_owned()];
         let (mut set, mut remove) = (Vec::new(), Vec::new());
-        let mut values = Item::from([(":user_id".to_owned(), text(before.user_id.to_string()))]);
+        let (condition, mut values) = as_read(before);
         for ((name, old), (_, new)) in attributes(before).into_iter().zip(attributes(after)) {
-            match (&old, new) {
-                (old, new) if *old == new => {}
-                (_, Some(value)) => {
+            match new {
+                new if new == old => {}
+                Some(value) => {
                     set.push(format!("#{name} = :new_{name}"));
                     values.insert(format!(":new_{name}"), value);
                 }
-                (_, None) => remove.push(format!("#{name}")),
-            }
-            match old {
-                Some(value) => {
-                    conditions.push(format!("#{name} = :old_{name}"));
-                    values.insert(format!(":old_{name}"), value);
-                }
-                None => conditions.push(format!("attribute_not_exists(#{name})")),
+                None => remove.push(format!("#{name}")),
             }
         }
-        let condition = conditions.join(" AND ");
         let clauses = [("SET", set), ("REMOVE", remove)].into_iter();
         let clauses = clauses.filter(|(_, changes)| !changes.is_empty());
         let clauses = clauses.map(|(verb, changes)| format!("{verb} {}", changes.join(", ")));

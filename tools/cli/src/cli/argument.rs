@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use shared::domain::Percent;
+use shared::domain::email::EmailError;
+use shared::use_cases::erasing::Whom;
 
 /// A name that reads well in a table.
 pub fn name(text: &str) -> Result<String, &'static str> {
@@ -57,6 +59,14 @@ pub fn one_of<T: Copy + Send + Sync + 'static>(
         let found = all.iter().copied().find(|one| word(*one) == text);
         found.ok_or("is none of these words")
     })
+}
+
+/// A user by an address, or by their id.
+pub fn whom(text: &str) -> Result<Whom, EmailError> {
+    match text.parse() {
+        Ok(user_id) => Ok(Whom::User(user_id)),
+        Err(_) => text.parse().map(Whom::Address),
+    }
 }
 
 /// The first digits of an event's key, enough of them to mean one event.

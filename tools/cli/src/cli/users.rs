@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use shared::domain::Email;
+use shared::use_cases::erasing::Whom;
+
+use super::argument::whom;
 
 #[derive(Debug, Subcommand)]
 pub enum Users {
@@ -46,10 +49,20 @@ Examples:
     ///
     /// User, username, former addresses, enrollments, grades, histories and
     /// kept events go; certificates stay, without a name and nobody's. Where
-    /// there is no user of the address, what is kept for it goes.
-    #[command(after_help = "Example:\n  coursehook users erase ada@example.org")]
+    /// there is no user of the address, what is kept for it goes. After 30
+    /// seconds it is looked once more, for what a delivery that was under way
+    /// has written; where that was interrupted, the user's id does it again.
+    #[command(after_help = "\
+Examples:
+  coursehook users erase ada@example.org
+  coursehook users erase 3349ca65-ca93-44ef-9977-069eb88918d0")]
     Erase {
-        email: Email,
+        /// The address, or one before, or the user's id
+        #[arg(value_name = "EMAIL|USER_ID", value_parser = whom)]
+        whom: Whom,
+        /// Do not wait for deliveries that are under way
+        #[arg(long)]
+        now: bool,
         /// Do not ask first
         #[arg(long)]
         yes: bool,

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 use shared::adapters::store::users::Users;
 use shared::domain::{Email, User, Username};
-use shared::use_cases::erasing::{Erased, Erasing};
+use shared::use_cases::erasing::{Erased, Known, UNDER_WAY, Whom};
 use shared::use_cases::renaming::{self, NewAddress, NotRenamed, Renamed};
-use uuid::Uuid;
 
 use crate::confirm::confirm;
 use crate::failure::Failure;
@@ -37,7 +36,7 @@ pub async fn run(command: cli::Users, stack: &Stack, output: Output) -> Result<E
             };
             rename_email(&old, &new, forget, stack, output).await
         }
-        cli::Users::Erase { email, yes } => erase(&email, yes, stack, output).await,
+        cli::Users::Erase { whom, now, yes } => erase(&whom, now, yes, stack, output).await,
     }
 }
 
@@ -83,7 +82,11 @@ async fn rename_email(
         Err(NotRenamed::NoSuchUser) => return Err(Failure::NoSuchUser(old.clone())),
         Err(NotRenamed::Taken(by)) => {
             let taken = new.email.clone();
-            return Err(Failure::AddressTaken { taken, by });
+            return Err(if by.email == taken {
+                Failure::AddressTaken { taken, by }
+            } else {
+                Failure::AddressWasTheirs { taken, by }
+            });
         }
     };
     let Renamed {
@@ -100,10 +103,10 @@ async fn rename_email(
     };
     output.answer(&done, || {
         let (old, new) = (old.as_str(), user.email.as_str());
-        let mut told = match (changed, user.former_emails.is_empty()) {
+        let mut told = match (changed, forget) {
             (false, _) => format!("nothing to change: {old} leads to {new}"),
-            (true, _) if forget => format!("renamed to {new}; {old} finds nobody any more"),
-            (true, _) => format!("renamed to {new}; {old} goes on finding them"),
+            (true, true) => format!("renamed to {new}; {old} finds nobody any more"),
+            (true, false) => format!("renamed to {new}; {old} goes on finding them"),
         };
         if events_moved > 0 {
             told.push_str(&format!(
@@ -123,44 +126,39 @@ async fn rename_email(
 }
 
 async fn erase(
-    email: &Email,
+    whom: &Whom,
+    now: bool,
     yes: bool,
     stack: &Stack,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    let tables = stack.tables().await;
-    let erasing = Erasing {
-        users: tables.users()?,
-        enrollments: tables.enrollments()?,
-        grades: tables.grades()?,
-        certificates: tables.certificates()?,
-        kept_events: tables.kept_events()?,
-    };
+    let erasing = stack.tables().await.erasing()?;
     // Nobody is asked about nothing.
-    let user = erasing.users.get(email).await?;
-    let addresses = match &user {
-        Some(user) => Vec::from_iter(user.addresses()),
-        None => vec![email],
+    let Known { user, events } = erasing.known(whom).await?;
+    let who = match (&user, whom) {
+        (Some(user), _) => format!("the user {} ({})", user.email.as_str(), user.user_id),
+        (None, Whom::Address(email)) if events == 0 => {
+            return Err(Failure::NobodyToErase(email.clone()));
+        }
+        (None, Whom::Address(email)) => {
+            format!("what is kept for {}, who is no user,", email.as_str())
+        }
+        (None, Whom::User(id)) => format!("what is left of the user {id}, who is gone,"),
     };
-    let events = erasing.kept_events.keys_of(&addresses).await?;
-    if user.is_none() && events.is_empty() {
-        return Err(Failure::NoSuchUser(email.clone()));
-    }
-    let who = match &user {
-        Some(user) => format!("the user {} ({})", user.email.as_str(), user.user_id),
-        None => format!("what is kept for {}, who is no user,", email.as_str()),
+    let question = format!(
+        "Erase {who} with enrollments, grades, histories and {}? Certificates stay, without a \
+         name. Nothing brings it back.",
+        count(events as u64, "kept event")
+    );
+    confirm(&question, yes)?;
+    let gone = |user_id| {
+        output::note(&format!(
+            "the user is gone; what a delivery under way writes goes in {} seconds. If this is \
+             interrupted, do that part again later: coursehook users erase {user_id}",
+            UNDER_WAY.as_secs()
+        ));
     };
-    confirm(
-        &format!(
-            "Erase {who} with enrollments, grades, histories and {}? Certificates stay, \
-             without a name. Nothing brings it back.",
-            count(events.len() as u64, "kept event")
-        ),
-        yes,
-    )?;
-    let erased = erasing
-        .erase(email, &stack.operator(), stack.clock().now())
-        .await?;
+    let erased = erasing.erase(whom, now, gone).await?;
     let shown = ShownErased::from(&erased);
     output.answer(&shown, || shown.told())?;
     Ok(ExitCode::SUCCESS)
@@ -182,7 +180,7 @@ struct DoneRenaming<'a> {
 
 #[derive(Serialize)]
 struct ShownErased {
-    user: bool,
+    user_id: Option<String>,
     former_emails: usize,
     enrollments: u64,
     grades: u64,
@@ -194,19 +192,23 @@ struct ShownErased {
 impl From<&Erased> for ShownErased {
     fn from(erased: &Erased) -> Self {
         Self {
-            user: erased.user,
+            user_id: erased.user.map(|id| id.to_string()),
             former_emails: erased.former_emails,
             enrollments: erased.enrollments,
             grades: erased.grades,
             events: erased.events,
-            certificates: erased.certificates.iter().map(Uuid::to_string).collect(),
+            certificates: erased.certificates.clone(),
         }
     }
 }
 
 impl ShownErased {
     fn told(&self) -> String {
-        let user = if self.user { "the user, " } else { "" };
+        let user = if self.user_id.is_some() {
+            "the user, "
+        } else {
+            ""
+        };
         let former = match self.former_emails as u64 {
             0 => String::new(),
             1 => "1 former address, ".to_owned(),

@@ -92,13 +92,14 @@ async fn nothing_is_left_of_a_user() {
         let (stack, traces, id) = with_all_of_ada().await;
         assert_eq!(traces.left(&stack).await.len(), 6);
 
+        let user_id = stack.user_id(ADA).await.to_string();
         let erased = stack
-            .run(&["users", "erase", asked_by, "--yes", "--json"])
+            .run(&["users", "erase", asked_by, "--now", "--yes", "--json"])
             .await;
         assert_eq!(
             erased.json(),
             json!({
-                "user": true, "former_emails": 1, "enrollments": 2, "grades": 1, "events": 3,
+                "user_id": user_id, "former_emails": 1, "enrollments": 2, "grades": 1, "events": 3,
                 "certificates": [id],
             })
         );
@@ -119,7 +120,9 @@ async fn nothing_is_left_of_a_user() {
         let bob = ["enrollments", "show", "bob@example.org", "--json"];
         assert_eq!(stack.run(&bob).await.json().as_array().unwrap().len(), 1);
         // Whoever comes with that address again is somebody else.
-        let ran = stack.run(&["users", "erase", asked_by, "--yes"]).await;
+        let ran = stack
+            .run(&["users", "erase", asked_by, "--now", "--yes"])
+            .await;
         assert_eq!(ran.code, 2);
         assert!(ran.err.contains("there is no user"), "{ran:?}");
     }
@@ -138,7 +141,10 @@ async fn it_asks_first() {
     assert!(ran.err.contains("with --yes"), "{ran:?}");
     assert_eq!(traces.left(&stack).await, before);
 
-    let told = stack.run(&["users", "erase", ADA, "--yes"]).await.ok();
+    let told = stack
+        .run(&["users", "erase", ADA, "--now", "--yes"])
+        .await
+        .ok();
     assert_eq!(
         told,
         format!(
@@ -154,7 +160,10 @@ async fn what_is_kept_for_nobody_can_be_erased() {
     stack
         .keep(EventKind::Enrollment, ADA, RUN, Reason::NoSuchUser)
         .await;
-    let told = stack.run(&["users", "erase", ADA, "--yes"]).await.ok();
+    let told = stack
+        .run(&["users", "erase", ADA, "--now", "--yes"])
+        .await
+        .ok();
     assert_eq!(told, "erased: 0 enrollments, 0 grades, 1 kept event\n");
     assert_eq!(stack.run(&["status", ADA]).await.code, 2);
 }
@@ -178,7 +187,7 @@ async fn the_same_again_does_the_rest() {
             }
         });
         let proxy = proxy.await.unwrap();
-        let mut command = stack.command(&["users", "erase", ADA, "--yes"]);
+        let mut command = stack.command(&["users", "erase", ADA, "--now", "--yes"]);
         command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
         let ran = ran(command).await;
         if ran.code == 0 {
@@ -205,7 +214,7 @@ async fn what_comes_meanwhile_goes_too() {
         }
     });
     let proxy = proxy.await.unwrap();
-    let mut command = stack.command(&["users", "erase", ADA, "--yes"]);
+    let mut command = stack.command(&["users", "erase", ADA, "--now", "--yes"]);
     command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
     let meanwhile = async {
         proxy.stuck(1).await;
@@ -225,4 +234,107 @@ async fn what_comes_meanwhile_goes_too() {
     let (ran, ()) = tokio::join!(ran(command), meanwhile);
     ran.ok();
     assert_eq!(traces.left(&stack).await, BTreeMap::new());
+}
+
+/// By the id also where the user is gone, and something came after that.
+#[tokio::test]
+async fn a_user_is_erased_by_their_id() {
+    let (stack, traces, _) = with_all_of_ada().await;
+    let user_id = stack.user_id(ADA).await.to_string();
+    let erase = ["users", "erase", &user_id, "--now", "--yes", "--json"];
+    let erased = stack.run(&erase).await.json();
+    assert_eq!(erased["user_id"], user_id.as_str());
+    assert_eq!(
+        (&erased["enrollments"], &erased["events"]),
+        (&json!(2), &json!(3))
+    );
+    assert_eq!(traces.left(&stack).await, BTreeMap::new());
+
+    let put = stack.dynamodb().put_item().table_name("GradesTable");
+    let put = put.item("user_id", S(user_id.clone()));
+    put.item("course_id", S(RUN.to_owned()))
+        .send()
+        .await
+        .unwrap();
+    let erased = stack.run(&erase).await.json();
+    assert_eq!(
+        (&erased["user_id"], &erased["grades"]),
+        (&json!(null), &json!(1))
+    );
+    assert_eq!(traces.left(&stack).await, BTreeMap::new());
+}
+
+/// An import gives the user a username while they are erased: it goes, too.
+#[tokio::test]
+async fn a_change_in_between_is_no_way_out() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
+        "TransactWriteItems" => Fault::Hold,
+        _ => Fault::Pass,
+    });
+    let proxy = proxy.await.unwrap();
+    let mut command = stack.command(&["users", "erase", ADA, "--now", "--yes"]);
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+    let meanwhile = async {
+        proxy.stuck(1).await;
+        let csv = format!("email,edx_username\n{ADA},ada_l\n");
+        let import = ["users", "import", "-"];
+        stack.run_with_input(&import, &csv).await.ok();
+        proxy.set(|_| Fault::Pass);
+    };
+    let (erased, ()) = tokio::join!(ran(command), meanwhile);
+    erased.ok();
+    let traces = Traces([ADA, "ada_l"].map(str::to_owned).into());
+    assert_eq!(traces.left(&stack).await, BTreeMap::new());
+}
+
+/// Several certificates of one person, whatever shape they have, tell nobody
+/// that they were one person's.
+#[tokio::test]
+async fn certificates_that_stay_have_nothing_in_common() {
+    let (stack, traces, _) = with_all_of_ada().await;
+    let user_id = stack.user_id(ADA).await.to_string();
+    let grade = [
+        "grades",
+        "override",
+        ADA,
+        "Org/Ants/1",
+        "--percent",
+        "1",
+        "--letter",
+        "A",
+    ];
+    stack.run(&[&grade[..], &["--passed"]].concat()).await.ok();
+    let put = stack.dynamodb().put_item().table_name("CertificatesTable");
+    let put = put
+        .item("user_id", S(user_id))
+        .item("course_id", S("Org/Cats/1".to_owned()));
+    put.item("shape", S("Lovelace".to_owned()))
+        .send()
+        .await
+        .unwrap();
+    stack
+        .run(&["users", "erase", ADA, "--now", "--yes"])
+        .await
+        .ok();
+    assert_eq!(traces.left(&stack).await, BTreeMap::new());
+
+    let scan = stack.dynamodb().scan().table_name("CertificatesTable");
+    let items = scan.send().await.unwrap().items.unwrap();
+    assert_eq!(items.len(), 3);
+    let is_shared = |name: &str| matches!(name, "state" | "history");
+    for (n, one) in items.iter().enumerate() {
+        for other in &items[n + 1..] {
+            let common = one
+                .iter()
+                .filter(|(name, value)| other.get(*name) == Some(value));
+            let common: Vec<_> = common.filter(|(name, _)| !is_shared(name)).collect();
+            assert!(common.is_empty(), "{common:?}");
+        }
+    }
+    assert!(
+        items
+            .iter()
+            .all(|item| item["history"].as_l().unwrap().is_empty())
+    );
 }

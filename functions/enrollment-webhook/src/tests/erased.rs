@@ -1,0 +1,50 @@
+//! A learner is erased while a delivery is under way.
+
+use std::sync::Arc;
+
+use harness::{ADA, ADA_ID, EAGER, now};
+use local::Fault;
+use serde_json::json;
+use shared::clock::HeldClock;
+use shared::startup::wiring::Wiring;
+use shared::use_cases::erasing::{UNDER_WAY, Whom};
+use tokio::sync::Notify;
+
+use super::stack::Stack;
+
+/// What a delivery writes that has read the user before they were gone goes,
+/// too, and nobody has to find it.
+#[tokio::test]
+async fn what_a_delivery_under_way_writes_goes_too() {
+    let (stack, proxy) = Stack::behind_proxy(EAGER).await;
+    proxy.set(|call| match call.operation.as_str() {
+        "UpdateItem" => Fault::Hold,
+        _ => Fault::Pass,
+    });
+    let clock = Arc::new(HeldClock::at(now()));
+    let wiring = Wiring::new(stack.environment(), stack.client(), clock.clone());
+    let erasing = wiring.erasing().unwrap();
+    let (is_gone, is_delivered) = (Notify::new(), Notify::new());
+
+    let delivery = async {
+        let body = json!({"email": ADA, "course_id": harness::RUN});
+        assert_eq!(stack.deliver(&body).await.status, 201);
+        is_delivered.notify_one();
+    };
+    let erasure = async {
+        proxy.stuck(1).await;
+        let whom = Whom::Address(ADA.parse().unwrap());
+        erasing.erase(&whom, false, |_| is_gone.notify_one()).await
+    };
+    let meanwhile = async {
+        is_gone.notified().await;
+        proxy.set(|_| Fault::Pass);
+        is_delivered.notified().await;
+        assert_eq!(stack.enrollments(ADA_ID).await.len(), 1);
+        clock.turn(UNDER_WAY);
+    };
+    let ((), erased, ()) = tokio::join!(delivery, erasure, meanwhile);
+    let erased = erased.unwrap();
+    assert_eq!((erased.user, erased.enrollments), (ADA_ID.parse().ok(), 1));
+    assert_eq!(stack.enrollments(ADA_ID).await, []);
+}
