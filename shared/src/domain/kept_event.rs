@@ -295,8 +295,9 @@ impl KeptEvent {
     }
 
     /// This event and `other`, which announced the same to another address of
-    /// the learner, in one: as two deliveries to one address. The newer one
-    /// says why it waits, and it is looked at when the first of them would be.
+    /// the learner, in one. Where one of them waits it waits, for what that one
+    /// waits for; of two that wait the newer one says for what, and it is looked
+    /// at when the first of them would be.
     #[must_use]
     pub fn merged(&self, other: &Self) -> Self {
         let (newer, older) = if self.delivered_at < other.delivered_at {
@@ -304,20 +305,26 @@ impl KeptEvent {
         } else {
             (self, other)
         };
-        let both_wait = older.state == KeptState::Waiting && newer.state == KeptState::Waiting;
+        let waits = |event: &Self| event.state == KeptState::Waiting;
+        let leading = if waits(older) && !waits(newer) {
+            older
+        } else {
+            newer
+        };
         Self {
             event_key: self.event_key.clone(),
             email: self.email.clone(),
             roles: self.roles.union(&other.roles).cloned().collect(),
             mode: newer.mode.clone().or_else(|| older.mode.clone()),
-            next_look: if both_wait {
+            next_look: if waits(older) && waits(newer) {
                 newer.next_look.min(older.next_look)
             } else {
-                newer.next_look
+                leading.next_look
             },
             kept_at: self.kept_at,
+            delivered_at: newer.delivered_at,
             version: self.version,
-            ..newer.clone()
+            ..leading.clone()
         }
     }
 
@@ -402,19 +409,18 @@ mod tests {
         };
         for (there, reason, next_look, mode) in [
             (there.clone(), Reason::NotPassed, 50, Some(Mode::audit())),
-            // What has ended is not looked at again because of an older one.
+            // Whichever of them has ended, the other one has its time.
             (
                 KeptEvent {
-                    reason: Reason::LmsTrouble,
-                    state: KeptState::Dead,
+                    reason: Reason::NoSuchUser,
+                    state: KeptState::Expired,
                     mode: None,
                     ..there.clone()
                 },
-                Reason::LmsTrouble,
-                90,
+                Reason::NotPassed,
+                50,
                 Some(Mode::audit()),
             ),
-            // A newer one has it looked at again.
             (
                 KeptEvent {
                     state: KeptState::Dead,
@@ -428,6 +434,7 @@ mod tests {
         ] {
             let merged = there.merged(&old);
             assert_eq!((merged.reason, merged.mode), (reason, mode));
+            assert_eq!(merged.state, KeptState::Waiting);
             assert_eq!(merged.next_look, moment(next_look));
             assert_eq!(merged.roles.len(), 2);
             assert_eq!((&merged.event_key, merged.version), (&there.event_key, 7));

@@ -145,9 +145,11 @@ impl Enrolling {
 
         let mut roles = BTreeSet::from_iter(announcement.role.clone());
         let mut mode = announcement.mode.clone();
+        let mut yields_to = announcement.yields_to;
         for kept in found.kept(EventKind::Enrollment) {
             roles.extend(kept.roles.iter().cloned());
             mode = mode.or_else(|| kept.mode.clone());
+            yields_to = yields_to.map(|at| at.max(kept.delivered_at));
         }
         let roles = Vec::from_iter(roles);
         let (first, rest) = roles.split_at(roles.len().min(ROLES_AT_ONCE));
@@ -156,7 +158,7 @@ impl Enrolling {
             let change = EnrollmentChange::new(user_id, course_id.clone(), by, at);
             let roles = roles.iter().cloned().collect();
             self.enrollments
-                .announce(&change, mode.as_ref(), &roles, announcement.yields_to)
+                .announce(&change, mode.as_ref(), &roles, yields_to)
                 .await
         };
         let mut changed = write(first).await?;

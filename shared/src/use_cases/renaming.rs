@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
+use super::correcting::retry_event;
 use super::importing::expect_events_of_users;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::kept_events::KeptEvents;
 use crate::adapters::store::users::{Users, Written};
-use crate::domain::{Email, User};
+use crate::domain::{Email, KeptEvent, KeptState, Reason, User};
 
 /// How often a change is made anew because somebody else wrote in between.
 const ATTEMPTS: u32 = 5;
@@ -68,25 +69,49 @@ pub async fn rename_email(
     };
     let former = Vec::from_iter(&user.former_emails);
     let mut events_moved = 0;
-    if !former.is_empty() {
-        for keys in kept_events.keys_of(&former).await?.chunks(KEYS_AT_ONCE) {
-            for event in kept_events.get_many(keys).await? {
-                let moved = kept_events.readdress(event?, &user.email).await?;
-                events_moved += u64::from(moved.is_some());
-            }
+    for event in events_of(kept_events, &former).await? {
+        // What has waited for anybody of an address that was never theirs is
+        // somebody else's.
+        let is_foreign = forget && event.email == *old && event.reason == Reason::NoSuchUser;
+        if !is_foreign {
+            let moved = kept_events.readdress(event, &user.email).await?;
+            events_moved += u64::from(moved.is_some());
         }
     }
     if forget && user.former_emails.contains(old) {
         user = forget_address(users, &user.email, old).await?;
         changed = true;
     }
-    let events_due = expect_events_of_users(kept_events, users, now).await?;
+    let mut events_due = expect_events_of_users(kept_events, users, now).await?;
+    // What was given up since nobody had the new address has its time again.
+    for event in events_of(kept_events, &[&user.email]).await? {
+        let is_expired = event.state == KeptState::Expired && event.reason == Reason::NoSuchUser;
+        if is_expired && retry_event(kept_events, event, now).await?.is_some() {
+            events_due += 1;
+        }
+    }
     Ok(Ok(Renamed {
         user,
         changed,
         events_moved,
         events_due,
     }))
+}
+
+/// The events that are kept for these addresses, but for those that cannot be
+/// read: they are found at their next look.
+async fn events_of(
+    kept_events: &KeptEvents,
+    addresses: &[&Email],
+) -> Result<Vec<KeptEvent>, StoreError> {
+    let mut events = Vec::new();
+    if !addresses.is_empty() {
+        for keys in kept_events.keys_of(addresses).await?.chunks(KEYS_AT_ONCE) {
+            let found = kept_events.get_many(keys).await?;
+            events.extend(found.into_iter().flatten());
+        }
+    }
+    Ok(events)
 }
 
 /// The user under the new address, and whether they had another one before.

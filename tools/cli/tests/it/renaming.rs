@@ -1,7 +1,7 @@
 use aws_sdk_dynamodb::types::AttributeValue::S;
 use local::{Fault, FaultyProxy};
 use serde_json::json;
-use shared::domain::{EventKind, Reason};
+use shared::domain::{EventKind, KeptState, Reason};
 
 use crate::harness::{ADA, RUN, Stack, ran};
 
@@ -80,11 +80,23 @@ async fn an_address_that_was_never_theirs_is_forgotten() {
     let stack = Stack::with_ada_and_a_run().await;
     let typo = "ada@exmaple.org";
     rename(&stack, &[ADA, typo]).await.ok();
+    // What came for her comes along, and what waits for somebody of that address stays.
+    let (pass, enrollment) = (EventKind::Certificate, EventKind::Enrollment);
+    stack.keep(pass, typo, RUN, Reason::NotPassed).await;
+    stack.keep(enrollment, typo, RUN, Reason::NoSuchUser).await;
     let told = rename(&stack, &[typo, ADA, "--forget"]).await.ok();
     assert_eq!(
         told,
-        "renamed to ada@example.org; ada@exmaple.org finds nobody any more\n"
+        "renamed to ada@example.org; ada@exmaple.org finds nobody any more; \
+         1 kept event came along\n"
     );
+    let events = stack.run(&["events", "list", "--json"]).await.json();
+    let whose = |kind: &str| {
+        let events = events.as_array().unwrap();
+        let event = events.iter().find(|event| event["kind"] == kind).unwrap();
+        event["email"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((&*whose("certificate"), &*whose("enrollment")), (ADA, typo));
     assert_eq!(stack.run(&["users", "show", typo]).await.code, 2);
     let user = stack.run(&["users", "show", ADA, "--json"]).await.json();
     assert_eq!(user["former_emails"], json!([]));
@@ -102,6 +114,8 @@ async fn what_is_no_new_address_is_told() {
         .run_with_input(&["users", "import", "-"], csv)
         .await
         .ok();
+    rename(&stack, &[ADA, "ada@former.example.org"]).await.ok();
+    rename(&stack, &["ada@former.example.org", ADA]).await.ok();
     for (arguments, told) in [
         ([ADA, " ADA@example.org"], "the same address"),
         ([ADA, "ada"], "the new address has no @"),
@@ -110,6 +124,11 @@ async fn what_is_no_new_address_is_told() {
             "coursehook users erase bob@example.org",
         ),
         (["cy@example.org", NEW], "there is no user cy@example.org"),
+        (
+            ["bob@example.org", "ada@former.example.org"],
+            "if it never was theirs: coursehook users rename-email ada@former.example.org \
+             ada@example.org --forget",
+        ),
     ] {
         let ran = rename(&stack, &arguments).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
@@ -160,6 +179,40 @@ async fn imports_know_of_both_addresses() {
         [&user["email"], &user["edx_username"], &user["name"]],
         ["ada.l@example.org", "ada", "Ada Lovelace"]
     );
+}
+
+/// What was given up since nobody had the new address has its time again, and
+/// what waits under the old one does not end with it.
+#[tokio::test]
+async fn what_was_given_up_for_want_of_the_user_begins_anew() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let new = NEW.to_lowercase();
+    let enrollment = EventKind::Enrollment;
+    for course in [RUN, "Org/Bees/1"] {
+        let event = stack
+            .keep(enrollment, &new, course, Reason::NoSuchUser)
+            .await;
+        stack.end(event, KeptState::Expired).await;
+    }
+    stack
+        .keep(enrollment, ADA, "Org/Bees/1", Reason::NoSuchRun)
+        .await;
+    let told = rename(&stack, &[ADA, NEW]).await.ok();
+    assert!(
+        told.ends_with(
+            "1 kept event came along; 1 kept event waited for this: a look within a minute\n"
+        ),
+        "{told}"
+    );
+    let events = stack.run(&["events", "list", "--json"]).await.json();
+    for event in events.as_array().unwrap() {
+        assert_eq!(event["state"], "waiting", "{event}");
+    }
+    let imported = stack.run_with_input(
+        &["runs", "import", "-"],
+        "course_id,title\nOrg/Bees/1,Bees\n",
+    );
+    assert!(imported.await.ok().contains("1 kept event waited"));
 }
 
 /// What somebody else changes while the address does is not lost.
