@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::expression::text;
-use super::page::{Page, Start};
+use super::page::{self, Page, Start};
 use super::{Item, StoreError, batch, read, write};
 use crate::domain::{CourseId, CourseRun};
 
@@ -73,18 +73,7 @@ impl CourseRuns {
         &self,
         start: Option<Start>,
     ) -> Result<Page<Result<CourseRun, StoreError>>, StoreError> {
-        let answer = self
-            .client
-            .scan()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .set_exclusive_start_key(start.map(|Start(key)| key))
-            .send()
-            .await?;
-        let page = Page {
-            entries: answer.items.unwrap_or_default(),
-            next: answer.last_evaluated_key.map(Start),
-        };
+        let page = page::of_table(&self.client, &self.table, None, start).await?;
         Ok(page.map(|item| course_run(&self.table, item)))
     }
 

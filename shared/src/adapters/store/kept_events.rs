@@ -11,7 +11,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::expression::{moment, names, number, text, values};
-use super::page::{Page, Start};
+use super::page::{self, Page, Start};
 use super::update::{Updated, update};
 use super::{Item, StoreError, batch, read, write};
 use crate::domain::{
@@ -664,25 +664,16 @@ impl KeptEvents {
         &self,
         start: Option<Start>,
     ) -> Result<Page<Result<KeptEvent, EventKey>>, StoreError> {
-        let answer = self
-            .client
-            .scan()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .set_exclusive_start_key(start.map(|Start(key)| key))
-            .send()
-            .await?;
+        let page = page::of_table(&self.client, &self.table, None, start).await?;
         let mut entries = Vec::new();
-        for item in answer.items.unwrap_or_default() {
+        for item in page.entries {
             entries.push(match kept_event(&self.table, item.clone()) {
                 Ok(event) => Ok(event),
                 Err(_) => Err(read(&self.table, item).map(|Keyed { event_key }| event_key)?),
             });
         }
-        Ok(Page {
-            entries,
-            next: answer.last_evaluated_key.map(Start),
-        })
+        let next = page.next;
+        Ok(Page { entries, next })
     }
 }
 

@@ -29,6 +29,29 @@ impl<T> Page<T> {
     }
 }
 
+/// One page of a table's items, in no order; with `filter`, an expression that
+/// names no values, those that it holds for.
+pub(super) async fn of_table(
+    client: &Client,
+    table: &str,
+    filter: Option<&str>,
+    start: Option<Start>,
+) -> Result<Page<Item>, StoreError> {
+    let answer = client
+        .scan()
+        .table_name(table)
+        .consistent_read(true)
+        .set_filter_expression(filter.map(str::to_owned))
+        .set_expression_attribute_names(filter.map(|filter| names(&[filter])))
+        .set_exclusive_start_key(start.map(|Start(key)| key))
+        .send()
+        .await?;
+    Ok(Page {
+        entries: answer.items.unwrap_or_default(),
+        next: answer.last_evaluated_key.map(Start),
+    })
+}
+
 /// One page of a run's items in a table whose key is user and course run, by
 /// user. The index has the keys, and the table what there is.
 ///

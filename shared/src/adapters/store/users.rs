@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::expression::{exactly, names, text};
-use super::page::{Page, Start};
+use super::page::{self, Page, Start};
 pub use super::transaction::Written;
 use super::{Item, StoreError, batch, incomplete, read, transaction};
 use crate::domain::{Email, User, Username};
@@ -210,15 +210,8 @@ impl Users {
     /// table comes upon.
     pub async fn with_usernames(&self) -> Result<Vec<User>, StoreError> {
         const HAS_ONE: &str = "attribute_exists(#edx_username)";
-        let answer = self
-            .client
-            .scan()
-            .table_name(&self.users)
-            .filter_expression(HAS_ONE)
-            .set_expression_attribute_names(Some(names(&[HAS_ONE])))
-            .send()
-            .await?;
-        let items = answer.items.unwrap_or_default().into_iter();
+        let page = page::of_table(&self.client, &self.users, Some(HAS_ONE), None).await?;
+        let items = page.entries.into_iter();
         items.map(|item| user(&self.users, item)).collect()
     }
 
@@ -289,20 +282,7 @@ impl Users {
         start: Option<Start>,
     ) -> Result<Page<Result<User, StoreError>>, StoreError> {
         const IS_USER: &str = "attribute_not_exists(#alias_of)";
-        let answer = self
-            .client
-            .scan()
-            .table_name(&self.users)
-            .consistent_read(true)
-            .filter_expression(IS_USER)
-            .set_expression_attribute_names(Some(names(&[IS_USER])))
-            .set_exclusive_start_key(start.map(|Start(key)| key))
-            .send()
-            .await?;
-        let page = Page {
-            entries: answer.items.unwrap_or_default(),
-            next: answer.last_evaluated_key.map(Start),
-        };
+        let page = page::of_table(&self.client, &self.users, Some(IS_USER), start).await?;
         Ok(page.map(|item| user(&self.users, item)))
     }
 
