@@ -141,10 +141,14 @@ impl Erasing {
     async fn user(&self, whom: &Whom) -> Result<Option<User>, StoreError> {
         match whom {
             Whom::Address(email) => self.users.get(email).await,
-            Whom::User(user_id) => match self.users.email_of(*user_id).await? {
-                Some(email) => self.users.get(&email).await,
-                None => Ok(None),
-            },
+            Whom::User(user_id) => {
+                let Some(email) = self.users.email_of(*user_id).await? else {
+                    return Ok(None);
+                };
+                // The index may be behind, and the address somebody else's by now.
+                let user = self.users.get(&email).await?;
+                Ok(user.filter(|user| user.user_id == *user_id))
+            }
         }
     }
 
