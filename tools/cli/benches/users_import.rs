@@ -34,9 +34,9 @@ const FEW_USERS: usize = 10_000;
 /// How often each of the two is timed, one after the other.
 const ROUNDS: usize = 3;
 
-/// What the bare loop writes in one transaction: each user is two items, and
-/// leaves room for a third.
-const USERS_A_TRANSACTION: usize = 33;
+/// What both write in one transaction: DynamoDB takes 100 items, and each user
+/// is two.
+const USERS_A_TRANSACTION: usize = 50;
 
 /// Transactions at the same time, as many as an import has.
 const AT_ONCE: usize = 8;
