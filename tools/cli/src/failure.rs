@@ -17,10 +17,10 @@ use thiserror::Error;
 
 use crate::advice;
 use crate::cli::exit_code;
-use crate::deliveries::BadDelivery;
 use crate::import::Summary;
 use crate::output;
 use crate::rows::FileProblem;
+use crate::samples::BadDelivery;
 
 #[derive(Debug, Error)]
 pub enum Failure {

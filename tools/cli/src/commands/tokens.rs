@@ -178,7 +178,7 @@ fn list(
     let seen = |id: &str| last_seen.as_ref().map(|last| last.get(id).copied());
     let shown: Vec<_> = tokens
         .iter()
-        .map(|token| Listed {
+        .map(|token| ListedToken {
             last_seen: seen(&token.id),
             token: Shown::of(token, now),
         })
@@ -250,7 +250,7 @@ impl<'a> Shown<'a> {
 }
 
 #[derive(Serialize)]
-struct Listed<'a> {
+struct ListedToken<'a> {
     #[serde(flatten)]
     token: Shown<'a>,
     /// Absent where the log is not at hand, null where it has no delivery with the token.
