@@ -381,6 +381,7 @@ async fn a_token_that_cannot_be_handed_over_is_in_force_no_more() {
         shell
             .args(["-c", "exec \"$0\" tokens issue lost >&-"])
             .arg(program)
+            .env_clear()
             .envs(variables.filter_map(|(name, value)| Some((name, value?))))
             .stderr(Stdio::piped());
         shell

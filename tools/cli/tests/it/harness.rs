@@ -111,7 +111,7 @@ impl Stack {
         &self.dynamodb.url
     }
 
-    /// The program, to be run in an environment that has only what it needs.
+    /// The program, to be run in an environment that has only what is set here.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_coursehook"));
         command
@@ -121,6 +121,9 @@ impl Stack {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // Nothing of whoever runs the tests gets in, nor their ~/.aws.
+            .env_clear()
+            .env("HOME", self.folder.path())
             .envs(Template::load().unwrap().variables())
             .envs([
                 ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url.as_str()),
@@ -132,17 +135,6 @@ impl Stack {
                 ("USER", "grace"),
                 ("NO_PROXY", "*"),
             ]);
-        for variable in [
-            "AWS_PROFILE",
-            "AWS_SESSION_TOKEN",
-            "AWS_ENDPOINT_URL",
-            "COURSEHOOK_STACK",
-            "COURSEHOOK_TOKEN",
-            "COURSEHOOK_URL",
-            "LMS_URL",
-        ] {
-            command.env_remove(variable);
-        }
         if let Some((secrets, name)) = &self.secrets {
             command
                 .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", &secrets.url)
