@@ -3,6 +3,7 @@
 use comfy_table::{ColumnConstraint, Table, Width};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
+use shared::adapters::store::page::{Page, Start};
 use shared::adapters::store::users::Users;
 use shared::use_cases::StoreError;
 use uuid::Uuid;
@@ -29,6 +30,24 @@ impl<const N: usize> Listing<N> {
             output,
             headings,
             widths: None,
+        }
+    }
+
+    /// Reads all pages, one after the other, and has `write` write what of each
+    /// is of the expected shape.
+    pub async fn pages<T>(
+        mut self,
+        read: impl AsyncFn(Option<Start>) -> Result<Page<Result<T, StoreError>>, StoreError>,
+        write: impl AsyncFn(&mut Self, Vec<T>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut start = None;
+        loop {
+            let page = read(start).await?;
+            write(&mut self, sound(page.entries)?).await?;
+            start = page.next;
+            if start.is_none() {
+                return self.end();
+            }
         }
     }
 
@@ -75,7 +94,7 @@ impl<const N: usize> Listing<N> {
     }
 
     /// Writes what is due after the last page.
-    pub fn end(self) -> Result<(), Failure> {
+    fn end(self) -> Result<(), Failure> {
         match (self.output.is_json(), self.widths) {
             (true, None) => line("[]"),
             (true, Some(_)) => line("]"),
@@ -104,7 +123,7 @@ pub async fn emails_of(
 }
 
 /// Those of a page that are of the expected shape; the others are told of.
-pub fn sound<T>(entries: Vec<Result<T, StoreError>>) -> Result<Vec<T>, StoreError> {
+fn sound<T>(entries: Vec<Result<T, StoreError>>) -> Result<Vec<T>, StoreError> {
     let mut sound = Vec::new();
     for entry in entries {
         match entry {

@@ -16,7 +16,7 @@ use crate::advice::Advice;
 use crate::cli::exit_code;
 use crate::confirm::confirm;
 use crate::failure::Failure;
-use crate::listing::{Listed, Listing, emails_of, sound};
+use crate::listing::{Listed, Listing, emails_of};
 use crate::output::{self, Output};
 use crate::stack::Stack;
 use crate::{cli, import, time};
@@ -59,16 +59,14 @@ async fn list(
     let certificates = tables.certificates()?;
     runs::find(&runs, run.clone()).await?;
     let headings = ["email", "state", "issued", "certificate id"];
-    let mut listing = Listing::new(output, headings);
-    let mut start = None;
-    loop {
-        let page = certificates.of_run(&run, start).await?;
-        let sound = sound(page.entries)?;
-        let is_meant = |c: &Certificate| only.is_none_or(|state| c.state == state);
-        let sound: Vec<_> = sound.into_iter().filter(is_meant).collect();
-        let ids = sound.iter().map(|certificate| certificate.user_id);
+    let listing = Listing::new(output, headings);
+    let read = async |start| certificates.of_run(&run, start).await;
+    let write = async |listing: &mut Listing<_>, mut certificates: Vec<Certificate>| {
+        certificates.retain(|certificate| only.is_none_or(|state| certificate.state == state));
+        let ids = certificates.iter().map(|certificate| certificate.user_id);
         let emails = emails_of(&users, ids).await?;
-        let listed = sound.iter().zip(emails).map(|(certificate, email)| Listed {
+        let listed = certificates.iter().zip(emails);
+        let listed = listed.map(|(certificate, email)| Listed {
             email,
             record: Shown::from(certificate),
         });
@@ -80,12 +78,9 @@ async fn list(
                 time::show(certificate.issued_at),
                 certificate.certificate_id.clone(),
             ]
-        })?;
-        start = page.next;
-        if start.is_none() {
-            return listing.end();
-        }
-    }
+        })
+    };
+    listing.pages(read, write).await
 }
 
 async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Result<(), Failure> {

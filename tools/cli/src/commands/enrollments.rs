@@ -11,7 +11,7 @@ use shared::use_cases::{Changed, Outcome};
 use super::runs;
 use crate::cli::{self, SetEnrollment};
 use crate::failure::Failure;
-use crate::listing::{Listed, Listing, emails_of, sound};
+use crate::listing::{Listed, Listing, emails_of};
 use crate::output::{self, Output, yes_or_no};
 use crate::stack::Stack;
 use crate::{import, time};
@@ -38,14 +38,13 @@ async fn list(run: CourseId, stack: &Stack, output: Output) -> Result<(), Failur
     let enrollments = tables.enrollments()?;
     runs::find(&runs, run.clone()).await?;
     let headings = ["email", "mode", "active", "roles", "changed"];
-    let mut listing = Listing::new(output, headings);
-    let mut start = None;
-    loop {
-        let page = enrollments.of_run(&run, start).await?;
-        let sound = sound(page.entries)?;
-        let ids = sound.iter().map(|enrollment| enrollment.user_id);
+    let listing = Listing::new(output, headings);
+    let read = async |start| enrollments.of_run(&run, start).await;
+    let write = async |listing: &mut Listing<_>, enrollments: Vec<Enrollment>| {
+        let ids = enrollments.iter().map(|enrollment| enrollment.user_id);
         let emails = emails_of(&users, ids).await?;
-        let listed = sound.iter().zip(emails).map(|(enrollment, email)| Listed {
+        let listed = enrollments.iter().zip(emails);
+        let listed = listed.map(|(enrollment, email)| Listed {
             email,
             record: Shown::from(enrollment),
         });
@@ -58,12 +57,9 @@ async fn list(run: CourseId, stack: &Stack, output: Output) -> Result<(), Failur
                 words(enrollment.roles.iter().copied()),
                 time::show(enrollment.changed_at),
             ]
-        })?;
-        start = page.next;
-        if start.is_none() {
-            return listing.end();
-        }
-    }
+        })
+    };
+    listing.pages(read, write).await
 }
 
 async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use shared::adapters::store::course_runs::CourseRuns;
 use shared::domain::{CourseId, CourseRun};
 
 use crate::failure::Failure;
-use crate::listing::{Listing, sound};
+use crate::listing::Listing;
 use crate::output::{self, Output, yes_or_no};
 use crate::stack::Stack;
 use crate::{cli, import, time};
@@ -44,12 +44,10 @@ async fn list(runs: &CourseRuns, output: Output) -> Result<(), Failure> {
         "ends",
         "certificates",
     ];
-    let mut listing = Listing::new(output, headings);
-    let mut start = None;
-    loop {
-        let page = runs.page(start).await?;
-        let sound = sound(page.entries)?;
-        let shown: Vec<_> = sound.iter().map(Shown::from).collect();
+    let listing = Listing::new(output, headings);
+    let read = async |start| runs.page(start).await;
+    let write = async |listing: &mut Listing<_>, runs: Vec<CourseRun>| {
+        let shown: Vec<_> = runs.iter().map(Shown::from).collect();
         listing.page(&shown, |run| {
             [
                 run.course_id.to_string(),
@@ -60,12 +58,9 @@ async fn list(runs: &CourseRuns, output: Output) -> Result<(), Failure> {
                 time::show_optional(run.end_date),
                 time::show_optional(run.certificate_available_date),
             ]
-        })?;
-        start = page.next;
-        if start.is_none() {
-            return listing.end();
-        }
-    }
+        })
+    };
+    listing.pages(read, write).await
 }
 
 #[derive(Serialize)]

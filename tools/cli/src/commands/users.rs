@@ -10,7 +10,7 @@ use shared::use_cases::renaming::{self, NewAddress, NotRenamed, Renamed};
 
 use crate::confirm::confirm;
 use crate::failure::Failure;
-use crate::listing::{Listing, sound};
+use crate::listing::Listing;
 use crate::output::{self, Output};
 use crate::stack::Stack;
 use crate::{cli, import};
@@ -42,12 +42,10 @@ pub async fn run(command: cli::Users, stack: &Stack, output: Output) -> Result<E
 
 async fn list(users: &Users, output: Output) -> Result<(), Failure> {
     let headings = ["email", "edX username", "name", "user id"];
-    let mut listing = Listing::new(output, headings);
-    let mut start = None;
-    loop {
-        let page = users.page(start).await?;
-        let sound = sound(page.entries)?;
-        let shown: Vec<_> = sound.iter().map(Shown::from).collect();
+    let listing = Listing::new(output, headings);
+    let read = async |start| users.page(start).await;
+    let write = async |listing: &mut Listing<_>, users: Vec<User>| {
+        let shown: Vec<_> = users.iter().map(Shown::from).collect();
         listing.page(&shown, |user| {
             [
                 user.email.to_owned(),
@@ -55,12 +53,9 @@ async fn list(users: &Users, output: Output) -> Result<(), Failure> {
                 user.name.unwrap_or_default().to_owned(),
                 user.user_id.clone(),
             ]
-        })?;
-        start = page.next;
-        if start.is_none() {
-            return listing.end();
-        }
-    }
+        })
+    };
+    listing.pages(read, write).await
 }
 
 async fn rename_email(
