@@ -167,6 +167,12 @@ pub fn key(key: &EventKey) -> String {
     key.as_str().chars().take(KEY_CHARS).collect()
 }
 
+/// So many things: `1 grade`, `2 grades`.
+pub fn count(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 /// A flag in a table.
 pub fn yes_or_no(flag: bool) -> String {
     (if flag { "yes" } else { "no" }).to_owned()

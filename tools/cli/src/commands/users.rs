@@ -11,7 +11,7 @@ use shared::use_cases::renaming::{self, NewAddress, NotRenamed, Renamed};
 use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::listing::Listing;
-use crate::output::{self, Output};
+use crate::output::{self, Output, count};
 use crate::stack::Stack;
 use crate::{cli, import};
 
@@ -157,12 +157,6 @@ async fn erase(
     let shown = ShownErased::from(&erased);
     output.answer(&shown, || shown.told())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// So many things: `1 grade`, `2 grades`.
-fn count(number: u64, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {thing}{plural}")
 }
 
 #[derive(Serialize)]

@@ -6,6 +6,7 @@ use serde::Serialize;
 use shared::use_cases::importing::{Answers, Imported, RowRefused};
 
 use super::reading::Batch;
+use crate::output::count;
 use crate::progress::Progress;
 
 /// What an import does with what is there already and is not as the file says.
@@ -127,16 +128,14 @@ impl fmt::Display for Summary {
         if let Some(differing) = differing {
             write!(f, "{} differing, ", differing.len())?;
         }
-        let bad_lines = bad_lines.len();
-        let s = if bad_lines == 1 { "" } else { "s" };
-        write!(f, "{bad_lines} bad line{s}")?;
-        match events_due {
-            0 => {}
-            1 => f.write_str("; 1 kept event waited for this and is looked at within a minute")?,
-            n => write!(
+        f.write_str(&count(bad_lines.len() as u64, "bad line"))?;
+        if *events_due > 0 {
+            let events = count(*events_due, "kept event");
+            let are = if *events_due == 1 { "is" } else { "are" };
+            write!(
                 f,
-                "; {n} kept events waited for this and are looked at within a minute"
-            )?,
+                "; {events} waited for this and {are} looked at within a minute"
+            )?;
         }
         if *manner == Manner::DryRun {
             f.write_str(" (a dry run: nothing was written)")?;

@@ -11,7 +11,7 @@ use tokio::signal;
 use super::{Shown, named};
 use crate::cli::exit_code;
 use crate::failure::Failure;
-use crate::output::{self, Output};
+use crate::output::{self, Output, count};
 use crate::progress::Progress;
 
 /// Events that are changed at the same time.
@@ -32,10 +32,13 @@ struct Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.changed.len() {
-            1 => write!(f, "1 event {}", self.done.0)?,
-            n => write!(f, "{n} events {}", self.done.1)?,
-        }
+        let changed = self.changed.len() as u64;
+        let done = if changed == 1 {
+            self.done.0
+        } else {
+            self.done.1
+        };
+        write!(f, "{} {done}", count(changed, "event"))?;
         if self.gone > 0 {
             write!(f, "; {} gone by then", self.gone)?;
         }
@@ -108,15 +111,17 @@ pub async fn change_each(
 
 /// How many events there are and which come first, a line each.
 pub fn overview(events: &[KeptEvent]) -> String {
-    let count = match events.len() {
-        1 => "1 kept event matches:".to_owned(),
-        n => format!("{n} kept events match:"),
+    let verb = if events.len() == 1 {
+        "matches"
+    } else {
+        "match"
     };
+    let meant = format!("{} {verb}:", count(events.len() as u64, "kept event"));
     let first = events.iter().take(NAMED);
     let first = first.map(|event| format!("  {}", output::printable(&named(event))));
     let rest = events.len().checked_sub(NAMED).filter(|rest| *rest > 0);
     let rest = rest.map(|rest| format!("  and {rest} more"));
-    let lines = [count].into_iter().chain(first).chain(rest);
+    let lines = [meant].into_iter().chain(first).chain(rest);
     Vec::from_iter(lines).join("\n")
 }
 
