@@ -9,7 +9,7 @@ use shared::use_cases::StoreError;
 use uuid::Uuid;
 
 use crate::failure::Failure;
-use crate::output::{self, COLUMN_GAP, Output, aligned, line, printable};
+use crate::output::{self, COLUMN_GAP, Output, aligned, escaped, line, printable};
 
 /// Addresses that are looked up at the same time.
 const ADDRESSES_AT_ONCE: usize = 16;
@@ -88,7 +88,7 @@ impl<const N: usize> Listing<N> {
                 None => "[",
                 Some(_) => ",",
             };
-            line(&format!("{before}{element}"))?;
+            line(&format!("{before}{}", escaped(&element)))?;
         }
         Ok(())
     }

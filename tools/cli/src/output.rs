@@ -35,7 +35,8 @@ impl Output {
         text: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
         let text = if self.json {
-            serde_json::to_string_pretty(value).map_err(|error| Failure::Output(error.into()))?
+            let json = serde_json::to_string_pretty(value);
+            escaped(&json.map_err(|error| Failure::Output(error.into()))?)
         } else {
             text()
         };
@@ -113,16 +114,32 @@ pub fn aligned(mut table: Table) -> String {
     table.trim_fmt()
 }
 
-/// Text that cannot move the terminal's cursor, change its colours or break the line.
+/// Text that cannot move the terminal's cursor, change its colours, break the
+/// line or have a part of it read in another order.
 pub fn printable(text: &str) -> String {
-    let shown = |c: char| {
-        if c.is_control() {
+    let shown = |c: char| match c {
+        // Marks, embeddings, overrides and isolates of Unicode's bidirectional algorithm.
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
             char::REPLACEMENT_CHARACTER
-        } else {
-            c
         }
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
     };
     text.chars().map(shown).collect()
+}
+
+/// JSON whose control characters are all escaped: JSON allows those from U+007F
+/// on as they are, within strings, and terminals heed them.
+pub fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_control() && c >= '\u{7f}' {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
 }
 
 /// A path as messages have it.
@@ -180,7 +197,29 @@ pub fn yes_or_no(flag: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use super::{escaped, printable, quoted};
+
+    #[test]
+    fn what_would_move_the_cursor_or_the_words_is_replaced() {
+        for c in ['\u{1b}', '\n', '\u{7f}', '\u{9b}', '\u{200e}', '\u{200f}'] {
+            assert_eq!(printable(&format!("a{c}b")), "a\u{fffd}b", "{c:?}");
+        }
+        for c in ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}') {
+            assert_eq!(printable(&format!("a{c}b")), "a\u{fffd}b", "{c:?}");
+        }
+        for text in ["Leyla Şükrü", "a\u{200d}b", "שלום"] {
+            assert_eq!(printable(text), text);
+        }
+    }
+
+    #[test]
+    fn json_stays_the_same_value() {
+        let json = "{\n  \"a\": \"b\\u001b\u{7f}\u{9b}\u{a0}é\"\n}";
+        let expected = "{\n  \"a\": \"b\\u001b\\u007f\\u009b\u{a0}é\"\n}";
+        assert_eq!(escaped(json), expected);
+        let read = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap();
+        assert_eq!(read(json), read(expected));
+    }
 
     #[test]
     fn what_a_shell_would_take_for_more_is_quoted() {

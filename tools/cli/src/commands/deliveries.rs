@@ -156,7 +156,7 @@ impl Shown {
             return Ok(());
         };
         let row = if self.output.is_json() {
-            json.to_owned()
+            output::escaped(json)
         } else {
             self.row(&line)
         };

@@ -77,6 +77,31 @@ async fn users_are_listed_however_many_pages_they_fill() {
     assert_eq!(listed.json().as_array().unwrap().len(), USERS);
 }
 
+/// JSON allows characters as they are that a terminal heeds.
+#[tokio::test]
+async fn no_json_moves_the_cursor() {
+    let stack = Stack::start().await;
+    let user = vec![
+        ("email", text(ADA)),
+        ("email_as_given", text(ADA)),
+        ("user_id", text(Uuid::new_v4().to_string())),
+        ("name", text("Ada\u{7f}\u{9b}2J")),
+    ];
+    put(&stack, "UsersTable", user).await;
+    let line = "{\"message\":\"done\",\"course_id\":\"\u{9b}2J\"}";
+    let log = stack.file("functions.log", line);
+    for (arguments, escaped) in [
+        (&["users", "show", ADA, "--json"][..], r"Ada\u007f\u009b2J"),
+        (&["users", "list", "--json"], r"Ada\u007f\u009b2J"),
+        (&["deliveries", "--log", &log, "--json"], r"\u009b2J"),
+    ] {
+        let json = stack.run(arguments).await.ok();
+        assert!(json.contains(escaped), "{json}");
+        let is_heeded = |c: char| c.is_control() && c != '\n';
+        assert!(!json.contains(is_heeded), "{json:?}");
+    }
+}
+
 #[tokio::test]
 async fn runs_are_listed() {
     let stack = Stack::with_ada_and_a_run().await;
