@@ -284,38 +284,42 @@ pub const fn lacking(why: Option<Ineligible>) -> &'static str {
 
 /// The command that makes a learner eligible, where they are.
 pub fn enroll(email: &Email, course_id: &CourseId) -> String {
-    let email = output::quoted(email.as_str());
-    format!("coursehook enrollments set {email} {course_id} --mode verified")
+    about("enrollments set", email, course_id, &["--mode", "verified"])
 }
 
 /// The command that makes a grade a pass, which the operator has to fill in.
 pub fn pass(email: &Email, course_id: &CourseId) -> String {
-    let email = output::quoted(email.as_str());
-    format!("coursehook grades override {email} {course_id} --percent P --letter L --passed")
+    about(
+        "grades override",
+        email,
+        course_id,
+        &["--percent", "P", "--letter", "L", "--passed"],
+    )
 }
 
 /// The command that hands a grade back to the LMS.
 pub fn release(email: &Email, course_id: &CourseId) -> String {
-    let email = output::quoted(email.as_str());
-    format!("coursehook grades release {email} {course_id}")
+    about("grades release", email, course_id, &[])
 }
 
 /// The command that issues a certificate that is earned.
 pub fn issue(email: &Email, course_id: &CourseId) -> String {
-    let email = output::quoted(email.as_str());
-    format!("coursehook certificates issue {email} {course_id}")
+    about("certificates issue", email, course_id, &[])
 }
 
 /// The command that revokes a certificate.
 pub fn revoke(email: &Email, course_id: &CourseId) -> String {
-    let email = output::quoted(email.as_str());
-    format!("coursehook certificates revoke {email} {course_id}")
+    about("certificates revoke", email, course_id, &[])
 }
 
 /// The command that restores a certificate that an operator has revoked.
 pub fn restore(email: &Email, course_id: &CourseId) -> String {
-    let email = output::quoted(email.as_str());
-    format!("coursehook certificates restore {email} {course_id}")
+    about("certificates restore", email, course_id, &[])
+}
+
+/// A command about a learner in a course run.
+pub fn about(name: &str, email: &Email, course_id: &CourseId, options: &[&str]) -> String {
+    output::command(name, &[email.as_str(), course_id.as_str()], options)
 }
 
 #[cfg(test)]

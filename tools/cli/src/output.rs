@@ -168,6 +168,18 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
+/// A command of ours, which people copy into a shell. An operand may begin with
+/// -, as an address can, and must not be taken for an option.
+pub fn command(name: &str, operands: &[&str], options: &[&str]) -> String {
+    let words = if operands.iter().any(|operand| operand.starts_with('-')) {
+        [options, &["--"], operands].concat()
+    } else {
+        [operands, options].concat()
+    };
+    let words = words.into_iter().map(|word| format!(" {}", quoted(word)));
+    format!("coursehook {name}{}", String::from_iter(words))
+}
+
 /// Who or what made a change, in a table.
 pub fn by(change: &Change) -> String {
     match change {
@@ -197,7 +209,7 @@ pub fn yes_or_no(flag: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{escaped, printable, quoted};
+    use super::{command, escaped, printable, quoted};
 
     #[test]
     fn what_would_move_the_cursor_or_the_words_is_replaced() {
@@ -232,6 +244,26 @@ mod tests {
             ("", "''"),
         ] {
             assert_eq!(quoted(text), expected);
+        }
+        for (email, run, expected) in [
+            ("a@b", "Org/C/1", "coursehook x y a@b Org/C/1 --z 'a b'"),
+            (
+                "a;b@c",
+                "~Org/C/1",
+                "coursehook x y 'a;b@c' '~Org/C/1' --z 'a b'",
+            ),
+            (
+                "-a@b",
+                "Org/C/1",
+                "coursehook x y --z 'a b' -- -a@b Org/C/1",
+            ),
+            (
+                "a@b",
+                "-Org/C/1",
+                "coursehook x y --z 'a b' -- a@b -Org/C/1",
+            ),
+        ] {
+            assert_eq!(command("x y", &[email, run], &["--z", "a b"]), expected);
         }
     }
 }

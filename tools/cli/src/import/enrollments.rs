@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use shared::adapters::store::enrollments::Enrollments;
 use shared::adapters::store::kept_events::KeptEvents;
 use shared::clock::SharedClock;
-use shared::domain::{CourseRole, Mode};
+use shared::domain::CourseRole;
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::{
     Answers, EnrollmentRow, RECORDS_AT_ONCE, RecordImport, RowRefused,
@@ -15,9 +15,10 @@ use shared::use_cases::importing::{
 
 use super::records::{SeenRecords, about, manner, told};
 use super::{Reader, Writer};
+use crate::advice;
 use crate::cli::ImportEnrollments;
 use crate::failure::Failure;
-use crate::output::{Output, quoted};
+use crate::output::Output;
 use crate::rows::{Columns, Row, RowProblem};
 use crate::seen::Seen;
 use crate::stack::Stack;
@@ -143,13 +144,8 @@ impl Writer for EnrollmentWriter {
 
 /// The command that sets the mode of a row, and whether it is active.
 fn set(row: &EnrollmentRow) -> String {
-    let (email, course_id) = (quoted(row.email.as_str()), &row.course_id);
-    let mode = quoted(row.mode.as_str());
-    let inactive = if row.active { "" } else { " --inactive" };
-    let force = if Mode::is_known(&row.mode) {
-        ""
-    } else {
-        " --force"
-    };
-    format!("coursehook enrollments set {email} {course_id} --mode {mode}{inactive}{force}")
+    let mut options = vec!["--mode", row.mode.as_str()];
+    options.extend((!row.active).then_some("--inactive"));
+    options.extend((!row.mode.is_known()).then_some("--force"));
+    advice::about("enrollments set", &row.email, &row.course_id, &options)
 }

@@ -13,7 +13,7 @@ use super::{Reader, Writer};
 use crate::advice;
 use crate::cli::ImportRecords;
 use crate::failure::Failure;
-use crate::output::{Output, quoted};
+use crate::output::Output;
 use crate::rows::{Columns, Row, RowProblem};
 use crate::stack::Stack;
 
@@ -98,12 +98,9 @@ impl Writer for GradeWriter {
 
 /// The command that sets the grade of a row.
 fn override_grade(row: &GradeRow) -> String {
-    let (email, course_id) = (quoted(row.email.as_str()), &row.course_id);
-    let percent = row.percent.get();
-    let letter = row.letter_grade.as_ref().map(LetterGrade::as_str);
-    let letter = letter.map_or_else(|| "L".to_owned(), quoted);
-    let passed = if row.passed { " --passed" } else { "" };
-    format!(
-        "coursehook grades override {email} {course_id} --percent {percent} --letter {letter}{passed}"
-    )
+    let percent = row.percent.get().to_string();
+    let letter = row.letter_grade.as_ref().map_or("L", LetterGrade::as_str);
+    let mut options = vec!["--percent", &percent, "--letter", letter];
+    options.extend(row.passed.then_some("--passed"));
+    advice::about("grades override", &row.email, &row.course_id, &options)
 }

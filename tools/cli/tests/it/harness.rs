@@ -148,6 +148,24 @@ impl Stack {
         ran(self.command(arguments)).await
     }
 
+    /// Runs a line as a shell does that finds the program by its name.
+    pub async fn shell(&self, line: &str) -> Ran {
+        let program = self.command(&[]);
+        let program = program.as_std();
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &format!("coursehook() {{ \"$0\" \"$@\"; }}\n{line}")])
+            .arg(program.get_program())
+            .current_dir(self.folder.path())
+            .env_clear()
+            .envs(
+                program
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
+        ran(shell).await
+    }
+
     /// Runs the program with `input` as its standard input.
     pub async fn run_with_input(&self, arguments: &[&str], input: &str) -> Ran {
         let mut child = self

@@ -524,3 +524,25 @@ async fn what_waits_for_a_user_is_shown_without_one() {
     let retry = commands[0].as_str().unwrap();
     assert!(retry.starts_with("coursehook events retry "), "{retry}");
 }
+
+/// What an address or a legacy course id begins with may mean something to a
+/// shell, or to the program itself.
+#[tokio::test]
+async fn commands_that_are_told_can_be_run_as_they_are() {
+    let (email, run) = ("-o'hara@b.org", "~/C/1");
+    let stack = Stack::start().await;
+    for (what, csv) in [
+        ("users", format!("email\n{email}\n")),
+        ("runs", format!("course_id,title\n{run},C\n")),
+    ] {
+        let import = [what, "import", "-"];
+        stack.run_with_input(&import, &csv).await.ok();
+    }
+    let status = ["status", "--json", "--", email, run];
+    let status = stack.run(&status).await.json();
+    let enroll = status["runs"][0]["commands"][0].as_str().unwrap();
+    stack.shell(enroll).await.ok();
+    let show = ["enrollments", "show", "--json", "--", email];
+    let shown = stack.run(&show).await.json();
+    assert_eq!(shown[0]["course_id"], run, "{enroll}");
+}
