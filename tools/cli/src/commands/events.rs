@@ -14,6 +14,7 @@ use shared::domain::{
 use shared::use_cases::StoreError;
 use shared::use_cases::correcting::retry_event;
 
+use self::several::Summary;
 use crate::advice::Advice;
 use crate::cli::Filter;
 use crate::confirm::confirm;
@@ -109,7 +110,7 @@ async fn retry_one(
     let event = find(kept_events, &key).await?;
     let retried = retry_event(kept_events, event, now).await?;
     let event = retried.ok_or(Failure::NoSuchEvent(key))?;
-    done(&event, true, output, |event| {
+    answer(&event, output, |event| {
         format!("{event} will be looked at within a minute, with all its time before it")
     })
 }
@@ -142,7 +143,7 @@ async fn drop_one(
     if !remove(kept_events, &event).await? {
         return Err(Failure::NoSuchEvent(key.to_owned()));
     }
-    done(&event, true, output, |event| format!("dropped {event}"))
+    answer(&event, output, |event| format!("dropped {event}"))
 }
 
 async fn drop_several(
@@ -173,17 +174,13 @@ async fn remove(kept_events: &KeptEvents, event: &KeptEvent) -> Result<bool, Fai
 }
 
 /// Answers what became of an event, which `text` is given the name of.
-fn done(
+fn answer(
     event: &KeptEvent,
-    changed: bool,
     output: Output,
     text: impl FnOnce(&str) -> String,
 ) -> Result<(), Failure> {
-    let done = Done {
-        changed,
-        event: Shown::from(event),
-    };
-    output.answer(&done, || text(&output::printable(&named(event))))
+    let summary = Summary::of_one(event);
+    output.answer(&summary, || text(&output::printable(&named(event))))
 }
 
 /// An event in a sentence, so that nobody takes it for another one.
@@ -287,12 +284,6 @@ fn next_look(event: &KeptEvent) -> String {
         KeptState::Waiting => time::show(event.next_look),
         KeptState::Dead | KeptState::Expired => String::new(),
     }
-}
-
-#[derive(Serialize)]
-struct Done<'a> {
-    changed: bool,
-    event: Shown<'a>,
 }
 
 #[derive(Serialize)]

@@ -246,8 +246,8 @@ async fn a_dead_event_is_retried() {
     assert!(retried.waited.is_empty());
 
     let again = run(&stack, "retry", key.as_str(), &["--json"]).await.json();
-    assert_eq!(again["changed"], true);
-    assert_eq!(again["event"]["state"], "waiting");
+    assert_eq!(again["events"][0]["state"], "waiting");
+    assert_eq!((&again["gone"], &again["failed"]), (&json!(0), &json!([])));
 
     let shown = run(&stack, "show", key.as_str(), &[]).await.ok();
     assert!(shown.contains("looked at within a minute"), "{shown}");
@@ -304,8 +304,7 @@ async fn an_event_is_dropped_by_whoever_says_yes() {
 
     stack.keep(enrollment, ADA, RUN, reason).await;
     let dropped = run(&stack, "drop", key, &["--yes", "--json"]).await.json();
-    assert_eq!(dropped["changed"], true);
-    assert_eq!(dropped["event"]["email"], ADA);
+    assert_eq!(dropped["events"][0]["email"], ADA);
 }
 
 #[tokio::test]
@@ -469,6 +468,28 @@ async fn several_events_are_retried_at_once() {
     );
     // The enrollment of `a` is due since it was kept an hour ago.
     assert_eq!(stack.due().await.len(), 4);
+}
+
+/// What other programs read is the same, whichever way an event is named.
+#[tokio::test]
+async fn one_event_is_answered_as_several_are() {
+    let stack = Stack::start().await;
+    let keep = || stack.keep(EventKind::Enrollment, ADA, RUN, Reason::NoSuchUser);
+    for more in [&["retry"][..], &["drop", "--yes"]] {
+        let key = keep().await.event_key;
+        let answer = async |which: &[&str]| {
+            let arguments = [&["events"], more, &["--json"], which].concat();
+            stack.run(&arguments).await.json()
+        };
+        let mut by_key = answer(&[key.as_str()]).await;
+        keep().await;
+        let mut by_filter = answer(&["--kind", "enrollment"]).await;
+        for answer in [&mut by_key, &mut by_filter] {
+            let event = answer["events"][0].as_object_mut().unwrap();
+            event.retain(|field, _| field == "event_key");
+        }
+        assert_eq!(by_key, by_filter);
+    }
 }
 
 #[tokio::test]

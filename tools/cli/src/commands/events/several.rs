@@ -125,8 +125,9 @@ pub fn overview(events: &[KeptEvent]) -> String {
     Vec::from_iter(lines).join("\n")
 }
 
+/// The same of one event as of several, for other programs.
 #[derive(Serialize)]
-struct Summary<'a> {
+pub struct Summary<'a> {
     /// Those that were changed, as they are now, or were before they were dropped.
     events: Vec<Shown<'a>>,
     gone: u64,
@@ -142,6 +143,15 @@ struct Failed<'a> {
 }
 
 impl<'a> Summary<'a> {
+    pub fn of_one(event: &'a KeptEvent) -> Self {
+        Self {
+            events: vec![Shown::from(event)],
+            gone: 0,
+            failed: Vec::new(),
+            interrupted: false,
+        }
+    }
+
     fn of(tally: &'a Tally, interrupted: bool) -> Self {
         let failed = tally.failed.iter().map(|(event, problem)| Failed {
             event: Shown::from(event),
