@@ -27,21 +27,18 @@ pub struct Summary {
     manner: Manner,
     /// Of a dry run, those that would be.
     created: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    updated: Option<u64>,
+    /// 0 where the import only adds.
+    updated: u64,
     unchanged: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    differing: Option<Vec<NamedLine>>,
+    /// Empty where the import replaces.
+    differing: Vec<NamedLine>,
     bad_lines: Vec<NamedLine>,
     /// Kept events that had waited for what there is now; within a minute they
     /// are looked at.
     events_due: u64,
-    /// Said of what only adds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dry_run: Option<bool>,
+    dry_run: bool,
     /// Why the import was cut short, if it was. The numbers are then the least
     /// that is done.
-    #[serde(skip_serializing_if = "Option::is_none")]
     stopped: Option<String>,
 }
 
@@ -54,36 +51,33 @@ struct NamedLine {
 
 impl Summary {
     pub fn new(manner: Manner) -> Self {
-        let replaces = manner == Manner::Replace;
         Self {
             manner,
             created: 0,
-            updated: replaces.then_some(0),
+            updated: 0,
             unchanged: 0,
-            differing: (!replaces).then(Vec::new),
+            differing: Vec::new(),
             bad_lines: Vec::new(),
             events_due: 0,
-            dry_run: (!replaces).then_some(manner == Manner::DryRun),
+            dry_run: manner == Manner::DryRun,
             stopped: None,
         }
     }
 
     /// Whether the file is in the tables now, or was.
     pub fn is_whole(&self) -> bool {
-        self.bad_lines.is_empty() && self.differing.as_ref().is_none_or(Vec::is_empty)
+        self.bad_lines.is_empty() && self.differing.is_empty()
     }
 
     /// Whether some rows are done.
     pub fn has_begun(&self) -> bool {
-        self.created + self.updated.unwrap_or_default() + self.unchanged > 0
+        self.created + self.updated + self.unchanged > 0
     }
 
     /// Puts the lines in their order: batches end in any.
     pub fn sort(&mut self) {
         self.bad_lines.sort_by_key(|bad| bad.line);
-        if let Some(differing) = &mut self.differing {
-            differing.sort_by_key(|differing| differing.line);
-        }
+        self.differing.sort_by_key(|differing| differing.line);
     }
 
     pub fn expects(&mut self, events_due: u64) {
@@ -97,7 +91,7 @@ impl Summary {
     fn count(&mut self, imported: Imported) {
         match imported {
             Imported::Created => self.created += 1,
-            Imported::Updated => *self.updated.get_or_insert(0) += 1,
+            Imported::Updated => self.updated += 1,
             Imported::Unchanged => self.unchanged += 1,
         }
     }
@@ -121,12 +115,11 @@ impl fmt::Display for Summary {
             ""
         };
         write!(f, "{created} {would_be}created, ")?;
-        if let Some(updated) = updated {
-            write!(f, "{updated} updated, ")?;
-        }
-        write!(f, "{unchanged} unchanged, ")?;
-        if let Some(differing) = differing {
-            write!(f, "{} differing, ", differing.len())?;
+        match manner {
+            Manner::Replace => write!(f, "{updated} updated, {unchanged} unchanged, ")?,
+            Manner::Add | Manner::DryRun => {
+                write!(f, "{unchanged} unchanged, {} differing, ", differing.len())?;
+            }
         }
         f.write_str(&count(bad_lines.len() as u64, "bad line"))?;
         if *events_due > 0 {
@@ -186,7 +179,7 @@ impl Tally {
 
     fn differs(&mut self, line: u64, problem: &impl fmt::Display) {
         let named = self.name(line, problem);
-        self.done.differing.get_or_insert_default().push(named);
+        self.done.differing.push(named);
     }
 
     fn name(&self, line: u64, problem: &impl fmt::Display) -> NamedLine {

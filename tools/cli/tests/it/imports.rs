@@ -194,8 +194,8 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
             let ran = import(&stack, what, &csv, &["--json"]).await;
             assert_eq!(ran.code, 1, "{ran:?}");
             let expected = json!({
-                "created": created, "unchanged": unchanged, "differing": [],
-                "bad_lines": bad, "events_due": 0, "dry_run": false,
+                "created": created, "updated": 0, "unchanged": unchanged, "differing": [],
+                "bad_lines": bad, "events_due": 0, "dry_run": false, "stopped": null,
             });
             assert_eq!(ran.json(), expected, "{what}");
         }
@@ -661,8 +661,9 @@ async fn what_differs_is_named_and_left_alone() {
             assert_eq!(ran.code, 1, "{ran:?}");
             assert_eq!(ran.err, format!("line 2: {told}\n"));
             let expected = json!({
-                "created": 0, "unchanged": 0, "differing": [{"line": 2, "problem": told}],
-                "bad_lines": [], "events_due": 0, "dry_run": dry_run,
+                "created": 0, "updated": 0, "unchanged": 0,
+                "differing": [{"line": 2, "problem": told}],
+                "bad_lines": [], "events_due": 0, "dry_run": dry_run, "stopped": null,
             });
             assert_eq!(ran.json(), expected);
         }

@@ -41,7 +41,8 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
         assert_eq!(
             ran.json(),
             json!({
-                "created": created, "updated": 0, "unchanged": unchanged, "bad_lines": bad,
+                "created": created, "updated": 0, "unchanged": unchanged,
+                "differing": [], "bad_lines": bad, "dry_run": false, "stopped": null,
                 "events_due": 0
             })
         );

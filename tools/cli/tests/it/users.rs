@@ -103,7 +103,8 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
         .collect();
     assert_eq!(
         ran.json(),
-        json!({"created": 0, "updated": 0, "unchanged": 5, "events_due": 0, "bad_lines": problems})
+        json!({"created": 0, "updated": 0, "unchanged": 5, "differing": [], "bad_lines": problems,
+            "events_due": 0, "dry_run": false, "stopped": null})
     );
 
     let bob = stack
