@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::domain::{Certificate, CertificateEntry, CertificateState, CourseId, Email};
+use shared::domain::{Certificate, CertificateEntry, CertificateState, CourseId, Email, Grade};
 use shared::use_cases::certifying::{Obstruction, Outcome, Pass, Source};
 use shared::use_cases::correcting::{Corrected, Uncorrected, Word, correct_certificate};
 use shared::use_cases::looking_again::LOOK_TIME;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::runs;
+use super::{grades, runs};
 use crate::advice::Advice;
 use crate::cli::exit_code;
 use crate::confirm::confirm;
@@ -107,22 +107,25 @@ async fn issue(
 ) -> Result<ExitCode, Failure> {
     let tables = stack.tables().await;
     let (users, runs, records) = (tables.users()?, tables.course_runs()?, tables.records()?);
-    let certifying = tables.certifying()?;
     let Some(user) = users.get(&email).await? else {
         return Err(Failure::NoSuchUser(email));
     };
     runs::find(&runs, course_id.clone()).await?;
     let before = records.find(user.user_id, &course_id).await?;
     let state = before.certificate.map(|certificate| certificate.state);
-    let by_operator = before.grade.is_some_and(|grade| grade.set_by_admin);
+    let certifying = tables.certifying()?;
+    let by_operator = before
+        .grade
+        .as_ref()
+        .is_some_and(|grade| grade.set_by_admin);
     // Where the LMS has no say, what it takes to ask it need not be there.
     let is_asked = !by_operator && state != Some(CertificateState::InForce);
-    let grades = if is_asked {
+    let lms = if is_asked {
         Some(stack.grades(&tables).await?)
     } else {
         None
     };
-    let source = match &grades {
+    let source = match &lms {
         Some(grades) => Source::Lms {
             grades,
             asking: &|_| {},
@@ -137,42 +140,24 @@ async fn issue(
     };
     let until = Instant::now() + LOOK_TIME;
     let certified = certifying.attempt(&pass, source, until).await?;
-    let issued = |outcome, id: Uuid| Issued {
-        outcome,
-        certificate_id: Some(id.to_string()),
-        error: None,
-        advice: None,
-    };
     let issued = match certified.outcome {
-        Outcome::Created(id) if state.is_some() => issued("restored", id),
-        Outcome::Created(id) => issued("created", id),
-        Outcome::Exists(id) => issued("exists", id),
-        Outcome::Revoked => Issued {
-            outcome: "revoked",
-            certificate_id: None,
-            error: None,
-            advice: Some(Advice::about_revoked(&email, &course_id)),
-        },
+        Outcome::Created(id) if state.is_some() => Issued::in_force("restored", id),
+        Outcome::Created(id) => Issued::in_force("created", id),
+        Outcome::Exists(id) => Issued::in_force("exists", id),
+        Outcome::Revoked => {
+            Issued::refused("revoked", None, Advice::about_revoked(&email, &course_id))
+        }
         // They were taken away just now.
         Outcome::Waits(Obstruction::NoSuchUser) => return Err(Failure::NoSuchUser(email)),
         Outcome::Waits(Obstruction::NoSuchRun) => return Err(Failure::NoSuchRun(course_id)),
         Outcome::Waits(why) => {
             let obstacle = why.obstacle(pass.at);
             let advice = Advice::about_attempt(&email, &course_id, &obstacle, by_operator);
-            Issued {
-                outcome: obstacle.reason.as_str(),
-                certificate_id: None,
-                error: obstacle.error,
-                advice: Some(advice),
-            }
+            Issued::refused(obstacle.reason.as_str(), obstacle.error, advice)
         }
     };
-    output.answer(&issued, || issued.told())?;
-    Ok(if issued.certificate_id.is_some() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(exit_code::DONE_BUT)
-    })
+    let now = records.find(user.user_id, &course_id).await?.grade;
+    issued.answer(before.grade.as_ref(), now.as_ref(), output)
 }
 
 async fn correct(
@@ -281,25 +266,87 @@ fn history_table(history: &[CertificateEntry]) -> String {
 
 /// What became of an attempt to issue a certificate.
 #[derive(Serialize)]
-struct Issued {
+struct Issued<'a> {
     /// Created, restored, exists or revoked; else what a kept event would wait for.
     outcome: &'static str,
     certificate_id: Option<String>,
     /// More of the reason, as a kept event has it.
     error: Option<String>,
-    /// Where there is none.
-    #[serde(flatten)]
-    advice: Option<Advice>,
+    /// As it is by now, and whether it was another one before: the LMS may have
+    /// given it.
+    grade: Option<grades::Shown<'a>>,
+    grade_changed: bool,
+    /// Where there is no certificate, an [`Advice`].
+    why: Option<String>,
+    help: Option<String>,
+    commands: Vec<String>,
 }
 
-impl Issued {
-    fn told(&self) -> String {
-        let id = self.certificate_id.as_deref().unwrap_or_default();
-        match (&self.advice, self.outcome) {
-            (Some(advice), _) => advice.text(),
-            (None, "exists") => format!("nothing to change: {id} is in force"),
-            (None, outcome) => format!("{outcome} {id}; it is in force"),
+impl<'a> Issued<'a> {
+    fn in_force(outcome: &'static str, id: Uuid) -> Self {
+        Self {
+            outcome,
+            certificate_id: Some(id.to_string()),
+            error: None,
+            grade: None,
+            grade_changed: false,
+            why: None,
+            help: None,
+            commands: Vec::new(),
         }
+    }
+
+    fn refused(outcome: &'static str, error: Option<String>, advice: Advice) -> Self {
+        let Advice {
+            why,
+            help,
+            commands,
+        } = advice;
+        Self {
+            outcome,
+            certificate_id: None,
+            error,
+            grade: None,
+            grade_changed: false,
+            why: Some(why),
+            help: Some(help),
+            commands,
+        }
+    }
+
+    /// Says so, and what the grade was and is.
+    fn answer(
+        mut self,
+        before: Option<&Grade>,
+        now: Option<&'a Grade>,
+        output: Output,
+    ) -> Result<ExitCode, Failure> {
+        self.grade = now.map(grades::Shown::from);
+        self.grade_changed = before.map(|grade| grade.version) != now.map(|grade| grade.version);
+        output.answer(&self, || {
+            let id = self.certificate_id.as_deref().unwrap_or_default();
+            let done = match self.outcome {
+                "exists" => format!("nothing to change: {id} is in force"),
+                outcome => format!("{outcome} {id}; it is in force"),
+            };
+            let grade = match (now.map(grades::in_words), before.map(grades::in_words)) {
+                (None, _) => "There is no grade.".to_owned(),
+                (Some(now), _) if !self.grade_changed => {
+                    format!("The grade is {now}, and was not changed.")
+                }
+                (Some(now), Some(before)) => format!("The grade is now {now}; it was {before}."),
+                (Some(now), None) => format!("The grade is now {now}; there was none."),
+            };
+            let first = self.why.clone().unwrap_or(done);
+            let lines = [first, grade].into_iter().chain(self.help.clone());
+            let commands = self.commands.iter().map(|command| format!("  {command}"));
+            Vec::from_iter(lines.chain(commands)).join("\n")
+        })?;
+        Ok(if self.certificate_id.is_some() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(exit_code::DONE_BUT)
+        })
     }
 }
 

@@ -281,6 +281,20 @@ fn cells(score: &Score) -> [String; 3] {
     ]
 }
 
+/// A grade as a part of a sentence.
+pub fn in_words(grade: &Grade) -> String {
+    let score = &grade.score;
+    let passed = if score.passed { "a pass" } else { "no pass" };
+    let letter = score.letter_grade.as_ref().map(LetterGrade::as_str);
+    let letter = letter.map(|letter| format!(", {letter}"));
+    format!(
+        "{}, {passed}{}, by the {}",
+        score.percent.get(),
+        letter.unwrap_or_default(),
+        whose(grade)
+    )
+}
+
 /// Whose grade it is, in words.
 pub fn whose(grade: &Grade) -> &'static str {
     let before = grade.history.iter().rev().nth(1);

@@ -5,9 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use shared::adapters::store::course_runs::CourseRuns;
-use shared::domain::{
-    Certificate, CourseId, CourseRun, Email, Enrollment, Grade, LetterGrade, User,
-};
+use shared::domain::{Certificate, CourseId, CourseRun, Email, Enrollment, User};
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::RUNS_AT_ONCE;
 
@@ -125,7 +123,7 @@ fn section(standing: &Standing<'_>, advice: &Advice) -> String {
             "enrollment",
             or(standing.enrollment.map(enrollment_cell), "none"),
         ),
-        ("grade", or(standing.grade.map(grade_cell), "none")),
+        ("grade", or(standing.grade.map(grades::in_words), "none")),
         (
             "certificate",
             or(standing.certificate.map(certificate_cell), "none"),
@@ -159,19 +157,6 @@ fn enrollment_cell(enrollment: &Enrollment) -> String {
     let roles = enrollments::words(&enrollment.roles);
     let roles = (!roles.is_empty()).then(|| format!(", roles: {roles}"));
     format!("{}, {active}{}", enrollment.mode, roles.unwrap_or_default())
-}
-
-fn grade_cell(grade: &Grade) -> String {
-    let score = &grade.score;
-    let passed = if score.passed { "a pass" } else { "no pass" };
-    let letter = score.letter_grade.as_ref().map(LetterGrade::as_str);
-    let letter = letter.map(|letter| format!(", {letter}"));
-    format!(
-        "{}, {passed}{}, by the {}",
-        score.percent.get(),
-        letter.unwrap_or_default(),
-        grades::whose(grade)
-    )
 }
 
 fn certificate_cell(certificate: &Certificate) -> String {

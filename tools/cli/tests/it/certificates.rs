@@ -138,6 +138,14 @@ async fn what_cannot_be_corrected_says_what_to_do() {
     assert!(told.contains("comes back with a pass"), "{told}");
 }
 
+/// What an attempt to issue a certificate always answers.
+const FIELDS: &str = "certificate_id commands error grade grade_changed help outcome why";
+
+fn fields(answer: &Value) -> String {
+    let fields = answer.as_object().unwrap().keys();
+    fields.cloned().collect::<Vec<_>>().join(" ")
+}
+
 /// An LMS that knows [`ADA`], and a credential for it.
 struct WithLms {
     stack: Stack,
@@ -190,6 +198,7 @@ impl WithLms {
         let json = self.issue(&["--json"]).await;
         assert_eq!((json.code, json.err.as_str()), (1, ""), "{json:?}");
         let json = json.json();
+        assert_eq!(fields(&json), FIELDS);
         assert_eq!(json["certificate_id"], json!(null));
         json
     }
@@ -208,7 +217,9 @@ async fn a_certificate_is_issued_as_a_delivery_would() {
 
     let told = portal.issue(&[]).await.ok();
     assert!(told.starts_with("created "), "{told}");
-    assert!(told.ends_with("; it is in force\n"), "{told}");
+    let grade = "The grade is now 0.87, a pass, B, by the LMS; there was none.";
+    let end = format!("; it is in force\n{grade}\n");
+    assert!(told.ends_with(&end), "{told}");
     assert!(stack.kept(&waits).await.is_none());
     let grade = stack.run(&["grades", "show", ADA, "--json"]).await.json();
     assert_eq!(grade[0]["percent"], 0.87);
@@ -218,11 +229,18 @@ async fn a_certificate_is_issued_as_a_delivery_would() {
     let issue = ["certificates", "issue", ADA, RUN];
     let again = stack.run(&issue).await.ok();
     assert!(again.starts_with("nothing to change: "), "{again}");
+    assert!(
+        again.ends_with("by the LMS, and was not changed.\n"),
+        "{again}"
+    );
     assert_eq!(portal.lms.count(At::Grades), 1);
 
     stack.withdraw(ADA, RUN).await;
     let restored = portal.issue(&["--json"]).await.json();
     assert_eq!(restored["outcome"], "restored");
+    assert_eq!(fields(&restored), FIELDS);
+    assert_eq!(restored["grade"]["percent"], 0.87);
+    assert_eq!(restored["grade_changed"], false);
     let id = restored["certificate_id"].as_str().unwrap();
     assert!(told.contains(id), "{told}");
 
@@ -232,6 +250,28 @@ async fn a_certificate_is_issued_as_a_delivery_would() {
     assert_eq!(refused["outcome"], "revoked");
     let restore = format!("coursehook certificates restore {ADA} {RUN}");
     assert_eq!(refused["commands"], json!([restore]));
+}
+
+/// A grade that was handed back gives way to the LMS's, and that is told.
+#[tokio::test]
+async fn a_grade_that_is_replaced_is_told() {
+    let portal = WithLms::start().await;
+    let stack = &portal.stack;
+    let grade = ["--percent", "0.9", "--letter", "A", "--passed"];
+    let grade = [&["grades", "override", ADA, RUN], &grade[..]].concat();
+    stack.run(&grade).await.ok();
+    stack.run(&["grades", "release", ADA, RUN]).await.ok();
+    portal.grade(0.4, false);
+    let ran = portal.issue(&[]).await;
+    let told = "\nThe grade is now 0.4, no pass, B, by the LMS; \
+                it was 0.9, a pass, A, by the operator, released.\n";
+    assert!(ran.out.contains(told), "{ran:?}");
+    portal.grade(0.5, false);
+    let refused = portal.refused().await;
+    let replaced = (&refused["grade"]["percent"], &refused["grade_changed"]);
+    assert_eq!(replaced, (&json!(0.5), &json!(true)));
+    let refused = portal.refused().await;
+    assert_eq!(refused["grade_changed"], false);
 }
 
 #[tokio::test]
