@@ -113,6 +113,12 @@ async fn issue(
     runs::find(&runs, course_id.clone()).await?;
     let before = records.find(user.user_id, &course_id).await?;
     let state = before.certificate.map(|certificate| certificate.state);
+    // No grade restores it, so that there is nothing to ask for.
+    if state == Some(CertificateState::Revoked) {
+        let grade = before.grade.as_ref();
+        let advice = Advice::about_revoked(&email, &course_id);
+        return Issued::refused("revoked", None, advice).answer(grade, grade, output);
+    }
     let certifying = tables.certifying()?;
     let by_operator = before
         .grade
@@ -144,6 +150,7 @@ async fn issue(
         Outcome::Created(id) if state.is_some() => Issued::in_force("restored", id),
         Outcome::Created(id) => Issued::in_force("created", id),
         Outcome::Exists(id) => Issued::in_force("exists", id),
+        // An operator was faster.
         Outcome::Revoked => {
             Issued::refused("revoked", None, Advice::about_revoked(&email, &course_id))
         }

@@ -250,6 +250,12 @@ async fn a_certificate_is_issued_as_a_delivery_would() {
     assert_eq!(refused["outcome"], "revoked");
     let restore = format!("coursehook certificates restore {ADA} {RUN}");
     assert_eq!(refused["commands"], json!([restore]));
+    // Nor is anybody asked here.
+    let mut bare = stack.command(&[&issue[..], &["--json"]].concat());
+    bare.env_remove("PAID_MODES");
+    let bare = ran(bare).await;
+    assert_eq!((bare.code, bare.json()), (1, refused));
+    assert_eq!(portal.lms.count(At::Grades), 2);
 }
 
 /// A grade that was handed back gives way to the LMS's, and that is told.
