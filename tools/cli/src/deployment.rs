@@ -1,6 +1,7 @@
 //! What a stack that is deployed says of itself, as the variables that the
 //! functions have.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -9,16 +10,38 @@ use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::config::Builder;
 use aws_sdk_cloudformation::error::ProvideErrorMetadata;
 use aws_sdk_cloudformation::types::{Stack, StackStatus};
-use infra::{Template, variable_of};
+use infra::{Template, TemplateError, variable_of};
 use shared::adapters::AwsFailure;
 
 use crate::failure::Failure;
 use crate::output;
 
-/// Outputs and parameters of the stack, each under the name of the variable
-/// that carries it: `CourseRunsTable` as `COURSE_RUNS_TABLE`, `LmsUrl` as
-/// `LMS_URL`, and `Url`, which no function has, as `COURSEHOOK_URL`.
-pub async fn variables(aws: &SdkConfig, name: &str) -> Result<Vec<(String, String)>, Failure> {
+/// What a stack says of itself.
+pub struct Deployed {
+    /// Outputs and parameters, each under the name of the variable that carries
+    /// it: `CourseRunsTable` as `COURSE_RUNS_TABLE`, `LmsUrl` as `LMS_URL`, and
+    /// `Url`, which no function has, as `COURSEHOOK_URL`.
+    pub variables: Vec<(String, String)>,
+    /// Those of [`names`] that the stack does not say.
+    pub lacking: Vec<String>,
+}
+
+/// The variables that a stack says: tables, secrets, the functions' settings and the URL.
+pub fn names() -> Result<BTreeSet<String>, TemplateError> {
+    let Template {
+        tables,
+        secrets,
+        functions,
+        ..
+    } = Template::load()?;
+    let tables = tables.into_iter().map(|table| table.name);
+    let ids = tables.chain(secrets).map(|id| variable_of(&id));
+    let settings = functions.into_values().flat_map(BTreeMap::into_keys);
+    let url = "COURSEHOOK_URL".to_owned();
+    Ok(ids.chain(settings).chain([url]).collect())
+}
+
+pub async fn read(aws: &SdkConfig, name: &str) -> Result<Deployed, Failure> {
     let stack = describe(aws, name).await?;
     warn(name, stack.stack_status());
     let parameters = stack.parameters().iter().filter_map(|parameter| {
@@ -34,24 +57,13 @@ pub async fn variables(aws: &SdkConfig, name: &str) -> Result<Vec<(String, Strin
     });
     let variables: Vec<_> = parameters.chain(outputs).collect();
 
-    let template = Template::load()?;
-    let tables = template.tables.into_iter().map(|table| table.name);
-    let is_there = |id: &String| {
-        let wanted = variable_of(id);
-        variables.iter().any(|(variable, _)| *variable == wanted)
-    };
-    let (there, lacking): (Vec<_>, Vec<_>) = tables.chain(template.secrets).partition(is_there);
-    if there.is_empty() {
+    let is_there = |name: &String| variables.iter().any(|(variable, _)| variable == name);
+    let (there, lacking): (Vec<_>, Vec<_>) = names()?.into_iter().partition(is_there);
+    let is_ours = |name: &String| name.ends_with("_TABLE") || name.ends_with("_SECRET");
+    if !there.iter().any(is_ours) {
         return Err(Failure::NotCoursehook(name.to_owned()));
     }
-    if !lacking.is_empty() {
-        output::note(&format!(
-            "warning: the stack {name} lacks the outputs {}, so that the environment variables \
-             stand in where they are set; deploy the template of this version",
-            lacking.join(", ")
-        ));
-    }
-    Ok(variables)
+    Ok(Deployed { variables, lacking })
 }
 
 async fn describe(aws: &SdkConfig, name: &str) -> Result<Stack, Failure> {

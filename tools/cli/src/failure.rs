@@ -24,8 +24,12 @@ use crate::samples::BadDelivery;
 
 #[derive(Debug, Error)]
 pub enum Failure {
-    #[error("{0}; for the local stack: set -a; . .local/env; set +a; for one on AWS: --stack NAME")]
-    Variable(#[from] Missing),
+    #[error("{}", told_missing(.name, .stack.as_deref()))]
+    Variable {
+        name: String,
+        /// The stack that lacks it, where one is named.
+        stack: Option<String>,
+    },
     #[error("{0}")]
     Setting(SettingError),
     #[error(
@@ -189,17 +193,43 @@ pub enum Failure {
     Output(io::Error),
 }
 
+impl From<Missing> for Failure {
+    fn from(Missing(name): Missing) -> Self {
+        Self::missing(name)
+    }
+}
+
 /// A variable that is not set is told the same way, whoever missed it.
 impl From<SettingError> for Failure {
     fn from(error: SettingError) -> Self {
         match error {
-            SettingError::Missing(missing) => Self::Variable(missing),
+            SettingError::Missing(missing) => missing.into(),
             malformed @ SettingError::Malformed { .. } => Self::Setting(malformed),
         }
     }
 }
 
 impl Failure {
+    /// A variable that must be set is not.
+    pub fn missing(name: impl Into<String>) -> Self {
+        Self::Variable {
+            name: name.into(),
+            stack: None,
+        }
+    }
+
+    /// The same where this stack is named, if one is: it says what else the
+    /// environment would.
+    pub fn of_stack(self, named: Option<&str>) -> Self {
+        match self {
+            Self::Variable { name, .. } => Self::Variable {
+                name,
+                stack: named.map(str::to_owned),
+            },
+            other => other,
+        }
+    }
+
     /// With what the program ends.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -213,6 +243,21 @@ impl Failure {
 fn join(keys: &[EventKey]) -> String {
     let keys: Vec<_> = keys.iter().map(EventKey::as_str).collect();
     keys.join(", ")
+}
+
+/// What is missing, and where to have it from.
+fn told_missing(name: &str, stack: Option<&str>) -> String {
+    match stack {
+        None => format!(
+            "the environment variable {name} is not set; \
+             for the local stack: set -a; . .local/env; set +a; for one on AWS: --stack NAME"
+        ),
+        Some(stack) => format!(
+            "the stack {stack} has no output or parameter for {name}, and the environment's is \
+             not taken for it; deploy the template of this version, or leave --stack (and \
+             COURSEHOOK_STACK) out and set all variables yourself"
+        ),
+    }
 }
 
 fn told_store(error: &StoreError) -> String {

@@ -47,12 +47,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    let mut stack = Stack::new(cli.deployment);
+    let mut stack = Stack::new(cli.deployment)?;
     let output = Output::new(cli.json);
     if cli.command.needs_a_stack() {
         stack.open().await?;
     }
-    match cli.command {
+    let done = match cli.command {
         Command::Users(command) => commands::users::run(command, &stack, output).await,
         Command::Runs(command) => commands::runs::run(command, &stack, output).await,
         Command::Enrollments(command) => commands::enrollments::run(command, &stack, output).await,
@@ -71,5 +71,6 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Deliveries(command) => commands::deliveries::run(command, &stack, output).await,
         Command::Replay { paths } => commands::replay::run(&paths, &stack, output).await,
         Command::Completions { shell } => commands::completions::run(shell, output),
-    }
+    };
+    done.map_err(|failure| failure.of_stack(stack.deployed()))
 }

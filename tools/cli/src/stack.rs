@@ -26,6 +26,7 @@ use tokio::sync::OnceCell;
 use crate::cli::Deployment;
 use crate::deployment;
 use crate::failure::Failure;
+use crate::output;
 
 /// Nobody waits at the other end of a webhook: where the tables ask an import
 /// to be slower, it is.
@@ -36,11 +37,16 @@ const PATIENT: CallLimits = CallLimits {
     longest_backoff: Duration::from_secs(2),
 };
 
+/// The file of the functions' log lines.
+pub const LOG: &str = "COURSEHOOK_LOG";
+
 /// What surrounds a command.
 pub struct Stack {
     environment: Environment,
     /// The one that is deployed, where it is named.
     deployed: Option<String>,
+    /// Whether it is known what that one says.
+    is_read: bool,
     choice: Choice,
     limits: CallLimits,
     aws: OnceCell<SdkConfig>,
@@ -49,11 +55,19 @@ pub struct Stack {
 
 impl Stack {
     /// Makes no call.
-    pub fn new(named: Deployment) -> Self {
-        let environment = Environment::of_process();
+    pub fn new(named: Deployment) -> Result<Self, Failure> {
+        let mut environment = Environment::of_process();
         let variable = || environment.optional("COURSEHOOK_STACK").map(str::to_owned);
-        Self {
-            deployed: named.stack.or_else(variable),
+        let deployed = named.stack.or_else(variable);
+        if deployed.is_some() {
+            // What a stack does not say must not be another one's. An empty
+            // variable counts as not set.
+            let names = deployment::names()?.into_iter().chain([LOG.to_owned()]);
+            environment.extend(names.map(|name| (name, String::new())));
+        }
+        Ok(Self {
+            deployed,
+            is_read: false,
             choice: Choice {
                 profile: named.profile,
                 region: named.region,
@@ -62,7 +76,7 @@ impl Stack {
             environment,
             aws: OnceCell::new(),
             dynamodb: OnceCell::new(),
-        }
+        })
     }
 
     /// Has calls of the tables give up as soon as in production, where what is
@@ -79,17 +93,31 @@ impl Stack {
         if profile.is_some() || self.deployed.is_some() {
             self.credentials().await?;
         }
-        self.read_deployed().await
-    }
-
-    /// The variables of the stack that is named, if one is; they come before
-    /// those of the environment.
-    pub async fn read_deployed(&mut self) -> Result<(), Failure> {
-        if let Some(name) = &self.deployed {
-            let variables = deployment::variables(self.aws().await, name).await?;
-            self.environment.extend(variables);
+        let lacking = self.read_deployed().await?;
+        if let (Some(name), false) = (&self.deployed, lacking.is_empty()) {
+            output::note(&format!(
+                "warning: the stack {name} lacks {}; deploy the template of this version",
+                lacking.join(", ")
+            ));
         }
         Ok(())
+    }
+
+    /// Takes the variables of the stack that is named, if one is; hands back
+    /// those that it lacks.
+    pub async fn read_deployed(&mut self) -> Result<Vec<String>, Failure> {
+        let Some(name) = &self.deployed else {
+            return Ok(Vec::new());
+        };
+        let deployed = deployment::read(self.aws().await, name).await?;
+        self.environment.extend(deployed.variables);
+        self.is_read = true;
+        Ok(deployed.lacking)
+    }
+
+    /// Whether a stack is named of which nothing is known.
+    pub fn is_unknown(&self) -> bool {
+        self.deployed.is_some() && !self.is_read
     }
 
     /// The name of the stack that is deployed, where it is known.
@@ -118,7 +146,7 @@ impl Stack {
 
     /// The file of the functions' log lines, where they are at hand.
     pub fn log(&self) -> Option<PathBuf> {
-        self.environment.optional("COURSEHOOK_LOG").map(Into::into)
+        self.environment.optional(LOG).map(Into::into)
     }
 
     /// Whether whoever is at the keyboard wants no colours (<https://no-color.org>),

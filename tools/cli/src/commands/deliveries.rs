@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::log::{self, Line, Message};
 use crate::output::{self, Output};
 use crate::rows::FileProblem;
-use crate::stack::Stack;
+use crate::stack::{LOG, Stack};
 use crate::time;
 
 /// How often a file that is followed is looked at.
@@ -30,7 +30,7 @@ pub async fn run(
 ) -> Result<ExitCode, Failure> {
     let file = match command.log {
         Some(file) => file,
-        None => stack.variable("COURSEHOOK_LOG")?.into(),
+        None => stack.variable(LOG)?.into(),
     };
     let is_coloured = match command.color {
         ColorChoice::Always => true,

@@ -1,13 +1,14 @@
+use std::collections::HashMap;
+
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::harness::{ADA, Stack, ran};
 
-const USERS: (&str, &str) = ("UsersTable", "UsersTable");
-
-/// What a stack says comes before the environment, which is left with the rest.
+/// What a stack says comes before the environment.
 #[tokio::test]
 async fn a_stack_that_is_deployed_names_tables_secrets_url_and_settings() {
     let stack = Stack::with_secrets().await;
@@ -19,16 +20,9 @@ async fn a_stack_that_is_deployed_names_tables_secrets_url_and_settings() {
         .run_with_input(&["runs", "import", "-"], "course_id,title\na/b/c,Bees\n")
         .await
         .ok();
-    let name = stack
-        .deploy(
-            &[("PaidModes", "honor")],
-            &[
-                USERS,
-                ("Url", "http://127.0.0.1:1"),
-                ("KeptEventsFailureQueue", "x"),
-            ],
-        )
-        .await;
+    stack.run(&["tokens", "issue", "lms"]).await.ok();
+    let outputs = [("KeptEventsFailureQueue", "x")];
+    let name = stack.deploy_all(&[("PaidModes", "honor")], &outputs).await;
     let as_option = ["--stack", &name];
     let by_variable = [("COURSEHOOK_STACK", name.as_str())];
     for (options, variables) in [(&as_option[..], &[][..]), (&[], &by_variable)] {
@@ -40,21 +34,18 @@ async fn a_stack_that_is_deployed_names_tables_secrets_url_and_settings() {
         let mut show = command(&["users", "show", ADA]);
         show.env("USERS_TABLE", "another");
         let shown = ran(show).await;
-        assert!(
-            shown.err.starts_with(&format!(
-                "warning: the stack {name} lacks the outputs CertificatesTable, "
-            )),
-            "{shown:?}"
-        );
-        assert!(
-            shown.err.contains("WebhookTokensSecret, so that"),
-            "{shown:?}"
-        );
+        assert!(!shown.err.contains("lacks"), "{shown:?}");
         assert!(shown.ok().contains(ADA));
+        let mut list = command(&["tokens", "list"]);
+        list.env("WEBHOOK_TOKENS_SECRET", "another");
+        assert!(ran(list).await.ok().contains("lms"));
 
+        // A token is no affair of the stack's.
         stack.file("enrollment/a.json", r#"{"email": "a@b"}"#);
         let mut replay = command(&["replay", "enrollment"]);
-        replay.env("COURSEHOOK_TOKEN", "chk_x");
+        replay
+            .env("COURSEHOOK_TOKEN", "chk_x")
+            .env("COURSEHOOK_URL", "x");
         let replayed = ran(replay).await;
         assert!(replayed.out.contains("cannot be reached"), "{replayed:?}");
 
@@ -68,6 +59,73 @@ async fn a_stack_that_is_deployed_names_tables_secrets_url_and_settings() {
     }
     let status = stack.run(&["status", ADA]).await.ok();
     assert!(status.contains("is not paid for"), "{status}");
+}
+
+/// What a stack lacks is not taken from the environment, which may speak of
+/// another one.
+#[tokio::test]
+async fn two_stacks_are_never_mixed() {
+    let stack = Stack::with_secrets().await;
+    let table = ("KeptEventsTable", "KeptEventsTable");
+    let name = stack.deploy(&[], &[table]).await;
+    let run = async |arguments: &[&str]| {
+        let mut command = stack.command(arguments);
+        command
+            .env("COURSEHOOK_STACK", &name)
+            .env("COURSEHOOK_LOG", stack.file("functions.log", ""))
+            .env("COURSEHOOK_TOKEN", "chk_x")
+            .env("COURSEHOOK_URL", "http://127.0.0.1:1")
+            .env("LMS_URL", "http://127.0.0.1:1");
+        ran(command).await
+    };
+    let lacks = "CERTIFICATES_TABLE, COURSEHOOK_URL, COURSE_RUNS_TABLE, ENROLLMENTS_TABLE, \
+                 GRADES_TABLE, LMS_CONCURRENCY, LMS_PER_SECOND, LMS_URL, OPENEDX_API_SECRET, \
+                 PAID_MODES, USERNAMES_TABLE, USERS_TABLE, WEBHOOK_TOKENS_SECRET";
+    let listed = run(&["events", "list"]).await;
+    let warned = format!("warning: the stack {name} lacks {lacks}; deploy the template");
+    assert!(listed.err.contains(&warned), "{listed:?}");
+    listed.ok();
+    for (arguments, lacking) in [
+        (&["users", "list"][..], "USERS_TABLE"),
+        (&["tokens", "list"], "WEBHOOK_TOKENS_SECRET"),
+        (&["replay", "x"], "COURSEHOOK_URL"),
+    ] {
+        let ran = run(arguments).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+        let told = format!("error: the stack {name} has no output or parameter for {lacking}, ");
+        assert!(ran.err.contains(&told), "{ran:?}");
+        assert!(ran.err.contains("; deploy the template"), "{ran:?}");
+    }
+
+    let ran = run(&["doctor", "--json"]).await;
+    assert_eq!(
+        (ran.code, ran.err.contains("warning")),
+        (1, false),
+        "{ran:?}"
+    );
+    let findings = ran.json();
+    let findings = findings.as_array().unwrap().iter();
+    let field = |finding: &Value, name: &str| finding[name].as_str().unwrap().to_owned();
+    let mut findings: HashMap<_, _> = findings
+        .map(|finding| (field(finding, "check"), finding))
+        .collect();
+    let of_stack = findings.remove(&format!("stack {name}")).unwrap();
+    assert_eq!(of_stack["result"], "mend");
+    assert_eq!(field(of_stack, "detail"), format!("it lacks {lacks}"));
+    for check in ["credentials", "KeptEventsTable", "kept events"] {
+        assert_eq!(findings.remove(check).unwrap()["result"], "ok", "{check}");
+    }
+    // This engine knows nothing of them.
+    assert_eq!(findings.remove("backups").unwrap()["result"], "skip");
+    assert_eq!(findings.len(), 6 + 2 + 2 + 2 + 1, "{findings:?}");
+    for finding in findings.into_values() {
+        assert_eq!(finding["result"], "mend", "{finding}");
+        let detail = field(finding, "detail");
+        assert!(
+            detail.contains("has no output or parameter for "),
+            "{detail}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -113,7 +171,12 @@ async fn a_stack_that_cannot_be_used_is_told() {
             0,
             "is in the state DELETE_IN_PROGRESS",
         ),
-        (200, of_state("UPDATE_COMPLETE"), 0, "lacks the outputs"),
+        (
+            200,
+            of_state("UPDATE_COMPLETE"),
+            0,
+            "lacks CERTIFICATES_TABLE, ",
+        ),
     ] {
         let (url, _) = answering(status, body).await;
         let mut command = stack.command(&["events", "list", "--stack", "s"]);

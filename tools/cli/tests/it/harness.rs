@@ -190,6 +190,37 @@ impl Stack {
         name
     }
 
+    /// Deploys a stack that names the tables and secrets of this test, with
+    /// these parameters and outputs besides; its name.
+    pub async fn deploy_all(
+        &self,
+        parameters: &[(&str, &str)],
+        outputs: &[(&str, &str)],
+    ) -> String {
+        let template = Template::load().unwrap();
+        let tables = template.tables.iter().map(|table| table.name.as_str());
+        let tables = tables.map(|name| (name, name));
+        let (_, tokens) = self.secrets.as_ref().unwrap();
+        let secrets = [("WebhookTokensSecret", tokens.as_str())];
+        let all: HashMap<_, _> = tables
+            .chain(secrets)
+            .chain([
+                ("OpenedxApiSecret", "absent"),
+                ("Url", "http://127.0.0.1:1"),
+            ])
+            .chain(outputs.iter().copied())
+            .collect();
+        let settings = [("LmsUrl", "http://127.0.0.1:1"), ("PaidModes", "verified")];
+        let limits = [("LmsConcurrency", "4"), ("LmsPerSecond", "10")];
+        let settings: HashMap<_, _> = settings
+            .into_iter()
+            .chain(limits)
+            .chain(parameters.iter().copied())
+            .collect();
+        self.deploy(&Vec::from_iter(settings), &Vec::from_iter(all))
+            .await
+    }
+
     /// Deploys a stack with these parameters and outputs, and without anything
     /// that they could name; its name.
     #[expect(

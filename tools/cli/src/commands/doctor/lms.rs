@@ -37,7 +37,7 @@ async fn token(stack: &Stack) -> Finding {
         Ok::<_, Failure>(Some(Some(token.unwrap_or(Err(LmsError::Timeout)))))
     };
     match asked.await {
-        Err(failure) => Finding::failed(CHECK, failure),
+        Err(failure) => Finding::failed(stack, CHECK, failure),
         Ok(None) => no_credential(CHECK),
         Ok(Some(None)) => Finding::ok(CHECK, "a static one, which need not be asked for"),
         Ok(Some(Some(Ok(_)))) => Finding::ok(CHECK, "the LMS gives our client a token"),
@@ -61,7 +61,7 @@ async fn grade(stack: &Stack, learner: Option<(Email, CourseId)>) -> Finding {
                 "coursehook doctor EMAIL COURSE_ID asks for theirs",
             );
         }
-        Err(failure) => return Finding::failed(CHECK, failure),
+        Err(failure) => return Finding::failed(stack, CHECK, failure),
     };
     let asked = async {
         let client = stack.grades(&stack.tables().await).await?;
@@ -69,7 +69,7 @@ async fn grade(stack: &Stack, learner: Option<(Email, CourseId)>) -> Finding {
     };
     let whose = format!("{} in {course_id}", email.as_str());
     match asked.await {
-        Err(failure) => Finding::failed(CHECK, failure),
+        Err(failure) => Finding::failed(stack, CHECK, failure),
         Ok(Ok(_)) => Finding::ok(CHECK, format!("the grade of {whose} was read")),
         Ok(Err(GradesError::NoCredential(_))) => no_credential(CHECK),
         // It looked, so that we may look.

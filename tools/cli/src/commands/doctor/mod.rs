@@ -77,8 +77,12 @@ impl Finding {
 
     /// What failed, in the words that any command has for it: first what is
     /// wrong, then what to do.
-    fn failed(check: impl Into<String>, failure: impl Into<Failure>) -> Self {
-        let told = failure.into().to_string();
+    fn failed(stack: &Stack, check: impl Into<String>, failure: impl Into<Failure>) -> Self {
+        let failure = failure.into().of_stack(stack.deployed());
+        if stack.is_unknown() && matches!(failure, Failure::Variable { .. }) {
+            return Self::skip(check, "the stack is not known", "mend that first");
+        }
+        let told = failure.to_string();
         match told.split_once("; ") {
             Some((detail, advice)) => Self::mend(check, detail, advice),
             None => Self {
@@ -118,8 +122,15 @@ pub async fn run(
     if let Some(name) = stack.deployed().map(str::to_owned) {
         let check = format!("stack {name}");
         findings.push(match stack.read_deployed().await {
-            Ok(()) => Finding::ok(check, "its outputs and parameters are read"),
-            Err(failure) => Finding::failed(check, failure),
+            Ok(lacking) if lacking.is_empty() => {
+                Finding::ok(check, "its outputs and parameters are read")
+            }
+            Ok(lacking) => Finding::mend(
+                check,
+                format!("it lacks {}", lacking.join(", ")),
+                "deploy the template of this version",
+            ),
+            Err(failure) => Finding::failed(stack, check, failure),
         });
     }
     findings.extend(settings(stack).await);
@@ -154,7 +165,7 @@ async fn credentials(stack: &Stack, now: Timestamp) -> Finding {
     const CHECK: &str = "credentials";
     let credentials = match stack.credentials().await {
         Ok(credentials) => credentials,
-        Err(failure) => return Finding::failed(CHECK, failure),
+        Err(failure) => return Finding::failed(stack, CHECK, failure),
     };
     let end = credentials.expiry();
     let end = end.and_then(|end| Timestamp::try_from(end).ok());
@@ -184,11 +195,15 @@ async fn credentials(stack: &Stack, now: Timestamp) -> Finding {
 
 /// What the functions have beside names of tables and secrets.
 async fn settings(stack: &Stack) -> [Finding; 2] {
-    const ADVICE: &str = "set it as the functions have it, or name the stack with --stack";
+    let advice = if stack.deployed().is_some() {
+        "deploy the stack with another one"
+    } else {
+        "set it as the functions have it, or name the stack with --stack"
+    };
     let told = |name: &'static str, fault: Option<Failure>| match fault {
         None => Finding::ok(name, stack.variable(name).unwrap_or_default()),
-        Some(Failure::Setting(malformed)) => Finding::mend(name, malformed.to_string(), ADVICE),
-        Some(failure) => Finding::failed(name, failure),
+        Some(Failure::Setting(malformed)) => Finding::mend(name, malformed.to_string(), advice),
+        Some(failure) => Finding::failed(stack, name, failure),
     };
     let lms_url = stack.setting::<BaseUrl>("LMS_URL").err();
     let paid_modes = stack.tables().await.paid_modes().err();
@@ -208,7 +223,7 @@ async fn kept_events(stack: &Stack) -> Vec<Finding> {
         Ok::<_, Failure>((dead, expired))
     };
     vec![match counted.await {
-        Err(failure) => Finding::failed(CHECK, failure),
+        Err(failure) => Finding::failed(stack, CHECK, failure),
         Ok((0, expired)) => Finding::ok(CHECK, format!("none is dead, {expired} expired")),
         Ok((dead, expired)) => Finding::mend(
             CHECK,

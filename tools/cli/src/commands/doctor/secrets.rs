@@ -26,7 +26,7 @@ async fn tokens(stack: &Stack, now: Timestamp) -> Vec<Finding> {
     let listed = async { Ok::<_, Failure>(stack.tokens().await?.list().await?) };
     let listed = match listed.await {
         Ok(listed) => listed,
-        Err(failure) => return vec![Finding::failed(CHECK, failure)],
+        Err(failure) => return vec![Finding::failed(stack, CHECK, failure)],
     };
     let live = listed
         .iter()
@@ -72,11 +72,11 @@ async fn credential(stack: &Stack) -> Finding {
                           {\"token\": \"...\"} there";
     let read = async { Ok::<_, Failure>(stack.credential_for_the_lms().await?.read().await) };
     match read.await {
-        Err(failure) => Finding::failed(CHECK, failure),
+        Err(failure) => Finding::failed(stack, CHECK, failure),
         Ok(Ok(Some(Credential::Client { .. }))) => Finding::ok(CHECK, "an OAuth2 client"),
         Ok(Ok(Some(Credential::Static { .. }))) => Finding::ok(CHECK, "a static token"),
         Ok(Ok(None)) => Finding::mend(CHECK, "it has no value yet", ADVICE),
         Ok(Err(error @ SecretError::Malformed)) => Finding::mend(CHECK, error.to_string(), ADVICE),
-        Ok(Err(error)) => Finding::failed(CHECK, Failure::Secret(error)),
+        Ok(Err(error)) => Finding::failed(stack, CHECK, Failure::Secret(error)),
     }
 }

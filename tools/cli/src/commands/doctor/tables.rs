@@ -21,7 +21,7 @@ type Facts = BTreeMap<String, String>;
 pub async fn check(stack: &Stack) -> Vec<Finding> {
     let template = match Template::load() {
         Ok(template) => template,
-        Err(error) => return vec![Finding::failed("template", error)],
+        Err(error) => return vec![Finding::failed(stack, "template", error)],
     };
     let client = stack.dynamodb().await;
     let tables = template.tables.iter();
@@ -30,24 +30,21 @@ pub async fn check(stack: &Stack) -> Vec<Finding> {
         .collect();
     let looked_at = tables
         .iter()
-        .map(|(table, name)| look_at(&client, table, *name));
-    let (mut findings, recovery) = tokio::join!(join_all(looked_at), recovery(&client, &tables));
+        .map(|(table, name)| look_at(stack, &client, table, *name));
+    let recovery = recovery(stack, &client, &tables);
+    let (mut findings, recovery) = tokio::join!(join_all(looked_at), recovery);
     findings.push(recovery);
     findings
 }
 
-async fn look_at(client: &Client, table: &Table, name: Option<&str>) -> Finding {
+async fn look_at(stack: &Stack, client: &Client, table: &Table, name: Option<&str>) -> Finding {
     let check = &table.name;
     let Some(name) = name else {
-        return Finding::mend(
-            check,
-            format!("the environment variable {} is not set", variable_of(check)),
-            "set it to the table's name, or name the stack that is deployed with --stack",
-        );
+        return Finding::failed(stack, check, Failure::missing(variable_of(check)));
     };
     let found = match facts_of(client, name).await {
         Ok(found) => found,
-        Err(error) => return Finding::failed(check, error),
+        Err(error) => return Finding::failed(stack, check, error),
     };
     let differences = differences(&wanted(table), &found);
     if differences.is_empty() {
@@ -212,7 +209,7 @@ fn key<'a>(types: &Facts, parts: impl Iterator<Item = (&'a str, &'a str)>) -> St
 }
 
 /// Whether the tables can be had back as they were, where the endpoint can tell.
-async fn recovery(client: &Client, tables: &[(&Table, Option<&str>)]) -> Finding {
+async fn recovery(stack: &Stack, client: &Client, tables: &[(&Table, Option<&str>)]) -> Finding {
     const CHECK: &str = "backups";
     let wanted = tables
         .iter()
@@ -247,7 +244,7 @@ async fn recovery(client: &Client, tables: &[(&Table, Option<&str>)]) -> Finding
                 return Finding::skip(CHECK, "this DynamoDB cannot tell", "on AWS it can");
             }
             Err(error) => {
-                return Finding::failed(CHECK, StoreError::Aws(AwsFailure::from(&error)));
+                return Finding::failed(stack, CHECK, StoreError::Aws(AwsFailure::from(&error)));
             }
         }
     }

@@ -15,16 +15,23 @@ const URL: &str = "COURSEHOOK_URL";
 const TOKEN: &str = "COURSEHOOK_TOKEN";
 
 pub async fn check(stack: &Stack) -> Vec<Finding> {
-    let Ok(url) = stack.variable(URL) else {
-        return vec![Finding::skip(
-            "webhooks",
-            "COURSEHOOK_URL is not set",
-            "set it to the URL that the stack puts out, or name the stack with --stack",
-        )];
+    const CHECK: &str = "webhooks";
+    let url = match stack.variable(URL) {
+        Ok(url) => url,
+        Err(missing) if stack.deployed().is_some() => {
+            return vec![Finding::failed(stack, CHECK, missing)];
+        }
+        Err(_) => {
+            return vec![Finding::skip(
+                CHECK,
+                "COURSEHOOK_URL is not set",
+                "set it to the URL that the stack puts out, or name the stack with --stack",
+            )];
+        }
     };
     let gateway = match Gateway::at(&url) {
         Ok(gateway) => gateway,
-        Err(failure) => return vec![Finding::failed(URL, failure)],
+        Err(failure) => return vec![Finding::failed(stack, URL, failure)],
     };
     let webhooks = ["enrollment", "certificate"].map(|kind| without_a_token(&gateway, kind));
     let (mut findings, token) = tokio::join!(join_all(webhooks), with_the_token(stack, &gateway));
@@ -77,7 +84,7 @@ async fn with_the_token(stack: &Stack, gateway: &Gateway) -> Finding {
     let answer = match asked.await {
         Ok(Ok(answer)) => Answer::of(answer).await,
         Ok(Err(error)) => return unheard(TOKEN, path, &error),
-        Err(failure) => return Finding::failed(TOKEN, failure),
+        Err(failure) => return Finding::failed(stack, TOKEN, failure),
     };
     match answer.status {
         405 if answer.allows_post => Finding::ok(TOKEN, "the webhooks take it"),
