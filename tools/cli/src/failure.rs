@@ -247,12 +247,26 @@ fn join(keys: &[EventKey]) -> String {
 
 /// What is missing, and where to have it from.
 fn told_missing(name: &str, stack: Option<&str>) -> String {
-    match stack {
-        None => format!(
+    match (name, stack) {
+        ("COURSEHOOK_LOG", _) => {
+            let why = match stack {
+                None => "the environment variable COURSEHOOK_LOG is not set".to_owned(),
+                Some(stack) => format!("no log of the stack {stack} is at hand"),
+            };
+            format!(
+                "{why}; name one with --log FILE, or have AWS's own tool read the log: \
+                 aws logs tail GROUP --format short | coursehook deliveries --log -"
+            )
+        }
+        ("COURSEHOOK_TOKEN", _) => format!(
+            "the environment variable {name} is not set; \
+             `coursehook tokens issue NAME --staff` makes a token"
+        ),
+        (_, None) => format!(
             "the environment variable {name} is not set; \
              for the local stack: set -a; . .local/env; set +a; for one on AWS: --stack NAME"
         ),
-        Some(stack) => format!(
+        (_, Some(stack)) => format!(
             "the stack {stack} has no output or parameter for {name}, and the environment's is \
              not taken for it; deploy the template of this version, or leave --stack (and \
              COURSEHOOK_STACK) out and set all variables yourself"

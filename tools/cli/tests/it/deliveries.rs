@@ -76,10 +76,10 @@ async fn what_became_of_deliveries_is_a_table() {
 
     let missing = stack.run(&["deliveries"]).await;
     assert_eq!((missing.code, missing.out.as_str()), (2, ""));
-    assert!(
-        missing.err.contains("COURSEHOOK_LOG is not set"),
-        "{missing:?}"
-    );
+    let told = "error: the environment variable COURSEHOOK_LOG is not set; name one with --log \
+                FILE, or have AWS's own tool read the log: aws logs tail GROUP --format short | \
+                coursehook deliveries --log -\n";
+    assert_eq!(missing.err, told);
     let absent = stack.run(&["deliveries", "--log", "absent.log"]).await;
     assert_eq!(absent.code, 2);
     assert!(absent.err.starts_with("error: absent.log: cannot be read"));

@@ -42,6 +42,11 @@ async fn a_missing_variable_is_named_and_only_those_used_are_missed() {
             )
         );
     }
+    let mut command = stack.command(&["replay", "x.json"]);
+    command.env("COURSEHOOK_URL", "http://127.0.0.1:1");
+    let told = "error: the environment variable COURSEHOOK_TOKEN is not set; \
+                `coursehook tokens issue NAME --staff` makes a token\n";
+    assert_eq!(ran(command).await.err, told);
     let mut command = stack.command(&["events", "list"]);
     command
         .env_remove("USERS_TABLE")
