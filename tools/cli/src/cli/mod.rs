@@ -163,9 +163,12 @@ pub enum Shell {
 
 impl Command {
     /// Whether the stack that is named must be one that can be read; the doctor
-    /// tells it where it cannot.
+    /// tells it where it cannot, and a log or a shell has no need of AWS.
     pub const fn needs_a_stack(&self) -> bool {
-        !matches!(self, Self::Doctor { .. } | Self::Completions { .. })
+        !matches!(
+            self,
+            Self::Doctor { .. } | Self::Deliveries(_) | Self::Completions { .. }
+        )
     }
 
     /// Whether it changes nothing, so that nothing is amiss if nobody wants its answer.

@@ -147,3 +147,27 @@ async fn a_log_is_followed() {
     let ran = interrupted(child).await;
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
 }
+
+/// Neither credentials nor a stack's description are asked for.
+#[tokio::test]
+async fn a_log_is_read_without_aws() {
+    let stack = Stack::start().await;
+    let file = stack.file("functions.log", lines());
+    let deliveries = async |more: &[&str]| {
+        let mut command = stack.command(&[&["deliveries"], more].concat());
+        command
+            .env("AWS_PROFILE", "absent")
+            .env("COURSEHOOK_STACK", "absent")
+            .env("COURSEHOOK_LOG", &file)
+            .env_remove("AWS_ACCESS_KEY_ID");
+        ran(command).await
+    };
+    let shown = deliveries(&["--log", &file]).await;
+    assert_eq!((shown.code, shown.err.as_str()), (0, ""), "{shown:?}");
+    assert_eq!(shown.out, ROWS.join("\n") + "\n");
+    // The log that is at hand need not be that of the stack.
+    let missing = deliveries(&[]).await;
+    assert_eq!((missing.code, missing.out.as_str()), (2, ""));
+    let told = "error: no log of the stack absent is at hand; name one with --log FILE, ";
+    assert!(missing.err.starts_with(told), "{missing:?}");
+}
