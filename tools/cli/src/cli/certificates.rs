@@ -49,10 +49,10 @@ Examples:
     },
     /// Issue a certificate, if the learner has earned one
     ///
-    /// As if the LMS announced the pass now: it is asked for the grade, unless
-    /// an operator has set that, and then neither $LMS_URL nor a credential is
-    /// needed. Where there is none to issue it says why, ends with 1, and keeps
-    /// no event.
+    /// As if the LMS announced the pass now: it is asked for the grade, which
+    /// replaces the stored one, unless an operator has set that, and then neither
+    /// $LMS_URL nor a credential is needed. Where there is none to issue it says
+    /// why, ends with 1, and keeps no event.
     #[command(after_help = "\
 Example:
   coursehook certificates issue ada@example.org course-v1:Org+Course+Run")]

@@ -4,8 +4,8 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub struct Deployment {
-    /// Use the tables, secrets, URL and settings of this CloudFormation stack, before those of
-    /// the environment; COURSEHOOK_STACK names one, too
+    /// Use the tables, secrets, URL and settings of this CloudFormation stack, and none of the
+    /// environment's; COURSEHOOK_STACK names one, too
     #[arg(long, global = true, value_name = "NAME")]
     pub stack: Option<String>,
     /// Use the credentials of this profile of AWS's configuration files, before those of the
