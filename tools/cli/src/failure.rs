@@ -309,7 +309,9 @@ fn told(failure: &AwsFailure) -> String {
         AwsFailure::Throttled(_) => "wait a minute and try again",
         AwsFailure::Failed(code) => match code.as_str() {
             "ResourceNotFoundException" => {
-                "check the name in the environment variables, and AWS_REGION"
+                "check the name in the environment variables, AWS_REGION, and where \
+                 AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL_SECRETS_MANAGER \
+                 leads if it is set"
             }
             "AccessDeniedException" | "AccessDenied" => {
                 "these credentials may not do this; use others"

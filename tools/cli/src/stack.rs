@@ -40,6 +40,13 @@ const PATIENT: CallLimits = CallLimits {
 /// The file of the functions' log lines.
 pub const LOG: &str = "COURSEHOOK_LOG";
 
+/// They have calls go elsewhere than to AWS, and the local stack sets them.
+const ENDPOINTS: [&str; 3] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_DYNAMODB",
+    "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+];
+
 /// What surrounds a command.
 pub struct Stack {
     environment: Environment,
@@ -109,6 +116,14 @@ impl Stack {
         let Some(name) = &self.deployed else {
             return Ok(Vec::new());
         };
+        let endpoints = ENDPOINTS.iter().copied();
+        let set = endpoints.filter(|name| self.environment.optional(name).is_some());
+        let set = Vec::from_iter(set).join(" and ");
+        if !set.is_empty() {
+            output::note(&format!(
+                "note: calls go elsewhere than to AWS, by {set}; unset that where the stack {name} is on AWS"
+            ));
+        }
         let deployed = deployment::read(self.aws().await, name).await?;
         self.environment.extend(deployed.variables);
         self.is_read = true;

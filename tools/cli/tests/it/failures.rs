@@ -86,6 +86,7 @@ async fn what_aws_says_becomes_one_sentence() {
         absent.contains("(ResourceNotFoundException); check the name"),
         "{absent}"
     );
+    assert!(absent.contains("AWS_ENDPOINT_URL_DYNAMODB"), "{absent}");
 
     let proxy = FaultyProxy::before(nowhere, |_| Fault::Refuse("AccessDeniedException"));
     let proxy = proxy.await.unwrap();
