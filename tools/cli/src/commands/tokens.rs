@@ -139,7 +139,7 @@ type LastSeen = BTreeMap<String, Timestamp>;
 
 fn last_seen(stack: &Stack) -> Option<LastSeen> {
     let Some(file) = stack.log() else {
-        output::note(ON_AWS);
+        output::note(&on_aws(stack.deployed()));
         return None;
     };
     let lines = match log::read(&file) {
@@ -164,9 +164,18 @@ fn last_seen(stack: &Stack) -> Option<LastSeen> {
 }
 
 /// How to find out when each token was last seen, where the log is not at hand.
-const ON_AWS: &str = r#"note: COURSEHOOK_LOG is not set, so it is not known when the tokens were last seen. On AWS, for a stack named coursehook and the last 30 days:
-  QUERY=$(aws logs start-query --start-time $(date -d -30days +%s) --end-time $(date +%s) --log-group-names $(aws cloudformation describe-stacks --stack-name coursehook --query "Stacks[0].Outputs[?ends_with(OutputKey, 'WebhookLogGroup')].OutputValue" --output text) --query-string 'filter message = "done" and ispresent(token_id) | stats max(@timestamp) by token_id' --query queryId --output text)
-  sleep 10; aws logs get-query-results --query-id $QUERY --output text"#;
+fn on_aws(deployed: Option<&str>) -> String {
+    let (why, name) = match deployed {
+        Some(name) => (format!("no log of the stack {name} is at hand"), name),
+        None => ("COURSEHOOK_LOG is not set".to_owned(), "coursehook"),
+    };
+    let quoted = output::quoted(name);
+    format!(
+        r#"note: {why}, so it is not known when the tokens were last seen. On AWS, for the stack {name} and the last 30 days:
+  QUERY=$(aws logs start-query --start-time $(( $(date +%s) - 2592000 )) --end-time $(date +%s) --log-group-names $(aws cloudformation describe-stacks --stack-name {quoted} --query "Stacks[0].Outputs[?ends_with(OutputKey, 'WebhookLogGroup')].OutputValue" --output text) --query-string 'filter message = "done" and ispresent(token_id) | stats max(@timestamp) by token_id' --query queryId --output text)
+  sleep 10; aws logs get-query-results --query-id $QUERY --output text"#
+    )
+}
 
 fn list(
     mut tokens: Vec<TokenRecord>,

@@ -218,4 +218,19 @@ async fn a_token_that_was_seen_is_listed_with_when() {
         assert_eq!(listed.json()[0].get("last_seen"), None);
         assert!(!list(log, &[]).await.ok().contains("last seen"));
     }
+    // The log that is at hand need not be that of the stack.
+    let name = stack.deploy_all(&[], &[]).await;
+    for (more, name) in [(&[][..], "coursehook"), (&["--stack", &name], &name)] {
+        let told = list(None, more).await.err;
+        assert!(
+            told.contains("--start-time $(( $(date +%s) - 2592000 )) "),
+            "{told}"
+        );
+        assert!(told.contains(&format!(" --stack-name {name} ")), "{told}");
+    }
+    let told = list(Some(&file), &["--stack", &name]).await.err;
+    assert!(
+        told.contains(&format!("no log of the stack {name} is at hand")),
+        "{told}"
+    );
 }
