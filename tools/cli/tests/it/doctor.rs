@@ -6,9 +6,11 @@ use aws_sdk_dynamodb::types::{
 };
 use axum::Router;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use jiff::SignedDuration;
 use local::Lms;
 use local::lms::{CLIENT_ID, CLIENT_SECRET, GradeRow, Order, STATIC_TOKEN, Trouble};
 use serde_json::{Value, json};
+use shared::clock::{Clock, SystemClock};
 use shared::domain::{EventKind, KeptState};
 use tokio::net::TcpListener;
 
@@ -515,6 +517,88 @@ async fn each_fault_is_told_and_stops_no_other_check() {
     stack.end(key, KeptState::Dead).await;
     let told = [("kept events", "1 dead, 1 expired", "events list --dead")];
     portal.assert_told(&well, &[], &[], &told).await;
+}
+
+/// One rule by name: a token may end once a live one ends later.
+#[tokio::test]
+async fn a_token_that_ends_is_told_unless_another_takes_its_place() {
+    let stack = Stack::with_secrets().await;
+    let now = SystemClock.now();
+    let hours = |hours: i64| now + SignedDuration::from_hours(hours);
+    let revoked = json!({"revoked_at": now});
+    let not_staff = json!({"staff": false});
+    let ends = |hours_from_now: i64| json!({"expires_at": hours(hours_from_now)});
+    let day = 24;
+    let rotate = |id: &str| {
+        Some((
+            "mend",
+            "ends at 2",
+            format!("coursehook tokens rotate {id}"),
+        ))
+    };
+    let replaced = |by: &'static str| Some(("ok", by, String::new()));
+    let refused = |name: &str, id: &str| {
+        let advice = format!(
+            "coursehook tokens issue {name} --staff, or where nobody does: \
+             coursehook tokens revoke {id}"
+        );
+        Some(("mend", ", and whoever bears it is refused", advice))
+    };
+    let tokens = [
+        ("soon", "a1", vec![ends(13 * day)], rotate("a1")),
+        ("far", "b1", vec![ends(15 * day)], None),
+        // The next one ends soon, too, but later.
+        (
+            "two",
+            "c1",
+            vec![ends(day)],
+            replaced("; c2 takes its place"),
+        ),
+        ("two", "c2", vec![ends(2 * day)], rotate("c2")),
+        ("gone", "d1", vec![ends(-day)], refused("gone", "d1")),
+        ("'s", "e1", vec![ends(-2 * day)], refused(r"''\''s'", "e1")),
+        ("'s", "e2", vec![ends(-day)], refused(r"''\''s'", "e2")),
+        (
+            "moved",
+            "f1",
+            vec![ends(-day)],
+            replaced("; f2 takes its place"),
+        ),
+        ("moved", "f2", vec![], None),
+        ("done", "g1", vec![ends(-day), revoked.clone()], None),
+        ("weak", "h1", vec![ends(-day), not_staff.clone()], None),
+        // Neither has the rights, or the life, to stand in.
+        ("alone", "i1", vec![ends(day)], rotate("i1")),
+        ("alone", "i2", vec![not_staff], None),
+        ("alone", "i3", vec![revoked], None),
+    ];
+    let records = tokens.iter().map(|(name, id, more, _)| {
+        let mut record = json!({
+            "id": id, "name": name, "sha256": "x", "staff": true, "created_at": hours(-90 * day),
+        });
+        for (field, value) in more.iter().flat_map(|more| more.as_object().unwrap()) {
+            record[field] = value.clone();
+        }
+        record
+    });
+    let list = json!({"tokens": Vec::from_iter(records)}).to_string();
+    let secret = stack.another_secret(Some(&list)).await;
+    let mut command = stack.command(&["doctor", "--json"]);
+    command.env("WEBHOOK_TOKENS_SECRET", secret);
+    let findings = ran(command).await.json();
+    let findings = findings.as_array().unwrap();
+    for (_, id, _, expected) in tokens {
+        let check = format!("token {id}");
+        let found = findings.iter().find(|finding| finding["check"] == check);
+        let Some((result, told, advice)) = expected else {
+            assert_eq!(found, None, "{id}");
+            continue;
+        };
+        let found = found.unwrap_or_else(|| panic!("{id} is not told"));
+        assert_eq!(found["result"], result, "{found}");
+        assert!(found["detail"].as_str().unwrap().contains(told), "{found}");
+        assert_eq!(found["advice"].as_str().unwrap_or_default(), advice);
+    }
 }
 
 /// Without credentials, or the stack that was named, the rest is looked at all the same.

@@ -7,6 +7,7 @@ use shared::domain::token::{TokenRecord, TokenState};
 
 use super::Finding;
 use crate::failure::Failure;
+use crate::output;
 use crate::stack::Stack;
 use crate::time;
 
@@ -20,7 +21,7 @@ pub async fn check(stack: &Stack, now: Timestamp) -> Vec<Finding> {
     tokens
 }
 
-/// The list of tokens, and each that is about to end.
+/// The list of tokens, and each that is about to end or has ended.
 async fn tokens(stack: &Stack, now: Timestamp) -> Vec<Finding> {
     const CHECK: &str = "WebhookTokensSecret";
     let listed = async { Ok::<_, Failure>(stack.tokens().await?.list().await?) };
@@ -28,10 +29,9 @@ async fn tokens(stack: &Stack, now: Timestamp) -> Vec<Finding> {
         Ok(listed) => listed,
         Err(failure) => return vec![Finding::failed(stack, CHECK, failure)],
     };
-    let live = listed
-        .iter()
-        .filter(|token| token.state(now) == TokenState::Live);
-    let live: Vec<_> = live.filter(|token| token.staff).collect();
+    let staff = || listed.iter().filter(|token| token.staff);
+    let live = staff().filter(|token| token.state(now) == TokenState::Live);
+    let live: Vec<_> = live.collect();
     let mut findings = vec![if live.is_empty() {
         Finding::mend(
             CHECK,
@@ -45,25 +45,43 @@ async fn tokens(stack: &Stack, now: Timestamp) -> Vec<Finding> {
         )
     }];
     let near = now.saturating_add(BEFORE_ITS_END).unwrap_or(Timestamp::MAX);
-    let ends_soon = |token: &TokenRecord| token.expires_at.filter(|end| *end <= near);
-    for token in &live {
-        let Some(end) = ends_soon(token) else {
-            continue;
-        };
-        let check = format!("token {}", token.id);
-        let ends = format!("{} ends at {}", token.name, time::show(end));
-        let takes_its_place =
-            |other: &&&TokenRecord| other.name == token.name && ends_soon(other).is_none();
-        findings.push(match live.iter().find(takes_its_place) {
-            Some(other) => Finding::ok(check, format!("{ends}; {} takes its place", other.id)),
-            None => Finding::mend(
-                check,
-                ends,
-                format!("coursehook tokens rotate {}", token.id),
-            ),
-        });
+    for token in staff().filter(|token| token.state(now) != TokenState::Revoked) {
+        if let Some(end) = token.expires_at.filter(|end| *end <= near) {
+            let mut live = live.iter();
+            let successor = live.find(|other| {
+                other.name == token.name && other.expires_at.is_none_or(|later| later > end)
+            });
+            findings.push(about_end(token, end, successor.copied(), now));
+        }
     }
     findings
+}
+
+/// About a token that has ended or soon will, and the live one, if there is
+/// one, that its bearer has by now or can be given.
+fn about_end(
+    token: &TokenRecord,
+    end: Timestamp,
+    successor: Option<&TokenRecord>,
+    now: Timestamp,
+) -> Finding {
+    let TokenRecord { id, name, .. } = token;
+    let check = format!("token {id}");
+    let has_ended = end <= now;
+    let ends = if has_ended { "ended" } else { "ends" };
+    let ends = format!("{name} {ends} at {}", time::show(end));
+    match successor {
+        Some(other) => Finding::ok(check, format!("{ends}; {} takes its place", other.id)),
+        None if has_ended => {
+            let issue = output::command("tokens issue", &[name], &["--staff"]);
+            Finding::mend(
+                check,
+                format!("{ends}, and whoever bears it is refused"),
+                format!("{issue}, or where nobody does: coursehook tokens revoke {id}"),
+            )
+        }
+        None => Finding::mend(check, ends, format!("coursehook tokens rotate {id}")),
+    }
 }
 
 async fn credential(stack: &Stack) -> Finding {
