@@ -56,6 +56,10 @@ pub enum TokenError {
     /// The list could not be read or written, or would be too large.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The new list was sent, and what became of it is not known: the change may
+    /// have been made.
+    #[error("{0}, and the change may have been made")]
+    Unclear(SecretError),
     /// No listed token has this id; one that died long ago is listed no more.
     #[error("{0}; `coursehook tokens list` shows them all")]
     NoSuchToken(#[from] NoSuchToken),
@@ -230,21 +234,25 @@ impl TokenRegistry {
         &self,
         mut change: impl FnMut(&mut TokenList) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
+        let mut is_sent = false;
         for attempt in 0..ATTEMPTS {
-            let stored = self.secret.read().await?;
+            let stored = match self.secret.read().await {
+                Err(error) if is_sent => return Err(TokenError::Unclear(error)),
+                read => read?,
+            };
             let mut list = stored.list.clone().unwrap_or_default();
             let outcome = change(&mut list)?;
             list.prune(self.clock.now());
             if stored.list.as_ref() == Some(&list) {
                 return Ok(outcome);
             }
-            match self
-                .secret
-                .replace(&stored, &list, self.clock.now())
-                .await?
-            {
-                Replaced::Done => return Ok(outcome),
-                Replaced::Moved => {
+            is_sent = true;
+            let replaced = self.secret.replace(&stored, &list, self.clock.now());
+            match replaced.await {
+                Err(error) if error.is_outage() => return Err(TokenError::Unclear(error)),
+                Err(error) => return Err(error.into()),
+                Ok(Replaced::Done) => return Ok(outcome),
+                Ok(Replaced::Moved) => {
                     // Chance keeps two operators from meeting again each time.
                     let chance = u64::from(Uuid::new_v4().as_bytes()[0]);
                     let wait = Duration::from_millis(chance * u64::from(attempt + 1) / 4);
