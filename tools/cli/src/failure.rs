@@ -75,14 +75,16 @@ pub enum Failure {
         again: &'static str,
     },
     #[error(
-        "the token could not be handed over ({problem}), and it is still in force, since it \
-         could not be revoked ({}); try: coursehook tokens revoke {id}",
-        told_token(.why)
+        "the token could not be handed over ({problem}), and it may still be in force, since it \
+         could not be revoked ({}); try: coursehook tokens revoke {id}{}",
+        told_token(.why), .old.as_deref().unwrap_or_default()
     )]
     StillInForce {
         id: String,
         problem: io::Error,
         why: TokenError,
+        /// What is to be known of the one in whose place it was to be.
+        old: Option<String>,
     },
     #[error("{file}: {problem}")]
     File { file: String, problem: FileProblem },
@@ -284,6 +286,10 @@ fn told_store(error: &StoreError) -> String {
 fn told_token(error: &TokenError) -> String {
     match error {
         TokenError::Secret(error) => told_secret(error),
+        TokenError::Unclear(_) => format!(
+            "{error}; look at `coursehook tokens list`: a new token there is nobody's and to be \
+             revoked, and the old one may end sooner or be revoked"
+        ),
         _ => error.to_string(),
     }
 }

@@ -100,6 +100,10 @@ async fn hand_over(
 ) -> Result<(), Failure> {
     let Issued { record, token } = issued;
     let name = output::printable(&record.name);
+    let old_ends = old.as_ref().map(|old| {
+        let end = time::show_optional(old.expires_at);
+        format!("{} ({name}) ends at {end}", old.id)
+    });
     let rights = if record.staff {
         "staff"
     } else {
@@ -109,9 +113,8 @@ async fn hand_over(
         format!("until {}", time::show(end))
     });
     output::note(&format!("issued {} ({name}): {rights}, {end}", record.id));
-    if let Some(old) = &old {
-        let end = time::show_optional(old.expires_at);
-        output::note(&format!("{} ({name}) ends at {end}", old.id));
+    if let Some(ends) = &old_ends {
+        output::note(ends);
     }
     output::note("This is the token. It will not be shown again:");
     let shown = IssuedToken {
@@ -130,7 +133,12 @@ async fn hand_over(
     let id = record.id.clone();
     Err(match undo().await {
         Ok(()) => Failure::NotHandedOver { id, problem, again },
-        Err(why) => Failure::StillInForce { id, problem, why },
+        Err(why) => Failure::StillInForce {
+            id,
+            problem,
+            why,
+            old: old_ends.map(|ends| format!("\n{ends}: rotate it again before that")),
+        },
     })
 }
 

@@ -3,7 +3,8 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use local::{Fault, FaultyProxy};
+use jiff::Timestamp;
+use local::{Fault, FaultyProxy, SecretsManager};
 use serde_json::json;
 use shared::domain::{EventKind, Reason};
 use tokio::io::AsyncWriteExt;
@@ -398,4 +399,69 @@ async fn a_token_that_cannot_be_handed_over_is_in_force_no_more() {
     }
     let listed = stack.run(&["tokens", "list", "--json"]).await.json();
     assert_eq!(listed.as_array().unwrap().len(), 5);
+}
+
+/// Where the answer to a change is lost, nobody knows whether it was made.
+#[tokio::test]
+async fn a_change_of_tokens_whose_answer_is_lost_says_where_to_look() {
+    let stack = Stack::with_secrets().await;
+    let secrets = SecretsManager::for_tests().await.unwrap();
+    let issue = ["tokens", "issue", "lms", "--staff", "--json"];
+    let issued = stack.run(&issue).await.json();
+    let id = issued["id"].as_str().unwrap();
+    let is_write = |operation: &str| operation == "UpdateSecretVersionStage";
+    let proxy = FaultyProxy::before(&secrets.url, move |call| {
+        if is_write(&call.operation) {
+            Fault::LostAnswer
+        } else {
+            Fault::Pass
+        }
+    });
+    let proxy = proxy.await.unwrap();
+    let through_proxy = |arguments: &[&str]| {
+        let mut command = stack.command(arguments);
+        command.env("AWS_ENDPOINT_URL_SECRETS_MANAGER", &proxy.url);
+        command
+    };
+    for arguments in [
+        &["tokens", "issue", "another"][..],
+        &["tokens", "rotate", id],
+        &["tokens", "revoke", id],
+    ] {
+        let ran = ran(through_proxy(arguments)).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+        let told = "the change may have been made; look at `coursehook tokens list`: a new \
+                    token there is nobody's and to be revoked, and the old one may end sooner";
+        assert!(ran.err.contains(told), "{ran:?}");
+    }
+    // Each was made.
+    let listed = stack.run(&["tokens", "list", "--json"]).await.json();
+    assert_eq!(listed.as_array().unwrap().len(), 3);
+    assert_eq!(listed[0]["state"], "revoked");
+
+    // The rotation is done and cannot be undone: both tokens are told.
+    let old = stack.run(&issue).await.json();
+    let old = old["id"].as_str().unwrap();
+    let reads = AtomicUsize::new(0);
+    proxy.set(move |call| {
+        let is_read = call.operation == "GetSecretValue";
+        if is_read && reads.fetch_add(1, Ordering::Relaxed) > 0 {
+            Fault::Refuse("AccessDeniedException")
+        } else {
+            Fault::Pass
+        }
+    });
+    let mut rotate = through_proxy(&["tokens", "rotate", old]);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    rotate.stdout(full);
+    let ran = Ran::from(rotate.spawn().unwrap().wait_with_output().await.unwrap());
+    assert_eq!(ran.code, 2, "{ran:?}");
+    let listed = stack.run(&["tokens", "list", "--json"]).await.json();
+    let new = listed[4]["id"].as_str().unwrap();
+    let end: Timestamp = listed[3]["expires_at"].as_str().unwrap().parse().unwrap();
+    let told = format!(
+        "(AccessDeniedException); these credentials may not do this; use others); \
+         try: coursehook tokens revoke {new}\n{old} (lms) ends at {end:.0}: "
+    );
+    assert!(ran.err.contains(&told), "{ran:?}");
 }
