@@ -53,6 +53,9 @@ Examples:
     Revoke {
         /// Its id, as `coursehook tokens list` shows it
         id: String,
+        /// Do not ask first
+        #[arg(long)]
+        yes: bool,
     },
 }
 

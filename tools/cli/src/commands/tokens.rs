@@ -1,6 +1,7 @@
 //! `coursehook tokens`
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,6 +10,7 @@ use serde::Serialize;
 use shared::domain::token::{TokenRecord, TokenState};
 use shared::use_cases::issuing_tokens::{Issued, TokenError, TokenRegistry};
 
+use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::log::{self, Message};
 use crate::output::{self, Output, yes_or_no};
@@ -33,23 +35,17 @@ pub async fn run(command: cli::Tokens, stack: &Stack, output: Output) -> Result<
         } => rotate(&tokens, &id, old_ends_in, expires_in, now, output).await?,
         cli::Tokens::List => {
             let tokens = tokens.list().await?;
-            list(tokens, last_seen(stack), now, output)?;
+            let log = stack.log();
+            if log.is_none() {
+                output::note(&on_aws(stack.deployed()));
+            }
+            list(tokens, log.and_then(|log| last_seen(&log)), now, output)?;
         }
-        cli::Tokens::Revoke { id } => {
-            let revoked = tokens.revoke(&id).await?;
-            let shown = Revoked {
-                changed: revoked.changed,
-                token: Shown::of(&revoked.record, now),
-            };
-            output.answer(&shown, || {
-                let name = output::printable(&revoked.record.name);
-                if revoked.changed {
-                    format!("revoked {id} ({name}); within a minute nobody takes it any more")
-                } else {
-                    let at = time::show_optional(revoked.record.revoked_at);
-                    format!("nothing to change: {id} ({name}) was revoked at {at}")
-                }
-            })?;
+        cli::Tokens::Revoke { id, yes } => {
+            if !yes {
+                ask_about(&id, &tokens.list().await?, stack, now)?;
+            }
+            revoke(&tokens, &id, now, output).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -142,18 +138,53 @@ async fn hand_over(
     })
 }
 
+async fn revoke(
+    tokens: &TokenRegistry,
+    id: &str,
+    now: Timestamp,
+    output: Output,
+) -> Result<(), Failure> {
+    let revoked = tokens.revoke(id).await?;
+    let shown = Revoked {
+        changed: revoked.changed,
+        token: Shown::of(&revoked.record, now),
+    };
+    output.answer(&shown, || {
+        let name = output::printable(&revoked.record.name);
+        if revoked.changed {
+            format!("revoked {id} ({name}); within a minute nobody takes it any more")
+        } else {
+            let at = time::show_optional(revoked.record.revoked_at);
+            format!("nothing to change: {id} ({name}) was revoked at {at}")
+        }
+    })
+}
+
+/// Asks whether a token is to be revoked, unless it is good for nothing anyway.
+fn ask_about(id: &str, all: &[TokenRecord], stack: &Stack, now: Timestamp) -> Result<(), Failure> {
+    let mut live = all.iter().filter(|t| t.state(now) == TokenState::Live);
+    let Some(token) = live.find(|token| token.id == id) else {
+        return Ok(());
+    };
+    let seen = stack.log().and_then(|log| last_seen(&log));
+    let seen = seen.map(|seen| match seen.get(id) {
+        Some(at) => format!(", last seen at {}", time::show(*at)),
+        None => ", which the log has not seen".to_owned(),
+    });
+    let (name, seen) = (&token.name, seen.unwrap_or_default());
+    let question =
+        format!("Revoke the token {id} ({name}){seen}, so that nobody takes it any more?");
+    confirm(&question, false)
+}
+
 /// When each token was last seen, by its id, where the log is at hand.
 type LastSeen = BTreeMap<String, Timestamp>;
 
-fn last_seen(stack: &Stack) -> Option<LastSeen> {
-    let Some(file) = stack.log() else {
-        output::note(&on_aws(stack.deployed()));
-        return None;
-    };
-    let lines = match log::read(&file) {
+fn last_seen(log: &Path) -> Option<LastSeen> {
+    let lines = match log::read(log) {
         Ok(lines) => lines,
         Err(error) => {
-            let file = output::path(&file);
+            let file = output::path(log);
             output::note(&format!(
                 "warning: {file} cannot be read ({error}), so it is not known when the tokens \
                  were last seen; COURSEHOOK_LOG is to name a file of log lines"

@@ -495,7 +495,7 @@ async fn each_fault_is_told_and_stops_no_other_check() {
     let (result, detail, _) = &findings[&check];
     assert_eq!((code, result.as_str()), (0, "ok"), "{detail}");
     assert!(detail.ends_with(" takes its place"), "{detail}");
-    stack.run(&["tokens", "revoke", id]).await.ok();
+    stack.run(&["tokens", "revoke", id, "--yes"]).await.ok();
 
     // An expired event is counted, a dead one is a fault.
     let key = stack

@@ -426,7 +426,7 @@ async fn a_change_of_tokens_whose_answer_is_lost_says_where_to_look() {
     for arguments in [
         &["tokens", "issue", "another"][..],
         &["tokens", "rotate", id],
-        &["tokens", "revoke", id],
+        &["tokens", "revoke", id, "--yes"],
     ] {
         let ran = ran(through_proxy(arguments)).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");

@@ -51,7 +51,7 @@ async fn a_token_is_issued_listed_and_revoked() {
 
     assert!(
         stack
-            .run(&["tokens", "revoke", id])
+            .run(&["tokens", "revoke", id, "--yes"])
             .await
             .ok()
             .starts_with("revoked ")
@@ -83,7 +83,7 @@ async fn operators_at_the_same_time_lose_nothing() {
         async move { Ran::from(command.output().await.unwrap()) }
     };
     let revoke = |id: String| {
-        let mut command = stack.command(&["tokens", "revoke", &id]);
+        let mut command = stack.command(&["tokens", "revoke", &id, "--yes"]);
         async move { Ran::from(command.output().await.unwrap()) }
     };
 
@@ -164,7 +164,7 @@ async fn a_token_is_rotated() {
     assert_eq!(again["expires_at"], json!(null));
     assert!(again["token"].as_str().unwrap().starts_with("chk_"));
 
-    stack.run(&["tokens", "revoke", id]).await.ok();
+    stack.run(&["tokens", "revoke", id, "--yes"]).await.ok();
     for (id, told) in [
         (id, " is revoked; `coursehook tokens issue` issues another"),
         ("nobody", "no token with the id nobody"),
@@ -233,4 +233,35 @@ async fn a_token_that_was_seen_is_listed_with_when() {
         told.contains(&format!("no log of the stack {name} is at hand")),
         "{told}"
     );
+}
+
+/// It may be the one that the LMS bears.
+#[tokio::test]
+async fn a_live_token_is_revoked_by_whoever_says_yes() {
+    let stack = Stack::with_secrets().await;
+    let issue = ["tokens", "issue", "lms", "--json"];
+    let issued = stack.run(&issue).await.json();
+    let id = issued["id"].as_str().unwrap();
+    let seen =
+        format!(r#"{{"timestamp":"2026-11-22T10:00:00.5Z","message":"done","token_id":"{id}"}}"#);
+    let (seen, empty) = (stack.file("seen.log", seen), stack.file("empty.log", ""));
+    for (log, told) in [
+        (None, ""),
+        (Some(&seen), ", last seen at 2026-11-22T10:00:00Z"),
+        (Some(&empty), ", which the log has not seen"),
+    ] {
+        let mut command = stack.command(&["tokens", "revoke", id]);
+        command.envs(log.map(|log| ("COURSEHOOK_LOG", log)));
+        let asked = ran(command).await;
+        assert_eq!((asked.code, asked.out.as_str()), (2, ""), "{asked:?}");
+        let question = format!("error: Revoke the token {id} (lms){told}, so that nobody ");
+        assert!(asked.err.starts_with(&question), "{asked:?}");
+        assert!(asked.err.contains("--yes"), "{asked:?}");
+    }
+    let listed = stack.run(&["tokens", "list", "--json"]).await.json();
+    assert_eq!(listed[0]["state"], "live");
+    stack.run(&["tokens", "revoke", id, "--yes"]).await.ok();
+    // Nobody is asked about nothing.
+    let again = stack.run(&["tokens", "revoke", id]).await.ok();
+    assert!(again.starts_with("nothing to change: "), "{again}");
 }
