@@ -11,6 +11,7 @@ mod runs;
 mod summary;
 mod users;
 
+use std::cell::Cell;
 use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -41,7 +42,7 @@ pub use self::users::import as users;
 const BATCHES_AT_ONCE: usize = 8;
 
 /// How long an import that was interrupted may still go on.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How often rows are written again that others of the file may have made way for.
 const ROUNDS: usize = 3;
@@ -87,11 +88,12 @@ async fn import<R: Reader, W: Writer<Parsed = R::Parsed>>(
         done: Summary::new(manner),
         progress: Progress::new(bytes),
     };
+    let has_begun = Cell::new(false);
     let result = tokio::select! {
         // First, so that Ctrl-C is heard before anything is written.
         biased;
         Ok(()) = signal::ctrl_c() => Err(Failure::Interrupted),
-        written = write_all(rows, in_file, reader, writer, &mut tally) => written,
+        written = write_all(rows, in_file, reader, writer, &mut tally, &has_begun) => written,
     };
 
     // The bar goes before the summary comes.
@@ -99,9 +101,10 @@ async fn import<R: Reader, W: Writer<Parsed = R::Parsed>>(
     drop(progress);
     done.sort();
     if let Err(reason) = result {
-        // What is written is written, and events may have waited for it. Where
-        // it is the table that fails, there is no use in trying.
-        if done.has_begun() && !matches!(reason, Failure::Store(_)) {
+        // What is written is written, whether or not it is counted by now, and
+        // events may have waited for it. Where it is the table that fails,
+        // there is no use in trying.
+        if has_begun.get() && !matches!(reason, Failure::Store(_)) {
             let expected = timeout(LAST_WORDS, writer.expect()).await;
             done.expects(expected.unwrap_or(Ok(0)).unwrap_or_default());
         }
@@ -129,6 +132,7 @@ async fn write_all<R: Reader, W: Writer<Parsed = R::Parsed>>(
     reader: R,
     writer: &W,
     tally: &mut Tally,
+    has_begun: &Cell<bool>,
 ) -> Result<(), Failure> {
     let (receiver, thread) = reading::start(rows, reader, BATCHES_AT_ONCE);
     let reads = stream::unfold(receiver, async |mut receiver| {
@@ -136,6 +140,7 @@ async fn write_all<R: Reader, W: Writer<Parsed = R::Parsed>>(
     });
     let write = async |read| match read {
         Read::Batch(batch) if !batch.rows.is_empty() => {
+            has_begun.set(true);
             let answers = writer.write(&batch.rows).await;
             (Read::Batch(batch), answers)
         }

@@ -69,11 +69,6 @@ impl Summary {
         self.bad_lines.is_empty() && self.differing.is_empty()
     }
 
-    /// Whether some rows are done.
-    pub fn has_begun(&self) -> bool {
-        self.created + self.updated + self.unchanged > 0
-    }
-
     /// Puts the lines in their order: batches end in any.
     pub fn sort(&mut self) {
         self.bad_lines.sort_by_key(|bad| bad.line);

@@ -174,13 +174,13 @@ async fn an_interrupted_import_makes_due_what_it_has_written() {
 async fn an_import_can_be_interrupted() {
     let stack = Stack::start().await;
     let file = stack.file("users.csv", "email\nnobody\nada@example.org\n");
-    let (calls, mut called) = mpsc::unbounded_channel();
-    let proxy = FaultyProxy::before(stack.url(), move |_| {
-        calls.send(()).unwrap();
-        Fault::Hang
-    });
-    let proxy = proxy.await.unwrap();
     for json in [false, true] {
+        let (calls, mut called) = mpsc::unbounded_channel();
+        let proxy = FaultyProxy::before(stack.url(), move |_| {
+            calls.send(()).unwrap();
+            Fault::Hang
+        });
+        let proxy = proxy.await.unwrap();
         let arguments = ["users", "import", &file, "--json"];
         let mut command = stack.command(&arguments[..if json { 4 } else { 3 }]);
         command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
