@@ -10,12 +10,17 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 /// The SHA-256 over `parts`, each preceded by its length in bytes (eight
 /// bytes, big endian), so that no two different lists of parts meet in one digest.
 pub fn sha256_hex_of_parts(parts: &[&str]) -> String {
+    hex(&sha256_of_parts(parts))
+}
+
+/// The same, as it is.
+pub fn sha256_of_parts(parts: &[&str]) -> [u8; 32] {
     let mut digest = Sha256::new();
     for part in parts {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part.as_bytes());
     }
-    hex(&digest.finalize())
+    digest.finalize().into()
 }
 
 fn hex(bytes: &[u8]) -> String {

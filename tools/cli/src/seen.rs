@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use shared::domain::digest::sha256_hex_of_parts;
+use shared::domain::digest::sha256_of_parts;
 
 /// Keys and the lines where they were first met: 16 bytes of digest a key, so
 /// that hundreds of thousands are no matter.
@@ -25,10 +25,8 @@ impl Seen {
 }
 
 fn digest(key: &[&str]) -> u128 {
-    const DIGITS: usize = 32;
-    sha256_hex_of_parts(key)
-        .bytes()
-        .take(DIGITS)
-        .filter_map(|digit| char::from(digit).to_digit(16))
-        .fold(0, |number, digit| number << 4 | u128::from(digit))
+    const BYTES: usize = 16;
+    let digest = sha256_of_parts(key);
+    let bytes = digest.iter().take(BYTES);
+    bytes.fold(0, |number, byte| number << 8 | u128::from(*byte))
 }

@@ -137,7 +137,7 @@ impl Heading {
         unknown: &mut Unknown,
     ) -> Result<Self, FileProblem> {
         let record = split(text).map_err(FileProblem::Heading)?;
-        let found: Vec<&str> = record.iter().map(str::trim).collect();
+        let found: Vec<&str> = record.iter().map(|name| name.trim()).collect();
         let mut places = Vec::new();
         for column in columns.names.iter().copied() {
             let mut at =
@@ -174,8 +174,8 @@ impl Heading {
             });
         }
         let cell = |place: &Option<usize>| match place.and_then(|place| record.get(place)) {
-            None | Some("") => Cell::Absent,
-            Some(text) => Cell::Text(text.to_owned()),
+            Some(text) if !text.is_empty() => Cell::Text(text.clone()),
+            _ => Cell::Absent,
         };
         Ok(self.places.iter().map(cell).collect())
     }
@@ -192,10 +192,18 @@ impl Unknown {
 
 /// The cells of a line. Its quotation marks come in pairs: two around a cell,
 /// two for each one inside.
-fn split(line: &str) -> Result<StringRecord, RowProblem> {
+fn split(line: &str) -> Result<Vec<String>, RowProblem> {
+    // Nearly every line is so, and a reader of its own costs more than all else.
+    if !line.contains('"') {
+        return Ok(line.split(',').map(str::to_owned).collect());
+    }
     if line.matches('"').count() % 2 == 1 {
         return Err(RowProblem::QuoteNotClosed);
     }
+    read_quoted(line)
+}
+
+fn read_quoted(line: &str) -> Result<Vec<String>, RowProblem> {
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -203,7 +211,7 @@ fn split(line: &str) -> Result<StringRecord, RowProblem> {
         .from_reader(line.as_bytes());
     let mut record = StringRecord::new();
     match reader.read_record(&mut record) {
-        Ok(_) => Ok(record),
+        Ok(_) => Ok(record.iter().map(str::to_owned).collect()),
         // Nothing else can be wrong with the bytes of one line.
         Err(_) => Err(RowProblem::NotUtf8),
     }
@@ -233,4 +241,29 @@ fn json_cells(
         unknown.meet(name);
     }
     Ok(cells)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines without quotation marks are read as the library reads them.
+    #[test]
+    fn the_short_way_reads_the_same() {
+        for line in [
+            "a",
+            "a,b",
+            ",",
+            "a,,b,",
+            " a , b ",
+            "a\tb;c",
+            "ä,松尾 芭蕉\r",
+            "a\\,b",
+        ] {
+            assert_eq!(split(line), read_quoted(line), "{line:?}");
+        }
+        let cells = |cells: &[&str]| Ok(cells.iter().map(|cell| (*cell).to_owned()).collect());
+        assert_eq!(split("a,\"b,\"\"c\"\"\",d"), cells(&["a", "b,\"c\"", "d"]));
+        assert_eq!(split("a,\"b"), Err(RowProblem::QuoteNotClosed));
+    }
 }
