@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue::S;
 use harness::{ADA, ADA_ID, ADA_USERNAME, Portal, RUN};
 use shared::adapters::store::kept_events::Waiting;
 use shared::clock::Clock;
-use shared::domain::{EventKey, EventKind, KeptState, Reason};
+use shared::domain::{Change, EventKey, EventKind, KeptState, Reason};
 
 use super::stack::Stack;
 
@@ -166,6 +166,47 @@ async fn what_waits_under_both_addresses_is_one() {
     stack.put_run(RUN).await;
     stack.announce(ADA, Some("sales_admin"), None).await;
     assert_eq!(stack.enrollment().await.roles.len(), 5);
+    assert_eq!(stack.kept().await, []);
+}
+
+/// Of two that wait, the newer one says what it yields to: somebody was
+/// unenrolled after the older one was delivered, and before the newer one.
+#[tokio::test]
+async fn the_newer_of_two_addresses_events_counts() {
+    let stack = Stack::new().await;
+    let enrollment = EventKind::Enrollment;
+    stack.rename(ADA, NEW).await;
+    stack.announce(NEW, None, None).await;
+    keep(&stack, enrollment, ADA, Some("staff"), Reason::NoSuchRun).await;
+    stack.clock.turn(Duration::from_secs(5));
+    let enrolling = stack.use_cases().enrolling().unwrap();
+    let (email, run) = (NEW.parse().unwrap(), RUN.parse().unwrap());
+    let by = Change::Operator {
+        name: "a test".to_owned(),
+    };
+    let mode = "audit".parse().unwrap();
+    let unenrolled = enrolling.set(&email, &run, &mode, false, by, stack.clock.now());
+    unenrolled.await.unwrap();
+    assert!(!stack.enrollment().await.active);
+    stack.clock.turn(Duration::from_secs(5));
+    keep(
+        &stack,
+        enrollment,
+        NEW,
+        Some("instructor"),
+        Reason::NoSuchRun,
+    )
+    .await;
+
+    // The older one alone is looked at, and takes the other one along.
+    let events = stack.kept().await;
+    let older = events.iter().find(|event| event.email.as_str() == ADA);
+    let kept_events = stack.use_cases().kept_events().unwrap();
+    let now = stack.clock.now();
+    assert!(kept_events.make_due(older.unwrap(), now).await.unwrap());
+    assert_eq!(stack.run().await["looked_at"], 1);
+    let after = stack.enrollment().await;
+    assert_eq!((after.active, after.roles.len()), (true, 2));
     assert_eq!(stack.kept().await, []);
 }
 
