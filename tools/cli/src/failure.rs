@@ -109,18 +109,18 @@ pub enum Failure {
     #[error("both are the same address, as Coursehook compares them; nothing was changed")]
     SameAddress,
     #[error(
-        "{} belongs to another user ({}); look at them with `coursehook status {}`: if they are \
-         the same person and have nothing that counts, erase that one with `coursehook users \
-         erase {}`, and then rename",
-        .taken.as_str(), .by.user_id, output::quoted(.taken.as_str()),
-        output::quoted(.taken.as_str())
+        "{} belongs to another user ({}); look at them with `{}`: if they are the same person \
+         and have nothing that counts, erase that one with `{}`, and then rename",
+        .taken.as_str(), .by.user_id, output::command("status", &[.taken.as_str()], &[]),
+        output::command("users erase", &[.taken.as_str()], &[])
     )]
     AddressTaken { taken: Email, by: Box<User> },
     #[error(
-        "{} is a former address of {}; if it never was theirs: coursehook users rename-email {} {} \
-         --forget",
-        .taken.as_str(), .by.email.as_str(), output::quoted(.taken.as_str()),
-        output::quoted(.by.email.as_str())
+        "{} is a former address of {}; if it never was theirs: {}",
+        .taken.as_str(), .by.email.as_str(),
+        output::command(
+            "users rename-email", &[.taken.as_str(), .by.email.as_str()], &["--forget"]
+        )
     )]
     AddressWasTheirs { taken: Email, by: Box<User> },
     #[error(

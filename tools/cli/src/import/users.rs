@@ -97,12 +97,9 @@ impl Writer for UserWriter {
                 let is_one = if *are_two {
                     String::new()
                 } else {
-                    format!(
-                        "; if they are one person with a new address: coursehook users \
-                         rename-email {} {}",
-                        output::quoted(owner.as_str()),
-                        output::quoted(row.email.as_str()),
-                    )
+                    let addresses = [owner.as_str(), row.email.as_str()];
+                    let rename = output::command("users rename-email", &addresses, &[]);
+                    format!("; if they are one person with a new address: {rename}")
                 };
                 format!(
                     "{why}{is_one}; if another line of this file gives that address a new \
