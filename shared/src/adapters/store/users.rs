@@ -286,8 +286,9 @@ impl Users {
         Ok(page.map(|item| user(&self.users, item)))
     }
 
-    /// The address of the user of this id, as the index has it: for people to
-    /// read, and nothing rests on it. `None` where there is no such user.
+    /// The address of the user of this id, as the index has it, which may be
+    /// behind: who decides by it reads the user and compares the id. `None`
+    /// where there is no such user.
     pub async fn email_of(&self, user_id: Uuid) -> Result<Option<Email>, StoreError> {
         const OF_USER: &str = "#user_id = :user_id";
         let answer = self
