@@ -103,7 +103,8 @@ impl Erasing {
     /// The user goes last, so that whoever was stopped before does the same
     /// again. What a delivery that was under way has written since goes when
     /// [`UNDER_WAY`] is over, which is waited for unless `at_once`; `gone` is
-    /// told before. Who is stopped there does it again by the user's id.
+    /// told before. Who is stopped there does it again, by the user's id for the
+    /// records, and by the address for what is kept for it.
     pub async fn erase(
         &self,
         whom: &Whom,

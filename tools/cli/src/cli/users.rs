@@ -51,7 +51,8 @@ Examples:
     /// kept events go; certificates stay, without a name and nobody's. Where
     /// there is no user of the address, what is kept for it goes. After 30
     /// seconds it is looked once more, for what a delivery that was under way
-    /// has written; where that was interrupted, the user's id does it again.
+    /// has written; where that was interrupted, the user's id and the address do
+    /// it again.
     #[command(after_help = "\
 Examples:
   coursehook users erase ada@example.org

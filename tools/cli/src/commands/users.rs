@@ -7,6 +7,7 @@ use shared::adapters::store::users::Users;
 use shared::domain::{Email, User, Username};
 use shared::use_cases::erasing::{Erased, Known, UNDER_WAY, Whom};
 use shared::use_cases::renaming::{self, NewAddress, NotRenamed, Renamed};
+use uuid::Uuid;
 
 use crate::confirm::confirm;
 use crate::failure::Failure;
@@ -128,7 +129,7 @@ async fn erase(
     output: Output,
 ) -> Result<ExitCode, Failure> {
     let erasing = stack.tables().await.erasing()?;
-    // Nobody is asked about nothing.
+    // Nobody is asked about an address of which nothing is known.
     let Known { user, events } = erasing.known(whom).await?;
     let who = match (&user, whom) {
         (Some(user), _) => format!("the user {} ({})", user.email.as_str(), user.user_id),
@@ -138,7 +139,7 @@ async fn erase(
         (None, Whom::Address(email)) => {
             format!("what is kept for {}, who is no user,", email.as_str())
         }
-        (None, Whom::User(id)) => format!("what is left of the user {id}, who is gone,"),
+        (None, Whom::User(id)) => format!("what may be left of the user {id}, who is not found,"),
     };
     let question = format!(
         "Erase {who} with enrollments, grades, histories and {}? Certificates stay, without a \
@@ -146,11 +147,16 @@ async fn erase(
         count(events as u64, "kept event")
     );
     confirm(&question, yes)?;
-    let gone = |user_id| {
+    let gone = |user_id: Uuid| {
+        let erase = |whom: &str| format!("\n  {}", output::command("users erase", &[whom], &[]));
+        // What is kept by then is found by the address alone.
+        let email = user.as_ref().map(|user| erase(user.email.as_str()));
         output::note(&format!(
             "the user is gone; what a delivery under way writes goes in {} seconds. If this is \
-             interrupted, do that part again later: coursehook users erase {user_id}",
-            UNDER_WAY.as_secs()
+             interrupted, do that part again later:{}{}",
+            UNDER_WAY.as_secs(),
+            erase(&user_id.to_string()),
+            email.unwrap_or_default()
         ));
     };
     let erased = erasing.erase(whom, now, gone).await?;

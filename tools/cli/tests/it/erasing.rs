@@ -6,6 +6,8 @@ use local::{Fault, FaultyProxy};
 use serde_json::json;
 use shared::domain::{EventKind, Reason};
 
+use tokio::io::{AsyncBufReadExt, BufReader};
+
 use crate::harness::{ADA, RUN, Stack, ran};
 
 const FORMER: &str = "countess@example.org";
@@ -337,4 +339,47 @@ async fn certificates_that_stay_have_nothing_in_common() {
             .iter()
             .all(|item| item["history"].as_l().unwrap().is_empty())
     );
+}
+
+/// Who does not wait for what is under way is told what to do later: the id
+/// finds what is the user's, and the address what is kept for it.
+#[tokio::test]
+async fn whoever_does_not_wait_is_told_what_to_do_later() {
+    let (stack, traces, _) = with_all_of_ada().await;
+    let user_id = stack.user_id(ADA).await.to_string();
+    let mut child = stack
+        .command(&["users", "erase", ADA, "--yes"])
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(
+        told.next_line()
+            .await
+            .unwrap()
+            .unwrap()
+            .starts_with("the user is gone")
+    );
+    let mut commands = Vec::new();
+    for whom in [user_id.as_str(), ADA] {
+        let command = told.next_line().await.unwrap().unwrap();
+        assert_eq!(command, format!("  coursehook users erase {whom}"));
+        commands.push(command);
+    }
+    child.kill().await.unwrap();
+
+    let put = stack.dynamodb().put_item().table_name("GradesTable");
+    let put = put.item("user_id", S(user_id));
+    put.item("course_id", S(RUN.to_owned()))
+        .send()
+        .await
+        .unwrap();
+    stack
+        .keep(EventKind::Certificate, ADA, RUN, Reason::NotPassed)
+        .await;
+    for command in commands {
+        let words = command.split_whitespace().skip(1);
+        let words: Vec<_> = words.chain(["--now", "--yes"]).collect();
+        stack.run(&words).await.ok();
+    }
+    assert_eq!(traces.left(&stack).await, BTreeMap::new());
 }
