@@ -5,22 +5,22 @@ use lambda_http::{Body, Request, Response};
 use serde_json::json;
 use shared::domain::EventKind;
 use shared::edge::{Accepted, Delivered, Refusal, Webhook, log};
+use shared::use_cases::asking_the_lms::LmsClient;
 use shared::use_cases::certifying::{Certifying, Obstruction, Outcome, Pass, Source};
-use shared::use_cases::fetching_grades::GradesClient;
 
 /// Answers `POST /api/openedx_webhook/certificate/`.
 pub struct CertificateWebhook {
     webhook: Webhook,
     certifying: Certifying,
-    grades: GradesClient,
+    lms: LmsClient,
 }
 
 impl CertificateWebhook {
-    pub fn new(webhook: Webhook, certifying: Certifying, grades: GradesClient) -> Self {
+    pub fn new(webhook: Webhook, certifying: Certifying, lms: LmsClient) -> Self {
         Self {
             webhook,
             certifying,
-            grades,
+            lms,
         }
     }
 
@@ -29,7 +29,7 @@ impl CertificateWebhook {
         tokio::join!(
             self.webhook.warm_up(),
             self.certifying.warm_up(),
-            self.grades.warm_up()
+            self.lms.warm_up()
         );
     }
 
@@ -61,7 +61,7 @@ impl CertificateWebhook {
             at,
         };
         let source = Source::Lms {
-            grades: &self.grades,
+            lms: &self.lms,
             asking: &asking,
         };
         let certified = self.certifying.certify(&pass, source, until).await?;

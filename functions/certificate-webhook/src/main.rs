@@ -18,8 +18,8 @@ use shared::edge::gateway::every_header;
 use shared::startup::environment::{Environment, SettingError};
 use shared::startup::wiring::Wiring;
 use shared::startup::{self, aws, lms, logging};
+use shared::use_cases::asking_the_lms::LmsLimits;
 use shared::use_cases::certifying::CERTIFYING_TIME;
-use shared::use_cases::fetching_grades::LmsLimits;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -55,6 +55,6 @@ fn wire(
     Ok(CertificateWebhook::new(
         Webhook::new(EventKind::Certificate, tokens, clock, acting_time),
         wiring.certifying()?,
-        wiring.grades_client(secrets, lms, LmsLimits::NONE)?,
+        wiring.lms_client(secrets, lms, LmsLimits::NONE)?,
     ))
 }

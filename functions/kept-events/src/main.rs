@@ -52,7 +52,7 @@ fn wire(
         wiring.kept_events()?,
         wiring.enrolling()?,
         wiring.certifying()?,
-        wiring.grades_client(secrets, lms, limits)?,
+        wiring.lms_client(secrets, lms, limits)?,
         Arc::clone(&clock),
         at_once,
     );

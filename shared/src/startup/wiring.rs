@@ -16,11 +16,11 @@ use crate::adapters::store::records::Records;
 use crate::adapters::store::users::Users;
 use crate::clock::SharedClock;
 use crate::domain::PaidModes;
+use crate::use_cases::asking_the_lms::{LmsClient, LmsLimits};
 use crate::use_cases::authenticating::TokenCheck;
 use crate::use_cases::certifying::Certifying;
 use crate::use_cases::enrolling::Enrolling;
 use crate::use_cases::erasing::Erasing;
-use crate::use_cases::fetching_grades::{GradesClient, LmsLimits};
 
 /// The tables that the environment names, and what is done with them. Nothing
 /// here makes a call; an error names the variable at fault.
@@ -157,17 +157,17 @@ impl<'a> Wiring<'a> {
     }
 
     /// `OPENEDX_API_SECRET`, `LMS_URL`
-    pub fn grades_client(
+    pub fn lms_client(
         &self,
         secrets: aws_sdk_secretsmanager::Client,
         lms: reqwest::Client,
         limits: LmsLimits,
-    ) -> Result<GradesClient, SettingError> {
+    ) -> Result<LmsClient, SettingError> {
         let secret = self.variable("OPENEDX_API_SECRET")?;
         let lms = Lms::new(lms, self.environment.parsed("LMS_URL")?);
         let secret = CredentialSecret::new(secrets, secret);
         let clock = Arc::clone(&self.clock);
-        Ok(GradesClient::new(lms, secret, clock, limits))
+        Ok(LmsClient::new(lms, secret, clock, limits))
     }
 
     /// `LMS_CONCURRENCY`, `LMS_PER_SECOND`: what every job that goes on by

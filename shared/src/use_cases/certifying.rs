@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::fetching_grades::{GradesClient, GradesError};
+use super::asking_the_lms::{AskError, LmsClient};
 use crate::adapters::AwsFailure;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::kept_events::{KeptEvents, Waiting};
@@ -63,7 +63,7 @@ pub enum Source<'a> {
     /// The LMS is asked, unless an operator has set the grade.
     Lms {
         /// Asks it.
-        grades: &'a GradesClient,
+        lms: &'a LmsClient,
         /// Told who it is about before the LMS is asked.
         asking: &'a (dyn Fn(Uuid) + Sync),
     },
@@ -111,7 +111,7 @@ pub enum Obstruction {
     /// The user has no username of the LMS.
     NoUsername,
     /// The LMS gave no grade that can be used.
-    Lms(GradesError),
+    Lms(AskError),
     /// The grade is no pass.
     NotPassed,
     /// The grade is a pass, in an enrollment that earns no certificate.
@@ -368,7 +368,7 @@ impl<'a> Decision<'a> {
         until: Instant,
     ) -> Result<Result<Score, Obstruction>, StoreError> {
         let stored = record.grade.as_ref();
-        let Source::Lms { grades, asking } = source else {
+        let Source::Lms { lms, asking } = source else {
             let stored = stored.map(|grade| grade.score.clone());
             return Ok(stored.ok_or(Obstruction::NotPassed));
         };
@@ -391,7 +391,7 @@ impl<'a> Decision<'a> {
         if answer.is_none() {
             asking(self.user.user_id);
         }
-        let score = match grades.of_learner(self.course_id, username, within).await {
+        let score = match lms.of_learner(self.course_id, username, within).await {
             Ok(score) => score,
             Err(error) => return Ok(Err(Obstruction::Lms(error))),
         };

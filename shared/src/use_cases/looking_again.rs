@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use super::asking_the_lms::{AskError, LmsClient};
 use super::certifying::{CERTIFYING_TIME, Certifying, Obstruction, Outcome, Pass, Source};
 use super::enrolling::{Announcement, Enrolled, Enrolling};
-use super::fetching_grades::{GradesClient, GradesError};
 use crate::adapters::AwsFailure;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::kept_events::{Due, KeptEvents, Removal};
@@ -36,7 +36,7 @@ pub struct LookingAgain {
     kept_events: KeptEvents,
     enrolling: Enrolling,
     certifying: Certifying,
-    grades: GradesClient,
+    lms: LmsClient,
     clock: SharedClock,
     at_once: usize,
 }
@@ -130,7 +130,7 @@ impl LookingAgain {
         kept_events: KeptEvents,
         enrolling: Enrolling,
         certifying: Certifying,
-        grades: GradesClient,
+        lms: LmsClient,
         clock: SharedClock,
         at_once: usize,
     ) -> Self {
@@ -138,7 +138,7 @@ impl LookingAgain {
             kept_events,
             enrolling,
             certifying,
-            grades,
+            lms,
             clock,
             at_once,
         }
@@ -146,7 +146,7 @@ impl LookingAgain {
 
     /// Opens the connections to the tables and to the LMS.
     pub async fn warm_up(&self) {
-        tokio::join!(self.enrolling.warm_up(), self.grades.warm_up());
+        tokio::join!(self.enrolling.warm_up(), self.lms.warm_up());
     }
 
     /// Looks at the events that are due, the longest due first, until there
@@ -157,7 +157,7 @@ impl LookingAgain {
     /// # Errors
     /// The store failed: what was claimed is finished, and no more claimed.
     pub async fn run(&self, shift: &Shift, tell: impl Fn(&Look)) -> Result<Summary, StoreError> {
-        self.grades.begin();
+        self.lms.begin();
         let now = self.clock.now();
         let pages = stream::try_unfold(Some(None), async |start| match start {
             None => Ok::<_, StoreError>(None),
@@ -199,7 +199,7 @@ impl LookingAgain {
         if let Some(error) = failure {
             return Err(error);
         }
-        summary.lms_rests = self.grades.is_resting();
+        summary.lms_rests = self.lms.is_resting();
         summary.dead = self.kept_events.count(KeptState::Dead).await?;
         summary.expired = self.kept_events.count(KeptState::Expired).await?;
         Ok(summary)
@@ -208,7 +208,7 @@ impl LookingAgain {
     /// Looks at one event, if it can be claimed.
     async fn look(&self, due: &Due, shift: &Shift) -> Result<Option<Look>, StoreError> {
         // While the LMS is left alone, its events need not be claimed in vain.
-        if due.kind == Some(EventKind::Certificate) && self.grades.is_resting() {
+        if due.kind == Some(EventKind::Certificate) && self.lms.is_resting() {
             return Ok(None);
         }
         let now = self.clock.now();
@@ -349,7 +349,7 @@ impl LookingAgain {
                     at: now,
                 };
                 let source = Source::Lms {
-                    grades: &self.grades,
+                    lms: &self.lms,
                     asking: &|_| {},
                 };
                 let certified = self.certifying.attempt(&pass, source, until).await?;
@@ -361,7 +361,7 @@ impl LookingAgain {
                         let now = self.clock.now();
                         let obstacle = why.obstacle(now);
                         match why {
-                            Obstruction::Lms(GradesError::Resting { .. }) => {
+                            Obstruction::Lms(AskError::Resting { .. }) => {
                                 Found::Resting(obstacle.not_before.unwrap_or(now))
                             }
                             _ => Found::Obstacle(obstacle),

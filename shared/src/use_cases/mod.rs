@@ -1,11 +1,11 @@
 //! What Coursehook does: each use case decides, and leaves reading and writing to the adapters.
 
+pub mod asking_the_lms;
 pub mod authenticating;
 pub mod certifying;
 pub mod correcting;
 pub mod enrolling;
 pub mod erasing;
-pub mod fetching_grades;
 pub mod importing;
 pub mod issuing_tokens;
 pub mod looking_again;

@@ -19,7 +19,7 @@ use shared::startup::aws::{self, Choice};
 use shared::startup::environment::{Environment, Missing};
 use shared::startup::lms;
 use shared::startup::wiring::Wiring;
-use shared::use_cases::fetching_grades::{GradesClient, LmsLimits};
+use shared::use_cases::asking_the_lms::{LmsClient, LmsLimits};
 use shared::use_cases::issuing_tokens::TokenRegistry;
 use tokio::sync::OnceCell;
 
@@ -206,10 +206,10 @@ impl Stack {
         Wiring::new(&self.environment, self.dynamodb().await, self.clock())
     }
 
-    /// What asks the LMS for grades. These tables' environment names the LMS.
-    pub async fn grades(&self, tables: &Wiring<'_>) -> Result<GradesClient, Failure> {
+    /// What asks the LMS. These tables' environment names the LMS.
+    pub async fn lms_client(&self, tables: &Wiring<'_>) -> Result<LmsClient, Failure> {
         let secrets = self.secrets().await;
-        Ok(tables.grades_client(secrets, lms::client()?, LmsLimits::NONE)?)
+        Ok(tables.lms_client(secrets, lms::client()?, LmsLimits::NONE)?)
     }
 
     pub async fn tokens(&self) -> Result<TokenRegistry, Failure> {

@@ -83,7 +83,7 @@ pub fn configuration(url: &str) -> SdkConfig {
 /// A client for an LMS on this machine: that of production, without the
 /// system's certificates, which take long to read, and without connections
 /// that outlive the test that opened them.
-pub fn lms_client() -> reqwest::Client {
+pub fn http_client() -> reqwest::Client {
     let settings = lms::settings().tls_certs_only([]);
     settings.pool_max_idle_per_host(0).build().unwrap()
 }

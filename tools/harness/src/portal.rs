@@ -17,16 +17,16 @@ use shared::domain::{Certificate, Change, Enrollment, Grade, KeptEvent, Score};
 use shared::startup::aws;
 use shared::startup::environment::Environment;
 use shared::startup::wiring::Wiring;
+use shared::use_cases::asking_the_lms::LmsLimits;
 use shared::use_cases::certifying::{Pass, Source};
 use shared::use_cases::correcting::override_grade;
 use shared::use_cases::enrolling::{Announcement, Set};
-use shared::use_cases::fetching_grades::LmsLimits;
 use shared::use_cases::looking_again::{LookingAgain, Shift, Summary};
 use shared::use_cases::renaming::{NewAddress, Renamed, rename_email};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{ADA, ADA_ID, ADA_USERNAME, Log, RUN, client, lms_client, now, tokens};
+use crate::{ADA, ADA_ID, ADA_USERNAME, Log, RUN, client, http_client, now, tokens};
 
 /// Tables with one user and one run, secrets, an LMS, a clock and a log.
 pub struct Portal {
@@ -252,8 +252,8 @@ impl Portal {
     /// The same of another learner.
     pub async fn keep_pass_of(&self, email: &str) {
         let wiring = self.use_cases();
-        let lms = lms_client();
-        let grades = wiring.grades_client(self.secrets_client(), lms, LmsLimits::NONE);
+        let http = http_client();
+        let lms = wiring.lms_client(self.secrets_client(), http, LmsLimits::NONE);
         let pass = Pass {
             email: email.parse().unwrap(),
             course_id: Some(RUN.parse().unwrap()),
@@ -261,7 +261,7 @@ impl Portal {
             at: self.clock.now(),
         };
         let source = Source::Lms {
-            grades: &grades.unwrap(),
+            lms: &lms.unwrap(),
             asking: &|_| {},
         };
         let until = Instant::now() + Duration::from_secs(60);
@@ -347,13 +347,13 @@ impl Portal {
     pub async fn look_again(&self) -> Summary {
         let wiring = self.use_cases();
         let limits = wiring.lms_limits().unwrap().halved();
-        let lms = lms_client();
-        let grades = wiring.grades_client(self.secrets_client(), lms, limits);
+        let http = http_client();
+        let lms = wiring.lms_client(self.secrets_client(), http, limits);
         let looking_again = LookingAgain::new(
             wiring.kept_events().unwrap(),
             wiring.enrolling().unwrap(),
             wiring.certifying().unwrap(),
-            grades.unwrap(),
+            lms.unwrap(),
             self.clock.clone(),
             2,
         );

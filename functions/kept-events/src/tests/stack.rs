@@ -42,7 +42,7 @@ impl Stack {
             portal.environment(),
             through,
             portal.secrets_client(),
-            harness::lms_client(),
+            harness::http_client(),
             portal.clock.clone(),
         );
         Self {

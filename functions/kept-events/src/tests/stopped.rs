@@ -239,12 +239,12 @@ async fn a_delivery_and_a_look_at_once() {
     let portal = Passed.prepare().await;
     let stack = Stack::on(portal);
     let certifying = stack.use_cases().certifying().unwrap();
-    let lms = harness::lms_client();
-    let limits = shared::use_cases::fetching_grades::LmsLimits::NONE;
-    let grades = stack
+    let http = harness::http_client();
+    let limits = shared::use_cases::asking_the_lms::LmsLimits::NONE;
+    let lms = stack
         .use_cases()
-        .grades_client(stack.secrets_client(), lms, limits);
-    let grades = grades.unwrap();
+        .lms_client(stack.secrets_client(), http, limits);
+    let lms = lms.unwrap();
     let pass = Pass {
         email: ADA.parse().unwrap(),
         course_id: Some(RUN.parse().unwrap()),
@@ -254,7 +254,7 @@ async fn a_delivery_and_a_look_at_once() {
         at: stack.clock.now(),
     };
     let source = Source::Lms {
-        grades: &grades,
+        lms: &lms,
         asking: &|_| {},
     };
     let until = tokio::time::Instant::now() + Duration::from_secs(60);

@@ -1,6 +1,6 @@
 //! The LMS's web API: an access token, one learner's grade, the grades of a
 //! whole course run. One request each; who keeps the token, waits and tries
-//! again is `use_cases::fetching_grades`.
+//! again is `use_cases::asking_the_lms`.
 //!
 //! The rules are those of Open edX's `oauth_dispatch` and `grades` REST APIs.
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use shared::adapters::lms::{ErrorCode, LmsError};
 use shared::adapters::secrets::SecretError;
 use shared::calls::Counter;
-use shared::use_cases::fetching_grades::{GradesError, NoCredential};
+use shared::use_cases::asking_the_lms::{AskError, NoCredential};
 use tokio::sync::Barrier;
 
 use super::server::{Asked, Reply};
@@ -35,7 +35,7 @@ fn refused(code: &str) -> Reply {
     Reply::json(401, &text)
 }
 
-fn unauthorized(code: &str) -> GradesError {
+fn unauthorized(code: &str) -> AskError {
     let error_code = ErrorCode::new(code);
     LmsError::Unauthorized { error_code }.into()
 }
@@ -197,11 +197,11 @@ async fn a_replaced_credential() {
 #[tokio::test]
 async fn no_credential() {
     let site = Site::new("", numbered).await;
-    let none = GradesError::from(NoCredential::NoneYet);
+    let none = AskError::from(NoCredential::NoneYet);
     assert_eq!(site.grade().await, Err(none.clone()));
     assert_eq!(none.code(), "NoCredentialYet");
     site.put("{}").await;
-    let malformed = GradesError::from(NoCredential::Unreadable("MalformedSecret".to_owned()));
+    let malformed = AskError::from(NoCredential::Unreadable("MalformedSecret".to_owned()));
     assert_eq!(site.grade().await, Err(malformed.clone()));
     assert_eq!(malformed.code(), "MalformedSecret");
     assert!(none.is_the_lms_own() && malformed.is_the_lms_own());
@@ -223,7 +223,7 @@ async fn no_credential() {
     site.turn(900 - 60 - 20 - 1);
     assert_eq!(site.grade().await, Ok(score()));
     site.turn(1);
-    let away = GradesError::from(NoCredential::Unreadable("UnreadableAnswer".to_owned()));
+    let away = AskError::from(NoCredential::Unreadable("UnreadableAnswer".to_owned()));
     assert_eq!(site.grade().await, Err(away.clone()));
     assert_discreet(away.clone());
     site.secrets.set(|_| Fault::Pass);
@@ -250,7 +250,7 @@ async fn no_secret_at_all() {
 #[tokio::test]
 async fn one_second_attempt_where_a_connection_breaks() {
     let half = || Reply::Half(json!([super::row(super::LEARNER)]));
-    let rows: Vec<(Reply, usize, Result<_, GradesError>)> = vec![
+    let rows: Vec<(Reply, usize, Result<_, AskError>)> = vec![
         (Reply::BROKEN, 1, Ok(score())),
         (half(), 1, Ok(score())),
         (Reply::BROKEN, 2, Err(LmsError::Unreachable.into())),

@@ -19,7 +19,7 @@ use shared::adapters::secrets::CredentialSecret;
 use shared::clock::HeldClock;
 use shared::domain::{CourseId, Score, Username};
 use shared::startup::{self, aws};
-use shared::use_cases::fetching_grades::{GradesClient, GradesError, LmsLimits};
+use shared::use_cases::asking_the_lms::{AskError, LmsClient, LmsLimits};
 use uuid::Uuid;
 
 const RUN: &str = "course-v1:Org+Course+Run";
@@ -36,7 +36,7 @@ struct Site {
     secrets: FaultyProxy,
     secret: String,
     clock: Arc<HeldClock>,
-    client: GradesClient,
+    client: LmsClient,
 }
 
 impl Site {
@@ -63,7 +63,7 @@ impl Site {
             .unwrap();
         let clock = Arc::new(clock);
         let manager = aws::secrets_manager(&local::sdk::configuration(&secrets.url));
-        let client = GradesClient::new(
+        let client = LmsClient::new(
             lms(&server.url),
             CredentialSecret::new(manager, secret.clone()),
             clock.clone(),
@@ -78,11 +78,11 @@ impl Site {
         }
     }
 
-    async fn grade(&self) -> Result<Score, GradesError> {
+    async fn grade(&self) -> Result<Score, AskError> {
         self.grade_within(AMPLE).await
     }
 
-    async fn grade_within(&self, within: Duration) -> Result<Score, GradesError> {
+    async fn grade_within(&self, within: Duration) -> Result<Score, AskError> {
         self.client.of_learner(&run(), &learner(), within).await
     }
 
@@ -144,7 +144,7 @@ fn throttled(retry_after: Option<u64>) -> LmsError {
 }
 
 /// An error says nothing that it must not, in any of its forms.
-fn assert_discreet(error: impl Into<GradesError>) {
+fn assert_discreet(error: impl Into<AskError>) {
     let error = error.into();
     for text in [format!("{error:?}"), error.to_string(), error.code()] {
         for secret in ["ada.", "example.org", "hidden", "127.0.0.1", "http"] {

@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 use shared::adapters::lms::{LmsError, Nonsense};
 use shared::clock::{Clock, HeldClock};
-use shared::use_cases::fetching_grades::{GradesError, LmsLimits};
+use shared::use_cases::asking_the_lms::{AskError, LmsLimits};
 use tokio::sync::Barrier;
 
 use super::server::{Reply, Server};
@@ -139,7 +139,7 @@ async fn resting_after_three_failures() {
     for _ in 0..2 {
         assert_eq!(
             site.grade().await,
-            Err(GradesError::Resting { retry_after: None })
+            Err(AskError::Resting { retry_after: None })
         );
     }
     assert_eq!(site.server.asked().len(), asked);
@@ -156,7 +156,7 @@ async fn a_rest_holds_for_those_who_wait() {
     let grades = join_all((0..100).map(|_| site.grade())).await;
     let resting = grades
         .iter()
-        .filter(|g| **g == Err(GradesError::Resting { retry_after: None }));
+        .filter(|g| **g == Err(AskError::Resting { retry_after: None }));
     assert_eq!(resting.count(), 97);
     assert_eq!(site.server.asked().len(), 3);
     // Nobody has waited for the sake of being told so.
@@ -203,7 +203,7 @@ async fn the_lms_says_when_to_ask_again() {
             // A new invocation is no reason to ask.
             site.client.begin();
             let left = Duration::from_secs(seconds - gone);
-            let resting = GradesError::Resting {
+            let resting = AskError::Resting {
                 retry_after: Some(left),
             };
             assert_eq!(site.grade().await, Err(resting.clone()));

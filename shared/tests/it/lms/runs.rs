@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use shared::adapters::lms::{LmsError, Nonsense, Row};
 use shared::domain::{CourseId, Score, Username};
-use shared::use_cases::fetching_grades::LmsLimits;
+use shared::use_cases::asking_the_lms::LmsLimits;
 
 use super::server::{Reply, Server};
 use super::{RUN, STATIC, Site, is_send, row, run};
@@ -136,7 +136,7 @@ async fn the_stand_ins_file_is_what_is_read() {
     let client =
         portal
             .use_cases()
-            .grades_client(portal.secrets_client(), harness::lms_client(), limits);
+            .lms_client(portal.secrets_client(), harness::http_client(), limits);
     let client = client.unwrap();
     let mut expected: BTreeMap<CourseId, BTreeMap<Username, Score>> = BTreeMap::new();
     for line in local::lms::SAMPLE_GRADES.lines().skip(1) {

@@ -127,13 +127,13 @@ async fn issue(
     // Where the LMS has no say, what it takes to ask it need not be there.
     let is_asked = !by_operator && state != Some(CertificateState::InForce);
     let lms = if is_asked {
-        Some(stack.grades(&tables).await?)
+        Some(stack.lms_client(&tables).await?)
     } else {
         None
     };
     let source = match &lms {
-        Some(grades) => Source::Lms {
-            grades,
+        Some(lms) => Source::Lms {
+            lms,
             asking: &|_| {},
         },
         None => Source::Record,

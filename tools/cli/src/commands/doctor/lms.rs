@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::adapters::lms::{BaseUrl, Lms, LmsError};
 use shared::domain::{CourseId, Credential, Email, User, Username};
 use shared::startup;
-use shared::use_cases::fetching_grades::GradesError;
+use shared::use_cases::asking_the_lms::AskError;
 
 use super::Finding;
 use crate::advice;
@@ -64,17 +64,17 @@ async fn grade(stack: &Stack, learner: Option<(Email, CourseId)>) -> Finding {
         Err(failure) => return Finding::failed(stack, CHECK, failure),
     };
     let asked = async {
-        let client = stack.grades(&stack.tables().await).await?;
+        let client = stack.lms_client(&stack.tables().await).await?;
         Ok::<_, Failure>(client.of_learner(&course_id, &username, LIMIT).await)
     };
     let whose = format!("{} in {course_id}", email.as_str());
     match asked.await {
         Err(failure) => Finding::failed(stack, CHECK, failure),
         Ok(Ok(_)) => Finding::ok(CHECK, format!("the grade of {whose} was read")),
-        Ok(Err(GradesError::NoCredential(_))) => no_credential(CHECK),
+        Ok(Err(AskError::NoCredential(_))) => no_credential(CHECK),
         // It looked, so that we may look.
         Ok(Err(
-            ref error @ GradesError::Lms(
+            ref error @ AskError::Lms(
                 LmsError::NoSuchRun | LmsError::NoSuchLearner | LmsError::NotEnrolled,
             ),
         )) => {

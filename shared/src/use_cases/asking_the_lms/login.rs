@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 
-use super::error::{GradesError, NoCredential};
+use super::error::{AskError, NoCredential};
 use super::pace::Turn;
 use crate::adapters::lms::{AccessToken, Authorization, Lms};
 use crate::adapters::secrets::{CredentialSecret, SecretError};
@@ -48,7 +48,7 @@ struct Known {
     /// What the LMS gave for this credential.
     token: Option<Kept<AccessToken>>,
     /// How the last of the attempts ended that are counted.
-    last: Option<Result<Authorization, GradesError>>,
+    last: Option<Result<Authorization, AskError>>,
 }
 
 /// Something with the moment at which it was asked for.
@@ -90,7 +90,7 @@ impl Login {
         &self,
         turn: &Turn<'_>,
         refused: Option<&Authorization>,
-    ) -> Result<Authorization, GradesError> {
+    ) -> Result<Authorization, AskError> {
         let arrived = self.ended.load(Ordering::Relaxed);
         let mut known = self.known.lock().await;
         if let Some(last) = &known.last
@@ -113,7 +113,7 @@ impl Login {
         known: &mut Known,
         turn: &Turn<'_>,
         refused: Option<&Authorization>,
-    ) -> Result<Authorization, GradesError> {
+    ) -> Result<Authorization, AskError> {
         // Somebody may have replaced what was refused.
         let anew = refused.is_some() && known.authorization().as_ref() == refused;
         self.refresh_credential(known, anew).await?;

@@ -1,5 +1,5 @@
-//! Asking the LMS for grades: with a token that all share, again where a
-//! connection broke, and no more than the LMS bears.
+//! Asking the LMS: with a token that all share, again where a connection broke,
+//! and no more than the LMS bears.
 
 mod error;
 mod login;
@@ -8,7 +8,7 @@ mod pace;
 use std::collections::HashSet;
 use std::time::Duration;
 
-pub use error::{GradesError, NoCredential};
+pub use error::{AskError, NoCredential};
 use login::Login;
 pub use pace::LmsLimits;
 use pace::Pace;
@@ -36,14 +36,14 @@ const MAX_PAGES: usize = 10_000;
 /// die while its machine is frozen; one that is answered is not. A token that
 /// the LMS refuses is renewed once, and the credential is read anew for it.
 /// Where the LMS says how long to wait, nothing is asked until then.
-pub struct GradesClient {
+pub struct LmsClient {
     lms: Lms,
     login: Login,
     pace: Pace,
 }
 
-impl GradesClient {
-    /// Makes no request: [`GradesClient::warm_up`] does, or the first grade.
+impl LmsClient {
+    /// Makes no request: [`LmsClient::warm_up`] does, or the first question.
     pub fn new(lms: Lms, secret: CredentialSecret, clock: SharedClock, limits: LmsLimits) -> Self {
         Self {
             login: Login::new(lms.clone(), secret, clock.clone()),
@@ -83,7 +83,7 @@ impl GradesClient {
         course_id: &CourseId,
         username: &Username,
         within: Duration,
-    ) -> Result<Score, GradesError> {
+    ) -> Result<Score, AskError> {
         self.call(within, |authorization| async move {
             self.lms.grade(&authorization, course_id, username).await
         })
@@ -106,7 +106,7 @@ impl GradesClient {
         &self,
         within: Duration,
         request: impl Fn(Authorization) -> A,
-    ) -> Result<T, GradesError>
+    ) -> Result<T, AskError>
     where
         A: Future<Output = Result<T, LmsError>>,
     {
@@ -114,7 +114,7 @@ impl GradesClient {
         let work = async {
             let first = self.login.authorization(&turn, None).await?;
             let refused = match turn.ask(|| request(first.clone())).await {
-                Err(refused @ GradesError::Lms(LmsError::Unauthorized { .. })) => refused,
+                Err(refused @ AskError::Lms(LmsError::Unauthorized { .. })) => refused,
                 result => return result,
             };
             let second = self.login.authorization(&turn, Some(&first)).await?;
@@ -133,7 +133,7 @@ impl GradesClient {
 
 /// The grades of one course run on their way, a page at a time.
 pub struct RunGrades<'a> {
-    client: &'a GradesClient,
+    client: &'a LmsClient,
     course_id: CourseId,
     next: Next,
     /// The cursors of the pages that were announced so far.
@@ -154,11 +154,11 @@ impl RunGrades<'_> {
     /// the last. Learners whose grade the LMS could not compute are in none.
     ///
     /// # Errors
-    /// Whatever [`GradesClient::of_learner`] fails with; the next call then
+    /// Whatever [`LmsClient::of_learner`] fails with; the next call then
     /// asks for the same page again. Also, and from then on, [`Nonsense::Circle`]
     /// where the LMS announces a page that it announced before, and
     /// [`Nonsense::TooManyPages`] after ten thousand.
-    pub async fn next_page(&mut self) -> Result<Option<Vec<Result<Row, Nonsense>>>, GradesError> {
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Result<Row, Nonsense>>>, AskError> {
         let cursor = match &self.next {
             Next::Page(cursor) => cursor.as_ref(),
             Next::Nonsense(nonsense) => return Err((*nonsense).into()),

@@ -1,4 +1,4 @@
-//! Why there is no grade, whoever is to blame.
+//! Why there is no answer, whoever is to blame.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use thiserror::Error;
 
 use crate::adapters::lms::{LmsError, Nonsense};
 
-/// Why there is no grade.
+/// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum GradesError {
+pub enum AskError {
     /// The LMS was asked, and gave none.
     #[error(transparent)]
     Lms(#[from] LmsError),
@@ -36,13 +36,13 @@ pub enum NoCredential {
     Unreadable(String),
 }
 
-impl From<Nonsense> for GradesError {
+impl From<Nonsense> for AskError {
     fn from(nonsense: Nonsense) -> Self {
         LmsError::from(nonsense).into()
     }
 }
 
-impl GradesError {
+impl AskError {
     /// A short text for logs and for what is stored as a last error: that of
     /// [`LmsError::code`], or a word of ours.
     pub fn code(&self) -> String {

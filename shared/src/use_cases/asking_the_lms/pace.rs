@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::error::GradesError;
+use super::error::AskError;
 use crate::adapters::lms::LmsError;
 use crate::clock::{SharedClock, within};
 
@@ -20,7 +20,7 @@ pub struct LmsLimits {
     /// How many may begin in a second; they are evenly spaced.
     pub per_second: NonZeroU32,
     /// After how many calls in a row that failed by the LMS's own fault
-    /// ([`GradesError::is_the_lms_own`]) it is left alone until the next
+    /// ([`AskError::is_the_lms_own`]) it is left alone until the next
     /// invocation; `None` where it never is.
     pub failures_in_a_row: Option<NonZeroU32>,
 }
@@ -77,7 +77,7 @@ impl Pace {
 
     /// Waits for the turn of one call; no request of it need wait for another
     /// permit, and the first not for a slot either.
-    pub(super) async fn turn(&self) -> Result<Turn<'_>, GradesError> {
+    pub(super) async fn turn(&self) -> Result<Turn<'_>, AskError> {
         self.may_ask()?;
         // An error would mean that it was closed, which it never is.
         let permit = self.permits.acquire().await.ok();
@@ -95,7 +95,7 @@ impl Pace {
     }
 
     /// Whether nothing is asked for now, and what is answered instead.
-    pub(super) fn rest(&self) -> Option<GradesError> {
+    pub(super) fn rest(&self) -> Option<AskError> {
         let state = self.state();
         if let Some((since, lasts)) = state.silence {
             let now = self.clock.now();
@@ -103,18 +103,18 @@ impl Pace {
             if within(lasts, since, now) {
                 let left = lasts - now.duration_since(since);
                 let retry_after = Some(left.unsigned_abs());
-                return Some(GradesError::Resting { retry_after });
+                return Some(AskError::Resting { retry_after });
             }
         }
         let limit = self.limits.failures_in_a_row;
         let has_failed = limit.is_some_and(|limit| state.failures >= limit.get());
-        has_failed.then_some(GradesError::Resting { retry_after: None })
+        has_failed.then_some(AskError::Resting { retry_after: None })
     }
 
     /// Takes note of how a call ended.
-    pub(super) fn ended(&self, failure: Option<&GradesError>) {
+    pub(super) fn ended(&self, failure: Option<&AskError>) {
         let mut state = self.state();
-        if failure.is_some_and(GradesError::is_the_lms_own) {
+        if failure.is_some_and(AskError::is_the_lms_own) {
             state.failures = state.failures.saturating_add(1);
         } else {
             state.failures = 0;
@@ -132,12 +132,12 @@ impl Pace {
         }
     }
 
-    fn may_ask(&self) -> Result<(), GradesError> {
+    fn may_ask(&self) -> Result<(), AskError> {
         self.rest().map_or(Ok(()), Err)
     }
 
     /// Waits until one more request may begin.
-    async fn slot(&self) -> Result<(), GradesError> {
+    async fn slot(&self) -> Result<(), AskError> {
         self.may_ask()?;
         let wait = self.take_slot();
         if !wait.is_zero() {
@@ -177,7 +177,7 @@ pub(super) struct Turn<'a> {
 
 impl Turn<'_> {
     /// Makes a request, and once more where its connection broke.
-    pub(super) async fn ask<T, A>(&self, request: impl Fn() -> A) -> Result<T, GradesError>
+    pub(super) async fn ask<T, A>(&self, request: impl Fn() -> A) -> Result<T, AskError>
     where
         A: Future<Output = Result<T, LmsError>>,
     {
@@ -196,7 +196,7 @@ impl Turn<'_> {
         Ok(result?)
     }
 
-    async fn slot(&self) -> Result<(), GradesError> {
+    async fn slot(&self) -> Result<(), AskError> {
         if self.has_slot.swap(false, Ordering::Relaxed) {
             self.pace.may_ask()
         } else {
@@ -223,7 +223,7 @@ mod tests {
             }
             clock.turn(Duration::from_secs(600));
             let retry_after = Some(Duration::from_secs(3000));
-            assert_eq!(pace.rest(), Some(GradesError::Resting { retry_after }));
+            assert_eq!(pace.rest(), Some(AskError::Resting { retry_after }));
             clock.turn(Duration::from_secs(3000));
             assert_eq!(pace.rest(), None);
             pace.silence(Duration::from_secs(1));
