@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::environment::{Environment, Missing, SettingError};
 use crate::adapters::lms::Lms;
@@ -170,12 +171,13 @@ impl<'a> Wiring<'a> {
         Ok(LmsClient::new(lms, secret, clock, limits))
     }
 
-    /// `LMS_CONCURRENCY`, `LMS_PER_SECOND`: what every job that goes on by
-    /// itself keeps to.
+    /// `LMS_CONCURRENCY`, `LMS_PER_SECOND`: what all jobs that go on by
+    /// themselves keep to together; each takes its share.
     pub fn lms_limits(&self) -> Result<LmsLimits, SettingError> {
+        let per_second: NonZeroU32 = self.environment.parsed("LMS_PER_SECOND")?;
         Ok(LmsLimits {
             concurrency: self.environment.parsed("LMS_CONCURRENCY")?,
-            per_second: self.environment.parsed("LMS_PER_SECOND")?,
+            spacing: Duration::from_secs(1) / per_second.get(),
             failures_in_a_row: NonZeroU32::new(3),
         })
     }

@@ -1,5 +1,6 @@
 //! A portal of the test's own.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,11 +85,13 @@ impl Portal {
         secrets.put(&credential, &client_and_secret).await.unwrap();
 
         let own = [
-            ("WEBHOOK_TOKENS_SECRET", &tokens),
+            ("WEBHOOK_TOKENS_SECRET", tokens.as_str()),
             ("OPENEDX_API_SECRET", &credential),
             ("LMS_URL", &lms.url),
+            // A quarter of it is two, and not one as by default.
+            ("LMS_CONCURRENCY", "8"),
         ];
-        let own = own.map(|(name, value)| (name.to_owned(), value.clone()));
+        let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let variables = Template::load().unwrap().variables();
         Self {
             dynamodb: client(&engine.url, CallLimits::PRODUCTION),
@@ -346,7 +349,8 @@ impl Portal {
     /// Looks at the kept events that are due, as the schedule has it done.
     pub async fn look_again(&self) -> Summary {
         let wiring = self.use_cases();
-        let limits = wiring.lms_limits().unwrap().halved();
+        let limits = wiring.lms_limits().unwrap();
+        let limits = limits.shared_by(NonZeroU32::new(4).unwrap());
         let http = http_client();
         let lms = wiring.lms_client(self.secrets_client(), http, limits);
         let looking_again = LookingAgain::new(

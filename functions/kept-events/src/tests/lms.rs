@@ -145,8 +145,8 @@ async fn retry_after_silences_all() {
     assert_eq!(stack.run().await["done"], 12);
 }
 
-/// Never more at once than may be, however many are due: half of what may be
-/// at all, since two runs may go on at once.
+/// Never more at once than may be, however many are due: a quarter of what may
+/// be at all, since two runs may go on at once, and the sweeps beside them.
 #[tokio::test]
 async fn no_more_at_once_than_may_be() {
     let stack = with_passes(12).await;

@@ -17,8 +17,8 @@ use crate::clock::{SharedClock, within};
 pub struct LmsLimits {
     /// How many requests may be under way at once.
     pub concurrency: NonZeroU32,
-    /// How many may begin in a second; they are evenly spaced.
-    pub per_second: NonZeroU32,
+    /// How much time there is at least between the beginnings of two.
+    pub spacing: Duration,
     /// After how many calls in a row that failed by the LMS's own fault
     /// ([`AskError::is_the_lms_own`]) it is left alone until the next
     /// invocation; `None` where it never is.
@@ -26,14 +26,15 @@ pub struct LmsLimits {
 }
 
 impl LmsLimits {
-    /// The limits of each of two who share these. One request is the least
-    /// that each may make, at once and in a second.
+    /// The limits of each of so many parties who share these. In any stretch
+    /// of time they begin together what one alone would; one request at once is
+    /// the least that each may make.
     #[must_use]
-    pub fn halved(self) -> Self {
-        let half = |limit: NonZeroU32| NonZeroU32::new(limit.get() / 2).unwrap_or(NonZeroU32::MIN);
+    pub fn shared_by(self, parties: NonZeroU32) -> Self {
+        let concurrency = self.concurrency.get() / parties;
         Self {
-            concurrency: half(self.concurrency),
-            per_second: half(self.per_second),
+            concurrency: NonZeroU32::new(concurrency).unwrap_or(NonZeroU32::MIN),
+            spacing: self.spacing.saturating_mul(parties.get()),
             ..self
         }
     }
@@ -42,7 +43,7 @@ impl LmsLimits {
     /// delivery at a time.
     pub const NONE: Self = Self {
         concurrency: NonZeroU32::MAX,
-        per_second: NonZeroU32::MAX,
+        spacing: Duration::ZERO,
         failures_in_a_row: None,
     };
 }
@@ -57,7 +58,7 @@ pub(super) struct Pace {
 
 #[derive(Default)]
 struct State {
-    /// When the next request may begin, as far as `per_second` goes.
+    /// When the next request may begin, as far as the spacing goes.
     next_slot: Timestamp,
     failures: u32,
     /// The LMS asked for silence: since when, and for how long.
@@ -149,15 +150,15 @@ impl Pace {
 
     /// Takes the next slot, and says how long it is until then.
     fn take_slot(&self) -> Duration {
-        let interval = Duration::from_secs(1) / self.limits.per_second.get();
+        let spacing = self.limits.spacing;
         let now = self.clock.now();
         let mut state = self.state();
         let wait = Duration::try_from(state.next_slot.duration_since(now)).unwrap_or_default();
         // Whoever holds a permit waits for one slot at most. One that is
         // farther away was taken before the clock was set back.
-        let longest = interval.saturating_mul(self.limits.concurrency.get());
+        let longest = spacing.saturating_mul(self.limits.concurrency.get());
         let wait = if wait > longest { Duration::ZERO } else { wait };
-        let next = now.saturating_add(wait + interval);
+        let next = now.saturating_add(wait.saturating_add(spacing));
         state.next_slot = next.unwrap_or(now);
         wait
     }

@@ -19,7 +19,7 @@ use super::{CLIENT, STATIC, Site, good, score, start, throttled};
 fn limits(concurrency: u32, per_second: u32, failures: u32) -> LmsLimits {
     LmsLimits {
         concurrency: NonZeroU32::new(concurrency).unwrap(),
-        per_second: NonZeroU32::new(per_second).unwrap(),
+        spacing: Duration::from_secs(1) / per_second,
         failures_in_a_row: NonZeroU32::new(failures),
     }
 }
@@ -73,6 +73,24 @@ async fn no_more_in_a_second_than_allowed() {
     site.clock.set(start() + back);
     assert_eq!(site.grade().await, Ok(score()));
     assert_eq!(since(), back + SignedDuration::from_millis(200));
+}
+
+/// A share is exact also where it is no whole number of requests in a second,
+/// or less than one, and nobody's share of those at once is none.
+#[tokio::test]
+async fn a_share_of_the_limits() {
+    for (parties, at_once, spacing) in [(1, 10, 100), (4, 2, 400), (7, 1, 700), (12, 1, 1200)] {
+        let limits = limits(10, 10, 3).shared_by(NonZeroU32::new(parties).unwrap());
+        assert_eq!(limits.concurrency.get(), at_once);
+        assert_eq!(limits.failures_in_a_row, NonZeroU32::new(3));
+        let clock = HeldClock::leaping_from(start());
+        let site = Site::with(STATIC, clock, limits, |_| good()).await;
+        for _ in 0..4 {
+            assert_eq!(site.grade().await, Ok(score()));
+        }
+        let since = site.clock.now().duration_since(start());
+        assert_eq!(since, SignedDuration::from_millis(spacing) * 3);
+    }
 }
 
 /// The wait for a turn takes no time of the call: one that has none at all
