@@ -58,12 +58,6 @@ pub(super) fn no_token(answer: &Response) -> LmsError {
 /// What it means that the grades endpoint answered this, which is not 200.
 pub(super) async fn no_grades(answer: Response) -> LmsError {
     match answer.status() {
-        StatusCode::TOO_MANY_REQUESTS => throttled(&answer),
-        StatusCode::FORBIDDEN => LmsError::Forbidden,
-        StatusCode::UNAUTHORIZED => match error_code(answer).await {
-            Ok(error_code) => LmsError::Unauthorized { error_code },
-            Err(error) => error,
-        },
         StatusCode::NOT_FOUND => match error_code(answer).await {
             Ok(code) => match code.as_ref().map(ErrorCode::as_str) {
                 Some("invalid_course_key" | "course_does_not_exist") => LmsError::NoSuchRun,
@@ -71,6 +65,29 @@ pub(super) async fn no_grades(answer: Response) -> LmsError {
                 Some("user_not_enrolled") => LmsError::NotEnrolled,
                 _ => unavailable(StatusCode::NOT_FOUND),
             },
+            Err(error) => error,
+        },
+        _ => refused(answer).await,
+    }
+}
+
+/// What it means that the enrollments list answered this, which is not 200.
+pub(super) async fn no_enrollments(answer: Response) -> LmsError {
+    match answer.status() {
+        // It cannot read the id; a run that there is not has no enrollments. In
+        // HTML it is Django's word on a host that it does not know.
+        StatusCode::BAD_REQUEST if !is_html(&answer) => LmsError::NoSuchRun,
+        _ => refused(answer).await,
+    }
+}
+
+/// What a status means whatever was asked for.
+async fn refused(answer: Response) -> LmsError {
+    match answer.status() {
+        StatusCode::TOO_MANY_REQUESTS => throttled(&answer),
+        StatusCode::FORBIDDEN => LmsError::Forbidden,
+        StatusCode::UNAUTHORIZED => match error_code(answer).await {
+            Ok(error_code) => LmsError::Unauthorized { error_code },
             Err(error) => error,
         },
         status => unavailable(status),

@@ -1,4 +1,4 @@
-//! Why the LMS gave no grade.
+//! Why the LMS gave no answer that can be used.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::error::Category;
 use thiserror::Error;
 
-/// Why there is no grade.
+/// Why there is no answer that can be used.
 ///
 /// Of what the LMS said it holds the status and a plain `error_code`, and
 /// nothing of what was asked: texts of the LMS and URLs name learners.
@@ -39,8 +39,8 @@ pub enum LmsError {
         /// `token_expired` for instance.
         error_code: Option<ErrorCode>,
     },
-    /// 403: our credential may not read grades.
-    #[error("the LMS does not let us read grades")]
+    /// 403: our credential may not read what was asked for.
+    #[error("the LMS does not let us read that")]
     Forbidden,
     /// The LMS gives our OAuth2 client no token.
     #[error("the LMS does not know our client id and secret")]
@@ -80,6 +80,12 @@ pub enum Nonsense {
     /// `letter_grade` is no text, or a long one.
     #[error("a letter grade that is none")]
     LetterGrade,
+    /// `mode` is no text, an empty one, or a long one.
+    #[error("a mode that is none")]
+    Mode,
+    /// `is_active` is neither true nor false.
+    #[error("is_active is neither true nor false")]
+    IsActive,
     /// The body is larger than a mebibyte; the rest of it was not read.
     #[error("more than a mebibyte")]
     TooLarge,
@@ -194,6 +200,8 @@ impl LmsError {
                 | Nonsense::Percent
                 | Nonsense::Passed
                 | Nonsense::LetterGrade
+                | Nonsense::Mode
+                | Nonsense::IsActive
                 | Nonsense::Circle
                 | Nonsense::TooManyPages => false,
             },
@@ -211,6 +219,8 @@ impl Nonsense {
             Self::Percent => "percent",
             Self::Passed => "passed",
             Self::LetterGrade => "letter_grade",
+            Self::Mode => "mode",
+            Self::IsActive => "is_active",
             Self::TooLarge => "too_large",
             Self::NotJson => "not_json",
             Self::NotAsExpected => "not_as_expected",

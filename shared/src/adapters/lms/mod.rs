@@ -1,23 +1,28 @@
 //! The LMS's web API: an access token, one learner's grade, the grades of a
-//! whole course run. One request each; who keeps the token, waits and tries
-//! again is `use_cases::asking_the_lms`.
+//! whole course run, enrollments. One request each; who keeps the token, waits
+//! and tries again is `use_cases::asking_the_lms`.
 //!
-//! The rules are those of Open edX's `oauth_dispatch` and `grades` REST APIs.
+//! The rules are those of Open edX's `oauth_dispatch`, `grades` and
+//! `enrollment` REST APIs.
 
 mod answer;
 mod authorization;
 mod base_url;
+mod enrollments;
 mod error;
-mod rows;
+mod grades;
+mod page;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use authorization::{AccessToken, Authorization};
 pub use base_url::{BaseUrl, BaseUrlError};
+pub use enrollments::{About, EnrollmentRow};
 pub use error::{ErrorCode, LmsError, Nonsense};
-pub use rows::{Cursor, Page, Row};
+pub use grades::GradeRow;
+pub use page::{Cursor, NotACursor, Page};
 
 use crate::domain::{CourseId, Score, Username};
 
@@ -75,8 +80,8 @@ impl Lms {
         // A `Username` is never empty: an empty one would mean the whole run.
         url.query_pairs_mut()
             .append_pair("username", username.as_str());
-        let body = self.grades(url, authorization).await?;
-        Ok(rows::of_learner(&body, course_id, username)?)
+        let body = self.get(url, authorization, answer::no_grades).await?;
+        Ok(grades::of_learner(&body, course_id, username)?)
     }
 
     /// Asks for a page of the grades of a course run: the first one, or the
@@ -93,16 +98,37 @@ impl Lms {
         course_id: &CourseId,
         cursor: Option<&Cursor>,
         page_size: u32,
-    ) -> Result<Page, LmsError> {
-        let mut url = self.grades_url(course_id)?;
+    ) -> Result<Page<GradeRow>, LmsError> {
+        let url = page::at(self.grades_url(course_id)?, cursor, page_size);
+        let body = self.get(url, authorization, answer::no_grades).await?;
+        Ok(Page::parse(&body, |row| GradeRow::parse(row, course_id))?)
+    }
+
+    /// Asks for a page of enrollments, those too that have ended: the first
+    /// one, or the one that `cursor`, of the page before it, says. The LMS
+    /// gives at most 100 rows, and none for a run or a learner that it does
+    /// not know.
+    ///
+    /// # Errors
+    /// As [`Lms::grades_page`]; a row of another run or another learner than
+    /// was asked for is at fault.
+    pub async fn enrollments_page(
+        &self,
+        authorization: &Authorization,
+        about: &About,
+        cursor: Option<&Cursor>,
+        page_size: u32,
+    ) -> Result<Page<EnrollmentRow>, LmsError> {
+        let mut url = self
+            .base_url
+            .with(["api", "enrollment", "v1", "enrollments"]);
+        let course_id = about.course_id().map(|id| ("course_id", id.as_str()));
+        let username = about.username().map(|name| ("username", name.as_str()));
         url.query_pairs_mut()
-            .append_pair("page_size", &page_size.to_string());
-        if let Some(cursor) = cursor {
-            url.query_pairs_mut()
-                .append_pair(Cursor::PARAMETER, cursor.as_str());
-        }
-        let body = self.grades(url, authorization).await?;
-        Ok(rows::page(&body, course_id)?)
+            .extend_pairs(course_id.into_iter().chain(username));
+        let url = page::at(url, cursor, page_size);
+        let body = self.get(url, authorization, answer::no_enrollments).await?;
+        Ok(Page::parse(&body, |row| EnrollmentRow::parse(row, about))?)
     }
 
     fn grades_url(&self, course_id: &CourseId) -> Result<Url, LmsError> {
@@ -119,7 +145,13 @@ impl Lms {
             .with(path.into_iter().chain(parts()).chain([""])))
     }
 
-    async fn grades(&self, url: Url, authorization: &Authorization) -> Result<Vec<u8>, LmsError> {
+    /// The body of a 200; of any other answer `refused` says what it means.
+    async fn get(
+        &self,
+        url: Url,
+        authorization: &Authorization,
+        refused: impl AsyncFnOnce(Response) -> LmsError,
+    ) -> Result<Vec<u8>, LmsError> {
         let request = self
             .client
             .get(url)
@@ -128,7 +160,7 @@ impl Lms {
         let answer = answer::to(request).await?;
         match answer.status() {
             StatusCode::OK => answer::body(answer).await,
-            _ => Err(answer::no_grades(answer).await),
+            _ => Err(refused(answer).await),
         }
     }
 }

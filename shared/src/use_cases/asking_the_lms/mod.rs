@@ -13,7 +13,7 @@ use login::Login;
 pub use pace::LmsLimits;
 use pace::Pace;
 
-use crate::adapters::lms::{Authorization, Cursor, Lms, LmsError, Nonsense, Row};
+use crate::adapters::lms::{Authorization, Cursor, GradeRow, Lms, LmsError, Nonsense};
 use crate::adapters::secrets::CredentialSecret;
 use crate::clock::SharedClock;
 use crate::domain::{CourseId, Score, Username};
@@ -158,7 +158,7 @@ impl RunGrades<'_> {
     /// asks for the same page again. Also, and from then on, [`Nonsense::Circle`]
     /// where the LMS announces a page that it announced before, and
     /// [`Nonsense::TooManyPages`] after ten thousand.
-    pub async fn next_page(&mut self) -> Result<Option<Vec<Result<Row, Nonsense>>>, AskError> {
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Result<GradeRow, Nonsense>>>, AskError> {
         let cursor = match &self.next {
             Next::Page(cursor) => cursor.as_ref(),
             Next::Nonsense(nonsense) => return Err((*nonsense).into()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use shared::adapters::lms::{Authorization, ErrorCode, LmsError, Nonsense};
+use shared::adapters::lms::{About, Authorization, EnrollmentRow, ErrorCode, LmsError, Nonsense};
 use shared::calls::Counter;
 
 use super::server::{Reply, Server};
@@ -233,8 +233,18 @@ async fn every_answer_of_the_grades_endpoint() {
         assert_eq!(found.code(), code);
         assert_eq!(found.is_the_lms_own(), is_the_lms_own, "{code}");
         assert_discreet(found.clone());
-        // A whole run is refused in the same way.
+        // Lists are refused in the same way, but that the list of enrollments
+        // has no 404 of its own.
         if !matches!(found, LmsError::Nonsense(_)) {
+            let about = About::Run(run());
+            let list = lms.enrollments_page(&jwt(), &about, None, 50).await;
+            let of_list = match &found {
+                LmsError::NoSuchRun | LmsError::NoSuchLearner | LmsError::NotEnrolled => {
+                    unavailable(404)
+                }
+                found => found.clone(),
+            };
+            assert_eq!(list, Err(of_list));
             let page = lms.grades_page(&jwt(), &run(), None, 50).await;
             assert_eq!(page, Err(found));
         }
@@ -245,6 +255,74 @@ async fn every_answer_of_the_grades_endpoint() {
         .await;
     assert_eq!(refused, Err(LmsError::Unreachable));
     assert_discreet(refused.unwrap_err());
+}
+
+/// What is asked of the enrollments list, and what a page of it holds.
+#[tokio::test]
+async fn a_page_of_enrollments() {
+    let next = "http://other.example.org/?course_id=x&cursor=b%2Bc%3D";
+    let server = Server::start(move |asked| match asked.number {
+        1 | 4 => {
+            let row = |username: &str, mode: Value, is_active: bool| {
+                json!({
+                    "created": "2026-11-22T09:00:00Z", "mode": mode, "is_active": is_active,
+                    "user": username, "course_id": RUN,
+                })
+            };
+            let rows = [
+                row(LEARNER, json!("verified"), false),
+                row("eve", json!(7), true),
+            ];
+            Reply::json(
+                200,
+                &json!({"next": next, "previous": null, "results": rows}),
+            )
+        }
+        2 => Reply::json(200, &json!({"next": null, "previous": null, "results": []})),
+        3 => Reply::json(400, &json!({"course_id": "The course id is invalid."})),
+        _ => Reply::json(200, &json!({})),
+    })
+    .await;
+    let lms = lms(&format!("{}/prefix/", server.url));
+    let row = EnrollmentRow {
+        username: learner(),
+        course_id: run(),
+        mode: "verified".parse().unwrap(),
+        is_active: false,
+    };
+    let of_run = About::Run(run());
+    let page = lms.enrollments_page(&jwt(), &of_run, None, 100).await;
+    let page = page.unwrap();
+    assert_eq!(page.rows, [Ok(row.clone()), Err(Nonsense::Mode)]);
+    let cursor = page.next.as_ref();
+    let second = lms.enrollments_page(&jwt(), &of_run, cursor, 100).await;
+    let second = second.unwrap();
+    assert_eq!((second.rows, second.next), (vec![], None));
+    let strange = About::Run("Org/Course/Run".parse().unwrap());
+    let refused = lms.enrollments_page(&jwt(), &strange, None, 7).await;
+    assert_eq!(refused, Err(LmsError::NoSuchRun));
+    let of_learner = About::Learner(learner());
+    let page = lms.enrollments_page(&jwt(), &of_learner, None, 100).await;
+    assert_eq!(page.unwrap().rows, [Ok(row), Err(Nonsense::AnotherLearner)]);
+    let both = About::LearnerInRun("a+b c&d=é".parse().unwrap(), run());
+    let nonsense = lms.enrollments_page(&jwt(), &both, None, 100).await;
+    assert_eq!(nonsense, Err(Nonsense::NotAsExpected.into()));
+
+    let asked = server.asked();
+    let lines: Vec<_> = asked.iter().map(|asked| asked.line.as_str()).collect();
+    let path = "GET /prefix/api/enrollment/v1/enrollments";
+    let of_run = "course_id=course-v1%3AOrg%2BCourse%2BRun";
+    assert_eq!(
+        lines,
+        [
+            format!("{path}?{of_run}&page_size=100"),
+            format!("{path}?{of_run}&page_size=100&cursor=b%2Bc%3D"),
+            format!("{path}?course_id=Org%2FCourse%2FRun&page_size=7"),
+            format!("{path}?username=ada.personal%40example.org&page_size=100"),
+            format!("{path}?{of_run}&username=a%2Bb+c%26d%3D%C3%A9&page_size=100"),
+        ]
+    );
+    assert_eq!(asked[0].authorization(), Some("JWT hidden-token"));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use shared::adapters::lms::{LmsError, Nonsense, Row};
+use shared::adapters::lms::{GradeRow, LmsError, Nonsense};
 use shared::domain::{CourseId, Score, Username};
 use shared::use_cases::asking_the_lms::LmsLimits;
 
@@ -18,7 +18,7 @@ fn page(names: &[&str], next: Option<&str>) -> Reply {
     )
 }
 
-fn names(rows: Option<Vec<Result<Row, Nonsense>>>) -> Vec<String> {
+fn names(rows: Option<Vec<Result<GradeRow, Nonsense>>>) -> Vec<String> {
     let rows = rows.unwrap().into_iter();
     rows.map(|row| row.unwrap().username.into()).collect()
 }

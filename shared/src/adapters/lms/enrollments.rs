@@ -1,0 +1,166 @@
+//! What a 200 of the enrollments list holds.
+
+use serde_json::Value;
+
+use super::{Nonsense, page};
+use crate::domain::{CourseId, Mode, Username};
+
+/// Whose enrollments are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About {
+    /// All of a course run's.
+    Run(CourseId),
+    /// All of a learner's.
+    Learner(Username),
+    /// The one of a learner in a course run.
+    LearnerInRun(Username, CourseId),
+}
+
+/// A learner and their enrollment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnrollmentRow {
+    /// The learner's name in the LMS.
+    pub username: Username,
+    /// The course run.
+    pub course_id: CourseId,
+    /// How the learner is enrolled there, or was.
+    pub mode: Mode,
+    /// Whether the learner still is enrolled.
+    pub is_active: bool,
+}
+
+impl About {
+    /// The course run, where it is about one.
+    pub fn course_id(&self) -> Option<&CourseId> {
+        match self {
+            Self::Run(course_id) | Self::LearnerInRun(_, course_id) => Some(course_id),
+            Self::Learner(_) => None,
+        }
+    }
+
+    /// The learner, where it is about one.
+    pub fn username(&self) -> Option<&Username> {
+        match self {
+            Self::Learner(username) | Self::LearnerInRun(username, _) => Some(username),
+            Self::Run(_) => None,
+        }
+    }
+}
+
+impl EnrollmentRow {
+    pub(super) fn parse(row: &Value, about: &About) -> Result<Self, Nonsense> {
+        let username = page::username(&row["user"])?;
+        if about.username().is_some_and(|asked| *asked != username) {
+            return Err(Nonsense::AnotherLearner);
+        }
+        let course_id = row["course_id"].as_str().ok_or(Nonsense::AnotherRun)?;
+        let course_id: CourseId = course_id.parse().map_err(|_| Nonsense::AnotherRun)?;
+        if about.course_id().is_some_and(|asked| *asked != course_id) {
+            return Err(Nonsense::AnotherRun);
+        }
+        let mode = row["mode"].as_str().ok_or(Nonsense::Mode)?;
+        Ok(Self {
+            username,
+            course_id,
+            mode: mode.parse().map_err(|_| Nonsense::Mode)?,
+            is_active: row["is_active"].as_bool().ok_or(Nonsense::IsActive)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const RUN: &str = "course-v1:Org+Course+Run";
+    const OTHER_RUN: &str = "course-v1:Org+Course+run";
+
+    fn good(username: &str, course_id: &str, mode: &str, is_active: bool) -> EnrollmentRow {
+        EnrollmentRow {
+            username: username.parse().unwrap(),
+            course_id: course_id.parse().unwrap(),
+            mode: mode.parse().unwrap(),
+            is_active,
+        }
+    }
+
+    #[test]
+    fn a_row_and_what_may_be_odd_about_it() {
+        let (run, ada) = (RUN.parse().unwrap(), "ada".parse().unwrap());
+        let both = About::LearnerInRun(ada, run);
+        let long = "m".repeat(21);
+        for (field, value, expected) in [
+            (
+                "created",
+                Some(json!(7)),
+                Ok(good("ada", RUN, "verified", true)),
+            ),
+            ("created", None, Ok(good("ada", RUN, "verified", true))),
+            (
+                "mode",
+                Some(json!("honor")),
+                Ok(good("ada", RUN, "honor", true)),
+            ),
+            ("mode", Some(json!("")), Err(Nonsense::Mode)),
+            ("mode", Some(json!(long)), Err(Nonsense::Mode)),
+            ("mode", Some(json!(7)), Err(Nonsense::Mode)),
+            ("mode", Some(json!(null)), Err(Nonsense::Mode)),
+            ("mode", None, Err(Nonsense::Mode)),
+            (
+                "is_active",
+                Some(json!(false)),
+                Ok(good("ada", RUN, "verified", false)),
+            ),
+            ("is_active", Some(json!("yes")), Err(Nonsense::IsActive)),
+            ("is_active", Some(json!(1)), Err(Nonsense::IsActive)),
+            ("is_active", Some(json!(null)), Err(Nonsense::IsActive)),
+            ("is_active", None, Err(Nonsense::IsActive)),
+            ("user", Some(json!("Ada")), Err(Nonsense::AnotherLearner)),
+            ("user", Some(json!("ada ")), Err(Nonsense::NotAsExpected)),
+            ("user", Some(json!("")), Err(Nonsense::NotAsExpected)),
+            ("user", Some(json!(7)), Err(Nonsense::NotAsExpected)),
+            ("user", None, Err(Nonsense::NotAsExpected)),
+            (
+                "course_id",
+                Some(json!(OTHER_RUN)),
+                Err(Nonsense::AnotherRun),
+            ),
+            ("course_id", Some(json!("None")), Err(Nonsense::AnotherRun)),
+            ("course_id", Some(json!(null)), Err(Nonsense::AnotherRun)),
+            ("course_id", None, Err(Nonsense::AnotherRun)),
+        ] {
+            let mut row = json!({
+                "created": "2026-11-22T09:00:00Z", "mode": "verified", "is_active": true,
+                "user": "ada", "course_id": RUN,
+            });
+            match value {
+                Some(value) => row[field] = value,
+                None => drop(row.as_object_mut().unwrap().remove(field)),
+            }
+            assert_eq!(EnrollmentRow::parse(&row, &both), expected, "{row}");
+        }
+    }
+
+    /// What was not asked for is no matter, and what was is.
+    #[test]
+    fn rows_of_others() {
+        let [run, ada] = [
+            About::Run(RUN.parse().unwrap()),
+            About::Learner("ada".parse().unwrap()),
+        ];
+        for (about, username, course_id, expected) in [
+            (&run, "eve", RUN, Ok(())),
+            (&run, "ada", OTHER_RUN, Err(Nonsense::AnotherRun)),
+            (&ada, "ada", OTHER_RUN, Ok(())),
+            (&ada, "eve", RUN, Err(Nonsense::AnotherLearner)),
+        ] {
+            let row = json!({
+                "user": username, "course_id": course_id, "mode": "audit", "is_active": true,
+            });
+            let expected = expected.map(|()| good(username, course_id, "audit", true));
+            assert_eq!(EnrollmentRow::parse(&row, about), expected, "{row}");
+        }
+    }
+}

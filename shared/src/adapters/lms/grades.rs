@@ -1,0 +1,198 @@
+//! What a 200 of the grades endpoint holds.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::{Nonsense, page};
+use crate::domain::{CourseId, Percent, Score, Username};
+
+/// A learner and their grade.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GradeRow {
+    /// The learner's name in the LMS.
+    pub username: Username,
+    /// What the LMS says of them.
+    pub score: Score,
+}
+
+impl GradeRow {
+    pub(super) fn parse(row: &Value, course_id: &CourseId) -> Result<Self, Nonsense> {
+        Ok(Self {
+            username: page::username(&row["username"])?,
+            score: score(row, course_id)?,
+        })
+    }
+}
+
+/// The one row that there must be.
+pub(super) fn of_learner(
+    body: &[u8],
+    course_id: &CourseId,
+    username: &Username,
+) -> Result<Score, Nonsense> {
+    let rows: Vec<&RawValue> = serde_json::from_slice(body)?;
+    let row = match rows.as_slice() {
+        [] => return Err(Nonsense::NoRow),
+        [row] => page::object(row)?,
+        _ => return Err(Nonsense::NotAsExpected),
+    };
+    if row["username"] != username.as_str() {
+        return Err(Nonsense::AnotherLearner);
+    }
+    score(&row, course_id)
+}
+
+fn score(row: &Value, course_id: &CourseId) -> Result<Score, Nonsense> {
+    if row["course_id"] != course_id.as_str() {
+        return Err(Nonsense::AnotherRun);
+    }
+    let percent = row["percent"].as_f64().ok_or(Nonsense::Percent)?;
+    let letter_grade = match &row["letter_grade"] {
+        Value::Null => None,
+        Value::String(text) if text.is_empty() => None,
+        Value::String(text) => Some(text.parse().map_err(|_| Nonsense::LetterGrade)?),
+        _ => return Err(Nonsense::LetterGrade),
+    };
+    Ok(Score {
+        percent: Percent::try_from(percent).map_err(|_| Nonsense::Percent)?,
+        passed: row["passed"].as_bool().ok_or(Nonsense::Passed)?,
+        letter_grade,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const RUN: &str = "course-v1:Org+Course+Run";
+
+    fn row() -> Value {
+        json!({
+            "username": "ada", "email": "", "course_id": RUN,
+            "passed": true, "percent": 0.87, "letter_grade": "B",
+        })
+    }
+
+    /// A row with one field changed, or taken away.
+    fn with(field: &str, value: Option<Value>) -> Value {
+        let mut row = row();
+        match value {
+            Some(value) => row[field] = value,
+            None => drop(row.as_object_mut().unwrap().remove(field)),
+        }
+        row
+    }
+
+    fn read(body: &str) -> Result<Score, Nonsense> {
+        of_learner(
+            body.as_bytes(),
+            &RUN.parse().unwrap(),
+            &"ada".parse().unwrap(),
+        )
+    }
+
+    fn good(percent: f64, passed: bool, letter: &str) -> Result<Score, Nonsense> {
+        Ok(Score {
+            percent: percent.try_into().unwrap(),
+            passed,
+            letter_grade: letter.parse().ok(),
+        })
+    }
+
+    #[test]
+    fn a_row_and_what_may_be_odd_about_it() {
+        for (field, value, score) in [
+            (
+                "email",
+                Some(json!("eve@example.org")),
+                good(0.87, true, "B"),
+            ),
+            ("email", None, good(0.87, true, "B")),
+            ("letter_grade", Some(json!(null)), good(0.87, true, "")),
+            ("letter_grade", Some(json!("")), good(0.87, true, "")),
+            ("letter_grade", None, good(0.87, true, "")),
+            ("percent", Some(json!(1)), good(1.0, true, "B")),
+            ("percent", Some(json!(2)), good(2.0, true, "B")),
+            ("percent", Some(json!(0)), good(0.0, true, "B")),
+            ("passed", Some(json!(false)), good(0.87, false, "B")),
+            ("percent", Some(json!(null)), Err(Nonsense::Percent)),
+            ("percent", Some(json!("0.5")), Err(Nonsense::Percent)),
+            ("percent", Some(json!(2.01)), Err(Nonsense::Percent)),
+            ("percent", Some(json!(-0.1)), Err(Nonsense::Percent)),
+            ("percent", None, Err(Nonsense::Percent)),
+            ("passed", Some(json!(null)), Err(Nonsense::Passed)),
+            ("passed", Some(json!(1)), Err(Nonsense::Passed)),
+            ("passed", None, Err(Nonsense::Passed)),
+            (
+                "letter_grade",
+                Some(json!("elevenchars")),
+                Err(Nonsense::LetterGrade),
+            ),
+            ("letter_grade", Some(json!(1)), Err(Nonsense::LetterGrade)),
+            (
+                "username",
+                Some(json!("Ada")),
+                Err(Nonsense::AnotherLearner),
+            ),
+            (
+                "username",
+                Some(json!("ada ")),
+                Err(Nonsense::AnotherLearner),
+            ),
+            ("username", None, Err(Nonsense::AnotherLearner)),
+            (
+                "course_id",
+                Some(json!("course-v1:Org+Course+run")),
+                Err(Nonsense::AnotherRun),
+            ),
+            ("course_id", None, Err(Nonsense::AnotherRun)),
+        ] {
+            let row = with(field, value);
+            assert_eq!(read(&json!([row]).to_string()), score, "{row}");
+        }
+    }
+
+    #[test]
+    fn one_row_and_nothing_else() {
+        let two = json!([row(), with("username", Some(json!("eve")))]).to_string();
+        let paged = json!({"next": null, "results": [row()]}).to_string();
+        let half = json!([row()]).to_string()[..50].to_owned();
+        for (body, nonsense) in [
+            ("[]", Nonsense::NoRow),
+            (two.as_str(), Nonsense::NotAsExpected),
+            (&paged, Nonsense::NotAsExpected),
+            ("[null]", Nonsense::NotAsExpected),
+            ("null", Nonsense::NotAsExpected),
+            (&half, Nonsense::NotJson),
+            ("", Nonsense::NotJson),
+            ("<html></html>", Nonsense::NotJson),
+        ] {
+            assert_eq!(read(body), Err(nonsense), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_row_in_a_page() {
+        for (field, value, nonsense) in [
+            ("username", json!("eve"), None),
+            ("percent", json!(null), Some(Nonsense::Percent)),
+            ("username", json!(" ada"), Some(Nonsense::NotAsExpected)),
+            ("username", json!(""), Some(Nonsense::NotAsExpected)),
+            ("username", json!(7), Some(Nonsense::NotAsExpected)),
+            (
+                "course_id",
+                json!("course-v1:A+B+C"),
+                Some(Nonsense::AnotherRun),
+            ),
+        ] {
+            let row = with(field, Some(value));
+            let read = GradeRow::parse(&row, &RUN.parse().unwrap());
+            assert_eq!(read.as_ref().err(), nonsense.as_ref(), "{row}");
+            if let Ok(read) = read {
+                assert_eq!(read.username.as_str(), row["username"]);
+            }
+        }
+    }
+}

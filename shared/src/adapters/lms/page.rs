@@ -1,0 +1,222 @@
+//! A list in pages, whatever its rows are.
+
+use std::str::FromStr;
+
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use super::Nonsense;
+use crate::domain::Username;
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// Each row, or what is wrong with it.
+    pub rows: Vec<Result<T, Nonsense>>,
+    /// Where the next page begins; `None` where this is the last.
+    pub next: Option<Cursor>,
+}
+
+/// Where in a list a page begins; the LMS's own word, at most 1000 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cursor(String);
+
+/// The text cannot be a cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("is empty, or longer than 1000 bytes")]
+pub struct NotACursor;
+
+impl<T> Page<T> {
+    /// An old site's bare array is the only page. Each row is parsed by
+    /// itself, so that a broken one leaves the others.
+    pub(super) fn parse(
+        body: &[u8],
+        row: impl Fn(&Value) -> Result<T, Nonsense>,
+    ) -> Result<Self, Nonsense> {
+        #[derive(Deserialize)]
+        struct Listed<'a> {
+            #[serde(borrow)]
+            results: Vec<&'a RawValue>,
+            next: Option<String>,
+        }
+        let listed = if body.trim_ascii_start().starts_with(b"[") {
+            Listed {
+                results: serde_json::from_slice(body)?,
+                next: None,
+            }
+        } else {
+            serde_json::from_slice(body)?
+        };
+        let next = match listed.next.as_deref() {
+            None | Some("") => None,
+            Some(next) => Some(Cursor::of(next).ok_or(Nonsense::NotAsExpected)?),
+        };
+        let rows = listed.results.into_iter();
+        Ok(Self {
+            rows: rows.map(|given| row(&object(given)?)).collect(),
+            next,
+        })
+    }
+}
+
+impl Cursor {
+    const PARAMETER: &str = "cursor";
+    const MAX_BYTES: usize = 1000;
+
+    /// The cursor in the query of the URL of the next page. Nothing else of
+    /// that URL is heeded: behind its proxy the LMS may not know its own
+    /// host, and our credential goes to no other.
+    fn of(next: &str) -> Option<Self> {
+        let (_, query) = next.split_once('?')?;
+        let mut url = Url::parse("http://localhost").ok()?;
+        url.set_query(query.split('#').next());
+        let (_, cursor) = url
+            .query_pairs()
+            .find(|(name, _)| name == Self::PARAMETER)?;
+        cursor.parse().ok()
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = NotACursor;
+
+    fn from_str(text: &str) -> Result<Self, NotACursor> {
+        let is_sound = (1..=Self::MAX_BYTES).contains(&text.len());
+        is_sound.then(|| Self(text.to_owned())).ok_or(NotACursor)
+    }
+}
+
+impl TryFrom<String> for Cursor {
+    type Error = NotACursor;
+
+    fn try_from(text: String) -> Result<Self, NotACursor> {
+        text.parse()
+    }
+}
+
+impl From<Cursor> for String {
+    fn from(cursor: Cursor) -> Self {
+        cursor.0
+    }
+}
+
+/// The page of a list that begins at `cursor`, or its first one.
+pub(super) fn at(mut list: Url, cursor: Option<&Cursor>, size: u32) -> Url {
+    list.query_pairs_mut()
+        .append_pair("page_size", &size.to_string())
+        .extend_pairs(cursor.map(|cursor| (Cursor::PARAMETER, &cursor.0)));
+    list
+}
+
+/// A row: a JSON object.
+pub(super) fn object(row: &RawValue) -> Result<Value, Nonsense> {
+    serde_json::from_str(row.get())
+        .ok()
+        .filter(Value::is_object)
+        .ok_or(Nonsense::NotAsExpected)
+}
+
+/// The username that a row has in this field.
+pub(super) fn username(value: &Value) -> Result<Username, Nonsense> {
+    let name = value.as_str().ok_or(Nonsense::NotAsExpected)?;
+    name.parse::<Username>()
+        .ok()
+        // Parsing trims, and names are compared byte for byte.
+        .filter(|username| username.as_str() == name)
+        .ok_or(Nonsense::NotAsExpected)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A list whose rows are texts under `name`.
+    fn read(body: &str) -> Result<Page<String>, Nonsense> {
+        Page::parse(body.as_bytes(), |row| {
+            let name = row["name"].as_str().ok_or(Nonsense::NoRow)?;
+            Ok(name.to_owned())
+        })
+    }
+
+    #[test]
+    fn a_broken_row_leaves_the_others() {
+        // The last two serde_json itself refuses: a number beyond all numbers,
+        // half a character.
+        let rows = r#"[
+            {"name": "a"}, {"name": null}, null, {"name": "b"},
+            {"name": "x", "more": 1e999}, {"name": "\ud800"}
+        ]"#;
+        for body in [
+            format!(r#"{{"results": {rows}, "next": null}}"#),
+            format!(" {rows}"),
+        ] {
+            let unexpected = Err(Nonsense::NotAsExpected);
+            let page = Page {
+                rows: vec![
+                    Ok("a".to_owned()),
+                    Err(Nonsense::NoRow),
+                    unexpected.clone(),
+                    Ok("b".to_owned()),
+                    unexpected.clone(),
+                    unexpected,
+                ],
+                next: None,
+            };
+            assert_eq!(read(&body), Ok(page));
+        }
+    }
+
+    #[test]
+    fn of_next_only_the_cursor_is_heeded() {
+        let long = format!("?cursor={}", "a".repeat(1001));
+        for (next, cursor) in [
+            ("https://lms/api/?cursor=cD0y&page_size=50", Some("cD0y")),
+            (
+                "http://other.example.org/?page_size=50&cursor=cD0y%3D#x",
+                Some("cD0y="),
+            ),
+            ("/api/?cursor=a+b", Some("a b")),
+            ("https://lms/api/", None),
+            ("https://lms/api/?page=2", None),
+            ("https://lms/api/?cursor=", None),
+            ("nonsense", None),
+            (&long, None),
+        ] {
+            let page = read(&json!({"next": next, "results": []}).to_string());
+            let found = page.map(|page| page.next.map(String::from));
+            let cursor = cursor.map(|cursor| Some(cursor.to_owned()));
+            assert_eq!(found, cursor.ok_or(Nonsense::NotAsExpected), "{next}");
+        }
+        for body in [
+            "{}",
+            r#"{"results": {}}"#,
+            r#"{"results": [], "next": 1}"#,
+            "null",
+        ] {
+            assert_eq!(read(body), Err(Nonsense::NotAsExpected), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_stored_cursor_is_parsed_too() {
+        let (longest, too_long) = ("é".repeat(500), "é".repeat(501));
+        for (text, is_one) in [
+            ("", false),
+            ("a", true),
+            (&longest, true),
+            (&too_long, false),
+        ] {
+            let read = serde_json::from_value::<Cursor>(json!(text));
+            assert_eq!(read.is_ok(), is_one, "{text}");
+            if let Ok(cursor) = read {
+                assert_eq!(serde_json::to_value(cursor).unwrap(), json!(text));
+            }
+        }
+    }
+}
