@@ -84,7 +84,8 @@ async fn two_stacks_are_never_mixed() {
     };
     let lacks = "CERTIFICATES_TABLE, COURSEHOOK_URL, COURSE_RUNS_TABLE, ENROLLMENTS_TABLE, \
                  GRADES_TABLE, LMS_CONCURRENCY, LMS_PER_SECOND, LMS_URL, OPENEDX_API_SECRET, \
-                 PAID_MODES, USERNAMES_TABLE, USERS_TABLE, WEBHOOK_TOKENS_SECRET";
+                 PAID_MODES, SWEEPS_TABLE, SWEEP_CONCURRENCY, SWEEP_WINDOW_DAYS, USERNAMES_TABLE, \
+                 USERS_TABLE, WEBHOOK_TOKENS_SECRET";
     let listed = run(&["events", "list"]).await;
     let warned = format!("warning: the stack {name} lacks {lacks}; deploy the template");
     assert!(listed.err.contains(&warned), "{listed:?}");
@@ -121,7 +122,7 @@ async fn two_stacks_are_never_mixed() {
     }
     // This engine knows nothing of them.
     assert_eq!(findings.remove("backups").unwrap()["result"], "skip");
-    assert_eq!(findings.len(), 6 + 2 + 2 + 2 + 1, "{findings:?}");
+    assert_eq!(findings.len(), 7 + 2 + 2 + 2 + 1, "{findings:?}");
     for finding in findings.into_values() {
         assert_eq!(finding["result"], "mend", "{finding}");
         let detail = field(finding, "detail");

@@ -212,9 +212,11 @@ impl Stack {
             .collect();
         let settings = [("LmsUrl", "http://127.0.0.1:1"), ("PaidModes", "verified")];
         let limits = [("LmsConcurrency", "4"), ("LmsPerSecond", "10")];
+        let sweeps = [("SweepConcurrency", "1"), ("SweepWindowDays", "31")];
         let settings: HashMap<_, _> = settings
             .into_iter()
             .chain(limits)
+            .chain(sweeps)
             .chain(parameters.iter().copied())
             .collect();
         self.deploy(&Vec::from_iter(settings), &Vec::from_iter(all))
