@@ -316,9 +316,7 @@ mod tests {
             let resources = resources.values();
             resources.filter(move |resource| resource.kind == kind)
         };
-        let schedules: Vec<_> = of_kind("AWS::Scheduler::Schedule").collect();
-        assert_eq!(schedules.len(), 1);
-        let schedule = &schedules[0].properties;
+        let schedule = &resources["KeptEventsSchedule"].properties;
         assert_eq!(schedule["ScheduleExpression"], "rate(1 minute)");
         assert_eq!(schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"], 0);
 
