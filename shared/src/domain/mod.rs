@@ -14,6 +14,7 @@ pub mod kept_event;
 pub mod terms;
 mod text;
 pub mod token;
+pub mod trail;
 pub mod user;
 
 pub use certificate::{Certificate, CertificateEntry, CertificateState};
@@ -26,4 +27,5 @@ pub use event::{EventKey, EventKind};
 pub use grade::{Grade, GradeEntry, LetterGrade, Percent, Score};
 pub use kept_event::{KeptEvent, KeptState, Obstacle, Reason, Verdict, Waited};
 pub use terms::{CourseRole, Mode, PaidModes};
+pub use trail::{Astray, Cursor, Trail};
 pub use user::{User, Username};

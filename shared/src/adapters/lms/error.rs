@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde_json::error::Category;
 use thiserror::Error;
 
+use crate::domain::Astray;
+
 /// Why there is no answer that can be used.
 ///
 /// Of what the LMS said it holds the status and a plain `error_code`, and
@@ -95,6 +97,9 @@ pub enum Nonsense {
     /// The body is JSON of another shape.
     #[error("JSON of another shape")]
     NotAsExpected,
+    /// A list has a learner twice.
+    #[error("a learner twice")]
+    Twice,
     /// The pages of a list lead in a circle.
     #[error("a page that came before")]
     Circle,
@@ -202,6 +207,7 @@ impl LmsError {
                 | Nonsense::LetterGrade
                 | Nonsense::Mode
                 | Nonsense::IsActive
+                | Nonsense::Twice
                 | Nonsense::Circle
                 | Nonsense::TooManyPages => false,
             },
@@ -224,8 +230,18 @@ impl Nonsense {
             Self::TooLarge => "too_large",
             Self::NotJson => "not_json",
             Self::NotAsExpected => "not_as_expected",
+            Self::Twice => "twice",
             Self::Circle => "circle",
             Self::TooManyPages => "too_many_pages",
+        }
+    }
+}
+
+impl From<Astray> for Nonsense {
+    fn from(astray: Astray) -> Self {
+        match astray {
+            Astray::Circle => Self::Circle,
+            Astray::TooManyPages => Self::TooManyPages,
         }
     }
 }

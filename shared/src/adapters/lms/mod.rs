@@ -22,9 +22,9 @@ pub use base_url::{BaseUrl, BaseUrlError};
 pub use enrollments::{About, EnrollmentRow};
 pub use error::{ErrorCode, LmsError, Nonsense};
 pub use grades::GradeRow;
-pub use page::{Cursor, NotACursor, Page};
+pub use page::Page;
 
-use crate::domain::{CourseId, Score, Username};
+use crate::domain::{CourseId, Cursor, Score, Username};
 
 /// An Open edX LMS.
 #[derive(Debug, Clone)]

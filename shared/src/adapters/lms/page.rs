@@ -1,15 +1,12 @@
 //! A list in pages, whatever its rows are.
 
-use std::str::FromStr;
-
 use reqwest::Url;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use thiserror::Error;
 
 use super::Nonsense;
-use crate::domain::Username;
+use crate::domain::{Cursor, Username};
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,16 +16,6 @@ pub struct Page<T> {
     /// Where the next page begins; `None` where this is the last.
     pub next: Option<Cursor>,
 }
-
-/// Where in a list a page begins; the LMS's own word, at most 1000 bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Cursor(String);
-
-/// The text cannot be a cursor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("is empty, or longer than 1000 bytes")]
-pub struct NotACursor;
 
 impl<T> Page<T> {
     /// An old site's bare array is the only page. Each row is parsed by
@@ -53,7 +40,7 @@ impl<T> Page<T> {
         };
         let next = match listed.next.as_deref() {
             None | Some("") => None,
-            Some(next) => Some(Cursor::of(next).ok_or(Nonsense::NotAsExpected)?),
+            Some(next) => Some(cursor(next).ok_or(Nonsense::NotAsExpected)?),
         };
         let rows = listed.results.into_iter();
         Ok(Self {
@@ -63,52 +50,25 @@ impl<T> Page<T> {
     }
 }
 
-impl Cursor {
-    const PARAMETER: &str = "cursor";
-    const MAX_BYTES: usize = 1000;
+/// The name of the cursor in a query.
+const CURSOR: &str = "cursor";
 
-    /// The cursor in the query of the URL of the next page. Nothing else of
-    /// that URL is heeded: behind its proxy the LMS may not know its own
-    /// host, and our credential goes to no other.
-    fn of(next: &str) -> Option<Self> {
-        let (_, query) = next.split_once('?')?;
-        let mut url = Url::parse("http://localhost").ok()?;
-        url.set_query(query.split('#').next());
-        let (_, cursor) = url
-            .query_pairs()
-            .find(|(name, _)| name == Self::PARAMETER)?;
-        cursor.parse().ok()
-    }
-}
-
-impl FromStr for Cursor {
-    type Err = NotACursor;
-
-    fn from_str(text: &str) -> Result<Self, NotACursor> {
-        let is_sound = (1..=Self::MAX_BYTES).contains(&text.len());
-        is_sound.then(|| Self(text.to_owned())).ok_or(NotACursor)
-    }
-}
-
-impl TryFrom<String> for Cursor {
-    type Error = NotACursor;
-
-    fn try_from(text: String) -> Result<Self, NotACursor> {
-        text.parse()
-    }
-}
-
-impl From<Cursor> for String {
-    fn from(cursor: Cursor) -> Self {
-        cursor.0
-    }
+/// The cursor in the query of the URL of the next page. Nothing else of that
+/// URL is heeded: behind its proxy the LMS may not know its own host, and our
+/// credential goes to no other.
+fn cursor(next: &str) -> Option<Cursor> {
+    let (_, query) = next.split_once('?')?;
+    let mut url = Url::parse("http://localhost").ok()?;
+    url.set_query(query.split('#').next());
+    let (_, cursor) = url.query_pairs().find(|(name, _)| name == CURSOR)?;
+    cursor.parse().ok()
 }
 
 /// The page of a list that begins at `cursor`, or its first one.
 pub(super) fn at(mut list: Url, cursor: Option<&Cursor>, size: u32) -> Url {
     list.query_pairs_mut()
         .append_pair("page_size", &size.to_string())
-        .extend_pairs(cursor.map(|cursor| (Cursor::PARAMETER, &cursor.0)));
+        .extend_pairs(cursor.map(|cursor| (CURSOR, cursor.as_str())));
     list
 }
 

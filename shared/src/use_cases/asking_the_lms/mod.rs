@@ -5,7 +5,6 @@ mod error;
 mod login;
 mod pace;
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 pub use error::{AskError, NoCredential};
@@ -13,19 +12,17 @@ use login::Login;
 pub use pace::LmsLimits;
 use pace::Pace;
 
-use crate::adapters::lms::{Authorization, Cursor, GradeRow, Lms, LmsError, Nonsense};
+pub use crate::adapters::lms::{About, EnrollmentRow, GradeRow, Page};
+use crate::adapters::lms::{Authorization, Lms, LmsError};
 use crate::adapters::secrets::CredentialSecret;
 use crate::clock::SharedClock;
-use crate::domain::{CourseId, Score, Username};
+use crate::domain::{CourseId, Cursor, Score, Username};
 
-/// How long a page of a course run's grades may take, with token and retries.
-const PAGE_TIME: Duration = Duration::from_secs(15);
+/// How long a page of a list may take, with token and retries.
+pub const PAGE_TIME: Duration = Duration::from_secs(15);
 
-/// How many rows a page is asked to have.
+/// How many rows a page is asked to have, the most that the LMS gives of enrollments.
 const PAGE_SIZE: u32 = 100;
-
-/// The most pages that a course run can have; a million learners.
-const MAX_PAGES: usize = 10_000;
 
 /// What is asked of the LMS, by all of a process.
 ///
@@ -90,14 +87,42 @@ impl LmsClient {
         .await
     }
 
-    /// The grades of a course run, page by page. Asks for nothing yet.
-    pub fn of_run(&self, course_id: CourseId) -> RunGrades<'_> {
-        RunGrades {
-            client: self,
-            course_id,
-            next: Next::Page(None),
-            seen: HashSet::new(),
-        }
+    /// The page of a course run's grades at `cursor`, or the first; a
+    /// [`Trail`](crate::domain::Trail) leads from one to the next. Learners whose grade the LMS could not
+    /// compute are in none.
+    ///
+    /// # Errors
+    /// As [`LmsClient::of_learner`]; the page can be asked for again.
+    pub async fn grades_page(
+        &self,
+        course_id: &CourseId,
+        cursor: Option<&Cursor>,
+    ) -> Result<Page<GradeRow>, AskError> {
+        self.call(PAGE_TIME, |authorization| async move {
+            self.lms
+                .grades_page(&authorization, course_id, cursor, PAGE_SIZE)
+                .await
+        })
+        .await
+    }
+
+    /// The page of enrollments at `cursor`, or the first, those too that have
+    /// ended; a
+    /// [`Trail`](crate::domain::Trail) leads from one to the next.
+    ///
+    /// # Errors
+    /// As [`LmsClient::of_learner`]; the page can be asked for again.
+    pub async fn enrollments_page(
+        &self,
+        about: &About,
+        cursor: Option<&Cursor>,
+    ) -> Result<Page<EnrollmentRow>, AskError> {
+        self.call(PAGE_TIME, |authorization| async move {
+            self.lms
+                .enrollments_page(&authorization, about, cursor, PAGE_SIZE)
+                .await
+        })
+        .await
     }
 
     /// Makes one call in its turn, with a token, and once more with a new one
@@ -128,57 +153,5 @@ impl LmsClient {
             .unwrap_or(Err(LmsError::Timeout.into()));
         self.pace.ended(result.as_ref().err());
         result
-    }
-}
-
-/// The grades of one course run on their way, a page at a time.
-pub struct RunGrades<'a> {
-    client: &'a LmsClient,
-    course_id: CourseId,
-    next: Next,
-    /// The cursors of the pages that were announced so far.
-    seen: HashSet<Cursor>,
-}
-
-enum Next {
-    /// The page of this cursor, or the first.
-    Page(Option<Cursor>),
-    /// No page: the list leads nowhere.
-    Nonsense(Nonsense),
-    /// No page: the last one has come.
-    End,
-}
-
-impl RunGrades<'_> {
-    /// The rows of the next page, each or what is wrong with it; `None` after
-    /// the last. Learners whose grade the LMS could not compute are in none.
-    ///
-    /// # Errors
-    /// Whatever [`LmsClient::of_learner`] fails with; the next call then
-    /// asks for the same page again. Also, and from then on, [`Nonsense::Circle`]
-    /// where the LMS announces a page that it announced before, and
-    /// [`Nonsense::TooManyPages`] after ten thousand.
-    pub async fn next_page(&mut self) -> Result<Option<Vec<Result<GradeRow, Nonsense>>>, AskError> {
-        let cursor = match &self.next {
-            Next::Page(cursor) => cursor.as_ref(),
-            Next::Nonsense(nonsense) => return Err((*nonsense).into()),
-            Next::End => return Ok(None),
-        };
-        let (client, course_id) = (self.client, &self.course_id);
-        let page = client
-            .call(PAGE_TIME, |authorization| async move {
-                client
-                    .lms
-                    .grades_page(&authorization, course_id, cursor, PAGE_SIZE)
-                    .await
-            })
-            .await?;
-        self.next = match page.next {
-            None => Next::End,
-            Some(_) if self.seen.len() + 1 >= MAX_PAGES => Next::Nonsense(Nonsense::TooManyPages),
-            Some(cursor) if !self.seen.insert(cursor.clone()) => Next::Nonsense(Nonsense::Circle),
-            Some(cursor) => Next::Page(Some(cursor)),
-        };
-        Ok(Some(page.rows))
     }
 }

@@ -225,8 +225,7 @@ async fn the_lms_says_when_to_ask_again() {
                 retry_after: Some(left),
             };
             assert_eq!(site.grade().await, Err(resting.clone()));
-            let mut run = site.client.of_run(super::run());
-            let page = run.next_page().await;
+            let page = site.client.grades_page(&super::run(), None).await;
             assert_eq!(page, Err(resting));
         }
         assert_eq!(site.server.asked().len(), asked);

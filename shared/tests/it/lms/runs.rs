@@ -1,14 +1,14 @@
-//! The grades of a whole course run, page by page.
+//! Whole course runs, page by page.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use shared::adapters::lms::{GradeRow, LmsError, Nonsense};
-use shared::domain::{CourseId, Score, Username};
+use shared::adapters::lms::{About, EnrollmentRow, GradeRow, LmsError, Nonsense, Page};
+use shared::domain::{CourseId, Cursor, Score, Trail, Username};
 use shared::use_cases::asking_the_lms::LmsLimits;
 
 use super::server::{Reply, Server};
-use super::{RUN, STATIC, Site, is_send, row, run};
+use super::{CLIENT, RUN, STATIC, Site, is_send, row, run};
 
 fn page(names: &[&str], next: Option<&str>) -> Reply {
     let rows: Vec<Value> = names.iter().map(|name| row(name)).collect();
@@ -18,9 +18,13 @@ fn page(names: &[&str], next: Option<&str>) -> Reply {
     )
 }
 
-fn names(rows: Option<Vec<Result<GradeRow, Nonsense>>>) -> Vec<String> {
-    let rows = rows.unwrap().into_iter();
+fn names(page: Page<GradeRow>) -> Vec<String> {
+    let rows = page.rows.into_iter();
     rows.map(|row| row.unwrap().username.into()).collect()
+}
+
+fn cursor(text: &str) -> Cursor {
+    text.parse().unwrap()
 }
 
 /// Three pages, each under our own base URL, whatever the LMS takes itself for.
@@ -37,16 +41,14 @@ async fn page_by_page() {
         _ => page(&[], None),
     })
     .await;
-    let mut grades = site.client.of_run(run());
-    assert_eq!(site.server.asked().len(), 0);
-    assert_eq!(names(grades.next_page().await.unwrap()), ["a", "b"]);
-    // No page is asked for before it is wanted.
-    assert_eq!(site.server.asked().len(), 1);
-    assert_eq!(names(grades.next_page().await.unwrap()), ["c"]);
-    assert!(names(grades.next_page().await.unwrap()).is_empty());
-    for _ in 0..2 {
-        assert_eq!(grades.next_page().await, Ok(None));
+    let (run, mut trail, mut pages) = (run(), Some(Trail::default()), Vec::new());
+    while let Some(place) = trail {
+        let page = is_send(site.client.grades_page(&run, place.cursor())).await;
+        let page = page.unwrap();
+        trail = place.follow(page.next.clone()).unwrap();
+        pages.push(names(page));
     }
+    assert_eq!(pages, [vec!["a", "b"], vec!["c"], vec![]]);
     let asked = site.server.asked();
     let lines: Vec<_> = asked.iter().map(|asked| asked.line.as_str()).collect();
     let path = format!("GET /api/grades/v1/courses/{RUN}/?page_size=100");
@@ -65,9 +67,9 @@ async fn page_by_page() {
 #[tokio::test]
 async fn a_bare_array() {
     let site = Site::new(STATIC, |_| Reply::json(200, &json!([row("a"), row("b")]))).await;
-    let mut grades = site.client.of_run(run());
-    assert_eq!(names(grades.next_page().await.unwrap()), ["a", "b"]);
-    assert_eq!(grades.next_page().await, Ok(None));
+    let page = site.client.grades_page(&run(), None).await.unwrap();
+    assert_eq!(page.next, None);
+    assert_eq!(names(page), ["a", "b"]);
 }
 
 /// A broken row is told as such, and the others are there.
@@ -80,50 +82,63 @@ async fn a_broken_row() {
         Reply::json(200, &json!({"next": null, "results": rows}))
     })
     .await;
-    let mut grades = site.client.of_run(run());
-    let rows = is_send(grades.next_page()).await.unwrap().unwrap();
-    assert_eq!(rows.len(), 3);
-    assert_eq!(rows[1], Err(Nonsense::Percent));
-    assert_eq!(rows[2].as_ref().unwrap().username.as_str(), "c");
-}
-
-/// Pages that lead in a circle end, and those that came before are good.
-#[tokio::test]
-async fn a_circle() {
-    let site = Site::new(STATIC, |asked| {
-        let next = if asked.number % 2 == 1 { "b" } else { "a" };
-        page(&["x"], Some(&format!("http://lms/?cursor={next}")))
-    })
-    .await;
-    let mut grades = site.client.of_run(run());
-    for _ in 0..3 {
-        assert_eq!(names(grades.next_page().await.unwrap()), ["x"]);
-    }
-    for _ in 0..2 {
-        let circle = Err(Nonsense::Circle.into());
-        assert_eq!(grades.next_page().await, circle);
-    }
-    assert_eq!(site.server.asked().len(), 3);
+    let page = site.client.grades_page(&run(), None).await.unwrap();
+    assert_eq!(page.rows.len(), 3);
+    assert_eq!(page.rows[1], Err(Nonsense::Percent));
+    assert_eq!(page.rows[2].as_ref().unwrap().username.as_str(), "c");
 }
 
 /// A page that fails can be asked for again.
 #[tokio::test]
 async fn a_page_that_fails() {
     let site = Site::new(STATIC, |asked| match asked.number {
-        1 => page(&["a"], Some("?cursor=b")),
-        2 => Reply::html(503),
-        3 => Reply::BROKEN,
+        1 => Reply::html(503),
+        2 => Reply::BROKEN,
         _ => page(&["b"], None),
     })
     .await;
-    let mut grades = site.client.of_run(run());
-    assert_eq!(names(grades.next_page().await.unwrap()), ["a"]);
+    let at = cursor("b");
     let failed = Err(LmsError::Unavailable { status: 503 }.into());
-    assert_eq!(grades.next_page().await, failed);
-    assert_eq!(names(grades.next_page().await.unwrap()), ["b"]);
-    assert_eq!(grades.next_page().await, Ok(None));
+    assert_eq!(site.client.grades_page(&run(), Some(&at)).await, failed);
+    let page = site.client.grades_page(&run(), Some(&at)).await.unwrap();
+    assert_eq!(names(page), ["b"]);
     let asked = site.server.asked();
-    assert_eq!(asked[1].line, asked[3].line);
+    assert_eq!(asked[0].line, asked[2].line);
+}
+
+/// Enrollments come as grades do: with a token that is renewed, in pages.
+#[tokio::test]
+async fn enrollments() {
+    let row = |username: &str| json!({"user": username, "course_id": RUN, "mode": "audit", "is_active": false});
+    let site = Site::new(CLIENT, move |asked| match asked.number {
+        1 => Reply::token("hidden-token"),
+        2 => Reply::json(401, &json!({"error_code": "token_expired"})),
+        3 => Reply::token("hidden-other"),
+        4 => {
+            let next = "?cursor=b";
+            Reply::json(200, &json!({"next": next, "results": [row("a")]}))
+        }
+        _ => Reply::json(200, &json!({"next": null, "results": [row("b")]})),
+    })
+    .await;
+    let about = About::Run(run());
+    let first = is_send(site.client.enrollments_page(&about, None)).await;
+    let first = first.unwrap();
+    let second = site.client.enrollments_page(&about, first.next.as_ref());
+    let second = second.await.unwrap();
+    assert_eq!(second.next, None);
+    for (page, username) in [(first, "a"), (second, "b")] {
+        let row = EnrollmentRow {
+            username: username.parse().unwrap(),
+            course_id: run(),
+            mode: "audit".parse().unwrap(),
+            is_active: false,
+        };
+        assert_eq!(page.rows, [Ok(row)]);
+    }
+    let asked = site.server.asked();
+    assert!(asked[3].line.ends_with("&page_size=100"), "{:?}", asked[3]);
+    assert!(asked[4].line.ends_with("&cursor=b"), "{:?}", asked[4]);
 }
 
 /// What the stand-in's file says is what the client reads, learner by learner
@@ -160,12 +175,15 @@ async fn the_stand_ins_file_is_what_is_read() {
     assert!(expected.len() >= 2);
     for (course_id, learners) in expected {
         let mut read = BTreeMap::new();
-        let mut run = client.of_run(course_id.clone());
-        while let Some(rows) = run.next_page().await.unwrap() {
-            for row in rows {
+        let mut trail = Some(Trail::default());
+        while let Some(place) = trail {
+            let page = client.grades_page(&course_id, place.cursor()).await;
+            let page = page.unwrap();
+            for row in page.rows {
                 let row = row.unwrap();
                 read.insert(row.username, row.score);
             }
+            trail = place.follow(page.next).unwrap();
         }
         assert_eq!(read, learners);
         for (username, score) in learners {
