@@ -327,18 +327,21 @@ impl<'a> Decision<'a> {
             };
             let earned = self.earned(&record, &score);
             let grade = self.grade(&record, score);
-            if let (Err(outcome), GradeWrite::Same(_)) = (&earned, &grade) {
-                return Ok(outcome.clone());
-            }
+            let write = match (&earned, &grade) {
+                (Err(outcome), GradeWrite::Same(_)) => return Ok(outcome.clone()),
+                (Err(_), GradeWrite::Put { before, after }) => Write::Grade(*before, after),
+                (Ok(earned), grade) => Write::Certificate(earned, grade),
+            };
             // What may have been written, and was not, is not tried for ever.
             if let Some(failure) = unclear {
                 return Err(failure.into());
             }
-            let written = match &earned {
-                Ok(Earned {
-                    enrollment, write, ..
-                }) => records.write(enrollment, &grade, write).await,
-                Err(_) => records.write_grade(&grade).await,
+            let written = match write {
+                Write::Grade(before, after) => records.write_grade(before, after).await,
+                Write::Certificate(earned, grade) => {
+                    let enrollment = Some(earned.enrollment);
+                    records.write(enrollment, grade, &earned.write).await
+                }
             };
             match written {
                 Ok(Written::Done) => {
@@ -463,6 +466,14 @@ impl<'a> Decision<'a> {
             write,
         })
     }
+}
+
+/// What there is to be written.
+enum Write<'w, 'r> {
+    /// The grade alone: as it was read, and as it is to be.
+    Grade(Option<&'r Grade>, &'w Grade),
+    /// The certificate too.
+    Certificate(&'w Earned<'r>, &'w GradeWrite<'r>),
 }
 
 /// A certificate that is earned, and the enrollment that it is earned in.

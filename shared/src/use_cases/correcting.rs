@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::certificates::Certificates;
 use crate::adapters::store::kept_events::KeptEvents;
-use crate::adapters::store::records::{GradeWrite, Records, Written};
+use crate::adapters::store::records::{Records, Written};
 use crate::domain::{
     Certificate, CertificateEntry, CertificateState, Change, CourseId, Grade, GradeEntry,
     KeptEvent, Score,
@@ -106,11 +106,7 @@ async fn write_grade(
     entry: GradeEntry,
 ) -> Result<Option<Grade>, StoreError> {
     let after = Grade::after(before, user_id, course_id, entry);
-    let put = GradeWrite::Put {
-        before,
-        after: after.clone(),
-    };
-    let written = records.write_grade(&put).await?;
+    let written = records.write_grade(before, &after).await?;
     Ok((written == Written::Done).then_some(after))
 }
 

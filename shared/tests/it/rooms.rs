@@ -33,6 +33,7 @@ const ROOMS: &[Room] = &[
             "aws_config",
             "aws_sdk_dynamodb",
             "aws_sdk_secretsmanager",
+            "futures",
             "jiff",
             "reqwest",
             "secrecy",

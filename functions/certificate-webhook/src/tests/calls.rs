@@ -13,6 +13,7 @@ use super::stack::Stack;
 async fn calls_of_each_path() {
     const READ: &str = "BatchGetItem";
     const WRITE: &str = "TransactWriteItems";
+    const WRITE_GRADE: &str = "PutItem";
     const KEEP: &str = "UpdateItem";
     let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
     stack.enroll("audit").await;
@@ -24,7 +25,12 @@ async fn calls_of_each_path() {
             &[READ, READ, KEEP],
             2,
         ),
-        ("not passed", "not_passed", &[READ, READ, WRITE, KEEP], 1),
+        (
+            "not passed",
+            "not_passed",
+            &[READ, READ, WRITE_GRADE, KEEP],
+            1,
+        ),
         (
             "not passed, the same grade",
             "not_passed",
@@ -34,7 +40,7 @@ async fn calls_of_each_path() {
         (
             "not eligible",
             "not_eligible",
-            &[READ, READ, WRITE, KEEP],
+            &[READ, READ, WRITE_GRADE, KEEP],
             1,
         ),
         (

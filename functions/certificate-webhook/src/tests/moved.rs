@@ -27,7 +27,7 @@ async fn while_it_is_written(
     before(&stack).await;
     stack.grade(percent, is_pass);
     proxy.set(|call| match call.operation.as_str() {
-        "TransactWriteItems" => Fault::Hold,
+        "TransactWriteItems" | "PutItem" => Fault::Hold,
         _ => Fault::Pass,
     });
     let comes_between = async {

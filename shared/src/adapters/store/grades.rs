@@ -1,7 +1,10 @@
 //! The table `grades`.
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem};
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -46,13 +49,13 @@ pub(super) fn grade(table: &str, item: Item) -> Result<Grade, StoreError> {
     })
 }
 
-/// A write of `after`, on the condition that the grade still is the one that
-/// was read.
-pub(super) fn put(
+/// What a write of `after` needs: the item, and the condition that the grade
+/// still is the one that was read, with its values.
+fn as_put(
     table: &str,
     before: Option<&Grade>,
     after: &Grade,
-) -> Result<TransactWriteItem, StoreError> {
+) -> Result<(Item, &'static str, Option<Item>), StoreError> {
     const ABSENT: &str = "attribute_not_exists(#user_id)";
     let condition = before.map_or(ABSENT, as_read_condition);
     let item = GradeItem {
@@ -65,15 +68,62 @@ pub(super) fn put(
         history_count: after.history_count,
     };
     let values = before.map(|before| values(&[condition], as_read(before).into()));
+    Ok((write(table, item)?, condition, values))
+}
+
+/// A write of `after` in a transaction, on the condition that the grade still is
+/// the one that was read.
+pub(super) fn put(
+    table: &str,
+    before: Option<&Grade>,
+    after: &Grade,
+) -> Result<TransactWriteItem, StoreError> {
+    let (item, condition, values) = as_put(table, before, after)?;
     let put = Put::builder()
         .table_name(table)
-        .set_item(Some(write(table, item)?))
+        .set_item(Some(item))
         .condition_expression(condition)
         .set_expression_attribute_names(Some(names(&[condition])))
         .set_expression_attribute_values(values)
         .build()
         .map_err(incomplete)?;
     Ok(TransactWriteItem::builder().put(put).build())
+}
+
+/// The same by itself, at half of a transaction's price. A first attempt that did
+/// its work, and whose answer was lost, is known by the change's id.
+pub(super) async fn put_alone(
+    client: &Client,
+    table: &str,
+    before: Option<&Grade>,
+    after: &Grade,
+) -> Result<Written, StoreError> {
+    let (item, condition, values) = as_put(table, before, after)?;
+    let answer = client
+        .put_item()
+        .table_name(table)
+        .set_item(Some(item))
+        .condition_expression(condition)
+        .set_expression_attribute_names(Some(names(&[condition])))
+        .set_expression_attribute_values(values)
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+        .send()
+        .await;
+    let Err(error) = answer else {
+        return Ok(Written::Done);
+    };
+    let Some(PutItemError::ConditionalCheckFailedException(refused)) = error.as_service_error()
+    else {
+        return Err(error.into());
+    };
+    let found = refused.item().cloned().map(|item| grade(table, item));
+    let ours = after.history.last().map(|entry| entry.change_id);
+    let is_ours = matches!((found, ours), (Some(Ok(found)), Some(ours)) if found.is_made_by(ours));
+    Ok(if is_ours {
+        Written::Done
+    } else {
+        Written::Moved
+    })
 }
 
 /// A check that the grade still is the one that was read.

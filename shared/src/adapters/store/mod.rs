@@ -94,6 +94,11 @@ fn key_of(user_id: Uuid, course_id: &CourseId) -> Item {
     ])
 }
 
+/// Whose an item of such a table is.
+fn user_of(item: &Item) -> Option<Uuid> {
+    item.get("user_id")?.as_s().ok()?.parse().ok()
+}
+
 /// All items of a user in a table whose key is user and course run, by course id.
 async fn of_user(client: &Client, table: &str, user_id: Uuid) -> Result<Vec<Item>, StoreError> {
     const OF_USER: &str = "#user_id = :user_id";

@@ -227,7 +227,7 @@ async fn a_grade_that_could_not_be_judged_is_set_all_the_same() {
         if is_set.load(Ordering::Relaxed) {
             return Fault::Refuse("AccessDeniedException");
         }
-        is_set.store(call.operation == "TransactWriteItems", Ordering::Relaxed);
+        is_set.store(call.operation == "PutItem", Ordering::Relaxed);
         Fault::Pass
     });
     let proxy = proxy.await.unwrap();

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use shared::adapters::store::CallLimits;
 use shared::adapters::store::certificates::Certificates;
 use shared::adapters::store::kept_events::{KeptEvents, Waiting};
-use shared::adapters::store::records::{GradeWrite, Records};
+use shared::adapters::store::records::Records;
 use shared::clock::{Clock, SystemClock};
 use shared::domain::{
     CertificateEntry, CertificateState, Change, EventKey, EventKind, Grade, GradeEntry, KeptEvent,
@@ -348,11 +348,8 @@ impl Stack {
                 set_by_admin: false,
             };
             let after = Grade::after(before.as_ref(), user_id, &course_id, entry);
-            let put = GradeWrite::Put {
-                before: before.as_ref(),
-                after: after.clone(),
-            };
-            records.write_grade(&put).await.unwrap();
+            let write = records.write_grade(before.as_ref(), &after);
+            write.await.unwrap();
             before = Some(after);
         }
     }
