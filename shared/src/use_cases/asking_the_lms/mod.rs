@@ -136,7 +136,8 @@ impl LmsClient {
         A: Future<Output = Result<T, LmsError>>,
     {
         let turn = self.pace.turn().await?;
-        let work = async {
+        // In a box: whoever asks would be as large, and is moved often.
+        let work = Box::pin(async {
             let first = self.login.authorization(&turn, None).await?;
             let refused = match turn.ask(|| request(first.clone())).await {
                 Err(refused @ AskError::Lms(LmsError::Unauthorized { .. })) => refused,
@@ -147,7 +148,7 @@ impl LmsClient {
                 return Err(refused);
             }
             turn.ask(|| request(second.clone())).await
-        };
+        });
         let result = tokio::time::timeout(within, work)
             .await
             .unwrap_or(Err(LmsError::Timeout.into()));
