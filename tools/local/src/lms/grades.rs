@@ -1,22 +1,44 @@
 //! The grades API.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::learners::{GradeRow, Rows, is_course_id};
+use super::learners::{View, is_course_id};
 use super::orders::Trouble;
 use super::pages::{Fields, Place};
 use super::refusal::{Refusal, with_slash};
 
 /// Rows on a page, unless `page_size` says otherwise.
 const PAGE_SIZE: usize = 50;
+
+/// What a learner has achieved in a course run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GradeRow {
+    /// 1 is all of the course, and extra credit leads beyond. What is no
+    /// number becomes `null`, as in a broken row of the LMS.
+    #[serde(deserialize_with = "number")]
+    pub percent: f64,
+    /// Whether that is enough.
+    pub passed: bool,
+    /// `null` where there is none.
+    pub letter_grade: Option<String>,
+}
+
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let percent = f64::deserialize(deserializer)?;
+    let is_one = percent.is_finite();
+    is_one
+        .then_some(percent)
+        .ok_or_else(|| D::Error::custom("the percent is no number"))
+}
 
 /// `GET /api/grades/v1/courses/{course_id}/`.
 pub(super) async fn of_course(
@@ -32,41 +54,37 @@ pub(super) async fn of_course(
     };
     lms.tokens.admit(&headers)?;
     let trouble = trouble.map(|Extension(trouble)| trouble);
-    let learners = lms.learners.rows()?;
-    let run = of_run(&learners, course)?;
+    let grades = lms.grades.view()?;
+    has_run(&grades, course)?;
     let answer = match fields.get("username").filter(|name| !name.is_empty()) {
         Some(username) => {
-            let grade = run
-                .get(username)
-                .ok_or_else(|| not_in_run(&learners, username))?;
+            let grade = grades
+                .row(username, course)
+                .ok_or_else(|| not_in_run(&grades, username))?;
             let rows = vec![row(username, course, grade)];
             told(rows, trouble.as_ref()).into()
         }
-        None => {
-            let list = run.iter();
-            let list =
-                list.map(|(username, grade)| (username.clone(), row(username, course, grade)));
-            whole_course(&lms.url, &uri, &fields, list.collect(), trouble.as_ref())?
-        }
+        None => whole_course(&lms.url, &uri, &fields, &grades, course, trouble.as_ref())?,
     };
     Ok(Json(answer).into_response())
 }
 
-fn of_run<'a>(learners: &'a Rows, course: &str) -> Result<&'a BTreeMap<String, GradeRow>, Refusal> {
+fn has_run(grades: &View<GradeRow>, course: &str) -> Result<(), Refusal> {
     if !is_course_id(course) {
         let message = "The provided course key cannot be parsed.";
         return Err(Refusal::not_found("invalid_course_key", message));
     }
     // A run whose last learner was removed is a run still.
-    learners.get(course).ok_or_else(|| {
+    if !grades.has_run(course) {
         let message = "The requested grade for that course does not exist.";
-        Refusal::not_found("course_does_not_exist", message)
-    })
+        return Err(Refusal::not_found("course_does_not_exist", message));
+    }
+    Ok(())
 }
 
 /// Why a learner has no grade in a run: somebody who is in any run is known.
-fn not_in_run(learners: &Rows, username: &str) -> Refusal {
-    if learners.values().any(|run| run.contains_key(username)) {
+fn not_in_run(grades: &View<GradeRow>, username: &str) -> Refusal {
+    if grades.has_learner(username) {
         let message = "The user matching the requested username is not enrolled in this course.";
         Refusal::not_found("user_not_enrolled", message)
     } else {
@@ -79,14 +97,22 @@ fn whole_course(
     base: &str,
     uri: &Uri,
     fields: &Fields,
-    list: BTreeMap<String, Value>,
+    grades: &View<GradeRow>,
+    course: &str,
     trouble: Option<&Trouble>,
 ) -> Result<Value, Refusal> {
+    let rows = |after: &str, most| {
+        let rows = grades.of_run(course, after, most).into_iter();
+        let rows =
+            rows.map(|(username, grade)| (username.to_owned(), row(username, course, grade)));
+        rows.collect::<Vec<_>>()
+    };
     if trouble == Some(&Trouble::Bare) {
-        return Ok(list.into_values().collect());
+        let all = rows("", usize::MAX).into_iter();
+        return Ok(all.map(|(_, row)| row).collect());
     }
     let place = Place::asked(fields, PAGE_SIZE)?;
-    let page = place.of(list);
+    let page = place.page(rows);
     let (base, next) = match trouble {
         Some(Trouble::Misdirect { to }) => (to.as_str(), page.next),
         Some(Trouble::Repeat) => (base, Some(place.first())),

@@ -1,33 +1,48 @@
-//! Who has which grade in which course run.
+//! What the LMS says of whom in which course run.
 
 use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::io;
+use std::ops::Bound::{Excluded, Unbounded};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::faults::lock;
 
-/// What a learner has achieved in a course run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct GradeRow {
-    /// 1 is all of the course, and extra credit leads beyond. What is no
-    /// number becomes `null`, as in a broken row of the LMS.
-    pub percent: f64,
-    /// Whether that is enough.
-    pub passed: bool,
-    /// `null` where there is none.
-    pub letter_grade: Option<String>,
+/// The rows of each course run, by username.
+type Rows<R> = BTreeMap<String, BTreeMap<String, R>>;
+
+/// The rows of a file, and those that tests set beside them.
+#[derive(Debug)]
+pub(super) struct Learners<R> {
+    file: Option<File<R>>,
+    set: Mutex<Rows<R>>,
 }
 
-/// The rows of each course run, by username.
-pub(super) type Rows = BTreeMap<String, BTreeMap<String, GradeRow>>;
+/// A file, as it was when it was read last.
+#[derive(Debug)]
+struct File<R> {
+    path: PathBuf,
+    read: Mutex<Option<(Version, Arc<Rows<R>>)>>,
+}
 
-/// The learners of a file, and those that tests set beside them.
-#[derive(Debug, Default)]
-pub(super) struct Learners {
-    pub(super) file: Option<PathBuf>,
-    pub(super) set: Mutex<Rows>,
+/// What changes whenever somebody writes a file, or puts another in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Version {
+    modified: SystemTime,
+    length: u64,
+    inode: u64,
+}
+
+/// All rows as of now. Of two for a learner in a run the one that was set counts.
+pub(super) struct View<'a, R> {
+    file: Arc<Rows<R>>,
+    set: MutexGuard<'a, Rows<R>>,
 }
 
 /// The file cannot be read, or has a line that is no learner's.
@@ -43,70 +58,161 @@ pub(super) enum LearnersError {
     },
 }
 
-/// A line of the file.
+/// Whose line of the file it is, and of which run.
 #[derive(Deserialize)]
-struct Line {
+struct Key {
     username: String,
     course_id: String,
-    percent: f64,
-    passed: bool,
-    letter_grade: Option<String>,
 }
 
-impl Learners {
-    /// All rows as of now: a file is read anew each time, so that an edit
-    /// shows in the next answer.
-    pub(super) fn rows(&self) -> Result<Rows, LearnersError> {
-        let mut rows = self.of_file()?;
-        for (course, learners) in lock(&self.set).iter() {
-            let run = rows.entry(course.clone()).or_default();
-            run.extend(learners.clone());
+impl<R> Default for Learners<R> {
+    fn default() -> Self {
+        Self {
+            file: None,
+            set: Mutex::default(),
         }
-        Ok(rows)
+    }
+}
+
+impl<R> Learners<R> {
+    pub(super) fn on_file(path: PathBuf) -> Self {
+        let read = Mutex::default();
+        Self {
+            file: Some(File { path, read }),
+            set: Mutex::default(),
+        }
     }
 
-    fn of_file(&self) -> Result<Rows, LearnersError> {
-        let mut rows = Rows::new();
-        let Some(path) = &self.file else {
-            return Ok(rows);
+    /// Sets a learner's row in a run, in place of any other there.
+    pub(super) fn set(&self, username: &str, course: &str, row: R) {
+        let mut set = lock(&self.set);
+        if let Some(run) = set.get_mut(course) {
+            run.insert(username.to_owned(), row);
+        } else {
+            let run = BTreeMap::from([(username.to_owned(), row)]);
+            set.insert(course.to_owned(), run);
+        }
+    }
+
+    /// Takes back what was set. The run stays one that the LMS knows.
+    pub(super) fn remove(&self, username: &str, course: &str) {
+        if let Some(run) = lock(&self.set).get_mut(course) {
+            run.remove(username);
+        }
+    }
+}
+
+impl<R: DeserializeOwned> Learners<R> {
+    /// All rows, until it is dropped: an edit of the file shows in the next view.
+    pub(super) fn view(&self) -> Result<View<'_, R>, LearnersError> {
+        let file = match &self.file {
+            Some(file) => file.rows()?,
+            None => Arc::default(),
         };
-        let unreadable = |source| LearnersError::Unreadable {
-            path: path.clone(),
-            source,
-        };
+        Ok(View {
+            file,
+            set: lock(&self.set),
+        })
+    }
+}
+
+impl<R> View<'_, R> {
+    fn maps(&self) -> [&Rows<R>; 2] {
+        [&self.file, &self.set]
+    }
+
+    /// What is said of a learner in a run.
+    pub(super) fn row(&self, username: &str, course: &str) -> Option<&R> {
+        let mut maps = self.maps().into_iter().rev();
+        maps.find_map(|rows| rows.get(course)?.get(username))
+    }
+
+    pub(super) fn has_run(&self, course: &str) -> bool {
+        self.maps().iter().any(|rows| rows.contains_key(course))
+    }
+
+    /// Whether the learner is in any run.
+    pub(super) fn has_learner(&self, username: &str) -> bool {
+        let mut runs = self.maps().into_iter().flat_map(BTreeMap::values);
+        runs.any(|run| run.contains_key(username))
+    }
+
+    /// The first rows of a run, at most so many, by username, of those whose
+    /// username comes after `after`. Costs as much as they, however many there are.
+    pub(super) fn of_run(&self, course: &str, after: &str, most: usize) -> BTreeMap<&str, &R> {
+        let mut first = BTreeMap::new();
+        for run in self.maps().iter().filter_map(|rows| rows.get(course)) {
+            let rest = run.range::<str, _>((Excluded(after), Unbounded));
+            first.extend(rest.take(most).map(|(name, row)| (name.as_str(), row)));
+        }
+        first.into_iter().take(most).collect()
+    }
+}
+
+impl<R: DeserializeOwned> File<R> {
+    /// The rows as of now: it is read again when it has changed.
+    fn rows(&self) -> Result<Arc<Rows<R>>, LearnersError> {
+        let mut read = lock(&self.read);
+        // Taken before it is read, so that a change meanwhile is not missed.
+        let version = fs::metadata(&self.path)
+            .and_then(|file| Version::of(&file))
+            .map_err(|source| self.unreadable(source.into()))?;
+        match &*read {
+            Some((known, rows)) if *known == version => Ok(Arc::clone(rows)),
+            _ => {
+                let rows = Arc::new(self.parse()?);
+                *read = Some((version, Arc::clone(&rows)));
+                Ok(rows)
+            }
+        }
+    }
+
+    fn parse(&self) -> Result<Rows<R>, LearnersError> {
+        let unreadable = |source| self.unreadable(source);
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::All)
-            .from_path(path)
+            .from_path(&self.path)
             .map_err(unreadable)?;
         let headers = reader.headers().map_err(unreadable)?.clone();
+        let mut rows = Rows::new();
         for record in reader.records() {
             let record = record.map_err(unreadable)?;
-            let read: Line = record.deserialize(Some(&headers)).map_err(unreadable)?;
+            let key: Key = record.deserialize(Some(&headers)).map_err(unreadable)?;
+            let row: R = record.deserialize(Some(&headers)).map_err(unreadable)?;
             let wrong = |what| LearnersError::Line {
-                path: path.clone(),
+                path: self.path.clone(),
                 line: record.position().map_or(0, csv::Position::line),
                 what,
             };
-            if read.username.is_empty() {
+            if key.username.is_empty() {
                 return Err(wrong("the username is empty"));
             }
-            if !is_course_id(&read.course_id) {
+            if !is_course_id(&key.course_id) {
                 return Err(wrong("the course_id is none"));
             }
-            if !read.percent.is_finite() {
-                return Err(wrong("the percent is no number"));
-            }
-            let row = GradeRow {
-                percent: read.percent,
-                passed: read.passed,
-                letter_grade: read.letter_grade,
-            };
-            let run = rows.entry(read.course_id).or_default();
-            if run.insert(read.username, row).is_some() {
+            let run = rows.entry(key.course_id).or_default();
+            if run.insert(key.username, row).is_some() {
                 return Err(wrong("this learner has a line in this run already"));
             }
         }
         Ok(rows)
+    }
+
+    fn unreadable(&self, source: csv::Error) -> LearnersError {
+        LearnersError::Unreadable {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+impl Version {
+    fn of(file: &Metadata) -> io::Result<Self> {
+        Ok(Self {
+            modified: file.modified()?,
+            length: file.len(),
+            inode: file.ino(),
+        })
     }
 }
 

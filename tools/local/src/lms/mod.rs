@@ -46,7 +46,7 @@ use orders::Orders;
 use pages::Fields;
 use refusal::Refusal;
 
-pub use learners::GradeRow;
+pub use grades::GradeRow;
 pub use oauth::{CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TokenError};
 pub use orders::{At, Order, Trouble};
 
@@ -80,7 +80,7 @@ pub struct LmsCall {
 #[derive(Debug, Default)]
 struct Shared {
     url: String,
-    learners: Learners,
+    grades: Learners<GradeRow>,
     tokens: Tokens,
     orders: Orders,
     calls: Mutex<Vec<LmsCall>>,
@@ -129,16 +129,14 @@ impl Lms {
     /// # Errors
     /// When the port is in use.
     pub async fn on_file(file: impl Into<PathBuf>, port: u16) -> io::Result<Self> {
-        let file = Some(file.into());
-        let set = Mutex::default();
-        Self::with(Learners { file, set }, port).await
+        Self::with(Learners::on_file(file.into()), port).await
     }
 
-    async fn with(learners: Learners, port: u16) -> io::Result<Self> {
+    async fn with(grades: Learners<GradeRow>, port: u16) -> io::Result<Self> {
         let (listener, url) = listen(port).await?;
         let shared = Arc::new(Shared {
             url: url.clone(),
-            learners,
+            grades,
             ..Shared::default()
         });
         let obey = middleware::from_fn_with_state(Arc::clone(&shared), orders::obey);
@@ -168,18 +166,13 @@ impl Lms {
 
     /// Gives a learner a grade in a run, in place of any other there.
     pub fn grade(&self, username: &str, course_id: &str, row: GradeRow) {
-        let mut set = lock(&self.shared.learners.set);
-        let run = set.entry(course_id.to_owned()).or_default();
-        run.insert(username.to_owned(), row);
+        self.shared.grades.set(username, course_id, row);
     }
 
     /// Takes back what [`Lms::grade`] gave: the learner was never enrolled.
     /// The run stays one that the LMS knows.
     pub fn remove(&self, username: &str, course_id: &str) {
-        let mut set = lock(&self.shared.learners.set);
-        if let Some(run) = set.get_mut(course_id) {
-            run.remove(username);
-        }
+        self.shared.grades.remove(username, course_id);
     }
 
     /// Orders it to misbehave. Of several orders for a request the oldest counts.

@@ -1,7 +1,6 @@
 //! Lists in pages, as the LMS's list APIs have them all.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound::{Excluded, Unbounded};
+use std::collections::HashMap;
 
 use axum::http::StatusCode;
 use base64::Engine;
@@ -49,17 +48,21 @@ impl Place {
         }
     }
 
-    /// The page at this place of a list, whose items are in the order of their keys.
-    pub(super) fn of<T>(&self, mut list: BTreeMap<String, T>) -> Page<T> {
-        let rest = list.range((Excluded(self.after.clone()), Unbounded));
-        let keys: Vec<String> = rest.map(|(key, _)| key.clone()).collect();
-        let here = &keys[..self.size.min(keys.len())];
-        let next = (here.len() < keys.len()).then(|| Self {
-            after: here.last().cloned().unwrap_or_default(),
+    /// The page at this place of a list. `rows` gives the first so many of those
+    /// whose key comes after a key, in the order of the keys, each with its own.
+    pub(super) fn page<T>(&self, rows: impl FnOnce(&str, usize) -> Vec<(String, T)>) -> Page<T> {
+        // One more than the page has tells whether there is another page.
+        let mut rows = rows(&self.after, self.size.saturating_add(1));
+        let goes_on = rows.len() > self.size;
+        rows.truncate(self.size);
+        let last = rows.last().filter(|_| goes_on);
+        let next = last.map(|(key, _)| Self {
+            after: key.clone(),
             size: self.size,
         });
+        let items = rows.into_iter().map(|(_, item)| item);
         Page {
-            items: here.iter().filter_map(|key| list.remove(key)).collect(),
+            items: items.collect(),
             next,
         }
     }

@@ -335,7 +335,7 @@ async fn an_edited_file_shows_in_the_next_answer() {
         (format!("{head}\n{ada}\nada,{RUN},half,true,\n"), "line: 3"),
         (format!("{head}\n{ada}\nada,{RUN},1\n"), "line: 3"),
         (format!("{head}\n{ada}\n{ada}\n"), "line 3"),
-        (format!("{head}\n{ada}\nb,{RUN},NaN,true,\n"), "line 3"),
+        (format!("{head}\n{ada}\nb,{RUN},NaN,true,\n"), "line: 3"),
         (format!("{head}\n,{RUN},1,true,\n"), "line 2"),
         (format!("{head}\nb,None,1,true,\n"), "line 2"),
         (format!("username,percent\n{ada}\n"), "line: 2"),
@@ -363,6 +363,12 @@ async fn an_edited_file_shows_in_the_next_answer() {
     assert_eq!(ask(&lms, &adas()).await.1[0]["percent"], 0.2);
     lms.remove("ada", RUN);
     assert_eq!(ask(&lms, &adas()).await.1[0]["percent"], 1.1);
+    // Another file of the same length in its place.
+    let other = folder.path().join("other.csv");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&other, text.replace("1.1", "1.2")).unwrap();
+    std::fs::rename(&other, &file).unwrap();
+    assert_eq!(ask(&lms, &adas()).await.1[0]["percent"], 1.2);
     std::fs::remove_file(&file).unwrap();
     assert_eq!(ask(&lms, &adas()).await.0, 500);
 }
