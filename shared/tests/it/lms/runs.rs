@@ -141,6 +141,51 @@ async fn enrollments() {
     assert!(asked[4].line.ends_with("&cursor=b"), "{:?}", asked[4]);
 }
 
+/// The same of its file of enrollments: by run, by learner, and by both.
+#[tokio::test]
+async fn the_stand_ins_enrollments_are_what_is_read() {
+    let portal = harness::Portal::new().await;
+    let client = portal.use_cases().lms_client(
+        portal.secrets_client(),
+        harness::http_client(),
+        LmsLimits::NONE,
+    );
+    let client = client.unwrap();
+    let mut rows = Vec::new();
+    for line in local::lms::SAMPLE_ENROLLMENTS.lines().skip(1) {
+        let [username, course_id, mode, is_active] =
+            <[&str; 4]>::try_from(Vec::from_iter(line.split(','))).unwrap();
+        let is_active = is_active == "true";
+        portal.lms.enroll(username, course_id, mode, is_active);
+        rows.push(EnrollmentRow {
+            username: username.parse().unwrap(),
+            course_id: course_id.parse().unwrap(),
+            mode: mode.parse().unwrap(),
+            is_active,
+        });
+    }
+    let abouts = rows.iter().flat_map(|row| {
+        let (username, course_id) = (row.username.clone(), row.course_id.clone());
+        [
+            About::Run(course_id.clone()),
+            About::Learner(username.clone()),
+            About::LearnerInRun(username, course_id),
+        ]
+    });
+    let nobody = About::Learner("nobody".parse().unwrap());
+    let nothing = About::Run("Org/Course/Run".parse().unwrap());
+    for about in abouts.chain([nobody, nothing]) {
+        let of_run = |row: &&EnrollmentRow| about.course_id().is_none_or(|id| *id == row.course_id);
+        let of_name = |row: &&EnrollmentRow| about.username().is_none_or(|n| *n == row.username);
+        let mut expected: Vec<_> = rows.iter().filter(of_run).filter(of_name).collect();
+        expected.sort_by_key(|row| &row.username);
+        let page = client.enrollments_page(&about, None).await.unwrap();
+        let read: Vec<_> = page.rows.iter().map(|row| row.as_ref().unwrap()).collect();
+        assert_eq!(read, expected, "{about:?}");
+        assert_eq!(page.next, None);
+    }
+}
+
 /// What the stand-in's file says is what the client reads, learner by learner
 /// and page by page; `tools/peers` holds a client that is not ours against the
 /// same file.

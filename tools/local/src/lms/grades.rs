@@ -10,14 +10,16 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::learners::{View, is_course_id};
 use super::orders::Trouble;
-use super::pages::{Fields, Place};
+use super::pages::{Fields, Place, Sizes};
 use super::refusal::{Refusal, with_slash};
+use super::{Shared, told};
 
-/// Rows on a page, unless `page_size` says otherwise.
-const PAGE_SIZE: usize = 50;
+const SIZES: Sizes = Sizes {
+    default: 50,
+    most: usize::MAX,
+};
 
 /// What a learner has achieved in a course run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,7 +64,7 @@ pub(super) async fn of_course(
                 .row(username, course)
                 .ok_or_else(|| not_in_run(&grades, username))?;
             let rows = vec![row(username, course, grade)];
-            told(rows, trouble.as_ref()).into()
+            told::rows(rows, trouble.as_ref()).into()
         }
         None => whole_course(&lms.url, &uri, &fields, &grades, course, trouble.as_ref())?,
     };
@@ -111,16 +113,9 @@ fn whole_course(
         let all = rows("", usize::MAX).into_iter();
         return Ok(all.map(|(_, row)| row).collect());
     }
-    let place = Place::asked(fields, PAGE_SIZE)?;
+    let place = Place::asked(fields, SIZES)?;
     let page = place.page(rows);
-    let (base, next) = match trouble {
-        Some(Trouble::Misdirect { to }) => (to.as_str(), page.next),
-        Some(Trouble::Repeat) => (base, Some(place.first())),
-        _ => (base, page.next),
-    };
-    let next = next.map(|next| format!("{base}{}?{}", uri.path(), next.query()));
-    let results = told(page.items, trouble);
-    Ok(json!({"next": next, "previous": null, "results": results}))
+    Ok(told::page(base, uri, &place, page, trouble))
 }
 
 fn row(username: &str, course: &str, grade: &GradeRow) -> Value {
@@ -132,31 +127,4 @@ fn row(username: &str, course: &str, grade: &GradeRow) -> Value {
         "percent": grade.percent,
         "letter_grade": grade.letter_grade,
     })
-}
-
-/// The rows as the LMS tells them, truly unless it was ordered otherwise.
-fn told(mut rows: Vec<Value>, trouble: Option<&Trouble>) -> Vec<Value> {
-    if trouble == Some(&Trouble::NoRow) {
-        rows.clear();
-    }
-    for row in &mut rows {
-        let (field, value) = match trouble {
-            Some(Trouble::Lag) => {
-                row["passed"] = false.into();
-                row["letter_grade"] = Value::Null;
-                let percent = row["percent"].as_f64().unwrap_or_default();
-                ("percent", json!(percent / 2.0))
-            }
-            Some(Trouble::OtherLearner) => ("username", json!("somebody-else")),
-            Some(Trouble::OtherRun) => ("course_id", json!("course-v1:Other+Course+Run")),
-            Some(Trouble::PercentNull) => ("percent", Value::Null),
-            Some(Trouble::PercentText) => ("percent", json!("0.93")),
-            Some(Trouble::PercentTooHigh) => ("percent", json!(7.5)),
-            Some(Trouble::PassedText) => ("passed", json!("yes")),
-            Some(Trouble::LetterTooLong) => ("letter_grade", json!("A".repeat(256))),
-            _ => continue,
-        };
-        row[field] = value;
-    }
-    rows
 }

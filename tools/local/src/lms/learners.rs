@@ -147,6 +147,22 @@ impl<R> View<'_, R> {
         }
         first.into_iter().take(most).collect()
     }
+
+    /// The same of a learner's rows, by course run.
+    pub(super) fn of_learner(
+        &self,
+        username: &str,
+        after: &str,
+        most: usize,
+    ) -> BTreeMap<&str, &R> {
+        let mut first = BTreeMap::new();
+        for rows in self.maps() {
+            let rest = rows.range::<str, _>((Excluded(after), Unbounded));
+            let of = rest.filter_map(|(course, run)| Some((course.as_str(), run.get(username)?)));
+            first.extend(of.take(most));
+        }
+        first.into_iter().take(most).collect()
+    }
 }
 
 impl<R: DeserializeOwned> File<R> {

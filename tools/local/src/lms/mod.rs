@@ -17,12 +17,14 @@
 //! # }
 //! ```
 
+mod enrollments;
 mod grades;
 mod learners;
 mod oauth;
 mod orders;
 mod pages;
 mod refusal;
+mod told;
 
 use std::io;
 use std::path::PathBuf;
@@ -40,6 +42,7 @@ use serde::Serialize;
 use crate::background::{Background, listen};
 use crate::faults::lock;
 
+use enrollments::EnrollmentRow;
 use learners::Learners;
 use oauth::Tokens;
 use orders::Orders;
@@ -50,8 +53,11 @@ pub use grades::GradeRow;
 pub use oauth::{CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TokenError};
 pub use orders::{At, Order, Trouble};
 
-/// The sample learners, the text of a file for [`Lms::on_file`].
+/// The sample grades, the text of a file for [`Lms::on_files`].
 pub const SAMPLE_GRADES: &str = include_str!("../../samples/grades.csv");
+
+/// The sample enrollments, the text of the other one.
+pub const SAMPLE_ENROLLMENTS: &str = include_str!("../../samples/lms-enrollments.csv");
 
 /// A stand-in for an Open edX LMS, gone when dropped.
 #[derive(Debug)]
@@ -81,6 +87,7 @@ pub struct LmsCall {
 struct Shared {
     url: String,
     grades: Learners<GradeRow>,
+    enrollments: Learners<EnrollmentRow>,
     tokens: Tokens,
     orders: Orders,
     calls: Mutex<Vec<LmsCall>>,
@@ -114,29 +121,40 @@ async fn count(State(lms): State<Arc<Shared>>, request: Request, next: Next) -> 
 
 impl Lms {
     /// Starts one on a port, any free one if `port` is 0. It knows nobody
-    /// but those of [`Lms::grade`].
+    /// but those of [`Lms::grade`] and [`Lms::enroll`].
     ///
     /// # Errors
     /// When the port is in use.
     pub async fn start(port: u16) -> io::Result<Self> {
-        Self::with(Learners::default(), port).await
+        Self::with(Learners::default(), Learners::default(), port).await
     }
 
-    /// Starts one with the learners of a CSV file, which has the columns of
-    /// [`SAMPLE_GRADES`] and may be edited meanwhile. A file that cannot be
-    /// read is answered 500, with a message that names the line.
+    /// Starts one with the learners of two CSV files, which have the columns of
+    /// [`SAMPLE_GRADES`] and [`SAMPLE_ENROLLMENTS`] and may be edited
+    /// meanwhile. A file that cannot be read is answered 500, with a message
+    /// that names the line.
     ///
     /// # Errors
     /// When the port is in use.
-    pub async fn on_file(file: impl Into<PathBuf>, port: u16) -> io::Result<Self> {
-        Self::with(Learners::on_file(file.into()), port).await
+    pub async fn on_files(
+        grades: impl Into<PathBuf>,
+        enrollments: impl Into<PathBuf>,
+        port: u16,
+    ) -> io::Result<Self> {
+        let grades = Learners::on_file(grades.into());
+        Self::with(grades, Learners::on_file(enrollments.into()), port).await
     }
 
-    async fn with(grades: Learners<GradeRow>, port: u16) -> io::Result<Self> {
+    async fn with(
+        grades: Learners<GradeRow>,
+        enrollments: Learners<EnrollmentRow>,
+        port: u16,
+    ) -> io::Result<Self> {
         let (listener, url) = listen(port).await?;
         let shared = Arc::new(Shared {
             url: url.clone(),
             grades,
+            enrollments,
             ..Shared::default()
         });
         let obey = middleware::from_fn_with_state(Arc::clone(&shared), orders::obey);
@@ -149,6 +167,10 @@ impl Lms {
             .route(
                 "/api/grades/v1/courses/{*course}",
                 get(grades::of_course).fallback(nothing),
+            )
+            .route(
+                "/api/enrollment/v1/enrollments",
+                get(enrollments::list).fallback(nothing),
             )
             .fallback(nothing)
             .layer(obey)
@@ -173,6 +195,20 @@ impl Lms {
     /// The run stays one that the LMS knows.
     pub fn remove(&self, username: &str, course_id: &str) {
         self.shared.grades.remove(username, course_id);
+    }
+
+    /// Enrolls a learner in a run, in place of any other enrollment there. The
+    /// two lists know nothing of each other: who has a grade is not listed
+    /// among the enrollments by that, nor the other way round.
+    pub fn enroll(&self, username: &str, course_id: &str, mode: &str, is_active: bool) {
+        let mode = mode.to_owned();
+        let row = EnrollmentRow { mode, is_active };
+        self.shared.enrollments.set(username, course_id, row);
+    }
+
+    /// Takes back what [`Lms::enroll`] gave: the row vanishes from the list.
+    pub fn unlist(&self, username: &str, course_id: &str) {
+        self.shared.enrollments.remove(username, course_id);
     }
 
     /// Orders it to misbehave. Of several orders for a request the oldest counts.

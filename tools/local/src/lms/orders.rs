@@ -22,16 +22,19 @@ use super::{LmsCall, Shared};
 use crate::faults::lock;
 
 /// How to misbehave, where, and how often. As JSON it is one object, such as
-/// `{"do": "throttle", "retry_after": 30, "at": "grades", "times": 3}`.
+/// `{"do": "throttle", "retry_after": 30, "at": "grades", "after": 2, "times": 3}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// What to do.
     #[serde(flatten)]
     pub what: Trouble,
-    /// With which requests. A trouble that only one API can have is had
+    /// With which requests. A trouble that only one part can have is had
     /// there, whatever this says.
     #[serde(default)]
     pub at: At,
+    /// How many of them come before the first one.
+    #[serde(default)]
+    pub after: u32,
     /// With how many of them, good or bad; until it is revoked if absent.
     #[serde(default)]
     pub times: Option<u32>,
@@ -44,6 +47,8 @@ pub enum At {
     /// The grades API.
     #[default]
     Grades,
+    /// The list of enrollments.
+    Enrollments,
     /// The token endpoint.
     Token,
     /// Everything.
@@ -109,12 +114,8 @@ pub enum Trouble {
     /// Nobody has passed yet and everybody has half as much, as long as the
     /// grade that was announced is not committed.
     Lag,
-    /// No row at all.
-    NoRow,
-    /// Every row is another learner's.
-    OtherLearner,
-    /// Every row is of another run.
-    OtherRun,
+    /// A grader that says 0 for all: nobody has passed, nobody has a letter.
+    Zero,
     /// `percent` is `null`.
     PercentNull,
     /// `percent` is a text.
@@ -127,6 +128,18 @@ pub enum Trouble {
     LetterTooLong,
     /// The whole course is a bare array, as old sites have it.
     Bare,
+
+    /// `mode` is a number.
+    ModeNumber,
+    /// `is_active` is a text.
+    ActiveText,
+
+    /// No row at all.
+    NoRow,
+    /// Every row is another learner's.
+    OtherLearner,
+    /// Every row is of another run.
+    OtherRun,
     /// A page's `next`, if there is one, names another origin.
     Misdirect {
         /// That origin, `http://other-host.example` by default.
@@ -175,22 +188,25 @@ impl Trouble {
             Self::Expire,
             Self::Live { seconds: 5 },
             Self::Lag,
-            Self::NoRow,
-            Self::OtherLearner,
-            Self::OtherRun,
+            Self::Zero,
             Self::PercentNull,
             Self::PercentText,
             Self::PercentTooHigh,
             Self::PassedText,
             Self::LetterTooLong,
             Self::Bare,
+            Self::ModeNumber,
+            Self::ActiveText,
+            Self::NoRow,
+            Self::OtherLearner,
+            Self::OtherRun,
             Self::Misdirect { to },
             Self::Repeat,
         ]
     }
 
-    /// The one part of the LMS that can have it, if there is but one.
-    fn home(&self) -> Option<At> {
+    /// The parts of the LMS that can have it; every part where it names none.
+    fn homes(&self) -> &'static [At] {
         match self {
             Self::Slow { .. }
             | Self::Hang
@@ -202,20 +218,22 @@ impl Trouble {
             | Self::Deny { .. }
             | Self::Redirect { .. }
             | Self::Html
-            | Self::Huge => None,
-            Self::Expire | Self::Live { .. } => Some(At::Token),
+            | Self::Huge => &[],
+            Self::Expire | Self::Live { .. } => &[At::Token],
             Self::Lag
-            | Self::NoRow
-            | Self::OtherLearner
-            | Self::OtherRun
+            | Self::Zero
             | Self::PercentNull
             | Self::PercentText
             | Self::PercentTooHigh
             | Self::PassedText
             | Self::LetterTooLong
-            | Self::Bare
+            | Self::Bare => &[At::Grades],
+            Self::ModeNumber | Self::ActiveText => &[At::Enrollments],
+            Self::NoRow
+            | Self::OtherLearner
+            | Self::OtherRun
             | Self::Misdirect { .. }
-            | Self::Repeat => Some(At::Grades),
+            | Self::Repeat => &[At::Grades, At::Enrollments],
         }
     }
 }
@@ -225,6 +243,7 @@ impl At {
     pub(super) fn has(self, path: &str) -> bool {
         match self {
             Self::Grades => path.starts_with("/api/grades/"),
+            Self::Enrollments => path.starts_with("/api/enrollment/"),
             Self::Token => path == "/oauth2/access_token",
             Self::All => true,
         }
@@ -238,6 +257,7 @@ impl Order {
         Self {
             what,
             at: At::Grades,
+            after: 0,
             times: None,
         }
     }
@@ -248,11 +268,26 @@ impl Order {
         Self { at, ..self }
     }
 
+    /// The same, but not with the next so many requests.
+    #[must_use]
+    pub fn after(self, after: u32) -> Self {
+        Self { after, ..self }
+    }
+
     /// The same with so many requests.
     #[must_use]
     pub fn times(self, times: u32) -> Self {
         let times = Some(times);
         Self { times, ..self }
+    }
+
+    /// Whether it is about a request for this path.
+    fn concerns(&self, path: &str) -> bool {
+        match self.what.homes() {
+            [] => self.at.has(path),
+            [home] => home.has(path),
+            homes => self.at.has(path) && homes.iter().any(|home| home.has(path)),
+        }
     }
 }
 
@@ -273,16 +308,22 @@ impl Orders {
         lock(&self.0).clone()
     }
 
-    /// The trouble that a request is to meet: that of the oldest order for its path.
+    /// The trouble that a request is to meet: that of the oldest order for its
+    /// path that has begun.
     fn take(&self, path: &str) -> Option<Trouble> {
         let mut orders = lock(&self.0);
         orders.retain(|order| order.times != Some(0));
-        let concerns = |order: &&mut Order| order.what.home().unwrap_or(order.at).has(path);
-        let order = orders.iter_mut().find(concerns)?;
-        order.times = order.times.map(|times| times - 1);
-        let what = order.what.clone();
+        let mut met = None;
+        for order in orders.iter_mut().filter(|order| order.concerns(path)) {
+            if order.after > 0 {
+                order.after -= 1;
+            } else if met.is_none() {
+                order.times = order.times.map(|times| times - 1);
+                met = Some(order.what.clone());
+            }
+        }
         orders.retain(|order| order.times != Some(0));
-        Some(what)
+        met
     }
 }
 
@@ -388,7 +429,11 @@ pub(super) async fn give(State(lms): State<Arc<Shared>>, body: Bytes) -> Respons
             let body = json!({
                 "developer_message": error.to_string(),
                 "allowed": Trouble::all(),
-                "and": {"at": [At::Grades, At::Token, At::All], "times": 3},
+                "and": {
+                    "at": [At::Grades, At::Enrollments, At::Token, At::All],
+                    "after": 2,
+                    "times": 3,
+                },
             });
             (StatusCode::BAD_REQUEST, Json(body)).into_response()
         }

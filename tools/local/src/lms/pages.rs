@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 
@@ -10,6 +10,15 @@ use super::refusal::Refusal;
 
 /// The fields of a query, each once.
 pub(super) type Fields = HashMap<String, String>;
+
+/// How many items a list has on a page.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    /// Where `page_size` says nothing.
+    pub(super) default: usize,
+    /// Whatever it says.
+    pub(super) most: usize,
+}
 
 /// Where in a list the caller is, and how many items it wants at once.
 pub(super) struct Place {
@@ -27,8 +36,9 @@ pub(super) struct Page<T> {
 impl Place {
     /// What `cursor` and `page_size` ask for. A size that is none is the
     /// default one, and a cursor that the LMS did not make is refused.
-    pub(super) fn asked(fields: &Fields, default_size: usize) -> Result<Self, Refusal> {
+    pub(super) fn asked(fields: &Fields, sizes: Sizes) -> Result<Self, Refusal> {
         let size = fields.get("page_size").and_then(|size| size.parse().ok());
+        let size = size.filter(|size| *size > 0).unwrap_or(sizes.default);
         let after = match fields.get("cursor") {
             None => String::new(),
             Some(cursor) => read(cursor)
@@ -36,7 +46,7 @@ impl Place {
         };
         Ok(Self {
             after,
-            size: size.filter(|size| *size > 0).unwrap_or(default_size),
+            size: size.min(sizes.most),
         })
     }
 
@@ -67,12 +77,20 @@ impl Place {
         }
     }
 
-    /// The query that leads here.
-    pub(super) fn query(&self) -> String {
+    /// The query that leads here from that of another page of the list.
+    pub(super) fn query(&self, uri: &Uri) -> String {
         let cursor = URL_SAFE.encode(format!("p={}", self.after));
         // Of that alphabet a query has to escape the padding alone.
         let cursor = cursor.replace('=', "%3D");
-        format!("cursor={cursor}&page_size={}", self.size)
+        let place = format!("cursor={cursor}&page_size={}", self.size);
+        let is_place = |field: &&str| {
+            ["cursor=", "page_size="]
+                .iter()
+                .any(|p| field.starts_with(p))
+        };
+        let others = uri.query().unwrap_or_default().split('&');
+        let others = others.filter(|field| !field.is_empty() && !is_place(field));
+        others.chain([place.as_str()]).collect::<Vec<_>>().join("&")
     }
 }
 

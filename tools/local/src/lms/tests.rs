@@ -307,12 +307,134 @@ async fn a_whole_course_comes_in_pages() {
     }
 }
 
+/// The address of the list of enrollments with this query.
+fn enrollments(query: &str) -> String {
+    format!("/api/enrollment/v1/enrollments?{query}")
+}
+
+fn enrollment(username: &str, course: &str, mode: &str, is_active: bool) -> Value {
+    json!({
+        "created": "2026-07-01T00:00:00Z", "mode": mode, "is_active": is_active,
+        "user": username, "course_id": course,
+    })
+}
+
+fn list(rows: &[Value]) -> Value {
+    json!({"next": null, "previous": null, "results": rows})
+}
+
+#[tokio::test]
+async fn enrollments_of_a_run_of_a_learner_or_of_both() {
+    let lms = with_ada().await;
+    lms.enroll("zeno", RUN, "audit", true);
+    lms.enroll("a+b", RUN, "verified", false);
+    lms.enroll("zeno", OTHER_RUN, "honor", true);
+    let [zeno, other] = [(RUN, "audit"), (OTHER_RUN, "honor")]
+        .map(|(course, mode)| enrollment("zeno", course, mode, true));
+    let plus = enrollment("a+b", RUN, "verified", false);
+    let run = format!("course_id={}", RUN.replace('+', "%2B"));
+    for (query, rows) in [
+        (run.clone(), vec![plus.clone(), zeno.clone()]),
+        (format!("{run}&username="), vec![plus.clone(), zeno.clone()]),
+        ("username=zeno".to_owned(), vec![other, zeno.clone()]),
+        (format!("{run}&username=zeno"), vec![zeno]),
+        (format!("{run}&username=a%2Bb"), vec![plus]),
+        // Neither list follows from the other.
+        (format!("{run}&username=ada"), vec![]),
+        ("username=nobody".to_owned(), vec![]),
+        ("course_id=Org/Course/Run".to_owned(), vec![]),
+    ] {
+        let told = ask(&lms, &enrollments(&query)).await;
+        assert_eq!(told, (200, list(&rows)), "{query}");
+    }
+    let (_, body) = ask(&lms, &format!("{}?username=zeno", path(RUN))).await;
+    assert_eq!(body["error_code"], "user_does_not_exist");
+    for query in ["course_id=None", &format!("course_id={RUN}"), ""] {
+        let (status, body) = ask(&lms, &enrollments(query)).await;
+        assert_eq!(status, 400);
+        assert!(body["developer_message"].is_string());
+    }
+    let (status, body) = ask_as(&lms, &enrollments(&run), "").await;
+    assert_eq!(
+        (status, &body["error_code"]),
+        (401, &json!("token_malformed"))
+    );
+    lms.enroll("zeno", RUN, "audit", false);
+    let inactive = list(&[enrollment("zeno", RUN, "audit", false)]);
+    let target = enrollments(&format!("{run}&username=zeno"));
+    assert_eq!(ask(&lms, &target).await.1, inactive);
+    lms.unlist("zeno", RUN);
+    assert_eq!(ask(&lms, &target).await, (200, list(&[])));
+    assert_eq!((lms.count(At::Enrollments), lms.count(At::Grades)), (14, 1));
+}
+
+#[tokio::test]
+async fn enrollments_come_in_pages() {
+    let lms = Lms::start(0).await.unwrap();
+    for n in 0..250 {
+        lms.enroll(&format!("learner{n:03}"), "a/b/c", "audit", true);
+        lms.enroll("ada", &format!("a/b/{n:03}"), "audit", true);
+    }
+    for (asked, key, expected) in [
+        ("course_id=a/b/c", "user", [100, 100, 50]),
+        ("username=ada", "course_id", [100, 100, 50]),
+        ("page_size=500&course_id=a/b/c", "user", [100, 100, 50]),
+        ("course_id=a/b/c&page_size=90", "user", [90, 90, 70]),
+    ] {
+        let (mut sizes, mut keys) = (Vec::new(), BTreeSet::new());
+        let mut next = Some(enrollments(asked));
+        while let Some(target) = next {
+            let (_, page) = ask(&lms, &target).await;
+            let rows = page["results"].as_array().unwrap();
+            sizes.push(rows.len());
+            keys.extend(rows.iter().map(|row| row[key].to_string()));
+            let further = page["next"].as_str();
+            next = further.map(|next| next.strip_prefix(&lms.url).unwrap().to_owned());
+        }
+        assert_eq!(sizes, expected, "{asked}");
+        assert_eq!(keys.len(), 250);
+    }
+}
+
+#[tokio::test]
+async fn the_sample_fits_that_of_grades() {
+    let folder = tempfile::tempdir().unwrap();
+    let [grades, file] = ["grades.csv", "lms-enrollments.csv"].map(|name| folder.path().join(name));
+    std::fs::write(&grades, SAMPLE_GRADES).unwrap();
+    std::fs::write(&file, SAMPLE_ENROLLMENTS).unwrap();
+    let lms = Lms::on_files(&grades, &file, 0).await.unwrap();
+    let all = enrollments(&format!("course_id={}", RUN.replace('+', "%2B")));
+    let (_, page) = ask(&lms, &all).await;
+    let rows = page["results"].as_array().unwrap();
+    let has = |like: &dyn Fn(&Value) -> bool| assert!(rows.iter().any(like));
+    has(&|row| row["mode"] == "verified" && row["is_active"] == true);
+    has(&|row| row["mode"] == "audit");
+    has(&|row| row["is_active"] == false);
+    // The portal does not know everybody whom the LMS knows.
+    let users = include_str!("../../samples/users.csv");
+    has(&|row| !users.contains(row["user"].as_str().unwrap()));
+    for line in SAMPLE_GRADES.lines().skip(1) {
+        let [username, course] = line.splitn(3, ',').collect::<Vec<_>>()[..2] else {
+            panic!("{line}");
+        };
+        let line = format!("{username},{course},");
+        assert!(SAMPLE_ENROLLMENTS.contains(&line), "{line}");
+    }
+    std::fs::write(&file, "username,course_id,mode\nada,a/b/c,audit\n").unwrap();
+    let (status, body) = ask(&lms, &all).await;
+    let message = body["developer_message"].as_str().unwrap();
+    assert_eq!(status, 500);
+    assert!(message.contains("lms-enrollments.csv"), "{message}");
+    assert!(message.contains("line: 2"), "{message}");
+    assert_eq!(ask(&lms, &adas()).await.0, 200);
+}
+
 #[tokio::test]
 async fn the_sample_shows_what_grades_there_are() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("grades.csv");
     std::fs::write(&file, SAMPLE_GRADES).unwrap();
-    let lms = Lms::on_file(&file, 0).await.unwrap();
+    let lms = Lms::on_files(&file, "none", 0).await.unwrap();
     let (_, ada) = ask(&lms, &adas()).await;
     assert_eq!(ada[0]["passed"], true);
     let (_, page) = ask(&lms, &path(RUN)).await;
@@ -328,7 +450,7 @@ async fn the_sample_shows_what_grades_there_are() {
 async fn an_edited_file_shows_in_the_next_answer() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("grades.csv");
-    let lms = Lms::on_file(&file, 0).await.unwrap();
+    let lms = Lms::on_files(&file, "none", 0).await.unwrap();
     let head = "username,course_id,percent,passed,letter_grade";
     let ada = format!("ada,{RUN},0.4,false,");
     for (text, said) in [
@@ -459,6 +581,9 @@ async fn orders_spoil_rows() {
     for (trouble, field, value) in [
         (Trouble::Lag, "passed", json!(false)),
         (Trouble::Lag, "percent", json!(0.465)),
+        (Trouble::Zero, "passed", json!(false)),
+        (Trouble::Zero, "percent", json!(0.0)),
+        (Trouble::Zero, "letter_grade", Value::Null),
         (Trouble::OtherLearner, "username", json!("somebody-else")),
         (
             Trouble::OtherRun,
@@ -485,6 +610,52 @@ async fn orders_spoil_rows() {
     lms.order(Order::of(Trouble::Bare));
     let (_, bare) = ask(&lms, &path(RUN)).await;
     assert_eq!(bare[0]["username"], "ada");
+}
+
+#[tokio::test]
+async fn orders_spoil_enrollments() {
+    let lms = with_ada().await;
+    lms.enroll("ada", "a/b/c", "verified", true);
+    lms.enroll("zeno", "a/b/c", "audit", true);
+    let all = enrollments("course_id=a/b/c&page_size=1");
+    let at = |trouble| Order::of(trouble).at(At::Enrollments).times(1);
+    let other_run = json!("course-v1:Other+Course+Run");
+    for (trouble, field, value) in [
+        (Trouble::OtherLearner, "user", json!("somebody-else")),
+        (Trouble::OtherRun, "course_id", other_run),
+        (Trouble::ModeNumber, "mode", json!(7)),
+        (Trouble::ActiveText, "is_active", json!("yes")),
+    ] {
+        lms.order(at(trouble));
+        // Grades are not concerned.
+        assert_eq!(ask(&lms, &adas()).await.1[0]["percent"], 0.93);
+        let (_, page) = ask(&lms, &all).await;
+        assert_eq!(page["results"][0][field], value);
+        let (_, page) = ask(&lms, &all).await;
+        let ada = enrollment("ada", "a/b/c", "verified", true);
+        assert_eq!(page["results"], json!([ada]));
+    }
+    lms.order(at(Trouble::NoRow));
+    assert_eq!(ask(&lms, &all).await.1["results"], json!([]));
+    let to = NOWHERE.to_owned();
+    for (trouble, origin) in [
+        (Trouble::Misdirect { to }, NOWHERE),
+        (Trouble::Repeat, &lms.url),
+    ] {
+        lms.order(at(trouble.clone()));
+        let (_, page) = ask(&lms, &all).await;
+        let next = page["next"].as_str().unwrap();
+        let (_, page) = ask(&lms, next.strip_prefix(origin).unwrap()).await;
+        let is_first = page["results"][0]["user"] == "ada";
+        assert_eq!(is_first, trouble == Trouble::Repeat);
+    }
+    lms.order(at(Trouble::Fail { status: 503 }));
+    assert_eq!(ask(&lms, &all).await.0, 503);
+    // A token has no rows, and an order for all does not count its requests.
+    lms.order(at(Trouble::NoRow).at(At::All));
+    token(&lms).await;
+    assert_eq!(ask(&lms, &all).await.1["results"], json!([]));
+    assert_eq!(lms.orders(), []);
 }
 
 #[tokio::test]
@@ -601,18 +772,42 @@ async fn orders_queue_and_can_be_revoked() {
     assert_eq!(ask(&lms, &adas()).await.0, 200);
 }
 
+/// The third request fails three times, and the one that comes first meets the
+/// order that was given first.
+#[tokio::test]
+async fn orders_wait_for_their_turn() {
+    let lms = with_ada().await;
+    let fail = |status| Order::of(Trouble::Fail { status });
+    lms.order(fail(503).after(2).times(3));
+    lms.order(fail(501).after(1).times(2));
+    for status in [200, 501, 503, 503, 503, 501, 200] {
+        // What it is not about does not count.
+        token(&lms).await;
+        assert_eq!(ask(&lms, &adas()).await.0, status);
+    }
+    assert_eq!(lms.orders(), []);
+    let (_, standing) = order(&lms, &json!({"do": "drop", "after": 5})).await;
+    assert_eq!(standing[0]["after"], 5);
+    assert_eq!(ask(&lms, &adas()).await.0, 200);
+    assert_eq!(lms.orders(), [Order::of(Trouble::Drop).after(4)]);
+}
+
 #[tokio::test]
 async fn orders_come_over_http_too() {
     let lms = with_ada().await;
     let throttle = json!({"do": "throttle", "retry_after": 30, "times": 1});
     let (status, standing) = order(&lms, &throttle).await;
-    let full = json!([{"do": "throttle", "retry_after": 30, "times": 1, "at": "grades"}]);
+    let full = json!([
+        {"do": "throttle", "retry_after": 30, "at": "grades", "after": 0, "times": 1}
+    ]);
     assert_eq!((status, standing), (201, full));
     assert_eq!(ask(&lms, &adas()).await.0, 429);
     assert_eq!(ask(&lms, &adas()).await.0, 200);
 
     order(&lms, &json!({"do": "fail", "at": "all"})).await;
-    let stands = json!([{"do": "fail", "status": 500, "at": "all", "times": null}]);
+    let stands = json!([
+        {"do": "fail", "status": 500, "at": "all", "after": 0, "times": null}
+    ]);
     assert_eq!(ask(&lms, "/_local/orders").await, (200, stands));
     assert_eq!(ask(&lms, &adas()).await.0, 500);
     let url = format!("{}/_local/orders", lms.url);
@@ -647,7 +842,7 @@ async fn an_order_that_is_none_is_told_what_there_is() {
         let message = body["developer_message"].as_str().unwrap();
         assert_eq!(status, 400);
         assert!(message.contains(said), "{message}");
-        assert_eq!(body["allowed"].as_array().unwrap().len(), 25);
+        assert_eq!(body["allowed"].as_array().unwrap().len(), 28);
     }
     assert_eq!(lms.orders(), []);
 

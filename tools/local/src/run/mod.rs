@@ -12,7 +12,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use infra::Template;
-use local::lms::{CLIENT_ID, CLIENT_SECRET, SAMPLE_GRADES};
+use local::lms::{CLIENT_ID, CLIENT_SECRET, SAMPLE_ENROLLMENTS, SAMPLE_GRADES};
 use local::secrets_manager::Files;
 use local::{Dynamodb, Lms, SecretsManager};
 use serde_json::json;
@@ -107,9 +107,10 @@ impl Stack {
             Some(url) => url.clone(),
             None => {
                 let step = Step::start("LMS stand-in");
-                let grades = settings.grades();
-                give_grades(&grades)?;
-                let lms = Lms::on_file(grades, settings.lms_port()).await;
+                let (grades, enrollments) = (settings.grades(), settings.enrollments());
+                give(&grades, SAMPLE_GRADES)?;
+                give(&enrollments, SAMPLE_ENROLLMENTS)?;
+                let lms = Lms::on_files(grades, enrollments, settings.lms_port()).await;
                 let lms = lms.map_err(Error::Lms)?;
                 give_credential(secrets_manager).await?;
                 step.done();
@@ -217,12 +218,12 @@ fn lock(data: &Path) -> Result<File, Error> {
     }
 }
 
-/// The sample learners, unless the file is there: it is a person's to edit.
-fn give_grades(file: &Path) -> Result<(), Error> {
+/// A sample, unless the file is there: it is a person's to edit.
+fn give(file: &Path, sample: &str) -> Result<(), Error> {
     if file.exists() {
         return Ok(());
     }
-    env_file::write_private(file, SAMPLE_GRADES).map_err(|source| Error::Folder {
+    env_file::write_private(file, sample).map_err(|source| Error::Folder {
         path: file.to_owned(),
         source,
     })
@@ -283,9 +284,11 @@ fn hints(settings: &Settings) -> String {
     let lms = match settings.lms_url {
         Some(_) => String::new(),
         None => format!(
-            "\nWhat the LMS says of learners is in {grades}; an edit counts at once.\n\
+            "\nWhat the LMS says of learners is in {grades} and\n\
+             {enrollments}; an edit counts at once.\n\
              How to make the LMS misbehave is in tools/local/README.md.\n",
             grades = relative(&settings.grades()),
+            enrollments = relative(&settings.enrollments()),
         ),
     };
     format!(

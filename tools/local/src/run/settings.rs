@@ -73,9 +73,14 @@ impl Settings {
         self.port + 3
     }
 
-    /// The learners of the LMS stand-in.
+    /// The grades of the LMS stand-in.
     pub fn grades(&self) -> PathBuf {
         self.data.join("grades.csv")
+    }
+
+    /// The enrollments of the LMS stand-in.
+    pub fn enrollments(&self) -> PathBuf {
+        self.data.join("lms-enrollments.csv")
     }
 
     /// Says which port is taken before anything is started.
