@@ -1,5 +1,5 @@
 //! The template, read: what `template.yaml` says about tables, secrets and
-//! functions.
+//! functions, and the state machine of `sweep.asl.yaml`.
 //!
 //! The stand-ins are made from it, so a table that the functions use on AWS is
 //! the one they meet on this machine: same keys, same indexes. What is deployed
@@ -14,6 +14,9 @@ use serde_json::Value;
 /// The text of the template, read when this crate was compiled, so that tests
 /// need no working directory.
 const TEXT: &str = include_str!("../template.yaml");
+
+/// The text of the definition that the state machines of the sweeps share.
+const SWEEP: &str = include_str!("../sweep.asl.yaml");
 
 /// The tables, secrets and functions of `infra/template.yaml`, each sorted by name.
 #[derive(Debug, Clone)]
@@ -104,12 +107,15 @@ pub struct Projection {
     pub non_key_attributes: Vec<String>,
 }
 
-/// The template is not what this crate can read.
+/// The template, or the definition beside it, is not what this crate can read.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// It is no YAML, or has no resources of the expected form.
     #[error("infra/template.yaml is no YAML that can be read; run `cfn-lint` on it: {0}")]
     Yaml(#[from] Box<serde_saphyr::Error>),
+    /// The definition of the state machines is no YAML.
+    #[error("infra/sweep.asl.yaml is no YAML that can be read: {0}")]
+    SweepMachine(#[source] Box<serde_saphyr::Error>),
     /// A table's properties are not those of [`TableDefinition`].
     #[error("the table {table} in infra/template.yaml lacks what CreateTable needs: {source}")]
     Table {
@@ -211,6 +217,21 @@ impl Table {
     }
 }
 
+/// The definition of a state machine that has a function sweep course runs,
+/// `concurrency` at the same time, in the Amazon States Language. As
+/// CloudFormation does it, the values are put into the text before that is
+/// parsed, so that a number is one.
+///
+/// # Errors
+/// Where the text is no YAML.
+pub fn sweep_machine(function_arn: &str, concurrency: u32) -> Result<Value, TemplateError> {
+    let definition = SWEEP
+        .replace("${FunctionArn}", function_arn)
+        .replace("${Partition}", "aws")
+        .replace("${SweepConcurrency}", &concurrency.to_string());
+    serde_saphyr::from_str(&definition).map_err(|e| TemplateError::SweepMachine(Box::new(e)))
+}
+
 /// The environment variable that carries a logical id: `CourseRunsTable` is
 /// carried by `COURSE_RUNS_TABLE`.
 #[must_use]
@@ -231,6 +252,10 @@ struct Resource {
     kind: String,
     #[serde(rename = "Properties", default)]
     properties: Value,
+    /// Of a resource that is not always made.
+    #[cfg(test)]
+    #[serde(rename = "Condition", default)]
+    condition: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -254,6 +279,10 @@ fn document() -> Result<Document, TemplateError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -272,11 +301,15 @@ mod tests {
         assert_eq!(kept_events.definition.global_secondary_indexes.len(), 2);
         assert!(kept_events.definition.deletion_protection_enabled);
         assert!(kept_events.has_point_in_time_recovery);
+        let sweeps = table("SweepsTable").unwrap();
+        assert_eq!(sweeps.ttl_attribute.as_deref(), Some("expires_at"));
         assert_eq!(table("UsersTable").unwrap().ttl_attribute, None);
         let users = ("USERS_TABLE".to_owned(), "UsersTable".to_owned());
         assert!(template.variables().contains(&users));
-        let paid = ("PAID_MODES".to_owned(), "verified".to_owned());
-        assert!(template.variables().contains(&paid));
+        for (setting, default) in [("PAID_MODES", "verified"), ("SWEEP_CONCURRENCY", "1")] {
+            let variable = (setting.to_owned(), default.to_owned());
+            assert!(template.variables().contains(&variable));
+        }
         assert_eq!(
             template.functions["KeptEventsFunction"]["PAID_MODES"],
             "verified"
@@ -301,8 +334,7 @@ mod tests {
         assert!(seen > 0, "no function has a table or a secret");
     }
 
-    /// What no linter knows: who is called again, how often at once, and what
-    /// the alarms go by.
+    /// What no linter knows: who is called again, and how often at once.
     #[test]
     fn kept_events_are_called_each_minute_and_never_again() {
         let resources = document().unwrap().resources;
@@ -312,15 +344,19 @@ mod tests {
         let invoked = &function["EventInvokeConfig"];
         assert_eq!(invoked["MaximumRetryAttempts"], 0);
         assert!(invoked["DestinationConfig"]["OnFailure"]["Destination"].is_string());
+        let schedule = &resources["KeptEventsSchedule"].properties;
+        assert_eq!(schedule["ScheduleExpression"], "rate(1 minute)");
+        assert_eq!(schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"], 0);
+    }
+
+    /// Each metric of ours has an alarm, and each filter a field of the log.
+    #[test]
+    fn alarms_go_by_what_is_logged() {
+        let resources = document().unwrap().resources;
         let of_kind = |kind: &'static str| {
             let resources = resources.values();
             resources.filter(move |resource| resource.kind == kind)
         };
-        let schedule = &resources["KeptEventsSchedule"].properties;
-        assert_eq!(schedule["ScheduleExpression"], "rate(1 minute)");
-        assert_eq!(schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"], 0);
-
-        // Each metric of ours has an alarm, and each filter a field of the log.
         let filters: Vec<_> = of_kind("AWS::Logs::MetricFilter")
             .map(|filter| &filter.properties)
             .collect();
@@ -339,8 +375,106 @@ mod tests {
             "$.level",
             "expired_token",
             "revoked_token",
+            "\"swept\"",
+            "\"braked\"",
+            "\"failed\"",
         ] {
             assert!(patterns.contains(field), "{field}: {patterns}");
         }
+    }
+
+    /// The names in `${}` of the definition.
+    fn names(definition: &str) -> BTreeSet<&str> {
+        let names = definition.split("${").skip(1);
+        names.filter_map(|rest| rest.split('}').next()).collect()
+    }
+
+    #[test]
+    fn both_sweeps_are_spread_by_one_definition() {
+        let resources = document().unwrap().resources;
+        for (kind, condition) in [
+            ("GradeSweep", "GradesAreSwept"),
+            ("EnrollmentSweep", "EnrollmentsAreSwept"),
+        ] {
+            let of = |suffix: &str| &resources[&format!("{kind}{suffix}")];
+            let machine = &of("Machine").properties;
+            assert_eq!(machine["DefinitionUri"], "sweep.asl.yaml");
+            let values = machine["DefinitionSubstitutions"].as_object().unwrap();
+            let given: BTreeSet<_> = values.keys().map(String::as_str).collect();
+            assert_eq!(given, names(SWEEP), "{kind}");
+            assert_eq!(values["FunctionArn"], format!("{kind}Function.Arn"));
+            assert_eq!(machine["Logging"]["IncludeExecutionData"], false);
+
+            let function = &of("Function").properties;
+            assert_eq!(function["Timeout"], 900);
+            let at_once = &function["ReservedConcurrentExecutions"];
+            assert_eq!(at_once, "SweepConcurrency");
+            for scheduled in ["MachineSchedule", "SilentAlarm"] {
+                assert_eq!(of(scheduled).condition.as_deref(), Some(condition));
+            }
+            let schedule = &of("MachineSchedule").properties;
+            assert_eq!(schedule["ScheduleExpression"], format!("{kind}Schedule"));
+            assert_eq!(schedule["Target"]["Arn"], format!("{kind}Machine"));
+            assert_eq!(schedule["Target"]["Input"], "{}");
+        }
+    }
+
+    /// The states of a machine and of what it maps over, by their names.
+    fn states(machine: &Value) -> BTreeMap<&str, &Value> {
+        let mut all = BTreeMap::new();
+        for (name, state) in machine["States"].as_object().unwrap() {
+            if let Some(inner) = state.get("ItemProcessor") {
+                all.extend(states(inner));
+            }
+            all.insert(name.as_str(), state);
+        }
+        all
+    }
+
+    /// What the emulator does not show: it knows neither limits nor time.
+    #[test]
+    fn the_definition_keeps_to_the_limits_of_aws() {
+        let machine = sweep_machine("arn:aws:lambda:us-east-1:000000000000:function:f", 3).unwrap();
+        assert_eq!(names(&machine.to_string()), BTreeSet::new());
+        assert_eq!(machine["QueryLanguage"], "JSONata");
+        let states = states(&machine);
+        for (name, state) in &states {
+            assert!(state["Comment"].is_string(), "{name}");
+        }
+
+        let runs = states["Runs"];
+        assert_eq!(runs["MaxConcurrency"], 3);
+        assert_eq!(runs["ToleratedFailurePercentage"], 100);
+        let each = &runs["ItemProcessor"]["ProcessorConfig"];
+        assert_eq!(each["Mode"], "DISTRIBUTED");
+        assert_eq!(each["ExecutionType"], "STANDARD");
+
+        let template = document().unwrap().resources;
+        let longest_call = &template["GradeSweepFunction"].properties["Timeout"];
+        let longest_call = longest_call.as_u64().unwrap();
+        for name in ["ListRuns", "SweepRun"] {
+            let calls = states[name];
+            assert!(calls["TimeoutSeconds"].as_u64().unwrap() > longest_call);
+            let [throttled, failed] = calls["Retry"].as_array().unwrap().as_slice() else {
+                panic!("{calls}");
+            };
+            let errors = json!(["Lambda.TooManyRequestsException"]);
+            assert_eq!(throttled["ErrorEquals"], errors);
+            // With full jitter a wait is half as long on average.
+            let waits = throttled["MaxAttempts"].as_u64().unwrap() - 5;
+            let wait = throttled["MaxDelaySeconds"].as_u64().unwrap() / 2;
+            assert!(waits * wait > longest_call);
+            let errors = json!(["States.TaskFailed", "States.Timeout"]);
+            assert_eq!(failed["ErrorEquals"], errors);
+        }
+        assert!(states["ListRuns"].get("Catch").is_none());
+        assert_eq!(states["SweepRun"]["Catch"][0]["Next"], "PassedOver");
+        // Nothing else fails an execution, and nothing else ends one.
+        let ends = |kind: &str| {
+            let ends = states.iter().filter(|(_, state)| state["Type"] == kind);
+            ends.map(|(name, _)| *name).collect::<Vec<_>>()
+        };
+        assert_eq!(ends("Fail"), ["PassedOver"]);
+        assert_eq!(ends("Succeed"), ["AnotherIsRunning", "Done", "Swept"]);
     }
 }
