@@ -30,6 +30,7 @@ mod background;
 pub mod dynamodb;
 pub mod faults;
 pub mod lms;
+pub mod ministack;
 pub mod process;
 pub mod sdk;
 pub mod secrets_manager;

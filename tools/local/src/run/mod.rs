@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use infra::Template;
 use local::lms::{CLIENT_ID, CLIENT_SECRET, SAMPLE_ENROLLMENTS, SAMPLE_GRADES};
-use local::secrets_manager::Files;
+use local::ministack::Files;
 use local::{Dynamodb, Lms, SecretsManager};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,7 +39,7 @@ pub enum Error {
     #[error(transparent)]
     Dynamodb(#[from] local::dynamodb::DynamodbError),
     #[error(transparent)]
-    SecretsManager(#[from] local::secrets_manager::SecretsManagerError),
+    SecretsManager(#[from] local::ministack::MinistackError),
     #[error(transparent)]
     NotInstalled(#[from] local::venv::NotInstalled),
     #[error("the LMS stand-in could not be started: {0}")]

@@ -1,0 +1,210 @@
+//! `ministack`, a PyPI package that stands in for services of AWS, run as a
+//! child process.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use infra::TemplateError;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::aws;
+use crate::background::{client, listen};
+use crate::process::Guarded;
+use crate::venv::{NotInstalled, program};
+
+/// It is up within a second on an idle machine.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A process that answers for some services of AWS. There is no IAM.
+#[derive(Debug)]
+pub(crate) struct Ministack {
+    /// Endpoint, `http://127.0.0.1:PORT`; any credentials will do.
+    pub(crate) url: String,
+    process: Guarded,
+    client: reqwest::Client,
+}
+
+/// Where `ministack` keeps what it has.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Files<'a> {
+    /// Folder of what it is to remember, secrets for instance. That is written
+    /// when it stops, so that it must be stopped and not killed. Without it all
+    /// is gone with the process.
+    pub state: Option<&'a Path>,
+    /// File for what it logs, written anew; without it that is thrown away.
+    pub log: Option<&'a Path>,
+}
+
+/// Why `ministack` does not run, or what it refused.
+#[derive(Debug, thiserror::Error)]
+pub enum MinistackError {
+    /// `infra/template.yaml` or the definition beside it could not be read.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// It is not in the virtual environment.
+    #[error(transparent)]
+    NotInstalled(#[from] NotInstalled),
+    /// The port is taken, or the process could not be started.
+    #[error("ministack could not be started: {0}")]
+    Spawn(#[source] io::Error),
+    /// The file that was to hold its log could not be made or opened.
+    #[error("ministack's log {} cannot be written: {source}", .path.display())]
+    Log {
+        /// The file, as [`Files::log`] named it.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The process ended before it answered.
+    #[error("ministack ended while it started; look into its log")]
+    Ended,
+    /// The process runs, and has not answered in time.
+    #[error("ministack did not answer within {} seconds; look into its log", START_LIMIT.as_secs())]
+    Silent,
+    /// HTTP failed: no connection, or an answer that is not JSON.
+    #[error("no request could be made of ministack: {0}")]
+    Request(#[source] reqwest::Error),
+    /// It answered with an error.
+    #[error("ministack refused {operation}: {code}: {message}")]
+    Refused {
+        /// The operation's name, `CreateSecret` for instance.
+        operation: String,
+        /// AWS's error code, `ResourceExistsException` for instance.
+        code: String,
+        /// What it says to people.
+        message: String,
+    },
+}
+
+impl Ministack {
+    /// Starts one on a port, any free one if `port` is 0, and waits until it
+    /// answers. It has these services, and these variables besides its own.
+    pub(crate) async fn start(
+        services: &str,
+        variables: &[(&str, &str)],
+        port: u16,
+        files: Files<'_>,
+    ) -> Result<Self, MinistackError> {
+        // Another process may take a free port before this child does.
+        let mut tries = if port == 0 { 3 } else { 1 };
+        loop {
+            tries -= 1;
+            match Self::try_start(services, variables, port, files).await {
+                Err(MinistackError::Ended) if tries > 0 => {}
+                other => return other,
+            }
+        }
+    }
+
+    async fn try_start(
+        services: &str,
+        variables: &[(&str, &str)],
+        port: u16,
+        files: Files<'_>,
+    ) -> Result<Self, MinistackError> {
+        let (listener, url) = listen(port).await.map_err(MinistackError::Spawn)?;
+        let port = listener.local_addr().map_err(MinistackError::Spawn)?;
+        drop(listener);
+
+        let mut command = Guarded::command(program("ministack")?);
+        command
+            .env("SERVICES", services)
+            .env("BIND_HOST", "127.0.0.1")
+            .env("GATEWAY_PORT", port.port().to_string())
+            .env("SFTP_ENABLED", "0")
+            .envs(variables.iter().copied());
+        if let Some(state) = files.state {
+            command.env("PERSIST_STATE", "1").env("STATE_DIR", state);
+        }
+        let (out, err) = log_to(files.log)?;
+        command.stdout(out).stderr(err);
+
+        let process = Guarded::spawn(&mut command).map_err(MinistackError::Spawn)?;
+        let client = client().map_err(MinistackError::Request)?;
+        let mut started = Self {
+            url,
+            process,
+            client,
+        };
+        started.wait_until_it_answers().await?;
+        Ok(started)
+    }
+
+    async fn wait_until_it_answers(&mut self) -> Result<(), MinistackError> {
+        let end = Instant::now() + START_LIMIT;
+        let health = format!("{}/_ministack/health", self.url);
+        while Instant::now() < end {
+            if self.process.has_ended() {
+                return Err(MinistackError::Ended);
+            }
+            let answer = self.client.get(&health).timeout(Duration::from_secs(1));
+            if answer.send().await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err(MinistackError::Silent)
+    }
+
+    /// Waits until the process has ended by itself, which it never should.
+    pub(crate) async fn ended(&mut self) {
+        self.process.ended().await;
+    }
+
+    /// Ends the process and waits until it has saved its state.
+    pub(crate) async fn stop(self) {
+        self.process.stop().await;
+    }
+
+    /// A call of `SERVICE.OPERATION`, and its answer.
+    pub(crate) async fn call(&self, target: &str, body: &Value) -> Result<Value, MinistackError> {
+        let call = aws::call(&self.client, &self.url, target, body);
+        let operation = target.rsplit('.').next().unwrap_or(target);
+        answer(call, operation).await
+    }
+}
+
+async fn answer(call: reqwest::RequestBuilder, operation: &str) -> Result<Value, MinistackError> {
+    let answer = call.send().await.map_err(MinistackError::Request)?;
+    let refused = !answer.status().is_success();
+    let body: Value = answer.json().await.map_err(MinistackError::Request)?;
+    if refused {
+        let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        return Err(MinistackError::Refused {
+            operation: operation.to_owned(),
+            code: text("__type"),
+            message: text("message"),
+        });
+    }
+    Ok(body)
+}
+
+fn log_to(log: Option<&Path>) -> Result<(Stdio, Stdio), MinistackError> {
+    let Some(path) = log else {
+        return Ok((Stdio::null(), Stdio::null()));
+    };
+    let failed = |source| MinistackError::Log {
+        path: path.to_owned(),
+        source,
+    };
+    let out = File::create(path).map_err(failed)?;
+    let err = out.try_clone().map_err(failed)?;
+    Ok((out.into(), err.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_in_use_is_an_error() {
+        let (_listener, url) = listen(0).await.unwrap();
+        let port = url.rsplit(':').next().unwrap().parse().unwrap();
+        let started = Ministack::start("secretsmanager", &[], port, Files::default()).await;
+        assert!(matches!(started, Err(MinistackError::Spawn(_))));
+    }
+}
