@@ -1,4 +1,5 @@
-//! The form of a call to DynamoDB or Secrets Manager, without an SDK.
+//! The form of a call to DynamoDB, Secrets Manager or Step Functions, without
+//! an SDK.
 
 use serde_json::Value;
 
@@ -12,6 +13,7 @@ pub(crate) fn call(
 ) -> reqwest::RequestBuilder {
     let service = match target {
         target if target.starts_with("DynamoDB") => "dynamodb",
+        target if target.starts_with("AWSStepFunctions") => "states",
         _ => "secretsmanager",
     };
     let scope = format!("local/20260101/us-east-1/{service}/aws4_request");

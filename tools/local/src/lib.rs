@@ -1,5 +1,6 @@
 //! Stand-ins for what surrounds the functions: DynamoDB, Secrets Manager and
-//! the LMS. `make run` and every test use the same ones.
+//! the LMS. `make run` and every test use the same ones. Tests alone use
+//! [`StepFunctions`], with functions that are programs.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,6 +35,7 @@ pub mod ministack;
 pub mod process;
 pub mod sdk;
 pub mod secrets_manager;
+pub mod step_functions;
 pub mod venv;
 
 pub use background::client;
@@ -41,3 +43,4 @@ pub use dynamodb::Dynamodb;
 pub use faults::{Call, Fault, FaultyProxy};
 pub use lms::Lms;
 pub use secrets_manager::SecretsManager;
+pub use step_functions::StepFunctions;

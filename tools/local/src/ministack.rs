@@ -48,6 +48,14 @@ pub enum MinistackError {
     /// It is not in the virtual environment.
     #[error(transparent)]
     NotInstalled(#[from] NotInstalled),
+    /// A function's program could not be packed.
+    #[error("{} could not be packed for a function: {source}", .program.display())]
+    Pack {
+        /// The program.
+        program: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The port is taken, or the process could not be started.
     #[error("ministack could not be started: {0}")]
     Spawn(#[source] io::Error),
@@ -116,6 +124,8 @@ impl Ministack {
             .env("BIND_HOST", "127.0.0.1")
             .env("GATEWAY_PORT", port.port().to_string())
             .env("SFTP_ENABLED", "0")
+            // It would have the functions call there, whatever theirs says.
+            .env_remove("AWS_ENDPOINT_URL")
             .envs(variables.iter().copied());
         if let Some(state) = files.state {
             command.env("PERSIST_STATE", "1").env("STATE_DIR", state);
@@ -165,6 +175,12 @@ impl Ministack {
         let call = aws::call(&self.client, &self.url, target, body);
         let operation = target.rsplit('.').next().unwrap_or(target);
         answer(call, operation).await
+    }
+
+    /// A call of a service whose operations have paths, and its answer.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, MinistackError> {
+        let call = self.client.post(format!("{}{path}", self.url)).json(body);
+        answer(call, path).await
     }
 }
 
