@@ -41,7 +41,7 @@ pub(super) async fn list(
     if course.is_some_and(|course| !is_course_id(course)) {
         return Err(bad_request("The course_id is not valid."));
     }
-    let place = Place::asked(&fields, SIZES)?;
+    let place = Place::asked(&fields, lms.sizes(SIZES))?;
     let enrollments = lms.enrollments.view()?;
     let page = match (course, username) {
         (Some(course), None) => place.page(|after, most| {

@@ -66,7 +66,7 @@ pub(super) async fn of_course(
             let rows = vec![row(username, course, grade)];
             told::rows(rows, trouble.as_ref()).into()
         }
-        None => whole_course(&lms.url, &uri, &fields, &grades, course, trouble.as_ref())?,
+        None => whole_course(&lms, &uri, &fields, &grades, course, trouble.as_ref())?,
     };
     Ok(Json(answer).into_response())
 }
@@ -96,7 +96,7 @@ fn not_in_run(grades: &View<GradeRow>, username: &str) -> Refusal {
 }
 
 fn whole_course(
-    base: &str,
+    lms: &Shared,
     uri: &Uri,
     fields: &Fields,
     grades: &View<GradeRow>,
@@ -113,9 +113,9 @@ fn whole_course(
         let all = rows("", usize::MAX).into_iter();
         return Ok(all.map(|(_, row)| row).collect());
     }
-    let place = Place::asked(fields, SIZES)?;
+    let place = Place::asked(fields, lms.sizes(SIZES))?;
     let page = place.page(rows);
-    Ok(told::page(base, uri, &place, page, trouble))
+    Ok(told::page(&lms.url, uri, &place, page, trouble))
 }
 
 fn row(username: &str, course: &str, grade: &GradeRow) -> Value {

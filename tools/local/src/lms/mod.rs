@@ -46,7 +46,7 @@ use enrollments::EnrollmentRow;
 use learners::Learners;
 use oauth::Tokens;
 use orders::Orders;
-use pages::Fields;
+use pages::{Fields, Sizes};
 use refusal::Refusal;
 
 pub use grades::GradeRow;
@@ -94,6 +94,8 @@ struct Shared {
     /// How many requests are being answered, and the most that ever were.
     under_way: AtomicUsize,
     most_under_way: AtomicUsize,
+    /// The most rows that a page has; 0 where only `page_size` says how many.
+    rows_of_a_page: AtomicUsize,
 }
 
 /// One request that is being answered, or whose sender has gone.
@@ -227,6 +229,12 @@ impl Lms {
         self.shared.orders.revoke();
     }
 
+    /// Has pages of lists have at most so many rows, whatever `page_size` asks
+    /// for: an LMS need not heed it.
+    pub fn pages_of(&self, rows: usize) {
+        self.shared.rows_of_a_page.store(rows, Ordering::SeqCst);
+    }
+
     /// The most requests that were ever under way at once.
     #[must_use]
     pub fn most_at_once(&self) -> usize {
@@ -248,6 +256,14 @@ impl Lms {
 }
 
 impl Shared {
+    /// How many rows a page has where the API itself has these sizes.
+    fn sizes(&self, sizes: Sizes) -> Sizes {
+        match self.rows_of_a_page.load(Ordering::SeqCst) {
+            0 => sizes,
+            most => Sizes { most, ..sizes },
+        }
+    }
+
     fn order(&self, order: Order) {
         match order.what {
             Trouble::Expire => self.tokens.expire(),
