@@ -196,6 +196,12 @@ async fn a_second_execution_ends_at_once_while_one_runs() {
         (second.status.as_str(), second.last_state.as_str()),
         ("SUCCEEDED", "AnotherIsRunning")
     );
+    // What a person has asked for does not end as if it were done.
+    let asked_for = scripted.run("asked-for", json!({"run": "one"})).await;
+    assert_eq!(
+        (asked_for.status.as_str(), asked_for.last_state.as_str()),
+        ("FAILED", "Busy")
+    );
     assert_eq!(scripted.calls(), [json!({"list": {}})]);
 
     go_on.notify_one();
