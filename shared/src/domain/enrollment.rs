@@ -19,12 +19,12 @@ pub struct Enrollment {
     /// The run's id, as the LMS has it.
     pub course_id: CourseId,
     /// From the write that created it, `audit` where no event named one; later only an operator
-    /// sets it.
+    /// or a sweep sets it.
     pub mode: Mode,
     /// An operator or an import set the mode, and sweeps leave it alone.
     pub mode_set_by_admin: bool,
-    /// False from an operator's `--inactive`, or an import that says so, until a delivery or an
-    /// operator enrolls the learner again.
+    /// False from an operator's `--inactive`, an import that says so, or a sweep that finds the
+    /// learner un-enrolled, until a delivery, an operator or a sweep enrolls the learner again.
     pub active: bool,
     /// The LMS has said that the learner is enrolled there.
     pub edx_enrolled: bool,
@@ -101,10 +101,10 @@ pub struct HistoryEntry {
     pub by: Change,
     /// What the write made the enrollment's `active`: true for each delivery.
     pub active: bool,
-    /// Only a delivery or an import sets it.
+    /// Only a delivery, an import or a sweep sets it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub edx_enrolled: Option<bool>,
-    /// The mode that an operator or an import set.
+    /// The mode that an operator, an import or a sweep set.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mode: Option<Mode>,
     /// The mode that the LMS named. A first entry without one means `audit`.
@@ -143,5 +143,13 @@ pub enum Change {
     Import {
         /// Who imported it, as an operator's name.
         name: String,
+    },
+    /// A sweep: the LMS's list of the run has it so.
+    Sweep {
+        /// The sweep's own id, which its log lines bear.
+        sweep_id: Uuid,
+        /// The operator who made it at a terminal; absent where the schedule did.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        name: Option<String>,
     },
 }

@@ -1,7 +1,8 @@
 //! The lines that are logged. A delivery writes `received` before its token is
 //! checked and `done` with what became of it, and in between `accepted` where
 //! the LMS is about to be asked. A run of kept events writes `looked at` for
-//! each, and `looked` at its end.
+//! each, and `looked` at its end. A sweep writes `learner` for each whom something
+//! became of, and `swept` at its end, or `sweeping` where it is to be gone on with.
 //!
 //! None ever holds an address, a token or a body. A role, a mode or a course
 //! id that is not of a known form could be any of these: it is logged as
@@ -11,11 +12,13 @@ use http::StatusCode;
 use uuid::Uuid;
 
 use super::delivery::{Course, Delivery};
+use super::sweep::CallError;
 use crate::calls::Counter;
 use crate::domain::digest::sha256_hex;
-use crate::domain::{CourseId, EventKey, EventKind, KeptState};
+use crate::domain::{CourseId, Effect, EventKey, EventKind, KeptState, SweepKind, SweepOutcome};
 use crate::use_cases::StoreError;
 use crate::use_cases::looking_again::{End, Look, Summary};
+use crate::use_cases::sweeping::{Progress, SweepError};
 
 /// What is known of a request by the time it is answered.
 #[derive(Debug, Clone, Default)]
@@ -205,6 +208,157 @@ pub fn looked(request_id: &str, summary: &Summary, milliseconds: u64, calls: &Co
 /// Writes that a run of kept events was cut short, and why.
 pub fn looking_failed(request_id: &str, error: &StoreError) {
     tracing::error!(target: TARGET, request_id, error_code = error.code(), "looking failed");
+}
+
+/// Writes the line `listed`: how many runs are to be swept of a page of them.
+/// One that is not of the expected shape cannot be swept.
+pub fn runs_listed(kind: SweepKind, runs: usize, unreadable: u64) {
+    let sweep = kind.as_str();
+    match unreadable {
+        0 => tracing::info!(target: TARGET, sweep, runs, "listed"),
+        _ => {
+            let reason = "corrupt_item:course_runs";
+            tracing::error!(target: TARGET, sweep, runs, unreadable, reason, "listed");
+        }
+    }
+}
+
+/// What became of a learner in a sweep, or would have where it only reports.
+#[derive(Debug)]
+pub struct SweptLearner<'a> {
+    /// What is swept.
+    pub kind: SweepKind,
+    /// The sweep's own id.
+    pub sweep_id: Uuid,
+    /// The run.
+    pub course_id: &'a CourseId,
+    /// The learner.
+    pub user_id: Uuid,
+    /// What became of them.
+    pub effect: &'a Effect,
+    /// Whether nothing was written.
+    pub only_reports: bool,
+}
+
+impl SweptLearner<'_> {
+    /// Writes the line `learner`, a warning where something failed.
+    pub fn write(&self) {
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: TARGET,
+                    sweep = self.kind.as_str(),
+                    sweep_id = %self.sweep_id,
+                    course_id = self.course_id.as_str(),
+                    user_id = %self.user_id,
+                    effect = %self.effect.as_str(),
+                    report = self.only_reports.then_some(true),
+                    "learner"
+                )
+            };
+        }
+        match self.effect {
+            Effect::Failed(_) => line!(warn),
+            _ => line!(info),
+        }
+    }
+}
+
+/// How far a call has brought the sweep of a run.
+#[derive(Debug)]
+pub struct Swept<'a> {
+    /// What is swept.
+    pub kind: SweepKind,
+    /// Lambda's id of the request.
+    pub request_id: &'a str,
+    /// The run.
+    pub course_id: &'a CourseId,
+    /// How far it came.
+    pub progress: &'a Progress,
+    /// Of this call.
+    pub milliseconds: u64,
+    /// Those of this call.
+    pub calls: &'a Counter,
+}
+
+impl Swept<'_> {
+    /// Writes the line `swept` where the sweep has ended, an error where it has
+    /// failed or stopped at its brake; else the line `sweeping`.
+    pub fn write(&self) {
+        let (sweep_id, outcome, reason, leave, tally) = match self.progress {
+            Progress::GoesOn { reason, place, .. } => {
+                (place.sweep_id, "goes_on", reason, place.leave, &place.tally)
+            }
+            Progress::Ended(end) => {
+                let outcome = end.outcome.as_str();
+                (end.sweep_id, outcome, &end.reason, end.leave, &end.tally)
+            }
+        };
+        let of = |effect: &Effect| Some(tally.of(effect)).filter(|count| *count > 0);
+        let (left, failed) = (tally.left(), tally.failed());
+        let reasons = tally
+            .reasons()
+            .map(|(word, count)| format!("{word}={count}"));
+        let reasons = Vec::from_iter(reasons).join(" ");
+        macro_rules! line {
+            ($level:ident, $message:literal) => {
+                tracing::$level!(
+                    target: TARGET,
+                    sweep = self.kind.as_str(),
+                    request_id = self.request_id,
+                    sweep_id = %sweep_id,
+                    course_id = self.course_id.as_str(),
+                    outcome,
+                    reason = reason.as_deref(),
+                    report = leave.report.then_some(true),
+                    listed = tally.listed(),
+                    grade_stored = of(&Effect::GradeStored),
+                    issued = of(&Effect::Issued),
+                    restored = of(&Effect::Restored),
+                    withdrawn = of(&Effect::Withdrawn),
+                    created = of(&Effect::Created),
+                    reactivated = of(&Effect::Reactivated),
+                    deactivated = of(&Effect::Deactivated),
+                    mode_changed = of(&Effect::ModeChanged),
+                    confirmed = of(&Effect::Confirmed),
+                    unchanged = of(&Effect::Unchanged),
+                    no_user = of(&Effect::NoUser),
+                    left = (left > 0).then_some(left),
+                    failed = (failed > 0).then_some(failed),
+                    reasons = Some(reasons.as_str()).filter(|reasons| !reasons.is_empty()),
+                    milliseconds = self.milliseconds,
+                    dynamodb_calls = self.calls.dynamodb(),
+                    lms_calls = self.calls.lms(),
+                    $message
+                )
+            };
+        }
+        match self.progress {
+            Progress::GoesOn { .. } => line!(info, "sweeping"),
+            Progress::Ended(end) => match end.outcome {
+                SweepOutcome::Done => line!(info, "swept"),
+                SweepOutcome::Braked | SweepOutcome::Failed => line!(error, "swept"),
+            },
+        }
+    }
+}
+
+/// Writes that a call of a sweep's function came to nothing, and why.
+pub fn sweep_failed(kind: SweepKind, request_id: &str, error: &CallError) {
+    let sweep = kind.as_str();
+    let error_code = match error {
+        CallError::Sweep(SweepError::Store(error)) => Some(error.code().to_owned()),
+        CallError::Sweep(SweepError::Lms(error)) => Some(error.code()),
+        _ => None,
+    };
+    let reason = match error {
+        CallError::Malformed(_) => "malformed",
+        CallError::Sweep(SweepError::Store(_)) => "store",
+        CallError::Sweep(SweepError::Lms(_)) => "lms",
+        CallError::Sweep(SweepError::NoSuchUser) => "no_such_user",
+        CallError::Sweep(SweepError::NoUsername) => "no_username",
+    };
+    tracing::error!(target: TARGET, sweep, request_id, reason, error_code, "sweeping failed");
 }
 
 /// The one target that is logged: what libraries say could hold anything.

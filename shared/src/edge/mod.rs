@@ -7,6 +7,7 @@ pub mod delivery;
 pub mod gateway;
 pub mod log;
 pub mod refusal;
+pub mod sweep;
 pub mod webhook;
 
 pub use answer::Answer;

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+
+use jiff::SignedDuration;
 use std::time::Duration;
 
 use super::environment::{Environment, Missing, SettingError};
@@ -14,6 +16,7 @@ use crate::adapters::store::grades::Grades;
 use crate::adapters::store::kept_events::KeptEvents;
 use crate::adapters::store::lookup::Lookup;
 use crate::adapters::store::records::Records;
+use crate::adapters::store::sweeps::Sweeps;
 use crate::adapters::store::users::Users;
 use crate::clock::SharedClock;
 use crate::domain::PaidModes;
@@ -22,6 +25,10 @@ use crate::use_cases::authenticating::TokenCheck;
 use crate::use_cases::certifying::Certifying;
 use crate::use_cases::enrolling::Enrolling;
 use crate::use_cases::erasing::Erasing;
+use crate::use_cases::sweeping::{EnrollmentSweep, GradeSweep, SweepTables, Sweeping};
+
+/// Kept events have two quarters of what may be asked of the LMS, and each kind of sweep one.
+const QUARTERS: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 
 /// The tables that the environment names, and what is done with them. Nothing
 /// here makes a call; an error names the variable at fault.
@@ -90,6 +97,12 @@ impl<'a> Wiring<'a> {
     pub fn kept_events(&self) -> Result<KeptEvents, Missing> {
         let table = self.variable("KEPT_EVENTS_TABLE")?;
         Ok(KeptEvents::new(self.client(), table))
+    }
+
+    /// `SWEEPS_TABLE`
+    pub fn sweeps(&self) -> Result<Sweeps, Missing> {
+        let table = self.variable("SWEEPS_TABLE")?;
+        Ok(Sweeps::new(self.client(), table))
     }
 
     /// `USERS_TABLE`, `COURSE_RUNS_TABLE`, `KEPT_EVENTS_TABLE`
@@ -180,5 +193,69 @@ impl<'a> Wiring<'a> {
             spacing: Duration::from_secs(1) / per_second.get(),
             failures_in_a_row: NonZeroU32::new(3),
         })
+    }
+
+    /// The variables of the tables that every sweep uses.
+    fn sweep_tables(&self) -> Result<SweepTables, Missing> {
+        Ok(SweepTables {
+            runs: self.course_runs()?,
+            users: self.users()?,
+            sweeps: self.sweeps()?,
+        })
+    }
+
+    /// `SWEEP_WINDOW_DAYS`
+    fn sweep_window(&self) -> Result<SignedDuration, SettingError> {
+        let days: u16 = self.environment.parsed("SWEEP_WINDOW_DAYS")?;
+        Ok(SignedDuration::from_hours(24 * i64::from(days)))
+    }
+
+    /// `LMS_CONCURRENCY`, `LMS_PER_SECOND`, `SWEEP_CONCURRENCY`: what one of as
+    /// many sweeps as each kind makes at once asks of the LMS at most. Of all that go
+    /// on by themselves the sweeps of each kind have a quarter together.
+    pub fn sweep_limits(&self) -> Result<LmsLimits, SettingError> {
+        let at_once: NonZeroU32 = self.environment.parsed("SWEEP_CONCURRENCY")?;
+        let parties = at_once.saturating_mul(QUARTERS);
+        Ok(self.lms_limits()?.shared_by(parties))
+    }
+
+    /// The variables of the tables, of the LMS and of certifying.
+    pub fn grade_sweeping(
+        &self,
+        secrets: aws_sdk_secretsmanager::Client,
+        lms: reqwest::Client,
+        limits: LmsLimits,
+    ) -> Result<Sweeping<GradeSweep>, SettingError> {
+        let grade_sweep = GradeSweep::new(
+            self.lookup()?,
+            self.records()?,
+            self.enrollments()?,
+            self.kept_events()?,
+            self.paid_modes()?,
+        );
+        Ok(Sweeping::new(
+            grade_sweep,
+            self.lms_client(secrets, lms, limits)?,
+            self.sweep_tables()?,
+            self.sweep_window()?,
+            Arc::clone(&self.clock),
+        ))
+    }
+
+    /// The variables of the tables and of the LMS.
+    pub fn enrollment_sweeping(
+        &self,
+        secrets: aws_sdk_secretsmanager::Client,
+        lms: reqwest::Client,
+        limits: LmsLimits,
+    ) -> Result<Sweeping<EnrollmentSweep>, SettingError> {
+        let enrollment_sweep = EnrollmentSweep::new(self.enrollments()?, self.kept_events()?);
+        Ok(Sweeping::new(
+            enrollment_sweep,
+            self.lms_client(secrets, lms, limits)?,
+            self.sweep_tables()?,
+            self.sweep_window()?,
+            Arc::clone(&self.clock),
+        ))
     }
 }

@@ -10,6 +10,7 @@ pub mod importing;
 pub mod issuing_tokens;
 pub mod looking_again;
 pub mod renaming;
+pub mod sweeping;
 
 /// Why a use case could not read or write what it needs.
 pub use crate::adapters::store::StoreError;

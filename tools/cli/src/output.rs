@@ -187,6 +187,10 @@ pub fn by(change: &Change) -> String {
         Change::KeptEvent { event_key, .. } => format!("kept event {}", key(event_key)),
         Change::Operator { name } => format!("operator {name}"),
         Change::Import { name } => format!("import of {name}"),
+        Change::Sweep { name: None, .. } => "sweep".to_owned(),
+        Change::Sweep {
+            name: Some(name), ..
+        } => format!("sweep of {name}"),
     }
 }
 

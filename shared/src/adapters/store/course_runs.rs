@@ -30,6 +30,11 @@ struct CourseRunItem {
     certificate_available_date: Option<Timestamp>,
 }
 
+#[derive(Deserialize)]
+struct Keyed {
+    course_id: CourseId,
+}
+
 /// The key of a course run.
 pub(super) fn key(course_id: &CourseId) -> Item {
     Item::from([("course_id".to_owned(), text(course_id.as_str()))])
@@ -75,6 +80,35 @@ impl CourseRuns {
     ) -> Result<Page<Result<CourseRun, StoreError>>, StoreError> {
         let page = page::of_table(&self.client, &self.table, None, start).await?;
         Ok(page.map(|item| course_run(&self.table, item)))
+    }
+
+    /// Those of these ids (at most 100) that there are runs of, whatever shape
+    /// they have, in no order.
+    pub async fn known(&self, ids: &[CourseId]) -> Result<Vec<CourseId>, StoreError> {
+        let keys = ids.iter().map(key).collect();
+        let mut found = batch::get(&self.client, [(self.table.as_str(), keys)]).await?;
+        let items = found.remove(&self.table).unwrap_or_default().into_iter();
+        let ids = items.filter_map(|item| read::<Keyed>(&self.table, item).ok());
+        Ok(ids.map(|Keyed { course_id }| course_id).collect())
+    }
+
+    /// At most a hundred runs behind the one that is named, in the table's own
+    /// order, and the last of them where there are more; those that are not of the
+    /// expected shape as errors.
+    pub async fn some_after(
+        &self,
+        course_id: Option<&CourseId>,
+    ) -> Result<(Vec<Result<CourseRun, StoreError>>, Option<CourseId>), StoreError> {
+        const AT_ONCE: i32 = 100;
+        let start = course_id.map(|id| Start(key(id)));
+        let (client, table) = (&self.client, &self.table);
+        let page = page::some_of_table(client, table, None, Some(AT_ONCE), start).await?;
+        let last = page.next.map(|Start(key)| {
+            let Keyed { course_id } = read(table, key)?;
+            Ok::<_, StoreError>(course_id)
+        });
+        let runs = page.entries.into_iter().map(|item| course_run(table, item));
+        Ok((runs.collect(), last.transpose()?))
     }
 
     /// Writes a run, whole, whether or not there was one.

@@ -9,13 +9,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
-use super::expression::{flag, moment, text};
+use super::expression::{flag, moment, number, text};
 use super::page::{self, Page, Start};
 use super::transaction::Written;
 use super::update::update;
 use super::{
-    Item, StoreError, erase_of_user, key_of, of_keys, of_user, put_new, read, transaction, write,
+    Item, StoreError, erase_of_user, key_of, of_keys, of_user, put_new, read, transaction, user_of,
+    write,
 };
+use crate::domain::sweep::Correction;
 use crate::domain::{Change, CourseId, CourseRole, Enrollment, HistoryEntry, Mode};
 
 /// Why an enrollment is inactive that was made so without another word.
@@ -324,6 +326,77 @@ impl Enrollments {
         self.change(change, entry, update, condition, all).await
     }
 
+    /// What a sweep does: the enrollment is created, or made what the LMS's list
+    /// has it be, on the condition that it still is as it was read.
+    ///
+    /// One UpdateItem.
+    pub async fn correct(
+        &self,
+        change: &EnrollmentChange,
+        before: Option<&Enrollment>,
+        correction: &Correction,
+    ) -> Result<Written, StoreError> {
+        const ABSENT: &str = "attribute_not_exists(#user_id)";
+        // A moment alone could be that of two changes.
+        const AS_READ: &str = "#enrollment_id = :enrollment_id AND #changed_at = :before \
+             AND size(#history) = :entries";
+        let mode = correction.mode.as_ref();
+        let before_active = before.is_some_and(|before| before.active);
+        let active = correction.active.unwrap_or(before_active);
+        // Who is active in the LMS's list is enrolled there.
+        let mut update = "SET #active = :active, #changed_at = :now, \
+             #history = list_append(if_not_exists(#history, :none), :entry)"
+            .to_owned();
+        if before.is_none() {
+            update.push_str(", #enrollment_id = :enrollment_id");
+        }
+        if mode.is_some() {
+            update.push_str(", #mode = :mode");
+        }
+        update.push_str(if active {
+            ", #edx_enrolled = :true REMOVE #change_status"
+        } else {
+            ", #change_status = :unenrolled"
+        });
+        let entry = HistoryEntry {
+            at: change.at,
+            change_id: change.change_id,
+            by: change.by.clone(),
+            active,
+            edx_enrolled: active.then_some(true),
+            mode: mode.cloned(),
+            announced_mode: None,
+            announced_roles: BTreeSet::new(),
+        };
+        let enrollment_id = before.map_or(change.new_enrollment_id, |before| before.enrollment_id);
+        let mut all = HashMap::from([
+            ("enrollment_id".to_owned(), text(enrollment_id.to_string())),
+            ("active".to_owned(), flag(active)),
+            ("unenrolled".to_owned(), text(UNENROLLED)),
+        ]);
+        all.extend(mode.map(|mode| ("mode".to_owned(), text(mode.as_str()))));
+        all.extend(before.into_iter().flat_map(|before| {
+            [
+                ("before".to_owned(), text(moment(before.changed_at))),
+                ("entries".to_owned(), number(before.history.len())),
+            ]
+        }));
+        let condition = before.map_or(ABSENT, |_| AS_READ).to_owned();
+        let changed = self.change(change, entry, update, condition, all).await;
+        match changed {
+            Ok(changed) if changed.outcome == Outcome::Unchanged => Ok(Written::Moved),
+            Ok(_) => Ok(Written::Done),
+            // It was removed since it was read, and nothing was handed back.
+            Err(StoreError::Corrupt(_)) if before.is_some() => Ok(Written::Moved),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many enrollments a run has, as the index has it, which may be behind.
+    pub async fn count_of_run(&self, course_id: &CourseId) -> Result<u64, StoreError> {
+        page::count_of_run(&self.client, &self.table, course_id).await
+    }
+
     /// One UpdateItem. Whether it created or changed the enrollment is told by
     /// our own ids in the item, also where a first attempt did its work, its
     /// answer was lost, and a second attempt met the condition.
@@ -368,6 +441,22 @@ impl Enrollments {
         enrollments.collect()
     }
 
+    /// The enrollments of these learners (at most 100) in a run that exist; each,
+    /// or that it is not of the expected shape.
+    pub async fn in_run(
+        &self,
+        course_id: &CourseId,
+        user_ids: &[Uuid],
+    ) -> Result<HashMap<Uuid, Result<Enrollment, StoreError>>, StoreError> {
+        let keys = user_ids.iter().map(|user_id| (*user_id, course_id.clone()));
+        let items = of_keys(&self.client, &self.table, &Vec::from_iter(keys)).await?;
+        let enrollments = items.into_iter().filter_map(|item| {
+            let user_id = user_of(&item)?;
+            Some((user_id, enrollment(&self.table, item)))
+        });
+        Ok(enrollments.collect())
+    }
+
     /// Writes some enrollments (at most 100), all of them or none, each on the
     /// condition that its learner has none in its run yet.
     pub async fn add(&self, enrollments: &[Enrollment]) -> Result<Written, StoreError> {
@@ -395,6 +484,16 @@ impl Enrollments {
         let enrollments = items.into_iter();
         let enrollments = enrollments.map(|item| enrollment(&self.table, item));
         enrollments.collect()
+    }
+
+    /// The runs in which a user has an enrollment, whatever shape it has.
+    pub async fn runs_of(&self, user_id: Uuid) -> Result<Vec<CourseId>, StoreError> {
+        let items = of_user(&self.client, &self.table, user_id).await?;
+        let ids = items.into_iter().filter_map(|mut item| {
+            let id = item.remove("course_id")?;
+            id.as_s().ok()?.parse().ok()
+        });
+        Ok(ids.collect())
     }
 
     /// Removes all enrollments of a user with their histories, whatever shape they

@@ -1,5 +1,7 @@
 //! What a delivery is about, read from three tables in one call.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::Client;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -132,6 +134,48 @@ impl Lookup {
             }
         }
         Err(StoreError::contended())
+    }
+
+    /// The users of these addresses (at most 100, the ones that they have) and
+    /// what is kept of this kind for them and a run, as far as it can be read.
+    ///
+    /// Two BatchGetItems, side by side.
+    pub async fn find_many(
+        &self,
+        emails: &[&Email],
+        course_id: &CourseId,
+        kind: EventKind,
+    ) -> Result<HashMap<Email, Found>, StoreError> {
+        let of_email: HashMap<_, _> = emails
+            .iter()
+            .map(|email| (EventKey::of(kind, email, course_id), *email))
+            .collect();
+        let users = emails.iter().copied().map(users::key).collect();
+        let events = of_email.keys().map(kept_events::key).collect();
+        let (mut users, mut events) = futures::future::try_join(
+            batch::get(&self.client, [(self.users.as_str(), users)]),
+            batch::get(&self.client, [(self.kept_events.as_str(), events)]),
+        )
+        .await?;
+        let mut found: HashMap<Email, Found> = HashMap::new();
+        for item in users.remove(&self.users).unwrap_or_default() {
+            // A former address, or a user whom nothing can be known of.
+            let Ok(user) = read::<FoundUser>(&self.users, item) else {
+                continue;
+            };
+            let email = user.email.clone();
+            found.entry(email).or_default().user = Some(user);
+        }
+        for item in events.remove(&self.kept_events).unwrap_or_default() {
+            let Ok(event) = kept_events::kept_event(&self.kept_events, item) else {
+                continue;
+            };
+            if let Some(email) = of_email.get(&event.event_key) {
+                let found = found.entry((*email).clone()).or_default();
+                found.kept.push(event);
+            }
+        }
+        Ok(found)
     }
 
     /// Opens the connection: reads a key that cannot exist (no address is without an @).

@@ -14,6 +14,7 @@ pub mod kept_events;
 pub mod lookup;
 pub mod page;
 pub mod records;
+pub mod sweeps;
 mod transaction;
 mod update;
 pub mod users;

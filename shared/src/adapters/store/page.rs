@@ -1,6 +1,8 @@
 //! A page of what an index or a table has.
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::types::Select;
 
 use super::expression::{names, text};
 use super::{Item, StoreError, batch};
@@ -37,9 +39,21 @@ pub(super) async fn of_table(
     filter: Option<&str>,
     start: Option<Start>,
 ) -> Result<Page<Item>, StoreError> {
+    some_of_table(client, table, filter, None, start).await
+}
+
+/// The same of at most so many items, those included that the filter leaves out.
+pub(super) async fn some_of_table(
+    client: &Client,
+    table: &str,
+    filter: Option<&str>,
+    limit: Option<i32>,
+    start: Option<Start>,
+) -> Result<Page<Item>, StoreError> {
     let answer = client
         .scan()
         .table_name(table)
+        .set_limit(limit)
         .consistent_read(true)
         .set_filter_expression(filter.map(str::to_owned))
         .set_expression_attribute_names(filter.map(|filter| names(&[filter])))
@@ -52,6 +66,42 @@ pub(super) async fn of_table(
     })
 }
 
+/// How many items a run has in a table whose key is user and course run, as the
+/// index has it.
+///
+/// One Query for each mebibyte of keys, some ten thousand of them.
+pub(super) async fn count_of_run(
+    client: &Client,
+    table: &str,
+    course_id: &CourseId,
+) -> Result<u64, StoreError> {
+    let (mut count, mut start) = (0, None);
+    loop {
+        let answer = keys_of_run(client, table, course_id)
+            .select(Select::Count)
+            .set_exclusive_start_key(start)
+            .send()
+            .await?;
+        count += u64::try_from(answer.count).unwrap_or_default();
+        start = answer.last_evaluated_key;
+        if start.is_none() {
+            return Ok(count);
+        }
+    }
+}
+
+/// The query for a run's keys.
+fn keys_of_run(client: &Client, table: &str, course_id: &CourseId) -> QueryFluentBuilder {
+    const OF_RUN: &str = "#course_id = :course_id";
+    client
+        .query()
+        .table_name(table)
+        .index_name("by_course_id")
+        .key_condition_expression(OF_RUN)
+        .set_expression_attribute_names(Some(names(&[OF_RUN])))
+        .expression_attribute_values(":course_id", text(course_id.as_str()))
+}
+
 /// One page of a run's items in a table whose key is user and course run, by
 /// user. The index has the keys, and the table what there is.
 ///
@@ -62,15 +112,8 @@ pub(super) async fn of_run(
     course_id: &CourseId,
     start: Option<Start>,
 ) -> Result<Page<Item>, StoreError> {
-    const OF_RUN: &str = "#course_id = :course_id";
     const AT_ONCE: i32 = 100;
-    let answer = client
-        .query()
-        .table_name(table)
-        .index_name("by_course_id")
-        .key_condition_expression(OF_RUN)
-        .set_expression_attribute_names(Some(names(&[OF_RUN])))
-        .expression_attribute_values(":course_id", text(course_id.as_str()))
+    let answer = keys_of_run(client, table, course_id)
         .limit(AT_ONCE)
         .set_exclusive_start_key(start.map(|Start(key)| key))
         .send()

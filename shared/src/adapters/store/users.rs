@@ -98,6 +98,22 @@ pub struct FoundUsers {
     pub owner_of: HashMap<Username, Email>,
 }
 
+/// Whose a username is.
+#[derive(Clone)]
+pub struct Owner {
+    /// The user's id, which never changes.
+    pub user_id: Uuid,
+    /// The address that they have.
+    pub email: Email,
+}
+
+/// By the id alone; the address is personal.
+impl std::fmt::Debug for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Owner({})", self.user_id)
+    }
+}
+
 /// The key of a user.
 pub(super) fn key(email: &Email) -> Item {
     Item::from([("email".to_owned(), text(email.as_str()))])
@@ -204,6 +220,28 @@ impl Users {
     pub async fn get(&self, email: &Email) -> Result<Option<User>, StoreError> {
         let found = self.find(&[email], &[]).await?;
         Ok(found.by_email.into_values().next())
+    }
+
+    /// Whose each of these usernames (at most 100) is; each, or that its item is
+    /// not of the expected shape. One that nobody has is not among them.
+    ///
+    /// One BatchGetItem.
+    pub async fn owners(
+        &self,
+        usernames: &[&Username],
+    ) -> Result<HashMap<Username, Result<Owner, StoreError>>, StoreError> {
+        let keys = usernames.iter().copied().map(username_key).collect();
+        let mut items = batch::get(&self.client, [(self.usernames.as_str(), keys)]).await?;
+        let items = items.remove(&self.usernames).unwrap_or_default();
+        let owners = items.into_iter().filter_map(|item| {
+            let username = item.get("edx_username")?.as_s().ok()?.parse().ok()?;
+            let owner = read(&self.usernames, item).map(|item: UsernameItem| Owner {
+                user_id: item.user_id,
+                email: item.email,
+            });
+            Some((username, owner))
+        });
+        Ok(owners.collect())
     }
 
     /// Some of the users who have an edX username, those that one read of the

@@ -76,6 +76,16 @@ impl AskError {
         }
     }
 
+    /// Whether somebody has to mend it, so that asking again soon is of no use: the
+    /// LMS does not take our credential, or there is none.
+    pub fn is_a_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Lms(LmsError::Forbidden | LmsError::BadClient | LmsError::Unauthorized { .. })
+                | Self::NoCredential(NoCredential::NoneYet)
+        )
+    }
+
     /// Whether asking for anything else now would fail likewise, as
     /// [`LmsError::is_the_lms_own`] has it.
     pub fn is_the_lms_own(&self) -> bool {

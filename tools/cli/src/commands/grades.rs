@@ -313,7 +313,10 @@ fn set_by(before: Option<&GradeEntry>, entry: &GradeEntry) -> &'static str {
         _ if entry.set_by_admin => "operator",
         Change::Operator { .. } if is_released => "operator, released",
         Change::Import { .. } => "import",
-        Change::Operator { .. } | Change::Delivery { .. } | Change::KeptEvent { .. } => "LMS",
+        Change::Operator { .. }
+        | Change::Delivery { .. }
+        | Change::KeptEvent { .. }
+        | Change::Sweep { .. } => "LMS",
     }
 }
 

@@ -1,0 +1,278 @@
+//! The table `sweeps`: of each course run, where its sweeps stand and how the
+//! last ones ended; and of each sweep under way, whom it holds back.
+
+use aws_sdk_dynamodb::Client;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::expression::{names, text};
+use super::page::{self, Page, Start};
+use super::{Item, StoreError, read, write};
+use crate::domain::{CourseId, Leave, Place, SweepEnd, SweepKind, Username};
+
+/// How long the table keeps whom a sweep held back; it is done by then, or was given up.
+const HELD_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Sweeps of course runs.
+#[derive(Debug, Clone)]
+pub struct Sweeps {
+    client: Client,
+    table: String,
+}
+
+/// Which of a run's sweeps. Those that force or only report are others, and
+/// stand elsewhere; one that an operator confirms ends what waited for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Which<'a> {
+    /// The run.
+    pub course_id: &'a CourseId,
+    /// What is swept.
+    pub kind: SweepKind,
+    /// What they may do.
+    pub leave: Leave,
+}
+
+impl<'a> Which<'a> {
+    /// Those that the schedule makes.
+    pub fn scheduled(course_id: &'a CourseId, kind: SweepKind) -> Self {
+        Self {
+            course_id,
+            kind,
+            leave: Leave::default(),
+        }
+    }
+
+    /// `grades`, or `enrollments+report` for instance.
+    fn part(&self) -> String {
+        let flags = [("force", self.leave.force), ("report", self.leave.report)];
+        let flags = flags.into_iter().filter(|(_, is_set)| *is_set);
+        let flags = flags.map(|(name, _)| format!("+{name}"));
+        self.kind.as_str().to_owned() + &String::from_iter(flags)
+    }
+}
+
+/// What is known of such sweeps.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SweepRecord {
+    /// Where a sweep stands that has not ended.
+    pub place: Option<Place>,
+    /// How the last one ended that did.
+    pub last: Option<SweepEnd>,
+    /// When one last came to the end of the LMS's list.
+    pub complete_at: Option<Timestamp>,
+}
+
+/// The same, and of which it is known.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The run.
+    pub course_id: CourseId,
+    /// What is swept.
+    pub kind: SweepKind,
+    /// What such sweeps may do, whether or not they are confirmed.
+    pub leave: Leave,
+    /// What is known.
+    pub record: SweepRecord,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RecordItem {
+    course_id: CourseId,
+    part: String,
+    kind: SweepKind,
+    leave: Leave,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    place: Option<Place>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    last: Option<SweepEnd>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    complete_at: Option<Timestamp>,
+}
+
+impl From<RecordItem> for SweepRecord {
+    fn from(item: RecordItem) -> Self {
+        Self {
+            place: item.place,
+            last: item.last,
+            complete_at: item.complete_at,
+        }
+    }
+}
+
+/// Learners of one page from whom a sweep would take something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldPage {
+    /// How many pages there were before theirs.
+    pub page: u32,
+    /// Who they are in the LMS.
+    pub usernames: Vec<Username>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HeldItem {
+    course_id: CourseId,
+    part: String,
+    page: u32,
+    usernames: Vec<Username>,
+    expires_at: i64,
+}
+
+/// Those whom a sweep of a run holds back, as far as the table's keys go.
+#[derive(Debug, Clone, Copy)]
+pub struct HeldBy<'a> {
+    /// The run.
+    pub course_id: &'a CourseId,
+    /// What is swept.
+    pub kind: SweepKind,
+    /// The id of whoever holds them back.
+    pub holder: Uuid,
+}
+
+impl HeldBy<'_> {
+    fn prefix(&self) -> String {
+        format!("{}/{}/", self.kind.as_str(), self.holder)
+    }
+
+    fn part(&self, page: u32) -> String {
+        // Texts of one width sort as numbers do.
+        format!("{}{page:06}", self.prefix())
+    }
+}
+
+fn key(course_id: &CourseId, part: &str) -> Item {
+    Item::from([
+        ("course_id".to_owned(), text(course_id.as_str())),
+        ("part".to_owned(), text(part)),
+    ])
+}
+
+impl Sweeps {
+    /// The sweeps in the table of this name. Makes no call.
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// What is known of such sweeps. What is not of the expected shape, as after a
+    /// step back to an earlier version, counts as nothing: they begin anew.
+    pub async fn get(&self, which: Which<'_>) -> Result<SweepRecord, StoreError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key(which.course_id, &which.part())))
+            .consistent_read(true)
+            .send()
+            .await?;
+        let record = answer
+            .item
+            .map(|item| read::<RecordItem>(&self.table, item));
+        let record = record.and_then(Result::ok);
+        Ok(record.map(SweepRecord::from).unwrap_or_default())
+    }
+
+    /// Writes it down.
+    pub async fn put(&self, which: Which<'_>, record: &SweepRecord) -> Result<(), StoreError> {
+        let item = RecordItem {
+            course_id: which.course_id.clone(),
+            part: which.part(),
+            kind: which.kind,
+            leave: Leave {
+                confirm: false,
+                ..which.leave
+            },
+            place: record.place.clone(),
+            last: record.last.clone(),
+            complete_at: record.complete_at,
+        };
+        self.put_item(write(&self.table, item)?).await
+    }
+
+    /// Writes down whom a sweep holds back of a page, in place of any who were
+    /// held back of it before.
+    pub async fn hold(
+        &self,
+        of: HeldBy<'_>,
+        held: &HeldPage,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let expires_at = now.saturating_add(HELD_FOR);
+        let item = HeldItem {
+            course_id: of.course_id.clone(),
+            part: of.part(held.page),
+            page: held.page,
+            usernames: held.usernames.clone(),
+            expires_at: expires_at.map_or(i64::MAX, Timestamp::as_second),
+        };
+        self.put_item(write(&self.table, item)?).await
+    }
+
+    async fn put_item(&self, item: Item) -> Result<(), StoreError> {
+        let put = self.client.put_item().table_name(&self.table);
+        put.set_item(Some(item)).send().await?;
+        Ok(())
+    }
+
+    /// The pages of which a sweep holds somebody back, a few at a time, by page.
+    pub async fn held(
+        &self,
+        of: HeldBy<'_>,
+        start: Option<Start>,
+    ) -> Result<Page<HeldPage>, StoreError> {
+        const OF_SWEEP: &str = "#course_id = :course_id AND begins_with(#part, :prefix)";
+        const AT_ONCE: i32 = 50;
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key_condition_expression(OF_SWEEP)
+            .set_expression_attribute_names(Some(names(&[OF_SWEEP])))
+            .expression_attribute_values(":course_id", text(of.course_id.as_str()))
+            .expression_attribute_values(":prefix", text(of.prefix()))
+            .limit(AT_ONCE)
+            .set_exclusive_start_key(start.map(|Start(key)| key))
+            .send()
+            .await?;
+        let items = answer.items.unwrap_or_default().into_iter();
+        // What cannot be read holds nobody back: the next sweep will.
+        let held = items.filter_map(|item| {
+            let item: HeldItem = read(&self.table, item).ok()?;
+            Some(HeldPage {
+                page: item.page,
+                usernames: item.usernames,
+            })
+        });
+        Ok(Page {
+            entries: held.collect(),
+            next: answer.last_evaluated_key.map(Start),
+        })
+    }
+
+    /// Forgets whom a sweep holds back of a page.
+    pub async fn let_go(&self, of: HeldBy<'_>, page: u32) -> Result<(), StoreError> {
+        let delete = self.client.delete_item().table_name(&self.table);
+        let key = key(of.course_id, &of.part(page));
+        delete.set_key(Some(key)).send().await?;
+        Ok(())
+    }
+
+    /// One page of what is known of all runs' sweeps, in no order; records that
+    /// are not of the expected shape as errors.
+    pub async fn page(
+        &self,
+        start: Option<Start>,
+    ) -> Result<Page<Result<Known, StoreError>>, StoreError> {
+        const IS_RECORD: &str = "attribute_exists(#kind)";
+        let page = page::of_table(&self.client, &self.table, Some(IS_RECORD), start).await?;
+        Ok(page.map(|item| {
+            let item: RecordItem = read(&self.table, item)?;
+            Ok(Known {
+                course_id: item.course_id.clone(),
+                kind: item.kind,
+                leave: item.leave,
+                record: item.into(),
+            })
+        }))
+    }
+}

@@ -1,0 +1,343 @@
+//! What the state machine asks of a sweep's function, and what it is answered.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::log;
+use crate::calls::Counter;
+use crate::clock::SharedClock;
+use crate::domain::{CourseId, Leave};
+use crate::use_cases::erasing::Whom;
+use crate::use_cases::sweeping::{
+    Kind, LAST_PAGE_TIME, Progress, Request, SweepError, Sweeping, Told, Wanted,
+};
+
+/// One call of a sweep's function.
+#[derive(Debug, Clone)]
+enum Call {
+    /// `{"list": {...}}`: which runs are to be swept, a page of them.
+    List {
+        wanted: Wanted,
+        start: Option<CourseId>,
+    },
+    /// `{"sweep": {...}}`: sweep this run until the time is over.
+    Sweep(Request),
+}
+
+/// Why a call is answered with an error.
+#[derive(Debug, Error)]
+pub enum CallError {
+    /// It is none of the two forms; the text names what is wrong, and no value.
+    #[error("the call cannot be read: {0}")]
+    Malformed(&'static str),
+    /// It could not be done.
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
+}
+
+/// A sweep as a function: each call of the state machine is answered here.
+pub struct SweepFunction<K> {
+    sweeping: Sweeping<K>,
+    clock: SharedClock,
+}
+
+/// The invocation that a call came with.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// Lambda's id of the request.
+    pub request_id: String,
+    /// When the function is stopped.
+    pub deadline: Instant,
+}
+
+/// How long a call has where nobody says it: `cargo lambda watch` names a
+/// deadline in 1970. It is the functions' time-out in the template.
+const CALL_TIME: Duration = Duration::from_mins(15);
+
+impl Invocation {
+    /// `deadline` is Lambda's, in milliseconds since 1970.
+    pub fn new(request_id: String, deadline: u64, now: Timestamp) -> Self {
+        let now = u64::try_from(now.as_millisecond()).unwrap_or_default();
+        let left = match deadline.saturating_sub(now) {
+            0 => CALL_TIME,
+            milliseconds => Duration::from_millis(milliseconds),
+        };
+        Self {
+            request_id,
+            deadline: Instant::now() + left,
+        }
+    }
+}
+
+impl<K: Kind> SweepFunction<K> {
+    /// Makes no call.
+    pub fn new(sweeping: Sweeping<K>, clock: SharedClock) -> Self {
+        Self { sweeping, clock }
+    }
+
+    /// Answers one call, and logs what came of it.
+    ///
+    /// # Errors
+    /// The call cannot be read; or the tables, or for a list the LMS, cannot be
+    /// reached, and the same call may do better later.
+    pub async fn answer(&self, call: &Value, invocation: &Invocation) -> Result<Value, CallError> {
+        let answer = async {
+            match parse(call)? {
+                Call::List { wanted, start } => self.list(&wanted, start.as_ref()).await,
+                Call::Sweep(request) => self.sweep(&request, invocation).await,
+            }
+        };
+        answer
+            .await
+            .inspect_err(|error| log::sweep_failed(K::KIND, &invocation.request_id, error))
+    }
+
+    async fn list(&self, wanted: &Wanted, start: Option<&CourseId>) -> Result<Value, CallError> {
+        let chosen = self.sweeping.choose(wanted, start).await?;
+        log::runs_listed(K::KIND, chosen.requests.len(), chosen.unreadable);
+        let sweeps = chosen.requests.iter().map(|request| {
+            json!({"sweep": fields(Some(&request.run), request.learner.as_ref(), request.leave)})
+        });
+        let next = chosen.next.map(|start| {
+            let mut list = fields(wanted.run.as_ref(), wanted.learner.as_ref(), wanted.leave);
+            list.insert("start".to_owned(), start.as_str().into());
+            json!({"list": list})
+        });
+        Ok(json!({
+            "sweeps": sweeps.collect::<Vec<_>>(),
+            "next": next,
+        }))
+    }
+
+    async fn sweep(&self, request: &Request, invocation: &Invocation) -> Result<Value, CallError> {
+        let began = self.clock.now();
+        let until = invocation.deadline.checked_sub(LAST_PAGE_TIME);
+        let calls = Counter::default();
+        let only_reports = Cell::new(false);
+        let tell = |told: Told<'_>| match told {
+            Told::Begins { place, .. } => only_reports.set(place.leave.report),
+            Told::Learner {
+                sweep_id,
+                user_id: Some(user_id),
+                effect,
+                ..
+            } => log::SweptLearner {
+                kind: K::KIND,
+                sweep_id,
+                course_id: &request.run,
+                user_id,
+                effect,
+                only_reports: only_reports.get(),
+            }
+            .write(),
+            Told::Learner { .. } | Told::Page(_) => {}
+        };
+        let goes_on = || until.is_some_and(|until| Instant::now() < until);
+        // In a box, since a sweep is large.
+        let work = Box::pin(self.sweeping.sweep(request, &goes_on, &tell));
+        let progress = calls.count(work).await?;
+        let took = self.clock.now().duration_since(began).as_millis();
+        let line = log::Swept {
+            kind: K::KIND,
+            request_id: &invocation.request_id,
+            course_id: &request.run,
+            progress: &progress,
+            milliseconds: u64::try_from(took).unwrap_or_default(),
+            calls: &calls,
+        };
+        line.write();
+        Ok(answer(&request.run, &progress))
+    }
+}
+
+/// What the state machine goes by, and what people read in its executions.
+fn answer(run: &CourseId, progress: &Progress) -> Value {
+    let (status, wait, reason, leave, tally) = match progress {
+        Progress::GoesOn {
+            wait,
+            reason,
+            place,
+        } => ("goes_on", *wait, reason, place.leave, &place.tally),
+        Progress::Ended(end) => {
+            let status = end.outcome.as_str();
+            (status, Duration::ZERO, &end.reason, end.leave, &end.tally)
+        }
+    };
+    let tally: Map<_, _> = tally
+        .iter()
+        .map(|(word, count)| (word.to_owned(), count.into()))
+        .collect();
+    json!({
+        "run": run,
+        "status": status,
+        // A wait that is not over would be the next call's.
+        "wait_seconds": wait.as_secs() + u64::from(wait.subsec_nanos() > 0),
+        "reason": reason,
+        "report": leave.report,
+        "tally": tally,
+    })
+}
+
+/// The fields that both forms have.
+fn fields(run: Option<&CourseId>, learner: Option<&Whom>, leave: Leave) -> Map<String, Value> {
+    let learner = learner.map(|whom| match whom {
+        Whom::Address(email) => email.as_str().to_owned(),
+        Whom::User(user_id) => user_id.to_string(),
+    });
+    let Leave {
+        force,
+        report,
+        confirm,
+    } = leave;
+    let texts = [
+        ("run", run.map(|run| run.as_str().to_owned())),
+        ("learner", learner),
+    ];
+    let flags = [("force", force), ("report", report), ("confirm", confirm)];
+    let texts = texts
+        .into_iter()
+        .filter_map(|(name, text)| Some((name.to_owned(), text?.into())));
+    let flags = flags.into_iter().filter(|(_, is_set)| *is_set);
+    texts
+        .chain(flags.map(|(name, _)| (name.to_owned(), true.into())))
+        .collect()
+}
+
+fn parse(call: &Value) -> Result<Call, CallError> {
+    const FORMS: CallError =
+        CallError::Malformed("it is neither {\"list\": {}} nor {\"sweep\": {}}");
+    let mut forms = call.as_object().ok_or(FORMS)?.iter();
+    let (Some((form, fields)), None) = (forms.next(), forms.next()) else {
+        return Err(FORMS);
+    };
+    let fields = fields.as_object().ok_or(FORMS)?;
+    let is_list = match form.as_str() {
+        "list" => true,
+        "sweep" => false,
+        _ => return Err(FORMS),
+    };
+    // A word that is misspelled would otherwise do more than was meant.
+    let is_known = |name: &str| match name {
+        "run" | "learner" | "force" | "report" | "confirm" => true,
+        "start" => is_list,
+        _ => false,
+    };
+    if !fields.keys().all(|name| is_known(name)) {
+        return Err(CallError::Malformed("it has a field that is not known"));
+    }
+    let run = |name, wrong| match text(fields, name).ok_or(CallError::Malformed(wrong))? {
+        None => Ok(None),
+        Some(text) => {
+            let run: Result<CourseId, _> = text.parse();
+            run.map(Some).map_err(|_| CallError::Malformed(wrong))
+        }
+    };
+    let wanted = Wanted {
+        run: run("run", "`run` is no course id")?,
+        learner: learner(fields)?,
+        leave: Leave {
+            force: flag(fields, "force")?,
+            report: flag(fields, "report")?,
+            confirm: flag(fields, "confirm")?,
+        },
+    };
+    if is_list {
+        let start = run("start", "`start` is no course id")?;
+        return Ok(Call::List { wanted, start });
+    }
+    Ok(Call::Sweep(Request {
+        run: wanted.run.ok_or(CallError::Malformed("`run` is missing"))?,
+        learner: wanted.learner,
+        leave: wanted.leave,
+        operator: None,
+    }))
+}
+
+fn learner(fields: &Map<String, Value>) -> Result<Option<Whom>, CallError> {
+    const WRONG: CallError = CallError::Malformed("`learner` is neither an address nor a user id");
+    let Some(text) = text(fields, "learner").ok_or(WRONG)? else {
+        return Ok(None);
+    };
+    let whom = match text.parse::<Uuid>() {
+        Ok(user_id) => Whom::User(user_id),
+        Err(_) => Whom::Address(text.parse().map_err(|_| WRONG)?),
+    };
+    Ok(Some(whom))
+}
+
+/// A text that may be absent or null; the outer `None` where it is anything else.
+fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<Option<&'a str>> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Some(None),
+        Some(Value::String(text)) => Some(Some(text)),
+        Some(_) => None,
+    }
+}
+
+fn flag(fields: &Map<String, Value>, name: &str) -> Result<bool, CallError> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(is_set)) => Ok(*is_set),
+        Some(_) => Err(CallError::Malformed(
+            "`force`, `report` or `confirm` is neither true nor false",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_read_and_written_alike() {
+        let user = "6f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
+        for call in [
+            json!({"run": "course-v1:a+b+c"}),
+            json!({"run": "a/b/c", "learner": "ada@example.org", "force": true}),
+            json!({"run": "a/b/c", "learner": user, "report": true, "confirm": true}),
+        ] {
+            let Call::Sweep(request) = parse(&json!({"sweep": call})).unwrap() else {
+                panic!("{call}");
+            };
+            let written = fields(Some(&request.run), request.learner.as_ref(), request.leave);
+            assert_eq!(Value::Object(written), call);
+        }
+        let list = |call: Value| match parse(&json!({"list": call})).unwrap() {
+            Call::List { wanted, start } => (wanted, start),
+            Call::Sweep(request) => panic!("{request:?}"),
+        };
+        let (wanted, start) = list(json!({"run": null, "force": false, "start": "a/b/c"}));
+        assert!(wanted.run.is_none() && wanted.leave == Leave::default());
+        assert_eq!(start.unwrap().as_str(), "a/b/c");
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_so_and_repeats_nothing() {
+        for call in [
+            json!({}),
+            json!([]),
+            json!("list"),
+            json!({"list": {}, "sweep": {"run": "a/b/c"}}),
+            json!({"swep": {}}),
+            json!({"list": []}),
+            json!({"list": {"forse": true}}),
+            json!({"list": {"force": "ada"}}),
+            json!({"list": {"run": "ada"}}),
+            json!({"list": {"run": 7}}),
+            json!({"list": {"learner": "ada"}}),
+            json!({"list": {"learner": 7}}),
+            json!({"list": {"start": "ada"}}),
+            json!({"sweep": {}}),
+            json!({"sweep": {"run": "a/b/c", "start": "a/b/c"}}),
+        ] {
+            let error = parse(&call).unwrap_err().to_string();
+            assert!(!error.contains("ada"), "{call}: {error}");
+        }
+    }
+}

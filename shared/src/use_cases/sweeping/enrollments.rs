@@ -1,0 +1,181 @@
+//! A run's enrollments, as the LMS lists them.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::{Kind, Learner, Notes, SweepError, Task, Worked, carry_out, failed};
+use crate::adapters::lms::Nonsense;
+use crate::adapters::store::StoreError;
+use crate::adapters::store::enrollments::{EnrollmentChange, Enrollments};
+use crate::adapters::store::kept_events::KeptEvents;
+use crate::adapters::store::records::Written;
+use crate::domain::sweep::{Correction, correction};
+use crate::domain::{
+    CourseId, Cursor, Effect, Enrollment, EventKey, EventKind, KeptEvent, Left, SweepKind, Trail,
+    User, Username,
+};
+use crate::use_cases::asking_the_lms::{About, AskError, EnrollmentRow, LmsClient, Page};
+use crate::use_cases::enrolling::{has_changed, waits_for_enrollment, will_change};
+
+/// What a sweep of enrollments uses.
+pub struct EnrollmentSweep {
+    enrollments: Enrollments,
+    kept_events: KeptEvents,
+}
+
+impl EnrollmentSweep {
+    /// Takes the tables. Makes no call.
+    pub fn new(enrollments: Enrollments, kept_events: KeptEvents) -> Self {
+        Self {
+            enrollments,
+            kept_events,
+        }
+    }
+}
+
+/// An enrollment as it was read, where there is one, and what it is to be made.
+type Plan<'a> = (Option<&'a Enrollment>, Correction);
+
+impl Kind for EnrollmentSweep {
+    const KIND: SweepKind = SweepKind::Enrollments;
+
+    type Row = EnrollmentRow;
+
+    async fn page(
+        &self,
+        lms: &LmsClient,
+        course_id: &CourseId,
+        cursor: Option<&Cursor>,
+    ) -> Result<Page<EnrollmentRow>, AskError> {
+        let about = About::Run(course_id.clone());
+        lms.enrollments_page(&about, cursor).await
+    }
+
+    async fn rows_of(
+        &self,
+        lms: &LmsClient,
+        course_id: &CourseId,
+        username: &Username,
+    ) -> Result<Vec<Result<EnrollmentRow, Nonsense>>, AskError> {
+        let about = About::LearnerInRun(username.clone(), course_id.clone());
+        Ok(lms.enrollments_page(&about, None).await?.rows)
+    }
+
+    /// The LMS's list of the learner: the portal may lack some.
+    async fn runs_of(&self, lms: &LmsClient, user: &User) -> Result<Vec<CourseId>, SweepError> {
+        let username = user.edx_username.clone().ok_or(SweepError::NoUsername)?;
+        let about = About::Learner(username);
+        let mut runs = Vec::new();
+        let mut trail = Some(Trail::default());
+        while let Some(at) = trail {
+            let page = lms.enrollments_page(&about, at.cursor()).await?;
+            let rows = page.rows.into_iter().flatten();
+            runs.extend(rows.map(|row| row.course_id));
+            let astray = |astray| AskError::from(Nonsense::from(astray));
+            trail = at.follow(page.next).map_err(astray)?;
+        }
+        Ok(runs)
+    }
+
+    fn username(row: &EnrollmentRow) -> &Username {
+        &row.username
+    }
+
+    async fn work(
+        &self,
+        task: &Task<'_>,
+        learners: Vec<Learner<EnrollmentRow>>,
+        notes: &Notes<'_>,
+    ) -> Result<Worked, StoreError> {
+        let ids: Vec<_> = learners.iter().map(|l| l.owner.user_id).collect();
+        let ours = self.enrollments.in_run(&task.run.course_id, &ids).await?;
+        let (mut plans, mut worked) = (Vec::new(), Worked::default());
+        for learner in &learners {
+            let ours = match ours.get(&learner.owner.user_id) {
+                Some(Ok(enrollment)) => Some(enrollment),
+                None => None,
+                Some(Err(error)) => {
+                    notes.all(learner, &[failed(error)]);
+                    continue;
+                }
+            };
+            worked.at_stake += u64::from(ours.is_some_and(|ours| ours.active));
+            let correction = correction(ours, &learner.row.mode, learner.row.is_active);
+            if !correction.is_any() {
+                notes.all(learner, &correction.effects);
+            } else if ours.is_some_and(|ours| ours.is_newer(task.asked_at)) {
+                notes.all(learner, &[Effect::Left(Left::ChangedMeanwhile)]);
+            } else if task.leave.report {
+                notes.all(learner, &correction.effects);
+            } else if correction.deactivates() && !task.leave.confirm {
+                worked.held.push(learner.username.clone());
+            } else {
+                plans.push((learner, (ours, correction)));
+            }
+        }
+        let waiting = self.waiting(task, &plans).await?;
+        let one = async |learner: &_, plan: &_| self.one(task, learner, plan, &waiting).await;
+        carry_out(&plans, notes, one).await?;
+        Ok(worked)
+    }
+}
+
+impl EnrollmentSweep {
+    /// The certificates' events that wait for enrollments which may become paid
+    /// and active now.
+    async fn waiting(
+        &self,
+        task: &Task<'_>,
+        plans: &[(&Learner<EnrollmentRow>, Plan<'_>)],
+    ) -> Result<HashMap<EventKey, KeptEvent>, StoreError> {
+        let may_pay = plans.iter().filter(|(_, (_, to))| !to.deactivates());
+        let keys: Vec<_> = may_pay.map(|(learner, _)| key(task, learner)).collect();
+        let found = self.kept_events.get_many(&keys).await?;
+        let waiting = found.into_iter().flatten().filter(waits_for_enrollment);
+        Ok(waiting
+            .map(|event| (event.event_key.clone(), event))
+            .collect())
+    }
+
+    /// Writes what is to be written for a learner: what that did.
+    async fn one(
+        &self,
+        task: &Task<'_>,
+        learner: &Learner<EnrollmentRow>,
+        (ours, correction): &Plan<'_>,
+        waiting: &HashMap<EventKey, KeptEvent>,
+    ) -> Result<Vec<Effect>, StoreError> {
+        let waiting = waiting.get(&key(task, learner));
+        if let Some(event) = waiting {
+            will_change(&self.kept_events, event, task.now).await?;
+        }
+        let written = self.write(task, learner.owner.user_id, *ours, correction);
+        let written = written.await?;
+        if let Some(event) = waiting {
+            has_changed(&self.kept_events, event, task.now).await;
+        }
+        Ok(match written {
+            Written::Done => correction.effects.clone(),
+            Written::Moved => vec![Effect::Left(Left::ChangedMeanwhile)],
+        })
+    }
+
+    async fn write(
+        &self,
+        task: &Task<'_>,
+        user_id: Uuid,
+        ours: Option<&Enrollment>,
+        correction: &Correction,
+    ) -> Result<Written, StoreError> {
+        let (course_id, by) = (task.run.course_id.clone(), task.by.clone());
+        let change = EnrollmentChange::new(user_id, course_id, by, task.now);
+        self.enrollments.correct(&change, ours, correction).await
+    }
+}
+
+/// The key of the certificate's event of a learner, where one is kept.
+fn key(task: &Task<'_>, learner: &Learner<EnrollmentRow>) -> EventKey {
+    let (email, run) = (&learner.owner.email, &task.run.course_id);
+    EventKey::of(EventKind::Certificate, email, run)
+}

@@ -1,0 +1,311 @@
+//! A run's grades, stored as the LMS has them, and what they make of certificates.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::{Kind, Learner, Notes, SweepError, Task, Worked, carry_out, failed};
+use crate::adapters::lms::Nonsense;
+use crate::adapters::store::StoreError;
+use crate::adapters::store::enrollments::Enrollments;
+use crate::adapters::store::kept_events::KeptEvents;
+use crate::adapters::store::lookup::{Found, Lookup};
+use crate::adapters::store::records::{CertificateWrite, GradeWrite, Record, Records, Written};
+use crate::domain::sweep::{CertificateChange, certificate_change};
+use crate::domain::{
+    Certificate, CertificateEntry, CertificateState, CourseId, Cursor, Effect, Email, Enrollment,
+    EventKind, Grade, GradeEntry, Left, PaidModes, SweepKind, User, Username,
+};
+use crate::use_cases::asking_the_lms::{AskError, GradeRow, LmsClient, PAGE_TIME, Page};
+
+/// What a sweep of grades uses.
+pub struct GradeSweep {
+    lookup: Lookup,
+    records: Records,
+    enrollments: Enrollments,
+    kept_events: KeptEvents,
+    paid_modes: PaidModes,
+}
+
+impl GradeSweep {
+    /// Takes the tables, and the modes in which a pass earns a certificate. Makes no call.
+    pub fn new(
+        lookup: Lookup,
+        records: Records,
+        enrollments: Enrollments,
+        kept_events: KeptEvents,
+        paid_modes: PaidModes,
+    ) -> Self {
+        Self {
+            lookup,
+            records,
+            enrollments,
+            kept_events,
+            paid_modes,
+        }
+    }
+}
+
+/// What is to be done for one learner.
+struct Plan<'r> {
+    grade: GradeWrite<'r>,
+    certificate: Option<CertificateChange<'r>>,
+    /// What differs and stays.
+    left: Vec<Effect>,
+}
+
+impl Plan<'_> {
+    /// Whether the learner loses a certificate by it.
+    fn withdraws(&self) -> bool {
+        matches!(self.certificate, Some(CertificateChange::Withdraw(_)))
+    }
+
+    /// What all of it is called.
+    fn effects(&self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if matches!(self.grade, GradeWrite::Put { .. }) {
+            effects.push(Effect::GradeStored);
+        }
+        effects.extend(match self.certificate {
+            Some(CertificateChange::Issue(_)) => Some(Effect::Issued),
+            Some(CertificateChange::Restore(..)) => Some(Effect::Restored),
+            Some(CertificateChange::Withdraw(_)) => Some(Effect::Withdrawn),
+            Some(CertificateChange::Revoked) | None => None,
+        });
+        effects.extend(self.left.iter().cloned());
+        effects
+    }
+}
+
+impl Kind for GradeSweep {
+    const KIND: SweepKind = SweepKind::Grades;
+
+    type Row = GradeRow;
+
+    async fn page(
+        &self,
+        lms: &LmsClient,
+        course_id: &CourseId,
+        cursor: Option<&Cursor>,
+    ) -> Result<Page<GradeRow>, AskError> {
+        lms.grades_page(course_id, cursor).await
+    }
+
+    async fn rows_of(
+        &self,
+        lms: &LmsClient,
+        course_id: &CourseId,
+        username: &Username,
+    ) -> Result<Vec<Result<GradeRow, Nonsense>>, AskError> {
+        let score = lms.of_learner(course_id, username, PAGE_TIME).await?;
+        let username = username.clone();
+        Ok(vec![Ok(GradeRow { username, score })])
+    }
+
+    async fn runs_of(&self, _: &LmsClient, user: &User) -> Result<Vec<CourseId>, SweepError> {
+        Ok(self.enrollments.runs_of(user.user_id).await?)
+    }
+
+    fn username(row: &GradeRow) -> &Username {
+        &row.username
+    }
+
+    async fn work(
+        &self,
+        task: &Task<'_>,
+        learners: Vec<Learner<GradeRow>>,
+        notes: &Notes<'_>,
+    ) -> Result<Worked, StoreError> {
+        let ids: Vec<_> = learners.iter().map(|l| l.owner.user_id).collect();
+        let records = self.records.find_many(&task.run.course_id, &ids).await?;
+        let (mut plans, mut worked) = (Vec::new(), Worked::default());
+        for learner in &learners {
+            match records.get(&learner.owner.user_id) {
+                Some(Ok(record)) => {
+                    let mut plan = self.plan(task, learner, record);
+                    let certificate = record.certificate.as_ref();
+                    let is_at_stake =
+                        certificate.is_some_and(|c| c.state == CertificateState::InForce);
+                    worked.at_stake += u64::from(is_at_stake);
+                    if plan.withdraws() && !task.leave.report && !task.leave.confirm {
+                        worked.held.push(learner.username.clone());
+                        plan.certificate = None;
+                        // What is held back is told when it is done, or is not.
+                        if plan.effects().is_empty() {
+                            continue;
+                        }
+                    }
+                    plans.push((learner, plan));
+                }
+                Some(Err(error)) => {
+                    notes.all(learner, &[failed(error)]);
+                }
+                None => {}
+            }
+        }
+        if task.leave.report {
+            for (learner, plan) in &plans {
+                notes.all(learner, &plan.effects());
+            }
+            return Ok(worked);
+        }
+        let (to_do, rest): (Vec<_>, Vec<_>) = plans.into_iter().partition(|(_, plan)| {
+            plan.certificate
+                .is_some_and(|c| c != CertificateChange::Revoked)
+                || matches!(plan.grade, GradeWrite::Put { .. })
+        });
+        for (learner, plan) in &rest {
+            notes.all(learner, &plan.effects());
+        }
+        let found = self.found(task, &to_do).await?;
+        let one = async |learner: &_, plan: &_| self.one(task, learner, plan, &found).await;
+        carry_out(&to_do, notes, one).await?;
+        Ok(worked)
+    }
+}
+
+impl GradeSweep {
+    /// What is to be done for a learner. An operator's grade counts in place of the LMS's.
+    fn plan<'r>(
+        &self,
+        task: &Task<'_>,
+        learner: &Learner<GradeRow>,
+        record: &'r Record,
+    ) -> Plan<'r> {
+        let score = &learner.row.score;
+        let mut left = Vec::new();
+        let grade = match &record.grade {
+            Some(stored) if stored.score == *score => GradeWrite::Same(stored),
+            Some(stored) if stored.set_by_admin => {
+                left.push(Effect::Left(Left::GradeOverridden));
+                GradeWrite::Same(stored)
+            }
+            Some(stored) if stored.is_newer(task.asked_at) => {
+                return Plan {
+                    grade: GradeWrite::Same(stored),
+                    certificate: None,
+                    left: vec![Effect::Left(Left::ChangedMeanwhile)],
+                };
+            }
+            before => {
+                let entry = GradeEntry {
+                    at: task.now,
+                    change_id: Uuid::new_v4(),
+                    by: task.by.clone(),
+                    score: score.clone(),
+                    set_by_admin: false,
+                };
+                let before = before.as_ref();
+                let (user_id, course_id) = (learner.owner.user_id, &task.run.course_id);
+                let after = Grade::after(before, user_id, course_id, entry);
+                GradeWrite::Put { before, after }
+            }
+        };
+        let in_force = match &grade {
+            GradeWrite::Same(grade) => &grade.score,
+            GradeWrite::Put { after, .. } => &after.score,
+        };
+        let (enrollment, held) = (record.enrollment.as_ref(), record.certificate.as_ref());
+        let change = certificate_change(in_force, enrollment, held, &self.paid_modes);
+        let mut certificate = change.filter(|_| task.certifies);
+        if certificate.is_some() && held.is_some_and(|held| held.is_newer(task.asked_at)) {
+            left.push(Effect::Left(Left::ChangedMeanwhile));
+            certificate = None;
+        }
+        if certificate == Some(CertificateChange::Revoked) {
+            left.push(Effect::Left(Left::Revoked));
+        }
+        Plan {
+            grade,
+            certificate,
+            left,
+        }
+    }
+
+    /// The names of those who are to have a certificate, and what is kept of their passes.
+    async fn found(
+        &self,
+        task: &Task<'_>,
+        plans: &[(&Learner<GradeRow>, Plan<'_>)],
+    ) -> Result<HashMap<Email, Found>, StoreError> {
+        let earns = |plan: &Plan<'_>| {
+            use CertificateChange::{Issue, Restore};
+            matches!(plan.certificate, Some(Issue(_) | Restore(..)))
+        };
+        let emails = plans.iter().filter(|(_, plan)| earns(plan));
+        let emails: Vec<_> = emails.map(|(learner, _)| &learner.owner.email).collect();
+        if emails.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let kind = EventKind::Certificate;
+        self.lookup
+            .find_many(&emails, &task.run.course_id, kind)
+            .await
+    }
+
+    /// Writes what is to be written for a learner: what that did.
+    async fn one(
+        &self,
+        task: &Task<'_>,
+        learner: &Learner<GradeRow>,
+        plan: &Plan<'_>,
+        found: &HashMap<Email, Found>,
+    ) -> Result<Vec<Effect>, StoreError> {
+        let found = found.get(&learner.owner.email);
+        let moved = Ok(vec![Effect::Left(Left::ChangedMeanwhile)]);
+        let entry = |state| CertificateEntry {
+            at: task.now,
+            change_id: Uuid::new_v4(),
+            by: task.by.clone(),
+            state,
+        };
+        let change = |before, state| CertificateWrite::Change {
+            before,
+            entry: entry(state),
+        };
+        let (enrollment, write): (Option<&Enrollment>, _) = match plan.certificate {
+            Some(CertificateChange::Issue(enrollment)) => {
+                let user = found.and_then(|found| found.user.as_ref());
+                // Renamed or erased since the username was looked up.
+                let Some(user) = user.filter(|user| user.user_id == learner.owner.user_id) else {
+                    return moved;
+                };
+                let issued = Certificate {
+                    certificate_id: Uuid::new_v4(),
+                    user_id: user.user_id,
+                    course_id: task.run.course_id.clone(),
+                    state: CertificateState::InForce,
+                    issued_at: task.now,
+                    learner_name: user.name.clone(),
+                    run_title: Some(task.run.title.clone()),
+                    history: vec![entry(CertificateState::InForce)],
+                };
+                (Some(enrollment), CertificateWrite::Issue(issued))
+            }
+            Some(CertificateChange::Restore(enrollment, before)) => {
+                (Some(enrollment), change(before, CertificateState::InForce))
+            }
+            Some(CertificateChange::Withdraw(before)) => {
+                (None, change(before, CertificateState::Withdrawn))
+            }
+            Some(CertificateChange::Revoked) | None => {
+                let GradeWrite::Put { before, after } = &plan.grade else {
+                    return Ok(plan.effects());
+                };
+                return match self.records.write_grade(*before, after).await? {
+                    Written::Done => Ok(plan.effects()),
+                    Written::Moved => moved,
+                };
+            }
+        };
+        match self.records.write(enrollment, &plan.grade, &write).await? {
+            Written::Done => {}
+            Written::Moved => return moved,
+        }
+        // A pass that is kept is done by this; one that is not removed finds itself done.
+        for kept in found.iter().flat_map(|found| &found.kept) {
+            let _ = self.kept_events.remove(kept).await;
+        }
+        Ok(plan.effects())
+    }
+}

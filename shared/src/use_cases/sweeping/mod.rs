@@ -1,0 +1,408 @@
+//! Course runs, put right by what the LMS lists of them, whatever events came or did not.
+//!
+//! A sweep believes nothing that it was not told: who is not in a list is left
+//! alone, and so is what changed after the list was asked for. It takes nothing
+//! from anybody before the whole list is through and they are known to be few.
+
+mod choosing;
+mod enrollments;
+mod grades;
+mod notes;
+mod under_way;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+pub use choosing::{Chosen, Wanted};
+pub use enrollments::EnrollmentSweep;
+pub use grades::GradeSweep;
+pub use notes::Notes;
+use notes::{carry_out, failed};
+use under_way::UnderWay;
+
+pub use super::asking_the_lms::AskError;
+use super::asking_the_lms::{LmsClient, Page};
+use super::erasing::Whom;
+use crate::adapters::lms::{LmsError, Nonsense};
+use crate::adapters::store::StoreError;
+use crate::adapters::store::course_runs::CourseRuns;
+use crate::adapters::store::sweeps::{SweepRecord, Sweeps, Which};
+use crate::adapters::store::users::{Owner, Users};
+use crate::clock::{SharedClock, within};
+use crate::domain::{
+    Change, CourseId, CourseRun, Cursor, Effect, Email, Leave, Place, SweepEnd, SweepKind, Trail,
+    User, Username,
+};
+
+/// How long before a sweep is to stop its last page is asked for: the LMS's
+/// attempts at a page with the waits between them, then the work on it.
+pub const LAST_PAGE_TIME: Duration = Duration::from_secs(90);
+
+/// The waits before a page is asked for again that the LMS did not give.
+const AGAIN_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+
+/// For how long after it was last written down where it stands a sweep that was
+/// cut short is gone on with.
+const RESUMED_FOR: SignedDuration = SignedDuration::from_hours(12);
+
+/// Sweeps of one kind.
+pub struct Sweeping<K> {
+    kind: K,
+    lms: LmsClient,
+    runs: CourseRuns,
+    users: Users,
+    sweeps: Sweeps,
+    window: SignedDuration,
+    clock: SharedClock,
+}
+
+/// The tables that every sweep uses.
+pub struct SweepTables {
+    /// The runs that there are.
+    pub runs: CourseRuns,
+    /// Who has which username.
+    pub users: Users,
+    /// Where sweeps stand.
+    pub sweeps: Sweeps,
+}
+
+/// One run that is to be swept.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The run.
+    pub run: CourseId,
+    /// This learner alone, where one is named: by the code that works on a page of them.
+    pub learner: Option<Whom>,
+    /// What the sweep may do.
+    pub leave: Leave,
+    /// The operator who makes it at a terminal, for the histories.
+    pub operator: Option<String>,
+}
+
+/// How far a sweep came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// It goes on from where it stands when it is asked for again, after this wait.
+    GoesOn {
+        /// Zero, unless the LMS is to be left alone.
+        wait: Duration,
+        /// What the LMS is left alone for.
+        reason: Option<String>,
+        /// Where it stands.
+        place: Place,
+    },
+    /// It has ended.
+    Ended(SweepEnd),
+}
+
+/// What is told while a sweep goes on.
+#[derive(Debug, Clone, Copy)]
+pub enum Told<'a> {
+    /// A sweep begins, or one that was cut short is gone on with.
+    Begins {
+        /// Where it stands.
+        place: &'a Place,
+        /// Whether it was cut short.
+        resumed: bool,
+    },
+    /// What became of one learner, other than nothing.
+    Learner {
+        /// The sweep's own id.
+        sweep_id: Uuid,
+        /// Absent where the portal knows nobody of the username.
+        user_id: Option<Uuid>,
+        /// The user's address, which is for operators and no log; absent as the
+        /// two others are.
+        email: Option<&'a Email>,
+        /// The learner's name in the LMS; absent where the list is through.
+        username: Option<&'a Username>,
+        /// What became of them.
+        effect: &'a Effect,
+    },
+    /// One more page is through.
+    Page(&'a Place),
+}
+
+/// One kind of sweep: what it asks the LMS for, and what it does about it.
+///
+/// Two there are, and a sweep is the same for both but for this.
+#[expect(async_fn_in_trait, reason = "nobody sends a sweep to another thread")]
+pub trait Kind {
+    /// Which it is.
+    const KIND: SweepKind;
+
+    /// A row of the LMS's list.
+    type Row;
+
+    /// Asks for a page of the LMS's list of a run.
+    async fn page(
+        &self,
+        lms: &LmsClient,
+        course_id: &CourseId,
+        cursor: Option<&Cursor>,
+    ) -> Result<Page<Self::Row>, AskError>;
+
+    /// Asks for the rows of one learner in a run.
+    async fn rows_of(
+        &self,
+        lms: &LmsClient,
+        course_id: &CourseId,
+        username: &Username,
+    ) -> Result<Vec<Result<Self::Row, Nonsense>>, AskError>;
+
+    /// The runs that the LMS or the portal has a learner in.
+    async fn runs_of(&self, lms: &LmsClient, user: &User) -> Result<Vec<CourseId>, SweepError>;
+
+    /// Whose a row is.
+    fn username(row: &Self::Row) -> &Username;
+
+    /// Puts right what these learners have. From those who would lose something by
+    /// it nothing is taken yet, unless that is confirmed.
+    async fn work(
+        &self,
+        task: &Task<'_>,
+        learners: Vec<Learner<Self::Row>>,
+        notes: &Notes<'_>,
+    ) -> Result<Worked, StoreError>;
+}
+
+/// What the work on some learners leaves to be done.
+#[derive(Debug, Clone, Default)]
+pub struct Worked {
+    /// Those who would lose something.
+    pub held: Vec<Username>,
+    /// How many have what they might lose, those who are held back included.
+    pub at_stake: u64,
+}
+
+/// Why nothing could be swept, or no runs found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SweepError {
+    /// A table could not be read or written; what was written stays.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The LMS did not tell a learner's runs.
+    #[error(transparent)]
+    Lms(#[from] AskError),
+    /// Nobody has the address or the id of the learner who was named.
+    #[error("the portal knows no such user")]
+    NoSuchUser,
+    /// The learner who was named has no username of the LMS.
+    #[error("the user has no username of the LMS")]
+    NoUsername,
+}
+
+/// What is done to some learners of a run.
+pub struct Task<'a> {
+    run: &'a CourseRun,
+    leave: Leave,
+    /// Whether certificates are issued, withdrawn and restored by now.
+    certifies: bool,
+    by: Change,
+    /// When the LMS was asked for what is done now.
+    asked_at: Timestamp,
+    now: Timestamp,
+}
+
+/// A user, and what the LMS says of them.
+pub struct Learner<R> {
+    owner: Owner,
+    username: Username,
+    row: R,
+}
+
+/// A page that the LMS gave, and when it was asked for.
+struct Asked<R> {
+    asked_at: Timestamp,
+    page: Page<R>,
+}
+
+impl<K: Kind> Sweeping<K> {
+    /// `window` is for how long after its certificates became available a run is
+    /// swept that is not named. Makes no call.
+    pub fn new(
+        kind: K,
+        lms: LmsClient,
+        tables: SweepTables,
+        window: SignedDuration,
+        clock: SharedClock,
+    ) -> Self {
+        let SweepTables {
+            runs,
+            users,
+            sweeps,
+        } = tables;
+        Self {
+            kind,
+            lms,
+            runs,
+            users,
+            sweeps,
+            window,
+            clock,
+        }
+    }
+
+    /// Sweeps a run, from where the last sweep stands that was cut short, until
+    /// it has ended or `goes_on` says no; that is asked before each page, which
+    /// takes [`LAST_PAGE_TIME`] at most. `tell` is told on the way.
+    ///
+    /// What the LMS gets wrong ends in [`Progress`]: it is waited for, or the
+    /// sweep has failed. One learner's failure never stops the others.
+    ///
+    /// # Errors
+    /// The tables cannot be read or written at all. What was done stays, and
+    /// another call goes on from the last place that was written down.
+    pub async fn sweep(
+        &self,
+        request: &Request,
+        goes_on: &dyn Fn() -> bool,
+        tell: &dyn Fn(Told<'_>),
+    ) -> Result<Progress, SweepError> {
+        self.lms.begin();
+        let (record, place, resumed) = self.place(request).await?;
+        tell(Told::Begins {
+            place: &place,
+            resumed,
+        });
+        let held_by = record.place.as_ref().map(|place| place.holder);
+        let mut under_way = UnderWay::new(self, request, place, record, goes_on, tell);
+        let found = self.runs.get_many(std::slice::from_ref(&request.run));
+        let run = match found.await.map(|mut runs| runs.pop()) {
+            Ok(Some(run)) => run,
+            Ok(None) => return Ok(under_way.failed("no_such_run").await?),
+            Err(StoreError::Corrupt(_)) => return Ok(under_way.failed("corrupt_item").await?),
+            Err(error) => return Err(error.into()),
+        };
+        match &request.learner {
+            Some(whom) => under_way.learner(&run, whom).await,
+            None => {
+                if let Some(holder) = held_by.filter(|_| resumed) {
+                    under_way.take_over(holder).await?;
+                }
+                under_way.list(&run).await
+            }
+        }
+    }
+
+    /// What is known of such sweeps, where the one that is asked for stands, and
+    /// whether it was cut short.
+    async fn place(&self, request: &Request) -> Result<(SweepRecord, Place, bool), StoreError> {
+        let now = self.clock.now();
+        let mut leave = request.leave;
+        let begin = |leave| Place::new(Uuid::new_v4(), now, leave);
+        if request.learner.is_some() {
+            return Ok((SweepRecord::default(), begin(leave), false));
+        }
+        let mut record = self.record(&request.run, leave).await?;
+        // Nobody has seen yet what a sweep would make of these enrollments.
+        let may_report = K::KIND == SweepKind::Enrollments && !leave.confirm && !leave.report;
+        if may_report && record.complete_at.is_none() {
+            let report = Leave {
+                report: true,
+                ..leave
+            };
+            let reports = self.record(&request.run, report).await?;
+            let was_seen = reports.complete_at.is_some() || self.was_swept(&request.run).await?;
+            if !was_seen {
+                (leave, record) = (report, reports);
+            }
+        }
+        let cut_short = record.place.clone();
+        let cut_short = cut_short.filter(|place| place.leave == leave);
+        let cut_short = cut_short.filter(|place| within(RESUMED_FOR, place.saved_at, now));
+        let resumed = cut_short.is_some();
+        let place = cut_short.map(|place| Place {
+            holder: Uuid::new_v4(),
+            ..place
+        });
+        Ok((record, place.unwrap_or_else(|| begin(leave)), resumed))
+    }
+
+    /// Whether the schedule's sweeps of a run, or a report of them, have ever come
+    /// to the end of the list.
+    async fn was_swept(&self, course_id: &CourseId) -> Result<bool, StoreError> {
+        for report in [false, true] {
+            let leave = Leave {
+                report,
+                ..Leave::default()
+            };
+            let record = self.record(course_id, leave).await?;
+            if record.complete_at.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What is known of the sweeps of a run that may do this.
+    async fn record(&self, course_id: &CourseId, leave: Leave) -> Result<SweepRecord, StoreError> {
+        let which = Which {
+            course_id,
+            kind: K::KIND,
+            leave,
+        };
+        self.sweeps.get(which).await
+    }
+
+    /// Asks for a page, again where the LMS gives none.
+    async fn ask(&self, run: &CourseRun, trail: &Trail) -> Result<Asked<K::Row>, AskError> {
+        let mut waits = AGAIN_AFTER.into_iter();
+        loop {
+            let asked_at = self.clock.now();
+            let page = self.kind.page(&self.lms, &run.course_id, trail.cursor());
+            let error = match page.await {
+                Ok(page) => return Ok(Asked { asked_at, page }),
+                Err(error) => error,
+            };
+            let may_pass = error.is_the_lms_own() && !error.is_a_refusal();
+            let may_pass = may_pass && error.retry_after().is_none();
+            match waits.next() {
+                Some(wait) if may_pass => self.clock.sleep(wait).await,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// Who these rows are about. A learner whom a list has twice is believed once.
+    async fn learners(
+        &self,
+        rows: Vec<Result<K::Row, Nonsense>>,
+        notes: &Notes<'_>,
+    ) -> Result<Vec<Learner<K::Row>>, StoreError> {
+        let mut sound = Vec::new();
+        let mut seen = HashSet::new();
+        for row in rows {
+            let row = row.and_then(|row| {
+                let is_new = seen.insert(K::username(&row).clone());
+                is_new.then_some(row).ok_or(Nonsense::Twice)
+            });
+            match row {
+                Ok(row) => sound.push(row),
+                Err(nonsense) => {
+                    let code = LmsError::from(nonsense).code();
+                    notes.note(None, None, &Effect::Failed(code));
+                }
+            }
+        }
+        let usernames: Vec<_> = sound.iter().map(K::username).collect();
+        let mut owners = self.users.owners(&usernames).await?;
+        let mut learners = Vec::new();
+        for row in sound {
+            let username = K::username(&row).clone();
+            match owners.remove(&username) {
+                None => notes.note(None, Some(&username), &Effect::NoUser),
+                Some(Ok(owner)) => learners.push(Learner {
+                    owner,
+                    username,
+                    row,
+                }),
+                Some(Err(error)) => notes.note(None, Some(&username), &failed(&error)),
+            }
+        }
+        Ok(learners)
+    }
+}

@@ -1,0 +1,107 @@
+//! What became of learners, counted and told.
+
+use std::cell::RefCell;
+
+use futures::{StreamExt, stream};
+use uuid::Uuid;
+
+use super::{Learner, Told};
+use crate::adapters::store::StoreError;
+use crate::domain::{Effect, Email, Tally, Username};
+use crate::panic::caught;
+
+/// How many learners' writes are under way at once.
+const WRITES_AT_ONCE: usize = 16;
+
+/// Counts and tells what becomes of learners.
+pub struct Notes<'a> {
+    sweep_id: Uuid,
+    tell: &'a dyn Fn(Told<'_>),
+    pub(super) tally: RefCell<Tally>,
+}
+
+impl<'a> Notes<'a> {
+    pub(super) fn new(sweep_id: Uuid, tell: &'a dyn Fn(Told<'_>)) -> Self {
+        Self {
+            sweep_id,
+            tell,
+            tally: RefCell::default(),
+        }
+    }
+
+    /// Notes what became of somebody of whom no more is known than this.
+    pub(super) fn note(&self, user_id: Option<Uuid>, username: Option<&Username>, effect: &Effect) {
+        self.tell(user_id, None, username, effect);
+    }
+
+    fn tell(
+        &self,
+        user_id: Option<Uuid>,
+        email: Option<&Email>,
+        username: Option<&Username>,
+        effect: &Effect,
+    ) {
+        self.tally.borrow_mut().note(effect);
+        if *effect != Effect::Unchanged {
+            (self.tell)(Told::Learner {
+                sweep_id: self.sweep_id,
+                user_id,
+                email,
+                username,
+                effect,
+            });
+        }
+    }
+
+    /// Notes all that became of a learner; nothing is `unchanged`.
+    pub(super) fn all<R>(&self, learner: &Learner<R>, effects: &[Effect]) {
+        let owner = &learner.owner;
+        let (id, email) = (Some(owner.user_id), Some(&owner.email));
+        let username = Some(&learner.username);
+        for effect in effects {
+            self.tell(id, email, username, effect);
+        }
+        if effects.is_empty() {
+            self.tell(id, email, username, &Effect::Unchanged);
+        }
+    }
+}
+
+/// Does what is planned for each of these learners, some at the same time, and
+/// notes what it did. One learner's failure is not the others'.
+///
+/// # Errors
+/// The store is away: not one write came through.
+pub(super) async fn carry_out<R, P>(
+    plans: &[(&Learner<R>, P)],
+    notes: &Notes<'_>,
+    one: impl AsyncFn(&Learner<R>, &P) -> Result<Vec<Effect>, StoreError>,
+) -> Result<(), StoreError> {
+    let panicked = |place| Ok(vec![Effect::Failed(format!("panic:{place}"))]);
+    let results = stream::iter(plans).map(async |(learner, plan)| {
+        let result = caught(one(learner, plan)).await;
+        (*learner, result.unwrap_or_else(panicked))
+    });
+    let results: Vec<_> = results.buffer_unordered(WRITES_AT_ONCE).collect().await;
+    let is_outage = |result: &Result<_, StoreError>| match result {
+        Err(error) => error.is_outage(),
+        Ok(_) => false,
+    };
+    if let Some((_, Err(error))) = results.first()
+        && results.iter().all(|(_, result)| is_outage(result))
+    {
+        return Err(error.clone());
+    }
+    for (learner, result) in results {
+        notes.all(
+            learner,
+            &result.unwrap_or_else(|error| vec![failed(&error)]),
+        );
+    }
+    Ok(())
+}
+
+/// What is told of a learner whom the store failed.
+pub(super) fn failed(error: &StoreError) -> Effect {
+    Effect::Failed(error.code().to_owned())
+}

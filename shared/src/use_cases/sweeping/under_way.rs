@@ -1,0 +1,439 @@
+//! A sweep of a run on its way, from the place where it stands.
+
+use std::time::Duration;
+
+use futures::future::join;
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{
+    AskError, Asked, Kind, Notes, Progress, Request, SweepError, Sweeping, Task, Told, Worked,
+};
+use crate::adapters::AwsFailure;
+use crate::adapters::lms::{LmsError, Nonsense};
+use crate::adapters::store::StoreError;
+use crate::adapters::store::sweeps::{HeldBy, HeldPage, SweepRecord, Which};
+use crate::clock::within;
+use crate::domain::sweep::{brakes, certifies};
+use crate::domain::{
+    Change, CourseRun, Effect, Leave, Left, Place, Stage, SweepEnd, SweepOutcome, Tally, Username,
+};
+use crate::use_cases::erasing::Whom;
+
+/// How many rows are worked on together: DynamoDB reads 100 keys a call.
+const ROWS_AT_ONCE: usize = 100;
+
+/// How long the work on some rows may take. A learner who is erased meanwhile is
+/// looked for once more after 30 seconds, and must not come back after that.
+const WORK_TIME: Duration = Duration::from_secs(25);
+
+/// How long the LMS is left alone when it has given no answer; twice as long each
+/// time.
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How often in a row it may give none before the sweep is given up.
+const PAUSES: u32 = 5;
+
+/// For longer than this nobody waits for the LMS; the next sweep will ask again.
+const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+
+/// How often a sweep under way writes down where it stands.
+const SAVED_EVERY: SignedDuration = SignedDuration::from_secs(10);
+
+/// A sweep of a run that goes on.
+pub(super) struct UnderWay<'a, K> {
+    sweeping: &'a Sweeping<K>,
+    request: &'a Request,
+    /// What was known before.
+    record: SweepRecord,
+    place: Place,
+    /// Whoever is asked to go on does one page at least.
+    is_first: bool,
+    goes_on: &'a dyn Fn() -> bool,
+    tell: &'a dyn Fn(Told<'_>),
+}
+
+impl<'a, K: Kind> UnderWay<'a, K> {
+    /// From this place on; `record` is what was known before.
+    pub(super) fn new(
+        sweeping: &'a Sweeping<K>,
+        request: &'a Request,
+        place: Place,
+        record: SweepRecord,
+        goes_on: &'a dyn Fn() -> bool,
+        tell: &'a dyn Fn(Told<'_>),
+    ) -> Self {
+        Self {
+            sweeping,
+            request,
+            record,
+            place,
+            is_first: true,
+            goes_on,
+            tell,
+        }
+    }
+
+    /// Whether one more page is to be worked on in this call.
+    fn goes_on(&mut self) -> bool {
+        std::mem::take(&mut self.is_first) || (self.goes_on)()
+    }
+
+    fn held(&self) -> HeldBy<'_> {
+        self.held_by(self.place.holder)
+    }
+
+    fn held_by(&self, holder: Uuid) -> HeldBy<'_> {
+        HeldBy {
+            course_id: &self.request.run,
+            kind: K::KIND,
+            holder,
+        }
+    }
+
+    /// `confirm` is whether somebody may lose something by it.
+    fn task<'r>(&self, run: &'r CourseRun, asked_at: Timestamp, confirm: bool) -> Task<'r> {
+        let now = self.sweeping.clock.now();
+        Task {
+            run,
+            leave: Leave {
+                confirm,
+                ..self.place.leave
+            },
+            certifies: self.place.leave.force || certifies(run, now),
+            by: Change::Sweep {
+                sweep_id: self.place.sweep_id,
+                name: self.request.operator.clone(),
+            },
+            asked_at,
+            now,
+        }
+    }
+
+    /// Goes through the LMS's list of a run. While one page is worked on, the
+    /// next one is asked for.
+    pub(super) async fn list(mut self, run: &CourseRun) -> Result<Progress, SweepError> {
+        let sweeping = self.sweeping;
+        let mut next = None;
+        while let Stage::Listing(trail) = self.place.stage.clone() {
+            if !self.goes_on() {
+                return Ok(self.stops(Duration::ZERO, None).await?);
+            }
+            let asked = match next.take() {
+                Some(asked) => asked,
+                None => sweeping.ask(run, &trail).await,
+            };
+            let Asked { asked_at, page } = match asked {
+                Ok(asked) => asked,
+                Err(error) => return Ok(self.has_no_answer(&error).await?),
+            };
+            self.place.failures = 0;
+            let following = trail.follow(page.next);
+            let work = self.page(run, trail.pages(), asked_at, page.rows);
+            let (worked, asked) = join(work, async {
+                match &following {
+                    Ok(Some(trail)) if (self.goes_on)() => Some(sweeping.ask(run, trail).await),
+                    _ => None,
+                }
+            })
+            .await;
+            let (tally, at_stake) = worked?;
+            next = asked;
+            self.place.tally.extend(&tally);
+            self.place.at_stake += at_stake;
+            self.place.stage = match following {
+                Ok(Some(trail)) => Stage::Listing(trail),
+                Ok(None) => Stage::Applying,
+                Err(astray) => {
+                    let code = LmsError::from(Nonsense::from(astray)).code();
+                    return Ok(self.failed(&code).await?);
+                }
+            };
+            (self.tell)(Told::Page(&self.place));
+            self.save_now_and_then().await?;
+        }
+        self.apply(run).await
+    }
+
+    /// Works on the rows of one page, and holds back who would lose something:
+    /// what that did, and how many might lose something.
+    async fn page(
+        &self,
+        run: &CourseRun,
+        page: u32,
+        asked_at: Timestamp,
+        rows: Vec<Result<K::Row, Nonsense>>,
+    ) -> Result<(Tally, u64), SweepError> {
+        let notes = Notes::new(self.place.sweep_id, self.tell);
+        notes.tally.borrow_mut().list(rows.len() as u64);
+        let task = self.task(run, asked_at, self.place.leave.confirm);
+        let Worked { held, at_stake } = self.rows(&task, rows, &notes).await?;
+        if !held.is_empty() {
+            self.hold(page, held).await?;
+        }
+        Ok((notes.tally.into_inner(), at_stake))
+    }
+
+    async fn hold(&self, page: u32, usernames: Vec<Username>) -> Result<(), StoreError> {
+        let held = HeldPage { page, usernames };
+        let now = self.sweeping.clock.now();
+        self.sweeping.sweeps.hold(self.held(), &held, now).await
+    }
+
+    /// Works on rows, some at a time: an old site's list is one page.
+    async fn rows(
+        &self,
+        task: &Task<'_>,
+        rows: Vec<Result<K::Row, Nonsense>>,
+        notes: &Notes<'_>,
+    ) -> Result<Worked, StoreError> {
+        let mut all = Worked::default();
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let some = rows.by_ref().take(ROWS_AT_ONCE).collect();
+            let work = async {
+                let learners = self.sweeping.learners(some, notes).await?;
+                self.sweeping.kind.work(task, learners, notes).await
+            };
+            let worked = in_time(work).await?;
+            all.held.extend(worked.held);
+            all.at_stake += worked.at_stake;
+        }
+        Ok(all)
+    }
+
+    /// Takes from those who were held back, if they are few.
+    async fn apply(mut self, run: &CourseRun) -> Result<Progress, SweepError> {
+        let sweeping = self.sweeping;
+        let losing = self.losing().await?;
+        // Of what was begun those who are left are fewer than those who were.
+        if brakes(losing, self.place.at_stake) {
+            if !self.place.leave.report {
+                let brake = Effect::Left(Left::Brake);
+                self.place.tally.note_many(&brake, losing);
+            }
+            return Ok(self.ended(SweepOutcome::Braked, None).await?);
+        }
+        loop {
+            let held = sweeping.sweeps.held(self.held(), None).await?.entries;
+            if held.is_empty() {
+                return Ok(self.ended(SweepOutcome::Done, None).await?);
+            }
+            for HeldPage { page, usernames } in held {
+                let mut left = usernames.as_slice();
+                while let [username, others @ ..] = left {
+                    if !self.goes_on() {
+                        self.hold(page, left.to_vec()).await?;
+                        return Ok(self.stops(Duration::ZERO, None).await?);
+                    }
+                    if let Err(error) = self.once_more(run, username).await? {
+                        self.hold(page, left.to_vec()).await?;
+                        return Ok(self.has_no_answer(&error).await?);
+                    }
+                    left = others;
+                }
+                sweeping.sweeps.let_go(self.held(), page).await?;
+                self.save_now_and_then().await?;
+            }
+        }
+    }
+
+    /// Asks the LMS once more for a learner who was held back: much may have
+    /// happened since it listed them. What it says now is done.
+    ///
+    /// # Errors
+    /// The inner one is the LMS's own trouble.
+    async fn once_more(
+        &mut self,
+        run: &CourseRun,
+        username: &Username,
+    ) -> Result<Result<(), AskError>, SweepError> {
+        let notes = Notes::new(self.place.sweep_id, self.tell);
+        let asked_at = self.sweeping.clock.now();
+        match self.rows_of(run, username).await {
+            Ok(rows) => {
+                let task = self.task(run, asked_at, true);
+                self.rows(&task, rows, &notes).await?;
+            }
+            Err(error) if error.is_the_lms_own() => return Ok(Err(error)),
+            // Who is gone by now has lost nothing.
+            Err(_) => notes.note(None, Some(username), &Effect::Left(Left::ChangedMeanwhile)),
+        }
+        self.place.failures = 0;
+        self.place.tally.extend(&notes.tally.into_inner());
+        Ok(Ok(()))
+    }
+
+    async fn rows_of(
+        &self,
+        run: &CourseRun,
+        username: &Username,
+    ) -> Result<Vec<Result<K::Row, Nonsense>>, AskError> {
+        let Sweeping { kind, lms, .. } = self.sweeping;
+        kind.rows_of(lms, &run.course_id, username).await
+    }
+
+    /// How many are held back, or would be.
+    async fn losing(&self) -> Result<u64, StoreError> {
+        if self.place.leave.report {
+            return Ok(self.place.tally.losing());
+        }
+        let (mut losing, mut start) = (0, None);
+        loop {
+            let page = self.sweeping.sweeps.held(self.held(), start).await?;
+            let of_page = page.entries.iter().map(|held| held.usernames.len() as u64);
+            losing += of_page.sum::<u64>();
+            start = page.next;
+            if start.is_none() {
+                return Ok(losing);
+            }
+        }
+    }
+
+    /// Holds back whom another one held back before this place. Of the pages to
+    /// come it may have held back more, who are told anew.
+    pub(super) async fn take_over(&mut self, holder: Uuid) -> Result<(), StoreError> {
+        let pages = match &self.place.stage {
+            Stage::Listing(trail) => trail.pages(),
+            Stage::Applying => u32::MAX,
+        };
+        let sweeps = &self.sweeping.sweeps;
+        let (mut start, mut is_any) = (None, false);
+        loop {
+            let page = sweeps.held(self.held_by(holder), start).await?;
+            for held in page.entries.iter().filter(|held| held.page < pages) {
+                self.hold(held.page, held.usernames.clone()).await?;
+                is_any = true;
+            }
+            start = page.next;
+            if start.is_none() {
+                break;
+            }
+        }
+        if is_any { self.save().await } else { Ok(()) }
+    }
+
+    /// Does the same for one learner, from whom all may be taken: one is few.
+    pub(super) async fn learner(
+        mut self,
+        run: &CourseRun,
+        whom: &Whom,
+    ) -> Result<Progress, SweepError> {
+        let user = self.sweeping.user(whom).await?;
+        let username = user.edx_username.ok_or(SweepError::NoUsername)?;
+        let notes = Notes::new(self.place.sweep_id, self.tell);
+        let asked_at = self.sweeping.clock.now();
+        match self.rows_of(run, &username).await {
+            Ok(rows) => {
+                notes.tally.borrow_mut().list(rows.len() as u64);
+                let task = self.task(run, asked_at, true);
+                self.rows(&task, rows, &notes).await?;
+            }
+            Err(error) if error.is_the_lms_own() => return Err(error.into()),
+            Err(error) => {
+                let failed = Effect::Failed(error.code());
+                notes.note(Some(user.user_id), Some(&username), &failed);
+            }
+        }
+        self.place.tally.extend(&notes.tally.into_inner());
+        (self.tell)(Told::Page(&self.place));
+        Ok(self.ended(SweepOutcome::Done, None).await?)
+    }
+
+    /// The LMS gave no answer: it is left alone for a while, or the sweep is given up.
+    async fn has_no_answer(mut self, error: &AskError) -> Result<Progress, StoreError> {
+        self.place.failures += 1;
+        let pause = FIRST_PAUSE * (1 << (self.place.failures - 1).min(PAUSES));
+        let wait = error.retry_after().unwrap_or(pause);
+        let may_pass = error.is_the_lms_own() && !error.is_a_refusal();
+        if may_pass && self.place.failures <= PAUSES && wait <= LONGEST_PAUSE {
+            self.stops(wait, Some(error.code())).await
+        } else {
+            self.failed(&error.code()).await
+        }
+    }
+
+    async fn stops(self, wait: Duration, reason: Option<String>) -> Result<Progress, StoreError> {
+        let mut stopped = self;
+        stopped.save().await?;
+        let place = stopped.place;
+        Ok(Progress::GoesOn {
+            wait,
+            reason,
+            place,
+        })
+    }
+
+    pub(super) async fn failed(self, reason: &str) -> Result<Progress, StoreError> {
+        let reason = Some(reason.to_owned());
+        self.ended(SweepOutcome::Failed, reason).await
+    }
+
+    /// Writes down how it ended; a learner's own sweep is written down nowhere.
+    async fn ended(
+        self,
+        outcome: SweepOutcome,
+        reason: Option<String>,
+    ) -> Result<Progress, StoreError> {
+        let end = SweepEnd {
+            sweep_id: self.place.sweep_id,
+            began_at: self.place.began_at,
+            ended_at: self.sweeping.clock.now(),
+            leave: self.place.leave,
+            outcome,
+            reason,
+            tally: self.place.tally,
+        };
+        if self.request.learner.is_none() {
+            let is_complete = outcome != SweepOutcome::Failed;
+            let record = SweepRecord {
+                place: None,
+                last: Some(end.clone()),
+                complete_at: if is_complete {
+                    Some(end.ended_at)
+                } else {
+                    self.record.complete_at
+                },
+            };
+            let sweeps = &self.sweeping.sweeps;
+            let which = Which {
+                course_id: &self.request.run,
+                kind: K::KIND,
+                leave: end.leave,
+            };
+            sweeps.put(which, &record).await?;
+        }
+        Ok(Progress::Ended(end))
+    }
+
+    async fn save_now_and_then(&mut self) -> Result<(), StoreError> {
+        let now = self.sweeping.clock.now();
+        if within(SAVED_EVERY, self.place.saved_at, now) {
+            return Ok(());
+        }
+        self.save().await
+    }
+
+    async fn save(&mut self) -> Result<(), StoreError> {
+        self.place.saved_at = self.sweeping.clock.now();
+        let record = SweepRecord {
+            place: Some(self.place.clone()),
+            ..self.record.clone()
+        };
+        let which = Which {
+            course_id: &self.request.run,
+            kind: K::KIND,
+            leave: self.place.leave,
+        };
+        self.sweeping.sweeps.put(which, &record).await
+    }
+}
+
+/// Work on some rows that takes too long counts as a store that timed out.
+async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let timed_out = Err(AwsFailure::Timeout.into());
+    // In a box: work on a page is large, and is moved often.
+    let work = timeout(WORK_TIME, Box::pin(work));
+    work.await.unwrap_or(timed_out)
+}
