@@ -4,6 +4,7 @@
 //! What fails here fails the test: so there are panics, and no errors.
 
 #![expect(
+    clippy::panic,
     clippy::unwrap_used,
     clippy::missing_panics_doc,
     reason = "a test that fails says where"
@@ -14,6 +15,7 @@ mod log;
 mod panics;
 mod portal;
 pub mod stop;
+pub mod sweep;
 pub mod wiring;
 
 use std::time::Duration;

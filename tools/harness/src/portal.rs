@@ -1,17 +1,18 @@
 //! A portal of the test's own.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_dynamodb::types::AttributeValue::{Bool, S};
+use aws_sdk_dynamodb::types::AttributeValue::{self, Bool, L, M, N, S, Ss};
+use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
 use infra::Template;
 use jiff::SignedDuration;
 use local::lms::{CLIENT_ID, CLIENT_SECRET, GradeRow};
 use local::{Dynamodb, FaultyProxy, Lms, SecretsManager};
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::adapters::store::CallLimits;
 use shared::clock::{Clock, HeldClock};
 use shared::domain::{Certificate, Change, Enrollment, Grade, KeptEvent, Score};
@@ -29,6 +30,8 @@ use uuid::Uuid;
 
 use crate::{ADA, ADA_ID, ADA_USERNAME, Log, RUN, client, http_client, now, tokens};
 
+type Item = HashMap<String, AttributeValue>;
+
 /// Tables with one user and one run, secrets, an LMS, a clock and a log.
 pub struct Portal {
     /// Reads and writes the engine past any proxy.
@@ -45,6 +48,7 @@ pub struct Portal {
     pub lms: Arc<Lms>,
     credential: String,
     environment: Environment,
+    variables: Vec<(String, String)>,
     engine: Arc<Dynamodb>,
 }
 
@@ -93,6 +97,7 @@ impl Portal {
         ];
         let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let variables = Template::load().unwrap().variables();
+        let variables = Vec::from_iter(variables.into_iter().chain(own));
         Self {
             dynamodb: client(&engine.url, CallLimits::PRODUCTION),
             log: Log::default(),
@@ -101,7 +106,8 @@ impl Portal {
             secrets,
             lms: Arc::new(lms),
             credential,
-            environment: variables.into_iter().chain(own).collect(),
+            environment: variables.iter().cloned().collect(),
+            variables,
             engine: Arc::new(engine),
         }
     }
@@ -117,13 +123,60 @@ impl Portal {
             lms: Arc::clone(&self.lms),
             credential: self.credential.clone(),
             environment: self.environment.clone(),
+            variables: self.variables.clone(),
             engine: Arc::clone(&self.engine),
         }
+    }
+
+    /// A portal of its own with the same items in its tables, the same LMS and
+    /// the same clock.
+    pub async fn copy(&self) -> Self {
+        let mut copy = self.beside();
+        copy.engine = Arc::new(Dynamodb::in_memory().await.unwrap());
+        copy.dynamodb = copy.client();
+        for table in Template::load().unwrap().tables {
+            copy.put_items(&table.name, self.items(&table.name).await)
+                .await;
+        }
+        copy
+    }
+
+    /// Writes many items to a table, as another program than ours may.
+    pub async fn put_items(&self, table: &str, items: Vec<Item>) {
+        /// DynamoDB writes 25 a call.
+        const AT_ONCE: usize = 25;
+        for some in items.chunks(AT_ONCE) {
+            let put = |item: &Item| {
+                let put = PutRequest::builder().set_item(Some(item.clone()));
+                let put = put.build().unwrap();
+                WriteRequest::builder().put_request(put).build()
+            };
+            let some = some.iter().map(put).collect();
+            let write = self.dynamodb.batch_write_item().request_items(table, some);
+            let left = write.send().await.unwrap().unprocessed_items;
+            assert_eq!(left.unwrap_or_default(), HashMap::new());
+        }
+    }
+
+    async fn items(&self, table: &str) -> Vec<Item> {
+        let scan = self.dynamodb.scan().table_name(table);
+        let items = scan.into_paginator().items().send();
+        items.collect::<Result<_, _>>().await.unwrap()
     }
 
     /// What a function reads at its start.
     pub fn environment(&self) -> &Environment {
         &self.environment
+    }
+
+    /// What a function's own process is started with.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let endpoints = [
+            ("AWS_ENDPOINT_URL_DYNAMODB", &self.engine.url),
+            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &self.secrets.url),
+        ];
+        let endpoints = endpoints.map(|(name, url)| (name.to_owned(), url.clone()));
+        self.variables.iter().cloned().chain(endpoints).collect()
     }
 
     /// Where the tables are.
@@ -160,7 +213,7 @@ impl Portal {
         self.wiring(self.dynamodb.clone())
     }
 
-    /// Writes a user, as another program than ours may.
+    /// Writes a user with the username, as another program than ours may.
     pub async fn put_user(&self, email: &str, user_id: &str, username: Option<&str>) {
         let item = [
             ("email", email),
@@ -173,6 +226,15 @@ impl Portal {
         let item = item.map(|(name, value)| (name.to_owned(), S(value.to_owned())));
         let put = self.dynamodb.put_item().table_name("UsersTable");
         put.set_item(Some(item.collect())).send().await.unwrap();
+        if let Some(username) = username {
+            let put = self.dynamodb.put_item().table_name("UsernamesTable");
+            put.item("edx_username", S(username.to_owned()))
+                .item("email", S(email.to_owned()))
+                .item("user_id", S(user_id.to_owned()))
+                .send()
+                .await
+                .unwrap();
+        }
     }
 
     /// Writes a run, as another program than ours may.
@@ -184,6 +246,20 @@ impl Portal {
             .item("title", S("Rust on Lambda".to_owned()))
             .item("live", Bool(true))
             .item("is_self_paced", Bool(false))
+            .send()
+            .await
+            .unwrap();
+    }
+
+    /// Sets one attribute of a run, as another program than ours may.
+    pub async fn set_run(&self, course_id: &str, attribute: &str, value: AttributeValue) {
+        self.dynamodb
+            .update_item()
+            .table_name("CourseRunsTable")
+            .key("course_id", S(course_id.to_owned()))
+            .update_expression("SET #a = :v")
+            .expression_attribute_names("#a", attribute)
+            .expression_attribute_values(":v", value)
             .send()
             .await
             .unwrap();
@@ -212,10 +288,15 @@ impl Portal {
 
     /// Enrolls a user in the run, as an operator.
     pub async fn enroll_user(&self, email: &str, mode: &str) {
+        self.set_enrollment(email, RUN, mode, true).await;
+    }
+
+    /// Sets a user's enrollment, as an operator.
+    pub async fn set_enrollment(&self, email: &str, course_id: &str, mode: &str, active: bool) {
         let enrolling = self.use_cases().enrolling().unwrap();
-        let (email, run) = (email.parse().unwrap(), RUN.parse().unwrap());
+        let (email, run) = (email.parse().unwrap(), course_id.parse().unwrap());
         let mode = mode.parse().unwrap();
-        let set = enrolling.set(&email, &run, &mode, true, by(), self.clock.now());
+        let set = enrolling.set(&email, &run, &mode, active, by(), self.clock.now());
         assert!(matches!(set.await.unwrap(), Set::Stands(_)));
     }
 
@@ -312,6 +393,24 @@ impl Portal {
         all.pop()
     }
 
+    /// All that the portal knows, an item each, but for where sweeps stand.
+    pub async fn everything(&self) -> BTreeMap<String, Value> {
+        let mut items = BTreeMap::new();
+        for table in Template::load().unwrap().tables {
+            if table.name == "SweepsTable" {
+                continue;
+            }
+            let keys = table.definition.key_schema.iter();
+            let keys = Vec::from_iter(keys.map(|key| key.attribute_name.as_str()));
+            for item in self.items(&table.name).await {
+                let key = keys.iter().map(|key| item[*key].as_s().unwrap().as_str());
+                let key = format!("{} {}", table.name, Vec::from_iter(key).join(" "));
+                items.insert(key, plain(&M(item)));
+            }
+        }
+        items
+    }
+
     /// All kept events that can be read, in no order.
     pub async fn kept(&self) -> Vec<KeptEvent> {
         let kept_events = self.use_cases().kept_events().unwrap();
@@ -374,5 +473,21 @@ impl Portal {
 fn by() -> Change {
     Change::Operator {
         name: "a test".to_owned(),
+    }
+}
+
+/// An attribute as JSON; maps and sets compare whatever their order.
+fn plain(value: &AttributeValue) -> Value {
+    match value {
+        S(text) => text.as_str().into(),
+        N(number) => number.parse::<f64>().unwrap().into(),
+        Bool(flag) => (*flag).into(),
+        L(all) => all.iter().map(plain).collect(),
+        M(all) => all
+            .iter()
+            .map(|(name, value)| (name.clone(), plain(value)))
+            .collect(),
+        Ss(all) => BTreeSet::from_iter(all).into_iter().cloned().collect(),
+        other => panic!("{other:?}"),
     }
 }

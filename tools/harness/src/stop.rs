@@ -12,16 +12,17 @@ pub enum Stop {
     Before(usize),
     /// After that, and before it knows.
     After(usize),
-    /// When the LMS has been asked, for a token or for grades.
+    /// When this part of the LMS has been asked.
     Asking(At),
 }
 
 impl Stop {
-    /// All stops of some work that makes so many calls to the tables.
-    pub fn all(calls: usize) -> Vec<Self> {
+    /// All stops of some work that makes so many calls to the tables, and asks
+    /// the LMS for a token and at this part of it.
+    pub fn all(calls: usize, at: At) -> Vec<Self> {
         let at_calls = (1..=calls).flat_map(|n| [Self::Before(n), Self::After(n)]);
         at_calls
-            .chain([Self::Asking(At::Token), Self::Asking(At::Grades)])
+            .chain([Self::Asking(At::Token), Self::Asking(at)])
             .collect()
     }
 }

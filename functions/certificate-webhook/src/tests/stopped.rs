@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue::S;
 use harness::stop::{Stop, stopped};
 use harness::{EAGER, Portal};
-use local::lms::{Order, Trouble};
+use local::lms::{At, Order, Trouble};
 use shared::domain::CertificateState;
 use shared::use_cases::certifying::CERTIFYING_TIME;
 
@@ -102,7 +102,7 @@ async fn the_senders_next_try_ends_the_same() {
         );
 
         let mut stops = 0;
-        for stop in Stop::all(calls) {
+        for stop in Stop::all(calls, At::Grades) {
             let case = format!("{scenario:?}, {stop:?}");
             let portal = scenario.prepare().await;
             let (proxy, client) = portal.proxy(EAGER).await;
@@ -146,7 +146,7 @@ async fn the_senders_next_try_ends_the_same() {
 /// Where the event had been accepted before, nobody has to try again.
 #[tokio::test]
 async fn an_accepted_event_comes_true_by_itself() {
-    for stop in Stop::all(4) {
+    for stop in Stop::all(4, At::Grades) {
         let portal = Kept.prepare().await;
         let (proxy, client) = portal.proxy(EAGER).await;
         let stack = Stack::wired(portal, client, CERTIFYING_TIME);
@@ -166,7 +166,7 @@ async fn an_accepted_event_comes_true_by_itself() {
 /// The grade and the certificate are one write: one is never there without the other.
 #[tokio::test]
 async fn grade_and_certificate_come_together() {
-    for stop in Stop::all(3) {
+    for stop in Stop::all(3, At::Grades) {
         let portal = Fresh.prepare().await;
         let (proxy, client) = portal.proxy(EAGER).await;
         let stack = Stack::wired(portal, client, CERTIFYING_TIME);

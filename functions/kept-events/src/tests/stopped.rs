@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::stop::{Stop, stopped};
 use harness::{ADA, ADA_ID, EAGER, Portal, RUN};
-use local::lms::{Order, Trouble};
+use local::lms::{At, Order, Trouble};
 use shared::clock::Clock;
 use shared::domain::{Change, KeptState, Reason};
 use shared::use_cases::certifying::{Pass, Source};
@@ -75,7 +75,7 @@ async fn the_next_run_ends_the_same() {
         assert!((7..=9).contains(&calls.len()), "{scenario:?}: {calls:?}");
 
         let mut stops = 0;
-        for stop in Stop::all(calls.len()) {
+        for stop in Stop::all(calls.len(), At::Grades) {
             let case = format!("{scenario:?}, {stop:?}");
             let portal = scenario.prepare().await;
             let (proxy, client) = portal.proxy(EAGER).await;
@@ -203,7 +203,7 @@ async fn becomes_paid(
     );
 
     let mut paid = 0;
-    for stop in Stop::all(calls.len()) {
+    for stop in Stop::all(calls.len(), At::Grades) {
         if matches!(stop, Stop::Asking(_)) {
             continue;
         }

@@ -1,0 +1,227 @@
+//! A sweep's function, as the state machine calls it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::{Deref, Range};
+use std::pin::Pin;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue::S;
+use lambda_http::{Context, Error, LambdaEvent};
+use local::lms::At;
+use serde_json::{Value, json};
+use shared::clock::Clock;
+use shared::startup::logging::subscriber;
+use tracing::instrument::WithSubscriber;
+use uuid::Uuid;
+
+use crate::stop::{Stop, stopped};
+use crate::{EAGER, Portal, RUN};
+
+/// A sweep's function on a portal of the test's own.
+pub struct Sweep {
+    /// The portal that it sweeps.
+    pub portal: Portal,
+    function: Box<dyn Fn(LambdaEvent<Value>) -> Answering>,
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Value, Error>>>>;
+
+impl Deref for Sweep {
+    type Target = Portal;
+
+    fn deref(&self) -> &Portal {
+        &self.portal
+    }
+}
+
+/// The id of the learner of this number.
+pub fn id(learner: u32) -> Uuid {
+    Uuid::from_u128(u128::from(learner) + 1)
+}
+
+/// Their username in the LMS; names sort as numbers do.
+pub fn username(learner: u32) -> String {
+    format!("learner{learner:06}")
+}
+
+/// Their address.
+pub fn email(learner: u32) -> String {
+    format!("{}@example.org", username(learner))
+}
+
+impl Sweep {
+    /// The function that answers so, as `main` wires it for this portal.
+    pub fn new<A>(portal: Portal, answers: impl Fn(LambdaEvent<Value>) -> A + 'static) -> Self
+    where
+        A: Future<Output = Result<Value, Error>> + 'static,
+    {
+        Self {
+            portal,
+            function: Box::new(move |event| Box::pin(answers(event))),
+        }
+    }
+
+    /// Sweeps the run, in as many calls as it takes; the last answer.
+    pub async fn sweep(&self) -> Value {
+        self.sweep_with(json!({})).await
+    }
+
+    /// The same with more fields in the request.
+    pub async fn sweep_with(&self, fields: Value) -> Value {
+        self.sweep_for(fields, 900).await
+    }
+
+    /// The same in calls that have this many seconds each; whose time is short
+    /// does one page.
+    pub async fn sweep_for(&self, fields: Value, seconds: i64) -> Value {
+        let mut request = json!({"run": RUN});
+        let fields = fields.as_object().unwrap().clone();
+        request.as_object_mut().unwrap().extend(fields);
+        loop {
+            let call = json!({"sweep": request.clone()});
+            let answer = self.call_for(call, seconds).await.unwrap();
+            if answer["status"] != "goes_on" {
+                return answer;
+            }
+            let wait = answer["wait_seconds"].as_u64().unwrap();
+            self.clock.turn(Duration::from_secs(wait));
+        }
+    }
+
+    /// One call, as the state machine makes it.
+    pub async fn call(&self, call: Value) -> Result<Value, Error> {
+        self.call_for(call, 900).await
+    }
+
+    /// One call with this many seconds to go.
+    pub async fn call_for(&self, call: Value, seconds: i64) -> Result<Value, Error> {
+        let mut context = Context::default();
+        context.request_id = "the-call".to_owned();
+        let deadline = self.clock.now().as_millisecond() + seconds * 1000;
+        context.deadline = deadline.try_into().unwrap();
+        (self.function)(LambdaEvent::new(call, context))
+            .with_subscriber(subscriber(self.log.clone()))
+            .await
+    }
+
+    /// What the last sweep that has ended said it did, for each user of whom it
+    /// said anything.
+    pub fn effects(&self) -> BTreeMap<Uuid, Vec<String>> {
+        let sweep_id = &self.log.last("swept")["sweep_id"];
+        let mut effects = BTreeMap::<Uuid, Vec<String>>::new();
+        for line in self.log.lines() {
+            if line["message"] == "learner" && line["sweep_id"] == *sweep_id {
+                let text = |field: &str| line[field].as_str().unwrap().to_owned();
+                let of_user = effects.entry(text("user_id").parse().unwrap());
+                of_user.or_default().push(text("effect"));
+            }
+        }
+        effects
+    }
+
+    /// Adds the learner of this number: a user with a username.
+    pub async fn put_learner(&self, learner: u32) {
+        let (email, id) = (email(learner), id(learner).to_string());
+        self.put_user(&email, &id, Some(&username(learner))).await;
+    }
+
+    /// Has learners counted as enrolled in the run, of whom nothing else is known.
+    pub async fn put_others(&self, learners: Range<u32>) {
+        let run = S(RUN.to_owned());
+        let enrollments = learners.map(|learner| {
+            HashMap::from([
+                ("user_id".to_owned(), S(id(learner).to_string())),
+                ("course_id".to_owned(), run.clone()),
+            ])
+        });
+        self.put_items("EnrollmentsTable", enrollments.collect())
+            .await;
+    }
+}
+
+/// What one whole sweep of the portal calls: the tables by operation, and how
+/// often this part of the LMS.
+pub async fn calls_of_a_sweep(
+    portal: Portal,
+    at: At,
+    wired: impl Fn(Portal, Client) -> Sweep,
+) -> (BTreeMap<String, usize>, usize) {
+    let (proxy, client) = portal.proxy(EAGER).await;
+    let sweep = wired(portal, client);
+    let asked = sweep.lms.count(at);
+    assert_eq!(sweep.sweep().await["status"], "done");
+    let mut calls = BTreeMap::new();
+    for call in proxy.calls() {
+        *calls.entry(call).or_default() += 1;
+    }
+    (calls, sweep.lms.count(at) - asked)
+}
+
+/// Sweeps copies of a portal, stopped before and after each call to the outside
+/// and gone on with by another process: each ends as a sweep that was not
+/// stopped, whose end is handed back. The sweeps' calls have so many seconds each.
+pub async fn ends_the_same(
+    before: &Portal,
+    at: At,
+    seconds: i64,
+    wired: impl Fn(Portal, Client) -> Sweep,
+) -> BTreeMap<String, Value> {
+    let portal = before.copy().await;
+    let (proxy, client) = portal.proxy(EAGER).await;
+    let sweep = wired(portal, client);
+    let whole = |sweep: Sweep| async move {
+        let answer = sweep.sweep_for(json!({}), seconds).await;
+        (answer, sweep)
+    };
+    let (answer, sweep) = whole(sweep).await;
+    assert_eq!(answer["status"], "done", "{answer}");
+    let expected = settled(sweep.everything().await);
+    let calls = proxy.calls().len();
+
+    let mut stops = 0;
+    for stop in Stop::all(calls, at) {
+        let portal = before.copy().await;
+        let (proxy, client) = portal.proxy(EAGER).await;
+        let sweep = wired(portal, client);
+        let work = sweep.sweep_for(json!({}), seconds);
+        let came_there = stopped(stop, &proxy, &sweep.lms, work).await;
+        stops += usize::from(came_there);
+        sweep.clock.turn(Duration::from_secs(60));
+        let beside = sweep.beside();
+        let client = beside.client();
+        let (answer, next) = whole(wired(beside, client)).await;
+        assert_eq!(answer["status"], "done", "{stop:?}: {answer}");
+        let found = settled(next.everything().await);
+        assert_eq!(found, expected, "{stop:?}");
+    }
+    // Which calls are made at the same time is a matter of chance, and so is their order.
+    assert!(stops >= 2 * calls, "{stops} of {calls}");
+    expected
+}
+
+/// What there is, but for what is made anew each time: ids of changes, of sweeps,
+/// of certificates and of enrollments, and moments.
+pub fn settled(mut all: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    fn strip(value: &mut Value) {
+        const ANEW: [&str; 7] = [
+            "change_id",
+            "sweep_id",
+            "certificate_id",
+            "enrollment_id",
+            "at",
+            "issued_at",
+            "changed_at",
+        ];
+        match value {
+            Value::Object(fields) => {
+                fields.retain(|name, _| !ANEW.contains(&name.as_str()));
+                fields.values_mut().for_each(strip);
+            }
+            Value::Array(values) => values.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    all.values_mut().for_each(strip);
+    all
+}
