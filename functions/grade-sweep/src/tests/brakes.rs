@@ -1,0 +1,234 @@
+//! A sweep that would withdraw too many certificates withdraws none.
+
+use std::time::Duration;
+
+use harness::sweep::{id, username};
+use harness::{EAGER, RUN};
+use local::Fault;
+use local::lms::{Order, Trouble};
+use serde_json::json;
+use shared::clock::Clock;
+use shared::domain::CertificateState::{InForce, Withdrawn};
+use shared::domain::Change;
+use shared::use_cases::correcting::{Word, correct_certificate};
+
+use super::stack::{Stack, wired};
+
+/// A run some of whose learners have certificates, and the others none.
+async fn with_certificates(certified: u32, others: u32) -> Stack {
+    let stack = Stack::new().await;
+    for learner in 0..certified {
+        stack.learner(learner).await;
+        stack.says(learner, 0.9);
+    }
+    assert_eq!(stack.sweep().await["tally"]["issued"], certified);
+    stack.put_others(certified..certified + others).await;
+    stack.clock.turn(Duration::from_secs(60));
+    stack
+}
+
+/// How many certificates are withdrawn, of the first so many learners.
+async fn withdrawn(stack: &Stack, learners: u32) -> u32 {
+    let mut count = 0;
+    for learner in 0..learners {
+        match stack.certificate_state(learner).await.unwrap() {
+            Withdrawn => count += 1,
+            state => assert_eq!(state, InForce),
+        }
+    }
+    count
+}
+
+/// Ten are few in any run. Eleven are too many where they are all who have a
+/// certificate, however many others are enrolled.
+#[tokio::test]
+async fn more_than_ten_and_more_than_two_percent() {
+    for (losing, braked) in [(10, false), (11, true)] {
+        let stack = with_certificates(losing, 600).await;
+        for learner in 0..losing {
+            stack.says(learner, 0.0);
+        }
+        let answer = stack.sweep().await;
+        assert_eq!(answer["tally"]["grade_stored"], losing, "{losing}");
+        let expected = if braked {
+            ("braked", "left:brake", 0)
+        } else {
+            ("done", "withdrawn", losing)
+        };
+        let (status, did, lost) = expected;
+        assert_eq!(answer["status"], status, "{losing}");
+        assert_eq!(answer["tally"][did], losing, "{losing}");
+        assert_eq!(withdrawn(&stack, losing).await, lost, "{losing}");
+    }
+}
+
+/// A grader that says 0 for all, on several pages: everything else is done, the
+/// alarm is raised, and it waits until an operator has looked, or the LMS is well.
+#[tokio::test]
+async fn a_grader_that_says_0_for_all() {
+    let stack = with_certificates(20, 0).await;
+    stack.lms.pages_of(7);
+    // One who was never graded before.
+    stack.learner(20).await;
+    stack.says(20, 0.9);
+    stack.lms.order(Order::of(Trouble::Zero));
+    let before = stack.everything().await;
+    let report = stack.sweep_with(json!({"report": true})).await;
+    let told = json!({"listed": 21, "grade_stored": 21, "withdrawn": 20});
+    assert_eq!(
+        (&report["status"], &report["tally"]),
+        (&json!("braked"), &told)
+    );
+    assert_eq!(stack.everything().await, before);
+
+    for _ in 0..2 {
+        let answer = stack.sweep().await;
+        assert_eq!(answer["status"], "braked");
+        assert_eq!(answer["tally"]["left:brake"], 20);
+        assert_eq!(withdrawn(&stack, 20).await, 0);
+        let line = stack.log.last("swept");
+        assert_eq!(
+            (&line["level"], &line["outcome"]),
+            (&json!("ERROR"), &json!("braked"))
+        );
+        assert_eq!(
+            (&line["left"], &line["course_id"]),
+            (&json!(20), &json!(RUN))
+        );
+        stack.clock.turn(Duration::from_secs(60));
+    }
+
+    // The LMS is well again: nothing happened to anybody.
+    stack.lms.revoke();
+    let answer = stack.sweep().await;
+    assert_eq!(answer["status"], "done");
+    assert_eq!(
+        answer["tally"],
+        json!({"listed": 21, "grade_stored": 21, "issued": 1})
+    );
+    assert_eq!(withdrawn(&stack, 21).await, 0);
+
+    // It really is so, says an operator.
+    stack.clock.turn(Duration::from_secs(60));
+    stack.lms.order(Order::of(Trouble::Zero));
+    let answer = stack.sweep_with(json!({"confirm": true})).await;
+    assert_eq!(answer["status"], "done");
+    assert_eq!(answer["tally"]["withdrawn"], 21);
+    assert_eq!(withdrawn(&stack, 21).await, 21);
+}
+
+/// Much may happen until the list is through: the LMS is asked once more for each
+/// who would lose something, and what it says then counts.
+#[tokio::test]
+async fn the_lms_is_asked_once_more() {
+    let stack = with_certificates(4, 0).await;
+    for learner in 0..4 {
+        stack.says(learner, 0.0);
+    }
+    stack.lms.pages_of(2);
+    // A page, and its time is over.
+    let call = json!({"sweep": {"run": RUN}});
+    for _ in 0..2 {
+        let answer = stack.call_for(call.clone(), 1).await.unwrap();
+        assert_eq!(answer["status"], "goes_on");
+        stack.clock.turn(Duration::from_secs(1));
+    }
+    assert_eq!(withdrawn(&stack, 4).await, 0);
+    // It was a mistake; an operator has set the grade; she has left the LMS; it is so.
+    stack.says(0, 0.9);
+    stack.override_grade_of(1, 0.8).await;
+    stack.lms.remove(&username(2), RUN);
+    stack.clock.turn(Duration::from_secs(1));
+    let answer = stack.sweep().await;
+    let tally = &answer["tally"];
+    assert_eq!(tally["withdrawn"], 1, "{tally}");
+    assert_eq!(tally["left:changed_meanwhile"], 1, "{tally}");
+    assert_eq!(tally["left:grade_overridden"], 1, "{tally}");
+    for (learner, state) in [(0, InForce), (1, InForce), (2, InForce), (3, Withdrawn)] {
+        assert_eq!(
+            stack.certificate_state(learner).await,
+            Some(state),
+            "{learner}"
+        );
+    }
+}
+
+/// The LMS fails while it is asked once more: it is waited for, and those who
+/// are left are asked for then.
+#[tokio::test]
+async fn the_lms_may_fail_when_asked_once_more() {
+    let stack = with_certificates(3, 0).await;
+    for learner in 0..3 {
+        stack.says(learner, 0.0);
+    }
+    // The list and the first of the three, then trouble.
+    let trouble = Trouble::Fail { status: 503 };
+    stack.lms.order(Order::of(trouble).after(2).times(2));
+    let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
+    assert_eq!(
+        (&answer["status"], &answer["reason"]),
+        (&json!("goes_on"), &json!("503"))
+    );
+    assert_eq!(withdrawn(&stack, 3).await, 1);
+    stack.clock.turn(Duration::from_secs(30));
+    let answer = stack.sweep().await;
+    assert_eq!(
+        (&answer["status"], &answer["tally"]["withdrawn"]),
+        (&json!("done"), &json!(3))
+    );
+    assert_eq!(withdrawn(&stack, 3).await, 3);
+}
+
+/// A certificate that an operator has changed since the page was asked for.
+#[tokio::test]
+async fn a_certificate_that_changed_meanwhile_is_left_alone() {
+    let stack = with_certificates(1, 0).await;
+    stack.says(0, 0.0);
+    let records = stack.use_cases().records().unwrap();
+    let certificates = stack.use_cases().certificates().unwrap();
+    let about = (id(0), &RUN.parse().unwrap());
+    let by = Change::Operator {
+        name: "a test".to_owned(),
+    };
+    let now = stack.clock.now();
+    for word in [Word::Revoke, Word::Restore] {
+        let corrected = correct_certificate(&records, &certificates, about, word, &by, now);
+        assert!(corrected.await.unwrap().unwrap().changed);
+    }
+    let answer = stack.sweep().await;
+    let told = json!({"listed": 1, "grade_stored": 1, "left:changed_meanwhile": 1});
+    assert_eq!(answer["tally"], told);
+    assert_eq!(stack.certificate_state(0).await, Some(InForce));
+}
+
+/// Whoever goes on with a sweep that was believed to be stopped, and is not, holds
+/// back as many as it, and so does it: neither takes the other's for few.
+#[tokio::test]
+async fn two_that_go_on_with_the_same_sweep() {
+    let stack = with_certificates(12, 0).await;
+    stack.lms.pages_of(3);
+    stack.lms.order(Order::of(Trouble::Zero));
+    let call = json!({"sweep": {"run": RUN}});
+    let answer = stack.call_for(call.clone(), 1).await.unwrap();
+    assert_eq!(answer["status"], "goes_on");
+
+    let (proxy, client) = stack.proxy(EAGER).await;
+    let slow = wired(stack.beside(), client);
+    // It has taken over whom the first call held back, and reads its second page.
+    proxy.set(|call| match call.operation.as_str() {
+        "BatchGetItem" if call.body.windows(10).any(|part| part == b"learner000") => Fault::Hold,
+        _ => Fault::Pass,
+    });
+    let other = async {
+        proxy.stuck(1).await;
+        let answer = stack.sweep().await;
+        proxy.set(|_| Fault::Pass);
+        answer
+    };
+    let (slow, other) = tokio::join!(slow.sweep(), other);
+    for answer in [slow, other] {
+        assert_eq!(answer["status"], "braked");
+        assert_eq!(answer["tally"]["left:brake"], 12);
+    }
+    assert_eq!(withdrawn(&stack, 12).await, 0);
+}

@@ -1,0 +1,55 @@
+//! What a sweep costs: calls for each page, whatever the size of the run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use harness::sweep::calls_of_a_sweep;
+use local::lms::At;
+
+use super::stack::{Stack, wired};
+
+fn counts(calls: &[(&str, usize)]) -> BTreeMap<String, usize> {
+    let calls = calls.iter().filter(|(_, count)| *count > 0);
+    calls
+        .map(|(call, count)| ((*call).to_owned(), *count))
+        .collect()
+}
+
+/// Pages of 50: a read of the usernames, two of what 50 learners have, and two more
+/// where certificates are issued; a write for each learner whom something
+/// changes for, and none in a second sweep but the sweep's own record.
+#[tokio::test]
+async fn a_handful_of_reads_for_a_page_and_a_write_for_a_change() {
+    for pages in [1, 3] {
+        let stack = Stack::new().await;
+        stack.lms.pages_of(50);
+        let learners = 50 * pages;
+        for learner in 0..learners {
+            stack.learner(learner).await;
+            // One in five has passed.
+            stack.says(learner, if learner % 5 == 0 { 0.9 } else { 0.3 });
+        }
+        let (learners, pages) = (learners as usize, pages as usize);
+        let passed = learners / 5;
+        let (calls, asked) = calls_of_a_sweep(stack.beside(), At::Grades, wired).await;
+        let expected = counts(&[
+            ("GetItem", 1),
+            ("BatchGetItem", 1 + 5 * pages),
+            ("PutItem", learners - passed + 1),
+            ("TransactWriteItems", passed),
+            // Nobody is held back.
+            ("Query", 2),
+        ]);
+        assert_eq!((calls, asked), (expected, pages));
+
+        stack.clock.turn(Duration::from_secs(60));
+        let (calls, asked) = calls_of_a_sweep(stack.beside(), At::Grades, wired).await;
+        let expected = counts(&[
+            ("GetItem", 1),
+            ("BatchGetItem", 1 + 3 * pages),
+            ("PutItem", 1),
+            ("Query", 2),
+        ]);
+        assert_eq!((calls, asked), (expected, pages));
+    }
+}

@@ -1,0 +1,370 @@
+//! What a sweep makes of one learner, by what the LMS says and what there is.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue::{Bool, N, S};
+use harness::sweep::{id, username};
+use harness::{ADA, ADA_ID, EAGER, RUN};
+use local::Fault;
+use local::lms::{Order, Trouble};
+use serde_json::{Value, json};
+use shared::clock::Clock;
+use shared::domain::{CertificateState, Change};
+
+use super::stack::{Stack, graded, wired};
+
+/// What there is of Ada before.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Before {
+    /// A paid enrollment and no more.
+    Enrolled,
+    /// No enrollment at all.
+    NotEnrolled,
+    /// An enrollment that is not paid.
+    Unpaid,
+    /// One that is not active.
+    Inactive,
+    /// A certificate in force, of a sweep.
+    Certified,
+    /// The same, withdrawn since the grade became 0.
+    Withdrawn,
+    /// The same, revoked by an operator.
+    Revoked,
+    /// A grade that an operator has set, and no certificate.
+    Overridden(f64),
+}
+
+use Before::{Certified, Enrolled, Inactive, NotEnrolled, Overridden, Revoked, Unpaid, Withdrawn};
+use CertificateState::InForce;
+
+async fn prepare(before: Before) -> Stack {
+    let stack = Stack::new().await;
+    let mode = if before == Unpaid {
+        "audit"
+    } else {
+        "verified"
+    };
+    if before != NotEnrolled {
+        stack.enroll(mode).await;
+    }
+    if before == Inactive {
+        stack.set("EnrollmentsTable", "active", Bool(false)).await;
+    }
+    if matches!(before, Certified | Withdrawn | Revoked) {
+        stack.lms.grade("ada", RUN, graded(0.9));
+        assert_eq!(stack.sweep().await["tally"]["issued"], 1);
+    }
+    if before == Withdrawn {
+        stack.clock.turn(Duration::from_secs(60));
+        stack.lms.grade("ada", RUN, graded(0.0));
+        assert_eq!(stack.sweep().await["tally"]["withdrawn"], 1);
+    }
+    if before == Revoked {
+        let revoked = S("revoked".to_owned());
+        stack.set("CertificatesTable", "state", revoked).await;
+    }
+    if let Overridden(percent) = before {
+        stack.override_grade(percent, percent >= 0.5).await;
+    }
+    stack.clock.turn(Duration::from_secs(60));
+    stack
+}
+
+/// Each row: what there is, what the LMS says, what the sweep did, and what the
+/// certificate is then.
+#[tokio::test]
+async fn each_learner_is_put_right() {
+    for (before, percent, did, certificate) in [
+        (
+            Enrolled,
+            0.9,
+            json!({"grade_stored": 1, "issued": 1}),
+            Some(InForce),
+        ),
+        (Enrolled, 0.3, json!({"grade_stored": 1}), None),
+        (Enrolled, 0.0, json!({"grade_stored": 1}), None),
+        (NotEnrolled, 0.9, json!({"grade_stored": 1}), None),
+        (Unpaid, 0.9, json!({"grade_stored": 1}), None),
+        (Inactive, 0.9, json!({"grade_stored": 1}), None),
+        (Certified, 0.9, json!({"unchanged": 1}), Some(InForce)),
+        // Between 0 and a pass: who has passed once keeps the certificate.
+        (Certified, 0.3, json!({"grade_stored": 1}), Some(InForce)),
+        (
+            Certified,
+            0.0,
+            json!({"grade_stored": 1, "withdrawn": 1}),
+            Some(CertificateState::Withdrawn),
+        ),
+        (
+            Withdrawn,
+            0.3,
+            json!({"grade_stored": 1}),
+            Some(CertificateState::Withdrawn),
+        ),
+        (
+            Withdrawn,
+            0.9,
+            json!({"grade_stored": 1, "restored": 1}),
+            Some(InForce),
+        ),
+        (
+            Revoked,
+            0.9,
+            json!({"left:revoked": 1}),
+            Some(CertificateState::Revoked),
+        ),
+        (
+            Revoked,
+            0.0,
+            json!({"grade_stored": 1}),
+            Some(CertificateState::Revoked),
+        ),
+        // An operator's grade stays, and it is the one that counts.
+        (
+            Overridden(0.9),
+            0.0,
+            json!({"left:grade_overridden": 1, "issued": 1}),
+            Some(InForce),
+        ),
+        (
+            Overridden(0.2),
+            0.9,
+            json!({"left:grade_overridden": 1}),
+            None,
+        ),
+        (Overridden(0.9), 0.9, json!({"issued": 1}), Some(InForce)),
+    ] {
+        let case = format!("{before:?} {percent}");
+        let stack = prepare(before).await;
+        // An operator's pass has no letter.
+        let mut row = graded(percent);
+        if before == Overridden(percent) {
+            row.letter_grade = None;
+        }
+        stack.lms.grade("ada", RUN, row);
+        let stored = stack.stored_grade().await;
+        let answer = stack.sweep().await;
+        let mut expected = did;
+        expected["listed"] = 1.into();
+        assert_eq!(answer["tally"], expected, "{case}");
+        assert_eq!(answer["status"], "done", "{case}");
+        let state = stack.certificate().await.map(|c| c.state);
+        assert_eq!(state, certificate, "{case}");
+        let grade = stack.stored_grade().await.unwrap();
+        match before {
+            Overridden(_) => assert_eq!(Some(grade), stored, "{case}"),
+            _ => assert_eq!(grade.score.percent.get(), percent, "{case}"),
+        }
+
+        // A second sweep finds nothing to do.
+        stack.clock.turn(Duration::from_secs(60));
+        let all = stack.everything().await;
+        stack.sweep().await;
+        assert_eq!(stack.everything().await, all, "{case}");
+    }
+}
+
+/// The certificate keeps its id, and every history says by which sweep.
+#[tokio::test]
+async fn histories_name_the_sweep() {
+    let stack = prepare(Withdrawn).await;
+    stack.lms.grade("ada", RUN, graded(0.9));
+    stack.sweep().await;
+    let certificate = stack.certificate().await.unwrap();
+    let states: Vec<_> = certificate.history.iter().map(|e| e.state).collect();
+    assert_eq!(states, [InForce, CertificateState::Withdrawn, InForce]);
+    let grade = stack.stored_grade().await.unwrap();
+    let by = certificate.history.iter().map(|entry| &entry.by);
+    let ids: std::collections::HashSet<_> = by
+        .chain(grade.history.iter().map(|entry| &entry.by))
+        .map(|by| match by {
+            Change::Sweep { sweep_id, name } => {
+                assert_eq!(*name, None);
+                *sweep_id
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ids.len(), 3);
+    assert_eq!(certificate.learner_name.as_deref(), Some("A Learner"));
+    assert_eq!(certificate.run_title.as_deref(), Some("Rust on Lambda"));
+}
+
+/// Certificates wait for their date where the run is not self-paced; grades do not.
+#[tokio::test]
+async fn certificates_wait_for_their_date() {
+    for (self_paced, days, force, issued) in [
+        (true, None, false, true),
+        (false, None, false, false),
+        (false, Some(1), false, false),
+        (true, Some(1), false, true),
+        (false, Some(0), false, true),
+        (false, Some(-1), false, true),
+        (false, None, true, true),
+        (false, Some(1), true, true),
+    ] {
+        let stack = Stack::new().await;
+        stack.enroll("verified").await;
+        stack.lms.grade("ada", RUN, graded(0.9));
+        stack.set_run(RUN, "is_self_paced", Bool(self_paced)).await;
+        if let Some(days) = days {
+            let date = stack.clock.now() + jiff::SignedDuration::from_hours(24 * days);
+            let date = S(date.to_string());
+            stack.set_run(RUN, "certificate_available_date", date).await;
+        }
+        let tally = &stack.sweep_with(json!({"force": force})).await["tally"];
+        assert_eq!(tally["grade_stored"], 1, "{self_paced} {days:?} {force}");
+        let expected = if issued { json!(1) } else { Value::Null };
+        assert_eq!(tally["issued"], expected, "{self_paced} {days:?} {force}");
+    }
+}
+
+/// A pass that was kept is done by the sweep that issues its certificate.
+#[tokio::test]
+async fn a_kept_pass_is_done_by_the_sweep() {
+    let stack = Stack::new().await;
+    stack.enroll("verified").await;
+    stack.lms.order(Order::of(Trouble::Refuse));
+    stack.keep_pass().await;
+    stack.lms.revoke();
+    stack.clock.turn(Duration::from_secs(60));
+    stack.lms.grade("ada", RUN, graded(0.9));
+    assert_eq!(stack.sweep().await["tally"]["issued"], 1);
+    assert_eq!(stack.kept().await, []);
+}
+
+/// One learner goes through the same code as a page of them, and the others stay
+/// as they are.
+#[tokio::test]
+async fn one_learner_alone() {
+    let stack = Stack::new().await;
+    stack.enroll("verified").await;
+    stack.lms.grade("ada", RUN, graded(0.9));
+    stack.learner(1).await;
+    stack.says(1, 0.9);
+    for learner in [ADA, ADA_ID] {
+        let answer = stack.sweep_with(json!({"learner": learner})).await;
+        assert_eq!(answer["tally"]["listed"], 1);
+        assert!(stack.certificate().await.is_some());
+        assert!(stack.record(1).await.grade.is_none());
+    }
+    // She is gone from the LMS: that proves nothing.
+    stack.clock.turn(Duration::from_secs(60));
+    stack.lms.remove("ada", RUN);
+    let answer = stack.sweep_with(json!({"learner": ADA})).await;
+    let told = json!({"failed:404 user_does_not_exist": 1});
+    assert_eq!(
+        (&answer["status"], &answer["tally"]),
+        (&json!("done"), &told)
+    );
+    let certificate = stack.certificate().await.unwrap();
+    assert_eq!(certificate.state, InForce);
+
+    for learner in ["nobody@example.org", "6f0d3a52-0000-4f5e-9d0a-2f5f6f1b9c11"] {
+        let call = json!({"sweep": {"run": RUN, "learner": learner}});
+        let error = stack.call(call).await.unwrap_err();
+        assert_eq!(error.to_string(), "the portal knows no such user");
+    }
+    assert!(!stack.log.text().contains('@'));
+}
+
+/// Who is in the list and not here, who is here and not in the list, and an item
+/// of another shape: each counted or left, and the others put right.
+#[tokio::test]
+async fn no_learner_stops_another() {
+    let stack = Stack::new().await;
+    for learner in 0..6 {
+        stack.learner(learner).await;
+        stack.says(learner, 0.9);
+    }
+    // 0: nobody here has the username. 1: gone from the list. 2: a grade of another shape.
+    stack.lms.grade("stranger", RUN, graded(0.9));
+    stack.lms.remove(&username(1), RUN);
+    stack
+        .dynamodb
+        .put_item()
+        .table_name("GradesTable")
+        .item("user_id", S(id(2).to_string()))
+        .item("course_id", S(RUN.to_owned()))
+        .item("percent", N("7".to_owned()))
+        .send()
+        .await
+        .unwrap();
+    // 3: a row that cannot be.
+    let broken = local::lms::GradeRow {
+        percent: f64::NAN,
+        ..graded(0.9)
+    };
+    stack.lms.grade(&username(3), RUN, broken);
+    let answer = stack.sweep().await;
+    assert_eq!(
+        answer["tally"],
+        json!({
+            "listed": 6, "grade_stored": 3, "issued": 3, "no_user": 1,
+            "failed:CorruptItem": 1, "failed:Nonsense:percent": 1,
+        })
+    );
+    assert_eq!(answer["status"], "done");
+    for learner in [0, 4, 5] {
+        assert_eq!(stack.certificate_state(learner).await, Some(InForce));
+    }
+    assert!(stack.record(1).await.grade.is_none());
+}
+
+/// What changed after the page was asked for is left alone, whoever changed it;
+/// a delivery's change also shortly before.
+#[tokio::test]
+async fn what_changed_meanwhile_is_left_alone() {
+    for (seconds, by_delivery, left) in [
+        (0, false, true),
+        (1, false, false),
+        (20, true, true),
+        (31, true, false),
+    ] {
+        let stack = prepare(Certified).await;
+        stack.lms.grade("ada", RUN, graded(0.8));
+        stack.sweep().await;
+        stack.clock.turn(Duration::from_secs(60));
+        let case = format!("{seconds} {by_delivery}");
+        if by_delivery {
+            stack.lms.grade("ada", RUN, graded(0.7));
+            stack.store_as_delivery(0.7).await;
+        } else {
+            stack.override_grade(0.7, true).await;
+            stack.release().await;
+        }
+        stack.clock.turn(Duration::from_secs(seconds));
+        stack.lms.grade("ada", RUN, graded(0.0));
+        let answer = stack.sweep().await;
+        let expected = if left {
+            json!({"listed": 1, "left:changed_meanwhile": 1})
+        } else {
+            json!({"listed": 1, "grade_stored": 1, "withdrawn": 1})
+        };
+        assert_eq!(answer["tally"], expected, "{case}");
+    }
+}
+
+/// A write whose answer is lost is known again when it is sent once more.
+#[tokio::test]
+async fn a_lost_answer_is_no_change_of_somebody_else() {
+    for (percent, did) in [(0.3, "grade_stored"), (0.9, "issued")] {
+        let before = prepare(Enrolled).await;
+        before.lms.grade("ada", RUN, graded(percent));
+        let (proxy, client) = before.proxy(EAGER).await;
+        let is_lost = AtomicBool::new(false);
+        proxy.set(move |call| {
+            let is_write = ["PutItem", "TransactWriteItems"].contains(&&*call.operation);
+            if is_write && !is_lost.swap(true, Ordering::Relaxed) {
+                Fault::LostAnswer
+            } else {
+                Fault::Pass
+            }
+        });
+        let tally = &wired(before.beside(), client).sweep().await["tally"];
+        let told = (&tally[did], &tally["left:changed_meanwhile"]);
+        assert_eq!(told, (&json!(1), &Value::Null), "{tally}");
+        assert_eq!(before.stored_grade().await.unwrap().history.len(), 1);
+    }
+}

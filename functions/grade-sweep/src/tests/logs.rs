@@ -1,0 +1,210 @@
+//! What is logged, and above all what never is.
+
+use std::time::Duration;
+
+use harness::sweep::{email, id, username};
+use harness::{ADA, ADA_ID, EAGER, RUN};
+use local::Fault;
+use local::lms::{CLIENT_SECRET, Order, Trouble};
+use serde_json::{Value, json};
+
+use super::stack::{Stack, graded, wired};
+
+/// A run of which the list has something of everything.
+async fn prepare() -> Stack {
+    let stack = Stack::new().await;
+    for learner in 0..4 {
+        stack.learner(learner).await;
+        stack.says(learner, 0.9);
+    }
+    stack.sweep().await;
+    stack.clock.turn(Duration::from_secs(60));
+    // 0 stays. 1 loses a certificate, 2 has another grade, 4 passes.
+    stack.says(1, 0.0);
+    stack.says(2, 0.8);
+    stack.learner(4).await;
+    stack.says(4, 0.9);
+    // A row that cannot be, and somebody whom nobody knows.
+    stack.says(3, f64::NAN);
+    stack.lms.grade("stranger", RUN, graded(0.9));
+    stack
+}
+
+/// A line for each thing that happened to a learner, or would, and one at the
+/// end; of whom nobody knows who they are there is but the count.
+#[tokio::test]
+async fn a_line_an_effect_and_one_a_sweep() {
+    let stack = prepare().await;
+    for report in [true, false] {
+        let earlier = stack.log.lines().len();
+        stack.sweep_with(json!({"report": report})).await;
+        let mut lines = stack.log.lines().split_off(earlier);
+        let last = lines.pop().unwrap();
+        for (field, value) in [
+            ("message", json!("swept")),
+            ("level", json!("INFO")),
+            ("sweep", json!("grades")),
+            ("request_id", json!("the-call")),
+            ("course_id", json!(RUN)),
+            ("outcome", json!("done")),
+            ("reason", Value::Null),
+            ("report", if report { json!(true) } else { Value::Null }),
+            ("listed", json!(6)),
+            ("grade_stored", json!(3)),
+            ("issued", json!(1)),
+            ("withdrawn", json!(1)),
+            ("unchanged", json!(1)),
+            ("no_user", json!(1)),
+            ("failed", json!(1)),
+            ("left", Value::Null),
+            // The list, and who is held back once more.
+            ("lms_calls", json!(if report { 1 } else { 2 })),
+        ] {
+            assert_eq!(last[field], value, "{field} {report}");
+        }
+        assert!(last["dynamodb_calls"].as_u64().unwrap() > 3);
+        assert_eq!(lines.len(), 5, "{lines:?}");
+        for line in lines {
+            for (field, value) in [
+                ("message", "learner"),
+                ("level", "INFO"),
+                ("sweep", "grades"),
+                ("course_id", RUN),
+            ] {
+                assert_eq!(line[field], value, "{field}");
+            }
+            assert_eq!(line["sweep_id"], last["sweep_id"]);
+        }
+        for (learner, effects) in [
+            (1, vec!["grade_stored", "withdrawn"]),
+            (2, vec!["grade_stored"]),
+            (4, vec!["grade_stored", "issued"]),
+        ] {
+            assert_eq!(stack.effects()[&id(learner)], effects, "{learner}");
+        }
+    }
+}
+
+/// A store that fails for one learner is a warning, and the others are done: also
+/// where one is held back until the list is through.
+#[tokio::test]
+async fn a_store_that_fails_for_one() {
+    let portal = prepare().await.function.portal;
+    let (proxy, client) = portal.proxy(EAGER).await;
+    let stack = wired(portal, client);
+    // Of the one who is held back the grade is stored by a PutItem.
+    let failing = [id(4), id(1)];
+    proxy.set(move |call| {
+        let body = String::from_utf8_lossy(&call.body);
+        let is_theirs = failing.iter().any(|id| body.contains(&id.to_string()));
+        if call.operation == "TransactWriteItems" && is_theirs {
+            Fault::Refuse("ValidationException")
+        } else {
+            Fault::Pass
+        }
+    });
+    let answer = stack.sweep().await;
+    assert_eq!(
+        (&answer["status"], &answer["tally"]["grade_stored"]),
+        (&json!("done"), &json!(2))
+    );
+    let effects = stack.effects();
+    let failed = "failed:ValidationException";
+    assert_eq!(effects[&id(4)], [failed]);
+    assert_eq!(effects[&id(1)], ["grade_stored", failed]);
+    for line in stack.log.lines() {
+        if line["effect"] == failed {
+            assert_eq!(line["level"], "WARN");
+        }
+    }
+    let line = stack.log.last("swept");
+    assert_eq!(
+        (&line["level"], &line["failed"]),
+        (&json!("INFO"), &json!(3))
+    );
+
+    // A store that is away ends the call, and the next one goes on.
+    stack.clock.turn(Duration::from_secs(60));
+    proxy.set(|call| match call.operation.as_str() {
+        "TransactWriteItems" => Fault::Refuse("ServiceUnavailable"),
+        _ => Fault::Pass,
+    });
+    let call = json!({"sweep": {"run": RUN}});
+    stack.call(call).await.unwrap_err();
+    let line = stack.log.last("sweeping failed");
+    for (field, value) in [
+        ("level", "ERROR"),
+        ("sweep", "grades"),
+        ("request_id", "the-call"),
+        ("reason", "store"),
+        ("error_code", "ServiceUnavailable"),
+    ] {
+        assert_eq!(line[field], value, "{field}");
+    }
+    proxy.set(|_| Fault::Pass);
+    let answer = stack.sweep().await;
+    assert_eq!(answer["status"], "done");
+    assert_eq!(answer["tally"]["withdrawn"], 1);
+}
+
+/// A panic is its learner's alone, and is told by its place and not its message.
+#[tokio::test]
+async fn a_panic_is_told_by_its_place() {
+    let stack = prepare().await;
+    let client = harness::panicking_client(stack.engine_url(), "TransactWriteItems");
+    let stack = wired(stack.beside(), client);
+    let answer = stack.sweep().await;
+    assert_eq!(answer["status"], "done");
+    let effects = stack.effects();
+    for learner in [1, 4] {
+        let last = effects[&id(learner)].last().unwrap();
+        assert!(last.starts_with("failed:panic:tools/harness/"), "{last}");
+    }
+    assert_eq!(effects[&id(2)], ["grade_stored"]);
+    assert!(!stack.log.text().contains('@'));
+}
+
+/// Nothing of a learner but the id, nothing of a credential, whatever happens.
+#[tokio::test]
+async fn no_address_username_or_secret_is_ever_logged() {
+    let stack = prepare().await;
+    stack.lms.grade("ada", RUN, graded(0.9));
+    let one = email(0);
+    for trouble in [
+        Trouble::Html,
+        Trouble::OtherLearner,
+        Trouble::Drop,
+        Trouble::PercentNull,
+        Trouble::Zero,
+        Trouble::Repeat,
+    ] {
+        stack.lms.order(Order::of(trouble));
+        stack.sweep().await;
+        let of_ada = json!({"sweep": {"run": RUN, "learner": ADA}});
+        let _ = stack.call(of_ada).await;
+        stack.lms.revoke();
+        stack.clock.turn(Duration::from_hours(15));
+    }
+    stack.lms.remove(&username(0), RUN);
+    for learner in [ADA, ADA_ID, &one, "bob@example.org", "nobody"] {
+        for call in [
+            json!({"sweep": {"run": RUN, "learner": learner}}),
+            json!({"list": {"learner": learner}}),
+        ] {
+            let _ = stack.call(call).await;
+        }
+    }
+    let log = stack.log.text();
+    assert!(log.lines().count() > 20, "{log}");
+    for word in [
+        "@",
+        "learner0",
+        "ada",
+        "bob",
+        "stranger",
+        CLIENT_SECRET,
+        "JWT",
+    ] {
+        assert!(!log.contains(word), "{word}: {log}");
+    }
+}

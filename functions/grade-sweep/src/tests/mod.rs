@@ -1,0 +1,12 @@
+//! The function, from the state machine's call to the tables and the LMS, on the
+//! real engine.
+
+mod brakes;
+mod calls;
+mod chosen;
+mod learners;
+mod logs;
+mod pages;
+mod stack;
+mod stopped;
+mod wiring;

@@ -1,0 +1,201 @@
+//! What can go wrong with the LMS's list: it is waited for, or the sweep has
+//! failed; what came of it is done.
+
+use std::time::Duration;
+
+use harness::RUN;
+use harness::sweep::username;
+use local::lms::{At, Order, Trouble};
+use serde_json::{Value, json};
+
+use super::stack::Stack;
+
+/// A run of nine learners who have passed, in pages of three.
+async fn nine() -> Stack {
+    let stack = Stack::new().await;
+    stack.lms.pages_of(3);
+    for learner in 0..9 {
+        stack.learner(learner).await;
+        stack.says(learner, 0.9);
+    }
+    stack
+}
+
+async fn certified(stack: &Stack) -> usize {
+    let mut certified = 0;
+    for learner in 0..9 {
+        certified += usize::from(stack.certificate_state(learner).await.is_some());
+    }
+    certified
+}
+
+/// The second page fails three times, and is there when it is asked for again:
+/// the whole run is done.
+#[tokio::test]
+async fn a_page_that_fails_three_times() {
+    for trouble in [
+        Trouble::Fail { status: 502 },
+        Trouble::Drop,
+        Trouble::Half,
+        Trouble::Html,
+        Trouble::Throttle { retry_after: None },
+        Trouble::Throttle {
+            retry_after: Some(7),
+        },
+    ] {
+        let stack = nine().await;
+        stack
+            .lms
+            .order(Order::of(trouble.clone()).after(1).times(3));
+        let mut waits = Vec::new();
+        let answer = loop {
+            let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
+            if answer["status"] != "goes_on" {
+                break answer;
+            }
+            assert!(!answer["reason"].is_null(), "{answer}");
+            let wait = answer["wait_seconds"].as_u64().unwrap();
+            waits.push(wait);
+            stack.clock.turn(Duration::from_secs(wait));
+        };
+        assert_eq!(answer["status"], "done", "{trouble:?}");
+        assert_eq!(answer["tally"]["issued"], 9, "{trouble:?}");
+        assert_eq!(certified(&stack).await, 9, "{trouble:?}");
+        // What is broken is asked for again three times in one call, and what
+        // says how long to wait is left alone for so long.
+        let asked = match trouble {
+            Trouble::Throttle {
+                retry_after: Some(_),
+            } => vec![7, 7, 7],
+            // A connection that breaks is tried once more by the client itself.
+            _ if waits.is_empty() => vec![],
+            _ => vec![30],
+        };
+        assert_eq!(waits, asked, "{trouble:?}");
+    }
+}
+
+/// An LMS that stays away is given up, and alarmed; the next sweep goes through.
+#[tokio::test]
+async fn an_lms_that_stays_away() {
+    let stack = nine().await;
+    stack
+        .lms
+        .order(Order::of(Trouble::Fail { status: 503 }).after(1));
+    let began = shared::clock::Clock::now(&*stack.clock);
+    let answer = stack.sweep().await;
+    assert_eq!(
+        (&answer["status"], &answer["reason"]),
+        (&json!("failed"), &json!("503"))
+    );
+    assert_eq!(answer["tally"]["issued"], 3);
+    let line = stack.log.last("swept");
+    assert_eq!(
+        (&line["level"], &line["outcome"]),
+        (&json!("ERROR"), &json!("failed"))
+    );
+    let took = shared::clock::Clock::now(&*stack.clock).duration_since(began);
+    assert!((15..20).contains(&took.as_mins()), "{took:?}");
+
+    stack.lms.revoke();
+    let answer = stack.sweep().await;
+    assert_eq!(
+        answer["tally"],
+        json!({"listed": 9, "unchanged": 3, "grade_stored": 6, "issued": 6})
+    );
+}
+
+/// Each: what is wrong with the list, how the sweep ends, why, and for how many
+/// it has done what it was to do.
+#[tokio::test]
+async fn lists_that_lie() {
+    for (trouble, status, reason, done) in [
+        // Only the cursor is believed, and the whole run is done.
+        (
+            Trouble::Misdirect {
+                to: "http://elsewhere.example".into(),
+            },
+            "done",
+            Value::Null,
+            9,
+        ),
+        // Every `next` leads to the first page: what came is done, and no more can be had.
+        (Trouble::Repeat, "failed", json!("Nonsense:circle"), 3),
+        // Only people can mend that our credential is refused.
+        (Trouble::Refuse, "failed", json!("403"), 0),
+        (Trouble::Bare, "done", Value::Null, 9),
+        (Trouble::NoRow, "done", Value::Null, 0),
+        (Trouble::OtherRun, "done", Value::Null, 0),
+        (Trouble::OtherLearner, "done", Value::Null, 0),
+        (Trouble::PercentNull, "done", Value::Null, 0),
+        (Trouble::Huge, "failed", json!("Nonsense:too_large"), 0),
+        (
+            Trouble::Throttle {
+                retry_after: Some(3601),
+            },
+            "failed",
+            json!("429"),
+            0,
+        ),
+    ] {
+        let stack = nine().await;
+        stack.lms.order(Order::of(trouble.clone()));
+        let answer = stack.sweep().await;
+        assert_eq!(
+            (&answer["status"], &answer["reason"]),
+            (&json!(status), &reason),
+            "{trouble:?}"
+        );
+        assert_eq!(certified(&stack).await, done, "{trouble:?}");
+        // Nothing is asked for but a token and the list.
+        let all = stack.lms.calls().len();
+        assert_eq!(all, stack.lms.count(At::Grades) + 1, "{trouble:?}");
+    }
+}
+
+/// Who left the list keeps all they have; so does everybody where it is empty.
+#[tokio::test]
+async fn absence_proves_nothing() {
+    let stack = nine().await;
+    stack.sweep().await;
+    stack.clock.turn(Duration::from_secs(60));
+    let before = stack.everything().await;
+    for gone in [1, 9] {
+        for learner in 0..gone {
+            stack.lms.remove(&username(learner), RUN);
+        }
+        let answer = stack.sweep().await;
+        assert_eq!(answer["status"], "done");
+        assert_eq!(stack.everything().await, before);
+    }
+}
+
+/// A run that the LMS, or the portal, does not have.
+#[tokio::test]
+async fn runs_that_are_not_there() {
+    let stack = Stack::new().await;
+    let unknown = "course-v1:No+Such+Run";
+    for (run, reason) in [(RUN, "404 course_does_not_exist"), (unknown, "no_such_run")] {
+        let answer = stack.sweep_with(json!({"run": run})).await;
+        assert_eq!(
+            (&answer["status"], &answer["reason"]),
+            (&json!("failed"), &json!(reason))
+        );
+    }
+    assert_eq!(stack.lms.count(At::Grades), 1);
+}
+
+/// An old site's list is one page, and longer than what is worked on at once.
+#[tokio::test]
+async fn a_long_list_without_pages() {
+    let stack = nine().await;
+    for stranger in 9..210 {
+        stack.says(stranger, 0.9);
+    }
+    stack.lms.order(Order::of(Trouble::Bare));
+    let answer = stack.sweep().await;
+    assert_eq!(
+        answer["tally"],
+        json!({"listed": 210, "grade_stored": 9, "issued": 9, "no_user": 201})
+    );
+}
