@@ -1,0 +1,29 @@
+//! One call of the state machine, answered.
+
+use lambda_runtime::{Error, LambdaEvent};
+use serde_json::Value;
+use shared::clock::SharedClock;
+use shared::edge::sweep::{Invocation, SweepFunction};
+use shared::use_cases::sweeping::EnrollmentSweep;
+
+/// Answers the state machine.
+pub struct Handler {
+    function: SweepFunction<EnrollmentSweep>,
+    clock: SharedClock,
+}
+
+impl Handler {
+    pub fn new(function: SweepFunction<EnrollmentSweep>, clock: SharedClock) -> Self {
+        Self { function, clock }
+    }
+
+    /// Lists runs, or sweeps one until the time is over.
+    ///
+    /// # Errors
+    /// The call cannot be read, or could not be done.
+    pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Error> {
+        let LambdaEvent { payload, context } = event;
+        let invocation = Invocation::new(context.request_id, context.deadline, self.clock.now());
+        Ok(self.function.answer(&payload, &invocation).await?)
+    }
+}

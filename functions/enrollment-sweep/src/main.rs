@@ -1,0 +1,50 @@
+//! Course runs' enrollments, put right: start-up and wiring, nothing else.
+
+mod handler;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use handler::Handler;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::Value;
+use shared::adapters::store::CallLimits;
+use shared::clock::{SharedClock, SystemClock};
+use shared::edge::sweep::SweepFunction;
+use shared::startup::environment::{Environment, SettingError};
+use shared::startup::wiring::Wiring;
+use shared::startup::{self, aws, lms, logging};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let aws = startup::begin().await;
+    let handler = wire(
+        &Environment::of_process(),
+        aws::dynamodb(&aws, CallLimits::PRODUCTION),
+        aws::secrets_manager(&aws),
+        lms::client().map_err(logging::start_failed)?,
+        Arc::new(SystemClock),
+    )
+    .map_err(logging::start_failed)?;
+
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        handler.handle(event).await
+    }))
+    .await
+}
+
+/// Puts the function together from what it needs and nothing more; infra's
+/// EnrollmentSweepRole allows the same.
+fn wire(
+    environment: &Environment,
+    dynamodb: aws_sdk_dynamodb::Client,
+    secrets: aws_sdk_secretsmanager::Client,
+    lms: reqwest::Client,
+    clock: SharedClock,
+) -> Result<Handler, SettingError> {
+    let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));
+    let sweeping = wiring.enrollment_sweeping(secrets, lms, wiring.sweep_limits()?)?;
+    let function = SweepFunction::new(sweeping, Arc::clone(&clock));
+    Ok(Handler::new(function, clock))
+}

@@ -1,0 +1,118 @@
+//! A pass that was kept until its learner is enrolled and has paid.
+
+use std::time::Duration;
+
+use harness::stop::{Stop, stopped};
+use harness::{ADA, EAGER, Portal, RUN};
+use local::lms::At;
+use shared::domain::Reason;
+
+use super::stack::{Stack, wired};
+
+/// What there is of Ada's enrollment before.
+#[derive(Debug, Clone, Copy)]
+enum Before {
+    Missing,
+    Unpaid,
+    Unenrolled,
+}
+
+/// A portal where Ada has passed, and her pass has been looked at in vain; the LMS
+/// lists her as paid by now.
+async fn passed(before: Before) -> Stack {
+    let stack = Stack::new().await;
+    match before {
+        Before::Missing => {}
+        Before::Unpaid => stack.announce(ADA, None, Some("audit")).await,
+        Before::Unenrolled => {
+            stack.announce(ADA, None, Some("verified")).await;
+            stack.clock.turn(Duration::from_secs(1));
+            stack.lms.enroll("ada", RUN, "verified", false);
+            assert_eq!(stack.sweep().await["tally"]["deactivated"], 1);
+        }
+    }
+    stack.grade(0.9, true);
+    stack.keep_pass().await;
+    assert_eq!(stack.kept_event().await.reason, Reason::NotEligible);
+    // Looked at once in vain: from now on only the enrollment makes it due.
+    stack.clock.turn(Duration::from_secs(90));
+    assert_eq!(stack.look_again().await.looked_at, 1);
+    stack.clock.turn(Duration::from_hours(24));
+    assert_eq!(stack.look_again().await.looked_at, 0);
+    stack.lms.enroll("ada", RUN, "verified", true);
+    stack
+}
+
+/// It is due at once, and its certificate comes with the next look; also where
+/// the sweep is stopped before or after any of its calls, and gone on with.
+#[tokio::test]
+async fn the_certificate_comes_with_the_next_look() {
+    for before in [Before::Missing, Before::Unpaid, Before::Unenrolled] {
+        let prepared = passed(before).await;
+        let portal = prepared.copy().await;
+        let (proxy, client) = portal.proxy(EAGER).await;
+        let stack = wired(portal, client);
+        assert_eq!(stack.sweep().await["status"], "done");
+        let calls = proxy.calls();
+        let written = ["UpdateItem", "UpdateItem", "UpdateItem"];
+        let updates = calls.iter().filter(|call| *call == "UpdateItem");
+        assert!(updates.eq(&written), "{before:?}: {calls:?}");
+        comes_true(&stack).await;
+
+        // To the stops it is all the same what the write is.
+        let calls = match before {
+            Before::Missing => calls.len(),
+            Before::Unpaid | Before::Unenrolled => continue,
+        };
+        for stop in Stop::all(calls, At::Enrollments) {
+            let case = format!("{before:?}, {stop:?}");
+            let portal = prepared.copy().await;
+            let (proxy, client) = portal.proxy(EAGER).await;
+            let stack = wired(portal, client);
+            assert!(
+                stopped(stop, &proxy, &stack.lms, stack.sweep()).await,
+                "{case}"
+            );
+            let is_paid = async || {
+                let enrollments = stack.enrollments(harness::ADA_ID).await;
+                let mut paid = enrollments.iter().filter(|e| e.active);
+                paid.any(|e| e.mode.as_str() == "verified")
+            };
+            // Nobody sweeps again where it is done, and it comes all the same.
+            if !is_paid().await {
+                stack.clock.turn(Duration::from_secs(1));
+                let next = Stack::on(stack.beside());
+                assert_eq!(next.sweep().await["status"], "done", "{case}");
+            }
+            stack.clock.turn(Duration::from_secs(100));
+            assert!(is_paid().await, "{case}");
+            comes_true(&stack).await;
+        }
+    }
+}
+
+async fn comes_true(portal: &Portal) {
+    assert_eq!(portal.look_again().await.done, 1);
+    assert!(portal.certificate().await.is_some());
+    assert_eq!(portal.kept().await, []);
+}
+
+/// A sweep that leaves the enrollment unpaid, or takes it away, has nobody look.
+#[tokio::test]
+async fn what_stays_unpaid_is_not_looked_at() {
+    for (before, mode, is_active) in [
+        (Before::Missing, "verified", false),
+        (Before::Unpaid, "audit", true),
+        (Before::Unpaid, "audit", false),
+    ] {
+        let stack = passed(before).await;
+        stack.lms.enroll("ada", RUN, mode, is_active);
+        let kept = stack.kept_event().await;
+        assert_eq!(stack.sweep().await["status"], "done");
+        assert_eq!(
+            stack.kept_event().await,
+            kept,
+            "{before:?} {mode} {is_active}"
+        );
+    }
+}

@@ -1,0 +1,486 @@
+//! What a sweep makes of one learner, by what the LMS lists and what there is.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue::{N, S};
+use harness::sweep::{email, id, username};
+use harness::{ADA, ADA_ID, RUN};
+use serde_json::json;
+use shared::clock::Clock;
+use shared::domain::{Change, Enrollment, HistoryEntry, Mode};
+use uuid::Uuid;
+
+use super::stack::Stack;
+
+/// What there is of a learner before.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Before {
+    /// No enrollment.
+    Nothing,
+    /// One that the LMS announced, in this mode and with a role.
+    Announced(&'static str),
+    /// The same, deactivated by an earlier sweep.
+    Unenrolled(&'static str),
+    /// One of an operator's, of which the LMS has said nothing.
+    Operator(&'static str),
+    /// One that the LMS announced, and of which an operator then set the mode.
+    ModeSet(&'static str),
+    /// One that an operator has made inactive.
+    MadeInactive(&'static str),
+    /// The same, made active since by a role that the LMS announced.
+    ActiveAgain(&'static str),
+    /// One of an import, in this mode.
+    Imported(&'static str),
+    /// The same, inactive.
+    ImportedInactive(&'static str),
+}
+
+use Before::{
+    ActiveAgain, Announced, Imported, ImportedInactive, MadeInactive, ModeSet, Nothing, Operator,
+    Unenrolled,
+};
+
+impl Before {
+    async fn prepare(self, stack: &Stack, learner: u32) {
+        stack.put_learner(learner).await;
+        let email = email(learner);
+        let announce = async |mode| stack.announce(&email, Some("staff"), Some(mode)).await;
+        match self {
+            Nothing => {}
+            Announced(mode) => announce(mode).await,
+            Unenrolled(mode) => {
+                announce(mode).await;
+                stack.lists(learner, mode, false);
+            }
+            Operator(mode) => stack.enroll_user(&email, mode).await,
+            ModeSet(mode) => {
+                announce("audit").await;
+                stack.enroll_user(&email, mode).await;
+            }
+            MadeInactive(mode) => {
+                announce("audit").await;
+                stack.set_enrollment(&email, RUN, mode, false).await;
+            }
+            ActiveAgain(mode) => {
+                stack.set_enrollment(&email, RUN, mode, false).await;
+                announce(mode).await;
+            }
+            Imported(mode) => import(stack, learner, mode, true).await,
+            ImportedInactive(mode) => import(stack, learner, mode, false).await,
+        }
+    }
+}
+
+/// Adds an enrollment as the import of enrollments does.
+async fn import(stack: &Stack, learner: u32, mode: &str, active: bool) {
+    let mode: Mode = mode.parse().unwrap();
+    let entry = HistoryEntry {
+        at: stack.clock.now(),
+        change_id: Uuid::new_v4(),
+        by: Change::Import {
+            name: "a test".to_owned(),
+        },
+        active,
+        edx_enrolled: Some(true),
+        mode: Some(mode.clone()),
+        announced_mode: None,
+        announced_roles: ["staff".parse().unwrap()].into(),
+    };
+    let enrollment = Enrollment {
+        enrollment_id: Uuid::new_v4(),
+        user_id: id(learner),
+        course_id: RUN.parse().unwrap(),
+        mode,
+        mode_set_by_admin: true,
+        active,
+        edx_enrolled: true,
+        roles: entry.announced_roles.clone(),
+        change_status: None,
+        changed_at: entry.at,
+        history: vec![entry],
+    };
+    let enrollments = stack.use_cases().enrollments().unwrap();
+    enrollments.add(&[enrollment]).await.unwrap();
+}
+
+/// Each row: what there is, the mode in which the LMS lists the learner and
+/// whether as active, what the sweep does, and the mode after and whether it is
+/// active; `None` where there is no enrollment then.
+type Row = (
+    Before,
+    (&'static str, bool),
+    &'static [&'static str],
+    Option<(&'static str, bool)>,
+);
+
+const ROWS: [Row; 24] = [
+    (
+        Nothing,
+        ("verified", true),
+        &["created"],
+        Some(("verified", true)),
+    ),
+    (
+        Nothing,
+        ("honor", true),
+        &["created"],
+        Some(("honor", true)),
+    ),
+    (Nothing, ("verified", false), &[], None),
+    (
+        Announced("audit"),
+        ("audit", true),
+        &[],
+        Some(("audit", true)),
+    ),
+    (
+        Announced("audit"),
+        ("verified", true),
+        &["mode_changed"],
+        Some(("verified", true)),
+    ),
+    (
+        Announced("audit"),
+        ("audit", false),
+        &["deactivated"],
+        Some(("audit", false)),
+    ),
+    // What is over keeps the mode that it had.
+    (
+        Announced("verified"),
+        ("audit", false),
+        &["deactivated"],
+        Some(("verified", false)),
+    ),
+    (
+        Unenrolled("audit"),
+        ("audit", true),
+        &["reactivated"],
+        Some(("audit", true)),
+    ),
+    (
+        Unenrolled("audit"),
+        ("verified", true),
+        &["reactivated", "mode_changed"],
+        Some(("verified", true)),
+    ),
+    (
+        Unenrolled("audit"),
+        ("audit", false),
+        &[],
+        Some(("audit", false)),
+    ),
+    (
+        Unenrolled("audit"),
+        ("honor", false),
+        &[],
+        Some(("audit", false)),
+    ),
+    (
+        Operator("audit"),
+        ("audit", true),
+        &["confirmed"],
+        Some(("audit", true)),
+    ),
+    (
+        Operator("verified"),
+        ("audit", true),
+        &["left:mode_set_by_admin", "confirmed"],
+        Some(("verified", true)),
+    ),
+    // Who set the mode has not said that the learner is enrolled for ever.
+    (
+        Operator("verified"),
+        ("verified", false),
+        &["deactivated"],
+        Some(("verified", false)),
+    ),
+    (
+        ModeSet("verified"),
+        ("verified", true),
+        &[],
+        Some(("verified", true)),
+    ),
+    (
+        ModeSet("verified"),
+        ("audit", true),
+        &["left:mode_set_by_admin"],
+        Some(("verified", true)),
+    ),
+    (
+        MadeInactive("verified"),
+        ("verified", true),
+        &["left:inactive_by_operator"],
+        Some(("verified", false)),
+    ),
+    (
+        MadeInactive("verified"),
+        ("audit", true),
+        &["left:inactive_by_operator"],
+        Some(("verified", false)),
+    ),
+    (
+        MadeInactive("verified"),
+        ("audit", false),
+        &[],
+        Some(("verified", false)),
+    ),
+    (
+        ActiveAgain("verified"),
+        ("verified", false),
+        &["deactivated"],
+        Some(("verified", false)),
+    ),
+    (
+        Imported("verified"),
+        ("audit", true),
+        &["left:mode_set_by_admin"],
+        Some(("verified", true)),
+    ),
+    (
+        Imported("verified"),
+        ("verified", false),
+        &["deactivated"],
+        Some(("verified", false)),
+    ),
+    (
+        ImportedInactive("verified"),
+        ("verified", true),
+        &["reactivated"],
+        Some(("verified", true)),
+    ),
+    (
+        ImportedInactive("verified"),
+        ("audit", true),
+        &["reactivated", "left:mode_set_by_admin"],
+        Some(("verified", true)),
+    ),
+];
+
+#[tokio::test]
+async fn each_learner_is_put_right() {
+    let stack = Stack::new().await;
+    let learners = || (0..).zip(ROWS);
+    for (learner, (before, ..)) in learners() {
+        before.prepare(&stack, learner).await;
+    }
+    // What is unenrolled is so by a sweep.
+    stack.clock.turn(Duration::from_secs(60));
+    let unenrolled = ROWS.iter().filter(|row| matches!(row.0, Unenrolled(_)));
+    let unenrolled = unenrolled.count();
+    assert_eq!(stack.sweep().await["tally"]["deactivated"], unenrolled);
+
+    stack.clock.turn(Duration::from_secs(60));
+    let mut before = BTreeMap::new();
+    for (learner, (_, (mode, is_active), ..)) in learners() {
+        stack.lists(learner, mode, is_active);
+        before.insert(learner, stack.enrollment_of(learner).await);
+    }
+    let answer = stack.sweep().await;
+    assert_eq!(answer["status"], "done");
+
+    let mut tally = BTreeMap::from([("listed", ROWS.len())]);
+    for effect in ROWS.iter().flat_map(|(_, _, effects, _)| *effects) {
+        *tally.entry(*effect).or_default() += 1;
+    }
+    let unchanged = ROWS.iter().filter(|(_, _, effects, _)| effects.is_empty());
+    tally.insert("unchanged", unchanged.count());
+    assert_eq!(answer["tally"], json!(tally));
+
+    let told = stack.effects();
+    let mut histories = Vec::new();
+    for (learner, row) in learners() {
+        let (_, _, effects, expected) = row;
+        let told = told.get(&id(learner)).cloned().unwrap_or_default();
+        assert_eq!(told, effects, "{row:?}");
+        let after = stack.enrollment_of(learner).await;
+        let state = after
+            .as_ref()
+            .map(|after| (after.mode.as_str(), after.active));
+        assert_eq!(state, expected, "{row:?}");
+        let is_written = effects.iter().any(|effect| !effect.starts_with("left:"));
+        if !is_written {
+            assert_eq!(after, before[&learner], "{row:?}");
+            continue;
+        }
+
+        let after = after.unwrap();
+        let status = (!after.active).then_some("unenrolled");
+        assert_eq!(after.change_status.as_deref(), status, "{row:?}");
+        let was = before[&learner].as_ref();
+        let was_enrolled = was.is_some_and(|was| was.edx_enrolled);
+        assert_eq!(after.edx_enrolled, after.active || was_enrolled, "{row:?}");
+        let set_by_admin = was.is_some_and(|was| was.mode_set_by_admin);
+        assert_eq!(after.mode_set_by_admin, set_by_admin, "{row:?}");
+        let roles = was.map(|was| was.roles.clone()).unwrap_or_default();
+        assert_eq!(after.roles, roles, "{row:?}");
+        let (entry, older) = after.history.split_last().unwrap();
+        let history = was.map(|was| was.history.clone()).unwrap_or_default();
+        assert_eq!(older, history, "{row:?}");
+        assert_eq!(entry.active, after.active, "{row:?}");
+        assert_eq!(entry.edx_enrolled, after.active.then_some(true), "{row:?}");
+        assert_eq!(entry.at, after.changed_at, "{row:?}");
+        let sets_mode = ["created", "mode_changed"]
+            .iter()
+            .any(|e| effects.contains(e));
+        assert_eq!(entry.mode, sets_mode.then_some(after.mode), "{row:?}");
+        histories.push(entry.clone());
+    }
+    // Every history says by which sweep.
+    let sweep_id = stack.log.last("swept")["sweep_id"].clone();
+    for entry in histories {
+        let by = Change::Sweep {
+            sweep_id: sweep_id.as_str().unwrap().parse().unwrap(),
+            name: None,
+        };
+        assert_eq!(entry.by, by);
+    }
+
+    // A second sweep finds nothing to do.
+    stack.clock.turn(Duration::from_secs(60));
+    let all = stack.everything().await;
+    stack.sweep().await;
+    assert_eq!(stack.everything().await, all);
+}
+
+/// Who is in the list and not here, who is here and not in the list, rows that
+/// cannot be, and items of another shape: each counted, and the others put right.
+#[tokio::test]
+async fn no_learner_stops_another() {
+    let stack = Stack::new().await;
+    for learner in 0..6 {
+        stack.put_learner(learner).await;
+        stack.lists(learner, "verified", true);
+    }
+    // 0: gone from the list. 1: a mode that cannot be. 2: an enrollment of another shape.
+    stack.lms.unlist(&username(0), RUN);
+    stack.lists(1, "", true);
+    stack
+        .dynamodb
+        .put_item()
+        .table_name("EnrollmentsTable")
+        .item("user_id", S(id(2).to_string()))
+        .item("course_id", S(RUN.to_owned()))
+        .item("mode", N("7".to_owned()))
+        .send()
+        .await
+        .unwrap();
+    // 3: a username that is nobody's by now. The portal knows no stranger.
+    stack
+        .dynamodb
+        .put_item()
+        .table_name("UsernamesTable")
+        .item("edx_username", S(username(3)))
+        .item("email", N("7".to_owned()))
+        .send()
+        .await
+        .unwrap();
+    stack.lms.enroll("stranger", RUN, "verified", true);
+    stack.lms.enroll("not a username ", RUN, "verified", true);
+    let answer = stack.sweep().await;
+    assert_eq!(
+        answer["tally"],
+        json!({
+            "listed": 7, "created": 2, "no_user": 1, "failed:CorruptItem": 2,
+            "failed:Nonsense:mode": 1, "failed:Nonsense:not_as_expected": 1,
+        })
+    );
+    assert_eq!(answer["status"], "done");
+    for learner in [4, 5] {
+        assert!(stack.enrollment_of(learner).await.is_some());
+    }
+    assert!(stack.enrollment_of(0).await.is_none());
+}
+
+/// One learner goes through the same code as a page of them, at once and in a run
+/// that was never swept, and the others stay as they are.
+#[tokio::test]
+async fn one_learner_alone() {
+    let stack = Stack::never_swept().await;
+    stack.put_learner(1).await;
+    stack.lists(1, "verified", true);
+    for (learner, is_active, did) in [
+        (ADA, true, "created"),
+        (ADA_ID, false, "deactivated"),
+        (ADA, true, "reactivated"),
+    ] {
+        stack.clock.turn(Duration::from_secs(60));
+        stack.lms.enroll("ada", RUN, "verified", is_active);
+        let answer = stack.sweep_with(json!({"learner": learner})).await;
+        assert_eq!(answer["tally"], json!({"listed": 1, did: 1}));
+        assert_eq!(answer["status"], "done");
+        assert_eq!(stack.enrollment().await.active, is_active);
+    }
+    // She is gone from the LMS: that proves nothing.
+    stack.clock.turn(Duration::from_secs(60));
+    stack.lms.unlist("ada", RUN);
+    let before = stack.everything().await;
+    let answer = stack.sweep_with(json!({"learner": ADA})).await;
+    assert_eq!(
+        (&answer["status"], &answer["tally"]),
+        (&json!("done"), &json!({}))
+    );
+    assert_eq!(stack.everything().await, before);
+    assert!(stack.enrollment_of(1).await.is_none());
+    // Nobody has seen yet what a sweep of all would do.
+    stack.report().await;
+
+    for learner in ["nobody@example.org", "6f0d3a52-0000-4f5e-9d0a-2f5f6f1b9c11"] {
+        let call = json!({"sweep": {"run": RUN, "learner": learner}});
+        let error = stack.call(call).await.unwrap_err();
+        assert_eq!(error.to_string(), "the portal knows no such user");
+    }
+    stack
+        .put_user("no-name@example.org", &id(9).to_string(), None)
+        .await;
+    for call in [
+        json!({"sweep": {"run": RUN, "learner": "no-name@example.org"}}),
+        json!({"list": {"learner": "no-name@example.org"}}),
+    ] {
+        let error = stack.call(call).await.unwrap_err();
+        assert_eq!(error.to_string(), "the user has no username of the LMS");
+    }
+}
+
+/// A run's first sweep only reports, as does any that is told to; who has looked
+/// may have it write at once.
+#[tokio::test]
+async fn the_first_sweep_only_reports() {
+    let told = json!({"listed": 3, "created": 1, "mode_changed": 1, "deactivated": 1});
+    let before = Stack::never_swept().await;
+    before.lms.pages_of(2);
+    before.put_learner(0).await;
+    before.lists(0, "verified", true);
+    before.enrolled(1, "audit").await;
+    before.lists(1, "verified", true);
+    before.enrolled(2, "audit").await;
+    before.lists(2, "audit", false);
+    before.clock.turn(Duration::from_secs(60));
+
+    // The sweep before it, the sweep, and whether that writes.
+    for (earlier, fields, writes) in [
+        (None, json!({}), false),
+        (None, json!({"force": true}), false),
+        (None, json!({"confirm": true, "report": true}), false),
+        (None, json!({"confirm": true}), true),
+        (Some(json!({})), json!({"report": true}), false),
+        (Some(json!({})), json!({}), true),
+        (Some(json!({"report": true})), json!({}), true),
+    ] {
+        let case = format!("{earlier:?} {fields}");
+        let stack = Stack::on(before.copy().await);
+        let items = stack.everything().await;
+        if let Some(fields) = earlier {
+            stack.sweep_with(fields).await;
+            assert_eq!(stack.everything().await, items, "{case}");
+        }
+        let answer = stack.sweep_with(fields).await;
+        assert_eq!(
+            (&answer["tally"], &answer["report"]),
+            (&told, &json!(!writes)),
+            "{case}"
+        );
+        assert_eq!(stack.everything().await != items, writes, "{case}");
+    }
+}

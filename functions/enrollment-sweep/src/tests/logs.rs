@@ -1,0 +1,236 @@
+//! What is logged, and above all what never is.
+
+use std::time::Duration;
+
+use harness::sweep::id;
+use harness::{ADA, EAGER, RUN};
+use local::Fault;
+use local::lms::{At, CLIENT_SECRET, Order, Trouble};
+use serde_json::{Value, json};
+
+use super::stack::{Stack, wired};
+
+/// A run of which the list has something of everything.
+async fn prepare() -> Stack {
+    let stack = Stack::never_swept().await;
+    stack.put_learner(0).await;
+    stack.lists(0, "verified", true);
+    for learner in 1..4 {
+        stack.enrolled(learner, "audit").await;
+    }
+    stack.lists(1, "audit", false);
+    stack.lists(2, "verified", true);
+    stack.put_learner(4).await;
+    stack.lists(4, "", true);
+    stack.lms.enroll("stranger", RUN, "verified", true);
+    stack.clock.turn(Duration::from_secs(60));
+    stack
+}
+
+/// A line for each learner whom something happened to, or would, and one at the
+/// end; of whom nobody knows who they are there is but the count.
+#[tokio::test]
+async fn a_line_a_learner_and_one_a_sweep() {
+    let stack = prepare().await;
+    for report in [true, false] {
+        let earlier = stack.log.lines().len();
+        stack.sweep().await;
+        let mut lines = stack.log.lines().split_off(earlier);
+        let last = lines.pop().unwrap();
+        for (field, value) in [
+            ("message", json!("swept")),
+            ("level", json!("INFO")),
+            ("sweep", json!("enrollments")),
+            ("request_id", json!("the-call")),
+            ("course_id", json!(RUN)),
+            ("outcome", json!("done")),
+            ("reason", Value::Null),
+            ("report", if report { json!(true) } else { Value::Null }),
+            ("listed", json!(6)),
+            ("created", json!(1)),
+            ("deactivated", json!(1)),
+            ("mode_changed", json!(1)),
+            ("unchanged", json!(1)),
+            ("no_user", json!(1)),
+            ("failed", json!(1)),
+            ("left", Value::Null),
+            // A token and the list, then the list and who was held back.
+            ("lms_calls", json!(2)),
+        ] {
+            assert_eq!(last[field], value, "{field} {report}");
+        }
+        assert!(last["dynamodb_calls"].as_u64().unwrap() > 3);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        for line in lines {
+            for (field, value) in [
+                ("message", "learner"),
+                ("level", "INFO"),
+                ("sweep", "enrollments"),
+                ("course_id", RUN),
+            ] {
+                assert_eq!(line[field], value, "{field}");
+            }
+            assert_eq!(line["sweep_id"], last["sweep_id"]);
+        }
+        let effects = ["created", "deactivated", "mode_changed"];
+        for (learner, effect) in (0..).zip(effects) {
+            assert_eq!(stack.effects()[&id(learner)], [effect]);
+        }
+    }
+}
+
+/// Where it goes on with the next call, and where it has failed.
+#[tokio::test]
+async fn levels() {
+    let stack = prepare().await;
+    stack.lms.pages_of(4);
+    let call = json!({"sweep": {"run": RUN}});
+    stack.call_for(call, 1).await.unwrap();
+    let line = stack.log.last("sweeping");
+    assert_eq!(
+        (&line["level"], &line["outcome"]),
+        (&json!("INFO"), &json!("goes_on"))
+    );
+    assert_eq!(
+        (&line["listed"], &line["reason"]),
+        (&json!(4), &Value::Null)
+    );
+
+    stack
+        .lms
+        .order(Order::of(Trouble::Huge).at(At::Enrollments));
+    stack.sweep().await;
+    let line = stack.log.last("swept");
+    assert_eq!(
+        (&line["level"], &line["outcome"]),
+        (&json!("ERROR"), &json!("failed"))
+    );
+    assert_eq!(line["reason"], "Nonsense:too_large");
+
+    stack
+        .call(json!({"sweep": {"run": RUN, "forse": true}}))
+        .await
+        .unwrap_err();
+    let line = stack.log.last("sweeping failed");
+    assert_eq!(
+        (&line["level"], &line["reason"]),
+        (&json!("ERROR"), &json!("malformed"))
+    );
+}
+
+/// A store that fails is an error, and the same call does better later; one
+/// learner whom it fails for is a warning.
+#[tokio::test]
+async fn a_store_that_fails() {
+    let portal = prepare().await.function.portal;
+    let (proxy, client) = portal.proxy(EAGER).await;
+    let stack = wired(portal, client);
+    for failing in ["GetItem", "BatchGetItem", "PutItem", "Query"] {
+        proxy.set(move |call| match &call.operation {
+            operation if operation == failing => Fault::Refuse("AccessDeniedException"),
+            _ => Fault::Pass,
+        });
+        let call = json!({"sweep": {"run": RUN}});
+        stack.call(call).await.unwrap_err();
+        let line = stack.log.last("sweeping failed");
+        for (field, value) in [
+            ("level", "ERROR"),
+            ("sweep", "enrollments"),
+            ("request_id", "the-call"),
+            ("reason", "store"),
+            ("error_code", "AccessDeniedException"),
+        ] {
+            assert_eq!(line[field], value, "{failing} {field}");
+        }
+    }
+    proxy.set(|_| Fault::Pass);
+    assert_eq!(stack.sweep().await["status"], "done");
+
+    // One on the way, and one who was held back until the list was through.
+    let failing = [id(2), id(1)];
+    proxy.set(move |call| {
+        let body = String::from_utf8_lossy(&call.body);
+        let is_theirs = failing.iter().any(|id| body.contains(&id.to_string()));
+        if call.operation == "UpdateItem" && is_theirs {
+            Fault::Refuse("ValidationException")
+        } else {
+            Fault::Pass
+        }
+    });
+    let answer = stack.sweep().await;
+    assert_eq!(
+        (&answer["status"], &answer["tally"]["created"]),
+        (&json!("done"), &json!(1))
+    );
+    assert_eq!(answer["tally"]["failed:ValidationException"], 2);
+    let effects = stack.effects();
+    for id in failing {
+        assert_eq!(effects[&id], ["failed:ValidationException"]);
+    }
+    for line in stack.log.lines() {
+        if line["effect"] == "failed:ValidationException" {
+            assert_eq!(line["level"], "WARN");
+        }
+    }
+}
+
+/// A panic is its learner's alone, and is told by its place and not its message.
+#[tokio::test]
+async fn a_panic_is_told_by_its_place() {
+    let stack = prepare().await;
+    stack.sweep().await;
+    let client = harness::panicking_client(stack.engine_url(), "UpdateItem");
+    let stack = wired(stack.beside(), client);
+    let answer = stack.sweep().await;
+    assert_eq!(answer["status"], "done");
+    let effects = stack.effects();
+    assert_eq!(effects.len(), 3);
+    for effect in effects.values().flatten() {
+        assert!(
+            effect.starts_with("failed:panic:tools/harness/"),
+            "{effect}"
+        );
+    }
+    assert!(!stack.log.text().contains('@'));
+}
+
+/// Nothing of a learner but the id, nothing of a credential, whatever happens.
+#[tokio::test]
+async fn no_address_username_or_secret_is_ever_logged() {
+    let stack = prepare().await;
+    stack.sweep().await;
+    for trouble in [
+        Trouble::Html,
+        Trouble::OtherLearner,
+        Trouble::Drop,
+        Trouble::ModeNumber,
+        Trouble::Repeat,
+    ] {
+        stack.lms.order(Order::of(trouble).at(At::Enrollments));
+        stack.sweep().await;
+        let of_ada = json!({"sweep": {"run": RUN, "learner": ADA}});
+        let _ = stack.call(of_ada).await;
+        stack.lms.revoke();
+        stack.clock.turn(Duration::from_hours(15));
+    }
+    stack.sweep().await;
+    for learner in [ADA, "bob@example.org", "nobody"] {
+        let _ = stack
+            .call(json!({"sweep": {"run": RUN, "learner": learner}}))
+            .await;
+        let _ = stack.call(json!({"list": {"learner": learner}})).await;
+    }
+    let log = stack.log.text();
+    assert!(log.lines().count() > 20, "{log}");
+    for word in [
+        "@",
+        "learner0",
+        "ada",
+        "bob",
+        "stranger",
+        CLIENT_SECRET,
+        "JWT",
+    ] {
+        assert!(!log.contains(word), "{word}: {log}");
+    }
+}

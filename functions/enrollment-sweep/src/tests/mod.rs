@@ -1,0 +1,14 @@
+//! The function, from the state machine's call to the tables and the LMS, on the
+//! real engine.
+
+mod brakes;
+mod calls;
+mod chosen;
+mod kept_passes;
+mod learners;
+mod logs;
+mod moved;
+mod pages;
+mod stack;
+mod stopped;
+mod wiring;

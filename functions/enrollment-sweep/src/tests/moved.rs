@@ -1,0 +1,139 @@
+//! What changed after the page was asked for is left alone, whoever changed it.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use harness::sweep::{email, id};
+use harness::{EAGER, RUN};
+use local::Fault;
+use serde_json::json;
+
+use super::stack::{Stack, wired};
+
+/// Each learner of whom the LMS's list says something else, and what the sweep
+/// would do: missing, deactivated, with another mode, inactive.
+async fn differing() -> Stack {
+    let stack = Stack::new().await;
+    stack.put_learner(0).await;
+    for learner in 1..4 {
+        stack.enrolled(learner, "audit").await;
+    }
+    stack.lists(3, "audit", false);
+    stack.clock.turn(Duration::from_secs(60));
+    stack.sweep().await;
+    stack.lists(0, "verified", true);
+    stack.lists(1, "audit", false);
+    stack.lists(2, "verified", true);
+    stack.lists(3, "audit", true);
+    stack.clock.turn(Duration::from_secs(60));
+    stack
+}
+
+/// What all of them come to where nothing came in between.
+const ALL: [&str; 4] = ["created", "deactivated", "mode_changed", "reactivated"];
+
+/// A change of the very moment when the page is asked for may be newer; one of
+/// the millisecond before is not.
+#[tokio::test]
+async fn before_the_page_is_asked_for() {
+    let before = differing().await;
+    for (milliseconds, left) in [(0, true), (1, false)] {
+        let stack = Stack::on(before.copy().await);
+        for learner in 0..4 {
+            // A role changes nothing that the sweep goes by, but for the one who
+            // is enrolled or active by it.
+            stack
+                .announce(&email(learner), Some("staff"), Some("audit"))
+                .await;
+        }
+        stack.clock.turn(Duration::from_millis(milliseconds));
+        let answer = stack.sweep().await;
+        let expected = if left {
+            json!({"listed": 4, "left:changed_meanwhile": 3, "unchanged": 1})
+        } else {
+            json!({"listed": 4, "mode_changed": 2, "deactivated": 1, "unchanged": 1})
+        };
+        assert_eq!(answer["tally"], expected, "{milliseconds}");
+    }
+}
+
+/// Somebody else's write while the sweep is between its question and its own
+/// write: theirs stands, and the others are put right.
+#[tokio::test]
+async fn between_the_question_and_the_write() {
+    let before = differing().await;
+    // The first read is that of the usernames.
+    for held in ["BatchGetItem", "UpdateItem"] {
+        for changed in 0..4 {
+            let case = format!("{changed} at {held}");
+            let portal = before.copy().await;
+            let (proxy, client) = portal.proxy(EAGER).await;
+            let stack = wired(portal, client);
+            let run_is_read = AtomicBool::new(held == "UpdateItem");
+            proxy.set(move |call| {
+                if call.operation == held && run_is_read.swap(true, SeqCst) {
+                    Fault::Hold
+                } else {
+                    Fault::Pass
+                }
+            });
+            let others = async {
+                proxy.stuck(1).await;
+                stack.clock.turn(Duration::from_millis(1));
+                stack.announce(&email(changed), Some("staff"), None).await;
+                proxy.set(|_| Fault::Pass);
+            };
+            let (answer, ()) = tokio::join!(stack.sweep(), others);
+            let mut expected = json!({"listed": 4});
+            for (learner, effect) in (0..).zip(ALL) {
+                let effect = match (learner == changed, effect, held) {
+                    (false, ..) => effect,
+                    // It is read as the LMS has it.
+                    (true, "reactivated", "BatchGetItem") => "unchanged",
+                    (true, ..) => "left:changed_meanwhile",
+                };
+                expected[effect] = 1.into();
+            }
+            assert_eq!(answer["tally"], expected, "{case}");
+            let enrollment = Stack { function: stack }.enrollment_of(changed).await;
+            let enrollment = enrollment.unwrap();
+            assert_eq!(enrollment.mode.as_str(), "audit", "{case}");
+            assert!(enrollment.active && !enrollment.roles.is_empty(), "{case}");
+        }
+    }
+}
+
+/// Whoever was held back and has changed until their turn comes is left alone:
+/// by a delivery, by an operator, or gone altogether.
+#[tokio::test]
+async fn while_they_are_held_back() {
+    let stack = Stack::new().await;
+    for learner in 0..4 {
+        stack.enrolled(learner, "audit").await;
+        stack.lists(learner, "audit", false);
+    }
+    stack.clock.turn(Duration::from_secs(60));
+    // The list is through with the first two calls, whose time is over then.
+    stack.lms.pages_of(2);
+    let call = json!({"sweep": {"run": RUN}});
+    for _ in 0..2 {
+        let answer = stack.call_for(call.clone(), 1).await.unwrap();
+        assert_eq!(answer["status"], "goes_on");
+        assert_eq!(answer["tally"]["deactivated"], json!(null));
+    }
+    stack.clock.turn(Duration::from_secs(1));
+    stack.announce(&email(0), Some("staff"), None).await;
+    stack.set_enrollment(&email(1), RUN, "audit", false).await;
+    let enrollments = stack.use_cases().enrollments().unwrap();
+    enrollments.erase(id(2)).await.unwrap();
+    let answer = stack.sweep().await;
+    assert_eq!(
+        answer["tally"],
+        json!({"listed": 4, "deactivated": 1, "left:changed_meanwhile": 1, "unchanged": 2})
+    );
+    assert!(stack.enrollment_of(0).await.unwrap().active);
+    assert!(stack.enrollment_of(2).await.is_none());
+    let history = stack.enrollment_of(1).await.unwrap().history;
+    assert_eq!(history.len(), 2);
+}

@@ -1,0 +1,207 @@
+//! What can go wrong with the LMS's list: it is waited for, or the sweep has
+//! failed; what came of it is done.
+
+use std::time::Duration;
+
+use harness::RUN;
+use harness::sweep::username;
+use local::lms::{At, Order, Trouble};
+use serde_json::{Value, json};
+
+use super::stack::Stack;
+
+/// A run of nine learners whom the portal lacks, in pages of three.
+async fn nine() -> Stack {
+    let stack = Stack::new().await;
+    stack.lms.pages_of(3);
+    for learner in 0..9 {
+        stack.put_learner(learner).await;
+        stack.lists(learner, "verified", true);
+    }
+    stack
+}
+
+async fn enrolled(stack: &Stack) -> usize {
+    let mut enrolled = 0;
+    for learner in 0..9 {
+        enrolled += usize::from(stack.enrollment_of(learner).await.is_some());
+    }
+    enrolled
+}
+
+/// The second page fails three times, and is there when it is asked for again:
+/// the whole run is done.
+#[tokio::test]
+async fn a_page_that_fails_three_times() {
+    let stack = nine().await;
+    let failing = Order::of(Trouble::Fail { status: 502 }).at(At::Enrollments);
+    stack.lms.order(failing.after(1).times(3));
+    let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
+    let place = (
+        &answer["status"],
+        &answer["reason"],
+        &answer["wait_seconds"],
+    );
+    assert_eq!(place, (&json!("goes_on"), &json!("502"), &json!(30)));
+    assert_eq!(enrolled(&stack).await, 3);
+    stack.clock.turn(Duration::from_secs(30));
+    let answer = stack.sweep().await;
+    assert_eq!(answer["status"], "done");
+    assert_eq!(answer["tally"], json!({"listed": 9, "created": 9}));
+    assert_eq!(enrolled(&stack).await, 9);
+}
+
+/// Only failures in a row count: a list whose every page fails at first is read to
+/// its end.
+#[tokio::test]
+async fn a_list_that_fails_at_each_page() {
+    let stack = Stack::new().await;
+    stack.lms.pages_of(1);
+    let call = json!({"sweep": {"run": RUN}});
+    for learner in 0..7 {
+        stack.lists(learner, "verified", true);
+    }
+    for page in 1..=7 {
+        let failing = Order::of(Trouble::Fail { status: 502 }).at(At::Enrollments);
+        stack.lms.order(failing.times(3));
+        let answer = stack.call_for(call.clone(), 1).await.unwrap();
+        assert_eq!(answer["wait_seconds"], 30, "{page}: {answer}");
+        stack.clock.turn(Duration::from_secs(30));
+        let answer = stack.call_for(call.clone(), 1).await.unwrap();
+        assert_eq!(answer["tally"], json!({"listed": page, "no_user": page}));
+        let status = if page == 7 { "done" } else { "goes_on" };
+        assert_eq!(answer["status"], status, "{page}");
+    }
+}
+
+/// Each: what is wrong with the list, how the sweep ends, why, and what came of it.
+#[tokio::test]
+async fn lists_that_lie() {
+    for (trouble, status, reason, tally) in [
+        // Only the cursor is believed, and the whole run is done.
+        (
+            Trouble::Misdirect {
+                to: "http://elsewhere.example".into(),
+            },
+            "done",
+            Value::Null,
+            json!({"listed": 9, "created": 9}),
+        ),
+        // Every `next` leads to the first page: what came is done, and no more can be had.
+        (
+            Trouble::Repeat,
+            "failed",
+            json!("Nonsense:circle"),
+            json!({"listed": 6, "created": 3, "unchanged": 3}),
+        ),
+        (Trouble::NoRow, "done", Value::Null, json!({})),
+        (
+            Trouble::OtherRun,
+            "done",
+            Value::Null,
+            json!({"listed": 9, "failed:Nonsense:another_run": 9}),
+        ),
+        (
+            Trouble::OtherLearner,
+            "done",
+            Value::Null,
+            json!({"listed": 9, "no_user": 3, "failed:Nonsense:twice": 6}),
+        ),
+        (
+            Trouble::ModeNumber,
+            "done",
+            Value::Null,
+            json!({"listed": 9, "failed:Nonsense:mode": 9}),
+        ),
+        (
+            Trouble::ActiveText,
+            "done",
+            Value::Null,
+            json!({"listed": 9, "failed:Nonsense:is_active": 9}),
+        ),
+    ] {
+        let stack = nine().await;
+        stack
+            .lms
+            .order(Order::of(trouble.clone()).at(At::Enrollments));
+        let answer = stack.sweep().await;
+        assert_eq!(
+            (&answer["status"], &answer["reason"], &answer["tally"]),
+            (&json!(status), &reason, &tally),
+            "{trouble:?}"
+        );
+        let created = tally["created"].as_u64().unwrap_or_default();
+        assert_eq!(enrolled(&stack).await as u64, created, "{trouble:?}");
+        // Nothing is asked for but a token and the list.
+        let all = stack.lms.calls().len();
+        assert_eq!(all, stack.lms.count(At::Enrollments) + 1, "{trouble:?}");
+    }
+}
+
+/// Who left the list stays enrolled; so does everybody where it is empty.
+#[tokio::test]
+async fn absence_proves_nothing() {
+    let stack = nine().await;
+    stack.sweep().await;
+    stack.clock.turn(Duration::from_secs(60));
+    let before = stack.everything().await;
+    for gone in [1, 9] {
+        for learner in 0..gone {
+            stack.lms.unlist(&username(learner), RUN);
+        }
+        for leave in [json!({}), json!({"confirm": true, "force": true})] {
+            let answer = stack.sweep_with(leave).await;
+            assert_eq!(answer["status"], "done");
+            assert_eq!(stack.everything().await, before);
+        }
+    }
+}
+
+/// A run that the portal does not have is not asked for; one that the LMS does not
+/// have is an empty list to it.
+#[tokio::test]
+async fn runs_that_are_not_there() {
+    let stack = Stack::never_swept().await;
+    let unknown = "course-v1:No+Such+Run";
+    for (run, status, reason) in [
+        (unknown, "failed", json!("no_such_run")),
+        (RUN, "done", Value::Null),
+    ] {
+        let answer = stack.sweep_with(json!({"run": run})).await;
+        assert_eq!(
+            (&answer["status"], &answer["reason"]),
+            (&json!(status), &reason)
+        );
+    }
+    assert_eq!(stack.lms.count(At::Enrollments), 1);
+}
+
+/// A first sweep that did not see the whole list has shown what it saw and no
+/// more: the next one still writes nothing.
+#[tokio::test]
+async fn a_first_sweep_that_failed_was_none() {
+    let stack = Stack::never_swept().await;
+    stack.lms.pages_of(1);
+    for learner in 0..2 {
+        stack.put_learner(learner).await;
+        stack.lists(learner, "verified", true);
+    }
+    let before = stack.everything().await;
+    stack
+        .lms
+        .order(Order::of(Trouble::Repeat).at(At::Enrollments));
+    assert_eq!(stack.sweep().await["status"], "failed");
+    stack.lms.revoke();
+    stack.report().await;
+    assert_eq!(stack.everything().await, before);
+    // One that failed later makes nothing unseen.
+    stack
+        .lms
+        .order(Order::of(Trouble::Repeat).at(At::Enrollments));
+    assert_eq!(stack.sweep().await["status"], "failed");
+    stack.lms.revoke();
+    assert_eq!(
+        stack.sweep().await["tally"],
+        json!({"listed": 2, "created": 1, "unchanged": 1})
+    );
+}

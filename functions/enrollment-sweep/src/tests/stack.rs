@@ -1,0 +1,86 @@
+//! What every test stands on: the function as `main` wires it, on a portal of
+//! the test's own.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::Client;
+use harness::sweep::{Sweep, email, id, username};
+use harness::{Portal, RUN};
+use shared::domain::Enrollment;
+
+pub struct Stack {
+    pub function: Sweep,
+}
+
+impl Deref for Stack {
+    type Target = Sweep;
+
+    fn deref(&self) -> &Sweep {
+        &self.function
+    }
+}
+
+/// The function on a portal, whose store it reaches by this client.
+pub fn wired(portal: Portal, through: Client) -> Sweep {
+    let wired = crate::wire(
+        portal.environment(),
+        through,
+        portal.secrets_client(),
+        harness::http_client(),
+        portal.clock.clone(),
+    );
+    let handler = Arc::new(wired.unwrap());
+    Sweep::new(portal, move |event| {
+        let handler = Arc::clone(&handler);
+        async move { handler.handle(event).await }
+    })
+}
+
+impl Stack {
+    /// A portal whose run has been swept once, so that the next sweep writes.
+    pub async fn new() -> Self {
+        let stack = Self::never_swept().await;
+        stack.report().await;
+        stack
+    }
+
+    pub async fn never_swept() -> Self {
+        Self::on(Portal::new().await)
+    }
+
+    pub fn on(portal: Portal) -> Self {
+        let client = portal.client();
+        Self {
+            function: wired(portal, client),
+        }
+    }
+
+    /// The run's first sweep, which writes nothing.
+    pub async fn report(&self) {
+        let answer = self.sweep().await;
+        assert_eq!(
+            (answer["report"] == true, &answer["status"]),
+            (true, &"done".into())
+        );
+    }
+
+    /// Adds a learner whose enrollment in this mode the LMS has announced, and lists.
+    pub async fn enrolled(&self, learner: u32, mode: &str) {
+        self.put_learner(learner).await;
+        self.announce(&email(learner), None, Some(mode)).await;
+        self.lists(learner, mode, true);
+    }
+
+    /// Has the LMS list a learner so.
+    pub fn lists(&self, learner: u32, mode: &str, is_active: bool) {
+        self.lms.enroll(&username(learner), RUN, mode, is_active);
+    }
+
+    /// A learner's enrollment in the run, where there is one.
+    pub async fn enrollment_of(&self, learner: u32) -> Option<Enrollment> {
+        let mut all = self.enrollments(&id(learner).to_string()).await;
+        assert!(all.len() < 2, "{all:?}");
+        all.pop()
+    }
+}

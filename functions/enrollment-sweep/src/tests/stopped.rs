@@ -1,0 +1,180 @@
+//! Stopped before and after each call to the outside, and started again: it ends
+//! as if nothing had happened.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use harness::sweep::{ends_the_same, id, settled};
+use harness::{EAGER, Portal, RUN};
+use local::Fault;
+use local::lms::At;
+use serde_json::json;
+
+use super::stack::{Stack, wired};
+
+/// A run of which the next sweep has something of everything to do, in pages of two.
+async fn prepare() -> Portal {
+    let stack = Stack::new().await;
+    stack.lms.pages_of(2);
+    // 0 is missing.
+    stack.put_learner(0).await;
+    for learner in 1..4 {
+        stack.enrolled(learner, "audit").await;
+    }
+    stack.lists(2, "audit", false);
+    stack.clock.turn(Duration::from_secs(60));
+    assert_eq!(stack.sweep().await["tally"]["deactivated"], 1);
+    stack.clock.turn(Duration::from_secs(60));
+    stack.lists(0, "verified", true);
+    // To be reactivated, and to be deactivated, on two pages.
+    stack.lists(2, "verified", true);
+    stack.lists(1, "audit", false);
+    stack.lists(3, "audit", false);
+    stack.function.portal
+}
+
+/// In calls that are short of time, do a page each, and write down where they stand.
+#[tokio::test]
+async fn the_end_is_the_same() {
+    let before = prepare().await;
+    let end = ends_the_same(&before, At::Enrollments, 1, wired).await;
+    for (learner, mode, active, entries) in [
+        (0, "verified", true, 1),
+        (1, "audit", false, 2),
+        (2, "verified", true, 3),
+        (3, "audit", false, 2),
+    ] {
+        let enrollment = &end[&format!("EnrollmentsTable {} {RUN}", id(learner))];
+        assert_eq!(enrollment["mode"], mode, "{learner}");
+        assert_eq!(enrollment["active"], active, "{learner}");
+        let history = enrollment["history"].as_array().unwrap();
+        assert_eq!(history.len(), entries, "{learner}");
+    }
+}
+
+/// A first sweep that was cut short only reports when it is gone on with, and is
+/// gone on with from where it stood.
+#[tokio::test]
+async fn a_first_sweep_that_was_cut_short() {
+    let stack = Stack::never_swept().await;
+    stack.lms.pages_of(2);
+    for learner in 0..6 {
+        stack.put_learner(learner).await;
+        stack.lists(learner, "verified", true);
+    }
+    let before = settled(stack.everything().await);
+    let call = json!({"sweep": {"run": RUN}});
+    let answer = stack.call_for(call, 1).await.unwrap();
+    assert_eq!(answer["status"], "goes_on");
+    assert_eq!(answer["report"], true);
+    stack.clock.turn(Duration::from_secs(60));
+    let next = Stack::on(stack.beside());
+    let answer = next.sweep().await;
+    assert_eq!(answer["report"], true);
+    assert_eq!(answer["tally"], json!({"listed": 6, "created": 6}));
+    assert_eq!(stack.lms.count(At::Enrollments), 3);
+    assert_eq!(settled(stack.everything().await), before);
+
+    let answer = next.sweep().await;
+    assert_eq!(answer["report"], false);
+    assert_eq!(answer["tally"], json!({"listed": 6, "created": 6}));
+}
+
+/// Who was deactivated by whoever was stopped before it could write that down is
+/// as the LMS has it, and written once.
+#[tokio::test]
+async fn what_was_done_is_not_done_again() {
+    let stack = Stack::new().await;
+    for learner in 0..3 {
+        stack.enrolled(learner, "audit").await;
+        stack.lists(learner, "audit", false);
+    }
+    stack.clock.turn(Duration::from_secs(60));
+    let (proxy, client) = stack.proxy(EAGER).await;
+    let first = wired(stack.beside(), client);
+    proxy.set(|call| match call.operation.as_str() {
+        "DeleteItem" => Fault::Hang,
+        _ => Fault::Pass,
+    });
+    tokio::select! {
+        answer = first.sweep() => panic!("{answer}"),
+        () = proxy.stuck(1) => {}
+    }
+    stack.clock.turn(Duration::from_secs(60));
+    let answer = stack.sweep().await;
+    assert_eq!(answer["status"], "done");
+    assert_eq!(answer["tally"], json!({"listed": 3, "unchanged": 3}));
+    for learner in 0..3 {
+        let enrollment = stack.enrollment_of(learner).await.unwrap();
+        assert_eq!(enrollment.history.len(), 2);
+    }
+}
+
+/// A place of yesterday is not gone on with, and neither is that of a sweep which
+/// was allowed something else: the list is read from its beginning.
+#[tokio::test]
+async fn a_place_that_is_not_gone_on_with() {
+    for (turned, fields, listed) in [
+        (Duration::from_hours(11), json!({}), 2),
+        (Duration::from_hours(12), json!({}), 3),
+        (Duration::from_secs(60), json!({"confirm": true}), 3),
+        (Duration::from_secs(60), json!({"report": true}), 3),
+    ] {
+        let stack = Stack::new().await;
+        stack.lms.pages_of(1);
+        for learner in 0..3 {
+            stack.enrolled(learner, "audit").await;
+        }
+        let call = json!({"sweep": {"run": RUN}});
+        stack.call_for(call, 1).await.unwrap();
+        let asked = stack.lms.count(At::Enrollments);
+        stack.clock.turn(turned);
+        let answer = stack.sweep_with(fields.clone()).await;
+        assert_eq!(answer["tally"], json!({"listed": 3, "unchanged": 3}));
+        let asked = stack.lms.count(At::Enrollments) - asked;
+        assert_eq!(asked, listed, "{turned:?} {fields}");
+    }
+}
+
+/// Whom it held back of a page that was not written down is told anew by the next
+/// one: who is active again by then does not count towards the brake.
+#[tokio::test]
+async fn whom_it_held_back_of_a_page_that_is_read_again() {
+    let stack = Stack::new().await;
+    stack.lms.pages_of(6);
+    for learner in 0..12 {
+        stack.enrolled(learner, "audit").await;
+        stack.lists(learner, "audit", false);
+    }
+    stack.clock.turn(Duration::from_secs(60));
+    let call = json!({"sweep": {"run": RUN}});
+    stack.call_for(call.clone(), 1).await.unwrap();
+    // The next page is held back, and where it stands is not written down any more.
+    let (proxy, client) = stack.proxy(EAGER).await;
+    let second = wired(stack.beside(), client);
+    let pages = AtomicUsize::new(0);
+    proxy.set(move |call| {
+        let holds = String::from_utf8_lossy(&call.body).contains("usernames");
+        match call.operation.as_str() {
+            "PutItem" if holds => drop(pages.fetch_add(1, SeqCst)),
+            "PutItem" if pages.load(SeqCst) == 2 => return Fault::Hang,
+            _ => {}
+        }
+        Fault::Pass
+    });
+    tokio::select! {
+        answer = second.call_for(call, 1) => panic!("{answer:?}"),
+        () = proxy.stuck(1) => {}
+    }
+    for learner in 6..12 {
+        stack.lists(learner, "audit", true);
+    }
+    stack.clock.turn(Duration::from_secs(60));
+    let answer = stack.sweep().await;
+    assert_eq!(answer["status"], "done");
+    assert_eq!(
+        answer["tally"],
+        json!({"listed": 12, "deactivated": 6, "unchanged": 6})
+    );
+}

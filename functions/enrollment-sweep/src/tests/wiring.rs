@@ -1,0 +1,27 @@
+//! The function reads the variables that the template gives it, all of them
+//! and no other.
+
+use std::sync::Arc;
+
+use harness::EAGER;
+use harness::wiring::needs_all_and_no_more;
+use shared::clock::SystemClock;
+use shared::startup::{aws, lms};
+
+#[test]
+fn the_template_gives_what_is_needed_and_no_more() {
+    needs_all_and_no_more("EnrollmentSweepFunction", |environment| {
+        let nowhere = "http://127.0.0.1:1";
+        let dynamodb = harness::client(nowhere, EAGER);
+        let secrets = aws::secrets_manager(&local::sdk::configuration(nowhere));
+        let clock = Arc::new(SystemClock);
+        crate::wire(
+            environment,
+            dynamodb,
+            secrets,
+            lms::client().unwrap(),
+            clock,
+        )
+        .map(drop)
+    });
+}
