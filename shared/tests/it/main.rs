@@ -6,4 +6,5 @@ mod enrollments;
 mod importing;
 mod lms;
 mod rooms;
+mod sweeps;
 mod tokens;

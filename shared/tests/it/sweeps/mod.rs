@@ -1,0 +1,249 @@
+//! Sweeps against a model: little runs of random learners, lists of the LMS in
+//! small pages, and others who change things between one page and the next.
+
+mod enrollments;
+mod grades;
+
+use std::cell::Cell;
+use std::fmt::Debug;
+use std::ops::Range;
+use std::time::Duration;
+
+use harness::sweep::{email, id, username};
+use harness::{Portal, RUN};
+use proptest::prelude::*;
+use shared::clock::HeldClock;
+use shared::domain::{Change, Leave, SweepOutcome};
+use shared::use_cases::sweeping::{Kind, Progress, Request, Sweeping, Told};
+use tokio::runtime::{Handle, Runtime};
+use tokio::task::block_in_place;
+
+/// A sweep of a run of random learners.
+#[derive(Debug, Clone)]
+struct Scene<S, R, O> {
+    learners: Vec<(S, Row<R>)>,
+    /// What others do to which learner, after the work on which page.
+    others: Vec<(usize, usize, O)>,
+    /// So many more learners, of whom each would lose what they have.
+    losers: usize,
+    rows_of_a_page: usize,
+    /// Else each call does a page.
+    in_one_call: bool,
+    leave: Leave,
+}
+
+/// What the LMS lists of a learner.
+#[derive(Debug, Clone, Copy)]
+enum Row<R> {
+    Absent,
+    /// It cannot be read.
+    Wrong,
+    Sound(R),
+}
+
+/// What there is of one learner, and what becomes of it by the rules that the
+/// sweeps are to keep.
+trait State: Clone + PartialEq + Debug {
+    type Row: Copy;
+    type Other: Copy;
+
+    /// The LMS is asked now: what changes from here on is newer than its answer.
+    fn asked(&mut self);
+
+    /// Somebody else changes something.
+    fn changed(&mut self, other: Self::Other);
+
+    /// The learner's turn has come: all but what they lose is done, and whether
+    /// they are to lose something.
+    fn swept(&mut self, row: Self::Row) -> bool;
+
+    /// What they are to lose is taken, unless it has changed since the LMS was asked.
+    fn taken(&mut self);
+}
+
+impl<S: State> Scene<S, S::Row, S::Other> {
+    /// What all learners have in the end, and how the sweep ends.
+    fn end(&self) -> (Vec<S>, SweepOutcome) {
+        let is_listed = |(_, row): &&(S, Row<S::Row>)| !matches!(row, Row::Absent);
+        let rows = self.learners.iter().filter(is_listed).count() + self.losers;
+        let pages = rows.div_ceil(self.rows_of_a_page).max(1);
+        let mut listed = 0;
+        let mut ends = Vec::new();
+        for (learner, (start, row)) in self.learners.iter().enumerate() {
+            let mut state = start.clone();
+            let others = |pages: Range<usize>| {
+                let mut others = self.others.clone();
+                others.retain(|(after, whom, _)| *whom == learner && pages.contains(after));
+                others.sort_by_key(|(after, ..)| *after);
+                others
+            };
+            let page = listed / self.rows_of_a_page;
+            listed += usize::from(!matches!(row, Row::Absent));
+            // In one call a page is asked for while the one before is worked on.
+            let asked = if self.in_one_call {
+                page.saturating_sub(1)
+            } else {
+                page
+            };
+            let change = |state: &mut S, pages| {
+                for (_, _, other) in others(pages) {
+                    state.changed(other);
+                }
+            };
+            change(&mut state, 0..asked);
+            state.asked();
+            change(&mut state, asked..page);
+            let before = state.clone();
+            let mut loses = match row {
+                Row::Sound(row) => state.swept(*row),
+                Row::Absent | Row::Wrong => false,
+            };
+            if self.leave.report {
+                state = before;
+            }
+            if loses && self.leave.confirm {
+                state.taken();
+                loses = false;
+            }
+            change(&mut state, page..pages);
+            ends.push((state, row, loses));
+        }
+        let losers = if self.leave.confirm { 0 } else { self.losers };
+        let losing = losers + ends.iter().filter(|(.., loses)| *loses).count();
+        // More than ten; and of so small a run they are more than 2 % anyway.
+        let is_braked = losing > 10;
+        let ends = ends.into_iter().map(|(mut state, row, loses)| {
+            if let Row::Sound(row) = row
+                && loses
+                && !is_braked
+                && !self.leave.report
+            {
+                // The LMS is asked once more.
+                state.asked();
+                if state.swept(*row) {
+                    state.taken();
+                }
+            }
+            state
+        });
+        let outcome = if is_braked {
+            SweepOutcome::Braked
+        } else {
+            SweepOutcome::Done
+        };
+        (ends.collect(), outcome)
+    }
+
+    /// Sweeps it, on a portal that holds it: how that ended. `change` does what
+    /// others do.
+    async fn sweep<K: Kind>(
+        &self,
+        sweeping: &Sweeping<K>,
+        clock: &HeldClock,
+        change: impl AsyncFn(u32, S::Other),
+    ) -> SweepOutcome {
+        let pages = Cell::new(0);
+        let tell = |told: Told<'_>| {
+            if let Told::Page(_) = told {
+                let page = pages.replace(pages.get() + 1);
+                let others = self.others.iter().filter(|(after, ..)| *after == page);
+                let all = async {
+                    clock.turn(Duration::from_secs(60));
+                    for (_, learner, other) in others {
+                        change(u32::try_from(*learner).unwrap(), *other).await;
+                    }
+                    clock.turn(Duration::from_secs(60));
+                };
+                block_in_place(|| Handle::current().block_on(all));
+            }
+        };
+        let request = Request {
+            run: RUN.parse().unwrap(),
+            learner: None,
+            leave: self.leave,
+            operator: None,
+        };
+        let mut calls = 0;
+        loop {
+            calls += 1;
+            assert!(calls < 100, "it does not end");
+            let goes_on = || self.in_one_call;
+            match sweeping.sweep(&request, &goes_on, &tell).await.unwrap() {
+                Progress::GoesOn { wait, .. } => clock.turn(wait),
+                Progress::Ended(end) => {
+                    assert_eq!(end.leave, self.leave);
+                    return end.outcome;
+                }
+            }
+        }
+    }
+
+    /// The numbers of those who lose what they have.
+    fn losers(&self) -> Range<u32> {
+        let first = u32::try_from(self.learners.len()).unwrap();
+        first..first + u32::try_from(self.losers).unwrap()
+    }
+}
+
+/// A scene of learners, rows and others' doings of these kinds.
+fn scene<S: State, R: Debug + Copy, O: Debug + Copy>(
+    state: impl Strategy<Value = S>,
+    row: impl Strategy<Value = R>,
+    other: impl Strategy<Value = O>,
+) -> impl Strategy<Value = Scene<S, R, O>> {
+    let row = prop_oneof![
+        1 => Just(Row::Absent),
+        1 => Just(Row::Wrong),
+        12 => row.prop_map(Row::Sound),
+    ];
+    let leave = prop_oneof![
+        4 => Just((false, false)),
+        1 => Just((true, false)),
+        1 => Just((false, true)),
+    ];
+    (
+        prop::collection::vec((state, row), 1..8),
+        prop::collection::vec((0..4_usize, 0..7_usize, other), 0..6),
+        prop_oneof![4 => Just(0), 1 => 8..12_usize],
+        2..4_usize,
+        any::<bool>(),
+        leave,
+        any::<bool>(),
+    )
+        .prop_map(|scene| {
+            let (learners, mut others, losers, rows_of_a_page, in_one_call, leave, force) = scene;
+            others.retain(|(_, learner, _)| *learner < learners.len());
+            let (report, confirm) = leave;
+            Scene {
+                learners,
+                others,
+                losers,
+                rows_of_a_page,
+                in_one_call,
+                leave: Leave {
+                    force,
+                    report,
+                    confirm,
+                },
+            }
+        })
+}
+
+/// One more thread than is blocked while others change something.
+fn runtime() -> Runtime {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).enable_all().build().unwrap()
+}
+
+async fn put_learner(portal: &Portal, learner: u32) {
+    let id = id(learner).to_string();
+    portal
+        .put_user(&email(learner), &id, Some(&username(learner)))
+        .await;
+}
+
+fn operator() -> Change {
+    Change::Operator {
+        name: "a test".to_owned(),
+    }
+}
