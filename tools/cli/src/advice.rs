@@ -2,7 +2,12 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::domain::{CourseId, Email, Ineligible, KeptEvent, KeptState, Obstacle, Reason};
+use shared::domain::{
+    CourseId, Effect, Email, Ineligible, KeptEvent, KeptState, Leave, Left, Obstacle, Reason,
+    SweepEnd, SweepKind, SweepOutcome,
+};
+use shared::use_cases::erasing::Whom;
+use shared::use_cases::sweeping::{Request, Wanted};
 
 use crate::{output, time};
 
@@ -129,6 +134,59 @@ impl Advice {
         }
     }
 
+    /// About a sweep of a run that ended, where there is something to do about it.
+    pub fn about_sweep(kind: SweepKind, request: &Request, end: &SweepEnd) -> Option<Self> {
+        let with = |report, confirm| {
+            let Request { run, learner, .. } = request;
+            let wanted = Wanted {
+                run: Some(run.clone()),
+                learner: learner.clone(),
+                leave: Leave {
+                    report,
+                    confirm,
+                    ..request.leave
+                },
+            };
+            sweep(kind, &wanted, None)
+        };
+        match end.outcome {
+            SweepOutcome::Braked if end.leave.report => Some(Self {
+                why: format!(
+                    "{} learners would lose their {}, so many that a sweep takes it from none.",
+                    end.tally.losing(),
+                    at_stake(kind)
+                ),
+                help: "To do it all the same:".to_owned(),
+                commands: vec![with(false, true)],
+            }),
+            SweepOutcome::Braked => {
+                let losing = end.tally.of(&Effect::Left(Left::Brake));
+                let what = at_stake(kind);
+                Some(Self {
+                    why: format!(
+                        "{losing} learners would lose their {what}, so many that it was taken from none."
+                    ),
+                    help: "To see who they are, and to do it all the same:".to_owned(),
+                    commands: vec![with(true, false), with(false, true)],
+                })
+            }
+            SweepOutcome::Failed => {
+                let (why, mend) = of_a_sweep(kind, end.reason.as_deref().unwrap_or_default());
+                Some(Self {
+                    why,
+                    help: format!("{mend}, and then try again:"),
+                    commands: vec![with(request.leave.report, request.leave.confirm)],
+                })
+            }
+            SweepOutcome::Done if end.leave.report => Some(Self {
+                why: "Nothing was written.".to_owned(),
+                help: "To do it:".to_owned(),
+                commands: vec![with(false, false)],
+            }),
+            SweepOutcome::Done => None,
+        }
+    }
+
     /// All of it, each command on a line of its own.
     pub fn text(&self) -> String {
         let lines = [&self.why, &self.help].into_iter().cloned();
@@ -194,6 +252,36 @@ fn obstacle(
 pub fn of_the_lms(code: &str) -> (String, String) {
     let (obstacle, remedy) = trouble(code);
     (obstacle, remedy.mend)
+}
+
+/// Why a sweep failed, by its code, and what mends it, the latter without a full stop.
+fn of_a_sweep(kind: SweepKind, code: &str) -> (String, String) {
+    match code {
+        "no_such_run" => (
+            "The course run is gone.".to_owned(),
+            "Import the run with `coursehook runs import`".to_owned(),
+        ),
+        "corrupt_item" => (
+            "The item of the course run is not of the expected shape.".to_owned(),
+            "Import the run with `coursehook runs import`".to_owned(),
+        ),
+        _ if kind == SweepKind::Enrollments => of_enrollments(code),
+        _ => of_the_lms(code),
+    }
+}
+
+/// What is the matter with the LMS where it gave no list of enrollments, which it
+/// gives to global staff alone.
+pub fn of_enrollments(code: &str) -> (String, String) {
+    match code {
+        "403" => (
+            "The LMS does not let us list enrollments (403).".to_owned(),
+            "Have the LMS make the user whose credential is in the secret OpenedxApiSecret \
+             global staff, or put another credential there"
+                .to_owned(),
+        ),
+        _ => of_the_lms(code),
+    }
 }
 
 /// What is the matter with the LMS, by the code that the event bears.
@@ -287,6 +375,11 @@ pub fn enroll(email: &Email, course_id: &CourseId) -> String {
     about("enrollments set", email, course_id, &["--mode", "verified"])
 }
 
+/// The command that sets an enrollment's mode, which the operator has to fill in.
+pub fn set_mode(email: &Email, course_id: &CourseId) -> String {
+    about("enrollments set", email, course_id, &["--mode", "MODE"])
+}
+
 /// The command that makes a grade a pass, which the operator has to fill in.
 pub fn pass(email: &Email, course_id: &CourseId) -> String {
     about(
@@ -322,6 +415,49 @@ pub fn about(name: &str, email: &Email, course_id: &CourseId, options: &[&str]) 
     output::command(name, &[email.as_str(), course_id.as_str()], options)
 }
 
+/// What a sweep of this kind may take from a learner.
+pub const fn at_stake(kind: SweepKind) -> &'static str {
+    match kind {
+        SweepKind::Grades => "certificate",
+        SweepKind::Enrollments => "enrollment",
+    }
+}
+
+/// The command that sweeps what is wanted; of all runs those after this one.
+pub fn sweep(kind: SweepKind, wanted: &Wanted, after: Option<&CourseId>) -> String {
+    let learner = wanted.learner.as_ref().map(|whom| match whom {
+        Whom::Address(email) => email.as_str().to_owned(),
+        Whom::User(user_id) => user_id.to_string(),
+    });
+    let Leave {
+        force,
+        report,
+        confirm,
+    } = wanted.leave;
+    let named = [
+        ("--run", wanted.run.as_ref().map(CourseId::to_string)),
+        ("--learner", learner),
+        ("--after", after.map(CourseId::to_string)),
+    ];
+    let flags = [
+        ("--force", force),
+        ("--report", report),
+        ("--confirm", confirm),
+    ];
+    let named = named.into_iter().flat_map(|(name, value)| match value {
+        // It would be taken for an option.
+        Some(value) if value.starts_with('-') => vec![format!("{name}={value}")],
+        Some(value) => vec![name.to_owned(), value],
+        None => Vec::new(),
+    });
+    let flags = flags.into_iter().filter(|(_, is_set)| *is_set);
+    let words: Vec<_> = named
+        .chain(flags.map(|(name, _)| name.to_owned()))
+        .collect();
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    output::command(&format!("sweep {}", kind.as_str()), &[], &words)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,6 +484,43 @@ mod tests {
             kept_at: now,
             delivered_at: now,
             version: 1,
+        }
+    }
+
+    #[test]
+    fn a_sweep_is_named_with_all_that_was_wanted() {
+        let email: Email = "ada@example.org".parse().unwrap();
+        let (run, dashed) = ("course-v1:Org+Bees+2026", "-Org/C/1");
+        let wanted = |run: Option<&str>, learner, report, confirm| Wanted {
+            run: run.map(|run| run.parse().unwrap()),
+            learner,
+            leave: Leave {
+                force: report || confirm,
+                report,
+                confirm,
+            },
+        };
+        let grades = |wanted, after: Option<&str>| {
+            let after = after.map(|run| run.parse().unwrap());
+            sweep(SweepKind::Grades, &wanted, after.as_ref())
+        };
+        let whom = Some(Whom::Address(email));
+        for (command, expected) in [
+            (grades(wanted(None, None, false, false), None), ""),
+            (
+                grades(wanted(None, None, true, false), Some(run)),
+                " --after course-v1:Org+Bees+2026 --force --report",
+            ),
+            (
+                grades(wanted(Some(run), whom, false, true), None),
+                " --run course-v1:Org+Bees+2026 --learner ada@example.org --force --confirm",
+            ),
+            (
+                grades(wanted(Some(dashed), None, false, false), None),
+                " --run=-Org/C/1",
+            ),
+        ] {
+            assert_eq!(command, format!("coursehook sweep grades{expected}"));
         }
     }
 

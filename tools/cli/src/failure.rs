@@ -12,8 +12,10 @@ use shared::domain::email::EmailError;
 use shared::domain::{CourseId, Email, EventKey, Mode, User};
 use shared::startup::aws::NoCredentials;
 use shared::startup::environment::{Missing, SettingError};
+use shared::use_cases::asking_the_lms::AskError;
 use shared::use_cases::issuing_tokens::TokenError;
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::advice;
 use crate::cli::exit_code;
@@ -102,8 +104,19 @@ pub enum Failure {
         "interrupted\nso far {done}, and perhaps some more; the same command again does the rest"
     )]
     InterruptedAt { done: String },
+    #[error("{reason}\nwhat was done stays done, and this goes on from there: {again}")]
+    SweepStopped { reason: Box<Failure>, again: String },
+    #[error("{}", told_lms(.0))]
+    Lms(AskError),
     #[error("there is no user {}; `coursehook users import` makes users", .0.as_str())]
     NoSuchUser(Email),
+    #[error("there is no user of the id {0}; `coursehook users list` shows those that there are")]
+    NoUserOfId(Uuid),
+    #[error(
+        "the user has no edX username, so that the LMS cannot be asked; import the user with an \
+         edx_username, with `coursehook users import`"
+    )]
+    NoUsername,
     #[error("the new address {0}; write one such as ada@example.org")]
     Address(EmailError),
     #[error("both are the same address, as Coursehook compares them; nothing was changed")]
@@ -236,7 +249,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Interrupted | Self::InterruptedAt { .. } => exit_code::INTERRUPTED,
-            Self::Stopped { reason, .. } => reason.exit_code(),
+            Self::Stopped { reason, .. } | Self::SweepStopped { reason, .. } => reason.exit_code(),
             _ => exit_code::NOT_DONE,
         }
     }
@@ -302,6 +315,12 @@ fn told_secret(error: &SecretError) -> String {
         }
         SecretError::TooLarge => error.to_string(),
     }
+}
+
+/// What is the matter with the LMS, and what to try.
+fn told_lms(error: &AskError) -> String {
+    let (trouble, mend) = advice::of_the_lms(&error.code());
+    format!("{trouble} {mend}.")
 }
 
 /// What AWS said, and what to try.

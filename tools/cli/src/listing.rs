@@ -9,7 +9,7 @@ use shared::use_cases::StoreError;
 use uuid::Uuid;
 
 use crate::failure::Failure;
-use crate::output::{self, COLUMN_GAP, Output, aligned, escaped, line, printable};
+use crate::output::{self, COLUMN_GAP, Output, aligned, line, printable};
 
 /// Addresses that are looked up at the same time.
 const ADDRESSES_AT_ONCE: usize = 16;
@@ -82,13 +82,12 @@ impl<const N: usize> Listing<N> {
 
     fn elements(&mut self, things: &[impl Serialize]) -> Result<(), Failure> {
         for thing in things {
-            let element =
-                serde_json::to_string(thing).map_err(|error| Failure::Output(error.into()))?;
+            let element = output::json_line(thing)?;
             let before = match self.widths.replace(Vec::new()) {
                 None => "[",
                 Some(_) => ",",
             };
-            line(&format!("{before}{}", escaped(&element)))?;
+            line(&format!("{before}{element}"))?;
         }
         Ok(())
     }

@@ -60,6 +60,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Certificates(command) => {
             commands::certificates::run(command, &stack, output).await
         }
+        Command::Sweep(command) => commands::sweep::run(command, &stack, output).await,
         Command::Status { email, course_id } => {
             commands::status::run(email, course_id, &stack, output).await
         }

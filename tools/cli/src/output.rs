@@ -52,6 +52,13 @@ pub fn line(text: &str) -> Result<(), Failure> {
         .map_err(Failure::Output)
 }
 
+/// A value as JSON in one line.
+pub fn json_line(value: &impl Serialize) -> Result<String, Failure> {
+    let json = serde_json::to_string(value);
+    let json = json.map_err(|error| Failure::Output(error.into()))?;
+    Ok(escaped(&json))
+}
+
 /// Whether standard output leads nowhere: it is `/dev/null`, which also stands
 /// in for one that was closed when the program started.
 pub fn leads_nowhere() -> bool {

@@ -1,6 +1,7 @@
 //! How far a command is that takes long, shown while it runs, if anybody watches.
 
 use std::fmt::Display;
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -35,7 +36,17 @@ impl Progress {
 
     /// Writes a line above the bar.
     pub fn note(&self, text: &str) {
-        self.0.suspend(|| output::note(text));
+        self.above(|| output::note(text));
+    }
+
+    /// Makes way for what is written to the same terminal.
+    pub fn above<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.0.suspend(write)
+    }
+
+    /// Whether anybody watches, so that it pays to find out how much there is to do.
+    pub fn is_watched() -> bool {
+        io::stderr().is_terminal()
     }
 }
 

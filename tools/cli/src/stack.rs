@@ -21,6 +21,7 @@ use shared::startup::lms;
 use shared::startup::wiring::Wiring;
 use shared::use_cases::asking_the_lms::{LmsClient, LmsLimits};
 use shared::use_cases::issuing_tokens::TokenRegistry;
+use shared::use_cases::sweeping::{EnrollmentSweep, GradeSweep, Sweeping};
 use tokio::sync::OnceCell;
 
 use crate::cli::Deployment;
@@ -193,7 +194,7 @@ impl Stack {
     }
 
     /// Who is at the keyboard, as far as the system knows.
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         let names = ["USER", "LOGNAME"];
         let name = names
             .iter()
@@ -210,6 +211,24 @@ impl Stack {
     pub async fn lms_client(&self, tables: &Wiring<'_>) -> Result<LmsClient, Failure> {
         let secrets = self.secrets().await;
         Ok(tables.lms_client(secrets, lms::client()?, LmsLimits::NONE)?)
+    }
+
+    /// What sweeps grades, within the limits of all that go on by themselves.
+    pub async fn grade_sweeping(
+        &self,
+        tables: &Wiring<'_>,
+    ) -> Result<Sweeping<GradeSweep>, Failure> {
+        let (secrets, limits) = (self.secrets().await, tables.lms_limits()?);
+        Ok(tables.grade_sweeping(secrets, lms::client()?, limits)?)
+    }
+
+    /// What sweeps enrollments, within the same limits.
+    pub async fn enrollment_sweeping(
+        &self,
+        tables: &Wiring<'_>,
+    ) -> Result<Sweeping<EnrollmentSweep>, Failure> {
+        let (secrets, limits) = (self.secrets().await, tables.lms_limits()?);
+        Ok(tables.enrollment_sweeping(secrets, lms::client()?, limits)?)
     }
 
     pub async fn tokens(&self) -> Result<TokenRegistry, Failure> {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use shared::domain::enrollment::eligible;
 use shared::domain::{
     Certificate, CertificateState, CourseId, CourseRun, Email, Enrollment, EventKind, Grade,
-    Ineligible, KeptEvent, KeptState, PaidModes, Reason, User,
+    Ineligible, KeptEvent, KeptState, PaidModes, Reason, SweepEnd, SweepOutcome, User,
 };
 
 use crate::advice::{self, Advice};
@@ -24,12 +24,30 @@ pub struct Standing<'a> {
     pub certificate: Option<&'a Certificate>,
     /// Those of both kinds.
     pub events: Vec<&'a KeptEvent>,
+    /// How the run's last sweep of grades ended.
+    pub swept: Option<&'a SweepEnd>,
 }
 
 impl Standing<'_> {
+    /// Why there is a certificate or none; and where one could be issued, whether
+    /// the sweep that would do it did not do all.
+    pub fn advice(&self, paid_modes: &PaidModes, now: Timestamp) -> Advice {
+        let advice = self.deciding(paid_modes, now);
+        let could_be_issued = self
+            .certificate
+            .is_none_or(|certificate| certificate.state == CertificateState::Withdrawn);
+        match self.swept.filter(|_| could_be_issued).and_then(about_sweep) {
+            Some(sweep) => Advice {
+                why: format!("{} {sweep}", advice.why),
+                ..advice
+            },
+            None => advice,
+        }
+    }
+
     /// What comes first decides: the certificate, then the pass that is kept,
     /// then what is missing for one.
-    pub fn advice(&self, paid_modes: &PaidModes, now: Timestamp) -> Advice {
+    fn deciding(&self, paid_modes: &PaidModes, now: Timestamp) -> Advice {
         let lead = match self.certificate {
             None => "There is no certificate".to_owned(),
             Some(certificate) => {
@@ -206,6 +224,19 @@ fn about_pass(lead: &str, event: &KeptEvent, now: Timestamp) -> Advice {
         ),
         ..advice
     }
+}
+
+/// What is to be known where the last sweep of grades did not do all.
+fn about_sweep(end: &SweepEnd) -> Option<String> {
+    let how = match end.outcome {
+        SweepOutcome::Done => return None,
+        SweepOutcome::Braked => "stopped at its brake and waits for an operator",
+        SweepOutcome::Failed => "failed",
+    };
+    let at = time::show(end.ended_at);
+    Some(format!(
+        "The run's last sweep of grades {how} ({at}); see `coursehook sweep list`."
+    ))
 }
 
 /// What is to be known where a run's certificates are not due.

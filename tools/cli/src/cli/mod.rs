@@ -9,6 +9,7 @@ mod events;
 mod grades;
 mod import;
 mod runs;
+mod sweep;
 mod tokens;
 mod users;
 
@@ -25,6 +26,7 @@ pub use self::events::{Events, Filter};
 pub use self::grades::{Grades, OverrideGrade};
 pub use self::import::{ImportEnrollments, ImportRecords};
 pub use self::runs::Runs;
+pub use self::sweep::{Sweep, SweepRuns};
 pub use self::tokens::Tokens;
 pub use self::users::Users;
 
@@ -52,9 +54,10 @@ Exit codes:
   0    done
   1    done, but an import met bad or differing lines, a replayed delivery was not accepted,
        one of several events could not be retried or dropped, there is no certificate to
-       issue, or the doctor found something to mend
+       issue, a sweep stopped at its brake, failed or could not do all learners, or the
+       doctor found something to mend
   2    not done, or cut short; the message says why and what to try
-  130  an import, or a change of several events, was interrupted with Ctrl-C";
+  130  an import, a sweep or a change of several events was interrupted with Ctrl-C";
 
 /// The same codes. clap, too, ends with 2 when it cannot read the command.
 pub mod exit_code {
@@ -80,6 +83,9 @@ pub enum Command {
     /// What learners who have passed are given
     #[command(subcommand)]
     Certificates(Certificates),
+    /// Whole course runs, put right by what the LMS lists of them
+    #[command(subcommand)]
+    Sweep(Sweep),
     /// Show all that is known of a learner, and why they have a certificate or none
     ///
     /// For each course run that the learner has anything in, or for the one that
@@ -179,6 +185,7 @@ impl Command {
             Self::Enrollments(command) => command.only_reads(),
             Self::Grades(command) => command.only_reads(),
             Self::Certificates(command) => command.only_reads(),
+            Self::Sweep(command) => command.only_reads(),
             Self::Tokens(command) => command.only_reads(),
             Self::Events(command) => command.only_reads(),
             Self::Status { .. }

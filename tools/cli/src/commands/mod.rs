@@ -10,5 +10,6 @@ pub mod grades;
 pub mod replay;
 pub mod runs;
 pub mod status;
+pub mod sweep;
 pub mod tokens;
 pub mod users;

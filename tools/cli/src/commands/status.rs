@@ -1,11 +1,15 @@
 //! `coursehook status`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use shared::adapters::store::course_runs::CourseRuns;
-use shared::domain::{Certificate, CourseId, CourseRun, Email, Enrollment, User};
+use shared::adapters::store::sweeps::{Sweeps, Which};
+use shared::domain::{
+    Certificate, CourseId, CourseRun, Email, Enrollment, SweepEnd, SweepKind, User,
+};
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::RUNS_AT_ONCE;
 
@@ -27,7 +31,7 @@ pub async fn run(
     let (users, runs) = (tables.users()?, tables.course_runs()?);
     let (enrollments, grades) = (tables.enrollments()?, tables.grades()?);
     let (certificates, kept_events) = (tables.certificates()?, tables.kept_events()?);
-    let paid_modes = tables.paid_modes()?;
+    let (sweeps, paid_modes) = (tables.sweeps()?, tables.paid_modes()?);
 
     let is_meant = |course_id: &CourseId| only.as_ref().is_none_or(|only| only == course_id);
     let user = users.get(&email).await?;
@@ -58,6 +62,7 @@ pub async fn run(
     let ids = ids.chain(kept.iter().map(|event| &event.course_id));
     let ids: BTreeSet<_> = ids.filter(|id| is_meant(id)).chain(&only).collect();
     let known = find_runs(&runs, &ids).await?;
+    let swept = last_sweeps(&sweeps, &ids).await?;
 
     let now = stack.clock().now();
     let standings = ids.into_iter().map(|course_id| {
@@ -72,6 +77,7 @@ pub async fn run(
             grade: grades.iter().find(|grade| grade.course_id == *course_id),
             certificate: certificates.iter().find(|c| c.course_id == *course_id),
             events,
+            swept: swept.get(course_id),
         };
         let advice = standing.advice(&paid_modes, now);
         (standing, advice)
@@ -113,6 +119,24 @@ async fn find_runs(
         known.extend(runs.get_many(ids).await?);
     }
     Ok(known)
+}
+
+/// How each run's last sweep of grades ended.
+async fn last_sweeps(
+    sweeps: &Sweeps,
+    ids: &BTreeSet<&CourseId>,
+) -> Result<BTreeMap<CourseId, SweepEnd>, StoreError> {
+    const AT_ONCE: usize = 16;
+    let last = async |id: &CourseId| {
+        let record = sweeps.get(Which::scheduled(id, SweepKind::Grades)).await?;
+        Ok(record.last.map(|end| (id.clone(), end)))
+    };
+    let found = stream::iter(ids.iter().copied()).map(last);
+    let found = found.buffer_unordered(AT_ONCE);
+    found
+        .try_filter_map(async |found| Ok(found))
+        .try_collect()
+        .await
 }
 
 fn section(standing: &Standing<'_>, advice: &Advice) -> String {

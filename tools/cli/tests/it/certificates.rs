@@ -1,10 +1,8 @@
-use local::lms::{At, GradeRow, Order, STATIC_TOKEN, Trouble};
-use local::{Lms, SecretsManager};
+use local::lms::{At, GradeRow, Order, Trouble};
 use serde_json::{Value, json};
 use shared::domain::EventKind;
-use uuid::Uuid;
 
-use crate::harness::{ADA, RUN, Ran, Stack, ran, trouble};
+use crate::harness::{ADA, RUN, Ran, Stack, WithLms, ran, trouble};
 
 /// With a certificate for [`ADA`], and its id.
 async fn with_a_certificate() -> (Stack, String) {
@@ -146,33 +144,7 @@ fn fields(answer: &Value) -> String {
     fields.cloned().collect::<Vec<_>>().join(" ")
 }
 
-/// An LMS that knows [`ADA`], and a credential for it.
-struct WithLms {
-    stack: Stack,
-    lms: Lms,
-    secrets: &'static SecretsManager,
-    secret: String,
-}
-
 impl WithLms {
-    async fn start() -> Self {
-        let stack = Stack::with_ada_and_a_run().await;
-        let users = format!("email,edx_username\n{ADA},ada\n");
-        let import = ["users", "import", "-"];
-        stack.run_with_input(&import, &users).await.ok();
-        let secrets = SecretsManager::for_tests().await.unwrap();
-        let secret = format!("lms-{}", Uuid::new_v4());
-        secrets.create(&secret).await.unwrap();
-        let credential = json!({"token": STATIC_TOKEN}).to_string();
-        secrets.put(&secret, &credential).await.unwrap();
-        Self {
-            stack,
-            lms: Lms::start(0).await.unwrap(),
-            secrets,
-            secret,
-        }
-    }
-
     fn grade(&self, percent: f64, passed: bool) {
         let letter_grade = Some("B".to_owned());
         let row = GradeRow {
@@ -185,12 +157,7 @@ impl WithLms {
 
     async fn issue(&self, more: &[&str]) -> Ran {
         let issue = [&["certificates", "issue", ADA, RUN], more].concat();
-        let mut command = self.stack.command(&issue);
-        command
-            .env("LMS_URL", &self.lms.url)
-            .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", &self.secrets.url)
-            .env("OPENEDX_API_SECRET", &self.secret);
-        ran(command).await
+        self.run(&issue).await
     }
 
     /// The answer where there is no certificate.

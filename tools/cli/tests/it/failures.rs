@@ -26,6 +26,9 @@ async fn a_missing_variable_is_named_and_only_those_used_are_missed() {
         (["enrollments", "show", "a@b"], "ENROLLMENTS_TABLE"),
         (["grades", "show", "a@b"], "GRADES_TABLE"),
         (["certificates", "show", "a@b"], "CERTIFICATES_TABLE"),
+        (["sweep", "list", "--json"], "SWEEPS_TABLE"),
+        (["sweep", "grades", "--json"], "PAID_MODES"),
+        (["sweep", "enrollments", "--json"], "LMS_PER_SECOND"),
         (["tokens", "revoke", "x"], "WEBHOOK_TOKENS_SECRET"),
         (["events", "list", "--json"], "KEPT_EVENTS_TABLE"),
         (["events", "drop", "abcdef"], "KEPT_EVENTS_TABLE"),
@@ -326,6 +329,7 @@ async fn a_reader_that_goes_away_is_no_failure_of_what_only_reads() {
         &["certificates", "show", ADA],
         &["users", "list"],
         &["enrollments", "list", "--run", RUN],
+        &["sweep", "list"],
         &["status", ADA],
         &["users", "import", "--help"],
     ] {

@@ -8,7 +8,8 @@ use aws_sdk_cloudformation::types::StackStatus;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use infra::Template;
-use local::{Dynamodb, SecretsManager};
+use local::lms::STATIC_TOKEN;
+use local::{Dynamodb, Lms, SecretsManager};
 use serde_json::{Value, json};
 use shared::adapters::store::CallLimits;
 use shared::adapters::store::certificates::Certificates;
@@ -406,6 +407,48 @@ impl Stack {
     }
 }
 
+/// A [`Stack::with_ada_and_a_run`], and an LMS that knows [`ADA`] as `ada`.
+pub struct WithLms {
+    pub stack: Stack,
+    pub lms: Lms,
+    secrets: &'static SecretsManager,
+    secret: String,
+}
+
+impl WithLms {
+    pub async fn start() -> Self {
+        let stack = Stack::with_ada_and_a_run().await;
+        let users = format!("email,edx_username\n{ADA},ada\n");
+        let import = ["users", "import", "-"];
+        stack.run_with_input(&import, &users).await.ok();
+        let secrets = SecretsManager::for_tests().await.unwrap();
+        let secret = format!("lms-{}", Uuid::new_v4());
+        secrets.create(&secret).await.unwrap();
+        let credential = json!({"token": STATIC_TOKEN}).to_string();
+        secrets.put(&secret, &credential).await.unwrap();
+        Self {
+            stack,
+            lms: Lms::start(0).await.unwrap(),
+            secrets,
+            secret,
+        }
+    }
+
+    /// The program, which may ask that LMS.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.stack.command(arguments);
+        command
+            .env("LMS_URL", &self.lms.url)
+            .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", &self.secrets.url)
+            .env("OPENEDX_API_SECRET", &self.secret);
+        command
+    }
+
+    pub async fn run(&self, arguments: &[&str]) -> Ran {
+        ran(self.command(arguments)).await
+    }
+}
+
 /// Runs a command to its end.
 pub async fn ran(mut command: Command) -> Ran {
     Ran::from(command.output().await.unwrap())
@@ -413,10 +456,15 @@ pub async fn ran(mut command: Command) -> Ran {
 
 /// Sends Ctrl-C to a command, and waits for its end.
 pub async fn interrupted(child: Child) -> Ran {
-    let interrupt = format!("kill -INT {}", child.id().unwrap());
-    let sent = Command::new("sh").args(["-c", &interrupt]).status().await;
-    assert!(sent.unwrap().success());
+    signal(&child, "INT").await;
     Ran::from(child.wait_with_output().await.unwrap())
+}
+
+/// Sends a signal to a command, by the name that `kill` has for it.
+pub async fn signal(child: &Child, name: &str) {
+    let kill = format!("kill -{name} {}", child.id().unwrap());
+    let sent = Command::new("sh").args(["-c", &kill]).status().await;
+    assert!(sent.unwrap().success());
 }
 
 impl From<std::process::Output> for Ran {

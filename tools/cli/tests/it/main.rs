@@ -24,6 +24,7 @@ mod renaming;
 mod replay;
 mod runs;
 mod status;
+mod sweeps;
 mod tables;
 mod tokens;
 mod users;

@@ -1,0 +1,118 @@
+//! `coursehook sweep list`
+
+use jiff::Timestamp;
+use serde::Serialize;
+use shared::adapters::store::sweeps::{Known, Sweeps};
+use shared::domain::{CourseId, Leave, Place, Stage, SweepEnd, Tally};
+use uuid::Uuid;
+
+use super::words;
+use crate::failure::Failure;
+use crate::listing::Listing;
+use crate::output::Output;
+use crate::time;
+
+pub async fn list(sweeps: &Sweeps, output: Output) -> Result<(), Failure> {
+    let headings = [
+        "course",
+        "sweep",
+        "ended",
+        "how",
+        "what it did",
+        "under way",
+    ];
+    let listing = Listing::new(output, headings);
+    let read = async |start| sweeps.page(start).await;
+    let write = async |listing: &mut Listing<_>, records: Vec<_>| {
+        let shown: Vec<_> = records.iter().map(Shown::from).collect();
+        listing.page(&shown, |shown| {
+            let (last, place) = (&shown.known.record.last, &shown.known.record.place);
+            let of_last = |cell: fn(&SweepEnd) -> String| last.as_ref().map(cell);
+            [
+                Some(shown.course_id.to_string()),
+                Some(words::which(shown.known)),
+                of_last(|end| time::show(end.ended_at)),
+                of_last(words::how),
+                of_last(|end| words::in_short(&end.tally)),
+                place.as_ref().map(words::stands),
+            ]
+            .map(Option::unwrap_or_default)
+        })
+    };
+    listing.pages(read, write).await
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    course_id: &'a CourseId,
+    sweep: &'static str,
+    #[serde(flatten)]
+    leave: Leave,
+    last: Option<Last<'a>>,
+    under_way: Option<UnderWay<'a>>,
+    #[serde(skip)]
+    known: &'a Known,
+}
+
+/// How the last sweep ended that did.
+#[derive(Serialize)]
+struct Last<'a> {
+    sweep_id: Uuid,
+    began_at: Timestamp,
+    ended_at: Timestamp,
+    outcome: &'static str,
+    reason: Option<&'a str>,
+    tally: &'a Tally,
+}
+
+/// Where one stands that has not ended.
+#[derive(Serialize)]
+struct UnderWay<'a> {
+    sweep_id: Uuid,
+    began_at: Timestamp,
+    /// `None` where the list is through.
+    pages: Option<u32>,
+    tally: &'a Tally,
+}
+
+impl<'a> From<&'a Known> for Shown<'a> {
+    fn from(known: &'a Known) -> Self {
+        let record = &known.record;
+        Self {
+            course_id: &known.course_id,
+            sweep: known.kind.as_str(),
+            leave: known.leave,
+            last: record.last.as_ref().map(Last::from),
+            under_way: record.place.as_ref().map(UnderWay::from),
+            known,
+        }
+    }
+}
+
+impl<'a> From<&'a SweepEnd> for Last<'a> {
+    fn from(end: &'a SweepEnd) -> Self {
+        Self {
+            sweep_id: end.sweep_id,
+            began_at: end.began_at,
+            ended_at: end.ended_at,
+            outcome: end.outcome.as_str(),
+            reason: end.reason.as_deref(),
+            tally: &end.tally,
+        }
+    }
+}
+
+impl<'a> From<&'a Place> for UnderWay<'a> {
+    fn from(place: &'a Place) -> Self {
+        let pages = match &place.stage {
+            Stage::Listing(trail) => Some(trail.pages()),
+            Stage::Applying => None,
+        };
+        Self {
+            sweep_id: place.sweep_id,
+            began_at: place.began_at,
+            pages,
+            tally: &place.tally,
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! `coursehook sweep`: what the functions do on a schedule, by the same code.
+
+mod interruption;
+mod list;
+mod summary;
+mod telling;
+mod words;
+
+use std::cell::RefCell;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use shared::adapters::store::StoreError;
+use shared::adapters::store::enrollments::Enrollments;
+use shared::calls::Counter;
+use shared::clock::SharedClock;
+use shared::domain::{CourseId, CourseRun, SweepKind};
+use shared::use_cases::erasing::Whom;
+use shared::use_cases::sweeping::{Kind, Progress, Request, SweepError, Sweeping, Told, Wanted};
+use tokio::select;
+
+use self::interruption::Interruption;
+use self::summary::{Came, Summary, Swept};
+use self::telling::{Among, Telling};
+use super::runs;
+use crate::advice;
+use crate::cli::{self, SweepRuns, exit_code};
+use crate::confirm::confirm;
+use crate::failure::Failure;
+use crate::output::{self, Output, count};
+use crate::progress;
+use crate::stack::Stack;
+
+pub async fn run(command: cli::Sweep, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
+    let tables = stack.tables().await;
+    match command {
+        cli::Sweep::Grades(options) => {
+            let sweeping = stack.grade_sweeping(&tables).await?;
+            sweep(&sweeping, options, stack, output).await
+        }
+        cli::Sweep::Enrollments(options) => {
+            let sweeping = stack.enrollment_sweeping(&tables).await?;
+            sweep(&sweeping, options, stack, output).await
+        }
+        cli::Sweep::List => {
+            list::list(&tables.sweeps()?, output).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn sweep<K: Kind>(
+    sweeping: &Sweeping<K>,
+    options: SweepRuns,
+    stack: &Stack,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let tables = stack.tables().await;
+    if let Some(course_id) = &options.run {
+        let run = runs::find(&tables.course_runs()?, course_id.clone()).await?;
+        if options.confirm {
+            confirm(&question(K::KIND, &run), options.yes)?;
+        }
+    }
+    let (wanted, clock) = (options.wanted(), stack.clock());
+    let began = clock.now();
+    let interruption = Interruption::default();
+    let sweeps = Sweeps {
+        sweeping,
+        enrollments: tables.enrollments()?,
+        wanted,
+        operator: stack.name(),
+        output,
+        clock,
+        interruption: &interruption,
+        before: RefCell::new(options.after),
+        all: RefCell::new(Summary::new(K::KIND)),
+    };
+    let done = select! {
+        biased;
+        () = interruption.heard_twice() => Err(Failure::Interrupted),
+        done = sweeps.all() => done,
+    };
+    sweeps.end(began, done)
+}
+
+/// What whoever confirms a sweep is asked.
+fn question(kind: SweepKind, run: &CourseRun) -> String {
+    let what = advice::at_stake(kind);
+    let (title, course_id) = (&run.title, &run.course_id);
+    format!(
+        "Sweep the {} of {title} ({course_id}), and take the {what} from every learner whom \
+         --report lists as losing it, however many they are?",
+        kind.as_str()
+    )
+}
+
+/// The sweeps of one command, one after the other.
+struct Sweeps<'a, K> {
+    sweeping: &'a Sweeping<K>,
+    enrollments: Enrollments,
+    wanted: Wanted,
+    operator: String,
+    output: Output,
+    clock: SharedClock,
+    interruption: &'a Interruption,
+    /// The run after which the same command would go on with those that are left.
+    before: RefCell<Option<CourseId>>,
+    all: RefCell<Summary>,
+}
+
+impl<K: Kind> Sweeps<'_, K> {
+    async fn all(&self) -> Result<(), Failure> {
+        let mut start = self.before.borrow().clone();
+        loop {
+            let chosen = self.sweeping.choose(&self.wanted, start.as_ref()).await;
+            let chosen = chosen.map_err(|error| self.failure(error))?;
+            if chosen.unreadable > 0 {
+                output::note(&format!(
+                    "warning: {} not of the expected shape and passed over",
+                    are(chosen.unreadable)
+                ));
+            }
+            for request in chosen.requests {
+                if self.interruption.is_heard() {
+                    return Err(Failure::Interrupted);
+                }
+                let request = Request {
+                    operator: Some(self.operator.clone()),
+                    ..request
+                };
+                self.one(&request).await?;
+                self.before.replace(Some(request.run));
+            }
+            start = chosen.next;
+            if start.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sweeps a run, and tells what came of it.
+    async fn one(&self, request: &Request) -> Result<(), Failure> {
+        self.all.borrow_mut().begun += 1;
+        let among = match (&self.wanted.run, self.all.borrow().begun) {
+            (Some(_), _) => Among::Alone,
+            (None, 1) => Among::First,
+            (None, _) => Among::Later,
+        };
+        let (learners, clock) = (self.learners(request).await, self.clock.clone());
+        let telling = Telling::new(K::KIND, request, among, learners, self.output, clock);
+        let calls = Counter::default();
+        let came = match calls.count(self.go_on(request, &telling)).await {
+            Ok(came) => came,
+            // Something of this run's cannot be read; that is no matter to the others.
+            Err(Failure::Store(error @ StoreError::Corrupt(_))) => {
+                telling.note(&Failure::from(error).to_string());
+                self.all.borrow_mut().failed += 1;
+                return Ok(());
+            }
+            Err(failure) => return Err(failure),
+        };
+        let rate = telling.rate(came.tally().listed());
+        let swept = Swept::of(K::KIND, request, &came, rate, &calls);
+        self.all.borrow_mut().add(&came, telling.listed_before());
+        telling.end(if self.output.is_json() {
+            output::json_line(&swept)
+        } else {
+            Ok(swept.text())
+        })?;
+        match came {
+            Came::Ended(_) => Ok(()),
+            Came::Interrupted(_) => Err(Failure::Interrupted),
+        }
+    }
+
+    /// Goes on with a run until it has ended, or nobody wants it any more.
+    async fn go_on(&self, request: &Request, telling: &Telling<'_>) -> Result<Came, Failure> {
+        let interruption = self.interruption;
+        let goes_on = || !interruption.is_heard() && telling.is_heard();
+        let tell = |told: Told<'_>| telling.tell(told);
+        loop {
+            let mut work = std::pin::pin!(self.sweeping.sweep(request, &goes_on, &tell));
+            let progress = select! {
+                biased;
+                progress = &mut work => progress,
+                () = interruption.heard() => {
+                    telling.note("interrupted; the page under way is finished first, and Ctrl-C \
+                                  again ends at once");
+                    work.await
+                }
+            };
+            let (wait, reason, place) = match progress.map_err(|error| self.failure(error))? {
+                Progress::Ended(end) => return Ok(Came::Ended(end)),
+                Progress::GoesOn {
+                    wait,
+                    reason,
+                    place,
+                } => (wait, reason, place),
+            };
+            if !goes_on() {
+                return Ok(Came::Interrupted(place));
+            }
+            if let Some(reason) = &reason {
+                let (trouble, _) = advice::of_the_lms(reason);
+                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                telling.note(&format!("{trouble} It is asked again in {seconds} s."));
+            }
+            select! {
+                () = self.clock.sleep(wait) => {}
+                () = interruption.heard() => return Ok(Came::Interrupted(place)),
+            }
+        }
+    }
+
+    /// About how many learners the LMS will list, where anybody wants to know.
+    async fn learners(&self, request: &Request) -> Option<u64> {
+        if request.learner.is_some() || !progress::Progress::is_watched() {
+            return None;
+        }
+        let counted = self.enrollments.count_of_run(&request.run).await;
+        counted.ok().filter(|learners| *learners > 0)
+    }
+
+    fn failure(&self, error: SweepError) -> Failure {
+        match (error, &self.wanted.learner) {
+            (SweepError::Store(error), _) => error.into(),
+            (SweepError::Lms(error), _) => Failure::Lms(error),
+            (SweepError::NoSuchUser, Some(Whom::Address(email))) => {
+                Failure::NoSuchUser(email.clone())
+            }
+            (SweepError::NoSuchUser, Some(Whom::User(user_id))) => Failure::NoUserOfId(*user_id),
+            // Of somebody whom nobody named nothing is asked.
+            (SweepError::NoSuchUser | SweepError::NoUsername, _) => Failure::NoUsername,
+        }
+    }
+
+    /// Tells of all runs together, and with what the command ends.
+    fn end(self, began: Timestamp, done: Result<(), Failure>) -> Result<ExitCode, Failure> {
+        let mut all = self.all.into_inner();
+        all.took(self.clock.now().duration_since(began));
+        let done = match done {
+            Err(reason @ (Failure::Interrupted | Failure::Store(_))) => {
+                all.stopped = Some(reason.to_string());
+                let is_all = self.wanted.run.is_none() && self.wanted.learner.is_none();
+                let after = self.before.into_inner().filter(|_| is_all);
+                let again = advice::sweep(K::KIND, &self.wanted, after.as_ref());
+                let reason = Box::new(reason);
+                Err(Failure::SweepStopped { reason, again })
+            }
+            // What nobody can do anything about by giving the same command again.
+            Err(failure) => return Err(failure),
+            Ok(()) => Ok(()),
+        };
+        if self.output.is_json() {
+            output::line(&output::json_line(&all)?)?;
+        } else if all.begun == 0 && done.is_ok() {
+            output::line(match self.wanted.learner {
+                Some(_) => "The learner is in no course run that the portal knows.",
+                None => "No course run is due; --run names one, and --force takes all.",
+            })?;
+        } else if all.begun > 1 {
+            output::line(&format!("\n{}", all.text()))?;
+        }
+        done?;
+        Ok(if all.is_well() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(exit_code::DONE_BUT)
+        })
+    }
+}
+
+fn are(runs: u64) -> String {
+    let verb = if runs == 1 { "is" } else { "are" };
+    format!("{} {verb}", count(runs, "course run"))
+}

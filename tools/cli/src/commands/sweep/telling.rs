@@ -1,0 +1,236 @@
+//! What is told of the sweep of one run while it goes on. Nothing is kept of any
+//! learner: a run may have millions.
+
+use std::cell::{Cell, RefCell};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use shared::clock::SharedClock;
+use shared::domain::{CourseId, Effect, Email, Place, SweepKind, Username};
+use shared::use_cases::sweeping::{Request, Told};
+use uuid::Uuid;
+
+use super::summary::a_second;
+use super::words;
+use crate::failure::Failure;
+use crate::output::{self, Output, printable};
+use crate::progress::Progress;
+
+/// Tells what goes on in one run.
+pub struct Telling<'a> {
+    kind: SweepKind,
+    request: &'a Request,
+    output: Output,
+    progress: Progress,
+    clock: SharedClock,
+    among: Among,
+    /// When this command took it up.
+    began: Timestamp,
+    /// How many rows of the list were through by then; `None` before it begins.
+    listed_before: Cell<Option<u64>>,
+    /// How many of them the bar has shown.
+    listed: Cell<u64>,
+    /// Whether nothing is written but what is told.
+    only_reports: Cell<bool>,
+    /// Whether standard output says by now which run it is.
+    has_heading: Cell<bool>,
+    /// Why nobody can be told any more.
+    failure: RefCell<Option<Failure>>,
+}
+
+/// Which of the runs of a command it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Among {
+    /// The only one that there can be.
+    Alone,
+    /// The first of several.
+    First,
+    /// One after others.
+    Later,
+}
+
+/// A learner whom something became of, or would, for other programs: the fields
+/// that the functions' log has, and the address.
+#[derive(Serialize)]
+struct Line<'a> {
+    message: &'static str,
+    sweep: &'static str,
+    sweep_id: Uuid,
+    course_id: &'a CourseId,
+    user_id: Option<Uuid>,
+    email: Option<&'a str>,
+    username: Option<&'a str>,
+    effect: &'a str,
+    command: Option<String>,
+}
+
+impl<'a> Telling<'a> {
+    /// `learners` is how many the run has, as far as anybody knows.
+    pub fn new(
+        kind: SweepKind,
+        request: &'a Request,
+        among: Among,
+        learners: Option<u64>,
+        output: Output,
+        clock: SharedClock,
+    ) -> Self {
+        Self {
+            kind,
+            request,
+            output,
+            progress: Progress::new(learners),
+            among,
+            began: clock.now(),
+            clock,
+            listed_before: Cell::new(None),
+            listed: Cell::new(0),
+            only_reports: Cell::new(false),
+            has_heading: Cell::new(false),
+            failure: RefCell::new(None),
+        }
+    }
+
+    pub fn tell(&self, told: Told<'_>) {
+        match told {
+            Told::Begins { place, resumed } => self.begins(place, resumed),
+            Told::Learner { effect, .. } => {
+                let is_undone = matches!(effect, Effect::Left(_) | Effect::Failed(_));
+                if self.only_reports.get() || is_undone {
+                    self.learner(told);
+                }
+            }
+            Told::Page(place) => {
+                let listed = place.tally.listed();
+                let more = listed.saturating_sub(self.listed.replace(listed));
+                self.progress.advance(more, &self.rate_in_words(listed));
+            }
+        }
+    }
+
+    /// Writes a line to standard error, which says what run it is about.
+    pub fn note(&self, text: &str) {
+        let line = format!("{}: {text}", self.request.run);
+        self.progress.note(&printable(&line));
+    }
+
+    /// Writes how it ended, below the learners who were told of.
+    pub fn end(self, text: Result<String, Failure>) -> Result<(), Failure> {
+        if !self.output.is_json() {
+            if self.has_heading.get() {
+                self.line(Ok(String::new()));
+            }
+            self.heading();
+        }
+        self.line(text);
+        self.failure.into_inner().map_or(Ok(()), Err)
+    }
+
+    /// Writes which run it is, before the first that is told of it.
+    fn heading(&self) {
+        if !self.has_heading.replace(true) {
+            let above = if self.among == Among::Later { "\n" } else { "" };
+            self.line(Ok(format!("{above}{}", self.request.run)));
+        }
+    }
+
+    /// Whether what is told is still written.
+    pub fn is_heard(&self) -> bool {
+        self.failure.borrow().is_none()
+    }
+
+    /// How many rows of the list were through before this command.
+    pub fn listed_before(&self) -> u64 {
+        self.listed_before.get().unwrap_or_default()
+    }
+
+    /// Writes a line to standard output.
+    fn line(&self, text: Result<String, Failure>) {
+        let written = text.and_then(|text| self.progress.above(|| output::line(&text)));
+        if let Err(failure) = written {
+            self.failure.borrow_mut().get_or_insert(failure);
+        }
+    }
+
+    /// How many learners of the list were worked on in a second.
+    pub fn rate(&self, listed: u64) -> u64 {
+        let learners = listed.saturating_sub(self.listed_before());
+        a_second(learners, self.clock.now().duration_since(self.began))
+    }
+
+    fn rate_in_words(&self, listed: u64) -> String {
+        let run = Some(&self.request.run).filter(|_| self.among != Among::Alone);
+        let run = run.map(|run| format!("{run}  "));
+        let rate = self.rate(listed);
+        format!(
+            "{}{listed} learners, {rate} a second",
+            run.unwrap_or_default()
+        )
+    }
+
+    fn begins(&self, place: &Place, resumed: bool) {
+        self.only_reports.set(place.leave.report);
+        let listed = place.tally.listed();
+        if self.listed_before.get().is_some() {
+            return;
+        }
+        self.listed_before.set(Some(listed));
+        self.listed.set(listed);
+        if resumed {
+            let came = words::came(place);
+            self.note(&format!(
+                "a sweep that was cut short is gone on with, {came}"
+            ));
+        }
+        if place.leave.report && !self.request.leave.report {
+            self.note(
+                "this run's enrollments were never swept: nothing is written; the same command \
+                 does it",
+            );
+        }
+        self.progress.advance(listed, &self.rate_in_words(listed));
+    }
+
+    fn learner(&self, told: Told<'_>) {
+        let Told::Learner {
+            sweep_id,
+            user_id,
+            email,
+            username,
+            effect,
+        } = told
+        else {
+            return;
+        };
+        let run = &self.request.run;
+        let command = email.and_then(|email| words::remedy(effect, email, run));
+        if self.output.is_json() {
+            self.line(output::json_line(&Line {
+                message: "learner",
+                sweep: self.kind.as_str(),
+                sweep_id,
+                course_id: run,
+                user_id,
+                email: email.map(Email::as_str),
+                username: username.map(Username::as_str),
+                effect: &effect.as_str(),
+                command,
+            }));
+            return;
+        }
+        let who = match (email, username, user_id) {
+            (Some(email), ..) => email.as_str().to_owned(),
+            (None, Some(username), _) => username.as_str().to_owned(),
+            (None, None, Some(user_id)) => format!("the user {user_id}"),
+            (None, None, None) => "a row of the list".to_owned(),
+        };
+        let command = command.map(|command| format!("; to change it: {command}"));
+        let effect = words::effect(effect);
+        let text = format!("{who}: {effect}{}", command.unwrap_or_default());
+        if self.only_reports.get() {
+            self.heading();
+            self.line(Ok(printable(&text)));
+        } else {
+            self.note(&text);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! How a sweep and what it did are told.
+
+use shared::adapters::store::sweeps::Known;
+use shared::domain::{
+    CourseId, Effect, Email, Leave, Left, Place, Stage, SweepEnd, SweepOutcome, Tally,
+};
+
+use crate::output::{count, printable};
+use crate::{advice, time};
+
+/// Which sweeps of a run, as the command has it.
+pub fn which(known: &Known) -> String {
+    let Leave { force, report, .. } = known.leave;
+    let flags = [(" --force", force), (" --report", report)];
+    let flags = flags.into_iter().filter(|(_, is_set)| *is_set);
+    let flags = flags.map(|(flag, _)| flag);
+    known.kind.as_str().to_owned() + &String::from_iter(flags)
+}
+
+/// How a sweep ended.
+pub fn how(end: &SweepEnd) -> String {
+    match (end.outcome, &end.reason) {
+        (SweepOutcome::Done, _) if end.leave.report => "report: nothing was written".to_owned(),
+        (SweepOutcome::Braked, _) if end.leave.report => {
+            "report: nothing was written, and a sweep would stop at its brake".to_owned()
+        }
+        (SweepOutcome::Done, _) => "done".to_owned(),
+        (SweepOutcome::Braked, _) => "braked: waits for --confirm".to_owned(),
+        (SweepOutcome::Failed, reason) => {
+            format!("failed: {}", reason.as_deref().unwrap_or_default())
+        }
+    }
+}
+
+/// Where a sweep stands that has not ended.
+pub fn stands(place: &Place) -> String {
+    format!("{}, since {}", came(place), time::show(place.began_at))
+}
+
+/// How far it came.
+pub fn came(place: &Place) -> String {
+    match &place.stage {
+        Stage::Listing(trail) => format!("after {}", count(trail.pages().into(), "page")),
+        Stage::Applying => "after the last page".to_owned(),
+    }
+}
+
+/// What was counted, each thing with a name of its own.
+pub fn rows(tally: &Tally) -> Vec<(String, u64)> {
+    /// How the words begin of what comes first.
+    const ORDER: [&str; 14] = [
+        "listed",
+        "created",
+        "reactivated",
+        "deactivated",
+        "mode_changed",
+        "confirmed",
+        "grade_stored",
+        "issued",
+        "restored",
+        "withdrawn",
+        "left:",
+        "failed:",
+        "no_user",
+        "unchanged",
+    ];
+    let place = |word: &str| ORDER.iter().position(|begin| word.starts_with(begin));
+    let mut words: Vec<_> = tally.iter().collect();
+    words.sort_by_key(|(word, _)| place(word).unwrap_or(ORDER.len()));
+    let name = |word: &str| word.replace('_', " ").replacen(':', ": ", 1);
+    let rows = words.into_iter().map(|(word, count)| (name(word), count));
+    rows.collect()
+}
+
+/// The same in one line.
+pub fn in_short(tally: &Tally) -> String {
+    let is_named = |(name, _): &(String, u64)| !name.contains(':') && name != "unchanged";
+    let sums = [("left", tally.left()), ("failed", tally.failed())];
+    let sums = sums.map(|(name, count)| (name.to_owned(), count));
+    let all = rows(tally).into_iter().filter(is_named).chain(sums);
+    let all = all.filter(|(_, count)| *count > 0);
+    let all: Vec<_> = all.map(|(name, count)| format!("{name} {count}")).collect();
+    all.join(", ")
+}
+
+/// What became of somebody, or would, as the rest of a line about them.
+pub fn effect(effect: &Effect) -> String {
+    let text = match effect {
+        Effect::GradeStored => "the grade would be stored",
+        Effect::Issued => "a certificate would be issued",
+        Effect::Restored => "the certificate would be restored",
+        Effect::Withdrawn => "the certificate would be withdrawn",
+        Effect::Created => "an enrollment would be created",
+        Effect::Reactivated => "the enrollment would be active again",
+        Effect::Deactivated => "the enrollment would be inactive",
+        Effect::ModeChanged => "the mode would change",
+        Effect::Confirmed => "the enrollment would be known to be the LMS's, too",
+        Effect::Unchanged => "nothing would change",
+        Effect::NoUser => "the portal has no user of this name",
+        Effect::Left(left) => match left {
+            Left::ChangedMeanwhile => "it has just changed, and is left alone",
+            Left::GradeOverridden => "the LMS has another grade than the operator, whose stays",
+            Left::Revoked => "the learner has passed, and an operator has revoked the certificate",
+            Left::ModeSetByAdmin => {
+                "the LMS has another mode than an operator or an import has set, which stays"
+            }
+            Left::InactiveByOperator => {
+                "the LMS has it active, and an operator has made it inactive"
+            }
+            Left::Brake => "it is taken from nobody",
+        },
+        Effect::Failed(code) if code.starts_with("Nonsense:") => {
+            return format!("what the LMS says cannot be used ({})", printable(code));
+        }
+        Effect::Failed(code) => return format!("failed ({})", printable(code)),
+    };
+    text.to_owned()
+}
+
+/// The command that would change what is left as it is.
+pub fn remedy(effect: &Effect, email: &Email, course_id: &CourseId) -> Option<String> {
+    match effect {
+        Effect::Left(Left::GradeOverridden) => Some(advice::release(email, course_id)),
+        Effect::Left(Left::Revoked) => Some(advice::restore(email, course_id)),
+        Effect::Left(Left::ModeSetByAdmin | Left::InactiveByOperator) => {
+            Some(advice::set_mode(email, course_id))
+        }
+        _ => None,
+    }
+}
