@@ -8,7 +8,7 @@ use axum::Router;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use jiff::SignedDuration;
 use local::Lms;
-use local::lms::{CLIENT_ID, CLIENT_SECRET, GradeRow, Order, STATIC_TOKEN, Trouble};
+use local::lms::{At, CLIENT_ID, CLIENT_SECRET, GradeRow, Order, STATIC_TOKEN, Trouble};
 use serde_json::{Value, json};
 use shared::clock::{Clock, SystemClock};
 use shared::domain::{EventKind, KeptState};
@@ -206,6 +206,7 @@ async fn where_all_is_well_each_check_says_so() {
             "the grade of ada@example.org in course-v1:Org+Bees+2026 was read",
         ),
         ("LMS token", "the LMS gives our client a token"),
+        ("LMS enrollments", "can be listed"),
         ("KeptEventsTable", "is as the template has it"),
         ("WebhookTokensSecret", "live tokens with staff rights: 1"),
         ("COURSEHOOK_TOKEN", "the webhooks take it"),
@@ -376,6 +377,11 @@ async fn each_fault_is_told_and_stops_no_other_check() {
             &[
                 ("LMS token", "does not know our client", "OpenedxApiSecret"),
                 ("LMS grades", "does not know our client", "OpenedxApiSecret"),
+                (
+                    "LMS enrollments",
+                    "does not know our client",
+                    "OpenedxApiSecret",
+                ),
             ],
         ),
         (
@@ -384,6 +390,7 @@ async fn each_fault_is_told_and_stops_no_other_check() {
                 ("LMS_URL", "not set", "--stack"),
                 ("LMS token", "LMS_URL", "local/env"),
                 ("LMS grades", "LMS_URL", "local/env"),
+                ("LMS enrollments", "LMS_URL", "local/env"),
             ],
         ),
         (
@@ -391,6 +398,7 @@ async fn each_fault_is_told_and_stops_no_other_check() {
             &[
                 ("LMS token", "in time", "LMS_URL"),
                 ("LMS grades", "in time", "LMS_URL"),
+                ("LMS enrollments", "in time", "LMS_URL"),
             ],
         ),
         (
@@ -456,20 +464,31 @@ async fn each_fault_is_told_and_stops_no_other_check() {
             findings["OpenedxApiSecret"].1.contains(what),
             "{findings:?}"
         );
-        for check in ["LMS token", "LMS grades"] {
+        for check in ["LMS token", "LMS grades", "LMS enrollments"] {
             assert_eq!(findings[check].0, "skip", "{findings:?}");
         }
     }
 
-    // Grades alone are refused; then the LMS is as before.
-    portal.lms.order(Order::of(Trouble::Refuse));
-    let told = [(
-        "LMS grades",
-        "does not let us read grades (403)",
-        "make them staff",
-    )];
-    portal.assert_told(&well, &[], &[], &told).await;
-    portal.lms.revoke();
+    // Grades alone are refused, or enrollments; then the LMS is as before.
+    for (at, check, told, mend) in [
+        (
+            At::Grades,
+            "LMS grades",
+            "does not let us read grades (403)",
+            "make them staff",
+        ),
+        (
+            At::Enrollments,
+            "LMS enrollments",
+            "does not let us list enrollments (403)",
+            "global staff",
+        ),
+    ] {
+        portal.lms.order(Order::of(Trouble::Refuse).at(at));
+        let told = [(check, told, mend)];
+        portal.assert_told(&well, &[], &[], &told).await;
+        portal.lms.revoke();
+    }
 
     // Two weeks before its end a token is named.
     for time in ["13d", "15d"] {

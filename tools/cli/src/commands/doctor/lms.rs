@@ -1,11 +1,11 @@
-//! That the LMS takes our credential and lets us read grades.
+//! That the LMS takes our credential, and lets us read grades and list enrollments.
 
 use std::time::Duration;
 
 use shared::adapters::lms::{BaseUrl, Lms, LmsError};
 use shared::domain::{CourseId, Credential, Email, User, Username};
 use shared::startup;
-use shared::use_cases::asking_the_lms::AskError;
+use shared::use_cases::asking_the_lms::{About, AskError, LmsClient};
 
 use super::Finding;
 use crate::advice;
@@ -17,8 +17,13 @@ use crate::stack::Stack;
 const LIMIT: Duration = Duration::from_secs(15);
 
 pub async fn check(stack: &Stack, learner: Option<(Email, CourseId)>) -> Vec<Finding> {
-    let (token, grade) = tokio::join!(token(stack), grade(stack, learner));
-    vec![token, grade]
+    let learner = learner.as_ref();
+    let (token, grade, enrollments) = tokio::join!(
+        token(stack),
+        of_learner(stack, "LMS grades", learner, grade),
+        of_learner(stack, "LMS enrollments", learner, enrollments)
+    );
+    vec![token, grade, enrollments]
 }
 
 /// That an access token is had; a static one shows only at a grade.
@@ -41,43 +46,49 @@ async fn token(stack: &Stack) -> Finding {
         Ok(None) => no_credential(CHECK),
         Ok(Some(None)) => Finding::ok(CHECK, "a static one, which need not be asked for"),
         Ok(Some(Some(Ok(_)))) => Finding::ok(CHECK, "the LMS gives our client a token"),
-        Ok(Some(Some(Err(error)))) => troubled(CHECK, &error.code()),
+        Ok(Some(Some(Err(error)))) => troubled(CHECK, advice::of_the_lms(&error.code())),
     }
 }
 
-/// That a grade can be read: of the learner who is named, or of any.
-async fn grade(stack: &Stack, learner: Option<(Email, CourseId)>) -> Finding {
-    const CHECK: &str = "LMS grades";
-    let found = match learner {
+/// What the LMS says of the learner who is named, or of any.
+async fn of_learner(
+    stack: &Stack,
+    check: &'static str,
+    learner: Option<&(Email, CourseId)>,
+    ask: impl AsyncFn(&LmsClient, &Learner) -> Finding,
+) -> Finding {
+    let found = match learner.cloned() {
         Some((email, course_id)) => named(stack, email, course_id).await,
         None => any(stack).await,
     };
-    let (email, username, course_id) = match found {
-        Ok(Ok(found)) => found,
+    let learner = match found {
+        Ok(Ok(learner)) => learner,
         Ok(Err(why)) => {
-            return Finding::skip(
-                CHECK,
-                why,
-                "coursehook doctor EMAIL COURSE_ID asks for theirs",
-            );
+            let ask = "coursehook doctor EMAIL COURSE_ID asks for theirs";
+            return Finding::skip(check, why, ask);
         }
-        Err(failure) => return Finding::failed(stack, CHECK, failure),
+        Err(failure) => return Finding::failed(stack, check, failure),
     };
-    let asked = async {
-        let client = stack.lms_client(&stack.tables().await).await?;
-        Ok::<_, Failure>(client.of_learner(&course_id, &username, LIMIT).await)
-    };
+    let client = async { stack.lms_client(&stack.tables().await).await };
+    match client.await {
+        Ok(client) => ask(&client, &learner).await,
+        Err(failure) => Finding::failed(stack, check, failure),
+    }
+}
+
+/// That a grade can be read.
+async fn grade(client: &LmsClient, (email, username, course_id): &Learner) -> Finding {
+    const CHECK: &str = "LMS grades";
     let whose = format!("{} in {course_id}", email.as_str());
-    match asked.await {
-        Err(failure) => Finding::failed(stack, CHECK, failure),
-        Ok(Ok(_)) => Finding::ok(CHECK, format!("the grade of {whose} was read")),
-        Ok(Err(AskError::NoCredential(_))) => no_credential(CHECK),
+    match client.of_learner(course_id, username, LIMIT).await {
+        Ok(_) => Finding::ok(CHECK, format!("the grade of {whose} was read")),
+        Err(AskError::NoCredential(_)) => no_credential(CHECK),
         // It looked, so that we may look.
-        Ok(Err(
+        Err(
             ref error @ AskError::Lms(
                 LmsError::NoSuchRun | LmsError::NoSuchLearner | LmsError::NotEnrolled,
             ),
-        )) => {
+        ) => {
             let (obstacle, _) = advice::of_the_lms(&error.code());
             let obstacle = within_a_line(&obstacle);
             Finding::ok(
@@ -85,7 +96,21 @@ async fn grade(stack: &Stack, learner: Option<(Email, CourseId)>) -> Finding {
                 format!("the credential works; of {whose}: {obstacle}"),
             )
         }
-        Ok(Err(error)) => troubled(CHECK, &error.code()),
+        Err(error) => troubled(CHECK, advice::of_the_lms(&error.code())),
+    }
+}
+
+/// That enrollments can be listed, which global staff alone may.
+async fn enrollments(client: &LmsClient, (_, username, course_id): &Learner) -> Finding {
+    const CHECK: &str = "LMS enrollments";
+    let about = About::LearnerInRun(username.clone(), course_id.clone());
+    match client.enrollments_page(&about, None).await {
+        Ok(_) => Finding::ok(CHECK, "can be listed"),
+        Err(AskError::NoCredential(_)) => no_credential(CHECK),
+        Err(AskError::Lms(LmsError::NoSuchRun)) => {
+            Finding::ok(CHECK, "can be listed, though not of this run")
+        }
+        Err(error) => troubled(CHECK, advice::of_enrollments(&error.code())),
     }
 }
 
@@ -127,8 +152,7 @@ async fn any(stack: &Stack) -> Result<Result<Learner, String>, Failure> {
     ))
 }
 
-fn troubled(check: &str, code: &str) -> Finding {
-    let (obstacle, mend) = advice::of_the_lms(code);
+fn troubled(check: &str, (obstacle, mend): (String, String)) -> Finding {
     Finding::mend(check, within_a_line(&obstacle), within_a_line(&mend))
 }
 
