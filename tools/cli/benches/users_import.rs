@@ -10,18 +10,20 @@
     reason = "it measures time, and what goes wrong ends it"
 )]
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod measuring;
+
+use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+use std::{env, fs};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use futures::{StreamExt, stream};
 use infra::Template;
 use local::Dynamodb;
-use shared::adapters::store::CallLimits;
+use measuring::{LIMITS, StandIns, median, run};
 use shared::startup;
 use uuid::Uuid;
 
@@ -41,21 +43,10 @@ const USERS_A_TRANSACTION: usize = 50;
 /// Transactions at the same time, as many as an import has.
 const AT_ONCE: usize = 8;
 
-/// The limits of the program's own calls.
-const LIMITS: CallLimits = CallLimits {
-    attempt: Duration::from_secs(10),
-    attempts: 6,
-    first_backoff: Duration::from_millis(100),
-    longest_backoff: Duration::from_secs(2),
-};
-
-/// The argument that makes this program an engine.
-const ENGINE: &str = "engine";
-
 #[tokio::main]
 async fn main() {
     match env::args().nth(1).as_deref() {
-        Some(ENGINE) => be_the_engine().await,
+        Some(measuring::STAND_INS) => be_the_engine().await,
         // `cargo bench` says so; a test run that comes by here measures nothing.
         Some("--bench") => measure().await,
         _ => println!("this measures only under `cargo bench -p coursehook-cli`"),
@@ -88,7 +79,7 @@ async fn measure() {
         let of_many = import(&many, USERS);
         peak = peak.max(of_many.peak_kib);
         imports.push(of_many.rate);
-        loops.push(bare_loop(USERS).await);
+        loops.push(bare_loop(&many, USERS).await);
         ratios.push(100.0 * imports[round - 1] / loops[round - 1]);
         println!(
             "round {round}: import {:.0} users a second, bare loop {:.0}: {:.0} %",
@@ -111,35 +102,6 @@ async fn measure() {
     );
 }
 
-/// An engine in a process of its own, gone when dropped.
-struct Engine {
-    child: Child,
-    url: String,
-}
-
-impl Engine {
-    fn start() -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .arg(ENGINE)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut url = String::new();
-        let out = child.stdout.take().unwrap();
-        BufReader::new(out).read_line(&mut url).unwrap();
-        let url = url.trim_end().to_owned();
-        Self { child, url }
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// What an import took.
 struct Took {
     /// Users a second, the program's start and end included.
@@ -149,39 +111,21 @@ struct Took {
 }
 
 fn import(file: &Path, users: usize) -> Took {
-    let engine = Engine::start();
-    let began = Instant::now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_coursehook"))
+    let engine = StandIns::start(file);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coursehook"));
+    command
         .args(["users", "import"])
         .arg(file)
         .envs(Template::load().unwrap().variables())
         .envs([
-            ("AWS_ENDPOINT_URL_DYNAMODB", engine.url.as_str()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", engine.urls[0].as_str()),
             ("AWS_REGION", "us-east-1"),
             ("AWS_ACCESS_KEY_ID", "local"),
             ("AWS_SECRET_ACCESS_KEY", "local"),
             ("NO_PROXY", "*"),
         ])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut peak_kib = 0;
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        peak_kib = peak_of(child.id()).unwrap_or(peak_kib);
-        thread::sleep(Duration::from_millis(5));
-    };
-    let took = began.elapsed();
-    assert!(status.success());
-    let mut out = String::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut out)
-        .unwrap();
+        .stdout(Stdio::piped());
+    let (took, peak_kib, out) = run(command);
     assert!(out.starts_with(&format!("{users} created")), "{out}");
     Took {
         rate: users as f64 / took.as_secs_f64(),
@@ -189,19 +133,10 @@ fn import(file: &Path, users: usize) -> Took {
     }
 }
 
-/// The most memory that a process has had so far; nothing once it has ended.
-fn peak_of(process: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches("kB").trim_end().parse().ok()
-}
-
-async fn bare_loop(users: usize) -> f64 {
-    let engine = Engine::start();
+async fn bare_loop(file: &Path, users: usize) -> f64 {
+    let engine = StandIns::start(file);
     let began = Instant::now();
-    let aws = local::sdk::configuration(&engine.url);
+    let aws = local::sdk::configuration(&engine.urls[0]);
     let client = startup::aws::dynamodb(&aws, LIMITS);
     let transactions = (0..users).step_by(USERS_A_TRANSACTION);
     let written = transactions.map(|first| {
@@ -264,9 +199,4 @@ fn write_users(file: &Path, users: usize) {
         .unwrap();
     }
     out.flush().unwrap();
-}
-
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
 }
