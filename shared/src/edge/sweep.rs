@@ -247,6 +247,10 @@ fn parse(call: &Value) -> Result<Call, CallError> {
             confirm: flag(fields, "confirm")?,
         },
     };
+    // An operator has looked at one run, and not at all of them.
+    if wanted.leave.confirm && wanted.run.is_none() {
+        return Err(CallError::Malformed("`confirm` needs a `run`"));
+    }
     if is_list {
         let start = run("start", "`start` is no course id")?;
         return Ok(Call::List { wanted, start });
@@ -333,6 +337,8 @@ mod tests {
             json!({"list": {"learner": "ada"}}),
             json!({"list": {"learner": 7}}),
             json!({"list": {"start": "ada"}}),
+            json!({"list": {"confirm": true}}),
+            json!({"list": {"confirm": true, "learner": "ada@example.org"}}),
             json!({"sweep": {}}),
             json!({"sweep": {"run": "a/b/c", "start": "a/b/c"}}),
         ] {
