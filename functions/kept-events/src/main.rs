@@ -4,7 +4,6 @@ mod handler;
 #[cfg(test)]
 mod tests;
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use handler::KeptEvents;
@@ -16,10 +15,6 @@ use shared::startup::environment::{Environment, SettingError};
 use shared::startup::wiring::Wiring;
 use shared::startup::{self, aws, lms, logging};
 use shared::use_cases::looking_again::LookingAgain;
-
-/// Each of the two runs that there may be at once has a quarter of what the LMS
-/// is asked at all; the sweeps have the other half.
-const PARTIES: NonZeroU32 = NonZeroU32::new(4).unwrap();
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -50,7 +45,7 @@ fn wire(
     clock: SharedClock,
 ) -> Result<KeptEvents, SettingError> {
     let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));
-    let limits = wiring.lms_limits()?.shared_by(PARTIES);
+    let limits = wiring.look_limits()?;
     let at_once = usize::try_from(limits.concurrency.get()).unwrap_or(usize::MAX);
     let looking_again = LookingAgain::new(
         wiring.kept_events()?,

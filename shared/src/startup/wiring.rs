@@ -27,7 +27,8 @@ use crate::use_cases::enrolling::Enrolling;
 use crate::use_cases::erasing::Erasing;
 use crate::use_cases::sweeping::{EnrollmentSweep, GradeSweep, SweepTables, Sweeping};
 
-/// Kept events have two quarters of what may be asked of the LMS, and each kind of sweep one.
+/// Each of the two looks at kept events that there may be at once has a quarter of
+/// what may be asked of the LMS, and so has each kind of sweep.
 const QUARTERS: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 
 /// The tables that the environment names, and what is done with them. Nothing
@@ -208,6 +209,12 @@ impl<'a> Wiring<'a> {
     fn sweep_window(&self) -> Result<SignedDuration, SettingError> {
         let days: u16 = self.environment.parsed("SWEEP_WINDOW_DAYS")?;
         Ok(SignedDuration::from_hours(24 * i64::from(days)))
+    }
+
+    /// `LMS_CONCURRENCY`, `LMS_PER_SECOND`: what a look at the kept events asks of
+    /// the LMS at most.
+    pub fn look_limits(&self) -> Result<LmsLimits, SettingError> {
+        Ok(self.lms_limits()?.shared_by(QUARTERS))
     }
 
     /// `LMS_CONCURRENCY`, `LMS_PER_SECOND`, `SWEEP_CONCURRENCY`: what one of as

@@ -1,7 +1,6 @@
 //! A portal of the test's own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -448,8 +447,7 @@ impl Portal {
     /// Looks at the kept events that are due, as the schedule has it done.
     pub async fn look_again(&self) -> Summary {
         let wiring = self.use_cases();
-        let limits = wiring.lms_limits().unwrap();
-        let limits = limits.shared_by(NonZeroU32::new(4).unwrap());
+        let limits = wiring.look_limits().unwrap();
         let http = http_client();
         let lms = wiring.lms_client(self.secrets_client(), http, limits);
         let looking_again = LookingAgain::new(
