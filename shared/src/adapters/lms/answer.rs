@@ -10,15 +10,24 @@ use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 
 use super::{ErrorCode, LmsError, Nonsense};
-use crate::calls::{self, Callee};
+use crate::calls::LmsRequest;
 
 /// No answer that we ask for is larger.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// Sends a request and waits for the head of the answer.
-pub(super) async fn to(request: RequestBuilder) -> Result<Response, LmsError> {
-    calls::tick(Callee::Lms);
-    request.send().await.map_err(broken)
+/// Sends a request and has its answer read. It is counted, with how long all of
+/// that took and whether it failed.
+pub(super) async fn to<T>(
+    request: RequestBuilder,
+    read: impl AsyncFnOnce(Response) -> Result<T, LmsError>,
+) -> Result<T, LmsError> {
+    let counted = LmsRequest::begin();
+    let result = match request.send().await {
+        Ok(answer) => read(answer).await,
+        Err(error) => Err(broken(error)),
+    };
+    counted.ended(result.as_ref().is_err_and(|error| !error.is_an_answer()));
+    result
 }
 
 /// The body, read no further than it may be long.

@@ -184,6 +184,15 @@ impl LmsError {
         }
     }
 
+    /// Whether the LMS has answered what was asked, only that there is no such
+    /// thing: no failure, of nobody.
+    pub fn is_an_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSuchRun | Self::NoSuchLearner | Self::NotEnrolled
+        )
+    }
+
     /// Whether the LMS, or our credential for it, is in trouble as a whole, so
     /// that asking for anything else now would fail likewise; `false` for what
     /// is the matter with this learner, this run or this row.

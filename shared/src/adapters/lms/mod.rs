@@ -57,11 +57,12 @@ impl Lms {
             ("token_type", "jwt"),
         ];
         let url = self.base_url.with(["oauth2", "access_token"]);
-        let answer = answer::to(self.client.post(url).form(&form)).await?;
-        match answer.status() {
+        let request = self.client.post(url).form(&form);
+        answer::to(request, async |answer| match answer.status() {
             StatusCode::OK => Ok(AccessToken::parse(&answer::body(answer).await?)?),
             _ => Err(answer::no_token(&answer)),
-        }
+        })
+        .await
     }
 
     /// Asks for the grade of one learner in one course run. The row that comes
@@ -80,8 +81,10 @@ impl Lms {
         // A `Username` is never empty: an empty one would mean the whole run.
         url.query_pairs_mut()
             .append_pair("username", username.as_str());
-        let body = self.get(url, authorization, answer::no_grades).await?;
-        Ok(grades::of_learner(&body, course_id, username)?)
+        self.get(url, authorization, answer::no_grades, |body| {
+            grades::of_learner(body, course_id, username)
+        })
+        .await
     }
 
     /// Asks for a page of the grades of a course run: the first one, or the
@@ -100,8 +103,10 @@ impl Lms {
         page_size: u32,
     ) -> Result<Page<GradeRow>, LmsError> {
         let url = page::at(self.grades_url(course_id)?, cursor, page_size);
-        let body = self.get(url, authorization, answer::no_grades).await?;
-        Ok(Page::parse(&body, |row| GradeRow::parse(row, course_id))?)
+        self.get(url, authorization, answer::no_grades, |body| {
+            Page::parse(body, |row| GradeRow::parse(row, course_id))
+        })
+        .await
     }
 
     /// Asks for a page of enrollments, those too that have ended: the first
@@ -127,8 +132,10 @@ impl Lms {
         url.query_pairs_mut()
             .extend_pairs(course_id.into_iter().chain(username));
         let url = page::at(url, cursor, page_size);
-        let body = self.get(url, authorization, answer::no_enrollments).await?;
-        Ok(Page::parse(&body, |row| EnrollmentRow::parse(row, about))?)
+        self.get(url, authorization, answer::no_enrollments, |body| {
+            Page::parse(body, |row| EnrollmentRow::parse(row, about))
+        })
+        .await
     }
 
     fn grades_url(&self, course_id: &CourseId) -> Result<Url, LmsError> {
@@ -145,22 +152,24 @@ impl Lms {
             .with(path.into_iter().chain(parts()).chain([""])))
     }
 
-    /// The body of a 200; of any other answer `refused` says what it means.
-    async fn get(
+    /// What `parse` reads in the body of a 200; of any other answer `refused`
+    /// says what it means.
+    async fn get<T>(
         &self,
         url: Url,
         authorization: &Authorization,
         refused: impl AsyncFnOnce(Response) -> LmsError,
-    ) -> Result<Vec<u8>, LmsError> {
+        parse: impl FnOnce(&[u8]) -> Result<T, Nonsense>,
+    ) -> Result<T, LmsError> {
         let request = self
             .client
             .get(url)
             .header(ACCEPT, "application/json")
             .header(AUTHORIZATION, authorization.header());
-        let answer = answer::to(request).await?;
-        match answer.status() {
-            StatusCode::OK => answer::body(answer).await,
+        answer::to(request, async |answer| match answer.status() {
+            StatusCode::OK => Ok(parse(&answer::body(answer).await?)?),
             _ => Err(refused(answer).await),
-        }
+        })
+        .await
     }
 }

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 
-use crate::calls::{self, Callee};
+use crate::calls;
 
 /// How long a call may take. The SDK itself sets no limit to an answer.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +77,7 @@ impl Intercept for CountCalls {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        calls::tick(Callee::Dynamodb);
+        calls::dynamodb();
         Ok(())
     }
 }

@@ -294,6 +294,75 @@ async fn one_second_attempt_where_a_connection_breaks() {
     }
 }
 
+/// What of a request is a failure, and what an answer.
+#[tokio::test]
+async fn failures_are_counted_and_answers_are_none() {
+    let not_enrolled = json!({"error_code": "user_not_enrolled"});
+    for (reply, requests, failures) in [
+        (good(), 2, 0),
+        (Reply::json(404, &not_enrolled), 2, 0),
+        (Reply::html(404), 2, 1),
+        (Reply::html(502), 2, 1),
+        (Reply::html(429), 2, 1),
+        (Reply::html(403), 2, 1),
+        (Reply::json(200, &json!([])), 2, 1),
+        (Reply::new(200, &[], "<"), 2, 1),
+        // With a token that is renewed, and over a new connection.
+        (refused("token_expired"), 4, 2),
+        (Reply::BROKEN, 3, 2),
+    ] {
+        let site = Site::new(CLIENT, move |asked| match asked.is_for_a_token() {
+            true => numbered(asked),
+            false => reply.clone(),
+        })
+        .await;
+        let calls = Counter::default();
+        let result = calls.count(site.grade()).await;
+        let counted = (calls.lms(), calls.lms_failures());
+        assert_eq!(counted, (requests, failures), "{result:?}");
+        assert_eq!(calls.lms_times().len(), requests as usize, "{result:?}");
+    }
+}
+
+/// Of a token that is not given, too; and of many requests the first hundred tell
+/// their time.
+#[tokio::test]
+async fn a_token_is_a_request_and_not_all_times_are_kept() {
+    let site = Site::new(CLIENT, |_| Reply::html(502)).await;
+    let calls = Counter::default();
+    calls.count(site.grade()).await.unwrap_err();
+    assert_eq!((calls.lms(), calls.lms_failures()), (1, 1));
+
+    let site = Site::new(STATIC, |_| good()).await;
+    let calls = Counter::default();
+    for _ in 0..101 {
+        calls.count(site.grade()).await.unwrap();
+    }
+    assert_eq!((calls.lms(), calls.lms_failures()), (101, 0));
+    assert_eq!(calls.lms_times().len(), 100);
+    // Outside of a request nothing is counted, and nothing fails.
+    site.grade().await.unwrap();
+    assert_eq!(calls.lms(), 101);
+}
+
+/// Whoever is stopped while they wait has waited in vain.
+#[tokio::test]
+async fn a_request_that_is_given_up_has_failed() {
+    let site = Site::new(STATIC, |_| Reply::Hang).await;
+    let calls = Counter::default();
+    let asked = async {
+        while site.server.counts() == (0, 0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        grade = calls.count(site.grade()) => panic!("{grade:?}"),
+        () = asked => {}
+    }
+    assert_eq!((calls.lms(), calls.lms_failures()), (1, 1));
+    assert_eq!(calls.lms_times().len(), 1);
+}
+
 /// Nothing is waited for longer than there is time, be it a token, a grade,
 /// the rest of a body, or somebody else who waits for a token.
 #[tokio::test]
