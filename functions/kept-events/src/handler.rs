@@ -70,7 +70,9 @@ impl KeptEvents {
             "looked_at": summary.looked_at,
             "done": summary.done,
             "failed": summary.failed,
+            "certified": summary.certified,
             "lms_rests": summary.lms_rests,
+            "waiting": summary.waiting,
             "dead": summary.dead,
             "expired": summary.expired,
         }))

@@ -65,6 +65,15 @@ pub struct Look {
     pub end: End,
 }
 
+impl Look {
+    /// Whether a certificate was issued or restored.
+    fn has_certified(&self) -> bool {
+        let kind = self.event.as_ref().map(|event| event.kind);
+        let is_created = matches!(self.end, End::Done { effect, .. } if effect == "created");
+        kind == Some(EventKind::Certificate) && is_created
+    }
+}
+
 /// What became of an event that was looked at.
 #[derive(Debug, Clone)]
 pub enum End {
@@ -101,8 +110,12 @@ pub struct Summary {
     pub done: u64,
     /// Of these, those that could not be finished.
     pub failed: u64,
+    /// Certificates that were issued or restored.
+    pub certified: u64,
     /// Whether the LMS is left alone, and certificates' events with it.
     pub lms_rests: bool,
+    /// How many events there are now that wait.
+    pub waiting: u64,
     /// How many dead events there are now, whenever they died.
     pub dead: u64,
     /// How many expired events there are now.
@@ -183,6 +196,7 @@ impl LookingAgain {
                 Ok(None) => {}
                 Ok(Some(look)) => {
                     summary.looked_at += 1;
+                    summary.certified += u64::from(look.has_certified());
                     match &look.end {
                         End::Done { .. } => summary.done += 1,
                         End::Failed(_) | End::Panicked(_) => summary.failed += 1,
@@ -200,6 +214,7 @@ impl LookingAgain {
             return Err(error);
         }
         summary.lms_rests = self.lms.is_resting();
+        summary.waiting = self.kept_events.count(KeptState::Waiting).await?;
         summary.dead = self.kept_events.count(KeptState::Dead).await?;
         summary.expired = self.kept_events.count(KeptState::Expired).await?;
         Ok(summary)

@@ -32,7 +32,9 @@ async fn a_line_an_event_and_one_a_run() {
         ("looked_at", json!(2)),
         ("done", json!(2)),
         ("failed", json!(0)),
+        ("certified", json!(2)),
         ("lms_rests", json!(false)),
+        ("waiting", json!(0)),
         ("dead", json!(0)),
         ("expired", json!(0)),
         // A token and two grades.
