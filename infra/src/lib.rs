@@ -25,9 +25,12 @@ pub struct Template {
     pub tables: Vec<Table>,
     /// Logical ids of the secrets; on this machine they are their names too.
     pub secrets: Vec<String>,
-    /// The environment of each function, by its logical id. Where a value is
-    /// a parameter with a default, it is that.
+    /// The environment of each function, by its logical id, with what all have.
+    /// Where a value is a parameter with a default, it is that.
     pub functions: BTreeMap<String, BTreeMap<String, String>>,
+    /// What the environment of every function has, of the stack as a whole; on
+    /// this machine the stack's name is `local`.
+    pub of_all_functions: BTreeMap<String, String>,
     /// Defaults of the parameters that have one.
     defaults: BTreeMap<String, String>,
 }
@@ -142,6 +145,7 @@ impl Template {
             tables: Vec::new(),
             secrets: Vec::new(),
             functions: BTreeMap::new(),
+            of_all_functions: BTreeMap::new(),
             defaults: BTreeMap::new(),
         };
         let document = document()?;
@@ -153,6 +157,19 @@ impl Template {
             };
             template.defaults.insert(name, default);
         }
+        let defaults = &template.defaults;
+        let variables = |properties: &Value| {
+            let variables = &properties["Environment"]["Variables"];
+            let variables = variables.as_object().into_iter().flatten();
+            let text = |value: &Value| {
+                let text = value.as_str().unwrap_or_default();
+                let text = defaults.get(text).map_or(text, |d| d);
+                text.replace("${AWS::StackName}", "local")
+            };
+            let variables = variables.map(|(name, value)| (name.clone(), text(value)));
+            variables.collect::<BTreeMap<_, _>>()
+        };
+        template.of_all_functions = variables(&document.globals["Function"]);
         for (name, resource) in document.resources {
             match resource.kind.as_str() {
                 "AWS::DynamoDB::Table" => {
@@ -165,14 +182,9 @@ impl Template {
                 }
                 "AWS::SecretsManager::Secret" => template.secrets.push(name),
                 "AWS::Serverless::Function" => {
-                    let variables = &resource.properties["Environment"]["Variables"];
-                    let variables = variables.as_object().into_iter().flatten();
-                    let text = |value: &Value| {
-                        let text = value.as_str().unwrap_or_default();
-                        template.defaults.get(text).map_or(text, |d| d).to_owned()
-                    };
-                    let variables = variables.map(|(name, value)| (name.clone(), text(value)));
-                    template.functions.insert(name, variables.collect());
+                    let mut of_function = template.of_all_functions.clone();
+                    of_function.extend(variables(&resource.properties));
+                    template.functions.insert(name, of_function);
                 }
                 _ => {}
             }
@@ -181,8 +193,9 @@ impl Template {
     }
 
     /// The environment variables that carry the names of tables and secrets to
-    /// the functions, `("COURSE_RUNS_TABLE", "CourseRunsTable")` and so on, and
-    /// the settings that have a default, such as `("PAID_MODES", "verified")`.
+    /// the functions, `("COURSE_RUNS_TABLE", "CourseRunsTable")` and so on, the
+    /// settings that have a default, such as `("PAID_MODES", "verified")`, and
+    /// what every function has.
     #[must_use]
     pub fn variables(&self) -> Vec<(String, String)> {
         let tables = self.tables.iter().map(|table| &table.name);
@@ -197,6 +210,7 @@ impl Template {
         let settings = defaults.map(|(id, default)| (variable_of(id), default.clone()));
         names
             .chain(settings.filter(|(variable, _)| is_read(variable)))
+            .chain(self.of_all_functions.clone())
             .collect()
     }
 }
@@ -266,6 +280,8 @@ struct Parameter {
 
 #[derive(Deserialize)]
 struct Document {
+    #[serde(rename = "Globals", default)]
+    globals: Value,
     #[serde(rename = "Parameters")]
     parameters: BTreeMap<String, Parameter>,
     #[serde(rename = "Resources")]
@@ -310,10 +326,14 @@ mod tests {
             let variable = (setting.to_owned(), default.to_owned());
             assert!(template.variables().contains(&variable));
         }
-        assert_eq!(
-            template.functions["KeptEventsFunction"]["PAID_MODES"],
-            "verified"
+        let function = &template.functions["KeptEventsFunction"];
+        assert_eq!(function["PAID_MODES"], "verified");
+        assert_eq!(function["METRICS_NAMESPACE"], "Coursehook/local");
+        let of_all = (
+            "METRICS_NAMESPACE".to_owned(),
+            "Coursehook/local".to_owned(),
         );
+        assert!(template.variables().contains(&of_all));
     }
 
     #[test]

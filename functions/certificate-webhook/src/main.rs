@@ -53,7 +53,13 @@ fn wire(
     let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));
     let tokens = wiring.tokens(secrets.clone())?;
     Ok(CertificateWebhook::new(
-        Webhook::new(EventKind::Certificate, tokens, clock, acting_time),
+        Webhook::new(
+            EventKind::Certificate,
+            tokens,
+            wiring.metrics()?,
+            clock,
+            acting_time,
+        ),
         wiring.certifying()?,
         wiring.lms_client(secrets, lms, LmsLimits::NONE)?,
     ))

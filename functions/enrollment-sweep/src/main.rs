@@ -45,6 +45,6 @@ fn wire(
 ) -> Result<Handler, SettingError> {
     let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));
     let sweeping = wiring.enrollment_sweeping(secrets, lms, wiring.sweep_limits()?)?;
-    let function = SweepFunction::new(sweeping, Arc::clone(&clock));
+    let function = SweepFunction::new(sweeping, wiring.metrics()?, Arc::clone(&clock));
     Ok(Handler::new(function, clock))
 }

@@ -52,6 +52,12 @@ fn wire(
 ) -> Result<EnrollmentWebhook, Missing> {
     let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));
     let tokens = wiring.tokens(secrets)?;
-    let webhook = Webhook::new(EventKind::Enrollment, tokens, clock, store_time);
+    let webhook = Webhook::new(
+        EventKind::Enrollment,
+        tokens,
+        wiring.metrics()?,
+        clock,
+        store_time,
+    );
     Ok(EnrollmentWebhook::new(webhook, wiring.enrolling()?))
 }

@@ -7,7 +7,7 @@ use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use shared::calls::Counter;
 use shared::clock::SharedClock;
-use shared::edge::log;
+use shared::edge::{Metrics, log};
 use shared::use_cases::looking_again::{LOOK_TIME, LookingAgain, Shift};
 use tokio::time::Instant;
 
@@ -22,13 +22,15 @@ const CLOSING_TIME: Duration = Duration::from_secs(30);
 /// Answers the schedule.
 pub struct KeptEvents {
     looking_again: LookingAgain,
+    metrics: Metrics,
     clock: SharedClock,
 }
 
 impl KeptEvents {
-    pub fn new(looking_again: LookingAgain, clock: SharedClock) -> Self {
+    pub fn new(looking_again: LookingAgain, metrics: Metrics, clock: SharedClock) -> Self {
         Self {
             looking_again,
+            metrics,
             clock,
         }
     }
@@ -66,6 +68,7 @@ impl KeptEvents {
         let took = self.clock.now().duration_since(began).as_millis();
         let milliseconds = u64::try_from(took).unwrap_or_default();
         log::looked(&shift.request_id, &summary, milliseconds, &calls);
+        self.metrics.looked(&summary, &calls);
         Ok(json!({
             "looked_at": summary.looked_at,
             "done": summary.done,

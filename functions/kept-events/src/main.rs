@@ -55,5 +55,5 @@ fn wire(
         Arc::clone(&clock),
         at_once,
     );
-    Ok(KeptEvents::new(looking_again, clock))
+    Ok(KeptEvents::new(looking_again, wiring.metrics()?, clock))
 }

@@ -9,13 +9,16 @@
 //! `other`, or by its digest.
 
 use http::StatusCode;
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::delivery::{Course, Delivery};
 use super::sweep::CallError;
 use crate::calls::Counter;
 use crate::domain::digest::sha256_hex;
-use crate::domain::{CourseId, Effect, EventKey, EventKind, KeptState, SweepKind, SweepOutcome};
+use crate::domain::{
+    CourseId, Effect, EventKey, EventKind, KeptState, SweepKind, SweepOutcome, Tally,
+};
 use crate::use_cases::StoreError;
 use crate::use_cases::looking_again::{End, Look, Summary};
 use crate::use_cases::sweeping::{Progress, SweepError};
@@ -41,8 +44,8 @@ pub struct Record {
     pub mode: Option<&'static str>,
     /// The event's mode is another than the enrollment's, which it does not change.
     pub mode_differs: bool,
-    /// The id of a token that is listed, also where it is dead or has no rights.
-    pub token_id: Option<String>,
+    /// The token, where it is listed, also where it is dead or has no rights.
+    pub token: Option<UsedToken>,
     /// The event that the delivery was kept as, where it was.
     pub event_key: Option<EventKey>,
     /// The code of whatever outside thing failed.
@@ -55,6 +58,37 @@ pub struct Record {
     pub lms_calls: Option<u32>,
     /// It is the first request of this instance.
     pub cold_start: bool,
+}
+
+/// A token that is listed.
+#[derive(Debug, Clone)]
+pub struct UsedToken {
+    /// Its id in the list.
+    pub id: String,
+    /// Whether it has neither expired nor been revoked.
+    pub is_live: bool,
+    /// When it ends that is live; absent where it is good until revoked.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl UsedToken {
+    /// One that is in force, until that moment.
+    pub fn live(id: String, expires_at: Option<Timestamp>) -> Self {
+        Self {
+            id,
+            is_live: true,
+            expires_at,
+        }
+    }
+
+    /// One that has expired or is revoked.
+    pub fn dead(id: String) -> Self {
+        Self {
+            id,
+            is_live: false,
+            expires_at: None,
+        }
+    }
 }
 
 impl Record {
@@ -104,7 +138,7 @@ pub fn done(kind: EventKind, record: &Record) {
                 role = record.role,
                 mode = record.mode,
                 mode_differs = record.mode_differs.then_some(true),
-                token_id = record.token_id.as_deref(),
+                token_id = record.token.as_ref().map(|token| token.id.as_str()),
                 event_key = record.event_key.as_ref().map(EventKey::as_str),
                 error_code = record.error_code.as_deref(),
                 milliseconds = record.milliseconds,
@@ -277,10 +311,32 @@ pub struct Swept<'a> {
     pub course_id: &'a CourseId,
     /// How far it came.
     pub progress: &'a Progress,
+    /// What became of learners in this call.
+    pub told: &'a ToldOf,
     /// Of this call.
     pub milliseconds: u64,
     /// Those of this call.
     pub calls: &'a Counter,
+}
+
+/// What was told of learners.
+#[derive(Debug, Default)]
+pub struct ToldOf {
+    /// What became of them, counted.
+    pub tally: Tally,
+    /// How many they are, one beside the next told of once.
+    pub learners: u64,
+    last: Option<Uuid>,
+}
+
+impl ToldOf {
+    /// Adds one thing; all that became of a learner comes one after another.
+    pub fn note(&mut self, user_id: Uuid, effect: &Effect) {
+        self.tally.note(effect);
+        if self.last.replace(user_id) != Some(user_id) {
+            self.learners += 1;
+        }
+    }
 }
 
 impl Swept<'_> {

@@ -1,16 +1,18 @@
 //! Where HTTP meets the use cases: who calls, what was sent, what is answered,
-//! what is logged.
+//! what is logged and measured.
 
 pub mod answer;
 pub mod bearer;
 pub mod delivery;
 pub mod gateway;
 pub mod log;
+pub mod metrics;
 pub mod refusal;
 pub mod sweep;
 pub mod webhook;
 
 pub use answer::Answer;
 pub use delivery::Delivery;
+pub use metrics::{Metric, Metrics};
 pub use refusal::Refusal;
 pub use webhook::{Accepted, Delivered, Webhook};

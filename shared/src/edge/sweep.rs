@@ -1,6 +1,6 @@
 //! What the state machine asks of a sweep's function, and what it is answered.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::log;
+use super::metrics::Metrics;
 use crate::calls::Counter;
 use crate::clock::SharedClock;
 use crate::domain::{CourseId, Leave};
@@ -44,6 +45,7 @@ pub enum CallError {
 /// A sweep as a function: each call of the state machine is answered here.
 pub struct SweepFunction<K> {
     sweeping: Sweeping<K>,
+    metrics: Metrics,
     clock: SharedClock,
 }
 
@@ -77,8 +79,12 @@ impl Invocation {
 
 impl<K: Kind> SweepFunction<K> {
     /// Makes no call.
-    pub fn new(sweeping: Sweeping<K>, clock: SharedClock) -> Self {
-        Self { sweeping, clock }
+    pub fn new(sweeping: Sweeping<K>, metrics: Metrics, clock: SharedClock) -> Self {
+        Self {
+            sweeping,
+            metrics,
+            clock,
+        }
     }
 
     /// Answers one call, and logs what came of it.
@@ -101,6 +107,7 @@ impl<K: Kind> SweepFunction<K> {
     async fn list(&self, wanted: &Wanted, start: Option<&CourseId>) -> Result<Value, CallError> {
         let chosen = self.sweeping.choose(wanted, start).await?;
         log::runs_listed(K::KIND, chosen.requests.len(), chosen.unreadable);
+        self.metrics.listed(chosen.unreadable);
         let sweeps = chosen.requests.iter().map(|request| {
             json!({"sweep": fields(Some(&request.run), request.learner.as_ref(), request.leave)})
         });
@@ -120,6 +127,7 @@ impl<K: Kind> SweepFunction<K> {
         let until = invocation.deadline.checked_sub(LAST_PAGE_TIME);
         let calls = Counter::default();
         let only_reports = Cell::new(false);
+        let told_of = RefCell::new(log::ToldOf::default());
         let tell = |told: Told<'_>| match told {
             Told::Begins { place, .. } => only_reports.set(place.leave.report),
             Told::Learner {
@@ -127,15 +135,18 @@ impl<K: Kind> SweepFunction<K> {
                 user_id: Some(user_id),
                 effect,
                 ..
-            } => log::SweptLearner {
-                kind: K::KIND,
-                sweep_id,
-                course_id: &request.run,
-                user_id,
-                effect,
-                only_reports: only_reports.get(),
+            } => {
+                told_of.borrow_mut().note(user_id, effect);
+                let line = log::SweptLearner {
+                    kind: K::KIND,
+                    sweep_id,
+                    course_id: &request.run,
+                    user_id,
+                    effect,
+                    only_reports: only_reports.get(),
+                };
+                line.write();
             }
-            .write(),
             Told::Learner { .. } | Told::Page(_) => {}
         };
         let goes_on = || until.is_some_and(|until| Instant::now() < until);
@@ -148,10 +159,12 @@ impl<K: Kind> SweepFunction<K> {
             request_id: &invocation.request_id,
             course_id: &request.run,
             progress: &progress,
+            told: &told_of.borrow(),
             milliseconds: u64::try_from(took).unwrap_or_default(),
             calls: &calls,
         };
         line.write();
+        self.metrics.swept(&line);
         Ok(answer(&request.run, &progress))
     }
 }

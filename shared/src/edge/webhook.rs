@@ -15,7 +15,8 @@ use uuid::Uuid;
 use super::answer::{Answer, json_answer, refusal_answer};
 use super::bearer::{Bearer, bearer};
 use super::delivery::{self, Delivery};
-use super::log::{self, Record};
+use super::log::{self, Record, UsedToken};
+use super::metrics::Metrics;
 use super::refusal::{InvalidToken, Refusal};
 use crate::calls::Counter;
 use crate::clock::SharedClock;
@@ -34,6 +35,7 @@ const LAST_SECOND: Duration = Duration::from_secs(1);
 pub struct Webhook {
     kind: EventKind,
     tokens: TokenCheck,
+    metrics: Metrics,
     clock: SharedClock,
     time_limit: Duration,
     warm: AtomicBool,
@@ -80,12 +82,14 @@ impl Webhook {
     pub fn new(
         kind: EventKind,
         tokens: TokenCheck,
+        metrics: Metrics,
         clock: SharedClock,
         time_limit: Duration,
     ) -> Self {
         Self {
             kind,
             tokens,
+            metrics,
             clock,
             time_limit,
             warm: AtomicBool::new(false),
@@ -150,6 +154,7 @@ impl Webhook {
         let took = self.clock.now().duration_since(began).as_millis();
         record.milliseconds = u64::try_from(took).unwrap_or_default();
         log::done(self.kind, &record);
+        self.metrics.done(self.kind, &record, &calls);
         answer
     }
 
@@ -199,14 +204,18 @@ impl Webhook {
             .judge(token.expose_secret())
             .await
             .map_err(Refusal::TokensUnavailable)?;
-        let (id, refusal) = match judgement {
+        let invalid = |why| Some(Refusal::InvalidToken(why));
+        let (token, refusal) = match judgement {
             Judgement::Unknown => return Err(Refusal::InvalidToken(InvalidToken::Unknown)),
-            Judgement::Staff { id } => (id, None),
-            Judgement::NotStaff { id } => (id, Some(Refusal::NotStaff)),
-            Judgement::Expired { id } => (id, Some(Refusal::InvalidToken(InvalidToken::Expired))),
-            Judgement::Revoked { id } => (id, Some(Refusal::InvalidToken(InvalidToken::Revoked))),
+            Judgement::Staff { id, expires_at } => (UsedToken::live(id, expires_at), None),
+            Judgement::NotStaff { id, expires_at } => {
+                (UsedToken::live(id, expires_at), Some(Refusal::NotStaff))
+            }
+            Judgement::Expired { id } => (UsedToken::dead(id), invalid(InvalidToken::Expired)),
+            Judgement::Revoked { id } => (UsedToken::dead(id), invalid(InvalidToken::Revoked)),
         };
-        record.token_id = Some(id.clone());
+        let id = token.id.clone();
+        record.token = Some(token);
         refusal.map_or(Ok(id), Err)
     }
 

@@ -1,31 +1,79 @@
 //! The log: JSON lines, ours alone.
 
-use tracing::Subscriber;
+use std::fmt::{self, Debug};
+
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::edge::log::TARGET;
+use crate::edge::metrics;
 
-/// A subscriber that writes our own lines to `writer`, one JSON object each.
+/// A subscriber that writes our own lines to `writer`, one JSON object each, and
+/// between them the documents of the metrics.
 ///
 /// What libraries have to say is left out, at every level: the SDK logs
 /// requests, and those hold addresses.
 pub fn subscriber<W>(writer: W) -> impl Subscriber + Send + Sync
 where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+    W: for<'a> MakeWriter<'a> + Clone + Send + Sync + 'static,
 {
+    let of = |target, level| Targets::new().with_target(target, level);
+    // A target holds for those whose names begin with it, too.
+    let our_lines = of(TARGET, LevelFilter::INFO).with_target(metrics::TARGET, LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
         .with_target(false)
+        .with_writer(writer.clone())
+        .with_filter(our_lines);
+    let documents = tracing_subscriber::fmt::layer()
+        .event_format(Documents)
         .with_writer(writer)
-        .with_filter(Targets::new().with_target(TARGET, LevelFilter::INFO));
-    tracing_subscriber::registry().with(lines)
+        .with_filter(of(metrics::TARGET, LevelFilter::INFO));
+    tracing_subscriber::registry().with(lines).with(documents)
+}
+
+/// Writes the document that an event has, and nothing else: CloudWatch takes it
+/// for metrics only where it is a line of its own.
+struct Documents;
+
+impl<S, N> FormatEvent<S, N> for Documents
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut document = Document::default();
+        event.record(&mut document);
+        let Document(document) = document;
+        writeln!(writer, "{document}")
+    }
+}
+
+#[derive(Default)]
+struct Document(String);
+
+impl Visit for Document {
+    fn record_str(&mut self, _: &Field, text: &str) {
+        self.0.push_str(text);
+    }
+
+    /// A document is a text.
+    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
 }
 
 /// Writes this process's log to standard output, which Lambda hands to CloudWatch.
@@ -46,7 +94,7 @@ pub fn panics_by_their_place() {
 }
 
 /// Writes why the start failed, and hands it on.
-pub fn start_failed<E: std::fmt::Display>(error: E) -> E {
+pub fn start_failed<E: fmt::Display>(error: E) -> E {
     tracing::error!(target: TARGET, reason = %error, "start failed");
     error
 }

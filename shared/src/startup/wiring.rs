@@ -20,6 +20,7 @@ use crate::adapters::store::sweeps::Sweeps;
 use crate::adapters::store::users::Users;
 use crate::clock::SharedClock;
 use crate::domain::PaidModes;
+use crate::edge::Metrics;
 use crate::use_cases::asking_the_lms::{LmsClient, LmsLimits};
 use crate::use_cases::authenticating::TokenCheck;
 use crate::use_cases::certifying::Certifying;
@@ -59,6 +60,12 @@ impl<'a> Wiring<'a> {
 
     fn variable(&self, name: &'static str) -> Result<String, Missing> {
         self.environment.required(name)
+    }
+
+    /// `METRICS_NAMESPACE`
+    pub fn metrics(&self) -> Result<Metrics, Missing> {
+        let namespace = self.variable("METRICS_NAMESPACE")?;
+        Ok(Metrics::new(namespace, Arc::clone(&self.clock)))
     }
 
     /// `USERS_TABLE`, `USERNAMES_TABLE`

@@ -85,11 +85,15 @@ pub enum Judgement {
     Staff {
         /// The token's id in the list, which may be logged.
         id: String,
+        /// When it ends; absent where it is good until revoked.
+        expires_at: Option<Timestamp>,
     },
     /// Live, without staff rights.
     NotStaff {
         /// The token's id in the list, which may be logged.
         id: String,
+        /// When it ends; absent where it is good until revoked.
+        expires_at: Option<Timestamp>,
     },
     /// Listed, and its end has come.
     Expired {
@@ -177,10 +181,10 @@ impl TokenCheck {
         let Some(record) = list.tokens.find(token) else {
             return Judgement::Unknown;
         };
-        let id = record.id.clone();
+        let (id, expires_at) = (record.id.clone(), record.expires_at);
         match record.state(self.clock.now()) {
-            TokenState::Live if record.staff => Judgement::Staff { id },
-            TokenState::Live => Judgement::NotStaff { id },
+            TokenState::Live if record.staff => Judgement::Staff { id, expires_at },
+            TokenState::Live => Judgement::NotStaff { id, expires_at },
             TokenState::Expired => Judgement::Expired { id },
             TokenState::Revoked => Judgement::Revoked { id },
         }

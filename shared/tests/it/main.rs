@@ -5,6 +5,7 @@
 mod enrollments;
 mod importing;
 mod lms;
+mod metrics;
 mod rooms;
 mod sweeps;
 mod tokens;

@@ -100,6 +100,7 @@ fn at(url: &str, secret: &str) -> TokenSecret {
 fn staff(issued: &Issued) -> Result<Judgement, Unavailable> {
     Ok(Judgement::Staff {
         id: issued.record.id.clone(),
+        expires_at: issued.record.expires_at,
     })
 }
 
@@ -122,6 +123,7 @@ async fn a_token_through_its_life() {
     let lasting = tokens.issue().await;
     let not_staff = Ok(Judgement::NotStaff {
         id: plain.record.id.clone(),
+        expires_at: None,
     });
     assert_eq!(tokens.judge(&plain).await, not_staff);
     assert_eq!(tokens.judge(&ending).await, staff(&ending));

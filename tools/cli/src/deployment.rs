@@ -32,11 +32,14 @@ pub fn names() -> Result<BTreeSet<String>, TemplateError> {
         tables,
         secrets,
         functions,
+        of_all_functions,
         ..
     } = Template::load()?;
     let tables = tables.into_iter().map(|table| table.name);
     let ids = tables.chain(secrets).map(|id| variable_of(&id));
     let settings = functions.into_values().flat_map(BTreeMap::into_keys);
+    // Which a function has of the stack it is in, and no command needs.
+    let settings = settings.filter(|name| !of_all_functions.contains_key(name));
     let url = "COURSEHOOK_URL".to_owned();
     Ok(ids.chain(settings).chain([url]).collect())
 }

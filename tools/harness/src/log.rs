@@ -1,9 +1,11 @@
 //! The log, caught.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
+use shared::edge::Metric;
 
 /// The log lines that a test has caused.
 #[derive(Debug, Clone, Default)]
@@ -15,12 +17,29 @@ impl Log {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
-    /// All lines, each parsed.
+    /// All lines, each parsed, but for the metrics.
     pub fn lines(&self) -> Vec<Value> {
-        self.text()
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        self.parsed(|line| line.get("_aws").is_none())
+    }
+
+    /// The documents of metrics, each found to be of the embedded metric format.
+    pub fn metrics(&self) -> Vec<Value> {
+        let documents = self.parsed(|line| line.get("_aws").is_some());
+        documents.iter().for_each(check);
+        documents
+    }
+
+    /// All values of a metric, in the order of their documents.
+    pub fn metric(&self, metric: Metric) -> Vec<Value> {
+        let documents = self.metrics().into_iter();
+        let values = documents.map(|mut document| document[metric.name()].take());
+        values.filter(|value| !value.is_null()).collect()
+    }
+
+    fn parsed(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let text = self.text();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.filter(wanted).collect()
     }
 
     /// The last line with this message.
@@ -34,6 +53,53 @@ impl Log {
     pub fn done(&self) -> Value {
         self.last("done")
     }
+}
+
+/// That CloudWatch takes a document for metrics, and for those that we have: it
+/// passes over in silence what is not of the form.
+fn check(document: &Value) {
+    let about = document["_aws"].as_object().unwrap();
+    assert!(about["Timestamp"].is_u64(), "{document}");
+    assert_eq!(about.len(), 2, "{document}");
+    let directives = about["CloudWatchMetrics"].as_array().unwrap();
+    let mut named = BTreeSet::from(["_aws"]);
+    for directive in directives {
+        assert_eq!(directive.as_object().unwrap().len(), 3, "{document}");
+        assert_eq!(directive["Namespace"], "Coursehook/local");
+        let [dimensions] = directive["Dimensions"].as_array().unwrap().as_slice() else {
+            panic!("{document}");
+        };
+        let dimensions: Vec<_> = texts(dimensions).collect();
+        assert!(dimensions.len() <= 30, "{document}");
+        for dimension in &dimensions {
+            let value = document[*dimension].as_str().unwrap();
+            assert!((1..=1024).contains(&value.len()), "{document}");
+        }
+        let metrics = directive["Metrics"].as_array().unwrap();
+        assert!((1..=100).contains(&metrics.len()), "{document}");
+        for metric in metrics {
+            let name = metric["Name"].as_str().unwrap();
+            let known = Metric::ALL.iter().find(|metric| metric.name() == name);
+            let known = known.unwrap();
+            assert_eq!(metric["Unit"], known.unit(), "{name}");
+            assert_eq!(dimensions, known.dimensions(), "{name}");
+            let values = match &document[name] {
+                Value::Array(values) => values.as_slice(),
+                value => std::slice::from_ref(value),
+            };
+            assert!((1..=100).contains(&values.len()), "{document}");
+            assert!(values.iter().all(Value::is_number), "{document}");
+            assert!(named.insert(name), "{name} twice: {document}");
+        }
+        named.extend(dimensions);
+    }
+    let members = document.as_object().unwrap().keys();
+    assert_eq!(members.map(String::as_str).collect::<BTreeSet<_>>(), named);
+}
+
+fn texts(list: &Value) -> impl Iterator<Item = &str> {
+    let list = list.as_array().unwrap().iter();
+    list.map(|text| text.as_str().unwrap())
 }
 
 impl Write for Log {

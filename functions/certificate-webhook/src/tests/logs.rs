@@ -100,6 +100,7 @@ async fn no_address_username_or_token_is_ever_logged() {
     stack.lms.revoke();
     stack.deliver(&passed(&email)).await;
     stack.deliver(&passed(&format!("other-{email}"))).await;
+    assert!(!stack.log.metrics().is_empty());
     let log = stack.log.text();
     assert!(log.lines().count() >= 20, "{log}");
     for word in [planted, "@", STAFF, CLIENT_SECRET, ADA] {

@@ -220,7 +220,9 @@ async fn no_address_username_or_secret_is_ever_logged() {
             .await;
         let _ = stack.call(json!({"list": {"learner": learner}})).await;
     }
-    let log = stack.log.text();
+    assert!(!stack.log.metrics().is_empty());
+    // The one word of ours that has one of these in it.
+    let log = stack.log.text().replace("UnreadableRuns", "");
     assert!(log.lines().count() > 20, "{log}");
     for word in [
         "@",

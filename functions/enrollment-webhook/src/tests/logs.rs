@@ -187,7 +187,8 @@ async fn no_address_and_no_token_is_ever_logged() {
     );
 
     let log = stack.log.text();
-    assert_eq!(log.lines().count(), 2 * count);
+    let (lines, metrics) = (stack.log.lines().len(), stack.log.metrics().len());
+    assert_eq!((lines, metrics), (2 * count, count));
     for planted in ["planted", "example.com", STAFF, "@"] {
         assert!(!log.contains(planted), "{planted}: {log}");
     }

@@ -194,7 +194,9 @@ async fn no_address_username_or_secret_is_ever_logged() {
             let _ = stack.call(call).await;
         }
     }
-    let log = stack.log.text();
+    assert!(!stack.log.metrics().is_empty());
+    // The one word of ours that has one of these in it.
+    let log = stack.log.text().replace("UnreadableRuns", "");
     assert!(log.lines().count() > 20, "{log}");
     for word in [
         "@",

@@ -105,6 +105,7 @@ async fn no_address_username_or_secret_is_ever_logged() {
     }
     stack.lms.revoke();
     stack.run().await;
+    assert!(!stack.log.metrics().is_empty());
     let log = stack.log.text();
     assert!(log.lines().count() > 10, "{log}");
     for word in ["@", "learner0", CLIENT_SECRET, "JWT"] {

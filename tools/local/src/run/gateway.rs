@@ -199,7 +199,8 @@ impl Sinks {
                 let line = [line, b"\n".to_vec()].concat();
                 if is_log_line(&line) {
                     let _ = self.functions.write_all(&line);
-                    if self.shows.load(Ordering::Relaxed) {
+                    // Metrics are for programs.
+                    if self.shows.load(Ordering::Relaxed) && !is_metrics(&line) {
                         let _ = io::stdout().write_all(&line);
                     }
                 } else {
@@ -213,6 +214,12 @@ impl Sinks {
 /// Both cargo and a program that ends early say so at the start of a line.
 fn is_error(line: &str) -> bool {
     line.starts_with("error") || line.starts_with("Error")
+}
+
+/// A document of metrics is known by its metadata.
+fn is_metrics(line: &[u8]) -> bool {
+    let fields = serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(line);
+    fields.is_ok_and(|fields| fields.contains_key("_aws"))
 }
 
 /// The functions log JSON objects; nothing else does.

@@ -1,0 +1,223 @@
+//! What each line has beside it, and that CloudWatch takes it for metrics: the
+//! log of the harness reads nothing else.
+
+use std::sync::Arc;
+
+use harness::Log;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+use shared::calls::Counter;
+use shared::clock::HeldClock;
+use shared::domain::{
+    CourseId, Effect, EventKey, EventKind, Leave, Left, Place, SweepEnd, SweepKind, SweepOutcome,
+};
+use shared::edge::log::{Record, Swept, ToldOf, UsedToken};
+use shared::edge::{Metric, Metrics};
+use shared::startup::logging::subscriber;
+use shared::use_cases::looking_again::Summary;
+use shared::use_cases::sweeping::Progress;
+use uuid::Uuid;
+
+/// The members of the one document that `write` writes, but for the metadata.
+fn written(write: impl FnOnce(&Metrics)) -> Map<String, Value> {
+    let log = Log::default();
+    let clock = Arc::new(HeldClock::at(harness::now()));
+    let metrics = Metrics::new("Coursehook/local".to_owned(), clock);
+    tracing::subscriber::with_default(subscriber(log.clone()), || write(&metrics));
+    let [document] = log.metrics().try_into().unwrap();
+    let Value::Object(mut members) = document else {
+        panic!("{document}");
+    };
+    let about = members.remove("_aws").unwrap();
+    assert_eq!(about["Timestamp"], harness::now().as_millisecond());
+    // It is a line of its own, and no other is written by it.
+    assert_eq!(log.lines(), Vec::<Value>::new());
+    members
+}
+
+/// All that `members` has, and no more.
+fn assert_members(members: &Map<String, Value>, expected: Value) {
+    assert_eq!(Value::from(members.clone()), expected);
+}
+
+fn in_days(days: i64) -> Option<Timestamp> {
+    Some(harness::now() + SignedDuration::from_hours(24 * days))
+}
+
+#[test]
+fn of_a_delivery() {
+    let key = EventKey::of(
+        EventKind::Enrollment,
+        &harness::ADA.parse().unwrap(),
+        &harness::RUN.parse().unwrap(),
+    );
+    let live = |expires_at| Some(UsedToken::live("a".to_owned(), expires_at));
+    let dead = || Some(UsedToken::dead("a".to_owned()));
+    let none = || json!({});
+    let of_token = || json!({"token_id": "a", "TokenDeliveries": 1});
+    let ends = |days: f64| json!({"token_id": "a", "TokenDeliveries": 1, "TokenDaysLeft": days});
+    let half_a_day = Some(harness::now() + SignedDuration::from_hours(12));
+    // outcome, token, whether kept, what of tokens, refused as known
+    for (outcome, token, kept, of_tokens, refused) in [
+        ("created", live(None), false, of_token(), 0),
+        ("kept", live(in_days(14)), true, ends(14.0), 0),
+        ("forbidden", live(half_a_day), false, ends(0.5), 0),
+        ("unauthorized", dead(), false, none(), 1),
+        ("unauthorized", None, false, none(), 0),
+    ] {
+        for kind in [EventKind::Enrollment, EventKind::Certificate] {
+            let record = Record {
+                outcome,
+                token: token.clone(),
+                event_key: kept.then(|| key.clone()),
+                milliseconds: 25,
+                ..Record::default()
+            };
+            let calls = Counter::default();
+            let members = written(|metrics| metrics.done(kind, &record, &calls));
+            let mut expected = json!({
+                "kind": kind.as_str(),
+                "outcome": outcome,
+                "Deliveries": 1,
+                "DeliveryTime": 25,
+                "EventsKept": u64::from(kept),
+                "KnownTokensRefused": refused,
+            });
+            let fields = expected.as_object_mut().unwrap();
+            fields.extend(of_tokens.as_object().unwrap().clone());
+            if kind == EventKind::Certificate {
+                let issued = u64::from(outcome == "created");
+                let lms = json!({"CertificatesIssued": issued, "LmsRequests": 0, "LmsFailures": 0});
+                fields.extend(lms.as_object().unwrap().clone());
+            }
+            assert_members(&members, expected);
+        }
+    }
+}
+
+#[test]
+fn of_a_look_at_kept_events() {
+    let summary = Summary {
+        looked_at: 7,
+        done: 4,
+        failed: 2,
+        certified: 3,
+        lms_rests: true,
+        waiting: 11,
+        dead: 5,
+        expired: 6,
+    };
+    let members = written(|metrics| metrics.looked(&summary, &Counter::default()));
+    let expected = json!({
+        "WaitingEvents": 11, "DeadEvents": 5, "ExpiredEvents": 6,
+        "EventsLookedAt": 7, "EventsDone": 4, "FailedLooks": 2, "CertificatesIssued": 3,
+        "LmsRequests": 0, "LmsFailures": 0,
+    });
+    assert_members(&members, expected);
+}
+
+#[test]
+fn of_a_list_of_runs() {
+    for unreadable in [0, 2] {
+        let members = written(|metrics| metrics.listed(unreadable));
+        assert_members(&members, json!({"UnreadableRuns": unreadable}));
+    }
+}
+
+/// What one call told of four learners; the sweep itself has counted more, since
+/// earlier calls are in that.
+#[test]
+fn of_a_call_of_a_sweep() {
+    let (now, id) = (harness::now(), Uuid::from_u128);
+    let mut told = ToldOf::default();
+    for (learner, effect) in [
+        (1, Effect::GradeStored),
+        (1, Effect::Issued),
+        (2, Effect::Restored),
+        (3, Effect::GradeStored),
+        (3, Effect::Withdrawn),
+        (4, Effect::Left(Left::Revoked)),
+    ] {
+        told.note(id(learner), &effect);
+    }
+    let run: CourseId = harness::RUN.parse().unwrap();
+    let outcomes = [
+        None,
+        Some(SweepOutcome::Done),
+        Some(SweepOutcome::Braked),
+        Some(SweepOutcome::Failed),
+    ];
+    for (kind, outcome, report) in [SweepKind::Grades, SweepKind::Enrollments]
+        .into_iter()
+        .flat_map(|kind| outcomes.map(|outcome| (kind, outcome)))
+        .flat_map(|(kind, outcome)| [(kind, outcome, true), (kind, outcome, false)])
+    {
+        let leave = Leave {
+            report,
+            ..Leave::default()
+        };
+        let mut place = Place::new(id(9), now, leave);
+        place.tally.note_many(&Effect::Issued, 99);
+        let progress = match outcome {
+            None => Progress::GoesOn {
+                wait: std::time::Duration::ZERO,
+                reason: None,
+                place,
+            },
+            Some(outcome) => Progress::Ended(SweepEnd {
+                sweep_id: place.sweep_id,
+                began_at: now,
+                ended_at: now,
+                leave,
+                outcome,
+                reason: None,
+                tally: place.tally,
+            }),
+        };
+        let swept = Swept {
+            kind,
+            request_id: "",
+            course_id: &run,
+            progress: &progress,
+            told: &told,
+            milliseconds: 0,
+            calls: &Counter::default(),
+        };
+        let members = written(|metrics| metrics.swept(&swept));
+        let mut expected = json!({"LmsRequests": 0, "LmsFailures": 0});
+        let fields = expected.as_object_mut().unwrap();
+        let mut add = |more: Value| fields.extend(more.as_object().unwrap().clone());
+        if !report {
+            add(json!({"sweep": kind.as_str(), "SweptLearners": 4}));
+            if kind == SweepKind::Grades {
+                add(json!({"CertificatesIssued": 2, "CertificatesWithdrawn": 1}));
+            }
+            if let Some(outcome) = outcome {
+                let is = |other| u64::from(outcome == other);
+                add(json!({
+                    "SweepsDone": is(SweepOutcome::Done),
+                    "SweepsBraked": is(SweepOutcome::Braked),
+                    "SweepsFailed": is(SweepOutcome::Failed),
+                }));
+            }
+        }
+        assert_members(&members, expected);
+    }
+}
+
+/// A library's event is in no line, whatever its target begins with.
+#[test]
+fn only_our_own_documents_are_written() {
+    let log = Log::default();
+    tracing::subscriber::with_default(subscriber(log.clone()), || {
+        tracing::info!(target: "coursehook::metrics", document = "{}", "a document");
+        tracing::info!(target: "metrics", document = "{}", "a library's");
+        tracing::debug!(target: "coursehook::metrics", document = "{}", "too low");
+        tracing::info!(target: "coursehook", "a line");
+    });
+    let text = log.text();
+    let [document, line] = text.lines().collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!(document, "{}");
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["message"], "a line");
+}
