@@ -6,6 +6,7 @@ mod calls;
 mod contract;
 mod lms;
 mod logs;
+mod metrics;
 mod moved;
 mod order;
 mod stack;

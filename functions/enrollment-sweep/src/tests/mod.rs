@@ -7,6 +7,7 @@ mod chosen;
 mod kept_passes;
 mod learners;
 mod logs;
+mod metrics;
 mod moved;
 mod pages;
 mod stack;

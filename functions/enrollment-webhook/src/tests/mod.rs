@@ -8,5 +8,6 @@ mod effects;
 mod erased;
 mod faults;
 mod logs;
+mod metrics;
 mod stack;
 mod wiring;

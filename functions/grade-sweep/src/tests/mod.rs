@@ -6,6 +6,7 @@ mod calls;
 mod chosen;
 mod learners;
 mod logs;
+mod metrics;
 mod pages;
 mod stack;
 mod stopped;

@@ -6,6 +6,7 @@ mod ends;
 mod lms;
 mod logs;
 mod lost;
+mod metrics;
 mod renamed;
 mod stack;
 mod stopped;

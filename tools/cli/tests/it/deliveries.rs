@@ -31,6 +31,7 @@ fn lines() -> String {
         line(4, "looked at", waits),
         "START RequestId: 1 {} Version: $LATEST".to_owned(),
         r#"{"message":"done""#.to_owned(),
+        r#"{"Deliveries":1,"_aws":{},"kind":"certificate","outcome":"created"}"#.to_owned(),
         done(5, "kept", 404),
         done(6, "un\\u001bknown", 503),
     ]

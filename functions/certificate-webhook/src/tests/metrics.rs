@@ -1,0 +1,68 @@
+//! What is counted of passes: certificates, and what the LMS was asked.
+
+use local::lms::{At, Order, Trouble};
+use serde_json::{Value, json};
+use shared::edge::Metric;
+
+use super::stack::{Stack, passed};
+
+/// What one more pass has counted.
+async fn counted(stack: &Stack) -> Value {
+    stack.pass().await;
+    stack.log.metrics().pop().unwrap()
+}
+
+#[tokio::test]
+async fn certificates_and_what_the_lms_was_asked() {
+    let stack = Stack::new().await;
+    stack.enroll("verified").await;
+    let assert_counted = |document: &Value, expected: [u64; 4], outcome: &str| {
+        assert_eq!(document["kind"], "certificate");
+        assert_eq!(document["outcome"], outcome);
+        let names = [
+            Metric::CertificatesIssued,
+            Metric::EventsKept,
+            Metric::LmsRequests,
+            Metric::LmsFailures,
+        ];
+        let found = names.map(|metric| document[metric.name()].clone());
+        assert_eq!(found, expected.map(Value::from), "{outcome}");
+        let times = document["LmsTime"].as_array();
+        let times = times.map(|times| times.len() as u64);
+        let requests = Some(expected[2]).filter(|requests| *requests > 0);
+        assert_eq!(times, requests, "{outcome}");
+    };
+    // A token, and a grade that is not given.
+    stack
+        .lms
+        .order(Order::of(Trouble::Fail { status: 503 }).at(At::Grades));
+    assert_counted(&counted(&stack).await, [0, 1, 2, 1], "pending");
+    // Not even a new connection helps.
+    stack.lms.revoke();
+    stack.lms.order(Order::of(Trouble::Drop).at(At::Grades));
+    assert_counted(&counted(&stack).await, [0, 1, 2, 2], "pending");
+    // That nobody is enrolled there is an answer.
+    stack.lms.revoke();
+    assert_counted(&counted(&stack).await, [0, 1, 1, 0], "pending");
+    stack.grade(0.9, true);
+    assert_counted(&counted(&stack).await, [1, 0, 1, 0], "created");
+    assert_counted(&counted(&stack).await, [0, 0, 0, 0], "exists");
+}
+
+/// Where nobody is asked there is a sample all the same, so that what is missing
+/// is told from what is well.
+#[tokio::test]
+async fn every_answer_has_a_sample() {
+    let stack = Stack::new().await;
+    stack.deliver(&passed("bob@example.org")).await;
+    stack.deliver(&json!({})).await;
+    for metric in [
+        Metric::CertificatesIssued,
+        Metric::LmsRequests,
+        Metric::LmsFailures,
+        Metric::KnownTokensRefused,
+    ] {
+        assert_eq!(stack.log.metric(metric), [json!(0), json!(0)], "{metric:?}");
+    }
+    assert_eq!(stack.log.metric(Metric::LmsTime), Vec::<Value>::new());
+}

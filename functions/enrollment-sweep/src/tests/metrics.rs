@@ -1,0 +1,45 @@
+//! What is counted of a sweep.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shared::edge::Metric;
+
+use super::stack::Stack;
+
+/// One who is enrolled, one who no longer is, and one whom nothing is done to; a
+/// first sweep only reports, and counts nobody.
+#[tokio::test]
+async fn learners_and_how_it_ended() {
+    let stack = Stack::never_swept().await;
+    stack.put_learner(0).await;
+    stack.lists(0, "verified", true);
+    for (learner, active) in [(1, false), (2, true)] {
+        stack.enrolled(learner, "audit").await;
+        stack.lists(learner, "audit", active);
+    }
+    stack.clock.turn(Duration::from_secs(60));
+    stack.sweep().await;
+    for metric in [Metric::SweptLearners, Metric::SweepsDone] {
+        assert_eq!(stack.log.metric(metric), Vec::<Value>::new());
+    }
+    assert_eq!(stack.log.metric(Metric::LmsRequests), [json!(2)]);
+
+    stack.sweep().await;
+    let last = stack.log.metrics().pop().unwrap();
+    for (member, value) in [
+        ("sweep", json!("enrollments")),
+        ("SweptLearners", json!(2)),
+        ("SweepsDone", json!(1)),
+        ("SweepsBraked", json!(0)),
+        ("SweepsFailed", json!(0)),
+        // The list, and who was held back.
+        ("LmsRequests", json!(2)),
+        ("LmsFailures", json!(0)),
+        // Of certificates it knows nothing.
+        ("CertificatesIssued", Value::Null),
+        ("CertificatesWithdrawn", Value::Null),
+    ] {
+        assert_eq!(last[member], value, "{member}");
+    }
+}

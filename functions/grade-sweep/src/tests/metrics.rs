@@ -1,0 +1,120 @@
+//! What is counted of a sweep, and that calls which go on count their own part.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue::S;
+use harness::RUN;
+use harness::sweep::username;
+use local::lms::{Order, Trouble};
+use serde_json::{Value, json};
+use shared::edge::Metric;
+
+use super::stack::Stack;
+
+/// How a sweep ended: done, braked or failed.
+const ENDS: [Metric; 3] = [
+    Metric::SweepsDone,
+    Metric::SweepsBraked,
+    Metric::SweepsFailed,
+];
+
+/// A run of so many learners who have passed, in pages of three.
+async fn with_learners(learners: u32) -> Stack {
+    let stack = Stack::new().await;
+    stack.lms.pages_of(3);
+    for learner in 0..learners {
+        stack.learner(learner).await;
+        stack.says(learner, 0.9);
+    }
+    stack
+}
+
+/// All values of a metric, added up.
+fn sum(stack: &Stack, metric: Metric) -> u64 {
+    let values = stack.log.metric(metric);
+    values.iter().map(|value| value.as_u64().unwrap()).sum()
+}
+
+fn of(document: &Value, metrics: [Metric; 3]) -> [Value; 3] {
+    metrics.map(|metric| document[metric.name()].clone())
+}
+
+/// Three calls, each with what it has done itself, and one end.
+#[tokio::test]
+async fn each_call_counts_its_own_part() {
+    let stack = with_learners(9).await;
+    stack.sweep_for(json!({}), 1).await;
+    let documents = stack.log.metrics();
+    assert!(documents.len() > 2, "{documents:?}");
+    assert_eq!(sum(&stack, Metric::CertificatesIssued), 9);
+    assert_eq!(sum(&stack, Metric::SweptLearners), 9);
+    assert!(
+        documents
+            .iter()
+            .all(|document| document["sweep"] == "grades")
+    );
+    // A token and three pages.
+    assert_eq!(sum(&stack, Metric::LmsRequests), 4);
+    let ends: u64 = ENDS.map(|metric| sum(&stack, metric)).iter().sum();
+    assert_eq!(ends, 1);
+    assert_eq!(
+        of(documents.last().unwrap(), ENDS),
+        [1, 0, 0].map(Value::from)
+    );
+
+    // One of them loses it, and has it back.
+    for (percent, withdrawn) in [(0.0, 1), (0.9, 0)] {
+        stack.clock.turn(Duration::from_secs(60));
+        stack.says(0, percent);
+        stack.sweep().await;
+        let last = stack.log.metrics().pop().unwrap();
+        assert_eq!(last["CertificatesWithdrawn"], withdrawn);
+        assert_eq!(last["CertificatesIssued"], 1 - withdrawn);
+    }
+}
+
+/// What only reports has asked the LMS, and has done nothing.
+#[tokio::test]
+async fn a_report_counts_what_it_asked_alone() {
+    let stack = with_learners(3).await;
+    stack.sweep_with(json!({"report": true})).await;
+    let [document] = stack.log.metrics().try_into().unwrap();
+    let members = document.as_object().unwrap().keys();
+    let members: Vec<_> = members.filter(|member| *member != "_aws").collect();
+    assert_eq!(members, ["LmsFailures", "LmsRequests", "LmsTime"]);
+}
+
+/// The brake, and a list that cannot be read.
+#[tokio::test]
+async fn how_sweeps_end() {
+    let stack = with_learners(12).await;
+    stack.sweep().await;
+    for learner in 0..12 {
+        stack.clock.turn(Duration::from_secs(60));
+        stack.says(learner, 0.0);
+    }
+    assert_eq!(stack.sweep().await["status"], "braked");
+    let braked = stack.log.metrics().pop().unwrap();
+    assert_eq!(of(&braked, ENDS), [0, 1, 0].map(Value::from));
+    assert_eq!(braked["CertificatesWithdrawn"], 0);
+
+    stack.lms.order(Order::of(Trouble::Refuse));
+    assert_eq!(stack.sweep().await["status"], "failed");
+    let failed = stack.log.metrics().pop().unwrap();
+    assert_eq!(of(&failed, ENDS), [0, 0, 1].map(Value::from));
+    assert!(failed["LmsFailures"].as_u64().unwrap() > 0);
+}
+
+/// Runs that cannot be swept; a list with none of them says so too.
+#[tokio::test]
+async fn runs_of_another_shape() {
+    let stack = Stack::new().await;
+    let unreadable = async || {
+        stack.call(json!({"list": {}})).await.unwrap();
+        stack.log.metric(Metric::UnreadableRuns)
+    };
+    assert_eq!(unreadable().await, [json!(0)]);
+    stack.set_run(RUN, "live", S("perhaps".to_owned())).await;
+    assert_eq!(unreadable().await, [json!(0), json!(1)]);
+    assert!(!stack.log.text().contains(&username(0)));
+}

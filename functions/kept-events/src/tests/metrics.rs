@@ -1,0 +1,95 @@
+//! What is counted of a run, and what there is by its end.
+
+use std::time::Duration;
+
+use harness::{ADA, EAGER};
+use local::Fault;
+use local::lms::{Order, Trouble};
+use serde_json::{Value, json};
+use shared::edge::Metric;
+
+use super::lms::with_passes;
+use super::stack::Stack;
+
+/// What one more run has counted, of these.
+async fn counted<const N: usize>(stack: &Stack, metrics: [Metric; N]) -> [Value; N] {
+    stack.run().await;
+    let document = stack.log.metrics().pop().unwrap();
+    metrics.map(|metric| document[metric.name()].clone())
+}
+
+/// What was looked at: a pass that is certified, one that waits on, and an
+/// enrollment, which is no certificate.
+#[tokio::test]
+async fn looks_and_certificates() {
+    const LOOKS: [Metric; 7] = [
+        Metric::EventsLookedAt,
+        Metric::EventsDone,
+        Metric::FailedLooks,
+        Metric::CertificatesIssued,
+        Metric::WaitingEvents,
+        Metric::LmsRequests,
+        Metric::LmsFailures,
+    ];
+    let stack = with_passes(2).await;
+    stack.announce("bob@example.org", None, None).await;
+    stack.clock.turn(Duration::from_secs(90));
+    let id = "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
+    stack.put_user("bob@example.org", id, None).await;
+    stack
+        .lms
+        .order(Order::of(Trouble::Fail { status: 502 }).times(1));
+    // A token and two grades.
+    let found = counted(&stack, LOOKS).await;
+    assert_eq!(found, [3, 2, 0, 1, 1, 3, 1].map(Value::from));
+    let [times] = stack.log.metric(Metric::LmsTime).try_into().unwrap();
+    assert_eq!(times.as_array().map(Vec::len), Some(3));
+    // Nothing is due, and there are samples all the same.
+    let found = counted(&stack, LOOKS).await;
+    assert_eq!(found, [0, 0, 0, 0, 1, 0, 0].map(Value::from));
+    // A run that comes to nothing has none: the alarm is that they are missing.
+    let (proxy, client) = stack.proxy(EAGER).await;
+    let stack = Stack::wired(stack.beside(), client);
+    proxy.set(|_| Fault::Refuse("AccessDeniedException"));
+    stack.run_for(120).await.unwrap_err();
+    assert_eq!(stack.log.metrics(), Vec::<Value>::new());
+}
+
+/// The store fails for what was claimed.
+#[tokio::test]
+async fn a_look_that_fails() {
+    let stack = with_passes(1).await;
+    let (proxy, client) = stack.proxy(EAGER).await;
+    let stack = Stack::wired(stack.beside(), client);
+    proxy.set(|call| match call.operation.as_str() {
+        "BatchGetItem" => Fault::Refuse("AccessDeniedException"),
+        _ => Fault::Pass,
+    });
+    let failed = counted(&stack, [Metric::FailedLooks, Metric::EventsDone]).await;
+    assert_eq!(failed, [json!(1), json!(0)]);
+}
+
+/// What has ended, by how: the LMS is in trouble for a week, and nobody comes for
+/// a month.
+#[tokio::test]
+async fn dead_and_expired_events() {
+    const STATES: [Metric; 3] = [
+        Metric::WaitingEvents,
+        Metric::DeadEvents,
+        Metric::ExpiredEvents,
+    ];
+    let stack = Stack::new().await;
+    stack.lms.order(Order::of(Trouble::Fail { status: 500 }));
+    stack.keep_pass_of(ADA).await;
+    stack.announce("bob@example.org", None, None).await;
+    let mut seen = Vec::new();
+    for _ in 0..32 {
+        let found = counted(&stack, STATES).await;
+        if seen.last() != Some(&found) {
+            seen.push(found);
+        }
+        stack.clock.turn(Duration::from_hours(24));
+    }
+    let expected = [[2, 0, 0], [1, 1, 0], [0, 1, 1]];
+    assert_eq!(seen, expected.map(|counts| counts.map(Value::from)));
+}
