@@ -419,5 +419,6 @@ pub fn sweep_failed(kind: SweepKind, request_id: &str, error: &CallError) {
     tracing::error!(target: TARGET, sweep, request_id, reason, error_code, "sweeping failed");
 }
 
-/// The one target that is logged: what libraries say could hold anything.
+/// The target of our lines; beside that of the metrics no other is logged, since
+/// what libraries say could hold anything.
 pub const TARGET: &str = "coursehook";

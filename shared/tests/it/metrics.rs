@@ -219,3 +219,30 @@ fn only_our_own_documents_are_written() {
     let line: Value = serde_json::from_str(line).unwrap();
     assert_eq!(line["message"], "a line");
 }
+
+/// The page names each metric that there is, with its dimensions and its unit, in
+/// our order; and no other.
+#[test]
+fn the_page_names_the_metrics_that_there_are() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let rows = page.lines().filter_map(|line| {
+        let cells = Vec::from_iter(line.split('|').map(str::trim));
+        match cells[..] {
+            ["", name, dimensions, unit, _, _, ""] if name.starts_with('`') => {
+                Some(format!("{name} | {dimensions} | {unit}"))
+            }
+            _ => None,
+        }
+    });
+    let expected = Metric::ALL.iter().map(|metric| {
+        let dimensions = metric.dimensions().iter();
+        let dimensions = dimensions.map(|dimension| format!("`{dimension}`"));
+        let dimensions = Vec::from_iter(dimensions).join(", ");
+        format!("`{}` | {dimensions} | `{}`", metric.name(), metric.unit())
+    });
+    assert_eq!(Vec::from_iter(rows), Vec::from_iter(expected));
+    for metric in Metric::ALL {
+        assert!(["Count", "Milliseconds", "None"].contains(&metric.unit()));
+    }
+}
