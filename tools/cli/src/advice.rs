@@ -287,6 +287,7 @@ pub fn of_enrollments(code: &str) -> (String, String) {
 /// What is the matter with the LMS, by the code that the event bears.
 fn trouble(code: &str) -> (String, Remedy) {
     const SECRET: &str = "the secret OpenedxApiSecret";
+    const SET: &str = "with `coursehook credential set`";
     let status = code.split(' ').next().unwrap_or_default();
     let failed = format!("The LMS failed ({}).", output::printable(code));
     let (obstacle, remedy) = match code {
@@ -299,14 +300,11 @@ fn trouble(code: &str) -> (String, Remedy) {
         ),
         "BadClient" => (
             "The LMS does not know our client id and secret.",
-            Remedy::unnoticed(format!("Put those that the LMS knows into {SECRET}")),
+            Remedy::unnoticed(format!("Put those that the LMS knows into {SECRET}, {SET}")),
         ),
         "NoCredentialYet" | "MalformedSecret" => (
             "There is no credential for the LMS.",
-            Remedy::unnoticed(format!(
-                "Put {{\"client_id\": \"...\", \"client_secret\": \"...\"}} or \
-                 {{\"token\": \"...\"}} into {SECRET}"
-            )),
+            Remedy::unnoticed(format!("Put one into {SECRET}, {SET}")),
         ),
         "404 course_does_not_exist" => (
             "The LMS has no such course run.",
@@ -336,7 +334,7 @@ fn trouble(code: &str) -> (String, Remedy) {
         ),
         _ if status == "401" => (
             "The LMS does not take our token (401).",
-            Remedy::unnoticed(format!("Put a valid credential into {SECRET}")),
+            Remedy::unnoticed(format!("Put a valid credential into {SECRET}, {SET}")),
         ),
         _ if status.starts_with('5') => (
             failed.as_str(),

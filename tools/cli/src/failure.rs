@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use infra::TemplateError;
 use shared::adapters::AwsFailure;
+use shared::adapters::lms::LmsError;
 use shared::adapters::secrets::SecretError;
 use shared::adapters::store::StoreError;
 use shared::domain::email::EmailError;
@@ -88,6 +89,15 @@ pub enum Failure {
         /// What is to be known of the one in whose place it was to be.
         old: Option<String>,
     },
+    #[error(
+        "what was entered is no credential, and nothing was stored; where it is piped, it is to \
+         be {{\"client_id\": \"...\", \"client_secret\": \"...\"}} or {{\"token\": \"...\"}}"
+    )]
+    NoCredential,
+    #[error("{}", told_refused(.0))]
+    CredentialRefused(LmsError),
+    #[error("standard input cannot be read: {0}; nothing was stored")]
+    Input(io::Error),
     #[error("{file}: {problem}")]
     File { file: String, problem: FileProblem },
     #[error("interrupted")]
@@ -321,6 +331,15 @@ fn told_secret(error: &SecretError) -> String {
 fn told_lms(error: &AskError) -> String {
     let (trouble, mend) = advice::of_the_lms(&error.code());
     format!("{trouble} {mend}.")
+}
+
+/// What the LMS said of a credential that is new.
+fn told_refused(error: &LmsError) -> String {
+    let (trouble, _) = advice::of_the_lms(&error.code());
+    format!(
+        "{trouble} Nothing was stored; enter another one, or with --unchecked it is stored \
+         whatever the LMS says"
+    )
 }
 
 /// What AWS said, and what to try.

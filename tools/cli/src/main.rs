@@ -68,6 +68,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             commands::doctor::run(email.zip(course_id), &mut stack, output).await
         }
         Command::Tokens(command) => commands::tokens::run(command, &stack, output).await,
+        Command::Credential(command) => commands::credential::run(command, &stack, output).await,
         Command::Events(command) => commands::events::run(command, &stack, output).await,
         Command::Deliveries(command) => commands::deliveries::run(command, &stack, output).await,
         Command::Replay { paths } => commands::replay::run(&paths, &stack, output).await,

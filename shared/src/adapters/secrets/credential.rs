@@ -1,9 +1,12 @@
 //! The credential for the LMS in Secrets Manager.
 
 use aws_sdk_secretsmanager::Client;
+use secrecy::ExposeSecret;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::SecretError;
+use crate::adapters::AwsFailure;
 use crate::domain::Credential;
 
 /// The secret that holds the [`Credential`] for the LMS.
@@ -46,9 +49,39 @@ impl CredentialSecret {
         let value = super::current(&self.client, &self.secret_id).await?;
         value.text.as_deref().map(parse).transpose()
     }
+
+    /// Makes `credential` the one that readers get; Secrets Manager keeps the
+    /// one before.
+    ///
+    /// # Errors
+    /// [`SecretError::Malformed`], with nothing written, where
+    /// [`CredentialSecret::read`] would not take it; else what Secrets Manager
+    /// failed with.
+    pub async fn write(&self, credential: &Credential) -> Result<(), SecretError> {
+        let text = text(credential);
+        parse(&text)?;
+        let put = self.client.put_secret_value().secret_id(&self.secret_id);
+        let put = put.secret_string(text).send().await;
+        put.map(drop)
+            .map_err(|error| AwsFailure::from(&error).into())
+    }
 }
 
-fn parse(text: &str) -> Result<Credential, SecretError> {
+fn text(credential: &Credential) -> String {
+    let value = match credential {
+        Credential::Client { id, secret } => {
+            json!({"client_id": id, "client_secret": secret.expose_secret()})
+        }
+        Credential::Static { token } => json!({"token": token.expose_secret()}),
+    };
+    value.to_string()
+}
+
+/// The credential that the text says in one of the two forms.
+///
+/// # Errors
+/// [`SecretError::Malformed`].
+pub fn parse(text: &str) -> Result<Credential, SecretError> {
     match serde_json::from_str(text) {
         Ok(Stored::Client {
             client_id,
@@ -74,17 +107,18 @@ mod tests {
 
     #[test]
     fn the_two_forms_and_nothing_else() {
-        assert_eq!(
-            parse(r#"{"client_id": "i", "client_secret": "s"}"#),
-            Ok(Credential::Client {
-                id: "i".to_owned(),
-                secret: "s".into()
-            })
-        );
-        assert_eq!(
-            parse(r#" {"token": "t"} "#),
-            Ok(Credential::Static { token: "t".into() })
-        );
+        let client = Credential::Client {
+            id: "i".to_owned(),
+            secret: "s\"".into(),
+        };
+        let of_site = Credential::Static { token: "t".into() };
+        for (written, credential) in [
+            (r#"{"client_id": "i", "client_secret": "s\""}"#, client),
+            (r#" {"token": "t"} "#, of_site),
+        ] {
+            assert_eq!(parse(&text(&credential)).as_ref(), Ok(&credential));
+            assert_eq!(parse(written), Ok(credential));
+        }
         for text in [
             "t",
             r#""t""#,

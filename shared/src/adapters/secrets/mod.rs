@@ -8,7 +8,7 @@ use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use thiserror::Error;
 
-pub use credential::CredentialSecret;
+pub use credential::{CredentialSecret, parse as parse_credential};
 pub use tokens::{Replaced, StoredTokens, TokenSecret};
 
 use super::AwsFailure;

@@ -2,6 +2,7 @@
 
 mod argument;
 mod certificates;
+mod credential;
 mod deliveries;
 mod deployment;
 mod enrollments;
@@ -19,6 +20,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use shared::domain::{CourseId, Email};
 
 pub use self::certificates::Certificates;
+pub use self::credential::Credential;
 pub use self::deliveries::Deliveries;
 pub use self::deployment::Deployment;
 pub use self::enrollments::{Enrollments, SetEnrollment};
@@ -102,6 +104,9 @@ Examples:
     /// The tokens that may call the webhooks
     #[command(subcommand)]
     Tokens(Tokens),
+    /// The credential that the LMS is shown
+    #[command(subcommand)]
+    Credential(Credential),
     /// The events that could not take effect yet
     #[command(subcommand)]
     Events(Events),
@@ -192,7 +197,7 @@ impl Command {
             | Self::Deliveries(_)
             | Self::Doctor { .. }
             | Self::Completions { .. } => true,
-            Self::Replay { .. } => false,
+            Self::Credential(_) | Self::Replay { .. } => false,
         }
     }
 }

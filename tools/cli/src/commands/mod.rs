@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod completions;
+pub mod credential;
 pub mod deliveries;
 pub mod doctor;
 pub mod enrollments;

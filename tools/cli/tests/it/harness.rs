@@ -266,8 +266,14 @@ impl Stack {
 
     /// The value of the secret, as the functions read it.
     pub async fn secret(&self) -> String {
-        let (secrets, name) = self.secrets.as_ref().unwrap();
-        secrets.value(name).await.unwrap().unwrap()
+        let (_, name) = self.secrets.as_ref().unwrap();
+        self.value_of(name).await.unwrap()
+    }
+
+    /// The value of a secret of this name, if it has one.
+    pub async fn value_of(&self, name: &str) -> Option<String> {
+        let (secrets, _) = self.secrets.as_ref().unwrap();
+        secrets.value(name).await.unwrap()
     }
 
     /// The kept events, past the program.

@@ -9,6 +9,7 @@
 )]
 
 mod certificates;
+mod credential;
 mod deliveries;
 mod deployment;
 mod doctor;

@@ -1,20 +1,15 @@
 //! That the LMS takes our credential, and lets us read grades and list enrollments.
 
-use std::time::Duration;
-
-use shared::adapters::lms::{BaseUrl, Lms, LmsError};
-use shared::domain::{CourseId, Credential, Email, User, Username};
-use shared::startup;
+use shared::adapters::lms::LmsError;
+use shared::domain::{CourseId, Email, User, Username};
 use shared::use_cases::asking_the_lms::{About, AskError, LmsClient};
 
 use super::Finding;
 use crate::advice;
+use crate::commands::credential::{self, LIMIT};
 use crate::failure::Failure;
 use crate::output;
 use crate::stack::Stack;
-
-/// As long as a webhook waits for a grade.
-const LIMIT: Duration = Duration::from_secs(15);
 
 pub async fn check(stack: &Stack, learner: Option<(Email, CourseId)>) -> Vec<Finding> {
     let learner = learner.as_ref();
@@ -30,16 +25,12 @@ pub async fn check(stack: &Stack, learner: Option<(Email, CourseId)>) -> Vec<Fin
 async fn token(stack: &Stack) -> Finding {
     const CHECK: &str = "LMS token";
     let asked = async {
-        let lms_url: BaseUrl = stack.setting("LMS_URL")?;
         let secret = stack.credential_for_the_lms().await?;
         // What is wrong with the secret its own check tells.
-        let credential = secret.read().await.ok().flatten();
-        let Some(Credential::Client { id, secret }) = credential else {
-            return Ok(credential.is_some().then_some(None));
-        };
-        let lms = Lms::new(startup::lms::client()?, lms_url);
-        let token = tokio::time::timeout(LIMIT, lms.access_token(&id, &secret)).await;
-        Ok::<_, Failure>(Some(Some(token.unwrap_or(Err(LmsError::Timeout)))))
+        match secret.read().await.ok().flatten() {
+            Some(known) => credential::token(stack, &known).await.map(Some),
+            None => Ok(None),
+        }
     };
     match asked.await {
         Err(failure) => Finding::failed(stack, CHECK, failure),

@@ -86,8 +86,7 @@ fn about_end(
 
 async fn credential(stack: &Stack) -> Finding {
     const CHECK: &str = "OpenedxApiSecret";
-    const ADVICE: &str = "put {\"client_id\": \"...\", \"client_secret\": \"...\"} or \
-                          {\"token\": \"...\"} there";
+    const ADVICE: &str = "coursehook credential set";
     let read = async { Ok::<_, Failure>(stack.credential_for_the_lms().await?.read().await) };
     match read.await {
         Err(failure) => Finding::failed(stack, CHECK, failure),

@@ -1,0 +1,140 @@
+//! `coursehook credential`
+
+use std::io::{self, BufRead, IsTerminal, Read};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use console::Term;
+use secrecy::SecretString;
+use serde::Serialize;
+use shared::adapters::lms::{BaseUrl, Lms, LmsError};
+use shared::adapters::secrets::{SecretError, parse_credential};
+use shared::domain::Credential;
+use shared::startup;
+
+use crate::cli;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::stack::Stack;
+
+/// As long as a webhook waits for a grade.
+pub const LIMIT: Duration = Duration::from_secs(15);
+
+/// More than any secret can hold.
+const MAX_BYTES: u64 = 65_537;
+
+pub async fn run(
+    command: cli::Credential,
+    stack: &Stack,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    match command {
+        cli::Credential::Set {
+            is_static,
+            unchecked,
+        } => set(is_static, unchecked, stack, output).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn set(
+    is_static: bool,
+    unchecked: bool,
+    stack: &Stack,
+    output: Output,
+) -> Result<(), Failure> {
+    let secret = stack.credential_for_the_lms().await?;
+    let credential = if io::stdin().is_terminal() {
+        typed(is_static).map_err(Failure::Input)?
+    } else {
+        piped()?
+    };
+    let asked = if unchecked {
+        None
+    } else {
+        token(stack, &credential).await?
+    };
+    let checked = asked.is_some();
+    if let Some(Err(error)) = asked {
+        return Err(Failure::CredentialRefused(error));
+    }
+    secret
+        .write(&credential)
+        .await
+        .map_err(|error| match error {
+            SecretError::Malformed => Failure::NoCredential,
+            error => Failure::Secret(error),
+        })?;
+    let client_id = match &credential {
+        Credential::Client { id, .. } => Some(id.as_str()),
+        Credential::Static { .. } => None,
+    };
+    let shown = Stored { client_id, checked };
+    output.answer(&shown, || {
+        let what = match client_id {
+            Some(id) => format!("the client {}", output::printable(id)),
+            None => "the static token".to_owned(),
+        };
+        let asked = if checked {
+            "the LMS gave it a token"
+        } else {
+            "the LMS was not asked; `coursehook doctor` reads a grade with it"
+        };
+        format!("stored {what}: {asked}. The functions use it within a minute.")
+    })
+}
+
+/// Whether the LMS gives a client a token. A static token is not asked for
+/// one, and shows only at a grade.
+pub async fn token(
+    stack: &Stack,
+    credential: &Credential,
+) -> Result<Option<Result<(), LmsError>>, Failure> {
+    let Credential::Client { id, secret } = credential else {
+        return Ok(None);
+    };
+    let lms_url: BaseUrl = stack.setting("LMS_URL")?;
+    let lms = Lms::new(startup::lms::client()?, lms_url);
+    let token = tokio::time::timeout(LIMIT, lms.access_token(id, secret)).await;
+    let token = token.unwrap_or(Err(LmsError::Timeout));
+    Ok(Some(token.map(drop)))
+}
+
+/// What somebody enters who is asked.
+fn typed(is_static: bool) -> io::Result<Credential> {
+    if is_static {
+        return Ok(Credential::Static {
+            token: hidden("Static token (does not appear):")?,
+        });
+    }
+    output::question("Client id:");
+    let mut id = String::new();
+    io::stdin().lock().read_line(&mut id)?;
+    Ok(Credential::Client {
+        id: id.trim().to_owned(),
+        secret: hidden("Client secret (does not appear):")?,
+    })
+}
+
+/// A line that the terminal does not show.
+fn hidden(question: &str) -> io::Result<SecretString> {
+    output::question(question);
+    let line = Term::stderr().read_secure_line()?;
+    Ok(SecretString::from(line.trim()))
+}
+
+/// What another program hands over.
+fn piped() -> Result<Credential, Failure> {
+    let mut text = String::new();
+    let mut input = io::stdin().take(MAX_BYTES);
+    input.read_to_string(&mut text).map_err(Failure::Input)?;
+    parse_credential(&text).map_err(|_| Failure::NoCredential)
+}
+
+#[derive(Serialize)]
+struct Stored<'a> {
+    /// `null` for a static token.
+    client_id: Option<&'a str>,
+    /// Whether the LMS took it before it was stored.
+    checked: bool,
+}
