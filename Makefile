@@ -3,6 +3,7 @@
 
 VENV := .local/venv
 PEERS := .local/peers
+CHECKS := .local/checks
 # Programs of the workspace are here.
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 
@@ -34,7 +35,7 @@ replay: ## Send the sample deliveries in events/ to what `make run` runs.
 		echo 'There is no .local/env: start `make run` in another terminal first.' >&2; exit 1; fi
 	@set -a; . ./.local/env; set +a; exec $(BIN)/coursehook replay events
 
-check: $(VENV)/.done ## Formatting, lints, one TLS stack, the template.
+check: $(CHECKS)/.done ## Formatting, lints, one TLS stack, the template.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	@# A second TLS stack comes in by a dependency's default features, and with it ring.
@@ -42,7 +43,12 @@ check: $(VENV)/.done ## Formatting, lints, one TLS stack, the template.
 	if echo "$$crates" | grep '^ring '; then \
 		echo 'is among the dependencies; one TLS stack, rustls on aws-lc-rs, is enough' >&2; exit 1; fi
 	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --locked --quiet
-	$(VENV)/bin/cfn-lint infra/template.yaml
+	$(CHECKS)/bin/python -B infra/checks
+
+$(CHECKS)/.done: infra/checks/requirements.txt
+	python3 -m venv --clear $(CHECKS)
+	$(CHECKS)/bin/pip install --quiet --no-deps --requirement $<
+	touch $@
 
 test: check ## Everything that is checked before a change lands.
 	cargo test --workspace --locked

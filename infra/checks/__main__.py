@@ -1,0 +1,44 @@
+"""Checks the template.
+
+    python infra/checks                          runs every check
+    python infra/checks NAME...                  runs those
+    python infra/checks render [ENVIRONMENT]     prints what SAM makes of the template
+
+The rendered template has the defaults of the parameters, or the values that ENVIRONMENT
+has in infra/environments, and https://lms.example.org for the LMS. The code of each
+function is s3://coursehook/BINARY.zip.
+"""
+
+import json
+import sys
+
+import check
+import stack
+
+# They make themselves known.
+import linters
+
+
+def main(arguments):
+    if arguments[:1] in (["--help"], ["-h"]):
+        sys.exit(__doc__)
+    read = stack.Stack.read()
+    if arguments[:1] == ["render"]:
+        json.dump(read.render(parameters(read, arguments[1:])), sys.stdout, indent=1)
+        return
+    unknown = [name for name in arguments if name not in check.CHECKS]
+    if unknown:
+        sys.exit(f"there is no check {', '.join(unknown)}; there are:\n" + "\n".join(check.CHECKS))
+    are_fine = [check.report(name, verdicts) for name, verdicts in check.run(read, arguments)]
+    if not all(are_fine):
+        sys.exit(1)
+
+
+def parameters(read, environment):
+    """Those that a rendering has, for an environment if one is named."""
+    values = {"LmsUrl": stack.PARAMETERS["LmsUrl"]}
+    return values | read.environments[environment[0]] if environment else values
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,46 @@
+"""checkov: what is known to be unsafe."""
+
+import functools
+import json
+import os
+import pathlib
+import tempfile
+
+# It says what it does, where nobody has asked.
+os.environ.setdefault("LOG_LEVEL", "ERROR")
+
+from checkov.cloudformation.runner import Runner
+from checkov.runner_filter import RunnerFilter
+
+from check import Verdict, check
+
+
+@check
+def rendered(stack):
+    """The rendered form, in which it finds more than in the source."""
+    for record in scan(json.dumps(stack.rendered)):
+        resource = record.resource.rpartition(".")[2]
+        if record.check_result["result"].value == "PASSED" or stack.excepts(record.check_id, resource, ""):
+            yield Verdict(resource)
+        else:
+            yield Verdict(
+                resource,
+                f"{record.check_id} {record.check_name}",
+                "do as it says, or say in exceptions.toml why not",
+            )
+
+
+@functools.cache
+def scan(text):
+    """What it says of each resource of a rendered template, the good and the bad."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "template.json"
+        file.write_text(text)
+        report = Runner().run(
+            root_folder=None,
+            files=[str(file)],
+            runner_filter=RunnerFilter(framework=["cloudformation"]),
+        )
+    assert not report.parsing_errors, report.parsing_errors
+    # What is skipped by a word in the template has no reason.
+    return report.passed_checks + report.failed_checks + report.skipped_checks
