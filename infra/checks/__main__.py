@@ -17,6 +17,7 @@ import stack
 
 # They make themselves known.
 import linters
+import rules
 
 
 def main(arguments):

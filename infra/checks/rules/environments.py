@@ -1,0 +1,32 @@
+"""The environments of infra/environments."""
+
+import re
+
+from check import Verdict, check
+
+
+@check
+def parameters(stack):
+    """`sam deploy` says of a wrong parameter only that the deployment failed."""
+    for environment, values in stack.environments.items():
+        for name, value in values.items():
+            parameter = stack.source["Parameters"].get(name)
+            yield Verdict(
+                f"{environment}: {name}",
+                None if parameter and takes(parameter, value) else f"cannot be {value}",
+                "see what the template's Parameters say of it",
+            )
+
+
+def takes(parameter, value):
+    """Whether a parameter can have this value."""
+    number = float(value) if parameter["Type"] == "Number" and re.fullmatch(r"-?[\d.]+", value) else None
+    if parameter["Type"] == "Number" and number is None:
+        return False
+    return (
+        value in map(str, parameter.get("AllowedValues", [value]))
+        and re.fullmatch(parameter.get("AllowedPattern", "(?s:.*)"), value) is not None
+        and (
+            number is None or parameter.get("MinValue", number) <= number <= parameter.get("MaxValue", number)
+        )
+    )

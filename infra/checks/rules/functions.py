@@ -1,0 +1,116 @@
+"""Functions: each is seen, bounded, and has what is its own."""
+
+import re
+from collections import Counter
+
+from check import check
+
+from .secrets import SECRET
+from .tables import TABLE
+
+FUNCTION = "AWS::Lambda::Function"
+# The gateway gives up after so many seconds.
+GATEWAY_TIMEOUT = 29
+
+
+@check
+def traced(stack):
+    """A trace goes from the gateway through the function to the tables."""
+    for function in stack.all(FUNCTION):
+        yield function.must(
+            function.at("TracingConfig", "Mode") == "Active", "is not traced", "set Tracing: Active"
+        )
+
+
+@check
+def json_logs(stack):
+    """Alarms and docs/logs.md rest on lines that are JSON objects, those of Lambda too."""
+    for function in stack.all(FUNCTION):
+        yield function.must(
+            function.at("LoggingConfig", "LogFormat") == "JSON",
+            "has lines of Lambda's that are no JSON",
+            "set LoggingConfig: {LogFormat: JSON}",
+        )
+
+
+@check
+def own_role(stack):
+    """A role that two share allows each what the other needs; and one that SAM makes has
+    managed policies."""
+    users = Counter(function.get("Role") for function in stack.all(FUNCTION))
+    roles = {role.arn: role for role in stack.all("AWS::IAM::Role")}
+    for function in stack.all(FUNCTION):
+        role = roles.get(function.get("Role"))
+        is_written = role is not None and role.name in stack.source["Resources"]
+        yield function.must(
+            is_written and users[role.arn] == 1,
+            "shares its role with another function"
+            if is_written
+            else "has a role that is not in the template",
+            "write a role for it alone, and name it in Role",
+        )
+
+
+@check
+def own_log_group(stack):
+    """One that Lambda makes is kept for ever; one of two functions has two kinds of lines."""
+    users = Counter(function.at("LoggingConfig", "LogGroup") for function in stack.all(FUNCTION))
+    groups = {group.name for group in stack.all("AWS::Logs::LogGroup")}
+    for function in stack.all(FUNCTION):
+        group = function.at("LoggingConfig", "LogGroup")
+        yield function.must(
+            group in groups and users[group] == 1,
+            "has no log group of its own",
+            "write a log group for it alone, and name it in LoggingConfig",
+        )
+
+
+@check
+def in_time(stack):
+    """The sender must have the function's answer, and not the gateway's."""
+    for function in called_by_api(stack):
+        yield function.must(
+            function.get("Timeout", 3) < GATEWAY_TIMEOUT,
+            f"may take longer than the gateway waits, {GATEWAY_TIMEOUT} s",
+            f"set a Timeout below {GATEWAY_TIMEOUT}",
+        )
+
+
+@check
+def bounded(stack):
+    """What goes on by itself must leave the account's concurrency to the webhooks."""
+    webhooks = {function.name for function in called_by_api(stack)}
+    for function in stack.all(FUNCTION):
+        if function.name not in webhooks:
+            yield function.must(
+                int(function.get("ReservedConcurrentExecutions", 0)) > 0,
+                "can take all of the account's concurrency",
+                "set ReservedConcurrentExecutions",
+            )
+
+
+@check
+def variables(stack):
+    """The code finds a table or a secret by its logical id: COURSE_RUNS_TABLE is
+    CourseRunsTable, and no other."""
+    things = {
+        thing.arn if thing.type == SECRET else thing.name: thing.name for thing in stack.all(TABLE, SECRET)
+    }
+    for function in stack.all(FUNCTION):
+        for variable, value in function.at("Environment", "Variables").items():
+            if value in things:
+                name = re.sub(r"(?<!^)(?=[A-Z])", "_", things[value]).upper()
+                yield function.must(
+                    variable == name, f"has {things[value]} as {variable}", f"name the variable {name}"
+                )
+
+
+def called_by_api(stack):
+    """The functions that the gateway waits for."""
+    uris = " ".join(
+        method.get("x-amazon-apigateway-integration", {}).get("uri", "")
+        for api in stack.all("AWS::ApiGateway::RestApi")
+        for methods in (api.at("Body", "paths") or {}).values()
+        for method in methods.values()
+    )
+    return [function for function in stack.all(FUNCTION) if f"{function.arn}/" in uris]

@@ -1,0 +1,215 @@
+"""Roles and policies: each may do just its work."""
+
+import json
+import re
+
+from check import check
+
+from .functions import FUNCTION
+from .secrets import SECRET
+from .tables import TABLE
+
+ROLE = "AWS::IAM::Role"
+POLICIES = ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
+
+# Actions that know no resource, so that they take only "*", by who has them.
+TRACING = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+WITHOUT_RESOURCE = {
+    "lambda.amazonaws.com": TRACING,
+    "states.amazonaws.com": TRACING
+    | {
+        "xray:GetSamplingRules",
+        "xray:GetSamplingTargets",
+        "logs:CreateLogDelivery",
+        "logs:GetLogDelivery",
+        "logs:UpdateLogDelivery",
+        "logs:DeleteLogDelivery",
+        "logs:ListLogDeliveries",
+        "logs:PutResourcePolicy",
+        "logs:DescribeResourcePolicies",
+        "logs:DescribeLogGroups",
+    },
+    # The gateway has one role for all of an account's APIs, and their log groups.
+    "apigateway.amazonaws.com": {
+        "logs:CreateLogGroup",
+        "logs:CreateLogStream",
+        "logs:DescribeLogGroups",
+        "logs:DescribeLogStreams",
+        "logs:PutLogEvents",
+        "logs:GetLogEvents",
+        "logs:FilterLogEvents",
+    },
+}
+
+# What the portal may do; writing is for coursehook alone.
+READS = {
+    "dynamodb:BatchGetItem",
+    "dynamodb:DescribeStream",
+    "dynamodb:DescribeTable",
+    "dynamodb:GetItem",
+    "dynamodb:GetRecords",
+    "dynamodb:GetShardIterator",
+    "dynamodb:ListStreams",
+    "dynamodb:Query",
+    "dynamodb:Scan",
+}
+
+
+@check
+def no_managed_policies(stack):
+    """AWS writes them, for everybody, and widens them without a word."""
+    for role in stack.all(ROLE):
+        yield role.must(
+            not role.get("ManagedPolicyArns"), "has managed policies", "write what it needs in its Policies"
+        )
+
+
+@check
+def no_wildcard_actions(stack):
+    """They allow what nobody has thought of, and what AWS adds."""
+    for holder, statement in statements(stack):
+        actions = listed(statement.get("Action"))
+        yield holder.must(
+            actions and not any("*" in action for action in actions) and "NotResource" not in statement,
+            f"allows whatever there is: {statement.get('Sid', '')}",
+            "name each action in Action, and each resource in Resource",
+        )
+
+
+@check
+def named_resources(stack):
+    """A role that may use any table may use that of another stack."""
+    for holder, statement in statements(stack):
+        for resource in listed(statement.get("Resource")):
+            names = set(re.split(r"[:/-]", resource))
+            without_resource = WITHOUT_RESOURCE.get(who_has(stack, holder), set())
+            yield holder.must(
+                bool(names & stack.resources.keys())
+                or (resource == "*" and set(listed(statement.get("Action"))) <= without_resource),
+                f"allows something on what is not of this stack: {statement.get('Sid', '')}, {resource}",
+                "name a resource of the template; for an action that takes none, see WITHOUT_RESOURCE",
+            )
+
+
+@check
+def environments_and_roles(stack):
+    """What a function is told of it may use, and what it may use it is told of: else one
+    of the two is a mistake."""
+    roles = {role.arn: role for role in stack.all(ROLE)}
+    for function in stack.all(FUNCTION):
+        values = set(function.at("Environment", "Variables").values())
+        told = {table.name for table in stack.all(TABLE) if table.name in values}
+        told |= {secret.name for secret in stack.all(SECRET) if secret.arn in values}
+        role = roles.get(function.get("Role"))
+        allowed = {
+            thing.name
+            for thing in stack.all(TABLE, SECRET)
+            for holder, statement in statements(stack)
+            if role and role.name in held_by(holder)
+            for resource in listed(statement.get("Resource"))
+            if resource == thing.arn or resource.startswith(f"{thing.arn}/")
+        }
+        yield function.must(
+            told <= allowed,
+            f"is told of what its role does not allow: {', '.join(sorted(told - allowed))}",
+            "allow its role the calls, or remove the variable",
+        )
+        yield function.must(
+            allowed <= told,
+            f"has a role for what it is not told of: {', '.join(sorted(allowed - told))}",
+            "remove it from the role, or add the variable",
+        )
+
+
+@check
+def size(stack):
+    """IAM takes 10,240 characters of inline policies for a role, and 6,144 of a managed
+    one, and says so only at the deployment."""
+    for role in stack.all(ROLE):
+        documents = [policy["PolicyDocument"] for policy in role.get("Policies", [])]
+        documents += [
+            policy["PolicyDocument"]
+            for policy in stack.all("AWS::IAM::Policy")
+            if role.name in held_by(policy)
+        ]
+        yield role.must(
+            sum(map(length, documents)) < 10_240,
+            "has more policy than IAM takes",
+            "join statements, or split the role",
+        )
+    for policy in stack.all("AWS::IAM::ManagedPolicy"):
+        yield policy.must(
+            length(policy["PolicyDocument"]) < 6_144,
+            "is larger than IAM takes",
+            "join statements, or split it",
+        )
+
+
+@check
+def portal_reads(stack):
+    """The portal is another program: whatever it wrote would have no history, and would
+    be undone by the next sweep."""
+    for policy in stack.all("AWS::IAM::ManagedPolicy"):
+        actions = {
+            action
+            for holder, statement in statements(stack)
+            if holder is policy
+            for action in listed(statement["Action"])
+        }
+        yield policy.must(
+            actions <= READS,
+            f"allows the portal more than to read: {', '.join(sorted(actions - READS))}",
+            "remove it",
+        )
+
+
+@check
+def trusted(stack):
+    """A role is for one service of AWS's, and no account."""
+    for role in stack.all(ROLE):
+        principals = [
+            statement.get("Principal")
+            for statement in listed(role.at("AssumeRolePolicyDocument", "Statement"))
+        ]
+        yield role.must(
+            len(principals) == 1
+            and isinstance(principals[0], dict)
+            and set(principals[0]) == {"Service"}
+            and isinstance(principals[0]["Service"], str),
+            "can be assumed by others than one service",
+            "name one Service as its Principal",
+        )
+
+
+def listed(value):
+    """IAM takes one for a list of one."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def statements(stack):
+    """What identity policies allow, each statement with the resource that has it."""
+    for role in stack.all(ROLE):
+        for policy in role.get("Policies", []):
+            for statement in listed(policy["PolicyDocument"]["Statement"]):
+                yield role, statement
+    for policy in stack.all(*POLICIES):
+        for statement in listed(policy["PolicyDocument"]["Statement"]):
+            yield policy, statement
+
+
+def held_by(holder):
+    """The names of the roles that have a policy of this one."""
+    return [holder.name] if holder.type == ROLE else holder.get("Roles", [])
+
+
+def who_has(stack, holder):
+    """The service that has what it allows."""
+    for name in held_by(holder):
+        for statement in listed(stack.resources[name].at("AssumeRolePolicyDocument", "Statement")):
+            return statement.get("Principal", {}).get("Service")
+    return None
+
+
+def length(document):
+    """As IAM counts: without white space."""
+    return len(json.dumps(document, separators=(",", ":")))
