@@ -44,6 +44,7 @@ check: $(CHECKS)/.done ## Formatting, lints, one TLS stack, the template.
 		echo 'is among the dependencies; one TLS stack, rustls on aws-lc-rs, is enough' >&2; exit 1; fi
 	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --locked --quiet
 	$(CHECKS)/bin/python -B infra/checks
+	$(CHECKS)/bin/python -B -m pytest --quiet infra/checks
 
 $(CHECKS)/.done: infra/checks/requirements.txt
 	python3 -m venv --clear $(CHECKS)
