@@ -4,15 +4,25 @@
 VENV := .local/venv
 PEERS := .local/peers
 CHECKS := .local/checks
+SAM := .local/sam
 # Programs of the workspace are here.
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 
 # The stand-ins and whatever else runs the tools find them by this variable.
 export COURSEHOOK_VENV := $(CURDIR)/$(VENV)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export SAM_CLI_TELEMETRY := 0
+
+# What the functions are built for: x86_64 or arm64.
+ARCHITECTURE := x86_64
+# On Linux of the same kind the compiler that is there will do, and elsewhere zig is to be
+# installed (docs/deploying.md).
+ifeq ($(shell uname -sm),Linux $(ARCHITECTURE:arm64=aarch64))
+export CARGO_LAMBDA_COMPILER ?= cargo
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help tools run replay check test peers
+.PHONY: help tools run replay check test peers build
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,4 +72,18 @@ peers: $(VENV)/.done $(PEERS)/.done ## Hold Coursehook against the LMS's own plu
 $(PEERS)/.done: tools/peers/requirements.txt
 	python3 -m venv --clear $(PEERS)
 	$(PEERS)/bin/pip install --quiet --no-deps --requirement $<
+	touch $@
+
+build: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+build: $(VENV)/.done $(SAM)/.done ## Build what is deployed, into .aws-sam.
+	@# All at once, and by Cargo.lock. SAM then asks for each of them, and it is there.
+	cargo lambda build --release --locked $(if $(filter arm64,$(ARCHITECTURE)),--arm64) \
+		$(patsubst functions/%,--bin %,$(wildcard functions/*))
+	$(SAM)/bin/sam build --template infra/template.yaml \
+		--parameter-overrides Architecture=$(ARCHITECTURE)
+	infra/check-glibc.sh .aws-sam/build/*/bootstrap
+
+$(SAM)/.done: infra/requirements.txt
+	python3 -m venv --clear $(SAM)
+	$(SAM)/bin/pip install --quiet --no-deps --requirement $<
 	touch $@
