@@ -29,11 +29,16 @@ help: ## This list.
 
 tools: $(VENV)/.done ## Install the tools that are Python packages, into .local/venv.
 
+# Each tool has an environment of its own, since they want other versions of the same.
+$(VENV)/.done: tools/local/requirements.txt
+$(PEERS)/.done: tools/peers/requirements.txt
+$(CHECKS)/.done: infra/checks/requirements.txt
+$(SAM)/.done: infra/requirements.txt
 # The last step makes the file: an install that was interrupted begins anew.
 # Without dependencies, since requirements.txt names them all.
-$(VENV)/.done: tools/local/requirements.txt
-	python3 -m venv --clear $(VENV)
-	$(VENV)/bin/pip install --quiet --no-deps --requirement $<
+%/.done:
+	python3 -m venv --clear $*
+	$*/bin/pip install --quiet --no-deps --requirement $<
 	touch $@
 
 run: $(VENV)/.done ## Run the whole product on this machine, until Ctrl-C.
@@ -56,23 +61,13 @@ check: $(CHECKS)/.done ## Formatting, lints, one TLS stack, the template.
 	$(CHECKS)/bin/python -B infra/checks
 	$(CHECKS)/bin/python -B -m pytest --quiet infra/checks
 
-$(CHECKS)/.done: infra/checks/requirements.txt
-	python3 -m venv --clear $(CHECKS)
-	$(CHECKS)/bin/pip install --quiet --no-deps --requirement $<
-	touch $@
-
-test: check ## Everything that is checked before a change lands.
+test: $(VENV)/.done check ## Everything that is checked before a change lands.
 	cargo test --workspace --locked
 	$(MAKE) --no-print-directory peers
 
 peers: $(VENV)/.done $(PEERS)/.done ## Hold Coursehook against the LMS's own plugin and client (tools/peers).
 	cargo build --workspace --bins --locked
 	$(PEERS)/bin/python tools/peers $(BIN)/coursehook-local
-
-$(PEERS)/.done: tools/peers/requirements.txt
-	python3 -m venv --clear $(PEERS)
-	$(PEERS)/bin/pip install --quiet --no-deps --requirement $<
-	touch $@
 
 build: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 build: $(VENV)/.done $(SAM)/.done ## Build what is deployed, into .aws-sam.
@@ -82,8 +77,3 @@ build: $(VENV)/.done $(SAM)/.done ## Build what is deployed, into .aws-sam.
 	$(SAM)/bin/sam build --template infra/template.yaml \
 		--parameter-overrides Architecture=$(ARCHITECTURE)
 	infra/check-glibc.sh .aws-sam/build/*/bootstrap
-
-$(SAM)/.done: infra/requirements.txt
-	python3 -m venv --clear $(SAM)
-	$(SAM)/bin/pip install --quiet --no-deps --requirement $<
-	touch $@
