@@ -5,13 +5,13 @@ import re
 from check import Verdict, check
 from stack import PARAMETERS
 
-ALARMS = ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
+ALARM = "AWS::CloudWatch::Alarm"
 
 
 @check
 def notify(stack):
     """An alarm that tells nobody is a picture on a dashboard."""
-    for alarm in stack.all(*ALARMS):
+    for alarm in stack.all(ALARM):
         yield alarm.must(
             alarm.get("AlarmActions") == [PARAMETERS["AlarmTopicArn"]]
             and alarm.get("ActionsEnabled", True) is True,
@@ -23,7 +23,7 @@ def notify(stack):
 @check
 def missing_data(stack):
     """No data may be good news or bad; what AWS takes it for by itself is neither."""
-    for alarm in stack.all("AWS::CloudWatch::Alarm"):
+    for alarm in stack.all(ALARM):
         yield alarm.must(
             "TreatMissingData" in alarm, "does not say what no data mean", "set TreatMissingData"
         )
@@ -33,7 +33,7 @@ def missing_data(stack):
 def documented(stack):
     """Whoever is woken by it is told where the rest is written."""
     anchors = sections(stack.pages["alarms.md"])
-    for alarm in stack.all(*ALARMS):
+    for alarm in stack.all(ALARM):
         anchor = anchor_of(alarm)
         yield alarm.must(
             anchor in anchors and is_of(anchor, alarm),
@@ -48,7 +48,7 @@ def sections_have_alarms(stack):
     for anchor in sections(stack.pages["alarms.md"]):
         yield Verdict(
             f"docs/alarms.md#{anchor}",
-            None if any(is_of(anchor, alarm) for alarm in stack.all(*ALARMS)) else "is of no alarm",
+            None if any(is_of(anchor, alarm) for alarm in stack.all(ALARM)) else "is of no alarm",
             "give the section the name of its alarm, or remove it",
         )
 

@@ -69,7 +69,7 @@ def statuses(stack):
             )
             yield Verdict(answer.subject, fault, "set a StatusCode of 429 or 5xx")
         elif kind in UNKNOWN_PATH:
-            fault = None if status == "404" else f"answers {kind} by {status or '403'}"
+            fault = None if status == "404" else f"answers {kind} by {status or 'its own status'}"
             yield Verdict(answer.subject, fault, "set the StatusCode 404")
 
 
@@ -103,7 +103,7 @@ def answers(stack):
     """The gateway's own answers, by kind of trouble, wherever in the template they are."""
     found = {}
     for api in stack.all(REST_API):
-        for kind, response in (api.at("Body", "x-amazon-apigateway-gateway-responses") or {}).items():
+        for kind, response in api["Body"].get("x-amazon-apigateway-gateway-responses", {}).items():
             found[kind] = answer(
                 api.name,
                 response.get("statusCode"),

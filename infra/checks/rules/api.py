@@ -30,7 +30,7 @@ def paths(stack):
             api.name, "is an HTTP API, which answers no path that ends in a slash", "make it a REST API"
         )
     for api in stack.all(REST_API):
-        for path in api.at("Body", "paths") or {}:
+        for path in paths_of(api):
             yield api.must(not path.endswith("/"), f"has the path {path}", "write it without the last slash")
 
 
@@ -38,7 +38,7 @@ def paths(stack):
 def any_method(stack):
     """The function says 405, in the contract's form; the gateway would say 403."""
     for api in stack.all(REST_API):
-        for path, methods in (api.at("Body", "paths") or {}).items():
+        for path, methods in paths_of(api).items():
             integration = methods.get("x-amazon-apigateway-any-method", {}).get(
                 "x-amazon-apigateway-integration", {}
             )
@@ -84,7 +84,7 @@ def allow_list(stack):
         for allowed in (PARAMETERS["AllowedAddresses"], ""):
             deployed = deploy(stack.rendered, PARAMETERS | {"AllowedAddresses": allowed})
             api = deployed["Resources"][name]["Properties"]
-            policies[allowed] = api.get("Policy") or api.get("Body", {}).get("x-amazon-apigateway-policy")
+            policies[allowed] = api["Body"].get("x-amazon-apigateway-policy")
         lets_in = {
             allowed: [admits(policy, address) for address in ("192.0.2.7", "198.51.100.7", "198.51.100.8")]
             for allowed, policy in policies.items()
@@ -124,8 +124,7 @@ def throttled(stack):
     for stage in stack.all(STAGE):
         settings = stage.get("MethodSettings", [])
         yield stage.must(
-            settings
-            and all(
+            all(
                 float(one.get(key, 0)) > 0
                 for one in settings
                 for key in ("ThrottlingBurstLimit", "ThrottlingRateLimit")
@@ -164,6 +163,11 @@ def access_log_is_discreet(stack):
             f"logs what may be a credential: {', '.join(sorted(others))}",
             "remove it; $context.resourcePath is the path that does no harm",
         )
+
+
+def paths_of(api):
+    """The methods of an API, by path."""
+    return api["Body"]["paths"]
 
 
 def admits(policy, address):

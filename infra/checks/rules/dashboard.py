@@ -5,7 +5,7 @@ import json
 
 from check import check
 
-from .alarms import ALARMS
+from .alarms import ALARM
 
 DASHBOARD = "AWS::CloudWatch::Dashboard"
 WIDGETS = {"alarm", "explorer", "log", "metric", "text"}
@@ -68,7 +68,7 @@ def shows_alarms(stack):
                 if "properties" in widget
             ]
         )
-        for alarm in stack.all(*ALARMS):
+        for alarm in stack.all(ALARM):
             yield alarm.must(
                 json.dumps(alarm.arn) in shown,
                 "is not on the dashboard",

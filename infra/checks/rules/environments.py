@@ -20,13 +20,13 @@ def parameters(stack):
 
 def takes(parameter, value):
     """Whether a parameter can have this value."""
-    number = float(value) if parameter["Type"] == "Number" and re.fullmatch(r"-?[\d.]+", value) else None
-    if parameter["Type"] == "Number" and number is None:
-        return False
+    if parameter["Type"] == "Number":
+        if not re.fullmatch(r"-?[\d.]+", value):
+            return False
+        number = float(value)
+        if not parameter.get("MinValue", number) <= number <= parameter.get("MaxValue", number):
+            return False
     return (
         value in map(str, parameter.get("AllowedValues", [value]))
         and re.fullmatch(parameter.get("AllowedPattern", "(?s:.*)"), value) is not None
-        and (
-            number is None or parameter.get("MinValue", number) <= number <= parameter.get("MaxValue", number)
-        )
     )

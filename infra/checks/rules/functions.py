@@ -5,6 +5,7 @@ from collections import Counter
 
 from check import check
 
+from .api import REST_API, paths_of
 from .secrets import SECRET
 from .tables import TABLE
 
@@ -41,12 +42,11 @@ def own_role(stack):
     roles = {role.arn: role for role in stack.all("AWS::IAM::Role")}
     for function in stack.all(FUNCTION):
         role = roles.get(function.get("Role"))
-        is_written = role is not None and role.name in stack.source["Resources"]
         yield function.must(
-            is_written and users[role.arn] == 1,
-            "shares its role with another function"
-            if is_written
-            else "has a role that is not in the template",
+            role is not None and users[role.arn] == 1,
+            "has a role that is not of the template"
+            if role is None
+            else "shares its role with another function",
             "write a role for it alone, and name it in Role",
         )
 
@@ -108,9 +108,9 @@ def variables(stack):
 def called_by_api(stack):
     """The functions that the gateway waits for."""
     uris = " ".join(
-        method.get("x-amazon-apigateway-integration", {}).get("uri", "")
-        for api in stack.all("AWS::ApiGateway::RestApi")
-        for methods in (api.at("Body", "paths") or {}).values()
+        method["x-amazon-apigateway-integration"]["uri"]
+        for api in stack.all(REST_API)
+        for methods in paths_of(api).values()
         for method in methods.values()
     )
     return [function for function in stack.all(FUNCTION) if f"{function.arn}/" in uris]

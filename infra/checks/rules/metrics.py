@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from check import Verdict, check
 
+from .alarms import ALARM
 from .dashboard import DASHBOARD, widgets
 from .functions import FUNCTION
 
@@ -93,7 +94,7 @@ def own_uses(stack):
 
 def uses(stack):
     """Each metric that alarms and dashboard look at."""
-    for alarm in stack.all("AWS::CloudWatch::Alarm"):
+    for alarm in stack.all(ALARM):
         metrics = [
             metric["MetricStat"]["Metric"] for metric in alarm.get("Metrics", []) if "MetricStat" in metric
         ]
@@ -139,8 +140,7 @@ def emitted(stack):
         for names, dimensions in re.findall(r"^\|([^|]*)\|([^|]*)\|", table, re.MULTILINE):
             for name in re.findall(r"[A-Z]\w+", names):
                 found.setdefault(name, set()).update(
-                    frozenset(re.findall(r"[a-z_]+", alternative)) - {"none"}
-                    for alternative in dimensions.split(";")
+                    frozenset(re.findall(r"[a-z_]+", alternative)) for alternative in dimensions.split(";")
                 )
     for counted in stack.all("AWS::Logs::MetricFilter"):
         for metric in counted["MetricTransformations"]:

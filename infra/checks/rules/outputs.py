@@ -3,7 +3,7 @@
 from check import check
 from deployed import stream_arn
 
-from .api import REST_API
+from .api import REST_API, paths_of
 from .secrets import SECRET
 from .tables import TABLE
 
@@ -24,7 +24,7 @@ def everything(stack):
         if "StreamSpecification" in table:
             yield out(table, stream_arn(table.name), "the ARN of its stream")
     for api in stack.all(REST_API):
-        for path in api.at("Body", "paths") or {}:
+        for path in paths_of(api):
             is_out = any(
                 value.rstrip("/").endswith(path.rstrip("/"))
                 for value in values

@@ -45,11 +45,9 @@ WITHOUT_RESOURCE = {
 READS = {
     "dynamodb:BatchGetItem",
     "dynamodb:DescribeStream",
-    "dynamodb:DescribeTable",
     "dynamodb:GetItem",
     "dynamodb:GetRecords",
     "dynamodb:GetShardIterator",
-    "dynamodb:ListStreams",
     "dynamodb:Query",
     "dynamodb:Scan",
 }
@@ -82,10 +80,11 @@ def named_resources(stack):
     for holder, statement in statements(stack):
         for resource in listed(statement.get("Resource")):
             names = set(re.split(r"[:/-]", resource))
-            without_resource = WITHOUT_RESOURCE.get(who_has(stack, holder), set())
+            services = {service_of(stack.resources[name]) for name in held_by(holder)}
+            without_resource = set().union(*(WITHOUT_RESOURCE.get(service, ()) for service in services))
             yield holder.must(
                 bool(names & stack.resources.keys())
-                or (resource == "*" and set(listed(statement.get("Action"))) <= without_resource),
+                or set(listed(statement.get("Action"))) <= without_resource,
                 f"allows something on what is not of this stack: {statement.get('Sid', '')}, {resource}",
                 "name a resource of the template; for an action that takes none, see WITHOUT_RESOURCE",
             )
@@ -101,11 +100,14 @@ def environments_and_roles(stack):
         told = {table.name for table in stack.all(TABLE) if table.name in values}
         told |= {secret.name for secret in stack.all(SECRET) if secret.arn in values}
         role = roles.get(function.get("Role"))
+        # Whose role is not of the template has that told by another rule.
+        if role is None:
+            continue
         allowed = {
             thing.name
             for thing in stack.all(TABLE, SECRET)
             for holder, statement in statements(stack)
-            if role and role.name in held_by(holder)
+            if role.name in held_by(holder)
             for resource in listed(statement.get("Resource"))
             if resource == thing.arn or resource.startswith(f"{thing.arn}/")
         }
@@ -167,15 +169,8 @@ def portal_reads(stack):
 def trusted(stack):
     """A role is for one service of AWS's, and no account."""
     for role in stack.all(ROLE):
-        principals = [
-            statement.get("Principal")
-            for statement in listed(role.at("AssumeRolePolicyDocument", "Statement"))
-        ]
         yield role.must(
-            len(principals) == 1
-            and isinstance(principals[0], dict)
-            and set(principals[0]) == {"Service"}
-            and isinstance(principals[0]["Service"], str),
+            service_of(role) is not None,
             "can be assumed by others than one service",
             "name one Service as its Principal",
         )
@@ -202,11 +197,13 @@ def held_by(holder):
     return [holder.name] if holder.type == ROLE else holder.get("Roles", [])
 
 
-def who_has(stack, holder):
-    """The service that has what it allows."""
-    for name in held_by(holder):
-        for statement in listed(stack.resources[name].at("AssumeRolePolicyDocument", "Statement")):
-            return statement.get("Principal", {}).get("Service")
+def service_of(role):
+    """The service that may assume a role; None if others may, too."""
+    trusting = listed(role.at("AssumeRolePolicyDocument", "Statement"))
+    principal = trusting[0].get("Principal") if len(trusting) == 1 else None
+    match principal:
+        case {"Service": str(service), **others} if not others:
+            return service
     return None
 
 

@@ -9,6 +9,7 @@ import pytest
 # They make themselves known.
 import linters
 import rules
+from rules.answers import PASSING, UNKNOWN_PATH
 from check import CHECKS, faults, report, run
 
 LINTERS = [name for name in CHECKS if CHECKS[name].__module__.startswith("linters.")]
@@ -75,8 +76,10 @@ TABLE = "Resources GradesTable Properties"
 API = "Resources Api Properties"
 WEBHOOK = "Resources EnrollmentWebhookFunction Properties"
 ROLE = "Resources EnrollmentWebhookRole Properties"
+TRUST = "Resources SweepMachinesScheduleRole Properties AssumeRolePolicyDocument Statement"
 STATEMENTS = f"{ROLE} Policies 0 PolicyDocument Statement"
-METHOD = f"{API} DefinitionBody paths /api/openedx_webhook/enrollment x-amazon-apigateway-any-method"
+PATH = f"{API} DefinitionBody paths /api/openedx_webhook/enrollment"
+METHOD = f"{PATH} x-amazon-apigateway-any-method"
 MACHINE = "Resources GradeSweepMachine Properties"
 ALARM = "Resources DeadEventsAlarm Properties"
 RESPONSES = f"{API} DefinitionBody x-amazon-apigateway-gateway-responses"
@@ -141,9 +144,11 @@ WRONG_FOR_RULES = [
     ),
     ("tables/streams", {"Resources EnrollmentsTable Properties StreamSpecification": REMOVED}),
     ("secrets/retained", {"Resources OpenedxApiSecret DeletionPolicy": "Delete"}),
+    ("secrets/without-value", {"Resources OpenedxApiSecret Properties GenerateSecretString": {}}),
     ("secrets/without-value", {"Resources OpenedxApiSecret Properties SecretString": "{}"}),
     ("functions/traced", {f"{WEBHOOK} Tracing": "PassThrough"}),
     ("functions/json-logs", {"Globals Function LoggingConfig LogFormat": "Text"}),
+    ("functions/own-role", {f"{WEBHOOK} Role": "arn:aws:iam::123456789012:role/Somebody"}),
     (
         "functions/own-role",
         {
@@ -169,6 +174,14 @@ WRONG_FOR_RULES = [
     (
         "permissions/no-managed-policies",
         {f"{ROLE} ManagedPolicyArns": ["arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"]},
+    ),
+    (
+        "permissions/no-wildcard-actions",
+        {"Resources GradeSweepMachinePolicy Properties PolicyDocument Statement 0 Action": "states:*"},
+    ),
+    (
+        "permissions/no-wildcard-actions",
+        {f"{STATEMENTS} +": {"Effect": "Allow", "Action": "dynamodb:Scan", "NotResource": att("UsersTable")}},
     ),
     ("permissions/no-wildcard-actions", {f"{STATEMENTS} 2 Action": "dynamodb:*"}),
     (
@@ -214,6 +227,14 @@ WRONG_FOR_RULES = [
     (
         "permissions/size",
         {
+            "Resources GradeSweepMachinePolicy Properties PolicyDocument Statement +": statement(
+                "More", *["states:StartExecution"] * 500, resource={"Ref": "GradeSweepMachine"}
+            )
+        },
+    ),
+    (
+        "permissions/size",
+        {
             f"{STATEMENTS} +": statement(
                 "More", *["dynamodb:UpdateItem"] * 500, resource=att("EnrollmentsTable")
             )
@@ -228,6 +249,12 @@ WRONG_FOR_RULES = [
             ]
         },
     ),
+    (
+        "permissions/trusted",
+        {f"{TRUST} 0 Principal Service": ["scheduler.amazonaws.com", "s3.amazonaws.com"]},
+    ),
+    ("permissions/trusted", {f"{TRUST} 0 Principal": "*"}),
+    ("permissions/trusted", {f"{TRUST} +": {"Principal": {"AWS": "*"}}}),
     (
         "permissions/trusted",
         {
@@ -254,6 +281,8 @@ WRONG_FOR_RULES = [
             }
         },
     ),
+    ("api/any-method", {f"{PATH} options": {"x-amazon-apigateway-integration": {"type": "mock", "uri": ""}}}),
+    ("api/any-method", {f"{METHOD} x-amazon-apigateway-integration httpMethod": "GET"}),
     (
         "api/any-method",
         {
@@ -268,6 +297,7 @@ WRONG_FOR_RULES = [
     ),
     ("api/regional", {f"{API} EndpointConfiguration Type": "EDGE"}),
     ("api/permissions", {"Resources EnrollmentWebhookPermission Properties SourceArn": REMOVED}),
+    ("api/allow-list", {f"{API} DefinitionBody x-amazon-apigateway-policy Statement 0": REMOVED}),
     ("api/allow-list", {f"{API} DefinitionBody x-amazon-apigateway-policy": REMOVED}),
     (
         "api/allow-list",
@@ -283,6 +313,10 @@ WRONG_FOR_RULES = [
     ("api/no-execution-log", {f"{API} MethodSettings 0 HttpMethod": "POST"}),
     ("api/throttled", {f"{API} MethodSettings 0 ThrottlingBurstLimit": REMOVED}),
     ("api/throttled", {f"{API} MethodSettings 0 ThrottlingRateLimit": REMOVED}),
+    (
+        "api/access-log",
+        {f"{API} AccessLogSetting DestinationArn": "arn:aws:logs:eu-central-1:123456789012:log-group:other"},
+    ),
     ("api/access-log", {f"{API} AccessLogSetting": REMOVED}),
     ("api/access-log", {f"{API} AccessLogSetting Format": "$context.requestId $context.status"}),
     ("api/access-log-is-discreet", {f"{API} AccessLogSetting Format": '{"path": "$context.path"}'}),
@@ -305,8 +339,10 @@ WRONG_FOR_RULES = [
             }
         },
     ),
-    ("answers/there", {f"{RESPONSES} DEFAULT_4XX": REMOVED}),
-    ("answers/there", {f"{RESPONSES} INTEGRATION_TIMEOUT": REMOVED}),
+    *[
+        ("answers/there", {f"{RESPONSES} {kind}": REMOVED})
+        for kind in (*PASSING, *UNKNOWN_PATH, "DEFAULT_4XX")
+    ],
     ("answers/statuses", {f"{RESPONSES} THROTTLED statusCode": 400}),
     ("answers/statuses", {f"{RESPONSES} MISSING_AUTHENTICATION_TOKEN statusCode": REMOVED}),
     ("answers/retry-after", {f"{RESPONSES} THROTTLED responseParameters": REMOVED}),
@@ -314,6 +350,7 @@ WRONG_FOR_RULES = [
         "answers/retry-after",
         {f"{RESPONSES} DEFAULT_5XX responseParameters gatewayresponse.header.Retry-After": "5"},
     ),
+    ("answers/bodies", {f"{RESPONSES} DEFAULT_4XX responseTemplates application/json": '{"error": 1}'}),
     ("answers/bodies", {f"{RESPONSES} DEFAULT_4XX responseTemplates": REMOVED}),
     (
         "answers/bodies",
@@ -329,6 +366,15 @@ WRONG_FOR_RULES = [
         "answers/bodies",
         {f"{RESPONSES} DEFAULT_4XX responseTemplates application/json": '{"message": "Not found"}'},
     ),
+    (
+        "schedules/can-be-switched-off",
+        {
+            "Resources Rule": {
+                "Type": "AWS::Events::Rule",
+                "Properties": {"ScheduleExpression": "rate(1 day)"},
+            }
+        },
+    ),
     ("schedules/can-be-switched-off", {"Resources GradeSweepMachineSchedule Condition": REMOVED}),
     ("schedules/can-be-switched-off", {"Resources KeptEventsSchedule Properties State": REMOVED}),
     (
@@ -338,9 +384,12 @@ WRONG_FOR_RULES = [
             for name in ("KeptEvents", "GradeSweepMachine", "EnrollmentSweepMachine")
         },
     ),
+    ("machines/logged-without-data", {f"{MACHINE} Logging Level": "OFF"}),
+    ("machines/logged-without-data", {f"{MACHINE} Logging Destinations": REMOVED}),
     ("machines/logged-without-data", {f"{MACHINE} Logging IncludeExecutionData": True}),
     ("machines/logged-without-data", {f"{MACHINE} Logging": REMOVED}),
     ("machines/traced", {f"{MACHINE} Tracing Enabled": False}),
+    ("alarms/notify", {f"{ALARM} ActionsEnabled": False}),
     ("alarms/notify", {f"{ALARM} AlarmActions": REMOVED}),
     (
         "alarms/notify",
@@ -355,6 +404,12 @@ WRONG_FOR_RULES = [
     ("alarms/documented", {f"{ALARM} AlarmDescription": "See docs/alarms.md#kept-events-silent."}),
     ("alarms/documented", {"pages alarms.md": lambda page: page.replace("## Dead events", "")}),
     ("alarms/sections-have-alarms", {"pages alarms.md": lambda page: f"{page}\n## Gone with the wind\n"}),
+    (
+        "dashboard/readable",
+        dashboard(
+            lambda widgets: widgets.append({"type": "text", "x": 0, "y": 1000, "width": 1, "height": 1})
+        ),
+    ),
     ("dashboard/readable", dashboard(lambda widgets: widgets[0].pop("type"))),
     ("dashboard/known-widgets", dashboard(lambda widgets: widgets[0].update(type="graph"))),
     (
@@ -379,6 +434,7 @@ WRONG_FOR_RULES = [
         "metrics/looked-at",
         {"pages metrics.md": lambda page: f"{page}\n| metric | |\n|---|---|\n| `LmsMood` | |\n"},
     ),
+    ("outputs/everything", {"Outputs Dashboard Value": {"Ref": "Dashboard"}}),
     ("outputs/everything", {"Outputs GradesTable": REMOVED}),
     ("outputs/everything", {"Outputs OpenedxApiSecret": REMOVED}),
     ("outputs/everything", {"Outputs EnrollmentsStream": REMOVED}),
@@ -387,6 +443,7 @@ WRONG_FOR_RULES = [
     ("outputs/everything", {"Outputs EnrollmentWebhookUrl": REMOVED}),
     ("outputs/everything", {"Outputs PortalReadPolicy": REMOVED}),
     ("outputs/everything", {"Outputs Dashboard": REMOVED}),
+    ("environments/parameters", {"environments dev LogRetentionDays": "week"}),
     ("environments/parameters", {"environments dev StageName": "Development"}),
     ("environments/parameters", {"environments dev LogRetentionDays": "8"}),
     ("environments/parameters", {"environments dev SweepConcurrency": "41"}),
