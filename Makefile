@@ -20,9 +20,11 @@ ARCHITECTURE := x86_64
 ifeq ($(shell uname -sm),Linux $(ARCHITECTURE:arm64=aarch64))
 export CARGO_LAMBDA_COMPILER ?= cargo
 endif
+# Which stack is meant.
+STACK = coursehook-$(ENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help tools run replay check test peers build
+.PHONY: help tools run replay check test peers build deploy deployable secrets
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,3 +79,17 @@ build: $(VENV)/.done $(SAM)/.done ## Build what is deployed, into .aws-sam.
 	$(SAM)/bin/sam build --template infra/template.yaml \
 		--parameter-overrides Architecture=$(ARCHITECTURE)
 	infra/check-glibc.sh .aws-sam/build/*/bootstrap
+
+deploy deployable: export STACK := $(STACK)
+deploy deployable: export ARCHITECTURE := $(ARCHITECTURE)
+deploy: deployable build ## Build and deploy: make deploy ENV=dev LMS_URL=https://lms.example.org
+	@SAM=$(SAM)/bin/sam infra/deploy.sh
+
+# Before minutes are spent on building.
+deployable:
+	@infra/deploy.sh check
+
+secrets: ## Store the credential for the LMS, which is asked for: make secrets ENV=dev
+	@if [ -z "$(ENV)" ]; then echo 'Which environment? For instance: make secrets ENV=dev' >&2; exit 2; fi
+	cargo build --package coursehook-cli --locked
+	@exec $(BIN)/coursehook --stack $(STACK) credential set
