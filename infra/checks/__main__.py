@@ -15,10 +15,6 @@ import sys
 import check
 import stack
 
-# They make themselves known.
-import linters
-import rules
-
 
 def main(arguments):
     if arguments[:1] in (["--help"], ["-h"]):
@@ -27,6 +23,11 @@ def main(arguments):
     if arguments[:1] == ["render"]:
         json.dump(read.render(parameters(read, arguments[1:])), sys.stdout, indent=1)
         return
+
+    # They make themselves known, and take seconds to do so.
+    import linters
+    import rules
+
     unknown = [name for name in arguments if name not in check.CHECKS]
     if unknown:
         sys.exit(f"there is no check {', '.join(unknown)}; there are:\n" + "\n".join(check.CHECKS))
