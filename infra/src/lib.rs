@@ -114,7 +114,7 @@ pub struct Projection {
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// It is no YAML, or has no resources of the expected form.
-    #[error("infra/template.yaml is no YAML that can be read; run `cfn-lint` on it: {0}")]
+    #[error("infra/template.yaml is no YAML that can be read; `make check` says where: {0}")]
     Yaml(#[from] Box<serde_saphyr::Error>),
     /// The definition of the state machines is no YAML.
     #[error("infra/sweep.asl.yaml is no YAML that can be read: {0}")]
