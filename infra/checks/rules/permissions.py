@@ -47,6 +47,7 @@ READS = {
     "dynamodb:DescribeStream",
     "dynamodb:GetItem",
     "dynamodb:GetRecords",
+    "dynamodb:ListStreams",
     "dynamodb:GetShardIterator",
     "dynamodb:Query",
     "dynamodb:Scan",
