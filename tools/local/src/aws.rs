@@ -1,10 +1,12 @@
-//! The form of a call to DynamoDB, Secrets Manager or Step Functions, without
-//! an SDK.
+//! The form of a call to a service of AWS, without an SDK.
 
 use serde_json::Value;
 
-/// A call of `SERVICE.OPERATION`. Its signature has the right form and is
-/// none: the stand-ins look only at the service it names.
+/// The access key of whoever calls. Where `ministack` checks who may do what, it
+/// is told that this is the account's root, whose signature it does not check.
+pub(crate) const ACCESS_KEY: &str = "local";
+
+/// A call of `SERVICE.OPERATION`.
 pub(crate) fn call(
     client: &reqwest::Client,
     url: &str,
@@ -14,16 +16,22 @@ pub(crate) fn call(
     let service = match target {
         target if target.starts_with("DynamoDB") => "dynamodb",
         target if target.starts_with("AWSStepFunctions") => "states",
+        target if target.starts_with("Logs") => "logs",
         _ => "secretsmanager",
     };
-    let scope = format!("local/20260101/us-east-1/{service}/aws4_request");
-    let signature =
-        format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=none");
-    client
-        .post(url)
+    signed(client.post(url), service)
         .header("content-type", "application/x-amz-json-1.0")
         .header("x-amz-target", target)
+        .body(body.to_string())
+}
+
+/// A request with a signature that has the right form and is none: the stand-ins
+/// look only at the service it names.
+pub(crate) fn signed(request: reqwest::RequestBuilder, service: &str) -> reqwest::RequestBuilder {
+    let scope = format!("{ACCESS_KEY}/20260101/us-east-1/{service}/aws4_request");
+    let signature =
+        format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=none");
+    request
         .header("x-amz-date", "20260101T000000Z")
         .header("authorization", signature)
-        .body(body.to_string())
 }

@@ -42,5 +42,6 @@ pub use background::client;
 pub use dynamodb::Dynamodb;
 pub use faults::{Call, Fault, FaultyProxy};
 pub use lms::Lms;
+pub use ministack::Ministack;
 pub use secrets_manager::SecretsManager;
 pub use step_functions::StepFunctions;

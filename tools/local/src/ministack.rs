@@ -8,10 +8,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use infra::TemplateError;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::aws;
+use crate::aws::{self, ACCESS_KEY};
 use crate::background::{client, listen};
 use crate::process::Guarded;
 use crate::venv::{NotInstalled, program};
@@ -19,11 +20,13 @@ use crate::venv::{NotInstalled, program};
 /// It is up within a second on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// A process that answers for some services of AWS. There is no IAM.
+/// A process that answers for some services of AWS, and ends when this is
+/// dropped. There is no IAM unless its variable `AUTH` is `true`; then the access
+/// key `local`, which calls of this crate and [`crate::sdk`] bear, is the root's.
 #[derive(Debug)]
-pub(crate) struct Ministack {
-    /// Endpoint, `http://127.0.0.1:PORT`; any credentials will do.
-    pub(crate) url: String,
+pub struct Ministack {
+    /// Endpoint, `http://127.0.0.1:PORT`; without IAM any credentials will do.
+    pub url: String,
     process: Guarded,
     client: reqwest::Client,
 }
@@ -97,11 +100,26 @@ impl Ministack {
         port: u16,
         files: Files<'_>,
     ) -> Result<Self, MinistackError> {
+        let command = [program("ministack")?];
+        Self::start_by(&command, services, variables, port, files).await
+    }
+
+    /// The same, by another program that runs it, with its arguments.
+    ///
+    /// # Errors
+    /// Where it cannot be started, or does not answer in time.
+    pub async fn start_by(
+        command: &[PathBuf],
+        services: &str,
+        variables: &[(&str, &str)],
+        port: u16,
+        files: Files<'_>,
+    ) -> Result<Self, MinistackError> {
         // Another process may take a free port before this child does.
         let mut tries = if port == 0 { 3 } else { 1 };
         loop {
             tries -= 1;
-            match Self::try_start(services, variables, port, files).await {
+            match Self::try_start(command, services, variables, port, files).await {
                 Err(MinistackError::Ended) if tries > 0 => {}
                 other => return other,
             }
@@ -109,6 +127,7 @@ impl Ministack {
     }
 
     async fn try_start(
+        program: &[PathBuf],
         services: &str,
         variables: &[(&str, &str)],
         port: u16,
@@ -118,12 +137,19 @@ impl Ministack {
         let port = listener.local_addr().map_err(MinistackError::Spawn)?;
         drop(listener);
 
-        let mut command = Guarded::command(program("ministack")?);
+        // Without a program `sh` runs nothing, and has ended.
+        let (program, arguments) = program.split_first().ok_or(MinistackError::Ended)?;
+        let mut command = Guarded::command(program);
         command
+            .args(arguments)
             .env("SERVICES", services)
             .env("BIND_HOST", "127.0.0.1")
             .env("GATEWAY_PORT", port.port().to_string())
             .env("SFTP_ENABLED", "0")
+            .env("IOT_MTLS_ENABLED", "0")
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", ACCESS_KEY)
+            .env_remove("AWS_SESSION_TOKEN")
             // It would have the functions call there, whatever theirs says.
             .env_remove("AWS_ENDPOINT_URL")
             .envs(variables.iter().copied());
@@ -161,32 +187,49 @@ impl Ministack {
     }
 
     /// Waits until the process has ended by itself, which it never should.
-    pub(crate) async fn ended(&mut self) {
+    pub async fn ended(&mut self) {
         self.process.ended().await;
     }
 
     /// Ends the process and waits until it has saved its state.
-    pub(crate) async fn stop(self) {
+    pub async fn stop(self) {
         self.process.stop().await;
     }
 
-    /// A call of `SERVICE.OPERATION`, and its answer.
-    pub(crate) async fn call(&self, target: &str, body: &Value) -> Result<Value, MinistackError> {
+    /// A call of `SERVICE.OPERATION`, `DynamoDB_20120810.GetItem` for instance, and
+    /// its answer.
+    ///
+    /// # Errors
+    /// Where there is no answer, or it is an error.
+    pub async fn call(&self, target: &str, body: &Value) -> Result<Value, MinistackError> {
         let call = aws::call(&self.client, &self.url, target, body);
         let operation = target.rsplit('.').next().unwrap_or(target);
         answer(call, operation).await
     }
 
-    /// A call of a service whose operations have paths, and its answer.
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, MinistackError> {
-        let call = self.client.post(format!("{}{path}", self.url)).json(body);
-        answer(call, path).await
+    /// A call of a service whose operations have paths, `lambda` for instance, and
+    /// its answer.
+    ///
+    /// # Errors
+    /// Where there is no answer, or it is an error.
+    pub async fn request(
+        &self,
+        service: &str,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, MinistackError> {
+        let call = self.client.request(method, format!("{}{path}", self.url));
+        answer(aws::signed(call, service).json(body), path).await
     }
 }
 
 async fn answer(call: reqwest::RequestBuilder, operation: &str) -> Result<Value, MinistackError> {
     let answer = call.send().await.map_err(MinistackError::Request)?;
     let refused = !answer.status().is_success();
+    if answer.status() == StatusCode::NO_CONTENT {
+        return Ok(Value::Null);
+    }
     let body: Value = answer.json().await.map_err(MinistackError::Request)?;
     if refused {
         let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();

@@ -30,6 +30,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use infra::sweep_machine;
+use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -116,7 +117,10 @@ impl StepFunctions {
             "Environment": {"Variables": variables},
             "Code": {"ZipFile": STANDARD.encode(zip)},
         });
-        let made = self.ministack.post("/2015-03-31/functions", &function);
+        let path = "/2015-03-31/functions";
+        let made = self
+            .ministack
+            .request("lambda", Method::POST, path, &function);
         Ok(text(&made.await?, "FunctionArn"))
     }
 
