@@ -17,6 +17,7 @@ pub(crate) fn call(
         target if target.starts_with("DynamoDB") => "dynamodb",
         target if target.starts_with("AWSStepFunctions") => "states",
         target if target.starts_with("Logs") => "logs",
+        target if target.starts_with("GraniteService") => "monitoring",
         _ => "secretsmanager",
     };
     signed(client.post(url), service)

@@ -1,0 +1,135 @@
+"""Runs `ministack` as AWS does what it does otherwise, where our template rests on it.
+
+    python emulator.py FOLDER...
+
+Each folder is one of packages to import from besides our own: `ministack` applies the SAM transform itself where it can
+import `samtranslator`, which is among the packages of the SAM CLI.
+
+What is widened here is inside of `ministack`, whose version is pinned. Each function says how AWS does it, and ends the
+program where it no longer finds what it is to widen.
+"""
+
+import json
+import sys
+
+# Behind our own, which are those that `ministack` was pinned with.
+sys.path.extend(sys.argv[1:])
+del sys.argv[1:]
+
+import yaml
+from ministack import app
+from ministack.services import apigateway_v1, secretsmanager
+from ministack.services.cloudformation import provisioners
+
+
+def expect(found: bool, what: str) -> None:
+    """Ends the program where `ministack` is not as it was when this was written."""
+    if not found:
+        raise SystemExit(f"{what} in this ministack: {__file__} is to be looked at anew")
+
+
+def serve_any_method() -> None:
+    """An OpenAPI document's `x-amazon-apigateway-any-method` is the method ANY.
+
+    The gateway serves ANY; it is the import alone that knows only the verbs and passes this key over.
+    """
+    key = "x-amazon-apigateway-any-method"
+    verbs = apigateway_v1._OPENAPI_HTTP_METHODS
+    expect("get" in verbs and key not in verbs, "the import of methods is another one")
+    import_operation = apigateway_v1._import_operation
+
+    def widened(api_id, resource_id, http_method, *rest):
+        method = "ANY" if http_method == key.upper() else http_method
+        return import_operation(api_id, resource_id, method, *rest)
+
+    verbs.add(key)
+    apigateway_v1._import_operation = widened
+
+
+def import_policy_and_gateway_responses() -> None:
+    """An OpenAPI document's `x-amazon-apigateway-policy` is the API's policy, and
+    `x-amazon-apigateway-gateway-responses` are its gateway responses. Here both are passed over.
+    """
+    import_rest_api = apigateway_v1._import_rest_api
+    read = str(import_rest_api.__code__.co_consts)
+    expect("x-amazon-apigateway" not in read, "the import of extensions is another one")
+
+    def widened(document, given=None):
+        policy = document.get("x-amazon-apigateway-policy")
+        given = {**({"policy": json.dumps(policy)} if policy else {}), **(given or {})}
+        api_id = import_rest_api(document, given)
+        for kind, response in document.get("x-amazon-apigateway-gateway-responses", {}).items():
+            status, _, answer = apigateway_v1._put_gateway_response(api_id, kind, response)
+            expect(status == 201, f"the gateway response {kind} is refused ({answer!r})")
+        return api_id
+
+    apigateway_v1._import_rest_api = widened
+
+
+def make_alarms_of_several_metrics() -> None:
+    """An alarm may have `Metrics`, metric math. Here it is made, and never evaluated."""
+    record = provisioners._cw_metric_alarm_record
+    refusal = "Properties.Metrics (metric math) is not supported"
+    refused = any(refusal in str(constant) for constant in record.__code__.co_consts)
+    expect(refused, "an alarm of several metrics is not refused")
+
+    def widened(name, properties):
+        if properties.get("Metrics"):
+            rest = {key: value for key, value in properties.items() if key != "Metrics"}
+            properties = {**rest, "Namespace": "MetricMath", "MetricName": "NotEvaluated"}
+        return record(name, properties)
+
+    provisioners._cw_metric_alarm_record = widened
+
+
+def refer_to_secrets_by_arn() -> None:
+    """`Ref` of a secret is its ARN, and a secret that the template gives no value has none.
+
+    Here it is the name, which as the resource of a policy allows nothing, and the value is an empty text.
+    """
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"]
+    expect(handlers["create"] is provisioners._sm_secret_create, "a secret is made otherwise")
+    create, update, delete = handlers["create"], handlers["update"], handlers["delete"]
+
+    def name_of(arn):
+        secrets = secretsmanager._secrets.items()
+        return next((name for name, secret in secrets if secret["ARN"] == arn), arn)
+
+    def create_by_arn(logical_id, properties, stack):
+        name, attributes = create(logical_id, properties, stack)
+        expect(name != attributes["Arn"], "`Ref` of a secret is its ARN already")
+        if not properties.keys() & {"SecretString", "GenerateSecretString"}:
+            secretsmanager._secrets[name]["Versions"] = {}
+        return attributes["Arn"], attributes
+
+    def update_by_arn(arn, *rest, **named):
+        _, attributes = update(name_of(arn), *rest, **named)
+        return attributes["Arn"], attributes
+
+    def delete_by_arn(arn, properties):
+        return delete(name_of(arn), properties)
+
+    handlers.update(create=create_by_arn, update=update_by_arn, delete=delete_by_arn)
+
+
+def read_definitions_in_yaml() -> None:
+    """A state machine's definition in S3 may be YAML. Here it is taken for JSON, and every execution fails."""
+    definition = provisioners._sfn_definition
+    expect("yaml" not in definition.__code__.co_names, "a definition in YAML is read")
+
+    def as_json(properties):
+        return json.dumps(yaml.safe_load(definition(properties)))
+
+    provisioners._sfn_definition = as_json
+
+
+try:
+    import samtranslator.translator.transform  # noqa: F401
+except ImportError as missing:
+    raise SystemExit(f"the SAM transform cannot be applied: {missing}") from missing
+serve_any_method()
+import_policy_and_gateway_responses()
+make_alarms_of_several_metrics()
+refer_to_secrets_by_arn()
+read_definitions_in_yaml()
+app.main()

@@ -1,0 +1,212 @@
+//! The stack, deployed as `make deploy` does it, and what it is made of.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_cloudformation::Client;
+use aws_sdk_cloudformation::error::DisplayErrorContext;
+use aws_sdk_cloudformation::types::TemplateStage;
+use local::Ministack;
+use local::sdk::configuration;
+use local::venv::repository;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::emulator::sam;
+use crate::failure::{Failure, none};
+
+/// The environment that is deployed: the one that must be right.
+const ENVIRONMENT: &str = "prod";
+
+/// What is deployed.
+pub struct Stack {
+    pub name: String,
+    /// As CloudFormation had it, after the SAM transform.
+    pub template: Value,
+    outputs: BTreeMap<String, String>,
+    /// By their logical ids.
+    resources: BTreeMap<String, Resource>,
+}
+
+/// What a logical id of the template stands for.
+#[derive(Debug, Clone)]
+pub struct Resource {
+    /// `AWS::Lambda::Function` for instance.
+    pub kind: String,
+    /// What `Ref` gives.
+    pub physical_id: String,
+}
+
+/// The variables of whoever calls the emulator as an operator would.
+pub fn credentials(url: &str) -> [(&'static str, String); 6] {
+    [
+        ("AWS_ENDPOINT_URL", url.to_owned()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_DEFAULT_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+        ("SAM_CLI_TELEMETRY", "0".to_owned()),
+    ]
+}
+
+impl Stack {
+    /// Deploys what `make build` has built, with the script that `make deploy` calls.
+    pub async fn deploy(aws: &Ministack, lms_url: &str) -> Result<Self, Failure> {
+        let built = repository().join(".aws-sam/build/template.yaml");
+        if !built.is_file() {
+            return Err(Failure::NotThere(built));
+        }
+        let name = format!("coursehook-{ENVIRONMENT}");
+        let script = repository().join("infra/deploy.sh");
+        let mut command = Command::new(&script);
+        command
+            .current_dir(repository())
+            .env("SAM", sam().join("bin/sam"))
+            .env("ENV", ENVIRONMENT)
+            .env("STACK", &name)
+            .env("LMS_URL", lms_url)
+            .env("ARCHITECTURE", architecture())
+            .env("YES", "1")
+            .env_remove("AWS_PROFILE")
+            .env_remove("AWS_SESSION_TOKEN")
+            .envs(credentials(&aws.url))
+            .kill_on_drop(true);
+        let output = command.output().await.map_err(|source| Failure::Run {
+            command: script.display().to_string(),
+            source,
+        })?;
+        if !output.status.success() {
+            let said = [output.stdout, output.stderr].map(|said| last_lines(&said, 40));
+            return Err(Failure::Command {
+                command: script.display().to_string(),
+                output: said.join("\n"),
+            });
+        }
+        let stack = Self::read(aws, name).await?;
+        let missing: Vec<_> = resources_of(&stack.template)
+            .filter(|(id, _)| !stack.resources.contains_key(*id))
+            .map(|(id, _)| format!("{id} is in the template, and not in the stack"))
+            .collect();
+        none("template and stack", &missing)?;
+        Ok(stack)
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tools have no start-up of shared"
+    )]
+    async fn read(aws: &Ministack, name: String) -> Result<Self, Failure> {
+        fn failed<E: std::error::Error>(error: E) -> Failure {
+            Failure::CloudFormation(DisplayErrorContext(error).to_string())
+        }
+        let client = Client::new(&configuration(&aws.url));
+        let described = client.describe_stacks().stack_name(&name);
+        let described = described.send().await.map_err(failed)?;
+        let outputs = described
+            .stacks()
+            .iter()
+            .flat_map(|stack| stack.outputs())
+            .filter_map(|output| {
+                let (key, value) = (output.output_key()?, output.output_value()?);
+                Some((key.to_owned(), value.to_owned()))
+            });
+        let resources = client.describe_stack_resources().stack_name(&name);
+        let resources = resources.send().await.map_err(failed)?;
+        let resources = resources.stack_resources().iter().filter_map(|resource| {
+            let of = Resource {
+                kind: resource.resource_type()?.to_owned(),
+                physical_id: resource.physical_resource_id()?.to_owned(),
+            };
+            Some((resource.logical_resource_id()?.to_owned(), of))
+        });
+        let template = client.get_template().stack_name(&name);
+        let template = template.template_stage(TemplateStage::Processed);
+        let template = template.send().await.map_err(failed)?;
+        let template = template.template_body().unwrap_or_default();
+        let template = serde_json::from_str(template);
+        Ok(Self {
+            outputs: outputs.collect(),
+            resources: resources.collect(),
+            template: template
+                .map_err(|error| Failure::CloudFormation(format!("the template: {error}")))?,
+            name,
+        })
+    }
+
+    /// A value that the stack puts out.
+    pub fn output(&self, key: &str) -> Result<&str, Failure> {
+        let value = self.outputs.get(key);
+        let value = value.ok_or_else(|| Failure::Lacks(format!("output {key}")))?;
+        Ok(value)
+    }
+
+    /// All that it puts out, by key.
+    pub fn outputs(&self) -> &BTreeMap<String, String> {
+        &self.outputs
+    }
+
+    /// What `Ref` of a logical id gives.
+    pub fn physical_id(&self, logical_id: &str) -> Result<&str, Failure> {
+        let resource = self.resources.get(logical_id);
+        let resource = resource.ok_or_else(|| Failure::Lacks(format!("resource {logical_id}")))?;
+        Ok(&resource.physical_id)
+    }
+
+    /// The logical ids and names of what is of this kind.
+    pub fn of_kind(&self, kind: &str) -> impl Iterator<Item = (&str, &str)> {
+        let of_kind = self.resources.iter();
+        let of_kind = of_kind.filter(move |(_, resource)| resource.kind == kind);
+        of_kind.map(|(id, resource)| (id.as_str(), resource.physical_id.as_str()))
+    }
+
+    /// The logical id of what has this name.
+    pub fn logical_id(&self, physical_id: &str) -> Option<&str> {
+        let mut resources = self.resources.iter();
+        let found = resources.find(|(_, resource)| resource.physical_id == physical_id);
+        found.map(|(id, _)| id.as_str())
+    }
+
+    /// The API's id and its stage.
+    pub fn api(&self) -> Result<(&str, &str), Failure> {
+        // Its path is the stage.
+        let stage = self.output("Url")?.rsplit('/').next();
+        Ok((self.physical_id("Api")?, stage.unwrap_or_default()))
+    }
+
+    /// Where the emulated gateway has this stack's API, without a slash at the end.
+    pub fn url(&self, aws: &Ministack) -> Result<String, Failure> {
+        let (api, stage) = self.api()?;
+        Ok(format!("{}/restapis/{api}/{stage}/_user_request_", aws.url))
+    }
+
+    /// A function as Lambda has it.
+    pub async fn function(&self, aws: &Ministack, logical_id: &str) -> Result<Value, Failure> {
+        let name = self.physical_id(logical_id)?;
+        let path = format!("/2015-03-31/functions/{name}/configuration");
+        Ok(aws
+            .request("lambda", reqwest::Method::GET, &path, &json!(null))
+            .await?)
+    }
+}
+
+/// The resources of a template that are made: whose condition, if they have one,
+/// nobody has switched off.
+fn resources_of(template: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    let resources = template["Resources"].as_object().into_iter().flatten();
+    resources
+        .filter(|(_, resource)| resource["Condition"].is_null())
+        .map(|(id, resource)| (id.as_str(), resource))
+}
+
+/// Of this machine, which `make build` builds for.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn last_lines(text: &[u8], count: usize) -> String {
+    let text = String::from_utf8_lossy(text);
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}

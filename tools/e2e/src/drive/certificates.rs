@@ -1,0 +1,138 @@
+//! Deliveries of the certificate webhook that mean something.
+
+use local::lms::{Order, Trouble};
+use serde_json::{Value, json};
+
+use super::learners::{RUN, about, email, username};
+use crate::failure::{Failure, same};
+use crate::portal::{Portal, grade};
+
+pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
+    portal.set_credential().await?;
+    let certify = async |name: &str| portal.deliver("certificate", token, &about(name)).await;
+    let says = |name: &str, percent| portal.lms.grade(&username(name), RUN, grade(percent));
+    for name in [
+        "ada", "barbara", "dijkstra", "edsger", "frances", "hedy", "grace", "early",
+    ] {
+        says(name, 0.9);
+    }
+    says("carla", 0.2);
+
+    // Whose enrollment is there already, and what they have.
+    for (name, mode) in [
+        ("ada", "verified"),
+        ("barbara", "audit"),
+        ("dijkstra", "verified"),
+        ("edsger", "verified"),
+        ("frances", "verified"),
+    ] {
+        let mut body = about(name);
+        body["mode"] = json!(mode);
+        let answer = portal.deliver("enrollment", token, &body).await?;
+        same(&format!("{name} enrolls"), &answer.status, &201)?;
+    }
+    let rows = [("dijkstra", "withdrawn"), ("edsger", "revoked")].map(|(name, state)| {
+        let id = format!("00000000-0000-4000-8000-00000000000{}", name.len());
+        format!("{},{RUN},{id},2026-01-01T00:00:00Z,{state}\n", email(name))
+    });
+    let heading = "email,course_id,certificate_id,issued_at,state\n";
+    let rows = format!("{heading}{}", rows.concat());
+    portal.import("certificates", &rows).await?;
+
+    for (name, status, outcome, reason, kept) in [
+        ("ada", 200, "created", None, None),
+        ("ada", 200, "exists", None, None),
+        (
+            "barbara",
+            200,
+            "not_eligible",
+            Some("unpaid_mode"),
+            Some("not_eligible"),
+        ),
+        ("carla", 200, "not_passed", None, Some("not_passed")),
+        ("dijkstra", 200, "created", None, None),
+        ("edsger", 200, "revoked", None, None),
+        (
+            "hedy",
+            200,
+            "not_eligible",
+            Some("not_enrolled"),
+            Some("not_eligible"),
+        ),
+        (
+            "whitfield",
+            202,
+            "pending",
+            Some("no_username"),
+            Some("no_username"),
+        ),
+    ] {
+        let answer = certify(name).await?;
+        let what = format!("a pass of {name}: {:?}", answer.body);
+        same(&what, &answer.status, &status)?;
+        let came = &answer.body["certificate_status"];
+        same(&what, came, &json!(outcome))?;
+        same(&what, &answer.body["reason"], &json!(reason))?;
+        let expected: Vec<_> = kept.into_iter().map(str::to_owned).collect();
+        same(&what, &portal.kept_reasons(&email(name)).await?, &expected)?;
+    }
+
+    // The grade is there already once the enrollment is paid.
+    set_mode(portal, "barbara").await?;
+    let answer = certify("barbara").await?;
+    same(
+        "a grade that is stored",
+        &answer.body["certificate_status"],
+        &json!("created"),
+    )?;
+    same(
+        "what was kept of it",
+        &portal.kept_reasons(&email("barbara")).await?,
+        &Vec::new(),
+    )?;
+
+    // The enrollment that a pass waits for makes it due.
+    let due = |kept: &[Value]| kept.first()?["next_look"]["S"].as_str().map(str::to_owned);
+    let before = due(&portal.kept(&email("hedy")).await?);
+    let mut body = about("hedy");
+    body["mode"] = json!("verified");
+    same(
+        "hedy enrolls",
+        &portal.deliver("enrollment", token, &body).await?.status,
+        &201,
+    )?;
+    let after = due(&portal.kept(&email("hedy")).await?);
+    same("the pass is due sooner", &(after < before), &true)?;
+
+    // The LMS is in trouble.
+    let throttled = Trouble::Throttle {
+        retry_after: Some(1),
+    };
+    for (trouble, reason) in [
+        (Trouble::Fail { status: 503 }, "lms_failed"),
+        (Trouble::Refuse, "lms_refused"),
+        (Trouble::Html, "lms_nonsense"),
+        // The last one, since nothing is asked after it for as long as the LMS says.
+        (throttled, "lms_throttled"),
+    ] {
+        portal.lms.order(Order::of(trouble));
+        let answer = certify("frances").await?;
+        portal.lms.revoke();
+        same(reason, &answer.status, &202)?;
+        same(reason, &answer.body["reason"], &json!(reason))?;
+    }
+    Ok(())
+}
+
+/// An operator makes somebody's enrollment a paid one.
+pub async fn set_mode(portal: &Portal<'_>, name: &str) -> Result<(), Failure> {
+    let set = [
+        "enrollments",
+        "set",
+        &email(name),
+        RUN,
+        "--mode",
+        "verified",
+    ];
+    portal.operator.run(&set).await.map(drop)
+}

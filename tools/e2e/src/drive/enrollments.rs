@@ -1,0 +1,97 @@
+//! Deliveries of the enrollment webhook that mean something.
+
+use serde_json::{Value, json};
+
+use super::learners::{about, email, users};
+use crate::failure::{Failure, same};
+use crate::portal::Portal;
+
+pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
+    let with = |name: &str, more: Value| {
+        let mut body = about(name);
+        if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
+            body.extend(more);
+        }
+        body
+    };
+    let verified = json!({"mode": "verified"});
+    let none = json!({"email": email("annie"), "course_id": "None"});
+    for (what, body, status) in [
+        ("a new enrollment", with("annie", verified.clone()), 201),
+        ("the same again", with("annie", verified), 200),
+        (
+            "a course role",
+            with("annie", json!({"role": "instructor"})),
+            200,
+        ),
+        ("an org-wide role", none, 404),
+    ] {
+        let answer = portal.deliver("enrollment", token, &body).await?;
+        same(
+            &format!("{what}: {:?}", answer.body),
+            &answer.status,
+            &status,
+        )?;
+    }
+
+    // Somebody who is not known yet is kept; delivered again once known, the kept
+    // event goes with it.
+    let (body, address) = (about("bettina"), email("bettina"));
+    same(
+        "an unknown user",
+        &portal.deliver("enrollment", token, &body).await?.status,
+        &404,
+    )?;
+    same(
+        "what is kept of an unknown user",
+        &portal.kept_reasons(&address).await?,
+        &vec!["no_such_user".to_owned()],
+    )?;
+    portal
+        .import("users", &users(["bettina".to_owned()]))
+        .await?;
+    same(
+        "the user is known by now",
+        &portal.deliver("enrollment", token, &body).await?.status,
+        &201,
+    )?;
+    same(
+        "what is kept of a user who is enrolled",
+        &portal.kept_reasons(&address).await?,
+        &Vec::new(),
+    )?;
+
+    // An item that somebody else has written is ours to be told of.
+    let key = json!({"Key": {"email": {"S": email("corrupt")}}});
+    let item = portal.dynamodb("GetItem", "UsersTable", key).await?;
+    let mut corrupt = item["Item"].clone();
+    corrupt["user_id"] = json!({"S": "none"});
+    put(portal, &corrupt).await?;
+    let answer = portal
+        .deliver("enrollment", token, &about("corrupt"))
+        .await?;
+    let expected = json!({"error": answer.body["error"]});
+    same("an item of another shape", &answer.status, &500)?;
+    same("an item of another shape", &answer.body, &expected)?;
+    put(portal, &item["Item"]).await?;
+
+    // A pass that waits for the enrollment is made due by it.
+    let answer = portal
+        .deliver("certificate", token, &about("grace"))
+        .await?;
+    same("a pass without a credential", &answer.status, &202)?;
+    same(
+        "a pass without a credential",
+        &answer.body,
+        &json!({"certificate_status": "pending", "reason": "no_credential"}),
+    )?;
+    Ok(())
+}
+
+async fn put(portal: &Portal<'_>, user: &Value) -> Result<(), Failure> {
+    let put = json!({"Item": user});
+    portal
+        .dynamodb("PutItem", "UsersTable", put)
+        .await
+        .map(drop)
+}

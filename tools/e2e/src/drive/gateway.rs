@@ -1,0 +1,114 @@
+//! What the gateway answers by itself, in the contract's form and statuses.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::contract::{has_header, is_error};
+use super::learners::about;
+use crate::failure::{Failure, same};
+use crate::portal::Portal;
+
+pub async fn hold(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
+    unknown_paths(portal, token).await?;
+    throttled(portal, token).await?;
+    functions_that_do_not_answer(portal, token).await
+}
+
+/// A path that is none of the two is answered 404, whatever stands in the header: a 403
+/// would have the sender look at its token.
+async fn unknown_paths(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
+    let bearer = format!("Bearer {token}");
+    for path in [
+        "/",
+        "/api",
+        "/api/openedx_webhook/",
+        "/api/openedx_webhook/enrollment/more",
+    ] {
+        for authorization in [None, Some(bearer.as_str())] {
+            let headers = authorization.map(|value| ("authorization", value));
+            let answer = portal
+                .request(Method::POST, path, headers.as_slice(), "{}")
+                .await?;
+            same(path, &answer.status, &404)?;
+            same(path, &answer.body, &json!({"error": "Not found"}))?;
+        }
+    }
+    Ok(())
+}
+
+/// The stage's throttle, set to nothing for a moment.
+async fn throttled(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
+    let stage = portal.stage()?;
+    let limits = async |burst: &str, rate: &str| -> Result<(), Failure> {
+        let replace = |what: &str, value: &str| {
+            let path = format!("/*/*/throttling/{what}");
+            json!({"op": "replace", "path": path, "value": value})
+        };
+        let patch = json!({"patchOperations": [
+            replace("burstLimit", burst),
+            replace("rateLimit", rate),
+        ]});
+        let patched = portal
+            .aws
+            .request("apigateway", Method::PATCH, &stage, &patch);
+        patched.await.map(drop).map_err(Failure::from)
+    };
+    let before = portal
+        .aws
+        .request("apigateway", Method::GET, &stage, &json!(null))
+        .await?;
+    let before = &before["methodSettings"]["*/*"];
+    limits("0", "0").await?;
+    for kind in ["enrollment", "certificate"] {
+        let answer = portal.deliver(kind, token, &about("stranger")).await?;
+        let what = format!("{kind}, throttled by the gateway");
+        same(&what, &answer.status, &429)?;
+        has_header(&what, &answer, "retry-after", "")?;
+        is_error(&what, &answer)?;
+    }
+    let text = |name: &str| before[name].to_string();
+    limits(&text("throttlingBurstLimit"), &text("throttlingRateLimit")).await
+}
+
+/// A function of which no instance may start, or none can. How the gateway says that is
+/// not AWS's here: it hands on what Lambda said, and no gateway response. That the status
+/// has the sender come again is what is seen.
+async fn functions_that_do_not_answer(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
+    for (kind, function) in [
+        ("enrollment", "EnrollmentWebhookFunction"),
+        ("certificate", "CertificateWebhookFunction"),
+    ] {
+        let name = portal.stack.physical_id(function)?;
+        let configured = portal.stack.function(portal.aws, function).await?;
+        let lambda = async |method, version: &str, what: &str, body: Value| {
+            let path = format!("/{version}/functions/{name}/{what}");
+            let answer = portal.aws.request("lambda", method, &path, &body).await;
+            answer.map(drop).map_err(Failure::from)
+        };
+        let nobody = json!({"ReservedConcurrentExecutions": 0});
+        lambda(Method::PUT, "2017-10-31", "concurrency", nobody).await?;
+        comes_again(portal, kind, token, "throttled").await?;
+        lambda(Method::DELETE, "2017-10-31", "concurrency", json!(null)).await?;
+
+        let nothing = json!({"Environment": {"Variables": {}}});
+        lambda(Method::PUT, "2015-03-31", "configuration", nothing).await?;
+        comes_again(portal, kind, token, "without its variables").await?;
+        let all = json!({"Environment": configured["Environment"]});
+        lambda(Method::PUT, "2015-03-31", "configuration", all).await?;
+
+        let answer = portal.deliver(kind, token, &about("stranger")).await?;
+        same("a webhook that is itself again", &answer.status, &404)?;
+    }
+    Ok(())
+}
+
+async fn comes_again(
+    portal: &Portal<'_>,
+    kind: &str,
+    token: &str,
+    what: &str,
+) -> Result<(), Failure> {
+    let answer = portal.deliver(kind, token, &about("stranger")).await?;
+    let is_retried = answer.status == 429 || answer.status >= 500;
+    same(&format!("{kind}, {what}: {answer:?}"), &is_retried, &true)
+}

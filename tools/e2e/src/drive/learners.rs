@@ -1,0 +1,88 @@
+//! Who learns what.
+
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::portal::Portal;
+
+/// The course run of the webhooks.
+pub const RUN: &str = "course-v1:E2E+Webhooks+2026";
+
+/// The one that is swept.
+pub const SWEPT_RUN: &str = "course-v1:E2E+Swept+2026";
+
+/// The one whose sweep brakes: so many are to lose something.
+pub const BRAKED_RUN: &str = "course-v1:E2E+Braked+2026";
+
+/// How many.
+pub const BRAKED: usize = 11;
+
+/// Users with an LMS username, each for one matter.
+const USERS: [&str; 26] = [
+    // enrollments
+    "annie", "bjarne", "corrupt", "grace", // certificates
+    "ada", "barbara", "carla", "dijkstra", "edsger", "frances", "hedy", "early",
+    // kept events
+    "ivan", "joan", "karen", "lynn", // sweeps
+    "margaret", "niklaus", "olga", "peter", "quentin", "radia", "sophie", "tony", "ursula", "vint",
+];
+
+/// Users without one.
+const WITHOUT_USERNAME: [&str; 1] = ["whitfield"];
+
+/// Whom the portal does not know at first.
+pub const STRANGERS: [&str; 3] = ["xavier", "yukihiro", "zoe"];
+
+/// The address of somebody.
+pub fn email(name: &str) -> String {
+    format!("{name}.e2e@example.org")
+}
+
+/// The LMS username of somebody.
+pub fn username(name: &str) -> String {
+    format!("{name}_e2e")
+}
+
+/// Who loses something where the sweep brakes.
+pub fn braked() -> impl Iterator<Item = String> {
+    (0..BRAKED).map(|number| format!("braked{number}"))
+}
+
+/// A delivery about somebody in the run of the webhooks.
+pub fn about(name: &str) -> Value {
+    json!({"email": email(name), "course_id": RUN})
+}
+
+/// The rows of `users import` for these.
+pub fn users(names: impl IntoIterator<Item = String>) -> String {
+    let rows = names.into_iter().map(|name| {
+        let (email, username) = (email(&name), username(&name));
+        format!("{email},{username},{name} of the tests\n")
+    });
+    ["email,edx_username,name\n".to_owned()]
+        .into_iter()
+        .chain(rows)
+        .collect()
+}
+
+/// Imports all but the strangers, and the course runs.
+pub async fn import(portal: &Portal<'_>) -> Result<(), Failure> {
+    let names = USERS.map(str::to_owned).into_iter().chain(braked());
+    portal.import("users", &users(names)).await?;
+    for name in WITHOUT_USERNAME {
+        let row = format!("email,name\n{},{name}\n", email(name));
+        portal.import("users", &row).await?;
+    }
+    let rows = [RUN, SWEPT_RUN, BRAKED_RUN].map(|run| format!("{run},Tests,true,true\n"));
+    let rows = format!("course_id,title,live,is_self_paced\n{}", rows.concat());
+    portal.import("runs", &rows).await
+}
+
+/// All addresses and usernames.
+pub fn planted() -> Vec<String> {
+    let known = USERS.into_iter().chain(WITHOUT_USERNAME).chain(STRANGERS);
+    let names = known.map(str::to_owned).chain(braked());
+    names
+        .flat_map(|name| [email(&name), username(&name)])
+        .collect()
+}

@@ -1,0 +1,155 @@
+//! Both sweeps, by executions of their state machines.
+
+use local::lms::{Order, Trouble};
+use serde_json::json;
+
+use super::learners::{BRAKED_RUN, SWEPT_RUN, braked, email, username};
+use crate::failure::{Failure, same};
+use crate::portal::{Portal, grade};
+
+const GRADES: &str = "GradeSweepMachine";
+const ENROLLMENTS: &str = "EnrollmentSweepMachine";
+
+pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
+    put_learners(portal, token).await?;
+    grades(portal).await?;
+    enrollments(portal, token).await
+}
+
+/// What is there before: certificates, grades, enrollments, a pass that waits.
+async fn put_learners(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
+    let mut certificates = "email,course_id,certificate_id,issued_at,state\n".to_owned();
+    let mut enrollments = "email,course_id,mode,active\n".to_owned();
+    let mut number = 0x100;
+    let mut certificate = |name: &str, run, state| {
+        number += 1;
+        let id = format!("00000000-0000-4000-8000-000000000{number:03x}");
+        let row = format!("{},{run},{id},2026-01-01T00:00:00Z,{state}\n", email(name));
+        certificates.push_str(&row);
+    };
+    certificate("niklaus", SWEPT_RUN, "withdrawn");
+    certificate("olga", SWEPT_RUN, "in_force");
+    for name in braked() {
+        certificate(&name, BRAKED_RUN, "in_force");
+        portal.lms.grade(&username(&name), BRAKED_RUN, grade(0.0));
+    }
+    for name in ["margaret", "niklaus", "olga", "peter", "quentin"] {
+        enrollments.push_str(&format!("{},{SWEPT_RUN},verified,true\n", email(name)));
+        let percent = if name == "olga" { 0.0 } else { 0.9 };
+        portal.lms.grade(&username(name), SWEPT_RUN, grade(percent));
+    }
+    portal.import("certificates", &certificates).await?;
+    let of_peter = format!("{},{SWEPT_RUN},0.9,true\n", email("peter"));
+    let grades = format!("email,course_id,percent,passed\n{of_peter}");
+    portal.import("grades", &grades).await?;
+    portal.import("enrollments", &enrollments).await?;
+
+    // A pass that waits for the LMS.
+    portal.lms.order(Order::of(Trouble::Fail { status: 503 }));
+    let body = json!({"email": email("quentin"), "course_id": SWEPT_RUN});
+    let answer = portal.deliver("certificate", token, &body).await?;
+    portal.lms.revoke();
+    same("a pass of quentin", &answer.status, &202)
+}
+
+async fn grades(portal: &Portal<'_>) -> Result<(), Failure> {
+    portal.sweep(GRADES, &json!({})).await?;
+    for (name, expected) in [
+        ("margaret", "in_force"),
+        ("niklaus", "in_force"),
+        ("olga", "withdrawn"),
+        ("peter", "in_force"),
+        ("quentin", "in_force"),
+    ] {
+        let state = portal.certificate(&email(name), SWEPT_RUN).await?;
+        same(
+            &format!("{name} after the sweep"),
+            &state.as_str(),
+            &expected,
+        )?;
+    }
+    let kept = portal.kept_reasons(&email("quentin")).await?;
+    same("the pass that the sweep has done", &kept, &Vec::new())?;
+    for name in braked() {
+        let state = portal.certificate(&email(&name), BRAKED_RUN).await?;
+        same(
+            "who is held back by the brake",
+            &state.as_str(),
+            &"in_force",
+        )?;
+    }
+
+    // One learner, of one run and of all; a run that the LMS does not give.
+    let user_id = portal.user_id(&email("margaret")).await?;
+    for request in [
+        json!({"run": SWEPT_RUN, "learner": user_id}),
+        json!({"learner": user_id}),
+    ] {
+        portal.sweep(GRADES, &request).await?;
+    }
+    portal.lms.order(Order::of(Trouble::Refuse));
+    portal.sweep(GRADES, &json!({"run": SWEPT_RUN})).await?;
+    portal.lms.revoke();
+    Ok(())
+}
+
+async fn enrollments(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
+    let enrollments = format!(
+        "email,course_id,mode,active,roles\n{}",
+        [("radia", "false"), ("sophie", "true"), ("tony", "true")]
+            .map(|(name, active)| format!("{},{SWEPT_RUN},audit,{active},\n", email(name)))
+            .concat()
+    );
+    portal.import("enrollments", &enrollments).await?;
+    for (name, mode, is_active) in [
+        ("radia", "audit", true),
+        ("sophie", "audit", false),
+        ("tony", "audit", true),
+        ("ursula", "verified", true),
+    ] {
+        portal
+            .lms
+            .enroll(&username(name), SWEPT_RUN, mode, is_active);
+    }
+    // A pass that waits for an enrollment, which the sweep makes.
+    portal
+        .lms
+        .enroll(&username("vint"), SWEPT_RUN, "verified", true);
+    portal.lms.grade(&username("vint"), SWEPT_RUN, grade(0.9));
+    let body = json!({"email": email("vint"), "course_id": SWEPT_RUN});
+    let answer = portal.deliver("certificate", token, &body).await?;
+    same(
+        "a pass of vint",
+        &answer.body["reason"],
+        &json!("not_enrolled"),
+    )?;
+
+    // The first sweep only reports.
+    portal.sweep(ENROLLMENTS, &json!({})).await?;
+    portal.sweep(ENROLLMENTS, &json!({})).await?;
+    let user_id = portal.user_id(&email("ursula")).await?;
+    portal
+        .sweep(ENROLLMENTS, &json!({"run": SWEPT_RUN, "learner": user_id}))
+        .await?;
+    portal
+        .sweep(ENROLLMENTS, &json!({"learner": user_id}))
+        .await?;
+    for (name, expected) in [
+        ("radia", true),
+        ("sophie", false),
+        ("tony", true),
+        ("ursula", true),
+        ("vint", true),
+    ] {
+        let found = portal
+            .operator
+            .run(&["enrollments", "show", &email(name)])
+            .await?;
+        same(
+            &format!("{name} after the sweep"),
+            &found[0]["active"],
+            &json!(expected),
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! Why it ends.
+
+use std::fmt::Debug;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use local::ministack::MinistackError;
+
+/// What could not be done, or came otherwise than was expected.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Emulator(#[from] MinistackError),
+    #[error("nothing could listen on a port of this machine: {0}")]
+    Port(io::Error),
+    #[error("no request could be made: {0}")]
+    Request(#[from] reqwest::Error),
+    #[error("{} is not there; `make e2e` makes it", .0.display())]
+    NotThere(PathBuf),
+    #[error("{} cannot be read or written: {source}", .path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("`{command}` cannot be run: {source}")]
+    Run { command: String, source: io::Error },
+    #[error("`{command}` failed:\n{output}")]
+    Command { command: String, output: String },
+    #[error("CloudFormation failed: {0}")]
+    CloudFormation(String),
+    #[error("the stack has no {0}")]
+    Lacks(String),
+    #[error("{what}\n  expected  {expected}\n  came      {came}")]
+    Unexpected {
+        what: String,
+        expected: String,
+        came: String,
+    },
+    #[error("{what} differ:\n{differences}")]
+    Differences { what: String, differences: String },
+}
+
+/// Holds what came against what was expected.
+pub fn same<T: PartialEq + Debug>(what: &str, came: &T, expected: &T) -> Result<(), Failure> {
+    if came == expected {
+        return Ok(());
+    }
+    Err(Failure::Unexpected {
+        what: what.to_owned(),
+        expected: format!("{expected:?}"),
+        came: format!("{came:?}"),
+    })
+}
+
+/// Fails with all differences, if there are any.
+pub fn none(what: &str, differences: &[String]) -> Result<(), Failure> {
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Differences {
+        what: what.to_owned(),
+        differences: format!("  {}", differences.join("\n  ")),
+    })
+}
+
+/// How a file failed.
+pub fn of_file(path: &Path) -> impl FnOnce(io::Error) -> Failure {
+    let path = path.to_owned();
+    move |source| Failure::File { path, source }
+}

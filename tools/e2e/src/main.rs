@@ -1,0 +1,106 @@
+//! `make e2e`: the template is deployed to an emulator of AWS as `make deploy` does
+//! it, with what `make build` has built, and then driven.
+
+mod deploy;
+mod drive;
+mod emulator;
+mod failure;
+mod logs;
+mod metrics;
+mod operator;
+mod portal;
+mod recorder;
+mod roles;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use local::Lms;
+
+use crate::deploy::Stack;
+use crate::emulator::Emulator;
+use crate::failure::{Failure, of_file};
+use crate::portal::Portal;
+
+/// Deploys the template to an emulator of AWS, and drives it.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Leave it running at the end, until Ctrl-C, and say how to reach it
+    #[arg(long)]
+    keep: bool,
+    /// Write docs/permissions.md instead of comparing with it
+    #[arg(long)]
+    write: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(&Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("make e2e: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says what is done next.
+pub fn step(what: &str) {
+    println!("e2e: {what}");
+}
+
+async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let folder = tempfile::tempdir().map_err(of_file("a temporary folder".as_ref()))?;
+    step("start the emulator, and an LMS");
+    let lms = Lms::start(0).await.map_err(Failure::Port)?;
+    let emulator = Emulator::start(folder.path()).await?;
+    step("deploy the stack");
+    let stack = Stack::deploy(&emulator.aws, &lms.url).await?;
+    let portal = Portal::new(&emulator.aws, &stack, &lms, folder.path())?;
+    let proved = prove(&emulator, &portal, arguments).await;
+    if arguments.keep {
+        if let Err(failure) = &proved {
+            eprintln!("make e2e: {failure}");
+        }
+        keep(&portal).await?;
+    }
+    proved
+}
+
+/// Drives it, and looks at what that has left.
+async fn prove(
+    emulator: &Emulator,
+    portal: &Portal<'_>,
+    arguments: &Arguments,
+) -> Result<(), Failure> {
+    portal.schedules(false).await?;
+    let driven = drive::all(portal).await;
+    let logs = portal.logs().await?;
+    logs::write(&logs)?;
+    let planted = driven?;
+    step("hold the logs against what must not be in them");
+    logs::hold(&logs, &planted)?;
+    step("hold dashboard and alarms against the metrics that were emitted");
+    metrics::hold(&emulator.aws, portal.stack, &logs).await?;
+    step("hold the roles against the calls that were made");
+    roles::hold(emulator, portal.stack, arguments.write).await
+}
+
+/// Leaves it to whoever wants to try things.
+async fn keep(portal: &Portal<'_>) -> Result<(), Failure> {
+    portal.schedules(true).await?;
+    println!("\nIt runs until Ctrl-C. In another terminal:");
+    for (name, value) in deploy::credentials(&portal.aws.url) {
+        println!("  export {name}={value}");
+    }
+    println!("  export COURSEHOOK_STACK={}", portal.stack.name);
+    println!("  export COURSEHOOK_URL={}", portal.url);
+    println!("  export LMS_URL={}", portal.lms.url);
+    println!("The stack puts out:");
+    for (key, value) in portal.stack.outputs() {
+        println!("  {key:30} {value}");
+    }
+    // An error would only end it early.
+    let _ = tokio::signal::ctrl_c().await;
+    Ok(())
+}

@@ -1,0 +1,371 @@
+//! What dashboard and alarms look at, held against what was emitted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use local::Ministack;
+use serde_json::{Value, json};
+
+use crate::deploy::Stack;
+use crate::failure::{Failure, none};
+
+/// Metrics of AWS's own, with the dimensions that they have.
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html>
+/// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html>
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cw-metrics.html>
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html>
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html>
+const OF_AWS: [OfAws; 5] = [
+    OfAws {
+        namespace: "AWS/ApiGateway",
+        names: &[
+            "Count",
+            "4XXError",
+            "5XXError",
+            "Latency",
+            "IntegrationLatency",
+        ],
+        dimensions: &["ApiName", "Stage"],
+    },
+    OfAws {
+        namespace: "AWS/Lambda",
+        names: &[
+            "Invocations",
+            "Errors",
+            "Throttles",
+            "Duration",
+            "ConcurrentExecutions",
+        ],
+        dimensions: &["FunctionName"],
+    },
+    OfAws {
+        namespace: "AWS/States",
+        names: &[
+            "ExecutionsStarted",
+            "ExecutionsSucceeded",
+            "ExecutionsFailed",
+            "ExecutionsTimedOut",
+            "ExecutionsAborted",
+        ],
+        dimensions: &["StateMachineArn"],
+    },
+    OfAws {
+        namespace: "AWS/SQS",
+        names: &["ApproximateNumberOfMessagesVisible"],
+        dimensions: &["QueueName"],
+    },
+    OfAws {
+        namespace: "AWS/DynamoDB",
+        names: &[
+            "ConsumedReadCapacityUnits",
+            "ConsumedWriteCapacityUnits",
+            "ReadThrottleEvents",
+            "WriteThrottleEvents",
+        ],
+        dimensions: &["TableName"],
+    },
+];
+
+struct OfAws {
+    namespace: &'static str,
+    names: &'static [&'static str],
+    dimensions: &'static [&'static str],
+}
+
+/// A metric that something looks at, or that was emitted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Metric {
+    namespace: String,
+    name: String,
+    /// With their values; none where any will do.
+    dimensions: BTreeMap<String, Option<String>>,
+}
+
+impl Metric {
+    fn is(&self, emitted: &Self) -> bool {
+        let names = |metric: &Self| metric.dimensions.keys().cloned().collect::<Vec<_>>();
+        let mut values = self.dimensions.iter();
+        self.namespace == emitted.namespace
+            && self.name == emitted.name
+            && names(self) == names(emitted)
+            && values
+                .all(|(name, value)| value.is_none() || emitted.dimensions.get(name) == Some(value))
+    }
+
+    fn is_of_aws(&self) -> bool {
+        OF_AWS.iter().any(|of_aws| {
+            let dimensions = self.dimensions.keys().map(String::as_str);
+            self.namespace == of_aws.namespace
+                && of_aws.names.contains(&self.name.as_str())
+                && dimensions.eq(of_aws.dimensions.iter().copied())
+        })
+    }
+}
+
+/// Fails where something looks at a metric that nobody emits.
+pub async fn hold(
+    aws: &Ministack,
+    stack: &Stack,
+    logs: &BTreeMap<String, Vec<String>>,
+) -> Result<(), Failure> {
+    let mut emitted = emitted(logs.values().flatten());
+    let template = with_name(&stack.template, &stack.name);
+    emitted.extend(of_filters(&template));
+    let mut looked_at = of_alarms(&template);
+    for (_, name) in stack.of_kind("AWS::CloudWatch::Dashboard") {
+        let target = "GraniteServiceVersion20100801.GetDashboard";
+        let dashboard = aws.call(target, &json!({"DashboardName": name})).await?;
+        let body = dashboard["DashboardBody"].as_str().unwrap_or_default();
+        let body = serde_json::from_str(body);
+        let body = body.map_err(|error| Failure::Lacks(format!("readable dashboard: {error}")))?;
+        looked_at.extend(
+            of_dashboard(&body)
+                .into_iter()
+                .map(|metric| (metric, name.to_owned())),
+        );
+    }
+    none(
+        "what is looked at and what is emitted",
+        &differences(&looked_at, &emitted),
+    )?;
+    println!(
+        "     {} metrics are looked at, {} are emitted",
+        looked_at.len(),
+        emitted.len()
+    );
+    Ok(())
+}
+
+fn differences(looked_at: &BTreeMap<Metric, String>, emitted: &BTreeSet<Metric>) -> Vec<String> {
+    let missing = looked_at.iter().filter(|(metric, _)| {
+        !metric.is_of_aws() && !emitted.iter().any(|emitted| metric.is(emitted))
+    });
+    missing
+        .map(|(metric, by)| {
+            let Metric {
+                namespace,
+                name,
+                dimensions,
+            } = metric;
+            format!("{by} looks at {namespace} {name} {dimensions:?}, which nobody emits")
+        })
+        .collect()
+}
+
+/// What the lines of the functions emit, in CloudWatch's embedded metric format.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
+fn emitted<'a>(lines: impl Iterator<Item = &'a String>) -> BTreeSet<Metric> {
+    let mut all = BTreeSet::new();
+    for line in lines {
+        let document: Value = serde_json::from_str(line).unwrap_or_default();
+        for directive in list(&document["_aws"]["CloudWatchMetrics"]) {
+            for dimensions in list(&directive["Dimensions"]) {
+                let dimensions = list(dimensions).map(|name| {
+                    let name = text(name);
+                    let value = text(&document[&name]);
+                    (name, Some(value))
+                });
+                let dimensions: BTreeMap<_, _> = dimensions.collect();
+                let names = list(&directive["Metrics"]).map(|metric| text(&metric["Name"]));
+                // Without a value it is no metric.
+                let names = names.filter(|name| !document[name].is_null());
+                all.extend(names.map(|name| Metric {
+                    namespace: text(&directive["Namespace"]),
+                    name,
+                    dimensions: dimensions.clone(),
+                }));
+            }
+        }
+    }
+    all
+}
+
+/// What is counted in a log by its filter, whose lines the emulator does not write.
+fn of_filters(template: &Value) -> Vec<Metric> {
+    of_kind(template, "AWS::Logs::MetricFilter")
+        .flat_map(|(_, filter)| list(&filter["MetricTransformations"]))
+        .map(|metric| Metric {
+            namespace: text(&metric["MetricNamespace"]),
+            name: text(&metric["MetricName"]),
+            dimensions: BTreeMap::new(),
+        })
+        .collect()
+}
+
+/// What alarms look at, and which.
+fn of_alarms(template: &Value) -> BTreeMap<Metric, String> {
+    let mut all = BTreeMap::new();
+    for (id, alarm) in of_kind(template, "AWS::CloudWatch::Alarm") {
+        let several = list(&alarm["Metrics"]).map(|metric| &metric["MetricStat"]["Metric"]);
+        for metric in several
+            .chain([alarm])
+            .filter(|m| m["MetricName"].is_string())
+        {
+            let dimensions = list(&metric["Dimensions"]).map(|dimension| {
+                // Other values are the names of what is deployed.
+                let value = dimension["Value"].as_str().map(str::to_owned);
+                (text(&dimension["Name"]), value)
+            });
+            let metric = Metric {
+                namespace: text(&metric["Namespace"]),
+                name: text(&metric["MetricName"]),
+                dimensions: dimensions.collect(),
+            };
+            all.insert(metric, id.clone());
+        }
+    }
+    all
+}
+
+/// What a dashboard's graphs look at.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html>
+fn of_dashboard(body: &Value) -> Vec<Metric> {
+    let mut all = Vec::new();
+    for widget in list(&body["widgets"]) {
+        for row in list(&widget["properties"]["metrics"]) {
+            let fields: Vec<_> = list(row).collect();
+            if let [options] = fields.as_slice() {
+                all.extend(of_search(&text(&options["expression"])));
+                continue;
+            }
+            let fields: Vec<_> = fields.into_iter().filter_map(Value::as_str).collect();
+            let [namespace, name, dimensions @ ..] = fields.as_slice() else {
+                continue;
+            };
+            let dimensions = dimensions.chunks_exact(2);
+            all.push(Metric {
+                namespace: (*namespace).to_owned(),
+                name: (*name).to_owned(),
+                dimensions: dimensions
+                    .map(|pair| (pair[0].to_owned(), Some(pair[1].to_owned())))
+                    .collect(),
+            });
+        }
+    }
+    all
+}
+
+/// What `SEARCH('{"NAMESPACE",DIMENSION,...} MetricName="NAME" DIMENSION="VALUE"', ...)`
+/// looks for.
+fn of_search(expression: &str) -> Option<Metric> {
+    let schema = expression.split_once("SEARCH('{")?.1;
+    let (schema, terms) = schema.split_once('}')?;
+    let mut schema = schema.split(',').map(|name| name.trim().trim_matches('"'));
+    let namespace = schema.next()?.to_owned();
+    let value_of = |name: &str| {
+        let value = terms.split_once(&format!("{name}=\""))?.1;
+        Some(value.split_once('"')?.0.to_owned())
+    };
+    Some(Metric {
+        namespace,
+        name: value_of("MetricName")?,
+        dimensions: schema
+            .map(|name| (name.to_owned(), value_of(name)))
+            .collect(),
+    })
+}
+
+fn of_kind<'a>(
+    template: &'a Value,
+    kind: &'a str,
+) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    let resources = template["Resources"].as_object().into_iter().flatten();
+    resources
+        .filter(move |(_, resource)| resource["Type"] == kind)
+        .map(|(id, resource)| (id, &resource["Properties"]))
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// The template with the stack's name where a text has only that put into it.
+fn with_name(value: &Value, stack: &str) -> Value {
+    if let Some(text) = value["Fn::Sub"].as_str() {
+        return text.replace("${AWS::StackName}", stack).into();
+    }
+    match value {
+        Value::Array(values) => values.iter().map(|value| with_name(value, stack)).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| (name.clone(), with_name(value, stack)))
+            .collect(),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = r#"{"_aws": {"Timestamp": 1, "CloudWatchMetrics": [
+        {"Namespace": "Coursehook/s", "Dimensions": [["kind", "outcome"]],
+         "Metrics": [{"Name": "Deliveries", "Unit": "Count"}]},
+        {"Namespace": "Coursehook/s", "Dimensions": [[]],
+         "Metrics": [{"Name": "DeadEvents"}, {"Name": "Absent"}]}]},
+        "kind": "enrollment", "outcome": "created", "Deliveries": 1, "DeadEvents": 0}"#;
+
+    fn alarm(name: &str, dimensions: Value) -> Value {
+        json!({"Resources": {"A": {"Type": "AWS::CloudWatch::Alarm", "Properties": {
+            "Namespace": {"Fn::Sub": "Coursehook/${AWS::StackName}"},
+            "MetricName": name,
+            "Dimensions": dimensions,
+        }}}})
+    }
+
+    #[test]
+    fn an_alarm_on_what_nobody_emits_is_named() {
+        let emitted = emitted([LINE.to_owned()].iter());
+        let kind = |value: &str| json!([{"Name": "kind", "Value": value}, {"Name": "outcome", "Value": "created"}]);
+        for (name, dimensions, is_emitted) in [
+            ("DeadEvents", json!([]), true),
+            ("Absent", json!([]), false),
+            ("DeadEvents", kind("enrollment"), false),
+            ("Deliveries", json!([]), false),
+            ("Deliveries", kind("enrollment"), true),
+            ("Deliveries", kind("certificate"), false),
+        ] {
+            let template = with_name(&alarm(name, dimensions.clone()), "s");
+            let differences = differences(&of_alarms(&template), &emitted);
+            assert_eq!(differences.is_empty(), is_emitted, "{name} {dimensions}");
+        }
+    }
+
+    #[test]
+    fn alarms_of_several_metrics_and_aws_metrics_are_looked_at() {
+        let metric = |name: &str| {
+            json!({"MetricStat": {"Metric": {
+                "Namespace": "AWS/Lambda",
+                "MetricName": name,
+                "Dimensions": [{"Name": "FunctionName", "Value": {"Ref": "F"}}],
+            }}})
+        };
+        for (name, is_known) in [("Errors", true), ("Mistakes", false)] {
+            let alarm = json!({"Resources": {"A": {
+                "Type": "AWS::CloudWatch::Alarm",
+                "Properties": {"Metrics": [{"Expression": "SUM(METRICS())"}, metric(name)]},
+            }}});
+            let differences = differences(&of_alarms(&alarm), &BTreeSet::new());
+            assert_eq!(differences.is_empty(), is_known, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_dashboard_looks_at_rows_and_at_what_it_searches() {
+        let search = r#"SEARCH('{"Coursehook/s",kind,outcome} MetricName="Deliveries" kind="enrollment"', 'Sum')"#;
+        let body = json!({"widgets": [{"type": "metric", "properties": {"metrics": [
+            [{"expression": search, "id": "e1"}],
+            ["Coursehook/s", "DeadEvents", {"stat": "Maximum"}],
+            ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", "q"],
+        ]}}, {"type": "alarm", "properties": {"alarms": ["arn"]}}]});
+        let looked_at = of_dashboard(&body).into_iter().map(|m| (m, String::new()));
+        let looked_at: BTreeMap<_, _> = looked_at.collect();
+        assert_eq!(looked_at.len(), 3);
+        let emitted = emitted([LINE.to_owned()].iter());
+        assert_eq!(differences(&looked_at, &emitted), Vec::<String>::new());
+        assert_eq!(differences(&looked_at, &BTreeSet::new()).len(), 2);
+    }
+}

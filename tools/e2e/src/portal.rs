@@ -1,0 +1,275 @@
+//! The deployed portal, as its senders, its operators and its schedules meet it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use local::lms::{CLIENT_ID, CLIENT_SECRET, GradeRow};
+use local::{Lms, Ministack};
+use reqwest::Method;
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+
+use crate::deploy::Stack;
+use crate::failure::{Failure, of_file, same};
+use crate::operator::Operator;
+
+/// How often something that goes on is looked at, and for how long.
+const LOOK: Duration = Duration::from_millis(50);
+const LOOKS: usize = 1200;
+
+/// What everything is done to, and by whom.
+pub struct Portal<'a> {
+    pub aws: &'a Ministack,
+    pub stack: &'a Stack,
+    pub lms: &'a Lms,
+    pub operator: Operator,
+    /// Base URL of the API, without a slash at its end.
+    pub url: String,
+    folder: &'a Path,
+    http: reqwest::Client,
+}
+
+/// What a request was answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    /// Null where it is no JSON.
+    pub body: Value,
+}
+
+impl<'a> Portal<'a> {
+    pub fn new(
+        aws: &'a Ministack,
+        stack: &'a Stack,
+        lms: &'a Lms,
+        folder: &'a Path,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            aws,
+            stack,
+            lms,
+            operator: Operator::new(aws, stack)?,
+            url: stack.url(aws)?,
+            folder,
+            http: local::client()?,
+        })
+    }
+
+    /// The stage's path in API Gateway's own API.
+    pub fn stage(&self) -> Result<String, Failure> {
+        let (api, stage) = self.stack.api()?;
+        Ok(format!("/restapis/{api}/stages/{stage}"))
+    }
+
+    // ------------------------------------------------------------ senders
+
+    /// A request of the gateway, with a body of this type.
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Result<Answer, Failure> {
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.body(body).send().await?;
+        Ok(Answer {
+            status: answer.status().as_u16(),
+            headers: answer.headers().clone(),
+            body: serde_json::from_slice(&answer.bytes().await?).unwrap_or_default(),
+        })
+    }
+
+    /// A delivery as the LMS sends it.
+    pub async fn deliver(&self, kind: &str, token: &str, body: &Value) -> Result<Answer, Failure> {
+        let path = format!("/api/openedx_webhook/{kind}/");
+        let bearer = format!("Bearer {token}");
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("content-type", "application/json"),
+        ];
+        self.request(Method::POST, &path, &headers, body.to_string())
+            .await
+    }
+
+    // ---------------------------------------------------------- operators
+
+    /// Imports rows, CSV with its heading, by `coursehook WHAT import`.
+    pub async fn import(&self, what: &str, rows: &str) -> Result<(), Failure> {
+        let file = self.folder.join("import.csv");
+        std::fs::write(&file, rows).map_err(of_file(&file))?;
+        let file = file.to_string_lossy();
+        self.operator.run(&[what, "import", &file]).await.map(drop)
+    }
+
+    /// Gives the LMS's credential to the functions.
+    pub async fn set_credential(&self) -> Result<(), Failure> {
+        let credential = json!({"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET});
+        let file = self.folder.join("credential.json");
+        std::fs::write(&file, credential.to_string()).map_err(of_file(&file))?;
+        let file = File::open(&file).map_err(of_file(&file))?;
+        let set = ["credential", "set"];
+        self.operator.run_on(file, &set).await.map(drop)
+    }
+
+    /// Calls DynamoDB past everything, for an item in a state that takes days.
+    pub async fn dynamodb(
+        &self,
+        operation: &str,
+        table: &str,
+        mut body: Value,
+    ) -> Result<Value, Failure> {
+        body["TableName"] = json!(self.stack.output(table)?);
+        let target = format!("DynamoDB_20120810.{operation}");
+        Ok(self.aws.call(&target, &body).await?)
+    }
+
+    /// The kept events of an address, as DynamoDB has them.
+    pub async fn kept(&self, email: &str) -> Result<Vec<Value>, Failure> {
+        let items = self.dynamodb("Scan", "KeptEventsTable", json!({})).await?;
+        let items = items["Items"].as_array().cloned().unwrap_or_default();
+        Ok(items
+            .into_iter()
+            .filter(|item| item["email"]["S"] == email)
+            .collect())
+    }
+
+    /// The reasons of an address's kept events, in order.
+    pub async fn kept_reasons(&self, email: &str) -> Result<Vec<String>, Failure> {
+        let kept = self.kept(email).await?;
+        let reason = |item: &Value| {
+            let text = |name: &str| item[name]["S"].as_str().unwrap_or_default().to_owned();
+            match text("state").as_str() {
+                "waiting" => text("reason"),
+                state => state.to_owned(),
+            }
+        };
+        let mut reasons: Vec<_> = kept.iter().map(reason).collect();
+        reasons.sort();
+        Ok(reasons)
+    }
+
+    /// The state of somebody's certificate in a run; empty where there is none.
+    pub async fn certificate(&self, email: &str, run: &str) -> Result<String, Failure> {
+        let found = self.operator.run(&["certificates", "show", email]).await?;
+        let certificates = found.as_array().into_iter().flatten();
+        let state = certificates
+            .filter(|certificate| certificate["course_id"] == run)
+            .filter_map(|certificate| certificate["state"].as_str());
+        Ok(state.collect())
+    }
+
+    /// Somebody's id.
+    pub async fn user_id(&self, email: &str) -> Result<String, Failure> {
+        let user = self.operator.run(&["users", "show", email]).await?;
+        let id = user["user_id"].as_str();
+        Ok(id
+            .ok_or_else(|| Failure::Lacks(format!("user {email}")))?
+            .to_owned())
+    }
+
+    // ---------------------------------------------------------- the clock
+
+    /// Switches the schedules on or off, so that nothing happens in between.
+    pub async fn schedules(&self, on: bool) -> Result<(), Failure> {
+        for (_, name) in self.stack.of_kind("AWS::Scheduler::Schedule") {
+            let path = format!("/schedules/{name}");
+            let request = |method, body| {
+                let path = path.clone();
+                async move { self.aws.request("scheduler", method, &path, &body).await }
+            };
+            let mut schedule = request(Method::GET, json!(null)).await?;
+            schedule["State"] = json!(if on { "ENABLED" } else { "DISABLED" });
+            request(Method::PUT, schedule).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the kept events looked at, as each minute does.
+    pub async fn look(&self) -> Result<Value, Failure> {
+        let function = self.stack.physical_id("KeptEventsFunction")?;
+        let path = format!("/2015-03-31/functions/{function}/invocations");
+        let answer = self
+            .aws
+            .request("lambda", Method::POST, &path, &json!({}))
+            .await?;
+        same("a look's failures", &answer["failed"], &json!(0))?;
+        Ok(answer)
+    }
+
+    /// Executes the state machine of a kind of sweeps to its end.
+    pub async fn sweep(&self, machine: &str, request: &Value) -> Result<(), Failure> {
+        let start = json!({
+            "stateMachineArn": self.stack.physical_id(machine)?,
+            "input": request.to_string(),
+        });
+        let started = self.states("StartExecution", &start).await?;
+        let named = json!({"executionArn": started["executionArn"]});
+        for _ in 0..LOOKS {
+            let described = self.states("DescribeExecution", &named).await?;
+            if described["status"] != "RUNNING" {
+                let cause = &described["cause"];
+                let what = format!("{machine} of {request}, {cause}");
+                return same(&what, &described["status"], &json!("SUCCEEDED"));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Err(Failure::Lacks(format!("end of {machine} of {request}")))
+    }
+
+    async fn states(&self, operation: &str, body: &Value) -> Result<Value, Failure> {
+        let target = format!("AWSStepFunctions.{operation}");
+        Ok(self.aws.call(&target, body).await?)
+    }
+
+    // ---------------------------------------------------------------- logs
+
+    /// Every line in every log group that has any, by the group.
+    pub async fn logs(&self) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+        let mut logs = BTreeMap::new();
+        let groups = self
+            .pages("DescribeLogGroups", json!({}), "logGroups")
+            .await?;
+        for group in groups {
+            let name = group["logGroupName"].as_str().unwrap_or_default();
+            let request = json!({"logGroupName": name});
+            let events = self.pages("FilterLogEvents", request, "events").await?;
+            let lines = events.iter().filter_map(|event| event["message"].as_str());
+            logs.insert(name.to_owned(), lines.map(str::to_owned).collect());
+        }
+        Ok(logs)
+    }
+
+    async fn pages(
+        &self,
+        operation: &str,
+        mut request: Value,
+        list: &str,
+    ) -> Result<Vec<Value>, Failure> {
+        let target = format!("Logs_20140328.{operation}");
+        let mut all = Vec::new();
+        loop {
+            let page = self.aws.call(&target, &request).await?;
+            all.extend(page[list].as_array().cloned().unwrap_or_default());
+            if page["nextToken"].is_null() {
+                return Ok(all);
+            }
+            request["nextToken"] = page["nextToken"].clone();
+        }
+    }
+}
+
+/// What the LMS says of somebody who has so much of a course.
+pub fn grade(percent: f64) -> GradeRow {
+    GradeRow {
+        percent,
+        passed: percent >= 0.6,
+        letter_grade: None,
+    }
+}

@@ -1,0 +1,451 @@
+//! The roles, held against the calls that were made in their names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::fs;
+
+use local::venv::repository;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::deploy::Stack;
+use crate::emulator::Emulator;
+use crate::failure::{Failure, none, of_file};
+use crate::recorder::Call;
+
+/// The table, which people read and which must be true.
+const TABLE: &str = "docs/permissions.md";
+
+const HEADING: &str = "\
+# Permissions
+
+What each role of [infra/template.yaml](../infra/template.yaml) allows, and what was done in its name. `make e2e` writes
+this table and fails where it is no longer true: it deploys the template to an emulator of AWS that enforces IAM, drives
+it, and notes each call that the functions' SDK makes. A call that a role lacks is refused there, and one that it has to
+spare is named.
+
+What services of AWS do in a role's name is no call of ours: that is listed by hand, in
+[tools/e2e/src/roles.rs](../tools/e2e/src/roles.rs), and here with who does it. `Table/index/name` is an index, and the
+names are the logical ids of the template.
+";
+
+/// By whom a call is made that a function made.
+const MADE: &str = "";
+
+/// What services do in the roles' names. `{}` is the role's name without `Role`.
+const BY_SERVICES: [ByService; 12] = [
+    ByService {
+        who: "Lambda: its log",
+        roles: FUNCTIONS,
+        actions: &["logs:CreateLogStream", "logs:PutLogEvents"],
+        resources: &["{}LogGroup"],
+    },
+    ByService {
+        who: "Lambda: traces, which have no resource",
+        roles: FUNCTIONS,
+        actions: &["xray:PutTraceSegments", "xray:PutTelemetryRecords"],
+        resources: &["*"],
+    },
+    ByService {
+        who: "Lambda: a look that failed",
+        roles: &["KeptEventsRole"],
+        actions: &["sqs:SendMessage"],
+        resources: &["KeptEventsFailureQueue"],
+    },
+    ByService {
+        who: "EventBridge Scheduler",
+        roles: &["KeptEventsScheduleRole"],
+        actions: &["lambda:InvokeFunction"],
+        resources: &["KeptEventsFunction"],
+    },
+    ByService {
+        who: "EventBridge Scheduler",
+        roles: &["SweepMachinesScheduleRole"],
+        actions: &["states:StartExecution"],
+        resources: &["GradeSweepMachine", "EnrollmentSweepMachine"],
+    },
+    ByService {
+        who: "Step Functions",
+        roles: &["GradeSweepMachineRole"],
+        actions: &["lambda:InvokeFunction"],
+        resources: &["GradeSweepFunction"],
+    },
+    ByService {
+        who: "Step Functions",
+        roles: &["EnrollmentSweepMachineRole"],
+        actions: &["lambda:InvokeFunction"],
+        resources: &["EnrollmentSweepFunction"],
+    },
+    ByService {
+        who: "Step Functions: whether another execution runs, and the runs of the Map",
+        roles: MACHINES,
+        actions: &["states:ListExecutions", "states:StartExecution"],
+        resources: &["{}"],
+    },
+    ByService {
+        who: "Step Functions: the runs of the Map",
+        roles: MACHINES,
+        actions: &["states:DescribeExecution", "states:StopExecution"],
+        resources: &["execution:{}:*", "execution:{}/*"],
+    },
+    ByService {
+        who: "Step Functions: the delivery of its log, which has no resource",
+        roles: MACHINES,
+        actions: &[
+            "logs:CreateLogDelivery",
+            "logs:DeleteLogDelivery",
+            "logs:DescribeLogGroups",
+            "logs:DescribeResourcePolicies",
+            "logs:GetLogDelivery",
+            "logs:ListLogDeliveries",
+            "logs:PutResourcePolicy",
+            "logs:UpdateLogDelivery",
+        ],
+        resources: &["*"],
+    },
+    ByService {
+        who: "Step Functions: traces, which have no resource",
+        roles: MACHINES,
+        actions: &[
+            "xray:GetSamplingRules",
+            "xray:GetSamplingTargets",
+            "xray:PutTelemetryRecords",
+            "xray:PutTraceSegments",
+        ],
+        resources: &["*"],
+    },
+    ByService {
+        who: "API Gateway: the access logs of every API of the account; it tries each when the role is set",
+        roles: &["ApiGatewayRole"],
+        actions: &[
+            "logs:CreateLogGroup",
+            "logs:CreateLogStream",
+            "logs:DescribeLogGroups",
+            "logs:DescribeLogStreams",
+            "logs:FilterLogEvents",
+            "logs:GetLogEvents",
+            "logs:PutLogEvents",
+        ],
+        resources: &["*"],
+    },
+];
+
+const FUNCTIONS: &[&str] = &[
+    "CertificateWebhookRole",
+    "EnrollmentSweepRole",
+    "EnrollmentWebhookRole",
+    "GradeSweepRole",
+    "KeptEventsRole",
+];
+
+const MACHINES: &[&str] = &["EnrollmentSweepMachineRole", "GradeSweepMachineRole"];
+
+struct ByService {
+    who: &'static str,
+    roles: &'static [&'static str],
+    actions: &'static [&'static str],
+    resources: &'static [&'static str],
+}
+
+/// What each role is there for, by its logical id; by whom each call is made.
+type Calls = BTreeMap<String, BTreeMap<Call, String>>;
+
+/// Fails where a role lacks a call, has one to spare, or the table is no longer true;
+/// `write` makes it true.
+pub async fn hold(emulator: &Emulator, stack: &Stack, write: bool) -> Result<(), Failure> {
+    let allowed = allowed(&stack.template)?;
+    let mut made = by_services();
+    for (access_key, role) in functions(emulator, stack).await? {
+        let record = emulator.notes.record();
+        let refused = record.refused.get(&access_key).into_iter().flatten();
+        let refused: Vec<_> = refused.map(|said| format!("{role}: {said}")).collect();
+        none("what a function calls and what its role allows", &refused)?;
+        let calls = record.made.get(&access_key).into_iter().flatten();
+        let calls = calls.map(|call| (of_template(stack, call), MADE.to_owned()));
+        made.entry(role).or_default().extend(calls);
+    }
+    let table = table(&allowed, &made);
+    println!("\n{table}");
+    none(
+        "calls made and calls allowed",
+        &differences(&allowed, &made),
+    )?;
+
+    let path = repository().join(TABLE);
+    if write {
+        return fs::write(&path, table).map_err(of_file(&path));
+    }
+    if fs::read_to_string(&path).is_ok_and(|committed| committed == table) {
+        return Ok(());
+    }
+    let stale = [format!(
+        "{TABLE} is not that table: `make e2e WRITE=1` writes it anew"
+    )];
+    none("the table above and the one that is committed", &stale)
+}
+
+/// Each function's access key, and its role's logical id.
+async fn functions(emulator: &Emulator, stack: &Stack) -> Result<Vec<(String, String)>, Failure> {
+    let mut functions = Vec::new();
+    for (id, _) in stack.of_kind("AWS::Lambda::Function") {
+        let function = stack.function(&emulator.aws, id).await?;
+        let text = |name: &str| function[name].as_str().unwrap_or_default();
+        let role = &stack.template["Resources"][id]["Properties"]["Role"];
+        functions.push((access_key(text("FunctionArn"), text("Role")), named(role)));
+    }
+    Ok(functions)
+}
+
+/// The access key that the emulator gives to a function's instances, as its
+/// `execution_credentials` makes it (ministack/core/lambda_runtime.py).
+fn access_key(function_arn: &str, role_arn: &str) -> String {
+    let digest = Sha256::digest(format!("{function_arn}:{role_arn}"));
+    digest[..8].iter().fold("ASIA".to_owned(), |mut key, byte| {
+        // Text takes whatever is written.
+        let _ = write!(key, "{byte:02X}");
+        key
+    })
+}
+
+/// A call with the names of the template.
+fn of_template(stack: &Stack, call: &Call) -> Call {
+    let (name, index) = match call.resource.split_once("/index/") {
+        Some((name, index)) => (name, format!("/index/{index}")),
+        None => (call.resource.as_str(), String::new()),
+    };
+    let name = stack.logical_id(name).unwrap_or(name);
+    Call {
+        action: call.action.clone(),
+        resource: format!("{name}{index}"),
+    }
+}
+
+fn by_services() -> Calls {
+    let mut calls = Calls::new();
+    for entry in &BY_SERVICES {
+        for role in entry.roles {
+            let of_role = calls.entry((*role).to_owned()).or_default();
+            let name = role.trim_end_matches("Role");
+            for resource in entry.resources {
+                for action in entry.actions {
+                    let call = Call {
+                        action: (*action).to_owned(),
+                        resource: resource.replace("{}", name),
+                    };
+                    of_role.insert(call, entry.who.to_owned());
+                }
+            }
+        }
+    }
+    calls
+}
+
+/// What the policies of each role allow, by its logical id.
+fn allowed(template: &Value) -> Result<BTreeMap<String, BTreeSet<Call>>, Failure> {
+    let mut allowed = BTreeMap::<String, BTreeSet<Call>>::new();
+    let resources = template["Resources"].as_object().into_iter().flatten();
+    for (id, resource) in resources {
+        let properties = &resource["Properties"];
+        match resource["Type"].as_str().unwrap_or_default() {
+            "AWS::IAM::Role" => {
+                let managed: Vec<_> = list(&properties["ManagedPolicyArns"])
+                    .map(|arn| format!("{id} has the managed policy {arn}, which is not ours"))
+                    .collect();
+                none("policies", &managed)?;
+                let of_role = allowed.entry(id.clone()).or_default();
+                for policy in list(&properties["Policies"]) {
+                    of_role.extend(calls(id, &policy["PolicyDocument"])?);
+                }
+            }
+            "AWS::IAM::Policy" | "AWS::IAM::ManagedPolicy" => {
+                for role in list(&properties["Roles"]) {
+                    let of_role = allowed.entry(named(role)).or_default();
+                    of_role.extend(calls(id, &properties["PolicyDocument"])?);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(allowed)
+}
+
+/// What a policy allows. One that says more than actions and resources is not
+/// understood here.
+fn calls(id: &str, policy: &Value) -> Result<BTreeSet<Call>, Failure> {
+    let mut calls = BTreeSet::new();
+    for statement in list(&policy["Statement"]) {
+        let fields = statement.as_object().into_iter().flatten();
+        let strange: Vec<_> = fields
+            .filter(|(name, value)| match name.as_str() {
+                "Effect" => *value != "Allow",
+                "Sid" | "Action" | "Resource" => false,
+                _ => true,
+            })
+            .map(|(name, value)| format!("{id} has a statement with {name} {value}"))
+            .collect();
+        none("policies and what is understood of them", &strange)?;
+        for action in list(&statement["Action"]) {
+            for resource in list(&statement["Resource"]) {
+                calls.insert(Call {
+                    action: named(action),
+                    resource: named(resource),
+                });
+            }
+        }
+    }
+    Ok(calls)
+}
+
+/// One value, or those of a list.
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    let (many, one) = match value {
+        Value::Null => (None, None),
+        Value::Array(values) => (Some(values), None),
+        one => (None, Some(one)),
+    };
+    many.into_iter().flatten().chain(one)
+}
+
+/// A resource by the logical ids that its intrinsic functions name, without what
+/// all ARNs of an account have in common.
+fn named(value: &Value) -> String {
+    if let Some(text) = value.as_str().or(value["Ref"].as_str()) {
+        return text.to_owned();
+    }
+    if let Some(id) = value["Fn::GetAtt"][0].as_str() {
+        return id.to_owned();
+    }
+    let Some(text) = value["Fn::Sub"].as_str() else {
+        return value.to_string();
+    };
+    let plain = text.replace(".Arn}", "}").replace(".Name}", "}");
+    let plain = plain.replace("${", "").replace('}', "");
+    match plain.split_once("AWS::AccountId:") {
+        Some((_, resource)) => resource.to_owned(),
+        None => plain,
+    }
+}
+
+/// Each call that is made and not allowed, or allowed and not made.
+fn differences(allowed: &BTreeMap<String, BTreeSet<Call>>, made: &Calls) -> Vec<String> {
+    let mut differences = Vec::new();
+    let roles: BTreeSet<_> = allowed.keys().chain(made.keys()).collect();
+    for role in roles {
+        let allowed = allowed.get(role).cloned().unwrap_or_default();
+        let made = made.get(role).cloned().unwrap_or_default();
+        let mut say = |call: &Call, what: &str| {
+            differences.push(format!(
+                "{role}: {} on {} {what}",
+                call.action, call.resource
+            ));
+        };
+        for call in made.keys().filter(|call| !allowed.contains(*call)) {
+            say(call, "is made, and not allowed");
+        }
+        for call in allowed.iter().filter(|call| !made.contains_key(*call)) {
+            say(call, "is allowed, and nobody makes it");
+        }
+    }
+    differences
+}
+
+/// Call made / call allowed, for each role: a row for what is done to one thing.
+fn table(allowed: &BTreeMap<String, BTreeSet<Call>>, made: &Calls) -> String {
+    let mut table = HEADING.to_owned();
+    for (role, allowed) in allowed {
+        let nothing = BTreeMap::new();
+        let made = made.get(role).unwrap_or(&nothing);
+        let mut rows = BTreeMap::<_, [Vec<&str>; 2]>::new();
+        for call in allowed.iter().chain(made.keys()).collect::<BTreeSet<_>>() {
+            let who = made.get(call).map_or(MADE, String::as_str);
+            let row = rows.entry((who, call.resource.as_str())).or_default();
+            for (actions, has) in row
+                .iter_mut()
+                .zip([made.contains_key(call), allowed.contains(call)])
+            {
+                actions.extend(has.then_some(call.action.as_str()));
+            }
+        }
+        table.push_str(&format!(
+            "\n## {role}\n\n| call made | on | call allowed |\n|---|---|---|\n"
+        ));
+        for ((who, resource), actions) in rows {
+            let [made, allowed] = actions.map(|actions| match actions.as_slice() {
+                [] => "**none**".to_owned(),
+                actions => format!("`{}`", actions.join("`, `")),
+            });
+            let who = match who {
+                MADE => String::new(),
+                who => format!(" ({who})"),
+            };
+            table.push_str(&format!("| {made}{who} | `{resource}` | {allowed} |\n"));
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn template(action: &str) -> Value {
+        json!({"Resources": {"KeptEventsScheduleRole": {
+            "Type": "AWS::IAM::Role",
+            "Properties": {"Policies": [{"PolicyDocument": {"Statement": [{
+                "Effect": "Allow",
+                "Action": action,
+                "Resource": {"Fn::GetAtt": ["KeptEventsFunction", "Arn"]},
+            }]}}]},
+        }}})
+    }
+
+    #[test]
+    fn what_is_missing_and_what_is_to_spare_is_named() {
+        let role = "KeptEventsScheduleRole";
+        let mut made = by_services();
+        made.retain(|name, _| name == role);
+        let exact = allowed(&template("lambda:InvokeFunction")).unwrap();
+        assert_eq!(differences(&exact, &made), Vec::<String>::new());
+        let other = allowed(&template("lambda:*")).unwrap();
+        let expected = [
+            format!("{role}: lambda:InvokeFunction on KeptEventsFunction is made, and not allowed"),
+            format!("{role}: lambda:* on KeptEventsFunction is allowed, and nobody makes it"),
+        ];
+        assert_eq!(differences(&other, &made), expected);
+    }
+
+    #[test]
+    fn a_policy_that_is_not_understood_is_no_policy() {
+        let mut template = template("lambda:InvokeFunction");
+        let properties = &mut template["Resources"]["KeptEventsScheduleRole"]["Properties"];
+        properties["Policies"][0]["PolicyDocument"]["Statement"][0]["Condition"] = json!({});
+        assert!(allowed(&template).is_err());
+    }
+
+    #[test]
+    fn resources_have_the_names_of_the_template() {
+        for (value, name) in [
+            (json!("*"), "*"),
+            (json!({"Ref": "WebhookTokensSecret"}), "WebhookTokensSecret"),
+            (json!({"Fn::GetAtt": ["UsersTable", "Arn"]}), "UsersTable"),
+            (
+                json!({"Fn::Sub": "${UsersTable.Arn}/index/by_user_id"}),
+                "UsersTable/index/by_user_id",
+            ),
+            (
+                json!({"Fn::Sub": "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${M.Name}:*"}),
+                "execution:M:*",
+            ),
+        ] {
+            assert_eq!(named(&value), name);
+        }
+    }
+
+    #[test]
+    fn access_keys_are_those_of_the_emulator() {
+        // hashlib.sha256(b"f:r").hexdigest()[:16].upper()
+        assert_eq!(access_key("f", "r"), "ASIA328E940FC5C552B7");
+    }
+}
