@@ -1,8 +1,9 @@
 //! The deployed portal, as its senders, its operators and its schedules meet it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use local::lms::{CLIENT_ID, CLIENT_SECRET, GradeRow};
@@ -29,6 +30,8 @@ pub struct Portal<'a> {
     pub url: String,
     folder: &'a Path,
     http: reqwest::Client,
+    /// What each path has answered.
+    statuses: Mutex<BTreeMap<String, BTreeSet<u16>>>,
 }
 
 /// What a request was answered.
@@ -55,6 +58,7 @@ impl<'a> Portal<'a> {
             url: stack.url(aws)?,
             folder,
             http: local::client()?,
+            statuses: Mutex::default(),
         })
     }
 
@@ -79,11 +83,21 @@ impl<'a> Portal<'a> {
             request = request.header(*name, *value);
         }
         let answer = request.body(body).send().await?;
+        let status = answer.status().as_u16();
+        let mut statuses = lock(&self.statuses);
+        statuses.entry(path.to_owned()).or_default().insert(status);
+        drop(statuses);
         Ok(Answer {
-            status: answer.status().as_u16(),
+            status,
             headers: answer.headers().clone(),
             body: serde_json::from_slice(&answer.bytes().await?).unwrap_or_default(),
         })
+    }
+
+    /// All statuses that a path has answered so far.
+    pub fn statuses(&self, path: &str) -> Vec<u16> {
+        let statuses = lock(&self.statuses);
+        statuses.get(path).into_iter().flatten().copied().collect()
     }
 
     /// A delivery as the LMS sends it.
@@ -272,4 +286,8 @@ pub fn grade(percent: f64) -> GradeRow {
         passed: percent >= 0.6,
         letter_grade: None,
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::contract::is_error;
 use super::learners::{about, email, users};
 use crate::failure::{Failure, same};
 use crate::portal::Portal;
@@ -67,12 +68,12 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     let mut corrupt = item["Item"].clone();
     corrupt["user_id"] = json!({"S": "none"});
     put(portal, &corrupt).await?;
-    let answer = portal
-        .deliver("enrollment", token, &about("corrupt"))
-        .await?;
-    let expected = json!({"error": answer.body["error"]});
-    same("an item of another shape", &answer.status, &500)?;
-    same("an item of another shape", &answer.body, &expected)?;
+    for kind in ["enrollment", "certificate"] {
+        let what = format!("{kind} of a user of another shape");
+        let answer = portal.deliver(kind, token, &about("corrupt")).await?;
+        same(&what, &answer.status, &500)?;
+        is_error(&what, &answer)?;
+    }
     put(portal, &item["Item"]).await?;
 
     // A pass that waits for the enrollment is made due by it.

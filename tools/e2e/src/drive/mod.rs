@@ -36,6 +36,7 @@ pub async fn all(portal: &Portal<'_>) -> Result<Vec<String>, Failure> {
     kept_events::drive(portal, &tokens.staff).await?;
     step("sweep grades and enrollments");
     sweeps::drive(portal, &tokens.staff).await?;
+    contract::is_whole(portal)?;
     let mut planted = learners::planted();
     planted.extend(tokens.all());
     planted.extend([CLIENT_ID.to_owned(), CLIENT_SECRET.to_owned()]);

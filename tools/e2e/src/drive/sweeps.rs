@@ -70,6 +70,7 @@ async fn grades(portal: &Portal<'_>) -> Result<(), Failure> {
     }
     let kept = portal.kept_reasons(&email("quentin")).await?;
     same("the pass that the sweep has done", &kept, &Vec::new())?;
+    ended(portal, "grades", BRAKED_RUN, "braked").await?;
     for name in braked() {
         let state = portal.certificate(&email(&name), BRAKED_RUN).await?;
         same(
@@ -90,7 +91,7 @@ async fn grades(portal: &Portal<'_>) -> Result<(), Failure> {
     portal.lms.order(Order::of(Trouble::Refuse));
     portal.sweep(GRADES, &json!({"run": SWEPT_RUN})).await?;
     portal.lms.revoke();
-    Ok(())
+    ended(portal, "grades", SWEPT_RUN, "failed").await
 }
 
 async fn enrollments(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
@@ -152,4 +153,20 @@ async fn enrollments(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         )?;
     }
     Ok(())
+}
+
+/// How the last sweep of a run ended that was no report.
+async fn ended(portal: &Portal<'_>, kind: &str, run: &str, outcome: &str) -> Result<(), Failure> {
+    let sweeps = portal.operator.run(&["sweep", "list"]).await?;
+    let sweeps = sweeps.as_array().into_iter().flatten();
+    let outcomes: Vec<_> = sweeps
+        .filter(|sweep| sweep["course_id"] == run && sweep["sweep"] == kind)
+        .filter(|sweep| sweep["report"] == false)
+        .map(|sweep| &sweep["last"]["outcome"])
+        .collect();
+    same(
+        &format!("the sweep of {kind} of {run}"),
+        &outcomes,
+        &vec![&json!(outcome)],
+    )
 }
