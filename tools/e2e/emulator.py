@@ -19,7 +19,7 @@ del sys.argv[1:]
 import yaml
 from ministack import app
 from ministack.services import apigateway_v1, secretsmanager
-from ministack.services.cloudformation import provisioners
+from ministack.services.cloudformation import changesets, engine, handlers, provisioners, stacks  # noqa: F401
 
 
 def expect(found: bool, what: str) -> None:
@@ -56,8 +56,7 @@ def import_policy_and_gateway_responses() -> None:
 
     def widened(document, given=None):
         policy = document.get("x-amazon-apigateway-policy")
-        given = {**({"policy": json.dumps(policy)} if policy else {}), **(given or {})}
-        api_id = import_rest_api(document, given)
+        api_id = import_rest_api(document, {**(given or {}), "policy": policy and json.dumps(policy)})
         for kind, response in document.get("x-amazon-apigateway-gateway-responses", {}).items():
             status, _, answer = apigateway_v1._put_gateway_response(api_id, kind, response)
             expect(status == 201, f"the gateway response {kind} is refused ({answer!r})")
@@ -123,6 +122,34 @@ def read_definitions_in_yaml() -> None:
     provisioners._sfn_definition = as_json
 
 
+def join_in_conditions() -> None:
+    """A condition may join a list. Here `Fn::Join` is compared as it stands in the template."""
+    evaluate = engine._evaluate_conditions
+    constants = str([code.co_consts for code in evaluate.__code__.co_consts if hasattr(code, "co_consts")])
+    expect("Fn::Select" in constants and "Fn::Join" not in constants, "conditions are evaluated otherwise")
+
+    def joined(node, parameters):
+        if isinstance(node, list):
+            return [joined(item, parameters) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "Fn::Join" not in node:
+            return {key: joined(value, parameters) for key, value in node.items()}
+        separator, items = node["Fn::Join"]
+        if isinstance(items, dict):
+            # A parameter that is a list is one text with commas.
+            items = str(parameters[items["Ref"]]["Value"]).split(",")
+        return separator.join(items)
+
+    def widened(template, parameters):
+        conditions = joined(template.get("Conditions", {}), parameters)
+        return evaluate({**template, "Conditions": conditions}, parameters)
+
+    for module in list(sys.modules.values()):
+        if getattr(module, "_evaluate_conditions", None) is evaluate:
+            module._evaluate_conditions = widened
+
+
 try:
     import samtranslator.translator.transform  # noqa: F401
 except ImportError as missing:
@@ -132,4 +159,5 @@ import_policy_and_gateway_responses()
 make_alarms_of_several_metrics()
 refer_to_secrets_by_arn()
 read_definitions_in_yaml()
+join_in_conditions()
 app.main()

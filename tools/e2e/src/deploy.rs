@@ -49,8 +49,9 @@ pub fn credentials(url: &str) -> [(&'static str, String); 6] {
 }
 
 impl Stack {
-    /// Deploys what `make build` has built, with the script that `make deploy` calls.
-    pub async fn deploy(aws: &Ministack, lms_url: &str) -> Result<Self, Failure> {
+    /// Deploys what `make build` has built, with the script that `make deploy` calls, so
+    /// that these addresses alone may call the API, or all if there are none.
+    pub async fn deploy(aws: &Ministack, lms_url: &str, addresses: &str) -> Result<Self, Failure> {
         let built = repository().join(".aws-sam/build/template.yaml");
         if !built.is_file() {
             return Err(Failure::NotThere(built));
@@ -65,6 +66,7 @@ impl Stack {
             .env("STACK", &name)
             .env("LMS_URL", lms_url)
             .env("ARCHITECTURE", architecture())
+            .env("PARAMETERS", format!("AllowedAddresses='{addresses}'"))
             .env("YES", "1")
             .env_remove("AWS_PROFILE")
             .env_remove("AWS_SESSION_TOKEN")

@@ -54,8 +54,12 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
     step("start the emulator, and an LMS");
     let lms = Lms::start(0).await.map_err(Failure::Port)?;
     let emulator = Emulator::start(folder.path()).await?;
-    step("deploy the stack");
-    let stack = Stack::deploy(&emulator.aws, &lms.url).await?;
+    step("deploy the stack, for addresses that are not ours");
+    let stack = Stack::deploy(&emulator.aws, &lms.url, "203.0.113.0/24").await?;
+    let portal = Portal::new(&emulator.aws, &stack, &lms, folder.path())?;
+    drive::from_elsewhere(&portal).await?;
+    step("deploy it anew, for all addresses");
+    let stack = Stack::deploy(&emulator.aws, &lms.url, "").await?;
     let portal = Portal::new(&emulator.aws, &stack, &lms, folder.path())?;
     let proved = prove(&emulator, &portal, arguments).await;
     if arguments.keep {

@@ -84,9 +84,10 @@ impl<'a> Portal<'a> {
         }
         let answer = request.body(body).send().await?;
         let status = answer.status().as_u16();
-        let mut statuses = lock(&self.statuses);
-        statuses.entry(path.to_owned()).or_default().insert(status);
-        drop(statuses);
+        lock(&self.statuses)
+            .entry(path.to_owned())
+            .or_default()
+            .insert(status);
         Ok(Answer {
             status,
             headers: answer.headers().clone(),
@@ -154,19 +155,25 @@ impl<'a> Portal<'a> {
             .collect())
     }
 
-    /// The reasons of an address's kept events, in order.
-    pub async fn kept_reasons(&self, email: &str) -> Result<Vec<String>, Failure> {
+    /// Holds the kept events of an address against what they are to wait for, or to
+    /// have ended as, in alphabetical order.
+    pub async fn keeps(&self, email: &str, expected: &[&str]) -> Result<(), Failure> {
         let kept = self.kept(email).await?;
-        let reason = |item: &Value| {
+        let word = |item: &'_ Value| {
             let text = |name: &str| item[name]["S"].as_str().unwrap_or_default().to_owned();
             match text("state").as_str() {
                 "waiting" => text("reason"),
                 state => state.to_owned(),
             }
         };
-        let mut reasons: Vec<_> = kept.iter().map(reason).collect();
-        reasons.sort();
-        Ok(reasons)
+        let mut words: Vec<_> = kept.iter().map(word).collect();
+        words.sort();
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        same(
+            &format!("what is kept of {email}"),
+            &words.as_slice(),
+            &expected,
+        )
     }
 
     /// The state of somebody's certificate in a run; empty where there is none.

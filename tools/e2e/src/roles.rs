@@ -155,21 +155,19 @@ type Calls = BTreeMap<String, BTreeMap<Call, String>>;
 pub async fn hold(emulator: &Emulator, stack: &Stack, write: bool) -> Result<(), Failure> {
     let allowed = allowed(&stack.template)?;
     let mut made = by_services();
+    let record = emulator.notes.record();
+    let mut differences = Vec::new();
     for (access_key, role) in functions(emulator, stack).await? {
-        let record = emulator.notes.record();
         let refused = record.refused.get(&access_key).into_iter().flatten();
-        let refused: Vec<_> = refused.map(|said| format!("{role}: {said}")).collect();
-        none("what a function calls and what its role allows", &refused)?;
+        differences.extend(refused.map(|said| format!("{role} was refused: {said}")));
         let calls = record.made.get(&access_key).into_iter().flatten();
         let calls = calls.map(|call| (of_template(stack, call), MADE.to_owned()));
         made.entry(role).or_default().extend(calls);
     }
     let table = table(&allowed, &made);
     println!("\n{table}");
-    none(
-        "calls made and calls allowed",
-        &differences(&allowed, &made),
-    )?;
+    differences.extend(differences_of(&allowed, &made));
+    none("calls made and calls allowed", &differences)?;
 
     let path = repository().join(TABLE);
     if write {
@@ -327,7 +325,7 @@ fn named(value: &Value) -> String {
 }
 
 /// Each call that is made and not allowed, or allowed and not made.
-fn differences(allowed: &BTreeMap<String, BTreeSet<Call>>, made: &Calls) -> Vec<String> {
+fn differences_of(allowed: &BTreeMap<String, BTreeSet<Call>>, made: &Calls) -> Vec<String> {
     let mut differences = Vec::new();
     let roles: BTreeSet<_> = allowed.keys().chain(made.keys()).collect();
     for role in roles {
@@ -407,13 +405,13 @@ mod tests {
         let mut made = by_services();
         made.retain(|name, _| name == role);
         let exact = allowed(&template("lambda:InvokeFunction")).unwrap();
-        assert_eq!(differences(&exact, &made), Vec::<String>::new());
+        assert_eq!(differences_of(&exact, &made), Vec::<String>::new());
         let other = allowed(&template("lambda:*")).unwrap();
         let expected = [
             format!("{role}: lambda:InvokeFunction on KeptEventsFunction is made, and not allowed"),
             format!("{role}: lambda:* on KeptEventsFunction is allowed, and nobody makes it"),
         ];
-        assert_eq!(differences(&other, &made), expected);
+        assert_eq!(differences_of(&other, &made), expected);
     }
 
     #[test]

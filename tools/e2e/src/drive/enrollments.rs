@@ -43,11 +43,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         &portal.deliver("enrollment", token, &body).await?.status,
         &404,
     )?;
-    same(
-        "what is kept of an unknown user",
-        &portal.kept_reasons(&address).await?,
-        &vec!["no_such_user".to_owned()],
-    )?;
+    portal.keeps(&address, &["no_such_user"]).await?;
     portal
         .import("users", &users(["bettina".to_owned()]))
         .await?;
@@ -56,11 +52,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         &portal.deliver("enrollment", token, &body).await?.status,
         &201,
     )?;
-    same(
-        "what is kept of a user who is enrolled",
-        &portal.kept_reasons(&address).await?,
-        &Vec::new(),
-    )?;
+    portal.keeps(&address, &[]).await?;
 
     // An item that somebody else has written is ours to be told of.
     let key = json!({"Key": {"email": {"S": email("corrupt")}}});

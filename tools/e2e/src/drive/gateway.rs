@@ -14,6 +14,18 @@ pub async fn hold(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     functions_that_do_not_answer(portal, token).await
 }
 
+/// An address that is not allowed learns nothing but that, whatever it asks for.
+pub async fn refuses(portal: &Portal<'_>) -> Result<(), Failure> {
+    let token = format!("chk_{}", "0".repeat(64));
+    for kind in ["enrollment", "certificate"] {
+        let answer = portal.deliver(kind, &token, &json!({})).await?;
+        let what = format!("{kind} from an address that is not allowed: {answer:?}");
+        same(&what, &answer.status, &403)?;
+        is_error(&what, &answer)?;
+    }
+    Ok(())
+}
+
 /// A path that is none of the two is answered 404, whatever stands in the header: a 403
 /// would have the sender look at its token.
 async fn unknown_paths(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
