@@ -24,10 +24,10 @@ endif
 STACK = coursehook-$(ENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help tools run replay check test peers build deploy deployable secrets
+.PHONY: help tools run replay check test peers build deploy deployable secrets e2e
 
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 tools: $(VENV)/.done ## Install the tools that are Python packages, into .local/venv.
 
@@ -66,6 +66,7 @@ check: $(CHECKS)/.done ## Formatting, lints, one TLS stack, the template.
 test: $(VENV)/.done check ## Everything that is checked before a change lands.
 	cargo test --workspace --locked
 	$(MAKE) --no-print-directory peers
+	$(MAKE) --no-print-directory e2e
 
 peers: $(VENV)/.done $(PEERS)/.done ## Hold Coursehook against the LMS's own plugin and client (tools/peers).
 	cargo build --workspace --bins --locked
@@ -93,3 +94,7 @@ secrets: ## Store the credential for the LMS, which is asked for: make secrets E
 	@if [ -z "$(ENV)" ]; then echo 'Which environment? For instance: make secrets ENV=dev' >&2; exit 2; fi
 	cargo build --package coursehook-cli --locked
 	@exec $(BIN)/coursehook --stack $(STACK) credential set
+
+e2e: build ## Deploy it to an emulator of AWS, and drive it. KEEP=1 has it run on.
+	cargo build --workspace --bins --locked
+	exec $(BIN)/coursehook-e2e $(if $(KEEP),--keep) $(if $(WRITE),--write)
