@@ -2,15 +2,20 @@
 
     .local/sam/bin/python infra/copy-items.py RESTORED TABLE
 
-Items of the same key are replaced, others stay. Region and credentials are those of AWS's own tools.
+Items of the same key are replaced, others stay. Credentials are those of AWS's own tools; the region is AWS_REGION, or
+what these have.
 """
 
+import os
 import sys
 
 import boto3
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 source, target = sys.argv[1:]
-dynamodb = boto3.client("dynamodb")
+# boto3 by itself knows AWS_DEFAULT_REGION alone.
+dynamodb = boto3.client("dynamodb", region_name=os.environ.get("AWS_REGION"))
 copied = 0
 for page in dynamodb.get_paginator("scan").paginate(TableName=source, ConsistentRead=True):
     for item in page["Items"]:

@@ -7,7 +7,8 @@
 #   STACK         name of the stack
 #   LMS_URL       base URL of the LMS, unless that file has it
 #   ARCHITECTURE  what was built for
-#   PARAMETERS    further parameters of the template, `Name=Value Name='a value'`
+#   PARAMETERS    further parameters of the template, which outrank that file:
+#                 `Name=Value Name='a value'`, and `Name=''` for an empty one
 #   YES           set to deploy without being asked, where prod would ask
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,12 +27,24 @@ if [ -n "${LMS_URL:-}" ]; then
 elif ! grep -q '^LmsUrl:' "$parameters"; then
     fail "Which LMS? make deploy ENV=$ENV LMS_URL=https://lms.example.org, or LmsUrl in $parameters"
 fi
-if [ -n "${PARAMETERS:-}" ]; then
-    overrides+=("$PARAMETERS")
-fi
-if [ "${1:-}" = check ]; then
-    exit
-fi
+# SAM passes over what it cannot read, or cuts it off, and over names that are none: so it
+# is read here.
+names=$(sed -n '/^Parameters:/,/^Conditions:/s/^  \([A-Za-z]*\):$/\1/p' infra/template.yaml)
+given=$(xargs -n 1 <<<"${PARAMETERS:-}") || fail 'PARAMETERS has a quote without its end.'
+while read -r parameter; do
+    [ -n "$parameter" ] || continue
+    name=${parameter%%=*}
+    value=${parameter#*=}
+    if [ "$name" = "$parameter" ] || ! grep -qx "$name" <<<"$names"; then
+        fail "PARAMETERS has '$parameter', which is no Name=Value of infra/template.yaml; a value with blanks is to be quoted."
+    fi
+    overrides+=("$name=\"$value\"")
+done <<<"$given"
+case "${1:-}" in
+    check) exit ;;
+    '') ;;
+    *) fail "infra/deploy.sh takes 'check' or nothing." ;;
+esac
 [ -f .aws-sam/build/template.yaml ] || fail 'Nothing is built yet: make build'
 
 # SAM knows this name of the variable alone.
