@@ -140,12 +140,8 @@ def access_log(stack):
     groups = {group.arn.removesuffix(":*") for group in stack.all("AWS::Logs::LogGroup")}
     for stage in stack.all(STAGE):
         destination = stage.at("AccessLogSetting", "DestinationArn") or ""
-        try:
-            line = json.loads(stage.at("AccessLogSetting", "Format") or "null")
-        except ValueError:
-            line = None
         yield stage.must(
-            destination.removesuffix(":*") in groups and isinstance(line, dict),
+            destination.removesuffix(":*") in groups and isinstance(line_of(stage), dict),
             "has no access log of JSON lines",
             "set AccessLogSetting, with a log group of the template and a Format that is a JSON object",
         )
@@ -163,6 +159,31 @@ def access_log_is_discreet(stack):
             f"logs what may be a credential: {', '.join(sorted(others))}",
             "remove it; $context.resourcePath is the path that does no harm",
         )
+
+
+@check
+def access_log_filters(stack):
+    """A pattern that names a field which the access log has not matches nothing, and its
+    alarm never goes off. Each field is a text."""
+    for stage in stack.all(STAGE):
+        fields = line_of(stage)
+        for counted in stack.all("AWS::Logs::MetricFilter"):
+            pattern = counted["FilterPattern"]
+            compared = re.fullmatch(r'\{ \$\.(\w+) = "[^"]+" \}', pattern)
+            yield counted.must(
+                # Where there is no such log, that alone is to be told.
+                not isinstance(fields, dict) or (compared is not None and compared[1] in fields),
+                f"has the pattern {pattern}, which no line of the access log matches",
+                "compare a field of the stage's AccessLogSetting with a text",
+            )
+
+
+def line_of(stage):
+    """What a line of a stage's access log has, or None where it is no JSON."""
+    try:
+        return json.loads(stage.at("AccessLogSetting", "Format") or "null")
+    except ValueError:
+        return None
 
 
 def paths_of(api):

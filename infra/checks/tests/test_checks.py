@@ -72,6 +72,11 @@ def graph(*row):
     )
 
 
+def logging(variable):
+    """An access log that has this, besides what filters compare."""
+    return json.dumps({"status": "$context.status", "error": "$context.error.responseType", "more": variable})
+
+
 TABLE = "Resources GradesTable Properties"
 API = "Resources Api Properties"
 WEBHOOK = "Resources EnrollmentWebhookFunction Properties"
@@ -312,12 +317,20 @@ WRONG_FOR_RULES = [
     ),
     ("api/access-log", {f"{API} AccessLogSetting": REMOVED}),
     ("api/access-log", {f"{API} AccessLogSetting Format": "$context.requestId $context.status"}),
-    ("api/access-log-is-discreet", {f"{API} AccessLogSetting Format": '{"path": "$context.path"}'}),
+    ("api/access-log-is-discreet", {f"{API} AccessLogSetting Format": logging("$context.path")}),
     (
         "api/access-log-is-discreet",
-        {f"{API} AccessLogSetting Format": '{"token": "$context.authorizer.token"}'},
+        {f"{API} AccessLogSetting Format": logging("$context.authorizer.token")},
     ),
-    ("api/access-log-is-discreet", {f"{API} AccessLogSetting Format": '{"token": "$input.params().header"}'}),
+    ("api/access-log-is-discreet", {f"{API} AccessLogSetting Format": logging("$input.params().header")}),
+    (
+        "api/access-log-filters",
+        {"Resources ThrottledRequestsFilter Properties FilterPattern": '{ $.code = "429" }'},
+    ),
+    (
+        "api/access-log-filters",
+        {"Resources ThrottledRequestsFilter Properties FilterPattern": "{ $.status = 429 }"},
+    ),
     (
         "answers/deployed",
         {
