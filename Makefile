@@ -99,6 +99,7 @@ secrets: ## Store the credential for the LMS, which is asked for: make secrets E
 e2e: export CARGO_PROFILE_RELEASE_OPT_LEVEL := 1
 e2e: export CARGO_PROFILE_RELEASE_LTO := off
 e2e: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS := 16
+e2e: export ARCHITECTURE := $(ARCHITECTURE)
 e2e: build ## Deploy it to an emulator of AWS, and drive it. KEEP=1 has it run on.
 	cargo build --workspace --bins --locked
 	exec $(BIN)/coursehook-e2e $(if $(KEEP),--keep) $(if $(WRITE),--write)
