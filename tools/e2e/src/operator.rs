@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use local::Ministack;
+use local::ministack::environment;
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -47,8 +48,8 @@ impl Operator {
         let output = Command::new(&self.program)
             .args(&self.arguments)
             .args(arguments)
-            .env_remove("AWS_PROFILE")
-            .env_remove("AWS_SESSION_TOKEN")
+            .env_clear()
+            .envs(environment())
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(input)
             .kill_on_drop(true)

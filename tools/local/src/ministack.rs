@@ -1,6 +1,7 @@
 //! `ministack`, a PyPI package that stands in for services of AWS, run as a
 //! child process.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,9 @@ use crate::venv::{NotInstalled, program};
 
 /// It is up within a second on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// What [`environment`] leaves.
+const LEFT: [&str; 4] = ["PATH", "HOME", "TMPDIR", "LANG"];
 
 /// A process that answers for some services of AWS, and ends when this is
 /// dropped. There is no IAM unless its variable `AUTH` is `true`; then the access
@@ -71,11 +75,21 @@ pub enum MinistackError {
         source: io::Error,
     },
     /// The process ended before it answered.
-    #[error("ministack ended while it started; look into its log")]
-    Ended,
+    #[error("ministack ended while it started{}", look_into(.log.as_deref()))]
+    Ended {
+        /// The file, as [`Files::log`] named it.
+        log: Option<PathBuf>,
+    },
     /// The process runs, and has not answered in time.
-    #[error("ministack did not answer within {} seconds; look into its log", START_LIMIT.as_secs())]
-    Silent,
+    #[error(
+        "ministack did not answer within {} seconds{}",
+        START_LIMIT.as_secs(),
+        look_into(.log.as_deref())
+    )]
+    Silent {
+        /// The file, as [`Files::log`] named it.
+        log: Option<PathBuf>,
+    },
     /// HTTP failed: no connection, or an answer that is not JSON.
     #[error("no request could be made of ministack: {0}")]
     Request(#[source] reqwest::Error),
@@ -91,9 +105,26 @@ pub enum MinistackError {
     },
 }
 
+fn look_into(log: Option<&Path>) -> String {
+    log.map(|log| format!("; look into {}", log.display()))
+        .unwrap_or_default()
+}
+
+/// What is left of the environment to a process that is to behave as it does for
+/// everybody: nothing that an operator's shell says of AWS or of Coursehook.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tools have no start-up of shared"
+)]
+pub fn environment() -> impl Iterator<Item = (&'static str, OsString)> {
+    let value_of = |name| Some((name, std::env::var_os(name)?));
+    LEFT.into_iter().filter_map(value_of)
+}
+
 impl Ministack {
     /// Starts one on a port, any free one if `port` is 0, and waits until it
-    /// answers. It has these services, and these variables besides its own.
+    /// answers. It has these services, and these variables besides its own and
+    /// [`environment`], which its functions have as well.
     pub(crate) async fn start(
         services: &str,
         variables: &[(&str, &str)],
@@ -120,7 +151,7 @@ impl Ministack {
         loop {
             tries -= 1;
             match Self::try_start(command, services, variables, port, files).await {
-                Err(MinistackError::Ended) if tries > 0 => {}
+                Err(MinistackError::Ended { .. }) if tries > 0 => {}
                 other => return other,
             }
         }
@@ -137,11 +168,16 @@ impl Ministack {
         let port = listener.local_addr().map_err(MinistackError::Spawn)?;
         drop(listener);
 
+        let log = files.log.map(Path::to_owned);
         // Without a program `sh` runs nothing, and has ended.
-        let (program, arguments) = program.split_first().ok_or(MinistackError::Ended)?;
+        let Some((program, arguments)) = program.split_first() else {
+            return Err(MinistackError::Ended { log });
+        };
         let mut command = Guarded::command(program);
         command
             .args(arguments)
+            .env_clear()
+            .envs(environment())
             .env("SERVICES", services)
             .env("BIND_HOST", "127.0.0.1")
             .env("GATEWAY_PORT", port.port().to_string())
@@ -149,9 +185,6 @@ impl Ministack {
             .env("IOT_MTLS_ENABLED", "0")
             .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
             .env("AWS_SECRET_ACCESS_KEY", ACCESS_KEY)
-            .env_remove("AWS_SESSION_TOKEN")
-            // It would have the functions call there, whatever theirs says.
-            .env_remove("AWS_ENDPOINT_URL")
             .envs(variables.iter().copied());
         if let Some(state) = files.state {
             command.env("PERSIST_STATE", "1").env("STATE_DIR", state);
@@ -166,16 +199,21 @@ impl Ministack {
             process,
             client,
         };
-        started.wait_until_it_answers().await?;
-        Ok(started)
+        match started.wait_until_it_answers(log).await {
+            Ok(()) => Ok(started),
+            Err(error) => {
+                started.stop().await;
+                Err(error)
+            }
+        }
     }
 
-    async fn wait_until_it_answers(&mut self) -> Result<(), MinistackError> {
+    async fn wait_until_it_answers(&mut self, log: Option<PathBuf>) -> Result<(), MinistackError> {
         let end = Instant::now() + START_LIMIT;
         let health = format!("{}/_ministack/health", self.url);
         while Instant::now() < end {
             if self.process.has_ended() {
-                return Err(MinistackError::Ended);
+                return Err(MinistackError::Ended { log });
             }
             let answer = self.client.get(&health).timeout(Duration::from_secs(1));
             if answer.send().await.is_ok() {
@@ -183,7 +221,7 @@ impl Ministack {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Err(MinistackError::Silent)
+        Err(MinistackError::Silent { log })
     }
 
     /// Waits until the process has ended by itself, which it never should.
@@ -265,5 +303,31 @@ mod tests {
         let port = url.rsplit(':').next().unwrap().parse().unwrap();
         let started = Ministack::start("secretsmanager", &[], port, Files::default()).await;
         assert!(matches!(started, Err(MinistackError::Spawn(_))));
+    }
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "what the test itself was given")]
+    async fn the_environment_of_whoever_starts_it_is_not_handed_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let files = Files {
+            state: None,
+            log: Some(&log),
+        };
+        // Instead of it, a program that writes its variables and ends.
+        let command = ["env".into()];
+        let variables = [("AUTH", "true")];
+        let ended = Ministack::start_by(&command, "lambda", &variables, 0, files).await;
+        let said = ended.unwrap_err().to_string();
+        assert!(said.ends_with(&format!("; look into {}", log.display())));
+        let written = std::fs::read_to_string(&log).unwrap();
+        let names = written
+            .lines()
+            .filter_map(|line| Some(line.split_once('=')?.0));
+        let names: Vec<_> = names.collect();
+        assert!(names.contains(&"AUTH"));
+        // It is Cargo's, and those who run tests have it.
+        assert!(std::env::vars_os().any(|(name, _)| name == "CARGO_MANIFEST_DIR"));
+        assert!(!names.contains(&"CARGO_MANIFEST_DIR"));
     }
 }
