@@ -1,11 +1,15 @@
 //! The stack, deployed as `make deploy` does it, and what it is made of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::process::{Output, Stdio};
 
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::error::DisplayErrorContext;
-use aws_sdk_cloudformation::types::TemplateStage;
+use aws_sdk_cloudformation::types::{ResourceStatus, TemplateStage};
 use local::Ministack;
+use local::ministack::environment;
 use local::sdk::configuration;
 use local::venv::repository;
 use serde_json::{Value, json};
@@ -16,6 +20,19 @@ use crate::failure::{Failure, none};
 
 /// The environment that is deployed: the one that must be right.
 const ENVIRONMENT: &str = "prod";
+
+/// The one resource whose condition is that addresses are named.
+const OF_ADDRESSES: &str = "RefusedAddressesAlarm";
+
+/// What makes the one deployment differ from the other.
+pub struct Parameters<'a> {
+    /// The LMS that is asked.
+    pub lms_url: &'a str,
+    /// What the programs were built for.
+    pub architecture: &'a str,
+    /// Which addresses alone may call the API, or all if there are none.
+    pub addresses: &'a str,
+}
 
 /// What is deployed.
 pub struct Stack {
@@ -49,30 +66,41 @@ pub fn credentials(url: &str) -> [(&'static str, String); 6] {
 }
 
 impl Stack {
-    /// Deploys what `make build` has built, with the script that `make deploy` calls, so
-    /// that these addresses alone may call the API, or all if there are none.
-    pub async fn deploy(aws: &Ministack, lms_url: &str, addresses: &str) -> Result<Self, Failure> {
+    /// Deploys what `make build` has built, with the script that `make deploy` calls,
+    /// which has a folder for what it does not keep.
+    pub async fn deploy(
+        aws: &Ministack,
+        parameters: &Parameters<'_>,
+        folder: &Path,
+    ) -> Result<Self, Failure> {
         let built = repository().join(".aws-sam/build/template.yaml");
         if !built.is_file() {
             return Err(Failure::NotThere(built));
         }
         let name = format!("coursehook-{ENVIRONMENT}");
         let script = repository().join("infra/deploy.sh");
+        let Parameters {
+            lms_url,
+            architecture,
+            addresses,
+        } = parameters;
         let mut command = Command::new(&script);
         command
             .current_dir(repository())
+            .env_clear()
+            .envs(environment())
+            .env("TMPDIR", folder)
             .env("SAM", sam().join("bin/sam"))
             .env("ENV", ENVIRONMENT)
             .env("STACK", &name)
             .env("LMS_URL", lms_url)
-            .env("ARCHITECTURE", architecture())
+            .env("ARCHITECTURE", architecture)
             .env("PARAMETERS", format!("AllowedAddresses='{addresses}'"))
             .env("YES", "1")
-            .env_remove("AWS_PROFILE")
-            .env_remove("AWS_SESSION_TOKEN")
             .envs(credentials(&aws.url))
-            .kill_on_drop(true);
-        let output = command.output().await.map_err(|source| Failure::Run {
+            .stdin(Stdio::null());
+        let output = Group::output(&mut command).await;
+        let output = output.map_err(|source| Failure::Run {
             command: script.display().to_string(),
             source,
         })?;
@@ -84,11 +112,9 @@ impl Stack {
             });
         }
         let stack = Self::read(aws, name).await?;
-        let missing: Vec<_> = resources_of(&stack.template)
-            .filter(|(id, _)| !stack.resources.contains_key(*id))
-            .map(|(id, _)| format!("{id} is in the template, and not in the stack"))
-            .collect();
-        none("template and stack", &missing)?;
+        let made = stack.resources.keys().map(String::as_str).collect();
+        let differences = differences(&expected(&stack.template, addresses), &made);
+        none("template and stack", &differences)?;
         Ok(stack)
     }
 
@@ -113,7 +139,10 @@ impl Stack {
             });
         let resources = client.describe_stack_resources().stack_name(&name);
         let resources = resources.send().await.map_err(failed)?;
-        let resources = resources.stack_resources().iter().filter_map(|resource| {
+        let resources = resources.stack_resources().iter();
+        let is_there = |status: Option<&_>| status != Some(&ResourceStatus::DeleteComplete);
+        let resources = resources.filter(|resource| is_there(resource.resource_status()));
+        let resources = resources.filter_map(|resource| {
             let of = Resource {
                 kind: resource.resource_type()?.to_owned(),
                 physical_id: resource.physical_resource_id()?.to_owned(),
@@ -190,20 +219,49 @@ impl Stack {
     }
 }
 
-/// The resources of a template that are made: whose condition, if they have one,
-/// nobody has switched off.
-fn resources_of(template: &Value) -> impl Iterator<Item = (&str, &Value)> {
+/// The resources that are made of a template in production: those with a condition as
+/// well, since all conditions hold there but the one that addresses are named.
+fn expected<'a>(template: &'a Value, addresses: &str) -> BTreeSet<&'a str> {
     let resources = template["Resources"].as_object().into_iter().flatten();
     resources
-        .filter(|(_, resource)| resource["Condition"].is_null())
-        .map(|(id, resource)| (id.as_str(), resource))
+        .map(|(id, _)| id.as_str())
+        .filter(|id| !addresses.is_empty() || *id != OF_ADDRESSES)
+        .collect()
 }
 
-/// Of this machine, which `make build` builds for.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "aarch64" => "arm64",
-        other => other,
+fn differences(expected: &BTreeSet<&str>, made: &BTreeSet<&str>) -> Vec<String> {
+    let missing = expected.difference(made);
+    let missing = missing.map(|id| format!("{id} is in the template, and not in the stack"));
+    let more = made.difference(expected);
+    let more = more.map(|id| format!("{id} is in the stack, and should not be"));
+    missing.chain(more).collect()
+}
+
+/// A command and all that it starts, which are killed together if nobody waits for them
+/// any more.
+struct Group(Option<u32>);
+
+impl Group {
+    async fn output(command: &mut Command) -> io::Result<Output> {
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let child = command.spawn()?;
+        let mut group = Self(child.id());
+        let output = child.wait_with_output().await;
+        group.0 = None;
+        output
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(id) = self.0 {
+            let kill = ["-c", "kill -s KILL -- \"-$0\"", &id.to_string()];
+            // An error says that there is no such group.
+            let _ = std::process::Command::new("sh").args(kill).status();
+        }
     }
 }
 
@@ -211,4 +269,50 @@ fn last_lines(text: &[u8], count: usize) -> String {
     let text = String::from_utf8_lossy(text);
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    use tokio::net::unix::pipe::Receiver;
+
+    use super::*;
+
+    #[test]
+    fn what_is_made_is_what_the_template_has_for_these_addresses() {
+        let template = json!({"Resources": {
+            "Api": {},
+            "GradeSweepSilentAlarm": {"Condition": "GradesAreSwept"},
+            OF_ADDRESSES: {"Condition": "AddressesAreRestricted"},
+        }});
+        let all = ["Api", "GradeSweepSilentAlarm", OF_ADDRESSES];
+        for (addresses, made, count) in [
+            ("203.0.113.0/24", &all[..], 0),
+            ("203.0.113.0/24", &all[..2], 1),
+            ("", &all[..2], 0),
+            ("", &all[..1], 1),
+            ("", &all[..], 1),
+        ] {
+            let made = made.iter().copied().collect();
+            let differences = differences(&expected(&template, addresses), &made);
+            assert_eq!(differences.len(), count, "{addresses} {differences:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_is_killed_with_all_that_it_started() {
+        let (reader, writer) = io::pipe().unwrap();
+        let mut command = Command::new("sh");
+        // What it starts holds the pipe open.
+        let script = "exec 3>&0; { echo up; exec sleep 600; } >&3 & wait";
+        command.args(["-c", script]).stdin(writer);
+        let reader = Receiver::from_owned_fd(reader.into()).unwrap();
+        let mut lines = BufReader::new(reader).lines();
+        tokio::select! {
+            _ = Group::output(&mut command) => panic!("it ended by itself"),
+            line = lines.next_line() => assert_eq!(line.unwrap().as_deref(), Some("up")),
+        }
+        drop(command);
+        assert_eq!(lines.next_line().await.unwrap(), None);
+    }
 }

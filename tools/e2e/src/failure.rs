@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use local::ministack::MinistackError;
 
@@ -35,6 +36,12 @@ pub enum Failure {
     },
     #[error("{what} differ:\n{differences}")]
     Differences { what: String, differences: String },
+    #[error("it was not done within {} minutes", .0.as_secs() / 60)]
+    TooLong(Duration),
+    #[error("it was told to end")]
+    ToldToEnd,
+    #[error("no signal can be waited for: {0}")]
+    Signal(io::Error),
 }
 
 /// Holds what came against what was expected.

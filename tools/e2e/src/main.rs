@@ -1,6 +1,7 @@
 //! `make e2e`: the template is deployed to an emulator of AWS as `make deploy` does
 //! it, with what `make build` has built, and then driven.
 
+mod bounds;
 mod deploy;
 mod drive;
 mod emulator;
@@ -12,12 +13,14 @@ mod portal;
 mod recorder;
 mod roles;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use local::Lms;
 
-use crate::deploy::Stack;
+use crate::bounds::Bounds;
+use crate::deploy::{Parameters, Stack};
 use crate::emulator::Emulator;
 use crate::failure::{Failure, of_file};
 use crate::portal::Portal;
@@ -31,6 +34,9 @@ struct Arguments {
     /// Write docs/permissions.md instead of comparing with it
     #[arg(long)]
     write: bool,
+    /// What the programs were built for
+    #[arg(long, env, default_value = "x86_64", value_parser = ["x86_64", "arm64"])]
+    architecture: String,
 }
 
 #[tokio::main]
@@ -49,26 +55,60 @@ pub fn step(what: &str) {
     println!("e2e: {what}");
 }
 
+/// Does it all, and leaves nothing running and no temporary file, however it ends.
 async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut bounds = Bounds::new()?;
     let folder = tempfile::tempdir().map_err(of_file("a temporary folder".as_ref()))?;
     step("start the emulator, and an LMS");
     let lms = Lms::start(0).await.map_err(Failure::Port)?;
     let emulator = Emulator::start(folder.path()).await?;
-    step("deploy the stack, for addresses that are not ours");
-    let stack = Stack::deploy(&emulator.aws, &lms.url, "203.0.113.0/24").await?;
-    let portal = Portal::new(&emulator.aws, &stack, &lms, folder.path())?;
-    drive::from_elsewhere(&portal).await?;
-    step("deploy it anew, for all addresses");
-    let stack = Stack::deploy(&emulator.aws, &lms.url, "").await?;
-    let portal = Portal::new(&emulator.aws, &stack, &lms, folder.path())?;
-    let proved = prove(&emulator, &portal, arguments).await;
-    if arguments.keep {
+    let done = bounded(&emulator, &lms, folder.path(), arguments, &mut bounds).await;
+    emulator.aws.stop().await;
+    let path = folder.path().to_owned();
+    done.and(folder.close().map_err(of_file(&path)))
+}
+
+async fn bounded(
+    emulator: &Emulator,
+    lms: &Lms,
+    folder: &Path,
+    arguments: &Arguments,
+    bounds: &mut Bounds,
+) -> Result<(), Failure> {
+    let deployed = deploy(emulator, lms, folder, &arguments.architecture);
+    let stack = bounds.within(deployed).await?;
+    let portal = Portal::new(&emulator.aws, &stack, lms, folder)?;
+    let proved = bounds.within(prove(emulator, &portal, arguments)).await;
+    if arguments.keep && !matches!(proved, Err(Failure::ToldToEnd)) {
         if let Err(failure) = &proved {
             eprintln!("make e2e: {failure}");
         }
         keep(&portal).await?;
+        bounds.told_to_end().await;
     }
     proved
+}
+
+/// Deploys it twice: what is refused to other addresses is seen in between.
+async fn deploy(
+    emulator: &Emulator,
+    lms: &Lms,
+    folder: &Path,
+    architecture: &str,
+) -> Result<Stack, Failure> {
+    let aws = &emulator.aws;
+    let mut parameters = Parameters {
+        lms_url: &lms.url,
+        architecture,
+        addresses: "203.0.113.0/24",
+    };
+    step("deploy the stack, for addresses that are not ours");
+    let stack = Stack::deploy(aws, &parameters, folder).await?;
+    let portal = Portal::new(aws, &stack, lms, folder)?;
+    drive::from_elsewhere(&portal).await?;
+    step("deploy it anew, for all addresses");
+    parameters.addresses = "";
+    Stack::deploy(aws, &parameters, folder).await
 }
 
 /// Drives it, and looks at what that has left.
@@ -90,7 +130,7 @@ async fn prove(
     roles::hold(emulator, portal.stack, arguments.write).await
 }
 
-/// Leaves it to whoever wants to try things.
+/// Says how to reach it, to whoever wants to try things.
 async fn keep(portal: &Portal<'_>) -> Result<(), Failure> {
     portal.schedules(true).await?;
     println!("\nIt runs until Ctrl-C. In another terminal:");
@@ -104,7 +144,5 @@ async fn keep(portal: &Portal<'_>) -> Result<(), Failure> {
     for (key, value) in portal.stack.outputs() {
         println!("  {key:30} {value}");
     }
-    // An error would only end it early.
-    let _ = tokio::signal::ctrl_c().await;
     Ok(())
 }
