@@ -108,20 +108,24 @@ pub async fn hold(
     logs: &BTreeMap<String, Vec<String>>,
 ) -> Result<(), Failure> {
     let mut emitted = emitted(logs.values().flatten());
+    some("metric of the functions", emitted.len())?;
     let template = with_name(&stack.template, &stack.name);
     emitted.extend(of_filters(&template));
     let mut looked_at = of_alarms(&template);
+    some("metric that an alarm looks at", looked_at.len())?;
+    some(
+        "dashboard",
+        stack.of_kind("AWS::CloudWatch::Dashboard").count(),
+    )?;
     for (_, name) in stack.of_kind("AWS::CloudWatch::Dashboard") {
         let target = "GraniteServiceVersion20100801.GetDashboard";
         let dashboard = aws.call(target, &json!({"DashboardName": name})).await?;
         let body = dashboard["DashboardBody"].as_str().unwrap_or_default();
         let body = serde_json::from_str(body);
         let body = body.map_err(|error| Failure::Lacks(format!("readable dashboard: {error}")))?;
-        looked_at.extend(
-            of_dashboard(&body)
-                .into_iter()
-                .map(|metric| (metric, name.to_owned())),
-        );
+        let metrics = of_dashboard(&body)?;
+        some("metric that the dashboard looks at", metrics.len())?;
+        looked_at.extend(metrics.into_iter().map(|metric| (metric, name.to_owned())));
     }
     none(
         "what is looked at and what is emitted",
@@ -132,6 +136,14 @@ pub async fn hold(
         looked_at.len(),
         emitted.len()
     );
+    Ok(())
+}
+
+/// Nothing to compare is no proof.
+fn some(what: &str, count: usize) -> Result<(), Failure> {
+    if count == 0 {
+        return Err(Failure::Lacks(what.to_owned()));
+    }
     Ok(())
 }
 
@@ -179,7 +191,8 @@ fn emitted<'a>(lines: impl Iterator<Item = &'a String>) -> BTreeSet<Metric> {
     all
 }
 
-/// What is counted in a log by its filter, whose lines the emulator does not write.
+/// What is counted in a log by its filter, whose lines the emulator does not write: that
+/// it counts anything is taken from the template.
 fn of_filters(template: &Value) -> Vec<Metric> {
     of_kind(template, "AWS::Logs::MetricFilter")
         .flat_map(|(_, filter)| list(&filter["MetricTransformations"]))
@@ -216,20 +229,26 @@ fn of_alarms(template: &Value) -> BTreeMap<Metric, String> {
     all
 }
 
-/// What a dashboard's graphs look at.
+/// What a dashboard's graphs look at; none of their rows is passed over that looks at
+/// metrics.
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html>
-fn of_dashboard(body: &Value) -> Vec<Metric> {
+fn of_dashboard(body: &Value) -> Result<Vec<Metric>, Failure> {
     let mut all = Vec::new();
     for widget in list(&body["widgets"]) {
         for row in list(&widget["properties"]["metrics"]) {
-            let fields: Vec<_> = list(row).collect();
-            if let [options] = fields.as_slice() {
-                all.extend(of_search(&text(&options["expression"])));
+            let strange = || Failure::Lacks(format!("understandable row in its dashboard: {row}"));
+            let expression = text(&row[0]["expression"]);
+            if expression.contains("SEARCH") {
+                all.push(of_search(&expression).ok_or_else(strange)?);
                 continue;
             }
-            let fields: Vec<_> = fields.into_iter().filter_map(Value::as_str).collect();
-            let [namespace, name, dimensions @ ..] = fields.as_slice() else {
+            if !expression.is_empty() {
+                // It calculates with other rows.
                 continue;
+            }
+            let fields: Vec<_> = list(row).filter_map(Value::as_str).collect();
+            let [namespace, name, dimensions @ ..] = fields.as_slice() else {
+                return Err(strange());
             };
             let dimensions = dimensions.chunks_exact(2);
             all.push(Metric {
@@ -241,26 +260,38 @@ fn of_dashboard(body: &Value) -> Vec<Metric> {
             });
         }
     }
-    all
+    Ok(all)
 }
 
 /// What `SEARCH('{"NAMESPACE",DIMENSION,...} MetricName="NAME" DIMENSION="VALUE"', ...)`
-/// looks for.
+/// looks for; none where it says anything else.
 fn of_search(expression: &str) -> Option<Metric> {
-    let schema = expression.split_once("SEARCH('{")?.1;
-    let (schema, terms) = schema.split_once('}')?;
+    let (_, search) = expression.split_once("SEARCH('{")?;
+    let (search, rest) = search.split_once('\'')?;
+    let (schema, mut terms) = search.split_once('}')?;
     let mut schema = schema.split(',').map(|name| name.trim().trim_matches('"'));
     let namespace = schema.next()?.to_owned();
-    let value_of = |name: &str| {
-        let value = terms.split_once(&format!("{name}=\""))?.1;
-        Some(value.split_once('"')?.0.to_owned())
-    };
+    let mut name = None;
+    let mut dimensions: BTreeMap<_, _> = schema.map(|name| (name.to_owned(), None)).collect();
+    while !terms.trim().is_empty() {
+        let (term, after) = terms.trim().split_once("=\"")?;
+        let (value, after) = after.split_once('"')?;
+        let place = match term {
+            "MetricName" => &mut name,
+            dimension => dimensions.get_mut(dimension)?,
+        };
+        if place.replace(value.to_owned()).is_some() {
+            return None;
+        }
+        terms = after;
+    }
+    if rest.contains("SEARCH") {
+        return None;
+    }
     Some(Metric {
         namespace,
-        name: value_of("MetricName")?,
-        dimensions: schema
-            .map(|name| (name.to_owned(), value_of(name)))
-            .collect(),
+        name: name?,
+        dimensions,
     })
 }
 
@@ -361,11 +392,52 @@ mod tests {
             ["Coursehook/s", "DeadEvents", {"stat": "Maximum"}],
             ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", "q"],
         ]}}, {"type": "alarm", "properties": {"alarms": ["arn"]}}]});
-        let looked_at = of_dashboard(&body).into_iter().map(|m| (m, String::new()));
+        let looked_at = of_dashboard(&body).unwrap().into_iter();
+        let looked_at = looked_at.map(|metric| (metric, String::new()));
         let looked_at: BTreeMap<_, _> = looked_at.collect();
         assert_eq!(looked_at.len(), 3);
         let emitted = emitted([LINE.to_owned()].iter());
         assert_eq!(differences(&looked_at, &emitted), Vec::<String>::new());
         assert_eq!(differences(&looked_at, &BTreeSet::new()).len(), 2);
+    }
+
+    #[test]
+    fn a_row_that_is_not_understood_is_a_failure() {
+        for (row, looks_at) in [
+            (
+                json!([{"expression": "SEARCH('{\"N\",kind} MetricName=\"A\"', 'Sum', 300)"}]),
+                Some(1),
+            ),
+            (json!([{"expression": "m1/m2"}]), Some(0)),
+            (json!(["N", "A"]), Some(1)),
+            (json!(["N"]), None),
+            (json!([{"id": "m1"}]), None),
+            (
+                json!([{"expression": "SEARCH('{\"N\",kind} kind=\"k\"', 'Sum', 300)"}]),
+                None,
+            ),
+            (
+                json!([{"expression": "SEARCH('{\"N\"} MetricName=\"A\" OR MetricName=\"B\"', 'Sum', 300)"}]),
+                None,
+            ),
+            (
+                json!([{"expression": "SEARCH('{\"N\"} MetricName=\"A\" other=\"B\"', 'Sum', 300)"}]),
+                None,
+            ),
+            (
+                json!([{"expression": "SEARCH('Namespace=\"N\" MetricName=\"A\"', 'Sum', 300)"}]),
+                None,
+            ),
+        ] {
+            let body = json!({"widgets": [{"properties": {"metrics": [row]}}]});
+            let metrics = of_dashboard(&body).ok();
+            assert_eq!(metrics.map(|metrics| metrics.len()), looks_at, "{row}");
+        }
+    }
+
+    #[test]
+    fn nothing_to_compare_is_a_failure() {
+        assert!(some("metric", 0).is_err());
+        assert!(some("metric", 1).is_ok());
     }
 }

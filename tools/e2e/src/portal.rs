@@ -16,9 +16,9 @@ use crate::deploy::Stack;
 use crate::failure::{Failure, of_file, same};
 use crate::operator::Operator;
 
-/// How often something that goes on is looked at, and for how long.
+/// How often something that goes on is looked at, and for how long: five minutes.
 const LOOK: Duration = Duration::from_millis(50);
-const LOOKS: usize = 1200;
+const LOOKS: usize = 6000;
 
 /// What everything is done to, and by whom.
 pub struct Portal<'a> {

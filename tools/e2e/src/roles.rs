@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::deploy::Stack;
 use crate::emulator::Emulator;
 use crate::failure::{Failure, none, of_file};
-use crate::recorder::Call;
+use crate::recorder::{Call, Record};
 
 /// The table, which people read and which must be true.
 const TABLE: &str = "docs/permissions.md";
@@ -156,8 +156,9 @@ pub async fn hold(emulator: &Emulator, stack: &Stack, write: bool) -> Result<(),
     let allowed = allowed(&stack.template)?;
     let mut made = by_services();
     let record = emulator.notes.record();
-    let mut differences = Vec::new();
-    for (access_key, role) in functions(emulator, stack).await? {
+    let functions = functions(emulator, stack).await?;
+    let mut differences = of_nobody(&record, &functions);
+    for (access_key, role) in functions {
         let refused = record.refused.get(&access_key).into_iter().flatten();
         differences.extend(refused.map(|said| format!("{role} was refused: {said}")));
         let calls = record.made.get(&access_key).into_iter().flatten();
@@ -192,6 +193,23 @@ async fn functions(emulator: &Emulator, stack: &Stack) -> Result<Vec<(String, St
         functions.push((access_key(text("FunctionArn"), text("Role")), named(role)));
     }
     Ok(functions)
+}
+
+/// What was called with an access key that is no function's, and so in no role's name.
+fn of_nobody(record: &Record, functions: &[(String, String)]) -> Vec<String> {
+    let is_known = |key: &&String| functions.iter().any(|(of_function, _)| of_function == *key);
+    let made = record.made.iter().flat_map(|(key, calls)| {
+        let calls = calls.iter();
+        calls.map(move |call| (key, format!("made {} on {}", call.action, call.resource)))
+    });
+    let refused = record.refused.iter().flat_map(|(key, refusals)| {
+        let refusals = refusals.iter();
+        refusals.map(move |said| (key, format!("was refused: {said}")))
+    });
+    made.chain(refused)
+        .filter(|(key, _)| !is_known(key))
+        .map(|(key, what)| format!("the access key `{key}`, which is no function's, {what}"))
+        .collect()
 }
 
 /// The access key that the emulator gives to a function's instances, as its
@@ -438,6 +456,22 @@ mod tests {
             ),
         ] {
             assert_eq!(named(&value), name);
+        }
+    }
+
+    #[test]
+    fn what_is_called_with_another_key_is_named() {
+        let functions = [("K".to_owned(), "KeptEventsRole".to_owned())];
+        let call = Call {
+            action: "dynamodb:GetItem".to_owned(),
+            resource: "T".to_owned(),
+        };
+        for (key, count) in [("K", 0), ("L", 2), ("", 2)] {
+            let record = Record {
+                made: BTreeMap::from([(key.to_owned(), BTreeSet::from([call.clone()]))]),
+                refused: BTreeMap::from([(key.to_owned(), BTreeSet::from(["no".to_owned()]))]),
+            };
+            assert_eq!(of_nobody(&record, &functions).len(), count, "{key}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Both sweeps, by executions of their state machines.
 
 use local::lms::{Order, Trouble};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::learners::{BRAKED_RUN, SWEPT_RUN, braked, email, username};
 use crate::failure::{Failure, same};
@@ -127,7 +127,13 @@ async fn enrollments(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
 
     // The first sweep only reports.
     portal.sweep(ENROLLMENTS, &json!({})).await?;
+    same(
+        "ursula after a report",
+        &shown(portal, "ursula").await?,
+        &json!([]),
+    )?;
     portal.sweep(ENROLLMENTS, &json!({})).await?;
+    ended(portal, "enrollments", SWEPT_RUN, "done").await?;
     let user_id = portal.user_id(&email("ursula")).await?;
     portal
         .sweep(ENROLLMENTS, &json!({"run": SWEPT_RUN, "learner": user_id}))
@@ -135,24 +141,25 @@ async fn enrollments(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     portal
         .sweep(ENROLLMENTS, &json!({"learner": user_id}))
         .await?;
-    for (name, expected) in [
-        ("radia", true),
-        ("sophie", false),
-        ("tony", true),
-        ("ursula", true),
-        ("vint", true),
+    for (name, mode, is_active) in [
+        ("radia", "audit", true),
+        ("sophie", "audit", false),
+        ("tony", "audit", true),
+        ("ursula", "verified", true),
+        ("vint", "verified", true),
     ] {
-        let found = portal
-            .operator
-            .run(&["enrollments", "show", &email(name)])
-            .await?;
-        same(
-            &format!("{name} after the sweep"),
-            &found[0]["active"],
-            &json!(expected),
-        )?;
+        let found = &shown(portal, name).await?[0];
+        let what = format!("{name} after the sweep");
+        same(&what, &found["active"], &json!(is_active))?;
+        same(&what, &found["mode"], &json!(mode))?;
     }
     Ok(())
+}
+
+/// The enrollments of somebody.
+async fn shown(portal: &Portal<'_>, name: &str) -> Result<Value, Failure> {
+    let show = ["enrollments", "show", &email(name)];
+    portal.operator.run(&show).await
 }
 
 /// How the last sweep of a run ended that was no report.
