@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{Change, CourseId};
+use super::{Change, CourseId, History};
 
 /// One learner's certificate for one course run.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,8 +27,10 @@ pub struct Certificate {
     pub learner_name: Option<String>,
     /// The run's title when it was issued; absent where the portal had none.
     pub run_title: Option<String>,
-    /// Oldest first; one entry for each write.
-    pub history: Vec<CertificateEntry>,
+    /// Grows with every write; a change rests on the version that was read.
+    pub version: u64,
+    /// One entry for each write.
+    pub history: History<CertificateEntry>,
 }
 
 /// Whether a certificate counts.
@@ -104,6 +106,16 @@ impl fmt::Debug for Certificate {
 }
 
 impl Certificate {
+    /// The certificate after the write that this entry stands for.
+    #[must_use]
+    pub fn after(&self, entry: CertificateEntry) -> Self {
+        let mut after = self.clone();
+        after.state = entry.state;
+        after.version += 1;
+        after.history.push(entry);
+        after
+    }
+
     /// The state in which it was before it was revoked, or in which it is.
     pub fn state_unless_revoked(&self) -> CertificateState {
         let states = self.history.iter().rev().map(|entry| entry.state);
@@ -148,7 +160,8 @@ mod tests {
                 issued_at: Timestamp::UNIX_EPOCH,
                 learner_name: Some("Ada Lovelace".to_owned()),
                 run_title: None,
-                history: states.iter().map(entry).collect(),
+                version: 1,
+                history: Vec::from_iter(states.iter().map(entry)).into(),
             };
             assert_eq!(certificate.state_unless_revoked(), before, "{states:?}");
             assert!(!format!("{certificate:?}").contains("Lovelace"));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{Change, CourseId};
+use super::{Change, CourseId, History};
 
 /// How much of a course a learner has achieved: 1 is all of it. Extra credit
 /// may lead beyond, up to 2.
@@ -123,10 +123,8 @@ pub struct Grade {
     pub set_by_admin: bool,
     /// Grows with every write; a change rests on the version that was read.
     pub version: u64,
-    /// Oldest first: the first entry and the last 50.
-    pub history: Vec<GradeEntry>,
-    /// How many entries there were, those that are not kept included.
-    pub history_count: u64,
+    /// One entry for each write.
+    pub history: History<GradeEntry>,
 }
 
 /// One write to a grade: by whom, and the grade after it.
@@ -147,9 +145,6 @@ pub struct GradeEntry {
 }
 
 impl Grade {
-    /// How many of the last history entries are kept, beside the first.
-    const LAST_KEPT: usize = 50;
-
     /// The grade after a write, where `before` is the one that was read.
     pub fn after(
         before: Option<&Self>,
@@ -157,12 +152,9 @@ impl Grade {
         course_id: &CourseId,
         entry: GradeEntry,
     ) -> Self {
-        let mut history = before.map_or_else(Vec::new, |grade| grade.history.clone());
+        let mut history = before.map_or_else(History::default, |grade| grade.history.clone());
         let (score, set_by_admin) = (entry.score.clone(), entry.set_by_admin);
         history.push(entry);
-        if history.len() > 1 + Self::LAST_KEPT {
-            history.remove(1);
-        }
         Self {
             user_id,
             course_id: course_id.clone(),
@@ -170,7 +162,6 @@ impl Grade {
             set_by_admin,
             version: before.map_or(0, |grade| grade.version) + 1,
             history,
-            history_count: before.map_or(0, |grade| grade.history_count) + 1,
         }
     }
 
@@ -210,32 +201,5 @@ mod tests {
         assert!("é".repeat(10).parse::<LetterGrade>().is_ok());
         assert!("é".repeat(11).parse::<LetterGrade>().is_err());
         assert_eq!("".parse::<LetterGrade>(), Err(LetterGradeError::Empty));
-    }
-
-    /// However often a grade changes, its item stays small: 51 entries.
-    #[test]
-    fn the_first_and_the_last_fifty_entries_are_kept() {
-        let course_id = "course-v1:a+b+c".parse().unwrap();
-        let mut grade: Option<Grade> = None;
-        for n in 0..200 {
-            let entry = GradeEntry {
-                at: Timestamp::from_second(n).unwrap(),
-                change_id: Uuid::from_u128(n as u128),
-                by: Change::Operator { name: "op".into() },
-                score: Score {
-                    percent: Percent::try_from(0.0).unwrap(),
-                    passed: false,
-                    letter_grade: None,
-                },
-                set_by_admin: false,
-            };
-            grade = Some(Grade::after(grade.as_ref(), Uuid::nil(), &course_id, entry));
-        }
-        let grade = grade.unwrap();
-        let kept: Vec<_> = grade.history.iter().map(|e| e.at.as_second()).collect();
-        let expected: Vec<_> = [0].into_iter().chain(150..200).collect();
-        assert_eq!(kept, expected);
-        assert_eq!((grade.version, grade.history_count), (200, 200));
-        assert!(grade.is_made_by(Uuid::from_u128(199)) && !grade.is_made_by(Uuid::from_u128(0)));
     }
 }

@@ -16,7 +16,7 @@ use crate::clock::SharedClock;
 use crate::domain::enrollment::eligible;
 use crate::domain::{
     Certificate, CertificateEntry, CertificateState, Change, CourseId, Email, Enrollment, EventKey,
-    EventKind, Grade, GradeEntry, Ineligible, Obstacle, PaidModes, Reason, Score,
+    EventKind, Grade, GradeEntry, History, Ineligible, Obstacle, PaidModes, Reason, Score,
 };
 
 /// How long certifying may take in all: an answer to the LMS has a second more.
@@ -444,7 +444,10 @@ impl<'a> Decision<'a> {
         let (id, write) = match certificate {
             Some(before) => (
                 before.certificate_id,
-                CertificateWrite::Change { before, entry },
+                CertificateWrite::Change {
+                    before,
+                    after: before.after(entry),
+                },
             ),
             None => (
                 self.new_certificate_id,
@@ -456,7 +459,8 @@ impl<'a> Decision<'a> {
                     issued_at: self.pass.at,
                     learner_name: self.user.name.clone(),
                     run_title: self.run.title.clone(),
-                    history: vec![entry],
+                    version: 1,
+                    history: History::new(entry),
                 }),
             ),
         };

@@ -164,7 +164,8 @@ pub async fn correct_certificate(
             by: by.clone(),
             state,
         };
-        certificate = certificates.set(&certificate, &entry).await?;
+        let after = certificate.after(entry);
+        certificate = certificates.put(&certificate, &after).await?;
         if certificate.holds(change_id) {
             let changed = true;
             let now = certificate;

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
-use shared::domain::{Change, EventKey};
+use shared::domain::{Change, CourseId, EventKey, History};
 
 use crate::failure::Failure;
 
@@ -107,6 +107,17 @@ pub fn sections(mut text: String, others: impl IntoIterator<Item = (String, Stri
         text.push_str(&format!("\n\n{heading}\n{table}"));
     }
     text
+}
+
+/// The heading of a history: `title`, and how much of it is shown where that is not all.
+pub fn history_heading<T>(title: &CourseId, history: &History<T>) -> String {
+    let (shown, all) = (history.len(), history.count());
+    if all > shown as u64 {
+        let last = shown.saturating_sub(1);
+        format!("{title} (of {all} changes the first and the last {last})")
+    } else {
+        title.to_string()
+    }
 }
 
 /// The blanks between two columns.

@@ -182,7 +182,7 @@ async fn what_is_stored() {
     let [graded] = &grade.history[..] else {
         panic!("{grade:?}");
     };
-    assert_eq!((grade.version, grade.history_count), (1, 1));
+    assert_eq!((grade.version, grade.history.count()), (1, 1));
     assert_eq!(grade.score.percent.get(), 1.25);
     let letter = grade.score.letter_grade.as_ref().unwrap();
     assert_eq!((letter.as_str(), grade.set_by_admin), ("Pass", false));

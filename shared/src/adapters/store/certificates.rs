@@ -3,17 +3,19 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::expression::{exactly, names, text, values};
+use super::expression::{exactly, names, number, text, values};
 use super::page::{self, Page, Start};
 use super::transaction::Written;
-use super::update::update;
 use super::{Item, StoreError, incomplete, of_keys, of_user, put_new, read, transaction, write};
-use crate::domain::{Certificate, CertificateEntry, CertificateState, CourseId};
+use crate::domain::{Certificate, CertificateEntry, CertificateState, CourseId, History};
 
 /// Learners' certificates for course runs.
 #[derive(Debug, Clone)]
@@ -39,7 +41,9 @@ struct CertificateItem {
     learner_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     run_title: Option<String>,
-    history: Vec<CertificateEntry>,
+    version: u64,
+    #[serde(flatten)]
+    history: History<CertificateEntry>,
 }
 
 /// A certificate from its item.
@@ -53,15 +57,12 @@ pub(super) fn certificate(table: &str, item: Item) -> Result<Certificate, StoreE
         issued_at: item.issued_at,
         learner_name: item.learner_name,
         run_title: item.run_title,
+        version: item.version,
         history: item.history,
     })
 }
 
-/// A certificate where there must be none yet.
-pub(super) fn issue(
-    table: &str,
-    certificate: &Certificate,
-) -> Result<TransactWriteItem, StoreError> {
+fn item(table: &str, certificate: &Certificate) -> Result<Item, StoreError> {
     let item = CertificateItem {
         user_id: certificate.user_id,
         course_id: certificate.course_id.clone(),
@@ -70,57 +71,44 @@ pub(super) fn issue(
         issued_at: certificate.issued_at,
         learner_name: certificate.learner_name.clone(),
         run_title: certificate.run_title.clone(),
+        version: certificate.version,
         history: certificate.history.clone(),
     };
-    put_new(table, write(table, item)?)
+    write(table, item)
 }
 
-/// What a change of state says, in a transaction and by itself.
-const CHANGE: &str = "SET #state = :after, #history = list_append(#history, :entry)";
-/// That the certificate is the one that was read, in the state that was read.
-const AS_READ: &str = "#certificate_id = :certificate_id AND #state = :before";
-
-fn change_values(
+/// A certificate where there must be none yet.
+pub(super) fn issue(
     table: &str,
     certificate: &Certificate,
-    entry: &CertificateEntry,
-) -> Result<HashMap<&'static str, AttributeValue>, StoreError> {
-    Ok(HashMap::from([
-        (
-            "certificate_id",
-            text(certificate.certificate_id.to_string()),
-        ),
-        ("before", text(certificate.state.as_str())),
-        ("after", text(entry.state.as_str())),
-        (
-            "entry",
-            AttributeValue::L(vec![AttributeValue::M(write(table, entry)?)]),
-        ),
-    ]))
+) -> Result<TransactWriteItem, StoreError> {
+    put_new(table, item(table, certificate)?)
 }
 
-/// A certificate's new state, on the condition that it is in the state that was read.
+/// That the certificate is the one that was read, as it was read.
+const AS_READ: &str = "#certificate_id = :certificate_id AND #version = :version";
+
+fn as_read(before: &Certificate) -> HashMap<String, AttributeValue> {
+    let id = text(before.certificate_id.to_string());
+    let all = [("certificate_id", id), ("version", number(before.version))];
+    values(&[AS_READ], all.into())
+}
+
+/// A certificate's change, on the condition that it is as it was read.
 pub(super) fn change(
     table: &str,
-    certificate: &Certificate,
-    entry: &CertificateEntry,
+    before: &Certificate,
+    after: &Certificate,
 ) -> Result<TransactWriteItem, StoreError> {
-    let change = Update::builder()
+    let change = Put::builder()
         .table_name(table)
-        .set_key(Some(super::key_of(
-            certificate.user_id,
-            &certificate.course_id,
-        )))
-        .update_expression(CHANGE)
+        .set_item(Some(item(table, after)?))
         .condition_expression(AS_READ)
-        .set_expression_attribute_names(Some(names(&[CHANGE, AS_READ])))
-        .set_expression_attribute_values(Some(values(
-            &[CHANGE, AS_READ],
-            change_values(table, certificate, entry)?,
-        )))
+        .set_expression_attribute_names(Some(names(&[AS_READ])))
+        .set_expression_attribute_values(Some(as_read(before)))
         .build()
         .map_err(incomplete)?;
-    Ok(TransactWriteItem::builder().update(change).build())
+    Ok(TransactWriteItem::builder().put(change).build())
 }
 
 impl Certificates {
@@ -189,18 +177,34 @@ impl Certificates {
         holders.collect()
     }
 
-    /// Changes a certificate's state, if it is in the state that was read. The
-    /// certificate after it, whether or not it was changed: it then holds the
-    /// entry's id.
-    pub async fn set(
+    /// Writes a certificate, if it still is as it was read. The certificate as it
+    /// is then, whether or not this wrote it: it then holds the entry's id.
+    pub async fn put(
         &self,
-        read: &Certificate,
-        entry: &CertificateEntry,
+        before: &Certificate,
+        after: &Certificate,
     ) -> Result<Certificate, StoreError> {
-        let key = super::key_of(read.user_id, &read.course_id);
-        let all = change_values(&self.table, read, entry)?;
-        let updated = update(&self.client, &self.table, key, (CHANGE, AS_READ), all).await?;
-        certificate(&self.table, updated.item())
+        let answer = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item(&self.table, after)?))
+            .condition_expression(AS_READ)
+            .set_expression_attribute_names(Some(names(&[AS_READ])))
+            .set_expression_attribute_values(Some(as_read(before)))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = answer else {
+            return Ok(after.clone());
+        };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(refused)) => {
+                let found = refused.item().cloned().unwrap_or_default();
+                certificate(&self.table, found)
+            }
+            _ => Err(error.into()),
+        }
     }
 
     /// Makes all certificates of a user nobody's, whatever shape they have: each
@@ -231,6 +235,7 @@ impl Certificates {
                 anonymous.insert("user_id".to_owned(), text(Uuid::new_v4().to_string()));
                 // What happened at which moment would tell which of them were one person's.
                 anonymous.insert("history".to_owned(), AttributeValue::L(Vec::new()));
+                anonymous.insert("version".to_owned(), number(1));
 
                 let (is_as_read, names, values) = exactly(&item);
                 let id = anonymous.get("certificate_id");

@@ -13,7 +13,7 @@ use super::transaction::Written;
 use super::{
     Item, StoreError, erase_of_user, incomplete, of_keys, of_user, read, transaction, write,
 };
-use crate::domain::{CourseId, Grade, GradeEntry, Score};
+use crate::domain::{CourseId, Grade, GradeEntry, History, Score};
 
 /// Learners' grades in course runs.
 #[derive(Debug, Clone)]
@@ -31,8 +31,8 @@ struct GradeItem {
     #[serde(default)]
     set_by_admin: bool,
     version: u64,
-    history: Vec<GradeEntry>,
-    history_count: u64,
+    #[serde(flatten)]
+    history: History<GradeEntry>,
 }
 
 /// A grade from its item.
@@ -45,7 +45,6 @@ pub(super) fn grade(table: &str, item: Item) -> Result<Grade, StoreError> {
         set_by_admin: item.set_by_admin,
         version: item.version,
         history: item.history,
-        history_count: item.history_count,
     })
 }
 
@@ -65,7 +64,6 @@ fn as_put(
         set_by_admin: after.set_by_admin,
         version: after.version,
         history: after.history.clone(),
-        history_count: after.history_count,
     };
     let values = before.map(|before| values(&[condition], as_read(before).into()));
     Ok((write(table, item)?, condition, values))

@@ -13,7 +13,7 @@ use super::{
     Item, StoreError, batch, certificates, enrollments, grades, incomplete, key_of, transaction,
     user_of,
 };
-use crate::domain::{Certificate, CertificateEntry, CourseId, Enrollment, Grade};
+use crate::domain::{Certificate, CourseId, Enrollment, Grade};
 
 /// Reads and writes enrollment, grade and certificate together.
 #[derive(Debug, Clone)]
@@ -54,12 +54,12 @@ pub enum GradeWrite<'a> {
 pub enum CertificateWrite<'a> {
     /// There must be none yet.
     Issue(Certificate),
-    /// It must still be in the state in which it was read.
+    /// It must still be as it was read.
     Change {
         /// As it was read.
         before: &'a Certificate,
-        /// The entry, which has its new state.
-        entry: CertificateEntry,
+        /// As it is to be.
+        after: Certificate,
     },
 }
 
@@ -153,8 +153,8 @@ impl Records {
             CertificateWrite::Issue(certificate) => {
                 certificates::issue(&self.certificates, certificate)?
             }
-            CertificateWrite::Change { before, entry } => {
-                certificates::change(&self.certificates, before, entry)?
+            CertificateWrite::Change { before, after } => {
+                certificates::change(&self.certificates, before, after)?
             }
         };
         let mut items = vec![self.grade_item(grade)?, certificate];

@@ -11,7 +11,7 @@ use super::{Answers, Difference, RecordImport, RowRefused};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::certificates::Certificates;
 use crate::adapters::store::records::Written;
-use crate::domain::{Certificate, CertificateEntry, CertificateState, CourseId, Email};
+use crate::domain::{Certificate, CertificateEntry, CertificateState, CourseId, Email, History};
 
 /// Certificate ids of one call that are looked up at the same time.
 const IDS_AT_ONCE: usize = 8;
@@ -61,7 +61,8 @@ impl RecordTable for Certificates {
             issued_at: row.issued_at,
             learner_name: learner_name.or_else(|| owner.user.name.clone()),
             run_title: run_title.or_else(|| Some(owner.run.title.clone())),
-            history: vec![entry],
+            version: 1,
+            history: History::new(entry),
         }
     }
 

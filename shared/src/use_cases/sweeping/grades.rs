@@ -14,7 +14,7 @@ use crate::adapters::store::records::{CertificateWrite, GradeWrite, Record, Reco
 use crate::domain::sweep::{CertificateChange, certificate_change};
 use crate::domain::{
     Certificate, CertificateEntry, CertificateState, CourseId, Cursor, Effect, Email, Enrollment,
-    EventKind, Grade, GradeEntry, Left, PaidModes, SweepKind, User, Username,
+    EventKind, Grade, GradeEntry, History, Left, PaidModes, SweepKind, User, Username,
 };
 use crate::use_cases::asking_the_lms::{AskError, GradeRow, LmsClient, PAGE_TIME, Page};
 
@@ -244,11 +244,11 @@ impl GradeSweep {
     }
 
     /// Writes what is to be written for a learner: what that did.
-    async fn one(
+    async fn one<'a>(
         &self,
         task: &Task<'_>,
         learner: &Learner<GradeRow>,
-        plan: &Plan<'_>,
+        plan: &Plan<'a>,
         found: &HashMap<Email, Found>,
     ) -> Result<Vec<Effect>, StoreError> {
         let found = found.get(&learner.owner.email);
@@ -259,9 +259,9 @@ impl GradeSweep {
             by: task.by.clone(),
             state,
         };
-        let change = |before, state| CertificateWrite::Change {
+        let change = |before: &'a Certificate, state| CertificateWrite::Change {
             before,
-            entry: entry(state),
+            after: before.after(entry(state)),
         };
         let (enrollment, write): (Option<&Enrollment>, _) = match plan.certificate {
             Some(CertificateChange::Issue(enrollment)) => {
@@ -278,7 +278,8 @@ impl GradeSweep {
                     issued_at: task.now,
                     learner_name: user.name.clone(),
                     run_title: Some(task.run.title.clone()),
-                    history: vec![entry(CertificateState::InForce)],
+                    version: 1,
+                    history: History::new(entry(CertificateState::InForce)),
                 };
                 (Some(enrollment), CertificateWrite::Issue(issued))
             }

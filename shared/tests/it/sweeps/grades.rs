@@ -10,7 +10,7 @@ use shared::adapters::store::enrollments::EnrollmentChange;
 use shared::clock::Clock;
 use shared::domain::CertificateState::{self, InForce, Revoked, Withdrawn};
 use shared::domain::{
-    Certificate, CertificateEntry, Change, Grade, GradeEntry, Score, SweepOutcome,
+    Certificate, CertificateEntry, Change, Grade, GradeEntry, History, Score, SweepOutcome,
 };
 use shared::use_cases::asking_the_lms::LmsLimits;
 use shared::use_cases::correcting::{Word, correct_certificate, override_grade};
@@ -261,7 +261,8 @@ async fn put(portal: &Portal, learner: u32, start: &Learner) {
             issued_at: at,
             learner_name: None,
             run_title: None,
-            history: vec![entry],
+            version: 1,
+            history: History::new(entry),
         };
         wiring
             .certificates()

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::domain::{Certificate, CertificateEntry, CertificateState, CourseId, Email, Grade};
+use shared::domain::{
+    Certificate, CertificateEntry, CertificateState, CourseId, Email, Grade, History,
+};
 use shared::use_cases::certifying::{Obstruction, Outcome, Pass, Source};
 use shared::use_cases::correcting::{Corrected, Uncorrected, Word, correct_certificate};
 use shared::use_cases::looking_again::LOOK_TIME;
@@ -92,8 +94,8 @@ async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Res
     output.answer(&shown, || {
         let histories = certificates.iter().filter(|_| history);
         let histories = histories.map(|certificate| {
-            let course = certificate.course_id.to_string();
-            (course, history_table(&certificate.history))
+            let heading = output::history_heading(&certificate.course_id, &certificate.history);
+            (heading, history_table(&certificate.history))
         });
         output::sections(table(&certificates), histories)
     })
@@ -372,7 +374,9 @@ pub struct Shown<'a> {
     issued_at: Timestamp,
     learner_name: Option<&'a str>,
     run_title: Option<&'a str>,
-    history: &'a [CertificateEntry],
+    version: u64,
+    #[serde(flatten)]
+    history: &'a History<CertificateEntry>,
 }
 
 impl<'a> From<&'a Certificate> for Shown<'a> {
@@ -385,6 +389,7 @@ impl<'a> From<&'a Certificate> for Shown<'a> {
             issued_at: certificate.issued_at,
             learner_name: certificate.learner_name.as_deref(),
             run_title: certificate.run_title.as_deref(),
+            version: certificate.version,
             history: &certificate.history,
         }
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::domain::{
-    CertificateState, Change, CourseId, Email, Grade, GradeEntry, LetterGrade, Score,
+    CertificateState, Change, CourseId, Email, Grade, GradeEntry, History, LetterGrade, Score,
 };
 use shared::use_cases::certifying::{Certifying, Obstruction, Outcome, Pass, Source};
 use shared::use_cases::correcting::{Corrected, override_grade, release_grade};
@@ -38,7 +38,10 @@ async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Res
     let shown: Vec<_> = grades.iter().map(Shown::from).collect();
     output.answer(&shown, || {
         let histories = grades.iter().filter(|_| history);
-        let histories = histories.map(|grade| (heading(grade), history_table(&grade.history)));
+        let histories = histories.map(|grade| {
+            let heading = output::history_heading(&grade.course_id, &grade.history);
+            (heading, history_table(&grade.history))
+        });
         output::sections(table(&grades), histories)
     })
 }
@@ -76,7 +79,7 @@ async fn set(grade: OverrideGrade, stack: &Stack, output: Output) -> Result<(), 
         by,
         at,
     };
-    let outcome = match (changed, now.history_count) {
+    let outcome = match (changed, now.history.count()) {
         (false, _) => "unchanged",
         (true, 1) => "created",
         (true, _) => "updated",
@@ -239,21 +242,6 @@ fn table<'a>(grades: impl IntoIterator<Item = &'a Grade>) -> String {
     )
 }
 
-/// The course, and how much of the history is shown where that is not all.
-fn heading(grade: &Grade) -> String {
-    let shown = grade.history.len();
-    if grade.history_count > shown as u64 {
-        let all = grade.history_count;
-        let last = shown.saturating_sub(1);
-        format!(
-            "{} (of {all} changes the first and the last {last})",
-            grade.course_id
-        )
-    } else {
-        grade.course_id.to_string()
-    }
-}
-
 fn history_table(history: &[GradeEntry]) -> String {
     output::table(
         ["at", "by", "percent", "passed", "letter", "set by"],
@@ -358,8 +346,8 @@ pub struct Shown<'a> {
     set_by_admin: bool,
     version: u64,
     changed_at: Option<Timestamp>,
-    history_count: u64,
-    history: &'a [GradeEntry],
+    #[serde(flatten)]
+    history: &'a History<GradeEntry>,
 }
 
 impl<'a> From<&'a Grade> for Shown<'a> {
@@ -373,7 +361,6 @@ impl<'a> From<&'a Grade> for Shown<'a> {
             set_by_admin: grade.set_by_admin,
             version: grade.version,
             changed_at: changed_at(grade),
-            history_count: grade.history_count,
             history: &grade.history,
         }
     }

@@ -391,8 +391,10 @@ impl Stack {
             },
             state: CertificateState::Withdrawn,
         };
-        let withdrawn = certificates.set(found.unwrap(), &entry).await.unwrap();
-        assert!(withdrawn.holds(entry.change_id));
+        let change_id = entry.change_id;
+        let before = found.unwrap();
+        let withdrawn = certificates.put(before, &before.after(entry)).await;
+        assert!(withdrawn.unwrap().holds(change_id));
     }
 
     /// All items of a table, in no order.
