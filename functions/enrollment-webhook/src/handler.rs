@@ -4,8 +4,15 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
 use shared::edge::{Accepted, Delivered, Refusal, Webhook};
-use shared::use_cases::Outcome;
-use shared::use_cases::enrolling::{Announcement, Enrolled, Enrolling};
+use shared::use_cases::enrolling::{Announcement, Enrolled, Enrolling, EnrollmentEvent};
+use shared::use_cases::{Outcome, StoreError};
+use uuid::Uuid;
+
+/// What an enrollment is answered with.
+const ENROLLED: &str = "Enrollment successful";
+
+/// What an un-enrollment is answered with.
+const UNENROLLED: &str = "Unenrollment successful";
 
 /// Answers `POST /api/openedx_webhook/enrollment/`.
 pub struct EnrollmentWebhook {
@@ -37,11 +44,16 @@ impl EnrollmentWebhook {
         let announcement = Announcement {
             email: delivery.email,
             course_id: delivery.course.id().cloned(),
-            role: delivery.role,
-            mode: delivery.mode,
+            event: Some(if delivery.is_active {
+                EnrollmentEvent::Enrolled {
+                    role: delivery.role,
+                    mode: delivery.mode,
+                }
+            } else {
+                EnrollmentEvent::Unenrolled
+            }),
             by,
             at,
-            yields_to: None,
         };
         let (user_id, changed, mode, left_over) = match self.enrolling.enroll(&announcement).await?
         {
@@ -51,6 +63,9 @@ impl EnrollmentWebhook {
                 mode,
                 left_over,
             } => (user_id, changed, mode, left_over),
+            Enrolled::NotEnrolled { user_id, left_over } => {
+                return Ok(not_enrolled(user_id, left_over));
+            }
             Enrolled::NoSuchUser { kept } => return Err(Refusal::UserNotFound { kept }),
             Enrolled::NoSuchRun { user_id, kept, .. } => {
                 let course = delivery.course;
@@ -62,6 +77,8 @@ impl EnrollmentWebhook {
             }
         };
         let (status, outcome) = match changed.outcome {
+            // What waited may have had roles, which an un-enrollment leaves.
+            Outcome::Created if !delivery.is_active => (StatusCode::OK, "created"),
             Outcome::Created => (StatusCode::CREATED, "created"),
             Outcome::Updated => (StatusCode::OK, "updated"),
             Outcome::Unchanged => (StatusCode::OK, "unchanged"),
@@ -70,7 +87,7 @@ impl EnrollmentWebhook {
         Ok(Accepted {
             status,
             body: json!({
-                "message": "Enrollment successful",
+                "message": if delivery.is_active { ENROLLED } else { UNENROLLED },
                 "enrollment_id": enrollment.enrollment_id,
                 "active": enrollment.active,
                 "edx_enrolled": enrollment.edx_enrolled,
@@ -82,5 +99,19 @@ impl EnrollmentWebhook {
             mode_differs: mode.is_some_and(|mode| mode != enrollment.mode),
             error_code: left_over.map(|error| error.code().to_owned()),
         })
+    }
+}
+
+/// The answer to an un-enrollment of a learner who was never enrolled.
+fn not_enrolled(user_id: Uuid, left_over: Option<StoreError>) -> Accepted {
+    Accepted {
+        status: StatusCode::OK,
+        body: json!({"message": UNENROLLED, "active": false, "edx_enrolled": false}),
+        outcome: "unchanged",
+        reason: None,
+        event_key: None,
+        user_id,
+        mode_differs: false,
+        error_code: left_over.map(|error| error.code().to_owned()),
     }
 }

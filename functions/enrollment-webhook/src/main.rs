@@ -15,7 +15,7 @@ use shared::clock::{SharedClock, SystemClock};
 use shared::domain::EventKind;
 use shared::edge::Webhook;
 use shared::edge::gateway::every_header;
-use shared::startup::environment::{Environment, Missing};
+use shared::startup::environment::{Environment, SettingError};
 use shared::startup::wiring::Wiring;
 use shared::startup::{self, aws, logging};
 
@@ -49,7 +49,7 @@ fn wire(
     secrets: aws_sdk_secretsmanager::Client,
     clock: SharedClock,
     store_time: Duration,
-) -> Result<EnrollmentWebhook, Missing> {
+) -> Result<EnrollmentWebhook, SettingError> {
     let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));
     let tokens = wiring.tokens(secrets)?;
     let webhook = Webhook::new(

@@ -21,13 +21,19 @@ pub enum AwsFailure {
     Failed(String),
 }
 
-/// Error codes with which a service says that it has failed itself.
-const OUTAGES: [&str; 4] = [
+/// Error codes with which a service says that it has failed itself, or that
+/// somebody else was writing the same just then.
+const OUTAGES: [&str; 5] = [
     "InternalServerError",
     "InternalServiceError",
     "ServiceUnavailable",
+    "TransactionConflictException",
     UNREADABLE,
 ];
+
+/// Error codes that say that the request is wrong: of a call, and of one item of
+/// a transaction (DynamoDB's API reference).
+const INVALID_REQUEST: [&str; 2] = ["ValidationException", "ValidationError"];
 
 /// Our word for an answer that is none of the service's.
 const UNREADABLE: &str = "UnreadableAnswer";
@@ -39,6 +45,12 @@ impl AwsFailure {
             Self::Throttled(_) | Self::Timeout | Self::Unreachable => true,
             Self::Failed(code) => OUTAGES.contains(&code.as_str()),
         }
+    }
+
+    /// Whether the service refuses the request itself: an item over 400 KB, for
+    /// instance. Sent again it is refused again.
+    pub fn is_invalid_request(&self) -> bool {
+        matches!(self, Self::Failed(code) if INVALID_REQUEST.contains(&code.as_str()))
     }
 
     /// AWS's error code, or a word of ours where there was no answer.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{CourseId, CourseRole, EventKey, Mode, PaidModes};
+use super::{CourseId, CourseRole, EventKey, History, Mode, PaidModes};
 
 /// One learner in one course run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,24 +18,38 @@ pub struct Enrollment {
     pub user_id: Uuid,
     /// The run's id, as the LMS has it.
     pub course_id: CourseId,
-    /// From the write that created it, `audit` where no event named one; later only an operator
-    /// or a sweep sets it.
+    /// How the learner is enrolled; a pass earns a certificate in some modes alone.
     pub mode: Mode,
-    /// An operator or an import set the mode, and sweeps leave it alone.
-    pub mode_set_by_admin: bool,
+    /// Who chose the mode, where that was not the LMS. A re-activation removes it.
+    pub mode_set_by: Option<ModeSource>,
     /// False from an operator's `--inactive`, an import that says so, or a sweep that finds the
     /// learner un-enrolled, until a delivery, an operator or a sweep enrolls the learner again.
     pub active: bool,
+    /// An operator made it inactive, and sweeps leave it so; false where it is active.
+    pub inactive_by_operator: bool,
     /// The LMS has said that the learner is enrolled there.
     pub edx_enrolled: bool,
-    /// All that deliveries or an import have named; none is ever removed.
+    /// All that deliveries or an import have named; an operator alone removes one.
     pub roles: BTreeSet<CourseRole>,
     /// Why an enrollment is inactive, e.g. `unenrolled`.
     pub change_status: Option<String>,
     /// The moment of the last entry in `history`.
     pub changed_at: Timestamp,
-    /// Oldest first; one entry for each write.
-    pub history: Vec<HistoryEntry>,
+    /// Grows with every write; a change rests on the version that was read.
+    pub version: u64,
+    /// One entry for each write.
+    pub history: History<HistoryEntry>,
+}
+
+/// Who chose an enrollment's mode, where that was not the LMS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModeSource {
+    /// A person with the command line, or another program than ours: the LMS
+    /// never changes the mode while the enrollment is active.
+    Operator,
+    /// An import: of what the LMS says, only an upgrade to a paid mode replaces it.
+    Import,
 }
 
 impl Enrollment {
@@ -86,10 +100,7 @@ pub fn eligible<'a>(
 
 /// One write to an enrollment: by whom, and what it made true.
 ///
-/// The state after a write is that of the entries up to it. A delivery's write
-/// is one expression, which cannot name in its entry what the item held before:
-/// so the entry has what was announced, and `announced_mode` counts only where
-/// it is the first.
+/// The state after a write is that of the entries up to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
     /// When the delivery or the command came, to the millisecond.
@@ -99,20 +110,23 @@ pub struct HistoryEntry {
     /// In JSON its fields stand beside the entry's own.
     #[serde(flatten)]
     pub by: Change,
-    /// What the write made the enrollment's `active`: true for each delivery.
+    /// What the write made the enrollment's `active`.
     pub active: bool,
-    /// Only a delivery, an import or a sweep sets it.
+    /// What the write made the enrollment's `edx_enrolled`; absent where it left that alone.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub edx_enrolled: Option<bool>,
-    /// The mode that an operator, an import or a sweep set.
+    /// The mode that the write set; absent where it left that alone.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mode: Option<Mode>,
-    /// The mode that the LMS named. A first entry without one means `audit`.
+    /// The mode that the LMS named, whether or not the write set it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub announced_mode: Option<Mode>,
     /// The roles that the LMS named, or an import; those that were not there were added.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
     pub announced_roles: BTreeSet<CourseRole>,
+    /// The roles that an operator removed.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub removed_roles: BTreeSet<CourseRole>,
 }
 
 /// Who or what changed something.

@@ -110,6 +110,13 @@ pub struct Score {
     pub letter_grade: Option<LetterGrade>,
 }
 
+impl Score {
+    /// Whether it earns a certificate: a grade of 0 never does, whatever is said of it.
+    pub fn is_pass(&self) -> bool {
+        self.passed && self.percent.get() > 0.0
+    }
+}
+
 /// One learner's grade in one course run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grade {

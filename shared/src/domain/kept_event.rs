@@ -24,6 +24,8 @@ pub struct KeptEvent {
     pub roles: BTreeSet<CourseRole>,
     /// The last mode that a delivery named; absent where none did.
     pub mode: Option<Mode>,
+    /// The learner was un-enrolled since: the roles take effect, and enroll nobody.
+    pub unenrolled: bool,
     /// What was in its way when it was last delivered or looked at.
     pub reason: Reason,
     /// More of the reason, where there is more to tell: the code of what
@@ -315,7 +317,11 @@ impl KeptEvent {
             event_key: self.event_key.clone(),
             email: self.email.clone(),
             roles: self.roles.union(&other.roles).cloned().collect(),
-            mode: newer.mode.clone().or_else(|| older.mode.clone()),
+            mode: newer
+                .mode
+                .clone()
+                .or_else(|| older.mode.clone().filter(|_| !newer.unenrolled)),
+            unenrolled: newer.unenrolled,
             next_look: if waits(older) && waits(newer) {
                 newer.next_look.min(older.next_look)
             } else {
@@ -361,6 +367,7 @@ mod tests {
             course_id,
             roles: BTreeSet::new(),
             mode: None,
+            unenrolled: false,
             reason,
             last_error: None,
             state: KeptState::Waiting,

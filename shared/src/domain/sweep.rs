@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::enrollment::eligible;
 use super::{
-    Certificate, CertificateState, Change, CourseRun, Enrollment, Grade, PaidModes, Score, Trail,
+    Certificate, CertificateState, Change, CourseRun, Enrollment, Grade, ModeSource, PaidModes,
+    Score, Trail,
 };
 
 /// How long before its write a delivery may have asked the LMS, or have been
@@ -414,9 +415,9 @@ pub fn certificate_change<'a>(
             is_zero.then_some(CertificateChange::Withdraw(held))
         }
         (Some(_), Some(CertificateState::Revoked)) => {
-            score.passed.then_some(CertificateChange::Revoked)
+            score.is_pass().then_some(CertificateChange::Revoked)
         }
-        _ if !score.passed => None,
+        _ if !score.is_pass() => None,
         (held, _) => {
             let enrollment = eligible(enrollment, paid_modes).ok()?;
             Some(held.map_or(CertificateChange::Issue(enrollment), |held| {
@@ -453,9 +454,16 @@ impl Correction {
 /// What a row of the LMS's list makes of the learner's enrollment. Who is not
 /// enrolled, neither here nor there, needs none.
 ///
-/// A mode that an operator or an import has set stays, and so does an enrollment
-/// that an operator has made inactive: the LMS's list does not know of either.
-pub fn correction(ours: Option<&Enrollment>, mode: &super::Mode, is_active: bool) -> Correction {
+/// An enrollment that is made active again takes the LMS's mode, whoever chose
+/// the mode before. Of an active one a mode that an operator chose stays, and one
+/// that was imported unless the LMS's is an upgrade to a paid mode. An enrollment
+/// that an operator made inactive stays so: the LMS's list does not know of it.
+pub fn correction(
+    ours: Option<&Enrollment>,
+    mode: &super::Mode,
+    is_active: bool,
+    paid_modes: &PaidModes,
+) -> Correction {
     let mut correction = Correction {
         effects: Vec::new(),
         active: None,
@@ -474,21 +482,26 @@ pub fn correction(ours: Option<&Enrollment>, mode: &super::Mode, is_active: bool
             correction.active = Some(false);
         }
         Some(_) if !is_active => {}
+        Some(ours) if !ours.active && ours.inactive_by_operator => {
+            effects.push(Effect::Left(Left::InactiveByOperator));
+        }
         Some(ours) => {
             if !ours.active {
-                if ours.is_inactive_by_operator() {
-                    effects.push(Effect::Left(Left::InactiveByOperator));
-                    return correction;
-                }
                 effects.push(Effect::Reactivated);
                 correction.active = Some(true);
             }
             if ours.mode != *mode {
-                if ours.mode_set_by_admin {
-                    effects.push(Effect::Left(Left::ModeSetByAdmin));
-                } else {
+                let is_upgrade = paid_modes.contain(mode) && !paid_modes.contain(&ours.mode);
+                let is_free = match ours.mode_set_by.filter(|_| ours.active) {
+                    None => true,
+                    Some(ModeSource::Import) => is_upgrade,
+                    Some(ModeSource::Operator) => false,
+                };
+                if is_free {
                     effects.push(Effect::ModeChanged);
                     correction.mode = Some(mode.clone());
+                } else {
+                    effects.push(Effect::Left(Left::ModeSetByAdmin));
                 }
             }
             if !ours.edx_enrolled {
@@ -497,14 +510,6 @@ pub fn correction(ours: Option<&Enrollment>, mode: &super::Mode, is_active: bool
         }
     }
     correction
-}
-
-impl Enrollment {
-    /// Whether it is inactive, and an operator has said so since it was active.
-    fn is_inactive_by_operator(&self) -> bool {
-        let mut since = self.history.iter().rev().take_while(|entry| !entry.active);
-        !self.active && since.any(|entry| matches!(entry.by, Change::Operator { .. }))
-    }
 }
 
 #[cfg(test)]

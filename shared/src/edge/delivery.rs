@@ -30,6 +30,9 @@ pub struct Delivery {
     pub role: Option<CourseRole>,
     /// Absent where the field is missing, null or empty.
     pub mode: Option<Mode>,
+    /// The field `is_active`, true where it is missing or null: false says that
+    /// the learner was un-enrolled (openedx-events-sender posts it).
+    pub is_active: bool,
 }
 
 /// The course run that a delivery names.
@@ -93,12 +96,14 @@ pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Delivery, Refusal> {
     let course = fields.required("course_id");
     let role = fields.optional("role");
     let mode = fields.optional("mode");
+    let is_active = fields.flag("is_active").unwrap_or(true);
     match (email, course) {
         (Some(email), Some(course)) if fields.faults.is_empty() => Ok(Delivery {
             email,
             course,
             role,
             mode,
+            is_active,
         }),
         _ => Err(Refusal::Invalid(fields.faults)),
     }
@@ -155,6 +160,20 @@ impl Fields {
         match self.text(field)? {
             Ok(text) if text.is_empty() => None,
             text => self.parsed(field, text),
+        }
+    }
+
+    /// A field's value as a boolean; `None` where absent, null or at fault.
+    fn flag(&mut self, field: &'static str) -> Option<bool> {
+        match self.values.get(Bytes::new(field.as_bytes()))?.get() {
+            "null" => None,
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => {
+                let what = "is not a boolean".to_owned();
+                self.faults.push(FieldFault { field, what });
+                None
+            }
         }
     }
 

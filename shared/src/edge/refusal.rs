@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::delivery::Course;
 use crate::domain::EventKey;
-use crate::use_cases::StoreError;
 use crate::use_cases::authenticating::Unavailable;
+use crate::use_cases::{DeliveryError, StoreError};
 
 /// Why a delivery is not simply accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,12 @@ pub enum Refusal {
         kept: Option<EventKey>,
     },
     /// The store failed, or one of its items is not of the expected shape.
-    Store(StoreError),
+    Store {
+        /// What failed.
+        error: StoreError,
+        /// The event, kept as `failed` where the failure is not one of a moment.
+        kept: Option<EventKey>,
+    },
     /// The store did not answer within the time that a request has.
     OutOfTime,
     /// Something panicked, at this place in the source.
@@ -96,7 +101,7 @@ pub enum NotJson {
 /// A field and what is wrong with it; never its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldFault {
-    /// `email`, `course_id`, `role` or `mode`.
+    /// `email`, `course_id`, `role`, `mode` or `is_active`.
     pub field: &'static str,
     /// The rest of the sentence that the field's name begins: `is missing`, for instance.
     pub what: String,
@@ -235,7 +240,20 @@ impl Refusal {
                 kept_or_dropped(kept.as_ref()),
                 "no_such_run",
             ),
-            Self::Store(StoreError::Aws(_)) => row(
+            Self::Store {
+                error: StoreError::Aws(failure),
+                ..
+            } if failure.is_invalid_request() => row(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                None,
+                "Something went wrong.",
+                "failed",
+                "store",
+            ),
+            Self::Store {
+                error: StoreError::Aws(_),
+                ..
+            } => row(
                 StatusCode::SERVICE_UNAVAILABLE,
                 Some((RETRY_AFTER, RETRY_SOON)),
                 "The store is not available for now; try again.",
@@ -249,7 +267,10 @@ impl Refusal {
                 "unavailable",
                 "out_of_time",
             ),
-            Self::Store(StoreError::Corrupt(table)) => row(
+            Self::Store {
+                error: StoreError::Corrupt(table),
+                ..
+            } => row(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 None,
                 "Something went wrong.",
@@ -270,7 +291,7 @@ impl Refusal {
     pub fn error_code(&self) -> Option<&str> {
         match self {
             Self::TokensUnavailable(error) => Some(error.code()),
-            Self::Store(error) => Some(error.code()),
+            Self::Store { error, .. } => Some(error.code()),
             Self::OutOfTime => Some("Timeout"),
             _ => None,
         }
@@ -279,7 +300,9 @@ impl Refusal {
     /// The kept event, where there is one.
     pub fn kept(&self) -> Option<&EventKey> {
         match self {
-            Self::UserNotFound { kept } | Self::RunNotFound { kept, .. } => kept.as_ref(),
+            Self::UserNotFound { kept }
+            | Self::RunNotFound { kept, .. }
+            | Self::Store { kept, .. } => kept.as_ref(),
             _ => None,
         }
     }
@@ -301,7 +324,13 @@ impl From<NotJson> for Refusal {
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        Self::Store { error, kept: None }
+    }
+}
+
+impl From<DeliveryError> for Refusal {
+    fn from(DeliveryError { error, kept }: DeliveryError) -> Self {
+        Self::Store { error, kept }
     }
 }
 
@@ -351,7 +380,7 @@ mod tests {
             user_id: Uuid::nil(),
             kept,
         };
-        let store = |failure| Refusal::Store(StoreError::Aws(failure));
+        let store = |failure| Refusal::from(StoreError::Aws(failure));
         let throttled = || AwsFailure::Throttled("ThrottlingException".to_owned());
         let denied = || AwsFailure::Failed("AccessDeniedException".to_owned());
         let secret = SecretError::Aws(AwsFailure::Unreachable);
@@ -622,6 +651,15 @@ mod tests {
                 "unavailable",
                 "store",
                 "AccessDeniedException",
+            ),
+            (
+                store(AwsFailure::Failed("ValidationException".to_owned())),
+                500,
+                "",
+                wrong,
+                "failed",
+                "store",
+                "ValidationException",
             ),
             (
                 Refusal::OutOfTime,

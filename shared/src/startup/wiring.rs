@@ -134,12 +134,13 @@ impl<'a> Wiring<'a> {
         ))
     }
 
-    /// The variables of the lookup and of the enrollments.
-    pub fn enrolling(&self) -> Result<Enrolling, Missing> {
+    /// The variables of the lookup and of the enrollments, and `PAID_MODES`.
+    pub fn enrolling(&self) -> Result<Enrolling, SettingError> {
         Ok(Enrolling::new(
             self.lookup()?,
             self.enrollments()?,
             self.kept_events()?,
+            self.paid_modes()?,
         ))
     }
 
@@ -256,14 +257,15 @@ impl<'a> Wiring<'a> {
         ))
     }
 
-    /// The variables of the tables and of the LMS.
+    /// The variables of the tables and of the LMS, and `PAID_MODES`.
     pub fn enrollment_sweeping(
         &self,
         secrets: aws_sdk_secretsmanager::Client,
         lms: reqwest::Client,
         limits: LmsLimits,
     ) -> Result<Sweeping<EnrollmentSweep>, SettingError> {
-        let enrollment_sweep = EnrollmentSweep::new(self.enrollments()?, self.kept_events()?);
+        let enrollment_sweep =
+            EnrollmentSweep::new(self.enrollments()?, self.kept_events()?, self.paid_modes()?);
         Ok(Sweeping::new(
             enrollment_sweep,
             self.lms_client(secrets, lms, limits)?,

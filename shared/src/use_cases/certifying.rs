@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use super::DeliveryError;
 use super::asking_the_lms::{AskError, LmsClient};
 use crate::adapters::AwsFailure;
 use crate::adapters::store::StoreError;
@@ -167,27 +168,54 @@ impl Certifying {
     /// kept, and where a kept one of the same key is done by this.
     ///
     /// # Errors
-    /// The store failed, or did not answer in time: the event is not kept.
+    /// The store failed, or did not answer in time. What fails not for a moment
+    /// alone is kept as `failed`.
     pub async fn certify(
         &self,
         pass: &Pass,
         source: Source<'_>,
         until: Instant,
-    ) -> Result<Certified, StoreError> {
-        let mut certified = self.attempt(pass, source, until).await?;
-        if let (Outcome::Waits(why), Some(course_id)) = (&certified.outcome, &pass.course_id) {
-            let waiting = Waiting {
-                kind: EventKind::Certificate,
-                email: &certified.email,
-                course_id,
-                role: None,
-                mode: None,
-                obstacle: &why.obstacle(self.clock.now()),
-                delivered_at: pass.at,
-            };
-            certified.kept = Some(in_time(until, self.kept_events.keep(&waiting)).await?);
+    ) -> Result<Certified, DeliveryError> {
+        let mut certified = match self.attempt(pass, source, until).await {
+            Ok(certified) => certified,
+            Err(error) if error.is_outage() => return Err(error.into()),
+            Err(error) => {
+                let kept = self.keep(pass, &pass.email, &error.obstacle(), until).await;
+                // Where it cannot be kept either, the first failure is what to tell.
+                let kept = kept.unwrap_or_default();
+                return Err(DeliveryError { error, kept });
+            }
+        };
+        if let Outcome::Waits(why) = &certified.outcome {
+            let obstacle = why.obstacle(self.clock.now());
+            certified.kept = self.keep(pass, &certified.email, &obstacle, until).await?;
         }
         Ok(certified)
+    }
+
+    /// Keeps the event, unless no course id was sent.
+    async fn keep(
+        &self,
+        pass: &Pass,
+        email: &Email,
+        obstacle: &Obstacle,
+        until: Instant,
+    ) -> Result<Option<EventKey>, StoreError> {
+        let Some(course_id) = &pass.course_id else {
+            return Ok(None);
+        };
+        let waiting = Waiting {
+            kind: EventKind::Certificate,
+            email,
+            course_id,
+            role: None,
+            mode: None,
+            obstacle,
+            delivered_at: pass.at,
+        };
+        in_time(until, self.kept_events.keep(&waiting))
+            .await
+            .map(Some)
     }
 
     /// Issues the certificate, if it can be issued. Keeps nothing; a kept event
@@ -429,7 +457,7 @@ impl<'a> Decision<'a> {
         if certificate.is_some_and(|c| c.state == CertificateState::Revoked) {
             return Err(Outcome::Revoked);
         }
-        if !score.passed {
+        if !score.is_pass() {
             return Err(Outcome::Waits(Obstruction::NotPassed));
         }
         let paid_modes = &self.certifying.paid_modes;

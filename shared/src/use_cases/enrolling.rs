@@ -1,22 +1,20 @@
-//! Somebody is enrolled or has a role, says the LMS or an operator: what that
-//! does here.
+//! Somebody is enrolled, un-enrolled or has a role, says the LMS or an operator:
+//! what that does here.
 
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::DeliveryError;
 use crate::adapters::store::StoreError;
-use crate::adapters::store::enrollments::{Changed, EnrollmentChange, Enrollments};
+use crate::adapters::store::enrollments::{Changed, Enrollments};
 use crate::adapters::store::kept_events::{KeptEvents, Waiting};
-use crate::adapters::store::lookup::{Found, Lookup};
+use crate::adapters::store::lookup::{Found, FoundUser, Lookup};
 use crate::domain::{
-    Change, CourseId, CourseRole, Email, EventKey, EventKind, KeptEvent, KeptState, Mode, Reason,
+    Announced, Change, CourseId, CourseRole, Email, EnrollmentChange, EventKey, EventKind,
+    KeptEvent, KeptState, Mode, Obstacle, PaidModes, Reason, Setting,
 };
-
-/// The roles of one write: DynamoDB bounds an expression, and what waited may
-/// have more than it takes.
-const ROLES_AT_ONCE: usize = 50;
 
 /// How long after an enrollment is about to change a certificate's event that
 /// waits for it is looked at: by then the write is done, or given up, also an
@@ -29,26 +27,37 @@ pub struct Enrolling {
     lookup: Lookup,
     enrollments: Enrollments,
     kept_events: KeptEvents,
+    paid_modes: PaidModes,
 }
 
-/// The LMS's announcement that somebody is enrolled in a run or has a role there.
+/// The LMS's announcement about a learner and a run, or the retry of one.
 #[derive(Debug, Clone)]
 pub struct Announcement {
     /// The learner's; there may be no user of it yet.
     pub email: Email,
     /// `None` where what was sent cannot be a course id at all.
     pub course_id: Option<CourseId>,
-    /// Added to the enrollment's roles; absent where none was announced.
-    pub role: Option<CourseRole>,
-    /// Counts only at creation; absent, a kept event's mode counts, or else `audit`.
-    pub mode: Option<Mode>,
+    /// What is delivered just now; `None` where what is kept is tried again.
+    pub event: Option<EnrollmentEvent>,
     /// Written into the enrollment's history.
     pub by: Change,
     /// The moment that the history, or the kept event, has for it.
     pub at: Timestamp,
-    /// For a kept event that is looked at again, when it was delivered: an
-    /// enrollment that was changed since stays as active as it is.
-    pub yields_to: Option<Timestamp>,
+}
+
+/// What a delivery says of a learner and a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnrollmentEvent {
+    /// The learner is enrolled, or has a role.
+    Enrolled {
+        /// Added to the enrollment's roles; absent where none was announced.
+        role: Option<CourseRole>,
+        /// Counts where this creates or re-activates the enrollment, and as an
+        /// upgrade to a paid mode; absent, a kept event's mode counts.
+        mode: Option<Mode>,
+    },
+    /// The learner is un-enrolled.
+    Unenrolled,
 }
 
 /// What an announcement did.
@@ -63,21 +72,30 @@ pub enum Enrolled {
         /// The mode that was announced, by this or by the event that waited.
         mode: Option<Mode>,
         /// Why a kept event that is done could not be removed. It will be
-        /// found done when it is looked at again.
+        /// found done when it is tried again.
         left_over: Option<StoreError>,
     },
-    /// The portal knows no such user. The event is kept, if it could ever come true.
+    /// User and run are known, and the learner was never enrolled: there is
+    /// nothing that an un-enrollment could change.
+    NotEnrolled {
+        /// Who has the address.
+        user_id: Uuid,
+        /// As in [`Enrolled::Stands`].
+        left_over: Option<StoreError>,
+    },
+    /// The portal knows no such user.
     NoSuchUser {
-        /// `None` where it is not kept, since no course id was sent.
+        /// The kept event; `None` where it is not kept: it is an un-enrollment,
+        /// or no course id was sent.
         kept: Option<EventKey>,
     },
-    /// The portal knows no such run. The event is kept, if it could ever come true.
+    /// The portal knows no such run.
     NoSuchRun {
         /// Who has the address.
         user_id: Uuid,
         /// The address that they have, also where a former one was announced.
         email: Email,
-        /// `None` where it is not kept, since no course id was sent.
+        /// As in [`Enrolled::NoSuchUser`].
         kept: Option<EventKey>,
     },
 }
@@ -91,101 +109,152 @@ pub enum Set {
     NoSuchUser,
     /// The portal knows no such run.
     NoSuchRun,
+    /// There is no enrollment, and no mode to create one with was named.
+    NotEnrolled,
 }
 
 impl Enrolling {
-    /// Takes the tables that the function was wired with. Makes no call.
-    pub fn new(lookup: Lookup, enrollments: Enrollments, kept_events: KeptEvents) -> Self {
+    /// Takes the tables that the function was wired with, and the modes in
+    /// which a pass earns a certificate. Makes no call.
+    pub fn new(
+        lookup: Lookup,
+        enrollments: Enrollments,
+        kept_events: KeptEvents,
+        paid_modes: PaidModes,
+    ) -> Self {
         Self {
             lookup,
             enrollments,
             kept_events,
+            paid_modes,
         }
     }
 
-    /// Enrolls the learner, or keeps the event until user and run are known.
+    /// Does what is announced, or keeps the event until user and run are known.
+    /// An un-enrollment is never kept: it takes from the event that is kept what
+    /// would enroll the learner.
     ///
-    /// Two round trips; one more where a kept event of the same key is done by
-    /// this, and two where a certificate's waits for it.
-    pub async fn enroll(&self, announcement: &Announcement) -> Result<Enrolled, StoreError> {
-        Ok(match self.attempt(announcement).await? {
-            Enrolled::NoSuchUser { .. } => Enrolled::NoSuchUser {
-                kept: self
-                    .keep(announcement, &announcement.email, Reason::NoSuchUser)
-                    .await?,
-            },
-            Enrolled::NoSuchRun { user_id, email, .. } => Enrolled::NoSuchRun {
-                user_id,
-                kept: self.keep(announcement, &email, Reason::NoSuchRun).await?,
-                email,
-            },
+    /// Two round trips where the enrollment is new or as announced; one more
+    /// where it changes, and where a kept event of the same key is done by this,
+    /// and two where a certificate's waits for it.
+    ///
+    /// # Errors
+    /// The store failed. What fails not for a moment alone is kept as `failed`.
+    pub async fn enroll(&self, announcement: &Announcement) -> Result<Enrolled, DeliveryError> {
+        let enrolled = match self.attempt(announcement).await {
+            Ok(enrolled) => enrolled,
+            Err(error) => return Err(self.fails(announcement, error).await),
+        };
+        Ok(match enrolled {
+            Enrolled::NoSuchUser { .. } => {
+                let email = &announcement.email;
+                let obstacle = Reason::NoSuchUser.into();
+                let kept = self.keep(announcement, email, &obstacle).await?;
+                Enrolled::NoSuchUser { kept }
+            }
+            Enrolled::NoSuchRun { user_id, email, .. } => {
+                let obstacle = Reason::NoSuchRun.into();
+                let kept = self.keep(announcement, &email, &obstacle).await?;
+                Enrolled::NoSuchRun {
+                    user_id,
+                    email,
+                    kept,
+                }
+            }
             stands => stands,
         })
     }
 
-    /// Enrolls the learner if user and run are known. Keeps nothing; a kept
+    /// Keeps an event that fails not for a moment alone, so that it takes effect
+    /// once the cause is gone.
+    async fn fails(&self, announcement: &Announcement, error: StoreError) -> DeliveryError {
+        if error.is_outage() {
+            return error.into();
+        }
+        let obstacle = error.obstacle();
+        let kept = self
+            .keep(announcement, &announcement.email, &obstacle)
+            .await;
+        // Where it cannot be kept either, the first failure is what to tell.
+        DeliveryError {
+            error,
+            kept: kept.unwrap_or_default(),
+        }
+    }
+
+    /// Does what is announced if user and run are known. Keeps nothing; a kept
     /// event of the same key takes effect together with this, and is removed.
     pub async fn attempt(&self, announcement: &Announcement) -> Result<Enrolled, StoreError> {
-        let found = self
-            .find(&announcement.email, announcement.course_id.as_ref())
-            .await?;
-        let Some(user) = &found.user else {
-            return Ok(Enrolled::NoSuchUser { kept: None });
+        let Announcement {
+            email,
+            course_id,
+            event,
+            by,
+            at,
+        } = announcement;
+        let found = self.find(email, course_id.as_ref()).await?;
+        let is_unenrollment = *event == Some(EnrollmentEvent::Unenrolled);
+        let (user, course_id) = match (&found, course_id) {
+            (
+                Found {
+                    user: Some(user),
+                    run: Some(_),
+                    ..
+                },
+                Some(course_id),
+            ) => (user, course_id),
+            _ => {
+                if is_unenrollment {
+                    self.unenroll_kept(&found, *at).await?;
+                }
+                return Ok(unknown(found.user.as_ref()));
+            }
         };
         let user_id = user.user_id;
-        let (Some(_), Some(course_id)) = (&found.run, &announcement.course_id) else {
-            return Ok(Enrolled::NoSuchRun {
-                user_id,
-                email: user.email.clone(),
-                kept: None,
-            });
+        let announced = announced(&found, event.as_ref());
+        let waiting = if is_unenrollment {
+            Vec::new()
+        } else {
+            certificates_that_wait(&found)
         };
-        let waiting = certificates_that_wait(&found);
-        self.will_change(&waiting, announcement.at).await?;
-
-        let mut roles = BTreeSet::from_iter(announcement.role.clone());
-        let mut mode = announcement.mode.clone();
-        let mut yields_to = announcement.yields_to;
-        for kept in found.kept(EventKind::Enrollment) {
-            roles.extend(kept.roles.iter().cloned());
-            mode = mode.or_else(|| kept.mode.clone());
-            yields_to = yields_to.map(|at| at.max(kept.delivered_at));
-        }
-        let roles = Vec::from_iter(roles);
-        let (first, rest) = roles.split_at(roles.len().min(ROLES_AT_ONCE));
-        let write = async |roles: &[CourseRole]| {
-            let (by, at) = (announcement.by.clone(), announcement.at);
-            let change = EnrollmentChange::new(user_id, course_id.clone(), by, at);
-            let roles = roles.iter().cloned().collect();
-            self.enrollments
-                .announce(&change, mode.as_ref(), &roles, yields_to)
-                .await
-        };
-        let mut changed = write(first).await?;
-        for roles in rest.chunks(ROLES_AT_ONCE) {
-            changed = changed.and_then(write(roles).await?);
-        }
-        self.has_changed(&waiting, announcement.at).await;
+        self.will_change(&waiting, *at).await?;
+        let change = EnrollmentChange::new(user_id, course_id.clone(), by.clone(), *at);
+        let changed = self
+            .enrollments
+            .change(&change, |before| {
+                change.announce(before, &announced, &self.paid_modes)
+            })
+            .await?;
+        self.has_changed(&waiting, *at).await;
         let mut left_over = None;
         for kept in found.kept(EventKind::Enrollment) {
             left_over = self.kept_events.remove(kept).await.err().or(left_over);
         }
-        Ok(Enrolled::Stands {
-            user_id,
-            changed: Box::new(changed),
-            mode,
-            left_over,
+        Ok(match changed {
+            Some(changed) => Enrolled::Stands {
+                user_id,
+                changed: Box::new(changed),
+                mode: announced.into_iter().rev().find_map(|event| event.mode),
+                left_over,
+            },
+            None => Enrolled::NotEnrolled { user_id, left_over },
         })
     }
 
-    /// Does what an operator says: the mode is set and no longer the LMS's
-    /// affair, and the enrollment is active or, as `unenrolled`, inactive.
+    /// Takes from the events that are kept what would enroll the learner.
+    async fn unenroll_kept(&self, found: &Found, at: Timestamp) -> Result<(), StoreError> {
+        for kept in found.kept(EventKind::Enrollment) {
+            self.kept_events.unenroll(kept, at).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what an operator says of an enrollment.
     pub async fn set(
         &self,
         email: &Email,
         course_id: &CourseId,
-        mode: &Mode,
-        active: bool,
+        setting: Setting,
         by: Change,
         at: Timestamp,
     ) -> Result<Set, StoreError> {
@@ -199,9 +268,12 @@ impl Enrolling {
         let waiting = certificates_that_wait(&found);
         self.will_change(&waiting, at).await?;
         let change = EnrollmentChange::new(user.user_id, course_id.clone(), by, at);
-        let changed = self.enrollments.set(&change, mode, active).await?;
+        let changed = self
+            .enrollments
+            .change(&change, |before| change.set(before, &setting))
+            .await?;
         self.has_changed(&waiting, at).await;
-        Ok(Set::Stands(Box::new(changed)))
+        Ok(changed.map_or(Set::NotEnrolled, |changed| Set::Stands(Box::new(changed))))
     }
 
     async fn find(&self, email: &Email, run: Option<&CourseId>) -> Result<Found, StoreError> {
@@ -226,18 +298,20 @@ impl Enrolling {
         &self,
         announcement: &Announcement,
         email: &Email,
-        reason: Reason,
+        obstacle: &Obstacle,
     ) -> Result<Option<EventKey>, StoreError> {
-        let Some(course_id) = &announcement.course_id else {
+        let (Some(course_id), Some(EnrollmentEvent::Enrolled { role, mode })) =
+            (&announcement.course_id, &announcement.event)
+        else {
             return Ok(None);
         };
         let waiting = Waiting {
             kind: EventKind::Enrollment,
             email,
             course_id,
-            role: announcement.role.as_ref(),
-            mode: announcement.mode.as_ref(),
-            obstacle: &reason.into(),
+            role: role.as_ref(),
+            mode: mode.as_ref(),
+            obstacle,
             delivered_at: announcement.at,
         };
         self.kept_events.keep(&waiting).await.map(Some)
@@ -248,6 +322,52 @@ impl Enrolling {
         // A failure here is no matter: the first request meets it again and says so.
         let _ = self.lookup.warm_up().await;
     }
+}
+
+/// What becomes of an announcement whose user or run is not known.
+fn unknown(user: Option<&FoundUser>) -> Enrolled {
+    match user {
+        None => Enrolled::NoSuchUser { kept: None },
+        Some(user) => Enrolled::NoSuchRun {
+            user_id: user.user_id,
+            email: user.email.clone(),
+            kept: None,
+        },
+    }
+}
+
+/// What is announced in all, oldest first: what is kept, and then what is
+/// delivered just now. An un-enrollment leaves of what is kept the roles.
+fn announced(found: &Found, delivered: Option<&EnrollmentEvent>) -> Vec<Announced> {
+    let is_unenrollment = delivered == Some(&EnrollmentEvent::Unenrolled);
+    let mut events: Vec<_> = found
+        .kept(EventKind::Enrollment)
+        .map(|kept| Announced {
+            active: !kept.unenrolled && !is_unenrollment,
+            mode: kept
+                .mode
+                .clone()
+                .filter(|_| !kept.unenrolled && !is_unenrollment),
+            roles: kept.roles.clone(),
+            delivered_at: Some(kept.delivered_at),
+        })
+        .collect();
+    events.sort_by_key(|event| event.delivered_at);
+    events.extend(delivered.map(|delivered| match delivered {
+        EnrollmentEvent::Enrolled { role, mode } => Announced {
+            active: true,
+            mode: mode.clone(),
+            roles: BTreeSet::from_iter(role.clone()),
+            delivered_at: None,
+        },
+        EnrollmentEvent::Unenrolled => Announced {
+            active: false,
+            mode: None,
+            roles: BTreeSet::new(),
+            delivered_at: None,
+        },
+    }));
+    events
 }
 
 /// The certificate's events of the same learner and run that wait for the

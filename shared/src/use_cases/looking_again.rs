@@ -320,11 +320,9 @@ impl LookingAgain {
                 let announcement = Announcement {
                     email: event.email.clone(),
                     course_id: Some(event.course_id.clone()),
-                    role: None,
-                    mode: None,
+                    event: None,
                     by,
                     at: now,
-                    yields_to: Some(event.delivered_at),
                 };
                 let (user, found) = match self.enrolling.attempt(&announcement).await? {
                     Enrolled::Stands {
@@ -339,6 +337,10 @@ impl LookingAgain {
                             super::Outcome::Unchanged => "unchanged",
                         };
                         (Some((user_id, None)), Found::Effect(effect, left_over))
+                    }
+                    Enrolled::NotEnrolled { user_id, left_over } => {
+                        let effect = Found::Effect("unchanged", left_over);
+                        (Some((user_id, None)), effect)
                     }
                     Enrolled::NoSuchUser { .. } => {
                         (None, Found::Obstacle(Reason::NoSuchUser.into()))

@@ -16,3 +16,33 @@ pub mod sweeping;
 pub use crate::adapters::store::StoreError;
 /// What an enrollment took, as the store tells it.
 pub use crate::adapters::store::enrollments::{Changed, Outcome};
+
+use thiserror::Error;
+
+use crate::domain::{EventKey, Obstacle, Reason};
+
+/// Why a delivery could not take effect.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{error}")]
+pub struct DeliveryError {
+    /// What failed.
+    pub error: StoreError,
+    /// The event, kept as `failed`, where the failure is not one of a moment.
+    pub kept: Option<EventKey>,
+}
+
+impl From<StoreError> for DeliveryError {
+    fn from(error: StoreError) -> Self {
+        Self { error, kept: None }
+    }
+}
+
+impl StoreError {
+    /// What an event that fails by this waits for.
+    pub(crate) fn obstacle(&self) -> Obstacle {
+        Obstacle {
+            error: Some(self.code().to_owned()),
+            ..Reason::Failed.into()
+        }
+    }
+}

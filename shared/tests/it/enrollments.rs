@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use local::Dynamodb;
 use proptest::prelude::*;
 use shared::adapters::store::CallLimits;
-use shared::adapters::store::enrollments::{EnrollmentChange, Enrollments, Outcome};
-use shared::domain::{Change, Enrollment};
+use shared::adapters::store::enrollments::{Enrollments, Outcome};
+use shared::domain::{
+    Announced, Change, Enrollment, EnrollmentChange, ModeSource, PaidModes, Setting,
+};
 use shared::startup::aws;
 use uuid::Uuid;
 
@@ -17,21 +19,25 @@ enum Step {
         mode: Option<&'static str>,
         roles: BTreeSet<&'static str>,
     },
+    Unenroll,
     Set {
         mode: &'static str,
         active: bool,
     },
+    RemoveRole(&'static str),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let mode = || prop::sample::select(vec!["audit", "honor", "verified"]);
-    let role = prop::sample::select(vec!["beta_testers", "instructor", "staff"]);
+    let role = || prop::sample::select(vec!["beta_testers", "instructor", "staff"]);
     prop_oneof![
         (
             prop::option::of(mode()),
-            prop::collection::btree_set(role, 0..3)
+            prop::collection::btree_set(role(), 0..3)
         )
             .prop_map(|(mode, roles)| Step::Announce { mode, roles }),
+        Just(Step::Unenroll),
+        role().prop_map(Step::RemoveRole),
         (mode(), any::<bool>()).prop_map(|(mode, active)| Step::Set { mode, active }),
     ]
 }
@@ -41,34 +47,49 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     exists: bool,
     mode: &'static str,
-    mode_set_by_admin: bool,
+    by_operator: bool,
     active: bool,
     edx_enrolled: bool,
     roles: BTreeSet<&'static str>,
     change_status: Option<&'static str>,
+    inactive_by_operator: bool,
 }
 
 impl Model {
     fn after(&self, step: &Step) -> Self {
-        let mut after = Self {
-            exists: true,
-            ..self.clone()
-        };
+        let mut after = self.clone();
         match step {
             Step::Announce { mode, roles } => {
-                if !self.exists {
+                after.exists = true;
+                // Created or re-activated in the announced mode; an upgrade to the
+                // one paid mode, unless an operator chose the mode.
+                if !self.active {
                     after.mode = mode.unwrap_or("audit");
+                    after.by_operator = false;
+                } else if !self.by_operator && *mode == Some("verified") {
+                    after.mode = "verified";
                 }
                 after.active = true;
                 after.edx_enrolled = true;
                 after.change_status = None;
+                after.inactive_by_operator = false;
                 after.roles.extend(roles);
             }
+            Step::Unenroll if self.active => {
+                after.active = false;
+                after.change_status = Some("unenrolled");
+            }
+            Step::Unenroll => {}
             &Step::Set { mode, active } => {
+                after.exists = true;
                 after.mode = mode;
-                after.mode_set_by_admin = true;
+                after.by_operator = true;
                 after.active = active;
                 after.change_status = (!active).then_some("unenrolled");
+                after.inactive_by_operator = !active;
+            }
+            Step::RemoveRole(role) => {
+                after.roles.remove(role);
             }
         }
         after
@@ -79,14 +100,16 @@ impl Model {
         assert_eq!(
             (
                 found.mode.as_str(),
-                found.mode_set_by_admin,
+                found.mode_set_by,
                 found.active,
+                found.inactive_by_operator,
                 found.edx_enrolled
             ),
             (
                 self.mode,
-                self.mode_set_by_admin,
+                self.by_operator.then_some(ModeSource::Operator),
                 self.active,
+                self.inactive_by_operator,
                 self.edx_enrolled
             )
         );
@@ -104,6 +127,7 @@ async fn follow(steps: Vec<Step>) {
         CallLimits::PRODUCTION,
     );
     let table = Enrollments::new(client, "EnrollmentsTable".to_owned());
+    let paid_modes: PaidModes = "verified".parse().unwrap();
     let user_id = Uuid::new_v4();
     let (mut model, mut id, mut written) = (Model::default(), None, 0);
     for step in steps {
@@ -116,17 +140,43 @@ async fn follow(steps: Vec<Step>) {
             by,
             "2026-11-22T09:00:00.120Z".parse().unwrap(),
         );
-        let changed = match &step {
+        let announced = |active, mode: Option<&str>, roles: &BTreeSet<&str>| {
+            [Announced {
+                active,
+                mode: mode.map(|mode| mode.parse().unwrap()),
+                roles: roles.iter().map(|role| role.parse().unwrap()).collect(),
+                delivered_at: None,
+            }]
+        };
+        let decide = |before: Option<&Enrollment>| match &step {
             Step::Announce { mode, roles } => {
-                let mode = mode.map(|mode| mode.parse().unwrap());
-                let roles = roles.iter().map(|role| role.parse().unwrap()).collect();
-                table.announce(&change, mode.as_ref(), &roles, None).await
+                change.announce(before, &announced(true, *mode, roles), &paid_modes)
             }
-            Step::Set { mode, active } => table.set(&change, &mode.parse().unwrap(), *active).await,
-        }
-        .unwrap();
+            Step::Unenroll => change.announce(
+                before,
+                &announced(false, None, &BTreeSet::new()),
+                &paid_modes,
+            ),
+            Step::Set { mode, active } => {
+                change.set(before, &Setting::mode(mode.parse().unwrap(), *active))
+            }
+            Step::RemoveRole(role) => {
+                let setting = Setting {
+                    mode: None,
+                    active: None,
+                    remove_roles: [role.parse().unwrap()].into(),
+                };
+                change.set(before, &setting)
+            }
+        };
+        let changed = table.change(&change, decide).await.unwrap();
 
         let after = model.after(&step);
+        let Some(changed) = changed else {
+            assert_eq!((after.exists, &after), (false, &model), "{step:?}");
+            assert!(table.of_user(user_id).await.unwrap().is_empty());
+            continue;
+        };
         let outcome = match (model.exists, after == model) {
             (false, _) => Outcome::Created,
             (true, false) => Outcome::Updated,

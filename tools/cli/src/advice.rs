@@ -472,6 +472,7 @@ mod tests {
             course_id,
             roles: Default::default(),
             mode: None,
+            unenrolled: false,
             reason,
             last_error: last_error.map(str::to_owned),
             state: KeptState::Waiting,

@@ -154,6 +154,13 @@ pub enum Failure {
     NobodyToErase(Email),
     #[error("there is no course run {0}; `coursehook runs import` makes course runs")]
     NoSuchRun(CourseId),
+    #[error("a grade of 0 earns no certificate: leave out --passed, or set a --percent above 0")]
+    PassOfZero,
+    #[error(
+        "{} is not enrolled in {course_id}; `coursehook enrollments set` with --mode makes an \
+         enrollment", .email.as_str()
+    )]
+    NoEnrollment { email: Email, course_id: CourseId },
     #[error(
         "Open edX is not known to have a mode {}; use one of {}, or --force to set it all the same",
         output::printable(.0.as_str()), Mode::KNOWN.join(", ")

@@ -14,14 +14,14 @@ use local::{Dynamodb, FaultyProxy, Lms, SecretsManager};
 use serde_json::{Value, json};
 use shared::adapters::store::CallLimits;
 use shared::clock::{Clock, HeldClock};
-use shared::domain::{Certificate, Change, Enrollment, Grade, KeptEvent, Score};
+use shared::domain::{Certificate, Change, Enrollment, Grade, KeptEvent, Score, Setting};
 use shared::startup::aws;
 use shared::startup::environment::Environment;
 use shared::startup::wiring::Wiring;
 use shared::use_cases::asking_the_lms::LmsLimits;
 use shared::use_cases::certifying::{Pass, Source};
 use shared::use_cases::correcting::override_grade;
-use shared::use_cases::enrolling::{Announcement, Set};
+use shared::use_cases::enrolling::{Announcement, EnrollmentEvent, Set};
 use shared::use_cases::looking_again::{LookingAgain, Shift, Summary};
 use shared::use_cases::renaming::{NewAddress, Renamed, rename_email};
 use tokio::time::Instant;
@@ -295,7 +295,13 @@ impl Portal {
         let enrolling = self.use_cases().enrolling().unwrap();
         let (email, run) = (email.parse().unwrap(), course_id.parse().unwrap());
         let mode = mode.parse().unwrap();
-        let set = enrolling.set(&email, &run, &mode, active, by(), self.clock.now());
+        let set = enrolling.set(
+            &email,
+            &run,
+            Setting::mode(mode, active),
+            by(),
+            self.clock.now(),
+        );
         assert!(matches!(set.await.unwrap(), Set::Stands(_)));
     }
 
@@ -314,14 +320,26 @@ impl Portal {
 
     /// Announces an enrollment or a role in the run, as the webhook does.
     pub async fn announce(&self, email: &str, role: Option<&str>, mode: Option<&str>) {
+        let event = EnrollmentEvent::Enrolled {
+            role: role.map(|role| role.parse().unwrap()),
+            mode: mode.map(|mode| mode.parse().unwrap()),
+        };
+        self.announce_event(email, event).await;
+    }
+
+    /// Announces an un-enrollment from the run, as the webhook does.
+    pub async fn unenroll(&self, email: &str) {
+        self.announce_event(email, EnrollmentEvent::Unenrolled)
+            .await;
+    }
+
+    async fn announce_event(&self, email: &str, event: EnrollmentEvent) {
         let announcement = Announcement {
             email: email.parse().unwrap(),
             course_id: Some(RUN.parse().unwrap()),
-            role: role.map(|role| role.parse().unwrap()),
-            mode: mode.map(|mode| mode.parse().unwrap()),
+            event: Some(event),
             by: by(),
             at: self.clock.now(),
-            yields_to: None,
         };
         let enrolling = self.use_cases().enrolling().unwrap();
         enrolling.enroll(&announcement).await.unwrap();

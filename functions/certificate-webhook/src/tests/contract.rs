@@ -95,6 +95,21 @@ async fn every_row_of_the_certificate_table() {
             None,
             Some(Reason::NotPassed),
         ),
+        // A grade of 0 never certifies, whatever is said of it.
+        (
+            Enrolled("verified"),
+            (0.0, true),
+            "not_passed",
+            None,
+            Some(Reason::NotPassed),
+        ),
+        (
+            Certificate("withdrawn"),
+            (0.0, true),
+            "not_passed",
+            None,
+            Some(Reason::NotPassed),
+        ),
         // The webhook never withdraws, nor does a failing grade restore.
         (
             Certificate("withdrawn"),

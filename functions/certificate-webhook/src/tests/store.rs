@@ -67,6 +67,33 @@ async fn what_cannot_be_kept_is_503() {
     }
 }
 
+/// What the store refuses is no outage: 500, and the pass is kept, and issues
+/// its certificate once the cause is gone.
+#[tokio::test]
+async fn what_the_store_refuses_is_kept_as_failed() {
+    let (stack, proxy) = Stack::behind_proxy(EAGER).await;
+    stack.enroll("verified").await;
+    stack.grade(0.9, true);
+    proxy.set(|call| match call.operation.as_str() {
+        "TransactWriteItems" => Fault::Refuse("ValidationException"),
+        _ => Fault::Pass,
+    });
+    let answer = stack.pass().await;
+    assert_eq!(answer.status, 500, "{answer:?}");
+    let done = stack.log.done();
+    assert_eq!(
+        (&done["outcome"], &done["error_code"]),
+        (&json!("failed"), &json!("ValidationException"))
+    );
+    let kept = stack.kept_event().await;
+    assert_eq!(done["event_key"], kept.event_key.to_string());
+    assert_eq!(kept.reason, Reason::Failed);
+    proxy.set(|_| Fault::Pass);
+    stack.clock.turn(Duration::from_secs(120));
+    assert_eq!(stack.look_again().await.certified, 1);
+    assert_eq!(stack.kept().await, []);
+}
+
 /// A certificate that stands is told as that, also where the event that had
 /// waited for it cannot be removed, or the removal hangs.
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What a sweep makes of one learner, by what the LMS lists and what there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue::{N, S};
@@ -8,7 +8,7 @@ use harness::sweep::{email, id, username};
 use harness::{ADA, ADA_ID, RUN};
 use serde_json::json;
 use shared::clock::Clock;
-use shared::domain::{Change, Enrollment, HistoryEntry, Mode};
+use shared::domain::{Change, Enrollment, History, HistoryEntry, Mode, ModeSource};
 use uuid::Uuid;
 
 use super::stack::Stack;
@@ -86,19 +86,22 @@ async fn import(stack: &Stack, learner: u32, mode: &str, active: bool) {
         mode: Some(mode.clone()),
         announced_mode: None,
         announced_roles: ["staff".parse().unwrap()].into(),
+        removed_roles: BTreeSet::new(),
     };
     let enrollment = Enrollment {
         enrollment_id: Uuid::new_v4(),
         user_id: id(learner),
         course_id: RUN.parse().unwrap(),
         mode,
-        mode_set_by_admin: true,
+        mode_set_by: Some(ModeSource::Import),
         active,
+        inactive_by_operator: false,
         edx_enrolled: true,
         roles: entry.announced_roles.clone(),
         change_status: None,
         changed_at: entry.at,
-        history: vec![entry],
+        version: 1,
+        history: History::new(entry),
     };
     let enrollments = stack.use_cases().enrollments().unwrap();
     enrollments.add(&[enrollment]).await.unwrap();
@@ -114,7 +117,7 @@ type Row = (
     Option<(&'static str, bool)>,
 );
 
-const ROWS: [Row; 24] = [
+const ROWS: [Row; 28] = [
     (
         Nothing,
         ("verified", true),
@@ -253,7 +256,32 @@ const ROWS: [Row; 24] = [
     (
         ImportedInactive("verified"),
         ("audit", true),
-        &["reactivated", "left:mode_set_by_admin"],
+        &["reactivated", "mode_changed"],
+        Some(("audit", true)),
+    ),
+    // An upgrade replaces what an import says, and nothing that an operator says.
+    (
+        Imported("audit"),
+        ("verified", true),
+        &["mode_changed"],
+        Some(("verified", true)),
+    ),
+    (
+        Imported("audit"),
+        ("honor", true),
+        &["left:mode_set_by_admin"],
+        Some(("audit", true)),
+    ),
+    (
+        ModeSet("audit"),
+        ("verified", true),
+        &["left:mode_set_by_admin"],
+        Some(("audit", true)),
+    ),
+    (
+        ActiveAgain("audit"),
+        ("verified", true),
+        &["mode_changed"],
         Some(("verified", true)),
     ),
 ];
@@ -311,12 +339,16 @@ async fn each_learner_is_put_right() {
         let was = before[&learner].as_ref();
         let was_enrolled = was.is_some_and(|was| was.edx_enrolled);
         assert_eq!(after.edx_enrolled, after.active || was_enrolled, "{row:?}");
-        let set_by_admin = was.is_some_and(|was| was.mode_set_by_admin);
-        assert_eq!(after.mode_set_by_admin, set_by_admin, "{row:?}");
+        let is_the_lms_s = ["reactivated", "mode_changed"]
+            .iter()
+            .any(|e| effects.contains(e));
+        let source = was.and_then(|was| was.mode_set_by);
+        let source = source.filter(|_| !is_the_lms_s);
+        assert_eq!(after.mode_set_by, source, "{row:?}");
         let roles = was.map(|was| was.roles.clone()).unwrap_or_default();
         assert_eq!(after.roles, roles, "{row:?}");
         let (entry, older) = after.history.split_last().unwrap();
-        let history = was.map(|was| was.history.clone()).unwrap_or_default();
+        let history = was.map(|was| was.history.to_vec()).unwrap_or_default();
         assert_eq!(older, history, "{row:?}");
         assert_eq!(entry.active, after.active, "{row:?}");
         assert_eq!(entry.edx_enrolled, after.active.then_some(true), "{row:?}");

@@ -17,7 +17,7 @@ async fn calls_of_each_path() {
     let cases: &[(&str, &str, &str, u16, &[&str])] = &[
         ("first", ADA, RUN, 201, &[READ, WRITE]),
         ("repeated", ADA, RUN, 200, &[READ, WRITE]),
-        ("re-activated", ADA, RUN, 200, &[READ, WRITE]),
+        ("re-activated", ADA, RUN, 200, &[READ, WRITE, WRITE]),
         ("unknown user, kept", bob, RUN, 404, &[READ, WRITE]),
         ("unknown user, kept again", bob, RUN, 404, &[READ, WRITE]),
         (

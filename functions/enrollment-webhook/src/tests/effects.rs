@@ -26,79 +26,200 @@ fn names(roles: &BTreeSet<CourseRole>) -> Vec<&str> {
 async fn every_row_of_the_enrollment_table() {
     type Attribute = fn() -> AttributeValue;
     struct Row {
-        before: &'static [(&'static str, Attribute)],
+        before: Vec<(&'static str, Attribute)>,
         role: Option<&'static str>,
         mode: Option<&'static str>,
         outcome: &'static str,
         roles: &'static [&'static str],
+        /// The mode after it.
+        then: &'static str,
     }
+    let inactive: &[(&str, Attribute)] = &[
+        ("active", || Bool(false)),
+        ("change_status", || S("refunded".into())),
+    ];
+    let imported: &[(&str, Attribute)] = &[("mode_set_by", || S("import".into()))];
+    let by_operator: &[(&str, Attribute)] = &[("mode_set_by", || S("operator".into()))];
+    let of = |mode: &'static str, more: &[(&'static str, Attribute)]| {
+        let mode: Attribute = match mode {
+            "audit" => || S("audit".into()),
+            "honor" => || S("honor".into()),
+            _ => || S("verified".into()),
+        };
+        [&[("mode", mode)], more].concat()
+    };
     let rows = [
         // Active, enrolled, role known or none given: nothing is written.
-        Row {
-            before: &[],
-            role: None,
-            mode: None,
-            outcome: "unchanged",
-            roles: &["staff"],
-        },
-        Row {
-            before: &[],
-            role: Some("staff"),
-            mode: Some("verified"),
-            outcome: "unchanged",
-            roles: &["staff"],
-        },
-        // Another mode changes nothing.
-        Row {
-            before: &[],
-            role: None,
-            mode: Some("audit"),
-            outcome: "unchanged",
-            roles: &["staff"],
-        },
-        // Inactive: active again, and why it was not is forgotten.
-        Row {
-            before: &[
-                ("active", || Bool(false)),
-                ("change_status", || S("unenrolled".into())),
-            ],
-            role: None,
-            mode: Some("audit"),
-            outcome: "updated",
-            roles: &["staff"],
-        },
-        Row {
-            before: &[("edx_enrolled", || Bool(false))],
-            role: None,
-            mode: None,
-            outcome: "updated",
-            roles: &["staff"],
-        },
-        Row {
-            before: &[],
-            role: Some("instructor"),
-            mode: None,
-            outcome: "updated",
-            roles: &["instructor", "staff"],
-        },
+        (of("verified", &[]), None, None, "unchanged", "verified"),
+        (
+            of("verified", &[]),
+            Some("staff"),
+            Some("verified"),
+            "unchanged",
+            "verified",
+        ),
+        // To an unpaid mode, and from one paid mode to another: the sweep's affair.
+        (
+            of("verified", &[]),
+            None,
+            Some("audit"),
+            "unchanged",
+            "verified",
+        ),
+        (of("audit", &[]), None, Some("honor"), "unchanged", "audit"),
+        (
+            of("verified", by_operator),
+            None,
+            Some("honor"),
+            "unchanged",
+            "verified",
+        ),
+        // An upgrade to a paid mode, also over what an import says, and not over
+        // what an operator says.
+        (
+            of("audit", &[]),
+            None,
+            Some("verified"),
+            "updated",
+            "verified",
+        ),
+        (
+            of("honor", &[]),
+            Some("instructor"),
+            Some("verified"),
+            "updated",
+            "verified",
+        ),
+        (
+            of("audit", imported),
+            None,
+            Some("verified"),
+            "updated",
+            "verified",
+        ),
+        (
+            of("audit", by_operator),
+            None,
+            Some("verified"),
+            "unchanged",
+            "audit",
+        ),
+        // A role of an active enrollment changes no mode.
+        (
+            of("verified", &[]),
+            Some("instructor"),
+            None,
+            "updated",
+            "verified",
+        ),
+        (
+            of("verified", imported),
+            Some("instructor"),
+            None,
+            "updated",
+            "verified",
+        ),
+        (
+            of("audit", by_operator),
+            Some("instructor"),
+            Some("verified"),
+            "updated",
+            "audit",
+        ),
+        // Inactive: active again, in the event's mode, whoever chose it before.
+        (
+            of("verified", inactive),
+            None,
+            Some("audit"),
+            "updated",
+            "audit",
+        ),
+        (
+            of("verified", inactive),
+            None,
+            Some("honor"),
+            "updated",
+            "honor",
+        ),
+        (
+            of("verified", inactive),
+            None,
+            Some("verified"),
+            "updated",
+            "verified",
+        ),
+        (
+            of("audit", inactive),
+            None,
+            Some("verified"),
+            "updated",
+            "verified",
+        ),
+        (of("verified", inactive), None, None, "updated", "audit"),
+        (
+            of("verified", inactive),
+            Some("staff"),
+            None,
+            "updated",
+            "audit",
+        ),
+        (
+            of("verified", inactive),
+            Some("instructor"),
+            None,
+            "updated",
+            "audit",
+        ),
+        (
+            of("verified", &[inactive, imported].concat()),
+            None,
+            Some("audit"),
+            "updated",
+            "audit",
+        ),
+        (
+            of("verified", &[inactive, by_operator].concat()),
+            Some("staff"),
+            None,
+            "updated",
+            "audit",
+        ),
+        // The LMS has not said before that the learner is enrolled.
+        (
+            of("verified", &[("edx_enrolled", || Bool(false))]),
+            None,
+            None,
+            "updated",
+            "verified",
+        ),
         // Everything at once is one write and one entry.
-        Row {
-            before: &[
-                ("active", || Bool(false)),
-                ("edx_enrolled", || Bool(false)),
-                ("change_status", || S("refunded".into())),
-            ],
-            role: Some("instructor"),
-            mode: None,
-            outcome: "updated",
-            roles: &["instructor", "staff"],
+        (
+            of(
+                "audit",
+                &[inactive, by_operator, &[("edx_enrolled", || Bool(false))]].concat(),
+            ),
+            Some("instructor"),
+            Some("verified"),
+            "updated",
+            "verified",
+        ),
+    ]
+    .map(|(before, role, mode, outcome, then)| Row {
+        before,
+        role,
+        mode,
+        outcome,
+        roles: match role {
+            Some("instructor") => &["instructor", "staff"],
+            _ => &["staff"],
         },
-    ];
+        then,
+    });
     for (n, row) in rows.iter().enumerate() {
         let stack = Stack::new().await;
         let first = stack.deliver(&body(Some("staff"), Some("verified"))).await;
         assert_eq!(first.status, 201);
-        for (attribute, value) in row.before {
+        for (attribute, value) in &row.before {
             stack.set_enrollment(attribute, value()).await;
         }
         let before = stack.enrollment().await;
@@ -106,7 +227,7 @@ async fn every_row_of_the_enrollment_table() {
         let answer = stack.deliver(&body(row.role, row.mode)).await;
         assert_eq!(answer.status, 200, "row {n}");
         assert_eq!(stack.log.done()["outcome"], row.outcome, "row {n}");
-        let differs = row.mode.is_some_and(|mode| mode != "verified");
+        let differs = row.mode.is_some_and(|mode| mode != row.then);
         assert_eq!(
             stack.log.done()["mode_differs"].as_bool().unwrap_or(false),
             differs,
@@ -126,7 +247,10 @@ async fn every_row_of_the_enrollment_table() {
         assert_eq!(answer.body["enrollment_id"], first.body["enrollment_id"]);
         assert!(after.active && after.edx_enrolled, "row {n}");
         assert_eq!(after.change_status, None, "row {n}");
-        assert_eq!(after.mode.as_str(), "verified", "row {n}");
+        assert_eq!(after.mode.as_str(), row.then, "row {n}");
+        let is_the_lms_s = !before.active || after.mode != before.mode;
+        let source = before.mode_set_by.filter(|_| !is_the_lms_s);
+        assert_eq!(after.mode_set_by, source, "row {n}");
         assert_eq!(names(&after.roles), row.roles, "row {n}");
         let written = usize::from(row.outcome == "updated");
         assert_eq!(
@@ -155,15 +279,16 @@ async fn a_first_delivery_creates() {
             answer.body["enrollment_id"],
             json!(enrollment.enrollment_id)
         );
-        assert!(enrollment.active && enrollment.edx_enrolled && !enrollment.mode_set_by_admin);
+        assert!(enrollment.active && enrollment.edx_enrolled && enrollment.mode_set_by.is_none());
         assert_eq!(enrollment.mode.as_str(), stored);
         assert_eq!(enrollment.user_id.to_string(), ADA_ID);
-        let [entry] = enrollment.history.as_slice() else {
+        let [entry] = &enrollment.history[..] else {
             panic!("{:?}", enrollment.history)
         };
         assert_eq!(entry.at, now());
         assert_eq!(names(&entry.announced_roles), Vec::from_iter(role));
         assert_eq!(entry.announced_mode.as_ref().map(|m| m.as_str()), mode);
+        assert_eq!(entry.mode.as_ref().map(|m| m.as_str()), Some(stored));
         let done = stack.log.done();
         assert_eq!(
             entry.by,
@@ -303,7 +428,7 @@ async fn any_number_of_roles_can_wait() {
     stack.put_run(run).await;
     assert_eq!(stack.deliver(&body(130)).await.status, 201);
     let enrollment = stack.enrollment().await;
-    assert_eq!((enrollment.roles.len(), enrollment.history.len()), (131, 3));
+    assert_eq!((enrollment.roles.len(), enrollment.history.len()), (131, 1));
     assert!(stack.kept().await.is_empty());
 }
 

@@ -61,7 +61,10 @@ async fn trouble_is_503() {
             assert_eq!(answer.status, 503, "{case}");
             assert_eq!(answer.headers["retry-after"], "5", "{case}");
             let tried = proxy.calls().iter().filter(|call| *call == failing).count();
-            assert_eq!(tried, attempts, "{case}");
+            // What fails not for a moment is to be kept, which is refused, too.
+            let keeps =
+                usize::from(attempts == 1 && failing == "UpdateItem" && code != "UnreadableAnswer");
+            assert_eq!(tried, attempts + keeps, "{case}");
 
             let done = stack.log.done();
             assert_eq!(

@@ -10,4 +10,6 @@ mod faults;
 mod logs;
 mod metrics;
 mod stack;
+mod unenrolled;
+mod upgraded;
 mod wiring;

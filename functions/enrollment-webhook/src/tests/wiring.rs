@@ -15,8 +15,6 @@ fn the_template_gives_what_is_needed_and_no_more() {
         let dynamodb = harness::client(nowhere, EAGER);
         let secrets = aws::secrets_manager(&local::sdk::configuration(nowhere));
         let clock = Arc::new(SystemClock);
-        crate::wire(environment, dynamodb, secrets, clock, crate::STORE_TIME)
-            .map(drop)
-            .map_err(Into::into)
+        crate::wire(environment, dynamodb, secrets, clock, crate::STORE_TIME).map(drop)
     });
 }

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use harness::{ADA, ADA_ID, Portal, RUN};
 use local::lms::{Order, Trouble};
 use shared::clock::Clock;
-use shared::domain::{Change, CourseRole, KeptState, Reason};
+use shared::domain::{Change, CourseRole, KeptState, Reason, Setting};
 use shared::use_cases::enrolling::Set;
 
 use super::stack::Stack;
@@ -153,7 +153,13 @@ async fn a_newer_change_stands() {
         RUN.parse().unwrap(),
         "verified".parse().unwrap(),
     );
-    let set = enrolling.set(&email, &run, &mode, false, by, stack.clock.now());
+    let set = enrolling.set(
+        &email,
+        &run,
+        Setting::mode(mode, false),
+        by,
+        stack.clock.now(),
+    );
     assert!(matches!(set.await.unwrap(), Set::Stands(_)));
 
     stack.clock.turn(Duration::from_secs(60));

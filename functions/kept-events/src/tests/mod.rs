@@ -10,4 +10,5 @@ mod metrics;
 mod renamed;
 mod stack;
 mod stopped;
+mod unenrolled;
 mod wiring;

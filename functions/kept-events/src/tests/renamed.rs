@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue::S;
 use harness::{ADA, ADA_ID, ADA_USERNAME, Portal, RUN};
 use shared::adapters::store::kept_events::Waiting;
 use shared::clock::Clock;
-use shared::domain::{Change, EventKey, EventKind, KeptState, Reason};
+use shared::domain::{Change, EventKey, EventKind, KeptState, Reason, Setting};
 
 use super::stack::Stack;
 
@@ -185,7 +185,13 @@ async fn the_newer_of_two_addresses_events_counts() {
         name: "a test".to_owned(),
     };
     let mode = "audit".parse().unwrap();
-    let unenrolled = enrolling.set(&email, &run, &mode, false, by, stack.clock.now());
+    let unenrolled = enrolling.set(
+        &email,
+        &run,
+        Setting::mode(mode, false),
+        by,
+        stack.clock.now(),
+    );
     unenrolled.await.unwrap();
     assert!(!stack.enrollment().await.active);
     stack.clock.turn(Duration::from_secs(5));

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::expression::{moment, names, number, text, values};
+use super::expression::{flag, moment, names, number, text, values};
 use super::page::{self, Page, Start};
 use super::update::{Updated, update};
 use super::{Item, StoreError, batch, read, write};
@@ -39,6 +39,8 @@ struct KeptEventItem {
     roles: BTreeSet<CourseRole>,
     #[serde(default)]
     mode: Option<Mode>,
+    #[serde(default)]
+    unenrolled: bool,
     reason: Reason,
     #[serde(default)]
     last_error: Option<String>,
@@ -111,6 +113,7 @@ pub(super) fn kept_event(table: &str, item: Item) -> Result<KeptEvent, StoreErro
         course_id: item.course_id,
         roles: item.roles,
         mode: item.mode,
+        unenrolled: item.unenrolled,
         reason: item.reason,
         last_error: item.last_error,
         state: item.state,
@@ -142,6 +145,7 @@ fn item(table: &str, event: &KeptEvent) -> Result<Item, StoreError> {
             (!roles.is_empty()).then_some(AttributeValue::Ss(roles)),
         ),
         ("mode", event.mode.as_ref().map(|mode| text(mode.as_str()))),
+        ("unenrolled", event.unenrolled.then(|| flag(true))),
         ("reason", Some(text(event.reason.as_str()))),
         ("last_error", event.last_error.as_ref().map(text)),
         ("state", Some(text(event.state.as_str()))),
@@ -283,6 +287,7 @@ impl KeptEvents {
                     ("waits_for", waits_for.is_some()),
                     ("last_error", waiting.obstacle.error.is_some()),
                     ("expires_at", false),
+                    ("unenrolled", false),
                 ] {
                     if is_there {
                         set.push_str(&format!(", #{name} = :{name}"));
@@ -539,6 +544,40 @@ impl KeptEvents {
                 _ => Err(error.into()),
             },
         }
+    }
+
+    /// Takes from an enrollment's event what would enroll the learner, unless it was
+    /// delivered after `at`: it keeps its roles, and is removed where it has none.
+    pub async fn unenroll(&self, event: &KeptEvent, at: Timestamp) -> Result<(), StoreError> {
+        const ATTEMPTS: u32 = 5;
+        const UNENROLL: &str = "SET #unenrolled = :true, #delivered_at = :at, \
+             #version = #version + :one REMOVE #mode";
+        let mut event = event.clone();
+        for _ in 0..ATTEMPTS {
+            if event.delivered_at > at {
+                return Ok(());
+            }
+            let is_done = if event.roles.is_empty() {
+                self.remove(&event).await? != Removal::Changed
+            } else {
+                let mut all = as_read(&event);
+                all.extend([
+                    ("true", flag(true)),
+                    ("at", text(moment(at))),
+                    ("one", number(1)),
+                ]);
+                let changed = self.change(&event.event_key, UNENROLL, AS_READ, all);
+                changed.await?.is_ok()
+            };
+            if is_done {
+                return Ok(());
+            }
+            match self.get(&event.event_key).await? {
+                Some(changed) => event = changed,
+                None => return Ok(()),
+            }
+        }
+        Err(StoreError::contended())
     }
 
     /// The events of these keys (at most 100) that exist, in no order; each, or

@@ -17,16 +17,6 @@ pub enum Updated {
     Refused(Option<Item>),
 }
 
-impl Updated {
-    /// The item as it is now, whoever made it so; an empty one where there is none.
-    pub fn item(self) -> Item {
-        match self {
-            Self::Done(item) => item,
-            Self::Refused(item) => item.unwrap_or_default(),
-        }
-    }
-}
-
 /// Updates the item of this key if the condition holds. Of `all` values those
 /// are sent that the expressions name.
 pub async fn update(

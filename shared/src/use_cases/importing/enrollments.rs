@@ -9,11 +9,12 @@ use super::records::{Addition, Decision, Owner, RecordKey, RecordTable};
 use super::{Answers, Difference, RECORDS_AT_ONCE, RecordImport};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::enrollments::Enrollments;
-pub use crate::adapters::store::enrollments::UNENROLLED;
 use crate::adapters::store::kept_events::KeptEvents;
 use crate::adapters::store::records::Written;
+pub use crate::domain::enrollment_change::UNENROLLED;
 use crate::domain::{
-    CourseId, CourseRole, Email, Enrollment, EventKey, EventKind, HistoryEntry, KeptEvent, Mode,
+    CourseId, CourseRole, Email, Enrollment, EventKey, EventKind, History, HistoryEntry, KeptEvent,
+    Mode, ModeSource,
 };
 use crate::use_cases::enrolling::{has_changed, waits_for_enrollment, will_change};
 
@@ -66,6 +67,7 @@ impl RecordTable for Enrollments {
             mode: Some(row.mode.clone()),
             announced_mode: None,
             announced_roles: row.roles.clone(),
+            removed_roles: BTreeSet::new(),
         };
         let unenrolled = (!row.active).then(|| UNENROLLED.to_owned());
         Enrollment {
@@ -73,13 +75,15 @@ impl RecordTable for Enrollments {
             user_id: owner.user.user_id,
             course_id: row.course_id.clone(),
             mode: row.mode.clone(),
-            mode_set_by_admin: true,
+            mode_set_by: Some(ModeSource::Import),
             active: row.active,
+            inactive_by_operator: false,
             edx_enrolled,
             roles: row.roles.clone(),
             change_status: row.change_status().cloned().or(unenrolled),
             changed_at: owner.at,
-            history: vec![entry],
+            version: 1,
+            history: History::new(entry),
         }
     }
 

@@ -7,13 +7,13 @@ use uuid::Uuid;
 use super::{Kind, Learner, Notes, SweepError, Task, Worked, carry_out, failed};
 use crate::adapters::lms::Nonsense;
 use crate::adapters::store::StoreError;
-use crate::adapters::store::enrollments::{EnrollmentChange, Enrollments};
+use crate::adapters::store::enrollments::Enrollments;
 use crate::adapters::store::kept_events::KeptEvents;
 use crate::adapters::store::records::Written;
 use crate::domain::sweep::{Correction, correction};
 use crate::domain::{
-    CourseId, Cursor, Effect, Enrollment, EventKey, EventKind, KeptEvent, Left, SweepKind, Trail,
-    User, Username,
+    CourseId, Cursor, Effect, Enrollment, EnrollmentChange, EventKey, EventKind, KeptEvent, Left,
+    PaidModes, SweepKind, Trail, User, Username,
 };
 use crate::use_cases::asking_the_lms::{About, AskError, EnrollmentRow, LmsClient, Page};
 use crate::use_cases::enrolling::{has_changed, waits_for_enrollment, will_change};
@@ -22,14 +22,16 @@ use crate::use_cases::enrolling::{has_changed, waits_for_enrollment, will_change
 pub struct EnrollmentSweep {
     enrollments: Enrollments,
     kept_events: KeptEvents,
+    paid_modes: PaidModes,
 }
 
 impl EnrollmentSweep {
-    /// Takes the tables. Makes no call.
-    pub fn new(enrollments: Enrollments, kept_events: KeptEvents) -> Self {
+    /// Takes the tables, and the modes in which a pass earns a certificate. Makes no call.
+    pub fn new(enrollments: Enrollments, kept_events: KeptEvents, paid_modes: PaidModes) -> Self {
         Self {
             enrollments,
             kept_events,
+            paid_modes,
         }
     }
 }
@@ -101,7 +103,10 @@ impl Kind for EnrollmentSweep {
                 }
             };
             worked.at_stake += u64::from(ours.is_some_and(|ours| ours.active));
-            let correction = correction(ours, &learner.row.mode, learner.row.is_active);
+            let EnrollmentRow {
+                mode, is_active, ..
+            } = &learner.row;
+            let correction = correction(ours, mode, *is_active, &self.paid_modes);
             if !correction.is_any() {
                 notes.all(learner, &correction.effects);
             } else if ours.is_some_and(|ours| ours.is_newer(task.asked_at)) {
@@ -170,7 +175,8 @@ impl EnrollmentSweep {
     ) -> Result<Written, StoreError> {
         let (course_id, by) = (task.run.course_id.clone(), task.by.clone());
         let change = EnrollmentChange::new(user_id, course_id, by, task.now);
-        self.enrollments.correct(&change, ours, correction).await
+        let after = change.correct(ours, correction);
+        self.enrollments.replace(&change, ours, &after).await
     }
 }
 

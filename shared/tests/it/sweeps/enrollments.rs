@@ -7,7 +7,9 @@ use harness::sweep::{email, id, username};
 use harness::{Portal, RUN, http_client};
 use proptest::prelude::*;
 use shared::clock::Clock;
-use shared::domain::{Change, Enrollment, HistoryEntry, Leave, SweepOutcome};
+use shared::domain::{
+    Change, Enrollment, History, HistoryEntry, Leave, ModeSource, Setting, SweepOutcome,
+};
 use shared::use_cases::asking_the_lms::LmsLimits;
 use uuid::Uuid;
 
@@ -25,7 +27,7 @@ struct Learner {
 #[derive(Debug, Clone, PartialEq)]
 struct Enrolled {
     mode: Mode,
-    mode_set_by_admin: bool,
+    mode_set_by: Option<ModeSource>,
     active: bool,
     edx_enrolled: bool,
     /// An operator has made it inactive.
@@ -51,7 +53,7 @@ impl Learner {
     fn write(&mut self, write: impl FnOnce(&mut Enrolled)) {
         let enrollment = self.enrollment.get_or_insert(Enrolled {
             mode: "audit",
-            mode_set_by_admin: false,
+            mode_set_by: None,
             active: false,
             edx_enrolled: false,
             by_operator: false,
@@ -78,7 +80,7 @@ impl State for Learner {
             Other::Announce => enrollment.active && enrollment.edx_enrolled,
             Other::Set(mode, active) => {
                 (enrollment.mode, enrollment.active) == (mode, active)
-                    && enrollment.mode_set_by_admin
+                    && enrollment.mode_set_by == Some(ModeSource::Operator)
             }
             Other::Erase => false,
         };
@@ -88,6 +90,11 @@ impl State for Learner {
         self.is_newer = true;
         match other {
             Other::Announce => self.write(|enrollment| {
+                // Re-activated by an event that names no mode.
+                if !enrollment.active {
+                    enrollment.mode = "audit";
+                    enrollment.mode_set_by = None;
+                }
                 enrollment.active = true;
                 enrollment.edx_enrolled = true;
                 enrollment.by_operator = false;
@@ -95,7 +102,7 @@ impl State for Learner {
             Other::Set(mode, active) => self.write(|enrollment| {
                 enrollment.by_operator = !active;
                 enrollment.mode = mode;
-                enrollment.mode_set_by_admin = true;
+                enrollment.mode_set_by = Some(ModeSource::Operator);
                 enrollment.active = active;
             }),
             Other::Erase => {
@@ -121,15 +128,18 @@ impl State for Learner {
             Some(ours) if !is_active => return ours.active,
             Some(ours) if !ours.active && ours.by_operator => {}
             Some(ours) => {
-                // Active again: reactivated. A changed mode: changed, unless an
-                // operator or an import set ours.
-                let mode = if ours.mode_set_by_admin {
-                    ours.mode
-                } else {
-                    mode
+                // Active again: reactivated in the LMS's mode. Another mode: changed,
+                // unless an operator chose ours, or an import did and it is no upgrade.
+                let is_upgrade = mode == "verified" && ours.mode != "verified";
+                let stays = match ours.mode_set_by.filter(|_| ours.active) {
+                    None => false,
+                    Some(ModeSource::Import) => !is_upgrade,
+                    Some(ModeSource::Operator) => true,
                 };
+                let is_taken = !stays && (ours.mode != mode || !ours.active);
                 let right = Enrolled {
-                    mode,
+                    mode: if stays { ours.mode } else { mode },
+                    mode_set_by: ours.mode_set_by.filter(|_| !is_taken),
                     active: true,
                     edx_enrolled: true,
                     ..ours.clone()
@@ -152,11 +162,16 @@ impl State for Learner {
 }
 
 fn learner() -> impl Strategy<Value = Learner> {
-    let enrollment = (mode(), any::<[bool; 4]>()).prop_map(|(mode, flags)| {
-        let [mode_set_by_admin, active, edx_enrolled, by_operator] = flags;
+    let source = prop::sample::select(vec![
+        None,
+        Some(ModeSource::Operator),
+        Some(ModeSource::Import),
+    ]);
+    let enrollment = (mode(), source, any::<[bool; 3]>()).prop_map(|(mode, mode_set_by, flags)| {
+        let [active, edx_enrolled, by_operator] = flags;
         Enrolled {
             mode,
-            mode_set_by_admin,
+            mode_set_by,
             active,
             edx_enrolled,
             by_operator: !active && by_operator,
@@ -199,13 +214,15 @@ fn item(learner: u32, enrolled: &Enrolled, portal: &Portal) -> Enrollment {
         user_id: id(learner),
         course_id: RUN.parse().unwrap(),
         mode: enrolled.mode.parse().unwrap(),
-        mode_set_by_admin: enrolled.mode_set_by_admin,
+        mode_set_by: enrolled.mode_set_by,
         active: enrolled.active,
+        inactive_by_operator: enrolled.by_operator && !enrolled.active,
         edx_enrolled: enrolled.edx_enrolled,
         roles: BTreeSet::new(),
         change_status: (!enrolled.active).then(|| "unenrolled".to_owned()),
         changed_at: at,
-        history: vec![HistoryEntry {
+        version: 1,
+        history: History::new(HistoryEntry {
             at,
             change_id: Uuid::new_v4(),
             by,
@@ -214,7 +231,8 @@ fn item(learner: u32, enrolled: &Enrolled, portal: &Portal) -> Enrollment {
             mode: None,
             announced_mode: None,
             announced_roles: BTreeSet::new(),
-        }],
+            removed_roles: BTreeSet::new(),
+        }),
     }
 }
 
@@ -225,7 +243,7 @@ async fn change(portal: &Portal, learner: u32, other: Other) {
             let enrolling = portal.use_cases().enrolling().unwrap();
             let (email, run) = (email(learner).parse().unwrap(), RUN.parse().unwrap());
             let (mode, now) = (mode.parse().unwrap(), portal.clock.now());
-            let set = enrolling.set(&email, &run, &mode, active, operator(), now);
+            let set = enrolling.set(&email, &run, Setting::mode(mode, active), operator(), now);
             set.await.unwrap();
         }
         Other::Erase => {
@@ -287,7 +305,7 @@ async fn agrees(scene: Scene<Learner, Listed, Other>) {
     }
     let loser = Enrolled {
         mode: "audit",
-        mode_set_by_admin: false,
+        mode_set_by: None,
         active: true,
         edx_enrolled: true,
         by_operator: false,
@@ -315,11 +333,11 @@ async fn agrees(scene: Scene<Learner, Listed, Other>) {
             let status = (!found.active).then_some("unenrolled");
             assert_eq!(found.change_status.as_deref(), status);
             let (mode, entries) = (found.mode.as_str().to_owned(), found.history.len());
-            let flags = (found.mode_set_by_admin, found.active, found.edx_enrolled);
+            let flags = (found.mode_set_by, found.active, found.edx_enrolled);
             (mode, flags, entries)
         });
         let expected = end.enrollment.map(|end| {
-            let flags = (end.mode_set_by_admin, end.active, end.edx_enrolled);
+            let flags = (end.mode_set_by, end.active, end.edx_enrolled);
             (end.mode.to_owned(), flags, end.entries)
         });
         assert_eq!(found, expected, "learner {learner}");

@@ -6,11 +6,11 @@ use harness::{Portal, RUN, http_client};
 use jiff::SignedDuration;
 use local::lms::GradeRow;
 use proptest::prelude::*;
-use shared::adapters::store::enrollments::EnrollmentChange;
 use shared::clock::Clock;
 use shared::domain::CertificateState::{self, InForce, Revoked, Withdrawn};
 use shared::domain::{
-    Certificate, CertificateEntry, Change, Grade, GradeEntry, History, Score, SweepOutcome,
+    Certificate, CertificateEntry, Change, EnrollmentChange, Grade, GradeEntry, History, Score,
+    Setting, SweepOutcome,
 };
 use shared::use_cases::asking_the_lms::LmsLimits;
 use shared::use_cases::correcting::{Word, correct_certificate, override_grade};
@@ -233,7 +233,9 @@ async fn put(portal: &Portal, learner: u32, start: &Learner) {
         let mode = mode.parse().unwrap();
         let change = EnrollmentChange::new(user_id, RUN.parse().unwrap(), operator(), at);
         let enrollments = wiring.enrollments().unwrap();
-        enrollments.set(&change, &mode, active).await.unwrap();
+        let setting = Setting::mode(mode, active);
+        let set = enrollments.change(&change, |before| change.set(before, &setting));
+        set.await.unwrap();
     }
     if let Some(grade) = &start.grade {
         let entry = GradeEntry {
@@ -314,7 +316,13 @@ async fn change(portal: &Portal, learner: u32, other: Other) {
         Other::Enroll(active) => {
             let enrolling = wiring.enrolling().unwrap();
             let (email, mode) = (email(learner).parse().unwrap(), "verified".parse().unwrap());
-            let set = enrolling.set(&email, &course_id, &mode, active, operator(), now);
+            let set = enrolling.set(
+                &email,
+                &course_id,
+                Setting::mode(mode, active),
+                operator(),
+                now,
+            );
             set.await.unwrap();
         }
     }

@@ -1,7 +1,7 @@
 //! `coursehook enrollments`
 
 use clap::{Args, Subcommand};
-use shared::domain::{CourseId, Email, Mode};
+use shared::domain::{CourseId, CourseRole, Email, Mode};
 
 use super::ImportEnrollments;
 use super::argument::plain;
@@ -42,13 +42,16 @@ Examples:
         #[arg(long)]
         history: bool,
     },
-    /// Set the mode of an enrollment, and make it active or inactive
+    /// Set the mode of an enrollment, make it active or inactive, or remove a role
     ///
-    /// The enrollment is created if there is none; user and course run must
-    /// exist. A mode that is set here is no longer the LMS's affair.
+    /// With --mode the enrollment is created if there is none; user and course
+    /// run must exist. While the enrollment is active the LMS does not change a
+    /// mode that is set here. The LMS announces a role when it is given, and not
+    /// when it is taken: --remove-role removes it here.
     #[command(after_help = "\
 Examples:
   coursehook enrollments set ada@example.org course-v1:Org+Course+Run --mode verified
+  coursehook enrollments set ada@example.org course-v1:Org+Course+Run --remove-role staff
   coursehook enrollments set ada@example.org course-v1:Org+Course+Run --mode audit --inactive")]
     Set(SetEnrollment),
 }
@@ -58,14 +61,17 @@ pub struct SetEnrollment {
     pub email: Email,
     pub course_id: CourseId,
     /// audit, verified, and so on
-    #[arg(long, value_parser = plain::<Mode>)]
-    pub mode: Mode,
+    #[arg(long, value_parser = plain::<Mode>, required_unless_present = "remove_role")]
+    pub mode: Option<Mode>,
     /// Also set a mode that Open edX is not known to use
-    #[arg(long)]
+    #[arg(long, requires = "mode")]
     pub force: bool,
     /// Unenroll the learner
-    #[arg(long)]
+    #[arg(long, requires = "mode")]
     pub inactive: bool,
+    /// Remove a course role; may be given more than once
+    #[arg(long, value_name = "ROLE", value_parser = plain::<CourseRole>)]
+    pub remove_role: Vec<CourseRole>,
 }
 
 impl Enrollments {

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::domain::{CourseId, CourseRole, Email, Enrollment, HistoryEntry, Mode};
+use shared::domain::{
+    CourseId, CourseRole, Email, Enrollment, History, HistoryEntry, Mode, ModeSource, Setting,
+};
 use shared::use_cases::enrolling::Set;
 use shared::use_cases::{Changed, Outcome};
 
@@ -71,8 +73,8 @@ async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Res
     output.answer(&shown, || {
         let histories = enrollments.iter().filter(|_| history);
         let histories = histories.map(|enrollment| {
-            let course = enrollment.course_id.to_string();
-            (course, history_table(&enrollment.history))
+            let heading = output::history_heading(&enrollment.course_id, &enrollment.history);
+            (heading, history_table(&enrollment.history))
         });
         output::sections(table(&enrollments), histories)
     })
@@ -85,14 +87,20 @@ async fn change(set: SetEnrollment, stack: &Stack, output: Output) -> Result<(),
         mode,
         force,
         inactive,
+        remove_role,
     } = set;
-    if !force && !mode.is_known() {
-        return Err(Failure::UnknownMode(mode));
+    if let Some(mode) = mode.as_ref().filter(|mode| !force && !mode.is_known()) {
+        return Err(Failure::UnknownMode(mode.clone()));
     }
+    let setting = Setting {
+        active: mode.is_some().then_some(!inactive),
+        mode,
+        remove_roles: remove_role.into_iter().collect(),
+    };
     let enrolling = stack.tables().await.enrolling()?;
     let by = stack.operator();
     let now = stack.clock().now();
-    let set = enrolling.set(&email, &course_id, &mode, !inactive, by, now);
+    let set = enrolling.set(&email, &course_id, setting, by, now);
     let Changed {
         enrollment,
         outcome,
@@ -100,6 +108,7 @@ async fn change(set: SetEnrollment, stack: &Stack, output: Output) -> Result<(),
         Set::Stands(changed) => *changed,
         Set::NoSuchUser => return Err(Failure::NoSuchUser(email)),
         Set::NoSuchRun => return Err(Failure::NoSuchRun(course_id)),
+        Set::NotEnrolled => return Err(Failure::NoEnrollment { email, course_id }),
     };
     let outcome = match outcome {
         Outcome::Created => "created",
@@ -147,6 +156,7 @@ fn history_table(history: &[HistoryEntry]) -> String {
             "mode",
             "announced mode",
             "announced roles",
+            "removed roles",
         ],
         history.iter().map(|entry| {
             [
@@ -156,6 +166,7 @@ fn history_table(history: &[HistoryEntry]) -> String {
                 word(entry.mode.as_ref()),
                 word(entry.announced_mode.as_ref()),
                 words(&entry.announced_roles),
+                words(&entry.removed_roles),
             ]
         }),
     )
@@ -182,13 +193,15 @@ pub struct Shown<'a> {
     user_id: String,
     course_id: &'a CourseId,
     mode: &'a Mode,
-    mode_set_by_admin: bool,
+    mode_set_by: Option<ModeSource>,
     active: bool,
     edx_enrolled: bool,
     roles: Vec<&'a CourseRole>,
     change_status: Option<&'a str>,
     changed_at: Timestamp,
-    history: &'a [HistoryEntry],
+    version: u64,
+    #[serde(flatten)]
+    history: &'a History<HistoryEntry>,
 }
 
 impl<'a> From<&'a Enrollment> for Shown<'a> {
@@ -198,12 +211,13 @@ impl<'a> From<&'a Enrollment> for Shown<'a> {
             user_id: enrollment.user_id.to_string(),
             course_id: &enrollment.course_id,
             mode: &enrollment.mode,
-            mode_set_by_admin: enrollment.mode_set_by_admin,
+            mode_set_by: enrollment.mode_set_by,
             active: enrollment.active,
             edx_enrolled: enrollment.edx_enrolled,
             roles: enrollment.roles.iter().collect(),
             change_status: enrollment.change_status.as_deref(),
             changed_at: enrollment.changed_at,
+            version: enrollment.version,
             history: &enrollment.history,
         }
     }

@@ -70,6 +70,9 @@ async fn set(grade: OverrideGrade, stack: &Stack, output: Output) -> Result<(), 
         passed,
         letter_grade: Some(letter),
     };
+    if passed && !score.is_pass() {
+        return Err(Failure::PassOfZero);
+    }
     let (by, at) = (stack.operator(), stack.clock().now());
     let set = override_grade(&records, user.user_id, &course_id, &score, &by, at);
     let Corrected { now, changed } = set.await?;
@@ -151,7 +154,8 @@ async fn judge(
     let until = Instant::now() + LOOK_TIME;
     // A pass that earns nothing yet is kept, as the LMS's is.
     let certified = if passed {
-        certifying.certify(pass, Source::Record, until).await
+        let certified = certifying.certify(pass, Source::Record, until).await;
+        certified.map_err(|failed| failed.error)
     } else {
         certifying.attempt(pass, Source::Record, until).await
     };
@@ -192,7 +196,7 @@ async fn judge(
         }
         Outcome::Waits(Obstruction::NotPassed) => {
             let told = "There is no certificate, since the grade is no pass; \
-                 --passed makes it one.";
+                 --passed makes one of it that is above 0.";
             judged("not_passed", told.to_owned())
         }
         Outcome::Waits(Obstruction::NotEligible(why)) => {

@@ -1,7 +1,7 @@
 use serde_json::json;
-use shared::adapters::store::enrollments::{EnrollmentChange, Enrollments};
+use shared::adapters::store::enrollments::Enrollments;
 use shared::clock::{Clock, SystemClock};
-use shared::domain::Change;
+use shared::domain::{Announced, Change, EnrollmentChange};
 
 use crate::harness::{ADA, RUN, Stack};
 
@@ -35,7 +35,7 @@ async fn an_enrollment_is_created_changed_and_left_alone() {
     assert_eq!(shown.as_array().unwrap().len(), 1);
     assert_eq!(shown[0]["course_id"], RUN);
     assert_eq!(shown[0]["mode"], "audit");
-    assert_eq!(shown[0]["mode_set_by_admin"], true);
+    assert_eq!(shown[0]["mode_set_by"], "operator");
     let history = shown[0]["history"].as_array().unwrap();
     assert_eq!(history.len(), 2);
     assert_eq!(history[1]["by"], "operator");
@@ -57,9 +57,17 @@ async fn what_the_lms_announced_is_shown() {
         SystemClock.now(),
     );
     let enrollments = Enrollments::new(stack.dynamodb(), "EnrollmentsTable".to_owned());
-    let roles = ["staff".parse().unwrap()].into();
+    let announced = [Announced {
+        active: true,
+        mode: None,
+        roles: ["staff".parse().unwrap()].into(),
+        delivered_at: None,
+    }];
+    let paid_modes = "verified".parse().unwrap();
     enrollments
-        .announce(&change, None, &roles, None)
+        .change(&change, |before| {
+            change.announce(before, &announced, &paid_modes)
+        })
         .await
         .unwrap();
     stack
@@ -99,6 +107,66 @@ async fn what_the_lms_announced_is_shown() {
         .ok();
     assert!(text.contains("delivery with token t0"), "{text}");
     assert!(text.contains("operator grace"), "{text}");
+
+    // The LMS does not say when it takes a role.
+    let remove = async |role: &str, run: &str| {
+        let set = [
+            "enrollments",
+            "set",
+            ADA,
+            run,
+            "--remove-role",
+            role,
+            "--json",
+        ];
+        stack.run(&set).await
+    };
+    let run = "Org/Ants/1";
+    for (role, outcome, roles) in [
+        ("instructor", "unchanged", json!(["staff"])),
+        ("staff", "updated", json!([])),
+        ("staff", "unchanged", json!([])),
+    ] {
+        let ran = remove(role, run).await.json();
+        let enrollment = &ran["enrollment"];
+        assert_eq!(
+            (&ran["outcome"], &enrollment["roles"]),
+            (&json!(outcome), &roles),
+            "{role}"
+        );
+        let state = (
+            &enrollment["mode"],
+            &enrollment["active"],
+            &enrollment["mode_set_by"],
+        );
+        assert_eq!(
+            state,
+            (&json!("audit"), &json!(true), &json!(null)),
+            "{role}"
+        );
+    }
+    let text = stack.run(&["enrollments", "show", ADA, "--history"]).await;
+    assert!(text.ok().contains("removed roles"));
+    let ran = remove("staff", "course-v1:No+Such+Run").await;
+    assert!(ran.err.contains("no course run"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn no_role_is_removed_where_there_is_no_enrollment() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let set = ["enrollments", "set", ADA, RUN, "--remove-role", "staff"];
+    let ran = stack.run(&set).await;
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    assert!(
+        ran.err.contains(&format!("{ADA} is not enrolled in {RUN}")),
+        "{ran:?}"
+    );
+    // Neither --inactive nor --force means anything without a mode.
+    for more in ["--inactive", "--force"] {
+        let ran = stack.run(&[&set[..], &[more]].concat()).await;
+        assert_eq!(ran.code, 2);
+        assert!(ran.err.contains("--mode"), "{ran:?}");
+    }
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
-use shared::adapters::store::enrollments::{EnrollmentChange, Enrollments};
+use shared::adapters::store::enrollments::Enrollments;
 use shared::clock::{Clock, SystemClock};
-use shared::domain::{Change, EventKind, Reason};
+use shared::domain::{Announced, Change, EnrollmentChange, EventKind, Reason};
 
 use crate::harness::{ADA, RUN, Ran, Stack, ran};
 
@@ -245,7 +245,7 @@ async fn an_enrollment_is_kept_as_the_file_has_it() {
     let [ants, bees] = shown(&stack, "enrollments").await.try_into().unwrap();
     assert_eq!(bees["enrollment_id"], format!("{ID}1"));
     assert_eq!(bees["mode"], "verified");
-    assert_eq!(bees["mode_set_by_admin"], true);
+    assert_eq!(bees["mode_set_by"], "import");
     assert_eq!(bees["active"], true);
     assert_eq!(bees["edx_enrolled"], true);
     assert_eq!(bees["roles"], json!(["Group Moderator", "staff"]));
@@ -269,10 +269,21 @@ async fn an_enrollment_is_kept_as_the_file_has_it() {
         SystemClock.now(),
     );
     let enrollments = Enrollments::new(stack.dynamodb(), "EnrollmentsTable".to_owned());
+    let paid_modes = "verified".parse().unwrap();
     for (role, entries) in [("staff", 1), ("instructor", 2)] {
-        let roles = [role.parse().unwrap()].into();
-        let changed = enrollments.announce(&change, None, &roles, Some(SystemClock.now()));
-        assert_eq!(changed.await.unwrap().enrollment.history.len(), entries);
+        let announced = [Announced {
+            active: true,
+            mode: None,
+            roles: [role.parse().unwrap()].into(),
+            delivered_at: None,
+        }];
+        let changed = enrollments
+            .change(&change, |before| {
+                change.announce(before, &announced, &paid_modes)
+            })
+            .await;
+        let enrollment = changed.unwrap().unwrap().enrollment;
+        assert_eq!(enrollment.history.len(), entries);
     }
     let set = ["enrollments", "set", ADA, RUN, "--mode", "verified"];
     let unchanged = stack.run(&set).await.ok();

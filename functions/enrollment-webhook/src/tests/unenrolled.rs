@@ -1,0 +1,191 @@
+//! A delivery with `is_active: false`: the learner was un-enrolled.
+
+use aws_sdk_dynamodb::types::AttributeValue::{Bool, S};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use shared::adapters::store::CallLimits;
+
+use harness::{ADA, RUN, now};
+
+use super::stack::Stack;
+
+const BOB: &str = "bob@example.org";
+const UNENROLLED: &str = "Unenrollment successful";
+
+fn unenroll(email: &str, course_id: &str) -> Value {
+    json!({"email": email, "course_id": course_id, "mode": "verified", "is_active": false})
+}
+
+/// `true` and `null` are as if it were absent; what is no boolean is named.
+#[tokio::test]
+async fn only_false_says_that_the_learner_is_unenrolled() {
+    for (value, status) in [
+        ("true", 201),
+        ("null", 201),
+        ("false", 200),
+        (r#""false""#, 400),
+        ("0", 400),
+        ("1", 400),
+        ("[]", 400),
+        ("{}", 400),
+        (r#""""#, 400),
+    ] {
+        let stack = Stack::new().await;
+        let body = format!(r#"{{"email":"{ADA}","course_id":"{RUN}","is_active":{value}}}"#);
+        let answer = stack.send(super::stack::delivery(&body)).await;
+        assert_eq!(answer.status, status, "{value}: {answer:?}");
+        if status == 400 {
+            assert_eq!(
+                answer.body["error"], "is_active is not a boolean.",
+                "{value}"
+            );
+            assert_eq!(stack.log.done()["reason"], "is_active", "{value}");
+        }
+        assert_eq!(
+            stack.enrollments(harness::ADA_ID).await.len(),
+            usize::from(status == 201)
+        );
+    }
+}
+
+/// Each row: what the enrollment has before, and what the un-enrollment changes.
+#[tokio::test]
+async fn an_active_enrollment_becomes_inactive_once() {
+    for (attribute, value, edx_enrolled, is_written) in [
+        ("edx_enrolled", Bool(true), true, true),
+        ("edx_enrolled", Bool(false), false, true),
+        ("mode_set_by", S("operator".to_owned()), true, true),
+        ("mode_set_by", S("import".to_owned()), true, true),
+        ("active", Bool(false), true, false),
+    ] {
+        let stack = Stack::new().await;
+        let first = json!({"email": ADA, "course_id": RUN, "role": "staff", "mode": "verified"});
+        let first = stack.deliver(&first).await;
+        stack.set_enrollment(attribute, value.clone()).await;
+        let before = stack.enrollment().await;
+
+        // A role beside it is ignored.
+        let mut body = unenroll(ADA, RUN);
+        body["role"] = json!("instructor");
+        for repeat in [false, true] {
+            let case = format!("{attribute} {value:?} {repeat}");
+            let answer = stack.deliver(&body).await;
+            let expected = json!({
+                "message": UNENROLLED,
+                "enrollment_id": first.body["enrollment_id"],
+                "active": false,
+                "edx_enrolled": edx_enrolled,
+            });
+            assert_eq!((answer.status, &answer.body), (200, &expected), "{case}");
+            let outcome = if is_written && !repeat {
+                "updated"
+            } else {
+                "unchanged"
+            };
+            assert_eq!(stack.log.done()["outcome"], outcome, "{case}");
+            let after = stack.enrollment().await;
+            assert!(!after.active, "{case}");
+            assert_eq!(after.roles, before.roles, "{case}");
+            assert_eq!(after.mode, before.mode, "{case}");
+            let entries = before.history.len() + usize::from(is_written);
+            assert_eq!(after.history.len(), entries, "{case}");
+            if is_written {
+                assert_eq!(after.change_status.as_deref(), Some("unenrolled"), "{case}");
+            } else {
+                assert_eq!(after, before, "{case}");
+            }
+        }
+    }
+}
+
+/// Known, and never enrolled: there is nothing to change, and no record is made.
+#[tokio::test]
+async fn who_was_never_enrolled_has_no_record() {
+    let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
+    let answer = stack.deliver(&unenroll(ADA, RUN)).await;
+    let expected = json!({"message": UNENROLLED, "active": false, "edx_enrolled": false});
+    assert_eq!((answer.status, &answer.body), (200, &expected));
+    assert_eq!(stack.log.done()["outcome"], "unchanged");
+    assert_eq!(stack.enrollments(harness::ADA_ID).await, []);
+    assert_eq!(proxy.calls(), ["BatchGetItem", "BatchGetItem"]);
+}
+
+/// User or run are not known: 404, and nothing is kept. An event that is kept
+/// enrolls nobody any more, and its roles stay.
+#[tokio::test]
+async fn what_is_kept_no_longer_enrolls() {
+    let later = "course-v1:Demo+Later+2026";
+    for (email, course_id, message) in [
+        (BOB, RUN, "User not found".to_owned()),
+        (ADA, later, format!("Course run with id {later} not found")),
+    ] {
+        for role in [None, Some("staff")] {
+            let case = format!("{email} {course_id} {role:?}");
+            let stack = Stack::new().await;
+            let unenrollment = unenroll(email, course_id);
+            let answer = stack.deliver(&unenrollment).await;
+            assert_eq!(
+                (answer.status, &answer.body["error"]),
+                (404, &json!(message)),
+                "{case}"
+            );
+            assert_eq!(stack.log.done()["outcome"], "dropped", "{case}");
+            assert_eq!(stack.kept().await, [], "{case}");
+
+            let enrollment =
+                json!({"email": email, "course_id": course_id, "role": role, "mode": "verified"});
+            assert_eq!(stack.deliver(&enrollment).await.status, 404, "{case}");
+            stack.clock.set(now() + SignedDuration::from_secs(10));
+            assert_eq!(stack.deliver(&unenrollment).await.status, 404, "{case}");
+            let kept = stack.kept().await;
+            if role.is_none() {
+                assert_eq!(kept, [], "{case}");
+                continue;
+            }
+            let [event] = kept.try_into().unwrap();
+            let roles: Vec<_> = event.roles.iter().map(|role| role.as_str()).collect();
+            assert_eq!((roles, &event.mode), (vec!["staff"], &None), "{case}");
+            assert!(event.unenrolled, "{case}");
+
+            // Enrolled again: it is as if nothing had been said in between.
+            stack.clock.set(now() + SignedDuration::from_secs(20));
+            let again = json!({"email": email, "course_id": course_id});
+            assert_eq!(stack.deliver(&again).await.status, 404, "{case}");
+            let event = stack.kept_event().await;
+            assert_eq!((event.unenrolled, &event.mode), (false, &None), "{case}");
+        }
+    }
+}
+
+/// User and run are known by now, and an enrollment still waits: it is done by
+/// the un-enrollment, which comes after it.
+#[tokio::test]
+async fn an_enrollment_that_waits_is_done_by_it() {
+    for (role, roles) in [(None, 0), (Some("staff"), 1)] {
+        let stack = Stack::new().await;
+        let later = "course-v1:Demo+Later+2026";
+        let body = json!({"email": ADA, "course_id": later, "role": role, "mode": "verified"});
+        assert_eq!(stack.deliver(&body).await.status, 404);
+        stack.put_run(later).await;
+        let answer = stack.deliver(&unenroll(ADA, later)).await;
+        assert_eq!(
+            (answer.status, &answer.body["active"]),
+            (200, &json!(false)),
+            "{role:?}"
+        );
+        assert_eq!(stack.kept().await, [], "{role:?}");
+        let enrollments = stack.enrollments(harness::ADA_ID).await;
+        assert_eq!(enrollments.len(), roles, "{role:?}");
+        for enrollment in enrollments {
+            assert!(
+                !enrollment.active && !enrollment.edx_enrolled,
+                "{enrollment:?}"
+            );
+            assert_eq!(enrollment.change_status.as_deref(), Some("unenrolled"));
+            assert_eq!(
+                (enrollment.mode.as_str(), enrollment.roles.len()),
+                ("audit", 1)
+            );
+        }
+    }
+}

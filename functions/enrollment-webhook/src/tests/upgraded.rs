@@ -1,0 +1,159 @@
+//! An upgrade to a paid mode, and the pass that waits for it; histories that are
+//! long, and items that are too large.
+
+use aws_sdk_dynamodb::types::AttributeValue::{L, M, N, S};
+use harness::{ADA, EAGER, RUN, now};
+use jiff::SignedDuration;
+use local::Fault;
+use serde_json::json;
+use shared::domain::Reason;
+
+use super::stack::Stack;
+
+/// The LMS announces the new mode of an active enrollment: it is paid at once,
+/// and a pass that waits for that is tried again at once.
+#[tokio::test]
+async fn an_upgrade_wakes_the_pass_that_waits() {
+    let stack = Stack::new().await;
+    stack.announce(ADA, None, Some("audit")).await;
+    stack.grade(0.9, true);
+    stack.keep_pass().await;
+    let waiting = stack.kept_event().await;
+    assert_eq!(
+        (waiting.reason, waiting.last_error.as_deref()),
+        (Reason::NotEligible, Some("unpaid_mode"))
+    );
+
+    stack.clock.set(now() + SignedDuration::from_secs(5));
+    let upgrade = json!({"email": ADA, "course_id": RUN, "mode": "verified"});
+    assert_eq!(stack.deliver(&upgrade).await.status, 200);
+    assert_eq!(stack.enrollment().await.mode.as_str(), "verified");
+    assert!(stack.kept_event().await.next_look <= now() + SignedDuration::from_secs(5));
+    assert_eq!(stack.look_again().await.certified, 1);
+    assert!(stack.certificate().await.is_some());
+}
+
+/// An enrollment that was re-activated as what it is now earns no certificate by
+/// what it was before.
+#[tokio::test]
+async fn a_refunded_enrollment_earns_nothing_by_a_role() {
+    for (role, mode) in [
+        (None, Some("audit")),
+        (None, Some("honor")),
+        (Some("staff"), None),
+    ] {
+        let stack = Stack::new().await;
+        stack.announce(ADA, None, Some("verified")).await;
+        stack
+            .set_enrollment(
+                "active",
+                aws_sdk_dynamodb::types::AttributeValue::Bool(false),
+            )
+            .await;
+        stack
+            .set_enrollment("change_status", S("refunded".to_owned()))
+            .await;
+        stack
+            .set_enrollment("mode_set_by", S("import".to_owned()))
+            .await;
+        let body = json!({"email": ADA, "course_id": RUN, "role": role, "mode": mode});
+        assert_eq!(stack.deliver(&body).await.status, 200);
+        let enrollment = stack.enrollment().await;
+        let expected = (true, mode.unwrap_or("audit"), None);
+        let found = (
+            enrollment.active,
+            enrollment.mode.as_str(),
+            enrollment.mode_set_by,
+        );
+        assert_eq!(found, expected, "{role:?} {mode:?}");
+        stack.grade(0.9, true);
+        stack.keep_pass().await;
+        assert_eq!(stack.certificate().await.map(|c| c.certificate_id), None);
+    }
+}
+
+/// A history that another program let grow is cut, and its entries are counted.
+#[tokio::test]
+async fn a_history_of_thousands_of_entries_takes_one_more() {
+    let stack = Stack::new().await;
+    stack.announce(ADA, None, Some("audit")).await;
+    let scan = stack
+        .dynamodb
+        .scan()
+        .table_name("EnrollmentsTable")
+        .send()
+        .await
+        .unwrap();
+    let L(history) = &scan.items()[0]["history"] else {
+        panic!("{scan:?}")
+    };
+    let M(mut entry) = history[0].clone() else {
+        panic!("{history:?}")
+    };
+    let entries = (0..2000).map(|n| {
+        let id = format!("{n:08x}-0000-4000-8000-000000000000");
+        entry.insert("change_id".to_owned(), S(id));
+        M(entry.clone())
+    });
+    let entries = L(entries.collect());
+    stack.set_enrollment("history", entries).await;
+    for (role, count) in [("staff", 2001), ("instructor", 2002)] {
+        let body = json!({"email": ADA, "course_id": RUN, "role": role});
+        assert_eq!(stack.deliver(&body).await.status, 200, "{role}");
+        let history = stack.enrollment().await.history;
+        assert_eq!((history.len(), history.count()), (51, count), "{role}");
+        let first = history[0].change_id.to_string();
+        assert_eq!(first, "00000000-0000-4000-8000-000000000000");
+        let last = history.last().unwrap();
+        assert!(
+            last.announced_roles.contains(&role.parse().unwrap()),
+            "{role}"
+        );
+    }
+    // A program that does not count versions is seen by the moment of its change.
+    stack.set_enrollment("version", N("0".to_owned())).await;
+    let body = json!({"email": ADA, "course_id": RUN, "role": "finance_admin"});
+    assert_eq!(stack.deliver(&body).await.status, 200);
+}
+
+/// What the store refuses is no outage: 500, and the event is kept, and takes
+/// effect once the cause is gone.
+#[tokio::test]
+async fn what_the_store_refuses_is_kept_as_failed() {
+    let (stack, proxy) = Stack::behind_proxy(EAGER).await;
+    stack.announce(ADA, None, Some("audit")).await;
+    proxy.set(|call| {
+        let body = String::from_utf8_lossy(&call.body);
+        if body.contains("EnrollmentsTable") && call.operation == "UpdateItem" {
+            Fault::Refuse("ValidationException")
+        } else {
+            Fault::Pass
+        }
+    });
+    let body = json!({"email": ADA, "course_id": RUN, "role": "staff"});
+    let answer = stack.deliver(&body).await;
+    assert_eq!(
+        (answer.status, &answer.body["error"]),
+        (500, &json!("Something went wrong."))
+    );
+    assert!(!answer.headers.contains_key("retry-after"));
+    let done = stack.log.done();
+    assert_eq!(
+        (&done["outcome"], &done["error_code"], &done["level"]),
+        (
+            &json!("failed"),
+            &json!("ValidationException"),
+            &json!("ERROR")
+        )
+    );
+    let kept = stack.kept_event().await;
+    assert_eq!(done["event_key"], kept.event_key.to_string());
+    assert_eq!(
+        (kept.reason, kept.last_error.as_deref()),
+        (Reason::Failed, Some("ValidationException"))
+    );
+    stack.clock.set(now() + SignedDuration::from_mins(2));
+    assert_eq!(stack.look_again().await.done, 1);
+    assert_eq!(stack.enrollment().await.roles.len(), 1);
+    assert_eq!(stack.kept().await, []);
+}
