@@ -115,6 +115,11 @@ impl Score {
     pub fn is_pass(&self) -> bool {
         self.passed && self.percent.get() > 0.0
     }
+
+    /// Whether it is 0, and no pass.
+    pub fn is_zero(&self) -> bool {
+        !self.passed && self.percent.get() == 0.0
+    }
 }
 
 /// One learner's grade in one course run.
@@ -128,6 +133,10 @@ pub struct Grade {
     pub score: Score,
     /// An operator has set it, or an import says so, and the LMS's never replaces it.
     pub set_by_admin: bool,
+    /// When a sweep first found that the LMS answers 0, while a certificate was
+    /// in force; absent once there is another grade. The LMS answers 0 as well
+    /// where it has lost the grade.
+    pub zero_since: Option<Timestamp>,
     /// Grows with every write; a change rests on the version that was read.
     pub version: u64,
     /// One entry for each write.
@@ -167,8 +176,19 @@ impl Grade {
             course_id: course_id.clone(),
             score,
             set_by_admin,
+            zero_since: None,
             version: before.map_or(0, |grade| grade.version) + 1,
             history,
+        }
+    }
+
+    /// The grade once a sweep has found at `moment` that the LMS answers 0.
+    #[must_use]
+    pub fn found_zero(&self, moment: Timestamp) -> Self {
+        Self {
+            zero_since: Some(moment),
+            version: self.version + 1,
+            ..self.clone()
         }
     }
 

@@ -17,6 +17,9 @@ use super::{
 /// answered by it: a certificate's answer takes no longer.
 const UNDER_WAY: SignedDuration = SignedDuration::from_secs(30);
 
+/// How long the LMS must answer 0 before a certificate is withdrawn.
+const ZERO_FOR: SignedDuration = SignedDuration::from_hours(24);
+
 /// How many learners a sweep may always take something from.
 const FEW: u64 = 10;
 
@@ -104,6 +107,12 @@ pub enum Left {
     ModeSetByAdmin,
     /// An operator has made the enrollment inactive, and the LMS has it active.
     InactiveByOperator,
+    /// The grade is 0 by the LMS, and no sweep found that so a day ago: the
+    /// certificate stays for now.
+    ZeroSeenOnce,
+    /// The grade is 0 by the LMS, which does not list the learner's enrollment as
+    /// active, or does not let us read it: the certificate stays.
+    Unconfirmed,
     /// So many would lose something that the sweep stopped at its brake.
     Brake,
 }
@@ -117,6 +126,8 @@ impl Left {
             Self::Revoked => "revoked",
             Self::ModeSetByAdmin => "mode_set_by_admin",
             Self::InactiveByOperator => "inactive_by_operator",
+            Self::ZeroSeenOnce => "zero_seen_once",
+            Self::Unconfirmed => "unconfirmed",
             Self::Brake => "brake",
         }
     }
@@ -386,6 +397,14 @@ impl Certificate {
     }
 }
 
+/// Whether the LMS, asked at `asked_at`, answers 0 for so long by now that a
+/// certificate is withdrawn. One lost row of its grades looks the same as a 0.
+pub fn is_zero_for_good(stored: &Grade, asked_at: Timestamp) -> bool {
+    stored
+        .zero_since
+        .is_some_and(|since| asked_at.duration_since(since) >= ZERO_FOR)
+}
+
 /// What is to become of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateChange<'a> {
@@ -411,8 +430,7 @@ pub fn certificate_change<'a>(
     let state = certificate.map(|certificate| certificate.state);
     match (certificate, state) {
         (Some(held), Some(CertificateState::InForce)) => {
-            let is_zero = !score.passed && score.percent.get() == 0.0;
-            is_zero.then_some(CertificateChange::Withdraw(held))
+            score.is_zero().then_some(CertificateChange::Withdraw(held))
         }
         (Some(_), Some(CertificateState::Revoked)) => {
             score.is_pass().then_some(CertificateChange::Revoked)

@@ -277,7 +277,8 @@ pub fn of_enrollments(code: &str) -> (String, String) {
         "403" => (
             "The LMS does not let us list enrollments (403).".to_owned(),
             "Have the LMS make the user whose credential is in the secret OpenedxApiSecret \
-             global staff, or put another credential there"
+             global staff, or put another credential there; until then no sweep withdraws a \
+             certificate (left: unconfirmed)"
                 .to_owned(),
         ),
         _ => of_the_lms(code),

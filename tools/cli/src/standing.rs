@@ -139,7 +139,7 @@ impl Standing<'_> {
 
     /// Where user and run are known, and no announcement of a pass is kept.
     fn without_a_pass(&self, lead: &str, lacking: Option<Ineligible>, now: Timestamp) -> Advice {
-        let passed = self.grade.is_some_and(|grade| grade.score.passed);
+        let passed = self.grade.is_some_and(|grade| grade.score.is_pass());
         let by_operator = self.grade.is_some_and(|grade| grade.set_by_admin);
         let lacks = lacking.map(|why| advice::lacking(Some(why)));
         let is_so = match (self.grade, lacks) {

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue::{Bool, N, S};
 use harness::sweep::{id, username};
 use harness::{ADA, ADA_ID, EAGER, RUN};
 use local::Fault;
-use local::lms::{Order, Trouble};
+use local::lms::{At, Order, Trouble};
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::domain::{CertificateState, Change};
@@ -55,9 +55,11 @@ async fn prepare(before: Before) -> Stack {
         stack.lms.grade("ada", RUN, graded(0.9));
         assert_eq!(stack.sweep().await["tally"]["issued"], 1);
     }
+    stack.lms.enroll("ada", RUN, mode, true);
     if before == Withdrawn {
         stack.clock.turn(Duration::from_secs(60));
         stack.lms.grade("ada", RUN, graded(0.0));
+        stack.a_day_passes().await;
         assert_eq!(stack.sweep().await["tally"]["withdrawn"], 1);
     }
     if before == Revoked {
@@ -90,11 +92,12 @@ async fn each_learner_is_put_right() {
         (Certified, 0.9, json!({"unchanged": 1}), Some(InForce)),
         // Between 0 and a pass: who has passed once keeps the certificate.
         (Certified, 0.3, json!({"grade_stored": 1}), Some(InForce)),
+        // The LMS says 0 also of a grade that it lost: one sweep is not enough.
         (
             Certified,
             0.0,
-            json!({"grade_stored": 1, "withdrawn": 1}),
-            Some(CertificateState::Withdrawn),
+            json!({"grade_stored": 1, "left:zero_seen_once": 1}),
+            Some(InForce),
         ),
         (
             Withdrawn,
@@ -165,6 +168,142 @@ async fn each_learner_is_put_right() {
     }
 }
 
+/// A 0 of the LMS's withdraws a certificate once two sweeps a day apart have found
+/// it, the LMS lists the learner's enrollment as active, and says 0 again.
+#[tokio::test]
+async fn a_zero_withdraws_only_where_it_is_sure() {
+    const LEFT_ONCE: &str = "left:zero_seen_once";
+    for confirm in [false, true] {
+        let stack = prepare(Certified).await;
+        let sweep = async |case: &str, did: Value, state: CertificateState| {
+            let answer = stack.sweep_with(json!({"confirm": confirm})).await;
+            let mut expected = did;
+            expected["listed"] = 1.into();
+            assert_eq!(answer["tally"], expected, "{case}, {confirm}");
+            assert_eq!(answer["status"], "done", "{case}");
+            assert_eq!(stack.certificate().await.unwrap().state, state, "{case}");
+        };
+        let says = |percent| stack.lms.grade("ada", RUN, graded(percent));
+        says(0.0);
+        sweep("first", json!({"grade_stored": 1, LEFT_ONCE: 1}), InForce).await;
+        let grade = stack.stored_grade().await.unwrap();
+        assert_eq!(grade.zero_since, Some(stack.clock.now()));
+        stack.clock.turn(Duration::from_secs(24 * 3600 - 1));
+        sweep("a second early", json!({LEFT_ONCE: 1}), InForce).await;
+        assert_eq!(stack.stored_grade().await.unwrap(), grade);
+
+        // Another grade in between: the day begins again.
+        stack.clock.turn(Duration::from_secs(60));
+        says(0.9);
+        sweep("well again", json!({"grade_stored": 1}), InForce).await;
+        stack.clock.turn(Duration::from_secs(60));
+        says(0.0);
+        sweep("0 again", json!({"grade_stored": 1, LEFT_ONCE: 1}), InForce).await;
+        stack.clock.turn(Duration::from_hours(24));
+
+        // What is listed is not enough: the LMS is asked once more, twice.
+        for (what, enrolled) in [("inactive", Some(false)), ("unknown", None)] {
+            match enrolled {
+                Some(active) => stack.lms.enroll("ada", RUN, "verified", active),
+                None => stack.lms.unlist("ada", RUN),
+            }
+            sweep(what, json!({"left:unconfirmed": 1}), InForce).await;
+        }
+        stack.lms.enroll("ada", RUN, "verified", true);
+        stack
+            .lms
+            .order(Order::of(Trouble::Refuse).at(At::Enrollments));
+        sweep("not ours to read", json!({"left:unconfirmed": 1}), InForce).await;
+        stack.lms.revoke();
+        let lists = stack.lms.count(At::Enrollments);
+        let withdrawn = CertificateState::Withdrawn;
+        sweep("sure", json!({"withdrawn": 1}), withdrawn).await;
+        assert_eq!(stack.lms.count(At::Enrollments), lists + 1);
+        sweep("done", json!({"unchanged": 1}), withdrawn).await;
+    }
+}
+
+/// A grade of 0 that was stored by something else than a sweep is found by the first
+/// sweep, which writes that down and no history.
+#[tokio::test]
+async fn a_zero_of_a_delivery_is_no_sweeps() {
+    let stack = prepare(Certified).await;
+    stack.store_as_delivery(0.0).await;
+    stack.clock.turn(Duration::from_hours(48));
+    stack.lms.grade(
+        "ada",
+        RUN,
+        local::lms::GradeRow {
+            letter_grade: None,
+            ..graded(0.0)
+        },
+    );
+    let before = stack.stored_grade().await.unwrap();
+    let tally = stack.sweep().await["tally"].clone();
+    assert_eq!(tally, json!({"listed": 1, "left:zero_seen_once": 1}));
+    let after = stack.stored_grade().await.unwrap();
+    assert_eq!(after, before.found_zero(after.zero_since.unwrap()));
+    stack.clock.turn(Duration::from_hours(24));
+    assert_eq!(stack.sweep().await["tally"]["withdrawn"], 1);
+}
+
+/// A 0 that an operator has set is no lost grade.
+#[tokio::test]
+async fn an_operators_zero_withdraws_at_once() {
+    let stack = prepare(Certified).await;
+    stack.override_grade(0.0, false).await;
+    stack.clock.turn(Duration::from_secs(60));
+    let tally = stack.sweep().await["tally"].clone();
+    assert_eq!(
+        tally,
+        json!({"listed": 1, "left:grade_overridden": 2, "withdrawn": 1})
+    );
+}
+
+/// A learner's own sweep is as careful.
+#[tokio::test]
+async fn a_learners_own_sweep_is_as_careful() {
+    let stack = prepare(Certified).await;
+    stack.lms.grade("ada", RUN, graded(0.0));
+    let one = json!({"learner": ADA});
+    let tally = stack.sweep_with(one.clone()).await["tally"].clone();
+    assert_eq!(
+        tally,
+        json!({"listed": 1, "grade_stored": 1, "left:zero_seen_once": 1})
+    );
+    stack.clock.turn(Duration::from_hours(24));
+    stack.lms.enroll("ada", RUN, "verified", false);
+    let tally = stack.sweep_with(one.clone()).await["tally"].clone();
+    assert_eq!(tally, json!({"listed": 1, "left:unconfirmed": 1}));
+    stack.lms.enroll("ada", RUN, "verified", true);
+    let tally = stack.sweep_with(one).await["tally"].clone();
+    assert_eq!(tally, json!({"listed": 1, "withdrawn": 1}));
+}
+
+/// A grade of 0 that the LMS calls a pass earns nothing, and takes nothing.
+#[tokio::test]
+async fn a_pass_of_zero_is_none() {
+    for (before, state) in [
+        (Enrolled, None),
+        (Certified, Some(InForce)),
+        (Withdrawn, Some(CertificateState::Withdrawn)),
+    ] {
+        let stack = prepare(before).await;
+        let row = local::lms::GradeRow {
+            passed: true,
+            ..graded(0.0)
+        };
+        stack.lms.grade("ada", RUN, row);
+        let tally = stack.sweep().await["tally"].clone();
+        assert_eq!(tally, json!({"listed": 1, "grade_stored": 1}), "{before:?}");
+        assert_eq!(
+            stack.certificate().await.map(|c| c.state),
+            state,
+            "{before:?}"
+        );
+    }
+}
+
 /// The certificate keeps its id, and every history says by which sweep.
 #[tokio::test]
 async fn histories_name_the_sweep() {
@@ -186,7 +325,7 @@ async fn histories_name_the_sweep() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(ids.len(), 3);
+    assert_eq!(ids.len(), 4);
     assert_eq!(certificate.learner_name.as_deref(), Some("A Learner"));
     assert_eq!(certificate.run_title.as_deref(), Some("Rust on Lambda"));
 }
@@ -340,7 +479,7 @@ async fn what_changed_meanwhile_is_left_alone() {
         let expected = if left {
             json!({"listed": 1, "left:changed_meanwhile": 1})
         } else {
-            json!({"listed": 1, "grade_stored": 1, "withdrawn": 1})
+            json!({"listed": 1, "grade_stored": 1, "left:zero_seen_once": 1})
         };
         assert_eq!(answer["tally"], expected, "{case}");
     }

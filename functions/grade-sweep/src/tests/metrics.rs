@@ -66,6 +66,9 @@ async fn each_call_counts_its_own_part() {
     for (percent, withdrawn) in [(0.0, 1), (0.9, 0)] {
         stack.clock.turn(Duration::from_secs(60));
         stack.says(0, percent);
+        if withdrawn > 0 {
+            stack.a_day_passes().await;
+        }
         stack.sweep().await;
         let last = stack.log.metrics().pop().unwrap();
         assert_eq!(last["CertificatesWithdrawn"], withdrawn);
@@ -93,6 +96,7 @@ async fn how_sweeps_end() {
         stack.clock.turn(Duration::from_secs(60));
         stack.says(learner, 0.0);
     }
+    stack.a_day_passes().await;
     assert_eq!(stack.sweep().await["status"], "braked");
     let braked = stack.log.metrics().pop().unwrap();
     assert_eq!(of(&braked, ENDS), [0, 1, 0].map(Value::from));

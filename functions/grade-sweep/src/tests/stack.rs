@@ -3,6 +3,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue::Bool;
@@ -74,9 +75,17 @@ impl Stack {
         self.enroll_user(&email(learner), "verified").await;
     }
 
-    /// What the LMS says of a learner.
+    /// What the LMS says of a learner, who is enrolled there.
     pub fn says(&self, learner: u32, percent: f64) {
         self.lms.grade(&username(learner), RUN, graded(percent));
+        self.lms.enroll(&username(learner), RUN, "verified", true);
+    }
+
+    /// A sweep finds what the LMS says now, and a day passes: another sweep
+    /// withdraws the certificates of those whose grade is 0.
+    pub async fn a_day_passes(&self) {
+        self.sweep().await;
+        self.clock.turn(Duration::from_hours(24));
     }
 
     /// What a learner has in the run.

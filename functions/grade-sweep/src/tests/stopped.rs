@@ -22,12 +22,12 @@ async fn prepare() -> Portal {
     stack.clock.turn(Duration::from_secs(60));
     // Withdrawn, to be restored.
     stack.says(0, 0.0);
-    stack.sweep().await;
-    stack.clock.turn(Duration::from_secs(60));
-    stack.says(0, 0.9);
+    stack.a_day_passes().await;
     // To be withdrawn, on two pages.
     stack.says(1, 0.0);
     stack.says(6, 0.0);
+    stack.a_day_passes().await;
+    stack.says(0, 0.9);
     // A grade that changes, and one that does not.
     stack.says(2, 0.8);
     // To be issued.

@@ -5,6 +5,7 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -30,6 +31,8 @@ struct GradeItem {
     score: Score,
     #[serde(default)]
     set_by_admin: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    zero_since: Option<Timestamp>,
     version: u64,
     #[serde(flatten)]
     history: History<GradeEntry>,
@@ -43,6 +46,7 @@ pub(super) fn grade(table: &str, item: Item) -> Result<Grade, StoreError> {
         course_id: item.course_id,
         score: item.score,
         set_by_admin: item.set_by_admin,
+        zero_since: item.zero_since,
         version: item.version,
         history: item.history,
     })
@@ -62,6 +66,7 @@ fn as_put(
         course_id: after.course_id.clone(),
         score: after.score.clone(),
         set_by_admin: after.set_by_admin,
+        zero_since: after.zero_since,
         version: after.version,
         history: after.history.clone(),
     };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::{Kind, Learner, Notes, SweepError, Task, Worked, carry_out, failed};
+use super::{Kind, Learner, Losses, Notes, SweepError, Task, Worked, carry_out, failed};
 use crate::adapters::lms::Nonsense;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::enrollments::Enrollments;
@@ -64,6 +64,16 @@ impl Kind for EnrollmentSweep {
         Ok(lms.enrollments_page(&about, None).await?.rows)
     }
 
+    /// The row itself says that the learner was un-enrolled.
+    async fn is_confirmed(
+        &self,
+        _: &LmsClient,
+        _: &CourseId,
+        _: &Username,
+    ) -> Result<bool, AskError> {
+        Ok(true)
+    }
+
     /// The LMS's list of the learner: the portal may lack some.
     async fn runs_of(&self, lms: &LmsClient, user: &User) -> Result<Vec<CourseId>, SweepError> {
         let username = user.edx_username.clone().ok_or(SweepError::NoUsername)?;
@@ -113,7 +123,10 @@ impl Kind for EnrollmentSweep {
                 notes.all(learner, &[Effect::Left(Left::ChangedMeanwhile)]);
             } else if task.leave.report {
                 notes.all(learner, &correction.effects);
-            } else if correction.deactivates() && !task.leave.confirm {
+            } else if correction.deactivates()
+                && task.losses == Losses::HeldBack
+                && !task.leave.confirm
+            {
                 worked.held.push(learner.username.clone());
             } else {
                 plans.push((learner, (ours, correction)));

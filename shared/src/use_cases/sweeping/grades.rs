@@ -2,21 +2,22 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Kind, Learner, Notes, SweepError, Task, Worked, carry_out, failed};
+use super::{Kind, Learner, Losses, Notes, SweepError, Task, Worked, carry_out, failed};
 use crate::adapters::lms::Nonsense;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::enrollments::Enrollments;
 use crate::adapters::store::kept_events::KeptEvents;
 use crate::adapters::store::lookup::{Found, Lookup};
 use crate::adapters::store::records::{CertificateWrite, GradeWrite, Record, Records, Written};
-use crate::domain::sweep::{CertificateChange, certificate_change};
+use crate::domain::sweep::{CertificateChange, certificate_change, is_zero_for_good};
 use crate::domain::{
     Certificate, CertificateEntry, CertificateState, CourseId, Cursor, Effect, Email, Enrollment,
     EventKind, Grade, GradeEntry, History, Left, PaidModes, SweepKind, User, Username,
 };
-use crate::use_cases::asking_the_lms::{AskError, GradeRow, LmsClient, PAGE_TIME, Page};
+use crate::use_cases::asking_the_lms::{About, AskError, GradeRow, LmsClient, PAGE_TIME, Page};
 
 /// What a sweep of grades uses.
 pub struct GradeSweep {
@@ -63,7 +64,9 @@ impl Plan<'_> {
     /// What all of it is called.
     fn effects(&self) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if matches!(self.grade, GradeWrite::Put { .. }) {
+        if let GradeWrite::Put { before, after } = &self.grade
+            && before.is_none_or(|before| before.score != after.score)
+        {
             effects.push(Effect::GradeStored);
         }
         effects.extend(match self.certificate {
@@ -102,6 +105,23 @@ impl Kind for GradeSweep {
         Ok(vec![Ok(GradeRow { username, score })])
     }
 
+    /// The LMS answers 0 also where it has lost a grade, or has the learner no
+    /// more: its list of enrollments must have the learner active. Where our
+    /// credential may not read that list, nothing is confirmed.
+    async fn is_confirmed(
+        &self,
+        lms: &LmsClient,
+        course_id: &CourseId,
+        username: &Username,
+    ) -> Result<bool, AskError> {
+        let about = About::LearnerInRun(username.clone(), course_id.clone());
+        match lms.enrollments_page(&about, None).await {
+            Ok(page) => Ok(page.rows.iter().flatten().any(|row| row.is_active)),
+            Err(error) if error.is_the_lms_own() && !error.is_a_refusal() => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+
     async fn runs_of(&self, _: &LmsClient, user: &User) -> Result<Vec<CourseId>, SweepError> {
         Ok(self.enrollments.runs_of(user.user_id).await?)
     }
@@ -127,7 +147,8 @@ impl Kind for GradeSweep {
                     let is_at_stake =
                         certificate.is_some_and(|c| c.state == CertificateState::InForce);
                     worked.at_stake += u64::from(is_at_stake);
-                    if plan.withdraws() && !task.leave.report && !task.leave.confirm {
+                    let is_held_back = task.losses == Losses::HeldBack;
+                    if plan.withdraws() && !task.leave.report && is_held_back {
                         worked.held.push(learner.username.clone());
                         plan.certificate = None;
                         // What is held back is told when it is done, or is not.
@@ -161,6 +182,24 @@ impl Kind for GradeSweep {
         let one = async |learner: &_, plan: &_| self.one(task, learner, plan, &found).await;
         carry_out(&to_do, notes, one).await?;
         Ok(worked)
+    }
+}
+
+/// The grade's write, which also says since when the LMS answers 0.
+fn found_zero(grade: GradeWrite<'_>, moment: Timestamp) -> GradeWrite<'_> {
+    match grade {
+        GradeWrite::Same(stored) if stored.zero_since.is_some() => GradeWrite::Same(stored),
+        GradeWrite::Same(stored) => GradeWrite::Put {
+            before: Some(stored),
+            after: stored.found_zero(moment),
+        },
+        GradeWrite::Put { before, after } => GradeWrite::Put {
+            before,
+            after: Grade {
+                zero_since: Some(moment),
+                ..after
+            },
+        },
     }
 }
 
@@ -214,6 +253,26 @@ impl GradeSweep {
         }
         if certificate == Some(CertificateChange::Revoked) {
             left.push(Effect::Left(Left::Revoked));
+        }
+        let mut grade = grade;
+        // An operator's 0 is no lost grade.
+        let is_by_admin = record
+            .grade
+            .as_ref()
+            .is_some_and(|grade| grade.set_by_admin);
+        if matches!(certificate, Some(CertificateChange::Withdraw(_))) && !is_by_admin {
+            let stored = match &grade {
+                GradeWrite::Same(stored) => *stored,
+                GradeWrite::Put { after, .. } => after,
+            };
+            if !is_zero_for_good(stored, task.asked_at) {
+                left.push(Effect::Left(Left::ZeroSeenOnce));
+                certificate = None;
+                grade = found_zero(grade, task.asked_at);
+            } else if task.losses == Losses::Unconfirmed {
+                left.push(Effect::Left(Left::Unconfirmed));
+                certificate = None;
+            }
         }
         Plan {
             grade,

@@ -153,14 +153,23 @@ pub trait Kind {
         username: &Username,
     ) -> Result<Vec<Result<Self::Row, Nonsense>>, AskError>;
 
+    /// Whether the LMS also says otherwise that the learner of a run may lose what
+    /// `rows_of` takes from them.
+    async fn is_confirmed(
+        &self,
+        lms: &LmsClient,
+        course_id: &CourseId,
+        username: &Username,
+    ) -> Result<bool, AskError>;
+
     /// The runs that the LMS or the portal has a learner in.
     async fn runs_of(&self, lms: &LmsClient, user: &User) -> Result<Vec<CourseId>, SweepError>;
 
     /// Whose a row is.
     fn username(row: &Self::Row) -> &Username;
 
-    /// Puts right what these learners have. From those who would lose something by
-    /// it nothing is taken yet, unless that is confirmed.
+    /// Puts right what these learners have. What becomes of those who would lose
+    /// something by it is in the task.
     async fn work(
         &self,
         task: &Task<'_>,
@@ -195,10 +204,22 @@ pub enum SweepError {
     NoUsername,
 }
 
+/// What becomes of those who would lose something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Losses {
+    /// They are held back until the whole list is through.
+    HeldBack,
+    /// They lose it: the LMS was asked once more for them.
+    Taken,
+    /// They keep it: the LMS was asked once more, and does not confirm it.
+    Unconfirmed,
+}
+
 /// What is done to some learners of a run.
 pub struct Task<'a> {
     run: &'a CourseRun,
     leave: Leave,
+    losses: Losses,
     /// Whether certificates are issued, withdrawn and restored by now.
     certifies: bool,
     by: Change,

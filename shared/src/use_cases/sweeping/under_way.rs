@@ -8,7 +8,8 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    AskError, Asked, Kind, Notes, Progress, Request, SweepError, Sweeping, Task, Told, Worked,
+    AskError, Asked, Kind, Losses, Notes, Progress, Request, SweepError, Sweeping, Task, Told,
+    Worked,
 };
 use crate::adapters::AwsFailure;
 use crate::adapters::lms::{LmsError, Nonsense};
@@ -17,7 +18,7 @@ use crate::adapters::store::sweeps::{HeldBy, HeldPage, SweepRecord, Which};
 use crate::clock::within;
 use crate::domain::sweep::{brakes, certifies};
 use crate::domain::{
-    Change, CourseRun, Effect, Leave, Left, Place, Stage, SweepEnd, SweepOutcome, Tally, Username,
+    Change, CourseRun, Effect, Left, Place, Stage, SweepEnd, SweepOutcome, Tally, Username,
 };
 use crate::use_cases::erasing::Whom;
 
@@ -92,15 +93,12 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         }
     }
 
-    /// `confirm` is whether somebody may lose something by it.
-    fn task<'r>(&self, run: &'r CourseRun, asked_at: Timestamp, confirm: bool) -> Task<'r> {
+    fn task<'r>(&self, run: &'r CourseRun, asked_at: Timestamp, losses: Losses) -> Task<'r> {
         let now = self.sweeping.clock.now();
         Task {
             run,
-            leave: Leave {
-                confirm,
-                ..self.place.leave
-            },
+            leave: self.place.leave,
+            losses,
             certifies: self.place.leave.force || certifies(run, now),
             by: Change::Sweep {
                 sweep_id: self.place.sweep_id,
@@ -167,7 +165,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
     ) -> Result<(Tally, u64), SweepError> {
         let notes = Notes::new(self.place.sweep_id, self.tell);
         notes.tally.borrow_mut().list(rows.len() as u64);
-        let task = self.task(run, asked_at, self.place.leave.confirm);
+        let task = self.task(run, asked_at, Losses::HeldBack);
         let Worked { held, at_stake } = self.rows(&task, rows, &notes).await?;
         if !held.is_empty() {
             self.hold(page, held).await?;
@@ -208,7 +206,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         let sweeping = self.sweeping;
         let losing = self.losing().await?;
         // Of what was begun those who are left are fewer than those who were.
-        if brakes(losing, self.place.at_stake) {
+        if !self.place.leave.confirm && brakes(losing, self.place.at_stake) {
             if !self.place.leave.report {
                 let brake = Effect::Left(Left::Brake);
                 self.place.tally.note_many(&brake, losing);
@@ -251,9 +249,9 @@ impl<'a, K: Kind> UnderWay<'a, K> {
     ) -> Result<Result<(), AskError>, SweepError> {
         let notes = Notes::new(self.place.sweep_id, self.tell);
         let asked_at = self.sweeping.clock.now();
-        match self.rows_of(run, username).await {
-            Ok(rows) => {
-                let task = self.task(run, asked_at, true);
+        match self.asked_again(run, username).await {
+            Ok((rows, losses)) => {
+                let task = self.task(run, asked_at, losses);
                 self.rows(&task, rows, &notes).await?;
             }
             Err(error) if error.is_the_lms_own() => return Ok(Err(error)),
@@ -263,6 +261,23 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         self.place.failures = 0;
         self.place.tally.extend(&notes.tally.into_inner());
         Ok(Ok(()))
+    }
+
+    /// The rows of a learner who was held back, and what is to become of them.
+    async fn asked_again(
+        &self,
+        run: &CourseRun,
+        username: &Username,
+    ) -> Result<(Vec<Result<K::Row, Nonsense>>, Losses), AskError> {
+        let Sweeping { kind, lms, .. } = self.sweeping;
+        let rows = self.rows_of(run, username).await?;
+        let confirmed = kind.is_confirmed(lms, &run.course_id, username).await?;
+        let losses = if confirmed {
+            Losses::Taken
+        } else {
+            Losses::Unconfirmed
+        };
+        Ok((rows, losses))
     }
 
     async fn rows_of(
@@ -324,11 +339,12 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         let username = user.edx_username.ok_or(SweepError::NoUsername)?;
         let notes = Notes::new(self.place.sweep_id, self.tell);
         let asked_at = self.sweeping.clock.now();
+        let mut worked = Worked::default();
         match self.rows_of(run, &username).await {
             Ok(rows) => {
                 notes.tally.borrow_mut().list(rows.len() as u64);
-                let task = self.task(run, asked_at, true);
-                self.rows(&task, rows, &notes).await?;
+                let task = self.task(run, asked_at, Losses::HeldBack);
+                worked = self.rows(&task, rows, &notes).await?;
             }
             Err(error) if error.is_the_lms_own() => return Err(error.into()),
             Err(error) => {
@@ -337,6 +353,9 @@ impl<'a, K: Kind> UnderWay<'a, K> {
             }
         }
         self.place.tally.extend(&notes.tally.into_inner());
+        for username in &worked.held {
+            self.once_more(run, username).await??;
+        }
         (self.tell)(Told::Page(&self.place));
         Ok(self.ended(SweepOutcome::Done, None).await?)
     }

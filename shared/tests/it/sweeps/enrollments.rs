@@ -65,6 +65,8 @@ impl Learner {
 }
 
 impl State for Learner {
+    const CONFIRMED_AT_ONCE: bool = true;
+
     type Row = Listed;
     type Other = Other;
 

@@ -33,6 +33,8 @@ struct Learner {
 struct Graded {
     percent: f64,
     by_operator: bool,
+    /// A sweep found it to be 0 more than a day ago.
+    is_zero_for_long: bool,
     entries: usize,
     is_newer: bool,
 }
@@ -66,6 +68,7 @@ impl Learner {
         self.grade = Some(Graded {
             percent,
             by_operator,
+            is_zero_for_long: false,
             entries: entries + 1,
             is_newer,
         });
@@ -82,6 +85,8 @@ impl Learner {
 }
 
 impl State for Learner {
+    const CONFIRMED_AT_ONCE: bool = false;
+
     type Row = f64;
     type Other = Other;
 
@@ -143,7 +148,12 @@ impl State for Learner {
                 self.certify(InForce, false);
                 false
             }
-            Some(InForce) => percent == 0.0,
+            // An operator's 0 counts at once, and the LMS's a day later.
+            Some(InForce) => {
+                let grade = self.grade.as_ref();
+                percent == 0.0
+                    && grade.is_some_and(|grade| grade.by_operator || grade.is_zero_for_long)
+            }
             _ => false,
         }
     }
@@ -162,7 +172,7 @@ fn percent() -> impl Strategy<Value = f64> {
 }
 
 fn learner() -> impl Strategy<Value = Learner> {
-    let grade = (percent(), prop::bool::weighted(0.2));
+    let grade = (percent(), prop::bool::weighted(0.2), any::<bool>());
     let state = prop::sample::select(vec![InForce, InForce, Withdrawn, Revoked]);
     let paid_and_active = (prop::bool::weighted(0.8), prop::bool::weighted(0.8));
     (
@@ -172,9 +182,10 @@ fn learner() -> impl Strategy<Value = Learner> {
         prop::option::weighted(0.6, state),
     )
         .prop_map(|(is_known, enrollment, grade, state)| {
-            let grade = grade.map(|(percent, by_operator)| Graded {
+            let grade = grade.map(|(percent, by_operator, for_long)| Graded {
                 percent,
                 by_operator,
+                is_zero_for_long: for_long && percent == 0.0 && !by_operator,
                 entries: 1,
                 is_newer: false,
             });
@@ -245,7 +256,11 @@ async fn put(portal: &Portal, learner: u32, start: &Learner) {
             score: score(grade.percent),
             set_by_admin: grade.by_operator,
         };
-        let grade = Grade::after(None, user_id, &course_id, entry);
+        let zero_since = grade.is_zero_for_long.then_some(at);
+        let grade = Grade {
+            zero_since,
+            ..Grade::after(None, user_id, &course_id, entry)
+        };
         wiring.grades().unwrap().add(&[grade]).await.unwrap();
     }
     if let Some(held) = &start.certificate {
@@ -367,7 +382,13 @@ async fn agrees(mut scene: Scene<Learner, f64, Other>, (is_self_paced, days): Pa
         let start = Learner {
             is_known: true,
             enrollment: None,
-            grade: None,
+            grade: Some(Graded {
+                percent: 0.0,
+                by_operator: false,
+                is_zero_for_long: true,
+                entries: 1,
+                is_newer: false,
+            }),
             certificate: Some(held.clone()),
             certifies,
         };
@@ -415,6 +436,7 @@ fn says(portal: &Portal, learner: u32, percent: f64) {
         letter_grade: None,
     };
     portal.lms.grade(&username(learner), RUN, row);
+    portal.lms.enroll(&username(learner), RUN, "verified", true);
 }
 
 proptest! {

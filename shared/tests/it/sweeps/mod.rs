@@ -44,6 +44,10 @@ enum Row<R> {
 /// What there is of one learner, and what becomes of it by the rules that the
 /// sweeps are to keep.
 trait State: Clone + PartialEq + Debug {
+    /// Whether an operator's confirmation takes at once what a learner would lose,
+    /// and asks the LMS no more.
+    const CONFIRMED_AT_ONCE: bool;
+
     type Row: Copy;
     type Other: Copy;
 
@@ -101,7 +105,7 @@ impl<S: State> Scene<S, S::Row, S::Other> {
             if self.leave.report {
                 state = before;
             }
-            if loses && self.leave.confirm {
+            if loses && self.leave.confirm && S::CONFIRMED_AT_ONCE {
                 state.taken();
                 loses = false;
             }
@@ -111,7 +115,7 @@ impl<S: State> Scene<S, S::Row, S::Other> {
         let losers = if self.leave.confirm { 0 } else { self.losers };
         let losing = losers + ends.iter().filter(|(.., loses)| *loses).count();
         // More than ten; and of so small a run they are more than 2 % anyway.
-        let is_braked = losing > 10;
+        let is_braked = losing > 10 && !self.leave.confirm;
         let ends = ends.into_iter().map(|(mut state, row, loses)| {
             if let Row::Sound(row) = row
                 && loses

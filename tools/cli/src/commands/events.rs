@@ -86,9 +86,12 @@ fn show(event: &KeptEvent, now: Timestamp, output: Output) -> Result<(), Failure
             ("roles", roles.join(", ")),
             (
                 "mode",
-                event.mode.as_ref().map(Mode::to_string).unwrap_or_default(),
+                match &event.mode {
+                    Some(mode) => mode.to_string(),
+                    None if event.unenrolled => "none: un-enrolled since".to_owned(),
+                    None => String::new(),
+                },
             ),
-            ("unenrolled since", output::yes_or_no(event.unenrolled)),
             ("state", event.state.as_str().to_owned()),
             ("reason", event.reason.as_str().to_owned()),
             ("last error", event.last_error.clone().unwrap_or_default()),

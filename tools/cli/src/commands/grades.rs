@@ -196,7 +196,7 @@ async fn judge(
         }
         Outcome::Waits(Obstruction::NotPassed) => {
             let told = "There is no certificate, since the grade is no pass; \
-                 --passed makes one of it that is above 0.";
+                 --passed makes it one.";
             judged("not_passed", told.to_owned())
         }
         Outcome::Waits(Obstruction::NotEligible(why)) => {
@@ -276,7 +276,7 @@ fn cells(score: &Score) -> [String; 3] {
 /// A grade as a part of a sentence.
 pub fn in_words(grade: &Grade) -> String {
     let score = &grade.score;
-    let passed = if score.passed { "a pass" } else { "no pass" };
+    let passed = if score.is_pass() { "a pass" } else { "no pass" };
     let letter = score.letter_grade.as_ref().map(LetterGrade::as_str);
     let letter = letter.map(|letter| format!(", {letter}"));
     format!(

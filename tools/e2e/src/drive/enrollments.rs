@@ -26,6 +26,16 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
             200,
         ),
         ("an org-wide role", none, 404),
+        (
+            "an un-enrollment of somebody who was never enrolled",
+            with("corrupt", json!({"is_active": false})),
+            200,
+        ),
+        (
+            "an un-enrollment",
+            with("annie", json!({"is_active": false})),
+            200,
+        ),
     ] {
         let answer = portal.deliver("enrollment", token, &body).await?;
         same(
@@ -67,6 +77,12 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         is_error(&what, &answer)?;
     }
     put(portal, &item["Item"]).await?;
+    // Neither is lost: both are kept until the item is as it should be.
+    let address = email("corrupt");
+    portal.keeps(&address, &["failed", "failed"]).await?;
+    let drop = ["events", "drop", "--reason", "failed", "--yes"];
+    portal.operator.run(&drop).await?;
+    portal.keeps(&address, &[]).await?;
 
     // A pass that waits for the enrollment is made due by it.
     let answer = portal

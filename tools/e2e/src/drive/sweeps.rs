@@ -33,6 +33,9 @@ async fn put_learners(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         certificate(&name, BRAKED_RUN, "in_force");
         portal.lms.grade(&username(&name), BRAKED_RUN, grade(0.0));
     }
+    portal
+        .lms
+        .enroll(&username("olga"), SWEPT_RUN, "verified", true);
     for name in ["margaret", "niklaus", "olga", "peter", "quentin"] {
         enrollments.push_str(&format!("{},{SWEPT_RUN},verified,true\n", email(name)));
         let percent = if name == "olga" { 0.0 } else { 0.9 };
@@ -53,6 +56,11 @@ async fn put_learners(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
 }
 
 async fn grades(portal: &Portal<'_>) -> Result<(), Failure> {
+    // A grade of 0 takes nothing before a second sweep has found it, a day later.
+    portal.sweep(GRADES, &json!({})).await?;
+    let state = portal.certificate(&email("olga"), SWEPT_RUN).await?;
+    same("olga after the first 0", &state.as_str(), &"in_force")?;
+    a_day_passes(portal).await?;
     portal.sweep(GRADES, &json!({})).await?;
     for (name, expected) in [
         ("margaret", "in_force"),
@@ -152,6 +160,19 @@ async fn enrollments(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         let what = format!("{name} after the sweep");
         same(&what, &found["active"], &json!(is_active))?;
         same(&what, &found["mode"], &json!(mode))?;
+    }
+    Ok(())
+}
+
+/// What a sweep found to be 0, it found a day ago.
+async fn a_day_passes(portal: &Portal<'_>) -> Result<(), Failure> {
+    let grades = portal.dynamodb("Scan", "GradesTable", json!({})).await?;
+    let grades = grades["Items"].as_array().into_iter().flatten();
+    for grade in grades.filter(|grade| grade.get("zero_since").is_some()) {
+        let mut grade = grade.clone();
+        grade["zero_since"] = json!({"S": "2026-01-01T00:00:00Z"});
+        let put = json!({"Item": grade});
+        portal.dynamodb("PutItem", "GradesTable", put).await?;
     }
     Ok(())
 }

@@ -104,6 +104,14 @@ pub fn effect(effect: &Effect) -> String {
             Left::ModeSetByAdmin => {
                 "the LMS has another mode than an operator or an import has set, which stays"
             }
+            Left::ZeroSeenOnce => {
+                "the LMS says 0, which it also says of a grade that it lost; the certificate stays \
+                 unless a sweep at least 24 hours later finds the same"
+            }
+            Left::Unconfirmed => {
+                "the LMS says 0, and does not list the learner as enrolled or does not let us look; \
+                 the certificate stays"
+            }
             Left::InactiveByOperator => {
                 "the LMS has it active, and an operator has made it inactive"
             }
