@@ -61,7 +61,8 @@ impl FromStr for Percent {
     }
 }
 
-/// A grade as people read it, `A` or `Pass` for instance.
+/// A grade as people read it, `A`, `Pass` or `A (Very Good)` for instance: any
+/// text of 1 to 255 characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LetterGrade(String);
@@ -80,8 +81,8 @@ pub enum LetterGradeError {
 super::text::text!(LetterGrade, LetterGradeError);
 
 impl LetterGrade {
-    /// The longest one in characters.
-    pub const MAX_CHARS: usize = 10;
+    /// The longest one in characters: the column of the LMS, which takes any text.
+    pub const MAX_CHARS: usize = 255;
 }
 
 impl FromStr for LetterGrade {
@@ -224,9 +225,26 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_grade_has_ten_characters_at_most() {
-        assert!("é".repeat(10).parse::<LetterGrade>().is_ok());
-        assert!("é".repeat(11).parse::<LetterGrade>().is_err());
-        assert_eq!("".parse::<LetterGrade>(), Err(LetterGradeError::Empty));
+    fn a_letter_grade_is_any_text_of_up_to_255_characters() {
+        let longest = "é".repeat(255);
+        for text in [
+            "A",
+            "Distinction",
+            "A (Very Good)",
+            "優",
+            " ",
+            "B\u{7}",
+            &longest,
+        ] {
+            let read = text.parse::<LetterGrade>();
+            assert_eq!(read.as_ref().map(LetterGrade::as_str), Ok(text), "{text:?}");
+        }
+        let too_long = "é".repeat(256);
+        for (text, error) in [
+            ("", LetterGradeError::Empty),
+            (too_long.as_str(), LetterGradeError::TooLong),
+        ] {
+            assert_eq!(text.parse::<LetterGrade>(), Err(error), "{text:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use harness::{ADA, ADA_ID, RUN, STAFF, from_gateway};
 use lambda_http::Body;
 use lambda_http::http::Method;
 use serde_json::{Value, json};
-use shared::domain::{CertificateState, Change, KeptState, Reason};
+use shared::domain::{CertificateState, Change, KeptState, LetterGrade, Reason};
 
 use super::stack::{Stack, WEBHOOK, passed};
 
@@ -213,6 +213,38 @@ async fn what_is_stored() {
     let written = stack.pass().await;
     assert_eq!(written.body["certificate_status"], "exists");
     assert_eq!(stack.stored_grade().await.unwrap(), grade);
+}
+
+/// Whatever the LMS has for a label, the pass is graded and certified.
+#[tokio::test]
+async fn a_label_never_costs_the_certificate() {
+    let (longest, too_long) = ("é".repeat(255), "é".repeat(256));
+    for (letter, stored) in [
+        (None, None),
+        (Some(""), None),
+        (Some(" \t"), None),
+        (Some("Distinction"), Some("Distinction")),
+        (Some("A (Very Good)"), Some("A (Very Good)")),
+        (Some(" 優\n"), Some("優")),
+        (Some("B\u{7}+"), Some("B\u{7}+")),
+        (Some(longest.as_str()), Some(longest.as_str())),
+        (Some(too_long.as_str()), None),
+    ] {
+        let stack = Stack::new().await;
+        stack.enroll("verified").await;
+        let grade = local::lms::GradeRow {
+            percent: 0.9,
+            passed: true,
+            letter_grade: letter.map(str::to_owned),
+        };
+        stack.lms.grade("ada", RUN, grade);
+        let answer = stack.pass().await;
+        let status = (answer.status, &answer.body["certificate_status"]);
+        assert_eq!(status, (200, &"created".into()), "{letter:?}");
+        let grade = stack.stored_grade().await.unwrap();
+        let label = grade.score.letter_grade.as_ref().map(LetterGrade::as_str);
+        assert_eq!(label, stored, "{letter:?}");
+    }
 }
 
 /// An operator's grade stands, decides, and spares the LMS the question.

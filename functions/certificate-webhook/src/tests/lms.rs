@@ -71,11 +71,6 @@ fn troubles() -> Vec<(Order, &'static str, &'static str)> {
             "lms_nonsense",
             "Nonsense:passed",
         ),
-        (
-            grades(Trouble::LetterTooLong),
-            "lms_nonsense",
-            "Nonsense:letter_grade",
-        ),
         (token(throttle()), "lms_throttled", "429"),
         (token(Trouble::Refuse), "lms_throttled", "429"),
         (token(fail(500)), "lms_failed", "500"),

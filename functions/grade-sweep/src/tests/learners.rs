@@ -10,7 +10,7 @@ use local::Fault;
 use local::lms::{At, Order, Trouble};
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::domain::{CertificateState, Change};
+use shared::domain::{CertificateState, Change, LetterGrade};
 
 use super::stack::{Stack, graded, wired};
 
@@ -301,6 +301,35 @@ async fn a_pass_of_zero_is_none() {
             state,
             "{before:?}"
         );
+    }
+}
+
+/// Whatever the LMS has for a label, the pass is graded and certified, and a
+/// second sweep finds the label as it was stored.
+#[tokio::test]
+async fn a_label_never_costs_the_certificate() {
+    let (longest, too_long) = ("é".repeat(255), "é".repeat(256));
+    for (letter, stored) in [
+        (" ", None),
+        ("Distinction", Some("Distinction")),
+        (" A (Very Good)\n", Some("A (Very Good)")),
+        ("B\u{7}+", Some("B\u{7}+")),
+        (&longest, Some(longest.as_str())),
+        (&too_long, None),
+    ] {
+        let stack = prepare(Enrolled).await;
+        let mut row = graded(0.9);
+        row.letter_grade = Some(letter.to_owned());
+        stack.lms.grade("ada", RUN, row);
+        let tally = json!({"grade_stored": 1, "issued": 1, "listed": 1});
+        assert_eq!(stack.sweep().await["tally"], tally, "{letter:?}");
+        let grade = stack.stored_grade().await.unwrap();
+        let label = grade.score.letter_grade.as_ref().map(LetterGrade::as_str);
+        assert_eq!(label, stored, "{letter:?}");
+
+        stack.clock.turn(Duration::from_secs(60));
+        let tally = json!({"unchanged": 1, "listed": 1});
+        assert_eq!(stack.sweep().await["tally"], tally, "{letter:?}");
     }
 }
 

@@ -79,9 +79,6 @@ pub enum Nonsense {
     /// `passed` is neither true nor false.
     #[error("passed is neither true nor false")]
     Passed,
-    /// `letter_grade` is no text, or a long one.
-    #[error("a letter grade that is none")]
-    LetterGrade,
     /// `mode` is no text, an empty one, or a long one.
     #[error("a mode that is none")]
     Mode,
@@ -213,7 +210,6 @@ impl LmsError {
                 | Nonsense::AnotherRun
                 | Nonsense::Percent
                 | Nonsense::Passed
-                | Nonsense::LetterGrade
                 | Nonsense::Mode
                 | Nonsense::IsActive
                 | Nonsense::Twice
@@ -233,7 +229,6 @@ impl Nonsense {
             Self::AnotherRun => "another_run",
             Self::Percent => "percent",
             Self::Passed => "passed",
-            Self::LetterGrade => "letter_grade",
             Self::Mode => "mode",
             Self::IsActive => "is_active",
             Self::TooLarge => "too_large",

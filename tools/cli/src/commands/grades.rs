@@ -278,7 +278,7 @@ pub fn in_words(grade: &Grade) -> String {
     let score = &grade.score;
     let passed = if score.is_pass() { "a pass" } else { "no pass" };
     let letter = score.letter_grade.as_ref().map(LetterGrade::as_str);
-    let letter = letter.map(|letter| format!(", {letter}"));
+    let letter = letter.map(|letter| format!(", {}", output::printable(letter)));
     format!(
         "{}, {passed}{}, by the {}",
         score.percent.get(),

@@ -1,10 +1,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use local::lms::GradeRow;
 use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
 use shared::domain::{EventKey, EventKind, Reason, Score};
 
-use crate::harness::{ADA, RUN, Ran, Stack, ran};
+use crate::harness::{ADA, RUN, Ran, Stack, WithLms, ran};
 
 /// Sets [`ADA`]'s grade in [`RUN`].
 async fn set(stack: &Stack, more: &[&str]) -> Ran {
@@ -54,6 +55,33 @@ async fn an_overridden_pass_issues_the_certificate() {
     let failed = set(&stack, &[&FAIL[..], &["--json"]].concat()).await.json();
     let expected = json!({"status": "exists", "certificate_id": id, "reason": null});
     assert_eq!(failed["certificate"], expected);
+}
+
+/// A label is any text, and none that the LMS has moves the terminal's cursor.
+#[tokio::test]
+async fn a_letter_is_any_text() {
+    let portal = WithLms::start().await;
+    let stack = &portal.stack;
+    enroll(stack, &["verified"]).await;
+    let longest = "é".repeat(255);
+    for letter in ["Distinction", "A (Very Good)", "優", &longest] {
+        let done = set(stack, &["--percent", "0.4", "--letter", letter, "--json"]).await;
+        assert_eq!(done.json()["grade"]["letter_grade"], letter);
+    }
+
+    stack.run(&["grades", "release", ADA, RUN]).await.ok();
+    let grade = GradeRow {
+        percent: 0.9,
+        passed: true,
+        letter_grade: Some("\u{1b}[2JB".to_owned()),
+    };
+    portal.lms.grade("ada", RUN, grade);
+    let issue = ["certificates", "issue", ADA, RUN];
+    for command in [&issue[..], &["status", ADA], &["grades", "show", ADA]] {
+        let out = portal.run(command).await.ok();
+        assert!(out.contains("\u{fffd}[2JB"), "{out}");
+        assert!(!out.contains('\u{1b}'), "{out}");
+    }
 }
 
 #[tokio::test]
@@ -151,6 +179,7 @@ async fn a_grade_and_its_history_are_shown() {
 
 #[tokio::test]
 async fn a_grade_with_a_slip_is_refused() {
+    let too_long = "é".repeat(256);
     let stack = Stack::with_ada_and_a_run().await;
     for (percent, letter, told) in [
         (
@@ -163,7 +192,7 @@ async fn a_grade_with_a_slip_is_refused() {
         ("-1", "B", "1 being the whole course\n"),
         ("201", "B", "1 being the whole course\n"),
         ("good", "B", "is not a number between 0 and 2"),
-        ("0.87", "Outstanding", "is longer than 10 characters"),
+        ("0.87", too_long.as_str(), "is longer than 255 characters"),
         ("0.87", "", "is empty"),
         ("0.87", " B", "has blanks around it"),
         ("0.87", "B\u{7}", "has a control character"),

@@ -114,8 +114,8 @@ fn lines(what: &str) -> (&'static str, Vec<(String, Option<String>)>) {
                 (of("0.5,,,"), bad("passed is missing")),
                 (of("0.5,maybe,,"), bad(&format!("passed {FLAG}"))),
                 (
-                    of("0.5,no,Outstanding,"),
-                    bad("letter_grade is longer than 10 characters"),
+                    of(&format!("0.5,no,{},", "é".repeat(256))),
+                    bad("letter_grade is longer than 255 characters"),
                 ),
                 (of("0.5,no,F,x"), bad(&format!("set_by_admin {FLAG}"))),
                 (of("0.5,no,,true"), none()),
@@ -320,12 +320,12 @@ async fn a_grade_is_kept_as_the_file_has_it() {
     let stack = Stack::with_ada_and_a_run().await;
     let csv = format!(
         "email,course_id,percent,passed,letter_grade,set_by_admin\n\
-         {ADA},{RUN},0.87,true,B,true\n{ADA},{ANTS},0,false,,\n"
+         {ADA},{RUN},0.87,true, A (Very Good) ,true\n{ADA},{ANTS},0,false,,\n"
     );
     import(&stack, "grades", &csv, &[]).await.ok();
     let [ants, bees] = shown(&stack, "grades").await.try_into().unwrap();
     for (grade, percent, passed, letter, by_admin) in [
-        (&bees, 0.87, true, json!("B"), true),
+        (&bees, 0.87, true, json!("A (Very Good)"), true),
         (&ants, 0.0, false, json!(null), false),
     ] {
         assert_eq!(grade["percent"], percent);
