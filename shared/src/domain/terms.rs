@@ -11,7 +11,8 @@ use thiserror::Error;
 /// Why a text is neither a role nor a mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TermError {
-    /// It has no characters at all. Nothing is trimmed, so blanks count.
+    /// It has no characters at all. Blanks around it are removed where a text
+    /// comes in, and not here: what is compared with a stored one is as stored.
     #[error("is empty")]
     Empty,
     /// It has more characters than this, the most that the type takes.
@@ -88,8 +89,9 @@ term! {
 }
 
 term! {
-    /// How somebody is enrolled: audit, verified, and so on (`CourseMode` of the LMS).
-    Mode, 20, [
+    /// How somebody is enrolled: audit, verified, and so on (`CourseMode` of the
+    /// LMS, whose column of an enrollment's mode holds 100 characters).
+    Mode, 100, [
         "audit", "honor", "verified", "professional", "no-id-professional", "credit", "masters",
         "executive-education", "paid-executive-education", "unpaid-executive-education",
         "paid-bootcamp", "unpaid-bootcamp",
@@ -154,15 +156,28 @@ mod tests {
     fn length_is_counted_in_characters() {
         assert!("é".repeat(64).parse::<CourseRole>().is_ok());
         assert!("é".repeat(65).parse::<CourseRole>().is_err());
-        assert!("é".repeat(20).parse::<Mode>().is_ok());
-        assert!("é".repeat(21).parse::<Mode>().is_err());
+        assert!("é".repeat(100).parse::<Mode>().is_ok());
+        assert!("é".repeat(101).parse::<Mode>().is_err());
+    }
+
+    #[test]
+    fn every_known_word_is_one() {
+        for known in Mode::KNOWN {
+            assert!(known.parse::<Mode>().is_ok(), "{known}");
+            assert!(known.parse::<PaidModes>().is_ok(), "{known}");
+        }
+        for known in CourseRole::KNOWN {
+            assert!(known.parse::<CourseRole>().is_ok(), "{known}");
+        }
     }
 
     #[test]
     fn paid_modes_are_a_list() {
-        let modes: PaidModes = "verified, professional".parse().unwrap();
-        assert!(modes.contain(&"verified".parse().unwrap()));
-        assert!(modes.contain(&"professional".parse().unwrap()));
+        let modes = " verified,\tprofessional , paid-executive-education\n";
+        let modes: PaidModes = modes.parse().unwrap();
+        for paid in ["verified", "professional", "paid-executive-education"] {
+            assert!(modes.contain(&paid.parse().unwrap()), "{paid}");
+        }
         assert!(!modes.contain(&Mode::audit()));
         assert_eq!(" ".parse::<PaidModes>(), Err(PaidModesError::Empty));
         let gap = "verified,,audit".parse::<PaidModes>();

@@ -26,9 +26,9 @@ pub struct Delivery {
     pub email: Email,
     /// The field `course_id`, trimmed.
     pub course: Course,
-    /// Absent where the field is missing, null or empty.
+    /// The field `role`, trimmed; absent where it is missing, null or blank.
     pub role: Option<CourseRole>,
-    /// Absent where the field is missing, null or empty.
+    /// The field `mode`, trimmed; absent where it is missing, null or blank.
     pub mode: Option<Mode>,
     /// The field `is_active`, true where it is missing or null: false says that
     /// the learner was un-enrolled (openedx-events-sender posts it).
@@ -155,9 +155,10 @@ impl Fields {
         self.parsed(field, text)
     }
 
-    /// An empty text counts as absent.
+    /// The blanks around a text are removed, and a blank text counts as absent.
     fn optional<T: FromStr<Err: Display>>(&mut self, field: &'static str) -> Option<T> {
-        match self.text(field)? {
+        let text = self.text(field)?.map(|text| text.trim().to_owned());
+        match text {
             Ok(text) if text.is_empty() => None,
             text => self.parsed(field, text),
         }

@@ -286,6 +286,25 @@ const ROWS: [Row; 28] = [
     ),
 ];
 
+/// A row's mode may have as many characters as the LMS's column, and blanks around it.
+#[tokio::test]
+async fn a_mode_is_any_text_of_up_to_100_characters() {
+    let stack = Stack::new().await;
+    let longest = "é".repeat(100);
+    let modes = ["paid-executive-education", " honor\t", &longest];
+    let learners = || (0..).zip(modes);
+    for (learner, mode) in learners() {
+        Nothing.prepare(&stack, learner).await;
+        stack.lists(learner, mode, true);
+    }
+    let tally = json!({"listed": modes.len(), "created": modes.len()});
+    assert_eq!(stack.sweep().await["tally"], tally);
+    for (learner, mode) in learners() {
+        let enrollment = stack.enrollment_of(learner).await.unwrap();
+        assert_eq!(enrollment.mode.as_str(), mode.trim(), "{mode:?}");
+    }
+}
+
 #[tokio::test]
 async fn each_learner_is_put_right() {
     let stack = Stack::new().await;

@@ -349,9 +349,9 @@ async fn faulty_fields_are_named() {
         ),
         (with("mode", "[]"), "mode", "mode is not a string."),
         (
-            with("mode", &format!("{:?}", "é".repeat(21))),
+            with("mode", &format!("{:?}", "é".repeat(101))),
             "mode",
-            "mode is longer than 20 characters.",
+            "mode is longer than 100 characters.",
         ),
         (
             with("mode", r#""\ud800""#),
@@ -373,7 +373,7 @@ async fn faulty_fields_are_named() {
     assert!(stack.enrollments(ADA_ID).await.is_empty());
 }
 
-/// What is taken as it should be: repeated keys, unknown fields, null and empty terms.
+/// What is taken as it should be: repeated keys, unknown fields, null and blank terms.
 #[tokio::test]
 async fn lenient_where_the_contract_is() {
     let stack = Stack::new().await;
@@ -381,6 +381,7 @@ async fn lenient_where_the_contract_is() {
         format!(r#"{{"email":"x","email":" ADA@Example.ORG ","course_id":"  {RUN}\n"}}"#),
         format!(r#"{{"email":"{ADA}","course_id":"{RUN}","role":null,"mode":null}}"#),
         format!(r#"{{"email":"{ADA}","course_id":"{RUN}","role":"","mode":""}}"#),
+        format!(r#"{{"email":"{ADA}","course_id":"{RUN}","role":"  ","mode":" \t\n"}}"#),
         format!(
             r#"{{"email":"{ADA}","course_id":"{RUN}","unknown":{{"\ud800":["\ud800"]}},"\udfff":1}}"#
         ),
@@ -399,6 +400,28 @@ async fn lenient_where_the_contract_is() {
         ("audit", 0)
     );
     assert_eq!(enrollment.history.len(), 1);
+}
+
+/// Row 10: the longest words, and blanks around a word.
+#[tokio::test]
+async fn a_mode_and_a_role_are_taken_without_the_blanks_around_them() {
+    let (longest_mode, longest_role) = ("é".repeat(100), "é".repeat(64));
+    for (mode, role) in [
+        ("paid-executive-education", "staff"),
+        ("unpaid-executive-education", "Group Moderator"),
+        (" verified", "staff\t"),
+        ("\u{a0}honor\n", " instructor "),
+        (&longest_mode, &longest_role),
+    ] {
+        let stack = Stack::new().await;
+        let body = json!({"email": ADA, "course_id": RUN, "mode": mode, "role": role});
+        let answer = stack.deliver(&body).await;
+        assert_eq!(answer.status, 201, "{body} {answer:?}");
+        let enrollment = stack.enrollment().await;
+        assert_eq!(enrollment.mode.as_str(), mode.trim(), "{body}");
+        let roles = enrollment.roles.iter().map(|role| role.as_str());
+        assert_eq!(roles.collect::<Vec<_>>(), [role.trim()], "{body}");
+    }
 }
 
 /// Rows 11 and 12. An event whose course cannot exist is not kept.

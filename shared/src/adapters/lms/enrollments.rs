@@ -62,7 +62,7 @@ impl EnrollmentRow {
         Ok(Self {
             username,
             course_id,
-            mode: mode.parse().map_err(|_| Nonsense::Mode)?,
+            mode: mode.trim().parse().map_err(|_| Nonsense::Mode)?,
             is_active: row["is_active"].as_bool().ok_or(Nonsense::IsActive)?,
         })
     }
@@ -90,7 +90,7 @@ mod tests {
     fn a_row_and_what_may_be_odd_about_it() {
         let (run, ada) = (RUN.parse().unwrap(), "ada".parse().unwrap());
         let both = About::LearnerInRun(ada, run);
-        let long = "m".repeat(21);
+        let (longest, too_long) = ("é".repeat(100), "é".repeat(101));
         for (field, value, expected) in [
             (
                 "created",
@@ -103,8 +103,24 @@ mod tests {
                 Some(json!("honor")),
                 Ok(good("ada", RUN, "honor", true)),
             ),
+            (
+                "mode",
+                Some(json!(" honor\t")),
+                Ok(good("ada", RUN, "honor", true)),
+            ),
+            (
+                "mode",
+                Some(json!("unpaid-executive-education")),
+                Ok(good("ada", RUN, "unpaid-executive-education", true)),
+            ),
+            (
+                "mode",
+                Some(json!(longest)),
+                Ok(good("ada", RUN, &longest, true)),
+            ),
             ("mode", Some(json!("")), Err(Nonsense::Mode)),
-            ("mode", Some(json!(long)), Err(Nonsense::Mode)),
+            ("mode", Some(json!(" ")), Err(Nonsense::Mode)),
+            ("mode", Some(json!(too_long)), Err(Nonsense::Mode)),
             ("mode", Some(json!(7)), Err(Nonsense::Mode)),
             ("mode", Some(json!(null)), Err(Nonsense::Mode)),
             ("mode", None, Err(Nonsense::Mode)),

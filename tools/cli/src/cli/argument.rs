@@ -23,13 +23,12 @@ pub fn name(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A word that nobody mistakes for another one. Whether it is a known one is
-/// judged later, if at all, since `--force` may be given.
+/// A word without the blanks around it and without control characters. Whether
+/// it is a known one is judged later, if at all, since `--force` may be given.
 pub fn plain<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    let text = text.trim();
     if text.chars().any(char::is_control) {
         Err("has a control character".to_owned())
-    } else if text.trim() != text {
-        Err("has blanks around it".to_owned())
     } else {
         text.parse().map_err(|error: T::Err| error.to_string())
     }

@@ -215,15 +215,25 @@ async fn a_mode_with_a_slip_is_refused() {
     ] {
         assert!(ran.err.contains(told), "{ran:?}");
     }
+    let (longest, too_long) = ("é".repeat(100), "é".repeat(101));
     for (mode, told) in [
-        ("audit ", "has blanks around it"),
         ("au\u{7}dit", "has a control character"),
         ("", "is empty"),
+        (" \t", "is empty"),
+        (too_long.as_str(), "is longer than 100 characters"),
     ] {
         let ran = set(&[mode, "--force"]).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""));
         assert!(ran.err.contains(told), "{ran:?}");
     }
-    let ran = set(&["verfied", "--force", "--json"]).await.json();
-    assert_eq!(ran["enrollment"]["mode"], "verfied");
+    for (mode, more) in [
+        ("verfied", &["--force", "--json"][..]),
+        (&longest, &["--force", "--json"]),
+        (" verified\t", &["--json"]),
+        ("paid-executive-education", &["--json"]),
+        ("unpaid-executive-education", &["--json"]),
+    ] {
+        let ran = set(&[&[mode], more].concat()).await.json();
+        assert_eq!(ran["enrollment"]["mode"], mode.trim());
+    }
 }

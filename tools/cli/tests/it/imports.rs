@@ -75,8 +75,8 @@ fn lines(what: &str) -> (&'static str, Vec<(String, Option<String>)>) {
                 (of(",,,,,"), bad("mode is missing")),
                 (of("verfied,,,,,"), bad(NOT_A_MODE)),
                 (
-                    of(&format!("{},,,,,", "x".repeat(21))),
-                    bad("mode is longer than 20 characters"),
+                    of(&format!("{},,,,,", "x".repeat(101))),
+                    bad("mode is longer than 100 characters"),
                 ),
                 (of("audit,perhaps,,,,"), bad(&format!("active {FLAG}"))),
                 (of("audit,,2,,,"), bad(&format!("edx_enrolled {FLAG}"))),
