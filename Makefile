@@ -69,7 +69,7 @@ test: $(VENV)/.done check ## Everything that is checked before a change lands.
 	$(MAKE) --no-print-directory e2e
 
 peers: $(VENV)/.done $(PEERS)/.done ## Hold Coursehook against the LMS's own plugin and client (tools/peers).
-	cargo build --workspace --bins --locked
+	cargo build --workspace --bins --examples --locked
 	$(PEERS)/bin/python tools/peers $(BIN)/coursehook-local
 
 build: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use icu_properties::CodePointMapData;
+use icu_properties::props::{GeneralCategory, GeneralCategoryGroup};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -10,8 +12,9 @@ use thiserror::Error;
 ///
 /// Compared byte for byte. The rule is that of the PyPI package
 /// edx-opaque-keys for a course without branch or version: letters and digits
-/// of any script and `_ - ~ .`, besides `:` in the first form and `%` in the
-/// legacy one.
+/// of any script (Unicode's general categories L* and N*, as `\w` of Python has
+/// them) and `_ - .`, besides `~` and `:` in the first form and `%` in the legacy one.
+/// `make peers` compares the two.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CourseId(String);
@@ -33,8 +36,8 @@ impl FromStr for CourseId {
 
     fn from_str(text: &str) -> Result<Self, NotACourseId> {
         let parts_are_sound = match text.strip_prefix("course-v1:") {
-            Some(rest) => three_parts(rest, '+', ':'),
-            None => three_parts(text, '/', '%'),
+            Some(rest) => three_parts(rest, '+', &['~', ':']),
+            None => three_parts(text, '/', &['%']),
         };
         if parts_are_sound && text.chars().count() <= Self::MAX_CHARS {
             Ok(Self(text.to_owned()))
@@ -46,14 +49,18 @@ impl FromStr for CourseId {
 
 /// Whether `text` is three parts joined by `joint`, none empty, each of the
 /// letters that ids are made of and `also`.
-fn three_parts(text: &str, joint: char, also: char) -> bool {
-    let sound = |part: &str| {
-        !part.is_empty()
-            && part
-                .chars()
-                .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '~' | '.') || c == also)
-    };
+fn three_parts(text: &str, joint: char, also: &[char]) -> bool {
+    let may_stand = |c| is_letter_or_digit(c) || matches!(c, '_' | '-' | '.') || also.contains(&c);
+    let sound = |part: &str| !part.is_empty() && part.chars().all(may_stand);
     text.split(joint).count() == 3 && text.split(joint).all(sound)
+}
+
+/// Whether the general category is a letter's or a number's. `char::is_alphanumeric`
+/// goes by another property, Alphabetic, which vowel signs and circled letters have too.
+fn is_letter_or_digit(c: char) -> bool {
+    const LETTERS_AND_NUMBERS: GeneralCategoryGroup =
+        GeneralCategoryGroup::Letter.union(GeneralCategoryGroup::Number);
+    LETTERS_AND_NUMBERS.contains(CodePointMapData::<GeneralCategory>::new().get(c))
 }
 
 impl fmt::Display for CourseId {
@@ -84,6 +91,18 @@ mod tests {
             ("course-v1:A+B+C@x", false),
             ("course-v1:a+b+c\n", false),
             ("course-v1:e\u{301}+a+b", false),
+            // Of each category of letters and numbers one: Lu Ll Lt Lm Lo Nd Nl No.
+            ("course-v1:Ωωǅʰ+ไทย+٣Ⅷ½", true),
+            // SARA I and CANDRABINDU (Mn), AA (Mc), which are Alphabetic, and circled letters (So).
+            ("course-v1:ทดส\u{e34}+a+b", false),
+            ("course-v1:क\u{901}+a+b", false),
+            ("course-v1:कक\u{93e}+a+b", false),
+            ("course-v1:Ⓐ+a+b", false),
+            ("Org/ⓩ/Run", false),
+            // A circled number is a number (No).
+            ("course-v1:①+a+b", true),
+            // Other punctuation that joins words (Pc), which is no letter.
+            ("course-v1:a‿b+a+b", false),
             ("course-v2:A+B+C", false),
             ("ccx-v1:a+b+c+ccx@1", false),
             ("x:y/z/w", false),
@@ -91,6 +110,7 @@ mod tests {
             ("Org/C/R/x", false),
             ("/b/c", false),
             ("org/c/r+x", false),
+            ("Org/C~x/Run", false),
         ] {
             assert_eq!(text.parse::<CourseId>().is_ok(), sound, "{text:?}");
         }

@@ -17,6 +17,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "domain",
         crates: &[
+            "icu_properties",
             "jiff",
             "secrecy",
             "serde",

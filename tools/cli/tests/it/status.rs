@@ -529,7 +529,7 @@ async fn what_waits_for_a_user_is_shown_without_one() {
 /// shell, or to the program itself.
 #[tokio::test]
 async fn commands_that_are_told_can_be_run_as_they_are() {
-    let (email, run) = ("-o'hara@b.org", "~/C/1");
+    let (email, run) = ("-o'hara@b.org", "-O/C/1");
     let stack = Stack::start().await;
     for (what, csv) in [
         ("users", format!("email\n{email}\n")),

@@ -1,0 +1,78 @@
+"""Course ids, held against edx-opaque-keys, which the LMS reads them with."""
+
+import json
+import random
+import subprocess
+import sys
+import unicodedata
+import unittest
+
+from opaque_keys import InvalidKeyError
+from opaque_keys.edx.keys import CourseKey
+from opaque_keys.edx.locator import CourseLocator
+
+import stack
+
+# What ids are made of, and what comes close.
+PIECES = [
+    *("course-v1:", "course-v2:", "ccx-v1:", "branch@", "version@", "ccx@", "None"),
+    *("+", "+", "+", "/", "/", "/", ":", "%", "~", ".", "-", "_", "@", "?", " ", "a", "1"),
+]
+
+
+def characters():
+    """Every character that this Python knows, of private use only some: another
+    version of Unicode can only assign more."""
+    for number in range(sys.maxunicode + 1):
+        character = chr(number)
+        category = unicodedata.category(character)
+        # Half of a pair is no character, and Rust has none of them.
+        if category in ("Cn", "Cs") or (category == "Co" and number % 1000):
+            continue
+        yield character
+
+
+def ids():
+    known = list(characters())
+    for number, character in enumerate(known):
+        yield f"course-v1:a{character}+b+c" if number % 8 else f"a/{character}b/c"
+    # The same ids in each run.
+    chance = random.Random(20260901)
+    for _ in range(20_000):
+        pieces = chance.choices(PIECES, k=chance.randint(1, 9)) + chance.choices(known, k=2)
+        chance.shuffle(pieces)
+        start = chance.choice(["course-v1:", "course-v1:a+b+", "a/b/", ""])
+        yield start + "".join(pieces)
+
+
+def is_course_run(text):
+    """Whether the LMS takes it for the id of a course run as a whole."""
+    try:
+        key = CourseKey.from_string(text)
+    except InvalidKeyError:
+        return False
+    # It also takes `Org/Course/`, with a run that is empty; no LMS makes such a run.
+    is_whole = type(key) is CourseLocator and bool(key.run)
+    return is_whole and key.branch is None and key.version_guid is None
+
+
+class CourseIds(unittest.TestCase):
+    def test_the_same_texts_are_ids(self):
+        texts = list(ids())
+        self.assertGreater(len(texts), 100_000)
+        program = stack.the.cli.parent / "examples" / "course_ids"
+        ran = subprocess.run(
+            [str(program)],
+            input="".join(json.dumps(text) + "\n" for text in texts),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        answers = [json.loads(line) for line in ran.stdout.splitlines()]
+        self.assertEqual(len(answers), len(texts))
+        theirs = [is_course_run(text) for text in texts]
+        # Neither answer is the only one.
+        self.assertGreater(min(theirs.count(True), theirs.count(False)), 10_000)
+        differ = [text for text, ours, own in zip(texts, answers, theirs) if ours != own]
+        self.assertEqual(differ[:20], [], f"{len(differ)} of {len(texts)} differ")
