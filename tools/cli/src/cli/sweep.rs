@@ -46,7 +46,7 @@ Examples:
   coursehook sweep enrollments --run course-v1:Org+Course+Run --report
   coursehook sweep enrollments --run course-v1:Org+Course+Run --confirm")]
     Enrollments(SweepRuns),
-    /// List how the last sweeps of each run ended, and those that have not, in no order
+    /// List how the last sweep of each run ended, and where one stands that has not, by run
     #[command(after_help = "Example:\n  coursehook sweep list")]
     List,
 }

@@ -25,6 +25,7 @@ mod renaming;
 mod replay;
 mod runs;
 mod status;
+mod sweep_list;
 mod sweeps;
 mod tables;
 mod tokens;

@@ -1,9 +1,13 @@
 //! `coursehook sweep list`
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::adapters::store::sweeps::{Known, Sweeps};
+use shared::adapters::store::page::Page;
+use shared::adapters::store::sweeps::{Known, SweepRecord, Sweeps};
 use shared::domain::{CourseId, Leave, Place, Stage, SweepEnd, Tally};
+use shared::use_cases::StoreError;
 use uuid::Uuid;
 
 use super::words;
@@ -22,7 +26,7 @@ pub async fn list(sweeps: &Sweeps, output: Output) -> Result<(), Failure> {
         "under way",
     ];
     let listing = Listing::new(output, headings);
-    let read = async |start| sweeps.page(start).await;
+    let read = async |_| newest(sweeps).await;
     let write = async |listing: &mut Listing<_>, records: Vec<_>| {
         let shown: Vec<_> = records.iter().map(Shown::from).collect();
         listing.page(&shown, |shown| {
@@ -40,6 +44,58 @@ pub async fn list(sweeps: &Sweeps, output: Output) -> Result<(), Failure> {
         })
     };
     listing.pages(read, write).await
+}
+
+/// The newest standing of each run and kind, by run, as one page: the table keeps
+/// sweeps that force or only report apart from others.
+async fn newest(sweeps: &Sweeps) -> Result<Page<Result<Known, StoreError>>, StoreError> {
+    let mut newest = BTreeMap::new();
+    let mut entries = Vec::new();
+    let mut start = None;
+    loop {
+        let page = sweeps.page(start).await?;
+        for entry in page.entries {
+            match entry {
+                Ok(known) => {
+                    let of = (known.course_id.clone(), known.kind.as_str());
+                    let other = newest.remove(&of);
+                    newest.insert(of, newer(other, known));
+                }
+                Err(error) => entries.push(Err(error)),
+            }
+        }
+        start = page.next;
+        if start.is_none() {
+            break;
+        }
+    }
+    entries.extend(newest.into_values().map(Ok));
+    let next = None;
+    Ok(Page { entries, next })
+}
+
+/// Of two standings of one run and kind the one to show: any before a report,
+/// and the newer before the older, with the last end of either.
+fn newer(other: Option<Known>, one: Known) -> Known {
+    let Some(other) = other else { return one };
+    let rank = |known: &Known| (!known.leave.report, stood_at(&known.record));
+    let (mut shown, hidden) = if rank(&one) > rank(&other) {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    if shown.leave.report == hidden.leave.report {
+        let ends = [shown.record.last.take(), hidden.record.last];
+        let ends = ends.into_iter().flatten();
+        shown.record.last = ends.max_by_key(|end| end.ended_at);
+    }
+    shown
+}
+
+/// When such a sweep was last under way or ended.
+fn stood_at(record: &SweepRecord) -> Option<Timestamp> {
+    let saved_at = record.place.as_ref().map(|place| place.saved_at);
+    saved_at.max(record.last.as_ref().map(|end| end.ended_at))
 }
 
 #[derive(Serialize)]

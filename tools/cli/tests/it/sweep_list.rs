@@ -1,0 +1,151 @@
+//! `coursehook sweep list`: one line for each run and kind.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use shared::adapters::store::sweeps::{SweepRecord, Sweeps, Which};
+use shared::domain::{CourseId, Leave, Place, SweepEnd, SweepKind, SweepOutcome, Tally};
+use uuid::Uuid;
+
+use crate::harness::Stack;
+
+const PLAIN: Leave = leave(false, false);
+const FORCE: Leave = leave(true, false);
+const REPORT: Leave = leave(false, true);
+const FORCE_REPORT: Leave = leave(true, true);
+
+const fn leave(force: bool, report: bool) -> Leave {
+    Leave {
+        confirm: false,
+        force,
+        report,
+    }
+}
+
+/// The second in which a sweep ended, or at which one stands that has not.
+#[derive(Clone, Copy)]
+enum At {
+    Ended(i64),
+    Stands(i64),
+    /// One ended, and the next one stands.
+    Both(i64, i64),
+}
+use At::{Both, Ended, Stands};
+
+fn moment(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn record(leave: Leave, at: At) -> SweepRecord {
+    let (ended, stands) = match at {
+        Ended(second) => (Some(second), None),
+        Stands(second) => (None, Some(second)),
+        Both(ended, stands) => (Some(ended), Some(stands)),
+    };
+    SweepRecord {
+        place: stands.map(|second| Place::new(Uuid::new_v4(), moment(second), leave)),
+        last: ended.map(|second| SweepEnd {
+            sweep_id: Uuid::new_v4(),
+            began_at: moment(second - 1),
+            ended_at: moment(second),
+            leave,
+            outcome: SweepOutcome::Done,
+            reason: None,
+            tally: Tally::default(),
+        }),
+        complete_at: None,
+    }
+}
+
+/// What the list says: force, report, when one ended and since when one stands.
+type Line = (bool, bool, Option<i64>, Option<i64>);
+
+fn line(shown: &Value) -> Line {
+    let second = |moment: &Value| {
+        let moment = moment.as_str()?.parse::<Timestamp>().unwrap();
+        Some(moment.as_second() - 1_800_000_000)
+    };
+    (
+        shown["force"].as_bool().unwrap(),
+        shown["report"].as_bool().unwrap(),
+        second(&shown["last"]["ended_at"]),
+        second(&shown["under_way"]["began_at"]),
+    )
+}
+
+#[tokio::test]
+async fn the_newest_standing_alone_is_listed() {
+    let cases: &[(&[(Leave, At)], Line)] = &[
+        (&[(PLAIN, Ended(1))], (false, false, Some(1), None)),
+        (&[(REPORT, Ended(1))], (false, true, Some(1), None)),
+        // Any other goes before a report, however old it is.
+        (
+            &[(PLAIN, Ended(1)), (REPORT, Ended(9))],
+            (false, false, Some(1), None),
+        ),
+        (
+            &[(PLAIN, Stands(1)), (REPORT, Ended(9))],
+            (false, false, None, Some(1)),
+        ),
+        (
+            &[
+                (FORCE, Ended(1)),
+                (REPORT, Stands(9)),
+                (FORCE_REPORT, Ended(5)),
+            ],
+            (true, false, Some(1), None),
+        ),
+        (
+            &[(REPORT, Ended(1)), (FORCE_REPORT, Ended(2))],
+            (true, true, Some(2), None),
+        ),
+        (
+            &[(PLAIN, Ended(3)), (FORCE, Ended(2))],
+            (false, false, Some(3), None),
+        ),
+        (
+            &[(PLAIN, Ended(2)), (FORCE, Ended(3))],
+            (true, false, Some(3), None),
+        ),
+        // One that was given up long ago is no standing any more.
+        (
+            &[(PLAIN, Ended(9)), (FORCE, Both(1, 2))],
+            (false, false, Some(9), None),
+        ),
+        // The last end, whichever sweep stands now.
+        (
+            &[(PLAIN, Both(1, 9)), (FORCE, Ended(5))],
+            (false, false, Some(5), Some(9)),
+        ),
+        (
+            &[(PLAIN, Stands(9)), (FORCE, Ended(5))],
+            (false, false, Some(5), Some(9)),
+        ),
+    ];
+    let stack = Stack::start().await;
+    let sweeps = Sweeps::new(stack.dynamodb(), "SweepsTable".to_owned());
+    let kinds = [SweepKind::Grades, SweepKind::Enrollments];
+    for (n, (records, _)) in cases.iter().enumerate() {
+        let course_id: CourseId = format!("Org/Course/{n:02}").parse().unwrap();
+        for kind in kinds {
+            for &(leave, at) in *records {
+                let which = Which {
+                    course_id: &course_id,
+                    kind,
+                    leave,
+                };
+                sweeps.put(which, &record(leave, at)).await.unwrap();
+            }
+        }
+    }
+    let listed = stack.run(&["sweep", "list", "--json"]).await.json();
+    let listed = listed.as_array().unwrap();
+    assert_eq!(listed.len(), kinds.len() * cases.len(), "{listed:?}");
+    for (n, (_, expected)) in cases.iter().enumerate() {
+        // By run, and of a run by kind.
+        for (shown, kind) in listed[2 * n..].iter().zip(["enrollments", "grades"]) {
+            assert_eq!(shown["course_id"], json!(format!("Org/Course/{n:02}")));
+            assert_eq!(shown["sweep"], kind, "case {n}");
+            assert_eq!(line(shown), *expected, "case {n}");
+        }
+    }
+}
