@@ -170,6 +170,11 @@ async fn a_day_with_the_local_stack() {
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(shown[0]["course_id"], RUN, "{shown}");
 
+    // The SDKs read one, and boto3 the other.
+    for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        assert_eq!(stack.variable(name), "us-east-1", "{name}");
+    }
+
     // It knows where the log is, which says when the token was last seen.
     let listed = stack.coursehook(&["tokens", "list", "--json"]).await;
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();

@@ -253,6 +253,8 @@ fn variables(
         ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb_url),
         ("AWS_ENDPOINT_URL_SECRETS_MANAGER", secrets_manager_url),
         ("AWS_REGION", "us-east-1"),
+        // The only one that boto3 reads.
+        ("AWS_DEFAULT_REGION", "us-east-1"),
         ("AWS_ACCESS_KEY_ID", "local"),
         ("AWS_SECRET_ACCESS_KEY", "local"),
         ("AWS_EC2_METADATA_DISABLED", "true"),
