@@ -163,6 +163,48 @@ async fn a_day_with_the_local_stack() {
         (401, json!({"error": "The token is not valid."}))
     );
 
+    // What no sender of ours does is answered by the contract, too.
+    let url = stack.variable("COURSEHOOK_URL");
+    for (method, path, token, body, status, allow) in [
+        ("OPTIONS", PATH, "", &b""[..], 401, None),
+        (
+            "OPTIONS",
+            CERTIFICATE,
+            token.as_str(),
+            b"",
+            405,
+            Some("POST"),
+        ),
+        ("POST", PATH, token.as_str(), b"\xff{}", 400, None),
+        ("POST", CERTIFICATE, "", b"\xff{}", 401, None),
+        ("OPTIONS", "/", "", b"", 404, None),
+        ("GET", "/api/openedx_webhook/", "", b"", 404, None),
+        (
+            "POST",
+            "/enrollment-webhook",
+            token.as_str(),
+            b"{}",
+            404,
+            None,
+        ),
+    ] {
+        let request = local::client()
+            .unwrap()
+            .request(method.parse().unwrap(), format!("{url}{path}"))
+            .header("content-type", "application/json");
+        let request = match token {
+            "" => request,
+            token => request.bearer_auth(token),
+        };
+        let answer = request.body(body.to_vec()).send().await.unwrap();
+        let case = format!("{method} {path}");
+        assert_eq!(answer.status().as_u16(), status, "{case}");
+        let allowed = answer.headers().get("allow");
+        assert_eq!(allowed.map(|v| v.to_str().unwrap()), allow, "{case}");
+        let body: Value = answer.json().await.unwrap();
+        assert!(body["error"].is_string(), "{case}: {body}");
+    }
+
     // The variables are all that the command line needs.
     let shown = stack
         .coursehook(&["enrollments", "show", ADA, "--json"])

@@ -1,7 +1,8 @@
-//! The gateway and the functions: `cargo lambda watch`.
+//! The functions, which `cargo lambda watch` runs, and the gateway in front of them.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use local::process::Guarded;
+use local::rest_api::{RestApi, RestApiError, WEBHOOKS};
 use local::venv;
 
 use super::settings::Settings;
@@ -22,16 +24,10 @@ pub const FUNCTIONS_LOG: &str = "functions.log";
 /// Instances of one function that may run side by side, as on AWS.
 const CONCURRENCY: &str = "4";
 
-/// What the webhooks answer at once and without any data: 401 for lack of a token.
-const PROBES: [&str; 2] = [
-    "/api/openedx_webhook/enrollment/",
-    "/api/openedx_webhook/certificate/",
-];
-
 /// The running gateway.
 pub struct Gateway {
     process: Guarded,
-    url: String,
+    api: RestApi,
     log: PathBuf,
     /// Whether the functions' log lines go to the terminal too.
     shows: Arc<AtomicBool>,
@@ -42,6 +38,8 @@ pub struct Gateway {
 pub enum GatewayError {
     #[error("the gateway could not be started: {0}")]
     Spawn(#[from] io::Error),
+    #[error(transparent)]
+    Api(#[from] RestApiError),
     #[error("the gateway needs an HTTP client: {0}")]
     Client(#[from] reqwest::Error),
     #[error("{what}; the end of {}:\n{end}", .log.display())]
@@ -55,12 +53,14 @@ pub enum GatewayError {
 impl Gateway {
     /// Starts the gateway. The functions' log lines are added to
     /// `functions.log` in the folder, all else is written to `gateway.log`.
-    pub fn start(
+    pub async fn start(
         settings: &Settings,
         variables: &[(String, String)],
         logs: &Path,
     ) -> Result<Self, GatewayError> {
         let log = logs.join("gateway.log");
+        let port = free_port()?;
+        let api = RestApi::start(settings.port, format!("http://127.0.0.1:{port}")).await?;
         // Cargo finds the subcommand `cargo-lambda` on the path.
         let mut path = venv::bin().into_os_string();
         path.push(":");
@@ -69,7 +69,7 @@ impl Gateway {
         command
             .args(["lambda", "watch", "--offline", "--color", "never"])
             .args(["--concurrency", CONCURRENCY])
-            .args(["-A", "127.0.0.1", "-P", &settings.port.to_string()])
+            .args(["-A", "127.0.0.1", "-P", &port.to_string()])
             .current_dir(venv::repository())
             .env("PATH", path)
             .envs(variables.iter().map(|(name, value)| (name, value)))
@@ -94,16 +94,16 @@ impl Gateway {
         }
         Ok(Self {
             process,
-            url: settings.gateway_url(),
+            api,
             log,
             shows,
         })
     }
 
-    /// Waits until the webhooks answer.
+    /// Waits until the webhooks answer what needs no data: 401 for lack of a token.
     pub async fn wait_until_up(&mut self) -> Result<(), GatewayError> {
         let end = tokio::time::Instant::now() + START_LIMIT;
-        for probe in PROBES {
+        for (probe, _) in WEBHOOKS {
             self.wait_for(probe, end).await?;
         }
         Ok(())
@@ -115,7 +115,7 @@ impl Gateway {
         end: tokio::time::Instant,
     ) -> Result<(), GatewayError> {
         let client = local::client()?;
-        let probe = format!("{}{probe}", self.url);
+        let probe = format!("{}{probe}", self.api.url);
         let mut last = "no answer".to_owned();
         while tokio::time::Instant::now() < end {
             if self.process.has_ended() {
@@ -173,6 +173,12 @@ impl Gateway {
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
+}
+
+/// A port that nothing listens on, for the functions behind the gateway.
+fn free_port() -> io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
 }
 
 /// Where the lines go.

@@ -131,7 +131,7 @@ impl Stack {
         let step = Step::start("Gateway and functions");
         let gateway = self
             .gateway
-            .insert(Gateway::start(&settings, &variables, &logs)?);
+            .insert(Gateway::start(&settings, &variables, &logs).await?);
         gateway.wait_until_up().await?;
         step.done();
 
