@@ -10,6 +10,7 @@ pub mod email;
 pub mod enrollment;
 pub mod enrollment_change;
 pub mod event;
+pub mod given;
 pub mod grade;
 pub mod history;
 pub mod kept_event;
