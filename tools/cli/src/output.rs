@@ -9,6 +9,7 @@ use std::path::Path;
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
+use shared::domain::given::{CodePoint, is_invisible};
 use shared::domain::{Change, CourseId, EventKey, History};
 
 use crate::failure::Failure;
@@ -28,7 +29,8 @@ impl Output {
         self.json
     }
 
-    /// Writes an answer: `value` where JSON is asked for, else what `text` makes.
+    /// Writes an answer: `value` where JSON is asked for, else the lines that
+    /// `text` makes.
     pub fn answer(
         self,
         value: &impl Serialize,
@@ -38,7 +40,7 @@ impl Output {
             let json = serde_json::to_string_pretty(value);
             escaped(&json.map_err(|error| Failure::Output(error.into()))?)
         } else {
-            text()
+            printable_lines(&text())
         };
         line(&text)
     }
@@ -74,9 +76,9 @@ pub fn question(text: &str) {
     let _ = write!(io::stderr(), "{text} ");
 }
 
-/// Writes one line to standard error. Where that is closed, nobody listens.
+/// Writes lines to standard error. Where that is closed, nobody listens.
 pub fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", printable_lines(text));
 }
 
 /// A table with a heading for each column.
@@ -133,31 +135,61 @@ pub fn aligned(mut table: Table) -> String {
 }
 
 /// Text that cannot move the terminal's cursor, change its colours, break the
-/// line or have a part of it read in another order.
+/// line or have a part of it read in another order. A character that shows
+/// nothing of its own is shown by its number: `<U+200B>`.
 pub fn printable(text: &str) -> String {
-    let shown = |c: char| match c {
-        // Marks, embeddings, overrides and isolates of Unicode's bidirectional algorithm.
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-            char::REPLACEMENT_CHARACTER
+    let mut printable = String::with_capacity(text.len());
+    for (before, c) in with_the_one_before(text) {
+        if c.is_control() {
+            printable.push(char::REPLACEMENT_CHARACTER);
+        } else if is_hidden(before, c) {
+            printable.push_str(&format!("<{}>", CodePoint(c)));
+        } else {
+            printable.push(c);
         }
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
-        c => c,
-    };
-    text.chars().map(shown).collect()
+    }
+    printable
 }
 
-/// JSON whose control characters are all escaped: JSON allows those from U+007F
-/// on as they are, within strings, and terminals heed them.
+/// Lines that are each [`printable`].
+fn printable_lines(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(printable).collect();
+    lines.join("\n")
+}
+
+/// JSON of the same value, with those characters escaped that a terminal heeds
+/// or that nobody sees. JSON allows control characters from U+007F on, and all
+/// that are not visible, as they are within strings.
 pub fn escaped(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
-    for c in json.chars() {
-        if c.is_control() && c >= '\u{7f}' {
-            escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+    for (before, c) in with_the_one_before(json) {
+        if (c.is_control() && c >= '\u{7f}') || is_hidden(before, c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
         } else {
             escaped.push(c);
         }
     }
     escaped
+}
+
+/// The characters of a text, each with the one before it.
+fn with_the_one_before(text: &str) -> impl Iterator<Item = (Option<char>, char)> {
+    let before = [None].into_iter().chain(text.chars().map(Some));
+    before.zip(text.chars())
+}
+
+/// Whether nobody sees a character that stands behind `before`. Joiners and
+/// selectors of variants show in the letter or picture that they belong to,
+/// which is none of ASCII: Persian and Hindi are spelled with the former,
+/// Japanese names with the latter.
+fn is_hidden(before: Option<char>, c: char) -> bool {
+    let belongs = matches!(
+        c,
+        '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}'
+    );
+    is_invisible(c) && !(belongs && before.is_some_and(|before| !before.is_ascii()))
 }
 
 /// A path as messages have it.
@@ -234,15 +266,33 @@ mod tests {
     use super::{command, escaped, printable, quoted};
 
     #[test]
-    fn what_would_move_the_cursor_or_the_words_is_replaced() {
-        for c in ['\u{1b}', '\n', '\u{7f}', '\u{9b}', '\u{200e}', '\u{200f}'] {
+    fn what_would_move_the_cursor_is_replaced_and_what_nobody_sees_is_shown() {
+        for c in ['\u{1b}', '\n', '\u{7f}', '\u{9b}'] {
             assert_eq!(printable(&format!("a{c}b")), "a\u{fffd}b", "{c:?}");
         }
-        for c in ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}') {
-            assert_eq!(printable(&format!("a{c}b")), "a\u{fffd}b", "{c:?}");
+        let bidirectional = ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
+        for c in bidirectional.chain([
+            '\u{200b}', '\u{feff}', '\u{ad}', '\u{2060}', '\u{200c}', '\u{200d}', '\u{200e}',
+            '\u{200f}', '\u{61c}', '\u{2028}', '\u{2029}', '\u{3164}', '\u{fe0f}',
+        ]) {
+            let code = u32::from(c);
+            let shown = format!("a<U+{code:04X}>b");
+            assert_eq!(printable(&format!("a{c}b")), shown);
+            let escaped_once = format!("\"a\\u{code:04x}b\"");
+            assert_eq!(escaped(&format!("\"a{c}b\"")), escaped_once);
         }
-        for text in ["Leyla Şükrü", "a\u{200d}b", "שלום"] {
+        assert_eq!(printable("a\u{e0061}"), "a<U+E0061>");
+        assert_eq!(escaped("\"a\u{e0061}\""), "\"a\\udb40\\udc61\"");
+        for text in [
+            "Leyla Şükrü",
+            "שלום",
+            "می\u{200c}رزا",
+            "क्\u{200d}ष",
+            "葛\u{e0100}城",
+            "👩\u{200d}💻",
+        ] {
             assert_eq!(printable(text), text);
+            assert_eq!(escaped(text), text);
         }
     }
 

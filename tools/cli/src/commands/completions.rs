@@ -9,12 +9,15 @@ use serde::Serialize;
 
 use crate::cli::{Cli, Shell};
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{self, Output};
 
 pub fn run(shell: Shell, output: Output) -> Result<ExitCode, Failure> {
     let script = script(shell);
-    let shown = Completions { script: &script };
-    output.answer(&shown, || script.trim_end().to_owned())?;
+    if output.is_json() {
+        output.answer(&Completions { script: &script }, String::new)?;
+    } else {
+        output::line(script.trim_end())?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
