@@ -9,7 +9,7 @@ use shared::adapters::AwsFailure;
 use shared::adapters::lms::LmsError;
 use shared::adapters::secrets::SecretError;
 use shared::adapters::store::StoreError;
-use shared::domain::email::EmailError;
+use shared::domain::given::GivenError;
 use shared::domain::{CourseId, Email, EventKey, Mode, User};
 use shared::startup::aws::NoCredentials;
 use shared::startup::environment::{Missing, SettingError};
@@ -128,7 +128,7 @@ pub enum Failure {
     )]
     NoUsername,
     #[error("the new address {0}; write one such as ada@example.org")]
-    Address(EmailError),
+    Address(GivenError),
     #[error("both are the same address, as Coursehook compares them; nothing was changed")]
     SameAddress,
     #[error(

@@ -5,22 +5,17 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use shared::domain::Percent;
-use shared::domain::email::EmailError;
+use shared::domain::given::{self, GivenError};
 use shared::use_cases::erasing::Whom;
 
 /// A name that reads well in a table.
-pub fn name(text: &str) -> Result<String, &'static str> {
+pub fn name(text: &str) -> Result<String, String> {
     const MAX_CHARS: usize = 100;
-    let text = text.trim();
-    if text.is_empty() {
-        Err("is blank")
-    } else if text.chars().any(char::is_control) {
-        Err("has a control character")
-    } else if text.chars().count() > MAX_CHARS {
-        Err("is longer than 100 characters")
-    } else {
-        Ok(text.to_owned())
+    let name = given::name(text).map_err(|error| error.to_string())?;
+    if name.chars().count() > MAX_CHARS {
+        return Err(format!("is longer than {MAX_CHARS} characters"));
     }
+    Ok(name)
 }
 
 /// A word without the blanks around it and without control characters. Whether
@@ -61,10 +56,10 @@ pub fn one_of<T: Copy + Send + Sync + 'static>(
 }
 
 /// A user by an address, or by their id.
-pub fn whom(text: &str) -> Result<Whom, EmailError> {
+pub fn whom(text: &str) -> Result<Whom, GivenError> {
     match text.parse() {
         Ok(user_id) => Ok(Whom::User(user_id)),
-        Err(_) => text.parse().map(Whom::Address),
+        Err(_) => given::email(text).map(Whom::Address),
     }
 }
 

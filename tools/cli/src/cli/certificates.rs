@@ -1,7 +1,7 @@
 //! `coursehook certificates`
 
 use clap::Subcommand;
-use shared::domain::{CertificateState, CourseId, Email};
+use shared::domain::{CertificateState, CourseId, Email, given};
 
 use super::argument::one_of;
 
@@ -33,7 +33,7 @@ Examples:
   coursehook certificates list --run course-v1:Org+Course+Run --state revoked")]
     List {
         /// The course run
-        #[arg(long, value_name = "COURSE_ID")]
+        #[arg(long, value_name = "COURSE_ID", value_parser = given::course_id)]
         run: CourseId,
         /// Only those in this state
         #[arg(long, value_parser = one_of(&CertificateState::ALL, CertificateState::as_str))]
@@ -42,6 +42,7 @@ Examples:
     /// Show a user's certificates
     #[command(after_help = "Example:\n  coursehook certificates show ada@example.org --history")]
     Show {
+        #[arg(value_parser = given::email)]
         email: Email,
         /// Also show each change, oldest first
         #[arg(long)]
@@ -56,13 +57,20 @@ Examples:
     #[command(after_help = "\
 Example:
   coursehook certificates issue ada@example.org course-v1:Org+Course+Run")]
-    Issue { email: Email, course_id: CourseId },
+    Issue {
+        #[arg(value_parser = given::email)]
+        email: Email,
+        #[arg(value_parser = given::course_id)]
+        course_id: CourseId,
+    },
     /// Revoke a certificate; only an operator restores it
     #[command(after_help = "\
 Example:
   coursehook certificates revoke ada@example.org course-v1:Org+Course+Run")]
     Revoke {
+        #[arg(value_parser = given::email)]
         email: Email,
+        #[arg(value_parser = given::course_id)]
         course_id: CourseId,
         /// Do not ask first
         #[arg(long)]
@@ -74,7 +82,12 @@ Example:
     #[command(after_help = "\
 Example:
   coursehook certificates restore ada@example.org course-v1:Org+Course+Run")]
-    Restore { email: Email, course_id: CourseId },
+    Restore {
+        #[arg(value_parser = given::email)]
+        email: Email,
+        #[arg(value_parser = given::course_id)]
+        course_id: CourseId,
+    },
 }
 
 impl Certificates {

@@ -1,7 +1,7 @@
 //! `coursehook enrollments`
 
 use clap::{Args, Subcommand};
-use shared::domain::{CourseId, CourseRole, Email, Mode};
+use shared::domain::{CourseId, CourseRole, Email, Mode, given};
 
 use super::ImportEnrollments;
 use super::argument::plain;
@@ -31,12 +31,13 @@ Examples:
     )]
     List {
         /// The course run
-        #[arg(long, value_name = "COURSE_ID")]
+        #[arg(long, value_name = "COURSE_ID", value_parser = given::course_id)]
         run: CourseId,
     },
     /// Show a user's enrollments
     #[command(after_help = "Example:\n  coursehook enrollments show ada@example.org --history")]
     Show {
+        #[arg(value_parser = given::email)]
         email: Email,
         /// Also show each change, oldest first
         #[arg(long)]
@@ -58,7 +59,9 @@ Examples:
 
 #[derive(Debug, Args)]
 pub struct SetEnrollment {
+    #[arg(value_parser = given::email)]
     pub email: Email,
+    #[arg(value_parser = given::course_id)]
     pub course_id: CourseId,
     /// audit, verified, and so on
     #[arg(long, value_parser = plain::<Mode>, required_unless_present = "remove_role")]

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
-use shared::domain::{CourseId, EventKind, KeptEvent, KeptState, Reason};
+use shared::domain::{CourseId, EventKind, KeptEvent, KeptState, Reason, given};
 
 use super::argument::{key, one_of};
 use crate::time;
@@ -80,7 +80,7 @@ pub struct Filter {
     #[arg(long)]
     expired: bool,
     /// Only those of this course run
-    #[arg(long, value_name = "COURSE_ID")]
+    #[arg(long, value_name = "COURSE_ID", value_parser = given::course_id)]
     run: Option<CourseId>,
     /// Only those that wait for this, or did at their end
     #[arg(long, value_parser = one_of(&Reason::ALL, Reason::as_str))]

@@ -1,7 +1,7 @@
 //! `coursehook grades`
 
 use clap::{Args, Subcommand};
-use shared::domain::{CourseId, Email, LetterGrade, Percent};
+use shared::domain::{CourseId, Email, LetterGrade, Percent, given};
 
 use super::ImportRecords;
 use super::argument::{percent, plain};
@@ -27,6 +27,7 @@ Examples:
     /// Show a user's grades
     #[command(after_help = "Example:\n  coursehook grades show ada@example.org --history")]
     Show {
+        #[arg(value_parser = given::email)]
         email: Email,
         /// Also show each change, oldest first
         #[arg(long)]
@@ -48,12 +49,19 @@ Examples:
     #[command(after_help = "\
 Example:
   coursehook grades release ada@example.org course-v1:Org+Course+Run")]
-    Release { email: Email, course_id: CourseId },
+    Release {
+        #[arg(value_parser = given::email)]
+        email: Email,
+        #[arg(value_parser = given::course_id)]
+        course_id: CourseId,
+    },
 }
 
 #[derive(Debug, Args)]
 pub struct OverrideGrade {
+    #[arg(value_parser = given::email)]
     pub email: Email,
+    #[arg(value_parser = given::course_id)]
     pub course_id: CourseId,
     /// How much of the course, 1 being all of it; extra credit may lead up to 2
     #[arg(long, value_parser = percent, allow_negative_numbers = true)]

@@ -17,7 +17,7 @@ mod users;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use shared::domain::{CourseId, Email};
+use shared::domain::{CourseId, Email, given};
 
 pub use self::certificates::Certificates;
 pub use self::credential::Credential;
@@ -97,8 +97,10 @@ Examples:
   coursehook status ada@example.org
   coursehook status ada@example.org course-v1:Org+Course+Run")]
     Status {
+        #[arg(value_parser = given::email)]
         email: Email,
         /// Only this one, whether or not the learner has anything in it
+        #[arg(value_parser = given::course_id)]
         course_id: Option<CourseId>,
     },
     /// The tokens that may call the webhooks
@@ -122,8 +124,9 @@ Examples:
   coursehook doctor --stack coursehook-prod
   coursehook doctor ada@example.org course-v1:Org+Course+Run")]
     Doctor {
-        #[arg(requires = "course_id")]
+        #[arg(requires = "course_id", value_parser = given::email)]
         email: Option<Email>,
+        #[arg(value_parser = given::course_id)]
         course_id: Option<CourseId>,
     },
     /// Show what became of the deliveries, by the webhooks' log lines
@@ -262,6 +265,39 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// An address or a course id with a character that nobody sees would find
+    /// nothing, and nobody would know why.
+    #[test]
+    fn what_nobody_sees_is_refused_in_every_argument() {
+        const HIDDEN: char = '\u{200b}';
+        let mut refused = 0;
+        for (name, command) in leaves(&Cli::command(), "") {
+            let help = command.get_after_help().map(ToString::to_string);
+            for example in examples(&help.unwrap_or_default()) {
+                let is_identifier =
+                    |word: &&String| word.contains('@') || word.starts_with("course-v1:");
+                for identifier in example.iter().filter(is_identifier) {
+                    // The command judges that one itself, as a test of its own shows.
+                    if name.ends_with("rename-email") && Some(identifier) == example.get(4) {
+                        continue;
+                    }
+                    let spoiled = |word: &String| match word == identifier {
+                        true => format!("{word}{HIDDEN}"),
+                        false => word.clone(),
+                    };
+                    let spoiled = example.iter().map(spoiled);
+                    let told = match Cli::try_parse_from(spoiled) {
+                        Ok(_) => panic!("{name} takes {identifier} with U+200B"),
+                        Err(error) => error.to_string(),
+                    };
+                    assert!(told.contains("U+200B ZERO WIDTH SPACE at "), "{told}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 30, "{refused}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use shared::domain::CourseId;
+use shared::domain::{CourseId, given};
 
 #[derive(Debug, Subcommand)]
 pub enum Runs {
@@ -24,7 +24,10 @@ pub enum Runs {
     List,
     /// Show one course run
     #[command(after_help = "Example:\n  coursehook runs show course-v1:Org+Course+Run")]
-    Show { course_id: CourseId },
+    Show {
+        #[arg(value_parser = given::course_id)]
+        course_id: CourseId,
+    },
 }
 
 impl Runs {

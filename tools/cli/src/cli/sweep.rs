@@ -1,7 +1,7 @@
 //! `coursehook sweep`
 
 use clap::{Args, Subcommand};
-use shared::domain::{CourseId, Leave};
+use shared::domain::{CourseId, Leave, given};
 use shared::use_cases::erasing::Whom;
 use shared::use_cases::sweeping::Wanted;
 
@@ -54,7 +54,7 @@ Examples:
 #[derive(Debug, Args)]
 pub struct SweepRuns {
     /// Only this run, whether or not it is due
-    #[arg(long, value_name = "COURSE_ID")]
+    #[arg(long, value_name = "COURSE_ID", value_parser = given::course_id)]
     pub run: Option<CourseId>,
     /// Only this learner, in all of their runs or in the one that is named
     #[arg(long, value_name = "EMAIL_OR_USER_ID", value_parser = whom)]
@@ -72,7 +72,12 @@ pub struct SweepRuns {
     #[arg(long, requires = "confirm")]
     pub yes: bool,
     /// Begin after this run, where a sweep of all runs was interrupted
-    #[arg(long, value_name = "COURSE_ID", conflicts_with_all = ["run", "learner"])]
+    #[arg(
+        long,
+        value_name = "COURSE_ID",
+        value_parser = given::course_id,
+        conflicts_with_all = ["run", "learner"]
+    )]
     pub after: Option<CourseId>,
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use shared::domain::Email;
+use shared::domain::{Email, given};
 use shared::use_cases::erasing::Whom;
 
 use super::argument::whom;
@@ -27,18 +27,25 @@ Examples:
     List,
     /// Show one user
     #[command(after_help = "Example:\n  coursehook users show ada@example.org")]
-    Show { email: Email },
+    Show {
+        #[arg(value_parser = given::email)]
+        email: Email,
+    },
     /// Give a user another address
     ///
     /// All that is theirs stays so, kept events included. The old address goes
-    /// on finding them, since the LMS may go on sending it.
+    /// on finding them, since the LMS may go on sending it. A user whose address
+    /// no command takes, since it has characters that nobody sees, is named by
+    /// the id that `coursehook users list` shows.
     #[command(after_help = "\
 Examples:
   coursehook users rename-email ada@example.org ada.lovelace@example.org
-  coursehook users rename-email ada@exmaple.org ada@example.org --forget")]
+  coursehook users rename-email ada@exmaple.org ada@example.org --forget
+  coursehook users rename-email 3349ca65-ca93-44ef-9977-069eb88918d0 ada@example.org")]
     RenameEmail {
-        /// The address that they have, or had before
-        old: Email,
+        /// The address that they have, or had before, or their id
+        #[arg(value_name = "OLD|USER_ID", value_parser = whom)]
+        old: Whom,
         /// The address that they have by now
         new: String,
         /// The old address was never theirs: it finds them no more

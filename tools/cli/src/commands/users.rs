@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use shared::adapters::store::users::Users;
-use shared::domain::{Email, User, Username};
+use shared::domain::{Email, User, Username, given};
 use shared::use_cases::erasing::{Erased, Known, UNDER_WAY, Whom};
 use shared::use_cases::renaming::{self, NewAddress, NotRenamed, Renamed};
 use uuid::Uuid;
@@ -32,10 +32,10 @@ pub async fn run(command: cli::Users, stack: &Stack, output: Output) -> Result<E
         }
         cli::Users::RenameEmail { old, new, forget } => {
             let new = NewAddress {
-                email: new.parse().map_err(Failure::Address)?,
+                email: given::email(&new).map_err(Failure::Address)?,
                 as_given: new.trim().to_owned(),
             };
-            rename_email(&old, &new, forget, stack, output).await
+            rename_email(old, &new, forget, stack, output).await
         }
         cli::Users::Erase { whom, now, yes } => erase(&whom, now, yes, stack, output).await,
     }
@@ -60,22 +60,29 @@ async fn list(users: &Users, output: Output) -> Result<(), Failure> {
 }
 
 async fn rename_email(
-    old: &Email,
+    old: Whom,
     new: &NewAddress,
     forget: bool,
     stack: &Stack,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    if *old == new.email {
-        return Err(Failure::SameAddress);
-    }
     let tables = stack.tables().await;
     let (users, kept_events) = (tables.users()?, tables.kept_events()?);
+    let old = match old {
+        Whom::Address(email) => email,
+        Whom::User(id) => {
+            let email = users.email_of(id).await?;
+            email.ok_or(Failure::NoUserOfId(id))?
+        }
+    };
+    if old == new.email {
+        return Err(Failure::SameAddress);
+    }
     let now = stack.clock().now();
-    let renamed = renaming::rename_email(&users, &kept_events, old, new, forget, now);
+    let renamed = renaming::rename_email(&users, &kept_events, &old, new, forget, now);
     let renamed = match renamed.await? {
         Ok(renamed) => renamed,
-        Err(NotRenamed::NoSuchUser) => return Err(Failure::NoSuchUser(old.clone())),
+        Err(NotRenamed::NoSuchUser) => return Err(Failure::NoSuchUser(old)),
         Err(NotRenamed::Taken(by)) => {
             let taken = new.email.clone();
             return Err(if by.email == taken {

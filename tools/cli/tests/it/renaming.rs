@@ -120,6 +120,14 @@ async fn what_is_no_new_address_is_told() {
         ([ADA, " ADA@example.org"], "the same address"),
         ([ADA, "ada"], "the new address has no @"),
         (
+            [ADA, "ada\u{200b}@example.org"],
+            "the new address has U+200B ZERO WIDTH SPACE at 4",
+        ),
+        (
+            ["3349ca65-ca93-44ef-9977-069eb88918d0", "ada.l@example.org"],
+            "no user of the id 3349ca65-ca93-44ef-9977-069eb88918d0",
+        ),
+        (
             [ADA, "bob@example.org"],
             "coursehook users erase bob@example.org",
         ),
@@ -134,6 +142,50 @@ async fn what_is_no_new_address_is_told() {
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
         assert!(ran.err.contains(told), "{ran:?}");
     }
+}
+
+/// Such a user may have come from another program, or from before imports
+/// refused the address. No argument can name the address, so the id does.
+#[tokio::test]
+async fn an_address_with_characters_that_nobody_sees_is_shown_and_replaced() {
+    let stack = Stack::start().await;
+    let id = "3349ca65-ca93-44ef-9977-069eb88918d0";
+    let (email, name) = ("ada\u{200b}@example.org", "Ada\u{202e}\u{feff} Lovelace");
+    let put = stack.dynamodb().put_item().table_name("UsersTable");
+    put.item("email", S(email.to_owned()))
+        .item("user_id", S(id.to_owned()))
+        .item("email_as_given", S(email.to_owned()))
+        .item("name", S(name.to_owned()))
+        .send()
+        .await
+        .unwrap();
+    let listed = stack.run(&["users", "list"]).await.ok();
+    for shown in [
+        "ada<U+200B>@example.org",
+        "Ada<U+202E><U+FEFF> Lovelace",
+        id,
+    ] {
+        assert!(listed.contains(shown), "{listed}");
+    }
+    let json = stack.run(&["users", "list", "--json"]).await;
+    assert!(json.out.contains(r"ada\u200b@example.org"), "{json:?}");
+    assert_eq!(json.json()[0]["email"], email);
+    let refused = stack.run(&["users", "show", email]).await;
+    assert_eq!(refused.code, 2);
+    let told = "has U+200B ZERO WIDTH SPACE at 4";
+    assert!(refused.err.contains(told), "{refused:?}");
+
+    let renamed = rename(&stack, &[id, ADA, "--forget"]).await.ok();
+    assert_eq!(
+        renamed,
+        "renamed to ada@example.org; ada<U+200B>@example.org finds nobody any more\n"
+    );
+    let user = stack.run(&["users", "show", ADA, "--json"]).await.json();
+    assert_eq!(
+        (&user["user_id"], &user["name"]),
+        (&json!(id), &json!(name))
+    );
+    assert_eq!(user["former_emails"], json!([]));
 }
 
 /// An import that meets the new address says what to do; afterwards it meets
