@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod confirm;
 mod deployment;
+mod encoding;
 mod failure;
 mod gateway;
 mod import;

@@ -26,7 +26,7 @@ pub use self::deployment::Deployment;
 pub use self::enrollments::{Enrollments, SetEnrollment};
 pub use self::events::{Events, Filter};
 pub use self::grades::{Grades, OverrideGrade};
-pub use self::import::{ImportEnrollments, ImportRecords};
+pub use self::import::{ImportEnrollments, ImportFile, ImportRecords};
 pub use self::runs::Runs;
 pub use self::sweep::{Sweep, SweepRuns};
 pub use self::tokens::Tokens;

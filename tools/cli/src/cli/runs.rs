@@ -1,9 +1,9 @@
 //! `coursehook runs`
 
-use std::path::PathBuf;
-
 use clap::Subcommand;
 use shared::domain::{CourseId, given};
+
+use super::ImportFile;
 
 #[derive(Debug, Subcommand)]
 pub enum Runs {
@@ -15,10 +15,7 @@ pub enum Runs {
     /// offset, or a plain date, which is midnight UTC. A run is replaced whole:
     /// what is empty is empty afterwards. A row is one line.
     #[command(after_help = "Example:\n  coursehook runs import runs.csv")]
-    Import {
-        /// The file, or - for standard input
-        file: PathBuf,
-    },
+    Import(ImportFile),
     /// List all course runs, in no order
     #[command(after_help = "Example:\n  coursehook runs list")]
     List,

@@ -1,11 +1,10 @@
 //! `coursehook users`
 
-use std::path::PathBuf;
-
 use clap::Subcommand;
 use shared::domain::{Email, given};
 use shared::use_cases::erasing::Whom;
 
+use super::ImportFile;
 use super::argument::whom;
 
 #[derive(Debug, Subcommand)]
@@ -18,10 +17,7 @@ pub enum Users {
 Examples:
   coursehook users import learners.csv
   export-learners | coursehook users import -")]
-    Import {
-        /// The file, or - for standard input
-        file: PathBuf,
-    },
+    Import(ImportFile),
     /// List all users, in no order
     #[command(after_help = "Example:\n  coursehook users list")]
     List,

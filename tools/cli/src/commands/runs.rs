@@ -15,7 +15,7 @@ use crate::{cli, import, time};
 
 pub async fn run(command: cli::Runs, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
     match command {
-        cli::Runs::Import { file } => import::runs(&file, stack, output).await,
+        cli::Runs::Import(file) => import::runs(&file, stack, output).await,
         cli::Runs::List => {
             list(&stack.tables().await.course_runs()?, output).await?;
             Ok(ExitCode::SUCCESS)

@@ -18,7 +18,7 @@ use crate::{cli, import};
 
 pub async fn run(command: cli::Users, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
     match command {
-        cli::Users::Import { file } => import::users(&file, stack, output).await,
+        cli::Users::Import(file) => import::users(&file, stack, output).await,
         cli::Users::List => {
             list(&stack.tables().await.users()?, output).await?;
             Ok(ExitCode::SUCCESS)

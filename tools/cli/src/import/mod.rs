@@ -12,7 +12,6 @@ mod summary;
 mod users;
 
 use std::cell::Cell;
-use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,7 +24,7 @@ use tokio::time::timeout;
 
 use self::reading::{Batch, Read, in_file, open};
 use self::summary::{Manner, Refused, Tally};
-use crate::cli::exit_code;
+use crate::cli::{ImportFile, exit_code};
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::progress::Progress;
@@ -75,7 +74,7 @@ trait Writer {
 
 /// Imports a file, `-` being standard input.
 async fn import<R: Reader, W: Writer<Parsed = R::Parsed>>(
-    file: &Path,
+    ImportFile { file, allow_empty }: &ImportFile,
     manner: Manner,
     reader: R,
     writer: &W,
@@ -83,7 +82,7 @@ async fn import<R: Reader, W: Writer<Parsed = R::Parsed>>(
 ) -> Result<ExitCode, Failure> {
     let in_file = |problem| in_file(file, problem);
     let (input, bytes) = open(file).map_err(|error| in_file(error.into()))?;
-    let rows = Rows::new(input, &R::COLUMNS).map_err(in_file)?;
+    let rows = Rows::new(input, &R::COLUMNS, *allow_empty).map_err(in_file)?;
     let mut tally = Tally {
         done: Summary::new(manner),
         progress: Progress::new(bytes),
@@ -125,7 +124,7 @@ async fn import<R: Reader, W: Writer<Parsed = R::Parsed>>(
     })
 }
 
-/// Writes all rows that can be written.
+/// Writes all rows that can be written; where the file breaks off, those before.
 async fn write_all<R: Reader, W: Writer<Parsed = R::Parsed>>(
     rows: Rows,
     in_file: impl Fn(crate::rows::FileProblem) -> Failure,
@@ -147,22 +146,25 @@ async fn write_all<R: Reader, W: Writer<Parsed = R::Parsed>>(
         other => (other, Ok(Vec::new())),
     };
     let mut written = pin!(reads.map(write).buffer_unordered(BATCHES_AT_ONCE));
-    let mut refused = Vec::new();
+    let (mut refused, mut broken) = (Vec::new(), None);
     while let Some((read, answers)) = written.next().await {
         match read {
             Read::Batch(batch) => refused.extend(tally.count(batch, answers?, W::told)),
-            Read::Bad(line, problem) => tally.bad(line, &problem),
+            Read::Bad(bad) => tally.bad(bad.line, &bad),
             Read::Unknown(names) => tally.progress.note(&format!(
                 "warning: these columns are not known and passed over: {}",
                 output::excerpt(&names.join(", "))
             )),
-            Read::Broken(error) => return Err(in_file(error.into())),
+            Read::Broken(problem) => broken = Some(problem),
         }
     }
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
     }
     write_again(refused, R::AT_ONCE, writer, tally).await?;
+    if let Some(problem) = broken {
+        return Err(in_file(problem));
+    }
     tally.done.expects(writer.expect().await?);
     Ok(())
 }

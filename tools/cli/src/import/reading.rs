@@ -1,9 +1,9 @@
 //! A file is read by a thread of its own, in batches.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::Path;
-use std::{mem, thread};
+use std::{fmt, mem, thread};
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
@@ -28,18 +28,14 @@ fn is_standard_input(file: &Path) -> bool {
 }
 
 /// A file, and its length where somebody knows it.
-pub fn open(file: &Path) -> io::Result<(Box<dyn BufRead + Send>, Option<u64>)> {
-    const BUFFER: usize = 64 * 1024;
+pub fn open(file: &Path) -> io::Result<(Box<dyn io::Read + Send>, Option<u64>)> {
     if is_standard_input(file) {
-        return Ok((
-            Box::new(BufReader::with_capacity(BUFFER, io::stdin())),
-            None,
-        ));
+        return Ok((Box::new(io::stdin()), None));
     }
     let file = File::open(file)?;
     let about = file.metadata()?;
     let bytes = about.is_file().then_some(about.len());
-    Ok((Box::new(BufReader::with_capacity(BUFFER, file)), bytes))
+    Ok((Box::new(file), bytes))
 }
 
 /// Rows that are written together.
@@ -63,9 +59,28 @@ impl<T> Batch<T> {
 /// What the thread that reads has to say.
 pub enum Read<T> {
     Batch(Batch<T>),
-    Bad(u64, RowProblem),
+    Bad(BadRow),
     Unknown(Vec<String>),
-    Broken(io::Error),
+    /// No more can be read. It is the last that comes.
+    Broken(FileProblem),
+}
+
+/// A row that cannot be imported. Reads on from "line 7: ".
+#[derive(Debug)]
+pub struct BadRow {
+    pub line: u64,
+    last_line: u64,
+    problem: RowProblem,
+}
+
+impl fmt::Display for BadRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.problem.fmt(f)?;
+        if self.last_line > self.line {
+            write!(f, " (the row goes on to line {})", self.last_line)?;
+        }
+        Ok(())
+    }
 }
 
 /// Reads all rows, so many batches ahead of who takes them.
@@ -97,19 +112,30 @@ fn read_all<R: Reader>(
         let entry = match rows.next() {
             Ok(Some(entry)) => entry,
             Ok(None) => break,
-            Err(error) => return sender.blocking_send(Read::Broken(error)),
+            Err(problem) => {
+                sender.blocking_send(Read::Batch(batch))?;
+                return sender.blocking_send(Read::Broken(problem));
+            }
         };
         let names = rows.take_unknown();
         if !names.is_empty() {
             sender.blocking_send(Read::Unknown(names))?;
         }
-        let Entry { line, row } = entry;
+        let Entry {
+            line,
+            last_line,
+            row,
+        } = entry;
         match row.and_then(|row| reader.read(&row, line)) {
             Ok(row) => {
                 batch.lines.push(line);
                 batch.rows.push(row);
             }
-            Err(problem) => sender.blocking_send(Read::Bad(line, problem))?,
+            Err(problem) => sender.blocking_send(Read::Bad(BadRow {
+                line,
+                last_line,
+                problem,
+            }))?,
         }
         if batch.rows.len() == R::AT_ONCE {
             batch.bytes = rows.bytes() - told;
@@ -132,10 +158,10 @@ mod tests {
         let rows: String = (0..250)
             .map(|n| format!("learner{n}@example.org\n"))
             .collect();
-        let file = format!("email\n{rows}no address\n\n \n");
+        let file = format!("\u{feff}email\r\n{rows}no address\r\n\n\"\n\"\n \n");
         let bytes = file.len() as u64;
         let input = Box::new(io::Cursor::new(file.into_bytes()));
-        let rows = Rows::new(input, &UserReader::COLUMNS).unwrap();
+        let rows = Rows::new(input, &UserReader::COLUMNS, false).unwrap();
         let (sender, mut receiver) = mpsc::channel(100);
         assert!(read_all(rows, UserReader::default(), &sender).is_ok());
         drop(sender);

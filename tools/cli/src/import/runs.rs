@@ -1,6 +1,5 @@
 //! `coursehook runs import`
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
@@ -13,13 +12,14 @@ use shared::use_cases::importing::{
 };
 
 use super::{Manner, Reader, Writer};
+use crate::cli::ImportFile;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::rows::{Columns, Row, RowProblem};
 use crate::seen::Seen;
 use crate::stack::Stack;
 
-pub async fn import(file: &Path, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
+pub async fn import(file: &ImportFile, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
     let tables = stack.tables().await;
     let writer = RunWriter {
         runs: tables.course_runs()?,

@@ -1,9 +1,11 @@
-//! Rows of a file, CSV or JSON Lines, one a line, in bounded memory. What is
-//! wrong with one row is told with its line, and the next one is read.
+//! Rows of a file, the records of CSV or the lines of JSON Lines, in bounded
+//! memory. What is wrong with one row is told with its line, and the next one is
+//! read.
 
-mod lines;
 mod reader;
+mod record;
 mod row;
+mod source;
 
 pub use reader::{Entry, FileProblem, Rows};
 pub use row::{Row, RowProblem};

@@ -1,24 +1,24 @@
-//! CSV and JSON Lines, read into rows. A row is one line: a quotation mark that
-//! was forgotten spoils its own line and swallows none of those after it.
+//! CSV and JSON Lines, read into rows.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead};
+use std::io::{self, Read};
 use std::mem;
 
-use csv::{ReaderBuilder, StringRecord, Terminator};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::lines::{Line, Lines};
+use super::record::{self, Record};
 use super::row::Cell;
+use super::source::Source;
 use super::{Columns, Row, RowProblem};
+use crate::encoding::NotPlainText;
 use crate::output;
 
 /// A file's rows, from its first to its last.
 pub struct Rows {
-    lines: Lines,
-    /// The first line of JSON Lines, which was looked at to tell the format.
-    first: Option<Line>,
+    source: Source,
+    /// The first row, which was read to know that there is one.
+    first: Option<Entry>,
     columns: &'static Columns,
     format: Format,
     unknown: Unknown,
@@ -44,10 +44,15 @@ struct Unknown {
     untold: Vec<String>,
 }
 
+/// What stands between cells in files that are called CSV and have no commas.
+const SEPARATORS: [char; 3] = [';', '\t', '|'];
+
 /// A row, or what is wrong with it.
 pub struct Entry {
-    /// Its line, counted from 1.
+    /// Its first line, counted from 1.
     pub line: u64,
+    /// Its last line.
+    pub last_line: u64,
     pub row: Result<Row, RowProblem>,
 }
 
@@ -56,46 +61,92 @@ pub struct Entry {
 pub enum FileProblem {
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
+    #[error("{0}")]
+    NotPlainText(#[from] NotPlainText),
     #[error("is empty; its first line must name the columns, or be a JSON object")]
     Empty,
+    #[error("has no row below the line that names the columns; if that is right: --allow-empty")]
+    NoRows,
     #[error(
         "is a JSON array; make it JSON Lines, one object a line, for instance with jq -c '.[]'"
     )]
     JsonArray,
-    #[error("line 1, which must name the columns: {0}")]
-    Heading(RowProblem),
+    #[error("line {line}, which must name the columns: {problem}")]
+    Heading { line: u64, problem: RowProblem },
+    #[error("has lines that end in {}; save it with LF or CRLF at the end of each", told_end(*.0))]
+    LineEnds(char),
+    #[error(
+        "has {} between its cells, and not commas; save it as CSV with commas (in Excel: \
+         \"CSV UTF-8 (Comma delimited)\" under a region whose list separator is the comma; in \
+         LibreOffice: \"Edit filter settings\", field delimiter \",\")",
+        told_separator(*.0)
+    )]
+    Separator(char),
     #[error("has no column {column}; its first line names: {found}")]
     NoColumn { column: &'static str, found: String },
     #[error("has the column {0} twice")]
     ColumnTwice(&'static str),
+    #[error(
+        "line {0}: a quotation mark is not closed until the end of the file; of what comes after \
+         it nothing is imported"
+    )]
+    QuoteNotClosed(u64),
+}
+
+fn told_end(end: char) -> &'static str {
+    match end {
+        '\u{b}' => "VT (U+000B)",
+        '\u{c}' => "FF (U+000C)",
+        '\u{85}' => "NEL (U+0085)",
+        '\u{2028}' => "LINE SEPARATOR (U+2028)",
+        _ => "PARAGRAPH SEPARATOR (U+2029)",
+    }
+}
+
+fn told_separator(separator: char) -> String {
+    match separator {
+        '\t' => "tabs".to_owned(),
+        separator => separator.to_string(),
+    }
 }
 
 impl Rows {
-    /// Reads as far as the first line, which tells the format: JSON Lines begin
-    /// with a brace, and everything else is CSV, whose first line names the columns.
+    /// Reads as far as the first row. The first character tells the format: JSON
+    /// Lines begin with a brace, and everything else is CSV, whose first line
+    /// names the columns.
+    ///
+    /// # Errors
+    /// The file is none that can be imported, or has no row, unless `allow_empty`
+    /// says that this may be.
     pub fn new(
-        input: Box<dyn BufRead + Send>,
+        input: Box<dyn Read + Send>,
         columns: &'static Columns,
+        allow_empty: bool,
     ) -> Result<Self, FileProblem> {
-        let mut lines = Lines::new(input);
-        let line = lines.next()?.ok_or(FileProblem::Empty)?;
+        let mut source = Source::new(input)?;
         let mut unknown = Unknown::default();
-        let (format, first) = match line.begins {
-            Some(b'{') => (Format::JsonLines, Some(line)),
+        let format = match source.begins()? {
+            Some(b'{') => Format::JsonLines,
             Some(b'[') => return Err(FileProblem::JsonArray),
-            _ => {
-                let text = line.text.map_err(FileProblem::Heading)?;
-                let heading = Heading::read(&text, columns, &mut unknown)?;
-                (Format::Csv(heading), None)
-            }
+            _ => match heading(&mut source)? {
+                Some(record) => Format::Csv(Heading::read(record, columns, &mut unknown)?),
+                // JSON Lines without a row, perhaps.
+                None if allow_empty => Format::JsonLines,
+                None => return Err(FileProblem::Empty),
+            },
         };
-        Ok(Self {
-            lines,
-            first,
+        let mut rows = Self {
+            source,
+            first: None,
             columns,
             format,
             unknown,
-        })
+        };
+        rows.first = rows.read()?;
+        if rows.first.is_none() && !allow_empty {
+            return Err(FileProblem::NoRows);
+        }
+        Ok(rows)
     }
 
     /// The columns that were met since the last call, for the first time, and
@@ -106,38 +157,74 @@ impl Rows {
 
     /// How many bytes of the file are read.
     pub const fn bytes(&self) -> u64 {
-        self.lines.bytes()
+        self.source.bytes()
     }
 
     /// The next row. An error is one of the file's, and the last that comes of it.
-    pub fn next(&mut self) -> io::Result<Option<Entry>> {
-        let line = match self.first.take() {
-            Some(line) => Some(line),
-            None => self.lines.next()?,
-        };
-        let Some(Line { number, text, .. }) = line else {
-            return Ok(None);
-        };
-        let cells = text.and_then(|text| match &self.format {
-            Format::JsonLines => json_cells(&text, self.columns, &mut self.unknown),
-            Format::Csv(heading) => heading.cells(&text),
-        });
-        let columns = self.columns.names;
-        Ok(Some(Entry {
-            line: number,
-            row: cells.map(|cells| Row { columns, cells }),
-        }))
+    pub fn next(&mut self) -> Result<Option<Entry>, FileProblem> {
+        match self.first.take() {
+            Some(first) => Ok(Some(first)),
+            None => self.read(),
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<Entry>, FileProblem> {
+        let columns = self.columns;
+        Ok(match &self.format {
+            Format::Csv(heading) => record::next(&mut self.source)?.map(|record| Entry {
+                line: record.line,
+                last_line: record.last_line,
+                row: heading.row(record, columns),
+            }),
+            Format::JsonLines => self.source.line()?.map(|line| Entry {
+                line: line.number,
+                last_line: line.number,
+                row: line
+                    .text
+                    .and_then(|text| json_row(&text, columns, &mut self.unknown)),
+            }),
+        })
+    }
+}
+
+/// The record that names the columns. Excel writes one before it that names the
+/// separator, and reads it, too.
+fn heading(source: &mut Source) -> Result<Option<Record>, FileProblem> {
+    let record = record::next(source)?;
+    let cells = record
+        .as_ref()
+        .and_then(|record| record.cells.as_ref().ok());
+    let text = cells.map(|cells| cells.join(",").to_ascii_lowercase());
+    let separator = text.as_deref().and_then(|text| text.strip_prefix("sep="));
+    let mut separator = separator.unwrap_or_default().chars();
+    match (separator.next(), separator.next()) {
+        (Some(','), None) => record::next(source),
+        (Some(other), None) => Err(FileProblem::Separator(other)),
+        _ => Ok(record),
     }
 }
 
 impl Heading {
     fn read(
-        text: &str,
+        record: Record,
         columns: &'static Columns,
         unknown: &mut Unknown,
     ) -> Result<Self, FileProblem> {
-        let record = split(text).map_err(FileProblem::Heading)?;
-        let found: Vec<&str> = record.iter().map(|name| name.trim()).collect();
+        let Record { line, cells, .. } = record;
+        let separator = record.behind_a_quote.map(char::from);
+        let cells = cells.map_err(|problem| match separator {
+            Some(separator) if SEPARATORS.contains(&separator) => FileProblem::Separator(separator),
+            _ => FileProblem::Heading { line, problem },
+        })?;
+        let ends_a_line =
+            |c: &char| matches!(c, '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+        let mut ends = cells
+            .iter()
+            .filter_map(|cell| cell.chars().find(ends_a_line));
+        if let Some(end) = ends.next() {
+            return Err(FileProblem::LineEnds(end));
+        }
+        let found: Vec<&str> = cells.iter().map(|name| name.trim()).collect();
         let mut places = Vec::new();
         for column in columns.names.iter().copied() {
             let mut at =
@@ -147,9 +234,12 @@ impl Heading {
                 return Err(FileProblem::ColumnTwice(column));
             }
             if place.is_none() && columns.required.contains(&column) {
-                return Err(FileProblem::NoColumn {
-                    column,
-                    found: output::excerpt(&found.join(", ")),
+                return Err(match separator_of(&found.join(","), column) {
+                    Some(separator) => FileProblem::Separator(separator),
+                    None => FileProblem::NoColumn {
+                        column,
+                        found: output::excerpt(&found.join(", ")),
+                    },
                 });
             }
             places.push(place);
@@ -165,20 +255,34 @@ impl Heading {
         })
     }
 
-    fn cells(&self, text: &str) -> Result<Vec<Cell>, RowProblem> {
-        let record = split(text)?;
-        if record.len() != self.count {
-            return Err(RowProblem::WrongCount {
-                found: record.len(),
-                expected: self.count,
-            });
+    fn row(&self, record: Record, columns: &'static Columns) -> Result<Row, RowProblem> {
+        let mut cells = record.cells?;
+        let (found, expected) = (cells.len(), self.count);
+        if found < expected && !record.has_end {
+            return Err(RowProblem::CutOff { found, expected });
         }
-        let cell = |place: &Option<usize>| match place.and_then(|place| record.get(place)) {
-            Some(text) if !text.is_empty() => Cell::Text(text.clone()),
-            _ => Cell::Absent,
+        if found != expected {
+            return Err(RowProblem::WrongCount { found, expected });
+        }
+        let cell = |place: &Option<usize>| match place.and_then(|place| cells.get_mut(place)) {
+            Some(text) => Cell::Text(mem::take(text)),
+            None => Cell::Absent,
         };
-        Ok(self.places.iter().map(cell).collect())
+        Ok(Row {
+            columns: columns.names,
+            cells: self.places.iter().map(cell).collect(),
+        })
     }
+}
+
+/// What stands between the cells of a heading that lacks a column, if the column
+/// is there between others than commas.
+fn separator_of(heading: &str, column: &str) -> Option<char> {
+    let names_it = |separator: &char| {
+        let mut names = heading.split(*separator).map(str::trim);
+        names.any(|name| name.eq_ignore_ascii_case(column))
+    };
+    SEPARATORS.into_iter().find(names_it)
 }
 
 impl Unknown {
@@ -190,38 +294,11 @@ impl Unknown {
     }
 }
 
-/// The cells of a line. Its quotation marks come in pairs: two around a cell,
-/// two for each one inside.
-fn split(line: &str) -> Result<Vec<String>, RowProblem> {
-    // Nearly every line is so, and a reader of its own costs more than all else.
-    if !line.contains('"') {
-        return Ok(line.split(',').map(str::to_owned).collect());
-    }
-    if line.matches('"').count() % 2 == 1 {
-        return Err(RowProblem::QuoteNotClosed);
-    }
-    read_quoted(line)
-}
-
-fn read_quoted(line: &str) -> Result<Vec<String>, RowProblem> {
-    let mut reader = ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .terminator(Terminator::Any(b'\n'))
-        .from_reader(line.as_bytes());
-    let mut record = StringRecord::new();
-    match reader.read_record(&mut record) {
-        Ok(_) => Ok(record.iter().map(str::to_owned).collect()),
-        // Nothing else can be wrong with the bytes of one line.
-        Err(_) => Err(RowProblem::NotUtf8),
-    }
-}
-
-fn json_cells(
+fn json_row(
     text: &str,
-    columns: &Columns,
+    columns: &'static Columns,
     unknown: &mut Unknown,
-) -> Result<Vec<Cell>, RowProblem> {
+) -> Result<Row, RowProblem> {
     let mut fields: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
         if error.is_data() {
             RowProblem::NotAnObject
@@ -230,7 +307,9 @@ fn json_cells(
         }
     })?;
     let cell = |name: &&str| match fields.remove(*name) {
-        None | Some(Value::Null) => Cell::Absent,
+        None => Cell::Absent,
+        // As an empty cell of CSV.
+        Some(Value::Null) => Cell::Text(String::new()),
         Some(Value::String(text)) => Cell::Text(text),
         Some(Value::Bool(flag)) => Cell::Flag(flag),
         Some(Value::Number(number)) => Cell::Number(number),
@@ -240,30 +319,8 @@ fn json_cells(
     for name in fields.keys() {
         unknown.meet(name);
     }
-    Ok(cells)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Lines without quotation marks are read as the library reads them.
-    #[test]
-    fn the_short_way_reads_the_same() {
-        for line in [
-            "a",
-            "a,b",
-            ",",
-            "a,,b,",
-            " a , b ",
-            "a\tb;c",
-            "ä,松尾 芭蕉\r",
-            "a\\,b",
-        ] {
-            assert_eq!(split(line), read_quoted(line), "{line:?}");
-        }
-        let cells = |cells: &[&str]| Ok(cells.iter().map(|cell| (*cell).to_owned()).collect());
-        assert_eq!(split("a,\"b,\"\"c\"\"\",d"), cells(&["a", "b,\"c\"", "d"]));
-        assert_eq!(split("a,\"b"), Err(RowProblem::QuoteNotClosed));
-    }
+    Ok(Row {
+        columns: columns.names,
+        cells,
+    })
 }

@@ -12,7 +12,7 @@ use shared::domain::{Mode, Percent};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::lines::MAX_BYTES;
+use super::source::MAX_BYTES;
 use crate::time::{self, MomentError};
 
 /// The cells of one row, in the order of its columns.
@@ -40,10 +40,18 @@ pub enum RowProblem {
     NotUtf8,
     #[error("is longer than {MAX_BYTES} bytes")]
     TooLong,
-    #[error("a quotation mark is not closed in this line")]
-    QuoteNotClosed,
+    #[error(
+        "a quotation mark stands inside a cell; a cell that has one must be in quotation marks, \
+         and each one in it doubled"
+    )]
+    StrayQuote,
     #[error("has {found} columns, and the first line has {expected}")]
     WrongCount { found: usize, expected: usize },
+    #[error(
+        "has {found} columns, and the first line has {expected}; as the last line it has no line \
+         end, so that the file may be cut off"
+    )]
+    CutOff { found: usize, expected: usize },
     #[error("is not JSON from column {0} on")]
     NotJson(usize),
     #[error("is not a JSON object")]

@@ -234,9 +234,67 @@ async fn files_that_cannot_be_read_are_refused_at_once() {
         ("", "is empty"),
         ("\n \n", "is empty"),
         ("name\nAda\n", "no column email; its first line names: name"),
+        ("email\n", "no row below the line that names the columns"),
         (
-            "email;name\n",
-            "no column email; its first line names: email;name",
+            "email\n\n \n",
+            "no row below the line that names the columns",
+        ),
+        (
+            "sep=,\nemail\n",
+            "no row below the line that names the columns",
+        ),
+        ("sep=,\n", "is empty"),
+        ("\u{feff}", "is empty"),
+        (
+            "email;name\na@b;Ada\n",
+            "has ; between its cells, and not commas; save it as",
+        ),
+        (
+            "\"name\";\"email\"\n",
+            "has ; between its cells, and not commas; save it as",
+        ),
+        (
+            "email\tname\na@b\tAda\n",
+            "has tabs between its cells, and not commas; save it as",
+        ),
+        (
+            "email|name\n",
+            "has | between its cells, and not commas; save it as",
+        ),
+        (
+            "sep=;\nemail;name\n",
+            "has ; between its cells, and not commas; save it as",
+        ),
+        (
+            "sep=\t\nemail\tname\n",
+            "has tabs between its cells, and not commas; save it as",
+        ),
+        (
+            "\u{feff}\u{feff}email\na@b\n",
+            "begins with two byte order marks (U+FEFF); save it as UTF-8",
+        ),
+        ("e\0m\0a\0i\0l\0\n\0", "is in UTF-16LE"),
+        ("\0e\0m\0a\0i\0l\0\n", "is in UTF-16BE"),
+        ("PK\u{3}\u{4}\u{14}\0", "is a ZIP archive, as workbooks"),
+        (
+            "email\u{2028}a@b\u{2028}",
+            "has lines that end in LINE SEPARATOR (U+2028); save it",
+        ),
+        (
+            "email\u{2029}a@b\u{2029}",
+            "has lines that end in PARAGRAPH SEPARATOR (U+2029)",
+        ),
+        (
+            "email,name\u{85}a@b,Ada\u{85}",
+            "has lines that end in NEL (U+0085); save it",
+        ),
+        (
+            "email\u{b}a@b\u{b}",
+            "has lines that end in VT (U+000B); save it",
+        ),
+        (
+            "email\u{c}a@b\u{c}",
+            "has lines that end in FF (U+000C); save it",
         ),
         ("email,name,Email\n", "the column email twice"),
         ("[{\"email\": \"ada@example.org\"}]", "is a JSON array"),
@@ -246,7 +304,11 @@ async fn files_that_cannot_be_read_are_refused_at_once() {
         ),
         ("\u{1b}[2Jname\n", "its first line names: \u{fffd}[2Jname"),
         (&too_long_array, "is a JSON array"),
-        ("email,\"name\n", "a quotation mark is not closed"),
+        ("email,\"name\n", "line 1: a quotation mark is not closed"),
+        (
+            "\nemail,na\"me\n",
+            "line 2, which must name the columns: a quotation mark stands",
+        ),
     ] {
         let file = stack.file("users.csv", content);
         let ran = stack.run(&["users", "import", &file]).await;
@@ -257,7 +319,7 @@ async fn files_that_cannot_be_read_are_refused_at_once() {
         assert!(ran.err.len() < 1_000, "{}", ran.err);
     }
     let ran = stack
-        .run_with_input(&["runs", "import", "-"], "course_id\n")
+        .run_with_input(&["runs", "import", "-"], "course_id\nOrg/C/1\n")
         .await;
     let told = "error: standard input: has no column title";
     assert!(ran.err.starts_with(told), "{ran:?}");
@@ -270,6 +332,37 @@ async fn files_that_cannot_be_read_are_refused_at_once() {
     let ran = stack.run(&["users", "import", &heading]).await;
     let told = format!("its first line names: {}…\n", "x".repeat(200));
     assert!(ran.err.ends_with(&told), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_file_without_a_row_is_imported_where_that_is_said() {
+    let stack = Stack::start().await;
+    for (what, heading) in [
+        ("users", "email"),
+        ("runs", "course_id,title"),
+        ("certificates", "email,course_id,certificate_id,issued_at"),
+        ("grades", "email,course_id,percent,passed"),
+        ("enrollments", "email,course_id,mode"),
+    ] {
+        for file in [
+            String::new(),
+            format!("{heading}\r\n"),
+            format!("{heading}\r"),
+        ] {
+            let only_reads: &[&str] = match what {
+                "users" | "runs" => &[],
+                _ => &["--dry-run"],
+            };
+            let import = [&[what, "import", "-"], only_reads].concat();
+            let ran = stack.run_with_input(&import, &file).await;
+            assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{what} {file:?}");
+            let told = "error: standard input: ";
+            assert!(ran.err.starts_with(told), "{what} {file:?}: {ran:?}");
+            let import = [&import[..], &["--allow-empty"]].concat();
+            let ran = stack.run_with_input(&import, &file).await;
+            assert!(ran.ok().starts_with("0 "), "{what} {file:?}");
+        }
+    }
 }
 
 #[tokio::test]

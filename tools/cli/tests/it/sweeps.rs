@@ -24,7 +24,9 @@ impl WithLms {
         let portal = Self::start().await;
         let run = format!("{RUN},Bees,true,true,\n");
         portal.import_runs(&run).await;
-        portal.import_users(usernames).await;
+        if !usernames.is_empty() {
+            portal.import_users(usernames).await;
+        }
         portal
     }
 

@@ -8,7 +8,8 @@ use tokio::process::Command;
 
 use crate::harness::{RUN, Stack, ran};
 
-const NOT_CLOSED: &str = "a quotation mark is not closed in this line";
+const STRAY: &str = "a quotation mark stands inside a cell; a cell that has one must be in \
+    quotation marks, and each one in it doubled";
 /// What is told of a line that wants a username that somebody else has.
 fn taken(line: u64, owner: &str) -> String {
     format!(
@@ -34,13 +35,16 @@ const LINES: &[(&str, Option<&str>)] = &[
         "dee@example.org,dee",
         Some("has 2 columns, and the first line has 4"),
     ),
-    ("emil@example.org,emil,\"Emil,", Some(NOT_CLOSED)),
+    ("emil@example.org,emil,Emil\",", Some(STRAY)),
     (
         "fay@example.org,\"fay\u{7}\",,",
         Some("edx_username has a line break or another control character"),
     ),
-    ("gus@example.org,gus,\"Gus", Some(NOT_CLOSED)),
-    ("of two lines\",", Some(NOT_CLOSED)),
+    (
+        "gus@example.org,gus,\"Gus",
+        Some("name has a line break or another control character (the row goes on to line 13)"),
+    ),
+    ("of two lines\",", None),
     ("hal@example.org,hal,Hal,\"of one line, \"\"44\"\"\"", None),
     // Only the lines that were refused had this username.
     ("ida@example.org,ada2,Ida,", None),
@@ -282,19 +286,116 @@ async fn many_usernames_change_at_once() {
     assert_eq!(stack.scan("UsernamesTable").await.len(), USERS);
 }
 
+/// Of rows that a quotation mark takes in, none is imported, and it is told
+/// which they are.
 #[tokio::test]
-async fn a_forgotten_quotation_mark_swallows_no_rows() {
+async fn a_forgotten_quotation_mark_is_told_with_what_it_takes_in() {
     let stack = Stack::start().await;
     let csv = "email,note\nada2@x,\"hello\nbob2@x,fine\ncy2@x,\"bye\ndee2@x,z\n";
     let ran = stack.run_with_input(&["users", "import", "-"], csv).await;
     assert_eq!(ran.code, 1);
-    assert_eq!(ran.out, "2 created, 0 updated, 0 unchanged, 2 bad lines\n");
-    for line in [2, 4] {
-        let told = format!("line {line}: {NOT_CLOSED}\n");
-        assert!(ran.err.contains(&told), "{ran:?}");
-    }
-    for (email, code) in [("ada2@x", 2), ("bob2@x", 0), ("cy2@x", 2), ("dee2@x", 0)] {
+    assert_eq!(ran.out, "1 created, 0 updated, 0 unchanged, 1 bad line\n");
+    let told = format!("line 2: {STRAY} (the row goes on to line 4)\n");
+    assert!(ran.err.ends_with(&told), "{ran:?}");
+    for (email, code) in [("ada2@x", 2), ("bob2@x", 2), ("cy2@x", 2), ("dee2@x", 0)] {
         assert_eq!(stack.run(&["users", "show", email]).await.code, code);
+    }
+}
+
+#[tokio::test]
+async fn a_quotation_mark_that_is_never_closed_ends_the_import() {
+    let rows: String = (0..70)
+        .map(|n| format!("learner{n}@example.org,\n"))
+        .collect();
+    let csv = format!("email,name\n{rows}ada@example.org,\"Ada\nbob@example.org,Bob\n");
+    let told = "line 72: a quotation mark is not closed until the end of the file; of what comes \
+        after it nothing is imported";
+    let stack = Stack::start().await;
+    let import = ["users", "import", "-"];
+    let ran = stack.run_with_input(&import, &csv).await;
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+    let all = format!(
+        "error: standard input: {told}\nso far 70 created, 0 updated, 0 unchanged, 0 bad lines"
+    );
+    assert!(ran.err.starts_with(&all), "{ran:?}");
+    assert_eq!(stack.scan("UsersTable").await.len(), 70);
+
+    let ran = stack
+        .run_with_input(&[&import[..], &["--json"]].concat(), &csv)
+        .await;
+    assert_eq!(
+        (ran.code, &ran.json()["unchanged"]),
+        (2, &json!(70)),
+        "{ran:?}"
+    );
+    assert_eq!(ran.json()["stopped"], format!("standard input: {told}"));
+}
+
+/// Whatever stands in such a cell, it is no row.
+#[tokio::test]
+async fn a_cell_of_several_lines_is_one_cell() {
+    let stack = Stack::start().await;
+    let csv = "email,note\r\nada@example.org,\"see\r\nmallory@example.org,x\r\nabove\"\r\n\
+        bob@example.org,\r\n";
+    let ran = stack.run_with_input(&["users", "import", "-"], csv).await;
+    let warning = "warning: these columns are not known and passed over: note\n";
+    assert_eq!(ran.err, warning);
+    assert_eq!(ran.ok(), "2 created, 0 updated, 0 unchanged, 0 bad lines\n");
+    let mallory = ["users", "show", "mallory@example.org"];
+    assert_eq!(stack.run(&mallory).await.code, 2);
+
+    // Nothing of a bad one is imported.
+    let csv = "email,name\ncy@example.org,\"Cy\nmallory@example.org,Mallory\nthe second\"\n";
+    let ran = stack.run_with_input(&["users", "import", "-"], csv).await;
+    let told = "line 2: name has a line break or another control character (the row goes on to \
+        line 4)\n";
+    assert_eq!((ran.code, ran.err.as_str()), (1, told));
+    assert_eq!(stack.scan("UsersTable").await.len(), 2);
+}
+
+/// The rows are the same whatever ends the lines, and however the file begins.
+#[tokio::test]
+async fn files_of_spreadsheets_are_read() {
+    let csv = "email,name\nada@example.org,Ada\n\nbob@example.org,\"Bob, the second\"\n";
+    let json = "{\"email\": \"ada@example.org\", \"name\": \"Ada\"}\n\
+        {\"email\": \"bob@example.org\", \"name\": \"Bob, the second\"}\n";
+    for (kind, file) in [
+        ("LF", csv.to_owned()),
+        ("CRLF", csv.replace('\n', "\r\n")),
+        ("CR", csv.replace('\n', "\r")),
+        (
+            "CR without the last one",
+            csv.replace('\n', "\r").trim_end().to_owned(),
+        ),
+        ("LF without the last one", csv.trim_end().to_owned()),
+        ("a byte order mark", format!("\u{feff}{csv}")),
+        ("sep=", format!("sep=,\n{csv}")),
+        (
+            "a byte order mark, sep= and CRLF",
+            format!("\u{feff}\"sep=,\"\n{csv}").replace('\n', "\r\n"),
+        ),
+        ("SEP= and CR", format!("SEP=,\n{csv}").replace('\n', "\r")),
+        ("JSON Lines", json.to_owned()),
+        ("JSON Lines, CR", json.replace('\n', "\r")),
+        (
+            "JSON Lines, a byte order mark and CRLF",
+            format!("\u{feff}{json}").replace('\n', "\r\n"),
+        ),
+    ] {
+        let stack = Stack::start().await;
+        let ran = stack.run_with_input(&["users", "import", "-"], &file).await;
+        assert_eq!(ran.err, "", "{kind}");
+        assert_eq!(
+            ran.ok(),
+            "2 created, 0 updated, 0 unchanged, 0 bad lines\n",
+            "{kind}"
+        );
+        let bob = ["users", "show", "bob@example.org", "--json"];
+        assert_eq!(
+            stack.run(&bob).await.json()["name"],
+            "Bob, the second",
+            "{kind}"
+        );
     }
 }
 
@@ -474,7 +575,8 @@ const BAD_CSV: &[BadLine] = &[
             "has 2 columns, and the first line has 3",
         )
     },
-    |n| (format!("bad{n}@example.org,,\"").into(), NOT_CLOSED),
+    |n| (format!("bad{n}@example.org,,a\"").into(), STRAY),
+    |n| (format!("bad{n}@example.org,,\"a\" b").into(), STRAY),
     |n| {
         (
             [format!("bad{n}@example.org,,").as_bytes(), b"\xff"].concat(),

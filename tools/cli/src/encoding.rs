@@ -1,0 +1,117 @@
+//! What a text is by its first bytes, where it is not plain UTF-8.
+
+use thiserror::Error;
+
+/// What a file or an input is instead of text in UTF-8, and how to have it as
+/// that. Reads on from "learners.csv: ".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NotPlainText {
+    #[error(
+        "is in {0}, as Excel's \"Unicode Text\" is; save it as \"CSV UTF-8 (Comma delimited)\", \
+         or convert it: iconv -f {0} -t UTF-8"
+    )]
+    Wide(&'static str),
+    #[error("begins with two byte order marks (U+FEFF); save it as UTF-8 with one or none")]
+    TwoByteOrderMarks,
+    #[error(
+        "is a ZIP archive, as workbooks (.xlsx, .ods) are; save the sheet as \
+         \"CSV UTF-8 (Comma delimited)\""
+    )]
+    Zip,
+    #[error("is compressed with gzip; unpack it with gunzip")]
+    Gzip,
+}
+
+/// As many first bytes as [`byte_order_mark`] looks at.
+pub const LOOKED_AT: usize = 6;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// The length of the byte order mark with which a text begins, or 0. It stands
+/// before the text and is none of it (RFC 3629, section 6).
+pub fn byte_order_mark(start: &[u8]) -> Result<usize, NotPlainText> {
+    match start {
+        [0xFF, 0xFE, 0, 0, ..] | [0, 0, 0xFE, 0xFF, ..] => Err(NotPlainText::Wide("UTF-32")),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Err(NotPlainText::Wide("UTF-16")),
+        // Without a mark: no text in UTF-8 has a NUL among its first letters.
+        [1..=255, 0, 0, 0, ..] => Err(NotPlainText::Wide("UTF-32LE")),
+        [0, 0, 0, 1..=255, ..] => Err(NotPlainText::Wide("UTF-32BE")),
+        [1..=255, 0, ..] => Err(NotPlainText::Wide("UTF-16LE")),
+        [0, 1..=255, ..] => Err(NotPlainText::Wide("UTF-16BE")),
+        [b'P', b'K', 3, 4, ..] => Err(NotPlainText::Zip),
+        [0x1F, 0x8B, ..] => Err(NotPlainText::Gzip),
+        _ => match start.strip_prefix(BYTE_ORDER_MARK) {
+            Some(rest) if rest.starts_with(BYTE_ORDER_MARK) => Err(NotPlainText::TwoByteOrderMarks),
+            Some(_) => Ok(BYTE_ORDER_MARK.len()),
+            None => Ok(0),
+        },
+    }
+}
+
+/// A text without its byte order mark.
+pub fn without_byte_order_mark(bytes: &[u8]) -> Result<&[u8], NotPlainText> {
+    let mark = byte_order_mark(bytes)?;
+    Ok(bytes.get(mark..).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_plain_text_is_told_by_its_first_bytes() {
+        let wide = |text: &str, unit: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            text.encode_utf16().flat_map(unit).collect()
+        };
+        let (little, big) = (u16::to_le_bytes, u16::to_be_bytes);
+        for (bytes, expected) in [
+            (b"".to_vec(), Ok(0)),
+            (b"e".to_vec(), Ok(0)),
+            (b"email,name\n".to_vec(), Ok(0)),
+            ("\u{feff}".as_bytes().to_vec(), Ok(3)),
+            ("\u{feff}email\n".as_bytes().to_vec(), Ok(3)),
+            ("é".as_bytes().to_vec(), Ok(0)),
+            (
+                "\u{feff}\u{feff}email\n".as_bytes().to_vec(),
+                Err(NotPlainText::TwoByteOrderMarks),
+            ),
+            (
+                wide("\u{feff}email", little),
+                Err(NotPlainText::Wide("UTF-16")),
+            ),
+            (
+                wide("\u{feff}email", big),
+                Err(NotPlainText::Wide("UTF-16")),
+            ),
+            (wide("email", little), Err(NotPlainText::Wide("UTF-16LE"))),
+            (wide("email", big), Err(NotPlainText::Wide("UTF-16BE"))),
+            (
+                b"\xFF\xFE\0\0e\0\0\0".to_vec(),
+                Err(NotPlainText::Wide("UTF-32")),
+            ),
+            (
+                b"\0\0\xFE\xFF\0\0\0e".to_vec(),
+                Err(NotPlainText::Wide("UTF-32")),
+            ),
+            (
+                b"e\0\0\0m\0\0\0".to_vec(),
+                Err(NotPlainText::Wide("UTF-32LE")),
+            ),
+            (
+                b"\0\0\0e\0\0\0m".to_vec(),
+                Err(NotPlainText::Wide("UTF-32BE")),
+            ),
+            (b"PK\x03\x04rest".to_vec(), Err(NotPlainText::Zip)),
+            (b"\x1F\x8B\x08rest".to_vec(), Err(NotPlainText::Gzip)),
+        ] {
+            assert_eq!(byte_order_mark(&bytes), expected, "{bytes:?}");
+            let start = bytes.get(..LOOKED_AT).unwrap_or(&bytes);
+            assert_eq!(byte_order_mark(start), expected, "{bytes:?}");
+        }
+        assert_eq!(
+            without_byte_order_mark("\u{feff}{}".as_bytes()),
+            Ok(&b"{}"[..])
+        );
+        assert_eq!(without_byte_order_mark(b"{}"), Ok(&b"{}"[..]));
+    }
+}
