@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::advice;
 use crate::cli::exit_code;
+use crate::encoding::NotPlainText;
 use crate::import::Summary;
 use crate::output;
 use crate::rows::FileProblem;
@@ -98,6 +99,8 @@ pub enum Failure {
     CredentialRefused(LmsError),
     #[error("standard input cannot be read: {0}; nothing was stored")]
     Input(io::Error),
+    #[error("standard input {0}; nothing was stored")]
+    InputText(NotPlainText),
     #[error("{file}: {problem}")]
     File { file: String, problem: FileProblem },
     #[error("interrupted")]

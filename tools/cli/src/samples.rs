@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use shared::domain::EventKind;
 use thiserror::Error;
 
+use crate::encoding::{NotPlainText, without_byte_order_mark};
 use crate::failure::Failure;
 
 /// The request that a file stands for.
@@ -32,6 +33,8 @@ pub struct Delivery {
 pub enum BadDelivery {
     #[error("cannot be read: {0}")]
     File(io::Error),
+    #[error("{0}")]
+    NotPlainText(#[from] NotPlainText),
     #[error("is not a JSON object")]
     NotAnObject,
     #[error(
@@ -89,8 +92,9 @@ fn find(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
 impl Delivery {
     fn read(path: &Path) -> Result<Self, BadDelivery> {
         let bytes = fs::read(path).map_err(BadDelivery::File)?;
+        let body = without_byte_order_mark(&bytes)?;
         let object: Map<String, Value> =
-            serde_json::from_slice(&bytes).map_err(|_| BadDelivery::NotAnObject)?;
+            serde_json::from_slice(body).map_err(|_| BadDelivery::NotAnObject)?;
         if object.contains_key("requestContext") {
             Self::of_gateway(path, &Value::Object(object))
         } else if object.contains_key("email") {
@@ -103,7 +107,7 @@ impl Delivery {
                 method: Method::POST,
                 target: format!("/api/openedx_webhook/{}/", kind(path)?.as_str()),
                 headers,
-                body: bytes,
+                body: body.to_owned(),
             })
         } else {
             Err(BadDelivery::NeitherKind)

@@ -13,6 +13,7 @@ use shared::domain::Credential;
 use shared::startup;
 
 use crate::cli;
+use crate::encoding::without_byte_order_mark;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::stack::Stack;
@@ -125,10 +126,12 @@ fn hidden(question: &str) -> io::Result<SecretString> {
 
 /// What another program hands over.
 fn piped() -> Result<Credential, Failure> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let mut input = io::stdin().take(MAX_BYTES);
-    input.read_to_string(&mut text).map_err(Failure::Input)?;
-    parse_credential(&text).map_err(|_| Failure::NoCredential)
+    input.read_to_end(&mut bytes).map_err(Failure::Input)?;
+    let text = without_byte_order_mark(&bytes).map_err(Failure::InputText)?;
+    let text = str::from_utf8(text).map_err(|_| Failure::NoCredential)?;
+    parse_credential(text).map_err(|_| Failure::NoCredential)
 }
 
 #[derive(Serialize)]

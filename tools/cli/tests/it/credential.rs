@@ -206,6 +206,30 @@ async fn what_the_lms_does_not_take_is_not_stored() {
             Err("is no credential, and nothing was"),
             0,
         ),
+        // As Windows writes text.
+        (
+            &[],
+            &here,
+            format!("\u{feff}{good}"),
+            stored(json!(CLIENT_ID), true),
+            1,
+        ),
+        (
+            &[],
+            &here,
+            format!("\u{feff}\u{feff}{good}"),
+            Err(
+                "begins with two byte order marks (U+FEFF); save it as UTF-8 with one or none; nothing was",
+            ),
+            0,
+        ),
+        (
+            &[],
+            &here,
+            good.to_string().replace(|_: char| true, "\0x"),
+            Err("is in UTF-16BE"),
+            0,
+        ),
         (&[], "", good.to_string(), Err("LMS_URL is not set"), 0),
     ] {
         let before = portal.lms.count(At::Token);
@@ -220,6 +244,7 @@ async fn what_the_lms_does_not_take_is_not_stored() {
         match expected {
             Ok(expected) => {
                 assert_eq!(ran.json(), expected);
+                let input = input.trim_start_matches('\u{feff}').to_owned();
                 assert_eq!(kept.map(|kept| kept.to_string()), Some(input));
             }
             Err(told) => {

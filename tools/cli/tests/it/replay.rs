@@ -70,7 +70,8 @@ async fn the_same_requests_are_made_again_in_order() {
     let stack = Stack::start().await;
     let receiver = Receiver::start().await;
     let body = delivery("ada@example.org");
-    stack.file("events/enrollment/b.json", &body);
+    // Some editors write a byte order mark; it is no part of the delivery.
+    stack.file("events/enrollment/b.json", format!("\u{feff}{body}"));
     stack.file("events/enrollment/a.json", &body);
     stack.file("events/enrollment/README.md", "no delivery");
     stack.file("events/certificate/deep/certificate/passed.json", &body);
@@ -241,6 +242,16 @@ async fn nothing_is_sent_where_a_file_is_no_delivery() {
     for (name, content, told) in [
         ("enrollment/1.json", "[]".to_owned(), "is not a JSON object"),
         ("enrollment/2.json", "{}".to_owned(), "neither a delivery"),
+        (
+            "enrollment/8.json",
+            format!("\u{feff}\u{feff}{}", delivery("a@b")),
+            "two byte order marks",
+        ),
+        (
+            "enrollment/9.json",
+            delivery("a@b").replace(|_: char| true, "x\0"),
+            "is in UTF-16LE",
+        ),
         (
             "elsewhere/3.json",
             delivery("a@b"),
