@@ -12,7 +12,7 @@ use shared::use_cases::importing::{
 };
 
 use super::records::{SeenRecords, about, manner, told};
-use super::{Reader, Writer};
+use super::{Reader, Warning, Writer};
 use crate::advice;
 use crate::cli::ImportRecords;
 use crate::failure::Failure;
@@ -64,7 +64,12 @@ impl Reader for CertificateReader {
     };
     const AT_ONCE: usize = RECORDS_AT_ONCE;
 
-    fn read(&mut self, row: &Row, line: u64) -> Result<CertificateRow, RowProblem> {
+    fn read(
+        &mut self,
+        row: &Row,
+        line: u64,
+        _: &mut Vec<Warning>,
+    ) -> Result<CertificateRow, RowProblem> {
         let (email, course_id) = about(row)?;
         let certificate_id = row.uuid("certificate_id")?;
         let issued_at = row.moment("issued_at")?;

@@ -14,7 +14,7 @@ use shared::use_cases::importing::{
 };
 
 use super::records::{SeenRecords, about, manner, told};
-use super::{Reader, Writer};
+use super::{Reader, Warning, Writer};
 use crate::advice;
 use crate::cli::ImportEnrollments;
 use crate::failure::Failure;
@@ -72,7 +72,12 @@ impl Reader for EnrollmentReader {
     };
     const AT_ONCE: usize = RECORDS_AT_ONCE;
 
-    fn read(&mut self, row: &Row, line: u64) -> Result<EnrollmentRow, RowProblem> {
+    fn read(
+        &mut self,
+        row: &Row,
+        line: u64,
+        _: &mut Vec<Warning>,
+    ) -> Result<EnrollmentRow, RowProblem> {
         let (email, course_id) = about(row)?;
         let mode = row.required("mode")?.parse().map_err(RowProblem::Mode)?;
         let enrollment = EnrollmentRow {

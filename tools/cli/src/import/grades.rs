@@ -9,7 +9,7 @@ use shared::use_cases::StoreError;
 use shared::use_cases::importing::{Answers, GradeRow, RECORDS_AT_ONCE, RecordImport, RowRefused};
 
 use super::records::{SeenRecords, about, manner, told};
-use super::{Reader, Writer};
+use super::{Reader, Warning, Writer};
 use crate::advice;
 use crate::cli::ImportRecords;
 use crate::failure::Failure;
@@ -50,7 +50,7 @@ impl Reader for GradeReader {
     };
     const AT_ONCE: usize = RECORDS_AT_ONCE;
 
-    fn read(&mut self, row: &Row, line: u64) -> Result<GradeRow, RowProblem> {
+    fn read(&mut self, row: &Row, line: u64, _: &mut Vec<Warning>) -> Result<GradeRow, RowProblem> {
         let (email, course_id) = about(row)?;
         let letter_grade = row.text("letter_grade")?.map(str::parse).transpose();
         let grade = GradeRow {

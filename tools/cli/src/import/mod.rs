@@ -10,6 +10,7 @@ mod records;
 mod runs;
 mod summary;
 mod users;
+mod warnings;
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -24,6 +25,7 @@ use tokio::time::timeout;
 
 use self::reading::{Batch, Read, in_file, open};
 use self::summary::{Manner, Refused, Tally};
+use self::warnings::Warning;
 use crate::cli::{ImportFile, exit_code};
 use crate::failure::Failure;
 use crate::output::{self, Output};
@@ -54,7 +56,13 @@ trait Reader: Send + 'static {
     /// How many are written in one call.
     const AT_ONCE: usize;
 
-    fn read(&mut self, row: &Row, line: u64) -> Result<Self::Parsed, RowProblem>;
+    /// Reads a row; what may be wrong with one that is taken goes to `warnings`.
+    fn read(
+        &mut self,
+        row: &Row,
+        line: u64,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Self::Parsed, RowProblem>;
 }
 
 /// How rows are written.
@@ -99,6 +107,9 @@ async fn import<R: Reader, W: Writer<Parsed = R::Parsed>>(
     let Tally { mut done, progress } = tally;
     drop(progress);
     done.sort();
+    for warning in done.warnings.lines() {
+        output::note(&warning);
+    }
     if let Err(reason) = result {
         // What is written is written, whether or not it is counted by now, and
         // events may have waited for it. Where it is the table that fails,

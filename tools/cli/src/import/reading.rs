@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
 
 use super::Reader;
+use super::warnings::{Warning, Warnings};
 use crate::failure::Failure;
 use crate::output;
 use crate::rows::{Entry, FileProblem, RowProblem, Rows};
@@ -42,6 +43,7 @@ pub fn open(file: &Path) -> io::Result<(Box<dyn io::Read + Send>, Option<u64>)> 
 pub struct Batch<T> {
     pub lines: Vec<u64>,
     pub rows: Vec<T>,
+    pub warnings: Warnings,
     /// What they take in the file, with the bad lines among them.
     pub bytes: u64,
 }
@@ -51,6 +53,7 @@ impl<T> Batch<T> {
         Self {
             lines: Vec::new(),
             rows: Vec::new(),
+            warnings: Warnings::new(),
             bytes: 0,
         }
     }
@@ -126,10 +129,18 @@ fn read_all<R: Reader>(
             last_line,
             row,
         } = entry;
-        match row.and_then(|row| reader.read(&row, line)) {
+        let mut warnings = Vec::new();
+        let row = row.and_then(|row| {
+            warnings.extend(row.is_short.then_some(Warning::CellsLeftOut));
+            reader.read(&row, line, &mut warnings)
+        });
+        match row {
             Ok(row) => {
                 batch.lines.push(line);
                 batch.rows.push(row);
+                for warning in warnings {
+                    batch.warnings.add(warning, line);
+                }
             }
             Err(problem) => sender.blocking_send(Read::Bad(BadRow {
                 line,

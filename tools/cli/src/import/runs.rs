@@ -11,7 +11,7 @@ use shared::use_cases::importing::{
     Answers, RUNS_AT_ONCE, RowRefused, expect_events_of_runs, import_runs,
 };
 
-use super::{Manner, Reader, Writer};
+use super::{Manner, Reader, Warning, Writer};
 use crate::cli::ImportFile;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -50,7 +50,12 @@ impl Reader for RunReader {
     };
     const AT_ONCE: usize = RUNS_AT_ONCE;
 
-    fn read(&mut self, row: &Row, line: u64) -> Result<CourseRun, RowProblem> {
+    fn read(
+        &mut self,
+        row: &Row,
+        line: u64,
+        _: &mut Vec<Warning>,
+    ) -> Result<CourseRun, RowProblem> {
         let run = CourseRun {
             course_id: row.required("course_id")?.parse()?,
             title: row.required("title")?.to_owned(),

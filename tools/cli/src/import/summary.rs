@@ -6,6 +6,7 @@ use serde::Serialize;
 use shared::use_cases::importing::{Answers, Imported, RowRefused};
 
 use super::reading::Batch;
+use super::warnings::Warnings;
 use crate::output::count;
 use crate::progress::Progress;
 
@@ -33,6 +34,8 @@ pub struct Summary {
     /// Empty where the import replaces.
     differing: Vec<NamedLine>,
     bad_lines: Vec<NamedLine>,
+    /// Of rows that were read and may be wrong, whatever became of them.
+    pub warnings: Warnings,
     /// Kept events that had waited for what there is now; within a minute they
     /// are looked at.
     events_due: u64,
@@ -58,6 +61,7 @@ impl Summary {
             unchanged: 0,
             differing: Vec::new(),
             bad_lines: Vec::new(),
+            warnings: Warnings::new(),
             events_due: 0,
             dry_run: manner == Manner::DryRun,
             stopped: None,
@@ -154,6 +158,7 @@ impl Tally {
         answers: Answers,
         told: impl Fn(&T, &RowRefused) -> String,
     ) -> Vec<Refused<T>> {
+        self.done.warnings.merge(batch.warnings);
         let mut refused = Vec::new();
         for ((line, row), answer) in batch.lines.into_iter().zip(batch.rows).zip(answers) {
             match answer {

@@ -11,7 +11,7 @@ use shared::use_cases::importing::{
     Answers, RowRefused, USERS_AT_ONCE, UserImport, UserRow, expect_events_of_users,
 };
 
-use super::{Manner, Reader, Writer};
+use super::{Manner, Reader, Warning, Writer};
 use crate::cli::ImportFile;
 use crate::failure::Failure;
 use crate::output::{self, Output};
@@ -47,7 +47,7 @@ impl Reader for UserReader {
     };
     const AT_ONCE: usize = USERS_AT_ONCE;
 
-    fn read(&mut self, row: &Row, line: u64) -> Result<UserRow, RowProblem> {
+    fn read(&mut self, row: &Row, line: u64, _: &mut Vec<Warning>) -> Result<UserRow, RowProblem> {
         let given = row.required("email")?;
         let email: Email = given.parse()?;
         let edx_username: Option<Username> =

@@ -261,7 +261,12 @@ impl Heading {
         if found < expected && !record.has_end {
             return Err(RowProblem::CutOff { found, expected });
         }
-        if found != expected {
+        // Spreadsheets leave out what is empty at the end of a row.
+        let lacks = |place: &Option<usize>| place.is_some_and(|place| place >= found);
+        let names = columns.names.iter().zip(&self.places);
+        let mut lacking = names.filter(|(_, place)| lacks(place));
+        let is_required = |name: &&str| columns.required.contains(name);
+        if found > expected || lacking.any(|(name, _)| is_required(name)) {
             return Err(RowProblem::WrongCount { found, expected });
         }
         let cell = |place: &Option<usize>| match place.and_then(|place| cells.get_mut(place)) {
@@ -271,6 +276,7 @@ impl Heading {
         Ok(Row {
             columns: columns.names,
             cells: self.places.iter().map(cell).collect(),
+            is_short: found < expected,
         })
     }
 }
@@ -322,5 +328,6 @@ fn json_row(
     Ok(Row {
         columns: columns.names,
         cells,
+        is_short: false,
     })
 }

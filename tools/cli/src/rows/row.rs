@@ -20,6 +20,8 @@ use crate::time::{self, MomentError};
 pub struct Row {
     pub columns: &'static [&'static str],
     pub cells: Vec<Cell>,
+    /// Whether its last cells are left out; each is as if there were no column.
+    pub is_short: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

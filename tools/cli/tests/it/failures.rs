@@ -134,7 +134,7 @@ async fn an_import_that_is_cut_short_says_so_and_can_be_done_again() {
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.err.contains(AGAIN), "{ran:?}");
     let summary = ran.json();
-    let mut expected = json!({"created": 0, "updated": 0, "unchanged": 0, "differing": [], "bad_lines": [], "events_due": 0, "dry_run": false});
+    let mut expected = json!({"created": 0, "updated": 0, "unchanged": 0, "differing": [], "bad_lines": [], "warnings": [], "events_due": 0, "dry_run": false});
     expected["stopped"] = summary["stopped"].clone();
     assert_eq!(summary, expected);
     let reason = summary["stopped"].as_str().unwrap();

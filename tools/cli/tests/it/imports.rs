@@ -195,7 +195,7 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
             assert_eq!(ran.code, 1, "{ran:?}");
             let expected = json!({
                 "created": created, "updated": 0, "unchanged": unchanged, "differing": [],
-                "bad_lines": bad, "events_due": 0, "dry_run": false, "stopped": null,
+                "bad_lines": bad, "warnings": [], "events_due": 0, "dry_run": false, "stopped": null,
             });
             assert_eq!(ran.json(), expected, "{what}");
         }
@@ -677,7 +677,7 @@ async fn what_differs_is_named_and_left_alone() {
             let expected = json!({
                 "created": 0, "updated": 0, "unchanged": 0,
                 "differing": [{"line": 2, "problem": told}],
-                "bad_lines": [], "events_due": 0, "dry_run": dry_run, "stopped": null,
+                "bad_lines": [], "warnings": [], "events_due": 0, "dry_run": dry_run, "stopped": null,
             });
             assert_eq!(ran.json(), expected);
         }

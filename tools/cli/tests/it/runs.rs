@@ -18,10 +18,12 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
         "course-v1:Org+Date+1,Date,,,2026-09-31,,",
         "course-v1:Org+Offset+1,Offset,,,,2026-09-01T10:00:00,",
         "course-v1:Org+Bees+2026,Bees again,,,,,",
-        "course-v1:Org+Short+1,Short",
+        "course-v1:Org+Short+1",
         "course-v1:Org+Last+1,Last,,,,,",
         "course-v1:Org+Backwards+1,Backwards,,,2026-09-02,2026-09-01,",
         "course-v1:Org+Ever+1,Ever,,,,9999-12-31,",
+        "course-v1:Org+Left+1,Left,yes",
+        "",
     ];
     let file = stack.file("runs.csv", format!("{HEADING}\n{}", rows.join("\n")));
     let bad = json!([
@@ -31,18 +33,24 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
         {"line": 7, "problem": "start_date is neither a date such as 2026-09-01 nor a moment such as 2026-09-01T08:00:00Z"},
         {"line": 8, "problem": "end_date is neither a date such as 2026-09-01 nor a moment such as 2026-09-01T08:00:00Z"},
         {"line": 9, "problem": "the same course id as line 2"},
-        {"line": 10, "problem": "has 2 columns, and the first line has 7"},
+        {"line": 10, "problem": "has 1 columns, and the first line has 7"},
         {"line": 12, "problem": "end_date is before start_date"},
         {"line": 13, "problem": "end_date is beyond the last moment that can be kept, 9999-12-30T22:00:00Z; leave it empty if it never comes"},
     ]);
-    for (created, unchanged) in [(3, 0), (0, 3)] {
+    let warnings = json!([{
+        "kind": "cells_left_out",
+        "problem": "the last cells are left out, and count as absent columns",
+        "rows": 1,
+        "lines": [14],
+    }]);
+    for (created, unchanged) in [(4, 0), (0, 4)] {
         let ran = stack.run(&["--json", "runs", "import", &file]).await;
         assert_eq!(ran.code, 1);
         assert_eq!(
             ran.json(),
             json!({
                 "created": created, "updated": 0, "unchanged": unchanged,
-                "differing": [], "bad_lines": bad, "dry_run": false, "stopped": null,
+                "differing": [], "bad_lines": bad, "warnings": warnings, "dry_run": false, "stopped": null,
                 "events_due": 0
             })
         );

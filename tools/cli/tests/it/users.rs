@@ -32,8 +32,8 @@ const LINES: &[(&str, Option<&str>)] = &[
     ),
     ("cy@example.org,bob,,", Some("the same username as line 4")),
     (
-        "dee@example.org,dee",
-        Some("has 2 columns, and the first line has 4"),
+        "dee@example.org,dee,,,",
+        Some("has 5 columns, and the first line has 4"),
     ),
     ("emil@example.org,emil,Emil\",", Some(STRAY)),
     (
@@ -108,7 +108,7 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
     assert_eq!(
         ran.json(),
         json!({"created": 0, "updated": 0, "unchanged": 5, "differing": [], "bad_lines": problems,
-            "events_due": 0, "dry_run": false, "stopped": null})
+            "warnings": [], "events_due": 0, "dry_run": false, "stopped": null})
     );
 
     let bob = stack
@@ -300,6 +300,88 @@ async fn a_forgotten_quotation_mark_is_told_with_what_it_takes_in() {
     for (email, code) in [("ada2@x", 2), ("bob2@x", 2), ("cy2@x", 2), ("dee2@x", 0)] {
         assert_eq!(stack.run(&["users", "show", email]).await.code, code);
     }
+}
+
+/// Spreadsheets leave out the empty cells at the end of a row. Nothing but the
+/// columns that may be absent may be.
+#[tokio::test]
+async fn cells_that_are_left_out_are_absent_columns() {
+    let rows = |n: u64| -> String { (0..n).map(|n| format!("learner{n}@x,\n")).collect() };
+    let warning = "warning: the last cells are left out, and count as absent columns: ";
+    for (csv, counts, told, code) in [
+        (
+            "email,edx_username,name\nada@x,ada\nbob@x\ncy@x,cy,Cy\n".to_owned(),
+            "3 created",
+            format!("{warning}lines 2 and 3\n"),
+            0,
+        ),
+        // Most files are so.
+        (
+            format!("email,edx_username,name\n{}", rows(120)),
+            "120 created",
+            format!("{warning}lines 2, 3, 4, 5, 6 and 115 more\n"),
+            0,
+        ),
+        // The column that is required comes last.
+        (
+            "name,email\nAda,ada@x\nBob\n".to_owned(),
+            "1 created",
+            "line 3: has 1 columns, and the first line has 2\n".to_owned(),
+            1,
+        ),
+        // Whoever has more cells than columns has them in the wrong ones.
+        (
+            "email,edx_username,name\nada@x,ada,Lovelace, Ada\n".to_owned(),
+            "0 created",
+            "line 2: has 4 columns, and the first line has 3\n".to_owned(),
+            1,
+        ),
+        (
+            "email,edx_username,name\nada@x,ada,Ada,\n".to_owned(),
+            "0 created",
+            "line 2: has 4 columns, and the first line has 3\n".to_owned(),
+            1,
+        ),
+        // Whoever is refused is not warned of.
+        (
+            "email,edx_username,name\nada@x\nada@x\n".to_owned(),
+            "1 created",
+            format!("line 3: the same address as line 2\n{warning}line 2\n"),
+            1,
+        ),
+        // A file that was cut off ends anywhere; one that was not may lack the end of its last line.
+        (
+            "email,edx_username,name\nada@x,ada,Ada\nbob@x,bo".to_owned(),
+            "1 created",
+            "line 3: has 2 columns, and the first line has 3; as the last line it has no line \
+             end, so that the file may be cut off\n"
+                .to_owned(),
+            1,
+        ),
+        (
+            "email,edx_username,name\nada@x,ada,Ada\nbob@x,bob,Bob".to_owned(),
+            "2 created",
+            String::new(),
+            0,
+        ),
+    ] {
+        let stack = Stack::start().await;
+        let ran = stack.run_with_input(&["users", "import", "-"], &csv).await;
+        assert_eq!((ran.code, ran.err.as_str()), (code, told.as_str()), "{csv}");
+        assert!(ran.out.starts_with(counts), "{csv}: {ran:?}");
+    }
+    let stack = Stack::start().await;
+    let csv = "email,name\nada@x\nbob@x\n";
+    let ran = stack
+        .run_with_input(&["users", "import", "-", "--json"], csv)
+        .await;
+    let warnings = json!([{
+        "kind": "cells_left_out",
+        "problem": "the last cells are left out, and count as absent columns",
+        "rows": 2,
+        "lines": [2, 3],
+    }]);
+    assert_eq!(ran.json()["warnings"], warnings);
 }
 
 #[tokio::test]
@@ -571,8 +653,8 @@ const BAD_CSV: &[BadLine] = &[
     },
     |n| {
         (
-            format!("bad{n}@example.org,").into(),
-            "has 2 columns, and the first line has 3",
+            format!("bad{n}@example.org,,,").into(),
+            "has 4 columns, and the first line has 3",
         )
     },
     |n| (format!("bad{n}@example.org,,a\"").into(), STRAY),

@@ -1,0 +1,148 @@
+//! What an import takes although it may be wrong, each kind told once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// Why a row may be wrong that is imported all the same. Reads on from
+/// "warning: ".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Warning {
+    /// Spreadsheets leave out the empty cells at the end of a row.
+    CellsLeftOut,
+}
+
+impl Warning {
+    /// In JSON; it never changes.
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::CellsLeftOut => "cells_left_out",
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CellsLeftOut => {
+                f.write_str("the last cells are left out, and count as absent columns")
+            }
+        }
+    }
+}
+
+/// The warnings of some rows.
+#[derive(Debug, Clone, Default)]
+pub struct Warnings(BTreeMap<Warning, Rows>);
+
+/// The rows that a warning is about.
+#[derive(Debug, Clone, Default)]
+struct Rows {
+    count: u64,
+    /// The lines of the first few, in order.
+    lines: Vec<u64>,
+}
+
+/// How many lines a warning names.
+const NAMED: usize = 5;
+
+impl Warnings {
+    pub const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    pub fn add(&mut self, warning: Warning, line: u64) {
+        self.0.entry(warning).or_default().add(1, &[line]);
+    }
+
+    /// Adds those of other rows, which may stand before or behind these.
+    pub fn merge(&mut self, others: Self) {
+        for (warning, Rows { count, lines }) in others.0 {
+            self.0.entry(warning).or_default().add(count, &lines);
+        }
+    }
+
+    /// Each as a line of its own.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let line = |(warning, rows)| format!("warning: {warning}: {rows}");
+        self.0.iter().map(line)
+    }
+}
+
+impl Rows {
+    fn add(&mut self, count: u64, lines: &[u64]) {
+        self.count += count;
+        self.lines.extend(lines);
+        self.lines.sort_unstable();
+        self.lines.truncate(NAMED);
+    }
+}
+
+/// `line 7`, `lines 2, 3 and 7`, `lines 2, 3, 4, 5, 7 and 12 more`.
+impl fmt::Display for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words: Vec<_> = self.lines.iter().map(u64::to_string).collect();
+        let more = self.count - self.lines.len() as u64;
+        words.extend((more > 0).then(|| format!("{more} more")));
+        match words.split_last() {
+            Some((last, [])) => write!(f, "line {last}"),
+            Some((last, others)) => write!(f, "lines {} and {last}", others.join(", ")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Serialize for Warnings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|(warning, rows)| Shown {
+            kind: warning.kind(),
+            problem: warning.to_string(),
+            rows: rows.count,
+            lines: &rows.lines,
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    kind: &'static str,
+    problem: String,
+    rows: u64,
+    lines: &'a [u64],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_names_the_first_few_lines_and_counts_the_rest() {
+        let warned = |lines: &[u64]| {
+            let mut warnings = Warnings::default();
+            for line in lines {
+                warnings.add(Warning::CellsLeftOut, *line);
+            }
+            warnings
+        };
+        // Batches end in any order.
+        for (batches, told) in [
+            (&[&[7][..]][..], "line 7"),
+            (&[&[7], &[2]], "lines 2 and 7"),
+            (&[&[5, 6, 7], &[2, 3]], "lines 2, 3, 5, 6 and 7"),
+            (&[&[5, 6, 7], &[2, 3, 4]], "lines 2, 3, 4, 5, 6 and 1 more"),
+            (
+                &[&[8, 9, 10, 11, 12, 13, 14], &[2], &[3, 4, 5, 6, 7]],
+                "lines 2, 3, 4, 5, 6 and 8 more",
+            ),
+        ] {
+            let mut warnings = Warnings::default();
+            for batch in batches {
+                warnings.merge(warned(batch));
+            }
+            let told = format!("warning: {}: {told}", Warning::CellsLeftOut);
+            assert_eq!(warnings.lines().collect::<Vec<_>>(), [told]);
+        }
+        assert_eq!(Warnings::default().lines().count(), 0);
+    }
+}
