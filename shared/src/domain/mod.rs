@@ -23,7 +23,7 @@ pub mod user;
 
 pub use certificate::{Certificate, CertificateEntry, CertificateState};
 pub use course_id::CourseId;
-pub use course_run::CourseRun;
+pub use course_run::{CourseRun, CourseRunChange};
 pub use credential::Credential;
 pub use email::Email;
 pub use enrollment::{Change, Enrollment, HistoryEntry, Ineligible, ModeSource};

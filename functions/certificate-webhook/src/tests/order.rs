@@ -62,8 +62,8 @@ async fn take(stack: &Stack, step: Step) {
                 end_date: None,
                 certificate_available_date: None,
             };
-            let imported = import_runs(&runs, &[run]).await.unwrap();
-            assert_eq!(imported, [Imported::Created]);
+            let imported = import_runs(&runs, &[run.into()]).await.unwrap();
+            assert_eq!(imported, [Ok(Imported::Created)]);
             expect_events_of_runs(&kept_events, &runs, now)
                 .await
                 .unwrap();

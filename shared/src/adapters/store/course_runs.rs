@@ -1,13 +1,15 @@
 //! The table `course_runs`.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::Client;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::expression::text;
+use super::expression::{flag, names, text, values};
 use super::page::{self, Page, Start};
-use super::{Item, StoreError, batch, read, write};
-use crate::domain::{CourseId, CourseRun};
+use super::{Item, StoreError, batch, read};
+use crate::domain::{CourseId, CourseRun, CourseRunChange};
 
 /// The course runs that the portal knows.
 #[derive(Debug, Clone)]
@@ -16,17 +18,14 @@ pub struct CourseRuns {
     table: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct CourseRunItem {
     course_id: CourseId,
     title: String,
     live: bool,
     is_self_paced: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     start_date: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     end_date: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     certificate_available_date: Option<Timestamp>,
 }
 
@@ -111,21 +110,54 @@ impl CourseRuns {
         Ok((runs.collect(), last.transpose()?))
     }
 
-    /// Writes a run, whole, whether or not there was one.
-    pub async fn put(&self, run: &CourseRun) -> Result<(), StoreError> {
-        let item = CourseRunItem {
-            course_id: run.course_id.clone(),
-            title: run.title.clone(),
-            live: run.live,
-            is_self_paced: run.is_self_paced,
-            start_date: run.start_date,
-            end_date: run.end_date,
-            certificate_available_date: run.certificate_available_date,
-        };
+    /// Changes a run, or makes it if there is none. What the change leaves is as
+    /// it is when the write comes, whoever made it so, and so are attributes that
+    /// are not known here. One UpdateItem.
+    pub async fn change(&self, change: &CourseRunChange) -> Result<(), StoreError> {
+        let mut set = vec!["#title = :title".to_owned()];
+        let mut remove = Vec::new();
+        let mut all = HashMap::from([
+            ("title", text(change.title.as_str())),
+            ("false", flag(false)),
+        ]);
+        for (name, given) in [
+            ("live", change.live),
+            ("is_self_paced", change.is_self_paced),
+        ] {
+            set.push(match given {
+                Some(_) => format!("#{name} = :{name}"),
+                None => format!("#{name} = if_not_exists(#{name}, :false)"),
+            });
+            all.extend(given.map(|given| (name, flag(given))));
+        }
+        for (name, given) in [
+            ("start_date", change.start_date),
+            ("end_date", change.end_date),
+            (
+                "certificate_available_date",
+                change.certificate_available_date,
+            ),
+        ] {
+            match given {
+                Some(Some(at)) => {
+                    set.push(format!("#{name} = :{name}"));
+                    all.insert(name, text(at.to_string()));
+                }
+                Some(None) => remove.push(format!("#{name}")),
+                None => {}
+            }
+        }
+        let mut expression = format!("SET {}", set.join(", "));
+        if !remove.is_empty() {
+            expression.push_str(&format!(" REMOVE {}", remove.join(", ")));
+        }
         self.client
-            .put_item()
+            .update_item()
             .table_name(&self.table)
-            .set_item(Some(write(&self.table, item)?))
+            .set_key(Some(key(&change.course_id)))
+            .set_expression_attribute_names(Some(names(&[&expression])))
+            .set_expression_attribute_values(Some(values(&[&expression], all)))
+            .update_expression(expression)
             .send()
             .await?;
         Ok(())

@@ -15,6 +15,7 @@ mod users;
 
 use std::fmt;
 
+use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::domain::{CourseId, Email};
@@ -73,6 +74,17 @@ pub enum RowRefused {
         what: &'static str,
         /// At least one.
         differences: Vec<Difference>,
+    },
+    /// With a date that the row leaves as it is, a course run would end before it
+    /// starts.
+    #[error(
+        "end_date would be {end}, before start_date, {start}; one of them is left as it is here"
+    )]
+    EndsBeforeStart {
+        /// The date after the import.
+        start: Timestamp,
+        /// The date after the import.
+        end: Timestamp,
     },
     /// Another learner, or another run of this one, has a certificate of this
     /// id; or somebody had it who was erased.

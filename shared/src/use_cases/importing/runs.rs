@@ -4,22 +4,25 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::Imported;
 use super::events::expect_events;
+use super::{Answers, Imported, RowRefused};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::course_runs::CourseRuns;
 use crate::adapters::store::kept_events::KeptEvents;
-use crate::domain::{CourseRun, KeptEvent, Reason};
+use crate::domain::{CourseRunChange, KeptEvent, Reason};
 
 /// The runs of one call of [`import_runs`], at most.
 pub const RUNS_AT_ONCE: usize = 100;
 
 /// Imports some runs, none twice and at most [`RUNS_AT_ONCE`]; the answers are
-/// in the order given. A run is replaced whole; importing it again changes nothing.
+/// in the order given. Importing a run again changes nothing. One BatchGetItem,
+/// and one UpdateItem for each run that is not as it is to be.
+///
+/// A row whose dates contradict one that it leaves is refused.
 pub async fn import_runs(
     course_runs: &CourseRuns,
-    runs: &[CourseRun],
-) -> Result<Vec<Imported>, StoreError> {
+    runs: &[CourseRunChange],
+) -> Result<Answers, StoreError> {
     let ids: Vec<_> = runs.iter().map(|run| run.course_id.clone()).collect();
     let before: HashMap<_, _> = course_runs
         .get_many(&ids)
@@ -29,16 +32,17 @@ pub async fn import_runs(
         .collect();
     let mut answers = Vec::with_capacity(runs.len());
     for run in runs {
-        answers.push(match before.get(&run.course_id) {
-            Some(before) if before == run => Imported::Unchanged,
-            Some(_) => {
-                course_runs.put(run).await?;
-                Imported::Updated
-            }
-            None => {
-                course_runs.put(run).await?;
-                Imported::Created
-            }
+        let before = before.get(&run.course_id);
+        let after = run.after(before);
+        let says_dates = run.start_date.is_some() || run.end_date.is_some();
+        let backwards = after.ends_before_start().filter(|_| says_dates);
+        answers.push(if let Some((start, end)) = backwards {
+            Err(RowRefused::EndsBeforeStart { start, end })
+        } else if before == Some(&after) {
+            Ok(Imported::Unchanged)
+        } else {
+            course_runs.change(run).await?;
+            Ok(before.map_or(Imported::Created, |_| Imported::Updated))
         });
     }
     Ok(answers)

@@ -12,8 +12,8 @@ pub enum Runs {
     /// Columns: course_id and title (required), live, is_self_paced,
     /// start_date, end_date, certificate_available_date. A flag is true, false,
     /// yes, no, t, f, 1 or 0, and false where it is empty. A date is RFC 3339 with an
-    /// offset, or a plain date, which is midnight UTC. A run is replaced whole:
-    /// what is empty is empty afterwards. A row is one line.
+    /// offset, or a plain date, which is midnight UTC. A column that the file
+    /// lacks leaves what is there; an empty cell empties it.
     #[command(after_help = "Example:\n  coursehook runs import runs.csv")]
     Import(ImportFile),
     /// List all course runs, in no order

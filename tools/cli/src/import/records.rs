@@ -53,7 +53,9 @@ pub fn told(why: &RowRefused, mend: impl FnOnce(&[Difference]) -> Option<String>
             Some(mend) => format!("{why}. {mend}"),
             None => format!("{why}, and no command changes that"),
         },
-        RowRefused::UsernameTaken { .. } | RowRefused::Contended => why.to_string(),
+        RowRefused::UsernameTaken { .. }
+        | RowRefused::EndsBeforeStart { .. }
+        | RowRefused::Contended => why.to_string(),
     };
     output::printable(&told)
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use shared::adapters::store::course_runs::CourseRuns;
 use shared::adapters::store::kept_events::KeptEvents;
-use shared::domain::CourseRun;
+use shared::domain::CourseRunChange;
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::{
     Answers, RUNS_AT_ONCE, RowRefused, expect_events_of_runs, import_runs,
@@ -35,7 +35,7 @@ pub async fn import(file: &ImportFile, stack: &Stack, output: Output) -> Result<
 struct RunReader(Seen);
 
 impl Reader for RunReader {
-    type Parsed = CourseRun;
+    type Parsed = CourseRunChange;
     const COLUMNS: Columns = Columns {
         names: &[
             "course_id",
@@ -55,19 +55,17 @@ impl Reader for RunReader {
         row: &Row,
         line: u64,
         _: &mut Vec<Warning>,
-    ) -> Result<CourseRun, RowProblem> {
-        let run = CourseRun {
+    ) -> Result<CourseRunChange, RowProblem> {
+        let run = CourseRunChange {
             course_id: row.required("course_id")?.parse()?,
             title: row.required("title")?.to_owned(),
-            live: row.flag("live")?.unwrap_or(false),
-            is_self_paced: row.flag("is_self_paced")?.unwrap_or(false),
-            start_date: row.moment("start_date")?,
-            end_date: row.moment("end_date")?,
-            certificate_available_date: row.moment("certificate_available_date")?,
+            live: if_there(row, "live", flag)?,
+            is_self_paced: if_there(row, "is_self_paced", flag)?,
+            start_date: if_there(row, "start_date", Row::moment)?,
+            end_date: if_there(row, "end_date", Row::moment)?,
+            certificate_available_date: if_there(row, "certificate_available_date", Row::moment)?,
         };
-        if let (Some(start), Some(end)) = (run.start_date, run.end_date)
-            && end < start
-        {
+        if run.after(None).ends_before_start().is_some() {
             return Err(RowProblem::EndsBeforeStart);
         }
         let id = [run.course_id.as_str()];
@@ -79,6 +77,20 @@ impl Reader for RunReader {
     }
 }
 
+/// The cell of a column that the row has. One that it lacks leaves what is there.
+fn if_there<T>(
+    row: &Row,
+    column: &'static str,
+    read: fn(&Row, &'static str) -> Result<T, RowProblem>,
+) -> Result<Option<T>, RowProblem> {
+    row.has(column).then(|| read(row, column)).transpose()
+}
+
+/// A flag, false where the cell is empty.
+fn flag(row: &Row, column: &'static str) -> Result<bool, RowProblem> {
+    Ok(row.flag(column)?.unwrap_or(false))
+}
+
 struct RunWriter {
     runs: CourseRuns,
     kept_events: KeptEvents,
@@ -86,18 +98,17 @@ struct RunWriter {
 }
 
 impl Writer for RunWriter {
-    type Parsed = CourseRun;
+    type Parsed = CourseRunChange;
 
-    async fn write(&self, runs: &[CourseRun]) -> Result<Answers, StoreError> {
-        let imported = import_runs(&self.runs, runs).await?;
-        Ok(imported.into_iter().map(Ok).collect())
+    async fn write(&self, runs: &[CourseRunChange]) -> Result<Answers, StoreError> {
+        import_runs(&self.runs, runs).await
     }
 
     async fn expect(&self) -> Result<u64, StoreError> {
         expect_events_of_runs(&self.kept_events, &self.runs, self.now).await
     }
 
-    fn told(_: &CourseRun, why: &RowRefused) -> String {
+    fn told(_: &CourseRunChange, why: &RowRefused) -> String {
         why.to_string()
     }
 }

@@ -26,7 +26,9 @@ pub struct Row {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cell {
+    /// There is no such column, or the cell is left out.
     Absent,
+    /// Empty as well.
     Text(String),
     Flag(bool),
     /// A number of JSON.
@@ -118,6 +120,11 @@ pub enum RowProblem {
 }
 
 impl Row {
+    /// Whether there is a cell of this column, empty or not.
+    pub fn has(&self, column: &str) -> bool {
+        *self.cell(column) != Cell::Absent
+    }
+
     /// Text without the blanks around it; `None` where there is none.
     pub fn text(&self, column: &'static str) -> Result<Option<&str>, RowProblem> {
         let text = match self.cell(column) {

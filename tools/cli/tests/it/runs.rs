@@ -1,7 +1,11 @@
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue::{Bool, S};
+use local::{Fault, FaultyProxy};
 use serde_json::json;
 use shared::domain::{EventKind, Reason};
 
-use crate::harness::{ADA, RUN, Stack};
+use crate::harness::{ADA, RUN, Ran, Stack};
 
 const HEADING: &str =
     "course_id,title,live,is_self_paced,start_date,end_date,certificate_available_date";
@@ -77,7 +81,7 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
 }
 
 #[tokio::test]
-async fn a_run_is_replaced_whole_and_json_lines_have_flags() {
+async fn an_absent_column_leaves_what_is_there_and_json_lines_have_flags() {
     let stack = Stack::start().await;
     let import = async |lines: &str| stack.run_with_input(&["runs", "import", "-"], lines).await;
     let line = json!({
@@ -86,20 +90,24 @@ async fn a_run_is_replaced_whole_and_json_lines_have_flags() {
     });
     let created = import(&line.to_string()).await.ok();
     assert_eq!(created, "1 created, 0 updated, 0 unchanged, 0 bad lines\n");
-    let updated = import("title,course_id\nC,Org/C/R\n").await.ok();
-    assert_eq!(updated, "0 created, 1 updated, 0 unchanged, 0 bad lines\n");
+    let unchanged = import("title,course_id\nC,Org/C/R\n").await.ok();
+    assert_eq!(
+        unchanged,
+        "0 created, 0 updated, 1 unchanged, 0 bad lines\n"
+    );
     let run = stack
         .run(&["runs", "show", "Org/C/R", "--json"])
         .await
         .json();
-    assert_eq!(run["live"], false);
-    assert_eq!(run["start_date"], json!(null));
+    assert_eq!(run["live"], true);
+    assert_eq!(run["start_date"], "2026-09-01T00:00:00Z");
 
     let import_live = async |live: &str| {
         let line = format!(r#"{{"course_id": "Org/C/R", "title": "C", "live": {live}}}"#);
         import(&line).await
     };
     for (live, outcome) in [
+        ("false", "0 created, 1 updated"),
         ("1", "0 created, 1 updated"),
         ("true", "0 created, 0 updated"),
         // As PostgreSQL writes them.
@@ -119,6 +127,177 @@ async fn a_run_is_replaced_whole_and_json_lines_have_flags() {
         let told = "line 1: live must be true or false; yes, no, t, f, 1 and 0 are taken too\n";
         assert_eq!(import_live(live).await.err, told, "{live}");
     }
+}
+
+/// What is there, what a file says beside the id and a title, and what is there
+/// then.
+#[tokio::test]
+async fn a_column_that_is_absent_leaves_what_is_there_and_an_empty_cell_empties() {
+    let stack = Stack::start().await;
+    let import = async |file: &str| stack.run_with_input(&["runs", "import", "-"], file).await;
+    let all =
+        format!("{HEADING}\nOrg/C/R,C,yes,yes,2026-09-01,2026-12-01,2027-01-01\nOrg/C/S,S,,,,,\n");
+    let whole = json!({
+        "course_id": "Org/C/R", "title": "C", "live": true, "is_self_paced": true,
+        "start_date": "2026-09-01T00:00:00Z", "end_date": "2026-12-01T00:00:00Z",
+        "certificate_available_date": "2027-01-01T00:00:00Z",
+    });
+    for (file, changed) in [
+        (
+            "course_id,title\nOrg/C/R,D\n".to_owned(),
+            json!({"title": "D"}),
+        ),
+        (
+            "course_id,title,live\nOrg/C/R,C,\n".to_owned(),
+            json!({"live": false}),
+        ),
+        (
+            "course_id,title,live\nOrg/C/R,C,no\n".to_owned(),
+            json!({"live": false}),
+        ),
+        (
+            "course_id,title,is_self_paced\nOrg/C/R,C,\n".to_owned(),
+            json!({"is_self_paced": false}),
+        ),
+        (
+            "course_id,title,start_date\nOrg/C/R,C, \n".to_owned(),
+            json!({"start_date": null}),
+        ),
+        (
+            "end_date,course_id,title\n2026-12-02,Org/C/R,C\n".to_owned(),
+            json!({"end_date": "2026-12-02T00:00:00Z"}),
+        ),
+        (
+            "course_id,title,certificate_available_date\nOrg/C/R,C,\n".to_owned(),
+            json!({"certificate_available_date": null}),
+        ),
+        // What is left out at the end of a row is absent.
+        (format!("{HEADING}\nOrg/C/R,C,no\n"), json!({"live": false})),
+        (
+            format!("{HEADING}\nOrg/C/R,C,,,,,\n"),
+            json!({
+                "live": false, "is_self_paced": false, "start_date": null, "end_date": null,
+                "certificate_available_date": null,
+            }),
+        ),
+        (
+            json!({"course_id": "Org/C/R", "title": "C", "end_date": null}).to_string(),
+            json!({"end_date": null}),
+        ),
+        (
+            json!({"course_id": "Org/C/R", "title": "C", "live": null}).to_string(),
+            json!({"live": false}),
+        ),
+    ] {
+        import(&all).await.ok();
+        let updated = import(&file).await.ok();
+        assert_eq!(
+            updated, "0 created, 1 updated, 0 unchanged, 0 bad lines\n",
+            "{file}"
+        );
+        let mut expected = whole.clone();
+        let changed = changed.as_object().unwrap().clone();
+        expected.as_object_mut().unwrap().extend(changed);
+        let run = stack
+            .run(&["runs", "show", "Org/C/R", "--json"])
+            .await
+            .json();
+        assert_eq!(run, expected, "{file}");
+        let again = import(&file).await.ok();
+        assert_eq!(
+            again, "0 created, 0 updated, 1 unchanged, 0 bad lines\n",
+            "{file}"
+        );
+    }
+    // A run that is new has nothing to leave.
+    import("course_id,title\nOrg/C/T,T\n").await.ok();
+    let run = stack
+        .run(&["runs", "show", "Org/C/T", "--json"])
+        .await
+        .json();
+    let new = json!({
+        "course_id": "Org/C/T", "title": "T", "live": false, "is_self_paced": false,
+        "start_date": null, "end_date": null, "certificate_available_date": null,
+    });
+    assert_eq!(run, new);
+}
+
+#[tokio::test]
+async fn a_date_that_contradicts_one_that_is_left_is_refused() {
+    let stack = Stack::start().await;
+    let import = async |file: &str| stack.run_with_input(&["runs", "import", "-"], file).await;
+    import("course_id,title,start_date,end_date\nOrg/C/R,C,2026-09-01,2026-12-01\n")
+        .await
+        .ok();
+    for (file, told) in [
+        (
+            "course_id,title,end_date\nOrg/C/R,C,2026-08-31\n",
+            "line 2: end_date would be 2026-08-31T00:00:00Z, before start_date, \
+             2026-09-01T00:00:00Z; one of them is left as it is here\n",
+        ),
+        (
+            "course_id,title,start_date\nOrg/C/R,C,2026-12-02\n",
+            "line 2: end_date would be 2026-12-01T00:00:00Z, before start_date, \
+             2026-12-02T00:00:00Z; one of them is left as it is here\n",
+        ),
+    ] {
+        let ran = import(file).await;
+        assert_eq!((ran.code, ran.err.as_str()), (1, told));
+        assert!(
+            ran.out.ends_with("0 updated, 0 unchanged, 1 bad line\n"),
+            "{ran:?}"
+        );
+    }
+    for file in [
+        "course_id,title,start_date,end_date\nOrg/C/R,C,2026-12-02,2026-12-03\n",
+        "course_id,title,end_date\nOrg/C/R,C,\n",
+    ] {
+        let updated = import(file).await.ok();
+        assert_eq!(updated, "0 created, 1 updated, 0 unchanged, 0 bad lines\n");
+    }
+}
+
+/// Attributes of other programs stay, and so does what somebody else wrote to a
+/// column that the file lacks.
+#[tokio::test]
+async fn an_import_of_runs_writes_its_own_columns_alone() {
+    let stack = Stack::start().await;
+    let file = stack.file("runs.csv", "course_id,title\nOrg/C/R,C\n");
+    stack.run(&["runs", "import", &file]).await.ok();
+    let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
+        "UpdateItem" => Fault::Hold,
+        _ => Fault::Pass,
+    });
+    let proxy = proxy.await.unwrap();
+    let csv = "course_id,title,end_date\nOrg/C/R,D,2026-12-01\n";
+    let mut command = stack.command(&["runs", "import", &stack.file("later.csv", csv)]);
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+    let child = command.spawn().unwrap();
+    proxy.stuck(1).await;
+    stack
+        .dynamodb()
+        .update_item()
+        .table_name("CourseRunsTable")
+        .key("course_id", S("Org/C/R".to_owned()))
+        .update_expression("SET live = :live, price = :price")
+        .expression_attribute_values(":live", Bool(true))
+        .expression_attribute_values(":price", S("100".to_owned()))
+        .send()
+        .await
+        .unwrap();
+    proxy.set(|_| Fault::Pass);
+    Ran::from(child.wait_with_output().await.unwrap()).ok();
+    let [run] = stack.scan("CourseRunsTable").await.try_into().unwrap();
+    let expected = [
+        ("course_id", S("Org/C/R".to_owned())),
+        ("title", S("D".to_owned())),
+        ("live", Bool(true)),
+        ("is_self_paced", Bool(false)),
+        ("end_date", S("2026-12-01T00:00:00Z".to_owned())),
+        ("price", S("100".to_owned())),
+    ];
+    let expected = expected.map(|(name, value)| (name.to_owned(), value));
+    assert_eq!(run, HashMap::from(expected));
 }
 
 #[tokio::test]
