@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use shared::adapters::store::certificates::Certificates;
 use shared::clock::SharedClock;
-use shared::domain::CertificateState;
+use shared::domain::{CertificateState, given};
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::{
     Answers, CertificateRow, Difference, RECORDS_AT_ONCE, RecordImport, RowRefused,
@@ -79,8 +79,8 @@ impl Reader for CertificateReader {
             certificate_id: certificate_id.ok_or(RowProblem::Missing("certificate_id"))?,
             issued_at: issued_at.ok_or(RowProblem::Missing("issued_at"))?,
             state: state(row)?,
-            learner_name: row.text("learner_name")?.map(str::to_owned),
-            run_title: row.text("run_title")?.map(str::to_owned),
+            learner_name: row.given("learner_name", given::name)?,
+            run_title: row.given("run_title", given::name)?,
         };
         if certificate.issued_at > self.now {
             return Err(RowProblem::InTheFuture("issued_at"));

@@ -1,6 +1,6 @@
 //! What the imports of enrollments, grades and certificates have in common.
 
-use shared::domain::{CourseId, Email};
+use shared::domain::{CourseId, Email, given};
 use shared::use_cases::importing::{Difference, RowRefused};
 
 use super::Manner;
@@ -35,8 +35,8 @@ impl SeenRecords {
 
 /// Whom and which run a row is about.
 pub fn about(row: &Row) -> Result<(Email, CourseId), RowProblem> {
-    let email = row.required("email")?.parse()?;
-    let course_id = row.required("course_id")?.parse()?;
+    let email = row.required_given("email", given::email)?;
+    let course_id = row.required_given("course_id", given::course_id)?;
     Ok((email, course_id))
 }
 

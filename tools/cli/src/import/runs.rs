@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use shared::adapters::store::course_runs::CourseRuns;
 use shared::adapters::store::kept_events::KeptEvents;
-use shared::domain::CourseRunChange;
+use shared::domain::{CourseRunChange, given};
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::{
     Answers, RUNS_AT_ONCE, RowRefused, expect_events_of_runs, import_runs,
@@ -57,8 +57,8 @@ impl Reader for RunReader {
         _: &mut Vec<Warning>,
     ) -> Result<CourseRunChange, RowProblem> {
         let run = CourseRunChange {
-            course_id: row.required("course_id")?.parse()?,
-            title: row.required("title")?.to_owned(),
+            course_id: row.required_given("course_id", given::course_id)?,
+            title: row.required_given("title", given::name)?,
             live: if_there(row, "live", flag)?,
             is_self_paced: if_there(row, "is_self_paced", flag)?,
             start_date: if_there(row, "start_date", Row::moment)?,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use shared::adapters::store::kept_events::KeptEvents;
 use shared::adapters::store::users::Users;
-use shared::domain::{Email, Username};
+use shared::domain::given;
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::{
     Answers, RowRefused, USERS_AT_ONCE, UserImport, UserRow, expect_events_of_users,
@@ -48,11 +48,10 @@ impl Reader for UserReader {
     const AT_ONCE: usize = USERS_AT_ONCE;
 
     fn read(&mut self, row: &Row, line: u64, _: &mut Vec<Warning>) -> Result<UserRow, RowProblem> {
-        let given = row.required("email")?;
-        let email: Email = given.parse()?;
-        let edx_username: Option<Username> =
-            row.text("edx_username")?.map(str::parse).transpose()?;
-        let name = row.text("name")?.map(str::to_owned);
+        let as_given = row.required("email")?;
+        let email = row.required_given("email", given::email)?;
+        let edx_username = row.given("edx_username", given::username)?;
+        let name = row.given("name", given::name)?;
 
         if let Some(first) = self.emails.line_of(&[email.as_str()]) {
             return Err(RowProblem::SameAddress(first));
@@ -66,7 +65,7 @@ impl Reader for UserReader {
         self.emails.remember(&[email.as_str()], line);
         Ok(UserRow {
             email,
-            email_as_given: given.to_owned(),
+            email_as_given: as_given.to_owned(),
             edx_username,
             name,
         })

@@ -3,11 +3,9 @@
 use jiff::Timestamp;
 use serde_json::Number;
 use shared::domain::certificate::NotAState;
-use shared::domain::course_id::NotACourseId;
-use shared::domain::email::EmailError;
+use shared::domain::given::GivenError;
 use shared::domain::grade::{LetterGradeError, NotAPercent};
 use shared::domain::terms::TermError;
-use shared::domain::user::UsernameError;
 use shared::domain::{Mode, Percent};
 use thiserror::Error;
 use uuid::Uuid;
@@ -83,12 +81,8 @@ pub enum RowProblem {
     Contradiction(&'static str, &'static str),
     #[error("end_date is before start_date")]
     EndsBeforeStart,
-    #[error("email {0}")]
-    Email(#[from] EmailError),
-    #[error("edx_username {0}")]
-    Username(#[from] UsernameError),
-    #[error("course_id {0}")]
-    CourseId(#[from] NotACourseId),
+    #[error("{0} {1}")]
+    Given(&'static str, GivenError),
     #[error("mode {0}")]
     Mode(TermError),
     #[error(
@@ -143,6 +137,26 @@ impl Row {
     /// Text that must be there.
     pub fn required(&self, column: &'static str) -> Result<&str, RowProblem> {
         self.text(column)?.ok_or(RowProblem::Missing(column))
+    }
+
+    /// An address, a username, an id or a name, read by the rule for texts that
+    /// people give; `None` where there is none.
+    pub fn given<T>(
+        &self,
+        column: &'static str,
+        read: fn(&str) -> Result<T, GivenError>,
+    ) -> Result<Option<T>, RowProblem> {
+        let read = |text| read(text).map_err(|error| RowProblem::Given(column, error));
+        self.text(column)?.map(read).transpose()
+    }
+
+    /// The same where it must be there.
+    pub fn required_given<T>(
+        &self,
+        column: &'static str,
+        read: fn(&str) -> Result<T, GivenError>,
+    ) -> Result<T, RowProblem> {
+        self.given(column, read)?.ok_or(RowProblem::Missing(column))
     }
 
     /// A flag; `None` where there is none.

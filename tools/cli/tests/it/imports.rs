@@ -40,12 +40,24 @@ async fn shown(stack: &Stack, what: &str) -> Vec<Value> {
 fn lines(what: &str) -> (&'static str, Vec<(String, Option<String>)>) {
     let none = || None::<String>;
     let bad = |problem: &str| Some(problem.to_owned());
-    let too_long = "x".repeat(65);
+    let (too_long, too_long_name) = ("x".repeat(65), "x".repeat(256));
     // What all three have: learner and run.
     let mut lines = vec![
         ("REST".to_owned(), none()),
         (format!(",{RUN},REST"), bad("email is missing")),
         (format!("ada,{RUN},REST"), bad("email has no @")),
+        (
+            format!("ada@example.org\u{200b},{RUN},REST"),
+            bad("email has U+200B ZERO WIDTH SPACE at 16"),
+        ),
+        (
+            format!("\"Lovelace, Ada <{ADA}>\",{RUN},REST"),
+            bad("email has , at 9; give the address alone"),
+        ),
+        (
+            format!("{ADA},\u{feff}{RUN},REST"),
+            bad("course_id has U+FEFF ZERO WIDTH NO-BREAK SPACE at 1"),
+        ),
         (format!("{ADA},,REST"), bad("course_id is missing")),
         (format!("{ADA},None,REST"), bad(NOT_A_RUN)),
         (
@@ -98,7 +110,7 @@ fn lines(what: &str) -> (&'static str, Vec<(String, Option<String>)>) {
                 ),
                 (
                     of(&format!("audit,,,,,{ID}1")),
-                    bad("the same enrollment_id as line 19"),
+                    bad("the same enrollment_id as line 22"),
                 ),
             ],
         ),
@@ -155,6 +167,18 @@ fn lines(what: &str) -> (&'static str, Vec<(String, Option<String>)>) {
                 (
                     of(&format!("{ID}0,2024-05-01,,,,")),
                     bad("the same certificate_id as line 2"),
+                ),
+                (
+                    of(&format!("{ID}1,2024-05-01,,,Ada\u{202d},")),
+                    bad("learner_name has U+202D LEFT-TO-RIGHT OVERRIDE at 4"),
+                ),
+                (
+                    of(&format!("{ID}1,2024-05-01,,,,\u{2066}Ants")),
+                    bad("run_title has U+2066 LEFT-TO-RIGHT ISOLATE at 1"),
+                ),
+                (
+                    of(&format!("{ID}1,2024-05-01,,,{too_long_name},")),
+                    bad("learner_name is longer than 255 characters"),
                 ),
                 (of(&format!("{ID}1,2024-05-01,revoked,1,,")), none()),
             ],

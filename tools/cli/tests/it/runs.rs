@@ -27,6 +27,9 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
         "course-v1:Org+Backwards+1,Backwards,,,2026-09-02,2026-09-01,",
         "course-v1:Org+Ever+1,Ever,,,,9999-12-31,",
         "course-v1:Org+Left+1,Left,yes",
+        "course-v1:Org+Hid\u{200b}den+1,Hidden,,,,,",
+        "course-v1:Org+Turned+1,\u{202e}denruT,,,,,",
+        &format!("course-v1:Org+Long+1,{},,,,,", "x".repeat(256)),
         "",
     ];
     let file = stack.file("runs.csv", format!("{HEADING}\n{}", rows.join("\n")));
@@ -40,6 +43,9 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
         {"line": 10, "problem": "has 1 columns, and the first line has 7"},
         {"line": 12, "problem": "end_date is before start_date"},
         {"line": 13, "problem": "end_date is beyond the last moment that can be kept, 9999-12-30T22:00:00Z; leave it empty if it never comes"},
+        {"line": 15, "problem": "course_id has U+200B ZERO WIDTH SPACE at 18"},
+        {"line": 16, "problem": "title has U+202E RIGHT-TO-LEFT OVERRIDE at 1"},
+        {"line": 17, "problem": "title is longer than 255 characters"},
     ]);
     let warnings = json!([{
         "kind": "cells_left_out",

@@ -616,6 +616,73 @@ const BAD_CSV: &[BadLine] = &[
     |n| (format!("bad{n},,").into(), "email has no @"),
     |n| {
         (
+            format!("{n:04}\u{200b}@example.org,,").into(),
+            "email has U+200B ZERO WIDTH SPACE at 5",
+        )
+    },
+    |n| {
+        (
+            format!("\u{feff}bad{n}@example.org,,").into(),
+            "email has U+FEFF ZERO WIDTH NO-BREAK SPACE at 1",
+        )
+    },
+    |n| {
+        (
+            format!("{n:04} bad@example.org,,").into(),
+            "email has U+0020 SPACE at 5; an address has no blanks",
+        )
+    },
+    |n| {
+        (
+            format!("mailto:bad{n}@example.org,,").into(),
+            "email begins with mailto:; give the address alone",
+        )
+    },
+    |n| {
+        (
+            format!("<bad{n}@example.org>,,").into(),
+            "email has < at 1; give the address alone",
+        )
+    },
+    |n| {
+        (
+            format!("\"bad{n}@example.org, good{n}@example.org\",,").into(),
+            "email has more than one address; give one",
+        )
+    },
+    |n| {
+        (
+            format!("bad{n}@example.org@example.org,,").into(),
+            "email has more than one @",
+        )
+    },
+    |n| {
+        (
+            format!("bad{n}@example.org,{n:04}\u{2060},").into(),
+            "edx_username has U+2060 WORD JOINER at 5",
+        )
+    },
+    |n| {
+        (
+            format!("bad{n}@example.org,,Jos\u{fffd}").into(),
+            "name has U+FFFD REPLACEMENT CHARACTER at 4, in place of a character that was lost; \
+             export it again as UTF-8",
+        )
+    },
+    |n| {
+        (
+            format!("bad{n}@example.org,,Ada\u{202e}").into(),
+            "name has U+202E RIGHT-TO-LEFT OVERRIDE at 4",
+        )
+    },
+    |n| {
+        (
+            format!("bad{n}@example.org,,{}", "x".repeat(256)).into(),
+            "name is longer than 255 characters",
+        )
+    },
+    |n| {
+        (
             format!("{n}{},,", "@".repeat(254)).into(),
             "email is longer than 254 characters",
         )
@@ -685,6 +752,19 @@ const BAD_JSON: &[BadLine] = &[
         (
             format!("{{\"email\": \"bad{n}@example.org\", \"name\": false}}").into(),
             "name is not text",
+        )
+    },
+    |n| {
+        (
+            format!("{{\"email\": \"bad{n}@example.org\", \"name\": \"Ad\\ufffd\"}}").into(),
+            "name has U+FFFD REPLACEMENT CHARACTER at 3, in place of a character that was lost; \
+             export it again as UTF-8",
+        )
+    },
+    |n| {
+        (
+            format!("{{\"email\": \"{n:04}\\u00ad@example.org\"}}").into(),
+            "email has U+00AD SOFT HYPHEN at 5",
         )
     },
     |n| {
