@@ -2,24 +2,83 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use shared::domain::digest::sha256_of_parts;
 
-/// Keys and the lines where they were first met: 16 bytes of digest a key, so
-/// that hundreds of thousands are no matter.
-#[derive(Debug, Default)]
-pub struct Seen(HashMap<u128, u64>);
+/// Keys, the lines where they were first met, and digests of what these said in
+/// `N` columns: 16 bytes for a key and 4 for a column, so that hundreds of
+/// thousands are no matter.
+#[derive(Debug)]
+pub struct Seen<const N: usize = 0>(HashMap<u128, Met<N>>);
 
-impl Seen {
+#[derive(Debug, Clone, Copy)]
+struct Met<const N: usize> {
+    line: u64,
+    contents: [u32; N],
+}
+
+/// What a row says in a column, for comparison.
+pub type Content = (&'static str, u32);
+
+/// A key that was met before. Reads on from "the same address as ".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repeated {
+    /// Where it was met first.
+    line: u64,
+    /// The columns that say something else than there.
+    differing: Vec<&'static str>,
+}
+
+/// What a value is in a column.
+pub fn content(column: &'static str, value: &impl Hash) -> Content {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    // Two that differ are taken for the same once in four thousand million.
+    (column, hasher.finish() as u32)
+}
+
+impl<const N: usize> Default for Seen<N> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<const N: usize> Seen<N> {
     /// The line where the key of these parts was met, if it was.
     pub fn line_of(&self, key: &[&str]) -> Option<u64> {
-        self.0.get(&digest(key)).copied()
+        self.0.get(&digest(key)).map(|met| met.line)
+    }
+
+    /// Where the key of these parts was met, if it was, and what it said there
+    /// that is not said now.
+    pub fn repeated(&self, key: &[&str], contents: &[Content; N]) -> Option<Repeated> {
+        let met = self.0.get(&digest(key))?;
+        let pairs = contents.iter().zip(&met.contents);
+        let differing = pairs.filter(|((_, now), before)| now != *before);
+        Some(Repeated {
+            line: met.line,
+            differing: differing.map(|((column, _), _)| *column).collect(),
+        })
     }
 
     /// Remembers a key, which is met for the first time.
-    pub fn remember(&mut self, key: &[&str], line: u64) {
+    pub fn remember(&mut self, key: &[&str], line: u64, contents: &[Content; N]) {
         if let Entry::Vacant(entry) = self.0.entry(digest(key)) {
-            entry.insert(line);
+            let contents = contents.map(|(_, content)| content);
+            entry.insert(Met { line, contents });
+        }
+    }
+}
+
+impl fmt::Display for Repeated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, which was taken and ", self.line)?;
+        match self.differing.split_last() {
+            None => f.write_str("says the same"),
+            Some((last, [])) => write!(f, "differs in {last}"),
+            Some((last, others)) => write!(f, "differs in {} and {last}", others.join(", ")),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::cli::ImportRecords;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::rows::{Columns, Row, RowProblem};
-use crate::seen::Seen;
+use crate::seen::{Seen, content};
 use crate::stack::Stack;
 
 pub async fn import(
@@ -42,7 +42,7 @@ pub async fn import(
 }
 
 struct CertificateReader {
-    seen: SeenRecords,
+    seen: SeenRecords<5>,
     ids: Seen,
     now: Timestamp,
 }
@@ -90,8 +90,15 @@ impl Reader for CertificateReader {
             return Err(RowProblem::SameCertificateId(first));
         }
         let about = (&certificate.email, &certificate.course_id);
-        self.seen.meet(about, line)?;
-        self.ids.remember(&[&id], line);
+        let contents = [
+            content("certificate_id", &certificate.certificate_id),
+            content("issued_at", &certificate.issued_at),
+            content("state", &certificate.state.as_str()),
+            content("learner_name", &certificate.learner_name),
+            content("run_title", &certificate.run_title),
+        ];
+        self.seen.meet(about, line, &contents)?;
+        self.ids.remember(&[&id], line, &[]);
         Ok(certificate)
     }
 }

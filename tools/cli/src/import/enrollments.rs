@@ -20,7 +20,7 @@ use crate::cli::ImportEnrollments;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::rows::{Columns, Row, RowProblem};
-use crate::seen::Seen;
+use crate::seen::{Seen, content};
 use crate::stack::Stack;
 
 /// Between two roles, whose names may have blanks in them.
@@ -51,7 +51,7 @@ pub async fn import(
 struct EnrollmentReader {
     /// Takes modes that are not known, too.
     force: bool,
-    seen: SeenRecords,
+    seen: SeenRecords<6>,
     ids: Seen,
 }
 
@@ -100,9 +100,17 @@ impl Reader for EnrollmentReader {
             return Err(RowProblem::SameEnrollmentId(first));
         }
         let about = (&enrollment.email, &enrollment.course_id);
-        self.seen.meet(about, line)?;
+        let contents = [
+            content("mode", &enrollment.mode),
+            content("active", &enrollment.active),
+            content("edx_enrolled", &enrollment.edx_enrolled),
+            content("roles", &enrollment.roles),
+            content("change_status", &enrollment.change_status),
+            content("enrollment_id", &enrollment.enrollment_id),
+        ];
+        self.seen.meet(about, line, &contents)?;
         if let Some(id) = &id {
-            self.ids.remember(&[id], line);
+            self.ids.remember(&[id], line, &[]);
         }
         Ok(enrollment)
     }

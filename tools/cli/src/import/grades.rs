@@ -15,6 +15,7 @@ use crate::cli::ImportRecords;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::rows::{Columns, Row, RowProblem};
+use crate::seen::content;
 use crate::stack::Stack;
 
 pub async fn import(
@@ -33,7 +34,7 @@ pub async fn import(
 }
 
 #[derive(Default)]
-struct GradeReader(SeenRecords);
+struct GradeReader(SeenRecords<4>);
 
 impl Reader for GradeReader {
     type Parsed = GradeRow;
@@ -61,7 +62,17 @@ impl Reader for GradeReader {
             letter_grade: letter_grade?,
             set_by_admin: row.flag("set_by_admin")?,
         };
-        self.0.meet((&grade.email, &grade.course_id), line)?;
+        let contents = [
+            content("percent", &grade.percent.get().to_bits()),
+            content("passed", &grade.passed),
+            content(
+                "letter_grade",
+                &grade.letter_grade.as_ref().map(LetterGrade::as_str),
+            ),
+            content("set_by_admin", &grade.set_by_admin),
+        ];
+        let about = (&grade.email, &grade.course_id);
+        self.0.meet(about, line, &contents)?;
         Ok(grade)
     }
 }

@@ -7,7 +7,7 @@ use super::Manner;
 use crate::cli::ImportRecords;
 use crate::output;
 use crate::rows::{Row, RowProblem};
-use crate::seen::Seen;
+use crate::seen::{Content, Seen};
 
 pub fn manner(import: &ImportRecords) -> Manner {
     if import.dry_run {
@@ -19,16 +19,22 @@ pub fn manner(import: &ImportRecords) -> Manner {
 
 /// Learners and runs of the lines before: each pair has one record.
 #[derive(Default)]
-pub struct SeenRecords(Seen);
+pub struct SeenRecords<const N: usize>(Seen<N>);
 
-impl SeenRecords {
-    /// Remembers the learner and run of a line, which must be the first with them.
-    pub fn meet(&mut self, (email, run): (&Email, &CourseId), line: u64) -> Result<(), RowProblem> {
+impl<const N: usize> SeenRecords<N> {
+    /// Remembers the learner and run of a line and what it says of them. The line
+    /// must be the first with them.
+    pub fn meet(
+        &mut self,
+        (email, run): (&Email, &CourseId),
+        line: u64,
+        contents: &[Content; N],
+    ) -> Result<(), RowProblem> {
         let about = [email.as_str(), run.as_str()];
-        if let Some(first) = self.0.line_of(&about) {
-            return Err(RowProblem::SameLearnerAndRun(first));
+        if let Some(repeated) = self.0.repeated(&about, contents) {
+            return Err(RowProblem::SameLearnerAndRun(repeated));
         }
-        self.0.remember(&about, line);
+        self.0.remember(&about, line, contents);
         Ok(())
     }
 }

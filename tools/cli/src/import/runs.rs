@@ -16,7 +16,7 @@ use crate::cli::ImportFile;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::rows::{Columns, Row, RowProblem};
-use crate::seen::Seen;
+use crate::seen::{Seen, content};
 use crate::stack::Stack;
 
 pub async fn import(file: &ImportFile, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
@@ -32,7 +32,7 @@ pub async fn import(file: &ImportFile, stack: &Stack, output: Output) -> Result<
 
 /// The course ids of the lines before.
 #[derive(Default)]
-struct RunReader(Seen);
+struct RunReader(Seen<6>);
 
 impl Reader for RunReader {
     type Parsed = CourseRunChange;
@@ -69,10 +69,21 @@ impl Reader for RunReader {
             return Err(RowProblem::EndsBeforeStart);
         }
         let id = [run.course_id.as_str()];
-        if let Some(first) = self.0.line_of(&id) {
-            return Err(RowProblem::SameCourseId(first));
+        let contents = [
+            content("title", &run.title),
+            content("live", &run.live),
+            content("is_self_paced", &run.is_self_paced),
+            content("start_date", &run.start_date),
+            content("end_date", &run.end_date),
+            content(
+                "certificate_available_date",
+                &run.certificate_available_date,
+            ),
+        ];
+        if let Some(repeated) = self.0.repeated(&id, &contents) {
+            return Err(RowProblem::SameCourseId(repeated));
         }
-        self.0.remember(&id, line);
+        self.0.remember(&id, line, &contents);
         Ok(run)
     }
 }

@@ -16,7 +16,7 @@ use crate::cli::ImportFile;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::rows::{Columns, Row, RowProblem};
-use crate::seen::Seen;
+use crate::seen::{Seen, content};
 use crate::stack::Stack;
 
 pub async fn import(file: &ImportFile, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
@@ -35,7 +35,7 @@ pub async fn import(file: &ImportFile, stack: &Stack, output: Output) -> Result<
 /// The addresses and usernames of the lines before.
 #[derive(Default)]
 pub struct UserReader {
-    emails: Seen,
+    emails: Seen<2>,
     usernames: Seen,
 }
 
@@ -53,16 +53,20 @@ impl Reader for UserReader {
         let edx_username = row.given("edx_username", given::username)?;
         let name = row.given("name", given::name)?;
 
-        if let Some(first) = self.emails.line_of(&[email.as_str()]) {
-            return Err(RowProblem::SameAddress(first));
+        let contents = [
+            content("edx_username", &edx_username),
+            content("name", &name),
+        ];
+        if let Some(repeated) = self.emails.repeated(&[email.as_str()], &contents) {
+            return Err(RowProblem::SameAddress(repeated));
         }
         if let Some(username) = &edx_username {
             if let Some(first) = self.usernames.line_of(&[username.as_str()]) {
                 return Err(RowProblem::SameUsername(first));
             }
-            self.usernames.remember(&[username.as_str()], line);
+            self.usernames.remember(&[username.as_str()], line, &[]);
         }
-        self.emails.remember(&[email.as_str()], line);
+        self.emails.remember(&[email.as_str()], line, &contents);
         Ok(UserRow {
             email,
             email_as_given: as_given.to_owned(),

@@ -11,6 +11,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::source::MAX_BYTES;
+use crate::seen::Repeated;
 use crate::time::{self, MomentError};
 
 /// The cells of one row, in the order of its columns.
@@ -99,14 +100,14 @@ pub enum RowProblem {
     LetterGrade(#[from] LetterGradeError),
     #[error("state {0}")]
     State(#[from] NotAState),
-    #[error("the same address as line {0}")]
-    SameAddress(u64),
+    #[error("the same address as {0}")]
+    SameAddress(Repeated),
     #[error("the same username as line {0}")]
     SameUsername(u64),
-    #[error("the same course id as line {0}")]
-    SameCourseId(u64),
-    #[error("the same learner and course run as line {0}")]
-    SameLearnerAndRun(u64),
+    #[error("the same course id as {0}")]
+    SameCourseId(Repeated),
+    #[error("the same learner and course run as {0}")]
+    SameLearnerAndRun(Repeated),
     #[error("the same enrollment_id as line {0}")]
     SameEnrollmentId(u64),
     #[error("the same certificate_id as line {0}")]

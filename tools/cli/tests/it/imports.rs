@@ -62,7 +62,7 @@ fn lines(what: &str) -> (&'static str, Vec<(String, Option<String>)>) {
         (format!("{ADA},None,REST"), bad(NOT_A_RUN)),
         (
             format!(" ADA@example.org,{RUN},REST"),
-            bad("the same learner and course run as line 2"),
+            bad("the same learner and course run as line 2, which was taken and SAYS"),
         ),
         (
             format!("nobody@example.org,{RUN},REST"),
@@ -190,7 +190,13 @@ fn lines(what: &str) -> (&'static str, Vec<(String, Option<String>)>) {
         let own_id = rest.replace("65625965b5b0", "65625965b5bf");
         let is_first = problem.is_none();
         *line = line.replace("REST", if is_first { rest } else { &own_id });
-        *problem = problem.take().map(|told| told.replace("HEADING", &count));
+        // Certificates have ids of their own in this test, so that these differ.
+        let says = match what {
+            "certificates" => "differs in certificate_id",
+            _ => "says the same",
+        };
+        let told = |told: String| told.replace("HEADING", &count).replace("SAYS", says);
+        *problem = problem.take().map(told);
     }
     // Certificates that only the table refuses have ids of their own.
     for (n, (line, _)) in lines.iter_mut().enumerate() {
@@ -229,6 +235,95 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
             bad.len()
         );
         assert_eq!(ran.out, told);
+    }
+}
+
+/// Two rows about the same, and what is told of the second.
+#[tokio::test]
+async fn what_comes_twice_is_told_with_what_differs() {
+    let of = |rest: &str| format!("{ADA},{RUN},{rest}");
+    for (what, heading, first, second, told) in [
+        (
+            "enrollments",
+            "email,course_id,mode,active,edx_enrolled,roles,change_status,enrollment_id",
+            of("verified,t,1,staff;instructor,,"),
+            format!("ADA@example.org,{RUN},verified,true,yes,instructor; staff,,"),
+            "the same learner and course run as line 2, which was taken and says the same",
+        ),
+        (
+            "enrollments",
+            "email,course_id,mode,active,edx_enrolled,roles,change_status,enrollment_id",
+            of("verified,t,,,,"),
+            of(&format!("audit,f,1,staff,refunded,{ID}1")),
+            "the same learner and course run as line 2, which was taken and differs in mode, \
+             active, edx_enrolled, roles, change_status and enrollment_id",
+        ),
+        (
+            "grades",
+            "email,course_id,percent,passed,letter_grade,set_by_admin",
+            of("0.870,yes,B,"),
+            of("0.87,true,B,"),
+            "the same learner and course run as line 2, which was taken and says the same",
+        ),
+        (
+            "grades",
+            "email,course_id,percent,passed,letter_grade,set_by_admin",
+            of("0.87,yes,B,"),
+            of("0.5,no,F,yes"),
+            "the same learner and course run as line 2, which was taken and differs in percent, \
+             passed, letter_grade and set_by_admin",
+        ),
+        (
+            "certificates",
+            "email,course_id,certificate_id,issued_at,state,learner_name,run_title",
+            of(&format!("{ID}1,2024-05-01,,,")),
+            of(&format!("{ID}2,2024-05-02,revoked,Ada King,")),
+            "the same learner and course run as line 2, which was taken and differs in \
+             certificate_id, issued_at, state and learner_name",
+        ),
+        (
+            "runs",
+            "course_id,title,live,is_self_paced,start_date,end_date,certificate_available_date",
+            "Org/C/R,C,,,2026-09-01,,".to_owned(),
+            "Org/C/R,C,no,0,2026-09-01T00:00:00Z,,".to_owned(),
+            "the same course id as line 2, which was taken and says the same",
+        ),
+        (
+            "runs",
+            "course_id,title,live,is_self_paced,start_date,end_date,certificate_available_date",
+            "Org/C/R,C,,,,,".to_owned(),
+            "Org/C/R,D,1,1,2026-09-01,2026-12-01,2027-01-01".to_owned(),
+            "the same course id as line 2, which was taken and differs in title, live, \
+             is_self_paced, start_date, end_date and certificate_available_date",
+        ),
+        (
+            "users",
+            "email,edx_username,name",
+            "bob@example.org,bob,Bob".to_owned(),
+            "Bob@Example.org,bob,Bob".to_owned(),
+            "the same address as line 2, which was taken and says the same",
+        ),
+        (
+            "users",
+            "email,edx_username,name",
+            "bob@example.org,bob,Bob".to_owned(),
+            "bob@example.org,bob2,".to_owned(),
+            "the same address as line 2, which was taken and differs in edx_username and name",
+        ),
+        (
+            "users",
+            "email,edx_username,name",
+            "bob@example.org,bob,Bob".to_owned(),
+            "bob@example.org,bob,Robert".to_owned(),
+            "the same address as line 2, which was taken and differs in name",
+        ),
+    ] {
+        let stack = Stack::with_ada_and_a_run().await;
+        let csv = format!("{heading}\n{first}\n{second}\n");
+        let ran = import(&stack, what, &csv, &["--json"]).await;
+        assert_eq!((ran.code, &ran.json()["created"]), (1, &json!(1)), "{csv}");
+        let bad = json!([{"line": 3, "problem": told}]);
+        assert_eq!(ran.json()["bad_lines"], bad, "{csv}");
     }
 }
 

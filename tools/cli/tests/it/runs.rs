@@ -39,7 +39,7 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
         {"line": 6, "problem": "live must be true or false; yes, no, t, f, 1 and 0 are taken too"},
         {"line": 7, "problem": "start_date is neither a date such as 2026-09-01 nor a moment such as 2026-09-01T08:00:00Z"},
         {"line": 8, "problem": "end_date is neither a date such as 2026-09-01 nor a moment such as 2026-09-01T08:00:00Z"},
-        {"line": 9, "problem": "the same course id as line 2"},
+        {"line": 9, "problem": "the same course id as line 2, which was taken and differs in title, live, start_date and end_date"},
         {"line": 10, "problem": "has 1 columns, and the first line has 7"},
         {"line": 12, "problem": "end_date is before start_date"},
         {"line": 13, "problem": "end_date is beyond the last moment that can be kept, 9999-12-30T22:00:00Z; leave it empty if it never comes"},

@@ -28,7 +28,7 @@ const LINES: &[(&str, Option<&str>)] = &[
     (" ,x,,", Some("email is missing")),
     (
         " ADA@example.ORG ,ada2,,",
-        Some("the same address as line 2"),
+        Some("the same address as line 2, which was taken and differs in edx_username and name"),
     ),
     ("cy@example.org,bob,,", Some("the same username as line 4")),
     (
@@ -346,7 +346,9 @@ async fn cells_that_are_left_out_are_absent_columns() {
         (
             "email,edx_username,name\nada@x\nada@x\n".to_owned(),
             "1 created",
-            format!("line 3: the same address as line 2\n{warning}line 2\n"),
+            format!(
+                "line 3: the same address as line 2, which was taken and says the same\n{warning}line 2\n"
+            ),
             1,
         ),
         // A file that was cut off ends anywhere; one that was not may lack the end of its last line.
@@ -709,7 +711,7 @@ const BAD_CSV: &[BadLine] = &[
     |n| {
         (
             format!("Used@example.org,bad{n},").into(),
-            "the same address as line 2",
+            "the same address as line 2, which was taken and differs in edx_username",
         )
     },
     |n| {
