@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
@@ -34,6 +35,30 @@ impl User {
         [&self.email].into_iter().chain(&self.former_emails)
     }
 
+    /// Whether a username and a name, which a file has for an address of the
+    /// user's, are another person's.
+    ///
+    /// For a former address: the usernames differ, or, where either side has
+    /// none, the names differ. For the address that the user has (`is_current`):
+    /// both usernames and both names are there, and both differ. A name that is
+    /// missing differs from none, and names are compared as [`is_same_name`] does.
+    pub fn is_another_person(
+        &self,
+        is_current: bool,
+        edx_username: Option<&Username>,
+        name: Option<&str>,
+    ) -> bool {
+        let usernames = self.edx_username.as_ref().zip(edx_username);
+        let names = self.name.as_deref().zip(name);
+        let other_username = usernames.map(|(here, there)| here != there);
+        let other_name = names.map(|(here, there)| !is_same_name(here, there));
+        if is_current {
+            other_username == Some(true) && other_name == Some(true)
+        } else {
+            other_username.or(other_name) == Some(true)
+        }
+    }
+
     /// The user under another address, given as `as_given`. The one until now
     /// is a former one then.
     #[must_use]
@@ -55,6 +80,18 @@ impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "User({})", self.user_id)
     }
+}
+
+/// Whether two texts are one name. The case of letters, the number and kind of
+/// blanks, and Unicode's forms of one character (NFKC) do not count.
+pub fn is_same_name(one: &str, other: &str) -> bool {
+    let form = |name: &str| {
+        // Uppercase first: it joins what has one capital, such as ß and SS.
+        let folded = name.to_uppercase().to_lowercase();
+        let normal = ComposingNormalizerBorrowed::new_nfkc().normalize(&folded);
+        Vec::from_iter(normal.split_whitespace()).join(" ")
+    };
+    form(one) == form(other)
 }
 
 /// A username of the LMS, compared byte for byte.
@@ -104,5 +141,75 @@ impl FromStr for Username {
 impl fmt::Debug for Username {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Username(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_the_same_however_it_is_written() {
+        for (one, other, is_same) in [
+            ("Ada Lovelace", "Ada Lovelace", true),
+            ("Ada Lovelace", "ADA lovelace", true),
+            (" Ada\u{a0} Lovelace\t", "Ada Lovelace", true),
+            ("Ada\u{3000}Lovelace", "Ada Lovelace", true),
+            ("Zoë", "Zoe\u{308}", true),
+            ("ZOË", "zoe\u{308}", true),
+            ("Ａｄａ", "Ada", true),
+            ("Groß", "GROSS", true),
+            ("ΟΔΥΣΣΕΥΣ", "Οδυσσευς", true),
+            ("Ada Lovelace", "AdaLovelace", false),
+            ("Ada Lovelace", "Lovelace Ada", false),
+            ("Zoë", "Zoe", false),
+            ("Ada", "Аda", false),
+        ] {
+            assert_eq!(is_same_name(one, other), is_same, "{one:?} {other:?}");
+            assert_eq!(is_same_name(other, one), is_same, "{other:?} {one:?}");
+        }
+    }
+
+    /// Username and name here, those of the file, and whether the file's are
+    /// another person's: at the current address, and at a former one.
+    #[test]
+    fn who_has_another_username_or_name_is_another_person() {
+        for (here, there, at_current, at_former) in [
+            (["ada", "Ada"], ["ada", "Ada"], false, false),
+            (["ada", "Ada"], ["ada", "Bob"], false, false),
+            (["ada", "Ada"], ["bob", "Ada"], false, true),
+            (["ada", "Ada"], ["bob", "ADA "], false, true),
+            (["ada", "Ada"], ["bob", "Bob"], true, true),
+            (["ada", "Ada"], ["bob", ""], false, true),
+            (["ada", "Ada"], ["", "Bob"], false, true),
+            (["ada", "Ada"], ["", "aDa"], false, false),
+            (["ada", "Ada"], ["", ""], false, false),
+            (["ada", ""], ["bob", "Bob"], false, true),
+            (["ada", ""], ["", "Bob"], false, false),
+            (["", "Ada"], ["bob", "Bob"], false, true),
+            (["", "Ada"], ["bob", "Ada"], false, false),
+            (["", "Ada"], ["bob", ""], false, false),
+            (["", "Ada"], ["", "Bob"], false, true),
+            (["", ""], ["bob", "Bob"], false, false),
+        ] {
+            let filled = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            let username = |text: &str| filled(text).map(|text| text.parse().unwrap());
+            let user = User {
+                user_id: Uuid::nil(),
+                email: "ada@example.org".parse().unwrap(),
+                email_as_given: String::new(),
+                edx_username: username(here[0]),
+                name: filled(here[1]),
+                former_emails: BTreeSet::new(),
+            };
+            let (edx_username, name) = (username(there[0]), filled(there[1]));
+            for (is_current, expected) in [(true, at_current), (false, at_former)] {
+                let is_another =
+                    user.is_another_person(is_current, edx_username.as_ref(), name.as_deref());
+                assert_eq!(is_another, expected, "{here:?} {there:?} {is_current}");
+            }
+        }
     }
 }

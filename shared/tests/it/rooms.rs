@@ -17,6 +17,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "domain",
         crates: &[
+            "icu_normalizer",
             "icu_properties",
             "jiff",
             "secrecy",

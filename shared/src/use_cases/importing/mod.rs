@@ -18,7 +18,7 @@ use std::fmt;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::domain::{CourseId, Email};
+use crate::domain::{CourseId, Email, User};
 
 pub use self::certificates::CertificateRow;
 pub use self::enrollments::{EnrollmentRow, UNENROLLED};
@@ -54,6 +54,16 @@ pub enum RowRefused {
         owner: Email,
         /// Whether the row's own address is a user's, so that there are two of them.
         are_two: bool,
+    },
+    /// The address is, or was, another person's, as far as usernames and names
+    /// tell ([`User::is_another_person`]).
+    #[error("the address is, or was, another person's, of the user id {}", .holder.user_id)]
+    AddressOfAnother {
+        /// Who has the address now, or had it before.
+        holder: Box<User>,
+        /// The address of the user who has the row's username, where somebody
+        /// has it.
+        username_owner: Option<Email>,
     },
     /// Somebody else's write came in between, each of five times.
     #[error("somebody else kept changing the same at the same time; import it again")]
@@ -97,7 +107,10 @@ pub enum RowRefused {
 impl RowRefused {
     /// Whether the same row may be taken once other rows of its file are.
     pub const fn may_pass(&self) -> bool {
-        matches!(self, Self::UsernameTaken { .. } | Self::Contended)
+        matches!(
+            self,
+            Self::UsernameTaken { .. } | Self::AddressOfAnother { .. } | Self::Contended
+        )
     }
 }
 

@@ -188,9 +188,9 @@ async fn find(users: &Users, candidates: &[Candidate<'_>]) -> Result<FoundUsers,
     users.find(&emails, &usernames).await
 }
 
-/// What a row asks for, given what was found. One with a former address is
-/// about the user who had it, and older than what is known of them: it adds
-/// what they lack.
+/// What a row asks for, given what was found. A row about another person than
+/// the one who has its address, or had it, is refused. Else a row with a former
+/// address is older than what is known of the user: it adds what they lack.
 fn decide(
     candidate: &Candidate<'_>,
     found: &FoundUsers,
@@ -202,6 +202,18 @@ fn decide(
         .edx_username
         .as_ref()
         .and_then(|name| found.owner_of.get(name));
+    if let Some(holder) = before
+        && holder.is_another_person(
+            holder.email == row.email,
+            row.edx_username.as_ref(),
+            row.name.as_deref(),
+        )
+    {
+        return Err(RowRefused::AddressOfAnother {
+            holder: Box::new(holder.clone()),
+            username_owner: owner.cloned(),
+        });
+    }
     if let Some(owner) = owner.filter(|owner| *owner != email) {
         return Err(RowRefused::UsernameTaken {
             owner: owner.clone(),

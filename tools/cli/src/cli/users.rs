@@ -13,6 +13,9 @@ pub enum Users {
     ///
     /// Columns: email (required), edx_username, name. An empty cell leaves what
     /// is there. A row is one line. Importing a file again changes nothing.
+    ///
+    /// A line is refused if username or name say that its address is, or was,
+    /// another person's; it names both and the command that frees the address.
     #[command(after_help = "\
 Examples:
   coursehook users import learners.csv

@@ -61,6 +61,7 @@ pub fn told(why: &RowRefused, mend: impl FnOnce(&[Difference]) -> Option<String>
         },
         RowRefused::UsernameTaken { .. }
         | RowRefused::EndsBeforeStart { .. }
+        | RowRefused::AddressOfAnother { .. }
         | RowRefused::Contended => why.to_string(),
     };
     output::printable(&told)

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use shared::adapters::store::kept_events::KeptEvents;
 use shared::adapters::store::users::Users;
-use shared::domain::given;
+use shared::domain::{Email, User, Username, given};
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::{
     Answers, RowRefused, USERS_AT_ONCE, UserImport, UserRow, expect_events_of_users,
@@ -109,8 +109,53 @@ impl Writer for UserWriter {
                      username, import the file again"
                 )
             }
+            RowRefused::AddressOfAnother {
+                holder,
+                username_owner,
+            } => told_of_another(row, holder, username_owner.as_ref()),
             _ => why.to_string(),
         };
         output::printable(&told)
+    }
+}
+
+/// Who has the address of a row, or had it, whom the row is about, and the
+/// command that frees the address.
+fn told_of_another(row: &UserRow, holder: &User, username_owner: Option<&Email>) -> String {
+    let (address, current) = (row.email.as_str(), holder.email.as_str());
+    let holder = person(holder.edx_username.as_ref(), holder.name.as_deref());
+    let other = person(row.edx_username.as_ref(), row.name.as_deref());
+    let owner = username_owner.map(|owner| {
+        let owner = owner.as_str();
+        format!(" (whose username belongs to {owner})")
+    });
+    let owner = owner.unwrap_or_default();
+    let free =
+        |current: &str| output::command("users rename-email", &[address, current], &["--forget"]);
+    if address == current {
+        format!(
+            "{address} is the address of {holder}, and this line is about {other}{owner}: both \
+             username and name differ; if they are two persons, give the first one another \
+             address and import the file again: {}; if they are one person, import the line \
+             without its name first, and then as it is",
+            free("NEW_ADDRESS")
+        )
+    } else {
+        format!(
+            "{address} is a former address of {holder}, who has {current} now, and this line is \
+             about {other}{owner}; if they are two persons, free the address and import the file \
+             again: {}; if they are one person, put {current} into the line",
+            free(current)
+        )
+    }
+}
+
+/// A person in words, as far as username and name are there.
+fn person(username: Option<&Username>, name: Option<&str>) -> String {
+    let username = username.map(Username::as_str);
+    match (username, name) {
+        (Some(username), Some(name)) => format!("{username} ({name})"),
+        (Some(only), None) | (None, Some(only)) => only.to_owned(),
+        (None, None) => "somebody".to_owned(),
     }
 }

@@ -223,14 +223,254 @@ async fn imports_know_of_both_addresses() {
     assert_eq!(import(rows).await, [0, 2, 0]);
     assert_eq!(import(rows).await, [0, 0, 2]);
     // The former address does not take back what is known under the new one.
-    let rows = "ada@example.org,ada-old,A.\nada.l@example.org,ada,Ada Lovelace\n";
-    import(rows).await;
-    assert_eq!(import(rows).await, [0, 0, 2]);
+    assert_eq!(import("ada.l@example.org,,Ada Lovelace\n").await, [0, 1, 0]);
+    assert_eq!(import("ada@example.org,ada-2,A.\n").await, [0, 0, 1]);
     let user = stack.run(&["users", "show", ADA, "--json"]).await.json();
     assert_eq!(
         [&user["email"], &user["edx_username"], &user["name"]],
-        ["ada.l@example.org", "ada", "Ada Lovelace"]
+        ["ada.l@example.org", "ada-2", "Ada Lovelace"]
     );
+}
+
+/// A line about somebody else than the address is, or was, changes nobody, and
+/// says who they are and how the address comes free.
+#[tokio::test]
+async fn a_line_about_another_person_is_refused() {
+    const FIRST: &str = "old.one@example.org";
+    const NOW: &str = "new.one@example.org";
+    let former = |of: &str, about: &str| {
+        format!(
+            "{FIRST} is a former address of {of}, who has {NOW} now, and this line is about \
+             {about}; if they are two persons, free the address and import the file again: \
+             coursehook users rename-email {FIRST} {NOW} --forget; if they are one person, put \
+             {NOW} into the line"
+        )
+    };
+    let in_use = |of: &str, about: &str| {
+        format!(
+            "{NOW} is the address of {of}, and this line is about {about}: both username and \
+             name differ; if they are two persons, give the first one another address and import \
+             the file again: coursehook users rename-email {NOW} NEW_ADDRESS --forget; if they \
+             are one person, import the line without its name first, and then as it is"
+        )
+    };
+    let (updated, unchanged) = (Ok([0, 1, 0]), Ok([0, 0, 1]));
+    // What is known of the user, the line, and what comes of it.
+    for (known, line, expected) in [
+        // The former address, by usernames.
+        (
+            "one,One Uno",
+            "old.one@example.org,brandnew,Somebody Else",
+            Err(former("one (One Uno)", "brandnew (Somebody Else)")),
+        ),
+        (
+            "one,One Uno",
+            " OLD.One@Example.org ,brandnew,one  UNO",
+            Err(former("one (One Uno)", "brandnew (one  UNO)")),
+        ),
+        (
+            "one,",
+            "old.one@example.org,brandnew,",
+            Err(former("one", "brandnew")),
+        ),
+        (
+            "one,One Uno",
+            "old.one@example.org,bob,Bob",
+            Err(former(
+                "one (One Uno)",
+                "bob (Bob) (whose username belongs to bob@example.org)",
+            )),
+        ),
+        (
+            "one,One Uno",
+            "old.one@example.org,one,Somebody Else",
+            unchanged.clone(),
+        ),
+        // The former address, by names, since a username is missing.
+        (
+            "one,One Uno",
+            "old.one@example.org,,Somebody Else",
+            Err(former("one (One Uno)", "Somebody Else")),
+        ),
+        (
+            ",One Uno",
+            "old.one@example.org,brandnew,Somebody Else",
+            Err(former("One Uno", "brandnew (Somebody Else)")),
+        ),
+        (
+            ",One Uno",
+            "old.one@example.org,,Somebody Else",
+            Err(former("One Uno", "Somebody Else")),
+        ),
+        (
+            "one,One Uno",
+            "old.one@example.org,, oNE   uNO ",
+            unchanged.clone(),
+        ),
+        (
+            ",Zoë Uno",
+            "old.one@example.org,one,ZOE\u{308} UNO",
+            updated.clone(),
+        ),
+        ("one,One Uno", "old.one@example.org,,", unchanged.clone()),
+        ("one,", "old.one@example.org,,One Uno", updated.clone()),
+        // The one in between, which leads to the address that they have.
+        (
+            "one,One Uno",
+            "mid.one@example.org,brandnew,Somebody Else",
+            Err(former("one (One Uno)", "brandnew (Somebody Else)")
+                .replace(FIRST, "mid.one@example.org")),
+        ),
+        // The address that they have.
+        (
+            "one,One Uno",
+            "new.one@example.org,brandnew,Somebody Else",
+            Err(in_use("one (One Uno)", "brandnew (Somebody Else)")),
+        ),
+        (
+            "one,One Uno",
+            "new.one@example.org,bob,Bob",
+            Err(in_use(
+                "one (One Uno)",
+                "bob (Bob) (whose username belongs to bob@example.org)",
+            )),
+        ),
+        (
+            "one,One Uno",
+            "new.one@example.org,brandnew,ONE Uno",
+            updated.clone(),
+        ),
+        (
+            "one,One Uno",
+            "new.one@example.org,one,Somebody Else",
+            updated.clone(),
+        ),
+        (
+            "one,One Uno",
+            "new.one@example.org,brandnew,",
+            updated.clone(),
+        ),
+        (
+            "one,",
+            "new.one@example.org,brandnew,Somebody Else",
+            updated.clone(),
+        ),
+        (
+            ",One Uno",
+            "new.one@example.org,brandnew,Somebody Else",
+            updated.clone(),
+        ),
+    ] {
+        let stack = Stack::start().await;
+        let import = async |rows: &str| {
+            let csv = format!("email,edx_username,name\n{rows}\n");
+            let arguments = ["users", "import", "-", "--json"];
+            stack.run_with_input(&arguments, &csv).await
+        };
+        import(&format!("{FIRST},{known}\nbob@example.org,bob,Bob")).await;
+        for [from, to] in [[FIRST, "mid.one@example.org"], ["mid.one@example.org", NOW]] {
+            rename(&stack, &[from, to]).await.ok();
+        }
+        let before = stack.run(&["users", "list", "--json"]).await.ok();
+        let ran = import(line).await;
+        let summary = ran.json();
+        let case = format!("{known}: {line}: {ran:?}");
+        match expected {
+            Ok(counts) => {
+                let counted = ["created", "updated", "unchanged"].map(|of| &summary[of]);
+                assert_eq!(counted, counts.map(|n| json!(n)).each_ref(), "{case}");
+                assert_eq!((ran.code, &summary["bad_lines"]), (0, &json!([])), "{case}");
+            }
+            Err(problem) => {
+                assert_eq!(ran.code, 1, "{case}");
+                let bad = json!([{"line": 2, "problem": problem}]);
+                assert_eq!(summary["bad_lines"], bad, "{case}");
+                let after = stack.run(&["users", "list", "--json"]).await.ok();
+                assert_eq!(after, before, "{case}");
+            }
+        }
+    }
+}
+
+/// The command of the message frees the address, and the same file again makes
+/// the second person a user of their own.
+#[tokio::test]
+async fn the_command_that_is_told_frees_the_address() {
+    for (line, options) in [
+        ("old.one@example.org,brandnew,Somebody Else", "--forget"),
+        ("new.one@example.org,brandnew,Somebody Else", "--forget"),
+        // What a shell would take for more, or the program for an option.
+        ("-o'ld@example.org,brandnew,Somebody Else", "--forget --"),
+    ] {
+        let (address, _) = line.split_once(',').unwrap();
+        let stack = Stack::start().await;
+        let import = async |rows: &str| {
+            let csv = format!("email,edx_username,name\n{rows}\n");
+            stack.run_with_input(&["users", "import", "-"], &csv).await
+        };
+        let is_current = address.starts_with("new");
+        import(&format!("{address},one,One Uno")).await.ok();
+        if !is_current {
+            let renamed = [
+                "users",
+                "rename-email",
+                "--",
+                address,
+                "new.one@example.org",
+            ];
+            stack.run(&renamed).await.ok();
+        }
+        let refused = import(line).await;
+        assert_eq!(
+            refused.out,
+            "0 created, 0 updated, 0 unchanged, 1 bad line\n"
+        );
+        let command = refused.err.split("again: ").nth(1).unwrap();
+        let command = command.split("; if they").next().unwrap();
+        assert!(command.contains(options), "{command}");
+        let command = command.replace("NEW_ADDRESS", "one@elsewhere.example.org");
+        stack.shell(&command).await.ok();
+
+        assert_eq!(
+            import(line).await.ok(),
+            "1 created, 0 updated, 0 unchanged, 0 bad lines\n"
+        );
+        let users = stack.run(&["users", "list", "--json"]).await.json();
+        let users = users.as_array().unwrap();
+        let of = |username: &str| {
+            let user = users.iter().find(|user| user["edx_username"] == username);
+            user.unwrap().clone()
+        };
+        let (first, second) = (of("one"), of("brandnew"));
+        assert_ne!(first["user_id"], second["user_id"], "{line}");
+        assert_eq!(first["former_emails"], json!([]), "{line}");
+        assert_eq!(second["email"], address, "{line}");
+    }
+}
+
+/// Where another line of the file makes the two the same, the order of the
+/// lines does not count.
+#[tokio::test]
+async fn a_line_with_a_former_address_waits_for_the_others_of_its_file() {
+    for rows in [
+        "old.one@example.org,,One Duo\nnew.one@example.org,one,One Duo\n",
+        "new.one@example.org,one,One Duo\nold.one@example.org,,One Duo\n",
+    ] {
+        let stack = Stack::start().await;
+        let import = async |rows: &str| {
+            let csv = format!("email,edx_username,name\n{rows}");
+            stack.run_with_input(&["users", "import", "-"], &csv).await
+        };
+        import("old.one@example.org,one,One Uno\n").await.ok();
+        rename(&stack, &["old.one@example.org", "new.one@example.org"])
+            .await
+            .ok();
+        assert_eq!(
+            import(rows).await.ok(),
+            "0 created, 1 updated, 1 unchanged, 0 bad lines\n",
+            "{rows}"
+        );
+    }
 }
 
 /// What was given up since nobody had the new address has its time again, and
