@@ -103,6 +103,14 @@ impl Mode {
     pub fn audit() -> Self {
         Self("audit".to_owned())
     }
+
+    /// Whether Open edX awards certificates in this mode, and so announces a
+    /// pass in it. It does in every mode but `audit` and those that are named
+    /// unpaid (`CourseMode.is_eligible_for_certificate`), also in ones of a
+    /// site's own; in `honor` unless the site has `DISABLE_HONOR_CERTIFICATES`.
+    pub fn is_certificate_eligible(&self) -> bool {
+        self.0 != "audit" && !self.0.starts_with("unpaid-")
+    }
 }
 
 /// The modes in which a pass earns a certificate.
@@ -124,6 +132,20 @@ impl PaidModes {
     /// Whether this is one of them.
     pub fn contain(&self, mode: &Mode) -> bool {
         self.0.contains(mode)
+    }
+
+    /// These modes and others.
+    #[must_use]
+    pub fn and(&self, others: impl IntoIterator<Item = Mode>) -> Self {
+        Self(self.0.iter().cloned().chain(others).collect())
+    }
+}
+
+/// Modes with commas between them, as the setting has them.
+impl fmt::Display for PaidModes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let modes = Vec::from_iter(self.0.iter().map(Mode::as_str));
+        f.write_str(&modes.join(","))
     }
 }
 
@@ -172,6 +194,19 @@ mod tests {
     }
 
     #[test]
+    fn certificates_come_in_all_modes_but_audit_and_the_unpaid_ones() {
+        let is_eligible = |mode: &str| Mode(mode.to_owned()).is_certificate_eligible();
+        for mode in Mode::KNOWN
+            .iter()
+            .chain(&["a-site-of-its-own", "auditing", "unpaid"])
+        {
+            let expected =
+                !["audit", "unpaid-executive-education", "unpaid-bootcamp"].contains(mode);
+            assert_eq!(is_eligible(mode), expected, "{mode}");
+        }
+    }
+
+    #[test]
     fn paid_modes_are_a_list() {
         let modes = " verified,\tprofessional , paid-executive-education\n";
         let modes: PaidModes = modes.parse().unwrap();
@@ -179,6 +214,10 @@ mod tests {
             assert!(modes.contain(&paid.parse().unwrap()), "{paid}");
         }
         assert!(!modes.contain(&Mode::audit()));
+        let more = modes.and(["honor".parse().unwrap(), "verified".parse().unwrap()]);
+        let listed = "honor,paid-executive-education,professional,verified";
+        assert_eq!(more.to_string(), listed);
+        assert_eq!(more.to_string().parse(), Ok(more));
         assert_eq!(" ".parse::<PaidModes>(), Err(PaidModesError::Empty));
         let gap = "verified,,audit".parse::<PaidModes>();
         assert_eq!(gap, Err(PaidModesError::Mode(TermError::Empty)));

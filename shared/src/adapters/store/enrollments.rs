@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
-use super::expression::{moment, number, text};
+use super::expression::{flag, moment, names, number, text};
 use super::page::{self, Page, Start};
 use super::transaction::Written;
 use super::update::{Updated, update};
@@ -326,6 +326,41 @@ impl Enrollments {
     ) -> Result<Page<Result<Enrollment, StoreError>>, StoreError> {
         let page = page::of_run(&self.client, &self.table, course_id, start).await?;
         Ok(page.map(|item| enrollment(&self.table, item)))
+    }
+
+    /// The modes of the active ones among up to `most` enrollments, which are
+    /// those that a scan comes upon first. One whose mode cannot be read is left out.
+    ///
+    /// One Scan for each mebibyte of items.
+    pub async fn modes_of_some(&self, most: i32) -> Result<Vec<Mode>, StoreError> {
+        const ACTIVE: &str = "#active = :true";
+        const MODE: &str = "#mode";
+        let (mut modes, mut left, mut start) = (Vec::new(), most, None);
+        while left > 0 {
+            let answer = self
+                .client
+                .scan()
+                .table_name(&self.table)
+                .limit(left)
+                .filter_expression(ACTIVE)
+                .projection_expression(MODE)
+                .set_expression_attribute_names(Some(names(&[ACTIVE, MODE])))
+                .expression_attribute_values(":true", flag(true))
+                .set_exclusive_start_key(start)
+                .send()
+                .await?;
+            let items = answer.items.unwrap_or_default();
+            let read = items
+                .iter()
+                .filter_map(|item| item.get("mode")?.as_s().ok()?.parse().ok());
+            modes.extend(read);
+            left -= answer.scanned_count;
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                break;
+            }
+        }
+        Ok(modes)
     }
 
     /// All enrollments of a user, by course id.

@@ -654,6 +654,30 @@ impl KeptEvents {
         })
     }
 
+    /// The keys of waiting events, those first that are due last, and at most
+    /// `most` (up to some thousands), as the index has them. What waits longest
+    /// for its next look comes first, which is what waits for payment.
+    ///
+    /// One Query.
+    pub async fn due_last(&self, most: i32) -> Result<Vec<EventKey>, StoreError> {
+        const WAITING: &str = "#state = :waiting";
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("by_state")
+            .key_condition_expression(WAITING)
+            .set_expression_attribute_names(Some(names(&[WAITING])))
+            .expression_attribute_values(":waiting", text(KeptState::Waiting.as_str()))
+            .scan_index_forward(false)
+            .limit(most)
+            .send()
+            .await?;
+        let items = answer.items.unwrap_or_default().into_iter();
+        let keys = items.map(|item| read(&self.table, item).map(|Keyed { event_key }| event_key));
+        keys.collect()
+    }
+
     /// How many events are in a state, as the index has it.
     pub async fn count(&self, state: KeptState) -> Result<u64, StoreError> {
         const IN_STATE: &str = "#state = :state";

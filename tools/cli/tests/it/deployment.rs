@@ -122,7 +122,7 @@ async fn two_stacks_are_never_mixed() {
     }
     // This engine knows nothing of them.
     assert_eq!(findings.remove("backups").unwrap()["result"], "skip");
-    assert_eq!(findings.len(), 7 + 2 + 2 + 3 + 1, "{findings:?}");
+    assert_eq!(findings.len(), 7 + 2 + 2 + 3 + 2, "{findings:?}");
     for finding in findings.into_values() {
         assert_eq!(finding["result"], "mend", "{finding}");
         let detail = field(finding, "detail");

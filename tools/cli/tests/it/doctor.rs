@@ -11,7 +11,7 @@ use local::Lms;
 use local::lms::{At, CLIENT_ID, CLIENT_SECRET, GradeRow, Order, STATIC_TOKEN, Trouble};
 use serde_json::{Value, json};
 use shared::clock::{Clock, SystemClock};
-use shared::domain::{EventKind, KeptState};
+use shared::domain::{EventKind, KeptState, Obstacle, Reason};
 use tokio::net::TcpListener;
 
 use crate::harness::{ADA, RUN, Ran, Stack, ran, trouble};
@@ -211,6 +211,10 @@ async fn where_all_is_well_each_check_says_so() {
         ("WebhookTokensSecret", "live tokens with staff rights: 1"),
         ("COURSEHOOK_TOKEN", "the webhooks take it"),
         ("PAID_MODES", "verified"),
+        (
+            "certificate modes",
+            "verified: no other that is certificate-eligible among 1 active enrollment",
+        ),
     ] {
         assert!(
             findings[check].1.contains(told),
@@ -403,7 +407,10 @@ async fn each_fault_is_told_and_stops_no_other_check() {
         ),
         (
             &[("PAID_MODES", ",")],
-            &[("PAID_MODES", "names a mode", "--stack")],
+            &[
+                ("PAID_MODES", "names a mode", "--stack"),
+                ("certificate modes", "names a mode", ""),
+            ],
         ),
         (
             &[("COURSEHOOK_URL", "x")],
@@ -673,6 +680,164 @@ async fn what_is_named_and_not_there_is_told() {
     let (code, findings) = portal.findings(&["--stack", &name], &wrong).await;
     assert_eq!(code, 0, "{findings:?}");
     assert_eq!(findings[&format!("stack {name}")].0, "ok");
+}
+
+/// Modes in which the LMS awards certificates and that are not paid here are
+/// named, with how many were seen and the setting that has them.
+#[tokio::test]
+async fn eligible_modes_that_are_not_paid_are_warned_of() {
+    let portal = Portal::start().await;
+    let stack = &portal.stack;
+    // Each learner, and `mode`, `inactive`, `pass` (one that waits).
+    let learners: &[(&str, &str, &str)] = &[
+        ("honor1@example.org", "honor", "pass"),
+        ("honor2@example.org", "honor", "pass"),
+        ("honor3@example.org", "honor", ""),
+        ("professional@example.org", "professional", ""),
+        ("credit@example.org", "credit", "inactive"),
+        ("own@example.org", "own-mode", "pass"),
+        ("spaced@example.org", "Own mode", ""),
+        ("unpaid@example.org", "unpaid-bootcamp", "pass"),
+        ("verified@example.org", "verified", "pass"),
+        ("audit@example.org", "audit", "pass"),
+    ];
+    let users = learners.iter().map(|(email, ..)| format!("{email}\n"));
+    let users = format!("email\n{}", String::from_iter(users));
+    stack
+        .run_with_input(&["users", "import", "-"], &users)
+        .await
+        .ok();
+    for (email, mode, what) in learners {
+        let set = ["enrollments", "set", email, RUN, "--mode", mode, "--force"];
+        let inactive: &[&str] = if *what == "inactive" {
+            &["--inactive"]
+        } else {
+            &[]
+        };
+        stack.run(&[&set[..], inactive].concat()).await.ok();
+        if *what == "pass" {
+            let unpaid = Obstacle {
+                error: Some("unpaid_mode".to_owned()),
+                ..Reason::NotEligible.into()
+            };
+            stack.keep(EventKind::Certificate, email, RUN, unpaid).await;
+        }
+    }
+    // A pass that waits for something else, or for a user who is not there.
+    let not_enrolled = Obstacle {
+        error: Some("not_enrolled".to_owned()),
+        ..Reason::NotEligible.into()
+    };
+    let kind = EventKind::Certificate;
+    stack
+        .keep(kind, "honor3@example.org", RUN, not_enrolled)
+        .await;
+    let passed = Reason::NotPassed;
+    stack
+        .keep(kind, "professional@example.org", RUN, passed)
+        .await;
+    let unpaid = Obstacle {
+        error: Some("unpaid_mode".to_owned()),
+        ..Reason::NotEligible.into()
+    };
+    stack.keep(kind, "nobody@example.org", RUN, unpaid).await;
+
+    let lacks = |modes: &str| {
+        format!("PaidModes lacks modes in which Open edX awards certificates: {modes}")
+    };
+    let advice = "a pass in such a mode earns nothing here, and is given up after 30 days; if all \
+        of them should earn a certificate, set PAID_MODES=";
+    let retry = ", and then: coursehook events retry --reason not_eligible";
+    let other_characters = "; PaidModes takes no mode with other characters than a-z, 0-9, _ and -";
+    for (paid_modes, result, detail, setting) in [
+        (
+            "verified",
+            "warn",
+            lacks(
+                "honor (3 of 10 active enrollments, 2 passes wait), own-mode (1 of 10 active \
+                 enrollments, 1 pass waits), Own mode (1 of 10 active enrollments), professional \
+                 (1 of 10 active enrollments)",
+            ),
+            format!(
+                "{advice}honor,own-mode,professional,verified, in a deployment \
+                 PARAMETERS=\"PaidModes=honor,own-mode,professional,verified\"{retry}{other_characters}"
+            ),
+        ),
+        (
+            "professional,own-mode,Own mode,audit",
+            "warn",
+            lacks(
+                "honor (3 of 10 active enrollments, 2 passes wait), verified (1 of 10 active \
+                 enrollments, 1 pass waits)",
+            ),
+            format!(
+                "{advice}Own mode,audit,honor,own-mode,professional,verified, in a deployment \
+                 PARAMETERS=\"PaidModes=Own mode,audit,honor,own-mode,professional,verified\"{retry}"
+            ),
+        ),
+        (
+            "verified,honor,professional,own-mode",
+            "warn",
+            lacks("Own mode (1 of 10 active enrollments)"),
+            format!(
+                "a pass in such a mode earns nothing here, and is given up after 30 days\
+                 {other_characters}"
+            ),
+        ),
+        (
+            "verified,honor,professional,own-mode,Own mode",
+            "ok",
+            "Own mode,honor,own-mode,professional,verified: no other that is certificate-eligible \
+             among 10 active enrollments"
+                .to_owned(),
+            String::new(),
+        ),
+    ] {
+        // It is the operator's to decide, so the doctor has found nothing to mend.
+        let (code, findings) = portal.findings(&[], &[("PAID_MODES", paid_modes)]).await;
+        assert_eq!(code, 0, "{paid_modes}: {findings:?}");
+        let expected = (result.to_owned(), detail, setting);
+        assert_eq!(findings["certificate modes"], expected, "{paid_modes}");
+    }
+    let line = portal.look(&[], &[]).await.ok();
+    assert!(line.contains("\nWARN  certificate modes "), "{line}");
+
+    let outputs = [
+        ("OpenedxApiSecret", portal.credential.as_str()),
+        ("Url", &portal.url),
+    ];
+    let settings = [
+        ("LmsUrl", portal.lms.url.as_str()),
+        ("PaidModes", "verified,professional,own-mode"),
+    ];
+    let name = stack.deploy_all(&settings, &outputs).await;
+    let (_, findings) = portal.findings(&["--stack", &name], &[]).await;
+    let (_, _, advice) = &findings["certificate modes"];
+    let deploy = "deploy with PARAMETERS=\"PaidModes=honor,own-mode,professional,verified\"";
+    assert!(advice.contains(deploy), "{advice}");
+}
+
+/// However many enrollments there are, a thousand are looked at.
+#[tokio::test]
+async fn a_thousand_enrollments_are_looked_at_for_their_modes() {
+    const LEARNERS: usize = 1_050;
+    let portal = Portal::start().await;
+    let all = |row: fn(usize) -> String| String::from_iter((0..LEARNERS).map(row));
+    let users = all(|n| format!("learner{n}@example.org\n"));
+    let enrollments = all(|n| format!("learner{n}@example.org,{RUN},honor\n"));
+    for (what, head, rows) in [
+        ("users", "email", users),
+        ("enrollments", "email,course_id,mode", enrollments),
+    ] {
+        let csv = format!("{head}\n{rows}");
+        let import = [what, "import", "-"];
+        portal.stack.run_with_input(&import, &csv).await.ok();
+    }
+    let (_, findings) = portal.findings(&[], &[]).await;
+    let (result, detail, _) = &findings["certificate modes"];
+    assert_eq!(result, "warn", "{detail}");
+    // One of them may be in audit.
+    assert!(detail.ends_with(" of 1000 active enrollments)"), "{detail}");
 }
 
 /// Tables that differ from the template's: each in its index, or in much else.

@@ -1,6 +1,7 @@
 //! `coursehook doctor`
 
 mod lms;
+mod modes;
 mod secrets;
 mod tables;
 mod webhooks;
@@ -24,6 +25,8 @@ use crate::time;
 #[serde(rename_all = "lowercase")]
 enum Verdict {
     Ok,
+    /// Something may be wrong: the operator decides.
+    Warn,
     /// Something is to be mended.
     Mend,
     /// It could not be judged.
@@ -64,6 +67,17 @@ impl Finding {
         }
     }
 
+    fn warn(
+        check: impl Into<String>,
+        detail: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            result: Verdict::Warn,
+            ..Self::mend(check, detail, advice)
+        }
+    }
+
     fn skip(
         check: impl Into<String>,
         detail: impl Into<String>,
@@ -95,6 +109,7 @@ impl Finding {
     fn line(&self, width: usize, is_coloured: bool) -> String {
         let (word, colour) = match self.result {
             Verdict::Ok => ("OK  ", 32),
+            Verdict::Warn => ("WARN", 33),
             Verdict::Mend => ("MEND", 31),
             Verdict::Skip => ("SKIP", 33),
         };
@@ -134,14 +149,15 @@ pub async fn run(
         });
     }
     findings.extend(settings(stack).await);
-    let (tables, secrets, lms, webhooks, events) = tokio::join!(
+    let (tables, secrets, lms, webhooks, events, modes) = tokio::join!(
         tables::check(stack),
         secrets::check(stack, now),
         lms::check(stack, learner),
         webhooks::check(stack),
         kept_events(stack),
+        modes::check(stack),
     );
-    for more in [tables, secrets, lms, webhooks, events] {
+    for more in [tables, secrets, lms, webhooks, events, modes] {
         findings.extend(more);
     }
 

@@ -1,0 +1,139 @@
+//! That `PaidModes` has the modes in which the LMS awards certificates.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared::domain::{Enrollment, EventKind, Ineligible, KeptEvent, Mode, PaidModes, Reason};
+
+use super::Finding;
+use crate::failure::Failure;
+use crate::output::count;
+use crate::stack::Stack;
+
+/// Enrollments that are looked at, and events, at most.
+const LOOKED_AT: i32 = 1_000;
+
+/// DynamoDB reads 100 keys a call.
+const KEYS_AT_ONCE: usize = 100;
+
+/// How often a mode was seen that is eligible and not paid.
+#[derive(Default)]
+struct Seen {
+    enrollments: u64,
+    /// Passes that wait, since the enrollment is in this mode.
+    passes: u64,
+}
+
+pub async fn check(stack: &Stack) -> Vec<Finding> {
+    const CHECK: &str = "certificate modes";
+    vec![match look(stack).await {
+        Err(failure) => Finding::failed(stack, CHECK, failure),
+        Ok((looked_at, paid_modes, seen)) if seen.is_empty() => Finding::ok(
+            CHECK,
+            format!(
+                "{paid_modes}: no other that is certificate-eligible among {}",
+                count(looked_at, "active enrollment")
+            ),
+        ),
+        Ok((looked_at, paid_modes, seen)) => Finding::warn(
+            CHECK,
+            told(looked_at, &seen),
+            setting(stack, &paid_modes, seen),
+        ),
+    }]
+}
+
+/// How many active enrollments were looked at, the paid modes, and the eligible
+/// modes that they lack.
+async fn look(stack: &Stack) -> Result<(u64, PaidModes, BTreeMap<Mode, Seen>), Failure> {
+    let tables = stack.tables().await;
+    let (paid_modes, enrollments) = (tables.paid_modes()?, tables.enrollments()?);
+    let is_lacking = |mode: &Mode| mode.is_certificate_eligible() && !paid_modes.contain(mode);
+    let mut seen: BTreeMap<Mode, Seen> = BTreeMap::new();
+    let modes = enrollments.modes_of_some(LOOKED_AT).await?;
+    let looked_at = modes.len() as u64;
+    for mode in modes.into_iter().filter(is_lacking) {
+        seen.entry(mode).or_default().enrollments += 1;
+    }
+    for Enrollment { mode, .. } in waiting(stack).await? {
+        if is_lacking(&mode) {
+            seen.entry(mode).or_default().passes += 1;
+        }
+    }
+    Ok((looked_at, paid_modes, seen))
+}
+
+/// The active enrollments whose learners' passes wait as `unpaid_mode`.
+async fn waiting(stack: &Stack) -> Result<Vec<Enrollment>, Failure> {
+    let tables = stack.tables().await;
+    let (users, events) = (tables.users()?, tables.kept_events()?);
+    let enrollments = tables.enrollments()?;
+    let mut waiting = Vec::new();
+    for keys in events.due_last(LOOKED_AT).await?.chunks(KEYS_AT_ONCE) {
+        let events = events.get_many(keys).await?.into_iter().flatten();
+        let events = Vec::from_iter(events.filter(waits_for_payment));
+        // Two runs of one learner are two events of one address.
+        let emails: BTreeSet<_> = events.iter().map(|event| &event.email).collect();
+        let found = users.find(&Vec::from_iter(emails), &[]).await?;
+        let keys = events.iter().filter_map(|event| {
+            let user = found.by_email.get(&event.email)?;
+            Some((user.user_id, event.course_id.clone()))
+        });
+        // Nor is an enrollment asked for twice, of a user with two addresses.
+        let keys: BTreeSet<_> = keys.collect();
+        let found = enrollments.get_many(&Vec::from_iter(keys)).await?;
+        waiting.extend(found.into_iter().filter(|enrollment| enrollment.active));
+    }
+    Ok(waiting)
+}
+
+fn waits_for_payment(event: &KeptEvent) -> bool {
+    event.kind == EventKind::Certificate
+        && event.reason == Reason::NotEligible
+        && event.last_error.as_deref() == Some(Ineligible::UnpaidMode.as_str())
+}
+
+/// Each mode, the one that was seen most first.
+fn told(looked_at: u64, seen: &BTreeMap<Mode, Seen>) -> String {
+    let mut modes = Vec::from_iter(seen);
+    modes.sort_by_key(|(_, seen)| Reverse(seen.enrollments + seen.passes));
+    let looked_at = count(looked_at, "active enrollment");
+    let modes = modes.into_iter().map(|(mode, seen)| {
+        let passes = match seen.passes {
+            0 => String::new(),
+            1 => ", 1 pass waits".to_owned(),
+            passes => format!(", {passes} passes wait"),
+        };
+        let enrollments = seen.enrollments;
+        format!("{mode} ({enrollments} of {looked_at}{passes})")
+    });
+    let modes = Vec::from_iter(modes).join(", ");
+    format!("PaidModes lacks modes in which Open edX awards certificates: {modes}")
+}
+
+/// The setting that has them all, where the template takes them.
+fn setting(stack: &Stack, paid_modes: &PaidModes, seen: BTreeMap<Mode, Seen>) -> String {
+    // The template's pattern of PaidModes.
+    let is_plain = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '_' | '-');
+    let modes = seen.into_keys();
+    let (modes, others): (Vec<_>, Vec<_>) =
+        modes.partition(|mode| mode.as_str().chars().all(is_plain));
+    let mut advice =
+        "a pass in such a mode earns nothing here, and is given up after 30 days".to_owned();
+    if !modes.is_empty() {
+        let all = paid_modes.and(modes);
+        let setting = if stack.deployed().is_some() {
+            format!("deploy with PARAMETERS=\"PaidModes={all}\"")
+        } else {
+            format!("set PAID_MODES={all}, in a deployment PARAMETERS=\"PaidModes={all}\"")
+        };
+        advice.push_str(&format!(
+            "; if all of them should earn a certificate, {setting}, and then: coursehook events \
+             retry --reason not_eligible"
+        ));
+    }
+    if !others.is_empty() {
+        advice.push_str("; PaidModes takes no mode with other characters than a-z, 0-9, _ and -");
+    }
+    advice
+}
