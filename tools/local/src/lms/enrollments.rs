@@ -46,17 +46,17 @@ pub(super) async fn list(
     let page = match (course, username) {
         (Some(course), None) => place.page(|after, most| {
             let rows = enrollments.of_run(course, after, most).into_iter();
-            rows.map(|(username, of)| (username.to_owned(), row(username, course, of)))
+            rows.map(|(key, username, of)| (key.to_owned(), row(username, course, of)))
                 .collect()
         }),
         (None, Some(username)) => place.page(|after, most| {
             let rows = enrollments.of_learner(username, after, most).into_iter();
-            rows.map(|(course, of)| (course.to_owned(), row(username, course, of)))
+            rows.map(|(course, username, of)| (course.to_owned(), row(username, course, of)))
                 .collect()
         }),
         (Some(course), Some(username)) => place.page(|_, _| {
             let of = enrollments.row(username, course).into_iter();
-            of.map(|of| (username.clone(), row(username, course, of)))
+            of.map(|(username, of)| (username.to_owned(), row(username, course, of)))
                 .collect()
         }),
         (None, None) => return Err(bad_request("This LMS needs a course_id or a username.")),

@@ -60,7 +60,7 @@ pub(super) async fn of_course(
     has_run(&grades, course)?;
     let answer = match fields.get("username").filter(|name| !name.is_empty()) {
         Some(username) => {
-            let grade = grades
+            let (username, grade) = grades
                 .row(username, course)
                 .ok_or_else(|| not_in_run(&grades, username))?;
             let rows = vec![row(username, course, grade)];
@@ -106,7 +106,7 @@ fn whole_course(
     let rows = |after: &str, most| {
         let rows = grades.of_run(course, after, most).into_iter();
         let rows =
-            rows.map(|(username, grade)| (username.to_owned(), row(username, course, grade)));
+            rows.map(|(key, username, grade)| (key.to_owned(), row(username, course, grade)));
         rows.collect::<Vec<_>>()
     };
     if trouble == Some(&Trouble::Bare) {

@@ -14,8 +14,20 @@ use serde::de::DeserializeOwned;
 
 use crate::faults::lock;
 
-/// The rows of each course run, by username.
-type Rows<R> = BTreeMap<String, BTreeMap<String, R>>;
+/// The rows of each course run, by the [`key`] of the username.
+type Rows<R> = BTreeMap<String, BTreeMap<String, Row<R>>>;
+
+/// A row, and the username as the LMS spells it.
+#[derive(Debug)]
+struct Row<R> {
+    username: String,
+    row: R,
+}
+
+/// What makes two usernames one: the case of letters does not.
+pub(super) fn key(username: &str) -> String {
+    username.to_lowercase()
+}
 
 /// The rows of a file, and those that tests set beside them.
 #[derive(Debug)]
@@ -83,21 +95,19 @@ impl<R> Learners<R> {
         }
     }
 
-    /// Sets a learner's row in a run, in place of any other there.
+    /// Sets a learner's row in a run, in place of any other there, and how the
+    /// LMS spells their username.
     pub(super) fn set(&self, username: &str, course: &str, row: R) {
+        let (key, username) = (key(username), username.to_owned());
+        let row = Row { username, row };
         let mut set = lock(&self.set);
-        if let Some(run) = set.get_mut(course) {
-            run.insert(username.to_owned(), row);
-        } else {
-            let run = BTreeMap::from([(username.to_owned(), row)]);
-            set.insert(course.to_owned(), run);
-        }
+        set.entry(course.to_owned()).or_default().insert(key, row);
     }
 
     /// Takes back what was set. The run stays one that the LMS knows.
     pub(super) fn remove(&self, username: &str, course: &str) {
         if let Some(run) = lock(&self.set).get_mut(course) {
-            run.remove(username);
+            run.remove(&key(username));
         }
     }
 }
@@ -121,10 +131,12 @@ impl<R> View<'_, R> {
         [&self.file, &self.set]
     }
 
-    /// What is said of a learner in a run.
-    pub(super) fn row(&self, username: &str, course: &str) -> Option<&R> {
+    /// What is said of a learner in a run, and how the username is spelled.
+    pub(super) fn row(&self, username: &str, course: &str) -> Option<(&str, &R)> {
+        let key = key(username);
         let mut maps = self.maps().into_iter().rev();
-        maps.find_map(|rows| rows.get(course)?.get(username))
+        let Row { username, row } = maps.find_map(|rows| rows.get(course)?.get(&key))?;
+        Some((username, row))
     }
 
     pub(super) fn has_run(&self, course: &str) -> bool {
@@ -133,36 +145,49 @@ impl<R> View<'_, R> {
 
     /// Whether the learner is in any run.
     pub(super) fn has_learner(&self, username: &str) -> bool {
+        let key = key(username);
         let mut runs = self.maps().into_iter().flat_map(BTreeMap::values);
-        runs.any(|run| run.contains_key(username))
+        runs.any(|run| run.contains_key(&key))
     }
 
-    /// The first rows of a run, at most so many, by username, of those whose
-    /// username comes after `after`. Costs as much as they, however many there are.
-    pub(super) fn of_run(&self, course: &str, after: &str, most: usize) -> BTreeMap<&str, &R> {
+    /// The first rows of a run, at most so many, of those whose username's key
+    /// comes after `after`, in the order of the keys: key, username, row. Costs as
+    /// much as they, however many there are.
+    pub(super) fn of_run(&self, course: &str, after: &str, most: usize) -> Vec<(&str, &str, &R)> {
         let mut first = BTreeMap::new();
         for run in self.maps().iter().filter_map(|rows| rows.get(course)) {
             let rest = run.range::<str, _>((Excluded(after), Unbounded));
-            first.extend(rest.take(most).map(|(name, row)| (name.as_str(), row)));
+            first.extend(rest.take(most).map(|(key, row)| (key.as_str(), row)));
         }
-        first.into_iter().take(most).collect()
+        shown(first, most)
     }
 
-    /// The same of a learner's rows, by course run.
+    /// The same of a learner's rows, the key being the course run.
     pub(super) fn of_learner(
         &self,
         username: &str,
         after: &str,
         most: usize,
-    ) -> BTreeMap<&str, &R> {
+    ) -> Vec<(&str, &str, &R)> {
+        let key = key(username);
         let mut first = BTreeMap::new();
         for rows in self.maps() {
             let rest = rows.range::<str, _>((Excluded(after), Unbounded));
-            let of = rest.filter_map(|(course, run)| Some((course.as_str(), run.get(username)?)));
+            let of = rest.filter_map(|(course, run)| Some((course.as_str(), run.get(&key)?)));
             first.extend(of.take(most));
         }
-        first.into_iter().take(most).collect()
+        shown(first, most)
     }
+}
+
+/// The first rows, at most so many, each with its key and the username.
+fn shown<'a, R>(
+    rows: BTreeMap<&'a str, &'a Row<R>>,
+    most: usize,
+) -> Vec<(&'a str, &'a str, &'a R)> {
+    let rows = rows.into_iter().take(most);
+    rows.map(|(key, Row { username, row })| (key, username.as_str(), row))
+        .collect()
 }
 
 impl<R: DeserializeOwned> File<R> {
@@ -193,21 +218,22 @@ impl<R: DeserializeOwned> File<R> {
         let mut rows = Rows::new();
         for record in reader.records() {
             let record = record.map_err(unreadable)?;
-            let key: Key = record.deserialize(Some(&headers)).map_err(unreadable)?;
+            let whose: Key = record.deserialize(Some(&headers)).map_err(unreadable)?;
             let row: R = record.deserialize(Some(&headers)).map_err(unreadable)?;
             let wrong = |what| LearnersError::Line {
                 path: self.path.clone(),
                 line: record.position().map_or(0, csv::Position::line),
                 what,
             };
-            if key.username.is_empty() {
+            if whose.username.is_empty() {
                 return Err(wrong("the username is empty"));
             }
-            if !is_course_id(&key.course_id) {
+            if !is_course_id(&whose.course_id) {
                 return Err(wrong("the course_id is none"));
             }
-            let run = rows.entry(key.course_id).or_default();
-            if run.insert(key.username, row).is_some() {
+            let run = rows.entry(whose.course_id).or_default();
+            let (key, username) = (key(&whose.username), whose.username);
+            if run.insert(key, Row { username, row }).is_some() {
                 return Err(wrong("this learner has a line in this run already"));
             }
         }

@@ -188,7 +188,8 @@ impl Lms {
         })
     }
 
-    /// Gives a learner a grade in a run, in place of any other there.
+    /// Gives a learner a grade in a run, in place of any other there. Usernames
+    /// ignore the case of letters, and answers spell them as this does.
     pub fn grade(&self, username: &str, course_id: &str, row: GradeRow) {
         self.shared.grades.set(username, course_id, row);
     }

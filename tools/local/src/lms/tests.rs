@@ -368,6 +368,41 @@ async fn enrollments_of_a_run_of_a_learner_or_of_both() {
     assert_eq!((lms.count(At::Enrollments), lms.count(At::Grades)), (14, 1));
 }
 
+/// Usernames ignore the case of letters, and answers have the LMS's own spelling.
+#[tokio::test]
+async fn the_case_of_a_username_does_not_matter() {
+    let lms = with_ada().await;
+    lms.grade("Kepler", RUN, row(0.7, true, None));
+    lms.grade("Tycho", OTHER_RUN, row(0.7, true, None));
+    lms.enroll("Kepler", RUN, "audit", true);
+    lms.enroll("Kepler", OTHER_RUN, "honor", true);
+    let run = format!("course_id={}", RUN.replace('+', "%2B"));
+    for asked in ["Kepler", "kepler", "KEPLER"] {
+        let (_, rows) = ask(&lms, &format!("{}?username={asked}", path(RUN))).await;
+        assert_eq!(rows[0]["username"], "Kepler", "{asked}");
+        for (query, count) in [
+            (format!("username={asked}"), 2),
+            (format!("{run}&username={asked}"), 1),
+        ] {
+            let (_, page) = ask(&lms, &enrollments(&query)).await;
+            let rows = page["results"].as_array().unwrap();
+            let names = Vec::from_iter(rows.iter().map(|row| row["user"].clone()));
+            assert_eq!(names, vec![json!("Kepler"); count], "{query}");
+        }
+    }
+    let (_, body) = ask(&lms, &format!("{}?username=TYCHO", path(RUN))).await;
+    assert_eq!(body["error_code"], "user_not_enrolled");
+
+    // Another spelling is no second learner.
+    lms.grade("KEPLER", RUN, row(0.8, true, None));
+    let (_, names) = walk(&lms, "?page_size=1").await;
+    assert_eq!(names, ["ada", "KEPLER"]);
+    lms.remove("kepler", RUN);
+    assert_eq!(walk(&lms, "").await.1, ["ada"]);
+    lms.unlist("kepler", RUN);
+    assert_eq!(ask(&lms, &enrollments(&run)).await, (200, list(&[])));
+}
+
 #[tokio::test]
 async fn enrollments_come_in_pages() {
     let lms = Lms::start(0).await.unwrap();
@@ -457,6 +492,7 @@ async fn an_edited_file_shows_in_the_next_answer() {
         (format!("{head}\n{ada}\nada,{RUN},half,true,\n"), "line: 3"),
         (format!("{head}\n{ada}\nada,{RUN},1\n"), "line: 3"),
         (format!("{head}\n{ada}\n{ada}\n"), "line 3"),
+        (format!("{head}\n{ada}\nA{}\n", &ada[1..]), "line 3"),
         (format!("{head}\n{ada}\nb,{RUN},NaN,true,\n"), "line: 3"),
         (format!("{head}\n,{RUN},1,true,\n"), "line 2"),
         (format!("{head}\nb,None,1,true,\n"), "line 2"),
