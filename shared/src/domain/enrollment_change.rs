@@ -249,7 +249,7 @@ impl EnrollmentChange {
     /// What this change did, as far as the two enrollments tell it.
     fn entry(&self, before: Option<&Enrollment>, after: &Enrollment) -> HistoryEntry {
         let mode = before.is_none_or(|before| before.mode != after.mode);
-        let edx_enrolled = before.map_or(false, |before| before.edx_enrolled);
+        let edx_enrolled = before.is_some_and(|before| before.edx_enrolled);
         HistoryEntry {
             at: self.at,
             change_id: self.change_id,

@@ -35,4 +35,4 @@ pub use kept_event::{KeptEvent, KeptState, Obstacle, Reason, Verdict, Waited};
 pub use sweep::{Effect, Leave, Left, Place, Stage, SweepEnd, SweepKind, SweepOutcome, Tally};
 pub use terms::{CourseRole, Mode, PaidModes};
 pub use trail::{Astray, Cursor, Trail};
-pub use user::{User, Username};
+pub use user::{User, Username, UsernameKey};

@@ -50,7 +50,7 @@ impl User {
     ) -> bool {
         let usernames = self.edx_username.as_ref().zip(edx_username);
         let names = self.name.as_deref().zip(name);
-        let other_username = usernames.map(|(here, there)| here != there);
+        let other_username = usernames.map(|(here, there)| here.key() != there.key());
         let other_name = names.map(|(here, there)| !is_same_name(here, there));
         if is_current {
             other_username == Some(true) && other_name == Some(true)
@@ -94,10 +94,30 @@ pub fn is_same_name(one: &str, other: &str) -> bool {
     form(one) == form(other)
 }
 
-/// A username of the LMS, compared byte for byte.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A username of the LMS, as it is spelled. The LMS is asked with it.
+///
+/// Two spellings may be one learner's: whose a username is, its
+/// [`key`](Username::key) tells. So a spelling is no key of a map.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Username(String);
+
+/// What makes two usernames one: a username with its ASCII letters lowercased.
+///
+/// In the LMS (Django's `User`, on MySQL's usual collations) the case of letters
+/// makes no second username. Letters outside ASCII count as they are spelled.
+///
+/// ```
+/// use shared::domain::Username;
+///
+/// let [one, other] = ["Kepler", "kepler"].map(|text| text.parse::<Username>().unwrap());
+/// assert_ne!(one, other);
+/// assert_eq!(one.key(), other.key());
+/// assert_eq!(one.key().as_str(), "kepler");
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UsernameKey(String);
 
 /// Why a text is no username.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -114,8 +134,14 @@ pub enum UsernameError {
 }
 
 super::text::text!(Username, UsernameError);
+super::text::text!(UsernameKey, UsernameError);
 
 impl Username {
+    /// The key by which it is unique and found.
+    pub fn key(&self) -> UsernameKey {
+        UsernameKey(self.0.to_ascii_lowercase())
+    }
+
     /// The longest username in characters: the column of the LMS (Django's `User`).
     pub const MAX_CHARS: usize = 150;
 }
@@ -137,10 +163,25 @@ impl FromStr for Username {
     }
 }
 
+/// The key of any spelling.
+impl FromStr for UsernameKey {
+    type Err = UsernameError;
+
+    fn from_str(text: &str) -> Result<Self, UsernameError> {
+        Ok(text.parse::<Username>()?.key())
+    }
+}
+
 /// A username often is a person's name or address: `Debug` does not show it.
 impl fmt::Debug for Username {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Username(..)")
+    }
+}
+
+impl fmt::Debug for UsernameKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UsernameKey(..)")
     }
 }
 
@@ -149,6 +190,30 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    #[test]
+    fn spellings_of_one_username_have_one_key() {
+        let key = |text: &str| text.parse::<Username>().unwrap().key();
+        for (one, other, is_same) in [
+            ("Kepler", "kepler", true),
+            ("KEPLER", " kEPLER ", true),
+            ("a.B+c_D-1@X", "A.b+C_d-1@x", true),
+            ("kepler", "keplers", false),
+            // Only ASCII is folded, and nothing is normalised.
+            ("\u{212A}epler", "kepler", false),
+            ("É", "é", false),
+            ("\u{e9}", "e\u{301}", false),
+        ] {
+            assert_eq!(key(one) == key(other), is_same, "{one} {other}");
+            assert_eq!(key(key(one).as_str()), key(one), "{one}");
+            assert_eq!(one.parse(), Ok(key(one)), "{one}");
+        }
+        let username: Username = "Ada".parse().unwrap();
+        assert_eq!(
+            format!("{username:?} {:?}", username.key()),
+            "Username(..) UsernameKey(..)"
+        );
+    }
 
     #[test]
     fn a_name_is_the_same_however_it_is_written() {
@@ -179,6 +244,7 @@ mod tests {
         for (here, there, at_current, at_former) in [
             (["ada", "Ada"], ["ada", "Ada"], false, false),
             (["ada", "Ada"], ["ada", "Bob"], false, false),
+            (["ada", "Ada"], ["ADA", "Bob"], false, false),
             (["ada", "Ada"], ["bob", "Ada"], false, true),
             (["ada", "Ada"], ["bob", "ADA "], false, true),
             (["ada", "Ada"], ["bob", "Bob"], true, true),

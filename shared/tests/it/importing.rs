@@ -177,7 +177,7 @@ async fn a_change_in_between_is_not_undone() {
     );
     assert_eq!(users.get(&second.email).await.unwrap(), Some(second));
     // Nor was the other half of that transaction written.
-    let found = users.find(&[], &[&"ada.l".parse().unwrap()]).await.unwrap();
+    let found = users.find(&[], &["ada.l".parse().unwrap()]).await.unwrap();
     assert!(found.owner_of.is_empty());
 }
 

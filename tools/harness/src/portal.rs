@@ -227,7 +227,8 @@ impl Portal {
         put.set_item(Some(item.collect())).send().await.unwrap();
         if let Some(username) = username {
             let put = self.dynamodb.put_item().table_name("UsernamesTable");
-            put.item("edx_username", S(username.to_owned()))
+            put.item("username_key", S(username.to_ascii_lowercase()))
+                .item("edx_username", S(username.to_owned()))
                 .item("email", S(email.to_owned()))
                 .item("user_id", S(user_id.to_owned()))
                 .send()

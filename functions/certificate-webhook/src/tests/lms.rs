@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use harness::{Portal, RUN};
+use harness::{ADA, ADA_ID, Portal, RUN};
 use jiff::SignedDuration;
 use local::lms::{At, Order, TokenError, Trouble};
 use shared::clock::Clock;
@@ -161,6 +161,33 @@ async fn whom_the_lms_does_not_know_it_may_know_later() {
         stack.clock.turn(Duration::from_secs(72));
         assert_eq!(stack.look_again().await.done, 1, "{reason}");
         assert!(stack.certificate().await.is_some(), "{reason}");
+    }
+}
+
+/// The LMS's answer may spell the learner's username in another case than the
+/// portal; it is asked with the portal's spelling.
+#[tokio::test]
+async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
+    for (here, there) in [("Kepler", "kepler"), ("kepler", "KEPLER"), ("ada", "Ada")] {
+        let stack = Stack::new().await;
+        stack.put_user(ADA, ADA_ID, Some(here)).await;
+        stack.enroll("verified").await;
+        let passed = local::lms::GradeRow {
+            percent: 0.9,
+            passed: true,
+            letter_grade: None,
+        };
+        stack.lms.grade(there, RUN, passed);
+        let answer = stack.pass().await;
+        let status = &answer.body["certificate_status"];
+        assert_eq!(
+            (answer.status, status),
+            (200, &"created".into()),
+            "{here} {there}"
+        );
+        let calls = stack.lms.calls();
+        let asked = calls.iter().find_map(|call| call.username.as_deref());
+        assert_eq!(asked, Some(here), "{there}");
     }
 }
 

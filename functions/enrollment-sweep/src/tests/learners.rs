@@ -422,7 +422,7 @@ async fn no_learner_stops_another() {
         .dynamodb
         .put_item()
         .table_name("UsernamesTable")
-        .item("edx_username", S(username(3)))
+        .item("username_key", S(username(3)))
         .item("email", N("7".to_owned()))
         .send()
         .await
@@ -442,6 +442,30 @@ async fn no_learner_stops_another() {
         assert!(stack.enrollment_of(learner).await.is_some());
     }
     assert!(stack.enrollment_of(0).await.is_none());
+}
+
+/// The LMS may spell a username in another case than the portal: the row is the
+/// learner's, also where the LMS is asked once more since they lose something,
+/// and where the learner is named.
+#[tokio::test]
+async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
+    for (here, there) in [("Kepler", "kepler"), ("kepler", "KEPLER")] {
+        for fields in [json!({}), json!({"learner": ADA})] {
+            let stack = Stack::new().await;
+            stack.put_user(ADA, ADA_ID, Some(here)).await;
+            for (is_active, did) in [
+                (true, "created"),
+                (false, "deactivated"),
+                (true, "reactivated"),
+            ] {
+                stack.clock.turn(Duration::from_secs(60));
+                stack.lms.enroll(there, RUN, "verified", is_active);
+                let answer = stack.sweep_with(fields.clone()).await;
+                let tally = json!({"listed": 1, did: 1});
+                assert_eq!(answer["tally"], tally, "{here} {there} {fields}");
+            }
+        }
+    }
 }
 
 /// One learner goes through the same code as a page of them, at once and in a run

@@ -536,3 +536,49 @@ async fn a_lost_answer_is_no_change_of_somebody_else() {
         assert_eq!(before.stored_grade().await.unwrap().history.len(), 1);
     }
 }
+
+/// The LMS may spell a username in another case than the portal: the row is the
+/// learner's, also where the LMS is asked once more since they lose something,
+/// and where the learner is named.
+#[tokio::test]
+async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
+    for (here, there) in [("Kepler", "kepler"), ("kepler", "KEPLER")] {
+        for fields in [json!({}), json!({"learner": ADA})] {
+            let stack = Stack::new().await;
+            stack.put_user(ADA, ADA_ID, Some(here)).await;
+            stack.enroll("verified").await;
+            for (percent, did) in [(0.9, "issued"), (0.0, "withdrawn"), (0.8, "restored")] {
+                stack.lms.grade(there, RUN, graded(percent));
+                stack.lms.enroll(there, RUN, "verified", true);
+                let mut tally = json!({"listed": 1, "grade_stored": 1, did: 1});
+                if did == "withdrawn" {
+                    stack.sweep_with(fields.clone()).await;
+                    stack.clock.turn(Duration::from_hours(24));
+                    tally = json!({"listed": 1, did: 1});
+                }
+                let answer = stack.sweep_with(fields.clone()).await;
+                assert_eq!(answer["tally"], tally, "{here} {there} {fields}");
+                stack.clock.turn(Duration::from_secs(60));
+            }
+            // Whoever is named is asked for as the portal spells them.
+            let calls = stack.lms.calls();
+            let mut asked = calls.iter().filter_map(|call| call.username.as_deref());
+            let spelling = if fields == json!({}) { there } else { here };
+            assert!(asked.all(|asked| asked == spelling), "{calls:?}");
+        }
+    }
+}
+
+/// Two spellings of one username in a list are one learner, who is believed once.
+#[tokio::test]
+async fn a_list_has_no_learner_twice() {
+    let stack = Stack::new().await;
+    stack.enroll("verified").await;
+    stack.lms.grade("ada", RUN, graded(0.9));
+    stack.lms.grade("ADA", RUN, graded(0.8));
+    let answer = stack.sweep().await;
+    assert_eq!(
+        answer["tally"],
+        json!({"listed": 1, "grade_stored": 1, "issued": 1})
+    );
+}

@@ -19,7 +19,7 @@ pub enum About {
 /// A learner and their enrollment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnrollmentRow {
-    /// The learner's name in the LMS.
+    /// The learner's name in the LMS, as it is spelled there.
     pub username: Username,
     /// The course run.
     pub course_id: CourseId,
@@ -50,7 +50,8 @@ impl About {
 impl EnrollmentRow {
     pub(super) fn parse(row: &Value, about: &About) -> Result<Self, Nonsense> {
         let username = page::username(&row["user"])?;
-        if about.username().is_some_and(|asked| *asked != username) {
+        let asked = about.username();
+        if asked.is_some_and(|asked| asked.key() != username.key()) {
             return Err(Nonsense::AnotherLearner);
         }
         let course_id = row["course_id"].as_str().ok_or(Nonsense::AnotherRun)?;
@@ -133,7 +134,18 @@ mod tests {
             ("is_active", Some(json!(1)), Err(Nonsense::IsActive)),
             ("is_active", Some(json!(null)), Err(Nonsense::IsActive)),
             ("is_active", None, Err(Nonsense::IsActive)),
-            ("user", Some(json!("Ada")), Err(Nonsense::AnotherLearner)),
+            (
+                "user",
+                Some(json!("Ada")),
+                Ok(good("Ada", RUN, "verified", true)),
+            ),
+            (
+                "user",
+                Some(json!("ADA")),
+                Ok(good("ADA", RUN, "verified", true)),
+            ),
+            ("user", Some(json!("ada2")), Err(Nonsense::AnotherLearner)),
+            ("user", Some(json!("Áda")), Err(Nonsense::AnotherLearner)),
             ("user", Some(json!("ada ")), Err(Nonsense::NotAsExpected)),
             ("user", Some(json!("")), Err(Nonsense::NotAsExpected)),
             ("user", Some(json!(7)), Err(Nonsense::NotAsExpected)),

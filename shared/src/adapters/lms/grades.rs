@@ -9,7 +9,7 @@ use crate::domain::{CourseId, Percent, Score, Username};
 /// A learner and their grade.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GradeRow {
-    /// The learner's name in the LMS.
+    /// The learner's name in the LMS, as it is spelled there.
     pub username: Username,
     /// What the LMS says of them.
     pub score: Score,
@@ -36,7 +36,9 @@ pub(super) fn of_learner(
         [row] => page::object(row)?,
         _ => return Err(Nonsense::NotAsExpected),
     };
-    if row["username"] != username.as_str() {
+    // The LMS's own spelling, which need not be ours.
+    let told = page::username(&row["username"]);
+    if told.map_err(|_| Nonsense::AnotherLearner)?.key() != username.key() {
         return Err(Nonsense::AnotherLearner);
     }
     score(&row, course_id)
@@ -147,9 +149,16 @@ mod tests {
             ("passed", Some(json!(null)), Err(Nonsense::Passed)),
             ("passed", Some(json!(1)), Err(Nonsense::Passed)),
             ("passed", None, Err(Nonsense::Passed)),
+            ("username", Some(json!("Ada")), good(0.87, true, "B")),
+            ("username", Some(json!("ADA")), good(0.87, true, "B")),
             (
                 "username",
-                Some(json!("Ada")),
+                Some(json!("ada2")),
+                Err(Nonsense::AnotherLearner),
+            ),
+            (
+                "username",
+                Some(json!("Áda")),
                 Err(Nonsense::AnotherLearner),
             ),
             (

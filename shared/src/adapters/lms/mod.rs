@@ -66,8 +66,8 @@ impl Lms {
     }
 
     /// Asks for the grade of one learner in one course run. The row that comes
-    /// back must be of this username and this run, byte for byte; the LMS
-    /// leaves the address empty, so that it says nothing.
+    /// back must be of this username, in whatever spelling, and of this run, byte
+    /// for byte; the LMS leaves the address empty, so that it says nothing.
     ///
     /// # Errors
     /// [`LmsError::Nonsense`] where the answer is anything but that one row.

@@ -85,7 +85,7 @@ pub(super) fn username(value: &Value) -> Result<Username, Nonsense> {
     let name = value.as_str().ok_or(Nonsense::NotAsExpected)?;
     name.parse::<Username>()
         .ok()
-        // Parsing trims, and names are compared byte for byte.
+        // Parsing trims, and a name with blanks around it is another one.
         .filter(|username| username.as_str() == name)
         .ok_or(Nonsense::NotAsExpected)
 }

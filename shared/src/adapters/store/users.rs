@@ -1,5 +1,5 @@
 //! The tables `users` and `usernames`, written together: a username belongs to
-//! one user.
+//! one user, however its ASCII letters are cased.
 //!
 //! Beside users, `users` has an item for each former address, `alias_of` being
 //! the address that the user has now.
@@ -15,7 +15,7 @@ use super::expression::{exactly, names, text};
 use super::page::{self, Page, Start};
 pub use super::transaction::Written;
 use super::{Item, StoreError, batch, incomplete, read, transaction};
-use crate::domain::{Email, User, Username};
+use crate::domain::{Email, User, Username, UsernameKey};
 
 /// The users that the portal knows.
 #[derive(Debug, Clone)]
@@ -45,6 +45,8 @@ struct Keyed {
 
 #[derive(Serialize, Deserialize)]
 struct UsernameItem {
+    username_key: UsernameKey,
+    /// As it is spelled.
     edx_username: Username,
     email: Email,
     user_id: Uuid,
@@ -56,7 +58,7 @@ struct Alias {
 }
 
 /// That a username is nobody's, or this user's.
-const FREE_OR_OURS: &str = "attribute_not_exists(#edx_username) OR #user_id = :user_id";
+const FREE_OR_OURS: &str = "attribute_not_exists(#username_key) OR #user_id = :user_id";
 
 /// That nobody has an address, or that it leads to another one.
 const FREE_OR_LEADS_THERE: &str = "attribute_not_exists(#email) OR #alias_of = :email";
@@ -77,14 +79,21 @@ pub struct UserWrite {
 impl UserWrite {
     /// The items that it writes: the user, and each username that comes or goes.
     pub fn items(&self) -> usize {
+        let (new, old) = self.usernames();
+        1 + usize::from(old.is_some()) + usize::from(new.is_some())
+    }
+
+    /// The username that is written, where it changes, and the one that is
+    /// removed. One that gets another spelling is the same item, and not removed.
+    fn usernames(&self) -> (Option<&Username>, Option<UsernameKey>) {
         let before = self.before.as_ref();
         let old = before.and_then(|user| user.edx_username.as_ref());
         let new = self.after.edx_username.as_ref();
-        if old == new {
-            1
-        } else {
-            1 + usize::from(old.is_some()) + usize::from(new.is_some())
-        }
+        let key = new.map(Username::key);
+        let gone = old
+            .map(Username::key)
+            .filter(|old| Some(old) != key.as_ref());
+        (new.filter(|_| old != new), gone)
     }
 }
 
@@ -95,7 +104,7 @@ pub struct FoundUsers {
     /// one, the user has another one by now.
     pub by_email: HashMap<Email, User>,
     /// Whose each username is; one that nobody has is not in here.
-    pub owner_of: HashMap<Username, Email>,
+    pub owner_of: HashMap<UsernameKey, Email>,
 }
 
 /// Whose a username is.
@@ -195,8 +204,8 @@ fn alias(former: &Email, email: &Email) -> Item {
     item
 }
 
-fn username_key(username: &Username) -> Item {
-    Item::from([("edx_username".to_owned(), text(username.as_str()))])
+fn username_key(username: &UsernameKey) -> Item {
+    Item::from([("username_key".to_owned(), text(username.as_str()))])
 }
 
 impl Users {
@@ -222,19 +231,19 @@ impl Users {
         Ok(found.by_email.into_values().next())
     }
 
-    /// Whose each of these usernames (at most 100) is; each, or that its item is
-    /// not of the expected shape. One that nobody has is not among them.
+    /// Whose each of these usernames (at most 100, none twice) is; each, or that
+    /// its item is not of the expected shape. One that nobody has is not among them.
     ///
     /// One BatchGetItem.
     pub async fn owners(
         &self,
-        usernames: &[&Username],
-    ) -> Result<HashMap<Username, Result<Owner, StoreError>>, StoreError> {
-        let keys = usernames.iter().copied().map(username_key).collect();
+        usernames: &[UsernameKey],
+    ) -> Result<HashMap<UsernameKey, Result<Owner, StoreError>>, StoreError> {
+        let keys = usernames.iter().map(username_key).collect();
         let mut items = batch::get(&self.client, [(self.usernames.as_str(), keys)]).await?;
         let items = items.remove(&self.usernames).unwrap_or_default();
         let owners = items.into_iter().filter_map(|item| {
-            let username = item.get("edx_username")?.as_s().ok()?.parse().ok()?;
+            let username = item.get("username_key")?.as_s().ok()?.parse().ok()?;
             let owner = read(&self.usernames, item).map(|item: UsernameItem| Owner {
                 user_id: item.user_id,
                 email: item.email,
@@ -260,7 +269,7 @@ impl Users {
     pub async fn find(
         &self,
         emails: &[&Email],
-        usernames: &[&Username],
+        usernames: &[UsernameKey],
     ) -> Result<FoundUsers, StoreError> {
         let keys = [
             (
@@ -269,14 +278,14 @@ impl Users {
             ),
             (
                 self.usernames.as_str(),
-                usernames.iter().copied().map(username_key).collect(),
+                usernames.iter().map(username_key).collect(),
             ),
         ];
         let mut items = batch::get(&self.client, keys).await?;
         let mut found = FoundUsers::default();
         for item in items.remove(&self.usernames).unwrap_or_default() {
             let owner: UsernameItem = read(&self.usernames, item)?;
-            found.owner_of.insert(owner.edx_username, owner.email);
+            found.owner_of.insert(owner.username_key, owner.email);
         }
         // The addresses asked for, by the one that the user is looked for under.
         let mut asked: HashMap<Email, BTreeSet<Email>> = HashMap::new();
@@ -427,7 +436,7 @@ impl Users {
             items.push(self.alias_gone(former, &user.email)?);
         }
         if let Some(username) = &user.edx_username {
-            items.push(self.username_gone(username, user)?);
+            items.push(self.username_gone(&username.key(), user)?);
         }
         transaction::write(&self.client, items).await
     }
@@ -438,17 +447,12 @@ impl Users {
             None => self.creation(after)?,
             Some(before) => self.change(before, after)?,
         }];
-        let old_username = write
-            .before
-            .as_ref()
-            .and_then(|user| user.edx_username.as_ref());
-        if after.edx_username.as_ref() != old_username {
-            if let Some(new) = &after.edx_username {
-                items.push(self.username_of(new, after)?);
-            }
-            if let Some(old) = old_username {
-                items.push(self.username_gone(old, after)?);
-            }
+        let (new, old) = write.usernames();
+        if let Some(new) = new {
+            items.push(self.username_of(new, after)?);
+        }
+        if let Some(old) = old {
+            items.push(self.username_gone(&old, after)?);
         }
         Ok(items)
     }
@@ -460,6 +464,7 @@ impl Users {
         user: &User,
     ) -> Result<TransactWriteItem, StoreError> {
         let item = UsernameItem {
+            username_key: username.key(),
             edx_username: username.clone(),
             email: user.email.clone(),
             user_id: user.user_id,
@@ -478,7 +483,7 @@ impl Users {
     /// A username that is this user's no more, and nobody else's.
     fn username_gone(
         &self,
-        username: &Username,
+        username: &UsernameKey,
         user: &User,
     ) -> Result<TransactWriteItem, StoreError> {
         let delete = Delete::builder()

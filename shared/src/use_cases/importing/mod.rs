@@ -47,7 +47,7 @@ pub enum Imported {
 /// Why one row could not be imported, while the others could.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RowRefused {
-    /// Another user has it already; usernames are compared byte for byte.
+    /// Another user has it already; usernames are compared by their keys.
     #[error("the username belongs to {}", .owner.as_str())]
     UsernameTaken {
         /// The address of the user who has it.

@@ -184,7 +184,8 @@ async fn import_user(
 async fn find(users: &Users, candidates: &[Candidate<'_>]) -> Result<FoundUsers, StoreError> {
     let rows = || candidates.iter().map(|candidate| candidate.row);
     let emails: Vec<_> = rows().map(|row| &row.email).collect();
-    let usernames: Vec<_> = rows().filter_map(|row| row.edx_username.as_ref()).collect();
+    let usernames = rows().filter_map(|row| row.edx_username.as_ref());
+    let usernames: Vec<_> = usernames.map(Username::key).collect();
     users.find(&emails, &usernames).await
 }
 
@@ -201,7 +202,7 @@ fn decide(
     let owner = row
         .edx_username
         .as_ref()
-        .and_then(|name| found.owner_of.get(name));
+        .and_then(|name| found.owner_of.get(&name.key()));
     if let Some(holder) = before
         && holder.is_another_person(
             holder.email == row.email,

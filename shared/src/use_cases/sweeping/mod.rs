@@ -165,7 +165,7 @@ pub trait Kind {
     /// The runs that the LMS or the portal has a learner in.
     async fn runs_of(&self, lms: &LmsClient, user: &User) -> Result<Vec<CourseId>, SweepError>;
 
-    /// Whose a row is.
+    /// Whose a row is, as the LMS spells it.
     fn username(row: &Self::Row) -> &Username;
 
     /// Puts right what these learners have. What becomes of those who would lose
@@ -398,7 +398,7 @@ impl<K: Kind> Sweeping<K> {
         let mut seen = HashSet::new();
         for row in rows {
             let row = row.and_then(|row| {
-                let is_new = seen.insert(K::username(&row).clone());
+                let is_new = seen.insert(K::username(&row).key());
                 is_new.then_some(row).ok_or(Nonsense::Twice)
             });
             match row {
@@ -409,12 +409,12 @@ impl<K: Kind> Sweeping<K> {
                 }
             }
         }
-        let usernames: Vec<_> = sound.iter().map(K::username).collect();
+        let usernames: Vec<_> = sound.iter().map(|row| K::username(row).key()).collect();
         let mut owners = self.users.owners(&usernames).await?;
         let mut learners = Vec::new();
         for row in sound {
             let username = K::username(&row).clone();
-            match owners.remove(&username) {
+            match owners.remove(&username.key()) {
                 None => notes.note(None, Some(&username), &Effect::NoUser),
                 Some(Ok(owner)) => learners.push(Learner {
                     owner,

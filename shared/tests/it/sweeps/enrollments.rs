@@ -251,7 +251,7 @@ async fn change(portal: &Portal, learner: u32, other: Other) {
         Other::Erase => {
             let tables = [
                 ("UsersTable", "email", email(learner)),
-                ("UsernamesTable", "edx_username", username(learner)),
+                ("UsernamesTable", "username_key", username(learner)),
             ];
             for (table, key, value) in tables {
                 let delete = portal.dynamodb.delete_item().table_name(table);

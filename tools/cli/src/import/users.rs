@@ -54,17 +54,18 @@ impl Reader for UserReader {
         let name = row.given("name", given::name)?;
 
         let contents = [
-            content("edx_username", &edx_username),
+            content("edx_username", &edx_username.as_ref().map(Username::as_str)),
             content("name", &name),
         ];
         if let Some(repeated) = self.emails.repeated(&[email.as_str()], &contents) {
             return Err(RowProblem::SameAddress(repeated));
         }
         if let Some(username) = &edx_username {
-            if let Some(first) = self.usernames.line_of(&[username.as_str()]) {
+            let key = username.key();
+            if let Some(first) = self.usernames.line_of(&[key.as_str()]) {
                 return Err(RowProblem::SameUsername(first));
             }
-            self.usernames.remember(&[username.as_str()], line, &[]);
+            self.usernames.remember(&[key.as_str()], line, &[]);
         }
         self.emails.remember(&[email.as_str()], line, &contents);
         Ok(UserRow {

@@ -348,7 +348,7 @@ async fn each_fault_is_told_and_stops_no_other_check() {
             &[("USERNAMES_TABLE", "other-key")],
             &[(
                 "UsernamesTable",
-                "other-key: the billing mode is PROVISIONED and not PAY_PER_REQUEST, the deletion protection is off and not on, the key is HASH username N and not HASH edx_username S, the time to live is ends_at and not off, the index by_x is not in the template",
+                "other-key: the billing mode is PROVISIONED and not PAY_PER_REQUEST, the deletion protection is off and not on, the key is HASH username N and not HASH username_key S, the time to live is ends_at and not off, the index by_x is not in the template",
                 "deploy",
             )],
         ),

@@ -286,6 +286,11 @@ async fn a_line_about_another_person_is_refused() {
             "old.one@example.org,one,Somebody Else",
             unchanged.clone(),
         ),
+        (
+            "One,One Uno",
+            "old.one@example.org,oNE,Somebody Else",
+            unchanged.clone(),
+        ),
         // The former address, by names, since a username is missing.
         (
             "one,One Uno",

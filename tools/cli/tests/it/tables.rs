@@ -56,7 +56,7 @@ async fn what_other_programs_write_is_read() {
 
     let status = ["status", "MARYAM@example.org", "--json"];
     let status: Value = stack.run(&status).await.json();
-    assert_eq!(status["user"]["edx_username"], "maryam");
+    assert_eq!(status["user"]["edx_username"], "Maryam_M");
     assert_eq!(status["user"]["email_as_given"], "Maryam@Example.org");
     let [run] = &status["runs"].as_array().unwrap()[..] else {
         panic!("{status}")
@@ -71,6 +71,10 @@ async fn what_other_programs_write_is_read() {
     let set = ["enrollments", "set", "maryam@example.org", course];
     let set = stack.run(&[&set[..], &["--mode", "audit"]].concat()).await;
     assert!(set.ok().starts_with("updated"));
+    let csv = "email,edx_username\nother@example.org,maryam_M\n";
+    let imported = stack.run_with_input(&["users", "import", "-"], csv).await;
+    let taken = "the username belongs to maryam@example.org";
+    assert!(imported.err.contains(taken), "{imported:?}");
     let csv = "email,edx_username\nmaryam@example.org,maryam.m\n";
     let imported = stack.run_with_input(&["users", "import", "-"], csv).await;
     assert!(imported.ok().contains("1 updated"));

@@ -249,6 +249,75 @@ async fn usernames_move_between_users() {
     assert_eq!(username("bob@example.org").await.as_deref(), Some("two"));
 }
 
+/// What makes two usernames one does not depend on the case of ASCII letters.
+#[tokio::test]
+async fn a_username_in_another_case_is_the_same_username() {
+    let stack = Stack::start().await;
+    let import = async |rows: &str| {
+        let csv = format!("email,edx_username\n{rows}\n");
+        stack.run_with_input(&["users", "import", "-"], &csv).await
+    };
+    let username = async |email| {
+        let user = stack.run(&["users", "show", email, "--json"]).await.json();
+        user["edx_username"].as_str().map(str::to_owned)
+    };
+    let (ada, bob) = ("ada@example.org", "bob@example.org");
+    // In one file.
+    let ran = import("ada@example.org,Kepler\nbob@example.org,kEPLER").await;
+    assert_eq!(ran.code, 1);
+    assert_eq!(ran.err, "line 3: the same username as line 2\n");
+    // In two.
+    for twin in ["Kepler", "kepler", "KEPLER"] {
+        let ran = import(&format!("bob@example.org,{twin}")).await;
+        assert_eq!(ran.code, 1, "{twin}");
+        let told = "line 2: the username belongs to ada@example.org; if they are one person";
+        assert!(ran.err.starts_with(told), "{twin}: {ran:?}");
+    }
+    // Letters outside ASCII count as they are spelled.
+    let others = "e1@example.org,É\ne2@example.org,é\nk1@example.org,\u{212A}epler";
+    import(others).await.ok();
+
+    // Its owner may have it spelled in another way, which is the one that counts.
+    let counts = ["0 created, 1 updated, 0", "0 created, 0 updated, 1"];
+    for told in counts {
+        let told = format!("{told} unchanged, 0 bad lines\n");
+        assert_eq!(import("ada@example.org,kepler").await.ok(), told);
+        assert_eq!(username(ada).await.as_deref(), Some("kepler"));
+    }
+    let keys = async || {
+        let mut keys = Vec::new();
+        for item in stack.scan("UsernamesTable").await {
+            let text = |name: &str| item[name].as_s().unwrap().clone();
+            keys.push([text("username_key"), text("edx_username"), text("email")]);
+        }
+        keys.retain(|[key, ..]| key.is_ascii());
+        keys.sort_unstable();
+        keys
+    };
+    assert_eq!(keys().await, [["kepler", "kepler", ada]]);
+
+    // The owner gives it up, and another line of that file takes it in another case.
+    let told = "1 created, 1 updated, 0 unchanged, 0 bad lines\n";
+    let ran = import("bob@example.org,KEPLER\nada@example.org,Ada").await;
+    assert_eq!(ran.ok(), told);
+    assert_eq!(
+        keys().await,
+        [["ada", "Ada", ada], ["kepler", "KEPLER", bob]]
+    );
+    // It comes along with an address, and goes with its owner.
+    let rename = ["users", "rename-email", bob, "b@example.org"];
+    stack.run(&rename).await.ok();
+    let moved = ["kepler", "KEPLER", "b@example.org"];
+    assert_eq!(keys().await, [["ada", "Ada", ada], moved]);
+    // A former address with it is still its owner's.
+    let told = "0 created, 0 updated, 1 unchanged, 0 bad lines\n";
+    assert_eq!(import("bob@example.org,kepler").await.ok(), told);
+    let erase = ["users", "erase", "b@example.org", "--now", "--yes"];
+    stack.run(&erase).await.ok();
+    assert_eq!(keys().await, [["ada", "Ada", ada]]);
+    import("cy@example.org,kepler").await.ok();
+}
+
 /// Each row takes the username of the one below, so that a round can do one.
 #[tokio::test]
 async fn a_long_chain_of_usernames_takes_several_imports() {
@@ -276,6 +345,7 @@ async fn many_usernames_change_at_once() {
     for (name, outcome) in [
         ("old", "50 created, 0 updated"),
         ("new", "0 created, 50 updated"),
+        ("NEW", "0 created, 50 updated"),
     ] {
         let row = |n| format!("learner{n}@example.org,{name}{n}\n");
         let rows: String = (0..USERS).map(row).collect();
@@ -716,7 +786,7 @@ const BAD_CSV: &[BadLine] = &[
     },
     |n| {
         (
-            format!("bad{n}@example.org,used,").into(),
+            format!("bad{n}@example.org,{},", ["used", "Used", "USED"][n % 3]).into(),
             "the same username as line 2",
         )
     },
