@@ -16,10 +16,11 @@ pub enum Enrollments {
     /// already is never changed: where it is not as the file says, the line is
     /// named. Importing a file again so compares.
     ///
-    /// Columns: email, course_id and mode (required), active (true where it is
-    /// empty), edx_enrolled, roles (with ; between them), change_status,
-    /// enrollment_id (a new one where it is empty). Sweeps leave the mode alone.
-    /// A row is one line.
+    /// Columns: email, course_id and mode (required), active (where it is empty
+    /// what change_status says, or true), edx_enrolled, roles (with ; between
+    /// them), change_status (unenrolled, deferred, transferred and refunded are
+    /// inactive), enrollment_id (a new one where it is empty). Sweeps leave the
+    /// mode alone.
     #[command(after_help = "\
 Examples:
   coursehook enrollments import enrollments.csv --dry-run

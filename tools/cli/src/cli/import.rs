@@ -27,7 +27,7 @@ pub struct ImportRecords {
 pub struct ImportEnrollments {
     #[command(flatten)]
     pub import: ImportRecords,
-    /// Also import a mode that Open edX is not known to use
+    /// Also import a mode that Open edX is not known to use, and a list as one role
     #[arg(long)]
     pub force: bool,
 }

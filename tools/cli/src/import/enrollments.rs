@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use shared::adapters::store::enrollments::Enrollments;
 use shared::adapters::store::kept_events::KeptEvents;
 use shared::clock::SharedClock;
-use shared::domain::CourseRole;
+use shared::domain::{CourseRole, Mode};
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::{
     Answers, EnrollmentRow, RECORDS_AT_ONCE, RecordImport, RowRefused,
@@ -25,6 +25,10 @@ use crate::stack::Stack;
 
 /// Between two roles, whose names may have blanks in them.
 const BETWEEN_ROLES: char = ';';
+
+/// What stands between or around roles that are written as another list:
+/// `staff,instructor`, `["staff"]`, `{staff}`. No role has it in its name.
+const OF_OTHER_LISTS: [char; 9] = [',', '|', '[', ']', '{', '}', '(', ')', '"'];
 
 pub async fn import(
     ImportEnrollments { import, force }: ImportEnrollments,
@@ -49,7 +53,7 @@ pub async fn import(
 }
 
 struct EnrollmentReader {
-    /// Takes modes that are not known, too.
+    /// Takes modes that are not known and roles that look like lists, too.
     force: bool,
     seen: SeenRecords<6>,
     ids: Seen,
@@ -76,23 +80,28 @@ impl Reader for EnrollmentReader {
         &mut self,
         row: &Row,
         line: u64,
-        _: &mut Vec<Warning>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<EnrollmentRow, RowProblem> {
         let (email, course_id) = about(row)?;
-        let mode = row.required("mode")?.parse().map_err(RowProblem::Mode)?;
+        let mode: Mode = row.required("mode")?.parse().map_err(RowProblem::Mode)?;
+        if !mode.is_known() {
+            if !self.force {
+                return Err(RowProblem::UnknownMode(mode));
+            }
+            warnings.push(Warning::UnknownMode);
+        }
+        let status = row.text("change_status")?.map(ChangeStatus::from);
+        let active = active(row.flag("active")?, status.as_ref(), warnings)?;
         let enrollment = EnrollmentRow {
             email,
             course_id,
             mode,
-            active: row.flag("active")?.unwrap_or(true),
+            active,
             edx_enrolled: row.flag("edx_enrolled")?,
-            roles: roles(row.text("roles")?.unwrap_or_default())?,
-            change_status: row.text("change_status")?.map(str::to_owned),
+            roles: self.roles(row, warnings)?,
+            change_status: status.map(|status| status.text),
             enrollment_id: row.uuid("enrollment_id")?,
         };
-        if !self.force && !enrollment.mode.is_known() {
-            return Err(RowProblem::UnknownMode(enrollment.mode));
-        }
         let id = enrollment.enrollment_id.map(|id| id.to_string());
         if let Some(id) = &id
             && let Some(first) = self.ids.line_of(&[id])
@@ -116,10 +125,94 @@ impl Reader for EnrollmentReader {
     }
 }
 
-fn roles(text: &str) -> Result<BTreeSet<CourseRole>, RowProblem> {
-    let roles = text.split(BETWEEN_ROLES).map(str::trim);
-    let roles = roles.filter(|role| !role.is_empty()).map(str::parse);
-    roles.collect::<Result<_, _>>().map_err(RowProblem::Role)
+impl EnrollmentReader {
+    fn roles(
+        &self,
+        row: &Row,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<BTreeSet<CourseRole>, RowProblem> {
+        let text = row.text("roles").map_err(|problem| match problem {
+            RowProblem::NotText(_) => RowProblem::RolesNotText,
+            other => other,
+        })?;
+        let mut roles = BTreeSet::new();
+        for role in text.unwrap_or_default().split(BETWEEN_ROLES).map(str::trim) {
+            if role.is_empty() {
+                continue;
+            }
+            let role: CourseRole = role.parse().map_err(RowProblem::Role)?;
+            let is_a_list = role.as_str().contains(OF_OTHER_LISTS);
+            if is_a_list && !self.force {
+                return Err(RowProblem::RoleList(role));
+            }
+            if !role.is_known() && !warnings.contains(&Warning::UnknownRole) {
+                warnings.push(Warning::UnknownRole);
+            }
+            roles.insert(role);
+        }
+        Ok(roles)
+    }
+}
+
+/// What another receiver says of how an enrollment has changed.
+struct ChangeStatus {
+    text: String,
+    /// Whether the enrollment is active by it; `None` where that is not known.
+    active: Option<bool>,
+}
+
+/// The words are those of MITx Online (`ENROLL_CHANGE_STATUS_CHOICES`), in any
+/// case.
+impl From<&str> for ChangeStatus {
+    fn from(text: &str) -> Self {
+        const KNOWN: [(&str, bool); 5] = [
+            ("enrolled", true),
+            ("unenrolled", false),
+            ("deferred", false),
+            ("transferred", false),
+            ("refunded", false),
+        ];
+        let known = KNOWN
+            .iter()
+            .find(|(word, _)| word.eq_ignore_ascii_case(text));
+        match known {
+            Some((word, active)) => Self {
+                text: (*word).to_owned(),
+                active: Some(*active),
+            },
+            None => Self {
+                text: text.to_owned(),
+                active: None,
+            },
+        }
+    }
+}
+
+/// Whether an enrollment is active, by the columns `active` and `change_status`.
+/// An enrollment that somebody has left earns no certificate, so that nothing
+/// is guessed where the two do not agree.
+fn active(
+    active: Option<bool>,
+    status: Option<&ChangeStatus>,
+    warnings: &mut Vec<Warning>,
+) -> Result<bool, RowProblem> {
+    let Some(status) = status else {
+        return Ok(active.unwrap_or(true));
+    };
+    match (active, status.active) {
+        (Some(active), Some(by_status)) if active != by_status => {
+            Err(RowProblem::StatusContradicts {
+                status: status.text.clone(),
+                active,
+            })
+        }
+        (None, None) => Err(RowProblem::UnclearStatus(status.text.clone())),
+        (Some(true), None) => {
+            warnings.push(Warning::StatusPassedOver);
+            Ok(true)
+        }
+        (Some(active), _) | (None, Some(active)) => Ok(active),
+    }
 }
 
 struct EnrollmentWriter {

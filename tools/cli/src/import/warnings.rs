@@ -11,6 +11,10 @@ use serde::{Serialize, Serializer};
 pub enum Warning {
     /// Spreadsheets leave out the empty cells at the end of a row.
     CellsLeftOut,
+    /// As --force has it.
+    UnknownMode,
+    UnknownRole,
+    StatusPassedOver,
 }
 
 impl Warning {
@@ -18,17 +22,23 @@ impl Warning {
     const fn kind(self) -> &'static str {
         match self {
             Self::CellsLeftOut => "cells_left_out",
+            Self::UnknownMode => "unknown_mode",
+            Self::UnknownRole => "unknown_role",
+            Self::StatusPassedOver => "status_passed_over",
         }
     }
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CellsLeftOut => {
-                f.write_str("the last cells are left out, and count as absent columns")
+        f.write_str(match self {
+            Self::CellsLeftOut => "the last cells are left out, and count as absent columns",
+            Self::UnknownMode => "Open edX is not known to have the mode",
+            Self::UnknownRole => {
+                "Open edX is not known to have one of the roles, between which stands ;"
             }
-        }
+            Self::StatusPassedOver => "change_status of an active enrollment is passed over",
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use shared::domain::certificate::NotAState;
 use shared::domain::given::GivenError;
 use shared::domain::grade::{LetterGradeError, NotAPercent};
 use shared::domain::terms::TermError;
-use shared::domain::{Mode, Percent};
+use shared::domain::{CourseRole, Mode, Percent};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -94,6 +94,19 @@ pub enum RowProblem {
     UnknownMode(Mode),
     #[error("one of roles {0}")]
     Role(TermError),
+    #[error(
+        "roles has {0} as one role; put ; between roles and nothing around them, \
+         or import the file with --force"
+    )]
+    RoleList(CourseRole),
+    #[error("roles is not text; put ; between roles")]
+    RolesNotText,
+    #[error("change_status {status} contradicts active, which is {active}")]
+    StatusContradicts { status: String, active: bool },
+    #[error(
+        "active is missing, and change_status {0} does not say whether the enrollment is active"
+    )]
+    UnclearStatus(String),
     #[error("percent {0}, 1 being the whole course")]
     Percent(#[from] NotAPercent),
     #[error("letter_grade {0}")]

@@ -424,13 +424,153 @@ async fn an_inactive_enrollment_is_unenrolled_where_nothing_else_is_said() {
     assert_ne!(bees["enrollment_id"], json!(null));
 }
 
+/// `active` and `change_status` of a row, and what it becomes: whether it is
+/// active and why not, or what is told.
+#[tokio::test]
+async fn an_enrollment_is_active_by_all_that_its_row_says() {
+    let contradiction = |status: &str, active: bool| {
+        Err(format!(
+            "change_status {status} contradicts active, which is {active}"
+        ))
+    };
+    let unclear = |status: &str| {
+        Err(format!(
+            "active is missing, and change_status {status} does not say whether the enrollment \
+             is active"
+        ))
+    };
+    let stack = Stack::with_ada_and_a_run().await;
+    let mut cases = vec![
+        ("", "", Ok((true, None))),
+        ("t", "", Ok((true, None))),
+        ("f", "", Ok((false, Some("unenrolled")))),
+        ("", "enrolled", Ok((true, None))),
+        ("t", "Enrolled", Ok((true, None))),
+        ("f", "enrolled", contradiction("enrolled", false)),
+        ("", "Refunded", Ok((false, Some("refunded")))),
+        ("yes", "DEFERRED", contradiction("deferred", true)),
+        // What no word is known for.
+        ("", "moved", unclear("moved")),
+        ("", "NULL", unclear("NULL")),
+        ("f", "moved", Ok((false, Some("moved")))),
+        ("t", "moved", Ok((true, None))),
+    ];
+    for status in ["refunded", "deferred", "unenrolled", "transferred"] {
+        cases.push(("", status, Ok((false, Some(status)))));
+        cases.push(("f", status, Ok((false, Some(status)))));
+        cases.push(("t", status, contradiction(status, true)));
+        cases.push(("1", status, contradiction(status, true)));
+    }
+    // One file for all, a row each, so that a run is a case.
+    let run = |case: usize| format!("Org/Case/{case}");
+    let runs: String = (0..cases.len())
+        .map(|case| format!("{},A case\n", run(case)))
+        .collect();
+    let runs = format!("course_id,title\n{runs}");
+    import(&stack, "runs", &runs, &[]).await.ok();
+    let row = |(case, (active, status, _)): (usize, &(_, _, _))| {
+        format!("{ADA},{},verified,{active},{status}\n", run(case))
+    };
+    let rows: String = cases.iter().enumerate().map(row).collect();
+    let csv = format!("email,course_id,mode,active,change_status\n{rows}");
+    let ran = import(&stack, "enrollments", &csv, &["--json"]).await;
+    let done = ran.json();
+    let enrollments = shown(&stack, "enrollments").await;
+    for (case, (active, status, expected)) in cases.iter().enumerate() {
+        let found = enrollments.iter().find(|e| e["course_id"] == run(case));
+        let bad = done["bad_lines"].as_array().unwrap().iter();
+        let bad = bad.clone().find(|bad| bad["line"] == case + 2);
+        let became = match (found, bad) {
+            (Some(found), None) => Ok((found["active"].clone(), found["change_status"].clone())),
+            (None, Some(bad)) => Err(bad["problem"].clone()),
+            other => panic!("active {active:?}, change_status {status:?}: {other:?}"),
+        };
+        let expected = match expected {
+            Ok((active, why)) => Ok((json!(active), json!(why))),
+            Err(told) => Err(json!(told)),
+        };
+        assert_eq!(
+            became, expected,
+            "active {active:?}, change_status {status:?}"
+        );
+    }
+    let warning = "warning: change_status of an active enrollment is passed over: line 13\n";
+    assert!(ran.err.ends_with(warning), "{ran:?}");
+}
+
+/// A cell, and what is told of it: without --force a list is refused, with it
+/// any is imported as it stands.
+#[tokio::test]
+async fn roles_that_are_not_known_are_told_with_the_separator() {
+    let warning = "warning: Open edX is not known to have one of the roles, between which stands \
+        ;: line 2\n";
+    for (cell, roles, told) in [
+        ("staff;instructor", vec!["instructor", "staff"], None),
+        (
+            "Group Moderator; Community TA;",
+            vec!["Community TA", "Group Moderator"],
+            None,
+        ),
+        (
+            "course_data_admin",
+            vec!["course_data_admin"],
+            Some(warning.to_owned()),
+        ),
+        (
+            "staff instructor",
+            vec!["staff instructor"],
+            Some(warning.to_owned()),
+        ),
+        ("x;y", vec!["x", "y"], Some(warning.to_owned())),
+    ] {
+        let stack = Stack::with_ada_and_a_run().await;
+        let csv = format!("email,course_id,mode,roles\n{ADA},{RUN},audit,{cell}\n");
+        let ran = import(&stack, "enrollments", &csv, &[]).await;
+        assert_eq!(
+            (ran.code, &ran.err),
+            (0, &told.unwrap_or_default()),
+            "{cell}"
+        );
+        let [bees] = shown(&stack, "enrollments").await.try_into().unwrap();
+        assert_eq!(bees["roles"], json!(roles), "{cell}");
+    }
+    let stack = Stack::with_ada_and_a_run().await;
+    for role in [
+        "staff,instructor",
+        "staff, instructor",
+        "[\"staff\"]",
+        "['staff']",
+        "{staff,instructor}",
+        "(staff)",
+        "staff|instructor",
+        "\"staff\"",
+    ] {
+        let cell = format!("\"{}\"", role.replace('"', "\"\""));
+        let csv = format!("email,course_id,mode,roles\n{ADA},{RUN},audit,{cell}\n");
+        let ran = import(&stack, "enrollments", &csv, &[]).await;
+        let told = format!(
+            "line 2: roles has {role} as one role; put ; between roles and nothing around them, \
+             or import the file with --force\n"
+        );
+        assert_eq!((ran.code, ran.err), (1, told), "{role}");
+        assert!(shown(&stack, "enrollments").await.is_empty(), "{role}");
+        let ran = import(&stack, "enrollments", &csv, &["--force", "--dry-run"]).await;
+        assert_eq!((ran.code, ran.err.as_str()), (0, warning), "{role}");
+    }
+    let json = json!({"email": ADA, "course_id": RUN, "mode": "audit", "roles": ["staff"]});
+    let ran = import(&stack, "enrollments", &json.to_string(), &[]).await;
+    assert_eq!(ran.err, "line 1: roles is not text; put ; between roles\n");
+}
+
 #[tokio::test]
 async fn a_mode_that_is_not_known_is_imported_with_force() {
     let stack = Stack::with_ada_and_a_run().await;
     let csv = format!("email,course_id,mode\n{ADA},{RUN},verfied\n");
     let refused = import(&stack, "enrollments", &csv, &[]).await;
     assert_eq!(refused.err, format!("line 2: {NOT_A_MODE}\n"));
-    import(&stack, "enrollments", &csv, &["--force"]).await.ok();
+    let forced = import(&stack, "enrollments", &csv, &["--force"]).await;
+    let warning = "warning: Open edX is not known to have the mode: line 2\n";
+    assert_eq!((forced.code, forced.err.as_str()), (0, warning));
     assert_eq!(shown(&stack, "enrollments").await[0]["mode"], "verfied");
 }
 
