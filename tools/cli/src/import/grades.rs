@@ -1,5 +1,7 @@
 //! `coursehook grades import`
 
+use std::io::Seek;
+use std::path::Path;
 use std::process::ExitCode;
 
 use shared::adapters::store::grades::Grades;
@@ -8,13 +10,14 @@ use shared::domain::LetterGrade;
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::{Answers, GradeRow, RECORDS_AT_ONCE, RecordImport, RowRefused};
 
+use super::reading::{Input, in_file, open_for_several_passes};
 use super::records::{SeenRecords, about, manner, told};
 use super::{Reader, Warning, Writer};
 use crate::advice;
 use crate::cli::ImportRecords;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::rows::{Columns, Row, RowProblem};
+use crate::rows::{Columns, FileProblem, Row, RowProblem, Rows};
 use crate::seen::content;
 use crate::stack::Stack;
 
@@ -29,8 +32,37 @@ pub async fn import(
         import: RecordImport::new(users, runs, grades, stack.import(), import.dry_run),
         clock: stack.clock(),
     };
+    let file = &import.file.file;
+    let input = open_on_our_scale(file).map_err(|problem| in_file(file, problem))?;
     let (reader, manner) = (GradeReader::default(), manner(&import));
-    super::import(&import.file, manner, reader, &writer, output).await
+    super::import_input(input, &import.file, manner, reader, &writer, output).await
+}
+
+/// Opens a file once it is known that none of its grades is out of 100. On that
+/// scale a 1 would be the whole course, and a 2 twice that.
+fn open_on_our_scale(path: &Path) -> Result<Input, FileProblem> {
+    let mut file = open_for_several_passes(path)?;
+    // An empty file is told of when it is imported.
+    let mut rows = Rows::new(Box::new(file.try_clone()?), &GradeReader::COLUMNS, true)?;
+    let (mut first, mut more) = (None, 0);
+    // Where the file breaks off nothing is imported of what comes after.
+    while let Ok(Some(entry)) = rows.next() {
+        let percent = entry.row.ok().and_then(|row| row.other_scale("percent"));
+        match percent {
+            Some(percent) if first.is_none() => first = Some((entry.line, percent)),
+            Some(_) => more += 1,
+            None => {}
+        }
+    }
+    if let Some((line, percent)) = first {
+        return Err(FileProblem::OtherScale {
+            line,
+            percent,
+            more,
+        });
+    }
+    file.rewind()?;
+    Ok(Input::try_from(file)?)
 }
 
 #[derive(Default)]
@@ -51,7 +83,12 @@ impl Reader for GradeReader {
     };
     const AT_ONCE: usize = RECORDS_AT_ONCE;
 
-    fn read(&mut self, row: &Row, line: u64, _: &mut Vec<Warning>) -> Result<GradeRow, RowProblem> {
+    fn read(
+        &mut self,
+        row: &Row,
+        line: u64,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<GradeRow, RowProblem> {
         let (email, course_id) = about(row)?;
         let letter_grade = row.text("letter_grade")?.map(str::parse).transpose();
         let grade = GradeRow {
@@ -62,6 +99,9 @@ impl Reader for GradeReader {
             letter_grade: letter_grade?,
             set_by_admin: row.flag("set_by_admin")?,
         };
+        if grade.passed && grade.percent.get() == 0.0 {
+            return Err(RowProblem::PassedAtZero);
+        }
         let contents = [
             content("percent", &grade.percent.get().to_bits()),
             content("passed", &grade.passed),
@@ -73,6 +113,9 @@ impl Reader for GradeReader {
         ];
         let about = (&grade.email, &grade.course_id);
         self.0.meet(about, line, &contents)?;
+        if grade.percent.get() > 1.0 {
+            warnings.push(Warning::PercentAboveOne);
+        }
         Ok(grade)
     }
 }

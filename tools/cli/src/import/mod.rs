@@ -23,7 +23,7 @@ use shared::use_cases::importing::{Answers, RowRefused};
 use tokio::signal;
 use tokio::time::timeout;
 
-use self::reading::{Batch, Read, in_file, open};
+use self::reading::{Batch, Input, Message, in_file, open};
 use self::summary::{Manner, Refused, Tally};
 use self::warnings::Warning;
 use crate::cli::{ImportFile, exit_code};
@@ -82,6 +82,22 @@ trait Writer {
 
 /// Imports a file, `-` being standard input.
 async fn import<R: Reader, W: Writer<Parsed = R::Parsed>>(
+    file: &ImportFile,
+    manner: Manner,
+    reader: R,
+    writer: &W,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let input = open(&file.file).map_err(|error| in_file(&file.file, error.into()))?;
+    import_input(input, file, manner, reader, writer, output).await
+}
+
+/// Imports what was opened of a file.
+async fn import_input<R: Reader, W: Writer<Parsed = R::Parsed>>(
+    Input {
+        reader: input,
+        bytes,
+    }: Input,
     ImportFile { file, allow_empty }: &ImportFile,
     manner: Manner,
     reader: R,
@@ -89,7 +105,6 @@ async fn import<R: Reader, W: Writer<Parsed = R::Parsed>>(
     output: Output,
 ) -> Result<ExitCode, Failure> {
     let in_file = |problem| in_file(file, problem);
-    let (input, bytes) = open(file).map_err(|error| in_file(error.into()))?;
     let rows = Rows::new(input, &R::COLUMNS, *allow_empty).map_err(in_file)?;
     let mut tally = Tally {
         done: Summary::new(manner),
@@ -149,10 +164,10 @@ async fn write_all<R: Reader, W: Writer<Parsed = R::Parsed>>(
         Some((receiver.recv().await?, receiver))
     });
     let write = async |read| match read {
-        Read::Batch(batch) if !batch.rows.is_empty() => {
+        Message::Batch(batch) if !batch.rows.is_empty() => {
             has_begun.set(true);
             let answers = writer.write(&batch.rows).await;
-            (Read::Batch(batch), answers)
+            (Message::Batch(batch), answers)
         }
         other => (other, Ok(Vec::new())),
     };
@@ -160,13 +175,13 @@ async fn write_all<R: Reader, W: Writer<Parsed = R::Parsed>>(
     let (mut refused, mut broken) = (Vec::new(), None);
     while let Some((read, answers)) = written.next().await {
         match read {
-            Read::Batch(batch) => refused.extend(tally.count(batch, answers?, W::told)),
-            Read::Bad(bad) => tally.bad(bad.line, &bad),
-            Read::Unknown(names) => tally.progress.note(&format!(
+            Message::Batch(batch) => refused.extend(tally.count(batch, answers?, W::told)),
+            Message::Bad(bad) => tally.bad(bad.line, &bad),
+            Message::Unknown(names) => tally.progress.note(&format!(
                 "warning: these columns are not known and passed over: {}",
                 output::excerpt(&names.join(", "))
             )),
-            Read::Broken(problem) => broken = Some(problem),
+            Message::Broken(problem) => broken = Some(problem),
         }
     }
     if let Err(panic) = thread.join() {

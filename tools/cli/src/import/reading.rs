@@ -1,7 +1,7 @@
 //! A file is read by a thread of its own, in batches.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::{fmt, mem, thread};
 
@@ -28,15 +28,59 @@ fn is_standard_input(file: &Path) -> bool {
     file == Path::new("-")
 }
 
-/// A file, and its length where somebody knows it.
-pub fn open(file: &Path) -> io::Result<(Box<dyn io::Read + Send>, Option<u64>)> {
+/// What an import reads.
+pub struct Input {
+    pub reader: Box<dyn Read + Send>,
+    /// Its length, where that is known.
+    pub bytes: Option<u64>,
+}
+
+/// Opens a file, or standard input.
+pub fn open(file: &Path) -> io::Result<Input> {
     if is_standard_input(file) {
-        return Ok((Box::new(io::stdin()), None));
+        return Ok(Input {
+            reader: Box::new(io::stdin()),
+            bytes: None,
+        });
     }
     let file = File::open(file)?;
     let about = file.metadata()?;
-    let bytes = about.is_file().then_some(about.len());
-    Ok((Box::new(file), bytes))
+    Ok(Input {
+        bytes: about.is_file().then_some(about.len()),
+        reader: Box::new(file),
+    })
+}
+
+/// Opens a file that can be read more than once. What is none, such as standard
+/// input or a pipe, is copied into one that has no name and goes with the
+/// program.
+pub fn open_for_several_passes(path: &Path) -> Result<File, FileProblem> {
+    let mut reader: Box<dyn Read> = if is_standard_input(path) {
+        Box::new(io::stdin())
+    } else {
+        // Once: of a pipe the second opening would find nobody at the other end.
+        let file = File::open(path)?;
+        if file.metadata()?.is_file() {
+            return Ok(file);
+        }
+        Box::new(file)
+    };
+    let mut copy = tempfile::tempfile().map_err(FileProblem::NotCopied)?;
+    // What goes wrong is most often the room on the disk.
+    io::copy(&mut reader, &mut copy).map_err(FileProblem::NotCopied)?;
+    copy.rewind()?;
+    Ok(copy)
+}
+
+impl TryFrom<File> for Input {
+    type Error = io::Error;
+
+    fn try_from(file: File) -> io::Result<Self> {
+        Ok(Self {
+            bytes: Some(file.metadata()?.len()),
+            reader: Box::new(file),
+        })
+    }
 }
 
 /// Rows that are written together.
@@ -60,7 +104,7 @@ impl<T> Batch<T> {
 }
 
 /// What the thread that reads has to say.
-pub enum Read<T> {
+pub enum Message<T> {
     Batch(Batch<T>),
     Bad(BadRow),
     Unknown(Vec<String>),
@@ -94,7 +138,7 @@ pub fn start<R: Reader>(
     rows: Rows,
     reader: R,
     ahead: usize,
-) -> (mpsc::Receiver<Read<R::Parsed>>, thread::JoinHandle<()>) {
+) -> (mpsc::Receiver<Message<R::Parsed>>, thread::JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(ahead);
     let thread = thread::spawn(move || {
         // Where nobody listens any more, there is nothing more to do.
@@ -107,8 +151,8 @@ pub fn start<R: Reader>(
 fn read_all<R: Reader>(
     mut rows: Rows,
     mut reader: R,
-    sender: &mpsc::Sender<Read<R::Parsed>>,
-) -> Result<(), SendError<Read<R::Parsed>>> {
+    sender: &mpsc::Sender<Message<R::Parsed>>,
+) -> Result<(), SendError<Message<R::Parsed>>> {
     let mut batch = Batch::new();
     let mut told = 0;
     loop {
@@ -116,13 +160,13 @@ fn read_all<R: Reader>(
             Ok(Some(entry)) => entry,
             Ok(None) => break,
             Err(problem) => {
-                sender.blocking_send(Read::Batch(batch))?;
-                return sender.blocking_send(Read::Broken(problem));
+                sender.blocking_send(Message::Batch(batch))?;
+                return sender.blocking_send(Message::Broken(problem));
             }
         };
         let names = rows.take_unknown();
         if !names.is_empty() {
-            sender.blocking_send(Read::Unknown(names))?;
+            sender.blocking_send(Message::Unknown(names))?;
         }
         let Entry {
             line,
@@ -142,7 +186,7 @@ fn read_all<R: Reader>(
                     batch.warnings.add(warning, line);
                 }
             }
-            Err(problem) => sender.blocking_send(Read::Bad(BadRow {
+            Err(problem) => sender.blocking_send(Message::Bad(BadRow {
                 line,
                 last_line,
                 problem,
@@ -151,11 +195,11 @@ fn read_all<R: Reader>(
         if batch.rows.len() == R::AT_ONCE {
             batch.bytes = rows.bytes() - told;
             told = rows.bytes();
-            sender.blocking_send(Read::Batch(mem::replace(&mut batch, Batch::new())))?;
+            sender.blocking_send(Message::Batch(mem::replace(&mut batch, Batch::new())))?;
         }
     }
     batch.bytes = rows.bytes() - told;
-    sender.blocking_send(Read::Batch(batch))
+    sender.blocking_send(Message::Batch(batch))
 }
 
 #[cfg(test)]
@@ -178,7 +222,7 @@ mod tests {
         drop(sender);
         let mut told = 0;
         while let Some(read) = receiver.blocking_recv() {
-            if let Read::Batch(batch) = read {
+            if let Message::Batch(batch) = read {
                 told += batch.bytes;
             }
         }

@@ -15,6 +15,8 @@ pub enum Warning {
     UnknownMode,
     UnknownRole,
     StatusPassedOver,
+    /// Extra credit leads there.
+    PercentAboveOne,
 }
 
 impl Warning {
@@ -25,6 +27,7 @@ impl Warning {
             Self::UnknownMode => "unknown_mode",
             Self::UnknownRole => "unknown_role",
             Self::StatusPassedOver => "status_passed_over",
+            Self::PercentAboveOne => "percent_above_one",
         }
     }
 }
@@ -38,6 +41,7 @@ impl fmt::Display for Warning {
                 "Open edX is not known to have one of the roles, between which stands ;"
             }
             Self::StatusPassedOver => "change_status of an active enrollment is passed over",
+            Self::PercentAboveOne => "percent is above 1, which is the whole course",
         })
     }
 }

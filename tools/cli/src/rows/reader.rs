@@ -61,6 +61,8 @@ pub struct Entry {
 pub enum FileProblem {
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
+    #[error("cannot be copied into the folder for temporary files ($TMPDIR): {0}")]
+    NotCopied(io::Error),
     #[error("{0}")]
     NotPlainText(#[from] NotPlainText),
     #[error("is empty; its first line must name the columns, or be a JSON object")]
@@ -87,10 +89,28 @@ pub enum FileProblem {
     #[error("has the column {0} twice")]
     ColumnTwice(&'static str),
     #[error(
+        "line {line}: percent is {percent}, but percent is 0 to 1, 1 being the whole course{}; \
+         nothing of the file is written, since all of it may be out of 100: divide by that",
+        told_more(*.more)
+    )]
+    OtherScale {
+        line: u64,
+        percent: String,
+        /// How many rows have such a one beside the first.
+        more: u64,
+    },
+    #[error(
         "line {0}: a quotation mark is not closed until the end of the file; of what comes after \
          it nothing is imported"
     )]
     QuoteNotClosed(u64),
+}
+
+fn told_more(more: u64) -> String {
+    match more {
+        0 => String::new(),
+        more => format!(" (and so in {})", output::count(more, "more row")),
+    }
 }
 
 fn told_end(end: char) -> &'static str {

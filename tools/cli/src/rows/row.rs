@@ -109,6 +109,8 @@ pub enum RowProblem {
     UnclearStatus(String),
     #[error("percent {0}, 1 being the whole course")]
     Percent(#[from] NotAPercent),
+    #[error("passed is true, but percent is 0, and a grade of 0 is no pass")]
+    PassedAtZero,
     #[error("letter_grade {0}")]
     LetterGrade(#[from] LetterGradeError),
     #[error("state {0}")]
@@ -201,6 +203,21 @@ impl Row {
             Cell::Number(number) => number.as_f64().ok_or(NotAPercent)?.try_into()?,
             _ => self.required(column)?.parse()?,
         })
+    }
+
+    /// What stands for a percent, where it is of another scale than that on which 1
+    /// is the whole course: it is above 2, or has a percent sign.
+    pub fn other_scale(&self, column: &'static str) -> Option<String> {
+        let text = match self.cell(column) {
+            Cell::Number(number) => number.to_string(),
+            Cell::Text(text) => text.trim().to_owned(),
+            Cell::Absent | Cell::Flag(_) | Cell::Other => return None,
+        };
+        let number = text.trim_end_matches('%');
+        let has_sign = number.len() < text.len();
+        // Some countries have a comma before the decimals.
+        let number: f64 = number.trim_end().replace(',', ".").parse().ok()?;
+        (has_sign || (number > 2.0 && number.is_finite())).then_some(text)
     }
 
     /// A UUID, with or without its hyphens.

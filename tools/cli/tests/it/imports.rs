@@ -120,8 +120,16 @@ fn lines(what: &str) -> (&'static str, Vec<(String, Option<String>)>) {
             vec![
                 (of(",yes,,"), bad("percent is missing")),
                 (
-                    of("87,yes,,"),
+                    of("-0.87,yes,,"),
                     bad("percent is not a number between 0 and 2, 1 being the whole course"),
+                ),
+                (
+                    of("0,yes,,"),
+                    bad("passed is true, but percent is 0, and a grade of 0 is no pass"),
+                ),
+                (
+                    of("0.00000000001,1,,"),
+                    bad("passed is true, but percent is 0, and a grade of 0 is no pass"),
                 ),
                 (of("0.5,,,"), bad("passed is missing")),
                 (of("0.5,maybe,,"), bad(&format!("passed {FLAG}"))),
@@ -336,7 +344,7 @@ async fn json_lines_have_numbers_and_flags() {
              \"percent\": {percent}, \"passed\": {passed}}}"
         )
     };
-    for percent in ["-0.1", "2.5", "[]", "true"] {
+    for percent in ["-0.1", "[]", "true"] {
         let ran = import(&stack, "grades", &grade(percent, "true"), &[]).await;
         assert!(ran.err.starts_with("line 1: percent is not "), "{ran:?}");
     }
@@ -350,6 +358,108 @@ async fn json_lines_have_numbers_and_flags() {
         same.ok(),
         "0 created, 1 unchanged, 0 differing, 0 bad lines\n"
     );
+}
+
+/// A 1 and a 2 would be grades on either scale, and each certify somebody.
+#[tokio::test]
+async fn nothing_is_written_of_grades_that_are_out_of_100() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let runs: String = (0..200).map(|n| format!("Org/Run/{n},A run\n")).collect();
+    let runs = format!("course_id,title\n{runs}");
+    import(&stack, "runs", &runs, &[]).await.ok();
+    let csv = |percents: &[&str]| {
+        let row = |(n, percent): (usize, &&str)| format!("{ADA},Org/Run/{n},\"{percent}\",no\n");
+        let rows: String = percents.iter().enumerate().map(row).collect();
+        format!("email,course_id,percent,passed\n{rows}")
+    };
+    let json = |percent: &str| {
+        let row = |percent: &str| {
+            format!(
+                "{{\"email\": \"{ADA}\", \"course_id\": \"{RUN}\", \"percent\": {percent}, \
+                 \"passed\": false}}\n"
+            )
+        };
+        format!("{}{}", row("1"), row(percent))
+    };
+    // It comes last, when the others would have been written long since.
+    let late: Vec<_> = [&["1"; 199][..], &["87"]].concat();
+    for (file, line, percent, more) in [
+        (csv(&["0", "1", "2", "87"]), 5, "87", ""),
+        (
+            csv(&["0", "1", "2", "87", "88", "2.5"]),
+            5,
+            "87",
+            " (and so in 2 more rows)",
+        ),
+        (csv(&late), 201, "87", ""),
+        (csv(&["2.01"]), 2, "2.01", ""),
+        (csv(&["1", "1%", "2 %"]), 3, "1%", " (and so in 1 more row)"),
+        (csv(&["1", "87,5"]), 3, "87,5", ""),
+        (csv(&["1", "87.5 %"]), 3, "87.5 %", ""),
+        // Whatever else is the matter with the row.
+        (csv(&["1", "87"]).replace(",no", ",perhaps"), 3, "87", ""),
+        (json("87"), 2, "87", ""),
+        (json("\"87\""), 2, "87", ""),
+        (json("2.5"), 2, "2.5", ""),
+    ] {
+        let told = format!(
+            "line {line}: percent is {percent}, but percent is 0 to 1, 1 being the whole \
+             course{more}; nothing of the file is written, since all of it may be out of 100: \
+             divide by that\n"
+        );
+        let path = stack.file("grades.csv", &file);
+        for more in [&[][..], &["--dry-run"]] {
+            let ran = import(&stack, "grades", &file, more).await;
+            assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{file}");
+            assert_eq!(ran.err, format!("error: standard input: {told}"));
+            let ran = stack
+                .run(&[&["grades", "import", &path], more].concat())
+                .await;
+            assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{file}");
+            assert_eq!(ran.err, format!("error: {path}: {told}"));
+        }
+        assert!(stack.scan("GradesTable").await.is_empty(), "{file}");
+    }
+    // What is no number at all is a bad line, as before.
+    let ran = import(&stack, "grades", &csv(&["x", "0.5"]), &[]).await;
+    assert_eq!((ran.code, stack.scan("GradesTable").await.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn grades_above_the_whole_course_are_warned_of() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let csv = format!("email,course_id,percent,passed\n{ADA},{RUN},1.05,yes\n{ADA},{ANTS},1,yes\n");
+    let warning = "warning: percent is above 1, which is the whole course: line 2\n";
+    for (more, created) in [
+        (&["--dry-run"][..], "2 would be created"),
+        (&[], "2 created"),
+    ] {
+        let ran = import(&stack, "grades", &csv, more).await;
+        assert_eq!((ran.code, ran.err.as_str()), (0, warning));
+        assert!(ran.out.starts_with(created), "{ran:?}");
+    }
+    let ran = import(&stack, "grades", &csv, &["--json"]).await;
+    let warnings = json!([{
+        "kind": "percent_above_one", "problem": "percent is above 1, which is the whole course",
+        "rows": 1, "lines": [2],
+    }]);
+    assert_eq!(ran.json()["warnings"], warnings);
+}
+
+/// It is no file, and read only once; what is written for the time leaves nothing.
+#[tokio::test]
+async fn grades_are_read_from_a_pipe() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let csv = format!("email,course_id,percent,passed\n{ADA},{RUN},0.5,no\n");
+    stack.file("grades.csv", csv);
+    std::fs::create_dir(stack.path("temporary")).unwrap();
+    let line = "mkfifo pipe && cat grades.csv > pipe & \
+        while [ ! -p pipe ]; do :; done; TMPDIR=temporary coursehook grades import pipe";
+    let line = format!("PATH=/usr/bin:/bin; {line}");
+    let told = "1 created, 0 unchanged, 0 differing, 0 bad lines\n";
+    assert_eq!(stack.shell(&line).await.ok(), told);
+    let left = std::fs::read_dir(stack.path("temporary")).unwrap();
+    assert_eq!(left.count(), 0);
 }
 
 #[tokio::test]
@@ -955,7 +1065,7 @@ const LEARNERS: usize = 250;
 fn many() -> Many {
     let rows = |row: &dyn Fn(usize) -> String| -> String { (0..LEARNERS).map(row).collect() };
     let enrollment = |n| format!("learner{n}@example.org,{RUN},verified,staff\n");
-    let grade = |n| format!("learner{n}@example.org,{RUN},0.{n},yes\n");
+    let grade = |n| format!("learner{n}@example.org,{RUN},0.5{n},yes\n");
     let certificate = |n| {
         let id = format!("bcd7d701-9352-4c1f-adac-{n:012}");
         format!("learner{n}@example.org,{RUN},{id},2024-05-01\n")
