@@ -20,7 +20,8 @@ pub enum Certificates {
     /// Columns: email, course_id, certificate_id and issued_at (required), state
     /// (in_force, withdrawn or revoked; in_force where it is empty), is_revoked
     /// (another way to say revoked), learner_name, run_title (the user's and the
-    /// run's as they are now where they are empty). A row is one line.
+    /// run's as they are now where they are empty). An absent column is as an
+    /// empty cell.
     #[command(after_help = "\
 Examples:
   coursehook certificates import certificates.csv --dry-run

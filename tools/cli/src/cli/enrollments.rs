@@ -19,8 +19,8 @@ pub enum Enrollments {
     /// Columns: email, course_id and mode (required), active (where it is empty
     /// what change_status says, or true), edx_enrolled, roles (with ; between
     /// them), change_status (unenrolled, deferred, transferred and refunded are
-    /// inactive), enrollment_id (a new one where it is empty). Sweeps leave the
-    /// mode alone.
+    /// inactive), enrollment_id (a new one where it is empty). An absent column is
+    /// as an empty cell. Sweeps leave the mode alone.
     #[command(after_help = "\
 Examples:
   coursehook enrollments import enrollments.csv --dry-run

@@ -18,7 +18,7 @@ pub enum Grades {
     ///
     /// Columns: email, course_id, percent (1 being the whole course) and passed
     /// (required), letter_grade, set_by_admin: true for a grade that the LMS's
-    /// never replaces. No certificate is issued by this. Where a percent is above
+    /// never replaces. An absent column is as an empty cell. No certificate is issued by this. Where a percent is above
     /// 2, nothing of the file is written; standard input is first copied into a
     /// temporary file, so that all of it can be looked at before.
     #[command(after_help = "\

@@ -11,8 +11,8 @@ use super::argument::whom;
 pub enum Users {
     /// Import users from CSV or JSON Lines
     ///
-    /// Columns: email (required), edx_username, name. An empty cell leaves what
-    /// is there. A row is one line. Importing a file again changes nothing.
+    /// Columns: email (required), edx_username, name. An empty cell and an absent
+    /// column leave what is there. Importing a file again changes nothing.
     ///
     /// A line is refused if username or name say that its address is, or was,
     /// another person's; it names both and the command that frees the address.

@@ -12,7 +12,7 @@ use shared::use_cases::importing::{
 };
 
 use super::records::{SeenRecords, about, manner, told};
-use super::{Reader, Warning, Writer};
+use super::{Reader, Warning, Writer, doubts};
 use crate::advice;
 use crate::cli::ImportRecords;
 use crate::failure::Failure;
@@ -68,7 +68,7 @@ impl Reader for CertificateReader {
         &mut self,
         row: &Row,
         line: u64,
-        _: &mut Vec<Warning>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<CertificateRow, RowProblem> {
         let (email, course_id) = about(row)?;
         let certificate_id = row.uuid("certificate_id")?;
@@ -97,6 +97,8 @@ impl Reader for CertificateReader {
             content("learner_name", &certificate.learner_name),
             content("run_title", &certificate.run_title),
         ];
+        doubts::of_name("learner_name", certificate.learner_name.as_ref(), warnings);
+        doubts::of_name("run_title", certificate.run_title.as_ref(), warnings);
         self.seen.meet(about, line, &contents)?;
         self.ids.remember(&[&id], line, &[]);
         Ok(certificate)

@@ -3,6 +3,7 @@
 //! and written.
 
 mod certificates;
+mod doubts;
 mod enrollments;
 mod grades;
 mod reading;

@@ -11,7 +11,7 @@ use shared::use_cases::importing::{
     Answers, RUNS_AT_ONCE, RowRefused, expect_events_of_runs, import_runs,
 };
 
-use super::{Manner, Reader, Warning, Writer};
+use super::{Manner, Reader, Warning, Writer, doubts};
 use crate::cli::ImportFile;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -54,7 +54,7 @@ impl Reader for RunReader {
         &mut self,
         row: &Row,
         line: u64,
-        _: &mut Vec<Warning>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<CourseRunChange, RowProblem> {
         let run = CourseRunChange {
             course_id: row.required_given("course_id", given::course_id)?,
@@ -83,6 +83,7 @@ impl Reader for RunReader {
         if let Some(repeated) = self.0.repeated(&id, &contents) {
             return Err(RowProblem::SameCourseId(repeated));
         }
+        doubts::of_name("title", Some(&run.title), warnings);
         self.0.remember(&id, line, &contents);
         Ok(run)
     }

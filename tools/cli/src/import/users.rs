@@ -11,6 +11,7 @@ use shared::use_cases::importing::{
     Answers, RowRefused, USERS_AT_ONCE, UserImport, UserRow, expect_events_of_users,
 };
 
+use super::doubts::{self, is_word_for_nothing};
 use super::{Manner, Reader, Warning, Writer};
 use crate::cli::ImportFile;
 use crate::failure::Failure;
@@ -47,7 +48,12 @@ impl Reader for UserReader {
     };
     const AT_ONCE: usize = USERS_AT_ONCE;
 
-    fn read(&mut self, row: &Row, line: u64, _: &mut Vec<Warning>) -> Result<UserRow, RowProblem> {
+    fn read(
+        &mut self,
+        row: &Row,
+        line: u64,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<UserRow, RowProblem> {
         let as_given = row.required("email")?;
         let email = row.required_given("email", given::email)?;
         let edx_username = row.given("edx_username", given::username)?;
@@ -67,6 +73,13 @@ impl Reader for UserReader {
             }
             self.usernames.remember(&[key.as_str()], line, &[]);
         }
+        if edx_username
+            .as_ref()
+            .is_some_and(|username| is_word_for_nothing(username.as_str()))
+        {
+            warnings.push(Warning::WordForNothing("edx_username"));
+        }
+        doubts::of_name("name", name.as_ref(), warnings);
         self.emails.remember(&[email.as_str()], line, &contents);
         Ok(UserRow {
             email,

@@ -17,6 +17,11 @@ pub enum Warning {
     StatusPassedOver,
     /// Extra credit leads there.
     PercentAboveOne,
+    /// Of this column, as those below.
+    WordForNothing(&'static str),
+    HtmlEntity(&'static str),
+    AddressAsName(&'static str),
+    WrongEncoding(&'static str),
 }
 
 impl Warning {
@@ -28,13 +33,17 @@ impl Warning {
             Self::UnknownRole => "unknown_role",
             Self::StatusPassedOver => "status_passed_over",
             Self::PercentAboveOne => "percent_above_one",
+            Self::WordForNothing(_) => "word_for_nothing",
+            Self::HtmlEntity(_) => "html_entity",
+            Self::AddressAsName(_) => "address_as_name",
+            Self::WrongEncoding(_) => "wrong_encoding",
         }
     }
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        let told = match self {
             Self::CellsLeftOut => "the last cells are left out, and count as absent columns",
             Self::UnknownMode => "Open edX is not known to have the mode",
             Self::UnknownRole => {
@@ -42,7 +51,21 @@ impl fmt::Display for Warning {
             }
             Self::StatusPassedOver => "change_status of an active enrollment is passed over",
             Self::PercentAboveOne => "percent is above 1, which is the whole course",
-        })
+            Self::WordForNothing(column) => {
+                return write!(f, "{column} is a word for nothing, such as NULL or #N/A");
+            }
+            Self::HtmlEntity(column) => {
+                return write!(f, "{column} has an HTML entity, such as &amp;");
+            }
+            Self::AddressAsName(column) => return write!(f, "{column} has an address"),
+            Self::WrongEncoding(column) => {
+                return write!(
+                    f,
+                    "{column} is UTF-8 that was read as Windows-1252 (Zoë as ZoÃ«)"
+                );
+            }
+        };
+        f.write_str(told)
     }
 }
 

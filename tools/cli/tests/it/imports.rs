@@ -335,6 +335,37 @@ async fn what_comes_twice_is_told_with_what_differs() {
     }
 }
 
+/// What a certificate shows is looked at as a user's name is.
+#[tokio::test]
+async fn names_and_titles_that_most_likely_are_none_are_warned_of() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let runs = "course_id,title\nOrg/C/1,Bees &amp; Ants\nOrg/C/2,#REF!\n";
+    let certificates = format!(
+        "email,course_id,certificate_id,issued_at,learner_name,run_title\n\
+         {ADA},{RUN},{ID}1,2024-05-01,NULL,Bees &amp; Ants\n\
+         {ADA},{ANTS},{ID}2,2024-05-01,{ADA},\n"
+    );
+    for (what, csv, told) in [
+        (
+            "runs",
+            runs.to_owned(),
+            "warning: title is a word for nothing, such as NULL or #N/A: line 3\n\
+             warning: title has an HTML entity, such as &amp;: line 2\n",
+        ),
+        (
+            "certificates",
+            certificates,
+            "warning: learner_name is a word for nothing, such as NULL or #N/A: line 2\n\
+             warning: run_title has an HTML entity, such as &amp;: line 2\n\
+             warning: learner_name has an address: line 3\n",
+        ),
+    ] {
+        let ran = import(&stack, what, &csv, &[]).await;
+        assert_eq!((ran.code, ran.err.as_str()), (0, told), "{what}");
+        assert!(ran.out.starts_with("2 created"), "{ran:?}");
+    }
+}
+
 #[tokio::test]
 async fn json_lines_have_numbers_and_flags() {
     let stack = Stack::with_ada_and_a_run().await;

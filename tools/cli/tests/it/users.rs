@@ -456,6 +456,54 @@ async fn cells_that_are_left_out_are_absent_columns() {
     assert_eq!(ran.json()["warnings"], warnings);
 }
 
+/// They are imported: somebody may be called so.
+#[tokio::test]
+async fn names_that_most_likely_are_none_are_warned_of() {
+    let stack = Stack::start().await;
+    let names = [
+        "NULL",
+        "\\N",
+        "None",
+        "NaN",
+        "#N/A",
+        "null",
+        "undefined",
+        "Flann O&#39;Brien",
+        "bob@example.org",
+        "ZoÃ« Washburne",
+        "Ada Lovelace",
+        "Nan Goldin",
+    ];
+    let row = |(n, name): (usize, &&str)| format!("learner{n}@example.org,learner{n},{name}\n");
+    let rows: String = names.iter().enumerate().map(row).collect();
+    let csv = format!("email,edx_username,name\n{rows}last@example.org,None,\n");
+    let ran = stack.run_with_input(&["users", "import", "-"], &csv).await;
+    let told = "\
+        warning: edx_username is a word for nothing, such as NULL or #N/A: line 14\n\
+        warning: name is a word for nothing, such as NULL or #N/A: \
+        lines 2, 3, 4, 5, 6 and 2 more\n\
+        warning: name has an HTML entity, such as &amp;: line 9\n\
+        warning: name has an address: line 10\n\
+        warning: name is UTF-8 that was read as Windows-1252 (Zoë as ZoÃ«): line 11\n";
+    assert_eq!(ran.err, told);
+    assert_eq!(
+        ran.ok(),
+        "13 created, 0 updated, 0 unchanged, 0 bad lines\n"
+    );
+    let last = ["users", "show", "learner1@example.org", "--json"];
+    assert_eq!(stack.run(&last).await.json()["name"], "\\N");
+    let ran = stack
+        .run_with_input(&["users", "import", "-", "--json"], &csv)
+        .await;
+    let warning = json!({
+        "kind": "word_for_nothing",
+        "problem": "name is a word for nothing, such as NULL or #N/A",
+        "rows": 7,
+        "lines": [2, 3, 4, 5, 6],
+    });
+    assert_eq!(ran.json()["warnings"][1], warning);
+}
+
 #[tokio::test]
 async fn a_quotation_mark_that_is_never_closed_ends_the_import() {
     let rows: String = (0..70)
