@@ -3,7 +3,8 @@
 //! The grammar is held strictly where a mistake would take other rows with it:
 //! after a quotation mark that closes a cell only a comma or the end of the line
 //! may stand, and a cell that has one must begin with one. So a mark that was
-//! forgotten spoils the row that it swallows others into.
+//! forgotten spoils the row that it swallows others into. The same holds for a CR
+//! that may be the end of a line in a file whose lines end in LF.
 
 use super::source::{MAX_BYTES, Source, Unit};
 use super::{FileProblem, RowProblem};
@@ -58,6 +59,7 @@ fn read(source: &mut Source) -> Result<Option<Record>, FileProblem> {
     let (mut at, mut length) = (At::Start, 0);
     let mut opened = line;
     let (mut has_stray_quote, mut behind_a_quote) = (false, None);
+    let (mut has_stray_cr, mut is_behind_cr) = (false, false);
     let mut unit = source.unit(false)?;
     if unit.is_none() {
         return Ok(None);
@@ -89,6 +91,13 @@ fn read(source: &mut Source) -> Result<Option<Record>, FileProblem> {
                 (At::Bare, Some(byte))
             }
         };
+        if at != At::Quoted
+            && let Some(Unit::Byte(byte)) = unit
+        {
+            // One at the end of the line is passed over as blanks are.
+            has_stray_cr |= is_behind_cr && byte != b'\r';
+            is_behind_cr = byte == b'\r';
+        }
         at = next;
         length += 1;
         if let (Some(byte), Some(cell)) = (byte, cells.last_mut())
@@ -100,6 +109,8 @@ fn read(source: &mut Source) -> Result<Option<Record>, FileProblem> {
     };
     let cells: Result<Vec<String>, _> = if length > MAX_BYTES {
         Err(RowProblem::TooLong)
+    } else if has_stray_cr {
+        Err(RowProblem::StrayCr)
     } else if has_stray_quote {
         Err(RowProblem::StrayQuote)
     } else {
@@ -195,7 +206,7 @@ mod tests {
             ),
             (
                 "a\r\nb\rc\r",
-                vec![row(1, 1, &["a"]), row(2, 2, &["b\rc"])],
+                vec![row(1, 1, &["a"]), bad(2, 2, RowProblem::StrayCr)],
                 None,
             ),
             (
@@ -216,6 +227,27 @@ mod tests {
             (
                 "a,\"b \"\"c\"\"\"\n",
                 vec![row(1, 1, &["a", "b \"c\""])],
+                None,
+            ),
+            // As where a heading was put before another program's rows.
+            (
+                "a,b\nc,d\re,f\rg,h\r",
+                vec![row(1, 1, &["a", "b"]), bad(2, 2, RowProblem::StrayCr)],
+                None,
+            ),
+            (
+                "a\nb,\"c\rd\"\n",
+                vec![row(1, 1, &["a"]), row(2, 2, &["b", "c\rd"])],
+                None,
+            ),
+            (
+                "a\nb\r \n",
+                vec![row(1, 1, &["a"]), bad(2, 2, RowProblem::StrayCr)],
+                None,
+            ),
+            (
+                "a\nb\r\r\n",
+                vec![row(1, 1, &["a"]), row(2, 2, &["b\r"])],
                 None,
             ),
             // Forgotten at the end of a cell: the rows up to the next one are in it.

@@ -48,6 +48,11 @@ pub enum RowProblem {
          and each one in it doubled"
     )]
     StrayQuote,
+    #[error(
+        "has a CR inside, while the file's lines end in LF; if another row begins there, save the \
+         file with one kind of line ends"
+    )]
+    StrayCr,
     #[error("has {found} columns, and the first line has {expected}")]
     WrongCount { found: usize, expected: usize },
     #[error(
