@@ -23,7 +23,8 @@ pub struct Certificate {
     pub state: CertificateState,
     /// When it was first issued; restoring does not change it.
     pub issued_at: Timestamp,
-    /// The learner's name when it was issued; absent where the portal had none.
+    /// The learner's name when it was issued, or as an operator has corrected it;
+    /// absent where the portal had none.
     pub learner_name: Option<String>,
     /// The run's title when it was issued; absent where the portal had none.
     pub run_title: Option<String>,
@@ -74,7 +75,8 @@ impl CertificateState {
     }
 }
 
-/// One write to a certificate: by whom, and the state after it.
+/// One write to a certificate: by whom, the state after it, and the name that
+/// it was given, if it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateEntry {
     /// When the delivery or the command came, to the millisecond.
@@ -84,8 +86,27 @@ pub struct CertificateEntry {
     /// In JSON its fields stand beside the entry's own.
     #[serde(flatten)]
     pub by: Change,
-    /// The state that the write made it.
+    /// The state after the write.
     pub state: CertificateState,
+    /// The name that was corrected by it, where it was that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub renamed: Option<Renaming>,
+}
+
+/// A name that was corrected. `Debug` shows neither of the two.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renaming {
+    /// The name before; absent where there was none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub from: Option<String>,
+    /// The name after.
+    pub to: String,
+}
+
+impl fmt::Debug for Renaming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Renaming(..)")
+    }
 }
 
 /// By ids and state alone; the name is personal.
@@ -111,9 +132,28 @@ impl Certificate {
     pub fn after(&self, entry: CertificateEntry) -> Self {
         let mut after = self.clone();
         after.state = entry.state;
+        if let Some(Renaming { to, .. }) = &entry.renamed {
+            after.learner_name = Some(to.clone());
+        }
         after.version += 1;
         after.history.push(entry);
         after
+    }
+
+    /// What makes `to` the name on it; `None` where that is the name already.
+    pub fn renaming(&self, to: &str) -> Option<Renaming> {
+        let from = self.learner_name.as_deref();
+        (from != Some(to)).then(|| Renaming {
+            from: from.map(str::to_owned),
+            to: to.to_owned(),
+        })
+    }
+
+    /// The entry of the write that made its state what it is, as far as that is
+    /// kept: a name is corrected in any state.
+    pub fn last_of_state(&self) -> Option<&CertificateEntry> {
+        let mut entries = self.history.iter().rev();
+        entries.find(|entry| entry.renamed.is_none())
     }
 
     /// The state in which it was before it was revoked, or in which it is.
@@ -151,6 +191,7 @@ mod tests {
                 change_id: Uuid::nil(),
                 by: Change::Operator { name: "op".into() },
                 state: *state,
+                renamed: None,
             };
             let certificate = Certificate {
                 certificate_id: Uuid::nil(),
@@ -165,6 +206,24 @@ mod tests {
             };
             assert_eq!(certificate.state_unless_revoked(), before, "{states:?}");
             assert!(!format!("{certificate:?}").contains("Lovelace"));
+
+            // A correction of the name changes no state, and its entry is no entry of one.
+            let renaming = CertificateEntry {
+                renamed: certificate.renaming("Ada King"),
+                change_id: Uuid::max(),
+                ..entry(&certificate.state)
+            };
+            let renamed = certificate.after(renaming);
+            assert_eq!(renamed.learner_name.as_deref(), Some("Ada King"));
+            assert_eq!(renamed.state_unless_revoked(), before, "{states:?}");
+            assert_eq!(renamed.last_of_state(), certificate.history.last());
+            assert_eq!(renamed.renaming("Ada King"), None);
+            assert!(renamed.holds(Uuid::max()));
+            let shown = format!("{renamed:?}");
+            assert!(
+                !shown.contains("Lovelace") && !shown.contains("King"),
+                "{shown}"
+            );
         }
     }
 }

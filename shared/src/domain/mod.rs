@@ -21,7 +21,7 @@ pub mod token;
 pub mod trail;
 pub mod user;
 
-pub use certificate::{Certificate, CertificateEntry, CertificateState};
+pub use certificate::{Certificate, CertificateEntry, CertificateState, Renaming};
 pub use course_id::CourseId;
 pub use course_run::{CourseRun, CourseRunChange};
 pub use credential::Credential;

@@ -468,6 +468,7 @@ impl<'a> Decision<'a> {
             change_id: self.change_id,
             by: self.pass.by.clone(),
             state: CertificateState::InForce,
+            renamed: None,
         };
         let (id, write) = match certificate {
             Some(before) => (

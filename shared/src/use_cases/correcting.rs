@@ -1,5 +1,7 @@
 //! What operators put right by hand: grades, certificates and kept events.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -111,13 +113,26 @@ async fn write_grade(
 }
 
 /// An operator's word about a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Word {
     /// It counts no more, until an operator restores it.
     Revoke,
     /// A revoked one is again what it was before: in force, or withdrawn until
     /// a pass restores it.
     Restore,
+    /// This is the learner's name on it, in whatever state it is.
+    Rename(String),
+}
+
+/// Without the name, which is personal.
+impl fmt::Debug for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Revoke => "Revoke",
+            Self::Restore => "Restore",
+            Self::Rename(_) => "Rename(..)",
+        })
+    }
 }
 
 /// Why a certificate stays as it is.
@@ -129,7 +144,7 @@ pub enum Uncorrected {
     Withdrawn,
 }
 
-/// Revokes or restores a learner's certificate.
+/// Revokes or restores a learner's certificate, or corrects the name on it.
 ///
 /// # Errors
 /// The outer one is the store's; the inner one says why the word does not fit.
@@ -137,7 +152,7 @@ pub async fn correct_certificate(
     records: &Records,
     certificates: &Certificates,
     (user_id, course_id): (Uuid, &CourseId),
-    word: Word,
+    word: &Word,
     by: &Change,
     at: Timestamp,
 ) -> Result<Result<Corrected<Certificate>, Uncorrected>, StoreError> {
@@ -146,14 +161,15 @@ pub async fn correct_certificate(
     };
     let change_id = Uuid::new_v4();
     for _ in 0..ATTEMPTS {
-        let state = match word {
-            Word::Revoke => CertificateState::Revoked,
+        let (state, renamed) = match word {
+            Word::Revoke => (CertificateState::Revoked, None),
             Word::Restore if certificate.state == CertificateState::Withdrawn => {
                 return Ok(Err(Uncorrected::Withdrawn));
             }
-            Word::Restore => certificate.state_unless_revoked(),
+            Word::Restore => (certificate.state_unless_revoked(), None),
+            Word::Rename(to) => (certificate.state, certificate.renaming(to)),
         };
-        if certificate.state == state {
+        if certificate.state == state && renamed.is_none() {
             let changed = false;
             let now = certificate;
             return Ok(Ok(Corrected { now, changed }));
@@ -163,6 +179,7 @@ pub async fn correct_certificate(
             change_id,
             by: by.clone(),
             state,
+            renamed,
         };
         let after = certificate.after(entry);
         certificate = certificates.put(&certificate, &after).await?;

@@ -409,6 +409,12 @@ pub fn restore(email: &Email, course_id: &CourseId) -> String {
     about("certificates restore", email, course_id, &[])
 }
 
+/// The command that sets the name on a certificate, which the operator has to
+/// fill in.
+pub fn rename(email: &Email, course_id: &CourseId) -> String {
+    about("certificates rename", email, course_id, &["--name", "NAME"])
+}
+
 /// A command about a learner in a course run.
 pub fn about(name: &str, email: &Email, course_id: &CourseId, options: &[&str]) -> String {
     output::command(name, &[email.as_str(), course_id.as_str()], options)

@@ -32,7 +32,7 @@ impl Standing<'_> {
     /// Why there is a certificate or none; and where one could be issued, whether
     /// the sweep that would do it did not do all.
     pub fn advice(&self, paid_modes: &PaidModes, now: Timestamp) -> Advice {
-        let advice = self.deciding(paid_modes, now);
+        let advice = self.with_a_name(self.deciding(paid_modes, now));
         let could_be_issued = self
             .certificate
             .is_none_or(|certificate| certificate.state == CertificateState::Withdrawn);
@@ -82,6 +82,28 @@ impl Standing<'_> {
             return self.to_import(why, help, Reason::NoSuchRun, now);
         }
         self.without_a_pass(&lead, eligible(self.enrollment, paid_modes).err(), now)
+    }
+
+    /// A certificate without a name can be given one, beside all else.
+    fn with_a_name(&self, advice: Advice) -> Advice {
+        let certificate = self.certificate.filter(|c| c.learner_name.is_none());
+        if certificate.is_none() {
+            return advice;
+        }
+        let rename = advice::rename(self.email, self.course_id);
+        let help = if advice.commands.is_empty() {
+            format!("{} To give the certificate a name:", advice.help)
+        } else {
+            format!(
+                "The first command gives the certificate a name. {}",
+                advice.help
+            )
+        };
+        Advice {
+            why: format!("{} The certificate has no name.", advice.why),
+            help,
+            commands: [rename].into_iter().chain(advice.commands).collect(),
+        }
     }
 
     fn kept(&self, kind: EventKind) -> Option<&KeptEvent> {

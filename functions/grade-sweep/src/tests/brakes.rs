@@ -221,7 +221,7 @@ async fn a_certificate_that_changed_meanwhile_is_left_alone() {
     };
     let now = stack.clock.now();
     for word in [Word::Revoke, Word::Restore] {
-        let corrected = correct_certificate(&records, &certificates, about, word, &by, now);
+        let corrected = correct_certificate(&records, &certificates, about, &word, &by, now);
         assert!(corrected.await.unwrap().unwrap().changed);
     }
     let answer = stack.sweep().await;

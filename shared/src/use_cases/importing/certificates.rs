@@ -50,6 +50,7 @@ impl RecordTable for Certificates {
             change_id: Uuid::new_v4(),
             by: owner.by.clone(),
             state: row.state,
+            renamed: None,
         };
         let learner_name = row.learner_name.clone();
         let run_title = row.run_title.clone();

@@ -317,6 +317,7 @@ impl GradeSweep {
             change_id: Uuid::new_v4(),
             by: task.by.clone(),
             state,
+            renamed: None,
         };
         let change = |before: &'a Certificate, state| CertificateWrite::Change {
             before,

@@ -269,6 +269,7 @@ async fn put(portal: &Portal, learner: u32, start: &Learner) {
             change_id: Uuid::new_v4(),
             by: operator(),
             state: held.state,
+            renamed: None,
         };
         let certificate = Certificate {
             certificate_id: Uuid::new_v4(),
@@ -325,7 +326,7 @@ async fn change(portal: &Portal, learner: u32, other: Other) {
             let certificates = wiring.certificates().unwrap();
             let of = (user_id, &course_id);
             let by = operator();
-            let revoke = correct_certificate(&records, &certificates, of, Word::Revoke, &by, now);
+            let revoke = correct_certificate(&records, &certificates, of, &Word::Revoke, &by, now);
             let _ = revoke.await.unwrap();
         }
         Other::Enroll(active) => {

@@ -89,6 +89,22 @@ Example:
         #[arg(value_parser = given::course_id)]
         course_id: CourseId,
     },
+    /// Correct the learner's name on a certificate
+    ///
+    /// In whatever state it is; id and state stay as they are. The name that the
+    /// user has, for certificates to come, is what `coursehook users import` says.
+    #[command(after_help = "\
+Example:
+  coursehook certificates rename ada@example.org course-v1:Org+Course+Run --name 'Ada Lovelace'")]
+    Rename {
+        #[arg(value_parser = given::email)]
+        email: Email,
+        #[arg(value_parser = given::course_id)]
+        course_id: CourseId,
+        /// The name as the certificate is to have it
+        #[arg(long, value_parser = given::name)]
+        name: String,
+    },
 }
 
 impl Certificates {
@@ -97,7 +113,10 @@ impl Certificates {
         match self {
             Self::List { .. } | Self::Show { .. } => true,
             Self::Import(import) => import.dry_run,
-            Self::Issue { .. } | Self::Revoke { .. } | Self::Restore { .. } => false,
+            Self::Issue { .. }
+            | Self::Revoke { .. }
+            | Self::Restore { .. }
+            | Self::Rename { .. } => false,
         }
     }
 }

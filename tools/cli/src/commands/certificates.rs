@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::domain::{
-    Certificate, CertificateEntry, CertificateState, CourseId, Email, Grade, History,
+    Certificate, CertificateEntry, CertificateState, CourseId, Email, Grade, History, Renaming,
 };
 use shared::use_cases::certifying::{Obstruction, Outcome, Pass, Source};
 use shared::use_cases::correcting::{Corrected, Uncorrected, Word, correct_certificate};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{grades, runs};
-use crate::advice::Advice;
+use crate::advice::{self, Advice};
 use crate::cli::exit_code;
 use crate::confirm::confirm;
 use crate::failure::Failure;
@@ -41,10 +41,18 @@ pub async fn run(
             email,
             course_id,
             yes,
-        } => correct(email, course_id, Word::Revoke, yes, stack, output).await?,
-        // Nothing is lost by that, so nobody is asked.
+        } => correct(email, course_id, &Word::Revoke, yes, stack, output).await?,
+        // Nothing is lost by these two, so nobody is asked.
         cli::Certificates::Restore { email, course_id } => {
-            correct(email, course_id, Word::Restore, true, stack, output).await?;
+            correct(email, course_id, &Word::Restore, true, stack, output).await?;
+        }
+        cli::Certificates::Rename {
+            email,
+            course_id,
+            name,
+        } => {
+            let word = Word::Rename(name);
+            correct(email, course_id, &word, true, stack, output).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -97,7 +105,14 @@ async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Res
             let heading = output::history_heading(&certificate.course_id, &certificate.history);
             (heading, history_table(&certificate.history))
         });
-        output::sections(table(&certificates), histories)
+        let shown = output::sections(table(&certificates), histories);
+        let nameless = certificates.iter().filter(|c| c.learner_name.is_none());
+        let nameless = nameless.map(|certificate| {
+            let (id, course_id) = (certificate.certificate_id, &certificate.course_id);
+            let command = advice::rename(&user.email, course_id);
+            format!("\n\nThe certificate {id} has no name. To give it one:\n  {command}")
+        });
+        shown + &String::from_iter(nameless)
     })
 }
 
@@ -172,7 +187,7 @@ async fn issue(
 async fn correct(
     email: Email,
     course_id: CourseId,
-    word: Word,
+    word: &Word,
     yes: bool,
     stack: &Stack,
     output: Output,
@@ -204,7 +219,25 @@ async fn correct(
         changed,
         certificate: Shown::from(&now),
     };
-    output.answer(&done, || told(&now, changed))
+    output.answer(&done, || match word {
+        Word::Rename(name) => told_name(&now, name, changed),
+        Word::Revoke | Word::Restore => told(&now, changed),
+    })
+}
+
+/// The name that a certificate has by now, and the one before.
+fn told_name(certificate: &Certificate, name: &str, changed: bool) -> String {
+    let (id, name) = (certificate.certificate_id, output::printable(name));
+    if !changed {
+        return format!("nothing to change: the name on {id} is {name}");
+    }
+    let entry = certificate.history.last();
+    let before = entry.and_then(|entry| entry.renamed.as_ref()?.from.as_deref());
+    let before = before.map_or_else(
+        || "there was none".to_owned(),
+        |before| format!("it was {}", output::printable(before)),
+    );
+    format!("the name on {id} is {name}; {before}")
 }
 
 /// What was done, or that there was nothing to do.
@@ -225,7 +258,7 @@ fn told(certificate: &Certificate, changed: bool) -> String {
 
 /// A certificate's state, and since when and by whom it is that.
 pub fn stands(certificate: &Certificate) -> String {
-    let since = certificate.history.last().map(|entry| {
+    let since = certificate.last_of_state().map(|entry| {
         let (at, by) = (time::show(entry.at), output::by(&entry.by));
         format!(", since {at}, by {}", output::printable(&by))
     });
@@ -262,12 +295,17 @@ fn table(certificates: &[Certificate]) -> String {
 
 fn history_table(history: &[CertificateEntry]) -> String {
     output::table(
-        ["at", "by", "state"],
+        ["at", "by", "state", "renamed"],
         history.iter().map(|entry| {
+            let renamed = entry.renamed.as_ref().map(|Renaming { from, to }| {
+                let from = from.as_deref().unwrap_or("no name");
+                format!("from {from} to {to}")
+            });
             [
                 time::show(entry.at),
                 output::by(&entry.by),
                 entry.state.as_str().to_owned(),
+                renamed.unwrap_or_default(),
             ]
         }),
     )

@@ -1,4 +1,5 @@
 use local::lms::{At, GradeRow, Order, Trouble};
+use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
 use shared::domain::EventKind;
 
@@ -134,6 +135,223 @@ async fn what_cannot_be_corrected_says_what_to_do() {
     assert!(restored.contains("withdrawn"), "{restored}");
     let told = refused("restore", ADA, RUN).await;
     assert!(told.contains("comes back with a pass"), "{told}");
+}
+
+/// The name is corrected whatever the state is, and nothing else changes.
+#[tokio::test]
+async fn a_name_is_corrected_in_any_state() {
+    for (state, stands) in [
+        ("in_force", "is in force, since"),
+        ("withdrawn", "is withdrawn, since"),
+        ("revoked", "is revoked, since"),
+    ] {
+        let (stack, id) = with_a_certificate().await;
+        match state {
+            "withdrawn" => stack.withdraw(ADA, RUN).await,
+            "revoked" => drop(revoke(&stack, &["--yes"]).await.ok()),
+            _ => {}
+        }
+        let show = ["certificates", "show", ADA, "--json"];
+        let before = stack.run(&show).await.json()[0].clone();
+        let since = async || {
+            let status = stack.run(&["status", ADA, "--json"]).await.json();
+            let why = status["runs"][0]["why"].as_str().unwrap().to_owned();
+            let since = why.split(stands).nth(1).unwrap_or_else(|| panic!("{why}"));
+            since.split(',').next().unwrap().to_owned()
+        };
+        let stood_since = since().await;
+
+        let rename = ["certificates", "rename", ADA, RUN, "--name"];
+        let told = stack.run(&[&rename[..], &[" Ada King\t"]].concat()).await;
+        let expected = format!("the name on {id} is Ada King; it was Ada Lovelace\n");
+        assert_eq!(told.ok(), expected, "{state}");
+        let after = stack.run(&show).await.json()[0].clone();
+        assert_eq!(after["learner_name"], "Ada King", "{state}");
+        for same in ["certificate_id", "state", "issued_at", "run_title"] {
+            assert_eq!(after[same], before[same], "{state}: {same}");
+        }
+        let entries = after["history"].as_array().unwrap();
+        let [all @ .., entry] = entries.as_slice() else {
+            panic!("{after}")
+        };
+        assert_eq!(json!(all), before["history"], "{state}");
+        let by = ["by", "name", "state"].map(|field| &entry[field]);
+        assert_eq!(by, ["operator", "grace", state], "{state}");
+        let renamed = json!({"from": "Ada Lovelace", "to": "Ada King"});
+        assert_eq!(entry["renamed"], renamed, "{state}");
+        // It stands so since it was made so, and not since the name was corrected.
+        assert_eq!(since().await, stood_since, "{state}");
+
+        // The same again writes nothing.
+        for name in ["Ada King", "Ada King "] {
+            let again = [&rename[..], &[name, "--json"]].concat();
+            let again = stack.run(&again).await.json();
+            assert_eq!(again["changed"], false, "{state}");
+            assert_eq!(again["certificate"], after, "{state}");
+        }
+        let told = stack.run(&[&rename[..], &["Ada King"]].concat()).await;
+        let expected = format!("nothing to change: the name on {id} is Ada King\n");
+        assert_eq!(told.ok(), expected, "{state}");
+        let history = ["certificates", "show", ADA, "--history"];
+        let history = stack.run(&history).await.ok();
+        assert!(
+            history.contains("from Ada Lovelace to Ada King"),
+            "{history}"
+        );
+
+        // What comes after finds the state as it was, and leaves the name.
+        if state == "revoked" {
+            let restore = ["certificates", "restore", ADA, RUN];
+            let told = format!("restored {id}; it is in force\n");
+            assert_eq!(stack.run(&restore).await.ok(), told);
+        }
+        let shown = stack.run(&show).await.json();
+        assert_eq!(shown[0]["learner_name"], "Ada King", "{state}");
+    }
+}
+
+/// A certificate without a name says so, with the command that gives it one.
+#[tokio::test]
+async fn a_certificate_without_a_name_says_so() {
+    let stack = Stack::with_ada_and_a_run().await;
+    let bob = "bob@example.org";
+    let csv = format!("email\n{bob}\n");
+    let import = ["users", "import", "-"];
+    stack.run_with_input(&import, &csv).await.ok();
+    let enroll = ["enrollments", "set", bob, RUN, "--mode", "verified"];
+    stack.run(&enroll).await.ok();
+    let grade = ["--percent", "0.9", "--letter", "A", "--passed", "--json"];
+    let grade = [&["grades", "override", bob, RUN], &grade[..]].concat();
+    let set = stack.run(&grade).await.json();
+    let id = set["certificate"]["certificate_id"].as_str().unwrap();
+
+    let rename = format!("coursehook certificates rename {bob} {RUN} --name NAME");
+    let revoke = format!("coursehook certificates revoke {bob} {RUN}");
+    let restore = format!("coursehook certificates restore {bob} {RUN}");
+    let told = format!("The certificate {id} has no name. To give it one:\n  {rename}\n");
+    let said = async |word: &str, other: &str, help: &str| {
+        let shown = stack.run(&["certificates", "show", bob]).await.ok();
+        assert!(shown.ends_with(&format!("\n\n{told}")), "{shown}");
+        let status = stack.run(&["status", bob, "--json"]).await.json();
+        let run = &status["runs"][0];
+        let why = run["why"].as_str().unwrap();
+        assert!(why.contains(word) && why.ends_with(" The certificate has no name."));
+        assert_eq!(run["commands"], json!([rename, other]), "{run}");
+        let first = "The first command gives the certificate a name. ";
+        assert_eq!(run["help"], format!("{first}{help}"));
+    };
+    said("is in force", &revoke, "To take it back:").await;
+    let take = ["certificates", "revoke", bob, RUN, "--yes"];
+    stack.run(&take).await.ok();
+    said("is revoked", &restore, "To bring it back:").await;
+
+    // The command itself, with a name that a shell would take for more.
+    let command = rename.replace("NAME", "'Robert \"Bob\" O'\\''Hara'");
+    let told = stack.shell(&command).await.ok();
+    let name = "Robert \"Bob\" O'Hara";
+    assert_eq!(
+        told,
+        format!("the name on {id} is {name}; there was none\n")
+    );
+    let shown = stack.run(&["certificates", "show", bob, "--json"]).await;
+    let shown = shown.json();
+    assert_eq!(shown[0]["learner_name"], name);
+    assert_eq!(shown[0]["history"][2]["renamed"], json!({"to": name}));
+    for command in [&["certificates", "show", bob][..], &["status", bob]] {
+        let text = stack.run(command).await.ok();
+        assert!(!text.contains("no name"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_name_is_refused() {
+    let (stack, _) = with_a_certificate().await;
+    let long = "é".repeat(255);
+    let too_long = "é".repeat(256);
+    for (email, run, name, told) in [
+        (ADA, RUN, long.as_str(), None),
+        (ADA, RUN, "", Some("is blank")),
+        (ADA, RUN, " \u{a0}", Some("is blank")),
+        (ADA, RUN, &too_long, Some("is longer than 255 characters")),
+        (ADA, RUN, "Ada\u{7}", Some("has a control character")),
+        (ADA, RUN, "Ada\u{202e}adA", Some("U+202E")),
+        (ADA, RUN, "Zo\u{fffd}", Some("U+FFFD")),
+        (
+            "bob@example.org",
+            RUN,
+            "Bob",
+            Some("no user bob@example.org"),
+        ),
+        (
+            ADA,
+            "Org/Ants/1",
+            "Ada",
+            Some("no certificate for Org/Ants/1"),
+        ),
+    ] {
+        let rename = ["certificates", "rename", email, run, "--name", name];
+        let ran = stack.run(&rename).await;
+        match told {
+            None => assert_eq!(ran.code, 0, "{ran:?}"),
+            Some(told) => {
+                assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{name:?}: {ran:?}");
+                assert!(ran.err.contains(told), "{name:?}: {ran:?}");
+            }
+        }
+    }
+    let shown = stack.run(&["certificates", "show", ADA, "--json"]).await;
+    assert_eq!(shown.json()[0]["learner_name"], long);
+}
+
+/// A write whose answer is lost is known again, and one that somebody else's
+/// came before is made again on theirs.
+#[tokio::test]
+async fn a_correction_of_the_name_is_written_once() {
+    let (stack, id) = with_a_certificate().await;
+    let rename = ["certificates", "rename", ADA, RUN, "--name", "Ada King"];
+    let proxy = FaultyProxy::before(stack.url(), |call| match call.number {
+        // The user, the record, the write.
+        3 => Fault::LostAnswer,
+        _ => Fault::Pass,
+    });
+    let proxy = proxy.await.unwrap();
+    let mut command = stack.command(&rename);
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+    let told = ran(command).await.ok();
+    assert!(told.ends_with("it was Ada Lovelace\n"), "{told}");
+
+    let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
+        "PutItem" => Fault::Hold,
+        _ => Fault::Pass,
+    });
+    let proxy = proxy.await.unwrap();
+    let rename = ["certificates", "rename", ADA, RUN, "--name", "Ada Byron"];
+    let mut command = stack.command(&rename);
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
+    let meanwhile = async {
+        proxy.stuck(1).await;
+        revoke(&stack, &["--yes"]).await.ok();
+        proxy.set(|_| Fault::Pass);
+    };
+    let (told, ()) = tokio::join!(ran(command), meanwhile);
+    let expected = format!("the name on {id} is Ada Byron; it was Ada King\n");
+    assert_eq!(told.ok(), expected);
+
+    let shown = stack.run(&["certificates", "show", ADA, "--json"]).await;
+    let shown = shown.json()[0].clone();
+    let entries = shown["history"].as_array().unwrap().iter();
+    let entries = entries.map(|entry| [&entry["state"], &entry["renamed"]["to"]]);
+    let none = &Value::Null;
+    assert_eq!(
+        Vec::from_iter(entries),
+        [
+            [&json!("in_force"), none],
+            [&json!("in_force"), &json!("Ada King")],
+            [&json!("revoked"), none],
+            [&json!("revoked"), &json!("Ada Byron")],
+        ]
+    );
+    assert_eq!(shown["state"], "revoked");
 }
 
 /// What an attempt to issue a certificate always answers.

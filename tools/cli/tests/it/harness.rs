@@ -390,6 +390,7 @@ impl Stack {
                 name: "a test".to_owned(),
             },
             state: CertificateState::Withdrawn,
+            renamed: None,
         };
         let change_id = entry.change_id;
         let before = found.unwrap();
