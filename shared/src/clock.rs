@@ -87,11 +87,6 @@ impl HeldClock {
     pub fn set(&self, now: Timestamp) {
         self.time.send_replace(now);
     }
-
-    /// How many sleep on this clock.
-    pub fn sleepers(&self) -> usize {
-        self.time.receiver_count()
-    }
 }
 
 impl Clock for HeldClock {

@@ -5,8 +5,6 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
-use super::digest::sha256_hex;
-
 /// How long a dead token stays listed, so that a delivery that still bears it
 /// can be told from a stranger's.
 const DEAD_TOKENS_ARE_LISTED_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -116,10 +114,9 @@ impl TokenState {
 }
 
 impl TokenList {
-    /// The record of a token, found by its digest; all are compared, each in
-    /// constant time.
-    pub fn find(&self, token: &str) -> Option<&TokenRecord> {
-        let digest = sha256_hex(token.as_bytes());
+    /// The record of the token of this digest, lowercase hex SHA-256; all are
+    /// compared, each in constant time.
+    pub fn find(&self, digest: &str) -> Option<&TokenRecord> {
         self.tokens.iter().fold(None, |found, record| {
             let same = bool::from(record.sha256.as_bytes().ct_eq(digest.as_bytes()));
             if same { Some(record) } else { found }
@@ -196,6 +193,7 @@ impl TokenList {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::digest::sha256_hex;
 
     fn record(id: &str, expires: Option<i64>, revoked: Option<i64>) -> TokenRecord {
         let day = |day: i64| Timestamp::from_second(day * 86_400).unwrap();
@@ -227,18 +225,15 @@ mod tests {
             tokens: rows.iter().map(|r| record(r.0, r.1, r.2)).collect(),
         };
         for row in &rows {
-            assert_eq!(
-                list.find(row.0).map(|r| r.state(now)),
-                Some(row.3),
-                "{}",
-                row.0
-            );
+            let found = list.find(&sha256_hex(row.0.as_bytes()));
+            assert_eq!(found.map(|r| r.state(now)), Some(row.3), "{}", row.0);
         }
         list.prune(now);
         for row in &rows {
-            assert_eq!(list.find(row.0).is_some(), row.4, "{}", row.0);
+            let found = list.find(&sha256_hex(row.0.as_bytes()));
+            assert_eq!(found.is_some(), row.4, "{}", row.0);
         }
-        assert_eq!(list.find("unknown"), None);
+        assert_eq!(list.find(&sha256_hex(b"unknown")), None);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Who may call: the list of tokens, kept fresh, and the judgement on one token.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Mutex;
 
 use crate::adapters::secrets::{SecretError, TokenSecret};
 use crate::clock::{SharedClock, within};
+use crate::domain::digest::sha256_hex;
 use crate::domain::token::{TokenList, TokenState};
 
 /// How old a list may be before it is read anew: a revoked token dies within this.
@@ -15,8 +17,19 @@ const FRESH_FOR: SignedDuration = SignedDuration::from_secs(60);
 /// How old a list may be that serves while Secrets Manager is away.
 const SERVED_STALE_FOR: SignedDuration = SignedDuration::from_mins(15);
 
-/// The least time between two reads for unknown tokens.
-const BETWEEN_READS: SignedDuration = SignedDuration::from_secs(5);
+/// How old a list may be that an unknown token is refused by.
+const REFUSES_FOR: SignedDuration = SignedDuration::from_secs(2);
+
+/// How long after a token was written every instance takes it: a list that refuses it is
+/// older than `REFUSES_FOR` by then, and so is read again. A second more is for Secrets
+/// Manager, whose reads may be behind a write.
+///
+/// Whoever hands a token out waits for that, since a token that comes sooner may be
+/// remembered as unknown for as long as the list is.
+pub const KNOWN_EVERYWHERE_AFTER: Duration = Duration::from_secs(3);
+
+/// How many digests of unknown tokens are remembered with a list, each of 64 bytes.
+const MAX_STRANGERS: usize = 1000;
 
 /// How long after a failed read the list is served stale before it is read
 /// again. A read may fail by hanging, and not every delivery is to wait for that.
@@ -26,32 +39,69 @@ const AFTER_A_FAILURE: SignedDuration = SignedDuration::from_secs(15);
 ///
 /// The list is read at start, kept for a minute, read anew by one caller for
 /// all, and served for up to a quarter of an hour while Secrets Manager is
-/// away. An unknown token makes it be read anew at once, or as soon as five seconds
-/// have passed since the last read, so that a new token works from the moment
-/// it is issued and a flood of strangers' tokens costs a read in five seconds.
+/// away. A token that is not in it is refused at once if the list is younger than two
+/// seconds, or has refused it before; else the list is read anew first. So a new token
+/// works from the moment it is shown ([`KNOWN_EVERYWHERE_AFTER`]), nobody waits for
+/// anything but a read, and a flood of strangers' tokens costs a read in two seconds.
 pub struct TokenCheck {
     secret: TokenSecret,
     clock: SharedClock,
     known: RwLock<Known>,
-    /// Held by whoever reads the list; never while waiting for a turn.
-    reading: Mutex<()>,
+    /// Held by whoever reads the list.
+    reading: tokio::sync::Mutex<()>,
 }
 
 /// What is known of the list, and of the last attempt to read it.
 #[derive(Debug, Clone, Default)]
 struct Known {
     list: Option<Arc<Listed>>,
-    /// How many attempts were begun, and when the last of them was.
-    begun: u64,
-    begun_at: Option<Timestamp>,
     /// The last attempt that came to its end.
     last_attempt: Option<Attempt>,
+}
+
+impl Known {
+    /// How many attempts came to their end.
+    fn attempts(&self) -> u64 {
+        self.last_attempt
+            .as_ref()
+            .map_or(0, |attempt| attempt.number)
+    }
 }
 
 #[derive(Debug)]
 struct Listed {
     tokens: TokenList,
+    /// When the read began.
     read_at: Timestamp,
+    /// Digests of tokens that are not in it, at most [`MAX_STRANGERS`].
+    strangers: Mutex<HashSet<String>>,
+}
+
+impl Listed {
+    fn new(tokens: TokenList, read_at: Timestamp) -> Self {
+        Self {
+            tokens,
+            read_at,
+            strangers: Mutex::default(),
+        }
+    }
+
+    fn has_refused(&self, digest: &str) -> bool {
+        self.strangers().contains(digest)
+    }
+
+    fn remember(&self, digest: String) {
+        let mut strangers = self.strangers();
+        if strangers.len() < MAX_STRANGERS {
+            strangers.insert(digest);
+        }
+    }
+
+    fn strangers(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.strangers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -62,8 +112,17 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn failed_within(&self, limit: SignedDuration, now: Timestamp) -> bool {
-        self.failure.as_ref().is_some_and(Unavailable::is_outage) && within(limit, self.ended, now)
+    /// The failure that still stands at `now`: the list is not asked for again until it
+    /// is older. An outage stands for longer, since it may show by hanging.
+    fn stands(&self, now: Timestamp) -> Option<&Unavailable> {
+        self.failure.as_ref().filter(|failure| {
+            let limit = if failure.is_outage() {
+                AFTER_A_FAILURE
+            } else {
+                REFUSES_FOR
+            };
+            within(limit, self.ended, now)
+        })
     }
 }
 
@@ -71,9 +130,6 @@ impl Attempt {
 #[derive(Debug, Clone, Copy)]
 struct Arrival {
     at: Timestamp,
-    /// An attempt of a higher number was begun later: it has seen whatever was
-    /// written before the request came.
-    begun: u64,
     /// An attempt of a higher number ended later: its list is young enough.
     ended: u64,
 }
@@ -144,50 +200,51 @@ impl TokenCheck {
             secret,
             clock,
             known: RwLock::default(),
-            reading: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
         }
     }
 
     /// Reads the list ahead of the first request. A failure is no matter: the
     /// first request tries again.
     pub async fn warm_up(&self) {
-        let _ = self.read_anew(self.arrival().ended).await;
+        let _ = self.read_after(self.arrival()).await;
     }
 
     /// Judges one token.
     pub async fn judge(&self, token: &str) -> Result<Judgement, Unavailable> {
         let arrived = self.arrival();
+        let digest = sha256_hex(token.as_bytes());
         let list = self.list(arrived).await?;
-        match self.judgement(&list, token) {
-            Judgement::Unknown => {
-                let list = self.list_read_after(arrived).await?;
-                Ok(self.judgement(&list, token))
-            }
-            known => Ok(known),
+        if let Some(judgement) = self.judgement(&list, &digest) {
+            return Ok(judgement);
         }
+        if list.has_refused(&digest) {
+            return Ok(Judgement::Unknown);
+        }
+        let list = self.list_that_refuses(arrived).await?;
+        Ok(self.judgement(&list, &digest).unwrap_or_else(|| {
+            list.remember(digest);
+            Judgement::Unknown
+        }))
     }
 
     fn arrival(&self) -> Arrival {
-        let known = self.known();
-        let ended = known.last_attempt.map_or(0, |attempt| attempt.number);
         Arrival {
             at: self.clock.now(),
-            begun: known.begun,
-            ended,
+            ended: self.known().attempts(),
         }
     }
 
-    fn judgement(&self, list: &Listed, token: &str) -> Judgement {
-        let Some(record) = list.tokens.find(token) else {
-            return Judgement::Unknown;
-        };
+    /// The judgement on a listed token; `None` for one that is not.
+    fn judgement(&self, list: &Listed, digest: &str) -> Option<Judgement> {
+        let record = list.tokens.find(digest)?;
         let (id, expires_at) = (record.id.clone(), record.expires_at);
-        match record.state(self.clock.now()) {
+        Some(match record.state(self.clock.now()) {
             TokenState::Live if record.staff => Judgement::Staff { id, expires_at },
             TokenState::Live => Judgement::NotStaff { id, expires_at },
             TokenState::Expired => Judgement::Expired { id },
             TokenState::Revoked => Judgement::Revoked { id },
-        }
+        })
     }
 
     /// The list: fresh if it can be had, else stale, within its limits.
@@ -195,67 +252,78 @@ impl TokenCheck {
         let known = self.known();
         let Some(list) = known.list else {
             // Nothing can be judged without: every request may try.
-            return self.read_anew(arrived.ended).await;
+            return self.read_after(arrived).await;
         };
         if within(FRESH_FOR, list.read_at, arrived.at) {
             return Ok(list);
         }
         let serves = |list: &Listed| within(SERVED_STALE_FOR, list.read_at, self.clock.now());
-        match known.last_attempt {
-            Some(last) if last.failed_within(AFTER_A_FAILURE, arrived.at) && serves(&list) => {
-                Ok(list)
-            }
-            _ => match self.read_anew(arrived.ended).await {
-                Err(failure) if failure.is_outage() && serves(&list) => Ok(list),
-                read => read,
-            },
+        let failure = known
+            .last_attempt
+            .as_ref()
+            .and_then(|last| last.stands(arrived.at));
+        if failure.is_some_and(Unavailable::is_outage) && serves(&list) {
+            return Ok(list);
+        }
+        match self.read_after(arrived).await {
+            Err(failure) if failure.is_outage() && serves(&list) => Ok(list),
+            read => read,
         }
     }
 
-    /// The list as it is after `arrived`, as soon as its turn comes.
-    async fn list_read_after(&self, arrived: Arrival) -> Result<Arc<Listed>, Unavailable> {
-        loop {
-            let (known, now) = (self.known(), self.clock.now());
-            let is_begun = known.begun > arrived.begun;
-            match known.begun_at {
-                Some(begun_at) if !is_begun && within(BETWEEN_READS, begun_at, now) => {
-                    let turn = BETWEEN_READS - now.duration_since(begun_at);
-                    self.clock.sleep(turn.unsigned_abs()).await;
-                }
-                _ => break,
+    /// The list as it was at most [`REFUSES_FOR`] ago, or since `arrived`: a token that is
+    /// not in it was not shown to anybody before the request came.
+    async fn list_that_refuses(&self, arrived: Arrival) -> Result<Arc<Listed>, Unavailable> {
+        self.read_unless(|known| {
+            let now = self.clock.now();
+            let list = known.list.as_ref();
+            let is_young = |list: &&Arc<Listed>| {
+                list.read_at >= arrived.at || within(REFUSES_FOR, list.read_at, now)
+            };
+            if let Some(list) = list.filter(is_young) {
+                return Some(Ok(Arc::clone(list)));
             }
-        }
-        self.read_anew(arrived.begun).await
+            let failure = known
+                .last_attempt
+                .as_ref()
+                .and_then(|last| last.stands(now));
+            failure.cloned().map(Err)
+        })
+        .await
     }
 
-    /// Reads the list, or shares what an attempt of a number above `after` has
-    /// found. One reads; the others wait for it.
-    async fn read_anew(&self, after: u64) -> Result<Arc<Listed>, Unavailable> {
+    /// Reads the list, or shares what an attempt has found that ended since `arrived`.
+    async fn read_after(&self, arrived: Arrival) -> Result<Arc<Listed>, Unavailable> {
+        self.read_unless(|known| {
+            let attempt = known.last_attempt.as_ref();
+            let attempt = attempt.filter(|attempt| attempt.number > arrived.ended)?;
+            Some(match (&attempt.failure, &known.list) {
+                (None, Some(list)) => Ok(Arc::clone(list)),
+                (failure, _) => Err(failure.clone().unwrap_or(Unavailable::NoTokensYet)),
+            })
+        })
+        .await
+    }
+
+    /// Reads the list, unless what is known by then is enough. One reads; the others wait
+    /// for it, and ask then.
+    async fn read_unless(
+        &self,
+        enough: impl FnOnce(&Known) -> Option<Result<Arc<Listed>, Unavailable>>,
+    ) -> Result<Arc<Listed>, Unavailable> {
         let _reading = self.reading.lock().await;
         let known = self.known();
-        if let Some(attempt) = known.last_attempt
-            && attempt.number > after
-        {
-            return match (attempt.failure, known.list) {
-                (None, Some(list)) => Ok(list),
-                (failure, _) => Err(failure.unwrap_or(Unavailable::NoTokensYet)),
-            };
+        if let Some(known) = enough(&known) {
+            return known;
         }
-        let began = self.clock.now();
-        let number = known.begun + 1;
+        let result = self.read(self.clock.now()).await;
+        let attempt = Attempt {
+            number: known.attempts() + 1,
+            ended: self.clock.now(),
+            failure: result.as_ref().err().cloned(),
+        };
         self.know(|known| {
-            known.begun = number;
-            known.begun_at = Some(began);
-        });
-        let result = self.read(began).await;
-        let failure = result.as_ref().err().cloned();
-        let ended = self.clock.now();
-        self.know(|known| {
-            known.last_attempt = Some(Attempt {
-                number,
-                ended,
-                failure,
-            });
+            known.last_attempt = Some(attempt);
             if let Ok(list) = &result {
                 known.list = Some(Arc::clone(list));
             }
@@ -270,10 +338,7 @@ impl TokenCheck {
             .await?
             .list
             .ok_or(Unavailable::NoTokensYet)?;
-        Ok(Arc::new(Listed {
-            tokens,
-            read_at: began,
-        }))
+        Ok(Arc::new(Listed::new(tokens, began)))
     }
 
     fn know(&self, change: impl FnOnce(&mut Known)) {
@@ -285,5 +350,22 @@ impl TokenCheck {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many strangers come, a list remembers so many of them and no more.
+    #[test]
+    fn a_list_remembers_a_thousand_strangers() {
+        let list = Listed::new(TokenList::default(), Timestamp::UNIX_EPOCH);
+        let digest = |n: usize| sha256_hex(n.to_string().as_bytes());
+        for n in 0..2 * MAX_STRANGERS {
+            list.remember(digest(n));
+        }
+        let refused = (0..2 * MAX_STRANGERS).filter(|n| list.has_refused(&digest(*n)));
+        assert!(refused.eq(0..MAX_STRANGERS));
     }
 }

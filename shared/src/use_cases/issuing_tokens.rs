@@ -142,7 +142,8 @@ impl TokenRegistry {
         Ok(stored.list.unwrap_or_default().tokens)
     }
 
-    /// Makes a token and lists its digest. It works at once.
+    /// Makes a token and lists its digest. It is to be shown to nobody before
+    /// [`KNOWN_EVERYWHERE_AFTER`](super::authenticating::KNOWN_EVERYWHERE_AFTER).
     pub async fn issue(
         &self,
         name: &str,
@@ -166,7 +167,8 @@ impl TokenRegistry {
 
     /// Issues a token with the name and the rights of a live one, which ends
     /// after `old_ends_in`, or when it would have anyway, if that is sooner.
-    /// One change of the list: both, or neither.
+    /// One change of the list: both, or neither. The new one is to be shown no
+    /// sooner than one of [`TokenRegistry::issue`].
     pub async fn rotate(
         &self,
         id: &str,

@@ -11,9 +11,11 @@ use jiff::{SignedDuration, Timestamp};
 use local::{Fault, FaultyProxy, SecretsManager};
 use secrecy::ExposeSecret;
 use shared::adapters::secrets::{SecretError, TokenSecret};
-use shared::clock::{HeldClock, SystemClock};
+use shared::clock::{Clock, HeldClock, SystemClock};
 use shared::startup::aws;
-use shared::use_cases::authenticating::{Judgement, TokenCheck, Unavailable};
+use shared::use_cases::authenticating::{
+    Judgement, KNOWN_EVERYWHERE_AFTER, TokenCheck, Unavailable,
+};
 use shared::use_cases::issuing_tokens::{Issued, TokenError, TokenRegistry};
 use uuid::Uuid;
 
@@ -21,7 +23,7 @@ use uuid::Uuid;
 struct Tokens {
     clock: Arc<HeldClock>,
     registry: TokenRegistry,
-    check: Arc<TokenCheck>,
+    check: TokenCheck,
     proxy: FaultyProxy,
     secret: String,
 }
@@ -34,10 +36,12 @@ impl Tokens {
         let proxy = FaultyProxy::before(&secrets.url, |_| Fault::Pass)
             .await
             .unwrap();
-        let clock = Arc::new(HeldClock::at("2026-11-22T09:00:00Z".parse().unwrap()));
+        // Whoever waits turns it, and is seen to have waited.
+        let start = "2026-11-22T09:00:00Z".parse().unwrap();
+        let clock = Arc::new(HeldClock::leaping_from(start));
         Self {
             registry: TokenRegistry::new(at(&secrets.url, &secret), clock.clone()),
-            check: Arc::new(TokenCheck::new(at(&proxy.url, &secret), clock.clone())),
+            check: TokenCheck::new(at(&proxy.url, &secret), clock.clone()),
             clock,
             proxy,
             secret,
@@ -54,18 +58,6 @@ impl Tokens {
 
     fn turn(&self, seconds: u64) {
         self.clock.turn(Duration::from_secs(seconds));
-    }
-
-    /// Waits until so many wait for their turn.
-    async fn until_asleep(&self, count: usize) {
-        let asleep = async {
-            while self.clock.sleepers() < count {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), asleep)
-            .await
-            .unwrap();
     }
 
     /// How many labels of ours the secret has.
@@ -166,16 +158,16 @@ async fn a_token_through_its_life() {
     assert!(stored.contains(&lasting.record.sha256));
 }
 
-/// A new token works at once, a revoked one dies within a minute, with no restart.
+/// A new token works once it is shown, a revoked one dies within a minute, with no restart.
 #[tokio::test]
 async fn changes_arrive_without_a_restart() {
     let tokens = Tokens::new().await;
     let old = tokens.issue().await;
     assert_eq!(tokens.judge(&old).await, staff(&old));
 
-    // A minute has not passed, and five seconds have: the unknown token makes the list be read.
-    tokens.turn(5);
+    // A minute has not passed, and two seconds have: the unknown token makes the list be read.
     let new = tokens.issue().await;
+    tokens.clock.turn(KNOWN_EVERYWHERE_AFTER);
     assert_eq!(tokens.judge(&new).await, staff(&new));
     assert_eq!(tokens.reads(), 2);
 
@@ -296,9 +288,8 @@ async fn one_reads_for_all() {
     }
 }
 
-/// A stranger's flood of bad tokens causes a read in five seconds, keeps no
-/// known token waiting, and a token that is issued meanwhile gets in with the
-/// next turn.
+/// A stranger's flood of bad tokens costs a read in two seconds, keeps nobody waiting,
+/// and a token that is shown meanwhile gets in.
 #[tokio::test]
 async fn a_flood_keeps_no_new_token_out() {
     let tokens = Tokens::new().await;
@@ -308,26 +299,116 @@ async fn a_flood_keeps_no_new_token_out() {
 
     for turn in 1..=6 {
         let new = tokens.issue().await;
-        let flood: Vec<_> = (0..100)
-            .map(|n| {
-                let check = Arc::clone(&tokens.check);
-                tokio::spawn(async move { check.judge(&format!("stranger-{turn}-{n}")).await })
-            })
-            .collect();
-        let check = Arc::clone(&tokens.check);
-        let token = new.token.expose_secret().to_owned();
-        let newcomer = tokio::spawn(async move { check.judge(&token).await });
-        tokens.until_asleep(101).await;
-
-        // Nobody's turn has come, and whoever is known is served all the same.
-        assert_eq!(tokens.judge(&known).await, staff(&known));
-        assert_eq!(tokens.reads() - start, turn - 1);
-        tokens.turn(5);
-        assert_eq!(newcomer.await.unwrap(), staff(&new));
-        for stranger in flood {
-            assert_eq!(stranger.await.unwrap(), Ok(Judgement::Unknown));
+        tokens.clock.turn(KNOWN_EVERYWHERE_AFTER);
+        let presented_at = tokens.clock.now();
+        let strangers: Vec<_> = (0..100).map(|n| format!("stranger-{turn}-{n}")).collect();
+        // Twice, and others after them: the list is young, and remembers those.
+        for more in ["", "", "-more"] {
+            let strangers: Vec<_> = strangers.iter().map(|s| format!("{s}{more}")).collect();
+            let flood = join_all(strangers.iter().map(|token| tokens.check.judge(token)));
+            let (judgements, newcomer) = tokio::join!(flood, tokens.judge(&new));
+            assert_eq!(newcomer, staff(&new));
+            assert!(judgements.iter().all(|j| *j == Ok(Judgement::Unknown)));
+            assert_eq!(tokens.judge(&known).await, staff(&known));
+            assert_eq!(tokens.reads() - start, turn);
+            assert_eq!(tokens.clock.now(), presented_at);
         }
-        assert_eq!(tokens.reads() - start, turn);
+    }
+}
+
+/// However old the list of an instance is, and whatever strangers do meanwhile: a token
+/// works there from the moment it is shown.
+#[tokio::test]
+async fn a_new_token_works_at_every_instance_once_it_is_shown() {
+    const BEFORE_THE_WRITE: [u64; 8] = [59_000, 30_000, 5_000, 2_500, 2_000, 1_500, 500, 0];
+    const STEP: Duration = Duration::from_millis(100);
+    for (strangers_come, presented_after) in [
+        (true, 0),
+        (false, 0),
+        (true, 1),
+        (false, 1),
+        (true, 5),
+        (false, 5),
+    ] {
+        let tokens = Tokens::new().await;
+        tokens.issue().await;
+        let written_at = tokens.clock.now() + SignedDuration::from_mins(1);
+        let mut instances = Vec::new();
+        for before in BEFORE_THE_WRITE {
+            let read_at = written_at - SignedDuration::from_millis(before as i64);
+            tokens.clock.set(read_at);
+            let instance =
+                TokenCheck::new(at(&tokens.proxy.url, &tokens.secret), tokens.clock.clone());
+            instance.warm_up().await;
+            instances.push(instance);
+        }
+        tokens.clock.set(written_at);
+        let new = tokens.issue().await;
+        let shown_at = written_at + SignedDuration::try_from(KNOWN_EVERYWHERE_AFTER).unwrap();
+        let presented_at = shown_at + SignedDuration::from_secs(presented_after);
+        while tokens.clock.now() < presented_at {
+            if strangers_come {
+                let stranger = tokens.clock.now().to_string();
+                let judged = instances.iter().map(|instance| instance.judge(&stranger));
+                let judged = join_all(judged).await;
+                assert!(judged.iter().all(|j| *j == Ok(Judgement::Unknown)));
+            }
+            tokens.clock.turn(STEP);
+        }
+        for (instance, before) in instances.iter().zip(BEFORE_THE_WRITE) {
+            let judged = instance.judge(new.token.expose_secret()).await;
+            let case = format!("{before} ms, {strangers_come}, {presented_after} s");
+            assert_eq!(judged, staff(&new), "{case}");
+            // Nobody has waited, either.
+            assert_eq!(tokens.clock.now(), presented_at, "{case}");
+        }
+    }
+}
+
+/// A thousand unknown tokens in a minute, one after the other as an instance takes them:
+/// how often the list is read, and how long they wait by the clock.
+#[tokio::test]
+async fn a_thousand_strangers_cost_an_instance_little() {
+    type Stranger = fn(u64) -> String;
+    let another: Stranger = |n| format!("stranger-{n}");
+    let same: Stranger = |_| "stranger".to_owned();
+    let in_turn: Stranger = |n| format!("stranger-{}", n % 100);
+    // What strangers bear, how long a read takes and whether it fails, and how many reads
+    // there are.
+    for (case, stranger, takes, fails, expected) in [
+        ("each another one", another, 500, false, 25..=30),
+        ("always the same", same, 500, false, 1..=1),
+        ("a hundred in turn", in_turn, 500, false, 25..=30),
+        // As long as a read that hangs takes, all attempts together.
+        ("Secrets Manager hangs", another, 6_000, true, 3..=3),
+    ] {
+        let tokens = Tokens::new().await;
+        let known = tokens.issue().await;
+        assert_eq!(tokens.judge(&known).await, staff(&known));
+        tokens.turn(5);
+        let clock = Arc::clone(&tokens.clock);
+        tokens.proxy.set(move |_| {
+            clock.turn(Duration::from_millis(takes));
+            if fails { Fault::Garbage } else { Fault::Pass }
+        });
+        let (began, reads) = (tokens.clock.now(), tokens.reads());
+        let mut waited = SignedDuration::ZERO;
+        for n in 0..1000 {
+            let arrives_at = began + SignedDuration::from_millis(60 * n as i64);
+            if tokens.clock.now() < arrives_at {
+                tokens.clock.set(arrives_at);
+            }
+            let before = tokens.clock.now();
+            let judged = tokens.check.judge(&stranger(n)).await;
+            assert!(!matches!(judged, Ok(Judgement::Staff { .. })), "{case}");
+            waited += tokens.clock.now().duration_since(before);
+        }
+        let reads = tokens.reads() - reads;
+        assert!(
+            waited < SignedDuration::from_secs(20),
+            "{case}: {waited:?}, {reads} reads"
+        );
+        assert!(expected.contains(&reads), "{case}: {reads} reads");
     }
 }
 

@@ -9,6 +9,8 @@ use crate::time;
 #[derive(Debug, Subcommand)]
 pub enum Tokens {
     /// Issue a token and print it, once
+    ///
+    /// It is printed some three seconds after it was stored: from then on it works.
     #[command(after_help = "\
 Examples:
   coursehook tokens issue lms-production --staff --expires-in 90d
@@ -27,7 +29,8 @@ Examples:
     /// Issue a token in place of another one, and print it, once
     ///
     /// It has the name and the rights of the old one, which is good for a while
-    /// longer, so that its bearer can be given the new one.
+    /// longer, so that its bearer can be given the new one. That is printed some
+    /// three seconds after it was stored: from then on it works.
     #[command(after_help = "\
 Examples:
   coursehook tokens rotate 3f8a51c07be2 --expires-in 90d

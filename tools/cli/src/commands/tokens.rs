@@ -1,6 +1,7 @@
 //! `coursehook tokens`
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,7 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use shared::domain::token::{TokenRecord, TokenState};
+use shared::use_cases::authenticating::KNOWN_EVERYWHERE_AFTER;
 use shared::use_cases::issuing_tokens::{Issued, TokenError, TokenRegistry};
+use tokio::signal;
 
 use crate::confirm::confirm;
 use crate::failure::Failure;
@@ -25,14 +28,12 @@ pub async fn run(command: cli::Tokens, stack: &Stack, output: Output) -> Result<
             name,
             staff,
             expires_in,
-        } => {
-            issue(&tokens, &name, staff, expires_in, output).await?;
-        }
+        } => issue(&tokens, &name, staff, expires_in, stack, output).await?,
         cli::Tokens::Rotate {
             id,
             old_ends_in,
             expires_in,
-        } => rotate(&tokens, &id, old_ends_in, expires_in, now, output).await?,
+        } => rotate(&tokens, &id, old_ends_in, expires_in, stack, output).await?,
         cli::Tokens::List => {
             let tokens = tokens.list().await?;
             let log = stack.log();
@@ -56,6 +57,7 @@ async fn issue(
     name: &str,
     staff: bool,
     expires_in: Option<SignedDuration>,
+    stack: &Stack,
     output: Output,
 ) -> Result<(), Failure> {
     if output::leads_nowhere() {
@@ -64,7 +66,7 @@ async fn issue(
     let issued = tokens.issue(name, staff, expires_in).await?;
     let undo = async || tokens.revoke(&issued.record.id).await.map(drop);
     let again = "issue another one";
-    hand_over(&issued, None, output, undo, again).await
+    hand_over(&issued, None, stack, output, undo, again).await
 }
 
 async fn rotate(
@@ -72,7 +74,7 @@ async fn rotate(
     id: &str,
     old_ends_in: SignedDuration,
     expires_in: Option<SignedDuration>,
-    now: Timestamp,
+    stack: &Stack,
     output: Output,
 ) -> Result<(), Failure> {
     if output::leads_nowhere() {
@@ -80,16 +82,18 @@ async fn rotate(
     }
     let rotated = tokens.rotate(id, old_ends_in, expires_in).await?;
     let undo = async || tokens.undo(&rotated).await;
-    let old = Some(Shown::of(&rotated.old, now));
+    let old = Some(Shown::of(&rotated.old, stack.clock().now()));
     let again = "the old one ends when it did before; rotate it again";
-    hand_over(&rotated.issued, old, output, undo, again).await
+    hand_over(&rotated.issued, old, stack, output, undo, again).await
 }
 
-/// The token alone goes to standard output, so that a shell can take it. A
-/// token that cannot be written there is nobody's, and `undo` revokes it.
+/// The token alone goes to standard output, so that a shell can take it, and
+/// only once every instance of the webhooks takes it. A token that cannot be
+/// written there is nobody's, and `undo` revokes it.
 async fn hand_over(
     issued: &Issued,
     old: Option<Shown<'_>>,
+    stack: &Stack,
     output: Output,
     undo: impl AsyncFnOnce() -> Result<(), TokenError>,
     again: &'static str,
@@ -108,11 +112,6 @@ async fn hand_over(
     let end = record.expires_at.map_or("no end".to_owned(), |end| {
         format!("until {}", time::show(end))
     });
-    output::note(&format!("issued {} ({name}): {rights}, {end}", record.id));
-    if let Some(ends) = &old_ends {
-        output::note(ends);
-    }
-    output::note("This is the token. It will not be shown again:");
     let shown = IssuedToken {
         id: &record.id,
         name: &record.name,
@@ -122,7 +121,26 @@ async fn hand_over(
         token: token.expose_secret(),
         old,
     };
-    let written = output.answer(&shown, || token.expose_secret().to_owned());
+    let clock = stack.clock();
+    let known = async {
+        output::note(&format!("issued {} ({name}): {rights}, {end}", record.id));
+        if let Some(ends) = &old_ends {
+            output::note(ends);
+        }
+        clock.sleep(KNOWN_EVERYWHERE_AFTER).await;
+    };
+    let written = tokio::select! {
+        // First, so that Ctrl-C is heard before anything is said.
+        biased;
+        Ok(()) = signal::ctrl_c() => {
+            let problem = io::Error::new(io::ErrorKind::Interrupted, "interrupted");
+            Err(Failure::Output(problem))
+        }
+        () = known => {
+            output::note("This is the token. It will not be shown again:");
+            output.answer(&shown, || token.expose_secret().to_owned())
+        }
+    };
     let Err(Failure::Output(problem)) = written else {
         return written;
     };

@@ -1,9 +1,12 @@
 use std::collections::BTreeSet;
+use std::process::Stdio;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use shared::clock::{Clock, SystemClock};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
-use crate::harness::{Ran, Stack, ran};
+use crate::harness::{Ran, Stack, interrupted, ran};
 
 #[tokio::test]
 async fn a_token_is_issued_listed_and_revoked() {
@@ -264,4 +267,56 @@ async fn a_live_token_is_revoked_by_whoever_says_yes() {
     // Nobody is asked about nothing.
     let again = stack.run(&["tokens", "revoke", id]).await.ok();
     assert!(again.starts_with("nothing to change: "), "{again}");
+}
+
+/// A token is shown only once every instance of the webhooks takes it.
+#[tokio::test]
+async fn a_token_is_shown_three_seconds_after_it_was_written() {
+    let stack = Stack::with_secrets().await;
+    let shown = async |arguments: &[&str]| {
+        let shown = stack.run(&[arguments, &["--json"]].concat()).await.json();
+        // When it was made, which is before it was written.
+        let created_at: Timestamp = shown["created_at"].as_str().unwrap().parse().unwrap();
+        let waited = SystemClock.now().duration_since(created_at);
+        assert!(waited.as_secs() >= 3, "{arguments:?}: {waited:?}");
+        shown["id"].as_str().unwrap().to_owned()
+    };
+    let id = shown(&["tokens", "issue", "lms", "--staff"]).await;
+    shown(&["tokens", "rotate", &id]).await;
+}
+
+/// Whoever gives up before the token is shown leaves nothing behind.
+#[tokio::test]
+async fn a_token_that_was_not_waited_for_is_in_force_no_more() {
+    let stack = Stack::with_secrets().await;
+    let issue = ["tokens", "issue", "old", "--json"];
+    let old = stack.run(&issue).await.json();
+    let id = old["id"].as_str().unwrap();
+    for arguments in [&["tokens", "issue", "new"][..], &["tokens", "rotate", id]] {
+        let mut command = stack.command(arguments);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut err = BufReader::new(child.stderr.take().unwrap());
+        let mut told = String::new();
+        err.read_line(&mut told).await.unwrap();
+        assert!(told.starts_with("issued "), "{arguments:?}: {told}");
+        let (ran, rest) = tokio::join!(interrupted(child), async {
+            let mut rest = String::new();
+            err.read_to_string(&mut rest).await.unwrap();
+            rest
+        });
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{arguments:?}");
+        let gone = "could not be handed over (interrupted), so ";
+        assert!(rest.contains(gone), "{arguments:?}: {rest}");
+        assert!(!rest.contains("This is the token"), "{arguments:?}: {rest}");
+    }
+    let listed = stack.run(&["tokens", "list", "--json"]).await.json();
+    let listed = listed.as_array().unwrap().iter();
+    let states: Vec<_> = listed
+        .map(|token| (&token["state"], &token["expires_at"]))
+        .collect();
+    let (live, revoked, none) = (json!("live"), json!("revoked"), json!(null));
+    assert_eq!(
+        states,
+        [(&live, &none), (&revoked, &none), (&revoked, &none)]
+    );
 }
