@@ -10,14 +10,16 @@ ALARM = "AWS::CloudWatch::Alarm"
 
 @check
 def notify(stack):
-    """An alarm that tells nobody is a picture on a dashboard."""
+    """An alarm that tells nobody is a picture on a dashboard, and one whose end nobody is
+    told of is believed to go on."""
     for alarm in stack.all(ALARM):
-        yield alarm.must(
-            alarm.get("AlarmActions") == [PARAMETERS["AlarmTopicArn"]]
-            and alarm.get("ActionsEnabled", True) is True,
-            "does not notify AlarmTopicArn",
-            'set AlarmActions: !If [HasAlarmTopic, [!Ref AlarmTopicArn], !Ref "AWS::NoValue"]',
-        )
+        for actions in ("AlarmActions", "OKActions"):
+            yield alarm.must(
+                alarm.get(actions) == [PARAMETERS["AlarmTopicArn"]]
+                and alarm.get("ActionsEnabled", True) is True,
+                f"does not notify AlarmTopicArn by {actions}",
+                f'set {actions}: !If [HasAlarmTopic, [!Ref AlarmTopicArn], !Ref "AWS::NoValue"]',
+            )
 
 
 @check

@@ -397,6 +397,8 @@ WRONG_FOR_RULES = [
     ("machines/traced", {f"{MACHINE} Tracing Enabled": False}),
     ("alarms/notify", {f"{ALARM} ActionsEnabled": False}),
     ("alarms/notify", {f"{ALARM} AlarmActions": REMOVED}),
+    ("alarms/notify", {f"{ALARM} OKActions": REMOVED}),
+    ("alarms/notify", {f"{ALARM} OKActions": [{"Ref": "ApiGatewayLogRole"}]}),
     (
         "alarms/notify",
         {
