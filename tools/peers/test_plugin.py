@@ -117,6 +117,26 @@ class WhenAllIsWell(PluginTest):
         self.assertEqual(self.stack.grade(email)["percent"], 0.91)
         self.assertEqual(self.stack.kept(email), {})
 
+    def test_each_receiver_of_an_event_is_registered(self):
+        self.assertEqual(
+            sorted(plugin.RECEIVED),
+            ["COURSE_ACCESS_ROLE_ADDED", "COURSE_ENROLLMENT_CREATED", "ROLE_ASSIGNMENT_CREATED"],
+        )
+
+    def test_a_role_that_only_the_authorization_framework_announces(self):
+        email = self.learner()
+        plugin.assign_role(email, RUN, "course_admin")
+        self.assertEqual(self.statuses(), [201])
+        plugin.assign_role(email, RUN, "course_staff")
+        # A grant that both announce arrives twice.
+        plugin.give_role(email, RUN, "staff")
+        self.assertEqual(self.statuses(), [200, 200])
+        (enrollment,) = self.stack.enrollments(email)
+        self.assertEqual(sorted(enrollment["roles"]), ["instructor", "staff"])
+        # What is no course role is nothing to announce.
+        plugin.assign_role(email, RUN, "course_auditor")
+        self.assertEqual(self.statuses(), [])
+
     def test_the_same_again_changes_nothing(self):
         email = self.enrolled()
         plugin.role_added(email, RUN, "staff")
