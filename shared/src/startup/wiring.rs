@@ -193,13 +193,15 @@ impl<'a> Wiring<'a> {
         Ok(LmsClient::new(lms, secret, clock, limits))
     }
 
-    /// `LMS_CONCURRENCY`, `LMS_PER_SECOND`: what all jobs that go on by
-    /// themselves keep to together; each takes its share.
+    /// `LMS_CONCURRENCY`, `LMS_PER_SECOND`, `LMS_ENROLLMENTS_PER_MINUTE`: what all jobs
+    /// that go on by themselves keep to together; each takes its share.
     pub fn lms_limits(&self) -> Result<LmsLimits, SettingError> {
         let per_second: NonZeroU32 = self.environment.parsed("LMS_PER_SECOND")?;
+        let of_enrollments: NonZeroU32 = self.environment.parsed("LMS_ENROLLMENTS_PER_MINUTE")?;
         Ok(LmsLimits {
             concurrency: self.environment.parsed("LMS_CONCURRENCY")?,
             spacing: Duration::from_secs(1) / per_second.get(),
+            enrollment_spacing: Duration::from_mins(1) / of_enrollments.get(),
             failures_in_a_row: NonZeroU32::new(3),
         })
     }
@@ -219,15 +221,15 @@ impl<'a> Wiring<'a> {
         Ok(SignedDuration::from_hours(24 * i64::from(days)))
     }
 
-    /// `LMS_CONCURRENCY`, `LMS_PER_SECOND`: what a look at the kept events asks of
+    /// The variables of [`Wiring::lms_limits`]: what a look at the kept events asks of
     /// the LMS at most.
     pub fn look_limits(&self) -> Result<LmsLimits, SettingError> {
         Ok(self.lms_limits()?.shared_by(QUARTERS))
     }
 
-    /// `LMS_CONCURRENCY`, `LMS_PER_SECOND`, `SWEEP_CONCURRENCY`: what one of as
-    /// many sweeps as each kind makes at once asks of the LMS at most. Of all that go
-    /// on by themselves the sweeps of each kind have a quarter together.
+    /// The same variables and `SWEEP_CONCURRENCY`: what one of as many sweeps as each
+    /// kind makes at once asks of the LMS at most. Of all that go on by themselves the
+    /// sweeps of each kind have a quarter together.
     pub fn sweep_limits(&self) -> Result<LmsLimits, SettingError> {
         let at_once: NonZeroU32 = self.environment.parsed("SWEEP_CONCURRENCY")?;
         let parties = at_once.saturating_mul(QUARTERS);

@@ -267,6 +267,7 @@ fn sweep(stand_ins: &StandIns, secrets: &str, learners: usize) -> Took {
             ("LMS_URL", stand_ins.urls[1].as_str()),
             // The stand-in is not to be spared.
             ("LMS_PER_SECOND", "1000000"),
+            ("LMS_ENROLLMENTS_PER_MINUTE", "1000000"),
             ("AWS_REGION", "us-east-1"),
             ("AWS_ACCESS_KEY_ID", "local"),
             ("AWS_SECRET_ACCESS_KEY", "local"),

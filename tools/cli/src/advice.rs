@@ -291,6 +291,14 @@ fn trouble(code: &str) -> (String, Remedy) {
     const SET: &str = "with `coursehook credential set`";
     let status = code.split(' ').next().unwrap_or_default();
     let failed = format!("The LMS failed ({}).", output::printable(code));
+    let elsewhere = format!(
+        "The LMS, or something before it, does not answer as its API does ({}).",
+        output::printable(status)
+    );
+    let lead_to_the_lms = Remedy::unnoticed(
+        "See that LMS_URL is the LMS's own address, and that nothing on the way there asks for a \
+         login or refuses us",
+    );
     let (obstacle, remedy) = match code {
         "403" => (
             "The LMS does not let us read grades (403).",
@@ -302,6 +310,45 @@ fn trouble(code: &str) -> (String, Remedy) {
         "BadClient" => (
             "The LMS does not know our client id and secret.",
             Remedy::unnoticed(format!("Put those that the LMS knows into {SECRET}, {SET}")),
+        ),
+        "NoToken:unauthorized_client" => (
+            "The LMS does not let our client have tokens by client credentials \
+             (unauthorized_client).",
+            Remedy::unnoticed(format!(
+                "Have the LMS set this grant type for the client, or put another client into \
+                 {SECRET}, {SET}"
+            )),
+        ),
+        "NoToken:unsupported_grant_type" => (
+            "The LMS does not see the grant type that we ask for, client credentials \
+             (unsupported_grant_type).",
+            Remedy::unnoticed(
+                "See that nothing between us and the LMS changes the body of a request, and that \
+                 LMS_URL is the LMS's own address",
+            ),
+        ),
+        "NoToken:invalid_request" => (
+            "The LMS cannot read our request for a token (invalid_request).",
+            Remedy::unnoticed(
+                "See that nothing between us and the LMS changes the body of a request",
+            ),
+        ),
+        "NoToken:invalid_scope" => (
+            "The LMS does not let our client have the scopes that it gets by default \
+             (invalid_scope).",
+            Remedy::unnoticed(format!(
+                "Have the LMS set the client's scopes, or put another client into {SECRET}, {SET}"
+            )),
+        ),
+        "NoToken:invalid_grant" => (
+            "The LMS does not accept what our client asks for a token with (invalid_grant).",
+            Remedy::unnoticed(format!(
+                "Have the LMS see to the client, or put another one into {SECRET}, {SET}"
+            )),
+        ),
+        "NoToken:other" => (
+            "The LMS gives our client no token, and does not say why in words that it has to use.",
+            Remedy::unnoticed("See what the LMS's log says of its token endpoint"),
         ),
         "NoCredentialYet" | "MalformedSecret" => (
             "There is no credential for the LMS.",
@@ -315,6 +362,14 @@ fn trouble(code: &str) -> (String, Remedy) {
             "The LMS has nobody of the edX username that the portal has for this user.",
             Remedy::unnoticed(
                 "Import the user with the right edx_username, with `coursehook users import`",
+            ),
+        ),
+        "400 username" => (
+            "The LMS does not accept the edX username that the portal has for this user: its list \
+             of enrollments takes letters, digits, _ and - alone, unless it is set otherwise.",
+            Remedy::unnoticed(
+                "Import the user with the right edx_username, with `coursehook users import`, or \
+                 have the LMS accept such usernames",
             ),
         ),
         "404 user_not_enrolled" => (
@@ -333,6 +388,9 @@ fn trouble(code: &str) -> (String, Remedy) {
             "The LMS, or what it takes to ask it, could not be reached in time.",
             Remedy::noticed("See that the LMS is up and that LMS_URL leads there"),
         ),
+        _ if status.starts_with(['2', '3']) || code.ends_with(" not_the_api") => {
+            (elsewhere.as_str(), lead_to_the_lms)
+        }
         _ if status == "401" => (
             "The LMS does not take our token (401).",
             Remedy::unnoticed(format!("Put a valid credential into {SECRET}, {SET}")),
@@ -341,10 +399,7 @@ fn trouble(code: &str) -> (String, Remedy) {
             failed.as_str(),
             Remedy::noticed("See what is the matter with the LMS"),
         ),
-        _ if status.starts_with(['3', '4']) => (
-            "The LMS does not answer as its API does.",
-            Remedy::unnoticed("See that LMS_URL is the LMS's own address"),
-        ),
+        _ if status.starts_with('4') => (elsewhere.as_str(), lead_to_the_lms),
         _ if code.starts_with("Nonsense:") => (
             "The LMS gave an answer that cannot be one.",
             Remedy::unnoticed("See what is between us and the LMS, and which version it has"),
@@ -556,6 +611,71 @@ mod tests {
             (LmsTrouble, Some("502"), "LMS failed", "the LMS", true),
             (LmsTrouble, Some("404"), "as its API", "LMS_URL", false),
             (LmsTrouble, Some("302"), "as its API", "LMS_URL", false),
+            (LmsTrouble, Some("200"), "as its API", "LMS_URL", false),
+            (LmsTrouble, Some("400"), "(400)", "LMS_URL", false),
+            (
+                LmsTrouble,
+                Some("401 not_the_api"),
+                "as its API does (401)",
+                "LMS_URL",
+                false,
+            ),
+            (
+                LmsTrouble,
+                Some("403 not_the_api"),
+                "as its API does (403)",
+                "LMS_URL",
+                false,
+            ),
+            (
+                LmsTrouble,
+                Some("400 username"),
+                "does not accept the edX username",
+                "edx_username",
+                false,
+            ),
+            (
+                LmsTrouble,
+                Some("NoToken:unauthorized_client"),
+                "by client credentials",
+                "grant type",
+                false,
+            ),
+            (
+                LmsTrouble,
+                Some("NoToken:unsupported_grant_type"),
+                "does not see the grant type",
+                "body of a request",
+                false,
+            ),
+            (
+                LmsTrouble,
+                Some("NoToken:invalid_request"),
+                "cannot read our request",
+                "body of a request",
+                false,
+            ),
+            (
+                LmsTrouble,
+                Some("NoToken:invalid_scope"),
+                "the scopes",
+                "Secret",
+                false,
+            ),
+            (
+                LmsTrouble,
+                Some("NoToken:invalid_grant"),
+                "(invalid_grant)",
+                "Secret",
+                false,
+            ),
+            (
+                LmsTrouble,
+                Some("NoToken:other"),
+                "gives our client no token",
+                "token endpoint",
+                false,
+            ),
             (LmsTrouble, Some("401"), "our token", "Secret", false),
             (
                 LmsTrouble,

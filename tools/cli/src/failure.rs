@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use infra::TemplateError;
 use shared::adapters::AwsFailure;
-use shared::adapters::lms::LmsError;
+use shared::adapters::lms::{LmsError, TokenRefusal};
 use shared::adapters::secrets::SecretError;
 use shared::adapters::store::StoreError;
 use shared::domain::given::GivenError;
@@ -345,11 +345,25 @@ fn told_lms(error: &AskError) -> String {
 
 /// What the LMS said of a credential that is new.
 fn told_refused(error: &LmsError) -> String {
-    let (trouble, _) = advice::of_the_lms(&error.code());
-    format!(
-        "{trouble} Nothing was stored; enter another one, or with --unchecked it is stored \
-         whatever the LMS says"
-    )
+    let (trouble, mend) = advice::of_the_lms(&error.code());
+    let is_of_the_credential = matches!(
+        error,
+        LmsError::NoToken {
+            why: TokenRefusal::InvalidClient,
+            ..
+        }
+    );
+    if is_of_the_credential {
+        format!(
+            "{trouble} Nothing was stored; enter another one, or with --unchecked it is stored \
+             whatever the LMS says"
+        )
+    } else {
+        format!(
+            "{trouble} Nothing was stored. {mend}; or with --unchecked it is stored whatever the \
+             LMS says"
+        )
+    }
 }
 
 /// What AWS said, and what to try.

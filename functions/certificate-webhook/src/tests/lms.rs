@@ -17,6 +17,10 @@ fn troubles() -> Vec<(Order, &'static str, &'static str)> {
     let grades = |trouble| Order::of(trouble);
     let token = |trouble| Order::of(trouble).at(At::Token);
     let fail = |status| Trouble::Fail { status };
+    let page = |status| Trouble::Page {
+        status,
+        retry_after: None,
+    };
     let deny = |error_code| Trouble::Deny { error_code };
     let throttle = || Trouble::Throttle { retry_after: None };
     vec![
@@ -38,7 +42,10 @@ fn troubles() -> Vec<(Order, &'static str, &'static str)> {
             "lms_failed",
             "302",
         ),
-        (grades(Trouble::Html), "lms_nonsense", "Nonsense:not_json"),
+        (grades(Trouble::Html), "lms_failed", "200"),
+        (grades(page(400)), "lms_failed", "400"),
+        (grades(page(401)), "lms_failed", "401 not_the_api"),
+        (grades(page(403)), "lms_failed", "403 not_the_api"),
         (grades(Trouble::Huge), "lms_nonsense", "Nonsense:too_large"),
         (grades(Trouble::NoRow), "lms_nonsense", "Nonsense:no_row"),
         (
@@ -73,6 +80,8 @@ fn troubles() -> Vec<(Order, &'static str, &'static str)> {
         ),
         (token(throttle()), "lms_throttled", "429"),
         (token(Trouble::Refuse), "lms_throttled", "429"),
+        (token(page(400)), "lms_failed", "400"),
+        (token(page(401)), "lms_failed", "401 not_the_api"),
         (token(fail(500)), "lms_failed", "500"),
         (token(Trouble::Drop), "lms_unreachable", "Unreachable"),
         (

@@ -29,6 +29,13 @@ async fn certified(stack: &Stack) -> usize {
     certified
 }
 
+fn page(status: u16, retry_after: Option<u32>) -> Trouble {
+    Trouble::Page {
+        status,
+        retry_after,
+    }
+}
+
 /// The second page fails three times, and is there when it is asked for again:
 /// the whole run is done.
 #[tokio::test]
@@ -38,6 +45,11 @@ async fn a_page_that_fails_three_times() {
         Trouble::Drop,
         Trouble::Half,
         Trouble::Html,
+        // What stands before the LMS says nothing of our credential.
+        page(401, None),
+        page(403, None),
+        page(400, None),
+        page(503, Some(7)),
         Trouble::Throttle { retry_after: None },
         Trouble::Throttle {
             retry_after: Some(7),
@@ -66,7 +78,13 @@ async fn a_page_that_fails_three_times() {
         let asked = match trouble {
             Trouble::Throttle {
                 retry_after: Some(_),
+            }
+            | Trouble::Page {
+                retry_after: Some(_),
+                ..
             } => vec![7, 7, 7],
+            // A throttle is of a minute, and then of more.
+            Trouble::Throttle { retry_after: None } => vec![60, 120, 240],
             // A connection that breaks is tried once more by the client itself.
             _ if waits.is_empty() => vec![],
             _ => vec![30],
@@ -135,6 +153,15 @@ async fn lists_that_lie() {
             },
             "failed",
             json!("429"),
+            0,
+        ),
+        (
+            Trouble::Page {
+                status: 503,
+                retry_after: Some(3601),
+            },
+            "failed",
+            json!("503"),
             0,
         ),
     ] {

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
+use jiff::fmt::{rfc2822, strtime};
+use jiff::tz::TimeZone;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode};
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
-use super::{ErrorCode, LmsError, Nonsense};
+use super::{About, ErrorCode, LmsError, Nonsense, TokenRefusal};
 use crate::calls::LmsRequest;
 
 /// No answer that we ask for is larger.
@@ -51,61 +52,111 @@ fn broken(error: reqwest::Error) -> LmsError {
     }
 }
 
+/// What `parse` reads in the body of a 200.
+pub(super) async fn parsed<T>(
+    answer: Response,
+    parse: impl FnOnce(&[u8]) -> Result<T, Nonsense>,
+) -> Result<T, LmsError> {
+    let page = is_html(&answer).then(|| unavailable(&answer));
+    match (parse(&body(answer).await?), page) {
+        // Somebody before the LMS has a page of their own: a login, a maintenance.
+        (Err(Nonsense::NotJson), Some(page)) => Err(page),
+        (parsed, _) => Ok(parsed?),
+    }
+}
+
 /// What it means that the token endpoint answered this, which is not 200.
-pub(super) fn no_token(answer: &Response) -> LmsError {
-    match answer.status() {
-        StatusCode::TOO_MANY_REQUESTS => throttled(answer),
-        // So older sites throttle; a refusal of the client would be JSON.
-        StatusCode::FORBIDDEN if is_html(answer) => throttled(answer),
+///
+/// A refusal is a JSON object with an `error` (RFC 6749, 5.2). Anything else
+/// comes from what stands before the LMS and says nothing of our client.
+pub(super) async fn no_token(answer: Response) -> LmsError {
+    let retry_after = retry_after(answer.headers());
+    let otherwise = match answer.status() {
+        StatusCode::TOO_MANY_REQUESTS => return throttled(&answer),
+        // So older sites throttle.
+        StatusCode::FORBIDDEN if is_html(&answer) => throttled(&answer),
         StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            LmsError::BadClient
+            unavailable(&answer)
         }
-        status => unavailable(status),
+        _ => return unavailable(&answer),
+    };
+    match object(answer).await {
+        Ok(Some(said)) => match said.get("error").and_then(Value::as_str) {
+            Some(error) => LmsError::NoToken {
+                why: TokenRefusal::of(error),
+                retry_after,
+            },
+            None => otherwise,
+        },
+        Ok(None) => otherwise,
+        Err(error) => error,
     }
 }
 
 /// What it means that the grades endpoint answered this, which is not 200.
 pub(super) async fn no_grades(answer: Response) -> LmsError {
-    match answer.status() {
-        StatusCode::NOT_FOUND => match error_code(answer).await {
-            Ok(code) => match code.as_ref().map(ErrorCode::as_str) {
-                Some("invalid_course_key" | "course_does_not_exist") => LmsError::NoSuchRun,
-                Some("user_does_not_exist") => LmsError::NoSuchLearner,
-                Some("user_not_enrolled") => LmsError::NotEnrolled,
-                _ => unavailable(StatusCode::NOT_FOUND),
-            },
-            Err(error) => error,
-        },
-        _ => refused(answer).await,
+    if answer.status() != StatusCode::NOT_FOUND {
+        return refused(answer).await;
+    }
+    let otherwise = unavailable(&answer);
+    let said = match object(answer).await {
+        Ok(said) => said.unwrap_or_default(),
+        Err(error) => return error,
+    };
+    match error_code(&said).as_ref().map(ErrorCode::as_str) {
+        Some("invalid_course_key" | "course_does_not_exist") => LmsError::NoSuchRun,
+        Some("user_does_not_exist") => LmsError::NoSuchLearner,
+        Some("user_not_enrolled") => LmsError::NotEnrolled,
+        _ => otherwise,
     }
 }
 
-/// What it means that the enrollments list answered this, which is not 200.
-pub(super) async fn no_enrollments(answer: Response) -> LmsError {
-    match answer.status() {
-        // It cannot read the id; a run that there is not has no enrollments. In
-        // HTML it is Django's word on a host that it does not know.
-        StatusCode::BAD_REQUEST if !is_html(&answer) => LmsError::NoSuchRun,
-        _ => refused(answer).await,
+/// What it means that the enrollments list, asked for this, answered so, which is
+/// not 200. It has no 404 of its own: a run that there is not has no enrollments.
+pub(super) async fn no_enrollments(answer: Response, about: &About) -> LmsError {
+    if answer.status() != StatusCode::BAD_REQUEST {
+        return refused(answer).await;
+    }
+    let otherwise = unavailable(&answer);
+    let said = match object(answer).await {
+        Ok(Some(said)) => said,
+        Ok(None) => return otherwise,
+        Err(error) => return error,
+    };
+    // Each field that the list cannot read is named with what is wrong with it.
+    let fields = said.get("developer_message").and_then(Value::as_object);
+    let fields = fields.unwrap_or(&said);
+    let is_name = fields.contains_key("username") && !fields.contains_key("course_id");
+    match about.course_id() {
+        _ if is_name => LmsError::BadUsername,
+        Some(_) => LmsError::NoSuchRun,
+        None => otherwise,
     }
 }
 
-/// What a status means whatever was asked for.
+/// What a status means whatever was asked for. An API's verdict is a JSON object.
 async fn refused(answer: Response) -> LmsError {
-    match answer.status() {
-        StatusCode::TOO_MANY_REQUESTS => throttled(&answer),
-        StatusCode::FORBIDDEN => LmsError::Forbidden,
-        StatusCode::UNAUTHORIZED => match error_code(answer).await {
-            Ok(error_code) => LmsError::Unauthorized { error_code },
-            Err(error) => error,
+    let otherwise = unavailable(&answer);
+    let status = answer.status();
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => return throttled(&answer),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {}
+        _ => return otherwise,
+    }
+    match object(answer).await {
+        Ok(Some(_)) if status == StatusCode::FORBIDDEN => LmsError::Forbidden,
+        Ok(Some(said)) => LmsError::Unauthorized {
+            error_code: error_code(&said),
         },
-        status => unavailable(status),
+        Ok(None) => otherwise,
+        Err(error) => error,
     }
 }
 
-fn unavailable(status: StatusCode) -> LmsError {
+fn unavailable(answer: &Response) -> LmsError {
     LmsError::Unavailable {
-        status: status.as_u16(),
+        status: answer.status().as_u16(),
+        retry_after: retry_after(answer.headers()),
     }
 }
 
@@ -119,18 +170,22 @@ fn is_html(answer: &Response) -> bool {
     text(answer.headers(), CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"))
 }
 
-/// The `error_code` of an error's body, where there is a plain one.
-async fn error_code(answer: Response) -> Result<Option<ErrorCode>, LmsError> {
-    #[derive(Deserialize)]
-    struct Refusal {
-        error_code: String,
+/// The JSON object in the body, whatever the header calls it; `None` where the
+/// body is anything else.
+async fn object(answer: Response) -> Result<Option<Map<String, Value>>, LmsError> {
+    match body(answer).await {
+        Err(LmsError::Nonsense(_)) => Ok(None),
+        body => Ok(serde_json::from_slice(&body?).ok()),
     }
-    let body = match body(answer).await {
-        Err(LmsError::Nonsense(_)) => return Ok(None),
-        body => body?,
-    };
-    let refusal = serde_json::from_slice::<Refusal>(&body).ok();
-    Ok(refusal.and_then(|refusal| ErrorCode::new(&refusal.error_code)))
+}
+
+/// The `error_code` of an error, where there is a plain one. What the check of a
+/// token says is inside of `developer_message`.
+fn error_code(said: &Map<String, Value>) -> Option<ErrorCode> {
+    let inner = said.get("developer_message").and_then(Value::as_object);
+    let code = inner.and_then(|inner| inner.get("error_code"));
+    let code = code.or_else(|| said.get("error_code"));
+    ErrorCode::new(code?.as_str()?)
 }
 
 /// How long to wait: seconds, or a date (RFC 9110, 10.2.3), which is reckoned
@@ -148,8 +203,16 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(LmsError::LONGEST_RETRY_AFTER))
 }
 
+/// A date in any of the forms of RFC 9110, 5.6.7: today's, that of RFC 850 and
+/// that of C's `asctime`.
 fn date(text: &str) -> Option<Timestamp> {
-    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+    let obsolete = |form| {
+        let date = strtime::parse(form, text).ok()?.to_datetime().ok()?;
+        Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    };
+    let date = rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
+    date.or_else(|| obsolete("%A, %d-%b-%y %H:%M:%S GMT"))
+        .or_else(|| obsolete("%a %b %e %H:%M:%S %Y"))
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
@@ -171,6 +234,18 @@ mod tests {
             ("Sun, 22 Nov 2026 09:01:30 GMT", Some(NOW), Some(90)),
             ("Sun, 22 Nov 2026 08:00:00 GMT", Some(NOW), Some(0)),
             ("Mon, 22 Nov 2027 09:00:00 GMT", Some(NOW), Some(43_200)),
+            ("Sunday, 22-Nov-26 09:01:30 GMT", Some(NOW), Some(90)),
+            ("Monday, 22-Nov-27 09:00:00 GMT", Some(NOW), Some(43_200)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(NOW), Some(0)),
+            ("Sunday, 22-Nov-26 09:01:30 CET", Some(NOW), None),
+            ("Sun Nov 22 09:01:30 2026", Some(NOW), Some(90)),
+            ("Sun Nov  1 09:01:30 2026", Some(NOW), Some(0)),
+            (
+                "Sun Nov  1 09:01:30 2026",
+                Some("Sun Nov  1 09:00:00 2026"),
+                Some(90),
+            ),
+            ("90", Some("neither of the two needs it"), Some(90)),
             ("Sun, 22 Nov 2026 09:01:30 GMT", None, None),
             ("-1", Some(NOW), None),
             ("soon", Some(NOW), None),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::Nonsense;
 
@@ -45,8 +46,9 @@ impl Authorization {
 pub struct AccessToken {
     /// The token, ready to be sent.
     pub authorization: Authorization,
-    /// For how long it is good; whole seconds.
-    pub expires_in: Duration,
+    /// For how long it is good, in whole seconds; `None` where the LMS did not say
+    /// it, which RFC 6749, 5.1, only recommends.
+    pub expires_in: Option<Duration>,
 }
 
 impl AccessToken {
@@ -54,14 +56,35 @@ impl AccessToken {
         #[derive(Deserialize)]
         struct Answer {
             access_token: String,
-            expires_in: u64,
+            expires_in: Option<Seconds>,
         }
         let answer: Answer = serde_json::from_slice(body)?;
         Ok(Self {
             authorization: Authorization::jwt(&answer.access_token.into())
                 .ok_or(Nonsense::NotAsExpected)?,
-            expires_in: Duration::from_secs(answer.expires_in),
+            expires_in: answer.expires_in.map(|Seconds(seconds)| seconds),
         })
+    }
+}
+
+/// A number of seconds: `3600`, `3600.0` or `"3600"`, of which the whole ones count.
+#[derive(Deserialize)]
+#[serde(try_from = "Value")]
+struct Seconds(Duration);
+
+impl TryFrom<Value> for Seconds {
+    type Error = &'static str;
+
+    fn try_from(value: Value) -> Result<Self, Self::Error> {
+        let seconds = match &value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let seconds = seconds.filter(|seconds| *seconds >= 0.0);
+        let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let seconds = seconds.ok_or("it is no number of seconds")?;
+        Ok(Self(Duration::from_secs(seconds.as_secs())))
     }
 }
 
@@ -83,22 +106,33 @@ mod tests {
 
     #[test]
     fn what_the_token_endpoint_answers() {
-        let token = AccessToken::parse(
-            br#"{"access_token": "t", "expires_in": 3600, "token_type": "JWT", "scope": "read"}"#,
-        );
-        assert_eq!(
-            token,
-            Ok(AccessToken {
+        for (expires_in, seconds) in [
+            (r#","expires_in": 3600"#, Some(3600)),
+            (r#","expires_in": "3600""#, Some(3600)),
+            (r#","expires_in": " 3600 ""#, Some(3600)),
+            (r#","expires_in": 3600.0"#, Some(3600)),
+            (r#","expires_in": "3600.0""#, Some(3600)),
+            (r#","expires_in": 3599.9"#, Some(3599)),
+            (r#","expires_in": 3.6e3"#, Some(3600)),
+            (r#","expires_in": 0"#, Some(0)),
+            (r#","expires_in": null"#, None),
+            ("", None),
+        ] {
+            let body = format!(
+                r#"{{"access_token": "t", "token_type": "JWT", "scope": "x"{expires_in}}}"#
+            );
+            let token = AccessToken {
                 authorization: Authorization::jwt(&"t".into()).unwrap(),
-                expires_in: Duration::from_secs(3600)
-            })
-        );
+                expires_in: seconds.map(Duration::from_secs),
+            };
+            assert_eq!(AccessToken::parse(body.as_bytes()), Ok(token), "{body}");
+        }
         for (body, nonsense) in [
             ("", Nonsense::NotJson),
             ("<html>", Nonsense::NotJson),
             (r#"{"access_token": "t", "expires_"#, Nonsense::NotJson),
             ("[]", Nonsense::NotAsExpected),
-            (r#"{"access_token": "t"}"#, Nonsense::NotAsExpected),
+            (r#"{"expires_in": 3600}"#, Nonsense::NotAsExpected),
             (
                 r#"{"access_token": null, "expires_in": 1}"#,
                 Nonsense::NotAsExpected,
@@ -113,6 +147,22 @@ mod tests {
             ),
             (
                 r#"{"access_token": "t", "expires_in": -1}"#,
+                Nonsense::NotAsExpected,
+            ),
+            (
+                r#"{"access_token": "t", "expires_in": "an hour"}"#,
+                Nonsense::NotAsExpected,
+            ),
+            (
+                r#"{"access_token": "t", "expires_in": ""}"#,
+                Nonsense::NotAsExpected,
+            ),
+            (
+                r#"{"access_token": "t", "expires_in": "NaN"}"#,
+                Nonsense::NotAsExpected,
+            ),
+            (
+                r#"{"access_token": "t", "expires_in": [3600]}"#,
                 Nonsense::NotAsExpected,
             ),
         ] {

@@ -22,12 +22,15 @@ pub enum LmsError {
         /// [`LmsError::LONGEST_RETRY_AFTER`].
         retry_after: Option<Duration>,
     },
-    /// A status that says nothing about what was asked: 5xx, a redirect, or a
-    /// 404 that is not the API's own, as where the base URL is wrong.
+    /// An answer that says nothing about what was asked: 5xx, a redirect, or any
+    /// other that is not in the form of the API, as where the base URL is wrong or
+    /// something before the LMS has answered.
     #[error("the LMS answered {status}")]
     Unavailable {
         /// The HTTP status.
         status: u16,
+        /// How long to ask nothing, as in [`LmsError::Throttled`].
+        retry_after: Option<Duration>,
     },
     /// No answer in the time that there was.
     #[error("the LMS did not answer in time")]
@@ -45,20 +48,83 @@ pub enum LmsError {
     #[error("the LMS does not let us read that")]
     Forbidden,
     /// The LMS gives our OAuth2 client no token.
-    #[error("the LMS does not know our client id and secret")]
-    BadClient,
+    #[error("the LMS gives our client no token: {why}")]
+    NoToken {
+        /// Why not.
+        why: TokenRefusal,
+        /// How long to ask nothing, as in [`LmsError::Throttled`].
+        retry_after: Option<Duration>,
+    },
     /// The LMS has no such course run, or cannot read its id.
     #[error("the LMS has no such course run")]
     NoSuchRun,
     /// The LMS has nobody of this username.
     #[error("the LMS has no such learner")]
     NoSuchLearner,
+    /// The LMS cannot read the username: its list of enrollments takes `A` to `Z`,
+    /// `a` to `z`, digits, `_` and `-` alone unless it is set otherwise.
+    #[error("the LMS does not accept the username")]
+    BadUsername,
     /// The learner was never enrolled in the course run.
     #[error("the LMS says that the learner was never enrolled there")]
     NotEnrolled,
     /// 200, with an answer that cannot be one.
     #[error("the LMS answered nonsense: {0}")]
     Nonsense(#[from] Nonsense),
+}
+
+/// Why the token endpoint gives no token: the codes of RFC 6749, 5.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TokenRefusal {
+    /// `invalid_request`: the LMS cannot read what was asked.
+    #[error("invalid_request")]
+    InvalidRequest,
+    /// `invalid_client`: there is no client of this id and secret.
+    #[error("invalid_client")]
+    InvalidClient,
+    /// `invalid_grant`: what was presented to obtain the token is not good.
+    #[error("invalid_grant")]
+    InvalidGrant,
+    /// `unauthorized_client`: the client may not ask with client credentials.
+    #[error("unauthorized_client")]
+    UnauthorizedClient,
+    /// `unsupported_grant_type`: the LMS saw another grant type, or none.
+    #[error("unsupported_grant_type")]
+    UnsupportedGrantType,
+    /// `invalid_scope`: the client may not have what it gets by default.
+    #[error("invalid_scope")]
+    InvalidScope,
+    /// A code that the RFC does not have.
+    #[error("another reason")]
+    Other,
+}
+
+impl TokenRefusal {
+    /// What an `error` of the token endpoint means.
+    pub(super) fn of(error: &str) -> Self {
+        match error {
+            "invalid_request" => Self::InvalidRequest,
+            "invalid_client" => Self::InvalidClient,
+            "invalid_grant" => Self::InvalidGrant,
+            "unauthorized_client" => Self::UnauthorizedClient,
+            "unsupported_grant_type" => Self::UnsupportedGrantType,
+            "invalid_scope" => Self::InvalidScope,
+            _ => Self::Other,
+        }
+    }
+
+    /// A word for logs.
+    fn code(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "NoToken:invalid_request",
+            Self::InvalidClient => "BadClient",
+            Self::InvalidGrant => "NoToken:invalid_grant",
+            Self::UnauthorizedClient => "NoToken:unauthorized_client",
+            Self::UnsupportedGrantType => "NoToken:unsupported_grant_type",
+            Self::InvalidScope => "NoToken:invalid_scope",
+            Self::Other => "NoToken:other",
+        }
+    }
 }
 
 /// What is wrong with an answer.
@@ -140,7 +206,13 @@ impl LmsError {
     /// status, with the LMS's code where there is one, or a word of ours.
     pub fn code(&self) -> String {
         let word = match self {
-            Self::Unavailable { status } => return status.to_string(),
+            // Alone these two are the API's own.
+            Self::Unavailable {
+                status: status @ (401 | 403),
+                ..
+            } => return format!("{status} not_the_api"),
+            Self::Unavailable { status, .. } => return status.to_string(),
+            Self::NoToken { why, .. } => why.code(),
             Self::Unauthorized {
                 error_code: Some(code),
             } => return format!("401 {code}"),
@@ -153,7 +225,7 @@ impl LmsError {
             Self::NotEnrolled => "404 user_not_enrolled",
             Self::Timeout => "Timeout",
             Self::Unreachable => "Unreachable",
-            Self::BadClient => "BadClient",
+            Self::BadUsername => "400 username",
         };
         word.to_owned()
     }
@@ -165,9 +237,9 @@ impl LmsError {
             Self::Unavailable { .. } => "lms_failed",
             Self::Timeout => "lms_timeout",
             Self::Unreachable => "lms_unreachable",
-            Self::Unauthorized { .. } | Self::Forbidden | Self::BadClient => "lms_refused",
+            Self::Unauthorized { .. } | Self::Forbidden | Self::NoToken { .. } => "lms_refused",
             Self::NoSuchRun => "lms_no_such_run",
-            Self::NoSuchLearner => "lms_no_such_learner",
+            Self::NoSuchLearner | Self::BadUsername => "lms_no_such_learner",
             Self::NotEnrolled => "lms_not_enrolled",
             Self::Nonsense(_) => "lms_nonsense",
         }
@@ -176,7 +248,9 @@ impl LmsError {
     /// How long the LMS is not to be asked again, where it said so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Throttled { retry_after } => *retry_after,
+            Self::Throttled { retry_after }
+            | Self::Unavailable { retry_after, .. }
+            | Self::NoToken { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -186,7 +260,7 @@ impl LmsError {
     pub fn is_an_answer(&self) -> bool {
         matches!(
             self,
-            Self::NoSuchRun | Self::NoSuchLearner | Self::NotEnrolled
+            Self::NoSuchRun | Self::NoSuchLearner | Self::BadUsername | Self::NotEnrolled
         )
     }
 
@@ -201,8 +275,8 @@ impl LmsError {
             | Self::Unreachable
             | Self::Unauthorized { .. }
             | Self::Forbidden
-            | Self::BadClient => true,
-            Self::NoSuchRun | Self::NoSuchLearner | Self::NotEnrolled => false,
+            | Self::NoToken { .. } => true,
+            Self::NoSuchRun | Self::NoSuchLearner | Self::BadUsername | Self::NotEnrolled => false,
             Self::Nonsense(nonsense) => match nonsense {
                 Nonsense::TooLarge | Nonsense::NotJson | Nonsense::NotAsExpected => true,
                 Nonsense::NoRow

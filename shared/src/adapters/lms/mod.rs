@@ -20,7 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 pub use authorization::{AccessToken, Authorization};
 pub use base_url::{BaseUrl, BaseUrlError};
 pub use enrollments::{About, EnrollmentRow};
-pub use error::{ErrorCode, LmsError, Nonsense};
+pub use error::{ErrorCode, LmsError, Nonsense, TokenRefusal};
 pub use grades::GradeRow;
 pub use page::Page;
 
@@ -44,7 +44,7 @@ impl Lms {
     /// Asks for an access token: `POST oauth2/access_token`, client credentials.
     ///
     /// # Errors
-    /// [`LmsError::BadClient`] where the LMS does not take the client.
+    /// [`LmsError::NoToken`] where the LMS refuses the client.
     pub async fn access_token(
         &self,
         id: &str,
@@ -59,8 +59,8 @@ impl Lms {
         let url = self.base_url.with(["oauth2", "access_token"]);
         let request = self.client.post(url).form(&form);
         answer::to(request, async |answer| match answer.status() {
-            StatusCode::OK => Ok(AccessToken::parse(&answer::body(answer).await?)?),
-            _ => Err(answer::no_token(&answer)),
+            StatusCode::OK => answer::parsed(answer, AccessToken::parse).await,
+            _ => Err(answer::no_token(answer).await),
         })
         .await
     }
@@ -132,7 +132,8 @@ impl Lms {
         url.query_pairs_mut()
             .extend_pairs(course_id.into_iter().chain(username));
         let url = page::at(url, cursor, page_size);
-        self.get(url, authorization, answer::no_enrollments, |body| {
+        let refused = async |answer| answer::no_enrollments(answer, about).await;
+        self.get(url, authorization, refused, |body| {
             Page::parse(body, |row| EnrollmentRow::parse(row, about))
         })
         .await
@@ -167,7 +168,7 @@ impl Lms {
             .header(ACCEPT, "application/json")
             .header(AUTHORIZATION, authorization.header());
         answer::to(request, async |answer| match answer.status() {
-            StatusCode::OK => Ok(parse(&answer::body(answer).await?)?),
+            StatusCode::OK => answer::parsed(answer, parse).await,
             _ => Err(refused(answer).await),
         })
         .await

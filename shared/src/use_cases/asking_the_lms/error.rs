@@ -76,13 +76,27 @@ impl AskError {
         }
     }
 
+    /// Whether the LMS asks for fewer requests.
+    pub fn is_throttled(&self) -> bool {
+        matches!(self, Self::Lms(LmsError::Throttled { .. }))
+    }
+
+    /// Whether asking again within seconds may help.
+    pub fn may_pass_soon(&self) -> bool {
+        self.is_the_lms_own()
+            && !self.is_a_refusal()
+            && !self.is_throttled()
+            && self.retry_after().is_none()
+    }
+
     /// Whether somebody has to mend it, so that asking again soon is of no use: the
     /// LMS does not take our credential, or there is none.
     pub fn is_a_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Lms(LmsError::Forbidden | LmsError::BadClient | LmsError::Unauthorized { .. })
-                | Self::NoCredential(NoCredential::NoneYet)
+            Self::Lms(
+                LmsError::Forbidden | LmsError::NoToken { .. } | LmsError::Unauthorized { .. }
+            ) | Self::NoCredential(NoCredential::NoneYet)
         )
     }
 

@@ -29,6 +29,14 @@ const AFTER_A_FAILURE: SignedDuration = SignedDuration::from_secs(15);
 /// shortly that a tenth of its life is less.
 const BEFORE_THE_END: Duration = Duration::from_mins(5);
 
+/// For how long a token is used of which the LMS did not say how long it is good.
+const OF_UNKNOWN_LIFE: SignedDuration = SignedDuration::from_mins(1);
+
+/// For how long a token is new. A JWT is good from the second on in which the clock
+/// of the host that issued it has it issued, whatever leeway the LMS is set to give;
+/// where that clock is ahead, others refuse the token until then.
+pub(super) const NEW_FOR: Duration = Duration::from_secs(1);
+
 /// The credential and the access token.
 pub(super) struct Login {
     lms: Lms,
@@ -51,10 +59,11 @@ struct Known {
     last: Option<Result<Authorization, AskError>>,
 }
 
-/// Something with the moment at which it was asked for.
+/// Something with the moments at which it was asked for and had.
 struct Kept<T> {
     value: T,
     at: Timestamp,
+    had_at: Timestamp,
 }
 
 impl Known {
@@ -108,6 +117,16 @@ impl Login {
         result
     }
 
+    /// Whether this is a token that the LMS has only just issued.
+    pub(super) async fn is_new(&self, authorization: &Authorization) -> bool {
+        let known = self.known.lock().await;
+        let new_for = SignedDuration::try_from(NEW_FOR).unwrap_or(SignedDuration::ZERO);
+        known.token.as_ref().is_some_and(|token| {
+            token.value.authorization == *authorization
+                && within(new_for, token.had_at, self.clock.now())
+        })
+    }
+
     async fn obtain(
         &self,
         known: &mut Known,
@@ -128,15 +147,20 @@ impl Login {
             }
             Credential::Client { id, secret } => {
                 let now = self.clock.now();
-                if let Some(Kept { value, at }) = token
+                if let Some(Kept { value, at, .. }) = token
                     && refused != Some(&value.authorization)
                     && within(good_for(value), *at, now)
                 {
                     return Ok(value.authorization.clone());
                 }
-                let value = turn.ask(|| self.lms.access_token(id, secret)).await?;
+                let value = turn.ask_for_token(|| self.lms.access_token(id, secret));
+                let value = value.await?;
                 let authorization = value.authorization.clone();
-                *token = Some(Kept { value, at: now });
+                *token = Some(Kept {
+                    value,
+                    at: now,
+                    had_at: self.clock.now(),
+                });
                 Ok(authorization)
             }
         }
@@ -177,7 +201,11 @@ impl Login {
         if !is_same {
             known.token = None;
         }
-        known.credential = Some(Kept { value, at: began });
+        known.credential = Some(Kept {
+            value,
+            at: began,
+            had_at: self.clock.now(),
+        });
         known.away_at = None;
         Ok(())
     }
@@ -185,8 +213,11 @@ impl Login {
 
 /// For how long after it was asked for a token is used.
 fn good_for(token: &AccessToken) -> SignedDuration {
-    let margin = BEFORE_THE_END.min(token.expires_in / 10);
-    SignedDuration::try_from(token.expires_in - margin).unwrap_or(SignedDuration::MAX)
+    let Some(expires_in) = token.expires_in else {
+        return OF_UNKNOWN_LIFE;
+    };
+    let margin = BEFORE_THE_END.min(expires_in / 10);
+    SignedDuration::try_from(expires_in - margin).unwrap_or(SignedDuration::MAX)
 }
 
 fn unreadable(error: &SecretError) -> NoCredential {

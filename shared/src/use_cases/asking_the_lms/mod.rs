@@ -8,9 +8,9 @@ mod pace;
 use std::time::Duration;
 
 pub use error::{AskError, NoCredential};
-use login::Login;
+use login::{Login, NEW_FOR};
 pub use pace::LmsLimits;
-use pace::Pace;
+use pace::{Endpoint, Pace, Turn};
 
 pub use crate::adapters::lms::{About, EnrollmentRow, GradeRow, Page};
 use crate::adapters::lms::{Authorization, Lms, LmsError};
@@ -31,12 +31,14 @@ const PAGE_SIZE: u32 = 100;
 /// before its end, and obtained by one caller for all who wait. A request
 /// whose connection breaks is made once more, since a function's connections
 /// die while its machine is frozen; one that is answered is not. A token that
-/// the LMS refuses is renewed once, and the credential is read anew for it.
+/// the LMS refuses is renewed once, and the credential is read anew for it; one
+/// that is younger than a second is first tried again after one.
 /// Where the LMS says how long to wait, nothing is asked until then.
 pub struct LmsClient {
     lms: Lms,
     login: Login,
     pace: Pace,
+    clock: SharedClock,
 }
 
 impl LmsClient {
@@ -44,15 +46,16 @@ impl LmsClient {
     pub fn new(lms: Lms, secret: CredentialSecret, clock: SharedClock, limits: LmsLimits) -> Self {
         Self {
             login: Login::new(lms.clone(), secret, clock.clone()),
-            pace: Pace::new(clock, limits),
+            pace: Pace::new(clock.clone(), limits),
             lms,
+            clock,
         }
     }
 
     /// Obtains a token ahead of the first request, and opens a connection
     /// thereby; a static token is only read. A failure is no matter: the first request tries again.
     pub async fn warm_up(&self) {
-        if let Ok(turn) = self.pace.turn().await {
+        if let Ok(turn) = self.pace.turn(Endpoint::Grades).await {
             let _ = self.login.authorization(&turn, None).await;
         }
     }
@@ -81,7 +84,7 @@ impl LmsClient {
         username: &Username,
         within: Duration,
     ) -> Result<Score, AskError> {
-        self.call(within, |authorization| async move {
+        self.call(Endpoint::Grades, within, |authorization| async move {
             self.lms.grade(&authorization, course_id, username).await
         })
         .await
@@ -98,7 +101,7 @@ impl LmsClient {
         course_id: &CourseId,
         cursor: Option<&Cursor>,
     ) -> Result<Page<GradeRow>, AskError> {
-        self.call(PAGE_TIME, |authorization| async move {
+        self.call(Endpoint::Grades, PAGE_TIME, |authorization| async move {
             self.lms
                 .grades_page(&authorization, course_id, cursor, PAGE_SIZE)
                 .await
@@ -117,11 +120,15 @@ impl LmsClient {
         about: &About,
         cursor: Option<&Cursor>,
     ) -> Result<Page<EnrollmentRow>, AskError> {
-        self.call(PAGE_TIME, |authorization| async move {
-            self.lms
-                .enrollments_page(&authorization, about, cursor, PAGE_SIZE)
-                .await
-        })
+        self.call(
+            Endpoint::Enrollments,
+            PAGE_TIME,
+            |authorization| async move {
+                self.lms
+                    .enrollments_page(&authorization, about, cursor, PAGE_SIZE)
+                    .await
+            },
+        )
         .await
     }
 
@@ -129,25 +136,26 @@ impl LmsClient {
     /// where the LMS refuses the first.
     async fn call<T, A>(
         &self,
+        endpoint: Endpoint,
         within: Duration,
         request: impl Fn(Authorization) -> A,
     ) -> Result<T, AskError>
     where
         A: Future<Output = Result<T, LmsError>>,
     {
-        let turn = self.pace.turn().await?;
+        let turn = self.pace.turn(endpoint).await?;
         // In a box: whoever asks would be as large, and is moved often.
         let work = Box::pin(async {
             let first = self.login.authorization(&turn, None).await?;
-            let refused = match turn.ask(|| request(first.clone())).await {
-                Err(refused @ AskError::Lms(LmsError::Unauthorized { .. })) => refused,
+            let refused = match self.show(&turn, &first, &request).await {
+                Err(refused) if is_unauthorized(&refused) => refused,
                 result => return result,
             };
             let second = self.login.authorization(&turn, Some(&first)).await?;
             if second == first {
                 return Err(refused);
             }
-            turn.ask(|| request(second.clone())).await
+            self.show(&turn, &second, &request).await
         });
         let result = tokio::time::timeout(within, work)
             .await
@@ -155,4 +163,30 @@ impl LmsClient {
         self.pace.ended(result.as_ref().err());
         result
     }
+
+    /// Makes one request with this authorization, and once more after a second
+    /// where the LMS refuses a token that it has only just issued.
+    async fn show<T, A>(
+        &self,
+        turn: &Turn<'_>,
+        authorization: &Authorization,
+        request: impl Fn(Authorization) -> A,
+    ) -> Result<T, AskError>
+    where
+        A: Future<Output = Result<T, LmsError>>,
+    {
+        let is_new = self.login.is_new(authorization).await;
+        let result = turn.ask(|| request(authorization.clone())).await;
+        match &result {
+            Err(refused) if is_new && is_unauthorized(refused) => {
+                self.clock.sleep(NEW_FOR).await;
+                turn.ask(|| request(authorization.clone())).await
+            }
+            _ => result,
+        }
+    }
+}
+
+fn is_unauthorized(error: &AskError) -> bool {
+    matches!(error, AskError::Lms(LmsError::Unauthorized { .. }))
 }

@@ -19,6 +19,9 @@ pub struct LmsLimits {
     pub concurrency: NonZeroU32,
     /// How much time there is at least between the beginnings of two.
     pub spacing: Duration,
+    /// The same between two for enrollments, for which the LMS has a throttle of its
+    /// own: 120 a minute for a staff user, 40 for others.
+    pub enrollment_spacing: Duration,
     /// After how many calls in a row that failed by the LMS's own fault
     /// ([`AskError::is_the_lms_own`]) it is left alone until the next
     /// invocation; `None` where it never is.
@@ -35,6 +38,7 @@ impl LmsLimits {
         Self {
             concurrency: NonZeroU32::new(concurrency).unwrap_or(NonZeroU32::MIN),
             spacing: self.spacing.saturating_mul(parties.get()),
+            enrollment_spacing: self.enrollment_spacing.saturating_mul(parties.get()),
             ..self
         }
     }
@@ -44,8 +48,16 @@ impl LmsLimits {
     pub const NONE: Self = Self {
         concurrency: NonZeroU32::MAX,
         spacing: Duration::ZERO,
+        enrollment_spacing: Duration::ZERO,
         failures_in_a_row: None,
     };
+}
+
+/// What a call asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    Grades,
+    Enrollments,
 }
 
 /// Gives each call its turn, within the limits.
@@ -60,6 +72,8 @@ pub(super) struct Pace {
 struct State {
     /// When the next request may begin, as far as the spacing goes.
     next_slot: Timestamp,
+    /// The same of the next one for enrollments.
+    next_enrollment_slot: Timestamp,
     failures: u32,
     /// The LMS asked for silence: since when, and for how long.
     silence: Option<(Timestamp, Duration)>,
@@ -78,15 +92,20 @@ impl Pace {
 
     /// Waits for the turn of one call; no request of it need wait for another
     /// permit, and the first not for a slot either.
-    pub(super) async fn turn(&self) -> Result<Turn<'_>, AskError> {
+    pub(super) async fn turn(&self, endpoint: Endpoint) -> Result<Turn<'_>, AskError> {
         self.may_ask()?;
         // An error would mean that it was closed, which it never is.
         let permit = self.permits.acquire().await.ok();
+        if endpoint == Endpoint::Enrollments {
+            self.enrollment_slot().await?;
+        }
         self.slot().await?;
         Ok(Turn {
             pace: self,
+            endpoint,
             _permit: permit,
             has_slot: AtomicBool::new(true),
+            has_enrollment_slot: AtomicBool::new(endpoint == Endpoint::Enrollments),
         })
     }
 
@@ -139,8 +158,22 @@ impl Pace {
 
     /// Waits until one more request may begin.
     async fn slot(&self) -> Result<(), AskError> {
+        let spacing = self.limits.spacing;
+        self.wait(|| self.take(spacing, |state| &mut state.next_slot))
+            .await
+    }
+
+    /// Waits until one more request for enrollments may begin.
+    async fn enrollment_slot(&self) -> Result<(), AskError> {
+        let spacing = self.limits.enrollment_spacing;
+        self.wait(|| self.take(spacing, |state| &mut state.next_enrollment_slot))
+            .await
+    }
+
+    /// Waits for as long as `take` says, which takes a slot.
+    async fn wait(&self, take: impl Fn() -> Duration) -> Result<(), AskError> {
         self.may_ask()?;
-        let wait = self.take_slot();
+        let wait = take();
         if !wait.is_zero() {
             self.clock.sleep(wait).await;
             self.may_ask()?;
@@ -148,18 +181,18 @@ impl Pace {
         Ok(())
     }
 
-    /// Takes the next slot, and says how long it is until then.
-    fn take_slot(&self) -> Duration {
-        let spacing = self.limits.spacing;
+    /// Takes the next slot, of those that are so far apart: how long it is until then.
+    fn take(&self, spacing: Duration, next: impl Fn(&mut State) -> &mut Timestamp) -> Duration {
         let now = self.clock.now();
         let mut state = self.state();
-        let wait = Duration::try_from(state.next_slot.duration_since(now)).unwrap_or_default();
+        let next = next(&mut state);
+        let wait = Duration::try_from(next.duration_since(now)).unwrap_or_default();
         // Whoever holds a permit waits for one slot at most. One that is
         // farther away was taken before the clock was set back.
         let longest = spacing.saturating_mul(self.limits.concurrency.get());
         let wait = if wait > longest { Duration::ZERO } else { wait };
-        let next = now.saturating_add(wait.saturating_add(spacing));
-        state.next_slot = next.unwrap_or(now);
+        let after = now.saturating_add(wait.saturating_add(spacing));
+        *next = after.unwrap_or(now);
         wait
     }
 
@@ -171,33 +204,57 @@ impl Pace {
 /// A call's turn. Its requests come one after another.
 pub(super) struct Turn<'a> {
     pace: &'a Pace,
+    endpoint: Endpoint,
     _permit: Option<SemaphorePermit<'a>>,
     /// Whether the slot that came with the turn is still to be used.
     has_slot: AtomicBool,
+    /// The same of that for enrollments.
+    has_enrollment_slot: AtomicBool,
 }
 
 impl Turn<'_> {
-    /// Makes a request, and once more where its connection broke.
+    /// Makes a request of what the turn is for, and once more where its connection
+    /// broke.
     pub(super) async fn ask<T, A>(&self, request: impl Fn() -> A) -> Result<T, AskError>
     where
         A: Future<Output = Result<T, LmsError>>,
     {
-        self.slot().await?;
+        self.attempt(self.endpoint == Endpoint::Enrollments, request)
+            .await
+    }
+
+    /// The same of a request for a token.
+    pub(super) async fn ask_for_token<T, A>(&self, request: impl Fn() -> A) -> Result<T, AskError>
+    where
+        A: Future<Output = Result<T, LmsError>>,
+    {
+        self.attempt(false, request).await
+    }
+
+    async fn attempt<T, A>(
+        &self,
+        of_enrollments: bool,
+        request: impl Fn() -> A,
+    ) -> Result<T, AskError>
+    where
+        A: Future<Output = Result<T, LmsError>>,
+    {
+        self.slot(of_enrollments).await?;
         let mut result = request().await;
         if matches!(result, Err(LmsError::Unreachable)) {
-            self.slot().await?;
+            self.slot(of_enrollments).await?;
             result = request().await;
         }
-        if let Err(LmsError::Throttled {
-            retry_after: Some(lasts),
-        }) = result
-        {
+        if let Some(lasts) = result.as_ref().err().and_then(LmsError::retry_after) {
             self.pace.silence(lasts);
         }
         Ok(result?)
     }
 
-    async fn slot(&self) -> Result<(), AskError> {
+    async fn slot(&self, of_enrollments: bool) -> Result<(), AskError> {
+        if of_enrollments && !self.has_enrollment_slot.swap(false, Ordering::Relaxed) {
+            self.pace.enrollment_slot().await?;
+        }
         if self.has_slot.swap(false, Ordering::Relaxed) {
             self.pace.may_ask()
         } else {

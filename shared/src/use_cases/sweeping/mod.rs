@@ -379,10 +379,8 @@ impl<K: Kind> Sweeping<K> {
                 Ok(page) => return Ok(Asked { asked_at, page }),
                 Err(error) => error,
             };
-            let may_pass = error.is_the_lms_own() && !error.is_a_refusal();
-            let may_pass = may_pass && error.retry_after().is_none();
             match waits.next() {
-                Some(wait) if may_pass => self.clock.sleep(wait).await,
+                Some(wait) if error.may_pass_soon() => self.clock.sleep(wait).await,
                 _ => return Err(error),
             }
         }

@@ -33,6 +33,10 @@ const WORK_TIME: Duration = Duration::from_secs(25);
 /// time.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 
+/// The same where it throttles and does not say for how long: its throttles are of a
+/// minute.
+const FIRST_PAUSE_OF_A_THROTTLE: Duration = Duration::from_mins(1);
+
 /// How often in a row it may give none before the sweep is given up.
 const PAUSES: u32 = 5;
 
@@ -255,6 +259,10 @@ impl<'a, K: Kind> UnderWay<'a, K> {
                 self.rows(&task, rows, &notes).await?;
             }
             Err(error) if error.is_the_lms_own() => return Ok(Err(error)),
+            // Whoever cannot be asked for is not known to be gone.
+            Err(error @ AskError::Lms(LmsError::BadUsername)) => {
+                notes.note(None, Some(username), &Effect::Failed(error.code()));
+            }
             // Who is gone by now has lost nothing.
             Err(_) => notes.note(None, Some(username), &Effect::Left(Left::ChangedMeanwhile)),
         }
@@ -363,7 +371,12 @@ impl<'a, K: Kind> UnderWay<'a, K> {
     /// The LMS gave no answer: it is left alone for a while, or the sweep is given up.
     async fn has_no_answer(mut self, error: &AskError) -> Result<Progress, StoreError> {
         self.place.failures += 1;
-        let pause = FIRST_PAUSE * (1 << (self.place.failures - 1).min(PAUSES));
+        let first = if error.is_throttled() {
+            FIRST_PAUSE_OF_A_THROTTLE
+        } else {
+            FIRST_PAUSE
+        };
+        let pause = first * (1 << (self.place.failures - 1).min(PAUSES));
         let wait = error.retry_after().unwrap_or(pause);
         let may_pass = error.is_the_lms_own() && !error.is_a_refusal();
         if may_pass && self.place.failures <= PAUSES && wait <= LONGEST_PAUSE {

@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use shared::adapters::lms::{About, Authorization, EnrollmentRow, ErrorCode, LmsError, Nonsense};
+use shared::adapters::lms::{
+    About, Authorization, EnrollmentRow, ErrorCode, LmsError, Nonsense, TokenRefusal,
+};
 use shared::calls::Counter;
 
 use super::server::{Reply, Server};
-use super::{LEARNER, RUN, assert_discreet, good, learner, lms, row, run, score, throttled};
+use super::{
+    LEARNER, RUN, assert_discreet, good, learner, lms, row, run, score, throttled, unavailable,
+};
 
 fn jwt() -> Authorization {
     Authorization::jwt(&"hidden-token".into()).unwrap()
@@ -28,7 +32,7 @@ async fn what_is_sent() {
     let secret = SecretString::from("a+b&c d");
     let token = lms.access_token("id", &secret).await.unwrap();
     assert_eq!(token.authorization, jwt());
-    assert_eq!(token.expires_in, Duration::from_secs(3600));
+    assert_eq!(token.expires_in, Some(Duration::from_secs(3600)));
     let bearer = Authorization::bearer(&"hidden-static".into()).unwrap();
     lms.grade(&bearer, &run(), &learner()).await.unwrap();
     for (course_id, username) in [
@@ -84,7 +88,11 @@ async fn every_answer_of_the_grades_endpoint() {
     let unauthorized = |code: &str| LmsError::Unauthorized {
         error_code: ErrorCode::new(code),
     };
-    let unavailable = |status| LmsError::Unavailable { status };
+    let html = ("Content-Type", "text/html; charset=utf-8");
+    let waits = |status, seconds| LmsError::Unavailable {
+        status,
+        retry_after: Some(Duration::from_secs(seconds)),
+    };
     let seconds = ("Retry-After", "30");
     let date = [
         ("Date", "Sun, 22 Nov 2026 09:00:00 GMT"),
@@ -145,19 +153,69 @@ async fn every_answer_of_the_grades_endpoint() {
             true,
         ),
         (refusal(401, LEARNER), unauthorized(""), "401", true),
+        // What the check of a token says is inside.
         (
-            Reply::json(401, &says(json!({"error_code": "x"}))),
+            Reply::json(
+                401,
+                &says(json!({"error_code": "token_expired", "developer_message": "x"})),
+            ),
+            unauthorized("token_expired"),
+            "401 token_expired",
+            true,
+        ),
+        (
+            Reply::json(401, &says(json!({"error_code": LEARNER}))),
             unauthorized(""),
             "401",
             true,
         ),
-        (Reply::html(401), unauthorized(""), "401", true),
+        (
+            Reply::json(401, &says(json!("Invalid token."))),
+            unauthorized(""),
+            "401",
+            true,
+        ),
         (
             Reply::json(403, &says(json!("x"))),
             LmsError::Forbidden,
             "403",
             true,
         ),
+        // JSON is a verdict, whatever its label says, and nothing else is one.
+        (
+            Reply::new(403, &[html], &says(json!("x")).to_string()),
+            LmsError::Forbidden,
+            "403",
+            true,
+        ),
+        (Reply::html(401), unavailable(401), "401 not_the_api", true),
+        (Reply::html(403), unavailable(403), "403 not_the_api", true),
+        (
+            Reply::new(401, &[("Content-Type", "text/plain")], "401 Unauthorized"),
+            unavailable(401),
+            "401 not_the_api",
+            true,
+        ),
+        (
+            Reply::new(403, &[], "RBAC: access denied"),
+            unavailable(403),
+            "403 not_the_api",
+            true,
+        ),
+        (
+            Reply::new(403, &[], ""),
+            unavailable(403),
+            "403 not_the_api",
+            true,
+        ),
+        (
+            Reply::new(403, &[], &large),
+            unavailable(403),
+            "403 not_the_api",
+            true,
+        ),
+        (Reply::html(414), unavailable(414), "414", true),
+        (Reply::html(431), unavailable(431), "431", true),
         (Reply::html(429), throttled(None), "429", true),
         (
             Reply::new(429, &[seconds], "{}"),
@@ -169,6 +227,19 @@ async fn every_answer_of_the_grades_endpoint() {
             Reply::new(429, &date, ""),
             throttled(Some(120)),
             "429",
+            true,
+        ),
+        (
+            Reply::new(503, &[seconds], "{}"),
+            waits(503, 30),
+            "503",
+            true,
+        ),
+        (Reply::new(500, &date, ""), waits(500, 120), "500", true),
+        (
+            Reply::new(403, &[html, seconds], ""),
+            waits(403, 30),
+            "403 not_the_api",
             true,
         ),
         (Reply::html(500), unavailable(500), "500", true),
@@ -188,12 +259,7 @@ async fn every_answer_of_the_grades_endpoint() {
             true,
         ),
         (garbage, LmsError::Unreachable, "Unreachable", true),
-        (
-            Reply::html(200),
-            Nonsense::NotJson.into(),
-            "Nonsense:not_json",
-            true,
-        ),
+        (Reply::html(200), unavailable(200), "200", true),
         (
             Reply::new(200, &[], ""),
             Nonsense::NotJson.into(),
@@ -328,37 +394,103 @@ async fn a_page_of_enrollments() {
 #[tokio::test]
 async fn every_answer_of_the_token_endpoint() {
     let seconds = ("Retry-After", "30");
-    let rows = vec![
+    let html = ("Content-Type", "text/html; charset=utf-8");
+    let half_a_minute = Some(Duration::from_secs(30));
+    let refused = |why| LmsError::NoToken {
+        why,
+        retry_after: None,
+    };
+    let says = |error: &str| json!({"error": error, "error_description": LEARNER});
+    let codes = [
+        ("invalid_client", TokenRefusal::InvalidClient, "BadClient"),
         (
-            Reply::json(401, &json!({"error": "invalid_client"})),
-            LmsError::BadClient,
-            "BadClient",
+            "invalid_request",
+            TokenRefusal::InvalidRequest,
+            "NoToken:invalid_request",
         ),
         (
-            Reply::json(400, &json!({"error": "invalid_request"})),
-            LmsError::BadClient,
-            "BadClient",
+            "invalid_grant",
+            TokenRefusal::InvalidGrant,
+            "NoToken:invalid_grant",
         ),
         (
-            Reply::json(403, &json!({"error": "x"})),
-            LmsError::BadClient,
+            "unauthorized_client",
+            TokenRefusal::UnauthorizedClient,
+            "NoToken:unauthorized_client",
+        ),
+        (
+            "unsupported_grant_type",
+            TokenRefusal::UnsupportedGrantType,
+            "NoToken:unsupported_grant_type",
+        ),
+        (
+            "invalid_scope",
+            TokenRefusal::InvalidScope,
+            "NoToken:invalid_scope",
+        ),
+        (LEARNER, TokenRefusal::Other, "NoToken:other"),
+    ];
+    let mut rows = Vec::new();
+    for (error, why, code) in codes {
+        for status in [400, 401, 403] {
+            rows.push((Reply::json(status, &says(error)), refused(why), code));
+        }
+    }
+    let refused_for_a_while = LmsError::NoToken {
+        why: TokenRefusal::InvalidClient,
+        retry_after: half_a_minute,
+    };
+    let waits = |status| LmsError::Unavailable {
+        status,
+        retry_after: half_a_minute,
+    };
+    rows.extend([
+        // So the toolkit labels some of its refusals.
+        (
+            Reply::new(400, &[html], &says("invalid_request").to_string()),
+            refused(TokenRefusal::InvalidRequest),
+            "NoToken:invalid_request",
+        ),
+        (
+            Reply::new(401, &[seconds], &says("invalid_client").to_string()),
+            refused_for_a_while,
             "BadClient",
         ),
+        // None of these is the endpoint's.
+        (Reply::html(400), unavailable(400), "400"),
+        (Reply::html(401), unavailable(401), "401 not_the_api"),
+        (
+            Reply::new(401, &[], "401 Unauthorized"),
+            unavailable(401),
+            "401 not_the_api",
+        ),
+        (
+            Reply::new(403, &[], "denied"),
+            unavailable(403),
+            "403 not_the_api",
+        ),
+        (
+            Reply::json(401, &json!({"message": "Unauthorized"})),
+            unavailable(401),
+            "401 not_the_api",
+        ),
+        (Reply::json(400, &json!(["error"])), unavailable(400), "400"),
+        // But for the throttle of older sites.
         (Reply::html(403), throttled(None), "429"),
+        (
+            Reply::new(403, &[html, seconds], ""),
+            throttled(Some(30)),
+            "429",
+        ),
         (Reply::html(429), throttled(None), "429"),
         (Reply::new(429, &[seconds], ""), throttled(Some(30)), "429"),
+        (Reply::html(502), unavailable(502), "502"),
+        (Reply::new(503, &[seconds], ""), waits(503), "503"),
+        (Reply::html(404), unavailable(404), "404"),
+        (Reply::html(405), unavailable(405), "405"),
+        (Reply::html(200), unavailable(200), "200"),
         (
-            Reply::html(502),
-            LmsError::Unavailable { status: 502 },
-            "502",
-        ),
-        (
-            Reply::html(404),
-            LmsError::Unavailable { status: 404 },
-            "404",
-        ),
-        (
-            Reply::html(200),
+            Reply::new(200, &[], "<"),
             Nonsense::NotJson.into(),
             "Nonsense:not_json",
         ),
@@ -368,7 +500,7 @@ async fn every_answer_of_the_token_endpoint() {
             "Nonsense:not_as_expected",
         ),
         (Reply::BROKEN, LmsError::Unreachable, "Unreachable"),
-    ];
+    ]);
     for (reply, error, code) in rows {
         let server = Server::start(move |_| reply.clone()).await;
         let lms = lms(&server.url);
@@ -381,6 +513,42 @@ async fn every_answer_of_the_token_endpoint() {
     }
 }
 
+/// What of a request for enrollments the list cannot read, by whom it was about.
+#[tokio::test]
+async fn every_400_of_the_enrollments_list() {
+    let says = |fields: Value| json!({"developer_message": fields});
+    let (name, run_id) = (json!({"username": ["x"]}), json!({"course_id": ["x"]}));
+    let both = json!({"username": ["x"], "course_id": ["x"]});
+    let [of_run, of_learner, of_both] = [
+        About::Run(run()),
+        About::Learner(learner()),
+        About::LearnerInRun(learner(), run()),
+    ];
+    for (about, body, error) in [
+        (&of_run, says(run_id.clone()), LmsError::NoSuchRun),
+        (&of_run, run_id.clone(), LmsError::NoSuchRun),
+        (&of_run, says(json!("x")), LmsError::NoSuchRun),
+        (&of_both, says(run_id.clone()), LmsError::NoSuchRun),
+        (&of_both, says(both), LmsError::NoSuchRun),
+        (&of_both, says(name.clone()), LmsError::BadUsername),
+        (&of_both, name.clone(), LmsError::BadUsername),
+        (&of_learner, says(name), LmsError::BadUsername),
+        (&of_learner, says(json!("x")), unavailable(400)),
+        (&of_learner, json!("x"), unavailable(400)),
+        (&of_both, json!([]), unavailable(400)),
+    ] {
+        let shown = format!("{about:?} {body}");
+        let server = Server::start(move |_| Reply::json(400, &body)).await;
+        let (lms, jwt) = (lms(&server.url), jwt());
+        let list = lms.enrollments_page(&jwt, about, None, 50).await;
+        let found = list.unwrap_err();
+        assert_eq!(found, error, "{shown}");
+        assert_eq!(found.is_the_lms_own(), found == unavailable(400), "{shown}");
+        assert_discreet(found);
+    }
+    assert_eq!(LmsError::BadUsername.code(), "400 username");
+}
+
 /// Neither the credential nor anything else goes to whomever a redirect names.
 #[tokio::test]
 async fn no_redirect_is_followed() {
@@ -389,7 +557,7 @@ async fn no_redirect_is_followed() {
         let target = format!("{}/x/", other.url);
         let server = Server::start(move |_| Reply::new(status, &[("Location", &target)], "")).await;
         let lms = lms(&server.url);
-        let unavailable = LmsError::Unavailable { status };
+        let unavailable = unavailable(status);
         let grade = lms.grade(&jwt(), &run(), &learner()).await;
         assert_eq!(grade, Err(unavailable.clone()));
         let token = lms.access_token("id", &"hidden-secret".into()).await;

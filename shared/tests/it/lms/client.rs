@@ -5,17 +5,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::join_all;
+use jiff::SignedDuration;
 use local::{Fault, SecretsManager};
 use serde_json::json;
 use shared::adapters::lms::{ErrorCode, LmsError};
 use shared::adapters::secrets::SecretError;
 use shared::calls::Counter;
-use shared::use_cases::asking_the_lms::{AskError, NoCredential};
+use shared::clock::{Clock, HeldClock};
+use shared::use_cases::asking_the_lms::{AskError, LmsLimits, NoCredential};
 use tokio::sync::Barrier;
 
 use super::server::{Asked, Reply};
 use super::{
-    AMPLE, CLIENT, STATIC, Site, assert_discreet, good, is_send, learner, run, score, throttled,
+    AMPLE, CLIENT, STATIC, Site, assert_discreet, good, is_send, learner, run, score, start,
+    throttled, unavailable,
 };
 
 const OTHER_CLIENT: &str = r#"{"client_id": "id", "client_secret": "hidden-other"}"#;
@@ -31,7 +34,7 @@ fn numbered(asked: &Asked) -> Reply {
 }
 
 fn refused(code: &str) -> Reply {
-    let text = json!({"developer_message": {"error_code": code}, "error_code": code});
+    let text = json!({"developer_message": {"error_code": code, "developer_message": "x"}});
     Reply::json(401, &text)
 }
 
@@ -54,7 +57,7 @@ async fn fifty_at_once_get_one_token() {
 async fn fifty_at_once_share_a_failure() {
     let site = Site::new(CLIENT, |_| Reply::html(502)).await;
     let grades = join_all((0..50).map(|_| site.grade())).await;
-    let failed = Err(LmsError::Unavailable { status: 502 }.into());
+    let failed = Err(unavailable(502).into());
     assert!(grades.iter().all(|grade| *grade == failed), "{grades:?}");
     assert_eq!(site.server.counts(), (1, 0));
 }
@@ -91,7 +94,7 @@ async fn a_token_is_renewed_before_its_end() {
             assert_eq!(site.server.counts().0, tokens, "{expires_in}");
         }
         // A clock that is set back makes no token young again.
-        site.clock.set(super::start());
+        site.clock.set(start());
         assert_eq!(site.grade().await, Ok(score()));
         assert_eq!(site.server.counts().0, 4);
     }
@@ -109,6 +112,9 @@ async fn a_refused_token_is_renewed_once_for_all() {
         _ => numbered(asked),
     })
     .await;
+    site.client.warm_up().await;
+    // So that it is no new one.
+    site.turn(1);
     let grades = join_all((0..CALLERS).map(|_| site.grade())).await;
     assert!(grades.iter().all(|grade| *grade == Ok(score())));
     assert_eq!(site.server.counts(), (2, 2 * CALLERS));
@@ -116,20 +122,62 @@ async fn a_refused_token_is_renewed_once_for_all() {
     assert_eq!(site.reads(), 2);
 }
 
-/// A token that is refused also when it is new is refused for good.
+/// A token is renewed once and no more. One that is younger than a second is tried
+/// again after one, since the clock of whoever issued it may be ahead.
 #[tokio::test]
-async fn a_token_is_renewed_once_and_no_more() {
+async fn a_new_token_is_tried_again_and_renewed_once() {
+    let failed = || Err(unauthorized("token_nonexistent"));
+    let cases = [
+        // A credential, how old its token is, how many requests are refused: how many
+        // were made, and how long that took.
+        (CLIENT, 0, 1, (1, 2), 1, Ok(score())),
+        (CLIENT, 0, 2, (2, 3), 1, Ok(score())),
+        (CLIENT, 0, 3, (2, 4), 2, Ok(score())),
+        (CLIENT, 0, 9, (2, 4), 2, failed()),
+        (CLIENT, 1, 1, (2, 2), 0, Ok(score())),
+        (CLIENT, 1, 2, (2, 3), 1, Ok(score())),
+        (CLIENT, 1, 9, (2, 3), 1, failed()),
+        (STATIC, 0, 1, (0, 1), 0, failed()),
+    ];
+    for (credential, age, refusals, counts, seconds, result) in cases {
+        let left = Mutex::new(refusals);
+        let clock = HeldClock::leaping_from(start());
+        let site = Site::with(credential, clock, LmsLimits::NONE, move |asked| {
+            let mut left = left.lock().unwrap();
+            if asked.is_for_a_token() || *left == 0 {
+                return numbered(asked);
+            }
+            *left -= 1;
+            refused("token_nonexistent")
+        })
+        .await;
+        site.client.warm_up().await;
+        site.turn(age);
+        let case = format!("{credential} {age} {refusals}");
+        let began = site.clock.now();
+        assert_eq!(site.grade().await, result, "{case}");
+        assert_eq!(site.server.counts(), counts, "{case}");
+        let took = site.clock.now().duration_since(began);
+        assert_eq!(took, SignedDuration::from_secs(seconds), "{case}");
+    }
+}
+
+/// The LMS need not say how long a token is good.
+#[tokio::test]
+async fn a_token_of_unknown_life_is_used_for_a_minute() {
     let site = Site::new(CLIENT, |asked| {
         if asked.is_for_a_token() {
-            numbered(asked)
+            Reply::json(200, &json!({"access_token": "hidden"}))
         } else {
-            refused("token_nonexistent")
+            good()
         }
     })
     .await;
-    let grade = site.grade().await;
-    assert_eq!(grade, Err(unauthorized("token_nonexistent")));
-    assert_eq!(site.server.counts(), (2, 2));
+    for (turn, tokens) in [(0, 1), (59, 1), (1, 2), (59, 2), (1, 3)] {
+        site.turn(turn);
+        assert_eq!(site.grade().await, Ok(score()));
+        assert_eq!(site.server.counts().0, tokens);
+    }
 }
 
 /// A static token cannot be renewed: only an operator can replace it.
@@ -255,16 +303,8 @@ async fn one_second_attempt_where_a_connection_breaks() {
         (half(), 1, Ok(score())),
         (Reply::BROKEN, 2, Err(LmsError::Unreachable.into())),
         (half(), 2, Err(LmsError::Unreachable.into())),
-        (
-            Reply::html(500),
-            1,
-            Err(LmsError::Unavailable { status: 500 }.into()),
-        ),
-        (
-            Reply::html(503),
-            1,
-            Err(LmsError::Unavailable { status: 503 }.into()),
-        ),
+        (Reply::html(500), 1, Err(unavailable(500).into())),
+        (Reply::html(503), 1, Err(unavailable(503).into())),
         (Reply::html(429), 1, Err(throttled(None).into())),
     ];
     for (reply, times, result) in rows {
@@ -307,13 +347,17 @@ async fn failures_are_counted_and_answers_are_none() {
         (Reply::html(403), 2, 1),
         (Reply::json(200, &json!([])), 2, 1),
         (Reply::new(200, &[], "<"), 2, 1),
-        // With a token that is renewed, and over a new connection.
-        (refused("token_expired"), 4, 2),
+        // With a token that is tried again, renewed and tried again, and over a new
+        // connection.
+        (refused("token_expired"), 6, 4),
         (Reply::BROKEN, 3, 2),
     ] {
-        let site = Site::new(CLIENT, move |asked| match asked.is_for_a_token() {
-            true => numbered(asked),
-            false => reply.clone(),
+        let clock = HeldClock::leaping_from(start());
+        let site = Site::with(CLIENT, clock, LmsLimits::NONE, move |asked| {
+            match asked.is_for_a_token() {
+                true => numbered(asked),
+                false => reply.clone(),
+            }
         })
         .await;
         let calls = Counter::default();

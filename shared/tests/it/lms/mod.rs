@@ -143,6 +143,13 @@ fn throttled(retry_after: Option<u64>) -> LmsError {
     LmsError::Throttled { retry_after }
 }
 
+fn unavailable(status: u16) -> LmsError {
+    LmsError::Unavailable {
+        status,
+        retry_after: None,
+    }
+}
+
 /// An error says nothing that it must not, in any of its forms.
 fn assert_discreet(error: impl Into<AskError>) {
     let error = error.into();

@@ -10,16 +10,17 @@ use jiff::SignedDuration;
 use serde_json::json;
 use shared::adapters::lms::{LmsError, Nonsense};
 use shared::clock::{Clock, HeldClock};
-use shared::use_cases::asking_the_lms::{AskError, LmsLimits};
+use shared::use_cases::asking_the_lms::{About, AskError, LmsLimits};
 use tokio::sync::Barrier;
 
 use super::server::{Reply, Server};
-use super::{CLIENT, STATIC, Site, good, score, start, throttled};
+use super::{CLIENT, STATIC, Site, good, run, score, start, throttled, unavailable};
 
 fn limits(concurrency: u32, per_second: u32, failures: u32) -> LmsLimits {
     LmsLimits {
         concurrency: NonZeroU32::new(concurrency).unwrap(),
         spacing: Duration::from_secs(1) / per_second,
+        enrollment_spacing: Duration::ZERO,
         failures_in_a_row: NonZeroU32::new(failures),
     }
 }
@@ -139,7 +140,7 @@ async fn resting_after_three_failures() {
     ] {
         status.store(503, Ordering::Relaxed);
         for _ in 0..2 {
-            let failed = Err(LmsError::Unavailable { status: 503 }.into());
+            let failed = Err(unavailable(503).into());
             assert_eq!(site.grade().await, failed);
         }
         status.store(answer, Ordering::Relaxed);
@@ -183,26 +184,36 @@ async fn a_rest_holds_for_those_who_wait() {
 }
 
 /// Where the LMS says how long, nothing is asked until then, and everybody is
-/// told how long it still is.
+/// told how long it still is: whatever it refuses with, in every form.
 #[tokio::test]
 async fn the_lms_says_when_to_ask_again() {
-    const DATES: [(&str, &str); 2] = [
-        ("Date", "Sun, 22 Nov 2026 09:00:00 GMT"),
-        ("Retry-After", "Sun, 22 Nov 2026 09:01:40 GMT"),
-    ];
-    for (of_tokens, headers, seconds) in [
-        (false, &[("Retry-After", "100")][..], 100),
-        (true, &[("Retry-After", "100")], 100),
-        (false, &DATES, 100),
-        (false, &[("Retry-After", "1000000")], 43_200),
+    const NOW: (&str, &str) = ("Date", "Sun, 22 Nov 2026 09:00:00 GMT");
+    let seconds = vec![("Retry-After", "100")];
+    let refused = json!({"error": "invalid_client"}).to_string();
+    let mut cases = vec![(false, 429, "", vec![("Retry-After", "1000000")], 43_200)];
+    for date in [
+        "Sun, 22 Nov 2026 09:01:40 GMT",
+        "Sunday, 22-Nov-26 09:01:40 GMT",
+        "Sun Nov 22 09:01:40 2026",
     ] {
-        let answer = Reply::new(429, headers, "");
-        let throttles = Arc::new(AtomicBool::new(true));
+        cases.push((false, 503, "", vec![NOW, ("Retry-After", date)], 100));
+    }
+    for of_tokens in [false, true] {
+        for status in [429, 500, 502, 503, 504, 599] {
+            cases.push((of_tokens, status, "", seconds.clone(), 100));
+        }
+    }
+    cases.push((true, 401, &refused, seconds.clone(), 100));
+    cases.push((true, 400, &refused, seconds.clone(), 100));
+    for (of_tokens, status, body, headers, seconds) in cases {
+        let case = format!("{of_tokens} {status} {headers:?}");
+        let answer = Reply::new(status, &headers, body);
+        let refuses = Arc::new(AtomicBool::new(true));
         let site = Site::new(CLIENT, {
-            let throttles = Arc::clone(&throttles);
+            let refuses = Arc::clone(&refuses);
             move |asked| {
                 let is_meant = asked.is_for_a_token() == of_tokens;
-                if is_meant && throttles.load(Ordering::Relaxed) {
+                if is_meant && refuses.load(Ordering::Relaxed) {
                     answer.clone()
                 } else if asked.is_for_a_token() {
                     Reply::token("hidden")
@@ -212,8 +223,10 @@ async fn the_lms_says_when_to_ask_again() {
             }
         })
         .await;
-        assert_eq!(site.grade().await, Err(throttled(Some(seconds)).into()));
-        throttles.store(false, Ordering::Relaxed);
+        let error = site.grade().await.unwrap_err();
+        let lasts = Some(Duration::from_secs(seconds));
+        assert_eq!(error.retry_after(), lasts, "{case}");
+        refuses.store(false, Ordering::Relaxed);
         let asked = site.server.asked().len();
         for gone in [0, 1, seconds - 1] {
             site.clock
@@ -224,13 +237,60 @@ async fn the_lms_says_when_to_ask_again() {
             let resting = AskError::Resting {
                 retry_after: Some(left),
             };
-            assert_eq!(site.grade().await, Err(resting.clone()));
-            let page = site.client.grades_page(&super::run(), None).await;
-            assert_eq!(page, Err(resting));
+            assert_eq!(site.grade().await, Err(resting.clone()), "{case}");
+            let page = site.client.grades_page(&run(), None).await;
+            assert_eq!(page, Err(resting), "{case}");
         }
-        assert_eq!(site.server.asked().len(), asked);
+        assert_eq!(site.server.asked().len(), asked, "{case}");
         site.turn(1);
-        assert_eq!(site.grade().await, Ok(score()));
+        assert_eq!(site.grade().await, Ok(score()), "{case}");
+    }
+}
+
+/// Requests for enrollments begin 600 ms apart, the second of two attempts too.
+/// Tokens and grades do not count, and are as fast as ever.
+#[tokio::test]
+async fn enrollments_have_a_limit_of_their_own() {
+    for (parties, spacing) in [(1, 600), (4, 2400)] {
+        let limits = LmsLimits {
+            enrollment_spacing: Duration::from_mins(1) / 100,
+            ..limits(100, 10, 0)
+        };
+        let limits = limits.shared_by(NonZeroU32::new(parties).unwrap());
+        let clock = HeldClock::leaping_from(start());
+        let site = Site::with(CLIENT, clock, limits, |asked| {
+            if asked.is_for_a_token() {
+                Reply::token("hidden")
+            } else if asked.number == 4 {
+                Reply::BROKEN
+            } else if asked.line.contains("/api/enrollment/") {
+                Reply::json(200, &json!({"next": null, "results": []}))
+            } else {
+                good()
+            }
+        })
+        .await;
+        let since = || site.clock.now().duration_since(start());
+        let [spacing, general] =
+            [spacing, i64::from(parties) * 100].map(SignedDuration::from_millis);
+        // The token, then two grades.
+        for _ in 0..2 {
+            assert_eq!(site.grade().await, Ok(score()));
+        }
+        assert_eq!(since(), general * 2);
+        let about = About::Run(run());
+        let began = since();
+        // The first takes two attempts.
+        for spaces in [1, 2, 3] {
+            site.client.enrollments_page(&about, None).await.unwrap();
+            assert_eq!(since() - began, spacing * spaces, "{parties}");
+        }
+        // Nobody else waits for that.
+        let before = since();
+        for _ in 0..2 {
+            assert_eq!(site.grade().await, Ok(score()));
+        }
+        assert!(since() - before <= general * 2, "{parties}");
     }
 }
 
@@ -253,7 +313,7 @@ async fn the_server_sees_how_many_are_under_way() {
     let server = Server::start(move |_| Reply::Meet(Arc::clone(&barrier), Box::new(good()))).await;
     let lms = super::lms(&server.url);
     let token = shared::adapters::lms::Authorization::jwt(&"x".into()).unwrap();
-    let (run, learner) = (super::run(), super::learner());
+    let (run, learner) = (run(), super::learner());
     join_all((0..3).map(|_| lms.grade(&token, &run, &learner))).await;
     assert_eq!(server.most_at_once(), 3);
 }

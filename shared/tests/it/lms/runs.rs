@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use shared::adapters::lms::{About, EnrollmentRow, GradeRow, LmsError, Nonsense, Page};
+use shared::adapters::lms::{About, EnrollmentRow, GradeRow, Nonsense, Page};
 use shared::domain::{CourseId, Cursor, Score, Trail};
 use shared::use_cases::asking_the_lms::LmsLimits;
 
 use super::server::{Reply, Server};
-use super::{CLIENT, RUN, STATIC, Site, is_send, row, run};
+use super::{CLIENT, RUN, STATIC, Site, is_send, row, run, unavailable};
 
 fn page(names: &[&str], next: Option<&str>) -> Reply {
     let rows: Vec<Value> = names.iter().map(|name| row(name)).collect();
@@ -98,7 +98,7 @@ async fn a_page_that_fails() {
     })
     .await;
     let at = cursor("b");
-    let failed = Err(LmsError::Unavailable { status: 503 }.into());
+    let failed = Err(unavailable(503).into());
     assert_eq!(site.client.grades_page(&run(), Some(&at)).await, failed);
     let page = site.client.grades_page(&run(), Some(&at)).await.unwrap();
     assert_eq!(names(page), ["b"]);
@@ -112,7 +112,7 @@ async fn enrollments() {
     let row = |username: &str| json!({"user": username, "course_id": RUN, "mode": "audit", "is_active": false});
     let site = Site::new(CLIENT, move |asked| match asked.number {
         1 => Reply::token("hidden-token"),
-        2 => Reply::json(401, &json!({"error_code": "token_expired"})),
+        2 => Reply::json(401, &json!({"developer_message": "Invalid token."})),
         3 => Reply::token("hidden-other"),
         4 => {
             let next = "?cursor=b";
@@ -121,6 +121,9 @@ async fn enrollments() {
         _ => Reply::json(200, &json!({"next": null, "results": [row("b")]})),
     })
     .await;
+    site.client.warm_up().await;
+    // So that the token is no new one.
+    site.turn(1);
     let about = About::Run(run());
     let first = is_send(site.client.enrollments_page(&about, None)).await;
     let first = first.unwrap();

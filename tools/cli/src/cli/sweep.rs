@@ -18,7 +18,8 @@ pub enum Sweep {
     /// run are withdrawn only with --confirm.
     ///
     /// A sweep that was cut short is gone on with by the same command. It asks
-    /// as much of the LMS as $LMS_CONCURRENCY and $LMS_PER_SECOND allow in all,
+    /// as much of the LMS as $LMS_CONCURRENCY, $LMS_PER_SECOND and
+    /// $LMS_ENROLLMENTS_PER_MINUTE allow in all,
     /// beside what the functions ask. With --json there is a line of JSON for
     /// each difference, for each run, and for all at the end.
     #[command(after_help = "\
@@ -37,7 +38,8 @@ Examples:
     /// only with --confirm.
     ///
     /// A sweep that was cut short is gone on with by the same command. It asks
-    /// as much of the LMS as $LMS_CONCURRENCY and $LMS_PER_SECOND allow in all,
+    /// as much of the LMS as $LMS_CONCURRENCY, $LMS_PER_SECOND and
+    /// $LMS_ENROLLMENTS_PER_MINUTE allow in all,
     /// beside what the functions ask. With --json there is a line of JSON for
     /// each difference, for each run, and for all at the end.
     #[command(after_help = "\

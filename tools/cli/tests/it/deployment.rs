@@ -83,9 +83,9 @@ async fn two_stacks_are_never_mixed() {
         ran(command).await
     };
     let lacks = "CERTIFICATES_TABLE, COURSEHOOK_URL, COURSE_RUNS_TABLE, ENROLLMENTS_TABLE, \
-                 GRADES_TABLE, LMS_CONCURRENCY, LMS_PER_SECOND, LMS_URL, OPENEDX_API_SECRET, \
-                 PAID_MODES, SWEEPS_TABLE, SWEEP_CONCURRENCY, SWEEP_WINDOW_DAYS, USERNAMES_TABLE, \
-                 USERS_TABLE, WEBHOOK_TOKENS_SECRET";
+                 GRADES_TABLE, LMS_CONCURRENCY, LMS_ENROLLMENTS_PER_MINUTE, LMS_PER_SECOND, \
+                 LMS_URL, OPENEDX_API_SECRET, PAID_MODES, SWEEPS_TABLE, SWEEP_CONCURRENCY, \
+                 SWEEP_WINDOW_DAYS, USERNAMES_TABLE, USERS_TABLE, WEBHOOK_TOKENS_SECRET";
     let listed = run(&["events", "list"]).await;
     let warned = format!("warning: the stack {name} lacks {lacks}; deploy the template");
     assert!(listed.err.contains(&warned), "{listed:?}");

@@ -212,7 +212,11 @@ impl Stack {
             .chain(outputs.iter().copied())
             .collect();
         let settings = [("LmsUrl", "http://127.0.0.1:1"), ("PaidModes", "verified")];
-        let limits = [("LmsConcurrency", "4"), ("LmsPerSecond", "10")];
+        let limits = [
+            ("LmsConcurrency", "4"),
+            ("LmsPerSecond", "10"),
+            ("LmsEnrollmentsPerMinute", "100"),
+        ];
         let sweeps = [("SweepConcurrency", "1"), ("SweepWindowDays", "31")];
         let settings: HashMap<_, _> = settings
             .into_iter()

@@ -108,7 +108,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     for (trouble, reason) in [
         (Trouble::Fail { status: 503 }, "lms_failed"),
         (Trouble::Refuse, "lms_refused"),
-        (Trouble::Html, "lms_nonsense"),
+        (Trouble::PercentText, "lms_nonsense"),
         // The last one, since nothing is asked after it for as long as the LMS says.
         (throttled, "lms_throttled"),
     ] {

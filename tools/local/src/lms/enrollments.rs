@@ -1,5 +1,6 @@
 //! The list of enrollments.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -19,6 +20,9 @@ const SIZES: Sizes = Sizes {
     most: 100,
 };
 
+/// The most usernames that can be asked for at once.
+const USERNAMES: usize = 100;
+
 /// How a learner is enrolled in a course run, or was.
 #[derive(Debug, Deserialize)]
 pub(super) struct EnrollmentRow {
@@ -26,8 +30,8 @@ pub(super) struct EnrollmentRow {
     pub(super) is_active: bool,
 }
 
-/// `GET /api/enrollment/v1/enrollments`, of a run, a learner, or both. Without
-/// either the LMS lists everybody, which this one does not.
+/// `GET /api/enrollment/v1/enrollments`, of a run, a learner, or some learners in a
+/// run. Without either the LMS lists everybody, which this one does not.
 pub(super) async fn list(
     State(lms): State<Arc<Shared>>,
     trouble: Option<Extension<Trouble>>,
@@ -37,37 +41,70 @@ pub(super) async fn list(
 ) -> Result<Json<Value>, Refusal> {
     lms.tokens.admit(&headers)?;
     let given = |field: &str| fields.get(field).filter(|value| !value.is_empty());
-    let (course, username) = (given("course_id"), given("username"));
-    if course.is_some_and(|course| !is_course_id(course)) {
-        return Err(bad_request("The course_id is not valid."));
+    let (course, usernames) = (given("course_id"), given("username"));
+    let usernames: Vec<_> = usernames
+        .iter()
+        .flat_map(|names| names.split(','))
+        .collect();
+    let mut faults = serde_json::Map::new();
+    if let Some(course) = course.filter(|course| !is_course_id(course)) {
+        let fault = format!("'{course}' is not a valid course id.");
+        faults.insert("course_id".to_owned(), json!([fault]));
+    }
+    if usernames.len() > USERNAMES {
+        let fault = format!(
+            "Too many usernames in a single request - {}. A maximum of {USERNAMES} is allowed",
+            usernames.len()
+        );
+        faults.insert("username".to_owned(), json!([fault]));
+    } else if !usernames.iter().all(|name| is_username(name)) {
+        let fault = "Enter a valid \u{201c}slug\u{201d} consisting of letters, numbers, \
+                     underscores or hyphens.";
+        faults.insert("username".to_owned(), json!([fault]));
+    }
+    if !faults.is_empty() {
+        return Err(bad_request(faults));
     }
     let place = Place::asked(&fields, lms.sizes(SIZES))?;
     let enrollments = lms.enrollments.view()?;
-    let page = match (course, username) {
-        (Some(course), None) => place.page(|after, most| {
+    let page = match (course, usernames.as_slice()) {
+        (Some(course), []) => place.page(|after, most| {
             let rows = enrollments.of_run(course, after, most).into_iter();
             rows.map(|(key, username, of)| (key.to_owned(), row(username, course, of)))
                 .collect()
         }),
-        (None, Some(username)) => place.page(|after, most| {
+        (None, [username]) => place.page(|after, most| {
             let rows = enrollments.of_learner(username, after, most).into_iter();
             rows.map(|(course, username, of)| (course.to_owned(), row(username, course, of)))
                 .collect()
         }),
-        (Some(course), Some(username)) => place.page(|_, _| {
-            let of = enrollments.row(username, course).into_iter();
-            of.map(|(username, of)| (username.to_owned(), row(username, course, of)))
-                .collect()
+        (Some(course), usernames) => place.page(|after, most| {
+            // Each learner once, however the name is spelt.
+            let keys = usernames.iter().map(|name| name.to_ascii_lowercase());
+            let keys = BTreeSet::from_iter(keys).into_iter();
+            let rows = keys.filter(|key| key.as_str() > after).filter_map(|key| {
+                let (username, of) = enrollments.row(&key, course)?;
+                Some((key, row(username, course, of)))
+            });
+            rows.take(most).collect()
         }),
-        (None, None) => return Err(bad_request("This LMS needs a course_id or a username.")),
+        (None, _) => {
+            return Err(bad_request("This LMS needs a course_id, or one username."));
+        }
     };
     let trouble = trouble.map(|Extension(trouble)| trouble);
     let answer = told::page(&lms.url, &uri, &place, page, trouble.as_ref());
     Ok(Json(answer))
 }
 
-fn bad_request(message: &str) -> Refusal {
+fn bad_request(message: impl Into<Value>) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, None, message)
+}
+
+/// Whether the list takes a username, as it is set by default.
+fn is_username(name: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    !name.is_empty() && name.chars().all(is_part)
 }
 
 fn row(username: &str, course: &str, enrollment: &EnrollmentRow) -> Value {

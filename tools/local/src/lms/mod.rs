@@ -162,10 +162,7 @@ impl Lms {
         let obey = middleware::from_fn_with_state(Arc::clone(&shared), orders::obey);
         let orders = get(orders::list).post(orders::give).delete(orders::revoke);
         let router = axum::Router::new()
-            .route(
-                "/oauth2/access_token",
-                post(oauth::access_token).fallback(nothing),
-            )
+            .route("/oauth2/access_token", post(oauth::access_token))
             .route(
                 "/api/grades/v1/courses/{*course}",
                 get(grades::of_course).fallback(nothing),

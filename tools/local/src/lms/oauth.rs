@@ -29,6 +29,9 @@ pub const STATIC_TOKEN: &str = "static-token-of-this-machine";
 /// How many seconds a token is good for, unless an order says otherwise.
 const LIFE: u32 = 3600;
 
+/// What a client may be given, and is where it asks for nothing.
+const SCOPES: [&str; 4] = ["read", "write", "profile", "email"];
+
 /// What is wrong with a token, in the words of the LMS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -38,8 +41,32 @@ pub enum TokenError {
     TokenExpired,
     /// The LMS never handed it out, or not for this scheme.
     TokenNonexistent,
-    /// It is no token, or there is none.
+    /// It is no token.
     TokenMalformed,
+    /// There is none.
+    TokenNotProvided,
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotAdmitted {
+    /// A `Bearer` token, which is told what is wrong with it.
+    Bearer(TokenError),
+    /// A JWT, which is told nothing.
+    Jwt,
+    /// Nothing that the LMS takes for a credential.
+    Nothing,
+}
+
+impl From<NotAdmitted> for Refusal {
+    fn from(why: NotAdmitted) -> Self {
+        let message = match why {
+            NotAdmitted::Bearer(error) => return error.into(),
+            NotAdmitted::Jwt => "Invalid token.",
+            NotAdmitted::Nothing => "Authentication credentials were not provided.",
+        };
+        Self::new(StatusCode::UNAUTHORIZED, None, message)
+    }
 }
 
 impl From<TokenError> for Refusal {
@@ -48,13 +75,11 @@ impl From<TokenError> for Refusal {
             TokenError::TokenExpired => ("token_expired", "The access token has expired."),
             TokenError::TokenNonexistent => ("token_nonexistent", "There is no such access token."),
             TokenError::TokenMalformed => ("token_malformed", "No access token can be read."),
+            TokenError::TokenNotProvided => ("token_not_provided", "No credentials provided."),
         };
-        let message = match error {
-            // The LMS wraps a message twice where it hands on what another layer said.
-            TokenError::TokenExpired => json!({"error_code": code, "developer_message": message}),
-            _ => message.into(),
-        };
-        Self::new(StatusCode::UNAUTHORIZED, Some(code), message)
+        // The APIs wrap what the check of tokens says.
+        let said = json!({"error_code": code, "developer_message": message});
+        Self::new(StatusCode::UNAUTHORIZED, None, said)
     }
 }
 
@@ -85,21 +110,24 @@ impl Tokens {
     }
 
     /// Lets in who has a credential that is good now.
-    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), TokenError> {
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), NotAdmitted> {
         let given = headers.get(header::AUTHORIZATION);
         let given = given.and_then(|value| value.to_str().ok());
-        let (scheme, text) = given
-            .and_then(|given| given.split_once(' '))
-            .ok_or(TokenError::TokenMalformed)?;
-        let is = |other: &str| scheme.eq_ignore_ascii_case(other);
-        if !is("JWT") && !is("Bearer") || text.is_empty() || text.contains(' ') {
-            return Err(TokenError::TokenMalformed);
+        let words: Vec<_> = given.unwrap_or_default().split_whitespace().collect();
+        let is = |other: &str| words.first().is_some_and(|w| w.eq_ignore_ascii_case(other));
+        match words.as_slice() {
+            [_, text] if is("JWT") => self.find("JWT", text).map_err(|_| NotAdmitted::Jwt),
+            [_, text] if is("Bearer") && *text == STATIC_TOKEN => Ok(()),
+            [_, text] if is("Bearer") => self.find("Bearer", text).map_err(NotAdmitted::Bearer),
+            [_] if is("Bearer") => Err(NotAdmitted::Bearer(TokenError::TokenNotProvided)),
+            _ if is("Bearer") => Err(NotAdmitted::Bearer(TokenError::TokenMalformed)),
+            _ => Err(NotAdmitted::Nothing),
         }
-        if is("Bearer") && text == STATIC_TOKEN {
-            return Ok(());
-        }
+    }
+
+    fn find(&self, scheme: &str, text: &str) -> Result<(), TokenError> {
         match lock(&self.0).get(text) {
-            Some(token) if !is(token.scheme) => Err(TokenError::TokenNonexistent),
+            Some(token) if token.scheme != scheme => Err(TokenError::TokenNonexistent),
             Some(token) if token.end <= Instant::now() => Err(TokenError::TokenExpired),
             Some(_) => Ok(()),
             None => Err(TokenError::TokenNonexistent),
@@ -121,6 +149,11 @@ pub(super) async fn access_token(
     if (given("client_id"), given("client_secret")) != (Some(CLIENT_ID), Some(CLIENT_SECRET)) {
         return bad_client();
     }
+    let scopes = given("scope").unwrap_or_default().split(' ');
+    let mut scopes = scopes.filter(|scope| !scope.is_empty());
+    if !scopes.all(|scope| SCOPES.contains(&scope)) {
+        return refuse(StatusCode::BAD_REQUEST, "invalid_scope");
+    }
     // Without token_type=jwt the LMS hands out a token of another scheme.
     let token_type = match given("token_type") {
         Some("jwt") => "JWT",
@@ -134,7 +167,7 @@ pub(super) async fn access_token(
         "access_token": lms.tokens.issue(token_type, seconds),
         "expires_in": seconds,
         "token_type": token_type,
-        "scope": "read write profile email",
+        "scope": SCOPES.join(" "),
     }))
     .into_response()
 }

@@ -70,7 +70,7 @@ pub enum Trouble {
     Drop,
     /// The connection is closed in the middle of the answer.
     Half,
-    /// 429 with HTML.
+    /// 429; of the token endpoint with HTML.
     Throttle {
         /// Seconds in the header `Retry-After`; without it there is no such header.
         #[serde(default)]
@@ -81,6 +81,16 @@ pub enum Trouble {
         /// Between 500 and 599, 500 by default.
         #[serde(default = "five_hundred", deserialize_with = "server_error")]
         status: u16,
+    },
+    /// An answer of something before the LMS, with HTML: a host check, a login, a
+    /// firewall, a maintenance.
+    Page {
+        /// Between 400 and 599, 403 by default.
+        #[serde(default = "forbidden", deserialize_with = "error")]
+        status: u16,
+        /// Seconds in the header `Retry-After`; without it there is no such header.
+        #[serde(default)]
+        retry_after: Option<u32>,
     },
     /// 403: of the APIs in JSON without a code, of the token endpoint in HTML,
     /// with which older sites throttle.
@@ -158,6 +168,17 @@ fn other_host() -> String {
     "http://other-host.example".into()
 }
 
+fn forbidden() -> u16 {
+    403
+}
+
+fn error<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    match u16::deserialize(deserializer)? {
+        status @ 400..=599 => Ok(status),
+        _ => Err(D::Error::custom("`status` is not between 400 and 599")),
+    }
+}
+
 fn server_error<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
     match u16::deserialize(deserializer)? {
         status @ 500..=599 => Ok(status),
@@ -178,6 +199,10 @@ impl Trouble {
                 retry_after: Some(30),
             },
             Self::Fail { status: 503 },
+            Self::Page {
+                status: 403,
+                retry_after: Some(30),
+            },
             Self::Refuse,
             Self::Deny {
                 error_code: TokenError::TokenNonexistent,
@@ -214,6 +239,7 @@ impl Trouble {
             | Self::Half
             | Self::Throttle { .. }
             | Self::Fail { .. }
+            | Self::Page { .. }
             | Self::Refuse
             | Self::Deny { .. }
             | Self::Redirect { .. }
@@ -347,17 +373,19 @@ pub(super) async fn obey(
         Trouble::Hang => std::future::pending().await,
         Trouble::Drop => drop_connection(),
         Trouble::Half => half(next.run(request).await).await,
+        Trouble::Throttle { retry_after } if at_token => {
+            with_retry_after(html(StatusCode::TOO_MANY_REQUESTS), retry_after)
+        }
         Trouble::Throttle { retry_after } => {
-            let mut answer = html(StatusCode::TOO_MANY_REQUESTS);
-            if let Some(seconds) = retry_after {
-                let headers = answer.headers_mut();
-                headers.insert(header::RETRY_AFTER, seconds.into());
-            }
-            answer
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            let answer = Refusal::new(status, None, "Request was throttled.");
+            with_retry_after(answer.into_response(), retry_after)
         }
-        Trouble::Fail { status } => {
-            html(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
-        }
+        Trouble::Fail { status } => page(status),
+        Trouble::Page {
+            status,
+            retry_after,
+        } => with_retry_after(page(status), retry_after),
         Trouble::Refuse if at_token => html(StatusCode::FORBIDDEN),
         Trouble::Refuse => Refusal::forbidden().into_response(),
         Trouble::Deny { .. } if at_token => bad_client(),
@@ -375,6 +403,19 @@ pub(super) async fn obey(
             next.run(request).await
         }
     }
+}
+
+/// HTML of this status.
+fn page(status: u16) -> Response {
+    html(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+}
+
+fn with_retry_after(mut answer: Response, seconds: Option<u32>) -> Response {
+    if let Some(seconds) = seconds {
+        let headers = answer.headers_mut();
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    answer
 }
 
 /// A connection that is closed without a word: the server sends the head

@@ -35,7 +35,8 @@ pub(super) struct Page<T> {
 
 impl Place {
     /// What `cursor` and `page_size` ask for. A size that is none is the
-    /// default one, and a cursor that the LMS did not make is refused.
+    /// default one. A cursor that cannot be decoded is refused, and one that says
+    /// nothing leads to the first page.
     pub(super) fn asked(fields: &Fields, sizes: Sizes) -> Result<Self, Refusal> {
         let size = fields.get("page_size").and_then(|size| size.parse().ok());
         let size = size.filter(|size| *size > 0).unwrap_or(sizes.default);
@@ -96,5 +97,5 @@ impl Place {
 
 fn read(cursor: &str) -> Option<String> {
     let text = String::from_utf8(URL_SAFE.decode(cursor).ok()?).ok()?;
-    text.strip_prefix("p=").map(str::to_owned)
+    Some(text.strip_prefix("p=").unwrap_or_default().to_owned())
 }

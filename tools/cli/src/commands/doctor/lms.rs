@@ -92,7 +92,7 @@ async fn grade(client: &LmsClient, (email, username, course_id): &Learner) -> Fi
 }
 
 /// That enrollments can be listed, which global staff alone may.
-async fn enrollments(client: &LmsClient, (_, username, course_id): &Learner) -> Finding {
+async fn enrollments(client: &LmsClient, (email, username, course_id): &Learner) -> Finding {
     const CHECK: &str = "LMS enrollments";
     let about = About::LearnerInRun(username.clone(), course_id.clone());
     match client.enrollments_page(&about, None).await {
@@ -100,6 +100,14 @@ async fn enrollments(client: &LmsClient, (_, username, course_id): &Learner) -> 
         Err(AskError::NoCredential(_)) => no_credential(CHECK),
         Err(AskError::Lms(LmsError::NoSuchRun)) => {
             Finding::ok(CHECK, "can be listed, though not of this run")
+        }
+        Err(ref error @ AskError::Lms(LmsError::BadUsername)) => {
+            let (obstacle, _) = advice::of_enrollments(&error.code());
+            let obstacle = within_a_line(&obstacle);
+            Finding::ok(
+                CHECK,
+                format!("can be listed; of {}: {obstacle}", email.as_str()),
+            )
         }
         Err(error) => troubled(CHECK, advice::of_enrollments(&error.code())),
     }
