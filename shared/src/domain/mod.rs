@@ -32,7 +32,9 @@ pub use event::{EventKey, EventKind};
 pub use grade::{Grade, GradeEntry, LetterGrade, Percent, Score};
 pub use history::History;
 pub use kept_event::{KeptEvent, KeptState, Obstacle, Reason, Verdict, Waited};
-pub use sweep::{Effect, Leave, Left, Place, Stage, SweepEnd, SweepKind, SweepOutcome, Tally};
+pub use sweep::{
+    ByName, Effect, Leave, Left, Names, Place, Stage, SweepEnd, SweepKind, SweepOutcome, Tally,
+};
 pub use terms::{CourseRole, Mode, PaidModes};
 pub use trail::{Astray, Cursor, Trail};
 pub use user::{User, Username, UsernameKey};

@@ -268,8 +268,29 @@ pub struct Place {
 pub enum Stage {
     /// It goes through the LMS's list, and is here.
     Listing(Trail),
+    /// The list leads nowhere, and the LMS is asked for learners by name.
+    ByName(ByName),
     /// The list is through, and what it held back is done.
     Applying,
+}
+
+/// Where a sweep is that asks for learners by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByName {
+    /// How many pages and requests by name there were before.
+    pub pages: u32,
+    /// Whose names come next.
+    pub names: Names,
+}
+
+/// Whom a sweep asks for by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Names {
+    /// Those who have an enrollment in the run here, from behind this user on.
+    Enrolled(Option<Uuid>),
+    /// Those beside them whom the LMS's list of grades has, from here on.
+    Graded(Trail),
 }
 
 impl Place {

@@ -259,6 +259,13 @@ pub fn runs_listed(kind: SweepKind, runs: usize, unreadable: u64) {
     }
 }
 
+/// Writes the line `asking by name`: the LMS's list of a run leads nowhere, and the
+/// sweep asks for learners by name.
+pub fn asked_by_name(kind: SweepKind, sweep_id: Uuid, course_id: &CourseId) {
+    let (sweep, course_id) = (kind.as_str(), course_id.as_str());
+    tracing::warn!(target: TARGET, sweep, %sweep_id, course_id, "asking by name");
+}
+
 /// What became of a learner in a sweep, or would have where it only reports.
 #[derive(Debug)]
 pub struct SweptLearner<'a> {

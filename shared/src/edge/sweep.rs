@@ -147,6 +147,9 @@ impl<K: Kind> SweepFunction<K> {
                 };
                 line.write();
             }
+            Told::ByName(place) => {
+                log::asked_by_name(K::KIND, place.sweep_id, &request.run);
+            }
             Told::Learner { .. } | Told::Page(_) => {}
         };
         let goes_on = || until.is_some_and(|until| Instant::now() < until);

@@ -87,12 +87,15 @@ async fn lists_that_lie() {
             Value::Null,
             json!({"listed": 9, "created": 9}),
         ),
-        // Every `next` leads to the first page: what came is done, and no more can be had.
+        // Every `next` leads to the first page, which the second one is by that. Whoever
+        // has an enrollment here is asked for by name, and cannot be told so either.
         (
             Trouble::Repeat,
-            "failed",
-            json!("Nonsense:circle"),
-            json!({"listed": 6, "created": 3, "unchanged": 3}),
+            "done",
+            Value::Null,
+            json!({
+                "listed": 6, "created": 3, "unchanged": 3, "failed:Nonsense:circle": 3,
+            }),
         ),
         (Trouble::NoRow, "done", Value::Null, json!({})),
         (
@@ -132,9 +135,11 @@ async fn lists_that_lie() {
         );
         let created = tally["created"].as_u64().unwrap_or_default();
         assert_eq!(enrolled(&stack).await as u64, created, "{trouble:?}");
-        // Nothing is asked for but a token and the list.
+        // Nothing is asked for but a token, the list, and once the list of grades.
         let all = stack.lms.calls().len();
-        assert_eq!(all, stack.lms.count(At::Enrollments) + 1, "{trouble:?}");
+        let grades = usize::from(trouble == Trouble::Repeat);
+        let expected = stack.lms.count(At::Enrollments) + 1 + grades;
+        assert_eq!(all, expected, "{trouble:?}");
     }
 }
 
@@ -189,7 +194,7 @@ async fn a_first_sweep_that_failed_was_none() {
     let before = stack.everything().await;
     stack
         .lms
-        .order(Order::of(Trouble::Repeat).at(At::Enrollments));
+        .order(Order::of(Trouble::Refuse).at(At::Enrollments).after(1));
     assert_eq!(stack.sweep().await["status"], "failed");
     stack.lms.revoke();
     stack.report().await;
@@ -197,11 +202,57 @@ async fn a_first_sweep_that_failed_was_none() {
     // One that failed later makes nothing unseen.
     stack
         .lms
-        .order(Order::of(Trouble::Repeat).at(At::Enrollments));
+        .order(Order::of(Trouble::Refuse).at(At::Enrollments).after(1));
     assert_eq!(stack.sweep().await["status"], "failed");
     stack.lms.revoke();
     assert_eq!(
         stack.sweep().await["tally"],
         json!({"listed": 2, "created": 1, "unchanged": 1})
     );
+}
+
+/// Where the list leads nowhere, those who have an enrollment here are asked for by
+/// name, then those whom the list of grades has beside them; whoever is in neither, or
+/// has a name that the LMS does not accept, is left alone. It goes the same way in one
+/// call and in many.
+#[tokio::test]
+async fn learners_are_asked_for_by_name() {
+    for seconds in [1, 900] {
+        let stack = nine().await;
+        // The list has the first three.
+        for learner in [3, 4] {
+            stack.enrolled(learner, "verified").await;
+        }
+        stack.lists(4, "verified", false);
+        for learner in [5, 6] {
+            let grade = local::lms::GradeRow {
+                percent: 0.5,
+                passed: false,
+                letter_grade: None,
+            };
+            stack.lms.grade(&username(learner), RUN, grade);
+        }
+        let (odd, odd_id) = ("odd@example.org", "7d2f6f0e-52a1-4a1b-9c53-7b8e0a9d3f11");
+        stack.put_user(odd, odd_id, Some("a.b")).await;
+        stack.enroll_user(odd, "verified").await;
+        stack.clock.turn(Duration::from_secs(60));
+        let repeat = Order::of(Trouble::Repeat).at(At::Enrollments);
+        stack.lms.order(repeat.times(2));
+        let call = json!({"sweep": {"run": RUN}});
+        let answer = loop {
+            let answer = stack.call_for(call.clone(), seconds).await.unwrap();
+            if answer["status"] != "goes_on" {
+                break answer;
+            }
+        };
+        assert_eq!(answer["status"], "done", "{answer}");
+        let tally = &answer["tally"];
+        assert_eq!(tally["failed:400 username"], 1, "{answer}");
+        assert_eq!(tally["created"], 5, "{answer}");
+        assert_eq!(tally["deactivated"], 1, "{answer}");
+        assert_eq!(enrolled(&stack).await, 7);
+        assert!(!stack.enrollment_of(4).await.unwrap().active);
+        let line = stack.log.last("asking by name");
+        assert_eq!(line["level"], "WARN");
+    }
 }

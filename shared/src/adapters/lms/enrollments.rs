@@ -14,6 +14,8 @@ pub enum About {
     Learner(Username),
     /// The one of a learner in a course run.
     LearnerInRun(Username, CourseId),
+    /// Those of some learners (at most 100) in a course run. No name has a comma.
+    LearnersInRun(Vec<Username>, CourseId),
 }
 
 /// A learner and their enrollment.
@@ -33,7 +35,9 @@ impl About {
     /// The course run, where it is about one.
     pub fn course_id(&self) -> Option<&CourseId> {
         match self {
-            Self::Run(course_id) | Self::LearnerInRun(_, course_id) => Some(course_id),
+            Self::Run(course_id)
+            | Self::LearnerInRun(_, course_id)
+            | Self::LearnersInRun(_, course_id) => Some(course_id),
             Self::Learner(_) => None,
         }
     }
@@ -42,6 +46,20 @@ impl About {
     pub fn username(&self) -> Option<&Username> {
         match self {
             Self::Learner(username) | Self::LearnerInRun(username, _) => Some(username),
+            Self::Run(_) | Self::LearnersInRun(..) => None,
+        }
+    }
+
+    /// The learners whom it is about, separated by commas; `None` where it is about all.
+    pub(super) fn usernames(&self) -> Option<String> {
+        match self {
+            Self::Learner(username) | Self::LearnerInRun(username, _) => {
+                Some(username.as_str().to_owned())
+            }
+            Self::LearnersInRun(usernames, _) => {
+                let usernames: Vec<_> = usernames.iter().map(Username::as_str).collect();
+                Some(usernames.join(","))
+            }
             Self::Run(_) => None,
         }
     }

@@ -128,9 +128,10 @@ impl Lms {
             .base_url
             .with(["api", "enrollment", "v1", "enrollments"]);
         let course_id = about.course_id().map(|id| ("course_id", id.as_str()));
-        let username = about.username().map(|name| ("username", name.as_str()));
+        let usernames = about.usernames();
+        let usernames = usernames.as_deref().map(|names| ("username", names));
         url.query_pairs_mut()
-            .extend_pairs(course_id.into_iter().chain(username));
+            .extend_pairs(course_id.into_iter().chain(usernames));
         let url = page::at(url, cursor, page_size);
         let refused = async |answer| answer::no_enrollments(answer, about).await;
         self.get(url, authorization, refused, |body| {

@@ -363,6 +363,19 @@ impl Enrollments {
         Ok(modes)
     }
 
+    /// The first users (at most `most`) behind this one who have an enrollment in a
+    /// run, by id, as the index has it, which may be behind.
+    ///
+    /// One Query.
+    pub async fn users_of_run(
+        &self,
+        course_id: &CourseId,
+        after: Option<Uuid>,
+        most: u16,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        page::users_of_run(&self.client, &self.table, course_id, after, most).await
+    }
+
     /// All enrollments of a user, by course id.
     pub async fn of_user(&self, user_id: Uuid) -> Result<Vec<Enrollment>, StoreError> {
         let items = of_user(&self.client, &self.table, user_id).await?;

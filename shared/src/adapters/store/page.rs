@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::Select;
+use uuid::Uuid;
 
 use super::expression::{names, text};
 use super::{Item, StoreError, batch};
@@ -100,6 +101,31 @@ fn keys_of_run(client: &Client, table: &str, course_id: &CourseId) -> QueryFluen
         .key_condition_expression(OF_RUN)
         .set_expression_attribute_names(Some(names(&[OF_RUN])))
         .expression_attribute_values(":course_id", text(course_id.as_str()))
+}
+
+/// The first users behind this one, at most `most`, who have an item of a run in a
+/// table whose key is user and course run, by id.
+///
+/// One Query.
+pub(super) async fn users_of_run(
+    client: &Client,
+    table: &str,
+    course_id: &CourseId,
+    after: Option<Uuid>,
+    most: u16,
+) -> Result<Vec<Uuid>, StoreError> {
+    const BEHIND: &str = "#course_id = :course_id AND #user_id > :user_id";
+    let after = after.unwrap_or(Uuid::nil());
+    let answer = keys_of_run(client, table, course_id)
+        .key_condition_expression(BEHIND)
+        .set_expression_attribute_names(Some(names(&[BEHIND])))
+        .expression_attribute_values(":user_id", text(after.to_string()))
+        .limit(most.into())
+        .send()
+        .await?;
+    let items = answer.items.unwrap_or_default().into_iter();
+    let ids = items.filter_map(|item| item.get("user_id")?.as_s().ok()?.parse().ok());
+    Ok(ids.collect())
 }
 
 /// One page of a run's items in a table whose key is user and course run, by

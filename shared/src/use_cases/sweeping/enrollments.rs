@@ -15,7 +15,7 @@ use crate::domain::{
     CourseId, Cursor, Effect, Enrollment, EnrollmentChange, EventKey, EventKind, KeptEvent, Left,
     PaidModes, SweepKind, Trail, User, Username,
 };
-use crate::use_cases::asking_the_lms::{About, AskError, EnrollmentRow, LmsClient, Page};
+use crate::use_cases::asking_the_lms::{About, AskError, EnrollmentRow, GradeRow, LmsClient, Page};
 use crate::use_cases::enrolling::{has_changed, waits_for_enrollment, will_change};
 
 /// What a sweep of enrollments uses.
@@ -43,6 +43,10 @@ impl Kind for EnrollmentSweep {
     const KIND: SweepKind = SweepKind::Enrollments;
 
     type Row = EnrollmentRow;
+
+    const NAMES_AT_ONCE: usize = 100;
+
+    const LEARNERS_AT_ONCE: u16 = 100;
 
     async fn page(
         &self,
@@ -74,20 +78,35 @@ impl Kind for EnrollmentSweep {
         Ok(true)
     }
 
+    async fn rows_by_name(
+        &self,
+        lms: &LmsClient,
+        course_id: &CourseId,
+        usernames: &[Username],
+    ) -> Result<Vec<Result<EnrollmentRow, Nonsense>>, AskError> {
+        let about = About::LearnersInRun(usernames.to_vec(), course_id.clone());
+        all_pages(lms, &about).await
+    }
+
+    async fn graded(
+        &self,
+        lms: &LmsClient,
+        course_id: &CourseId,
+        at: &Trail,
+    ) -> Result<Option<Page<GradeRow>>, AskError> {
+        lms.grades_page(course_id, at.cursor()).await.map(Some)
+    }
+
+    fn enrollments(&self) -> &Enrollments {
+        &self.enrollments
+    }
+
     /// The LMS's list of the learner: the portal may lack some.
     async fn runs_of(&self, lms: &LmsClient, user: &User) -> Result<Vec<CourseId>, SweepError> {
         let username = user.edx_username.clone().ok_or(SweepError::NoUsername)?;
-        let about = About::Learner(username);
-        let mut runs = Vec::new();
-        let mut trail = Some(Trail::default());
-        while let Some(at) = trail {
-            let page = lms.enrollments_page(&about, at.cursor()).await?;
-            let rows = page.rows.into_iter().flatten();
-            runs.extend(rows.map(|row| row.course_id));
-            let astray = |astray| AskError::from(Nonsense::from(astray));
-            trail = at.follow(page.next).map_err(astray)?;
-        }
-        Ok(runs)
+        let rows = all_pages(lms, &About::Learner(username)).await?;
+        let rows = rows.into_iter().flatten();
+        Ok(rows.map(|row| row.course_id).collect())
     }
 
     fn username(row: &EnrollmentRow) -> &Username {
@@ -191,6 +210,21 @@ impl EnrollmentSweep {
         let after = change.correct(ours, correction);
         self.enrollments.replace(&change, ours, &after).await
     }
+}
+
+/// The rows of all pages of a short list.
+async fn all_pages(
+    lms: &LmsClient,
+    about: &About,
+) -> Result<Vec<Result<EnrollmentRow, Nonsense>>, AskError> {
+    let mut rows = Vec::new();
+    let mut trail = Some(Trail::default());
+    while let Some(at) = trail {
+        let page = lms.enrollments_page(about, at.cursor()).await?;
+        rows.extend(page.rows);
+        trail = at.follow(page.next).map_err(Nonsense::from)?;
+    }
+    Ok(rows)
 }
 
 /// The key of the certificate's event of a learner, where one is kept.

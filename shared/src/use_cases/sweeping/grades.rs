@@ -15,7 +15,7 @@ use crate::adapters::store::records::{CertificateWrite, GradeWrite, Record, Reco
 use crate::domain::sweep::{CertificateChange, certificate_change, is_zero_for_good};
 use crate::domain::{
     Certificate, CertificateEntry, CertificateState, CourseId, Cursor, Effect, Email, Enrollment,
-    EventKind, Grade, GradeEntry, History, Left, PaidModes, SweepKind, User, Username,
+    EventKind, Grade, GradeEntry, History, Left, PaidModes, SweepKind, Trail, User, Username,
 };
 use crate::use_cases::asking_the_lms::{About, AskError, GradeRow, LmsClient, PAGE_TIME, Page};
 
@@ -85,6 +85,11 @@ impl Kind for GradeSweep {
 
     type Row = GradeRow;
 
+    const NAMES_AT_ONCE: usize = 1;
+
+    // Each is a request.
+    const LEARNERS_AT_ONCE: u16 = 25;
+
     async fn page(
         &self,
         lms: &LmsClient,
@@ -120,6 +125,32 @@ impl Kind for GradeSweep {
             Err(error) if error.is_the_lms_own() && !error.is_a_refusal() => Err(error),
             Err(_) => Ok(false),
         }
+    }
+
+    async fn rows_by_name(
+        &self,
+        lms: &LmsClient,
+        course_id: &CourseId,
+        usernames: &[Username],
+    ) -> Result<Vec<Result<GradeRow, Nonsense>>, AskError> {
+        let mut rows = Vec::new();
+        for username in usernames {
+            rows.extend(self.rows_of(lms, course_id, username).await?);
+        }
+        Ok(rows)
+    }
+
+    async fn graded(
+        &self,
+        _: &LmsClient,
+        _: &CourseId,
+        _: &Trail,
+    ) -> Result<Option<Page<GradeRow>>, AskError> {
+        Ok(None)
+    }
+
+    fn enrollments(&self) -> &Enrollments {
+        &self.enrollments
     }
 
     async fn runs_of(&self, _: &LmsClient, user: &User) -> Result<Vec<CourseId>, SweepError> {

@@ -4,6 +4,7 @@
 //! alone, and so is what changed after the list was asked for. It takes nothing
 //! from anybody before the whole list is through and they are known to be few.
 
+mod by_name;
 mod choosing;
 mod enrollments;
 mod grades;
@@ -24,11 +25,12 @@ use notes::{carry_out, failed};
 use under_way::UnderWay;
 
 pub use super::asking_the_lms::AskError;
-use super::asking_the_lms::{LmsClient, Page};
+use super::asking_the_lms::{GradeRow, LmsClient, Page};
 use super::erasing::Whom;
 use crate::adapters::lms::{LmsError, Nonsense};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::course_runs::CourseRuns;
+use crate::adapters::store::enrollments::Enrollments;
 use crate::adapters::store::sweeps::{SweepRecord, Sweeps, Which};
 use crate::adapters::store::users::{Owner, Users};
 use crate::clock::{SharedClock, within};
@@ -122,6 +124,8 @@ pub enum Told<'a> {
         /// What became of them.
         effect: &'a Effect,
     },
+    /// The LMS's list leads nowhere, and learners are asked for by name.
+    ByName(&'a Place),
     /// One more page is through.
     Page(&'a Place),
 }
@@ -136,6 +140,12 @@ pub trait Kind {
 
     /// A row of the LMS's list.
     type Row;
+
+    /// How many learners the LMS can be asked for in one request.
+    const NAMES_AT_ONCE: usize;
+
+    /// How many learners are asked for by name before it is judged whether to go on.
+    const LEARNERS_AT_ONCE: u16;
 
     /// Asks for a page of the LMS's list of a run.
     async fn page(
@@ -161,6 +171,26 @@ pub trait Kind {
         course_id: &CourseId,
         username: &Username,
     ) -> Result<bool, AskError>;
+
+    /// Asks for the rows of some learners in a run, at most [`Kind::NAMES_AT_ONCE`].
+    async fn rows_by_name(
+        &self,
+        lms: &LmsClient,
+        course_id: &CourseId,
+        usernames: &[Username],
+    ) -> Result<Vec<Result<Self::Row, Nonsense>>, AskError>;
+
+    /// Asks for a page of the LMS's list of grades, where that is another list and so
+    /// may name learners whom this one does not.
+    async fn graded(
+        &self,
+        lms: &LmsClient,
+        course_id: &CourseId,
+        at: &Trail,
+    ) -> Result<Option<Page<GradeRow>>, AskError>;
+
+    /// The portal's enrollments.
+    fn enrollments(&self) -> &Enrollments;
 
     /// The runs that the LMS or the portal has a learner in.
     async fn runs_of(&self, lms: &LmsClient, user: &User) -> Result<Vec<CourseId>, SweepError>;

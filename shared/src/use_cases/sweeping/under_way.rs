@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::by_name::NoStep;
 use super::{
     AskError, Asked, Kind, Losses, Notes, Progress, Request, SweepError, Sweeping, Task, Told,
     Worked,
@@ -18,7 +19,8 @@ use crate::adapters::store::sweeps::{HeldBy, HeldPage, SweepRecord, Which};
 use crate::clock::within;
 use crate::domain::sweep::{brakes, certifies};
 use crate::domain::{
-    Change, CourseRun, Effect, Left, Place, Stage, SweepEnd, SweepOutcome, Tally, Username,
+    ByName, Change, CourseRun, Effect, Left, Names, Place, Stage, SweepEnd, SweepOutcome, Tally,
+    Username,
 };
 use crate::use_cases::erasing::Whom;
 
@@ -131,6 +133,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
                 Err(error) => return Ok(self.has_no_answer(&error).await?),
             };
             self.place.failures = 0;
+            let is_itself = page.next.is_some() && page.next.as_ref() == trail.cursor();
             let following = trail.follow(page.next);
             let work = self.page(run, trail.pages(), asked_at, page.rows);
             let (worked, asked) = join(work, async {
@@ -147,11 +150,63 @@ impl<'a, K: Kind> UnderWay<'a, K> {
             self.place.stage = match following {
                 Ok(Some(trail)) => Stage::Listing(trail),
                 Ok(None) => Stage::Applying,
+                Err(_) if is_itself => self.begins_by_name(trail.pages() + 1).await?,
                 Err(astray) => {
                     let code = LmsError::from(Nonsense::from(astray)).code();
                     return Ok(self.failed(&code).await?);
                 }
             };
+            (self.tell)(Told::Page(&self.place));
+            self.save_now_and_then().await?;
+        }
+        self.by_name(run).await
+    }
+
+    /// What comes after a list that leads nowhere: all learners who may lose something
+    /// are asked for by name, those too whom it had.
+    async fn begins_by_name(&mut self, pages: u32) -> Result<Stage, StoreError> {
+        let sweeps = &self.sweeping.sweeps;
+        loop {
+            let held = sweeps.held(self.held(), None).await?.entries;
+            if held.is_empty() {
+                break;
+            }
+            for HeldPage { page, .. } in held {
+                sweeps.let_go(self.held(), page).await?;
+            }
+        }
+        self.place.at_stake = 0;
+        if self.place.leave.report {
+            // Each is told of once more.
+            self.place.tally = Tally::default();
+        }
+        (self.tell)(Told::ByName(&self.place));
+        Ok(Stage::ByName(ByName {
+            pages,
+            names: Names::Enrolled(None),
+        }))
+    }
+
+    /// Goes through those whom the LMS has to be asked for by name, if so.
+    async fn by_name(mut self, run: &CourseRun) -> Result<Progress, SweepError> {
+        let sweeping = self.sweeping;
+        while let Stage::ByName(by_name) = self.place.stage.clone() {
+            if !self.goes_on() {
+                return Ok(self.stops(Duration::ZERO, None).await?);
+            }
+            let notes = Notes::new(self.place.sweep_id, self.tell);
+            let step = match sweeping.by_name(run, &by_name, &notes).await {
+                Ok(step) => step,
+                Err(NoStep::Lms(error)) => return Ok(self.has_no_answer(&error).await?),
+                Err(NoStep::Store(error)) => return Err(error.into()),
+            };
+            self.place.failures = 0;
+            let work = self.page(run, by_name.pages, step.asked_at, step.rows);
+            let (tally, at_stake) = work.await?;
+            self.place.tally.extend(&notes.tally.into_inner());
+            self.place.tally.extend(&tally);
+            self.place.at_stake += at_stake;
+            self.place.stage = step.next.map_or(Stage::Applying, Stage::ByName);
             (self.tell)(Told::Page(&self.place));
             self.save_now_and_then().await?;
         }
@@ -319,6 +374,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
     pub(super) async fn take_over(&mut self, holder: Uuid) -> Result<(), StoreError> {
         let pages = match &self.place.stage {
             Stage::Listing(trail) => trail.pages(),
+            Stage::ByName(by_name) => by_name.pages,
             Stage::Applying => u32::MAX,
         };
         let sweeps = &self.sweeping.sweeps;

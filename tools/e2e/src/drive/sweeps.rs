@@ -1,6 +1,6 @@
 //! Both sweeps, by executions of their state machines.
 
-use local::lms::{Order, Trouble};
+use local::lms::{At, Order, Trouble};
 use serde_json::{Value, json};
 
 use super::learners::{BRAKED_RUN, SWEPT_RUN, braked, email, username};
@@ -99,7 +99,12 @@ async fn grades(portal: &Portal<'_>) -> Result<(), Failure> {
     portal.lms.order(Order::of(Trouble::Refuse));
     portal.sweep(GRADES, &json!({"run": SWEPT_RUN})).await?;
     portal.lms.revoke();
-    ended(portal, "grades", SWEPT_RUN, "failed").await
+    ended(portal, "grades", SWEPT_RUN, "failed").await?;
+    // A list of which the next page is itself.
+    portal.lms.order(Order::of(Trouble::Repeat));
+    portal.sweep(GRADES, &json!({"run": SWEPT_RUN})).await?;
+    portal.lms.revoke();
+    ended(portal, "grades", SWEPT_RUN, "done").await
 }
 
 async fn enrollments(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
@@ -141,6 +146,13 @@ async fn enrollments(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         &json!([]),
     )?;
     portal.sweep(ENROLLMENTS, &json!({})).await?;
+    ended(portal, "enrollments", SWEPT_RUN, "done").await?;
+    let endless = Order::of(Trouble::Repeat).at(At::Enrollments);
+    portal.lms.order(endless);
+    portal
+        .sweep(ENROLLMENTS, &json!({"run": SWEPT_RUN}))
+        .await?;
+    portal.lms.revoke();
     ended(portal, "enrollments", SWEPT_RUN, "done").await?;
     let user_id = portal.user_id(&email("ursula")).await?;
     portal

@@ -162,6 +162,7 @@ impl<'a> From<&'a Place> for UnderWay<'a> {
     fn from(place: &'a Place) -> Self {
         let pages = match &place.stage {
             Stage::Listing(trail) => Some(trail.pages()),
+            Stage::ByName(by_name) => Some(by_name.pages),
             Stage::Applying => None,
         };
         Self {

@@ -99,6 +99,11 @@ impl<'a> Telling<'a> {
                     self.learner(told);
                 }
             }
+            Told::ByName(_) => self.note(
+                "the LMS's list leads nowhere (its next page is itself, as where more than 1,000 \
+                 learners were enrolled in one moment): those who have an enrollment here are \
+                 asked for by name, then those who have a grade there",
+            ),
             Told::Page(place) => {
                 let listed = place.tally.listed();
                 let more = listed.saturating_sub(self.listed.replace(listed));

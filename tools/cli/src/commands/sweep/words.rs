@@ -41,6 +41,7 @@ pub fn stands(place: &Place) -> String {
 pub fn came(place: &Place) -> String {
     match &place.stage {
         Stage::Listing(trail) => format!("after {}", count(trail.pages().into(), "page")),
+        Stage::ByName(by_name) => format!("after {}", count(by_name.pages.into(), "page")),
         Stage::Applying => "after the last page".to_owned(),
     }
 }

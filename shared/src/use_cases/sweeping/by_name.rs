@@ -1,0 +1,252 @@
+//! A sweep of a run whose list cannot be read to its end: the LMS is asked for
+//! learners by name.
+//!
+//! The LMS's cursors are moments of enrollment, and it cannot page through more than
+//! a thousand learners who were enrolled at the same one: the page says of itself that
+//! it comes next (`OFFSET_CUTOFF` of Django REST framework's `CursorPagination`).
+
+use std::collections::HashSet;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{AGAIN_AFTER, AskError, Kind, Notes, Sweeping};
+use crate::adapters::lms::{LmsError, Nonsense};
+use crate::adapters::store::StoreError;
+use crate::domain::{ByName, CourseRun, Effect, Names, Trail, Username};
+
+/// How many bytes of usernames one request names: many servers take lines of 4,094.
+const MAX_BYTES: usize = 2_000;
+
+/// How many users are looked for at once.
+const LOOKUPS_AT_ONCE: usize = 16;
+
+/// What one step of such a sweep came to.
+pub(super) struct Step<R> {
+    /// When the LMS was asked first.
+    pub(super) asked_at: Timestamp,
+    /// What it says.
+    pub(super) rows: Vec<Result<R, Nonsense>>,
+    /// What comes next; `None` at the end.
+    pub(super) next: Option<ByName>,
+}
+
+/// Why there is no step: the LMS, or the tables.
+pub(super) enum NoStep {
+    Lms(AskError),
+    Store(StoreError),
+}
+
+impl From<StoreError> for NoStep {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<AskError> for NoStep {
+    fn from(error: AskError) -> Self {
+        Self::Lms(error)
+    }
+}
+
+impl<K: Kind> Sweeping<K> {
+    /// The rows of some learners: first of those who have an enrollment here, then of
+    /// those whom the LMS's list of grades has beside them.
+    pub(super) async fn by_name(
+        &self,
+        run: &CourseRun,
+        by_name: &ByName,
+        notes: &Notes<'_>,
+    ) -> Result<Step<K::Row>, NoStep> {
+        let asked_at = self.clock.now();
+        let (usernames, next) = match &by_name.names {
+            Names::Enrolled(after) => self.enrolled(run, *after).await?,
+            Names::Graded(trail) => self.graded(run, trail).await?,
+        };
+        let rows = self.rows_by_name(run, usernames, notes).await?;
+        Ok(Step {
+            asked_at,
+            rows,
+            next: next.map(|names| ByName {
+                pages: by_name.pages + 1,
+                names,
+            }),
+        })
+    }
+
+    async fn rows_by_name(
+        &self,
+        run: &CourseRun,
+        usernames: Vec<Username>,
+        notes: &Notes<'_>,
+    ) -> Result<Vec<Result<K::Row, Nonsense>>, AskError> {
+        let mut rows = Vec::new();
+        for some in requests(usernames, K::NAMES_AT_ONCE) {
+            match self.ask_by_name(run, &some).await {
+                Ok(found) => rows.extend(found),
+                Err(error) if error.is_the_lms_own() => return Err(error),
+                // Who is not there is left alone, as in a list.
+                Err(AskError::Lms(LmsError::NoSuchLearner | LmsError::NotEnrolled)) => {}
+                Err(error) => {
+                    let failed = Effect::Failed(error.code());
+                    for username in &some {
+                        notes.note(None, Some(username), &failed);
+                    }
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Asks for learners, again where the LMS gives no answer.
+    async fn ask_by_name(
+        &self,
+        run: &CourseRun,
+        usernames: &[Username],
+    ) -> Result<Vec<Result<K::Row, Nonsense>>, AskError> {
+        let mut waits = AGAIN_AFTER.into_iter();
+        loop {
+            let rows = self.kind.rows_by_name(&self.lms, &run.course_id, usernames);
+            let error = match rows.await {
+                Ok(rows) => return Ok(rows),
+                Err(error) => error,
+            };
+            match waits.next() {
+                Some(wait) if error.may_pass_soon() => self.clock.sleep(wait).await,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// The names of some who have an enrollment here, and where to go on.
+    async fn enrolled(
+        &self,
+        run: &CourseRun,
+        after: Option<Uuid>,
+    ) -> Result<(Vec<Username>, Option<Names>), StoreError> {
+        let enrollments = self.kind.enrollments();
+        let ids = enrollments.users_of_run(&run.course_id, after, K::LEARNERS_AT_ONCE);
+        let ids = ids.await?;
+        let next = match ids.last() {
+            Some(last) => Names::Enrolled(Some(*last)),
+            None => Names::Graded(Trail::default()),
+        };
+        Ok((self.usernames(&ids).await?, Some(next)))
+    }
+
+    /// The names of some of the LMS's list of grades, and where to go on.
+    async fn graded(
+        &self,
+        run: &CourseRun,
+        trail: &Trail,
+    ) -> Result<(Vec<Username>, Option<Names>), NoStep> {
+        let page = match self.kind.graded(&self.lms, &run.course_id, trail).await {
+            Ok(Some(page)) => page,
+            // Whoever may list enrollments need not be let read grades.
+            Ok(None) | Err(AskError::Lms(LmsError::Forbidden | LmsError::NoSuchRun)) => {
+                return Ok((Vec::new(), None));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // The rest of a list that leads nowhere cannot be had.
+        let next = trail.follow(page.next).unwrap_or(None);
+        let usernames = page.rows.into_iter().flatten().map(|row| row.username);
+        let usernames = self.others(run, usernames.collect()).await?;
+        Ok((usernames, next.map(Names::Graded)))
+    }
+
+    /// The usernames of those of these users who have one.
+    async fn usernames(&self, ids: &[Uuid]) -> Result<Vec<Username>, StoreError> {
+        let emails = stream::iter(ids).map(|id| self.users.email_of(*id));
+        let emails: Vec<_> = emails.buffered(LOOKUPS_AT_ONCE).try_collect().await?;
+        let emails: HashSet<_> = emails.into_iter().flatten().collect();
+        let found = self.users.find(&Vec::from_iter(&emails), &[]).await?;
+        let users = found.by_email.into_values();
+        Ok(users.filter_map(|user| user.edx_username).collect())
+    }
+
+    /// Those of these learners who are users and have no enrollment here: the others
+    /// were asked for.
+    async fn others(
+        &self,
+        run: &CourseRun,
+        usernames: Vec<Username>,
+    ) -> Result<Vec<Username>, StoreError> {
+        let mut others = Vec::new();
+        for some in usernames.chunks(100) {
+            let keys: Vec<_> = some.iter().map(Username::key).collect();
+            let mut owners = self.users.owners(&keys).await?;
+            let ids = owners.values().flatten().map(|owner| owner.user_id);
+            let ids = Vec::from_iter(ids);
+            let enrolled = self.kind.enrollments().in_run(&run.course_id, &ids).await?;
+            others.extend(some.iter().filter_map(|username| {
+                let owner = owners.remove(&username.key())?.ok()?;
+                (!enrolled.contains_key(&owner.user_id)).then(|| username.clone())
+            }));
+        }
+        Ok(others)
+    }
+}
+
+/// These names, as many in a request as it can have. The LMS refuses a request for the
+/// sake of one name that it does not accept, so that such a one is asked for alone.
+fn requests(usernames: Vec<Username>, at_once: usize) -> Vec<Vec<Username>> {
+    let is_plain = |name: &Username| {
+        let mut bytes = name.as_str().bytes();
+        bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    };
+    let (plain, others): (Vec<_>, Vec<_>) = usernames.into_iter().partition(is_plain);
+    let mut requests: Vec<Vec<_>> = Vec::new();
+    let mut bytes = MAX_BYTES;
+    for username in plain {
+        let length = username.as_str().len() + 1;
+        match requests.last_mut() {
+            Some(last) if last.len() < at_once && bytes + length <= MAX_BYTES => {
+                bytes += length;
+                last.push(username);
+            }
+            _ => {
+                bytes = length;
+                requests.push(vec![username]);
+            }
+        }
+    }
+    requests.extend(others.into_iter().map(|username| vec![username]));
+    requests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_names_in_a_request_as_it_can_have() {
+        let short = |n: usize| format!("user-{n:03}");
+        let long = |n: usize| format!("{n:0>148}");
+        let cases = [
+            (Vec::from_iter((0..250).map(short)), 100, vec![100, 100, 50]),
+            (Vec::from_iter((0..3).map(short)), 1, vec![1, 1, 1]),
+            (Vec::from_iter((0..30).map(long)), 100, vec![13, 13, 4]),
+            (vec![], 100, vec![]),
+            (
+                ["a", "b.c", "d", "e@f", "é", "g,h"]
+                    .map(str::to_owned)
+                    .to_vec(),
+                100,
+                vec![2, 1, 1, 1, 1],
+            ),
+        ];
+        for (names, at_once, sizes) in cases {
+            let usernames = names.iter().map(|name| name.parse().unwrap()).collect();
+            let requests = requests(usernames, at_once);
+            let found: Vec<_> = requests.iter().map(Vec::len).collect();
+            assert_eq!(found, sizes, "{names:?}");
+            let mut all: Vec<_> = requests.iter().flatten().map(Username::as_str).collect();
+            all.sort_unstable();
+            let mut names: Vec<_> = names.iter().map(String::as_str).collect();
+            names.sort_unstable();
+            assert_eq!(all, names);
+        }
+    }
+}
