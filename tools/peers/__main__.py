@@ -14,6 +14,7 @@ import unittest
 # What is written into the repository restarts the functions.
 sys.dont_write_bytecode = True
 
+import lms
 import stack
 
 
@@ -29,7 +30,7 @@ def main():
     # What the peers log is seen in what they send; most of it is tracebacks.
     logging.getLogger().addHandler(logging.NullHandler())
 
-    with stack.running(program):
+    with lms.running(), stack.running(program):
         folder = os.path.dirname(os.path.abspath(__file__))
         tests = ["discover", "-s", folder] if not arguments else arguments
         ran = unittest.main(module=None, argv=["peers", *tests], exit=False)

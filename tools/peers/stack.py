@@ -170,6 +170,11 @@ class Stack:
         body = {"SecretId": self.variables[variable]}
         return self._amazon("secrets", "GetSecretValue", body)["SecretString"]
 
+    def new_secret(self, name):
+        """The name of a secret that has no value yet."""
+        self._amazon("secrets", "CreateSecret", {"Name": name})
+        return name
+
     def put_secret(self, variable, value):
         body = {"SecretId": self.variables[variable], "SecretString": value}
         self._amazon("secrets", "PutSecretValue", body)
@@ -189,6 +194,14 @@ class Stack:
         new = self.grades_file.with_name("grades.new")
         new.write_text("\n".join(lines) + "\n")
         os.replace(new, self.grades_file)
+
+    def enroll(self, username, course_id, mode, is_active):
+        """Enrolls a learner in the LMS, which had not."""
+        file = self.folder / "data" / "lms-enrollments.csv"
+        new = file.with_name("lms-enrollments.new")
+        line = f"{username},{course_id},{mode},{str(is_active).lower()}\n"
+        new.write_text(file.read_text().rstrip("\n") + "\n" + line)
+        os.replace(new, file)
 
     def order(self, **order):
         """Tells the LMS to misbehave."""
