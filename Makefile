@@ -82,6 +82,7 @@ build: $(VENV)/.done $(SAM)/.done ## Build what is deployed, into .aws-sam.
 	$(SAM)/bin/sam build --template infra/template.yaml \
 		--parameter-overrides Architecture=$(ARCHITECTURE)
 	infra/check-glibc.sh .aws-sam/build/*/bootstrap
+	infra/check-entropy.py .aws-sam/build/*/bootstrap
 
 deploy deployable: export STACK := $(STACK)
 deploy deployable: export ARCHITECTURE := $(ARCHITECTURE)
