@@ -97,6 +97,22 @@ async fn an_import_looks_first_where_it_has_found_somebody() {
     }
 }
 
+/// Two spellings of one username are one key.
+#[tokio::test]
+async fn whose_a_username_is_may_be_asked_twice() {
+    let engine = Dynamodb::in_memory().await.unwrap();
+    let users = users(&engine.url);
+    let rows = [row("ada@example.org", "Ada", None)];
+    import_users(&users, &rows).await.unwrap();
+    let keys = ["ADA", "ada", "bob"].map(|text| text.parse().unwrap());
+    let owners = users.owners(&keys).await.unwrap();
+    let owners = Vec::from_iter(owners.into_iter().map(|(key, owner)| {
+        let email = String::from(owner.unwrap().email);
+        (String::from(key), email)
+    }));
+    assert_eq!(owners, [("ada".to_owned(), "ada@example.org".to_owned())]);
+}
+
 /// An address that leads to another one is nobody's to take, also unseen.
 #[tokio::test]
 async fn a_former_address_makes_no_second_user() {

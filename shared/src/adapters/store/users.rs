@@ -231,15 +231,18 @@ impl Users {
         Ok(found.by_email.into_values().next())
     }
 
-    /// Whose each of these usernames (at most 100, none twice) is; each, or that
-    /// its item is not of the expected shape. One that nobody has is not among them.
+    /// Whose each of these usernames (at most 100) is; each, or that its item is
+    /// not of the expected shape. One that nobody has is not among them.
     ///
     /// One BatchGetItem.
     pub async fn owners(
         &self,
         usernames: &[UsernameKey],
     ) -> Result<HashMap<UsernameKey, Result<Owner, StoreError>>, StoreError> {
-        let keys = usernames.iter().map(username_key).collect();
+        // DynamoDB refuses a call that has a key twice, and a list of the LMS may
+        // have one username in two spellings.
+        let usernames: BTreeSet<_> = usernames.iter().collect();
+        let keys = usernames.into_iter().map(username_key).collect();
         let mut items = batch::get(&self.client, [(self.usernames.as_str(), keys)]).await?;
         let items = items.remove(&self.usernames).unwrap_or_default();
         let owners = items.into_iter().filter_map(|item| {
