@@ -372,6 +372,24 @@ async fn usage_is_explained() {
         (&["users"][..], "Usage: coursehook users"),
         (&["users", "import"], "<FILE>"),
         (&["users", "show", "nobody"], "has no @"),
+        (&["users", "show", "mailto:a@b"], "begins with mailto:"),
+        (&["status", "a@b,c@d"], "has more than one address"),
+        (
+            &["users", "erase", "\u{2060}a@b"],
+            "has U+2060 WORD JOINER at 1",
+        ),
+        (
+            &["sweep", "grades", "--learner", "a b@c"],
+            "has U+0020 SPACE at 2",
+        ),
+        (
+            &["runs", "show", "Org/C\u{ad}/1"],
+            "has U+00AD SOFT HYPHEN at 6",
+        ),
+        (
+            &["tokens", "issue", "a\u{202e}b"],
+            "has U+202E RIGHT-TO-LEFT OVERRIDE at 2",
+        ),
         (&["runs", "show", "None"], "course-v1:Org+Course+Run"),
         (&["enrollments", "set", "a@b", "a/b/c"], "--mode <MODE>"),
         (
