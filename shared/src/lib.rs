@@ -1,23 +1,23 @@
-//! What Coursehook's functions and tools have in common, in five rooms:
+//! What Coursehook's functions and tools have in common, in five layers:
 //!
-//! | room | holds | may use |
+//! | layer | holds | may use |
 //! |---|---|---|
 //! | [`domain`] | identifiers, records, rules | nothing that does I/O |
 //! | [`adapters`] | the tables, the secrets, the LMS | `domain`, one outside client each |
 //! | [`use_cases`] | enrolling, certifying, looking again, and so on | `domain`, `adapters` |
-//! | [`edge`] | HTTP in, HTTP out, the log | `domain`, `use_cases` |
-//! | [`startup`] | environment, clients, wiring, logging | everything |
+//! | [`web`] | HTTP in, HTTP out, the log | `domain`, `use_cases` |
+//! | [`bootstrap`] | environment, clients, wiring, logging | everything |
 //!
-//! Three things belong to no room because several need them: [`clock`], the one
+//! Three things belong to no layer because several need them: [`clock`], the one
 //! source of time, [`calls`], the count of calls made for one request, and
 //! [`mod@panic`], which makes an error of a panic.
-//! `tests/it/rooms.rs` holds the rooms apart.
+//! `tests/it/layers.rs` holds the layers apart.
 
 pub mod adapters;
+pub mod bootstrap;
 pub mod calls;
 pub mod clock;
 pub mod domain;
-pub mod edge;
 pub mod panic;
-pub mod startup;
 pub mod use_cases;
+pub mod web;

@@ -4,9 +4,9 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
 use shared::domain::EventKind;
-use shared::edge::{Accepted, Delivered, Refusal, Webhook, log};
 use shared::use_cases::asking_the_lms::LmsClient;
 use shared::use_cases::certifying::{Certifying, Obstruction, Outcome, Pass, Source};
+use shared::web::{Accepted, Delivered, Refusal, Webhook, log};
 
 /// Answers `POST /api/openedx_webhook/certificate/`.
 pub struct CertificateWebhook {

@@ -11,19 +11,19 @@ use handler::CertificateWebhook;
 use lambda_http::tower::ServiceExt;
 use lambda_http::{Adapter, Error, Request, lambda_runtime, service_fn};
 use shared::adapters::store::CallLimits;
+use shared::bootstrap::environment::{Environment, SettingError};
+use shared::bootstrap::wiring::Wiring;
+use shared::bootstrap::{self, aws, lms, logging};
 use shared::clock::{SharedClock, SystemClock};
 use shared::domain::EventKind;
-use shared::edge::Webhook;
-use shared::edge::gateway::every_header;
-use shared::startup::environment::{Environment, SettingError};
-use shared::startup::wiring::Wiring;
-use shared::startup::{self, aws, lms, logging};
 use shared::use_cases::asking_the_lms::LmsLimits;
 use shared::use_cases::certifying::CERTIFYING_TIME;
+use shared::web::Webhook;
+use shared::web::gateway::every_header;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let aws = startup::begin().await;
+    let aws = bootstrap::begin().await;
     let webhook = wire(
         &Environment::of_process(),
         aws::dynamodb(&aws, CallLimits::PRODUCTION),
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Error> {
         CERTIFYING_TIME,
     )
     .map_err(logging::start_failed)?;
-    startup::warm_up(webhook.warm_up()).await;
+    bootstrap::warm_up(webhook.warm_up()).await;
 
     let handler =
         service_fn(async |request: Request| Ok::<_, Error>(webhook.handle(request).await));

@@ -3,8 +3,8 @@
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::Value;
 use shared::clock::SharedClock;
-use shared::edge::sweep::{Invocation, SweepFunction};
 use shared::use_cases::sweeping::EnrollmentSweep;
+use shared::web::sweep::{Invocation, SweepFunction};
 
 /// Answers the state machine.
 pub struct Handler {

@@ -10,15 +10,15 @@ use handler::Handler;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use shared::adapters::store::CallLimits;
+use shared::bootstrap::environment::{Environment, SettingError};
+use shared::bootstrap::wiring::Wiring;
+use shared::bootstrap::{self, aws, lms, logging};
 use shared::clock::{SharedClock, SystemClock};
-use shared::edge::sweep::SweepFunction;
-use shared::startup::environment::{Environment, SettingError};
-use shared::startup::wiring::Wiring;
-use shared::startup::{self, aws, lms, logging};
+use shared::web::sweep::SweepFunction;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let aws = startup::begin().await;
+    let aws = bootstrap::begin().await;
     let handler = wire(
         &Environment::of_process(),
         aws::dynamodb(&aws, CallLimits::PRODUCTION),

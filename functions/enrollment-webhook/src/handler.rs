@@ -3,9 +3,9 @@
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
-use shared::edge::{Accepted, Delivered, Refusal, Webhook};
 use shared::use_cases::enrolling::{Announcement, Enrolled, Enrolling, EnrollmentEvent};
 use shared::use_cases::{Outcome, StoreError};
+use shared::web::{Accepted, Delivered, Refusal, Webhook};
 use uuid::Uuid;
 
 /// What an enrollment is answered with.

@@ -11,13 +11,13 @@ use handler::EnrollmentWebhook;
 use lambda_http::tower::ServiceExt;
 use lambda_http::{Adapter, Error, Request, lambda_runtime, service_fn};
 use shared::adapters::store::CallLimits;
+use shared::bootstrap::environment::{Environment, SettingError};
+use shared::bootstrap::wiring::Wiring;
+use shared::bootstrap::{self, aws, logging};
 use shared::clock::{SharedClock, SystemClock};
 use shared::domain::EventKind;
-use shared::edge::Webhook;
-use shared::edge::gateway::every_header;
-use shared::startup::environment::{Environment, SettingError};
-use shared::startup::wiring::Wiring;
-use shared::startup::{self, aws, logging};
+use shared::web::Webhook;
+use shared::web::gateway::every_header;
 
 /// How long the store may take for one delivery in all. Two calls at their
 /// longest would take fourteen seconds; a store that hangs is answered 503 within ten.
@@ -25,7 +25,7 @@ const STORE_TIME: Duration = Duration::from_secs(9);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let aws = startup::begin().await;
+    let aws = bootstrap::begin().await;
     let webhook = wire(
         &Environment::of_process(),
         aws::dynamodb(&aws, CallLimits::PRODUCTION),
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Error> {
         STORE_TIME,
     )
     .map_err(logging::start_failed)?;
-    startup::warm_up(webhook.warm_up()).await;
+    bootstrap::warm_up(webhook.warm_up()).await;
 
     let handler =
         service_fn(async |request: Request| Ok::<_, Error>(webhook.handle(request).await));

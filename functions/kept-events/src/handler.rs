@@ -7,8 +7,8 @@ use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use shared::calls::Counter;
 use shared::clock::SharedClock;
-use shared::edge::{Metrics, log};
 use shared::use_cases::looking_again::{LOOK_TIME, LookingAgain, Shift};
+use shared::web::{Metrics, log};
 use tokio::time::Instant;
 
 /// How long a run has where nobody says it: `cargo lambda watch` names a

@@ -10,15 +10,15 @@ use handler::KeptEvents;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use shared::adapters::store::CallLimits;
+use shared::bootstrap::environment::{Environment, SettingError};
+use shared::bootstrap::wiring::Wiring;
+use shared::bootstrap::{self, aws, lms, logging};
 use shared::clock::{SharedClock, SystemClock};
-use shared::startup::environment::{Environment, SettingError};
-use shared::startup::wiring::Wiring;
-use shared::startup::{self, aws, lms, logging};
 use shared::use_cases::looking_again::LookingAgain;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let aws = startup::begin().await;
+    let aws = bootstrap::begin().await;
     let kept_events = wire(
         &Environment::of_process(),
         aws::dynamodb(&aws, CallLimits::PRODUCTION),
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Error> {
         Arc::new(SystemClock),
     )
     .map_err(logging::start_failed)?;
-    startup::warm_up(kept_events.warm_up()).await;
+    bootstrap::warm_up(kept_events.warm_up()).await;
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         kept_events.handle(event).await

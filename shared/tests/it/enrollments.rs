@@ -7,10 +7,10 @@ use local::Dynamodb;
 use proptest::prelude::*;
 use shared::adapters::store::CallLimits;
 use shared::adapters::store::enrollments::{Enrollments, Outcome};
+use shared::bootstrap::aws;
 use shared::domain::{
     Announced, Change, Enrollment, EnrollmentChange, ModeSource, PaidModes, Setting,
 };
-use shared::startup::aws;
 use uuid::Uuid;
 
 #[derive(Debug, Clone)]

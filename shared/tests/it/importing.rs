@@ -6,8 +6,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use local::{Dynamodb, Fault, FaultyProxy};
 use shared::adapters::store::users::{UserWrite, Users, Written};
 use shared::adapters::store::{CallLimits, StoreError};
+use shared::bootstrap::aws;
 use shared::domain::User;
-use shared::startup::aws;
 use shared::use_cases::importing::{Imported, RowRefused, UserImport, UserRow, import_users};
 use uuid::Uuid;
 

@@ -4,8 +4,8 @@
 
 mod enrollments;
 mod importing;
+mod layers;
 mod lms;
 mod metrics;
-mod rooms;
 mod sweeps;
 mod tokens;

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use harness::Log;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
+use shared::bootstrap::logging::subscriber;
 use shared::calls::Counter;
 use shared::clock::HeldClock;
 use shared::domain::{
     CourseId, Effect, EventKey, EventKind, Leave, Left, Place, SweepEnd, SweepKind, SweepOutcome,
 };
-use shared::edge::log::{Record, Swept, ToldOf, UsedToken};
-use shared::edge::{Metric, Metrics};
-use shared::startup::logging::subscriber;
 use shared::use_cases::looking_again::Summary;
 use shared::use_cases::sweeping::Progress;
+use shared::web::log::{Record, Swept, ToldOf, UsedToken};
+use shared::web::{Metric, Metrics};
 use uuid::Uuid;
 
 /// The members of the one document that `write` writes, but for the metadata.

@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use local::{Fault, FaultyProxy, SecretsManager};
 use secrecy::ExposeSecret;
 use shared::adapters::secrets::{SecretError, TokenSecret};
+use shared::bootstrap::aws;
 use shared::clock::{Clock, HeldClock, SystemClock};
-use shared::startup::aws;
 use shared::use_cases::authenticating::{
     Judgement, KNOWN_EVERYWHERE_AFTER, TokenCheck, Unavailable,
 };

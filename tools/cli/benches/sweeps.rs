@@ -29,7 +29,7 @@ use local::lms::STATIC_TOKEN;
 use local::{Dynamodb, Lms, SecretsManager};
 use measuring::{LIMITS, StandIns, median, run};
 use serde_json::{Value, json};
-use shared::startup;
+use shared::bootstrap;
 use uuid::Uuid;
 
 /// The learners of the run that is timed.
@@ -158,7 +158,7 @@ async fn write_batch(client: &Client, items: &[(&'static str, HashMap<String, At
 }
 
 fn client(url: &str) -> Client {
-    startup::aws::dynamodb(&local::sdk::configuration(url), LIMITS)
+    bootstrap::aws::dynamodb(&local::sdk::configuration(url), LIMITS)
 }
 
 /// Gives every learner another grade in the LMS, no pass in any round.
@@ -292,7 +292,7 @@ fn sweep(stand_ins: &StandIns, secrets: &str, learners: usize) -> Took {
 async fn bare_loop(stand_ins: &StandIns, learners: usize) -> f64 {
     let began = Instant::now();
     let client = client(&stand_ins.urls[0]);
-    let http = startup::lms::client().unwrap();
+    let http = bootstrap::lms::client().unwrap();
     let list = format!(
         "{}/api/grades/v1/courses/{}/?page_size={PAGE}",
         stand_ins.urls[1],

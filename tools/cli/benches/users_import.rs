@@ -24,7 +24,7 @@ use futures::{StreamExt, stream};
 use infra::Template;
 use local::Dynamodb;
 use measuring::{LIMITS, StandIns, median, run};
-use shared::startup;
+use shared::bootstrap;
 use uuid::Uuid;
 
 /// The users of the file that is timed.
@@ -137,7 +137,7 @@ async fn bare_loop(file: &Path, users: usize) -> f64 {
     let engine = StandIns::start(file);
     let began = Instant::now();
     let aws = local::sdk::configuration(&engine.urls[0]);
-    let client = startup::aws::dynamodb(&aws, LIMITS);
+    let client = bootstrap::aws::dynamodb(&aws, LIMITS);
     let transactions = (0..users).step_by(USERS_A_TRANSACTION);
     let written = transactions.map(|first| {
         let users = first..users.min(first + USERS_A_TRANSACTION);

@@ -30,7 +30,7 @@ impl Gateway {
         let is_loopback = address.map_or(host == "localhost", |address| address.is_loopback());
         #[expect(
             clippy::disallowed_methods,
-            reason = "startup's client is for the LMS; this one is for our own gateway"
+            reason = "bootstrap's client is for the LMS; this one is for our own gateway"
         )]
         let mut client = Client::builder().timeout(LIMIT).redirect(Policy::none());
         if is_loopback {

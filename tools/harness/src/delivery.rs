@@ -6,7 +6,7 @@ use lambda_http::request::LambdaRequest;
 use lambda_http::{Body, Context, LambdaEvent, Request, RequestExt, Response};
 use serde_json::{Value, json};
 use shared::domain::digest::sha256_hex;
-use shared::edge::gateway::every_header;
+use shared::web::gateway::every_header;
 use uuid::Uuid;
 
 /// A token of staff, in force.

@@ -25,7 +25,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Region;
 use jiff::Timestamp;
 use shared::adapters::store::CallLimits;
-use shared::startup::{aws, lms};
+use shared::bootstrap::{aws, lms};
 use uuid::Uuid;
 
 pub use delivery::{

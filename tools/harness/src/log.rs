@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use shared::edge::Metric;
+use shared::web::Metric;
 
 /// The log lines that a test has caused.
 #[derive(Debug, Clone, Default)]

@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::types::AttributeValue::S;
 use lambda_http::{Context, Error, LambdaEvent};
 use local::lms::At;
 use serde_json::{Value, json};
+use shared::bootstrap::logging::subscriber;
 use shared::clock::Clock;
-use shared::startup::logging::subscriber;
 use tracing::instrument::WithSubscriber;
 use uuid::Uuid;
 

@@ -1,7 +1,7 @@
 //! That a function reads the variables that the template gives it.
 
 use infra::Template;
-use shared::startup::environment::{Environment, Missing, SettingError};
+use shared::bootstrap::environment::{Environment, Missing, SettingError};
 
 /// Wires a function of the template with all of its variables, and without
 /// each of them.

@@ -2,7 +2,7 @@
 
 use local::lms::{At, Order, Trouble};
 use serde_json::{Value, json};
-use shared::edge::Metric;
+use shared::web::Metric;
 
 use super::stack::{Stack, passed};
 

@@ -10,7 +10,7 @@ use lambda_http::Request;
 use local::FaultyProxy;
 use serde_json::{Value, json};
 use shared::adapters::store::CallLimits;
-use shared::startup::logging::subscriber;
+use shared::bootstrap::logging::subscriber;
 use shared::use_cases::certifying::CERTIFYING_TIME;
 use tracing::instrument::WithSubscriber;
 

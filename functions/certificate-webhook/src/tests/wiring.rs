@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use harness::EAGER;
 use harness::wiring::needs_all_and_no_more;
+use shared::bootstrap::{aws, lms};
 use shared::clock::SystemClock;
-use shared::startup::{aws, lms};
 use shared::use_cases::certifying::CERTIFYING_TIME;
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shared::edge::Metric;
+use shared::web::Metric;
 
 use super::stack::Stack;
 

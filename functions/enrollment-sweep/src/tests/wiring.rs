@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use harness::EAGER;
 use harness::wiring::needs_all_and_no_more;
+use shared::bootstrap::{aws, lms};
 use shared::clock::SystemClock;
-use shared::startup::{aws, lms};
 
 #[test]
 fn the_template_gives_what_is_needed_and_no_more() {

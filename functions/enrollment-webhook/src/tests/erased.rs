@@ -5,8 +5,8 @@ use std::sync::Arc;
 use harness::{ADA, ADA_ID, EAGER, now};
 use local::Fault;
 use serde_json::json;
+use shared::bootstrap::wiring::Wiring;
 use shared::clock::HeldClock;
-use shared::startup::wiring::Wiring;
 use shared::use_cases::erasing::{UNDER_WAY, Whom};
 use tokio::sync::Notify;
 

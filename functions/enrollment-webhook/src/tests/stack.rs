@@ -11,8 +11,8 @@ use lambda_http::http::request::Builder;
 use local::FaultyProxy;
 use serde_json::Value;
 use shared::adapters::store::CallLimits;
-use shared::startup::aws;
-use shared::startup::logging::subscriber;
+use shared::bootstrap::aws;
+use shared::bootstrap::logging::subscriber;
 use tracing::instrument::WithSubscriber;
 
 use crate::handler::EnrollmentWebhook;

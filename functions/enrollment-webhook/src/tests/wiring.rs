@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use harness::EAGER;
 use harness::wiring::needs_all_and_no_more;
+use shared::bootstrap::aws;
 use shared::clock::SystemClock;
-use shared::startup::aws;
 
 #[test]
 fn the_template_gives_what_is_needed_and_no_more() {

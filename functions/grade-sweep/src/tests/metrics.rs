@@ -7,7 +7,7 @@ use harness::RUN;
 use harness::sweep::username;
 use local::lms::{Order, Trouble};
 use serde_json::{Value, json};
-use shared::edge::Metric;
+use shared::web::Metric;
 
 use super::stack::Stack;
 

@@ -6,7 +6,7 @@ use harness::{ADA, EAGER};
 use local::Fault;
 use local::lms::{Order, Trouble};
 use serde_json::{Value, json};
-use shared::edge::Metric;
+use shared::web::Metric;
 
 use super::lms::with_passes;
 use super::stack::Stack;

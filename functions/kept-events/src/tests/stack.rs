@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::Client;
 use harness::Portal;
 use lambda_runtime::{Context, Error, LambdaEvent};
 use serde_json::{Value, json};
+use shared::bootstrap::logging::subscriber;
 use shared::clock::Clock;
-use shared::startup::logging::subscriber;
 use tracing::instrument::WithSubscriber;
 
 use crate::handler::KeptEvents;

@@ -35,7 +35,7 @@ pub struct Lms {
 
 impl Lms {
     /// `client` must follow no redirect, or it would show our credential to
-    /// whomever the LMS names; `startup::lms::client` makes such a one. Makes
+    /// whomever the LMS names; `bootstrap::lms::client` makes such a one. Makes
     /// no request.
     pub fn new(client: Client, base_url: BaseUrl) -> Self {
         Self { client, base_url }

@@ -289,7 +289,7 @@ async fn no_credential() {
 #[tokio::test]
 async fn no_secret_at_all() {
     let manager = SecretsManager::for_tests().await.unwrap();
-    let manager = shared::startup::aws::secrets_manager(&local::sdk::configuration(&manager.url));
+    let manager = shared::bootstrap::aws::secrets_manager(&local::sdk::configuration(&manager.url));
     let secret = shared::adapters::secrets::CredentialSecret::new(manager, "none".to_owned());
     assert!(matches!(secret.read().await, Err(SecretError::Aws(_))));
 }

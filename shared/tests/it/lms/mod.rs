@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use server::{Asked, Reply, Server};
 use shared::adapters::lms::{Lms, LmsError};
 use shared::adapters::secrets::CredentialSecret;
+use shared::bootstrap::{self, aws};
 use shared::clock::HeldClock;
 use shared::domain::{CourseId, Score, Username};
-use shared::startup::{self, aws};
 use shared::use_cases::asking_the_lms::{AskError, LmsClient, LmsLimits};
 use uuid::Uuid;
 
@@ -106,7 +106,7 @@ fn start() -> Timestamp {
 }
 
 fn lms(url: &str) -> Lms {
-    Lms::new(startup::lms::client().unwrap(), url.parse().unwrap())
+    Lms::new(bootstrap::lms::client().unwrap(), url.parse().unwrap())
 }
 
 fn run() -> CourseId {

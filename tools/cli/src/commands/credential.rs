@@ -9,8 +9,8 @@ use secrecy::SecretString;
 use serde::Serialize;
 use shared::adapters::lms::{BaseUrl, Lms, LmsError};
 use shared::adapters::secrets::{SecretError, parse_credential};
+use shared::bootstrap;
 use shared::domain::Credential;
-use shared::startup;
 
 use crate::cli;
 use crate::encoding::without_byte_order_mark;
@@ -95,7 +95,7 @@ pub async fn token(
         return Ok(None);
     };
     let lms_url: BaseUrl = stack.setting("LMS_URL")?;
-    let lms = Lms::new(startup::lms::client()?, lms_url);
+    let lms = Lms::new(bootstrap::lms::client()?, lms_url);
     let token = tokio::time::timeout(LIMIT, lms.access_token(id, secret)).await;
     let token = token.unwrap_or(Err(LmsError::Timeout));
     Ok(Some(token.map(drop)))

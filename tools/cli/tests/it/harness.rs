@@ -15,12 +15,12 @@ use shared::adapters::store::CallLimits;
 use shared::adapters::store::certificates::Certificates;
 use shared::adapters::store::kept_events::{KeptEvents, Waiting};
 use shared::adapters::store::records::Records;
+use shared::bootstrap;
 use shared::clock::{Clock, SystemClock};
 use shared::domain::{
     CertificateEntry, CertificateState, Change, EventKey, EventKind, Grade, GradeEntry, KeptEvent,
     KeptState, Obstacle, Reason, Score,
 };
-use shared::startup;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
@@ -416,7 +416,7 @@ impl Stack {
     /// A client for the tables, for what the program itself never writes.
     pub fn dynamodb(&self) -> Client {
         let aws = local::sdk::configuration(&self.dynamodb.url);
-        startup::aws::dynamodb(&aws, CallLimits::PRODUCTION)
+        bootstrap::aws::dynamodb(&aws, CallLimits::PRODUCTION)
     }
 }
 

@@ -29,7 +29,7 @@ fn examples() -> Vec<(&'static str, &'static str)> {
 async fn what_other_programs_write_is_read() {
     let stack = Stack::start().await;
     let send = async |operation: &str, body: &'static str| {
-        let client = shared::startup::lms::client().unwrap();
+        let client = shared::bootstrap::lms::client().unwrap();
         let request = client
             .post(stack.url())
             .header("content-type", "application/x-amz-json-1.0")

@@ -31,7 +31,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(25);
 /// What is left of it for the answer, once a delivery has been acted on.
 const LAST_SECOND: Duration = Duration::from_secs(1);
 
-/// One webhook's edge.
+/// Answers the requests of one webhook.
 pub struct Webhook {
     kind: EventKind,
     tokens: TokenCheck,

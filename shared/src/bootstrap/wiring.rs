@@ -20,13 +20,13 @@ use crate::adapters::store::sweeps::Sweeps;
 use crate::adapters::store::users::Users;
 use crate::clock::SharedClock;
 use crate::domain::PaidModes;
-use crate::edge::Metrics;
 use crate::use_cases::asking_the_lms::{LmsClient, LmsLimits};
 use crate::use_cases::authenticating::TokenCheck;
 use crate::use_cases::certifying::Certifying;
 use crate::use_cases::enrolling::Enrolling;
 use crate::use_cases::erasing::Erasing;
 use crate::use_cases::sweeping::{EnrollmentSweep, GradeSweep, SweepTables, Sweeping};
+use crate::web::Metrics;
 
 /// Each of the two looks at kept events that there may be at once has a quarter of
 /// what may be asked of the LMS, and so has each kind of sweep.

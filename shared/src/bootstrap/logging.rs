@@ -12,8 +12,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::edge::log::TARGET;
-use crate::edge::metrics;
+use crate::web::log::TARGET;
+use crate::web::metrics;
 
 /// A subscriber that writes our own lines to `writer`, one JSON object each, and
 /// between them the documents of the metrics.

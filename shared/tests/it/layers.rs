@@ -1,20 +1,20 @@
-//! Each room of the library names only what it may use.
+//! Each layer of the library names only what it may use.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use syn::visit::Visit;
 
-/// A room, the crates it may name, and the rooms it may name. `std`, `core`
-/// and a room's own modules are everyone's.
-struct Room {
+/// A layer, the crates it may name, and the layers it may name. `std`, `core`
+/// and a layer's own modules are everyone's.
+struct Layer {
     name: &'static str,
     crates: &'static [&'static str],
-    rooms: &'static [&'static str],
+    layers: &'static [&'static str],
 }
 
-const ROOMS: &[Room] = &[
-    Room {
+const LAYERS: &[Layer] = &[
+    Layer {
         name: "domain",
         crates: &[
             "icu_normalizer",
@@ -27,9 +27,9 @@ const ROOMS: &[Room] = &[
             "thiserror",
             "uuid",
         ],
-        rooms: &[],
+        layers: &[],
     },
-    Room {
+    Layer {
         name: "adapters",
         crates: &[
             "aws_config",
@@ -46,15 +46,15 @@ const ROOMS: &[Room] = &[
             "tokio",
             "uuid",
         ],
-        rooms: &["calls", "domain"],
+        layers: &["calls", "domain"],
     },
-    Room {
+    Layer {
         name: "use_cases",
         crates: &["futures", "jiff", "secrecy", "thiserror", "tokio", "uuid"],
-        rooms: &["adapters", "clock", "domain", "panic"],
+        layers: &["adapters", "clock", "domain", "panic"],
     },
-    Room {
-        name: "edge",
+    Layer {
+        name: "web",
         crates: &[
             "http",
             "jiff",
@@ -67,7 +67,7 @@ const ROOMS: &[Room] = &[
             "tracing",
             "uuid",
         ],
-        rooms: &["calls", "clock", "domain", "panic", "use_cases"],
+        layers: &["calls", "clock", "domain", "panic", "use_cases"],
     },
 ];
 
@@ -75,7 +75,7 @@ const ROOMS: &[Room] = &[
 #[derive(Default)]
 struct Named {
     crates: BTreeSet<String>,
-    rooms: BTreeSet<String>,
+    layers: BTreeSet<String>,
 }
 
 impl Named {
@@ -89,11 +89,11 @@ impl Named {
         let up = segments.iter().take_while(|s| *s == "super").count();
         match &segments[up..] {
             [first, second, ..] if first == "crate" => {
-                self.rooms.insert(second.clone());
+                self.layers.insert(second.clone());
             }
-            // Enough steps up, and one is in another room.
-            [first, ..] if up > 1 && ROOMS.iter().any(|room| room.name == first) => {
-                self.rooms.insert(first.clone());
+            // Enough steps up, and one is in another layer.
+            [first, ..] if up > 1 && LAYERS.iter().any(|layer| layer.name == first) => {
+                self.layers.insert(first.clone());
             }
             [first, second, ..] if first == "std" && second == "env" => {
                 self.crates.insert("std::env".to_owned());
@@ -153,20 +153,20 @@ impl<'ast> Visit<'ast> for Named {
     }
 }
 
-/// What `source`, a file of `room`, names and may not.
-fn strays(room: &Room, dependencies: &BTreeSet<String>, source: &str) -> BTreeSet<String> {
+/// What `source`, a file of `layer`, names and may not.
+fn strays(layer: &Layer, dependencies: &BTreeSet<String>, source: &str) -> BTreeSet<String> {
     let named = Named::in_file(source);
     let crates = named
         .crates
         .into_iter()
         .filter(|name| dependencies.contains(name) || name == "std::env")
-        .filter(|name| !room.crates.contains(&name.as_str()));
-    let rooms = named
-        .rooms
+        .filter(|name| !layer.crates.contains(&name.as_str()));
+    let layers = named
+        .layers
         .into_iter()
-        .filter(|name| name != room.name && !room.rooms.contains(&name.as_str()));
+        .filter(|name| name != layer.name && !layer.layers.contains(&name.as_str()));
     crates
-        .chain(rooms.map(|name| format!("crate::{name}")))
+        .chain(layers.map(|name| format!("crate::{name}")))
         .collect()
 }
 
@@ -204,18 +204,18 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn each_room_names_only_what_it_may() {
+fn each_layer_names_only_what_it_may() {
     let dependencies = dependencies();
     assert!(
         dependencies.contains("aws_sdk_dynamodb"),
         "{dependencies:?}"
     );
-    for room in ROOMS {
-        let files = files(&root().join("src").join(room.name));
+    for layer in LAYERS {
+        let files = files(&root().join("src").join(layer.name));
         assert!(files.len() > 3, "{files:?}");
         for file in files {
             let source = std::fs::read_to_string(&file).unwrap();
-            let strays = strays(room, &dependencies, &source);
+            let strays = strays(layer, &dependencies, &source);
             assert!(strays.is_empty(), "{} names {strays:?}", file.display());
         }
     }
@@ -237,10 +237,10 @@ fn no_adapter_names_another() {
     }
 }
 
-/// The check itself can fail: each of these stands in a room where it may not.
+/// The check itself can fail: each of these stands in a layer where it may not.
 #[test]
 fn strays_are_found() {
-    for (room, source, stray) in [
+    for (layer, source, stray) in [
         (
             "domain",
             "use aws_sdk_dynamodb::Client;",
@@ -268,27 +268,27 @@ fn strays_are_found() {
         ),
         ("use_cases", "type A = http::StatusCode;", "http"),
         (
-            "edge",
+            "web",
             "mod a { use aws_sdk_dynamodb as d; } use aws_sdk_dynamodb::*;",
             "aws_sdk_dynamodb",
         ),
         (
-            "edge",
+            "web",
             "use crate::adapters::store::StoreError;",
             "crate::adapters",
         ),
         (
-            "edge",
+            "web",
             "use super::super::adapters::store;",
             "crate::adapters",
         ),
         ("use_cases", "fn f() { std::env::var(\"X\"); }", "std::env"),
     ] {
-        let room = ROOMS.iter().find(|r| r.name == room).unwrap();
-        let found = strays(room, &dependencies(), source);
+        let layer = LAYERS.iter().find(|r| r.name == layer).unwrap();
+        let found = strays(layer, &dependencies(), source);
         assert!(found.contains(stray), "{source}: {found:?}");
     }
-    let room = &ROOMS[0];
+    let layer = &LAYERS[0];
     let tests = "#[cfg(test)] mod tests { use tokio::sync::Mutex; }";
-    assert!(strays(room, &dependencies(), tests).is_empty());
+    assert!(strays(layer, &dependencies(), tests).is_empty());
 }
