@@ -312,11 +312,11 @@ mod tests {
         let template = Template::load().unwrap();
         assert!(template.secrets.contains(&"WebhookTokensSecret".into()));
         let table = |name| template.tables.iter().find(|table| table.name == name);
-        let kept_events = table("KeptEventsTable").unwrap();
-        assert_eq!(kept_events.ttl_attribute.as_deref(), Some("expires_at"));
-        assert_eq!(kept_events.definition.global_secondary_indexes.len(), 2);
-        assert!(kept_events.definition.deletion_protection_enabled);
-        assert!(kept_events.has_point_in_time_recovery);
+        let pending_events = table("PendingEventsTable").unwrap();
+        assert_eq!(pending_events.ttl_attribute.as_deref(), Some("expires_at"));
+        assert_eq!(pending_events.definition.global_secondary_indexes.len(), 2);
+        assert!(pending_events.definition.deletion_protection_enabled);
+        assert!(pending_events.has_point_in_time_recovery);
         let sweeps = table("SweepsTable").unwrap();
         assert_eq!(sweeps.ttl_attribute.as_deref(), Some("expires_at"));
         assert_eq!(table("UsersTable").unwrap().ttl_attribute, None);
@@ -326,7 +326,7 @@ mod tests {
             let variable = (setting.to_owned(), default.to_owned());
             assert!(template.variables().contains(&variable));
         }
-        let function = &template.functions["KeptEventsFunction"];
+        let function = &template.functions["PendingEventsFunction"];
         assert_eq!(function["PAID_MODES"], "verified");
         assert_eq!(function["METRICS_NAMESPACE"], "Coursehook/local");
         let of_all = (
@@ -356,16 +356,16 @@ mod tests {
 
     /// What no linter knows: who is called again, and how often at once.
     #[test]
-    fn kept_events_are_called_each_minute_and_never_again() {
+    fn pending_events_are_called_each_minute_and_never_again() {
         let resources = document().unwrap().resources;
-        let function = &resources["KeptEventsFunction"].properties;
+        let function = &resources["PendingEventsFunction"].properties;
         // The condition, what holds under it, and what else.
         assert_eq!(function["ReservedConcurrentExecutions"][1], 2);
         assert_eq!(function["Timeout"], 120);
         let invoked = &function["EventInvokeConfig"];
         assert_eq!(invoked["MaximumRetryAttempts"], 0);
         assert!(invoked["DestinationConfig"]["OnFailure"]["Destination"].is_string());
-        let schedule = &resources["KeptEventsSchedule"].properties;
+        let schedule = &resources["PendingEventsSchedule"].properties;
         assert_eq!(schedule["ScheduleExpression"], "rate(1 minute)");
         assert_eq!(schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"], 0);
     }

@@ -115,14 +115,14 @@ class Stack:
     def enrollments(self, email):
         return self.coursehook("enrollments", "show", email, "--history")
 
-    def kept(self, email):
+    def pending(self, email):
         """The events of a learner that wait, by kind."""
         events = self.coursehook("events", "list")
         return {event["kind"]: event for event in events if event["email"] == email}
 
     def look_again(self):
-        """One look at the kept events that are due, as the schedule does it."""
-        function = f"{self.url}/2015-03-31/functions/kept-events/invocations"
+        """One look at the pending events that are due, as the schedule does it."""
+        function = f"{self.url}/2015-03-31/functions/pending-events/invocations"
         answer = requests.post(function, data="{}", timeout=120)
         answer.raise_for_status()
         return answer.json()

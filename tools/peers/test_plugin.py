@@ -115,7 +115,7 @@ class WhenAllIsWell(PluginTest):
         certificate = self.stack.certificate(email)
         self.assertEqual(certificate["certificate_id"], said["certificate_id"])
         self.assertEqual(self.stack.grade(email)["percent"], 0.91)
-        self.assertEqual(self.stack.kept(email), {})
+        self.assertEqual(self.stack.pending(email), {})
 
     def test_each_receiver_of_an_event_is_registered(self):
         self.assertEqual(
@@ -189,10 +189,10 @@ class WhenCoursehookCannotYet(PluginTest):
         # One attempt: the plugin has dropped it for good.
         self.assertEqual(self.statuses(), [404])
         self.assertEqual(self.said(), {"error": f"Course run with id {run} not found"})
-        self.assertEqual(self.stack.kept(email)["enrollment"]["reason"], "no_such_run")
+        self.assertEqual(self.stack.pending(email)["enrollment"]["reason"], "no_such_run")
 
         self.stack.import_run(run)
-        self.look_again_until(lambda: not self.stack.kept(email))
+        self.look_again_until(lambda: not self.stack.pending(email))
         (enrollment,) = self.stack.enrollments(email)
         self.assertEqual(enrollment["course_id"], run)
         self.assertEqual(enrollment["roles"], ["instructor"])
@@ -211,28 +211,28 @@ class WhenCoursehookCannotYet(PluginTest):
         self.assertEqual(plugin.passed(email, RUN).state, "FAILURE")
         self.assertEqual(self.statuses(), [404, 404, 404])
 
-        kept = self.stack.kept(email)
-        self.assertEqual(sorted(kept), ["certificate", "enrollment"])
-        self.assertEqual({event["reason"] for event in kept.values()}, {"no_such_user"})
-        self.assertEqual(kept["enrollment"]["roles"], ["staff"])
-        self.assertEqual(kept["enrollment"]["mode"], "verified")
+        pending = self.stack.pending(email)
+        self.assertEqual(sorted(pending), ["certificate", "enrollment"])
+        self.assertEqual({event["reason"] for event in pending.values()}, {"no_such_user"})
+        self.assertEqual(pending["enrollment"]["roles"], ["staff"])
+        self.assertEqual(pending["enrollment"]["mode"], "verified")
 
         self.stack.import_user(email, email.split("@")[0])
-        self.look_again_until(lambda: "enrollment" not in self.stack.kept(email))
+        self.look_again_until(lambda: "enrollment" not in self.stack.pending(email))
         (enrollment,) = self.stack.enrollments(email)
         self.assertEqual(enrollment["roles"], ["staff"])
         self.assertEqual(enrollment["mode"], "verified")
         # Both are looked at together. The pass may meet no enrollment yet, and
         # is looked at again in a minute, or when it is announced again.
         self.look_again_until(
-            lambda: self.stack.kept(email).get("certificate", {}).get("reason")
+            lambda: self.stack.pending(email).get("certificate", {}).get("reason")
             in (None, "not_eligible")
         )
-        for event in self.stack.kept(email).values():
+        for event in self.stack.pending(email).values():
             self.assertLess(minutes_until(event["next_look"]), 1.5)
         plugin.passed(email, RUN)
         self.assertEqual(self.statuses(), [200])
-        self.assertEqual(self.stack.kept(email), {})
+        self.assertEqual(self.stack.pending(email), {})
         self.assertEqual(self.stack.certificate(email)["state"], "in_force")
 
     def test_a_pass_that_is_announced_before_the_enrollment(self):
@@ -240,10 +240,10 @@ class WhenCoursehookCannotYet(PluginTest):
         plugin.passed(email, RUN)
         self.assertEqual(self.statuses(), [200])
         self.assertEqual(self.said()["certificate_status"], "not_eligible")
-        self.assertEqual(self.stack.kept(email)["certificate"]["reason"], "not_eligible")
+        self.assertEqual(self.stack.pending(email)["certificate"]["reason"], "not_eligible")
 
         plugin.enroll(email, RUN, "verified")
-        self.look_again_until(lambda: not self.stack.kept(email))
+        self.look_again_until(lambda: not self.stack.pending(email))
         self.assertEqual(self.stack.certificate(email)["state"], "in_force")
 
     def test_a_pass_that_the_lms_has_not_committed_yet(self):
@@ -252,34 +252,34 @@ class WhenCoursehookCannotYet(PluginTest):
         self.assertEqual(plugin.passed(email, RUN).state, "SUCCESS")
         self.assertEqual(self.statuses(), [200])
         self.assertEqual(self.said()["certificate_status"], "not_passed")
-        self.assertEqual(self.stack.kept(email)["certificate"]["reason"], "not_passed")
+        self.assertEqual(self.stack.pending(email)["certificate"]["reason"], "not_passed")
         self.assertIsNone(self.stack.certificate(email))
 
         self.stack.revoke_orders()
         plugin.passed(email, RUN)
         self.assertEqual(self.statuses(), [200])
         self.assertEqual(self.said()["certificate_status"], "created")
-        self.assertEqual(self.stack.kept(email), {})
+        self.assertEqual(self.stack.pending(email), {})
 
 
 class WhenTheLmsFails(PluginTest):
-    def assert_kept_until_it_is_well(self, email, reason):
+    def assert_pending_until_it_is_well(self, email, reason):
         # The LMS need not send again what it sent because of its own trouble.
         self.assertEqual(self.statuses(), [202])
         said = self.said()
         self.assertEqual(said, {"certificate_status": "pending", "reason": reason})
-        kept = self.stack.kept(email)["certificate"]
-        self.assertEqual(kept["reason"], "lms_trouble")
+        pending = self.stack.pending(email)["certificate"]
+        self.assertEqual(pending["reason"], "lms_trouble")
         self.assertIsNone(self.stack.certificate(email))
 
         self.stack.revoke_orders()
         # It is due in a minute: until then a look leaves it as it is.
         self.stack.look_again()
-        self.assertEqual(self.stack.kept(email)["certificate"]["tries"], 0)
+        self.assertEqual(self.stack.pending(email)["certificate"]["tries"], 0)
         # An operator need not wait for that: one look issues the certificate.
-        self.stack.coursehook("events", "retry", kept["event_key"])
+        self.stack.coursehook("events", "retry", pending["event_key"])
         self.stack.look_again()
-        self.assertEqual(self.stack.kept(email), {})
+        self.assertEqual(self.stack.pending(email), {})
         self.assertEqual(len(self.stack.certificate(email)["history"]), 1)
         self.assertEqual(plugin.passed(email, RUN).state, "SUCCESS")
         self.assertEqual(self.statuses(), [200])
@@ -289,14 +289,14 @@ class WhenTheLmsFails(PluginTest):
         email = self.enrolled()
         self.stack.order(do="fail")
         self.assertEqual(plugin.passed(email, RUN).state, "SUCCESS")
-        self.assert_kept_until_it_is_well(email, "lms_failed")
+        self.assert_pending_until_it_is_well(email, "lms_failed")
 
     def test_it_never_answers(self):
         """The plugin waits 30 seconds, and Coursehook has to be sooner."""
         email = self.enrolled()
         self.stack.order(do="hang")
         self.assertEqual(plugin.passed(email, RUN).state, "SUCCESS")
-        self.assert_kept_until_it_is_well(email, "lms_timeout")
+        self.assert_pending_until_it_is_well(email, "lms_timeout")
 
 
 class WhenDeliveryFails(PluginTest):
@@ -353,7 +353,7 @@ class WhenDeliveryFails(PluginTest):
         self.assertEqual(self.statuses(), [201])
 
     def test_a_token_that_is_none(self):
-        """Nobody's event is kept; the plugin's own log says what it lost."""
+        """Nobody's event is pending; the plugin's own log says what it lost."""
         email = self.learner()
         unknown, malformed = "chk_" + "0" * 64, "no-token-of-ours"
         plugin.deliver_to(self.relay.url, unknown)
@@ -365,6 +365,6 @@ class WhenDeliveryFails(PluginTest):
         self.assertEqual(plugin.passed(email, RUN).state, "FAILURE")
         self.assertEqual(self.statuses(), [401, 401, 401])
         self.assertEqual(self.stack.enrollments(email), [])
-        self.assertEqual(self.stack.kept(email), {})
+        self.assertEqual(self.stack.pending(email), {})
         self.assertNotIn(unknown, self.stack.logs())
         self.assertNotIn(malformed, self.stack.logs())

@@ -66,9 +66,9 @@ impl CertificateWebhook {
         };
         let certified = self.certifying.certify(&pass, source, until).await?;
 
-        let kept = certified.kept;
+        let pending = certified.pending;
         let Some(user_id) = certified.user_id else {
-            return Err(Refusal::UserNotFound { kept });
+            return Err(Refusal::UserNotFound { pending });
         };
         let mut error_code = certified.left_over.map(|error| error.code().to_owned());
         let (outcome, certificate_id, reason) = match certified.outcome {
@@ -85,13 +85,13 @@ impl CertificateWebhook {
                 ("pending", None, Some(error.reason()))
             }
             Outcome::Waits(Obstruction::NoSuchUser) => {
-                return Err(Refusal::UserNotFound { kept });
+                return Err(Refusal::UserNotFound { pending });
             }
             Outcome::Waits(Obstruction::NoSuchRun) => {
                 return Err(Refusal::RunNotFound {
                     course: delivery.course,
                     user_id,
-                    kept,
+                    pending,
                 });
             }
         };
@@ -110,7 +110,7 @@ impl CertificateWebhook {
             body,
             outcome,
             reason,
-            event_key: kept,
+            event_key: pending,
             user_id,
             mode_differs: false,
             error_code,

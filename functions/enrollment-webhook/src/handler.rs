@@ -66,13 +66,15 @@ impl EnrollmentWebhook {
             Enrolled::NotEnrolled { user_id, left_over } => {
                 return Ok(not_enrolled(user_id, left_over));
             }
-            Enrolled::NoSuchUser { kept } => return Err(Refusal::UserNotFound { kept }),
-            Enrolled::NoSuchRun { user_id, kept, .. } => {
+            Enrolled::NoSuchUser { pending } => return Err(Refusal::UserNotFound { pending }),
+            Enrolled::NoSuchRun {
+                user_id, pending, ..
+            } => {
                 let course = delivery.course;
                 return Err(Refusal::RunNotFound {
                     course,
                     user_id,
-                    kept,
+                    pending,
                 });
             }
         };

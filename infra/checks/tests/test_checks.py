@@ -109,7 +109,7 @@ WRONG_FOR_LINTERS = [
         {f"{STATEMENTS} +": statement("More", "dynamodb:GetItem", resource=att("EnrollmentWebhookLogGroup"))},
     ),
     ("exceptions/needed", {"exceptions +": {"id": "CKV_AWS_18", "of": ["UsersTable"], "reason": "None."}}),
-    ("exceptions/needed", {"exceptions 0 of +": "KeptEventsFailureQueue"}),
+    ("exceptions/needed", {"exceptions 0 of +": "PendingEventsFailureQueue"}),
 ]
 
 WRONG_FOR_RULES = [
@@ -150,13 +150,13 @@ WRONG_FOR_RULES = [
     (
         "functions/own-role",
         {
-            "Resources KeptEventsFunction Properties Role": att("CertificateWebhookRole"),
-            "Resources KeptEventsFunction Properties Environment Variables WEBHOOK_TOKENS_SECRET": {
+            "Resources PendingEventsFunction Properties Role": att("CertificateWebhookRole"),
+            "Resources PendingEventsFunction Properties Environment Variables WEBHOOK_TOKENS_SECRET": {
                 "Ref": "WebhookTokensSecret"
             },
         },
     ),
-    ("functions/own-log-group", {f"{WEBHOOK} LoggingConfig LogGroup": {"Ref": "KeptEventsLogGroup"}}),
+    ("functions/own-log-group", {f"{WEBHOOK} LoggingConfig LogGroup": {"Ref": "PendingEventsLogGroup"}}),
     ("functions/own-log-group", {f"{WEBHOOK} LoggingConfig LogGroup": REMOVED}),
     ("functions/in-time", {f"{WEBHOOK} Timeout": 29}),
     ("functions/bounded", {"Resources GradeSweepFunction Properties ReservedConcurrentExecutions": REMOVED}),
@@ -382,12 +382,12 @@ WRONG_FOR_RULES = [
         },
     ),
     ("schedules/can-be-switched-off", {"Resources GradeSweepMachineSchedule Condition": REMOVED}),
-    ("schedules/can-be-switched-off", {"Resources KeptEventsSchedule Properties State": REMOVED}),
+    ("schedules/can-be-switched-off", {"Resources PendingEventsSchedule Properties State": REMOVED}),
     (
         "schedules/can-be-switched-off",
         {
             f"Resources {name}Schedule": REMOVED
-            for name in ("KeptEvents", "GradeSweepMachine", "EnrollmentSweepMachine")
+            for name in ("PendingEvents", "GradeSweepMachine", "EnrollmentSweepMachine")
         },
     ),
     ("machines/logged-without-data", {f"{MACHINE} Logging Level": "OFF"}),
@@ -409,7 +409,7 @@ WRONG_FOR_RULES = [
     ),
     ("alarms/missing-data", {f"{ALARM} TreatMissingData": REMOVED}),
     ("alarms/documented", {f"{ALARM} AlarmDescription": "Events are dead."}),
-    ("alarms/documented", {f"{ALARM} AlarmDescription": "See docs/alarms.md#kept-events-silent."}),
+    ("alarms/documented", {f"{ALARM} AlarmDescription": "See docs/alarms.md#pending-events-silent."}),
     ("alarms/documented", {"pages alarms.md": lambda page: page.replace("## Dead events", "")}),
     ("alarms/sections-have-alarms", {"pages alarms.md": lambda page: f"{page}\n## Gone with the wind\n"}),
     (
@@ -486,7 +486,7 @@ def test_a_rule_finds_what_no_other_rule_does(stack, name, changes):
 def test_what_a_word_in_the_template_skips_is_found(stack):
     changes = {
         "exceptions": lambda exceptions: [one for one in exceptions if one["id"] != "CKV_AWS_27"],
-        "Resources KeptEventsFailureQueue Metadata": {"checkov": {"skip": [{"id": "CKV_AWS_27"}]}},
+        "Resources PendingEventsFailureQueue Metadata": {"checkov": {"skip": [{"id": "CKV_AWS_27"}]}},
     }
     assert set(failed(altered(stack, changes), ["checkov/rendered"])) == {"checkov/rendered"}
 

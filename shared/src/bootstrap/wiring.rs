@@ -13,8 +13,8 @@ use crate::adapters::store::certificates::Certificates;
 use crate::adapters::store::course_runs::CourseRuns;
 use crate::adapters::store::enrollments::Enrollments;
 use crate::adapters::store::grades::Grades;
-use crate::adapters::store::kept_events::KeptEvents;
 use crate::adapters::store::lookup::Lookup;
+use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::records::Records;
 use crate::adapters::store::sweeps::Sweeps;
 use crate::adapters::store::users::Users;
@@ -28,7 +28,7 @@ use crate::use_cases::erasing::Erasing;
 use crate::use_cases::sweeping::{EnrollmentSweep, GradeSweep, SweepTables, Sweeping};
 use crate::web::Metrics;
 
-/// Each of the two looks at kept events that there may be at once has a quarter of
+/// Each of the two looks at pending events that there may be at once has a quarter of
 /// what may be asked of the LMS, and so has each kind of sweep.
 const QUARTERS: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 
@@ -101,10 +101,10 @@ impl<'a> Wiring<'a> {
         Ok(Certificates::new(self.client(), table))
     }
 
-    /// `KEPT_EVENTS_TABLE`
-    pub fn kept_events(&self) -> Result<KeptEvents, Missing> {
-        let table = self.variable("KEPT_EVENTS_TABLE")?;
-        Ok(KeptEvents::new(self.client(), table))
+    /// `PENDING_EVENTS_TABLE`
+    pub fn pending_events(&self) -> Result<PendingEvents, Missing> {
+        let table = self.variable("PENDING_EVENTS_TABLE")?;
+        Ok(PendingEvents::new(self.client(), table))
     }
 
     /// `SWEEPS_TABLE`
@@ -113,12 +113,17 @@ impl<'a> Wiring<'a> {
         Ok(Sweeps::new(self.client(), table))
     }
 
-    /// `USERS_TABLE`, `COURSE_RUNS_TABLE`, `KEPT_EVENTS_TABLE`
+    /// `USERS_TABLE`, `COURSE_RUNS_TABLE`, `PENDING_EVENTS_TABLE`
     fn lookup(&self) -> Result<Lookup, Missing> {
         let users = self.variable("USERS_TABLE")?;
         let course_runs = self.variable("COURSE_RUNS_TABLE")?;
-        let kept_events = self.variable("KEPT_EVENTS_TABLE")?;
-        Ok(Lookup::new(self.client(), users, course_runs, kept_events))
+        let pending_events = self.variable("PENDING_EVENTS_TABLE")?;
+        Ok(Lookup::new(
+            self.client(),
+            users,
+            course_runs,
+            pending_events,
+        ))
     }
 
     /// `ENROLLMENTS_TABLE`, `GRADES_TABLE`, `CERTIFICATES_TABLE`
@@ -139,19 +144,19 @@ impl<'a> Wiring<'a> {
         Ok(Enrolling::new(
             self.lookup()?,
             self.enrollments()?,
-            self.kept_events()?,
+            self.pending_events()?,
             self.paid_modes()?,
         ))
     }
 
-    /// The variables of users, enrollments, grades, certificates and kept events.
+    /// The variables of users, enrollments, grades, certificates and pending events.
     pub fn erasing(&self) -> Result<Erasing, Missing> {
         Ok(Erasing::new(
             self.users()?,
             self.enrollments()?,
             self.grades()?,
             self.certificates()?,
-            self.kept_events()?,
+            self.pending_events()?,
             Arc::clone(&self.clock),
         ))
     }
@@ -166,7 +171,7 @@ impl<'a> Wiring<'a> {
         Ok(Certifying::new(
             self.lookup()?,
             self.records()?,
-            self.kept_events()?,
+            self.pending_events()?,
             self.paid_modes()?,
             Arc::clone(&self.clock),
         ))
@@ -221,7 +226,7 @@ impl<'a> Wiring<'a> {
         Ok(SignedDuration::from_hours(24 * i64::from(days)))
     }
 
-    /// The variables of [`Wiring::lms_limits`]: what a look at the kept events asks of
+    /// The variables of [`Wiring::lms_limits`]: what a look at the pending events asks of
     /// the LMS at most.
     pub fn look_limits(&self) -> Result<LmsLimits, SettingError> {
         Ok(self.lms_limits()?.shared_by(QUARTERS))
@@ -247,7 +252,7 @@ impl<'a> Wiring<'a> {
             self.lookup()?,
             self.records()?,
             self.enrollments()?,
-            self.kept_events()?,
+            self.pending_events()?,
             self.paid_modes()?,
         );
         Ok(Sweeping::new(
@@ -266,8 +271,11 @@ impl<'a> Wiring<'a> {
         lms: reqwest::Client,
         limits: LmsLimits,
     ) -> Result<Sweeping<EnrollmentSweep>, SettingError> {
-        let enrollment_sweep =
-            EnrollmentSweep::new(self.enrollments()?, self.kept_events()?, self.paid_modes()?);
+        let enrollment_sweep = EnrollmentSweep::new(
+            self.enrollments()?,
+            self.pending_events()?,
+            self.paid_modes()?,
+        );
         Ok(Sweeping::new(
             enrollment_sweep,
             self.lms_client(secrets, lms, limits)?,

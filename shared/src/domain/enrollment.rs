@@ -140,9 +140,9 @@ pub enum Change {
         /// The token's id in the list of tokens.
         token_id: String,
     },
-    /// A kept event that was looked at again.
-    #[serde(rename = "kept_event")]
-    KeptEvent {
+    /// A pending event that was looked at again.
+    #[serde(rename = "pending_event")]
+    PendingEvent {
         /// Whose deliveries the enrollment's, grade's or certificate's change goes back to.
         event_key: EventKey,
         /// Lambda's id of the request that looked; empty outside of Lambda.

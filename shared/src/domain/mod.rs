@@ -13,7 +13,7 @@ pub mod event;
 pub mod given;
 pub mod grade;
 pub mod history;
-pub mod kept_event;
+pub mod pending_event;
 pub mod sweep;
 pub mod terms;
 mod text;
@@ -31,7 +31,7 @@ pub use enrollment_change::{Announced, EnrollmentChange, Setting};
 pub use event::{EventKey, EventKind};
 pub use grade::{Grade, GradeEntry, LetterGrade, Percent, Score};
 pub use history::History;
-pub use kept_event::{KeptEvent, KeptState, Obstacle, Reason, Verdict, Waited};
+pub use pending_event::{EventState, Obstacle, PendingEvent, Reason, Verdict, Waited};
 pub use sweep::{
     ByName, Effect, Leave, Left, Names, Place, Stage, SweepEnd, SweepKind, SweepOutcome, Tally,
 };

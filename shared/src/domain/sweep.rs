@@ -387,7 +387,7 @@ pub fn certifies(run: &CourseRun, now: Timestamp) -> bool {
 /// its lists do not have yet.
 pub fn is_newer(by: &Change, at: Timestamp, asked_at: Timestamp) -> bool {
     let under_way = match by {
-        Change::Delivery { .. } | Change::KeptEvent { .. } => UNDER_WAY,
+        Change::Delivery { .. } | Change::PendingEvent { .. } => UNDER_WAY,
         _ => SignedDuration::ZERO,
     };
     at.saturating_add(under_way)

@@ -1,4 +1,4 @@
-//! Who may call: the list of tokens, kept fresh, and the judgement on one token.
+//! Who may call: the list of tokens, pending fresh, and the judgement on one token.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -37,7 +37,7 @@ const AFTER_A_FAILURE: SignedDuration = SignedDuration::from_secs(15);
 
 /// Judges bearer tokens by the list in Secrets Manager.
 ///
-/// The list is read at start, kept for a minute, read anew by one caller for
+/// The list is read at start, pending for a minute, read anew by one caller for
 /// all, and served for up to a quarter of an hour while Secrets Manager is
 /// away. A token that is not in it is refused at once if the list is younger than two
 /// seconds, or has refused it before; else the list is read anew first. So a new token

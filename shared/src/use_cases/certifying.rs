@@ -10,8 +10,8 @@ use super::DeliveryError;
 use super::asking_the_lms::{AskError, LmsClient};
 use crate::adapters::AwsFailure;
 use crate::adapters::store::StoreError;
-use crate::adapters::store::kept_events::{KeptEvents, Waiting};
 use crate::adapters::store::lookup::{Found, FoundRun, FoundUser, Lookup};
+use crate::adapters::store::pending_events::{NewPendingEvent, PendingEvents};
 use crate::adapters::store::records::{CertificateWrite, GradeWrite, Record, Records, Written};
 use crate::clock::SharedClock;
 use crate::domain::enrollment::eligible;
@@ -40,7 +40,7 @@ const ROUNDS: u32 = 10;
 pub struct Certifying {
     lookup: Lookup,
     records: Records,
-    kept_events: KeptEvents,
+    pending_events: PendingEvents,
     paid_modes: PaidModes,
     clock: SharedClock,
 }
@@ -54,7 +54,7 @@ pub struct Pass {
     pub course_id: Option<CourseId>,
     /// Written into the histories.
     pub by: Change,
-    /// The moment that the histories, or the kept event, have for it.
+    /// The moment that the histories, or the pending event, have for it.
     pub at: Timestamp,
 }
 
@@ -81,10 +81,10 @@ pub struct Certified {
     pub email: Email,
     /// What became of it.
     pub outcome: Outcome,
-    /// The event that it is kept as; `None` where it is not, since it is done,
+    /// The event that it is pending as; `None` where it is not, since it is done,
     /// no course id was sent, or keeping it is the caller's affair.
-    pub kept: Option<EventKey>,
-    /// Why a kept event that is done could not be removed. It will be found
+    pub pending: Option<EventKey>,
+    /// Why a pending event that is done could not be removed. It will be found
     /// done when it is looked at again.
     pub left_over: Option<StoreError>,
 }
@@ -120,7 +120,7 @@ pub enum Obstruction {
 }
 
 impl Obstruction {
-    /// What a kept event is to remember of it. `now` is when the LMS has answered.
+    /// What a pending event is to remember of it. `now` is when the LMS has answered.
     pub fn obstacle(&self, now: Timestamp) -> Obstacle {
         match self {
             Self::NoSuchUser => Reason::NoSuchUser.into(),
@@ -148,14 +148,14 @@ impl Certifying {
     pub fn new(
         lookup: Lookup,
         records: Records,
-        kept_events: KeptEvents,
+        pending_events: PendingEvents,
         paid_modes: PaidModes,
         clock: SharedClock,
     ) -> Self {
         Self {
             lookup,
             records,
-            kept_events,
+            pending_events,
             paid_modes,
             clock,
         }
@@ -165,11 +165,11 @@ impl Certifying {
     /// by `until`, whatever the LMS does.
     ///
     /// Two reads, the LMS, one transaction; one more call where the event is
-    /// kept, and where a kept one of the same key is done by this.
+    /// pending, and where a pending one of the same key is done by this.
     ///
     /// # Errors
     /// The store failed, or did not answer in time. What fails not for a moment
-    /// alone is kept as `failed`.
+    /// alone is stored as a pending event with the reason `failed`.
     pub async fn certify(
         &self,
         pass: &Pass,
@@ -180,21 +180,25 @@ impl Certifying {
             Ok(certified) => certified,
             Err(error) if error.is_outage() => return Err(error.into()),
             Err(error) => {
-                let kept = self.keep(pass, &pass.email, &error.obstacle(), until).await;
-                // Where it cannot be kept either, the first failure is what to tell.
-                let kept = kept.unwrap_or_default();
-                return Err(DeliveryError { error, kept });
+                let pending = self
+                    .add_pending(pass, &pass.email, &error.obstacle(), until)
+                    .await;
+                // Where it cannot be pending either, the first failure is what to tell.
+                let pending = pending.unwrap_or_default();
+                return Err(DeliveryError { error, pending });
             }
         };
         if let Outcome::Waits(why) = &certified.outcome {
             let obstacle = why.obstacle(self.clock.now());
-            certified.kept = self.keep(pass, &certified.email, &obstacle, until).await?;
+            certified.pending = self
+                .add_pending(pass, &certified.email, &obstacle, until)
+                .await?;
         }
         Ok(certified)
     }
 
     /// Keeps the event, unless no course id was sent.
-    async fn keep(
+    async fn add_pending(
         &self,
         pass: &Pass,
         email: &Email,
@@ -204,7 +208,7 @@ impl Certifying {
         let Some(course_id) = &pass.course_id else {
             return Ok(None);
         };
-        let waiting = Waiting {
+        let waiting = NewPendingEvent {
             kind: EventKind::Certificate,
             email,
             course_id,
@@ -213,12 +217,12 @@ impl Certifying {
             obstacle,
             delivered_at: pass.at,
         };
-        in_time(until, self.kept_events.keep(&waiting))
+        in_time(until, self.pending_events.add(&waiting))
             .await
             .map(Some)
     }
 
-    /// Issues the certificate, if it can be issued. Keeps nothing; a kept event
+    /// Issues the certificate, if it can be issued. Keeps nothing; a pending event
     /// of the same key that is done is removed.
     ///
     /// # Errors
@@ -233,8 +237,8 @@ impl Certifying {
         // What is decided stands, also where the removal takes too long.
         let mut left_over = None;
         if !matches!(outcome, Outcome::Waits(_)) {
-            for kept in found.kept(EventKind::Certificate) {
-                let removed = in_time(until, self.kept_events.remove(kept)).await;
+            for pending in found.pending(EventKind::Certificate) {
+                let removed = in_time(until, self.pending_events.remove(pending)).await;
                 left_over = removed.err().or(left_over);
             }
         }
@@ -243,7 +247,7 @@ impl Certifying {
             user_id: user.map(|user| user.user_id),
             email: user.map_or(&pass.email, |user| &user.email).clone(),
             outcome,
-            kept: None,
+            pending: None,
             left_over,
         })
     }

@@ -1,4 +1,4 @@
-//! What operators put right by hand: grades, certificates and kept events.
+//! What operators put right by hand: grades, certificates and pending events.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use crate::adapters::store::StoreError;
 use crate::adapters::store::certificates::Certificates;
-use crate::adapters::store::kept_events::KeptEvents;
+use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::records::{Records, Written};
 use crate::domain::{
     Certificate, CertificateEntry, CertificateState, Change, CourseId, Grade, GradeEntry,
-    KeptEvent, Score,
+    PendingEvent, Score,
 };
 
 /// How often a change is made anew because somebody else wrote in between.
@@ -192,21 +192,21 @@ pub async fn correct_certificate(
     Err(StoreError::contended())
 }
 
-/// Has a kept event looked at at once and with all its time before it, however
+/// Has a pending event looked at at once and with all its time before it, however
 /// it stands by now: the event as it is then. `None` where it is gone, since it
 /// took effect or was removed.
 pub async fn retry_event(
-    kept_events: &KeptEvents,
-    mut event: KeptEvent,
+    pending_events: &PendingEvents,
+    mut event: PendingEvent,
     at: Timestamp,
-) -> Result<Option<KeptEvent>, StoreError> {
+) -> Result<Option<PendingEvent>, StoreError> {
     for _ in 0..ATTEMPTS {
         let retried = event.retried(at);
-        if kept_events.settle(&retried, at).await? {
+        if pending_events.settle(&retried, at).await? {
             return Ok(Some(retried));
         }
         let key = [retried.event_key];
-        let Some(found) = kept_events.get_many(&key).await?.pop() else {
+        let Some(found) = pending_events.get_many(&key).await?.pop() else {
             return Ok(None);
         };
         event = found?;

@@ -9,11 +9,11 @@ use uuid::Uuid;
 use super::DeliveryError;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::enrollments::{Changed, Enrollments};
-use crate::adapters::store::kept_events::{KeptEvents, Waiting};
 use crate::adapters::store::lookup::{Found, FoundUser, Lookup};
+use crate::adapters::store::pending_events::{NewPendingEvent, PendingEvents};
 use crate::domain::{
     Announced, Change, CourseId, CourseRole, Email, EnrollmentChange, EventKey, EventKind,
-    KeptEvent, KeptState, Mode, Obstacle, PaidModes, Reason, Setting,
+    EventState, Mode, Obstacle, PaidModes, PendingEvent, Reason, Setting,
 };
 
 /// How long after an enrollment is about to change a certificate's event that
@@ -26,7 +26,7 @@ const AFTER_THE_WRITE: SignedDuration = SignedDuration::from_secs(90);
 pub struct Enrolling {
     lookup: Lookup,
     enrollments: Enrollments,
-    kept_events: KeptEvents,
+    pending_events: PendingEvents,
     paid_modes: PaidModes,
 }
 
@@ -37,11 +37,11 @@ pub struct Announcement {
     pub email: Email,
     /// `None` where what was sent cannot be a course id at all.
     pub course_id: Option<CourseId>,
-    /// What is delivered just now; `None` where what is kept is tried again.
+    /// What is delivered just now; `None` where what is pending is tried again.
     pub event: Option<EnrollmentEvent>,
     /// Written into the enrollment's history.
     pub by: Change,
-    /// The moment that the history, or the kept event, has for it.
+    /// The moment that the history, or the pending event, has for it.
     pub at: Timestamp,
 }
 
@@ -53,7 +53,7 @@ pub enum EnrollmentEvent {
         /// Added to the enrollment's roles; absent where none was announced.
         role: Option<CourseRole>,
         /// Counts where this creates or re-activates the enrollment, and as an
-        /// upgrade to a paid mode; absent, a kept event's mode counts.
+        /// upgrade to a paid mode; absent, a pending event's mode counts.
         mode: Option<Mode>,
     },
     /// The learner is un-enrolled.
@@ -71,7 +71,7 @@ pub enum Enrolled {
         changed: Box<Changed>,
         /// The mode that was announced, by this or by the event that waited.
         mode: Option<Mode>,
-        /// Why a kept event that is done could not be removed. It will be
+        /// Why a pending event that is done could not be removed. It will be
         /// found done when it is tried again.
         left_over: Option<StoreError>,
     },
@@ -85,9 +85,9 @@ pub enum Enrolled {
     },
     /// The portal knows no such user.
     NoSuchUser {
-        /// The kept event; `None` where it is not kept: it is an un-enrollment,
+        /// The pending event; `None` where it is not pending: it is an un-enrollment,
         /// or no course id was sent.
-        kept: Option<EventKey>,
+        pending: Option<EventKey>,
     },
     /// The portal knows no such run.
     NoSuchRun {
@@ -96,7 +96,7 @@ pub enum Enrolled {
         /// The address that they have, also where a former one was announced.
         email: Email,
         /// As in [`Enrolled::NoSuchUser`].
-        kept: Option<EventKey>,
+        pending: Option<EventKey>,
     },
 }
 
@@ -119,27 +119,27 @@ impl Enrolling {
     pub fn new(
         lookup: Lookup,
         enrollments: Enrollments,
-        kept_events: KeptEvents,
+        pending_events: PendingEvents,
         paid_modes: PaidModes,
     ) -> Self {
         Self {
             lookup,
             enrollments,
-            kept_events,
+            pending_events,
             paid_modes,
         }
     }
 
     /// Does what is announced, or keeps the event until user and run are known.
-    /// An un-enrollment is never kept: it takes from the event that is kept what
+    /// An un-enrollment is never pending: it takes from the pending event what
     /// would enroll the learner.
     ///
     /// Two round trips where the enrollment is new or as announced; one more
-    /// where it changes, and where a kept event of the same key is done by this,
+    /// where it changes, and where a pending event of the same key is done by this,
     /// and two where a certificate's waits for it.
     ///
     /// # Errors
-    /// The store failed. What fails not for a moment alone is kept as `failed`.
+    /// The store failed. What fails not for a moment alone is stored as a pending event with the reason `failed`.
     pub async fn enroll(&self, announcement: &Announcement) -> Result<Enrolled, DeliveryError> {
         let enrolled = match self.attempt(announcement).await {
             Ok(enrolled) => enrolled,
@@ -149,16 +149,16 @@ impl Enrolling {
             Enrolled::NoSuchUser { .. } => {
                 let email = &announcement.email;
                 let obstacle = Reason::NoSuchUser.into();
-                let kept = self.keep(announcement, email, &obstacle).await?;
-                Enrolled::NoSuchUser { kept }
+                let pending = self.add_pending(announcement, email, &obstacle).await?;
+                Enrolled::NoSuchUser { pending }
             }
             Enrolled::NoSuchRun { user_id, email, .. } => {
                 let obstacle = Reason::NoSuchRun.into();
-                let kept = self.keep(announcement, &email, &obstacle).await?;
+                let pending = self.add_pending(announcement, &email, &obstacle).await?;
                 Enrolled::NoSuchRun {
                     user_id,
                     email,
-                    kept,
+                    pending,
                 }
             }
             stands => stands,
@@ -172,17 +172,17 @@ impl Enrolling {
             return error.into();
         }
         let obstacle = error.obstacle();
-        let kept = self
-            .keep(announcement, &announcement.email, &obstacle)
+        let pending = self
+            .add_pending(announcement, &announcement.email, &obstacle)
             .await;
-        // Where it cannot be kept either, the first failure is what to tell.
+        // Where it cannot be pending either, the first failure is what to tell.
         DeliveryError {
             error,
-            kept: kept.unwrap_or_default(),
+            pending: pending.unwrap_or_default(),
         }
     }
 
-    /// Does what is announced if user and run are known. Keeps nothing; a kept
+    /// Does what is announced if user and run are known. Keeps nothing; a pending
     /// event of the same key takes effect together with this, and is removed.
     pub async fn attempt(&self, announcement: &Announcement) -> Result<Enrolled, StoreError> {
         let Announcement {
@@ -205,7 +205,7 @@ impl Enrolling {
             ) => (user, course_id),
             _ => {
                 if is_unenrollment {
-                    self.unenroll_kept(&found, *at).await?;
+                    self.unenroll_pending(&found, *at).await?;
                 }
                 return Ok(unknown(found.user.as_ref()));
             }
@@ -227,8 +227,13 @@ impl Enrolling {
             .await?;
         self.has_changed(&waiting, *at).await;
         let mut left_over = None;
-        for kept in found.kept(EventKind::Enrollment) {
-            left_over = self.kept_events.remove(kept).await.err().or(left_over);
+        for pending in found.pending(EventKind::Enrollment) {
+            left_over = self
+                .pending_events
+                .remove(pending)
+                .await
+                .err()
+                .or(left_over);
         }
         Ok(match changed {
             Some(changed) => Enrolled::Stands {
@@ -241,10 +246,10 @@ impl Enrolling {
         })
     }
 
-    /// Takes from the events that are kept what would enroll the learner.
-    async fn unenroll_kept(&self, found: &Found, at: Timestamp) -> Result<(), StoreError> {
-        for kept in found.kept(EventKind::Enrollment) {
-            self.kept_events.unenroll(kept, at).await?;
+    /// Takes from the pending events what would enroll the learner.
+    async fn unenroll_pending(&self, found: &Found, at: Timestamp) -> Result<(), StoreError> {
+        for pending in found.pending(EventKind::Enrollment) {
+            self.pending_events.unenroll(pending, at).await?;
         }
         Ok(())
     }
@@ -281,20 +286,24 @@ impl Enrolling {
         self.lookup.find(email, run, &kinds).await
     }
 
-    async fn will_change(&self, waiting: &[&KeptEvent], now: Timestamp) -> Result<(), StoreError> {
+    async fn will_change(
+        &self,
+        waiting: &[&PendingEvent],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         for event in waiting {
-            will_change(&self.kept_events, event, now).await?;
+            will_change(&self.pending_events, event, now).await?;
         }
         Ok(())
     }
 
-    async fn has_changed(&self, waiting: &[&KeptEvent], now: Timestamp) {
+    async fn has_changed(&self, waiting: &[&PendingEvent], now: Timestamp) {
         for event in waiting {
-            has_changed(&self.kept_events, event, now).await;
+            has_changed(&self.pending_events, event, now).await;
         }
     }
 
-    async fn keep(
+    async fn add_pending(
         &self,
         announcement: &Announcement,
         email: &Email,
@@ -305,7 +314,7 @@ impl Enrolling {
         else {
             return Ok(None);
         };
-        let waiting = Waiting {
+        let waiting = NewPendingEvent {
             kind: EventKind::Enrollment,
             email,
             course_id,
@@ -314,7 +323,7 @@ impl Enrolling {
             obstacle,
             delivered_at: announcement.at,
         };
-        self.kept_events.keep(&waiting).await.map(Some)
+        self.pending_events.add(&waiting).await.map(Some)
     }
 
     /// Opens the connection to the tables.
@@ -327,29 +336,29 @@ impl Enrolling {
 /// What becomes of an announcement whose user or run is not known.
 fn unknown(user: Option<&FoundUser>) -> Enrolled {
     match user {
-        None => Enrolled::NoSuchUser { kept: None },
+        None => Enrolled::NoSuchUser { pending: None },
         Some(user) => Enrolled::NoSuchRun {
             user_id: user.user_id,
             email: user.email.clone(),
-            kept: None,
+            pending: None,
         },
     }
 }
 
-/// What is announced in all, oldest first: what is kept, and then what is
-/// delivered just now. An un-enrollment leaves of what is kept the roles.
+/// What is announced in all, oldest first: what is pending, and then what is
+/// delivered just now. An un-enrollment leaves of what is pending the roles.
 fn announced(found: &Found, delivered: Option<&EnrollmentEvent>) -> Vec<Announced> {
     let is_unenrollment = delivered == Some(&EnrollmentEvent::Unenrolled);
     let mut events: Vec<_> = found
-        .kept(EventKind::Enrollment)
-        .map(|kept| Announced {
-            active: !kept.unenrolled && !is_unenrollment,
-            mode: kept
+        .pending(EventKind::Enrollment)
+        .map(|pending| Announced {
+            active: !pending.unenrolled && !is_unenrollment,
+            mode: pending
                 .mode
                 .clone()
-                .filter(|_| !kept.unenrolled && !is_unenrollment),
-            roles: kept.roles.clone(),
-            delivered_at: Some(kept.delivered_at),
+                .filter(|_| !pending.unenrolled && !is_unenrollment),
+            roles: pending.roles.clone(),
+            delivered_at: Some(pending.delivered_at),
         })
         .collect();
     events.sort_by_key(|event| event.delivered_at);
@@ -372,14 +381,14 @@ fn announced(found: &Found, delivered: Option<&EnrollmentEvent>) -> Vec<Announce
 
 /// The certificate's events of the same learner and run that wait for the
 /// enrollment to become active and paid.
-fn certificates_that_wait(found: &Found) -> Vec<&KeptEvent> {
-    let events = found.kept(EventKind::Certificate);
+fn certificates_that_wait(found: &Found) -> Vec<&PendingEvent> {
+    let events = found.pending(EventKind::Certificate);
     events.filter(|event| waits_for_enrollment(event)).collect()
 }
 
 /// Whether a certificate's event waits for the enrollment to become active and paid.
-pub(super) fn waits_for_enrollment(event: &KeptEvent) -> bool {
-    event.reason == Reason::NotEligible && event.state == KeptState::Waiting
+pub(super) fn waits_for_enrollment(event: &PendingEvent) -> bool {
+    event.reason == Reason::NotEligible && event.state == EventState::Waiting
 }
 
 /// Has a certificate's event that waits for an enrollment looked at soon after
@@ -387,23 +396,23 @@ pub(super) fn waits_for_enrollment(event: &KeptEvent) -> bool {
 ///
 /// It is done before the write: whoever is stopped in between has caused a
 /// look too many, and not one too few. Whoever looks at the event meanwhile
-/// finds it changed, and leaves it due. An event that is kept later than it
+/// finds it changed, and leaves it due. An pending event later than it
 /// was looked for here is looked at after a minute of its own.
 pub(super) async fn will_change(
-    kept_events: &KeptEvents,
-    event: &KeptEvent,
+    pending_events: &PendingEvents,
+    event: &PendingEvent,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let at = now.checked_add(AFTER_THE_WRITE).unwrap_or(now);
-    kept_events.look_at(event, at).await
+    pending_events.look_at(event, at).await
 }
 
 /// Has it looked at now that the enrollment is written; whether it is. Where
 /// this fails it is looked at a little later.
 pub(super) async fn has_changed(
-    kept_events: &KeptEvents,
-    event: &KeptEvent,
+    pending_events: &PendingEvents,
+    event: &PendingEvent,
     now: Timestamp,
 ) -> bool {
-    matches!(kept_events.make_due(event, now).await, Ok(true))
+    matches!(pending_events.make_due(event, now).await, Ok(true))
 }

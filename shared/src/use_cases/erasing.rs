@@ -9,7 +9,7 @@ use crate::adapters::store::StoreError;
 use crate::adapters::store::certificates::Certificates;
 use crate::adapters::store::enrollments::Enrollments;
 use crate::adapters::store::grades::Grades;
-use crate::adapters::store::kept_events::KeptEvents;
+use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::users::{Users, Written};
 use crate::clock::SharedClock;
 use crate::domain::{Email, EventKey, User};
@@ -18,7 +18,7 @@ use crate::domain::{Email, EventKey, User};
 const ATTEMPTS: u32 = 5;
 
 /// How long after the user is gone a delivery may still be under way that has
-/// read them: a function is stopped after 28 seconds, and a look at a kept
+/// read them: a function is stopped after 28 seconds, and a look at a pending
 /// event takes no longer.
 pub const UNDER_WAY: Duration = Duration::from_secs(30);
 
@@ -28,7 +28,7 @@ pub struct Erasing {
     enrollments: Enrollments,
     grades: Grades,
     certificates: Certificates,
-    kept_events: KeptEvents,
+    pending_events: PendingEvents,
     clock: SharedClock,
 }
 
@@ -53,7 +53,7 @@ pub struct Erased {
     pub enrollments: u64,
     /// How many grades they had.
     pub grades: u64,
-    /// How many events were kept for their addresses.
+    /// How many pending events there were for their addresses.
     pub events: u64,
     /// The ids of the certificates, which stay and belong to nobody.
     pub certificates: Vec<String>,
@@ -64,7 +64,7 @@ pub struct Erased {
 pub struct Known {
     /// The user, where there is one.
     pub user: Option<User>,
-    /// How many events are kept for their addresses.
+    /// How many pending events there are for their addresses.
     pub events: usize,
 }
 
@@ -75,7 +75,7 @@ impl Erasing {
         enrollments: Enrollments,
         grades: Grades,
         certificates: Certificates,
-        kept_events: KeptEvents,
+        pending_events: PendingEvents,
         clock: SharedClock,
     ) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl Erasing {
             enrollments,
             grades,
             certificates,
-            kept_events,
+            pending_events,
             clock,
         }
     }
@@ -96,7 +96,7 @@ impl Erasing {
         Ok(Known { user, events })
     }
 
-    /// Erases all that is known of somebody; also where only events are kept
+    /// Erases all that is known of somebody; also where only events are pending
     /// for an address. Certificates stay, so that whoever was shown one can look
     /// it up: without name and history, and each under a user id of its own.
     ///
@@ -104,7 +104,7 @@ impl Erasing {
     /// again. What a delivery that was under way has written since goes when
     /// [`UNDER_WAY`] is over, which is waited for unless `at_once`; `gone` is
     /// told before. Who is stopped there does it again, by the user's id for the
-    /// records, and by the address for what is kept for it.
+    /// records, and by the address for what is pending for it.
     pub async fn erase(
         &self,
         whom: &Whom,
@@ -157,7 +157,7 @@ impl Erasing {
         if all.is_empty() {
             return Ok(Vec::new());
         }
-        self.kept_events.keys_of(&Vec::from_iter(all)).await
+        self.pending_events.keys_of(&Vec::from_iter(all)).await
     }
 
     async fn erase_events(
@@ -166,7 +166,7 @@ impl Erasing {
         erased: &mut Erased,
     ) -> Result<(), StoreError> {
         for key in self.event_keys(all).await? {
-            self.kept_events.erase(&key).await?;
+            self.pending_events.erase(&key).await?;
             erased.events += 1;
         }
         Ok(())

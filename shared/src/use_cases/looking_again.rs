@@ -1,4 +1,4 @@
-//! Kept events are looked at again when they are due.
+//! Pending events are looked at again when they are due.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +15,10 @@ use super::certifying::{CERTIFYING_TIME, Certifying, Obstruction, Outcome, Pass,
 use super::enrolling::{Announcement, Enrolled, Enrolling};
 use crate::adapters::AwsFailure;
 use crate::adapters::store::StoreError;
-use crate::adapters::store::kept_events::{Due, KeptEvents, Removal};
+use crate::adapters::store::pending_events::{Due, PendingEvents, Removal};
 use crate::clock::SharedClock;
 use crate::domain::{
-    Change, Email, EventKey, EventKind, KeptEvent, KeptState, Obstacle, Reason, Verdict,
+    Change, Email, EventKey, EventKind, EventState, Obstacle, PendingEvent, Reason, Verdict,
 };
 use crate::panic::caught;
 
@@ -31,9 +31,9 @@ const UNREADABLE_FOR: SignedDuration = SignedDuration::from_hours(12);
 /// How much longer a look may take than what it does may take.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Looks at kept events again, each through the use case of its webhook.
+/// Looks at pending events again, each through the use case of its webhook.
 pub struct LookingAgain {
-    kept_events: KeptEvents,
+    pending_events: PendingEvents,
     enrolling: Enrolling,
     certifying: Certifying,
     lms: LmsClient,
@@ -58,7 +58,7 @@ pub struct Look {
     /// Its key.
     pub event_key: EventKey,
     /// As it was claimed; absent where it is not of the expected shape.
-    pub event: Option<KeptEvent>,
+    pub event: Option<PendingEvent>,
     /// Absent where no user has the address.
     pub user_id: Option<Uuid>,
     /// What became of it.
@@ -85,9 +85,9 @@ pub enum End {
         left_over: Option<StoreError>,
     },
     /// It waits on, as this.
-    Waits(Box<KeptEvent>),
+    Waits(Box<PendingEvent>),
     /// It has ended, as dead or expired.
-    Ended(Box<KeptEvent>),
+    Ended(Box<PendingEvent>),
     /// It has waited long enough for this, and is gone.
     Dropped(Reason),
     /// The LMS is left alone: the look does not count.
@@ -140,7 +140,7 @@ impl LookingAgain {
     /// `at_once` events are looked at side by side: as many as may call the LMS
     /// at once. Makes no call.
     pub fn new(
-        kept_events: KeptEvents,
+        pending_events: PendingEvents,
         enrolling: Enrolling,
         certifying: Certifying,
         lms: LmsClient,
@@ -148,7 +148,7 @@ impl LookingAgain {
         at_once: usize,
     ) -> Self {
         Self {
-            kept_events,
+            pending_events,
             enrolling,
             certifying,
             lms,
@@ -175,7 +175,7 @@ impl LookingAgain {
         let pages = stream::try_unfold(Some(None), async |start| match start {
             None => Ok::<_, StoreError>(None),
             Some(start) => {
-                let page = self.kept_events.due(now, start).await?;
+                let page = self.pending_events.due(now, start).await?;
                 let due = stream::iter(page.entries.into_iter().map(Ok::<Due, StoreError>));
                 Ok(Some((due, page.next.map(Some))))
             }
@@ -214,9 +214,9 @@ impl LookingAgain {
             return Err(error);
         }
         summary.lms_rests = self.lms.is_resting();
-        summary.waiting = self.kept_events.count(KeptState::Waiting).await?;
-        summary.dead = self.kept_events.count(KeptState::Dead).await?;
-        summary.expired = self.kept_events.count(KeptState::Expired).await?;
+        summary.waiting = self.pending_events.count(EventState::Waiting).await?;
+        summary.dead = self.pending_events.count(EventState::Dead).await?;
+        summary.expired = self.pending_events.count(EventState::Expired).await?;
         Ok(summary)
     }
 
@@ -228,14 +228,18 @@ impl LookingAgain {
         }
         let now = self.clock.now();
         let event_key = due.event_key.clone();
-        let event = match self.kept_events.claim(&event_key, now, shift.lease).await {
+        let event = match self
+            .pending_events
+            .claim(&event_key, now, shift.lease)
+            .await
+        {
             Ok(Some(event)) => event,
             Ok(None) => return Ok(None),
             // One event's fault is not the table's.
             Err(error @ StoreError::Corrupt(_)) => {
                 let later = now.checked_add(UNREADABLE_FOR).unwrap_or(now);
                 // Where this fails, it is claimed again when its lease is over.
-                let _ = self.kept_events.put_off(&event_key, later).await;
+                let _ = self.pending_events.put_off(&event_key, later).await;
                 return Ok(Some(Look {
                     event_key,
                     event: None,
@@ -291,7 +295,7 @@ impl LookingAgain {
 
     /// Has an event wait that failed by itself, so that it is neither tried
     /// each time its lease is over nor for ever: `end`, unless that is its end.
-    async fn postpone(&self, event: &KeptEvent, code: String, end: End) -> End {
+    async fn postpone(&self, event: &PendingEvent, code: String, end: End) -> End {
         let failed = Found::Obstacle(Obstacle {
             error: Some(code),
             ..Reason::Failed.into()
@@ -306,12 +310,12 @@ impl LookingAgain {
     /// Does what the event's webhook would do, save for keeping the event.
     async fn attempt(
         &self,
-        event: &KeptEvent,
+        event: &PendingEvent,
         request_id: &str,
         now: Timestamp,
         until: Instant,
     ) -> Result<Attempt, StoreError> {
-        let by = Change::KeptEvent {
+        let by = Change::PendingEvent {
             event_key: event.event_key.clone(),
             request_id: request_id.to_owned(),
         };
@@ -394,12 +398,12 @@ impl LookingAgain {
         }
     }
 
-    /// Writes down what was found. An event that was kept under a former address
+    /// Writes down what was found. An event that was pending under a former address
     /// of the learner goes on waiting under `email`, the one that they have:
     /// there it is found by what it waits for.
     async fn settle(
         &self,
-        event: &KeptEvent,
+        event: &PendingEvent,
         email: &Email,
         found: Found,
     ) -> Result<End, StoreError> {
@@ -410,12 +414,12 @@ impl LookingAgain {
             Found::Obstacle(obstacle) => {
                 let reason = obstacle.reason;
                 match event.clone().looked_at(obstacle, now) {
-                    Verdict::Kept(next) if next.state == KeptState::Waiting => {
+                    Verdict::Kept(next) if next.state == EventState::Waiting => {
                         (next.clone(), End::Waits(next))
                     }
                     Verdict::Kept(next) => (next.clone(), End::Ended(next)),
                     Verdict::Dropped => {
-                        return Ok(match self.kept_events.remove(event).await? {
+                        return Ok(match self.pending_events.remove(event).await? {
                             Removal::Done | Removal::Gone => End::Dropped(reason),
                             Removal::Changed => End::Changed,
                         });
@@ -423,15 +427,15 @@ impl LookingAgain {
                 }
             }
         };
-        if !self.kept_events.settle(&next, now).await? {
+        if !self.pending_events.settle(&next, now).await? {
             return Ok(End::Changed);
         }
         if *email != event.email {
-            let settled = KeptEvent {
+            let settled = PendingEvent {
                 version: next.version + 1,
                 ..*next
             };
-            self.kept_events.readdress(settled, email).await?;
+            self.pending_events.readdress(settled, email).await?;
         }
         Ok(end)
     }

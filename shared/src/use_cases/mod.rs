@@ -27,13 +27,16 @@ use crate::domain::{EventKey, Obstacle, Reason};
 pub struct DeliveryError {
     /// What failed.
     pub error: StoreError,
-    /// The event, kept as `failed`, where the failure is not one of a moment.
-    pub kept: Option<EventKey>,
+    /// The event, stored as a pending event with the reason `failed`, where the failure is not one of a moment.
+    pub pending: Option<EventKey>,
 }
 
 impl From<StoreError> for DeliveryError {
     fn from(error: StoreError) -> Self {
-        Self { error, kept: None }
+        Self {
+            error,
+            pending: None,
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use super::correcting::retry_event;
 use super::importing::expect_events_of_users;
 use crate::adapters::store::StoreError;
-use crate::adapters::store::kept_events::KeptEvents;
+use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::users::{Users, Written};
-use crate::domain::{Email, KeptEvent, KeptState, Reason, User};
+use crate::domain::{Email, EventState, PendingEvent, Reason, User};
 
 /// How often a change is made anew because somebody else wrote in between.
 const ATTEMPTS: u32 = 5;
@@ -31,9 +31,9 @@ pub struct Renamed {
     pub user: User,
     /// Whether the user had another address before, or one more that led there.
     pub changed: bool,
-    /// How many kept events came along.
+    /// How many pending events came along.
     pub events_moved: u64,
-    /// How many kept events had waited for a user of the new address, and are
+    /// How many pending events had waited for a user of the new address, and are
     /// looked at within a minute.
     pub events_due: u64,
 }
@@ -48,7 +48,7 @@ pub enum NotRenamed {
 }
 
 /// Gives the user of `old`, or who had it before, the address `new`. All that
-/// is theirs stays so; kept events come along. The old address goes on finding
+/// is theirs stays so; pending events come along. The old address goes on finding
 /// them, unless `forget` says that it was never theirs.
 ///
 /// Each step may be done again: whoever was stopped in between does it once more.
@@ -57,7 +57,7 @@ pub enum NotRenamed {
 /// The outer one is the store's; the inner one says why nothing was changed.
 pub async fn rename_email(
     users: &Users,
-    kept_events: &KeptEvents,
+    pending_events: &PendingEvents,
     old: &Email,
     new: &NewAddress,
     forget: bool,
@@ -69,12 +69,12 @@ pub async fn rename_email(
     };
     let former = Vec::from_iter(&user.former_emails);
     let mut events_moved = 0;
-    for event in events_of(kept_events, &former).await? {
+    for event in events_of(pending_events, &former).await? {
         // What has waited for anybody of an address that was never theirs is
         // somebody else's.
         let is_foreign = forget && event.email == *old && event.reason == Reason::NoSuchUser;
         if !is_foreign {
-            let moved = kept_events.readdress(event, &user.email).await?;
+            let moved = pending_events.readdress(event, &user.email).await?;
             events_moved += u64::from(moved.is_some());
         }
     }
@@ -82,11 +82,11 @@ pub async fn rename_email(
         user = forget_address(users, &user.email, old).await?;
         changed = true;
     }
-    let mut events_due = expect_events_of_users(kept_events, users, now).await?;
+    let mut events_due = expect_events_of_users(pending_events, users, now).await?;
     // What was given up since nobody had the new address has its time again.
-    for event in events_of(kept_events, &[&user.email]).await? {
-        let is_expired = event.state == KeptState::Expired && event.reason == Reason::NoSuchUser;
-        if is_expired && retry_event(kept_events, event, now).await?.is_some() {
+    for event in events_of(pending_events, &[&user.email]).await? {
+        let is_expired = event.state == EventState::Expired && event.reason == Reason::NoSuchUser;
+        if is_expired && retry_event(pending_events, event, now).await?.is_some() {
             events_due += 1;
         }
     }
@@ -98,16 +98,20 @@ pub async fn rename_email(
     }))
 }
 
-/// The events that are kept for these addresses, but for those that cannot be
+/// The pending events for these addresses, but for those that cannot be
 /// read: they are found at their next look.
 async fn events_of(
-    kept_events: &KeptEvents,
+    pending_events: &PendingEvents,
     addresses: &[&Email],
-) -> Result<Vec<KeptEvent>, StoreError> {
+) -> Result<Vec<PendingEvent>, StoreError> {
     let mut events = Vec::new();
     if !addresses.is_empty() {
-        for keys in kept_events.keys_of(addresses).await?.chunks(KEYS_AT_ONCE) {
-            let found = kept_events.get_many(keys).await?;
+        for keys in pending_events
+            .keys_of(addresses)
+            .await?
+            .chunks(KEYS_AT_ONCE)
+        {
+            let found = pending_events.get_many(keys).await?;
             events.extend(found.into_iter().flatten());
         }
     }

@@ -1,6 +1,6 @@
 //! The lines that are logged. A delivery writes `received` before its token is
 //! checked and `done` with what became of it, and in between `accepted` where
-//! the LMS is about to be asked. A run of kept events writes `looked at` for
+//! the LMS is about to be asked. A run of pending events writes `looked at` for
 //! each, and `looked` at its end. A sweep writes `learner` for each whom something
 //! became of, and `swept` at its end, or `sweeping` where it is to be gone on with.
 //!
@@ -17,7 +17,7 @@ use super::sweep::CallError;
 use crate::calls::Counter;
 use crate::domain::digest::sha256_hex;
 use crate::domain::{
-    CourseId, Effect, EventKey, EventKind, KeptState, SweepKind, SweepOutcome, Tally,
+    CourseId, Effect, EventKey, EventKind, EventState, SweepKind, SweepOutcome, Tally,
 };
 use crate::use_cases::StoreError;
 use crate::use_cases::looking_again::{End, Look, Summary};
@@ -46,7 +46,7 @@ pub struct Record {
     pub mode_differs: bool,
     /// The token, where it is listed, also where it is dead or has no rights.
     pub token: Option<UsedToken>,
-    /// The event that the delivery was kept as, where it was.
+    /// The event that the delivery was pending as, where it was.
     pub event_key: Option<EventKey>,
     /// The code of whatever outside thing failed.
     pub error_code: Option<String>,
@@ -214,13 +214,13 @@ pub fn looked_at(request_id: &str, look: &Look) {
     }
     match end {
         End::Failed(_) | End::Panicked(_) => line!(error),
-        End::Ended(now) if now.state == KeptState::Dead => line!(error),
+        End::Ended(now) if now.state == EventState::Dead => line!(error),
         End::Ended(_) | End::Dropped(_) => line!(warn),
         _ => line!(info),
     }
 }
 
-/// Writes the line `looked`: what a run of kept events did, and how many there
+/// Writes the line `looked`: what a run of pending events did, and how many there
 /// are that somebody should look into.
 pub fn looked(request_id: &str, summary: &Summary, milliseconds: u64, calls: &Counter) {
     tracing::info!(
@@ -241,7 +241,7 @@ pub fn looked(request_id: &str, summary: &Summary, milliseconds: u64, calls: &Co
     );
 }
 
-/// Writes that a run of kept events was cut short, and why.
+/// Writes that a run of pending events was cut short, and why.
 pub fn looking_failed(request_id: &str, error: &StoreError) {
     tracing::error!(target: TARGET, request_id, error_code = error.code(), "looking failed");
 }

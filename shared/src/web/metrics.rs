@@ -58,8 +58,8 @@ metrics! {
     Deliveries, Count, [kind, outcome];
     /// How long answering a delivery took.
     DeliveryTime, Milliseconds, [kind];
-    /// Deliveries that were kept as events.
-    EventsKept, Count, [];
+    /// Deliveries that were pending as events.
+    DeliveriesPending, Count, [];
     /// Deliveries that were refused since their token has expired or is revoked.
     KnownTokensRefused, Count, [];
     /// Deliveries with a token in force.
@@ -76,13 +76,13 @@ metrics! {
     LmsFailures, Count, [];
     /// How long each of them took, or the first hundred of a call.
     LmsTime, Milliseconds, [];
-    /// How many kept events there are that wait.
+    /// How many pending events there are that wait.
     WaitingEvents, Count, [];
     /// How many dead ones there are.
     DeadEvents, Count, [];
     /// How many expired ones there are.
     ExpiredEvents, Count, [];
-    /// Kept events that were looked at.
+    /// Pending events that were looked at.
     EventsLookedAt, Count, [];
     /// Of these, those that took effect.
     EventsDone, Count, [];
@@ -120,7 +120,7 @@ impl Metrics {
         document.dimension("outcome", record.outcome);
         document.metric(Metric::Deliveries, 1);
         document.metric(Metric::DeliveryTime, record.milliseconds);
-        document.count(Metric::EventsKept, record.event_key.is_some());
+        document.count(Metric::DeliveriesPending, record.event_key.is_some());
         document.count(
             Metric::KnownTokensRefused,
             token.is_some_and(|token| !token.is_live),

@@ -33,8 +33,8 @@ pub enum Refusal {
     Invalid(Vec<FieldFault>),
     /// No user has the address.
     UserNotFound {
-        /// The kept event; `None` where it is dropped, since no course id was sent.
-        kept: Option<EventKey>,
+        /// The pending event; `None` where it is dropped, since no course id was sent.
+        pending: Option<EventKey>,
     },
     /// The user is known, and the course run is not.
     RunNotFound {
@@ -42,15 +42,15 @@ pub enum Refusal {
         course: Course,
         /// The user who was found, for the log.
         user_id: Uuid,
-        /// The kept event; `None` where it is dropped, since no course id was sent.
-        kept: Option<EventKey>,
+        /// The pending event; `None` where it is dropped, since no course id was sent.
+        pending: Option<EventKey>,
     },
     /// The store failed, or one of its items is not of the expected shape.
     Store {
         /// What failed.
         error: StoreError,
-        /// The event, kept as `failed` where the failure is not one of a moment.
-        kept: Option<EventKey>,
+        /// The event, stored as a pending event with the reason `failed` where the failure is not one of a moment.
+        pending: Option<EventKey>,
     },
     /// The store did not answer within the time that a request has.
     OutOfTime,
@@ -226,18 +226,20 @@ impl Refusal {
                     &fields.join(","),
                 )
             }
-            Self::UserNotFound { kept } => row(
+            Self::UserNotFound { pending } => row(
                 StatusCode::NOT_FOUND,
                 None,
                 "User not found",
-                kept_or_dropped(kept.as_ref()),
+                pending_or_dropped(pending.as_ref()),
                 "no_such_user",
             ),
-            Self::RunNotFound { course, kept, .. } => row(
+            Self::RunNotFound {
+                course, pending, ..
+            } => row(
                 StatusCode::NOT_FOUND,
                 None,
                 &format!("Course run with id {} not found", named(course)),
-                kept_or_dropped(kept.as_ref()),
+                pending_or_dropped(pending.as_ref()),
                 "no_such_run",
             ),
             Self::Store {
@@ -297,12 +299,12 @@ impl Refusal {
         }
     }
 
-    /// The kept event, where there is one.
-    pub fn kept(&self) -> Option<&EventKey> {
+    /// The pending event, where there is one.
+    pub fn pending(&self) -> Option<&EventKey> {
         match self {
-            Self::UserNotFound { kept }
-            | Self::RunNotFound { kept, .. }
-            | Self::Store { kept, .. } => kept.as_ref(),
+            Self::UserNotFound { pending }
+            | Self::RunNotFound { pending, .. }
+            | Self::Store { pending, .. } => pending.as_ref(),
             _ => None,
         }
     }
@@ -324,18 +326,25 @@ impl From<NotJson> for Refusal {
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        Self::Store { error, kept: None }
+        Self::Store {
+            error,
+            pending: None,
+        }
     }
 }
 
 impl From<DeliveryError> for Refusal {
-    fn from(DeliveryError { error, kept }: DeliveryError) -> Self {
-        Self::Store { error, kept }
+    fn from(DeliveryError { error, pending }: DeliveryError) -> Self {
+        Self::Store { error, pending }
     }
 }
 
-fn kept_or_dropped(kept: Option<&EventKey>) -> &'static str {
-    if kept.is_some() { "kept" } else { "dropped" }
+fn pending_or_dropped(pending: Option<&EventKey>) -> &'static str {
+    if pending.is_some() {
+        "pending"
+    } else {
+        "dropped"
+    }
 }
 
 /// A course as an answer may name it. What is no course id could be anything,
@@ -375,10 +384,10 @@ mod tests {
             field,
             what: what.to_owned(),
         };
-        let run = |text: &str, kept| Refusal::RunNotFound {
+        let run = |text: &str, pending| Refusal::RunNotFound {
             course: text.parse().unwrap(),
             user_id: Uuid::nil(),
-            kept,
+            pending,
         };
         let store = |failure| Refusal::from(StoreError::Aws(failure));
         let throttled = || AwsFailure::Throttled("ThrottlingException".to_owned());
@@ -572,16 +581,18 @@ mod tests {
                 "",
             ),
             (
-                Refusal::UserNotFound { kept: Some(key()) },
+                Refusal::UserNotFound {
+                    pending: Some(key()),
+                },
                 404,
                 "",
                 "User not found",
-                "kept",
+                "pending",
                 "no_such_user",
                 "",
             ),
             (
-                Refusal::UserNotFound { kept: None },
+                Refusal::UserNotFound { pending: None },
                 404,
                 "",
                 "User not found",
@@ -594,7 +605,7 @@ mod tests {
                 404,
                 "",
                 "Course run with id course-v1:A+B+C not found",
-                "kept",
+                "pending",
                 "no_such_run",
                 "",
             ),

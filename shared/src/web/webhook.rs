@@ -56,7 +56,7 @@ pub struct Delivered {
     pub until: Instant,
 }
 
-/// A delivery that took effect, or had done so before, or is kept.
+/// A delivery that took effect, or had done so before, or is pending.
 #[derive(Debug, Clone)]
 pub struct Accepted {
     /// 201 where something was created, 202 where the event is tried again, else 200.
@@ -65,9 +65,9 @@ pub struct Accepted {
     pub body: Value,
     /// What happened, as the log has it.
     pub outcome: &'static str,
-    /// Why the event is kept; absent where the delivery took effect.
+    /// Why the event is pending; absent where the delivery took effect.
     pub reason: Option<&'static str>,
-    /// The event that the delivery was kept as, where it was.
+    /// The event that the delivery was pending as, where it was.
     pub event_key: Option<EventKey>,
     /// Whom it is about; for the log.
     pub user_id: Uuid,
@@ -141,7 +141,7 @@ impl Webhook {
                 let row = refusal.row();
                 record.outcome = row.outcome;
                 record.user_id = refusal.user_id();
-                record.event_key = refusal.kept().cloned();
+                record.event_key = refusal.pending().cloned();
                 record.error_code = refusal.error_code().map(str::to_owned);
                 let answer = refusal_answer(&row);
                 record.reason = Some(row.reason);

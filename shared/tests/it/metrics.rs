@@ -55,10 +55,10 @@ fn of_a_delivery() {
     let of_token = || json!({"token_id": "a", "TokenDeliveries": 1});
     let ends = |days: f64| json!({"token_id": "a", "TokenDeliveries": 1, "TokenDaysLeft": days});
     let half_a_day = Some(harness::now() + SignedDuration::from_hours(12));
-    // outcome, token, whether kept, what of tokens, refused as known
-    for (outcome, token, kept, of_tokens, refused) in [
+    // outcome, token, whether pending, what of tokens, refused as known
+    for (outcome, token, pending, of_tokens, refused) in [
         ("created", live(None), false, of_token(), 0),
-        ("kept", live(in_days(14)), true, ends(14.0), 0),
+        ("pending", live(in_days(14)), true, ends(14.0), 0),
         ("forbidden", live(half_a_day), false, ends(0.5), 0),
         ("unauthorized", dead(), false, none(), 1),
         ("unauthorized", None, false, none(), 0),
@@ -67,7 +67,7 @@ fn of_a_delivery() {
             let record = Record {
                 outcome,
                 token: token.clone(),
-                event_key: kept.then(|| key.clone()),
+                event_key: pending.then(|| key.clone()),
                 milliseconds: 25,
                 ..Record::default()
             };
@@ -78,7 +78,7 @@ fn of_a_delivery() {
                 "outcome": outcome,
                 "Deliveries": 1,
                 "DeliveryTime": 25,
-                "EventsKept": u64::from(kept),
+                "DeliveriesPending": u64::from(pending),
                 "KnownTokensRefused": refused,
             });
             let fields = expected.as_object_mut().unwrap();
@@ -94,7 +94,7 @@ fn of_a_delivery() {
 }
 
 #[test]
-fn of_a_look_at_kept_events() {
+fn of_a_look_at_pending_events() {
     let summary = Summary {
         looked_at: 7,
         done: 4,

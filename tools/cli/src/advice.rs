@@ -1,9 +1,9 @@
-//! Why a kept event waits or how it ended, and what would help, in sentences.
+//! Why a pending event waits or how it ended, and what would help, in sentences.
 
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::domain::{
-    CourseId, Effect, Email, Ineligible, KeptEvent, KeptState, Leave, Left, Obstacle, Reason,
+    CourseId, Effect, Email, EventState, Ineligible, Leave, Left, Obstacle, PendingEvent, Reason,
     SweepEnd, SweepKind, SweepOutcome,
 };
 use shared::use_cases::erasing::Whom;
@@ -58,23 +58,23 @@ impl Remedy {
 
 impl Advice {
     /// About an event as it stands at `now`.
-    pub fn about(event: &KeptEvent, now: Timestamp) -> Self {
+    pub fn about(event: &PendingEvent, now: Timestamp) -> Self {
         let last_error = event.last_error.as_deref();
         let (obstacle, remedy) = obstacle(&event.email, &event.course_id, event.reason, last_error);
         let fate = match event.state {
-            KeptState::Waiting if event.next_look <= now => {
+            EventState::Waiting if event.next_look <= now => {
                 "The event is due: it is looked at within a minute.".to_owned()
             }
-            KeptState::Waiting => {
+            EventState::Waiting => {
                 format!(
                     "The event's next look is at {}.",
                     time::show(event.next_look)
                 )
             }
-            KeptState::Dead => {
+            EventState::Dead => {
                 "The event was given up as dead: it is not looked at any more.".to_owned()
             }
-            KeptState::Expired => {
+            EventState::Expired => {
                 "The event has waited too long and is expired: it is not looked at any more."
                     .to_owned()
             }
@@ -85,7 +85,7 @@ impl Advice {
             is_noticed,
         } = remedy;
         let mut commands = Vec::from_iter(command);
-        let then = if is_noticed && event.state == KeptState::Waiting {
+        let then = if is_noticed && event.state == EventState::Waiting {
             "; nothing else need be done"
         } else {
             let key = output::key(&event.event_key);
@@ -101,7 +101,7 @@ impl Advice {
     }
 
     /// About an attempt to issue a certificate that something was in the way of,
-    /// and of which nothing is kept.
+    /// and of which nothing is pending.
     pub fn about_attempt(
         email: &Email,
         course_id: &CourseId,
@@ -196,7 +196,7 @@ impl Advice {
 }
 
 /// What is in the way, and what takes it away. The error is that of
-/// [`KeptEvent::last_error`].
+/// [`PendingEvent::last_error`].
 fn obstacle(
     email: &Email,
     course_id: &CourseId,
@@ -523,11 +523,11 @@ mod tests {
     use super::*;
     use shared::domain::{EventKey, EventKind};
 
-    fn event(reason: Reason, last_error: Option<&str>) -> KeptEvent {
+    fn event(reason: Reason, last_error: Option<&str>) -> PendingEvent {
         let email: Email = "ada@example.org".parse().unwrap();
         let course_id: CourseId = "course-v1:Org+Bees+2026".parse().unwrap();
         let now = Timestamp::UNIX_EPOCH;
-        KeptEvent {
+        PendingEvent {
             event_key: EventKey::of(EventKind::Certificate, &email, &course_id),
             kind: EventKind::Certificate,
             email,
@@ -537,12 +537,12 @@ mod tests {
             unenrolled: false,
             reason,
             last_error: last_error.map(str::to_owned),
-            state: KeptState::Waiting,
+            state: EventState::Waiting,
             claim_id: None,
             tries: 0,
             waited: Default::default(),
             next_look: now,
-            kept_at: now,
+            pending_since: now,
             delivered_at: now,
             version: 1,
         }
@@ -735,7 +735,7 @@ mod tests {
             assert_eq!(advice.text().ends_with(&retry), !is_all, "{told}");
             assert_eq!(advice.help.contains("nothing else"), is_all, "{told}");
 
-            for (state, word) in [(KeptState::Dead, "dead"), (KeptState::Expired, "expired")] {
+            for (state, word) in [(EventState::Dead, "dead"), (EventState::Expired, "expired")] {
                 event.state = state;
                 let advice = Advice::about(&event, Timestamp::UNIX_EPOCH);
                 assert!(advice.why.contains(word), "{}", advice.why);

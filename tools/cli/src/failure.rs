@@ -150,7 +150,7 @@ pub enum Failure {
     )]
     AddressWasTheirs { taken: Email, by: Box<User> },
     #[error(
-        "there is no user {}, and nothing is kept for them; `coursehook users list` shows those \
+        "there is no user {}, and nothing is pending for them; `coursehook users list` shows those \
          that there are",
         .0.as_str()
     )]
@@ -170,12 +170,12 @@ pub enum Failure {
     )]
     UnknownMode(Mode),
     #[error(
-        "no kept event has a key that begins with {0}; `coursehook events list` shows those that \
+        "no pending event has a key that begins with {0}; `coursehook events list` shows those that \
          there are, and one that took effect is gone"
     )]
     NoSuchEvent(String),
     #[error(
-        "several kept events have a key that begins with {prefix}; give as much of it as tells \
+        "several pending events have a key that begins with {prefix}; give as much of it as tells \
          them apart: {}",
         join(.keys)
     )]

@@ -29,7 +29,7 @@ pub enum Message {
     /// What became of a delivery.
     #[serde(rename = "done")]
     Done,
-    /// What became of a look at a kept event.
+    /// What became of a look at a pending event.
     #[serde(rename = "looked at")]
     LookedAt,
 }

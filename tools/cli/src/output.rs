@@ -234,7 +234,7 @@ pub fn command(name: &str, operands: &[&str], options: &[&str]) -> String {
 pub fn by(change: &Change) -> String {
     match change {
         Change::Delivery { token_id, .. } => format!("delivery with token {token_id}"),
-        Change::KeptEvent { event_key, .. } => format!("kept event {}", key(event_key)),
+        Change::PendingEvent { event_key, .. } => format!("pending event {}", key(event_key)),
         Change::Operator { name } => format!("operator {name}"),
         Change::Import { name } => format!("import of {name}"),
         Change::Sweep { name: None, .. } => "sweep".to_owned(),

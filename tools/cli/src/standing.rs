@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use shared::domain::enrollment::eligible;
 use shared::domain::{
-    Certificate, CertificateState, CourseId, CourseRun, Email, Enrollment, EventKind, Grade,
-    Ineligible, KeptEvent, KeptState, PaidModes, Reason, SweepEnd, SweepOutcome, User,
+    Certificate, CertificateState, CourseId, CourseRun, Email, Enrollment, EventKind, EventState,
+    Grade, Ineligible, PaidModes, PendingEvent, Reason, SweepEnd, SweepOutcome, User,
 };
 
 use crate::advice::{self, Advice};
@@ -23,7 +23,7 @@ pub struct Standing<'a> {
     pub grade: Option<&'a Grade>,
     pub certificate: Option<&'a Certificate>,
     /// Those of both kinds.
-    pub events: Vec<&'a KeptEvent>,
+    pub events: Vec<&'a PendingEvent>,
     /// How the run's last sweep of grades ended.
     pub swept: Option<&'a SweepEnd>,
 }
@@ -45,7 +45,7 @@ impl Standing<'_> {
         }
     }
 
-    /// What comes first decides: the certificate, then the pass that is kept,
+    /// What comes first decides: the certificate, then the pass that is pending,
     /// then what is missing for one.
     fn deciding(&self, paid_modes: &PaidModes, now: Timestamp) -> Advice {
         let lead = match self.certificate {
@@ -66,18 +66,20 @@ impl Standing<'_> {
                 }
             }
         };
-        if let Some(event) = self.kept(EventKind::Certificate) {
+        if let Some(event) = self.pending(EventKind::Certificate) {
             return self.with_the_run(about_pass(&lead, event, now));
         }
         if self.user.is_none() {
             let email = self.email.as_str();
-            let why = format!("{lead}: there is no user {email}, and no pass of theirs is kept.");
+            let why =
+                format!("{lead}: there is no user {email}, and no pass of theirs is pending.");
             let help = "Import the user with `coursehook users import`.";
             return self.with_the_run(self.to_import(why, help, Reason::NoSuchUser, now));
         }
         if self.run.is_none() {
             let course_id = self.course_id;
-            let why = format!("{lead}: there is no course run {course_id}, and no pass is kept.");
+            let why =
+                format!("{lead}: there is no course run {course_id}, and no pass is pending.");
             let help = "Import the run with `coursehook runs import`.";
             return self.to_import(why, help, Reason::NoSuchRun, now);
         }
@@ -106,15 +108,15 @@ impl Standing<'_> {
         }
     }
 
-    fn kept(&self, kind: EventKind) -> Option<&KeptEvent> {
+    fn pending(&self, kind: EventKind) -> Option<&PendingEvent> {
         let mut events = self.events.iter().copied();
         events.find(|event| event.kind == kind)
     }
 
-    /// Where something is to be imported: an enrollment that is kept for want
+    /// Where something is to be imported: an enrollment that is pending for want
     /// of it may have ended, and then needs more than that.
     fn to_import(&self, why: String, help: &str, reason: Reason, now: Timestamp) -> Advice {
-        let enrollment = self.kept(EventKind::Enrollment);
+        let enrollment = self.pending(EventKind::Enrollment);
         match enrollment.filter(|event| event.reason == reason) {
             Some(event) => Advice {
                 why,
@@ -159,7 +161,7 @@ impl Standing<'_> {
         advise(format!("{lead}, and no pass restores it."), help, [restore])
     }
 
-    /// Where user and run are known, and no announcement of a pass is kept.
+    /// Where user and run are known, and no announcement of a pass is pending.
     fn without_a_pass(&self, lead: &str, lacking: Option<Ineligible>, now: Timestamp) -> Advice {
         let passed = self.grade.is_some_and(|grade| grade.score.is_pass());
         let by_operator = self.grade.is_some_and(|grade| grade.set_by_admin);
@@ -170,7 +172,7 @@ impl Standing<'_> {
             }
             (Some(_), None) if passed => {
                 let but = if by_operator {
-                    "nothing is kept that would issue it"
+                    "nothing is pending that would issue it"
                 } else {
                     "the LMS has not announced it, or what it announced was dropped"
                 };
@@ -226,16 +228,16 @@ impl Standing<'_> {
 }
 
 /// A pass that was announced, and has not taken effect.
-fn about_pass(lead: &str, event: &KeptEvent, now: Timestamp) -> Advice {
+fn about_pass(lead: &str, event: &PendingEvent, now: Timestamp) -> Advice {
     let came = time::show(event.delivered_at);
-    let fate = if event.state == KeptState::Waiting {
+    let fate = if event.state == EventState::Waiting {
         "waits"
     } else {
         "was given up"
     };
     // While it waits, what it waits for is told in words.
     let error = event.last_error.as_deref();
-    let error = error.filter(|_| event.state != KeptState::Waiting);
+    let error = error.filter(|_| event.state != EventState::Waiting);
     let error = error.map(|error| format!(" (last error: {})", output::printable(error)));
     let error = error.unwrap_or_default();
     let advice = Advice::about(event, now);

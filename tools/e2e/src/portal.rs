@@ -145,9 +145,11 @@ impl<'a> Portal<'a> {
         Ok(self.aws.call(&target, &body).await?)
     }
 
-    /// The kept events of an address, as DynamoDB has them.
-    pub async fn kept(&self, email: &str) -> Result<Vec<Value>, Failure> {
-        let items = self.dynamodb("Scan", "KeptEventsTable", json!({})).await?;
+    /// The pending events of an address, as DynamoDB has them.
+    pub async fn pending(&self, email: &str) -> Result<Vec<Value>, Failure> {
+        let items = self
+            .dynamodb("Scan", "PendingEventsTable", json!({}))
+            .await?;
         let items = items["Items"].as_array().cloned().unwrap_or_default();
         Ok(items
             .into_iter()
@@ -155,10 +157,10 @@ impl<'a> Portal<'a> {
             .collect())
     }
 
-    /// Holds the kept events of an address against what they are to wait for, or to
+    /// Holds the pending events of an address against what they are to wait for, or to
     /// have ended as, in alphabetical order.
-    pub async fn keeps(&self, email: &str, expected: &[&str]) -> Result<(), Failure> {
-        let kept = self.kept(email).await?;
+    pub async fn has_pending(&self, email: &str, expected: &[&str]) -> Result<(), Failure> {
+        let pending = self.pending(email).await?;
         let word = |item: &'_ Value| {
             let text = |name: &str| item[name]["S"].as_str().unwrap_or_default().to_owned();
             match text("state").as_str() {
@@ -166,11 +168,11 @@ impl<'a> Portal<'a> {
                 state => state.to_owned(),
             }
         };
-        let mut words: Vec<_> = kept.iter().map(word).collect();
+        let mut words: Vec<_> = pending.iter().map(word).collect();
         words.sort();
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         same(
-            &format!("what is kept of {email}"),
+            &format!("what is pending of {email}"),
             &words.as_slice(),
             &expected,
         )
@@ -212,9 +214,9 @@ impl<'a> Portal<'a> {
         Ok(())
     }
 
-    /// Has the kept events looked at, as each minute does.
+    /// Has the pending events looked at, as each minute does.
     pub async fn look(&self) -> Result<Value, Failure> {
-        let function = self.stack.physical_id("KeptEventsFunction")?;
+        let function = self.stack.physical_id("PendingEventsFunction")?;
         let path = format!("/2015-03-31/functions/{function}/invocations");
         let answer = self
             .aws

@@ -48,15 +48,15 @@ const BY_SERVICES: [ByService; 12] = [
     },
     ByService {
         who: "Lambda: a look that failed",
-        roles: &["KeptEventsRole"],
+        roles: &["PendingEventsRole"],
         actions: &["sqs:SendMessage"],
-        resources: &["KeptEventsFailureQueue"],
+        resources: &["PendingEventsFailureQueue"],
     },
     ByService {
         who: "EventBridge Scheduler",
-        roles: &["KeptEventsScheduleRole"],
+        roles: &["PendingEventsScheduleRole"],
         actions: &["lambda:InvokeFunction"],
-        resources: &["KeptEventsFunction"],
+        resources: &["PendingEventsFunction"],
     },
     ByService {
         who: "EventBridge Scheduler",
@@ -135,7 +135,7 @@ const FUNCTIONS: &[&str] = &[
     "EnrollmentSweepRole",
     "EnrollmentWebhookRole",
     "GradeSweepRole",
-    "KeptEventsRole",
+    "PendingEventsRole",
 ];
 
 const MACHINES: &[&str] = &["EnrollmentSweepMachineRole", "GradeSweepMachineRole"];
@@ -407,27 +407,29 @@ mod tests {
     use super::*;
 
     fn template(action: &str) -> Value {
-        json!({"Resources": {"KeptEventsScheduleRole": {
+        json!({"Resources": {"PendingEventsScheduleRole": {
             "Type": "AWS::IAM::Role",
             "Properties": {"Policies": [{"PolicyDocument": {"Statement": [{
                 "Effect": "Allow",
                 "Action": action,
-                "Resource": {"Fn::GetAtt": ["KeptEventsFunction", "Arn"]},
+                "Resource": {"Fn::GetAtt": ["PendingEventsFunction", "Arn"]},
             }]}}]},
         }}})
     }
 
     #[test]
     fn what_is_missing_and_what_is_to_spare_is_named() {
-        let role = "KeptEventsScheduleRole";
+        let role = "PendingEventsScheduleRole";
         let mut made = by_services();
         made.retain(|name, _| name == role);
         let exact = allowed(&template("lambda:InvokeFunction")).unwrap();
         assert_eq!(differences_of(&exact, &made), Vec::<String>::new());
         let other = allowed(&template("lambda:*")).unwrap();
         let expected = [
-            format!("{role}: lambda:InvokeFunction on KeptEventsFunction is made, and not allowed"),
-            format!("{role}: lambda:* on KeptEventsFunction is allowed, and nobody makes it"),
+            format!(
+                "{role}: lambda:InvokeFunction on PendingEventsFunction is made, and not allowed"
+            ),
+            format!("{role}: lambda:* on PendingEventsFunction is allowed, and nobody makes it"),
         ];
         assert_eq!(differences_of(&other, &made), expected);
     }
@@ -435,7 +437,7 @@ mod tests {
     #[test]
     fn a_policy_that_is_not_understood_is_no_policy() {
         let mut template = template("lambda:InvokeFunction");
-        let properties = &mut template["Resources"]["KeptEventsScheduleRole"]["Properties"];
+        let properties = &mut template["Resources"]["PendingEventsScheduleRole"]["Properties"];
         properties["Policies"][0]["PolicyDocument"]["Statement"][0]["Condition"] = json!({});
         assert!(allowed(&template).is_err());
     }
@@ -461,7 +463,7 @@ mod tests {
 
     #[test]
     fn what_is_called_with_another_key_is_named() {
-        let functions = [("K".to_owned(), "KeptEventsRole".to_owned())];
+        let functions = [("K".to_owned(), "PendingEventsRole".to_owned())];
         let call = Call {
             action: "dynamodb:GetItem".to_owned(),
             resource: "T".to_owned(),

@@ -17,7 +17,7 @@ use shared::bootstrap::aws;
 use shared::bootstrap::environment::Environment;
 use shared::bootstrap::wiring::Wiring;
 use shared::clock::{Clock, HeldClock};
-use shared::domain::{Certificate, Change, Enrollment, Grade, KeptEvent, Score, Setting};
+use shared::domain::{Certificate, Change, Enrollment, Grade, PendingEvent, Score, Setting};
 use shared::use_cases::asking_the_lms::LmsLimits;
 use shared::use_cases::certifying::{Pass, Source};
 use shared::use_cases::correcting::override_grade;
@@ -311,13 +311,13 @@ impl Portal {
     /// Gives a user another address, as an operator.
     pub async fn rename(&self, old: &str, new: &str) -> Renamed {
         let wiring = self.use_cases();
-        let (users, kept_events) = (wiring.users().unwrap(), wiring.kept_events().unwrap());
+        let (users, pending_events) = (wiring.users().unwrap(), wiring.pending_events().unwrap());
         let address = NewAddress {
             email: new.parse().unwrap(),
             as_given: new.to_owned(),
         };
         let (old, now) = (old.parse().unwrap(), self.clock.now());
-        let renamed = rename_email(&users, &kept_events, &old, &address, false, now);
+        let renamed = rename_email(&users, &pending_events, &old, &address, false, now);
         renamed.await.unwrap().unwrap()
     }
 
@@ -349,12 +349,12 @@ impl Portal {
     }
 
     /// Announces that Ada has passed, as the webhook does; it has to wait.
-    pub async fn keep_pass(&self) {
-        self.keep_pass_of(ADA).await;
+    pub async fn add_pending_pass(&self) {
+        self.add_pending_pass_of(ADA).await;
     }
 
     /// The same of another learner.
-    pub async fn keep_pass_of(&self, email: &str) {
+    pub async fn add_pending_pass_of(&self, email: &str) {
         let wiring = self.use_cases();
         let http = http_client();
         let lms = wiring.lms_client(self.secrets_client(), http, LmsLimits::NONE);
@@ -371,7 +371,7 @@ impl Portal {
         let until = Instant::now() + Duration::from_secs(60);
         let certifying = wiring.certifying().unwrap();
         let certified = certifying.certify(&pass, source, until).await.unwrap();
-        assert!(certified.kept.is_some(), "{certified:?}");
+        assert!(certified.pending.is_some(), "{certified:?}");
     }
 
     /// Has the LMS know Ada's grade in the run.
@@ -431,17 +431,17 @@ impl Portal {
         items
     }
 
-    /// All kept events that can be read, in no order.
-    pub async fn kept(&self) -> Vec<KeptEvent> {
-        let kept_events = self.use_cases().kept_events().unwrap();
-        let page = kept_events.page(None).await.unwrap();
+    /// All pending events that can be read, in no order.
+    pub async fn pending(&self) -> Vec<PendingEvent> {
+        let pending_events = self.use_cases().pending_events().unwrap();
+        let page = pending_events.page(None).await.unwrap();
         assert!(page.next.is_none());
         page.entries.into_iter().flatten().collect()
     }
 
-    /// The one kept event.
-    pub async fn kept_event(&self) -> KeptEvent {
-        let [event] = self.kept().await.try_into().unwrap();
+    /// The one pending event.
+    pub async fn pending_event(&self) -> PendingEvent {
+        let [event] = self.pending().await.try_into().unwrap();
         event
     }
 
@@ -465,14 +465,14 @@ impl Portal {
         &self.credential
     }
 
-    /// Looks at the kept events that are due, as the schedule has it done.
+    /// Looks at the pending events that are due, as the schedule has it done.
     pub async fn look_again(&self) -> Summary {
         let wiring = self.use_cases();
         let limits = wiring.look_limits().unwrap();
         let http = http_client();
         let lms = wiring.lms_client(self.secrets_client(), http, limits);
         let looking_again = LookingAgain::new(
-            wiring.kept_events().unwrap(),
+            wiring.pending_events().unwrap(),
             wiring.enrolling().unwrap(),
             wiring.certifying().unwrap(),
             lms.unwrap(),

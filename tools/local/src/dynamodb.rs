@@ -178,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn the_templates_tables_are_there_with_their_indexes_and_time_to_live() {
         let dynamodb = Dynamodb::in_memory().await.unwrap();
-        let table = json!({"TableName": "KeptEventsTable"});
+        let table = json!({"TableName": "PendingEventsTable"});
         let description = call(&dynamodb.url, "DescribeTable", table.clone()).await;
         let indexes = &description["Table"]["GlobalSecondaryIndexes"];
         assert_eq!(indexes.as_array().unwrap().len(), 2);
@@ -198,14 +198,14 @@ mod tests {
             let dynamodb = Dynamodb::on_file(&file, 0).await.unwrap();
             let put = json!({"TableName": "UsersTable", "Item": user});
             call(&dynamodb.url, "PutItem", put).await;
-            let put = json!({"TableName": "KeptEventsTable", "Item": item("old")});
+            let put = json!({"TableName": "PendingEventsTable", "Item": item("old")});
             call(&dynamodb.url, "PutItem", put).await;
         }
         let dynamodb = Dynamodb::on_file(&file, 0).await.unwrap();
         let get = json!({"TableName": "UsersTable", "Key": user});
         let found = call(&dynamodb.url, "GetItem", get).await;
         assert_eq!(found["Item"], user);
-        let scan = json!({"TableName": "KeptEventsTable", "Select": "COUNT"});
+        let scan = json!({"TableName": "PendingEventsTable", "Select": "COUNT"});
         for _ in 0..50 {
             if call(&dynamodb.url, "Scan", scan.clone()).await["Count"] == 0 {
                 return;

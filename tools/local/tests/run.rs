@@ -98,7 +98,7 @@ impl Stack {
     /// Calls the function that the schedule calls; what it says it did.
     async fn look_again(&self) -> Value {
         let url = self.variable("COURSEHOOK_URL");
-        let url = format!("{url}/2015-03-31/functions/kept-events/invocations");
+        let url = format!("{url}/2015-03-31/functions/pending-events/invocations");
         let call = local::client().unwrap().post(url).body("{}");
         call.send().await.unwrap().json().await.unwrap()
     }
@@ -222,7 +222,7 @@ async fn a_day_with_the_local_stack() {
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
     assert!(listed[0]["last_seen"].is_string(), "{listed}");
 
-    // The schedule has called kept-events once by now, or is about to.
+    // The schedule has called pending-events once by now, or is about to.
     let called = async {
         let log = folder.join("logs/functions.log");
         while !fs::read_to_string(&log).unwrap().contains("\"looked\"") {

@@ -37,7 +37,7 @@ async fn storms(stack: &Stack) {
     assert_eq!(restored.certificate_id, certificate.certificate_id);
     assert_eq!(restored.history.len(), 2);
     assert_eq!(stack.stored_grade().await.unwrap().history.len(), 1);
-    assert_eq!(stack.kept().await, []);
+    assert_eq!(stack.pending().await, []);
 }
 
 #[tokio::test]
@@ -80,15 +80,15 @@ async fn fifty_at_once_through_trouble() {
     }
 }
 
-/// Fifty that have to wait are one kept event, also where each answer to the
+/// Fifty that have to wait are one pending event, also where each answer to the
 /// first write is lost.
 #[tokio::test]
-async fn fifty_kept_at_once() {
+async fn fifty_pending_at_once() {
     let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
     stack.grade(0.9, true);
-    let kept = Mutex::new(HashSet::new());
+    let pending = Mutex::new(HashSet::new());
     proxy.set(move |call| {
-        let is_first = kept.lock().unwrap().insert(call.body.clone());
+        let is_first = pending.lock().unwrap().insert(call.body.clone());
         match call.operation.as_str() {
             "UpdateItem" if is_first => Fault::LostAnswer,
             _ => Fault::Pass,
@@ -96,7 +96,7 @@ async fn fifty_kept_at_once() {
     });
     let all = storm(&stack).await;
     assert_eq!(all, BTreeMap::from([("not_eligible".to_owned(), 50)]));
-    assert_eq!(stack.kept().await.len(), 1);
+    assert_eq!(stack.pending().await.len(), 1);
     assert_eq!(stack.stored_grade().await.unwrap().history.len(), 1);
 }
 

@@ -44,7 +44,7 @@ async fn calls_of_each_path() {
             1,
         ),
         (
-            "issued, and the kept event removed",
+            "issued, and the pending event removed",
             "created",
             &[READ, READ, WRITE, "DeleteItem"],
             1,
@@ -57,7 +57,7 @@ async fn calls_of_each_path() {
                 stack.lms.order(Order::of(Trouble::Refuse).times(1));
             }
             "not eligible" => stack.grade(0.9, true),
-            "issued, and the kept event removed" => stack.enroll("verified").await,
+            "issued, and the pending event removed" => stack.enroll("verified").await,
             _ => {}
         }
         let before = proxy.calls().len();

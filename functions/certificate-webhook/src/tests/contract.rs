@@ -5,7 +5,7 @@ use harness::{ADA, ADA_ID, RUN, STAFF, from_gateway};
 use lambda_http::Body;
 use lambda_http::http::Method;
 use serde_json::{Value, json};
-use shared::domain::{CertificateState, Change, KeptState, LetterGrade, Reason};
+use shared::domain::{CertificateState, Change, EventState, LetterGrade, Reason};
 
 use super::stack::{Stack, WEBHOOK, passed};
 
@@ -126,7 +126,7 @@ async fn every_row_of_the_certificate_table() {
             Some(Reason::NotPassed),
         ),
     ];
-    for (n, (before, (percent, is_pass), status, why, kept)) in rows.iter().enumerate() {
+    for (n, (before, (percent, is_pass), status, why, pending)) in rows.iter().enumerate() {
         let stack = Stack::new().await;
         prepare(&stack, *before).await;
         let earlier = stack.certificate().await;
@@ -165,8 +165,8 @@ async fn every_row_of_the_certificate_table() {
             assert_eq!(grade.score.passed, *is_pass, "{case}");
         }
 
-        let event = stack.kept().await.pop();
-        assert_eq!(event.as_ref().map(|event| event.reason), *kept, "{case}");
+        let event = stack.pending().await.pop();
+        assert_eq!(event.as_ref().map(|event| event.reason), *pending, "{case}");
         let done = stack.log.done();
         assert_eq!(done["outcome"], *status, "{case}");
         assert_eq!(done["reason"].as_str(), *why, "{case}");
@@ -264,7 +264,7 @@ async fn an_overridden_grade_decides() {
     }
 }
 
-/// Rows 11 and 12: the event is kept, and where no course run could be meant it is not.
+/// Rows 11 and 12: the event is pending, and where no course run could be meant it is not.
 #[tokio::test]
 async fn an_unknown_user_or_run_is_404() {
     let stack = Stack::new().await;
@@ -289,14 +289,14 @@ async fn an_unknown_user_or_run_is_404() {
         let answer = stack.deliver(&body).await;
         assert_eq!(answer.status, 404, "{body}");
         assert_eq!(answer.body, json!({ "error": message }));
-        let kept = stack.kept().await;
-        let kept: Vec<_> = kept
+        let pending = stack.pending().await;
+        let pending: Vec<_> = pending
             .iter()
             .filter(|event| event.email.as_str() == email && event.course_id.as_str() == course_id)
             .map(|event| (event.reason, event.state))
             .collect();
-        let expected = reason.map(|reason| (reason, KeptState::Waiting));
-        assert_eq!(kept, Vec::from_iter(expected), "{body}");
+        let expected = reason.map(|reason| (reason, EventState::Waiting));
+        assert_eq!(pending, Vec::from_iter(expected), "{body}");
     }
     assert_eq!(stack.lms.calls().len(), 0);
 }
@@ -310,7 +310,7 @@ async fn a_user_without_a_username_is_pending() {
     assert_eq!(answer.status, 202);
     let body = json!({"certificate_status": "pending", "reason": "no_username"});
     assert_eq!(answer.body, body);
-    assert_eq!(stack.kept_event().await.reason, Reason::NoUsername);
+    assert_eq!(stack.pending_event().await.reason, Reason::NoUsername);
     assert_eq!(stack.log.done()["level"], "WARN");
 }
 

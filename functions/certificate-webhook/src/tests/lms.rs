@@ -1,5 +1,5 @@
 //! An LMS that fails in each way there is: the delivery is accepted, and the
-//! certificate issued by one run of kept events once the LMS is well again.
+//! certificate issued by one run of pending events once the LMS is well again.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use harness::{ADA, ADA_ID, Portal, RUN};
 use jiff::SignedDuration;
 use local::lms::{At, Order, TokenError, Trouble};
 use shared::clock::Clock;
-use shared::domain::{KeptState, Reason};
+use shared::domain::{EventState, Reason};
 use shared::use_cases::certifying::CERTIFYING_TIME;
 
 use super::stack::Stack;
 
-/// What the LMS does, how the answer tells it, and the code that is kept.
+/// What the LMS does, how the answer tells it, and the code that is pending.
 fn troubles() -> Vec<(Order, &'static str, &'static str)> {
     let grades = |trouble| Order::of(trouble);
     let token = |trouble| Order::of(trouble).at(At::Token);
@@ -93,7 +93,7 @@ fn troubles() -> Vec<(Order, &'static str, &'static str)> {
 }
 
 #[tokio::test]
-async fn whatever_the_lms_does_the_event_is_kept_and_comes_true() {
+async fn whatever_the_lms_does_the_event_is_pending_and_comes_true() {
     for (order, reason, code) in troubles() {
         let stack = Stack::new().await;
         stack.enroll("verified").await;
@@ -111,7 +111,7 @@ async fn whatever_the_lms_does_the_event_is_kept_and_comes_true() {
             (&code.into(), &"WARN".into()),
             "{case}"
         );
-        let event = stack.kept_event().await;
+        let event = stack.pending_event().await;
         assert_eq!(event.reason, Reason::LmsTrouble, "{case}");
         assert_eq!(event.last_error.as_deref(), Some(code), "{case}");
         assert_eq!(stack.certificate().await, None, "{case}");
@@ -133,7 +133,7 @@ async fn whatever_the_lms_does_the_event_is_kept_and_comes_true() {
             1,
             "{case}"
         );
-        assert_eq!(stack.kept().await, [], "{case}");
+        assert_eq!(stack.pending().await, [], "{case}");
         assert_eq!(stack.pass().await.body["certificate_status"], "exists");
     }
 }
@@ -202,7 +202,7 @@ async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
 
 /// No credential, or none that can be read, is trouble too.
 #[tokio::test]
-async fn without_a_credential_the_event_is_kept() {
+async fn without_a_credential_the_event_is_pending() {
     let portal = Portal::new().await;
     for value in ["", "{}"] {
         portal
@@ -280,7 +280,7 @@ async fn retry_after_is_honoured() {
     );
     let now = stack.clock.now();
     assert_eq!(stack.pass().await.body["reason"], "lms_throttled");
-    let due = stack.kept_event().await.next_look;
+    let due = stack.pending_event().await.next_look;
     assert!(due.duration_since(now).as_secs() >= 3600, "{due}");
     let asked = stack.lms.calls().len();
     assert_eq!(stack.pass().await.body["reason"], "lms_throttled");
@@ -304,7 +304,7 @@ async fn an_lms_away_for_a_weekend() {
     let monday = stack.clock.now() + SignedDuration::from_hours(62);
     let mut looks = 0;
     loop {
-        let due = stack.kept_event().await.next_look;
+        let due = stack.pending_event().await.next_look;
         if due > monday {
             break;
         }
@@ -316,7 +316,7 @@ async fn an_lms_away_for_a_weekend() {
     assert!((8..=10).contains(&looks), "{looks} looks in 62 hours");
     // Each, and the delivery, meets two dead connections.
     assert_eq!(stack.lms.calls().len(), 2 * (looks + 1));
-    assert_eq!(stack.kept_event().await.state, KeptState::Waiting);
+    assert_eq!(stack.pending_event().await.state, EventState::Waiting);
     stack.lms.revoke();
     stack.clock.turn(Duration::from_hours(15));
     assert_eq!(stack.look_again().await.done, 1);
@@ -332,20 +332,20 @@ async fn a_redelivery_is_looked_at_as_soon_as_a_new_event() {
     stack.grade(0.2, false);
     assert_eq!(stack.pass().await.body["certificate_status"], "not_passed");
     for _ in 0..3 {
-        stack.clock.set(stack.kept_event().await.next_look);
+        stack.clock.set(stack.pending_event().await.next_look);
         assert_eq!(stack.look_again().await.looked_at, 1);
     }
-    let (before, now) = (stack.kept_event().await, stack.clock.now());
+    let (before, now) = (stack.pending_event().await, stack.clock.now());
     assert!(before.next_look.duration_since(now).as_hours() >= 19);
 
     stack.grade(0.9, true);
     stack.lms.order(Order::of(Trouble::Refuse).times(1));
     assert_eq!(stack.pass().await.status, 202);
-    let after = stack.kept_event().await;
+    let after = stack.pending_event().await;
     assert_eq!((after.reason, after.tries), (Reason::LmsTrouble, 3));
     assert_eq!(after.last_error.as_deref(), Some("403"));
     assert!(after.next_look.duration_since(now).as_secs() <= 72);
-    assert_eq!(after.kept_at, before.kept_at);
+    assert_eq!(after.pending_since, before.pending_since);
     stack.clock.turn(Duration::from_secs(72));
     assert_eq!(stack.look_again().await.done, 1);
     assert!(stack.certificate().await.is_some());

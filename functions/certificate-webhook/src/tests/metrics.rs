@@ -21,7 +21,7 @@ async fn certificates_and_what_the_lms_was_asked() {
         assert_eq!(document["outcome"], outcome);
         let names = [
             Metric::CertificatesIssued,
-            Metric::EventsKept,
+            Metric::DeliveriesPending,
             Metric::LmsRequests,
             Metric::LmsFailures,
         ];

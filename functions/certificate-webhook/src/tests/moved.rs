@@ -138,7 +138,7 @@ async fn an_enrollment_that_changed_earns_nothing() {
         let (stack, status) = while_it_is_written(0.9, true, nothing, change).await;
         assert_eq!(status, "not_eligible");
         assert_eq!(stack.certificate().await, None);
-        let event = stack.kept_event().await;
+        let event = stack.pending_event().await;
         assert_eq!(event.reason, Reason::NotEligible);
         assert_eq!(event.last_error.as_deref(), Some(why));
         // The answer of the LMS is still good: the grade did not move.

@@ -35,7 +35,7 @@ use Step::{Enrolled, Passed, Role, Run, Time, User};
 async fn take(stack: &Stack, step: Step) {
     let tables = stack.use_cases();
     let now = stack.clock.now();
-    let kept_events = tables.kept_events().unwrap();
+    let pending_events = tables.pending_events().unwrap();
     match step {
         User => {
             let users = tables.users().unwrap();
@@ -47,7 +47,7 @@ async fn take(stack: &Stack, step: Step) {
             };
             let imported = import_users(&users, &[row]).await.unwrap();
             assert_eq!(imported, [Ok(Imported::Created)]);
-            expect_events_of_users(&kept_events, &users, now)
+            expect_events_of_users(&pending_events, &users, now)
                 .await
                 .unwrap();
         }
@@ -64,7 +64,7 @@ async fn take(stack: &Stack, step: Step) {
             };
             let imported = import_runs(&runs, &[run.into()]).await.unwrap();
             assert_eq!(imported, [Ok(Imported::Created)]);
-            expect_events_of_runs(&kept_events, &runs, now)
+            expect_events_of_runs(&pending_events, &runs, now)
                 .await
                 .unwrap();
         }
@@ -154,7 +154,7 @@ async fn ends_with_a_certificate(order: &[Step], roles: &[&str]) {
     let grades = stack.use_cases().grades().unwrap();
     let grades = grades.of_user(user.user_id).await.unwrap();
     assert_eq!(grades[0].history.len(), 1, "{order:?}");
-    assert_eq!(stack.kept().await, [], "{order:?}");
+    assert_eq!(stack.pending().await, [], "{order:?}");
 }
 
 /// An operator sets the paid mode after the learner has passed, or makes the
@@ -177,16 +177,16 @@ async fn an_operator_makes_the_enrollment_paid() {
         );
         // The look after a minute finds nothing new, and there is none after it for long.
         take(&stack, Time).await;
-        let version = stack.kept_event().await.version;
+        let version = stack.pending_event().await.version;
         stack.clock.turn(Duration::from_hours(24 * 10));
         assert_eq!(stack.look_again().await.looked_at, 0);
-        assert_eq!(stack.kept_event().await.version, version);
+        assert_eq!(stack.pending_event().await.version, version);
 
         stack.enroll("verified").await;
         let summary = stack.look_again().await;
         assert_eq!((summary.looked_at, summary.done), (1, 1));
         assert!(stack.certificate().await.is_some());
-        assert_eq!(stack.kept().await, []);
+        assert_eq!(stack.pending().await, []);
     }
 }
 
@@ -207,9 +207,9 @@ async fn a_username_is_imported_later() {
         name: None,
     };
     import_users(&users, &[row]).await.unwrap();
-    let kept_events = stack.use_cases().kept_events().unwrap();
+    let pending_events = stack.use_cases().pending_events().unwrap();
     let now = stack.clock.now();
-    let due = expect_events_of_users(&kept_events, &users, now)
+    let due = expect_events_of_users(&pending_events, &users, now)
         .await
         .unwrap();
     assert_eq!(due, 1);
@@ -230,28 +230,28 @@ async fn an_import_makes_due_only_what_waited_for_it() {
     stack.put_user("bob@example.org", id, Some("bob")).await;
     stack.clock.turn(Duration::from_secs(1));
     let users = stack.use_cases().users().unwrap();
-    let kept_events = stack.use_cases().kept_events().unwrap();
+    let pending_events = stack.use_cases().pending_events().unwrap();
     let now = stack.clock.now();
     assert_eq!(
-        expect_events_of_users(&kept_events, &users, now)
+        expect_events_of_users(&pending_events, &users, now)
             .await
             .unwrap(),
         1
     );
     // It is due already: nothing is written a second time.
     assert_eq!(
-        expect_events_of_users(&kept_events, &users, now)
+        expect_events_of_users(&pending_events, &users, now)
             .await
             .unwrap(),
         0
     );
-    for event in stack.kept().await {
+    for event in stack.pending().await {
         let is_bobs = event.email.as_str() == "bob@example.org";
         assert_eq!(event.next_look == now, is_bobs);
     }
     let runs = stack.use_cases().course_runs().unwrap();
     assert_eq!(
-        expect_events_of_runs(&kept_events, &runs, now)
+        expect_events_of_runs(&pending_events, &runs, now)
             .await
             .unwrap(),
         0

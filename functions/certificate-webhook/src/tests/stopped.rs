@@ -18,8 +18,8 @@ use super::stack::Stack;
 enum Scenario {
     /// A paid enrollment and a pass.
     Fresh,
-    /// The same, and an event that is kept since the LMS failed.
-    Kept,
+    /// The same, and an pending event since the LMS failed.
+    Pending,
     /// A certificate that was withdrawn.
     Withdrawn,
     /// An LMS that fails.
@@ -30,9 +30,9 @@ enum Scenario {
     NotEligible,
 }
 
-use Scenario::{Fresh, Kept, NotEligible, NotPassed, Trouble as Troubled, Withdrawn};
+use Scenario::{Fresh, NotEligible, NotPassed, Pending, Trouble as Troubled, Withdrawn};
 
-const SCENARIOS: [Scenario; 6] = [Fresh, Kept, Withdrawn, Troubled, NotPassed, NotEligible];
+const SCENARIOS: [Scenario; 6] = [Fresh, Pending, Withdrawn, Troubled, NotPassed, NotEligible];
 
 impl Scenario {
     async fn prepare(self) -> Portal {
@@ -46,7 +46,7 @@ impl Scenario {
         stack.grade(0.9, true);
         match self {
             Fresh | NotEligible => {}
-            Kept => {
+            Pending => {
                 stack.lms.order(Order::of(Trouble::Refuse).times(1));
                 assert_eq!(stack.pass().await.status, 202);
             }
@@ -110,9 +110,9 @@ async fn the_senders_next_try_ends_the_same() {
             let came_there = stopped(stop, &proxy, &stack.lms, stack.pass()).await;
             stops += usize::from(came_there);
             check(&stack, &case).await;
-            if scenario == Kept {
+            if scenario == Pending {
                 let is_done = stack.certificate().await.is_some();
-                assert!(is_done || stack.kept().await.len() == 1, "{case}");
+                assert!(is_done || stack.pending().await.len() == 1, "{case}");
             }
 
             // Another process gets the sender's next try.
@@ -121,7 +121,7 @@ async fn the_senders_next_try_ends_the_same() {
             let answer = next.pass().await;
             assert_eq!(answer.status, 200, "{case}");
             check(&next, &case).await;
-            // What was kept by the first try may be found done at its next look.
+            // What was pending by the first try may be found done at its next look.
             next.clock.turn(Duration::from_secs(90));
             next.look_again().await;
 
@@ -136,7 +136,7 @@ async fn the_senders_next_try_ends_the_same() {
                 (grades..=grades + more).contains(&grade.history.len()),
                 "{case}"
             );
-            assert_eq!(next.kept().await, [], "{case}");
+            assert_eq!(next.pending().await, [], "{case}");
         }
         // At each call, and at the LMS wherever it is asked.
         assert!(stops > 2 * calls, "{scenario:?}: {stops} stops");
@@ -147,7 +147,7 @@ async fn the_senders_next_try_ends_the_same() {
 #[tokio::test]
 async fn an_accepted_event_comes_true_by_itself() {
     for stop in Stop::all(4, At::Grades) {
-        let portal = Kept.prepare().await;
+        let portal = Pending.prepare().await;
         let (proxy, client) = portal.proxy(EAGER).await;
         let stack = Stack::wired(portal, client, CERTIFYING_TIME);
         assert!(
@@ -159,7 +159,7 @@ async fn an_accepted_event_comes_true_by_itself() {
         next.look_again().await;
         let certificate = next.certificate().await.unwrap();
         assert_eq!(certificate.history.len(), 1, "{stop:?}");
-        assert_eq!(next.kept().await, [], "{stop:?}");
+        assert_eq!(next.pending().await, [], "{stop:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! A store in trouble: what is accepted is kept, and what cannot be is 503.
+//! A store in trouble: what is accepted is pending, and what cannot be is 503.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use shared::domain::{EventKey, EventKind, Reason};
 
 use super::stack::{Stack, passed};
 
-/// An event that could not even be kept is not accepted, whatever it is kept
+/// An event that could not even be pending is not accepted, whatever it is pending
 /// for; nor is anything else that the store fails at.
 #[tokio::test]
-async fn what_cannot_be_kept_is_503() {
-    for (failing, kept_for) in [
+async fn what_cannot_be_pending_is_503() {
+    for (failing, pending_for) in [
         ("UpdateItem", Some(Reason::LmsTrouble)),
         ("UpdateItem", Some(Reason::NotPassed)),
         ("UpdateItem", Some(Reason::NotEligible)),
@@ -24,15 +24,15 @@ async fn what_cannot_be_kept_is_503() {
         ("TransactWriteItems", None),
     ] {
         let (stack, proxy) = Stack::behind_proxy(EAGER).await;
-        let is_paid = kept_for != Some(Reason::NotEligible);
+        let is_paid = pending_for != Some(Reason::NotEligible);
         stack
             .enroll(if is_paid { "verified" } else { "audit" })
             .await;
-        stack.grade(0.9, kept_for != Some(Reason::NotPassed));
-        if kept_for == Some(Reason::LmsTrouble) {
+        stack.grade(0.9, pending_for != Some(Reason::NotPassed));
+        if pending_for == Some(Reason::LmsTrouble) {
             stack.lms.order(Order::of(Trouble::Refuse));
         }
-        let email = match kept_for {
+        let email = match pending_for {
             Some(Reason::NoSuchUser) => "bob@example.org",
             _ => ADA,
         };
@@ -44,7 +44,7 @@ async fn what_cannot_be_kept_is_503() {
             }
         });
         let answer = stack.deliver(&passed(email)).await;
-        let case = format!("{failing}, {kept_for:?}: {answer:?}");
+        let case = format!("{failing}, {pending_for:?}: {answer:?}");
         assert_eq!(
             (answer.status, &answer.headers["retry-after"]),
             (503, &"5".parse().unwrap()),
@@ -58,7 +58,7 @@ async fn what_cannot_be_kept_is_503() {
             (&json!("store"), &json!("ERROR")),
             "{case}"
         );
-        assert_eq!(stack.kept().await, [], "{case}");
+        assert_eq!(stack.pending().await, [], "{case}");
         // The sender's next try meets a store that is well.
         proxy.set(|_| Fault::Pass);
         stack.lms.revoke();
@@ -67,10 +67,10 @@ async fn what_cannot_be_kept_is_503() {
     }
 }
 
-/// What the store refuses is no outage: 500, and the pass is kept, and issues
+/// What the store refuses is no outage: 500, and the pass is pending, and issues
 /// its certificate once the cause is gone.
 #[tokio::test]
-async fn what_the_store_refuses_is_kept_as_failed() {
+async fn what_the_store_refuses_is_pending_as_failed() {
     let (stack, proxy) = Stack::behind_proxy(EAGER).await;
     stack.enroll("verified").await;
     stack.grade(0.9, true);
@@ -85,13 +85,13 @@ async fn what_the_store_refuses_is_kept_as_failed() {
         (&done["outcome"], &done["error_code"]),
         (&json!("failed"), &json!("ValidationException"))
     );
-    let kept = stack.kept_event().await;
-    assert_eq!(done["event_key"], kept.event_key.to_string());
-    assert_eq!(kept.reason, Reason::Failed);
+    let pending = stack.pending_event().await;
+    assert_eq!(done["event_key"], pending.event_key.to_string());
+    assert_eq!(pending.reason, Reason::Failed);
     proxy.set(|_| Fault::Pass);
     stack.clock.turn(Duration::from_secs(120));
     assert_eq!(stack.look_again().await.certified, 1);
-    assert_eq!(stack.kept().await, []);
+    assert_eq!(stack.pending().await, []);
 }
 
 /// A certificate that stands is told as that, also where the event that had
@@ -128,12 +128,12 @@ async fn an_event_that_stays_is_no_failure() {
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.body["certificate_status"], "created");
         assert!(stack.log.done()["error_code"].is_string());
-        assert_eq!(stack.kept().await.len(), 1);
+        assert_eq!(stack.pending().await.len(), 1);
         // It finds itself done at its next look.
         proxy.set(|_| Fault::Pass);
         stack.clock.turn(Duration::from_secs(90));
         assert_eq!(stack.look_again().await.done, 1);
-        assert_eq!(stack.kept().await, []);
+        assert_eq!(stack.pending().await, []);
         assert_eq!(stack.certificate().await.unwrap().history.len(), 1);
     }
 }
@@ -151,18 +151,18 @@ async fn a_slow_store_is_no_trouble_of_the_lms() {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert_eq!(stack.log.done()["error_code"], "Timeout");
     assert_eq!(stack.lms.calls().len(), 0);
-    assert_eq!(stack.kept().await, []);
+    assert_eq!(stack.pending().await, []);
 }
 
-/// An enrollment's kept event that is not of the expected shape is not this
+/// An enrollment's pending event that is not of the expected shape is not this
 /// delivery's affair; its own is.
 #[tokio::test]
-async fn only_the_own_kept_event_must_be_readable() {
+async fn only_the_own_pending_event_must_be_readable() {
     for (kind, status) in [(EventKind::Certificate, 500), (EventKind::Enrollment, 201)] {
         let portal = Portal::new().await;
         let (email, run) = (ADA.parse().unwrap(), RUN.parse().unwrap());
         let key = EventKey::of(EventKind::Certificate, &email, &run);
-        let put = portal.dynamodb.put_item().table_name("KeptEventsTable");
+        let put = portal.dynamodb.put_item().table_name("PendingEventsTable");
         let put = put.item("event_key", S(key.to_string()));
         put.item("reason", S("?".to_owned())).send().await.unwrap();
         match kind {
@@ -180,20 +180,20 @@ async fn only_the_own_kept_event_must_be_readable() {
 }
 
 /// Redeliveries meet an event that is not due for long, or that has ended,
-/// while each first answer is lost: they are kept all the same.
+/// while each first answer is lost: they are pending all the same.
 #[tokio::test]
-async fn redeliveries_at_once_are_all_kept() {
+async fn redeliveries_at_once_are_all_pending() {
     for state in ["waiting", "dead"] {
         let (stack, proxy) =
             Stack::behind_proxy(shared::adapters::store::CallLimits::PRODUCTION).await;
         stack.enroll("verified").await;
         stack.lms.order(Order::of(Trouble::Refuse));
         assert_eq!(stack.pass().await.status, 202);
-        let key = stack.kept_event().await.event_key;
+        let key = stack.pending_event().await.event_key;
         stack
             .dynamodb
             .update_item()
-            .table_name("KeptEventsTable")
+            .table_name("PendingEventsTable")
             .key("event_key", S(key.to_string()))
             .update_expression("SET #s = :s, #n = :n")
             .expression_attribute_names("#s", "state")
@@ -203,9 +203,9 @@ async fn redeliveries_at_once_are_all_kept() {
             .send()
             .await
             .unwrap();
-        let kept = std::sync::Mutex::new(std::collections::HashSet::new());
+        let pending = std::sync::Mutex::new(std::collections::HashSet::new());
         proxy.set(move |call| {
-            let is_first = kept.lock().unwrap().insert(call.body.clone());
+            let is_first = pending.lock().unwrap().insert(call.body.clone());
             match call.operation.as_str() {
                 "UpdateItem" if is_first => Fault::LostAnswer,
                 _ => Fault::Pass,
@@ -215,7 +215,7 @@ async fn redeliveries_at_once_are_all_kept() {
         for answer in answers {
             assert_eq!(answer.status, 202, "{state}: {answer:?}");
         }
-        let event = stack.kept_event().await;
+        let event = stack.pending_event().await;
         let wait = event.next_look.duration_since(event.delivered_at);
         assert!(wait.as_secs() <= 72, "{state}: {wait}");
     }

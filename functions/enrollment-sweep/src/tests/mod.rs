@@ -4,12 +4,12 @@
 mod brakes;
 mod calls;
 mod chosen;
-mod kept_passes;
 mod learners;
 mod logs;
 mod metrics;
 mod moved;
 mod pages;
+mod pending_passes;
 mod stack;
 mod stopped;
 mod wiring;

@@ -103,14 +103,14 @@ async fn fifty_at_once_through_trouble() {
     }
 }
 
-/// Fifty deliveries for a user who is not known are one kept event with all their roles.
+/// Fifty deliveries for a user who is not known are one pending event with all their roles.
 #[tokio::test]
-async fn fifty_kept_at_once() {
+async fn fifty_pending_at_once() {
     let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
-    let kept = Mutex::new(HashSet::new());
+    let pending = Mutex::new(HashSet::new());
     proxy.set(move |call| {
         // The first answer to each write is lost after its effect.
-        let is_first = kept.lock().unwrap().insert(call.body.clone());
+        let is_first = pending.lock().unwrap().insert(call.body.clone());
         match call.operation.as_str() {
             "UpdateItem" if is_first => Fault::LostAnswer,
             _ => Fault::Pass,
@@ -121,7 +121,7 @@ async fn fifty_kept_at_once() {
         .collect();
     let statuses = join_all(bodies.iter().map(|body| stack.deliver(body))).await;
     assert!(statuses.iter().all(|answer| answer.status == 404));
-    let [event] = stack.kept().await.try_into().unwrap();
+    let [event] = stack.pending().await.try_into().unwrap();
     // Each write was made twice, and that did no harm.
     assert_eq!((event.roles.len(), event.version), (5, 100));
 }

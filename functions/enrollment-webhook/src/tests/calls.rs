@@ -18,30 +18,30 @@ async fn calls_of_each_path() {
         ("first", ADA, RUN, 201, &[READ, WRITE]),
         ("repeated", ADA, RUN, 200, &[READ, WRITE]),
         ("re-activated", ADA, RUN, 200, &[READ, WRITE, WRITE]),
-        ("unknown user, kept", bob, RUN, 404, &[READ, WRITE]),
-        ("unknown user, kept again", bob, RUN, 404, &[READ, WRITE]),
+        ("unknown user, pending", bob, RUN, 404, &[READ, WRITE]),
+        ("unknown user, pending again", bob, RUN, 404, &[READ, WRITE]),
         (
-            "known now, kept event removed",
+            "known now, pending event removed",
             bob,
             RUN,
             201,
             &[READ, WRITE, "DeleteItem"],
         ),
-        ("no kept event any more", bob, RUN, 200, &[READ, WRITE]),
+        ("no pending event any more", bob, RUN, 200, &[READ, WRITE]),
         (
-            "unknown run, kept",
+            "unknown run, pending",
             ADA,
             "course-v1:A+B+C",
             404,
             &[READ, WRITE],
         ),
-        ("no course id, not kept", ADA, "None", 404, &[READ]),
+        ("no course id, not pending", ADA, "None", 404, &[READ]),
         ("faulty", "ada", RUN, 400, &[]),
     ];
     for (name, email, course_id, status, calls) in cases {
         match *name {
             "re-activated" => stack.set_enrollment("active", Bool(false)).await,
-            "known now, kept event removed" => {
+            "known now, pending event removed" => {
                 stack
                     .put_user(bob, "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11", None)
                     .await;

@@ -424,9 +424,9 @@ async fn a_mode_and_a_role_are_taken_without_the_blanks_around_them() {
     }
 }
 
-/// Rows 11 and 12. An event whose course cannot exist is not kept.
+/// Rows 11 and 12. An event whose course cannot exist is not pending.
 #[tokio::test]
-async fn what_is_not_found_is_kept() {
+async fn what_is_not_found_is_pending() {
     let stack = Stack::new().await;
     let unknown_run = "course-v1:Demo+Other+2026";
     let planted = "course learner@example.com chk_0123456789abcdef0123456789abcdef0123456789";
@@ -481,7 +481,7 @@ async fn what_is_not_found_is_kept() {
             false,
         ),
     ];
-    for (email, course_id, error, reason, is_kept) in rows {
+    for (email, course_id, error, reason, is_pending) in rows {
         let answer = stack
             .deliver(&json!({"email": email, "course_id": course_id}))
             .await;
@@ -492,7 +492,7 @@ async fn what_is_not_found_is_kept() {
             (&done["reason"], &done["level"]),
             (&json!(reason), &json!("WARN"))
         );
-        let key = is_kept.then(|| {
+        let key = is_pending.then(|| {
             let (email, course_id) = (email.parse().unwrap(), course_id.parse().unwrap());
             EventKey::of(EventKind::Enrollment, &email, &course_id).to_string()
         });
@@ -501,9 +501,12 @@ async fn what_is_not_found_is_kept() {
             key.as_deref(),
             "{email} {course_id}"
         );
-        assert_eq!(done["outcome"], if *is_kept { "kept" } else { "dropped" });
+        assert_eq!(
+            done["outcome"],
+            if *is_pending { "pending" } else { "dropped" }
+        );
     }
-    assert_eq!(stack.kept().await.len(), 4);
+    assert_eq!(stack.pending().await.len(), 4);
 }
 
 /// Both spellings of the path, from both versions of the gateway's events: what

@@ -1,4 +1,4 @@
-//! What a delivery does to an enrollment, and to the events that are kept.
+//! What a delivery does to an enrollment, and to the pending events.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, N, S};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use shared::domain::{Change, CourseRole, KeptState, Reason};
+use shared::domain::{Change, CourseRole, EventState, Reason};
 
 use harness::{ADA, ADA_ID, RUN, now};
 
@@ -313,7 +313,7 @@ async fn a_first_delivery_creates() {
 
 /// Redeliveries of an event that waits merge with it.
 #[tokio::test]
-async fn kept_events_merge() {
+async fn pending_events_merge() {
     let stack = Stack::new().await;
     let bob = |role: Option<&str>, mode: Option<&str>| json!({"email": "Bob@Example.org", "course_id": RUN, "role": role, "mode": mode});
     for (role, mode) in [
@@ -323,13 +323,13 @@ async fn kept_events_merge() {
     ] {
         assert_eq!(stack.deliver(&bob(role, mode)).await.status, 404);
     }
-    let [event] = stack.kept().await.try_into().unwrap();
+    let [event] = stack.pending().await.try_into().unwrap();
     assert_eq!(event.email.as_str(), "bob@example.org");
     assert_eq!(names(&event.roles), ["instructor", "staff"]);
     assert_eq!(event.mode.as_ref().map(|m| m.as_str()), Some("verified"));
     assert_eq!(
         (event.reason, event.state),
-        (Reason::NoSuchUser, KeptState::Waiting)
+        (Reason::NoSuchUser, EventState::Waiting)
     );
     assert_eq!((event.version, event.tries), (3, 0));
     let wait = event.next_look.duration_since(now());
@@ -345,7 +345,7 @@ async fn kept_events_merge() {
         )
         .await;
     assert_eq!(stack.deliver(&bob(None, None)).await.status, 201);
-    assert!(stack.kept().await.is_empty());
+    assert!(stack.pending().await.is_empty());
     let [enrollment] = stack
         .enrollments("9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11")
         .await
@@ -390,7 +390,7 @@ async fn an_older_delivery_takes_nothing_back() {
     let run = "course-v1:Demo+Later+2026";
     let body = |role: &str, mode: &str| json!({"email": "bob@example.org", "course_id": run, "role": role, "mode": mode});
     assert_eq!(stack.deliver(&body("staff", "verified")).await.status, 404);
-    let [newer] = stack.kept().await.try_into().unwrap();
+    let [newer] = stack.pending().await.try_into().unwrap();
     stack.clock.set(now() - SignedDuration::from_secs(1));
     stack
         .put_user(
@@ -403,7 +403,7 @@ async fn an_older_delivery_takes_nothing_back() {
         stack.deliver(&body("instructor", "audit")).await.status,
         404
     );
-    let [merged] = stack.kept().await.try_into().unwrap();
+    let [merged] = stack.pending().await.try_into().unwrap();
     assert_eq!(merged.roles.len(), 2);
     assert_eq!(merged.mode.as_ref().map(|m| m.as_str()), Some("verified"));
     assert_eq!(
@@ -429,7 +429,7 @@ async fn any_number_of_roles_can_wait() {
     assert_eq!(stack.deliver(&body(130)).await.status, 201);
     let enrollment = stack.enrollment().await;
     assert_eq!((enrollment.roles.len(), enrollment.history.len()), (131, 1));
-    assert!(stack.kept().await.is_empty());
+    assert!(stack.pending().await.is_empty());
 }
 
 /// A redelivery of an event that had ended starts it anew.
@@ -439,15 +439,15 @@ async fn an_ended_event_starts_anew() {
         let stack = Stack::new().await;
         let body = json!({"email": ADA, "course_id": "course-v1:A+B+C", "role": "staff"});
         stack.deliver(&body).await;
-        let [first] = stack.kept().await.try_into().unwrap();
+        let [first] = stack.pending().await.try_into().unwrap();
         stack
             .dynamodb
             .update_item()
-            .table_name("KeptEventsTable")
+            .table_name("PendingEventsTable")
             .key("event_key", S(first.event_key.to_string()))
             .update_expression(
                 "SET #state = :ended, tries = :tries, expires_at = :end, last_error = :error, \
-                 next_look = :old, kept_at = :old",
+                 next_look = :old, pending_since = :old",
             )
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":ended", S(ended.to_owned()))
@@ -459,10 +459,14 @@ async fn an_ended_event_starts_anew() {
             .await
             .unwrap();
         assert_eq!(stack.deliver(&body).await.status, 404);
-        let [anew] = stack.kept().await.try_into().unwrap();
-        assert_eq!((anew.state, anew.tries), (KeptState::Waiting, 0), "{ended}");
+        let [anew] = stack.pending().await.try_into().unwrap();
         assert_eq!(
-            (anew.next_look, anew.kept_at),
+            (anew.state, anew.tries),
+            (EventState::Waiting, 0),
+            "{ended}"
+        );
+        assert_eq!(
+            (anew.next_look, anew.pending_since),
             (first.next_look, now()),
             "{ended}"
         );
@@ -470,7 +474,7 @@ async fn an_ended_event_starts_anew() {
         let items = stack
             .dynamodb
             .scan()
-            .table_name("KeptEventsTable")
+            .table_name("PendingEventsTable")
             .send()
             .await
             .unwrap();

@@ -61,7 +61,7 @@ async fn trouble_is_503() {
             assert_eq!(answer.status, 503, "{case}");
             assert_eq!(answer.headers["retry-after"], "5", "{case}");
             let tried = proxy.calls().iter().filter(|call| *call == failing).count();
-            // What fails not for a moment is to be kept, which is refused, too.
+            // What fails not for a moment is to be pending, which is refused, too.
             let keeps =
                 usize::from(attempts == 1 && failing == "UpdateItem" && code != "UnreadableAnswer");
             assert_eq!(tried, attempts + keeps, "{case}");
@@ -95,9 +95,9 @@ async fn trouble_is_503() {
     }
 }
 
-/// A delivery that cannot even be kept is not accepted.
+/// A delivery that cannot even be pending is not accepted.
 #[tokio::test]
-async fn what_cannot_be_kept_is_503() {
+async fn what_cannot_be_pending_is_503() {
     let (stack, proxy) = Stack::behind_proxy(EAGER).await;
     let body = json!({"email": "bob@example.org", "course_id": RUN});
     proxy.set(|call| {
@@ -108,10 +108,13 @@ async fn what_cannot_be_kept_is_503() {
         }
     });
     let answer = stack.deliver(&body).await;
-    assert_eq!((answer.status, stack.kept().await.len()), (503, 0));
+    assert_eq!((answer.status, stack.pending().await.len()), (503, 0));
     proxy.set(|_| Fault::Pass);
     assert_eq!(
-        (stack.deliver(&body).await.status, stack.kept().await.len()),
+        (
+            stack.deliver(&body).await.status,
+            stack.pending().await.len()
+        ),
         (404, 1)
     );
 }
@@ -140,7 +143,7 @@ async fn an_event_that_stays_is_no_failure() {
         (&done["outcome"], &done["error_code"]),
         (&json!("created"), &json!("AccessDeniedException"))
     );
-    assert_eq!(stack.kept().await.len(), 1);
+    assert_eq!(stack.pending().await.len(), 1);
 }
 
 /// An effect whose answer was lost is told as what it was.

@@ -108,7 +108,7 @@ async fn no_address_and_no_token_is_ever_logged() {
             requests.push(delivery(&body.to_string()));
             body[field] = json!([planted]);
             requests.push(delivery(&body.to_string()));
-            // In a delivery that is kept.
+            // In a delivery that is pending.
             body[field] = json!(value);
             body["email"] = json!(format!("nobody-{ADDRESS}"));
             requests.push(delivery(&body.to_string()));
@@ -148,7 +148,7 @@ async fn no_address_and_no_token_is_ever_logged() {
         let not_staff = format!("Bearer {NOT_STAFF}").parse().unwrap();
         request.headers_mut().insert("authorization", not_staff);
         requests.push(request);
-        // An event that is kept with planted words, and takes effect with the next.
+        // An pending event with planted words, and takes effect with the next.
         let later = json!({"email": format!("later-{ADDRESS}"), "course_id": RUN, "role": planted, "mode": short});
         requests.push(delivery(&later.to_string()));
         requests.push(delivery(&later.to_string()));
@@ -165,7 +165,7 @@ async fn no_address_and_no_token_is_ever_logged() {
     for request in requests {
         let answer = stack.send(request).await;
         if stack
-            .kept()
+            .pending()
             .await
             .iter()
             .any(|event| event.email.as_str().starts_with("later-"))

@@ -17,14 +17,14 @@ async fn deliver(stack: &Stack, token: &str, email: &str) {
     stack.send(request.unwrap()).await;
 }
 
-/// One document a delivery, with its outcome and whether it was kept.
+/// One document a delivery, with its outcome and whether it was pending.
 #[tokio::test]
 async fn deliveries_by_outcome() {
     let stack = Stack::new().await;
-    for (email, outcome, kept) in [
+    for (email, outcome, pending) in [
         (ADA, "created", 0),
         (ADA, "unchanged", 0),
-        ("bob@example.org", "kept", 1),
+        ("bob@example.org", "pending", 1),
         ("no address", "invalid", 0),
     ] {
         deliver(&stack, STAFF, email).await;
@@ -33,7 +33,7 @@ async fn deliveries_by_outcome() {
             ("kind", json!("enrollment")),
             ("outcome", json!(outcome)),
             ("Deliveries", json!(1)),
-            ("EventsKept", json!(kept)),
+            ("DeliveriesPending", json!(pending)),
             // It asks the LMS nothing, and issues nothing.
             ("LmsRequests", Value::Null),
             ("CertificatesIssued", Value::Null),

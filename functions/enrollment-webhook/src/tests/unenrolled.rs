@@ -110,10 +110,10 @@ async fn who_was_never_enrolled_has_no_record() {
     assert_eq!(proxy.calls(), ["BatchGetItem", "BatchGetItem"]);
 }
 
-/// User or run are not known: 404, and nothing is kept. An event that is kept
+/// User or run are not known: 404, and nothing is pending. An pending event
 /// enrolls nobody any more, and its roles stay.
 #[tokio::test]
-async fn what_is_kept_no_longer_enrolls() {
+async fn what_is_pending_no_longer_enrolls() {
     let later = "course-v1:Demo+Later+2026";
     for (email, course_id, message) in [
         (BOB, RUN, "User not found".to_owned()),
@@ -130,19 +130,19 @@ async fn what_is_kept_no_longer_enrolls() {
                 "{case}"
             );
             assert_eq!(stack.log.done()["outcome"], "dropped", "{case}");
-            assert_eq!(stack.kept().await, [], "{case}");
+            assert_eq!(stack.pending().await, [], "{case}");
 
             let enrollment =
                 json!({"email": email, "course_id": course_id, "role": role, "mode": "verified"});
             assert_eq!(stack.deliver(&enrollment).await.status, 404, "{case}");
             stack.clock.set(now() + SignedDuration::from_secs(10));
             assert_eq!(stack.deliver(&unenrollment).await.status, 404, "{case}");
-            let kept = stack.kept().await;
+            let pending = stack.pending().await;
             if role.is_none() {
-                assert_eq!(kept, [], "{case}");
+                assert_eq!(pending, [], "{case}");
                 continue;
             }
-            let [event] = kept.try_into().unwrap();
+            let [event] = pending.try_into().unwrap();
             let roles: Vec<_> = event.roles.iter().map(|role| role.as_str()).collect();
             assert_eq!((roles, &event.mode), (vec!["staff"], &None), "{case}");
             assert!(event.unenrolled, "{case}");
@@ -151,7 +151,7 @@ async fn what_is_kept_no_longer_enrolls() {
             stack.clock.set(now() + SignedDuration::from_secs(20));
             let again = json!({"email": email, "course_id": course_id});
             assert_eq!(stack.deliver(&again).await.status, 404, "{case}");
-            let event = stack.kept_event().await;
+            let event = stack.pending_event().await;
             assert_eq!((event.unenrolled, &event.mode), (false, &None), "{case}");
         }
     }
@@ -173,7 +173,7 @@ async fn an_enrollment_that_waits_is_done_by_it() {
             (200, &json!(false)),
             "{role:?}"
         );
-        assert_eq!(stack.kept().await, [], "{role:?}");
+        assert_eq!(stack.pending().await, [], "{role:?}");
         let enrollments = stack.enrollments(harness::ADA_ID).await;
         assert_eq!(enrollments.len(), roles, "{role:?}");
         for enrollment in enrollments {

@@ -17,8 +17,8 @@ async fn an_upgrade_wakes_the_pass_that_waits() {
     let stack = Stack::new().await;
     stack.announce(ADA, None, Some("audit")).await;
     stack.grade(0.9, true);
-    stack.keep_pass().await;
-    let waiting = stack.kept_event().await;
+    stack.add_pending_pass().await;
+    let waiting = stack.pending_event().await;
     assert_eq!(
         (waiting.reason, waiting.last_error.as_deref()),
         (Reason::NotEligible, Some("unpaid_mode"))
@@ -28,7 +28,7 @@ async fn an_upgrade_wakes_the_pass_that_waits() {
     let upgrade = json!({"email": ADA, "course_id": RUN, "mode": "verified"});
     assert_eq!(stack.deliver(&upgrade).await.status, 200);
     assert_eq!(stack.enrollment().await.mode.as_str(), "verified");
-    assert!(stack.kept_event().await.next_look <= now() + SignedDuration::from_secs(5));
+    assert!(stack.pending_event().await.next_look <= now() + SignedDuration::from_secs(5));
     assert_eq!(stack.look_again().await.certified, 1);
     assert!(stack.certificate().await.is_some());
 }
@@ -67,7 +67,7 @@ async fn a_refunded_enrollment_earns_nothing_by_a_role() {
         );
         assert_eq!(found, expected, "{role:?} {mode:?}");
         stack.grade(0.9, true);
-        stack.keep_pass().await;
+        stack.add_pending_pass().await;
         assert_eq!(stack.certificate().await.map(|c| c.certificate_id), None);
     }
 }
@@ -116,10 +116,10 @@ async fn a_history_of_thousands_of_entries_takes_one_more() {
     assert_eq!(stack.deliver(&body).await.status, 200);
 }
 
-/// What the store refuses is no outage: 500, and the event is kept, and takes
+/// What the store refuses is no outage: 500, and the event is pending, and takes
 /// effect once the cause is gone.
 #[tokio::test]
-async fn what_the_store_refuses_is_kept_as_failed() {
+async fn what_the_store_refuses_is_pending_as_failed() {
     let (stack, proxy) = Stack::behind_proxy(EAGER).await;
     stack.announce(ADA, None, Some("audit")).await;
     proxy.set(|call| {
@@ -146,14 +146,14 @@ async fn what_the_store_refuses_is_kept_as_failed() {
             &json!("ERROR")
         )
     );
-    let kept = stack.kept_event().await;
-    assert_eq!(done["event_key"], kept.event_key.to_string());
+    let pending = stack.pending_event().await;
+    assert_eq!(done["event_key"], pending.event_key.to_string());
     assert_eq!(
-        (kept.reason, kept.last_error.as_deref()),
+        (pending.reason, pending.last_error.as_deref()),
         (Reason::Failed, Some("ValidationException"))
     );
     stack.clock.set(now() + SignedDuration::from_mins(2));
     assert_eq!(stack.look_again().await.done, 1);
     assert_eq!(stack.enrollment().await.roles.len(), 1);
-    assert_eq!(stack.kept().await, []);
+    assert_eq!(stack.pending().await, []);
 }

@@ -388,18 +388,18 @@ async fn certificates_wait_for_their_date() {
     }
 }
 
-/// A pass that was kept is done by the sweep that issues its certificate.
+/// A pass that was pending is done by the sweep that issues its certificate.
 #[tokio::test]
-async fn a_kept_pass_is_done_by_the_sweep() {
+async fn a_pending_pass_is_done_by_the_sweep() {
     let stack = Stack::new().await;
     stack.enroll("verified").await;
     stack.lms.order(Order::of(Trouble::Refuse));
-    stack.keep_pass().await;
+    stack.add_pending_pass().await;
     stack.lms.revoke();
     stack.clock.turn(Duration::from_secs(60));
     stack.lms.grade("ada", RUN, graded(0.9));
     assert_eq!(stack.sweep().await["tally"]["issued"], 1);
-    assert_eq!(stack.kept().await, []);
+    assert_eq!(stack.pending().await, []);
 }
 
 /// One learner goes through the same code as a page of them, and the others stay

@@ -6,16 +6,16 @@ use aws_sdk_dynamodb::Client;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{StoreError, batch, course_runs, kept_events, read, users};
-use crate::domain::{CourseId, Email, EventKey, EventKind, KeptEvent, Username};
+use super::{StoreError, batch, course_runs, pending_events, read, users};
+use crate::domain::{CourseId, Email, EventKey, EventKind, PendingEvent, Username};
 
-/// Reads user, course run and kept events together.
+/// Reads user, course run and pending events together.
 #[derive(Debug, Clone)]
 pub struct Lookup {
     client: Client,
     users: String,
     course_runs: String,
-    kept_events: String,
+    pending_events: String,
 }
 
 /// What exists of what a delivery speaks of.
@@ -27,7 +27,7 @@ pub struct Found {
     pub run: Option<FoundRun>,
     /// Those that were asked for and exist, whatever their state. Of a kind
     /// there may be two where the address is a former one of the user's.
-    pub kept: Vec<KeptEvent>,
+    pub pending: Vec<PendingEvent>,
 }
 
 /// A user, as far as a delivery needs them. Users and runs may be written by
@@ -64,26 +64,26 @@ pub struct FoundRun {
 }
 
 impl Found {
-    /// The kept events of this kind, where it was asked for.
-    pub fn kept(&self, kind: EventKind) -> impl Iterator<Item = &KeptEvent> {
-        self.kept.iter().filter(move |event| event.kind == kind)
+    /// The pending events of this kind, where it was asked for.
+    pub fn pending(&self, kind: EventKind) -> impl Iterator<Item = &PendingEvent> {
+        self.pending.iter().filter(move |event| event.kind == kind)
     }
 }
 
 impl Lookup {
     /// Takes the names of the three tables. Makes no call.
-    pub fn new(client: Client, users: String, course_runs: String, kept_events: String) -> Self {
+    pub fn new(client: Client, users: String, course_runs: String, pending_events: String) -> Self {
         Self {
             client,
             users,
             course_runs,
-            kept_events,
+            pending_events,
         }
     }
 
-    /// One BatchGetItem, for the kept event of the first kind, and of the other
+    /// One BatchGetItem, for the pending event of the first kind, and of the other
     /// kinds those that can be read. Without a run to look for, only the user
-    /// is read. One more where the address is a former one: what is kept under
+    /// is read. One more where the address is a former one: what is pending under
     /// the address that the user has is found as well.
     pub async fn find(
         &self,
@@ -99,21 +99,21 @@ impl Lookup {
                 .into_iter()
                 .flat_map(|course_id| kinds.iter().map(move |kind| (kind, course_id)))
                 .map(|(kind, course_id)| EventKey::of(*kind, &address, course_id));
-            let events: Vec<_> = events.map(|event| kept_events::key(&event)).collect();
+            let events: Vec<_> = events.map(|event| pending_events::key(&event)).collect();
             let own = events.first().cloned();
             let keys = [
                 (self.users.as_str(), vec![users::key(&address)]),
                 (self.course_runs.as_str(), std::mem::take(&mut runs)),
-                (self.kept_events.as_str(), events),
+                (self.pending_events.as_str(), events),
             ];
             let mut items = batch::get(&self.client, keys).await?;
             let mut all = |table: &String| items.remove(table).unwrap_or_default();
-            for item in all(&self.kept_events) {
+            for item in all(&self.pending_events) {
                 let is_own = own
                     .as_ref()
-                    .is_some_and(|own| *own == kept_events::key_of(&item));
-                match kept_events::kept_event(&self.kept_events, item) {
-                    Ok(event) => found.kept.push(event),
+                    .is_some_and(|own| *own == pending_events::key_of(&item));
+                match pending_events::pending_event(&self.pending_events, item) {
+                    Ok(event) => found.pending.push(event),
                     Err(error) if is_own => return Err(error),
                     // Another event's fault is no reason to refuse this one.
                     Err(_) => {}
@@ -137,7 +137,7 @@ impl Lookup {
     }
 
     /// The users of these addresses (at most 100, the ones that they have) and
-    /// what is kept of this kind for them and a run, as far as it can be read.
+    /// what is pending of this kind for them and a run, as far as it can be read.
     ///
     /// Two BatchGetItems, side by side.
     pub async fn find_many(
@@ -151,10 +151,10 @@ impl Lookup {
             .map(|email| (EventKey::of(kind, email, course_id), *email))
             .collect();
         let users = emails.iter().copied().map(users::key).collect();
-        let events = of_email.keys().map(kept_events::key).collect();
+        let events = of_email.keys().map(pending_events::key).collect();
         let (mut users, mut events) = futures::future::try_join(
             batch::get(&self.client, [(self.users.as_str(), users)]),
-            batch::get(&self.client, [(self.kept_events.as_str(), events)]),
+            batch::get(&self.client, [(self.pending_events.as_str(), events)]),
         )
         .await?;
         let mut found: HashMap<Email, Found> = HashMap::new();
@@ -166,13 +166,13 @@ impl Lookup {
             let email = user.email.clone();
             found.entry(email).or_default().user = Some(user);
         }
-        for item in events.remove(&self.kept_events).unwrap_or_default() {
-            let Ok(event) = kept_events::kept_event(&self.kept_events, item) else {
+        for item in events.remove(&self.pending_events).unwrap_or_default() {
+            let Ok(event) = pending_events::pending_event(&self.pending_events, item) else {
                 continue;
             };
             if let Some(email) = of_email.get(&event.event_key) {
                 let found = found.entry((*email).clone()).or_default();
-                found.kept.push(event);
+                found.pending.push(event);
             }
         }
         Ok(found)

@@ -50,17 +50,17 @@ pub(super) struct Login {
 
 #[derive(Default)]
 struct Known {
-    credential: Option<Kept<Credential>>,
+    credential: Option<Cached<Credential>>,
     /// When Secrets Manager was last found to be away.
     away_at: Option<Timestamp>,
     /// What the LMS gave for this credential.
-    token: Option<Kept<AccessToken>>,
+    token: Option<Cached<AccessToken>>,
     /// How the last of the attempts ended that are counted.
     last: Option<Result<Authorization, AskError>>,
 }
 
 /// Something with the moments at which it was asked for and had.
-struct Kept<T> {
+struct Cached<T> {
     value: T,
     at: Timestamp,
     had_at: Timestamp,
@@ -139,7 +139,7 @@ impl Login {
         let Known {
             credential, token, ..
         } = known;
-        let credential = credential.as_ref().map(|kept| &kept.value);
+        let credential = credential.as_ref().map(|cached| &cached.value);
         match credential.ok_or(NoCredential::NoneYet)? {
             Credential::Static { token } => {
                 Ok(Authorization::bearer(token)
@@ -147,7 +147,7 @@ impl Login {
             }
             Credential::Client { id, secret } => {
                 let now = self.clock.now();
-                if let Some(Kept { value, at, .. }) = token
+                if let Some(Cached { value, at, .. }) = token
                     && refused != Some(&value.authorization)
                     && within(good_for(value), *at, now)
                 {
@@ -156,7 +156,7 @@ impl Login {
                 let value = turn.ask_for_token(|| self.lms.access_token(id, secret));
                 let value = value.await?;
                 let authorization = value.authorization.clone();
-                *token = Some(Kept {
+                *token = Some(Cached {
                     value,
                     at: now,
                     had_at: self.clock.now(),
@@ -171,8 +171,8 @@ impl Login {
     async fn refresh_credential(&self, known: &mut Known, anew: bool) -> Result<(), NoCredential> {
         let began = self.clock.now();
         let is_young = |known: &Known, limit| {
-            let kept = known.credential.as_ref();
-            kept.is_some_and(|kept| within(limit, kept.at, self.clock.now()))
+            let cached = known.credential.as_ref();
+            cached.is_some_and(|cached| within(limit, cached.at, self.clock.now()))
         };
         let was_away = known
             .away_at
@@ -197,11 +197,11 @@ impl Login {
         let is_same = known
             .credential
             .as_ref()
-            .is_some_and(|kept| kept.value == value);
+            .is_some_and(|cached| cached.value == value);
         if !is_same {
             known.token = None;
         }
-        known.credential = Some(Kept {
+        known.credential = Some(Cached {
             value,
             at: began,
             had_at: self.clock.now(),

@@ -9,12 +9,12 @@ use super::records::{Addition, Decision, Owner, RecordKey, RecordTable};
 use super::{Answers, Difference, RECORDS_AT_ONCE, RecordImport};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::enrollments::Enrollments;
-use crate::adapters::store::kept_events::KeptEvents;
+use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::records::Written;
 pub use crate::domain::enrollment_change::UNENROLLED;
 use crate::domain::{
-    CourseId, CourseRole, Email, Enrollment, EventKey, EventKind, History, HistoryEntry, KeptEvent,
-    Mode, ModeSource,
+    CourseId, CourseRole, Email, Enrollment, EventKey, EventKind, History, HistoryEntry, Mode,
+    ModeSource, PendingEvent,
 };
 use crate::use_cases::enrolling::{has_changed, waits_for_enrollment, will_change};
 
@@ -139,7 +139,7 @@ impl RecordImport<Enrollments> {
     /// made due; how many is said, too.
     pub async fn import(
         &self,
-        kept_events: &KeptEvents,
+        pending_events: &PendingEvents,
         rows: &[EnrollmentRow],
         at: Timestamp,
     ) -> Result<(Answers, u64), StoreError> {
@@ -147,15 +147,15 @@ impl RecordImport<Enrollments> {
         let events = if self.is_dry() {
             Vec::new()
         } else {
-            waiting(kept_events, rows, &decisions).await?
+            waiting(pending_events, rows, &decisions).await?
         };
         for event in &events {
-            will_change(kept_events, event, at).await?;
+            will_change(pending_events, event, at).await?;
         }
         let answers = self.carry_out(rows, decisions).await?;
         let mut made_due = 0;
         for event in &events {
-            if has_changed(kept_events, event, at).await {
+            if has_changed(pending_events, event, at).await {
                 made_due += 1;
             }
         }
@@ -166,10 +166,10 @@ impl RecordImport<Enrollments> {
 /// The certificates' events that wait for an enrollment that is to be added.
 /// They were announced under the user's address, or under the one in the file.
 async fn waiting(
-    kept_events: &KeptEvents,
+    pending_events: &PendingEvents,
     rows: &[EnrollmentRow],
     decisions: &[Decision<Enrollment>],
-) -> Result<Vec<KeptEvent>, StoreError> {
+) -> Result<Vec<PendingEvent>, StoreError> {
     let added = rows.iter().zip(decisions).filter_map(|(row, decision)| {
         let Decision::Add(Addition { email, record }) = decision else {
             return None;
@@ -183,7 +183,7 @@ async fn waiting(
     let keys = Vec::from_iter(HashSet::<EventKey>::from_iter(keys));
     let mut events = Vec::new();
     for keys in keys.chunks(RECORDS_AT_ONCE) {
-        let found = kept_events.get_many(keys).await?;
+        let found = pending_events.get_many(keys).await?;
         // One that cannot be read is found when it is due.
         events.extend(found.into_iter().flatten().filter(waits_for_enrollment));
     }

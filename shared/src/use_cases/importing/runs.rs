@@ -8,8 +8,8 @@ use super::events::expect_events;
 use super::{Answers, Imported, RowRefused};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::course_runs::CourseRuns;
-use crate::adapters::store::kept_events::KeptEvents;
-use crate::domain::{CourseRunChange, KeptEvent, Reason};
+use crate::adapters::store::pending_events::PendingEvents;
+use crate::domain::{CourseRunChange, PendingEvent, Reason};
 
 /// The runs of one call of [`import_runs`], at most.
 pub const RUNS_AT_ONCE: usize = 100;
@@ -52,12 +52,12 @@ pub async fn import_runs(
 ///
 /// As [`super::expect_events_of_users`].
 pub async fn expect_events_of_runs(
-    kept_events: &KeptEvents,
+    pending_events: &PendingEvents,
     course_runs: &CourseRuns,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    let came = async |events: &[KeptEvent]| {
-        let waits = |event: &&KeptEvent| event.reason == Reason::NoSuchRun;
+    let came = async |events: &[PendingEvent]| {
+        let waits = |event: &&PendingEvent| event.reason == Reason::NoSuchRun;
         let ids: BTreeSet<_> = events.iter().filter(waits).map(|e| &e.course_id).collect();
         let ids: Vec<_> = ids.into_iter().cloned().collect();
         let runs = course_runs.get_many(&ids).await?;
@@ -66,5 +66,5 @@ pub async fn expect_events_of_runs(
         let came = came.filter(|event| known.contains(&event.course_id));
         Ok(came.cloned().collect())
     };
-    expect_events(kept_events, came, now).await
+    expect_events(pending_events, came, now).await
 }

@@ -10,9 +10,9 @@ use uuid::Uuid;
 use super::events::expect_events;
 use super::{ATTEMPTS, Answers, Imported, RowRefused};
 use crate::adapters::store::StoreError;
-use crate::adapters::store::kept_events::KeptEvents;
+use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::users::{FoundUsers, UserWrite, Users, Written};
-use crate::domain::{Email, KeptEvent, Reason, User, Username};
+use crate::domain::{Email, PendingEvent, Reason, User, Username};
 
 /// The users of one call of [`import_users`], at most; new ones fit in one transaction.
 pub const USERS_AT_ONCE: usize = Users::AT_ONCE;
@@ -255,19 +255,19 @@ fn decide(
 /// It is done after an import, whether or not the import changed anything: so
 /// an import that was cut short is made up for by the next one.
 pub async fn expect_events_of_users(
-    kept_events: &KeptEvents,
+    pending_events: &PendingEvents,
     users: &Users,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    let came = async |events: &[KeptEvent]| {
+    let came = async |events: &[PendingEvent]| {
         let emails: BTreeSet<_> = events.iter().map(|event| &event.email).collect();
         let found = users.find(&Vec::from_iter(emails), &[]).await?;
-        let came = |event: &&KeptEvent| match (event.reason, found.by_email.get(&event.email)) {
+        let came = |event: &&PendingEvent| match (event.reason, found.by_email.get(&event.email)) {
             (Reason::NoSuchUser, Some(_)) => true,
             (Reason::NoUsername, Some(user)) => user.edx_username.is_some(),
             _ => false,
         };
         Ok(events.iter().filter(came).cloned().collect())
     };
-    expect_events(kept_events, came, now).await
+    expect_events(pending_events, came, now).await
 }

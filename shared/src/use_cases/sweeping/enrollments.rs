@@ -8,12 +8,12 @@ use super::{Kind, Learner, Losses, Notes, SweepError, Task, Worked, carry_out, f
 use crate::adapters::lms::Nonsense;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::enrollments::Enrollments;
-use crate::adapters::store::kept_events::KeptEvents;
+use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::records::Written;
 use crate::domain::sweep::{Correction, correction};
 use crate::domain::{
-    CourseId, Cursor, Effect, Enrollment, EnrollmentChange, EventKey, EventKind, KeptEvent, Left,
-    PaidModes, SweepKind, Trail, User, Username,
+    CourseId, Cursor, Effect, Enrollment, EnrollmentChange, EventKey, EventKind, Left, PaidModes,
+    PendingEvent, SweepKind, Trail, User, Username,
 };
 use crate::use_cases::asking_the_lms::{About, AskError, EnrollmentRow, GradeRow, LmsClient, Page};
 use crate::use_cases::enrolling::{has_changed, waits_for_enrollment, will_change};
@@ -21,16 +21,20 @@ use crate::use_cases::enrolling::{has_changed, waits_for_enrollment, will_change
 /// What a sweep of enrollments uses.
 pub struct EnrollmentSweep {
     enrollments: Enrollments,
-    kept_events: KeptEvents,
+    pending_events: PendingEvents,
     paid_modes: PaidModes,
 }
 
 impl EnrollmentSweep {
     /// Takes the tables, and the modes in which a pass earns a certificate. Makes no call.
-    pub fn new(enrollments: Enrollments, kept_events: KeptEvents, paid_modes: PaidModes) -> Self {
+    pub fn new(
+        enrollments: Enrollments,
+        pending_events: PendingEvents,
+        paid_modes: PaidModes,
+    ) -> Self {
         Self {
             enrollments,
-            kept_events,
+            pending_events,
             paid_modes,
         }
     }
@@ -165,10 +169,10 @@ impl EnrollmentSweep {
         &self,
         task: &Task<'_>,
         plans: &[(&Learner<EnrollmentRow>, Plan<'_>)],
-    ) -> Result<HashMap<EventKey, KeptEvent>, StoreError> {
+    ) -> Result<HashMap<EventKey, PendingEvent>, StoreError> {
         let may_pay = plans.iter().filter(|(_, (_, to))| !to.deactivates());
         let keys: Vec<_> = may_pay.map(|(learner, _)| key(task, learner)).collect();
-        let found = self.kept_events.get_many(&keys).await?;
+        let found = self.pending_events.get_many(&keys).await?;
         let waiting = found.into_iter().flatten().filter(waits_for_enrollment);
         Ok(waiting
             .map(|event| (event.event_key.clone(), event))
@@ -181,16 +185,16 @@ impl EnrollmentSweep {
         task: &Task<'_>,
         learner: &Learner<EnrollmentRow>,
         (ours, correction): &Plan<'_>,
-        waiting: &HashMap<EventKey, KeptEvent>,
+        waiting: &HashMap<EventKey, PendingEvent>,
     ) -> Result<Vec<Effect>, StoreError> {
         let waiting = waiting.get(&key(task, learner));
         if let Some(event) = waiting {
-            will_change(&self.kept_events, event, task.now).await?;
+            will_change(&self.pending_events, event, task.now).await?;
         }
         let written = self.write(task, learner.owner.user_id, *ours, correction);
         let written = written.await?;
         if let Some(event) = waiting {
-            has_changed(&self.kept_events, event, task.now).await;
+            has_changed(&self.pending_events, event, task.now).await;
         }
         Ok(match written {
             Written::Done => correction.effects.clone(),
@@ -227,7 +231,7 @@ async fn all_pages(
     Ok(rows)
 }
 
-/// The key of the certificate's event of a learner, where one is kept.
+/// The key of the certificate's event of a learner, where one is pending.
 fn key(task: &Task<'_>, learner: &Learner<EnrollmentRow>) -> EventKey {
     let (email, run) = (&learner.owner.email, &task.run.course_id);
     EventKey::of(EventKind::Certificate, email, run)

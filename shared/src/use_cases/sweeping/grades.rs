@@ -9,8 +9,8 @@ use super::{Kind, Learner, Losses, Notes, SweepError, Task, Worked, carry_out, f
 use crate::adapters::lms::Nonsense;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::enrollments::Enrollments;
-use crate::adapters::store::kept_events::KeptEvents;
 use crate::adapters::store::lookup::{Found, Lookup};
+use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::records::{CertificateWrite, GradeWrite, Record, Records, Written};
 use crate::domain::sweep::{CertificateChange, certificate_change, is_zero_for_good};
 use crate::domain::{
@@ -24,7 +24,7 @@ pub struct GradeSweep {
     lookup: Lookup,
     records: Records,
     enrollments: Enrollments,
-    kept_events: KeptEvents,
+    pending_events: PendingEvents,
     paid_modes: PaidModes,
 }
 
@@ -34,14 +34,14 @@ impl GradeSweep {
         lookup: Lookup,
         records: Records,
         enrollments: Enrollments,
-        kept_events: KeptEvents,
+        pending_events: PendingEvents,
         paid_modes: PaidModes,
     ) -> Self {
         Self {
             lookup,
             records,
             enrollments,
-            kept_events,
+            pending_events,
             paid_modes,
         }
     }
@@ -312,7 +312,7 @@ impl GradeSweep {
         }
     }
 
-    /// The names of those who are to have a certificate, and what is kept of their passes.
+    /// The names of those who are to have a certificate, and what is pending of their passes.
     async fn found(
         &self,
         task: &Task<'_>,
@@ -394,9 +394,9 @@ impl GradeSweep {
             Written::Done => {}
             Written::Moved => return moved,
         }
-        // A pass that is kept is done by this; one that is not removed finds itself done.
-        for kept in found.iter().flat_map(|found| &found.kept) {
-            let _ = self.kept_events.remove(kept).await;
+        // A pass that is pending is done by this; one that is not removed finds itself done.
+        for pending in found.iter().flat_map(|found| &found.pending) {
+            let _ = self.pending_events.remove(pending).await;
         }
         Ok(plan.effects())
     }

@@ -2,14 +2,14 @@
 
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
-use shared::domain::{CourseId, EventKind, KeptEvent, KeptState, Reason, given};
+use shared::domain::{CourseId, EventKind, EventState, PendingEvent, Reason, given};
 
 use super::argument::{key, one_of};
 use crate::time;
 
 #[derive(Debug, Subcommand)]
 pub enum Events {
-    /// List the kept events, those first that are looked at next
+    /// List the pending events, those first that are looked at next
     #[command(after_help = "\
 Examples:
   coursehook events list
@@ -18,14 +18,14 @@ Examples:
         #[command(flatten)]
         filter: Filter,
     },
-    /// Show one kept event, why it waits or how it ended, and what would help
+    /// Show one pending event, why it waits or how it ended, and what would help
     #[command(after_help = "Example:\n  coursehook events show c96cd1f12633")]
     Show {
         /// Its key, or the first digits of it, as `coursehook events list` shows them
         #[arg(value_parser = key)]
         key: String,
     },
-    /// Have kept events looked at within a minute, with all their time before them
+    /// Have pending events looked at within a minute, with all their time before them
     ///
     /// One by its key, or all that the options mean. If it is interrupted, the
     /// same command again does the rest.
@@ -37,7 +37,7 @@ Examples:
         #[command(flatten)]
         which: Which,
     },
-    /// Drop kept events; what they announced is lost for good
+    /// Drop pending events; what they announced is lost for good
     ///
     /// One by its key, or all that the options mean. If it is interrupted, the
     /// same command again does the rest.
@@ -70,7 +70,7 @@ pub struct Which {
     pub filter: Filter,
 }
 
-/// What kept events must be to be meant; each option narrows it.
+/// What pending events must be to be meant; each option narrows it.
 #[derive(Debug, Args)]
 pub struct Filter {
     /// Only those that were given up after trouble
@@ -88,23 +88,23 @@ pub struct Filter {
     /// Only those that came by this webhook
     #[arg(long, value_parser = one_of(&EventKind::ALL, EventKind::as_str))]
     kind: Option<EventKind>,
-    /// Only those kept for at least so long: a number and m, h, d or w
+    /// Only those pending for at least so long: a number and m, h, d or w
     #[arg(long, value_name = "TIME", value_parser = time::duration)]
     older_than: Option<SignedDuration>,
-    /// Only those kept for at most so long: a number and m, h, d or w
+    /// Only those pending for at most so long: a number and m, h, d or w
     #[arg(long, value_name = "TIME", value_parser = time::duration)]
     newer_than: Option<SignedDuration>,
 }
 
 impl Filter {
     /// Whether an event is meant, as things stand at `now`.
-    pub fn means(&self, event: &KeptEvent, now: Timestamp) -> bool {
+    pub fn means(&self, event: &PendingEvent, now: Timestamp) -> bool {
         let state = match (self.dead, self.expired) {
-            (true, _) => Some(KeptState::Dead),
-            (_, true) => Some(KeptState::Expired),
+            (true, _) => Some(EventState::Dead),
+            (_, true) => Some(EventState::Expired),
             _ => None,
         };
-        let age = now.duration_since(event.kept_at);
+        let age = now.duration_since(event.pending_since);
         state.is_none_or(|state| event.state == state)
             && self.run.as_ref().is_none_or(|run| event.course_id == *run)
             && self.reason.is_none_or(|reason| event.reason == reason)

@@ -131,7 +131,7 @@ Examples:
     },
     /// Show what became of the deliveries, by the webhooks' log lines
     ///
-    /// Looks at kept events are shown too, dimmer. Lines of others are passed
+    /// Looks at pending events are shown too, dimmer. Lines of others are passed
     /// over, and so is what stands before a line of ours.
     #[command(after_help = "\
 Examples:

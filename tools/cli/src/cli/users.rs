@@ -32,7 +32,7 @@ Examples:
     },
     /// Give a user another address
     ///
-    /// All that is theirs stays so, kept events included. The old address goes
+    /// All that is theirs stays so, pending events included. The old address goes
     /// on finding them, since the LMS may go on sending it. A user whose address
     /// no command takes, since it has characters that nobody sees, is named by
     /// the id that `coursehook users list` shows.
@@ -54,8 +54,8 @@ Examples:
     /// Erase all that is known of a user
     ///
     /// User, username, former addresses, enrollments, grades, histories and
-    /// kept events go; certificates stay, without a name and nobody's. Where
-    /// there is no user of the address, what is kept for it goes. After 30
+    /// pending events go; certificates stay, without a name and nobody's. Where
+    /// there is no user of the address, what is pending for it goes. After 30
     /// seconds it is looked once more, for what a delivery that was under way
     /// has written; where that was interrupted, the user's id and the address do
     /// it again.

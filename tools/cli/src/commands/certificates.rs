@@ -314,10 +314,10 @@ fn history_table(history: &[CertificateEntry]) -> String {
 /// What became of an attempt to issue a certificate.
 #[derive(Serialize)]
 struct Issued<'a> {
-    /// Created, restored, exists or revoked; else what a kept event would wait for.
+    /// Created, restored, exists or revoked; else what a pending event would wait for.
     outcome: &'static str,
     certificate_id: Option<String>,
-    /// More of the reason, as a kept event has it.
+    /// More of the reason, as a pending event has it.
     error: Option<String>,
     /// As it is by now, and whether it was another one before: the LMS may have
     /// given it.

@@ -211,8 +211,8 @@ fn row([time, kind, outcome, status, milliseconds, course]: [&str; 6]) -> String
     row.trim_end().to_owned()
 }
 
-/// Green where it took effect, yellow where it is kept, red where it was
-/// refused or failed; a look at a kept event is dimmer.
+/// Green where it took effect, yellow where it is pending, red where it was
+/// refused or failed; a look at a pending event is dimmer.
 fn style(line: &Line) -> Style {
     let colour = match line.status {
         _ if line.message == Message::LookedAt => return Style::new().dimmed(),

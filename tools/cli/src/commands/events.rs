@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::adapters::store::kept_events::{KeptEvents, Removal};
+use shared::adapters::store::pending_events::{PendingEvents, Removal};
 use shared::domain::{
-    CourseId, CourseRole, EventKey, EventKind, KeptEvent, KeptState, Mode, Reason, Waited,
+    CourseId, CourseRole, EventKey, EventKind, EventState, Mode, PendingEvent, Reason, Waited,
 };
 use shared::use_cases::StoreError;
 use shared::use_cases::correcting::retry_event;
@@ -24,27 +24,27 @@ use crate::stack::Stack;
 use crate::{cli, time};
 
 pub async fn run(command: cli::Events, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
-    let kept_events = stack.tables().await.kept_events()?;
+    let pending_events = stack.tables().await.pending_events()?;
     let now = stack.clock().now();
     match command {
         cli::Events::List { filter } => {
-            let events = meant(&kept_events, &filter, now).await?;
+            let events = meant(&pending_events, &filter, now).await?;
             let shown: Vec<_> = events.iter().map(Shown::from).collect();
             output.answer(&shown, || table(&events))?;
         }
-        cli::Events::Show { key } => show(&find(&kept_events, &key).await?, now, output)?,
+        cli::Events::Show { key } => show(&find(&pending_events, &key).await?, now, output)?,
         cli::Events::Retry { which } => match which.key {
-            Some(key) => retry_one(&kept_events, key, now, output).await?,
+            Some(key) => retry_one(&pending_events, key, now, output).await?,
             None => {
-                let events = meant(&kept_events, &which.filter, now).await?;
-                return retry_several(&kept_events, events, now, output).await;
+                let events = meant(&pending_events, &which.filter, now).await?;
+                return retry_several(&pending_events, events, now, output).await;
             }
         },
         cli::Events::Drop { which, yes } => match which.key {
-            Some(key) => drop_one(&kept_events, &key, yes, output).await?,
+            Some(key) => drop_one(&pending_events, &key, yes, output).await?,
             None => {
-                let events = meant(&kept_events, &which.filter, now).await?;
-                return drop_several(&kept_events, events, yes, output).await;
+                let events = meant(&pending_events, &which.filter, now).await?;
+                return drop_several(&pending_events, events, yes, output).await;
             }
         },
     }
@@ -53,17 +53,17 @@ pub async fn run(command: cli::Events, stack: &Stack, output: Output) -> Result<
 
 /// The events that a filter means, those first that are looked at next.
 async fn meant(
-    kept_events: &KeptEvents,
+    pending_events: &PendingEvents,
     filter: &Filter,
     now: Timestamp,
-) -> Result<Vec<KeptEvent>, StoreError> {
-    let mut events = all(kept_events, |event| filter.means(event, now)).await?;
+) -> Result<Vec<PendingEvent>, StoreError> {
+    let mut events = all(pending_events, |event| filter.means(event, now)).await?;
     // What has ended is never looked at again: it comes last.
-    events.sort_by_key(|event| (event.state != KeptState::Waiting, event.next_look));
+    events.sort_by_key(|event| (event.state != EventState::Waiting, event.next_look));
     Ok(events)
 }
 
-fn show(event: &KeptEvent, now: Timestamp, output: Output) -> Result<(), Failure> {
+fn show(event: &PendingEvent, now: Timestamp, output: Output) -> Result<(), Failure> {
     let advice = Advice::about(event, now);
     let explained = Explained {
         event: Shown::from(event),
@@ -98,7 +98,7 @@ fn show(event: &KeptEvent, now: Timestamp, output: Output) -> Result<(), Failure
             ("tries", event.tries.to_string()),
             ("waited", Vec::from_iter(waited).join("; ")),
             ("next look", next_look(event)),
-            ("kept since", time::show(event.kept_at)),
+            ("pending since", time::show(event.pending_since)),
             ("delivered", time::show(event.delivered_at)),
         ]);
         format!("{fields}\n\n{}", advice.text())
@@ -106,13 +106,13 @@ fn show(event: &KeptEvent, now: Timestamp, output: Output) -> Result<(), Failure
 }
 
 async fn retry_one(
-    kept_events: &KeptEvents,
+    pending_events: &PendingEvents,
     key: String,
     now: Timestamp,
     output: Output,
 ) -> Result<(), Failure> {
-    let event = find(kept_events, &key).await?;
-    let retried = retry_event(kept_events, event, now).await?;
+    let event = find(pending_events, &key).await?;
+    let retried = retry_event(pending_events, event, now).await?;
     let event = retried.ok_or(Failure::NoSuchEvent(key))?;
     answer(&event, output, |event| {
         format!("{event} will be looked at within a minute, with all its time before it")
@@ -120,8 +120,8 @@ async fn retry_one(
 }
 
 async fn retry_several(
-    kept_events: &KeptEvents,
-    events: Vec<KeptEvent>,
+    pending_events: &PendingEvents,
+    events: Vec<PendingEvent>,
     now: Timestamp,
     output: Output,
 ) -> Result<ExitCode, Failure> {
@@ -130,29 +130,29 @@ async fn retry_several(
         "will be looked at within a minute, with all their time before them",
     );
     several::change_each(events, done, output, async |event| {
-        Ok(retry_event(kept_events, event, now).await?)
+        Ok(retry_event(pending_events, event, now).await?)
     })
     .await
 }
 
 async fn drop_one(
-    kept_events: &KeptEvents,
+    pending_events: &PendingEvents,
     key: &str,
     yes: bool,
     output: Output,
 ) -> Result<(), Failure> {
-    let event = find(kept_events, key).await?;
+    let event = find(pending_events, key).await?;
     let question = format!("Drop the event {} for good?", named(&event));
     confirm(&question, yes)?;
-    if !remove(kept_events, &event).await? {
+    if !remove(pending_events, &event).await? {
         return Err(Failure::NoSuchEvent(key.to_owned()));
     }
     answer(&event, output, |event| format!("dropped {event}"))
 }
 
 async fn drop_several(
-    kept_events: &KeptEvents,
-    events: Vec<KeptEvent>,
+    pending_events: &PendingEvents,
+    events: Vec<PendingEvent>,
     yes: bool,
     output: Output,
 ) -> Result<ExitCode, Failure> {
@@ -162,15 +162,15 @@ async fn drop_several(
     }
     let done = ("was dropped", "were dropped");
     several::change_each(events, done, output, async |event| {
-        let is_done = remove(kept_events, &event).await?;
+        let is_done = remove(pending_events, &event).await?;
         Ok(is_done.then_some(event))
     })
     .await
 }
 
 /// Removes an event that still is as it was read; false where it was gone.
-async fn remove(kept_events: &KeptEvents, event: &KeptEvent) -> Result<bool, Failure> {
-    match kept_events.remove(event).await? {
+async fn remove(pending_events: &PendingEvents, event: &PendingEvent) -> Result<bool, Failure> {
+    match pending_events.remove(event).await? {
         Removal::Done => Ok(true),
         Removal::Gone => Ok(false),
         Removal::Changed => Err(Failure::EventMoved(output::key(&event.event_key))),
@@ -179,7 +179,7 @@ async fn remove(kept_events: &KeptEvents, event: &KeptEvent) -> Result<bool, Fai
 
 /// Answers what became of an event, which `text` is given the name of.
 fn answer(
-    event: &KeptEvent,
+    event: &PendingEvent,
     output: Output,
     text: impl FnOnce(&str) -> String,
 ) -> Result<(), Failure> {
@@ -188,7 +188,7 @@ fn answer(
 }
 
 /// An event in a sentence, so that nobody takes it for another one.
-fn named(event: &KeptEvent) -> String {
+fn named(event: &PendingEvent) -> String {
     format!(
         "{} ({} of {} in {}, {}: {})",
         output::key(&event.event_key),
@@ -202,19 +202,19 @@ fn named(event: &KeptEvent) -> String {
 
 /// The one event whose key begins so. A whole key is looked up; for a part of
 /// one the table is read, as for the list.
-async fn find(kept_events: &KeptEvents, prefix: &str) -> Result<KeptEvent, Failure> {
+async fn find(pending_events: &PendingEvents, prefix: &str) -> Result<PendingEvent, Failure> {
     let found = match prefix.parse::<EventKey>() {
         Ok(key) => {
-            let found = kept_events.get_many(&[key]).await?;
+            let found = pending_events.get_many(&[key]).await?;
             found.into_iter().collect::<Result<_, _>>()?
         }
         Err(_) => {
-            let is_meant = |event: &KeptEvent| event.event_key.as_str().starts_with(prefix);
-            all(kept_events, is_meant).await?
+            let is_meant = |event: &PendingEvent| event.event_key.as_str().starts_with(prefix);
+            all(pending_events, is_meant).await?
         }
     };
     let prefix = prefix.to_owned();
-    match <[KeptEvent; 1]>::try_from(found) {
+    match <[PendingEvent; 1]>::try_from(found) {
         Ok([event]) => Ok(event),
         Err(none) if none.is_empty() => Err(Failure::NoSuchEvent(prefix)),
         Err(several) => {
@@ -224,15 +224,15 @@ async fn find(kept_events: &KeptEvents, prefix: &str) -> Result<KeptEvent, Failu
     }
 }
 
-/// All kept events that are meant, in no order.
+/// All pending events that are meant, in no order.
 pub async fn all(
-    kept_events: &KeptEvents,
-    is_meant: impl Fn(&KeptEvent) -> bool,
-) -> Result<Vec<KeptEvent>, StoreError> {
+    pending_events: &PendingEvents,
+    is_meant: impl Fn(&PendingEvent) -> bool,
+) -> Result<Vec<PendingEvent>, StoreError> {
     let mut events = Vec::new();
     let mut start = None;
     loop {
-        let page = kept_events.page(start).await?;
+        let page = pending_events.page(start).await?;
         for entry in page.entries {
             match entry {
                 Ok(event) if is_meant(&event) => events.push(event),
@@ -251,7 +251,7 @@ pub async fn all(
     }
 }
 
-pub fn table<'a>(events: impl IntoIterator<Item = &'a KeptEvent>) -> String {
+pub fn table<'a>(events: impl IntoIterator<Item = &'a PendingEvent>) -> String {
     output::table(
         [
             "key",
@@ -263,7 +263,7 @@ pub fn table<'a>(events: impl IntoIterator<Item = &'a KeptEvent>) -> String {
             "course",
             "tries",
             "next look",
-            "kept since",
+            "pending since",
         ],
         events.into_iter().map(|event| {
             [
@@ -276,17 +276,17 @@ pub fn table<'a>(events: impl IntoIterator<Item = &'a KeptEvent>) -> String {
                 event.course_id.to_string(),
                 event.tries.to_string(),
                 next_look(event),
-                time::show(event.kept_at),
+                time::show(event.pending_since),
             ]
         }),
     )
 }
 
 /// When an event is looked at next; nothing where it has ended.
-fn next_look(event: &KeptEvent) -> String {
+fn next_look(event: &PendingEvent) -> String {
     match event.state {
-        KeptState::Waiting => time::show(event.next_look),
-        KeptState::Dead | KeptState::Expired => String::new(),
+        EventState::Waiting => time::show(event.next_look),
+        EventState::Dead | EventState::Expired => String::new(),
     }
 }
 
@@ -304,7 +304,7 @@ pub struct Shown<'a> {
     kind: EventKind,
     reason: Reason,
     last_error: Option<&'a str>,
-    state: KeptState,
+    state: EventState,
     email: &'a str,
     course_id: &'a CourseId,
     roles: Vec<&'a CourseRole>,
@@ -313,12 +313,12 @@ pub struct Shown<'a> {
     tries: u32,
     waited: &'a BTreeMap<Reason, Waited>,
     next_look: Timestamp,
-    kept_at: Timestamp,
+    pending_since: Timestamp,
     delivered_at: Timestamp,
 }
 
-impl<'a> From<&'a KeptEvent> for Shown<'a> {
-    fn from(event: &'a KeptEvent) -> Self {
+impl<'a> From<&'a PendingEvent> for Shown<'a> {
+    fn from(event: &'a PendingEvent) -> Self {
         Self {
             event_key: &event.event_key,
             kind: event.kind,
@@ -333,7 +333,7 @@ impl<'a> From<&'a KeptEvent> for Shown<'a> {
             tries: event.tries,
             waited: &event.waited,
             next_look: event.next_look,
-            kept_at: event.kept_at,
+            pending_since: event.pending_since,
             delivered_at: event.delivered_at,
         }
     }

@@ -143,7 +143,7 @@ async fn release(
     })
 }
 
-/// Issues the certificate, if the grade that was set earns it. A kept event
+/// Issues the certificate, if the grade that was set earns it. A pending event
 /// that could not be removed is no matter: it will be found done.
 async fn judge(
     certifying: &Certifying,
@@ -152,7 +152,7 @@ async fn judge(
     passed: bool,
 ) -> Result<Judged, Failure> {
     let until = Instant::now() + LOOK_TIME;
-    // A pass that earns nothing yet is kept, as the LMS's is.
+    // A pass that earns nothing yet is pending, as the LMS's is.
     let certified = if passed {
         let certified = certifying.certify(pass, Source::Record, until).await;
         certified.map_err(|failed| failed.error)
@@ -307,7 +307,7 @@ fn set_by(before: Option<&GradeEntry>, entry: &GradeEntry) -> &'static str {
         Change::Import { .. } => "import",
         Change::Operator { .. }
         | Change::Delivery { .. }
-        | Change::KeptEvent { .. }
+        | Change::PendingEvent { .. }
         | Change::Sweep { .. } => "LMS",
     }
 }

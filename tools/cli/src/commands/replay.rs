@@ -105,7 +105,7 @@ impl Answer {
     }
 
     /// Whether Coursehook did not take the delivery. A 202 is no such answer,
-    /// nor is a 404 of its own: it has kept the event.
+    /// nor is a 404 of its own: it has pending the event.
     fn is_refusal(&self) -> bool {
         self.status
             .is_none_or(|status| matches!(status, 401 | 403 | 500..))

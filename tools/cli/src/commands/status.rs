@@ -30,7 +30,7 @@ pub async fn run(
     let tables = stack.tables().await;
     let (users, runs) = (tables.users()?, tables.course_runs()?);
     let (enrollments, grades) = (tables.enrollments()?, tables.grades()?);
-    let (certificates, kept_events) = (tables.certificates()?, tables.kept_events()?);
+    let (certificates, pending_events) = (tables.certificates()?, tables.pending_events()?);
     let (sweeps, paid_modes) = (tables.sweeps()?, tables.paid_modes()?);
 
     let is_meant = |course_id: &CourseId| only.as_ref().is_none_or(|only| only == course_id);
@@ -41,7 +41,7 @@ pub async fn run(
     };
     // Before the records: what takes effect meanwhile is then seen in those,
     // and not missed in both.
-    let kept = events::all(&kept_events, |event| {
+    let pending = events::all(&pending_events, |event| {
         is_theirs(&event.email) && is_meant(&event.course_id)
     })
     .await?;
@@ -52,21 +52,24 @@ pub async fn run(
             grades.of_user(user.user_id),
             certificates.of_user(user.user_id),
         )?,
-        None if kept.is_empty() => return Err(Failure::NoSuchUser(email.clone())),
+        None if pending.is_empty() => return Err(Failure::NoSuchUser(email.clone())),
         None => Default::default(),
     };
 
     let ids = enrollments.iter().map(|enrollment| &enrollment.course_id);
     let ids = ids.chain(grades.iter().map(|grade| &grade.course_id));
     let ids = ids.chain(certificates.iter().map(|c| &c.course_id));
-    let ids = ids.chain(kept.iter().map(|event| &event.course_id));
+    let ids = ids.chain(pending.iter().map(|event| &event.course_id));
     let ids: BTreeSet<_> = ids.filter(|id| is_meant(id)).chain(&only).collect();
     let known = find_runs(&runs, &ids).await?;
     let swept = last_sweeps(&sweeps, &ids).await?;
 
     let now = stack.clock().now();
     let standings = ids.into_iter().map(|course_id| {
-        let mut events: Vec<_> = kept.iter().filter(|e| e.course_id == *course_id).collect();
+        let mut events: Vec<_> = pending
+            .iter()
+            .filter(|e| e.course_id == *course_id)
+            .collect();
         events.sort_by_key(|event| event.kind.as_str());
         let standing = Standing {
             email,
@@ -92,7 +95,7 @@ pub async fn run(
         let who = match &shown.user {
             Some(user) => user.fields(),
             None => format!(
-                "There is no user {}. This is what is kept of them.",
+                "There is no user {}. This is what is pending of them.",
                 email.as_str()
             ),
         };

@@ -67,7 +67,7 @@ async fn rename_email(
     output: Output,
 ) -> Result<ExitCode, Failure> {
     let tables = stack.tables().await;
-    let (users, kept_events) = (tables.users()?, tables.kept_events()?);
+    let (users, pending_events) = (tables.users()?, tables.pending_events()?);
     let old = match old {
         Whom::Address(email) => email,
         Whom::User(id) => {
@@ -79,7 +79,7 @@ async fn rename_email(
         return Err(Failure::SameAddress);
     }
     let now = stack.clock().now();
-    let renamed = renaming::rename_email(&users, &kept_events, &old, new, forget, now);
+    let renamed = renaming::rename_email(&users, &pending_events, &old, new, forget, now);
     let renamed = match renamed.await? {
         Ok(renamed) => renamed,
         Err(NotRenamed::NoSuchUser) => return Err(Failure::NoSuchUser(old)),
@@ -114,11 +114,11 @@ async fn rename_email(
         if events_moved > 0 {
             told.push_str(&format!(
                 "; {} came along",
-                count(events_moved, "kept event")
+                count(events_moved, "pending event")
             ));
         }
         if events_due > 0 {
-            let events = count(events_due, "kept event");
+            let events = count(events_due, "pending event");
             told.push_str(&format!(
                 "; {events} waited for this: a look within a minute"
             ));
@@ -144,19 +144,19 @@ async fn erase(
             return Err(Failure::NobodyToErase(email.clone()));
         }
         (None, Whom::Address(email)) => {
-            format!("what is kept for {}, who is no user,", email.as_str())
+            format!("what is pending for {}, who is no user,", email.as_str())
         }
         (None, Whom::User(id)) => format!("what may be left of the user {id}, who is not found,"),
     };
     let question = format!(
         "Erase {who} with enrollments, grades, histories and {}? Certificates stay, without a \
          name. Nothing brings it back.",
-        count(events as u64, "kept event")
+        count(events as u64, "pending event")
     );
     confirm(&question, yes)?;
     let gone = |user_id: Uuid| {
         let erase = |whom: &str| format!("\n  {}", output::command("users erase", &[whom], &[]));
-        // What is kept by then is found by the address alone.
+        // What is pending by then is found by the address alone.
         let email = user.as_ref().map(|user| erase(user.email.as_str()));
         output::note(&format!(
             "the user is gone; what a delivery under way writes goes in {} seconds. If this is \
@@ -220,7 +220,7 @@ impl ShownErased {
             "erased: {user}{former}{}, {}, {}",
             count(self.enrollments, "enrollment"),
             count(self.grades, "grade"),
-            count(self.events, "kept event"),
+            count(self.events, "pending event"),
         );
         for id in &self.certificates {
             told.push_str(&format!("\nthe certificate {id} stays, and is nobody's"));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use shared::adapters::store::enrollments::Enrollments;
-use shared::adapters::store::kept_events::KeptEvents;
+use shared::adapters::store::pending_events::PendingEvents;
 use shared::clock::SharedClock;
 use shared::domain::{CourseRole, Mode};
 use shared::use_cases::StoreError;
@@ -40,7 +40,7 @@ pub async fn import(
     let (enrollments, dry_run) = (tables.enrollments()?, import.dry_run);
     let writer = EnrollmentWriter {
         import: RecordImport::new(users, runs, enrollments, stack.import(), dry_run),
-        kept_events: tables.kept_events()?,
+        pending_events: tables.pending_events()?,
         made_due: Cell::new(0),
         clock: stack.clock(),
     };
@@ -217,8 +217,8 @@ fn active(
 
 struct EnrollmentWriter {
     import: RecordImport<Enrollments>,
-    kept_events: KeptEvents,
-    /// The kept events that the rows so far have made due.
+    pending_events: PendingEvents,
+    /// The pending events that the rows so far have made due.
     made_due: Cell<u64>,
     clock: SharedClock,
 }
@@ -228,7 +228,7 @@ impl Writer for EnrollmentWriter {
 
     async fn write(&self, rows: &[EnrollmentRow]) -> Result<Answers, StoreError> {
         let now = self.clock.now();
-        let imported = self.import.import(&self.kept_events, rows, now);
+        let imported = self.import.import(&self.pending_events, rows, now);
         let (answers, made_due) = imported.await?;
         self.made_due.update(|due| due + made_due);
         Ok(answers)

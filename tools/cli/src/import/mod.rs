@@ -73,7 +73,7 @@ trait Writer {
     /// Writes some rows; the answers are in their order.
     async fn write(&self, rows: &[Self::Parsed]) -> Result<Answers, StoreError>;
 
-    /// At the end makes the kept events due that have waited for what was
+    /// At the end makes the pending events due that have waited for what was
     /// imported, as far as that is not done; says how many there were in all.
     async fn expect(&self) -> Result<u64, StoreError>;
 

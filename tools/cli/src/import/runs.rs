@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use shared::adapters::store::course_runs::CourseRuns;
-use shared::adapters::store::kept_events::KeptEvents;
+use shared::adapters::store::pending_events::PendingEvents;
 use shared::domain::{CourseRunChange, given};
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::{
@@ -23,7 +23,7 @@ pub async fn import(file: &ImportFile, stack: &Stack, output: Output) -> Result<
     let tables = stack.tables().await;
     let writer = RunWriter {
         runs: tables.course_runs()?,
-        kept_events: tables.kept_events()?,
+        pending_events: tables.pending_events()?,
         now: stack.clock().now(),
     };
     let reader = RunReader::default();
@@ -105,7 +105,7 @@ fn flag(row: &Row, column: &'static str) -> Result<bool, RowProblem> {
 
 struct RunWriter {
     runs: CourseRuns,
-    kept_events: KeptEvents,
+    pending_events: PendingEvents,
     now: Timestamp,
 }
 
@@ -117,7 +117,7 @@ impl Writer for RunWriter {
     }
 
     async fn expect(&self) -> Result<u64, StoreError> {
-        expect_events_of_runs(&self.kept_events, &self.runs, self.now).await
+        expect_events_of_runs(&self.pending_events, &self.runs, self.now).await
     }
 
     fn told(_: &CourseRunChange, why: &RowRefused) -> String {

@@ -36,7 +36,7 @@ pub struct Summary {
     bad_lines: Vec<NamedLine>,
     /// Of rows that were read and may be wrong, whatever became of them.
     pub warnings: Warnings,
-    /// Kept events that had waited for what there is now; within a minute they
+    /// Pending events that had waited for what there is now; within a minute they
     /// are looked at.
     events_due: u64,
     dry_run: bool,
@@ -122,7 +122,7 @@ impl fmt::Display for Summary {
         }
         f.write_str(&count(bad_lines.len() as u64, "bad line"))?;
         if *events_due > 0 {
-            let events = count(*events_due, "kept event");
+            let events = count(*events_due, "pending event");
             let are = if *events_due == 1 { "is" } else { "are" };
             write!(
                 f,

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use shared::adapters::store::kept_events::KeptEvents;
+use shared::adapters::store::pending_events::PendingEvents;
 use shared::adapters::store::users::Users;
 use shared::domain::{Email, User, Username, given};
 use shared::use_cases::StoreError;
@@ -26,7 +26,7 @@ pub async fn import(file: &ImportFile, stack: &Stack, output: Output) -> Result<
     let writer = UserWriter {
         import: UserImport::new(users.clone()),
         users,
-        kept_events: tables.kept_events()?,
+        pending_events: tables.pending_events()?,
         now: stack.clock().now(),
     };
     let reader = UserReader::default();
@@ -93,7 +93,7 @@ impl Reader for UserReader {
 struct UserWriter {
     import: UserImport,
     users: Users,
-    kept_events: KeptEvents,
+    pending_events: PendingEvents,
     now: Timestamp,
 }
 
@@ -105,7 +105,7 @@ impl Writer for UserWriter {
     }
 
     async fn expect(&self) -> Result<u64, StoreError> {
-        expect_events_of_users(&self.kept_events, &self.users, self.now).await
+        expect_events_of_users(&self.pending_events, &self.users, self.now).await
     }
 
     fn told(row: &UserRow, why: &RowRefused) -> String {

@@ -397,7 +397,7 @@ async fn a_certificate_is_issued_as_a_delivery_would() {
     stack.run(&enroll).await.ok();
     portal.grade(0.87, true);
     // What has waited for the LMS is done by that.
-    let waits = stack.keep(EventKind::Certificate, ADA, RUN, trouble("503"));
+    let waits = stack.add_pending(EventKind::Certificate, ADA, RUN, trouble("503"));
     let waits = waits.await.event_key;
 
     let told = portal.issue(&[]).await.ok();
@@ -405,7 +405,7 @@ async fn a_certificate_is_issued_as_a_delivery_would() {
     let grade = "The grade is now 0.87, a pass, B, by the LMS; there was none.";
     let end = format!("; it is in force\n{grade}\n");
     assert!(told.ends_with(&end), "{told}");
-    assert!(stack.kept(&waits).await.is_none());
+    assert!(stack.pending(&waits).await.is_none());
     let grade = stack.run(&["grades", "show", ADA, "--json"]).await.json();
     assert_eq!(grade[0]["percent"], 0.87);
     assert_eq!(grade[0]["history"][0]["name"], "grace");

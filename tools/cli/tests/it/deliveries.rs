@@ -32,7 +32,7 @@ fn lines() -> String {
         "START RequestId: 1 {} Version: $LATEST".to_owned(),
         r#"{"message":"done""#.to_owned(),
         r#"{"Deliveries":1,"_aws":{},"kind":"certificate","outcome":"created"}"#.to_owned(),
-        done(5, "kept", 404),
+        done(5, "pending", 404),
         done(6, "un\\u001bknown", 503),
     ]
     .join("\n")
@@ -43,7 +43,7 @@ const ROWS: [&str; 6] = [
     "2026-11-22T10:00:02Z  certificate  created                               201      12  course-v1:Org+Bees+2026",
     "2026-11-22T10:00:03Z  certificate  pending (lms_failed)                  202       9  course-v1:Org+Bees+2026",
     "2026-11-22T10:00:04Z  certificate  waits (not_passed)                                 course-v1:Org+Bees+2026",
-    "2026-11-22T10:00:05Z  certificate  kept                                  404      12  course-v1:Org+Bees+2026",
+    "2026-11-22T10:00:05Z  certificate  pending                                  404      12  course-v1:Org+Bees+2026",
     "2026-11-22T10:00:06Z  certificate  un\u{fffd}known                              503      12  course-v1:Org+Bees+2026",
 ];
 

@@ -21,7 +21,7 @@ async fn a_stack_that_is_deployed_names_tables_secrets_url_and_settings() {
         .await
         .ok();
     stack.run(&["tokens", "issue", "lms"]).await.ok();
-    let outputs = [("KeptEventsFailureQueue", "x")];
+    let outputs = [("PendingEventsFailureQueue", "x")];
     let name = stack.deploy_all(&[("PaidModes", "honor")], &outputs).await;
     let as_option = ["--stack", &name];
     let by_variable = [("COURSEHOOK_STACK", name.as_str())];
@@ -70,7 +70,7 @@ async fn a_stack_that_is_deployed_names_tables_secrets_url_and_settings() {
 #[tokio::test]
 async fn two_stacks_are_never_mixed() {
     let stack = Stack::with_secrets().await;
-    let table = ("KeptEventsTable", "KeptEventsTable");
+    let table = ("PendingEventsTable", "PendingEventsTable");
     let name = stack.deploy(&[], &[table]).await;
     let run = async |arguments: &[&str]| {
         let mut command = stack.command(arguments);
@@ -117,7 +117,7 @@ async fn two_stacks_are_never_mixed() {
     let of_stack = findings.remove(&format!("stack {name}")).unwrap();
     assert_eq!(of_stack["result"], "mend");
     assert_eq!(field(of_stack, "detail"), format!("it lacks {lacks}"));
-    for check in ["credentials", "KeptEventsTable", "kept events"] {
+    for check in ["credentials", "PendingEventsTable", "pending events"] {
         assert_eq!(findings.remove(check).unwrap()["result"], "ok", "{check}");
     }
     // This engine knows nothing of them.
@@ -150,7 +150,7 @@ async fn a_stack_that_cannot_be_used_is_told() {
         format!(
             "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>s</StackName>\
              <StackStatus>{state}</StackStatus><CreationTime>2026-11-22T09:00:00Z</CreationTime>\
-             <Outputs><member><OutputKey>KeptEventsTable</OutputKey><OutputValue>KeptEventsTable\
+             <Outputs><member><OutputKey>PendingEventsTable</OutputKey><OutputValue>PendingEventsTable\
              </OutputValue></member></Outputs></member></Stacks></DescribeStacksResult>\
              </DescribeStacksResponse>"
         )

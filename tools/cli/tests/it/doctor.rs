@@ -11,7 +11,7 @@ use local::Lms;
 use local::lms::{At, CLIENT_ID, CLIENT_SECRET, GradeRow, Order, STATIC_TOKEN, Trouble};
 use serde_json::{Value, json};
 use shared::clock::{Clock, SystemClock};
-use shared::domain::{EventKind, KeptState, Obstacle, Reason};
+use shared::domain::{EventKind, EventState, Obstacle, Reason};
 use tokio::net::TcpListener;
 
 use crate::harness::{ADA, RUN, Ran, Stack, ran, trouble};
@@ -207,7 +207,7 @@ async fn where_all_is_well_each_check_says_so() {
         ),
         ("LMS token", "the LMS gives our client a token"),
         ("LMS enrollments", "can be listed"),
-        ("KeptEventsTable", "is as the template has it"),
+        ("PendingEventsTable", "is as the template has it"),
         ("WebhookTokensSecret", "live tokens with staff rights: 1"),
         ("COURSEHOOK_TOKEN", "the webhooks take it"),
         ("PAID_MODES", "verified"),
@@ -337,9 +337,9 @@ async fn each_fault_is_told_and_stops_no_other_check() {
             )],
         ),
         (
-            &[("KEPT_EVENTS_TABLE", "other-index")],
+            &[("PENDING_EVENTS_TABLE", "other-index")],
             &[(
-                "KeptEventsTable",
+                "PendingEventsTable",
                 "the index by_state is ACTIVE (HASH state S, RANGE next_look S; KEYS_ONLY) and not ACTIVE (HASH state S, RANGE next_look S; INCLUDE kind)",
                 "another name",
             )],
@@ -525,23 +525,23 @@ async fn each_fault_is_told_and_stops_no_other_check() {
 
     // An expired event is counted, a dead one is a fault.
     let key = stack
-        .keep(
+        .add_pending(
             EventKind::Certificate,
             "eve@example.org",
             RUN,
             trouble("503"),
         )
         .await;
-    stack.end(key, KeptState::Expired).await;
+    stack.end(key, EventState::Expired).await;
     assert_eq!(
-        portal.findings(&[], &[]).await.1["kept events"].1,
+        portal.findings(&[], &[]).await.1["pending events"].1,
         "none is dead, 1 expired"
     );
     let key = stack
-        .keep(EventKind::Certificate, ADA, RUN, trouble("503"))
+        .add_pending(EventKind::Certificate, ADA, RUN, trouble("503"))
         .await;
-    stack.end(key, KeptState::Dead).await;
-    let told = [("kept events", "1 dead, 1 expired", "events list --dead")];
+    stack.end(key, EventState::Dead).await;
+    let told = [("pending events", "1 dead, 1 expired", "events list --dead")];
     portal.assert_told(&well, &[], &[], &told).await;
 }
 
@@ -720,7 +720,9 @@ async fn eligible_modes_that_are_not_paid_are_warned_of() {
                 error: Some("unpaid_mode".to_owned()),
                 ..Reason::NotEligible.into()
             };
-            stack.keep(EventKind::Certificate, email, RUN, unpaid).await;
+            stack
+                .add_pending(EventKind::Certificate, email, RUN, unpaid)
+                .await;
         }
     }
     // A pass that waits for something else, or for a user who is not there.
@@ -730,17 +732,19 @@ async fn eligible_modes_that_are_not_paid_are_warned_of() {
     };
     let kind = EventKind::Certificate;
     stack
-        .keep(kind, "honor3@example.org", RUN, not_enrolled)
+        .add_pending(kind, "honor3@example.org", RUN, not_enrolled)
         .await;
     let passed = Reason::NotPassed;
     stack
-        .keep(kind, "professional@example.org", RUN, passed)
+        .add_pending(kind, "professional@example.org", RUN, passed)
         .await;
     let unpaid = Obstacle {
         error: Some("unpaid_mode".to_owned()),
         ..Reason::NotEligible.into()
     };
-    stack.keep(kind, "nobody@example.org", RUN, unpaid).await;
+    stack
+        .add_pending(kind, "nobody@example.org", RUN, unpaid)
+        .await;
 
     let lacks = |modes: &str| {
         format!("PaidModes lacks modes in which Open edX awards certificates: {modes}")

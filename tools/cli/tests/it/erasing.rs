@@ -66,7 +66,7 @@ async fn with_all_of_ada() -> (Stack, Traces, String) {
     let id = issued.json()["certificate"]["certificate_id"].clone();
     let mut keys = Vec::new();
     for email in [ADA, FORMER] {
-        let event = stack.keep(
+        let event = stack.add_pending(
             EventKind::Enrollment,
             email,
             "Org/Bees/1",
@@ -75,7 +75,7 @@ async fn with_all_of_ada() -> (Stack, Traces, String) {
         keys.push(event.await.event_key.to_string());
     }
     // One that no program can read.
-    let put = stack.dynamodb().put_item().table_name("KeptEventsTable");
+    let put = stack.dynamodb().put_item().table_name("PendingEventsTable");
     let put = put
         .item("event_key", S("f".repeat(64)))
         .item("email", S(ADA.to_owned()));
@@ -150,23 +150,23 @@ async fn it_asks_first() {
     assert_eq!(
         told,
         format!(
-            "erased: the user, 1 former address, 2 enrollments, 1 grade, 3 kept events\n\
+            "erased: the user, 1 former address, 2 enrollments, 1 grade, 3 pending events\n\
              the certificate {id} stays, and is nobody's\n"
         )
     );
 }
 
 #[tokio::test]
-async fn what_is_kept_for_nobody_can_be_erased() {
+async fn what_is_pending_for_nobody_can_be_erased() {
     let stack = Stack::start().await;
     stack
-        .keep(EventKind::Enrollment, ADA, RUN, Reason::NoSuchUser)
+        .add_pending(EventKind::Enrollment, ADA, RUN, Reason::NoSuchUser)
         .await;
     let told = stack
         .run(&["users", "erase", ADA, "--now", "--yes"])
         .await
         .ok();
-    assert_eq!(told, "erased: 0 enrollments, 0 grades, 1 kept event\n");
+    assert_eq!(told, "erased: 0 enrollments, 0 grades, 1 pending event\n");
     assert_eq!(stack.run(&["status", ADA]).await.code, 2);
 }
 
@@ -229,7 +229,7 @@ async fn what_comes_meanwhile_goes_too() {
                 .unwrap();
         }
         stack
-            .keep(EventKind::Certificate, FORMER, RUN, Reason::NotPassed)
+            .add_pending(EventKind::Certificate, FORMER, RUN, Reason::NotPassed)
             .await;
         proxy.set(|_| Fault::Pass);
     };
@@ -342,7 +342,7 @@ async fn certificates_that_stay_have_nothing_in_common() {
 }
 
 /// Who does not wait for what is under way is told what to do later: the id
-/// finds what is the user's, and the address what is kept for it.
+/// finds what is the user's, and the address what is pending for it.
 #[tokio::test]
 async fn whoever_does_not_wait_is_told_what_to_do_later() {
     let (stack, traces, _) = with_all_of_ada().await;
@@ -374,7 +374,7 @@ async fn whoever_does_not_wait_is_told_what_to_do_later() {
         .await
         .unwrap();
     stack
-        .keep(EventKind::Certificate, ADA, RUN, Reason::NotPassed)
+        .add_pending(EventKind::Certificate, ADA, RUN, Reason::NotPassed)
         .await;
     for command in commands {
         let words = command.split_whitespace().skip(1);

@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use local::{Fault, FaultyProxy};
 use serde_json::json;
-use shared::adapters::store::kept_events::{Removal, Waiting};
+use shared::adapters::store::pending_events::{NewPendingEvent, Removal};
 use shared::clock::{Clock, SystemClock};
-use shared::domain::{EventKey, EventKind, KeptState, Obstacle, Reason};
+use shared::domain::{EventKey, EventKind, EventState, Obstacle, Reason};
 use shared::use_cases::correcting::retry_event;
 use tokio::time::timeout;
 
@@ -20,7 +20,7 @@ async fn run(stack: &Stack, word: &str, key: &str, more: &[&str]) -> Ran {
 }
 
 #[tokio::test]
-async fn kept_events_are_listed_those_first_that_come_next() {
+async fn pending_events_are_listed_those_first_that_come_next() {
     let stack = Stack::start().await;
     assert_eq!(
         stack.run(&["events", "list", "--json"]).await.json(),
@@ -34,7 +34,7 @@ async fn kept_events_are_listed_those_first_that_come_next() {
         ("later@example.org", 0, trouble("Nonsense:no_row")),
         ("sooner@example.org", 60, Reason::NoSuchUser.into()),
     ] {
-        let waiting = Waiting {
+        let waiting = NewPendingEvent {
             kind: EventKind::Enrollment,
             email: &email.parse().unwrap(),
             course_id: &RUN.parse().unwrap(),
@@ -43,7 +43,7 @@ async fn kept_events_are_listed_those_first_that_come_next() {
             obstacle: &obstacle,
             delivered_at: now - SignedDuration::from_mins(age),
         };
-        let key = stack.kept_events().keep(&waiting).await.unwrap();
+        let key = stack.pending_events().add(&waiting).await.unwrap();
         keys.push(key.to_string());
     }
 
@@ -82,11 +82,13 @@ async fn those_that_have_ended_are_listed_by_themselves() {
     let stack = Stack::start().await;
     let enrollment = EventKind::Enrollment;
     for (email, state) in [
-        ("dead@example.org", Some(KeptState::Dead)),
-        ("expired@example.org", Some(KeptState::Expired)),
+        ("dead@example.org", Some(EventState::Dead)),
+        ("expired@example.org", Some(EventState::Expired)),
         ("waiting@example.org", None),
     ] {
-        let event = stack.keep(enrollment, email, RUN, Reason::NoSuchUser).await;
+        let event = stack
+            .add_pending(enrollment, email, RUN, Reason::NoSuchUser)
+            .await;
         if let Some(state) = state {
             stack.end(event, state).await;
         }
@@ -112,7 +114,7 @@ async fn those_that_have_ended_are_listed_by_themselves() {
 async fn an_event_is_shown_whole() {
     let stack = Stack::start().await;
     let event = stack
-        .keep(EventKind::Certificate, ADA, RUN, trouble("403"))
+        .add_pending(EventKind::Certificate, ADA, RUN, trouble("403"))
         .await;
     let key = event.event_key.as_str();
     let text = run(&stack, "show", key, &[]).await.ok();
@@ -122,7 +124,7 @@ async fn an_event_is_shown_whole() {
         .map(|line| line.split_once("  ").unwrap_or((line, "")))
         .map(|(name, value)| (name, value.trim()))
         .collect();
-    let since = format!("{:.0}", event.kept_at);
+    let since = format!("{:.0}", event.pending_since);
     let waited = format!("lms_trouble since {since}, looks: 0");
     for (name, value) in [
         ("key", key),
@@ -137,7 +139,7 @@ async fn an_event_is_shown_whole() {
         ("tries", "0"),
         ("waited", &waited),
         ("next look", &format!("{:.0}", event.next_look)),
-        ("kept since", &since),
+        ("pending since", &since),
         ("delivered", &since),
     ] {
         assert_eq!(fields[name], value, "{name}: {text}");
@@ -167,7 +169,7 @@ async fn it_is_said_what_would_help() {
         ..Reason::NotEligible.into()
     };
     let (certificate, email) = (EventKind::Certificate, "o'hara@example.org");
-    let event = stack.keep(certificate, email, RUN, obstacle).await;
+    let event = stack.add_pending(certificate, email, RUN, obstacle).await;
     let key = event.event_key.to_string();
     let enroll =
         format!(r"coursehook enrollments set 'o'\''hara@example.org' {RUN} --mode verified");
@@ -175,7 +177,7 @@ async fn it_is_said_what_would_help() {
     let told = format!("paid, say so; nothing else need be done:\n  {enroll}\n");
     assert!(shown.ends_with(&told), "{shown}");
 
-    stack.end(event, KeptState::Dead).await;
+    stack.end(event, EventState::Dead).await;
     let shown = run(&stack, "show", &key, &[]).await.ok();
     let retry = format!("coursehook events retry {}", &key[..12]);
     let told = format!("and then have the event looked at:\n  {enroll}\n  {retry}\n");
@@ -201,20 +203,20 @@ async fn a_key_must_mean_one_event() {
     let stack = Stack::start().await;
     let mut keys = Vec::new();
     for email in alike() {
-        let event = stack.keep(EventKind::Enrollment, &email, RUN, Reason::NoSuchUser);
+        let event = stack.add_pending(EventKind::Enrollment, &email, RUN, Reason::NoSuchUser);
         keys.push(event.await.event_key.to_string());
     }
     let absent = "0".repeat(64);
     for word in ["show", "retry", "drop"] {
         let several = run(&stack, word, &keys[0][..6], &[]).await;
         assert_eq!((several.code, several.out.as_str()), (2, ""));
-        for told in ["several kept events", &keys[0], &keys[1]] {
+        for told in ["several pending events", &keys[0], &keys[1]] {
             assert!(several.err.contains(told), "{several:?}");
         }
         for key in [&absent, &absent[..6]] {
             let none = run(&stack, word, key, &[]).await;
             assert_eq!((none.code, none.out.as_str()), (2, ""));
-            let told = format!("no kept event has a key that begins with {key}; ");
+            let told = format!("no pending event has a key that begins with {key}; ");
             assert!(none.err.contains(&told), "{none:?}");
         }
     }
@@ -228,9 +230,11 @@ async fn a_key_must_mean_one_event() {
 async fn a_dead_event_is_retried() {
     let stack = Stack::start().await;
     let certificate = EventKind::Certificate;
-    let event = stack.keep(certificate, ADA, RUN, trouble("403")).await;
+    let event = stack
+        .add_pending(certificate, ADA, RUN, trouble("403"))
+        .await;
     let key = event.event_key.clone();
-    stack.end(event, KeptState::Dead).await;
+    stack.end(event, EventState::Dead).await;
     assert_eq!(stack.due().await, []);
 
     let told = run(&stack, "retry", &key.as_str()[..12], &[]).await.ok();
@@ -241,8 +245,8 @@ async fn a_dead_event_is_retried() {
     );
     assert_eq!(told, expected);
     assert_eq!(stack.due().await, slice::from_ref(&key));
-    let retried = stack.kept(&key).await.unwrap();
-    assert_eq!((retried.state, retried.tries), (KeptState::Waiting, 0));
+    let retried = stack.pending(&key).await.unwrap();
+    assert_eq!((retried.state, retried.tries), (EventState::Waiting, 0));
     assert!(retried.waited.is_empty());
 
     let again = run(&stack, "retry", key.as_str(), &["--json"]).await.json();
@@ -256,22 +260,27 @@ async fn a_dead_event_is_retried() {
 #[tokio::test]
 async fn an_event_is_retried_as_it_is_by_now() {
     let stack = Stack::start().await;
-    let keep = async || {
+    let add_event = async || {
         let certificate = EventKind::Certificate;
-        stack.keep(certificate, ADA, RUN, trouble("403")).await
+        stack
+            .add_pending(certificate, ADA, RUN, trouble("403"))
+            .await
     };
-    let stale = keep().await;
-    keep().await;
+    let stale = add_event().await;
+    add_event().await;
     let now = SystemClock.now();
     let retry = async |event| {
-        let kept_events = stack.kept_events();
-        retry_event(&kept_events, event, now).await.unwrap()
+        let pending_events = stack.pending_events();
+        retry_event(&pending_events, event, now).await.unwrap()
     };
     assert!(retry(stale.clone()).await.is_some());
     assert_eq!(stack.due().await, slice::from_ref(&stale.event_key));
 
-    let kept = stack.kept(&stale.event_key).await.unwrap();
-    assert_eq!(stack.kept_events().remove(&kept).await, Ok(Removal::Done));
+    let pending = stack.pending(&stale.event_key).await.unwrap();
+    assert_eq!(
+        stack.pending_events().remove(&pending).await,
+        Ok(Removal::Done)
+    );
     assert!(retry(stale).await.is_none());
 }
 
@@ -279,7 +288,7 @@ async fn an_event_is_retried_as_it_is_by_now() {
 async fn an_event_is_dropped_by_whoever_says_yes() {
     let stack = Stack::start().await;
     let (enrollment, reason) = (EventKind::Enrollment, Reason::NoSuchUser);
-    let event = stack.keep(enrollment, ADA, RUN, reason).await;
+    let event = stack.add_pending(enrollment, ADA, RUN, reason).await;
     let key = event.event_key.as_str();
     let named = format!(
         "{} (enrollment of {ADA} in {RUN}, waiting: no_such_user)",
@@ -294,15 +303,15 @@ async fn an_event_is_dropped_by_whoever_says_yes() {
     // An answer that comes down a pipe is nobody's.
     let piped = stack.run_with_input(&["events", "drop", key], "y\n").await;
     assert_eq!(piped.code, 2, "{piped:?}");
-    assert!(stack.kept(&event.event_key).await.is_some());
+    assert!(stack.pending(&event.event_key).await.is_some());
 
     let told = run(&stack, "drop", &key[..12], &["--yes"]).await.ok();
     assert_eq!(told, format!("dropped {named}\n"));
-    assert!(stack.kept(&event.event_key).await.is_none());
+    assert!(stack.pending(&event.event_key).await.is_none());
     let again = run(&stack, "drop", key, &["--yes"]).await;
-    assert!(again.err.contains("no kept event"), "{again:?}");
+    assert!(again.err.contains("no pending event"), "{again:?}");
 
-    stack.keep(enrollment, ADA, RUN, reason).await;
+    stack.add_pending(enrollment, ADA, RUN, reason).await;
     let dropped = run(&stack, "drop", key, &["--yes", "--json"]).await.json();
     assert_eq!(dropped["events"][0]["email"], ADA);
 }
@@ -310,11 +319,13 @@ async fn an_event_is_dropped_by_whoever_says_yes() {
 #[tokio::test]
 async fn an_event_that_changes_meanwhile_is_not_dropped() {
     let stack = Stack::start().await;
-    let keep = async || {
+    let add_event = async || {
         let enrollment = EventKind::Enrollment;
-        stack.keep(enrollment, ADA, RUN, Reason::NoSuchUser).await
+        stack
+            .add_pending(enrollment, ADA, RUN, Reason::NoSuchUser)
+            .await
     };
-    let event = keep().await;
+    let event = add_event().await;
     let key = event.event_key.as_str();
     let hold = |call: &local::Call| match call.operation.as_str() {
         "DeleteItem" => Fault::Hold,
@@ -325,14 +336,14 @@ async fn an_event_that_changes_meanwhile_is_not_dropped() {
     command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
     let meanwhile = async {
         proxy.stuck(1).await;
-        keep().await;
+        add_event().await;
         proxy.set(|_| Fault::Pass);
     };
     let (refused, ()) = tokio::join!(ran(command), meanwhile);
     assert_eq!((refused.code, refused.out.as_str()), (2, ""));
     let told = format!("look at it with `coursehook events show {}`", &key[..12]);
     assert!(refused.err.contains(&told), "{refused:?}");
-    assert!(stack.kept(&event.event_key).await.is_some());
+    assert!(stack.pending(&event.event_key).await.is_some());
 
     // It is gone, perhaps since it took effect: that is not called dropped.
     proxy.set(hold);
@@ -340,8 +351,11 @@ async fn an_event_that_changes_meanwhile_is_not_dropped() {
     command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
     let meanwhile = async {
         proxy.stuck(2).await;
-        let kept = stack.kept(&event.event_key).await.unwrap();
-        assert_eq!(stack.kept_events().remove(&kept).await, Ok(Removal::Done));
+        let pending = stack.pending(&event.event_key).await.unwrap();
+        assert_eq!(
+            stack.pending_events().remove(&pending).await,
+            Ok(Removal::Done)
+        );
         proxy.set(|_| Fault::Pass);
     };
     let (gone, ()) = tokio::join!(ran(command), meanwhile);
@@ -367,7 +381,7 @@ async fn several(stack: &Stack) {
             RUN,
             trouble("503"),
             50,
-            Some(KeptState::Dead),
+            Some(EventState::Dead),
         ),
         (
             "e",
@@ -375,10 +389,10 @@ async fn several(stack: &Stack) {
             "Org/Ants/1",
             Reason::NoSuchUser.into(),
             90,
-            Some(KeptState::Expired),
+            Some(EventState::Expired),
         ),
     ] {
-        let waiting = Waiting {
+        let waiting = NewPendingEvent {
             kind,
             email: &format!("{name}@example.org").parse().unwrap(),
             course_id: &course_id.parse().unwrap(),
@@ -387,9 +401,9 @@ async fn several(stack: &Stack) {
             obstacle: &obstacle,
             delivered_at: now - SignedDuration::from_hours(hours),
         };
-        let key = stack.kept_events().keep(&waiting).await.unwrap();
+        let key = stack.pending_events().add(&waiting).await.unwrap();
         if let Some(state) = end {
-            stack.end(stack.kept(&key).await.unwrap(), state).await;
+            stack.end(stack.pending(&key).await.unwrap(), state).await;
         }
     }
 }
@@ -466,7 +480,7 @@ async fn several_events_are_retried_at_once() {
         (&done["failed"], &done["gone"], &done["interrupted"]),
         (&json!([]), &json!(0), &json!(false))
     );
-    // The enrollment of `a` is due since it was kept an hour ago.
+    // The enrollment of `a` is due since it was pending an hour ago.
     assert_eq!(stack.due().await.len(), 4);
 }
 
@@ -474,15 +488,15 @@ async fn several_events_are_retried_at_once() {
 #[tokio::test]
 async fn one_event_is_answered_as_several_are() {
     let stack = Stack::start().await;
-    let keep = || stack.keep(EventKind::Enrollment, ADA, RUN, Reason::NoSuchUser);
+    let add_event = || stack.add_pending(EventKind::Enrollment, ADA, RUN, Reason::NoSuchUser);
     for more in [&["retry"][..], &["drop", "--yes"]] {
-        let key = keep().await.event_key;
+        let key = add_event().await.event_key;
         let answer = async |which: &[&str]| {
             let arguments = [&["events"], more, &["--json"], which].concat();
             stack.run(&arguments).await.json()
         };
         let mut by_key = answer(&[key.as_str()]).await;
-        keep().await;
+        add_event().await;
         let mut by_filter = answer(&["--kind", "enrollment"]).await;
         for answer in [&mut by_key, &mut by_filter] {
             let event = answer["events"][0].as_object_mut().unwrap();
@@ -499,14 +513,14 @@ async fn several_events_are_dropped_by_whoever_says_yes() {
     for number in 0..4 {
         let email = format!("x{number}@example.org");
         stack
-            .keep(EventKind::Enrollment, &email, RUN, Reason::NoSuchUser)
+            .add_pending(EventKind::Enrollment, &email, RUN, Reason::NoSuchUser)
             .await;
     }
     let drop = ["events", "drop", "--run", RUN];
     let asked = stack.run(&drop).await;
     assert_eq!((asked.code, asked.out.as_str()), (2, ""));
     assert!(
-        asked.err.starts_with("7 kept events match:\n  "),
+        asked.err.starts_with("7 pending events match:\n  "),
         "{asked:?}"
     );
     let told = format!(" (certificate of b@example.org in {RUN}, waiting: lms_trouble)\n");
@@ -574,7 +588,7 @@ async fn what_an_interruption_leaves_the_same_command_does() {
     for number in 0..EVENTS {
         let email = format!("x{number}@example.org");
         stack
-            .keep(EventKind::Enrollment, &email, RUN, Reason::NoSuchUser)
+            .add_pending(EventKind::Enrollment, &email, RUN, Reason::NoSuchUser)
             .await;
     }
     // Three are dropped, and the eight that follow at once are stuck.

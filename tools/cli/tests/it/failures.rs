@@ -30,8 +30,8 @@ async fn a_missing_variable_is_named_and_only_those_used_are_missed() {
         (["sweep", "grades", "--json"], "PAID_MODES"),
         (["sweep", "enrollments", "--json"], "LMS_PER_SECOND"),
         (["tokens", "revoke", "x"], "WEBHOOK_TOKENS_SECRET"),
-        (["events", "list", "--json"], "KEPT_EVENTS_TABLE"),
-        (["events", "drop", "abcdef"], "KEPT_EVENTS_TABLE"),
+        (["events", "list", "--json"], "PENDING_EVENTS_TABLE"),
+        (["events", "drop", "abcdef"], "PENDING_EVENTS_TABLE"),
         (["replay", "x.json", "--json"], "COURSEHOOK_URL"),
     ] {
         let mut command = stack.command(&arguments);
@@ -85,7 +85,7 @@ async fn what_aws_says_becomes_one_sentence() {
         of_tokens.contains("Secrets Manager: cannot be reached"),
         "{of_tokens}"
     );
-    let absent = told(&["events", "list"], "KEPT_EVENTS_TABLE", "NoSuchTable").await;
+    let absent = told(&["events", "list"], "PENDING_EVENTS_TABLE", "NoSuchTable").await;
     assert!(
         absent.contains("(ResourceNotFoundException); check the name"),
         "{absent}"
@@ -153,7 +153,7 @@ async fn an_import_that_is_cut_short_says_so_and_can_be_done_again() {
 async fn an_interrupted_import_makes_due_what_it_has_written() {
     let stack = Stack::start().await;
     let (enrollment, run) = (EventKind::Enrollment, "course-v1:Org+Bees+2026");
-    let waits = stack.keep(enrollment, "a0@example.org", run, Reason::NoSuchUser);
+    let waits = stack.add_pending(enrollment, "a0@example.org", run, Reason::NoSuchUser);
     let key = waits.await.event_key;
     let mut command = stack.command(&["users", "import", "-"]);
     command.stdin(Stdio::piped());
@@ -169,7 +169,10 @@ async fn an_interrupted_import_makes_due_what_it_has_written() {
     assert!(stack.due().await.is_empty());
     let ran = interrupted(child).await;
     assert_eq!(ran.code, 130, "{ran:?}");
-    assert!(ran.err.contains("1 kept event waited for this"), "{ran:?}");
+    assert!(
+        ran.err.contains("1 pending event waited for this"),
+        "{ran:?}"
+    );
     assert_eq!(stack.due().await, [key]);
 }
 
@@ -426,7 +429,7 @@ fn closed_pipe() -> Stdio {
 #[tokio::test]
 async fn a_reader_that_goes_away_is_no_failure_of_what_only_reads() {
     let stack = Stack::with_ada_and_a_run().await;
-    let event = stack.keep(
+    let event = stack.add_pending(
         EventKind::Enrollment,
         "bob@example.org",
         RUN,

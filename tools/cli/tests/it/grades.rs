@@ -27,7 +27,9 @@ async fn an_overridden_pass_issues_the_certificate() {
     enroll(&stack, &["verified"]).await;
     // It had waited for the LMS, which has no say any more.
     let certificate = EventKind::Certificate;
-    let event = stack.keep(certificate, ADA, RUN, Reason::NotPassed).await;
+    let event = stack
+        .add_pending(certificate, ADA, RUN, Reason::NotPassed)
+        .await;
 
     let done = set(&stack, &[&PASS[..], &["--json"]].concat()).await.json();
     assert_eq!(done["outcome"], "created");
@@ -37,7 +39,7 @@ async fn an_overridden_pass_issues_the_certificate() {
     assert_eq!(done["grade"]["set_by_admin"], true);
     assert_eq!(done["certificate"]["status"], "created");
     let id = done["certificate"]["certificate_id"].as_str().unwrap();
-    assert!(stack.kept(&event.event_key).await.is_none());
+    assert!(stack.pending(&event.event_key).await.is_none());
 
     let again = set(&stack, &PASS).await.ok();
     assert!(again.starts_with("unchanged\n"), "{again}");
@@ -116,11 +118,11 @@ async fn without_a_certificate_it_says_why_and_what_to_do() {
         assert_eq!(done.json()["certificate"], expected);
     }
     // As it said: that command, and the certificate comes by itself, since the
-    // pass is kept, and due from then on.
+    // pass is pending, and due from then on.
     let (email, run) = (ADA.parse().unwrap(), RUN.parse().unwrap());
     let key = EventKey::of(EventKind::Certificate, &email, &run);
-    let kept = stack.kept(&key).await.unwrap();
-    assert_eq!(kept.reason, Reason::NotEligible);
+    let pending = stack.pending(&key).await.unwrap();
+    assert_eq!(pending.reason, Reason::NotEligible);
     enroll(&stack, &["verified"]).await;
     assert_eq!(stack.due().await, [key]);
     // Who does not wait for that may say it again.

@@ -13,13 +13,13 @@ use local::{Dynamodb, Lms, SecretsManager};
 use serde_json::{Value, json};
 use shared::adapters::store::CallLimits;
 use shared::adapters::store::certificates::Certificates;
-use shared::adapters::store::kept_events::{KeptEvents, Waiting};
+use shared::adapters::store::pending_events::{NewPendingEvent, PendingEvents};
 use shared::adapters::store::records::Records;
 use shared::bootstrap;
 use shared::clock::{Clock, SystemClock};
 use shared::domain::{
-    CertificateEntry, CertificateState, Change, EventKey, EventKind, Grade, GradeEntry, KeptEvent,
-    KeptState, Obstacle, Reason, Score,
+    CertificateEntry, CertificateState, Change, EventKey, EventKind, EventState, Grade, GradeEntry,
+    Obstacle, PendingEvent, Reason, Score,
 };
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -280,20 +280,20 @@ impl Stack {
         secrets.value(name).await.unwrap()
     }
 
-    /// The kept events, past the program.
-    pub fn kept_events(&self) -> KeptEvents {
-        KeptEvents::new(self.dynamodb(), "KeptEventsTable".to_owned())
+    /// The pending events, past the program.
+    pub fn pending_events(&self) -> PendingEvents {
+        PendingEvents::new(self.dynamodb(), "PendingEventsTable".to_owned())
     }
 
     /// Keeps an event as a webhook does that was called just now.
-    pub async fn keep(
+    pub async fn add_pending(
         &self,
         kind: EventKind,
         email: &str,
         course_id: &str,
         obstacle: impl Into<Obstacle>,
-    ) -> KeptEvent {
-        let waiting = Waiting {
+    ) -> PendingEvent {
+        let waiting = NewPendingEvent {
             kind,
             email: &email.parse().unwrap(),
             course_id: &course_id.parse().unwrap(),
@@ -302,28 +302,31 @@ impl Stack {
             obstacle: &obstacle.into(),
             delivered_at: SystemClock.now(),
         };
-        let key = self.kept_events().keep(&waiting).await.unwrap();
-        self.kept(&key).await.unwrap()
+        let key = self.pending_events().add(&waiting).await.unwrap();
+        self.pending(&key).await.unwrap()
     }
 
     /// Ends an event as a look does that has come too late.
-    pub async fn end(&self, mut event: KeptEvent, state: KeptState) {
+    pub async fn end(&self, mut event: PendingEvent, state: EventState) {
         event.state = state;
         event.tries = 9;
-        let settled = self.kept_events().settle(&event, SystemClock.now()).await;
+        let settled = self
+            .pending_events()
+            .settle(&event, SystemClock.now())
+            .await;
         assert!(settled.unwrap());
     }
 
-    /// The kept event of this key.
-    pub async fn kept(&self, key: &EventKey) -> Option<KeptEvent> {
+    /// The pending event of this key.
+    pub async fn pending(&self, key: &EventKey) -> Option<PendingEvent> {
         let key = [key.clone()];
-        let found = self.kept_events().get_many(&key).await.unwrap().pop();
+        let found = self.pending_events().get_many(&key).await.unwrap().pop();
         found.transpose().unwrap()
     }
 
     /// The keys of the events that are due now.
     pub async fn due(&self) -> Vec<EventKey> {
-        let due = self.kept_events().due(SystemClock.now(), None).await;
+        let due = self.pending_events().due(SystemClock.now(), None).await;
         let due = due.unwrap().entries.into_iter();
         due.map(|due| due.event_key).collect()
     }

@@ -494,7 +494,7 @@ async fn grades_are_read_from_a_pipe() {
 }
 
 #[tokio::test]
-async fn an_enrollment_is_kept_as_the_file_has_it() {
+async fn an_enrollment_is_pending_as_the_file_has_it() {
     let stack = Stack::with_ada_and_a_run().await;
     let csv = format!(
         "email,course_id,mode,active,edx_enrolled,roles,change_status,enrollment_id\n\
@@ -716,7 +716,7 @@ async fn a_mode_that_is_not_known_is_imported_with_force() {
 }
 
 #[tokio::test]
-async fn a_grade_is_kept_as_the_file_has_it() {
+async fn a_grade_is_pending_as_the_file_has_it() {
     let stack = Stack::with_ada_and_a_run().await;
     let csv = format!(
         "email,course_id,percent,passed,letter_grade,set_by_admin\n\
@@ -874,7 +874,7 @@ async fn an_enrollment_makes_due_the_pass_that_waits_for_it() {
     let stack = Stack::with_ada_and_a_run().await;
     let mut keys = Vec::new();
     for (run, reason) in [(RUN, Reason::NotEligible), (ANTS, Reason::NotPassed)] {
-        let event = stack.keep(EventKind::Certificate, ADA, run, reason);
+        let event = stack.add_pending(EventKind::Certificate, ADA, run, reason);
         keys.push(event.await.event_key);
     }
     let csv = |active: &str| {
@@ -890,7 +890,7 @@ async fn an_enrollment_makes_due_the_pass_that_waits_for_it() {
     assert_eq!(stack.due().await, []);
 
     let told = "2 created, 0 unchanged, 0 differing, 0 bad lines; \
-        1 kept event waited for this and is looked at within a minute\n";
+        1 pending event waited for this and is looked at within a minute\n";
     assert_eq!(
         import(&stack, "enrollments", &csv(""), &[]).await.ok(),
         told
@@ -901,7 +901,7 @@ async fn an_enrollment_makes_due_the_pass_that_waits_for_it() {
 
     let stack = Stack::with_ada_and_a_run().await;
     stack
-        .keep(EventKind::Certificate, ADA, RUN, Reason::NotEligible)
+        .add_pending(EventKind::Certificate, ADA, RUN, Reason::NotEligible)
         .await;
     let inactive = import(&stack, "enrollments", &csv("no"), &[]).await;
     assert_eq!(
@@ -916,7 +916,7 @@ async fn an_enrollment_makes_due_the_pass_that_waits_for_it() {
 #[tokio::test]
 async fn a_pass_that_waits_is_looked_at_also_where_the_import_stops_short() {
     let stack = Stack::with_ada_and_a_run().await;
-    let event = stack.keep(EventKind::Certificate, ADA, RUN, Reason::NotEligible);
+    let event = stack.add_pending(EventKind::Certificate, ADA, RUN, Reason::NotEligible);
     let event = event.await;
     let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
         "TransactWriteItems" => Fault::Refuse("AccessDeniedException"),
@@ -927,8 +927,11 @@ async fn a_pass_that_waits_is_looked_at_also_where_the_import_stops_short() {
     let mut command = stack.command(&["enrollments", "import", &stack.file("e.csv", csv)]);
     command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
     assert_eq!(ran(command).await.code, 2);
-    let kept = stack.kept(&event.event_key).await.unwrap();
-    let wait = kept.next_look.duration_since(event.delivered_at).as_secs();
+    let pending = stack.pending(&event.event_key).await.unwrap();
+    let wait = pending
+        .next_look
+        .duration_since(event.delivered_at)
+        .as_secs();
     assert!((89..=600).contains(&wait), "{wait}");
 }
 

@@ -1,7 +1,7 @@
 use aws_sdk_dynamodb::types::AttributeValue::S;
 use local::{Fault, FaultyProxy};
 use serde_json::json;
-use shared::domain::{EventKind, KeptState, Reason};
+use shared::domain::{EventKind, EventState, Reason};
 
 use crate::harness::{ADA, RUN, Stack, ran};
 
@@ -28,14 +28,14 @@ async fn a_learner_has_another_address() {
     stack.run(&set).await.ok();
     let before = stack.run(&["users", "show", ADA, "--json"]).await.json();
     stack
-        .keep(EventKind::Certificate, ADA, RUN, Reason::NotPassed)
+        .add_pending(EventKind::Certificate, ADA, RUN, Reason::NotPassed)
         .await;
 
     let told = rename(&stack, &[ADA, NEW]).await.ok();
     assert_eq!(
         told,
         "renamed to ada.lovelace@example.org; ada@example.org goes on finding them; \
-         1 kept event came along\n"
+         1 pending event came along\n"
     );
     // Both addresses find the same user, and what they have.
     for email in [ADA, NEW] {
@@ -82,13 +82,15 @@ async fn an_address_that_was_never_theirs_is_forgotten() {
     rename(&stack, &[ADA, typo]).await.ok();
     // What came for her comes along, and what waits for somebody of that address stays.
     let (pass, enrollment) = (EventKind::Certificate, EventKind::Enrollment);
-    stack.keep(pass, typo, RUN, Reason::NotPassed).await;
-    stack.keep(enrollment, typo, RUN, Reason::NoSuchUser).await;
+    stack.add_pending(pass, typo, RUN, Reason::NotPassed).await;
+    stack
+        .add_pending(enrollment, typo, RUN, Reason::NoSuchUser)
+        .await;
     let told = rename(&stack, &[typo, ADA, "--forget"]).await.ok();
     assert_eq!(
         told,
         "renamed to ada@example.org; ada@exmaple.org finds nobody any more; \
-         1 kept event came along\n"
+         1 pending event came along\n"
     );
     let events = stack.run(&["events", "list", "--json"]).await.json();
     let whose = |kind: &str| {
@@ -487,17 +489,17 @@ async fn what_was_given_up_for_want_of_the_user_begins_anew() {
     let enrollment = EventKind::Enrollment;
     for course in [RUN, "Org/Bees/1"] {
         let event = stack
-            .keep(enrollment, &new, course, Reason::NoSuchUser)
+            .add_pending(enrollment, &new, course, Reason::NoSuchUser)
             .await;
-        stack.end(event, KeptState::Expired).await;
+        stack.end(event, EventState::Expired).await;
     }
     stack
-        .keep(enrollment, ADA, "Org/Bees/1", Reason::NoSuchRun)
+        .add_pending(enrollment, ADA, "Org/Bees/1", Reason::NoSuchRun)
         .await;
     let told = rename(&stack, &[ADA, NEW]).await.ok();
     assert!(
         told.ends_with(
-            "1 kept event came along; 1 kept event waited for this: a look within a minute\n"
+            "1 pending event came along; 1 pending event waited for this: a look within a minute\n"
         ),
         "{told}"
     );
@@ -509,7 +511,7 @@ async fn what_was_given_up_for_want_of_the_user_begins_anew() {
         &["runs", "import", "-"],
         "course_id,title\nOrg/Bees/1,Bees\n",
     );
-    assert!(imported.await.ok().contains("1 kept event waited"));
+    assert!(imported.await.ok().contains("1 pending event waited"));
 }
 
 /// What somebody else changes while the address does is not lost.
@@ -550,7 +552,7 @@ async fn a_change_in_between_comes_along() {
 async fn the_same_again_does_the_rest() {
     let stack = Stack::with_ada_and_a_run().await;
     stack
-        .keep(EventKind::Enrollment, ADA, "Org/Bees/1", Reason::NoSuchRun)
+        .add_pending(EventKind::Enrollment, ADA, "Org/Bees/1", Reason::NoSuchRun)
         .await;
     for failing in ["PutItem", "DeleteItem"] {
         let proxy = FaultyProxy::before(stack.url(), move |call| {

@@ -317,9 +317,11 @@ async fn an_import_makes_due_what_has_waited_for_a_run() {
     };
     let mut keys = Vec::new();
     for kind in [EventKind::Enrollment, EventKind::Certificate] {
-        let event = stack.keep(kind, ADA, RUN, Reason::NoSuchRun).await;
+        let event = stack.add_pending(kind, ADA, RUN, Reason::NoSuchRun).await;
         keys.push(event.event_key);
-        stack.keep(kind, ADA, "Org/Ants/1", Reason::NoSuchRun).await;
+        stack
+            .add_pending(kind, ADA, "Org/Ants/1", Reason::NoSuchRun)
+            .await;
     }
     let others = import("course_id,title\nOrg/Other/1,Other\n").await;
     assert_eq!(others, "1 created, 0 updated, 0 unchanged, 0 bad lines\n");
@@ -329,7 +331,7 @@ async fn an_import_makes_due_what_has_waited_for_a_run() {
     for (outcome, due) in [
         (
             "1 created, 0 updated, 0 unchanged, 0 bad lines",
-            "; 2 kept events waited for this and are looked at within a minute",
+            "; 2 pending events waited for this and are looked at within a minute",
         ),
         ("0 created, 0 updated, 1 unchanged, 0 bad lines", ""),
     ] {
@@ -339,7 +341,7 @@ async fn an_import_makes_due_what_has_waited_for_a_run() {
         assert_eq!(found, keys);
     }
     // As an import leaves it that was cut short before it came to the events.
-    let again = stack.keep(
+    let again = stack.add_pending(
         EventKind::Enrollment,
         "bob@example.org",
         RUN,
@@ -347,7 +349,7 @@ async fn an_import_makes_due_what_has_waited_for_a_run() {
     );
     keys.push(again.await.event_key);
     let told = "0 created, 0 updated, 1 unchanged, 0 bad lines; \
-        1 kept event waited for this and is looked at within a minute\n";
+        1 pending event waited for this and is looked at within a minute\n";
     assert_eq!(import(&csv).await, told);
     assert_eq!(stack.due().await.len(), 3);
 }

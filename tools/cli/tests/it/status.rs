@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use shared::domain::{EventKey, EventKind, KeptState, Obstacle, Reason, Score};
+use shared::domain::{EventKey, EventKind, EventState, Obstacle, Reason, Score};
 
 use crate::harness::{ADA, RUN, Stack, trouble};
 
@@ -12,9 +12,9 @@ enum Step {
     /// A grade that an operator sets, with `--passed` or without.
     Operator(&'static str, bool),
     Keep(EventKind, Obstacle),
-    /// Ends the pass that is kept.
-    End(KeptState),
-    /// Drops the pass that is kept.
+    /// Ends the pass that is pending.
+    End(EventState),
+    /// Drops the pass that is pending.
     Drop,
     Withdraw,
     Revoke,
@@ -121,7 +121,7 @@ fn cases() -> Vec<Case> {
             vec![
                 PAID,
                 Keep(Certificate, trouble("403")),
-                End(KeptState::Dead),
+                End(EventState::Dead),
             ],
             &[
                 "There is no certificate; the pass that came at 20",
@@ -136,7 +136,7 @@ fn cases() -> Vec<Case> {
             SELF_PACED,
             vec![
                 Keep(Certificate, Reason::NoSuchRun.into()),
-                End(KeptState::Expired),
+                End(EventState::Expired),
             ],
             &[" was given up. There is no course run ", " is expired"],
             "and then have the event looked at:",
@@ -230,7 +230,7 @@ fn cases() -> Vec<Case> {
             "NotIssued",
             PACED,
             vec![Operator("0.87", true), Drop, PAID],
-            &["the enrollment earns a certificate, but nothing is kept that would issue it."],
+            &["the enrollment earns a certificate, but nothing is pending that would issue it."],
             "Have the certificate issued:",
             &[ISSUE],
         ),
@@ -238,7 +238,9 @@ fn cases() -> Vec<Case> {
             "NoRun",
             None,
             vec![Lms(0.87, true)],
-            &["There is no certificate: there is no course run Org/NoRun/1, and no pass is kept."],
+            &[
+                "There is no certificate: there is no course run Org/NoRun/1, and no pass is pending.",
+            ],
             "Import the run with `coursehook runs import`.",
             &[],
         ),
@@ -246,7 +248,7 @@ fn cases() -> Vec<Case> {
             "NoRunWaits",
             None,
             vec![Keep(Enrollment, Reason::NoSuchRun.into())],
-            &["there is no course run Org/NoRunWaits/1, and no pass is kept."],
+            &["there is no course run Org/NoRunWaits/1, and no pass is pending."],
             "Import the run with `coursehook runs import`; nothing else need be done.",
             &[],
         ),
@@ -309,9 +311,9 @@ impl Step {
                 let grade = &grade[..if passed { 5 } else { 4 }];
                 of_run(["grades", "override"], grade).await;
             }
-            Self::Keep(kind, obstacle) => drop(stack.keep(kind, ADA, run, obstacle).await),
+            Self::Keep(kind, obstacle) => drop(stack.add_pending(kind, ADA, run, obstacle).await),
             Self::End(state) => {
-                let event = stack.kept(&pass_in(run)).await.unwrap();
+                let event = stack.pending(&pass_in(run)).await.unwrap();
                 stack.end(event, state).await;
             }
             Self::Drop => {
@@ -398,7 +400,9 @@ async fn all_of_a_learner_is_in_one_view() {
     PAID.befall(&stack, RUN).await;
     Step::Operator("0.87", true).befall(&stack, RUN).await;
     let obstacle = Reason::NoSuchUser;
-    let event = stack.keep(EventKind::Enrollment, ADA, RUN, obstacle).await;
+    let event = stack
+        .add_pending(EventKind::Enrollment, ADA, RUN, obstacle)
+        .await;
     Step::Lms(0.4, false).befall(&stack, "Org/Ants/1").await;
     // What is others' is not shown.
     let bob = "bob@example.org";
@@ -407,7 +411,9 @@ async fn all_of_a_learner_is_in_one_view() {
     stack.run_with_input(&import, &users).await.ok();
     let set = ["enrollments", "set", bob, RUN, "--mode", "audit"];
     stack.run(&set).await.ok();
-    stack.keep(EventKind::Certificate, bob, RUN, obstacle).await;
+    stack
+        .add_pending(EventKind::Certificate, bob, RUN, obstacle)
+        .await;
 
     let status = stack.run(&["status", ADA, "--json"]).await;
     assert!(!status.out.to_lowercase().contains("bob"), "{status:?}");
@@ -473,9 +479,11 @@ async fn what_waits_for_a_user_is_shown_without_one() {
     assert!(none.err.contains("no user bob@example.org"), "{none:?}");
 
     let no_user = Reason::NoSuchUser;
-    stack.keep(EventKind::Certificate, bob, RUN, no_user).await;
+    stack
+        .add_pending(EventKind::Certificate, bob, RUN, no_user)
+        .await;
     let event = stack
-        .keep(EventKind::Enrollment, bob, "Org/Ants/1", no_user)
+        .add_pending(EventKind::Enrollment, bob, "Org/Ants/1", no_user)
         .await;
     let status = stack.run(&["status", "Bob@Example.org", "--json"]).await;
     let status = status.json();
@@ -483,7 +491,7 @@ async fn what_waits_for_a_user_is_shown_without_one() {
     assert_eq!(status["user"], json!(null));
     assert_eq!(status["runs"].as_array().unwrap().len(), 2);
     for (at, kind, why) in [
-        (0, "enrollment", "and no pass of theirs is kept."),
+        (0, "enrollment", "and no pass of theirs is pending."),
         (1, "certificate", "the pass that came at "),
     ] {
         let run = &status["runs"][at];
@@ -498,13 +506,13 @@ async fn what_waits_for_a_user_is_shown_without_one() {
         assert_eq!(run["help"], help);
     }
     let text = stack.run(&["status", bob, RUN]).await.ok();
-    let told = "There is no user bob@example.org. This is what is kept of them.\n\n";
+    let told = "There is no user bob@example.org. This is what is pending of them.\n\n";
     assert!(text.starts_with(told), "{text}");
     assert!(!text.contains("Org/Ants/1"), "{text}");
 
     // Where the run is to come as well, that is told at once.
     stack
-        .keep(EventKind::Certificate, bob, "Org/No/1", no_user)
+        .add_pending(EventKind::Certificate, bob, "Org/No/1", no_user)
         .await;
     let status = stack.run(&["status", bob, "Org/No/1", "--json"]).await;
     let run = &status.json()["runs"][0];
@@ -518,7 +526,7 @@ async fn what_waits_for_a_user_is_shown_without_one() {
     assert_eq!(run["help"], help);
 
     // One that has waited too long takes more than the import.
-    stack.end(event, KeptState::Expired).await;
+    stack.end(event, EventState::Expired).await;
     let status = stack.run(&["status", bob, "Org/Ants/1", "--json"]).await;
     let commands = &status.json()["runs"][0]["commands"];
     let retry = commands[0].as_str().unwrap();

@@ -656,7 +656,9 @@ async fn an_import_makes_due_what_has_waited_for_a_user() {
     let import = async |csv: &str| stack.run_with_input(&["users", "import", "-"], csv).await;
     let enrollment = EventKind::Enrollment;
     for email in ["ada@example.org", "bob@example.org"] {
-        stack.keep(enrollment, email, RUN, Reason::NoSuchUser).await;
+        stack
+            .add_pending(enrollment, email, RUN, Reason::NoSuchUser)
+            .await;
     }
     assert_eq!(stack.due().await, []);
 
@@ -667,16 +669,16 @@ async fn an_import_makes_due_what_has_waited_for_a_user() {
     assert_eq!(stack.due().await, []);
 
     let told = "1 created, 0 updated, 0 unchanged, 0 bad lines; \
-        1 kept event waited for this and is looked at within a minute\n";
+        1 pending event waited for this and is looked at within a minute\n";
     assert_eq!(import("email\nAda@Example.org\n").await.ok(), told);
     let [key] = stack.due().await.try_into().unwrap();
-    let ada = stack.kept(&key).await.unwrap();
+    let ada = stack.pending(&key).await.unwrap();
     assert_eq!(ada.email.as_str(), "ada@example.org");
 
     // What is due already is not made due again.
     let csv = "email\nada@example.org\nbob@example.org\n";
     let told = "1 created, 1 updated, 0 unchanged, 0 bad lines; \
-        1 kept event waited for this and is looked at within a minute\n";
+        1 pending event waited for this and is looked at within a minute\n";
     assert_eq!(import(csv).await.ok(), told);
     assert_eq!(stack.due().await.len(), 2);
 }
@@ -689,7 +691,7 @@ async fn an_import_makes_due_what_has_waited_for_a_username() {
         ran.await.json()["events_due"].clone()
     };
     let (certificate, email) = (EventKind::Certificate, "ada@example.org");
-    let event = stack.keep(certificate, email, RUN, Reason::NoUsername);
+    let event = stack.add_pending(certificate, email, RUN, Reason::NoUsername);
     let key = event.await.event_key;
     assert_eq!(import("email,name\nada@example.org,Ada\n").await, 0);
     assert_eq!(stack.due().await, []);
@@ -701,7 +703,7 @@ async fn an_import_makes_due_what_has_waited_for_a_username() {
 async fn a_second_import_makes_due_what_the_one_that_was_cut_short_left() {
     let stack = Stack::start().await;
     let (enrollment, email) = (EventKind::Enrollment, "ada@example.org");
-    let event = stack.keep(enrollment, email, RUN, Reason::NoSuchUser);
+    let event = stack.add_pending(enrollment, email, RUN, Reason::NoSuchUser);
     let key = event.await.event_key;
     let file = stack.file("users.csv", "email\nada@example.org\n");
     // The user is written, and then what waits cannot be listed.
@@ -718,7 +720,7 @@ async fn a_second_import_makes_due_what_the_one_that_was_cut_short_left() {
     assert_eq!(stack.due().await, []);
 
     let told = "0 created, 0 updated, 1 unchanged, 0 bad lines; \
-        1 kept event waited for this and is looked at within a minute\n";
+        1 pending event waited for this and is looked at within a minute\n";
     assert_eq!(stack.run(&["users", "import", &file]).await.ok(), told);
     assert_eq!(stack.due().await, [key]);
 }

@@ -39,7 +39,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     let rows = format!("{heading}{}", rows.concat());
     portal.import("certificates", &rows).await?;
 
-    for (name, status, outcome, reason, kept) in [
+    for (name, status, outcome, reason, pending) in [
         ("ada", 200, "created", None, None),
         ("ada", 200, "exists", None, None),
         (
@@ -73,7 +73,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         let came = &answer.body["certificate_status"];
         same(&what, came, &json!(outcome))?;
         same(&what, &answer.body["reason"], &json!(reason))?;
-        portal.keeps(&email(name), kept.as_slice()).await?;
+        portal.has_pending(&email(name), pending.as_slice()).await?;
     }
 
     // The grade is there already once the enrollment is paid.
@@ -84,11 +84,15 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         &answer.body["certificate_status"],
         &json!("created"),
     )?;
-    portal.keeps(&email("barbara"), &[]).await?;
+    portal.has_pending(&email("barbara"), &[]).await?;
 
     // The enrollment that a pass waits for makes it due.
-    let due = |kept: &[Value]| kept.first()?["next_look"]["S"].as_str().map(str::to_owned);
-    let before = due(&portal.kept(&email("hedy")).await?);
+    let due = |pending: &[Value]| {
+        pending.first()?["next_look"]["S"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    let before = due(&portal.pending(&email("hedy")).await?);
     let mut body = about("hedy");
     body["mode"] = json!("verified");
     same(
@@ -96,7 +100,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         &portal.deliver("enrollment", token, &body).await?.status,
         &201,
     )?;
-    let after = due(&portal.kept(&email("hedy")).await?);
+    let after = due(&portal.pending(&email("hedy")).await?);
     let is_sooner = matches!((&before, &after), (Some(before), Some(after)) if after < before);
     let what = format!("the pass is due sooner: {after:?}, and before {before:?}");
     same(&what, &is_sooner, &true)?;

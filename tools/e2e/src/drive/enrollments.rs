@@ -45,7 +45,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         )?;
     }
 
-    // Somebody who is not known yet is kept; delivered again once known, the kept
+    // Somebody who is not known yet is pending; delivered again once known, the pending
     // event goes with it.
     let (body, address) = (about("bettina"), email("bettina"));
     same(
@@ -53,7 +53,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         &portal.deliver("enrollment", token, &body).await?.status,
         &404,
     )?;
-    portal.keeps(&address, &["no_such_user"]).await?;
+    portal.has_pending(&address, &["no_such_user"]).await?;
     portal
         .import("users", &users(["bettina".to_owned()]))
         .await?;
@@ -62,7 +62,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         &portal.deliver("enrollment", token, &body).await?.status,
         &201,
     )?;
-    portal.keeps(&address, &[]).await?;
+    portal.has_pending(&address, &[]).await?;
 
     // An item that somebody else has written is ours to be told of.
     let key = json!({"Key": {"email": {"S": email("corrupt")}}});
@@ -77,12 +77,12 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         is_error(&what, &answer)?;
     }
     put(portal, &item["Item"]).await?;
-    // Neither is lost: both are kept until the item is as it should be.
+    // Neither is lost: both are pending until the item is as it should be.
     let address = email("corrupt");
-    portal.keeps(&address, &["failed", "failed"]).await?;
+    portal.has_pending(&address, &["failed", "failed"]).await?;
     let drop = ["events", "drop", "--reason", "failed", "--yes"];
     portal.operator.run(&drop).await?;
-    portal.keeps(&address, &[]).await?;
+    portal.has_pending(&address, &[]).await?;
 
     // A pass that waits for the enrollment is made due by it.
     let answer = portal

@@ -5,8 +5,8 @@ mod certificates;
 mod contract;
 mod enrollments;
 mod gateway;
-mod kept_events;
 mod learners;
+mod pending_events;
 mod sweeps;
 
 use local::lms::{CLIENT_ID, CLIENT_SECRET};
@@ -37,8 +37,8 @@ pub async fn all(portal: &Portal<'_>) -> Result<Vec<String>, Failure> {
     enrollments::drive(portal, &tokens.staff).await?;
     step("certify");
     certificates::drive(portal, &tokens.staff).await?;
-    step("look again at what was kept");
-    kept_events::drive(portal, &tokens.staff).await?;
+    step("look again at what was pending");
+    pending_events::drive(portal, &tokens.staff).await?;
     step("sweep grades and enrollments");
     sweeps::drive(portal, &tokens.staff).await?;
     contract::is_whole(portal)?;

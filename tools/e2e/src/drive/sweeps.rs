@@ -77,7 +77,7 @@ async fn grades(portal: &Portal<'_>) -> Result<(), Failure> {
         )?;
     }
     // The pass that waited is done.
-    portal.keeps(&email("quentin"), &[]).await?;
+    portal.has_pending(&email("quentin"), &[]).await?;
     ended(portal, "grades", BRAKED_RUN, "braked").await?;
     for name in braked() {
         let state = portal.certificate(&email(&name), BRAKED_RUN).await?;

@@ -1,4 +1,4 @@
-//! The schedule: kept events are looked at each minute, as on AWS.
+//! The schedule: pending events are looked at each minute, as on AWS.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -12,7 +12,7 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// in its log, how it went; one that is being built is called in vain.
 pub async fn run(gateway_url: &str) -> Result<Infallible, reqwest::Error> {
     let client = local::client()?;
-    let url = format!("{gateway_url}/2015-03-31/functions/kept-events/invocations");
+    let url = format!("{gateway_url}/2015-03-31/functions/pending-events/invocations");
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {

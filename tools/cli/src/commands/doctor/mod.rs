@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::adapters::lms::BaseUrl;
-use shared::domain::{CourseId, Email, KeptState};
+use shared::domain::{CourseId, Email, EventState};
 
 use crate::cli::exit_code;
 use crate::failure::Failure;
@@ -154,7 +154,7 @@ pub async fn run(
         secrets::check(stack, now),
         lms::check(stack, learner),
         webhooks::check(stack),
-        kept_events(stack),
+        pending_events(stack),
         modes::check(stack),
     );
     for more in [tables, secrets, lms, webhooks, events, modes] {
@@ -230,12 +230,12 @@ async fn settings(stack: &Stack) -> [Finding; 2] {
 }
 
 /// A dead event is somebody's certificate that nobody tries for any more.
-async fn kept_events(stack: &Stack) -> Vec<Finding> {
-    const CHECK: &str = "kept events";
+async fn pending_events(stack: &Stack) -> Vec<Finding> {
+    const CHECK: &str = "pending events";
     let counted = async {
-        let events = stack.tables().await.kept_events()?;
-        let dead = events.count(KeptState::Dead).await?;
-        let expired = events.count(KeptState::Expired).await?;
+        let events = stack.tables().await.pending_events()?;
+        let dead = events.count(EventState::Dead).await?;
+        let expired = events.count(EventState::Expired).await?;
         Ok::<_, Failure>((dead, expired))
     };
     vec![match counted.await {

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use shared::domain::{Enrollment, EventKind, Ineligible, KeptEvent, Mode, PaidModes, Reason};
+use shared::domain::{Enrollment, EventKind, Ineligible, Mode, PaidModes, PendingEvent, Reason};
 
 use super::Finding;
 use crate::failure::Failure;
@@ -66,7 +66,7 @@ async fn look(stack: &Stack) -> Result<(u64, PaidModes, BTreeMap<Mode, Seen>), F
 /// The active enrollments whose learners' passes wait as `unpaid_mode`.
 async fn waiting(stack: &Stack) -> Result<Vec<Enrollment>, Failure> {
     let tables = stack.tables().await;
-    let (users, events) = (tables.users()?, tables.kept_events()?);
+    let (users, events) = (tables.users()?, tables.pending_events()?);
     let enrollments = tables.enrollments()?;
     let mut waiting = Vec::new();
     for keys in events.due_last(LOOKED_AT).await?.chunks(KEYS_AT_ONCE) {
@@ -87,7 +87,7 @@ async fn waiting(stack: &Stack) -> Result<Vec<Enrollment>, Failure> {
     Ok(waiting)
 }
 
-fn waits_for_payment(event: &KeptEvent) -> bool {
+fn waits_for_payment(event: &PendingEvent) -> bool {
     event.kind == EventKind::Certificate
         && event.reason == Reason::NotEligible
         && event.last_error.as_deref() == Some(Ineligible::UnpaidMode.as_str())

@@ -1,11 +1,11 @@
-//! Several kept events are retried or dropped, some at the same time.
+//! Several pending events are retried or dropped, some at the same time.
 
 use std::fmt;
 use std::process::ExitCode;
 
 use futures::{StreamExt, stream};
 use serde::Serialize;
-use shared::domain::KeptEvent;
+use shared::domain::PendingEvent;
 use tokio::signal;
 
 use super::{Shown, named};
@@ -24,10 +24,10 @@ const NAMED: usize = 5;
 struct Tally {
     /// What was done to them, in words for one event and for any other number.
     done: (&'static str, &'static str),
-    changed: Vec<KeptEvent>,
+    changed: Vec<PendingEvent>,
     /// They took effect or were removed before it was their turn.
     gone: u64,
-    failed: Vec<(KeptEvent, String)>,
+    failed: Vec<(PendingEvent, String)>,
 }
 
 impl fmt::Display for Tally {
@@ -54,10 +54,10 @@ impl fmt::Display for Tally {
 ///
 /// `change` hands the event back as it left it, or `None` where it was gone.
 pub async fn change_each(
-    events: Vec<KeptEvent>,
+    events: Vec<PendingEvent>,
     done: (&'static str, &'static str),
     output: Output,
-    change: impl AsyncFn(KeptEvent) -> Result<Option<KeptEvent>, Failure>,
+    change: impl AsyncFn(PendingEvent) -> Result<Option<PendingEvent>, Failure>,
 ) -> Result<ExitCode, Failure> {
     let progress = Progress::new(Some(events.len() as u64));
     let mut tally = Tally {
@@ -110,13 +110,13 @@ pub async fn change_each(
 }
 
 /// How many events there are and which come first, a line each.
-pub fn overview(events: &[KeptEvent]) -> String {
+pub fn overview(events: &[PendingEvent]) -> String {
     let verb = if events.len() == 1 {
         "matches"
     } else {
         "match"
     };
-    let meant = format!("{} {verb}:", count(events.len() as u64, "kept event"));
+    let meant = format!("{} {verb}:", count(events.len() as u64, "pending event"));
     let first = events.iter().take(NAMED);
     let first = first.map(|event| format!("  {}", output::printable(&named(event))));
     let rest = events.len().checked_sub(NAMED).filter(|rest| *rest > 0);
@@ -143,7 +143,7 @@ struct Failed<'a> {
 }
 
 impl<'a> Summary<'a> {
-    pub fn of_one(event: &'a KeptEvent) -> Self {
+    pub fn of_one(event: &'a PendingEvent) -> Self {
         Self {
             events: vec![Shown::from(event)],
             gone: 0,

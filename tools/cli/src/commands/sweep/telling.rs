@@ -1,4 +1,4 @@
-//! What is told of the sweep of one run while it goes on. Nothing is kept of any
+//! What is told of the sweep of one run while it goes on. Nothing is pending of any
 //! learner: a run may have millions.
 
 use std::cell::{Cell, RefCell};

@@ -1,4 +1,4 @@
-//! A pass that was kept until its learner is enrolled and has paid.
+//! A pass that was pending until its learner is enrolled and has paid.
 
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ async fn passed(before: Before) -> Stack {
         }
     }
     stack.grade(0.9, true);
-    stack.keep_pass().await;
-    assert_eq!(stack.kept_event().await.reason, Reason::NotEligible);
+    stack.add_pending_pass().await;
+    assert_eq!(stack.pending_event().await.reason, Reason::NotEligible);
     // Looked at once in vain: from now on only the enrollment makes it due.
     stack.clock.turn(Duration::from_secs(90));
     assert_eq!(stack.look_again().await.looked_at, 1);
@@ -94,7 +94,7 @@ async fn the_certificate_comes_with_the_next_look() {
 async fn comes_true(portal: &Portal) {
     assert_eq!(portal.look_again().await.done, 1);
     assert!(portal.certificate().await.is_some());
-    assert_eq!(portal.kept().await, []);
+    assert_eq!(portal.pending().await, []);
 }
 
 /// A sweep that leaves the enrollment unpaid, or takes it away, has nobody look.
@@ -107,11 +107,11 @@ async fn what_stays_unpaid_is_not_looked_at() {
     ] {
         let stack = passed(before).await;
         stack.lms.enroll("ada", RUN, mode, is_active);
-        let kept = stack.kept_event().await;
+        let pending = stack.pending_event().await;
         assert_eq!(stack.sweep().await["status"], "done");
         assert_eq!(
-            stack.kept_event().await,
-            kept,
+            stack.pending_event().await,
+            pending,
             "{before:?} {mode} {is_active}"
         );
     }

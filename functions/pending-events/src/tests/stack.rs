@@ -11,10 +11,10 @@ use shared::bootstrap::logging::subscriber;
 use shared::clock::Clock;
 use tracing::instrument::WithSubscriber;
 
-use crate::handler::KeptEvents;
+use crate::handler::PendingEvents;
 
 pub struct Stack {
-    pub function: KeptEvents,
+    pub function: PendingEvents,
     pub portal: Portal,
 }
 

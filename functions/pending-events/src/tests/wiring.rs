@@ -10,7 +10,7 @@ use shared::clock::SystemClock;
 
 #[test]
 fn the_template_gives_what_is_needed_and_no_more() {
-    needs_all_and_no_more("KeptEventsFunction", |environment| {
+    needs_all_and_no_more("PendingEventsFunction", |environment| {
         let nowhere = "http://127.0.0.1:1";
         let dynamodb = harness::client(nowhere, EAGER);
         let secrets = aws::secrets_manager(&local::sdk::configuration(nowhere));

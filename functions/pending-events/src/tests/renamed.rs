@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue::S;
 use harness::{ADA, ADA_ID, ADA_USERNAME, Portal, RUN};
-use shared::adapters::store::kept_events::Waiting;
+use shared::adapters::store::pending_events::NewPendingEvent;
 use shared::clock::Clock;
-use shared::domain::{Change, EventKey, EventKind, KeptState, Reason, Setting};
+use shared::domain::{Change, EventKey, EventKind, EventState, Reason, Setting};
 
 use super::stack::Stack;
 
@@ -18,9 +18,15 @@ fn key(kind: EventKind, email: &str) -> EventKey {
 }
 
 /// Keeps an event as a webhook does that has read the user before the address changed.
-async fn keep(stack: &Stack, kind: EventKind, email: &str, role: Option<&str>, reason: Reason) {
+async fn add_pending(
+    stack: &Stack,
+    kind: EventKind,
+    email: &str,
+    role: Option<&str>,
+    reason: Reason,
+) {
     let role = role.map(|role| role.parse().unwrap());
-    let waiting = Waiting {
+    let waiting = NewPendingEvent {
         kind,
         email: &email.parse().unwrap(),
         course_id: &RUN.parse().unwrap(),
@@ -29,26 +35,29 @@ async fn keep(stack: &Stack, kind: EventKind, email: &str, role: Option<&str>, r
         obstacle: &reason.into(),
         delivered_at: stack.clock.now(),
     };
-    let kept_events = stack.use_cases().kept_events().unwrap();
-    kept_events.keep(&waiting).await.unwrap();
+    let pending_events = stack.use_cases().pending_events().unwrap();
+    pending_events.add(&waiting).await.unwrap();
 }
 
-/// What is kept comes along, and what it waits for finds it there.
+/// What is pending comes along, and what it waits for finds it there.
 #[tokio::test]
-async fn what_was_kept_before_comes_true_after() {
+async fn what_was_pending_before_comes_true_after() {
     let stack = Stack::new().await;
     stack.enroll("audit").await;
     stack.grade(0.9, true);
-    stack.keep_pass().await;
-    let event = stack.kept_event().await;
+    stack.add_pending_pass().await;
+    let event = stack.pending_event().await;
     assert_eq!(event.reason, Reason::NotEligible);
 
     let renamed = stack.rename(ADA, NEW).await;
     assert_eq!((renamed.changed, renamed.events_moved), (true, 1));
-    let moved = stack.kept_event().await;
+    let moved = stack.pending_event().await;
     assert_eq!(moved.event_key, key(EventKind::Certificate, NEW));
     assert_eq!((moved.email.as_str(), moved.reason), (NEW, event.reason));
-    assert_eq!((moved.kept_at, moved.waited), (event.kept_at, event.waited));
+    assert_eq!(
+        (moved.pending_since, moved.waited),
+        (event.pending_since, event.waited)
+    );
     // The same again changes nothing.
     let again = stack.rename(ADA, NEW).await;
     assert_eq!((again.changed, again.events_moved), (false, 0));
@@ -59,10 +68,10 @@ async fn what_was_kept_before_comes_true_after() {
     }
     assert_eq!(stack.run().await["done"], 1);
     assert!(stack.certificate().await.is_some());
-    assert_eq!(stack.kept().await, []);
+    assert_eq!(stack.pending().await, []);
 }
 
-/// Whatever the LMS sends to the former address is kept under the one that the
+/// Whatever the LMS sends to the former address is pending under the one that the
 /// learner has.
 #[tokio::test]
 async fn the_former_address_goes_on_finding_them() {
@@ -72,8 +81,8 @@ async fn the_former_address_goes_on_finding_them() {
     stack.announce(NEW, Some("instructor"), None).await;
     assert_eq!(stack.enrollment().await.roles.len(), 2);
 
-    stack.keep_pass_of(ADA).await;
-    let event = stack.kept_event().await;
+    stack.add_pending_pass_of(ADA).await;
+    let event = stack.pending_event().await;
     assert_eq!(event.event_key, key(EventKind::Certificate, NEW));
     stack.enroll_user(NEW, "verified").await;
     stack.grade(0.9, true);
@@ -90,16 +99,16 @@ async fn the_former_address_goes_on_finding_them() {
     assert_eq!(enrollment.roles.len(), 3);
 }
 
-/// An announcement that was under way while the address changed is kept under
+/// An announcement that was under way while the address changed is pending under
 /// the former one; at its look it goes where what it waits for finds it.
 #[tokio::test]
-async fn what_is_kept_under_a_former_address_moves_at_its_look() {
+async fn what_is_pending_under_a_former_address_moves_at_its_look() {
     for is_there_already in [false, true] {
         let stack = Stack::new().await;
         stack.enroll("audit").await;
         stack.grade(0.9, true);
         stack.rename(ADA, NEW).await;
-        keep(
+        add_pending(
             &stack,
             EventKind::Certificate,
             ADA,
@@ -108,7 +117,7 @@ async fn what_is_kept_under_a_former_address_moves_at_its_look() {
         )
         .await;
         if is_there_already {
-            keep(
+            add_pending(
                 &stack,
                 EventKind::Certificate,
                 NEW,
@@ -119,11 +128,15 @@ async fn what_is_kept_under_a_former_address_moves_at_its_look() {
         }
         stack.clock.turn(Duration::from_secs(80));
         stack.run().await;
-        let event = stack.kept_event().await;
+        let event = stack.pending_event().await;
         assert_eq!(event.event_key, key(EventKind::Certificate, NEW));
         assert_eq!(
             (event.state, event.reason, event.last_error.as_deref()),
-            (KeptState::Waiting, Reason::NotEligible, Some("unpaid_mode"))
+            (
+                EventState::Waiting,
+                Reason::NotEligible,
+                Some("unpaid_mode")
+            )
         );
         stack.enroll_user(NEW, "verified").await;
         assert_eq!(stack.run().await["done"], 1);
@@ -136,8 +149,8 @@ async fn what_is_kept_under_a_former_address_moves_at_its_look() {
 async fn what_waits_under_both_addresses_is_one() {
     let stack = Stack::on(Portal::empty().await);
     let enrollment = EventKind::Enrollment;
-    keep(&stack, enrollment, ADA, Some("staff"), Reason::NoSuchRun).await;
-    keep(
+    add_pending(&stack, enrollment, ADA, Some("staff"), Reason::NoSuchRun).await;
+    add_pending(
         &stack,
         enrollment,
         NEW,
@@ -148,14 +161,14 @@ async fn what_waits_under_both_addresses_is_one() {
     stack.put_user(ADA, ADA_ID, Some(ADA_USERNAME)).await;
     let renamed = stack.rename(ADA, NEW).await;
     assert_eq!((renamed.events_moved, renamed.events_due), (1, 1));
-    let event = stack.kept_event().await;
+    let event = stack.pending_event().await;
     assert_eq!(event.roles.len(), 2);
 
     // What comes to the former address before the run is known joins it, also
     // what had read the user before the address changed.
     stack.announce(ADA, Some("data_researcher"), None).await;
-    assert_eq!(stack.kept_event().await.roles.len(), 3);
-    keep(
+    assert_eq!(stack.pending_event().await.roles.len(), 3);
+    add_pending(
         &stack,
         enrollment,
         ADA,
@@ -166,7 +179,7 @@ async fn what_waits_under_both_addresses_is_one() {
     stack.put_run(RUN).await;
     stack.announce(ADA, Some("sales_admin"), None).await;
     assert_eq!(stack.enrollment().await.roles.len(), 5);
-    assert_eq!(stack.kept().await, []);
+    assert_eq!(stack.pending().await, []);
 }
 
 /// Of two that wait, the newer one says what it yields to: somebody was
@@ -177,7 +190,7 @@ async fn the_newer_of_two_addresses_events_counts() {
     let enrollment = EventKind::Enrollment;
     stack.rename(ADA, NEW).await;
     stack.announce(NEW, None, None).await;
-    keep(&stack, enrollment, ADA, Some("staff"), Reason::NoSuchRun).await;
+    add_pending(&stack, enrollment, ADA, Some("staff"), Reason::NoSuchRun).await;
     stack.clock.turn(Duration::from_secs(5));
     let enrolling = stack.use_cases().enrolling().unwrap();
     let (email, run) = (NEW.parse().unwrap(), RUN.parse().unwrap());
@@ -195,7 +208,7 @@ async fn the_newer_of_two_addresses_events_counts() {
     unenrolled.await.unwrap();
     assert!(!stack.enrollment().await.active);
     stack.clock.turn(Duration::from_secs(5));
-    keep(
+    add_pending(
         &stack,
         enrollment,
         NEW,
@@ -205,15 +218,15 @@ async fn the_newer_of_two_addresses_events_counts() {
     .await;
 
     // The older one alone is looked at, and takes the other one along.
-    let events = stack.kept().await;
+    let events = stack.pending().await;
     let older = events.iter().find(|event| event.email.as_str() == ADA);
-    let kept_events = stack.use_cases().kept_events().unwrap();
+    let pending_events = stack.use_cases().pending_events().unwrap();
     let now = stack.clock.now();
-    assert!(kept_events.make_due(older.unwrap(), now).await.unwrap());
+    assert!(pending_events.make_due(older.unwrap(), now).await.unwrap());
     assert_eq!(stack.run().await["looked_at"], 1);
     let after = stack.enrollment().await;
     assert_eq!((after.active, after.roles.len()), (true, 2));
-    assert_eq!(stack.kept().await, []);
+    assert_eq!(stack.pending().await, []);
 }
 
 /// While the address goes to and fro, announcements to both come in: none is
@@ -240,7 +253,7 @@ async fn announcements_and_changes_of_the_address_at_once() {
         stack.run().await;
     }
     assert_eq!(stack.enrollment().await.roles.len(), ROLES);
-    assert_eq!(stack.kept().await, []);
+    assert_eq!(stack.pending().await, []);
 }
 
 /// A former address that leads nowhere is nobody's; one that leads in a circle
@@ -258,7 +271,7 @@ async fn former_addresses_that_lead_nowhere() {
     alias("a@example.org", "b@example.org").await;
     assert_eq!(users.get(&email).await, Ok(None));
     stack.announce("a@example.org", None, None).await;
-    assert_eq!(stack.kept_event().await.reason, Reason::NoSuchUser);
+    assert_eq!(stack.pending_event().await.reason, Reason::NoSuchUser);
 
     alias("b@example.org", "a@example.org").await;
     assert!(

@@ -1,4 +1,4 @@
-//! Kept events, looked at again: start-up and wiring, nothing else.
+//! Pending events, looked at again: start-up and wiring, nothing else.
 
 mod handler;
 #[cfg(test)]
@@ -6,7 +6,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use handler::KeptEvents;
+use handler::PendingEvents;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use shared::adapters::store::CallLimits;
@@ -19,7 +19,7 @@ use shared::use_cases::looking_again::LookingAgain;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let aws = bootstrap::begin().await;
-    let kept_events = wire(
+    let pending_events = wire(
         &Environment::of_process(),
         aws::dynamodb(&aws, CallLimits::PRODUCTION),
         aws::secrets_manager(&aws),
@@ -27,33 +27,33 @@ async fn main() -> Result<(), Error> {
         Arc::new(SystemClock),
     )
     .map_err(logging::start_failed)?;
-    bootstrap::warm_up(kept_events.warm_up()).await;
+    bootstrap::warm_up(pending_events.warm_up()).await;
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
-        kept_events.handle(event).await
+        pending_events.handle(event).await
     }))
     .await
 }
 
 /// Puts the function together from what it needs and nothing more; infra's
-/// KeptEventsRole allows the same.
+/// PendingEventsRole allows the same.
 fn wire(
     environment: &Environment,
     dynamodb: aws_sdk_dynamodb::Client,
     secrets: aws_sdk_secretsmanager::Client,
     lms: reqwest::Client,
     clock: SharedClock,
-) -> Result<KeptEvents, SettingError> {
+) -> Result<PendingEvents, SettingError> {
     let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));
     let limits = wiring.look_limits()?;
     let at_once = usize::try_from(limits.concurrency.get()).unwrap_or(usize::MAX);
     let looking_again = LookingAgain::new(
-        wiring.kept_events()?,
+        wiring.pending_events()?,
         wiring.enrolling()?,
         wiring.certifying()?,
         wiring.lms_client(secrets, lms, limits)?,
         Arc::clone(&clock),
         at_once,
     );
-    Ok(KeptEvents::new(looking_again, wiring.metrics()?, clock))
+    Ok(PendingEvents::new(looking_again, wiring.metrics()?, clock))
 }

@@ -7,13 +7,13 @@ use harness::stop::{Stop, stopped};
 use harness::{ADA, ADA_ID, EAGER, Portal, RUN};
 use local::lms::{At, Order, Trouble};
 use shared::clock::Clock;
-use shared::domain::{Change, KeptState, Reason, Setting};
+use shared::domain::{Change, EventState, Reason, Setting};
 use shared::use_cases::certifying::{Pass, Source};
 use shared::use_cases::enrolling::{Announcement, EnrollmentEvent};
 
 use super::stack::Stack;
 
-/// What is kept, and due.
+/// What is pending, and due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scenario {
     /// A pass, and the LMS is well again.
@@ -35,7 +35,7 @@ impl Scenario {
             Passed | Troubled | Dies => {
                 portal.enroll("verified").await;
                 portal.lms.order(Order::of(Trouble::Refuse));
-                portal.keep_pass().await;
+                portal.add_pending_pass().await;
             }
             Role => {
                 let user = portal.dynamodb.delete_item().table_name("UsersTable");
@@ -92,19 +92,19 @@ async fn the_next_run_ends_the_same() {
                 _ => certificate.is_some(),
             };
             assert!(
-                is_done || stack.kept().await.len() == 1,
+                is_done || stack.pending().await.len() == 1,
                 "{case}: it is gone"
             );
 
             // The lease is over, and so is whatever was in the way.
             scenario.resolve(&stack);
-            if scenario == Dies && stack.kept_event().await.state == KeptState::Dead {
+            if scenario == Dies && stack.pending_event().await.state == EventState::Dead {
                 retry(&stack).await;
             }
             stack.clock.turn(Duration::from_hours(20));
             let next = Stack::on(stack.beside());
             next.run().await;
-            assert_eq!(next.kept().await, [], "{case}");
+            assert_eq!(next.pending().await, [], "{case}");
             match scenario {
                 Role => {
                     let enrollment = next.enrollment().await;
@@ -126,10 +126,15 @@ async fn the_next_run_ends_the_same() {
 
 /// As an operator would.
 async fn retry(portal: &Portal) {
-    let event = portal.kept_event().await;
-    let kept_events = portal.use_cases().kept_events().unwrap();
+    let event = portal.pending_event().await;
+    let pending_events = portal.use_cases().pending_events().unwrap();
     let now = portal.clock.now();
-    assert!(kept_events.settle(&event.retried(now), now).await.unwrap());
+    assert!(
+        pending_events
+            .settle(&event.retried(now), now)
+            .await
+            .unwrap()
+    );
 }
 
 /// An enrollment becomes paid, and whoever makes it so is stopped at any call:
@@ -197,8 +202,8 @@ async fn becomes_paid(
         let portal = Portal::new().await;
         before(&portal).await;
         portal.grade(0.9, true);
-        portal.keep_pass().await;
-        assert_eq!(portal.kept_event().await.reason, Reason::NotEligible);
+        portal.add_pending_pass().await;
+        assert_eq!(portal.pending_event().await.reason, Reason::NotEligible);
         // Looked at once in vain: from now on only the enrollment makes it due.
         portal.clock.turn(Duration::from_secs(90));
         Stack::on(portal.beside()).run().await;
@@ -241,7 +246,7 @@ async fn becomes_paid(
             Stack::on(portal.beside()).run().await;
             assert!(portal.certificate().await.is_some(), "{stop:?}");
         }
-        assert_eq!(portal.kept().await, [], "{stop:?}");
+        assert_eq!(portal.pending().await, [], "{stop:?}");
     }
     assert_eq!(paid, 3);
 }
@@ -276,5 +281,5 @@ async fn a_delivery_and_a_look_at_once() {
     stack.clock.turn(Duration::from_secs(180));
     stack.run().await;
     assert_eq!(stack.certificate().await.unwrap().history.len(), 1);
-    assert_eq!(stack.kept().await, []);
+    assert_eq!(stack.pending().await, []);
 }

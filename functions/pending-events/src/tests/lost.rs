@@ -10,7 +10,7 @@ use harness::{ADA, EAGER, RUN};
 use local::Fault;
 use local::lms::{Order, Trouble};
 use shared::clock::Clock;
-use shared::domain::{KeptState, Reason};
+use shared::domain::{EventState, Reason};
 
 use super::lms::with_passes;
 use super::stack::Stack;
@@ -41,7 +41,7 @@ async fn every_answer_is_lost_once() {
         let outcomes: Vec<_> = lines.iter().filter_map(|l| l["outcome"].as_str()).collect();
         let expected = if lms_is_well { "created" } else { "waits" };
         assert_eq!(outcomes, [expected; 3]);
-        for event in stack.kept().await {
+        for event in stack.pending().await {
             assert_eq!(event.tries, 1);
         }
     }
@@ -52,11 +52,11 @@ async fn every_answer_is_lost_once() {
 #[tokio::test]
 async fn an_event_that_cannot_be_read() {
     let stack = with_passes(3).await;
-    let key = stack.kept().await[0].event_key.clone();
+    let key = stack.pending().await[0].event_key.clone();
     stack
         .dynamodb
         .update_item()
-        .table_name("KeptEventsTable")
+        .table_name("PendingEventsTable")
         .key("event_key", S(key.to_string()))
         .update_expression("SET #r = :r, #k = :r")
         .expression_attribute_names("#r", "reason")
@@ -76,7 +76,7 @@ async fn an_event_that_cannot_be_read() {
         .iter()
         .find(|line| line["outcome"] == "failed")
         .unwrap();
-    assert_eq!(failed["reason"], "corrupt_item:KeptEventsTable");
+    assert_eq!(failed["reason"], "corrupt_item:PendingEventsTable");
     assert_eq!(failed["event_key"], key.as_str());
     // It is left alone for half a day, and the others are listed.
     stack.clock.turn(Duration::from_hours(11));
@@ -85,9 +85,9 @@ async fn an_event_that_cannot_be_read() {
     assert_eq!(stack.run().await["failed"], 1);
     // An import goes on, too.
     let tables = stack.use_cases();
-    let (kept_events, users) = (tables.kept_events().unwrap(), tables.users().unwrap());
+    let (pending_events, users) = (tables.pending_events().unwrap(), tables.users().unwrap());
     let now = stack.clock.now();
-    shared::use_cases::importing::expect_events_of_users(&kept_events, &users, now)
+    shared::use_cases::importing::expect_events_of_users(&pending_events, &users, now)
         .await
         .unwrap();
 }
@@ -98,7 +98,7 @@ async fn what_fails_for_good_ends_dead() {
     let stack = Stack::new().await;
     stack.enroll("verified").await;
     stack.lms.order(Order::of(Trouble::Refuse).times(1));
-    stack.keep_pass().await;
+    stack.add_pending_pass().await;
     stack.grade(0.9, true);
     stack
         .set("EnrollmentsTable", "mode", S(String::new()))
@@ -106,8 +106,8 @@ async fn what_fails_for_good_ends_dead() {
     let began = stack.clock.now();
     let mut looks = 0;
     loop {
-        let event = stack.kept_event().await;
-        if event.state != KeptState::Waiting {
+        let event = stack.pending_event().await;
+        if event.state != EventState::Waiting {
             break;
         }
         stack.clock.set(event.next_look);
@@ -115,10 +115,10 @@ async fn what_fails_for_good_ends_dead() {
         looks += 1;
     }
     assert!((16..=22).contains(&looks), "{looks}");
-    let event = stack.kept_event().await;
+    let event = stack.pending_event().await;
     assert_eq!(
         (event.state, event.reason),
-        (KeptState::Dead, Reason::Failed)
+        (EventState::Dead, Reason::Failed)
     );
     assert_eq!(event.last_error.as_deref(), Some("CorruptItem"));
     assert_eq!(stack.clock.now().duration_since(began).as_hours() / 24, 7);
@@ -145,10 +145,10 @@ async fn a_panic_is_one_events_failure() {
         "{reason}"
     );
     assert!(!stack.log.text().contains(ADA));
-    for event in stack.kept().await {
+    for event in stack.pending().await {
         assert_eq!(
             (event.reason, event.state),
-            (Reason::Failed, KeptState::Waiting)
+            (Reason::Failed, EventState::Waiting)
         );
     }
     // The next look is as if nothing had happened.
@@ -166,7 +166,7 @@ async fn enrollment_and_pass_side_by_side() {
         let email = format!("{name}@example.org");
         stack.put_run(RUN).await;
         stack.announce(&email, None, Some("verified")).await;
-        stack.keep_pass_of(&email).await;
+        stack.add_pending_pass_of(&email).await;
         let id = uuid::Uuid::new_v4().to_string();
         stack.put_user(&email, &id, Some(name)).await;
         let row = local::lms::GradeRow {
@@ -184,6 +184,6 @@ async fn enrollment_and_pass_side_by_side() {
         let certificates = stack.use_cases().certificates().unwrap();
         let certificates = certificates.of_user(id.parse().unwrap()).await.unwrap();
         assert_eq!(certificates.len(), 1, "{name}");
-        assert_eq!(stack.kept().await, [], "{name}");
+        assert_eq!(stack.pending().await, [], "{name}");
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::stack::Stack;
 
-/// A portal where so many learners' passes are kept since the LMS failed, and due.
+/// A portal where so many learners' passes are pending since the LMS failed, and due.
 pub async fn with_passes(learners: usize) -> Stack {
     let stack = Stack::new().await;
     for learner in 0..learners {
@@ -28,7 +28,7 @@ pub async fn with_passes(learners: usize) -> Stack {
         };
         stack.lms.grade(&username, RUN, row);
         stack.lms.order(Order::of(Trouble::Refuse).times(1));
-        stack.keep_pass_of(&email).await;
+        stack.add_pending_pass_of(&email).await;
     }
     stack.clock.turn(Duration::from_secs(90));
     stack
@@ -54,7 +54,7 @@ async fn after_three_failures_the_lms_rests() {
         let asked = stack.lms.count(At::Grades) - asked;
         assert!((3..=4).contains(&asked), "{trouble:?}: asked {asked} times");
         // Each question is a try, and each try a question.
-        let tries: u32 = stack.kept().await.iter().map(|event| event.tries).sum();
+        let tries: u32 = stack.pending().await.iter().map(|event| event.tries).sum();
         let asked = stack.lms.count(At::Grades) - before;
         assert_eq!(tries as usize, asked, "{trouble:?}");
         stack.clock.turn(Duration::from_secs(20));
@@ -70,7 +70,7 @@ async fn after_three_failures_the_lms_rests() {
     );
     assert_eq!(summary["lms_rests"], false);
     assert_eq!(stack.lms.count(At::Grades) - asked, 20);
-    assert_eq!(stack.kept().await, []);
+    assert_eq!(stack.pending().await, []);
 }
 
 /// What is only this learner's trouble is no reason to spare the LMS.
@@ -86,9 +86,9 @@ async fn one_learners_trouble_is_not_the_lms_own() {
         (&10.into(), &5.into())
     );
     assert_eq!(summary["lms_rests"], false);
-    let kept = stack.kept().await;
-    assert_eq!(kept.len(), 5);
-    for event in kept {
+    let pending = stack.pending().await;
+    assert_eq!(pending.len(), 5);
+    for event in pending {
         assert_eq!(event.last_error.as_deref(), Some("404 user_does_not_exist"));
     }
 }
@@ -126,7 +126,7 @@ async fn retry_after_silences_all() {
     stack.run().await;
     let asked = stack.lms.count(At::Grades);
     // One says it, and those on their way may hear it too.
-    let tries: u32 = stack.kept().await.iter().map(|event| event.tries).sum();
+    let tries: u32 = stack.pending().await.iter().map(|event| event.tries).sum();
     assert!((1..=2).contains(&tries), "{tries} tries");
     stack.lms.revoke();
     for _ in 0..14 {
@@ -137,7 +137,7 @@ async fn retry_after_silences_all() {
         // Nothing is even claimed.
         assert_eq!(proxy.calls()[before..], ["Query"; 4]);
     }
-    for event in stack.kept().await {
+    for event in stack.pending().await {
         assert!(event.tries <= 1, "{event:?}");
         assert_eq!(event.reason, Reason::LmsTrouble);
     }
@@ -199,7 +199,7 @@ async fn a_try_is_given_back() {
     let [line] = &given_back[..] else {
         panic!("{lines:?}");
     };
-    let events = stack.kept().await;
+    let events = stack.pending().await;
     let event = events
         .iter()
         .find(|event| line["event_key"] == event.event_key.as_str());

@@ -15,12 +15,12 @@ async fn with_the_run() -> Stack {
 }
 
 impl Stack {
-    /// Ada becomes known, and what is kept is tried again once, a day later.
+    /// Ada becomes known, and what is pending is tried again once, a day later.
     async fn is_known_by_now(&self) {
         self.put_user(ADA, ADA_ID, None).await;
         self.clock.turn(Duration::from_secs(24 * 3600 + 6 * 3600));
         assert_eq!(self.run().await["done"], 1);
-        assert_eq!(self.kept().await, []);
+        assert_eq!(self.pending().await, []);
     }
 }
 
@@ -96,12 +96,12 @@ async fn an_upgrade_that_waited_is_not_applied_to_what_is_newer() {
         stack.announce(ADA, Some("staff"), Some("verified")).await;
         stack.clock.turn(Duration::from_secs(1));
         stack.put_user(ADA, ADA_ID, None).await;
-        let kept = stack.kept_event().await;
+        let pending = stack.pending_event().await;
         if is_older {
             // As an import writes it, which tries nothing again.
             make_imported(&stack).await;
         }
-        assert_eq!(stack.kept().await, [kept]);
+        assert_eq!(stack.pending().await, [pending]);
         stack.is_known_by_now().await;
         let enrollment = stack.enrollment().await;
         assert_eq!(enrollment.mode.as_str(), mode, "{is_older}");

@@ -20,13 +20,13 @@ const RUN_TIME: SignedDuration = SignedDuration::from_secs(120);
 const CLOSING_TIME: Duration = Duration::from_secs(30);
 
 /// Answers the schedule.
-pub struct KeptEvents {
+pub struct PendingEvents {
     looking_again: LookingAgain,
     metrics: Metrics,
     clock: SharedClock,
 }
 
-impl KeptEvents {
+impl PendingEvents {
     pub fn new(looking_again: LookingAgain, metrics: Metrics, clock: SharedClock) -> Self {
         Self {
             looking_again,

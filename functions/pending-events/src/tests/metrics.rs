@@ -80,7 +80,7 @@ async fn dead_and_expired_events() {
     ];
     let stack = Stack::new().await;
     stack.lms.order(Order::of(Trouble::Fail { status: 500 }));
-    stack.keep_pass_of(ADA).await;
+    stack.add_pending_pass_of(ADA).await;
     stack.announce("bob@example.org", None, None).await;
     let mut seen = Vec::new();
     for _ in 0..32 {

@@ -19,7 +19,7 @@ async fn two_runs_share_the_work() {
         "{one} {another}"
     );
     assert_eq!(stack.lms.count(At::Grades) - asked, 30);
-    assert_eq!(stack.kept().await, []);
+    assert_eq!(stack.pending().await, []);
     let certificates = stack.dynamodb.scan().table_name("CertificatesTable");
     assert_eq!(certificates.send().await.unwrap().count, 30);
 }
@@ -30,7 +30,7 @@ async fn a_run_ends_before_its_deadline() {
     let stack = with_passes(3).await;
     let summary = stack.run_for(40).await.unwrap();
     assert_eq!(summary["looked_at"], 0);
-    assert!(stack.kept().await.iter().all(|event| event.tries == 0));
+    assert!(stack.pending().await.iter().all(|event| event.tries == 0));
     assert_eq!(stack.run_for(60).await.unwrap()["done"], 3);
 
     // A deadline that is over is none: `cargo lambda watch` names such a one.
@@ -53,7 +53,7 @@ async fn nothing_due_costs_four_queries() {
 #[tokio::test]
 async fn the_longest_due_comes_first() {
     let stack = with_passes(6).await;
-    let mut due: Vec<_> = stack.kept().await;
+    let mut due: Vec<_> = stack.pending().await;
     due.sort_by_key(|event| event.next_look);
     let expected: Vec<_> = due
         .iter()

@@ -51,7 +51,7 @@ async fn what_waits_says_why() {
     stack.lms.order(Order::of(Trouble::Fail { status: 502 }));
     stack.run().await;
     let line = stack.log.last("looked at");
-    let event = stack.kept_event().await;
+    let event = stack.pending_event().await;
     for (field, value) in [
         ("outcome", "waits".to_owned()),
         ("reason", "lms_trouble".to_owned()),

@@ -1,4 +1,4 @@
-//! The table `kept_events`.
+//! The table `pending_events`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,8 +15,8 @@ use super::page::{self, Page, Start};
 use super::update::{Updated, update};
 use super::{Item, StoreError, batch, read, write};
 use crate::domain::{
-    CourseId, CourseRole, Email, EventKey, EventKind, KeptEvent, KeptState, Mode, Obstacle, Reason,
-    Waited,
+    CourseId, CourseRole, Email, EventKey, EventKind, EventState, Mode, Obstacle, PendingEvent,
+    Reason, Waited,
 };
 
 /// How long an event that has ended can still be looked up.
@@ -24,13 +24,13 @@ const LISTED_AFTER_ITS_END: SignedDuration = SignedDuration::from_hours(90 * 24)
 
 /// The events that could not take effect yet.
 #[derive(Debug, Clone)]
-pub struct KeptEvents {
+pub struct PendingEvents {
     client: Client,
     table: String,
 }
 
 #[derive(Deserialize)]
-struct KeptEventItem {
+struct PendingEventItem {
     event_key: EventKey,
     kind: EventKind,
     email: Email,
@@ -44,30 +44,30 @@ struct KeptEventItem {
     reason: Reason,
     #[serde(default)]
     last_error: Option<String>,
-    state: KeptState,
+    state: EventState,
     tries: u32,
     #[serde(default)]
     claim_id: Option<Uuid>,
     #[serde(default)]
     waited: BTreeMap<Reason, Waited>,
     next_look: Timestamp,
-    kept_at: Timestamp,
+    pending_since: Timestamp,
     delivered_at: Timestamp,
     version: u64,
 }
 
 /// A delivery that has to wait.
 #[derive(Debug, Clone)]
-pub struct Waiting<'a> {
+pub struct NewPendingEvent<'a> {
     /// With `email` and `course_id` the event's key.
     pub kind: EventKind,
     /// Whose event it is, whether or not a user has this address.
     pub email: &'a Email,
     /// The run that was announced, whether or not the portal knows it.
     pub course_id: &'a CourseId,
-    /// Joins the roles kept so far; absent where the delivery named none.
+    /// Joins the roles pending so far; absent where the delivery named none.
     pub role: Option<&'a CourseRole>,
-    /// Replaces the mode kept so far; absent, it leaves that as it is.
+    /// Replaces the mode pending so far; absent, it leaves that as it is.
     pub mode: Option<&'a Mode>,
     /// What was in its way this time; replaces what was there before.
     pub obstacle: &'a Obstacle,
@@ -90,7 +90,7 @@ struct Keyed {
     event_key: EventKey,
 }
 
-/// The key of a kept event.
+/// The key of a pending event.
 pub(super) fn key(event_key: &EventKey) -> Item {
     Item::from([("event_key".to_owned(), text(event_key.as_str()))])
 }
@@ -103,10 +103,10 @@ pub(super) fn key_of(item: &Item) -> Item {
         .collect()
 }
 
-/// A kept event from its item.
-pub(super) fn kept_event(table: &str, item: Item) -> Result<KeptEvent, StoreError> {
-    let item: KeptEventItem = read(table, item)?;
-    Ok(KeptEvent {
+/// A pending event from its item.
+pub(super) fn pending_event(table: &str, item: Item) -> Result<PendingEvent, StoreError> {
+    let item: PendingEventItem = read(table, item)?;
+    Ok(PendingEvent {
         event_key: item.event_key,
         kind: item.kind,
         email: item.email,
@@ -121,15 +121,15 @@ pub(super) fn kept_event(table: &str, item: Item) -> Result<KeptEvent, StoreErro
         claim_id: item.claim_id,
         waited: item.waited,
         next_look: item.next_look,
-        kept_at: item.kept_at,
+        pending_since: item.pending_since,
         delivered_at: item.delivered_at,
         version: item.version,
     })
 }
 
 /// The whole item of an event.
-fn item(table: &str, event: &KeptEvent) -> Result<Item, StoreError> {
-    let is_over = event.state != KeptState::Waiting;
+fn item(table: &str, event: &PendingEvent) -> Result<Item, StoreError> {
+    let is_over = event.state != EventState::Waiting;
     let waits_for = event.reason.waits_for(&event.email, &event.course_id);
     let roles = event.roles.iter().map(|role| role.as_str().to_owned());
     let roles = Vec::from_iter(roles);
@@ -156,7 +156,7 @@ fn item(table: &str, event: &KeptEvent) -> Result<Item, StoreError> {
             Some(AttributeValue::M(write(table, &event.waited)?)),
         ),
         ("next_look", Some(text(moment(event.next_look)))),
-        ("kept_at", Some(text(moment(event.kept_at)))),
+        ("pending_since", Some(text(moment(event.pending_since)))),
         ("delivered_at", Some(text(moment(event.delivered_at)))),
         ("version", Some(number(event.version))),
         ("waits_for", waits_for.filter(|_| !is_over).map(text)),
@@ -167,19 +167,19 @@ fn item(table: &str, event: &KeptEvent) -> Result<Item, StoreError> {
     Ok(attributes.collect())
 }
 
-/// That the event is as it was read. One that was removed and kept again
+/// That the event is as it was read. One that was removed and pending again
 /// begins with version 1 again.
-const AS_READ: &str = "#version = :version AND #kept_at = :kept_at";
+const AS_READ: &str = "#version = :version AND #pending_since = :pending_since";
 
-fn as_read(event: &KeptEvent) -> HashMap<&'static str, AttributeValue> {
+fn as_read(event: &PendingEvent) -> HashMap<&'static str, AttributeValue> {
     HashMap::from([
         ("version", number(event.version)),
-        ("kept_at", text(moment(event.kept_at))),
+        ("pending_since", text(moment(event.pending_since))),
     ])
 }
 
-/// When a delivery that is kept now would be looked at first.
-fn due(event_key: &EventKey, waiting: &Waiting<'_>) -> Timestamp {
+/// When a delivery that is pending now would be looked at first.
+fn due(event_key: &EventKey, waiting: &NewPendingEvent<'_>) -> Timestamp {
     let Obstacle {
         reason, not_before, ..
     } = waiting.obstacle;
@@ -190,17 +190,17 @@ fn due(event_key: &EventKey, waiting: &Waiting<'_>) -> Timestamp {
 /// That the event is looked at from some moment on.
 const LOOK_AT: &str = "SET #next_look = :at, #version = #version + :one";
 
-fn look_at(event: &KeptEvent, at: Timestamp) -> HashMap<&'static str, AttributeValue> {
+fn look_at(event: &PendingEvent, at: Timestamp) -> HashMap<&'static str, AttributeValue> {
     HashMap::from([
-        ("waiting", text(KeptState::Waiting.as_str())),
+        ("waiting", text(EventState::Waiting.as_str())),
         ("reason", text(event.reason.as_str())),
         ("at", text(moment(at))),
         ("one", number(1)),
     ])
 }
 
-impl KeptEvents {
-    /// The kept events in the table of this name. Makes no call.
+impl PendingEvents {
+    /// The pending events in the table of this name. Makes no call.
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }
@@ -212,7 +212,7 @@ impl KeptEvents {
     ///
     /// One update; two where the event had ended, was delivered later, or
     /// would have been due later.
-    pub async fn keep(&self, waiting: &Waiting<'_>) -> Result<EventKey, StoreError> {
+    pub async fn add(&self, waiting: &NewPendingEvent<'_>) -> Result<EventKey, StoreError> {
         const ATTEMPTS: u32 = 5;
         let event_key = EventKey::of(waiting.kind, waiting.email, waiting.course_id);
         let mut how = How::GoOn;
@@ -222,7 +222,7 @@ impl KeptEvents {
             };
             how = match found {
                 None => How::GoOn,
-                Some(event) if event.state != KeptState::Waiting => How::Anew,
+                Some(event) if event.state != EventState::Waiting => How::Anew,
                 Some(event) if event.delivered_at > waiting.delivered_at => How::Add,
                 Some(event) if event.next_look > due(&event_key, waiting) => How::Sooner,
                 Some(_) => How::GoOn,
@@ -236,9 +236,9 @@ impl KeptEvents {
     async fn merge(
         &self,
         event_key: &EventKey,
-        waiting: &Waiting<'_>,
+        waiting: &NewPendingEvent<'_>,
         how: How,
-    ) -> Result<Result<(), Option<Box<KeptEvent>>>, StoreError> {
+    ) -> Result<Result<(), Option<Box<PendingEvent>>>, StoreError> {
         const DELIVERED: &str = "#kind = :kind, #email = :email, #course_id = :course_id, \
              #reason = :reason, #state = :waiting, #delivered_at = :now, \
              #version = if_not_exists(#version, :zero) + :one";
@@ -246,7 +246,7 @@ impl KeptEvents {
             How::GoOn => (
                 format!(
                     "{DELIVERED}, #tries = if_not_exists(#tries, :zero), \
-                     #kept_at = if_not_exists(#kept_at, :now), \
+                     #pending_since = if_not_exists(#pending_since, :now), \
                      #waited = if_not_exists(#waited, :waited), \
                      #next_look = if_not_exists(#next_look, :next_look)"
                 ),
@@ -259,7 +259,7 @@ impl KeptEvents {
             ),
             How::Anew => (
                 format!(
-                    "{DELIVERED}, #tries = :zero, #kept_at = :now, #waited = :waited, \
+                    "{DELIVERED}, #tries = :zero, #pending_since = :now, #waited = :waited, \
                      #next_look = :next_look"
                 ),
                 "#state <> :waiting",
@@ -317,7 +317,7 @@ impl KeptEvents {
             ("email", text(waiting.email.as_str())),
             ("course_id", text(waiting.course_id.as_str())),
             ("reason", text(reason.as_str())),
-            ("waiting", text(KeptState::Waiting.as_str())),
+            ("waiting", text(EventState::Waiting.as_str())),
             ("waited", AttributeValue::M(write(&self.table, waited)?)),
             ("now", text(moment(waiting.delivered_at))),
             ("next_look", text(moment(due(event_key, waiting)))),
@@ -343,12 +343,12 @@ impl KeptEvents {
         set: &str,
         condition: &str,
         all: HashMap<&str, AttributeValue>,
-    ) -> Result<Result<KeptEvent, Option<Box<KeptEvent>>>, StoreError> {
+    ) -> Result<Result<PendingEvent, Option<Box<PendingEvent>>>, StoreError> {
         let key = key(event_key);
         match update(&self.client, &self.table, key, (set, condition), all).await? {
-            Updated::Done(item) => Ok(Ok(kept_event(&self.table, item)?)),
+            Updated::Done(item) => Ok(Ok(pending_event(&self.table, item)?)),
             Updated::Refused(found) => {
-                let found = found.map(|item| kept_event(&self.table, item).map(Box::new));
+                let found = found.map(|item| pending_event(&self.table, item).map(Box::new));
                 Ok(Err(found.transpose()?))
             }
         }
@@ -362,14 +362,14 @@ impl KeptEvents {
         event_key: &EventKey,
         now: Timestamp,
         lease: Timestamp,
-    ) -> Result<Option<KeptEvent>, StoreError> {
+    ) -> Result<Option<PendingEvent>, StoreError> {
         const CLAIM: &str = "SET #next_look = :lease, #claim_id = :claim_id, #tries = #tries + :one, \
              #version = #version + :one";
         const IS_DUE: &str = "#state = :waiting AND #next_look <= :now";
         let claim_id = Uuid::new_v4();
         let all = HashMap::from([
             ("claim_id", text(claim_id.to_string())),
-            ("waiting", text(KeptState::Waiting.as_str())),
+            ("waiting", text(EventState::Waiting.as_str())),
             ("now", text(moment(now))),
             ("lease", text(moment(lease))),
             ("one", number(1)),
@@ -392,9 +392,9 @@ impl KeptEvents {
 
     /// Writes what became of an event, unless it has changed since it was read:
     /// whether it was written. `event` still bears the version that was read.
-    pub async fn settle(&self, event: &KeptEvent, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn settle(&self, event: &PendingEvent, now: Timestamp) -> Result<bool, StoreError> {
         let waits_for = event.reason.waits_for(&event.email, &event.course_id);
-        let is_over = event.state != KeptState::Waiting;
+        let is_over = event.state != EventState::Waiting;
         let mut update = "SET #reason = :reason, #state = :state, #tries = :tries, \
              #waited = :waited, #next_look = :next_look, #version = #version + :one"
             .to_owned();
@@ -434,7 +434,7 @@ impl KeptEvents {
                 Ok(_) => true,
                 // Ours, whose answer was lost.
                 Err(found) => found.is_some_and(|found| {
-                    let written = KeptEvent {
+                    let written = PendingEvent {
                         version: event.version + 1,
                         ..event.clone()
                     };
@@ -447,7 +447,7 @@ impl KeptEvents {
     /// Has a waiting event looked at from `at` on, be it sooner or later than
     /// it would have been, if it still waits for the reason it was read with.
     /// Who looks at it meanwhile will find it changed.
-    pub async fn look_at(&self, event: &KeptEvent, at: Timestamp) -> Result<(), StoreError> {
+    pub async fn look_at(&self, event: &PendingEvent, at: Timestamp) -> Result<(), StoreError> {
         const WAITS: &str = "#state = :waiting AND #reason = :reason";
         let updated = self.change(&event.event_key, LOOK_AT, WAITS, look_at(event, at));
         updated.await.map(drop)
@@ -455,7 +455,7 @@ impl KeptEvents {
 
     /// Makes a waiting event due at `at`, if it still waits for the reason it
     /// was read with and would have been due later: whether it did.
-    pub async fn make_due(&self, event: &KeptEvent, at: Timestamp) -> Result<bool, StoreError> {
+    pub async fn make_due(&self, event: &PendingEvent, at: Timestamp) -> Result<bool, StoreError> {
         const WAITS: &str = "#state = :waiting AND #reason = :reason AND #next_look > :at";
         let updated = self.change(&event.event_key, LOOK_AT, WAITS, look_at(event, at));
         Ok(updated.await?.is_ok())
@@ -469,9 +469,9 @@ impl KeptEvents {
     /// leaves both, which is as if the LMS had announced it to both addresses.
     pub async fn readdress(
         &self,
-        mut event: KeptEvent,
+        mut event: PendingEvent,
         email: &Email,
-    ) -> Result<Option<KeptEvent>, StoreError> {
+    ) -> Result<Option<PendingEvent>, StoreError> {
         const ATTEMPTS: u32 = 5;
         const ABSENT: &str = "attribute_not_exists(#event_key)";
         for _ in 0..ATTEMPTS {
@@ -513,14 +513,14 @@ impl KeptEvents {
         Err(StoreError::contended())
     }
 
-    async fn get(&self, key: &EventKey) -> Result<Option<KeptEvent>, StoreError> {
+    async fn get(&self, key: &EventKey) -> Result<Option<PendingEvent>, StoreError> {
         let found = self.get_many(std::slice::from_ref(key)).await?.pop();
         found.transpose()
     }
 
     /// Removes an event that is done, unless it was delivered again since it
     /// was read.
-    pub async fn remove(&self, event: &KeptEvent) -> Result<Removal, StoreError> {
+    pub async fn remove(&self, event: &PendingEvent) -> Result<Removal, StoreError> {
         let answer = self
             .client
             .delete_item()
@@ -548,7 +548,7 @@ impl KeptEvents {
 
     /// Takes from an enrollment's event what would enroll the learner, unless it was
     /// delivered after `at`: it keeps its roles, and is removed where it has none.
-    pub async fn unenroll(&self, event: &KeptEvent, at: Timestamp) -> Result<(), StoreError> {
+    pub async fn unenroll(&self, event: &PendingEvent, at: Timestamp) -> Result<(), StoreError> {
         const ATTEMPTS: u32 = 5;
         const UNENROLL: &str = "SET #unenrolled = :true, #delivered_at = :at, \
              #version = #version + :one REMOVE #mode";
@@ -585,11 +585,13 @@ impl KeptEvents {
     pub async fn get_many(
         &self,
         keys: &[EventKey],
-    ) -> Result<Vec<Result<KeptEvent, StoreError>>, StoreError> {
+    ) -> Result<Vec<Result<PendingEvent, StoreError>>, StoreError> {
         let keys = keys.iter().map(key).collect();
         let mut found = batch::get(&self.client, [(self.table.as_str(), keys)]).await?;
         let items = found.remove(&self.table).unwrap_or_default();
-        let events = items.into_iter().map(|item| kept_event(&self.table, item));
+        let events = items
+            .into_iter()
+            .map(|item| pending_event(&self.table, item));
         Ok(events.collect())
     }
 
@@ -631,7 +633,7 @@ impl KeptEvents {
     }
 
     /// One page of the events that are due at `now`, the longest due first. The
-    /// index may be behind: [`KeptEvents::claim`] decides.
+    /// index may be behind: [`PendingEvents::claim`] decides.
     pub async fn due(&self, now: Timestamp, start: Option<Start>) -> Result<Page<Due>, StoreError> {
         const DUE: &str = "#state = :waiting AND #next_look <= :now";
         let answer = self
@@ -641,7 +643,7 @@ impl KeptEvents {
             .index_name("by_state")
             .key_condition_expression(DUE)
             .set_expression_attribute_names(Some(names(&[DUE])))
-            .expression_attribute_values(":waiting", text(KeptState::Waiting.as_str()))
+            .expression_attribute_values(":waiting", text(EventState::Waiting.as_str()))
             .expression_attribute_values(":now", text(moment(now)))
             .set_exclusive_start_key(start.map(|Start(key)| key))
             .send()
@@ -668,7 +670,7 @@ impl KeptEvents {
             .index_name("by_state")
             .key_condition_expression(WAITING)
             .set_expression_attribute_names(Some(names(&[WAITING])))
-            .expression_attribute_values(":waiting", text(KeptState::Waiting.as_str()))
+            .expression_attribute_values(":waiting", text(EventState::Waiting.as_str()))
             .scan_index_forward(false)
             .limit(most)
             .send()
@@ -679,7 +681,7 @@ impl KeptEvents {
     }
 
     /// How many events are in a state, as the index has it.
-    pub async fn count(&self, state: KeptState) -> Result<u64, StoreError> {
+    pub async fn count(&self, state: EventState) -> Result<u64, StoreError> {
         const IN_STATE: &str = "#state = :state";
         let mut pages = self
             .client
@@ -721,16 +723,16 @@ impl KeptEvents {
         })
     }
 
-    /// One page of all kept events, in no order; of those that are not of the
+    /// One page of all pending events, in no order; of those that are not of the
     /// expected shape the key.
     pub async fn page(
         &self,
         start: Option<Start>,
-    ) -> Result<Page<Result<KeptEvent, EventKey>>, StoreError> {
+    ) -> Result<Page<Result<PendingEvent, EventKey>>, StoreError> {
         let page = page::of_table(&self.client, &self.table, None, start).await?;
         let mut entries = Vec::new();
         for item in page.entries {
-            entries.push(match kept_event(&self.table, item.clone()) {
+            entries.push(match pending_event(&self.table, item.clone()) {
                 Ok(event) => Ok(event),
                 Err(_) => Err(read(&self.table, item).map(|Keyed { event_key }| event_key)?),
             });

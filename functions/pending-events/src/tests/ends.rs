@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use harness::{ADA, ADA_ID, Portal, RUN};
 use local::lms::{Order, Trouble};
 use shared::clock::Clock;
-use shared::domain::{Change, CourseRole, KeptState, Reason, Setting};
+use shared::domain::{Change, CourseRole, EventState, Reason, Setting};
 use shared::use_cases::enrolling::Set;
 
 use super::stack::Stack;
@@ -16,8 +16,8 @@ use super::stack::Stack;
 async fn to_the_end(stack: &Stack) -> (i64, usize) {
     let began = stack.clock.now();
     let mut looks = 0;
-    while let Some(event) = stack.kept().await.pop()
-        && event.state == KeptState::Waiting
+    while let Some(event) = stack.pending().await.pop()
+        && event.state == EventState::Waiting
     {
         stack.clock.set(event.next_look);
         assert_eq!(stack.run().await["looked_at"], 1);
@@ -33,15 +33,15 @@ async fn trouble_ends_dead() {
     let stack = Stack::new().await;
     stack.enroll("verified").await;
     stack.lms.order(Order::of(Trouble::Fail { status: 500 }));
-    stack.keep_pass().await;
+    stack.add_pending_pass().await;
     let (days, looks) = to_the_end(&stack).await;
     assert_eq!(days, 7);
     assert!((16..=22).contains(&looks), "{looks}");
 
-    let event = stack.kept_event().await;
+    let event = stack.pending_event().await;
     assert_eq!(
         (event.state, event.reason),
-        (KeptState::Dead, Reason::LmsTrouble)
+        (EventState::Dead, Reason::LmsTrouble)
     );
     let line = stack.log.last("looked at");
     assert_eq!(
@@ -65,9 +65,9 @@ async fn trouble_ends_dead() {
     stack.lms.revoke();
     stack.grade(0.9, true);
     stack.lms.order(Order::of(Trouble::Refuse).times(1));
-    stack.keep_pass().await;
-    let event = stack.kept_event().await;
-    assert_eq!((event.state, event.tries), (KeptState::Waiting, 0));
+    stack.add_pending_pass().await;
+    let event = stack.pending_event().await;
+    assert_eq!((event.state, event.tries), (EventState::Waiting, 0));
     assert!(!stack.item().await.contains_key("expires_at"));
     stack.clock.turn(Duration::from_secs(90));
     assert_eq!(stack.run().await["done"], 1);
@@ -78,19 +78,19 @@ async fn trouble_ends_dead() {
 #[tokio::test]
 async fn what_never_came_ends_expired() {
     let stack = Stack::on(Portal::empty().await);
-    stack.keep_pass().await;
+    stack.add_pending_pass().await;
     stack.announce(ADA, None, None).await;
     let began = stack.clock.now();
     for _ in 0..40 {
         stack.clock.turn(Duration::from_hours(24));
         stack.run().await;
     }
-    let events = stack.kept().await;
+    let events = stack.pending().await;
     assert_eq!(events.len(), 2);
     for event in events {
         assert_eq!(
             (event.state, event.reason),
-            (KeptState::Expired, Reason::NoSuchUser)
+            (EventState::Expired, Reason::NoSuchUser)
         );
         let days = event.next_look.duration_since(began).as_hours() / 24;
         assert!((30..=31).contains(&days), "{days}");
@@ -116,12 +116,12 @@ async fn what_others_see_to_is_dropped() {
         let stack = Stack::new().await;
         stack.enroll(mode).await;
         stack.grade(0.5, is_pass);
-        stack.keep_pass().await;
+        stack.add_pending_pass().await;
         let (days, looks) = to_the_end(&stack).await;
         assert_eq!(days, 30, "{reason}");
         let most = if is_pass { 3 } else { 45 };
         assert!(looks <= most, "{reason}: {looks} looks");
-        assert_eq!(stack.kept().await, []);
+        assert_eq!(stack.pending().await, []);
         let dropped = stack.log.lines().into_iter();
         let dropped: Vec<_> = dropped
             .filter(|line| line["outcome"] == "dropped")
@@ -135,7 +135,7 @@ async fn what_others_see_to_is_dropped() {
     }
 }
 
-/// A kept enrollment never undoes a change newer than its delivery; what does
+/// A pending enrollment never undoes a change newer than its delivery; what does
 /// not contradict it is added.
 #[tokio::test]
 async fn a_newer_change_stands() {
@@ -174,8 +174,10 @@ async fn a_newer_change_stands() {
     assert_eq!(enrollment.history.len(), 2);
     let added = &enrollment.history[1];
     assert!(!added.active);
-    assert!(matches!(&added.by, Change::KeptEvent { request_id, .. } if request_id == "the-run"));
-    assert_eq!(stack.kept().await, []);
+    assert!(
+        matches!(&added.by, Change::PendingEvent { request_id, .. } if request_id == "the-run")
+    );
+    assert_eq!(stack.pending().await, []);
 
     // One that is delivered after the change makes it active again.
     stack.announce(ADA, None, None).await;
@@ -183,9 +185,9 @@ async fn a_newer_change_stands() {
 }
 
 impl Stack {
-    /// The one kept event as the table has it.
+    /// The one pending event as the table has it.
     async fn item(&self) -> std::collections::HashMap<String, AttributeValue> {
-        let scan = self.dynamodb.scan().table_name("KeptEventsTable");
+        let scan = self.dynamodb.scan().table_name("PendingEventsTable");
         let [item] = scan
             .send()
             .await
@@ -213,13 +215,13 @@ async fn a_redelivered_role_has_thirty_days_more() {
         .announce(ADA, Some("instructor"), Some("verified"))
         .await;
     let now = stack.clock.now();
-    let event = stack.kept_event().await;
+    let event = stack.pending_event().await;
     assert!(event.next_look.duration_since(now).as_secs() <= 72);
     for _ in 0..29 {
         stack.clock.turn(Duration::from_hours(24));
         stack.run().await;
     }
-    assert_eq!(stack.kept_event().await.state, KeptState::Waiting);
+    assert_eq!(stack.pending_event().await.state, EventState::Waiting);
     stack.put_user(ADA, ADA_ID, None).await;
     stack.clock.turn(Duration::from_hours(24));
     assert_eq!(stack.run().await["done"], 1);

@@ -1,4 +1,4 @@
-//! What was kept, and becomes of it.
+//! What was pending, and becomes of it.
 
 use local::lms::{Order, Trouble};
 use serde_json::{Value, json};
@@ -56,52 +56,52 @@ async fn restored(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         email("joan")
     );
     portal.import("certificates", &row).await?;
-    keep(portal, token, "joan").await?;
+    add_pending(portal, token, "joan").await?;
     retry(portal).await?;
     is_certified(portal, "joan").await
 }
 
-/// A delivery that was under way while its user was given another address has kept the
+/// A delivery that was under way while its user was given another address has pending the
 /// event under the former one.
 async fn moved(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     let (former, new) = (email("karen"), email("karen-anew"));
-    keep(portal, token, "karen").await?;
-    let kept = portal.kept(&former).await?;
+    add_pending(portal, token, "karen").await?;
+    let pending = portal.pending(&former).await?;
     let rename = ["users", "rename-email", &former, &new];
     portal.operator.run(&rename).await?;
-    for mut item in kept {
+    for mut item in pending {
         item["next_look"] = json!({"S": LONG_AGO});
         put(portal, item).await?;
     }
     look_in_trouble(portal).await?;
-    portal.keeps(&former, &[]).await?;
-    portal.keeps(&new, &["lms_trouble"]).await
+    portal.has_pending(&former, &[]).await?;
+    portal.has_pending(&new, &["lms_trouble"]).await
 }
 
 /// What has waited for too long, written as only days make it.
 async fn ended(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
-    keep(portal, token, "lynn").await?;
+    add_pending(portal, token, "lynn").await?;
     let answer = portal.deliver("enrollment", token, &about("zoe")).await?;
     same("an enrollment of zoe", &answer.status, &404)?;
     for (name, end) in [("lynn", "dead"), ("zoe", "expired")] {
         let long_ago = json!({"S": LONG_AGO});
-        for mut item in portal.kept(&email(name)).await? {
+        for mut item in portal.pending(&email(name)).await? {
             for (_, waited) in item["waited"]["M"].as_object_mut().into_iter().flatten() {
                 waited["M"]["since"] = long_ago.clone();
             }
-            for moment in ["kept_at", "delivered_at", "next_look"] {
+            for moment in ["pending_since", "delivered_at", "next_look"] {
                 item[moment] = long_ago.clone();
             }
             put(portal, item).await?;
         }
         look_in_trouble(portal).await?;
-        portal.keeps(&email(name), &[end]).await?;
+        portal.has_pending(&email(name), &[end]).await?;
     }
     Ok(())
 }
 
-/// A pass that is kept, since the LMS is in trouble.
-async fn keep(portal: &Portal<'_>, token: &str, name: &str) -> Result<(), Failure> {
+/// A pass that is pending, since the LMS is in trouble.
+async fn add_pending(portal: &Portal<'_>, token: &str, name: &str) -> Result<(), Failure> {
     super::certificates::set_mode(portal, name).await?;
     portal.lms.grade(&username(name), RUN, grade(0.8));
     portal.lms.order(Order::of(Trouble::Fail { status: 503 }));
@@ -144,13 +144,13 @@ async fn is_certified(portal: &Portal<'_>, name: &str) -> Result<(), Failure> {
         &state.as_str(),
         &"in_force",
     )?;
-    portal.keeps(&email(name), &[]).await
+    portal.has_pending(&email(name), &[]).await
 }
 
 async fn put(portal: &Portal<'_>, item: Value) -> Result<(), Failure> {
     let put = json!({"Item": item});
     portal
-        .dynamodb("PutItem", "KeptEventsTable", put)
+        .dynamodb("PutItem", "PendingEventsTable", put)
         .await
         .map(drop)
 }

@@ -11,7 +11,7 @@ use super::{CourseId, CourseRole, Email, EventKey, EventKind, Mode};
 
 /// An accepted event that waits for its time. There is one for each [`EventKey`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptEvent {
+pub struct PendingEvent {
     /// The table's key, made of kind, address and course id.
     pub event_key: EventKey,
     /// Which webhook it came by.
@@ -32,8 +32,8 @@ pub struct KeptEvent {
     /// failed, or what an enrollment lacks. Never an address.
     pub last_error: Option<String>,
     /// Each delivery makes it `Waiting`.
-    pub state: KeptState,
-    /// How often it was looked at again since it was kept, or kept anew.
+    pub state: EventState,
+    /// How often it was looked at again since it was pending, or stored again.
     pub tries: u32,
     /// The claim under which it was last looked at, by which whoever made it
     /// knows it again; absent until the first look.
@@ -42,8 +42,8 @@ pub struct KeptEvent {
     pub waited: BTreeMap<Reason, Waited>,
     /// When it is due; while it is looked at, when that is over at the latest.
     pub next_look: Timestamp,
-    /// When it was first kept, or kept anew after it had ended.
-    pub kept_at: Timestamp,
+    /// When it was first pending, or stored again after it had ended.
+    pub pending_since: Timestamp,
     /// When it was last delivered: what is newer than this is never undone by it.
     pub delivered_at: Timestamp,
     /// Grows with every write; a change rests on the version that was read.
@@ -59,7 +59,7 @@ pub struct Waited {
     pub looks: u32,
 }
 
-/// Why an event is kept.
+/// Why an event is pending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
@@ -85,7 +85,7 @@ pub enum Reason {
 pub struct Obstacle {
     /// The kind of thing.
     pub reason: Reason,
-    /// More of it, as [`KeptEvent::last_error`] has it.
+    /// More of it, as [`PendingEvent::last_error`] has it.
     pub error: Option<String>,
     /// The LMS asked to be left alone until then.
     pub not_before: Option<Timestamp>,
@@ -101,10 +101,10 @@ impl From<Reason> for Obstacle {
     }
 }
 
-/// What is to become of a kept event.
+/// What is to become of a pending event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum KeptState {
+pub enum EventState {
     /// It is looked at again when its time comes.
     Waiting,
     /// Given up after trouble that is not the event's own; alarmed.
@@ -113,7 +113,7 @@ pub enum KeptState {
     Expired,
 }
 
-impl KeptState {
+impl EventState {
     /// The word that the table has for it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -128,7 +128,7 @@ impl KeptState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It waits on, or has ended as dead or expired: what is to be stored.
-    Kept(Box<KeptEvent>),
+    Kept(Box<PendingEvent>),
     /// It has waited long enough, and others will see to it: it goes.
     Dropped,
 }
@@ -184,7 +184,7 @@ impl Reason {
             }
             Self::NotPassed => const { &[minutes(1), minutes(10), hours(24)] },
             // The first look meets an enrollment that came while the event was
-            // being kept; any other makes the event due.
+            // being pending; any other makes the event due.
             Self::NotEligible => const { &[minutes(1), Self::NotEligible.patience()] },
         }
     }
@@ -202,7 +202,7 @@ impl Reason {
     /// When an event that was looked at `looks` times for this, the last time
     /// at `now`, is due again: the interval give or take 20 %.
     ///
-    /// The spread comes from the event's own key, so that events kept together
+    /// The spread comes from the event's own key, so that events pending together
     /// are not all due together, and needs no source of chance.
     pub fn next_look(self, key: &EventKey, looks: u32, now: Timestamp) -> Timestamp {
         let intervals = self.intervals();
@@ -230,7 +230,7 @@ impl Reason {
     }
 }
 
-impl KeptEvent {
+impl PendingEvent {
     /// What becomes of the event after a look at `now` that `obstacle` was in the way of.
     pub fn looked_at(mut self, obstacle: Obstacle, now: Timestamp) -> Verdict {
         let Obstacle {
@@ -268,8 +268,8 @@ impl KeptEvent {
             return Verdict::Kept(Box::new(self));
         }
         self.state = match reason {
-            Reason::LmsTrouble | Reason::NoUsername | Reason::Failed => KeptState::Dead,
-            Reason::NoSuchUser | Reason::NoSuchRun => KeptState::Expired,
+            Reason::LmsTrouble | Reason::NoUsername | Reason::Failed => EventState::Dead,
+            Reason::NoSuchUser | Reason::NoSuchRun => EventState::Expired,
             Reason::NotPassed | Reason::NotEligible => return Verdict::Dropped,
         };
         self.next_look = now;
@@ -307,7 +307,7 @@ impl KeptEvent {
         } else {
             (self, other)
         };
-        let waits = |event: &Self| event.state == KeptState::Waiting;
+        let waits = |event: &Self| event.state == EventState::Waiting;
         let leading = if waits(older) && !waits(newer) {
             older
         } else {
@@ -327,7 +327,7 @@ impl KeptEvent {
             } else {
                 leading.next_look
             },
-            kept_at: self.kept_at,
+            pending_since: self.pending_since,
             delivered_at: newer.delivered_at,
             version: self.version,
             ..leading.clone()
@@ -338,7 +338,7 @@ impl KeptEvent {
     /// its time before it.
     #[must_use]
     pub fn retried(mut self, now: Timestamp) -> Self {
-        self.state = KeptState::Waiting;
+        self.state = EventState::Waiting;
         self.tries = 0;
         self.waited.clear();
         self.next_look = now;
@@ -356,11 +356,11 @@ mod tests {
 
     const DAY: i64 = 24 * 60;
 
-    fn event(reason: Reason, person: u32) -> KeptEvent {
+    fn event(reason: Reason, person: u32) -> PendingEvent {
         let email: Email = format!("learner{person}@example.org").parse().unwrap();
         let course_id: CourseId = "course-v1:a+b+c".parse().unwrap();
         let now = Timestamp::UNIX_EPOCH;
-        KeptEvent {
+        PendingEvent {
             event_key: EventKey::of(EventKind::Certificate, &email, &course_id),
             kind: EventKind::Certificate,
             email,
@@ -370,7 +370,7 @@ mod tests {
             unenrolled: false,
             reason,
             last_error: None,
-            state: KeptState::Waiting,
+            state: EventState::Waiting,
             tries: 0,
             claim_id: None,
             waited: BTreeMap::from([(
@@ -381,7 +381,7 @@ mod tests {
                 },
             )]),
             next_look: now,
-            kept_at: now,
+            pending_since: now,
             delivered_at: now,
             version: 1,
         }
@@ -393,7 +393,7 @@ mod tests {
         let moment = |second| Timestamp::from_second(second).unwrap();
         let role = |role: &str| BTreeSet::from([role.parse::<CourseRole>().unwrap()]);
         let email: Email = "new@example.org".parse().unwrap();
-        let old = KeptEvent {
+        let old = PendingEvent {
             roles: role("staff"),
             mode: Some(Mode::audit()),
             next_look: moment(50),
@@ -407,7 +407,7 @@ mod tests {
             (EventKey::of(old.kind, &email, &old.course_id), 1, 3)
         );
 
-        let there = KeptEvent {
+        let there = PendingEvent {
             roles: role("instructor"),
             next_look: moment(90),
             delivered_at: moment(30),
@@ -418,9 +418,9 @@ mod tests {
             (there.clone(), Reason::NotPassed, 50, Some(Mode::audit())),
             // Whichever of them has ended, the other one has its time.
             (
-                KeptEvent {
+                PendingEvent {
                     reason: Reason::NoSuchUser,
-                    state: KeptState::Expired,
+                    state: EventState::Expired,
                     mode: None,
                     ..there.clone()
                 },
@@ -429,8 +429,8 @@ mod tests {
                 Some(Mode::audit()),
             ),
             (
-                KeptEvent {
-                    state: KeptState::Dead,
+                PendingEvent {
+                    state: EventState::Dead,
                     delivered_at: moment(10),
                     ..there.clone()
                 },
@@ -441,7 +441,7 @@ mod tests {
         ] {
             let merged = there.merged(&old);
             assert_eq!((merged.reason, merged.mode), (reason, mode));
-            assert_eq!(merged.state, KeptState::Waiting);
+            assert_eq!(merged.state, EventState::Waiting);
             assert_eq!(merged.next_look, moment(next_look));
             assert_eq!(merged.roles.len(), 2);
             assert_eq!((&merged.event_key, merged.version), (&there.event_key, 7));
@@ -456,7 +456,7 @@ mod tests {
     /// Minutes from look to look, and what the event ends as.
     #[test]
     fn each_reason_has_its_intervals_and_its_end() {
-        use KeptState::{Dead, Expired};
+        use EventState::{Dead, Expired};
         let missing: &[i64] = &[1, 5, DAY];
         let trouble: &[i64] = &[1, 5, 30, 120, 360, 720];
         for (reason, intervals, days, end) in [
@@ -469,7 +469,7 @@ mod tests {
             (Reason::NotEligible, &[1, 30 * DAY], 30, None),
         ] {
             let mut event = event(reason, 1);
-            let began = event.kept_at;
+            let began = event.pending_since;
             let mut now = reason.next_look(&event.event_key, 0, began);
             let mut last = began;
             for look in 0.. {
@@ -483,7 +483,7 @@ mod tests {
                 );
                 last = now;
                 match event.clone().looked_at(reason.into(), now) {
-                    Verdict::Kept(next) if next.state == KeptState::Waiting => {
+                    Verdict::Kept(next) if next.state == EventState::Waiting => {
                         assert!(!at_the_end, "{case}");
                         now = next.next_look;
                         event = *next;
@@ -507,36 +507,36 @@ mod tests {
     #[test]
     fn each_reason_has_a_time_of_its_own() {
         let day = |day: i64| later(Timestamp::UNIX_EPOCH, hours(24 * day));
-        let look = |event: KeptEvent, reason: Reason, at: i64| match event
+        let look = |event: PendingEvent, reason: Reason, at: i64| match event
             .looked_at(reason.into(), day(at))
         {
             Verdict::Kept(event) => *event,
             Verdict::Dropped => panic!("dropped at day {at}"),
         };
-        let mut kept = event(Reason::NotPassed, 1);
+        let mut pending = event(Reason::NotPassed, 1);
         for (reason, at) in [
             (Reason::NotPassed, 28),
             (Reason::LmsTrouble, 29),
             (Reason::LmsTrouble, 35),
         ] {
-            kept = look(kept, reason, at);
-            assert_eq!(kept.state, KeptState::Waiting, "{reason:?} at day {at}");
+            pending = look(pending, reason, at);
+            assert_eq!(pending.state, EventState::Waiting, "{reason:?} at day {at}");
         }
-        let troubled = kept.clone();
+        let troubled = pending.clone();
         assert_eq!(
             look(troubled, Reason::LmsTrouble, 36).state,
-            KeptState::Dead
+            EventState::Dead
         );
-        let verdict = kept.looked_at(Reason::NotPassed.into(), day(36));
+        let verdict = pending.looked_at(Reason::NotPassed.into(), day(36));
         assert_eq!(verdict, Verdict::Dropped);
 
         // An answer of the LMS ends its trouble.
-        let mut kept = event(Reason::LmsTrouble, 1);
-        kept = look(kept, Reason::NotPassed, 6);
-        kept = look(kept, Reason::LmsTrouble, 8);
+        let mut pending = event(Reason::LmsTrouble, 1);
+        pending = look(pending, Reason::NotPassed, 6);
+        pending = look(pending, Reason::LmsTrouble, 8);
         assert_eq!(
-            (kept.state, kept.waited[&Reason::LmsTrouble].looks),
-            (KeptState::Waiting, 0)
+            (pending.state, pending.waited[&Reason::LmsTrouble].looks),
+            (EventState::Waiting, 0)
         );
     }
 
@@ -545,20 +545,20 @@ mod tests {
     #[test]
     fn whoever_comes_to_wait_for_the_enrollment_again_is_looked_at_soon() {
         let now = Timestamp::UNIX_EPOCH;
-        let mut kept = event(Reason::NotEligible, 1);
+        let mut pending = event(Reason::NotEligible, 1);
         for (reason, seconds) in [
             (Reason::NotEligible, 24 * 24 * 3600..),
             (Reason::LmsTrouble, 48..),
             (Reason::NotEligible, 48..),
         ] {
-            let Verdict::Kept(next) = kept.looked_at(reason.into(), now) else {
+            let Verdict::Kept(next) = pending.looked_at(reason.into(), now) else {
                 panic!("dropped");
             };
-            kept = *next;
-            let wait = kept.next_look.duration_since(now).as_secs();
+            pending = *next;
+            let wait = pending.next_look.duration_since(now).as_secs();
             assert!(seconds.contains(&wait), "{reason:?}: {wait}");
         }
-        assert!(kept.next_look.duration_since(now).as_secs() <= 72);
+        assert!(pending.next_look.duration_since(now).as_secs() <= 72);
     }
 
     #[test]
@@ -581,10 +581,10 @@ mod tests {
     }
 
     #[test]
-    fn events_kept_together_are_due_apart() {
+    fn events_pending_together_are_due_apart() {
         let due: BTreeSet<_> = (0..200)
             .map(|person| event(Reason::NoSuchUser, person))
-            .map(|e| e.reason.next_look(&e.event_key, 0, e.kept_at))
+            .map(|e| e.reason.next_look(&e.event_key, 0, e.pending_since))
             .collect();
         assert!(due.len() > 150, "only {} moments", due.len());
     }
