@@ -1,4 +1,4 @@
-//! A panic while a request is answered, or an event looked at, becomes an
+//! A panic while a request is answered, or an event retried, becomes an
 //! error, which tells where it was and nothing of what it said.
 
 use std::cell::{Cell, RefCell};

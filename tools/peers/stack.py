@@ -120,7 +120,7 @@ class Stack:
         events = self.coursehook("events", "list")
         return {event["kind"]: event for event in events if event["email"] == email}
 
-    def look_again(self):
+    def retry_due(self):
         """One look at the pending events that are due, as the schedule does it."""
         function = f"{self.url}/2015-03-31/functions/pending-events/invocations"
         answer = requests.post(function, data="{}", timeout=120)

@@ -57,11 +57,11 @@ class PluginTest(unittest.TestCase):
         """The answer to the last of them."""
         return self.last[-1].said
 
-    def look_again_until(self, is_so):
+    def retry_until(self, is_so):
         end = time.monotonic() + 30
         while not is_so():
             self.assertLess(time.monotonic(), end, "it never came about")
-            self.stack.look_again()
+            self.stack.retry_due()
 
     def assert_not_in_logs(self, email):
         logs = self.stack.logs()
@@ -192,7 +192,7 @@ class WhenCoursehookCannotYet(PluginTest):
         self.assertEqual(self.stack.pending(email)["enrollment"]["reason"], "no_such_run")
 
         self.stack.import_run(run)
-        self.look_again_until(lambda: not self.stack.pending(email))
+        self.retry_until(lambda: not self.stack.pending(email))
         (enrollment,) = self.stack.enrollments(email)
         self.assertEqual(enrollment["course_id"], run)
         self.assertEqual(enrollment["roles"], ["instructor"])
@@ -218,18 +218,18 @@ class WhenCoursehookCannotYet(PluginTest):
         self.assertEqual(pending["enrollment"]["mode"], "verified")
 
         self.stack.import_user(email, email.split("@")[0])
-        self.look_again_until(lambda: "enrollment" not in self.stack.pending(email))
+        self.retry_until(lambda: "enrollment" not in self.stack.pending(email))
         (enrollment,) = self.stack.enrollments(email)
         self.assertEqual(enrollment["roles"], ["staff"])
         self.assertEqual(enrollment["mode"], "verified")
-        # Both are looked at together. The pass may meet no enrollment yet, and
-        # is looked at again in a minute, or when it is announced again.
-        self.look_again_until(
+        # Both are retried together. The pass may meet no enrollment yet, and
+        # is retried in a minute, or when it is announced again.
+        self.retry_until(
             lambda: self.stack.pending(email).get("certificate", {}).get("reason")
             in (None, "not_eligible")
         )
         for event in self.stack.pending(email).values():
-            self.assertLess(minutes_until(event["next_look"]), 1.5)
+            self.assertLess(minutes_until(event["next_attempt_at"]), 1.5)
         plugin.passed(email, RUN)
         self.assertEqual(self.statuses(), [200])
         self.assertEqual(self.stack.pending(email), {})
@@ -243,7 +243,7 @@ class WhenCoursehookCannotYet(PluginTest):
         self.assertEqual(self.stack.pending(email)["certificate"]["reason"], "not_eligible")
 
         plugin.enroll(email, RUN, "verified")
-        self.look_again_until(lambda: not self.stack.pending(email))
+        self.retry_until(lambda: not self.stack.pending(email))
         self.assertEqual(self.stack.certificate(email)["state"], "in_force")
 
     def test_a_pass_that_the_lms_has_not_committed_yet(self):
@@ -273,12 +273,12 @@ class WhenTheLmsFails(PluginTest):
         self.assertIsNone(self.stack.certificate(email))
 
         self.stack.revoke_orders()
-        # It is due in a minute: until then a look leaves it as it is.
-        self.stack.look_again()
-        self.assertEqual(self.stack.pending(email)["certificate"]["tries"], 0)
-        # An operator need not wait for that: one look issues the certificate.
+        # It is due in a minute: until then an attempt leaves it as it is.
+        self.stack.retry_due()
+        self.assertEqual(self.stack.pending(email)["certificate"]["attempts"], 0)
+        # An operator need not wait for that: one attempt issues the certificate.
         self.stack.coursehook("events", "retry", pending["event_key"])
-        self.stack.look_again()
+        self.stack.retry_due()
         self.assertEqual(self.stack.pending(email), {})
         self.assertEqual(len(self.stack.certificate(email)["history"]), 1)
         self.assertEqual(plugin.passed(email, RUN).state, "SUCCESS")

@@ -1,4 +1,4 @@
-//! One run, each minute: the events that are due are looked at again.
+//! One run, each minute: the events that are due are retried.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use shared::calls::Counter;
 use shared::clock::SharedClock;
-use shared::use_cases::looking_again::{LOOK_TIME, LookingAgain, Shift};
+use shared::use_cases::retry::{ATTEMPT_TIME, RetryWorker, RunContext};
 use shared::web::{Metrics, log};
 use tokio::time::Instant;
 
@@ -21,15 +21,15 @@ const CLOSING_TIME: Duration = Duration::from_secs(30);
 
 /// Answers the schedule.
 pub struct PendingEvents {
-    looking_again: LookingAgain,
+    worker: RetryWorker,
     metrics: Metrics,
     clock: SharedClock,
 }
 
 impl PendingEvents {
-    pub fn new(looking_again: LookingAgain, metrics: Metrics, clock: SharedClock) -> Self {
+    pub fn new(worker: RetryWorker, metrics: Metrics, clock: SharedClock) -> Self {
         Self {
-            looking_again,
+            worker,
             metrics,
             clock,
         }
@@ -37,10 +37,10 @@ impl PendingEvents {
 
     /// Opens the connections.
     pub async fn warm_up(&self) {
-        self.looking_again.warm_up().await;
+        self.worker.warm_up().await;
     }
 
-    /// Looks at what is due, and says what came of it. What the schedule sends
+    /// Retries what is due, and says what came of it. What the schedule sends
     /// is of no interest.
     ///
     /// # Errors
@@ -54,23 +54,23 @@ impl PendingEvents {
             _ => began.checked_add(RUN_TIME)?,
         };
         let left = Duration::try_from(lease.duration_since(began)).unwrap_or_default();
-        let shift = Shift {
+        let context = RunContext {
             request_id: context.request_id,
-            claim_until: Instant::now() + left.saturating_sub(LOOK_TIME + CLOSING_TIME),
+            claim_until: Instant::now() + left.saturating_sub(ATTEMPT_TIME + CLOSING_TIME),
             lease,
         };
         let calls = Counter::default();
-        let tell = |look: &_| log::looked_at(&shift.request_id, look);
-        let run = calls.count(self.looking_again.run(&shift, tell));
+        let tell = |attempt: &_| log::event_retried(&context.request_id, attempt);
+        let run = calls.count(self.worker.run(&context, tell));
         let summary = run
             .await
-            .inspect_err(|error| log::looking_failed(&shift.request_id, error))?;
+            .inspect_err(|error| log::retry_batch_failed(&context.request_id, error))?;
         let took = self.clock.now().duration_since(began).as_millis();
         let milliseconds = u64::try_from(took).unwrap_or_default();
-        log::looked(&shift.request_id, &summary, milliseconds, &calls);
-        self.metrics.looked(&summary, &calls);
+        log::retry_batch_finished(&context.request_id, &summary, milliseconds, &calls);
+        self.metrics.retry_batch_finished(&summary, &calls);
         Ok(json!({
-            "looked_at": summary.looked_at,
+            "attempted": summary.attempted,
             "done": summary.done,
             "failed": summary.failed,
             "certified": summary.certified,

@@ -1,4 +1,4 @@
-//! Pending events, looked at again: start-up and wiring, nothing else.
+//! Pending events, retried: start-up and wiring, nothing else.
 
 mod handler;
 #[cfg(test)]
@@ -14,7 +14,7 @@ use shared::bootstrap::environment::{Environment, SettingError};
 use shared::bootstrap::wiring::Wiring;
 use shared::bootstrap::{self, aws, lms, logging};
 use shared::clock::{SharedClock, SystemClock};
-use shared::use_cases::looking_again::LookingAgain;
+use shared::use_cases::retry::RetryWorker;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -45,9 +45,9 @@ fn wire(
     clock: SharedClock,
 ) -> Result<PendingEvents, SettingError> {
     let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));
-    let limits = wiring.look_limits()?;
+    let limits = wiring.retry_limits()?;
     let at_once = usize::try_from(limits.concurrency.get()).unwrap_or(usize::MAX);
-    let looking_again = LookingAgain::new(
+    let worker = RetryWorker::new(
         wiring.pending_events()?,
         wiring.enrolling()?,
         wiring.certifying()?,
@@ -55,5 +55,5 @@ fn wire(
         Arc::clone(&clock),
         at_once,
     );
-    Ok(PendingEvents::new(looking_again, wiring.metrics()?, clock))
+    Ok(PendingEvents::new(worker, wiring.metrics()?, clock))
 }

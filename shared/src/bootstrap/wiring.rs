@@ -28,7 +28,7 @@ use crate::use_cases::erasing::Erasing;
 use crate::use_cases::sweeping::{EnrollmentSweep, GradeSweep, SweepTables, Sweeping};
 use crate::web::Metrics;
 
-/// Each of the two looks at pending events that there may be at once has a quarter of
+/// Each of the two retries pending events that there may be at once has a quarter of
 /// what may be asked of the LMS, and so has each kind of sweep.
 const QUARTERS: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 
@@ -226,9 +226,9 @@ impl<'a> Wiring<'a> {
         Ok(SignedDuration::from_hours(24 * i64::from(days)))
     }
 
-    /// The variables of [`Wiring::lms_limits`]: what a look at the pending events asks of
+    /// The variables of [`Wiring::lms_limits`]: what an attempt at the pending events asks of
     /// the LMS at most.
-    pub fn look_limits(&self) -> Result<LmsLimits, SettingError> {
+    pub fn retry_limits(&self) -> Result<LmsLimits, SettingError> {
         Ok(self.lms_limits()?.shared_by(QUARTERS))
     }
 

@@ -140,7 +140,7 @@ pub enum Change {
         /// The token's id in the list of tokens.
         token_id: String,
     },
-    /// A pending event that was looked at again.
+    /// A pending event that was retried.
     #[serde(rename = "pending_event")]
     PendingEvent {
         /// Whose deliveries the enrollment's, grade's or certificate's change goes back to.

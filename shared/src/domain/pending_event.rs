@@ -1,4 +1,4 @@
-//! Events that could not take effect yet, and when they are looked at again.
+//! Events that could not take effect yet, and when they are retried.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,22 +26,22 @@ pub struct PendingEvent {
     pub mode: Option<Mode>,
     /// The learner was un-enrolled since: the roles take effect, and enroll nobody.
     pub unenrolled: bool,
-    /// What was in its way when it was last delivered or looked at.
+    /// What was in its way when it was last delivered or retried.
     pub reason: Reason,
     /// More of the reason, where there is more to tell: the code of what
     /// failed, or what an enrollment lacks. Never an address.
     pub last_error: Option<String>,
     /// Each delivery makes it `Waiting`.
     pub state: EventState,
-    /// How often it was looked at again since it was pending, or stored again.
-    pub tries: u32,
-    /// The claim under which it was last looked at, by which whoever made it
-    /// knows it again; absent until the first look.
+    /// How often it was retried since it was pending, or stored again.
+    pub attempts: u32,
+    /// The claim under which it was last retried, by which whoever made it
+    /// knows it again; absent until the first attempt.
     pub claim_id: Option<Uuid>,
-    /// How long it has waited, for each reason that it was looked at for.
+    /// How long it has waited, for each reason that it was retried for.
     pub waited: BTreeMap<Reason, Waited>,
-    /// When it is due; while it is looked at, when that is over at the latest.
-    pub next_look: Timestamp,
+    /// When it is due; while it is retried, when that is over at the latest.
+    pub next_attempt_at: Timestamp,
     /// When it was first pending, or stored again after it had ended.
     pub pending_since: Timestamp,
     /// When it was last delivered: what is newer than this is never undone by it.
@@ -56,7 +56,7 @@ pub struct Waited {
     /// When the reason was first met; trouble with the LMS begins anew once the LMS has answered.
     pub since: Timestamp,
     /// How often it was met again since.
-    pub looks: u32,
+    pub attempts: u32,
 }
 
 /// Why an event is pending.
@@ -105,7 +105,7 @@ impl From<Reason> for Obstacle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EventState {
-    /// It is looked at again when its time comes.
+    /// It is retried when its time comes.
     Waiting,
     /// Given up after trouble that is not the event's own; alarmed.
     Dead,
@@ -124,11 +124,11 @@ impl EventState {
     }
 }
 
-/// What becomes of an event that was looked at in vain.
+/// What becomes of an event that was retried in vain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AfterAttempt {
     /// It waits on, or has ended as dead or expired: what is to be stored.
-    Kept(Box<PendingEvent>),
+    Stored(Box<PendingEvent>),
     /// It has waited long enough, and others will see to it: it goes.
     Dropped,
 }
@@ -166,7 +166,7 @@ impl Reason {
         }
     }
 
-    /// How long after each look the next one is due, before jitter; the last one repeats.
+    /// How long after each attempt the next one is due, before jitter; the last one repeats.
     const fn intervals(self) -> &'static [SignedDuration] {
         match self {
             Self::NoSuchUser | Self::NoSuchRun => const { &[minutes(1), minutes(5), hours(24)] },
@@ -183,7 +183,7 @@ impl Reason {
                 }
             }
             Self::NotPassed => const { &[minutes(1), minutes(10), hours(24)] },
-            // The first look meets an enrollment that came while the event was
+            // The first attempt meets an enrollment that came while the event was
             // being pending; any other makes the event due.
             Self::NotEligible => const { &[minutes(1), Self::NotEligible.patience()] },
         }
@@ -199,16 +199,16 @@ impl Reason {
         }
     }
 
-    /// When an event that was looked at `looks` times for this, the last time
+    /// When an event that was retried `attempts` times for this, the last time
     /// at `now`, is due again: the interval give or take 20 %.
     ///
     /// The spread comes from the event's own key, so that events pending together
     /// are not all due together, and needs no source of chance.
-    pub fn next_look(self, key: &EventKey, looks: u32, now: Timestamp) -> Timestamp {
+    pub fn next_attempt_at(self, key: &EventKey, attempts: u32, now: Timestamp) -> Timestamp {
         let intervals = self.intervals();
         let last = intervals.len() - 1;
-        let index = usize::try_from(looks).map_or(last, |looks| looks.min(last));
-        let digest = sha256_hex(format!("{key}{looks}").as_bytes());
+        let index = usize::try_from(attempts).map_or(last, |attempts| attempts.min(last));
+        let digest = sha256_hex(format!("{key}{attempts}").as_bytes());
         let spread = digest
             .get(..8)
             .and_then(|hex| u32::from_str_radix(hex, 16).ok());
@@ -231,8 +231,8 @@ impl Reason {
 }
 
 impl PendingEvent {
-    /// What becomes of the event after a look at `now` that `obstacle` was in the way of.
-    pub fn looked_at(mut self, obstacle: Obstacle, now: Timestamp) -> Verdict {
+    /// What becomes of the event after an attempt at `now` that `obstacle` was in the way of.
+    pub fn after_attempt(mut self, obstacle: Obstacle, now: Timestamp) -> AfterAttempt {
         let Obstacle {
             reason,
             error,
@@ -246,16 +246,16 @@ impl PendingEvent {
         // have been too late for this look.
         let waited = self.waited.entry(reason);
         let waited = waited
-            .and_modify(|waited| waited.looks = waited.looks.saturating_add(1))
+            .and_modify(|waited| waited.attempts = waited.attempts.saturating_add(1))
             .or_insert(Waited {
                 since: now,
-                looks: 0,
+                attempts: 0,
             });
         // Whoever makes the enrollment paid makes due what waits for that, and
         // nothing else: it may have done so while this event waited for another
-        // reason, and was looked at.
+        // reason, and was retried.
         let comes_to_wait = reason == Reason::NotEligible && self.reason != reason;
-        let looks = if comes_to_wait { 0 } else { waited.looks };
+        let attempts = if comes_to_wait { 0 } else { waited.attempts };
         // Whoever delivers it anew has as long to wait.
         let since = waited.since.max(self.delivered_at);
 
@@ -263,25 +263,27 @@ impl PendingEvent {
         self.last_error = error;
         let end = later(since, reason.patience());
         if now < end {
-            let due = reason.next_look(&self.event_key, looks, now).min(end);
-            self.next_look = not_before.map_or(due, |moment| due.max(moment));
-            return Verdict::Kept(Box::new(self));
+            let due = reason
+                .next_attempt_at(&self.event_key, attempts, now)
+                .min(end);
+            self.next_attempt_at = not_before.map_or(due, |moment| due.max(moment));
+            return AfterAttempt::Stored(Box::new(self));
         }
         self.state = match reason {
             Reason::LmsTrouble | Reason::NoUsername | Reason::Failed => EventState::Dead,
             Reason::NoSuchUser | Reason::NoSuchRun => EventState::Expired,
-            Reason::NotPassed | Reason::NotEligible => return Verdict::Dropped,
+            Reason::NotPassed | Reason::NotEligible => return AfterAttempt::Dropped,
         };
-        self.next_look = now;
-        Verdict::Kept(Box::new(self))
+        self.next_attempt_at = now;
+        AfterAttempt::Stored(Box::new(self))
     }
 
-    /// The event when it could not be looked at after all, since the LMS is
+    /// The event when it could not be retried after all, since the LMS is
     /// left alone: the try does not count, and it is due again at `due`.
     #[must_use]
     pub fn given_back(mut self, due: Timestamp) -> Self {
-        self.tries = self.tries.saturating_sub(1);
-        self.next_look = due;
+        self.attempts = self.attempts.saturating_sub(1);
+        self.next_attempt_at = due;
         self
     }
 
@@ -322,10 +324,10 @@ impl PendingEvent {
                 .clone()
                 .or_else(|| older.mode.clone().filter(|_| !newer.unenrolled)),
             unenrolled: newer.unenrolled,
-            next_look: if waits(older) && waits(newer) {
-                newer.next_look.min(older.next_look)
+            next_attempt_at: if waits(older) && waits(newer) {
+                newer.next_attempt_at.min(older.next_attempt_at)
             } else {
-                leading.next_look
+                leading.next_attempt_at
             },
             pending_since: self.pending_since,
             delivered_at: newer.delivered_at,
@@ -334,14 +336,14 @@ impl PendingEvent {
         }
     }
 
-    /// The event when an operator has it looked at again: at once, and with all
+    /// The event when an operator has it retried: at once, and with all
     /// its time before it.
     #[must_use]
     pub fn retried(mut self, now: Timestamp) -> Self {
         self.state = EventState::Waiting;
-        self.tries = 0;
+        self.attempts = 0;
         self.waited.clear();
-        self.next_look = now;
+        self.next_attempt_at = now;
         self
     }
 }
@@ -371,16 +373,16 @@ mod tests {
             reason,
             last_error: None,
             state: EventState::Waiting,
-            tries: 0,
+            attempts: 0,
             claim_id: None,
             waited: BTreeMap::from([(
                 reason,
                 Waited {
                     since: now,
-                    looks: 0,
+                    attempts: 0,
                 },
             )]),
-            next_look: now,
+            next_attempt_at: now,
             pending_since: now,
             delivered_at: now,
             version: 1,
@@ -396,25 +398,25 @@ mod tests {
         let old = PendingEvent {
             roles: role("staff"),
             mode: Some(Mode::audit()),
-            next_look: moment(50),
+            next_attempt_at: moment(50),
             delivered_at: moment(20),
-            tries: 3,
+            attempts: 3,
             ..event(Reason::NotPassed, 1)
         };
         let moved = old.readdressed(&email);
         assert_eq!(
-            (moved.event_key.clone(), moved.version, moved.tries),
+            (moved.event_key.clone(), moved.version, moved.attempts),
             (EventKey::of(old.kind, &email, &old.course_id), 1, 3)
         );
 
         let there = PendingEvent {
             roles: role("instructor"),
-            next_look: moment(90),
+            next_attempt_at: moment(90),
             delivered_at: moment(30),
             version: 7,
             ..moved.clone()
         };
-        for (there, reason, next_look, mode) in [
+        for (there, reason, next_attempt_at, mode) in [
             (there.clone(), Reason::NotPassed, 50, Some(Mode::audit())),
             // Whichever of them has ended, the other one has its time.
             (
@@ -442,7 +444,7 @@ mod tests {
             let merged = there.merged(&old);
             assert_eq!((merged.reason, merged.mode), (reason, mode));
             assert_eq!(merged.state, EventState::Waiting);
-            assert_eq!(merged.next_look, moment(next_look));
+            assert_eq!(merged.next_attempt_at, moment(next_attempt_at));
             assert_eq!(merged.roles.len(), 2);
             assert_eq!((&merged.event_key, merged.version), (&there.event_key, 7));
             assert_eq!(merged.delivered_at, there.delivered_at.max(moment(20)));
@@ -470,7 +472,7 @@ mod tests {
         ] {
             let mut event = event(reason, 1);
             let began = event.pending_since;
-            let mut now = reason.next_look(&event.event_key, 0, began);
+            let mut now = reason.next_attempt_at(&event.event_key, 0, began);
             let mut last = began;
             for look in 0.. {
                 let case = format!("{reason:?}, look {look}");
@@ -482,16 +484,16 @@ mod tests {
                     "{case}: {took} minutes"
                 );
                 last = now;
-                match event.clone().looked_at(reason.into(), now) {
-                    Verdict::Kept(next) if next.state == EventState::Waiting => {
+                match event.clone().after_attempt(reason.into(), now) {
+                    AfterAttempt::Stored(next) if next.state == EventState::Waiting => {
                         assert!(!at_the_end, "{case}");
-                        now = next.next_look;
+                        now = next.next_attempt_at;
                         event = *next;
                     }
-                    verdict => {
-                        let ended = match verdict {
-                            Verdict::Kept(next) => Some(next.state),
-                            Verdict::Dropped => None,
+                    after => {
+                        let ended = match after {
+                            AfterAttempt::Stored(next) => Some(next.state),
+                            AfterAttempt::Dropped => None,
                         };
                         assert_eq!(ended, end, "{case}");
                         assert!(at_the_end, "{case}");
@@ -508,10 +510,10 @@ mod tests {
     fn each_reason_has_a_time_of_its_own() {
         let day = |day: i64| later(Timestamp::UNIX_EPOCH, hours(24 * day));
         let look = |event: PendingEvent, reason: Reason, at: i64| match event
-            .looked_at(reason.into(), day(at))
+            .after_attempt(reason.into(), day(at))
         {
-            Verdict::Kept(event) => *event,
-            Verdict::Dropped => panic!("dropped at day {at}"),
+            AfterAttempt::Stored(event) => *event,
+            AfterAttempt::Dropped => panic!("dropped at day {at}"),
         };
         let mut pending = event(Reason::NotPassed, 1);
         for (reason, at) in [
@@ -527,23 +529,23 @@ mod tests {
             look(troubled, Reason::LmsTrouble, 36).state,
             EventState::Dead
         );
-        let verdict = pending.looked_at(Reason::NotPassed.into(), day(36));
-        assert_eq!(verdict, Verdict::Dropped);
+        let after = pending.after_attempt(Reason::NotPassed.into(), day(36));
+        assert_eq!(after, AfterAttempt::Dropped);
 
         // An answer of the LMS ends its trouble.
         let mut pending = event(Reason::LmsTrouble, 1);
         pending = look(pending, Reason::NotPassed, 6);
         pending = look(pending, Reason::LmsTrouble, 8);
         assert_eq!(
-            (pending.state, pending.waited[&Reason::LmsTrouble].looks),
+            (pending.state, pending.waited[&Reason::LmsTrouble].attempts),
             (EventState::Waiting, 0)
         );
     }
 
-    /// While it waited for another reason nobody made it due: it is looked at
+    /// While it waited for another reason nobody made it due: it is retried
     /// soon, however often it was found not eligible before.
     #[test]
-    fn whoever_comes_to_wait_for_the_enrollment_again_is_looked_at_soon() {
+    fn whoever_comes_to_wait_for_the_enrollment_again_is_retried_soon() {
         let now = Timestamp::UNIX_EPOCH;
         let mut pending = event(Reason::NotEligible, 1);
         for (reason, seconds) in [
@@ -551,14 +553,14 @@ mod tests {
             (Reason::LmsTrouble, 48..),
             (Reason::NotEligible, 48..),
         ] {
-            let Verdict::Kept(next) = pending.looked_at(reason.into(), now) else {
+            let AfterAttempt::Stored(next) = pending.after_attempt(reason.into(), now) else {
                 panic!("dropped");
             };
             pending = *next;
-            let wait = pending.next_look.duration_since(now).as_secs();
+            let wait = pending.next_attempt_at.duration_since(now).as_secs();
             assert!(seconds.contains(&wait), "{reason:?}: {wait}");
         }
-        assert!(pending.next_look.duration_since(now).as_secs() <= 72);
+        assert!(pending.next_attempt_at.duration_since(now).as_secs() <= 72);
     }
 
     #[test]
@@ -569,10 +571,12 @@ mod tests {
                 not_before: Some(later(now, minutes(asked))),
                 ..Obstacle::from(Reason::LmsTrouble)
             };
-            let Verdict::Kept(next) = event(Reason::LmsTrouble, 1).looked_at(obstacle, now) else {
+            let AfterAttempt::Stored(next) =
+                event(Reason::LmsTrouble, 1).after_attempt(obstacle, now)
+            else {
                 panic!("dropped");
             };
-            let wait = minutes_after(now, next.next_look);
+            let wait = minutes_after(now, next.next_attempt_at);
             assert!(
                 wait >= asked as f64 && wait <= due as f64,
                 "{asked}: {wait}"
@@ -584,7 +588,7 @@ mod tests {
     fn events_pending_together_are_due_apart() {
         let due: BTreeSet<_> = (0..200)
             .map(|person| event(Reason::NoSuchUser, person))
-            .map(|e| e.reason.next_look(&e.event_key, 0, e.pending_since))
+            .map(|e| e.reason.next_attempt_at(&e.event_key, 0, e.pending_since))
             .collect();
         assert!(due.len() > 150, "only {} moments", due.len());
     }

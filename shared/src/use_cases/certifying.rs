@@ -85,7 +85,7 @@ pub struct Certified {
     /// no course id was sent, or keeping it is the caller's affair.
     pub pending: Option<EventKey>,
     /// Why a pending event that is done could not be removed. It will be found
-    /// done when it is looked at again.
+    /// done when it is retried.
     pub left_over: Option<StoreError>,
 }
 

@@ -192,7 +192,7 @@ pub async fn correct_certificate(
     Err(StoreError::contended())
 }
 
-/// Has a pending event looked at at once and with all its time before it, however
+/// Has a pending event retried at once and with all its time before it, however
 /// it stands by now: the event as it is then. `None` where it is gone, since it
 /// took effect or was removed.
 pub async fn retry_event(

@@ -17,7 +17,7 @@ use crate::domain::{
 };
 
 /// How long after an enrollment is about to change a certificate's event that
-/// waits for it is looked at: by then the write is done, or given up, also an
+/// waits for it is retried: by then the write is done, or given up, also an
 /// operator's, whose calls are more patient.
 const AFTER_THE_WRITE: SignedDuration = SignedDuration::from_secs(90);
 
@@ -391,24 +391,24 @@ pub(super) fn waits_for_enrollment(event: &PendingEvent) -> bool {
     event.reason == Reason::NotEligible && event.state == EventState::Waiting
 }
 
-/// Has a certificate's event that waits for an enrollment looked at soon after
+/// Has a certificate's event that waits for an enrollment retried soon after
 /// the enrollment is written.
 ///
 /// It is done before the write: whoever is stopped in between has caused a
-/// look too many, and not one too few. Whoever looks at the event meanwhile
+/// look too many, and not one too few. Whoever retries the event meanwhile
 /// finds it changed, and leaves it due. An pending event later than it
-/// was looked for here is looked at after a minute of its own.
+/// was looked for here is retried after a minute of its own.
 pub(super) async fn will_change(
     pending_events: &PendingEvents,
     event: &PendingEvent,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let at = now.checked_add(AFTER_THE_WRITE).unwrap_or(now);
-    pending_events.look_at(event, at).await
+    pending_events.set_next_attempt(event, at).await
 }
 
-/// Has it looked at now that the enrollment is written; whether it is. Where
-/// this fails it is looked at a little later.
+/// Has it retried now that the enrollment is written; whether it is. Where
+/// this fails it is retried a little later.
 pub(super) async fn has_changed(
     pending_events: &PendingEvents,
     event: &PendingEvent,

@@ -18,7 +18,7 @@ use crate::domain::{Email, EventKey, User};
 const ATTEMPTS: u32 = 5;
 
 /// How long after the user is gone a delivery may still be under way that has
-/// read them: a function is stopped after 28 seconds, and a look at a pending
+/// read them: a function is stopped after 28 seconds, and an attempt at a pending
 /// event takes no longer.
 pub const UNDER_WAY: Duration = Duration::from_secs(30);
 

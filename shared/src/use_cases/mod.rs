@@ -8,8 +8,8 @@ pub mod enrolling;
 pub mod erasing;
 pub mod importing;
 pub mod issuing_tokens;
-pub mod looking_again;
 pub mod renaming;
+pub mod retry;
 pub mod sweeping;
 
 /// Why a use case could not read or write what it needs.

@@ -34,7 +34,7 @@ pub struct Renamed {
     /// How many pending events came along.
     pub events_moved: u64,
     /// How many pending events had waited for a user of the new address, and are
-    /// looked at within a minute.
+    /// retried within a minute.
     pub events_due: u64,
 }
 
@@ -99,7 +99,7 @@ pub async fn rename_email(
 }
 
 /// The pending events for these addresses, but for those that cannot be
-/// read: they are found at their next look.
+/// read: they are found at their next attempt.
 async fn events_of(
     pending_events: &PendingEvents,
     addresses: &[&Email],

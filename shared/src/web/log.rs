@@ -1,7 +1,7 @@
 //! The lines that are logged. A delivery writes `received` before its token is
 //! checked and `done` with what became of it, and in between `accepted` where
-//! the LMS is about to be asked. A run of pending events writes `looked at` for
-//! each, and `looked` at its end. A sweep writes `learner` for each whom something
+//! the LMS is about to be asked. A run of pending events writes `event retried` for
+//! each, and `retry batch finished` at its end. A sweep writes `learner` for each whom something
 //! became of, and `swept` at its end, or `sweeping` where it is to be gone on with.
 //!
 //! None ever holds an address, a token or a body. A role, a mode or a course
@@ -20,7 +20,7 @@ use crate::domain::{
     CourseId, Effect, EventKey, EventKind, EventState, SweepKind, SweepOutcome, Tally,
 };
 use crate::use_cases::StoreError;
-use crate::use_cases::looking_again::{End, Look, Summary};
+use crate::use_cases::retry::{Attempt, AttemptOutcome, RetrySummary};
 use crate::use_cases::sweeping::{Progress, SweepError};
 
 /// What is known of a request by the time it is answered.
@@ -157,40 +157,42 @@ pub fn done(kind: EventKind, record: &Record) {
     }
 }
 
-/// Writes the line `looked at`: an error where the event is given up or the
+/// Writes the line `event retried`: an error where the event is given up or the
 /// store failed, a warning where it has ended, information else.
-pub fn looked_at(request_id: &str, look: &Look) {
-    let Look {
+pub fn event_retried(request_id: &str, attempt: &Attempt) {
+    let Attempt {
         event_key,
         event,
         user_id,
-        end,
-    } = look;
+        outcome: end,
+    } = attempt;
     let event = event.as_ref();
     // As it is now, where that is another than it was claimed.
     let now = match end {
-        End::Waits(now) | End::Ended(now) => Some(now),
+        AttemptOutcome::Waiting(now) | AttemptOutcome::Ended(now) => Some(now),
         _ => None,
     };
     let outcome = match end {
-        End::Done { effect, .. } => effect,
-        End::Waits(_) => "waits",
-        End::Ended(now) => now.state.as_str(),
-        End::Dropped(_) => "dropped",
-        End::GivenBack => "given_back",
-        End::Changed => "changed",
-        End::Failed(_) | End::Panicked(_) => "failed",
+        AttemptOutcome::Done { effect, .. } => effect,
+        AttemptOutcome::Waiting(_) => "waiting",
+        AttemptOutcome::Ended(now) => now.state.as_str(),
+        AttemptOutcome::Dropped(_) => "dropped",
+        AttemptOutcome::Released => "released",
+        AttemptOutcome::Changed => "changed",
+        AttemptOutcome::Failed(_) | AttemptOutcome::Panicked(_) => "failed",
     };
     let reason = match end {
-        End::Waits(now) | End::Ended(now) => Some(now.reason.as_str().to_owned()),
-        End::Dropped(reason) => Some(reason.as_str().to_owned()),
-        End::Failed(StoreError::Corrupt(table)) => Some(format!("corrupt_item:{table}")),
-        End::Panicked(location) => Some(format!("panic:{location}")),
+        AttemptOutcome::Waiting(now) | AttemptOutcome::Ended(now) => {
+            Some(now.reason.as_str().to_owned())
+        }
+        AttemptOutcome::Dropped(reason) => Some(reason.as_str().to_owned()),
+        AttemptOutcome::Failed(StoreError::Corrupt(table)) => Some(format!("corrupt_item:{table}")),
+        AttemptOutcome::Panicked(location) => Some(format!("panic:{location}")),
         _ => None,
     };
     let error = match end {
-        End::Done { left_over, .. } => left_over.as_ref(),
-        End::Failed(error) => Some(error),
+        AttemptOutcome::Done { left_over, .. } => left_over.as_ref(),
+        AttemptOutcome::Failed(error) => Some(error),
         _ => None,
     };
     let last_error = now.and_then(|now| now.last_error.as_deref());
@@ -206,27 +208,32 @@ pub fn looked_at(request_id: &str, look: &Look) {
                 user_id = user_id.map(tracing::field::display),
                 course_id = event.map(|event| event.course_id.as_str()),
                 error_code = last_error.or(error.map(StoreError::code)),
-                tries = event.map(|event| event.tries),
-                next_look = now.map(|now| tracing::field::display(now.next_look)),
-                "looked at"
+                attempts = event.map(|event| event.attempts),
+                next_attempt_at = now.map(|now| tracing::field::display(now.next_attempt_at)),
+                "event retried"
             )
         };
     }
     match end {
-        End::Failed(_) | End::Panicked(_) => line!(error),
-        End::Ended(now) if now.state == EventState::Dead => line!(error),
-        End::Ended(_) | End::Dropped(_) => line!(warn),
+        AttemptOutcome::Failed(_) | AttemptOutcome::Panicked(_) => line!(error),
+        AttemptOutcome::Ended(now) if now.state == EventState::Dead => line!(error),
+        AttemptOutcome::Ended(_) | AttemptOutcome::Dropped(_) => line!(warn),
         _ => line!(info),
     }
 }
 
-/// Writes the line `looked`: what a run of pending events did, and how many there
+/// Writes the line `retry batch finished`: what a run of pending events did, and how many there
 /// are that somebody should look into.
-pub fn looked(request_id: &str, summary: &Summary, milliseconds: u64, calls: &Counter) {
+pub fn retry_batch_finished(
+    request_id: &str,
+    summary: &RetrySummary,
+    milliseconds: u64,
+    calls: &Counter,
+) {
     tracing::info!(
         target: TARGET,
         request_id,
-        looked_at = summary.looked_at,
+        attempted = summary.attempted,
         done = summary.done,
         failed = summary.failed,
         certified = summary.certified,
@@ -237,13 +244,13 @@ pub fn looked(request_id: &str, summary: &Summary, milliseconds: u64, calls: &Co
         milliseconds,
         dynamodb_calls = calls.dynamodb(),
         lms_calls = calls.lms(),
-        "looked"
+        "retry batch finished"
     );
 }
 
 /// Writes that a run of pending events was cut short, and why.
-pub fn looking_failed(request_id: &str, error: &StoreError) {
-    tracing::error!(target: TARGET, request_id, error_code = error.code(), "looking failed");
+pub fn retry_batch_failed(request_id: &str, error: &StoreError) {
+    tracing::error!(target: TARGET, request_id, error_code = error.code(), "retry batch failed");
 }
 
 /// Writes the line `listed`: how many runs are to be swept of a page of them.

@@ -15,7 +15,7 @@ use super::log::{Record, Swept};
 use crate::calls::Counter;
 use crate::clock::SharedClock;
 use crate::domain::{Effect, EventKind, SweepKind, SweepOutcome};
-use crate::use_cases::looking_again::Summary;
+use crate::use_cases::retry::RetrySummary;
 use crate::use_cases::sweeping::Progress;
 
 /// The target of the events that are documents, each in the field `document`.
@@ -82,12 +82,12 @@ metrics! {
     DeadEvents, Count, [];
     /// How many expired ones there are.
     ExpiredEvents, Count, [];
-    /// Pending events that were looked at.
-    EventsLookedAt, Count, [];
+    /// Pending events that were retried.
+    EventsRetried, Count, [];
     /// Of these, those that took effect.
     EventsDone, Count, [];
     /// Of these, those that could not be finished.
-    FailedLooks, Count, [];
+    RetriesFailed, Count, [];
     /// Sweeps of course runs that came to their end.
     SweepsDone, Count, [];
     /// Those that stopped at their brake.
@@ -140,15 +140,15 @@ impl Metrics {
         self.write(document);
     }
 
-    /// Writes the document beside the line `looked`.
-    pub fn looked(&self, summary: &Summary, calls: &Counter) {
+    /// Writes the document beside the line `retry batch finished`.
+    pub fn retry_batch_finished(&self, summary: &RetrySummary, calls: &Counter) {
         let mut document = Document::default();
         document.metric(Metric::WaitingEvents, summary.waiting);
         document.metric(Metric::DeadEvents, summary.dead);
         document.metric(Metric::ExpiredEvents, summary.expired);
-        document.metric(Metric::EventsLookedAt, summary.looked_at);
+        document.metric(Metric::EventsRetried, summary.attempted);
         document.metric(Metric::EventsDone, summary.done);
-        document.metric(Metric::FailedLooks, summary.failed);
+        document.metric(Metric::RetriesFailed, summary.failed);
         document.metric(Metric::CertificatesIssued, summary.certified);
         document.lms(calls);
         self.write(document);

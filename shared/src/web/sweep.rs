@@ -263,7 +263,7 @@ fn parse(call: &Value) -> Result<Call, CallError> {
             confirm: flag(fields, "confirm")?,
         },
     };
-    // An operator has looked at one run, and not at all of them.
+    // An operator has retried one run, and not at all of them.
     if wanted.leave.confirm && wanted.run.is_none() {
         return Err(CallError::Malformed("`confirm` needs a `run`"));
     }

@@ -12,7 +12,7 @@ use shared::clock::HeldClock;
 use shared::domain::{
     CourseId, Effect, EventKey, EventKind, Leave, Left, Place, SweepEnd, SweepKind, SweepOutcome,
 };
-use shared::use_cases::looking_again::Summary;
+use shared::use_cases::retry::RetrySummary;
 use shared::use_cases::sweeping::Progress;
 use shared::web::log::{Record, Swept, ToldOf, UsedToken};
 use shared::web::{Metric, Metrics};
@@ -94,9 +94,9 @@ fn of_a_delivery() {
 }
 
 #[test]
-fn of_a_look_at_pending_events() {
-    let summary = Summary {
-        looked_at: 7,
+fn of_a_retry_of_pending_events() {
+    let summary = RetrySummary {
+        attempted: 7,
         done: 4,
         failed: 2,
         certified: 3,
@@ -105,10 +105,10 @@ fn of_a_look_at_pending_events() {
         dead: 5,
         expired: 6,
     };
-    let members = written(|metrics| metrics.looked(&summary, &Counter::default()));
+    let members = written(|metrics| metrics.retry_batch_finished(&summary, &Counter::default()));
     let expected = json!({
         "WaitingEvents": 11, "DeadEvents": 5, "ExpiredEvents": 6,
-        "EventsLookedAt": 7, "EventsDone": 4, "FailedLooks": 2, "CertificatesIssued": 3,
+        "EventsRetried": 7, "EventsDone": 4, "RetriesFailed": 2, "CertificatesIssued": 3,
         "LmsRequests": 0, "LmsFailures": 0,
     });
     assert_members(&members, expected);

@@ -62,20 +62,20 @@ impl Advice {
         let last_error = event.last_error.as_deref();
         let (obstacle, remedy) = obstacle(&event.email, &event.course_id, event.reason, last_error);
         let fate = match event.state {
-            EventState::Waiting if event.next_look <= now => {
-                "The event is due: it is looked at within a minute.".to_owned()
+            EventState::Waiting if event.next_attempt_at <= now => {
+                "The event is due: it is retried within a minute.".to_owned()
             }
             EventState::Waiting => {
                 format!(
-                    "The event's next look is at {}.",
-                    time::show(event.next_look)
+                    "The event's next attempt is at {}.",
+                    time::show(event.next_attempt_at)
                 )
             }
             EventState::Dead => {
-                "The event was given up as dead: it is not looked at any more.".to_owned()
+                "The event was given up as dead: it is not retried any more.".to_owned()
             }
             EventState::Expired => {
-                "The event has waited too long and is expired: it is not looked at any more."
+                "The event has waited too long and is expired: it is not retried any more."
                     .to_owned()
             }
         };
@@ -90,7 +90,7 @@ impl Advice {
         } else {
             let key = output::key(&event.event_key);
             commands.push(format!("coursehook events retry {key}"));
-            ", and then have the event looked at"
+            ", and then have the event retried"
         };
         let end = if commands.is_empty() { "." } else { ":" };
         Self {
@@ -539,9 +539,9 @@ mod tests {
             last_error: last_error.map(str::to_owned),
             state: EventState::Waiting,
             claim_id: None,
-            tries: 0,
+            attempts: 0,
             waited: Default::default(),
-            next_look: now,
+            next_attempt_at: now,
             pending_since: now,
             delivered_at: now,
             version: 1,

@@ -30,7 +30,7 @@ pub enum Message {
     #[serde(rename = "done")]
     Done,
     /// What became of a look at a pending event.
-    #[serde(rename = "looked at")]
+    #[serde(rename = "event retried")]
     LookedAt,
 }
 

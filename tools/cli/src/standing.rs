@@ -135,7 +135,7 @@ impl Standing<'_> {
         let then = if advice.commands.is_empty() {
             "."
         } else {
-            ", and then have the event looked at:"
+            ", and then retry the event:"
         };
         Advice {
             why: format!(

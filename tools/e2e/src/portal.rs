@@ -17,8 +17,8 @@ use crate::failure::{Failure, of_file, same};
 use crate::operator::Operator;
 
 /// How often something that goes on is looked at, and for how long: five minutes.
-const LOOK: Duration = Duration::from_millis(50);
-const LOOKS: usize = 6000;
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+const POLLS: usize = 6000;
 
 /// What everything is done to, and by whom.
 pub struct Portal<'a> {
@@ -215,14 +215,14 @@ impl<'a> Portal<'a> {
     }
 
     /// Has the pending events looked at, as each minute does.
-    pub async fn look(&self) -> Result<Value, Failure> {
+    pub async fn retry_due(&self) -> Result<Value, Failure> {
         let function = self.stack.physical_id("PendingEventsFunction")?;
         let path = format!("/2015-03-31/functions/{function}/invocations");
         let answer = self
             .aws
             .request("lambda", Method::POST, &path, &json!({}))
             .await?;
-        same("a look's failures", &answer["failed"], &json!(0))?;
+        same("failures of a retry", &answer["failed"], &json!(0))?;
         Ok(answer)
     }
 
@@ -234,14 +234,14 @@ impl<'a> Portal<'a> {
         });
         let started = self.states("StartExecution", &start).await?;
         let named = json!({"executionArn": started["executionArn"]});
-        for _ in 0..LOOKS {
+        for _ in 0..POLLS {
             let described = self.states("DescribeExecution", &named).await?;
             if described["status"] != "RUNNING" {
                 let cause = &described["cause"];
                 let what = format!("{machine} of {request}, {cause}");
                 return same(&what, &described["status"], &json!("SUCCEEDED"));
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Err(Failure::Lacks(format!("end of {machine} of {request}")))
     }

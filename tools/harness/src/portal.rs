@@ -22,8 +22,8 @@ use shared::use_cases::asking_the_lms::LmsLimits;
 use shared::use_cases::certifying::{Pass, Source};
 use shared::use_cases::correcting::override_grade;
 use shared::use_cases::enrolling::{Announcement, EnrollmentEvent, Set};
-use shared::use_cases::looking_again::{LookingAgain, Shift, Summary};
 use shared::use_cases::renaming::{NewAddress, Renamed, rename_email};
+use shared::use_cases::retry::{RetrySummary, RetryWorker, RunContext};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -465,13 +465,13 @@ impl Portal {
         &self.credential
     }
 
-    /// Looks at the pending events that are due, as the schedule has it done.
-    pub async fn look_again(&self) -> Summary {
+    /// Retries the pending events that are due, as the schedule has it done.
+    pub async fn retry_due(&self) -> RetrySummary {
         let wiring = self.use_cases();
-        let limits = wiring.look_limits().unwrap();
+        let limits = wiring.retry_limits().unwrap();
         let http = http_client();
         let lms = wiring.lms_client(self.secrets_client(), http, limits);
-        let looking_again = LookingAgain::new(
+        let worker = RetryWorker::new(
             wiring.pending_events().unwrap(),
             wiring.enrolling().unwrap(),
             wiring.certifying().unwrap(),
@@ -479,12 +479,12 @@ impl Portal {
             self.clock.clone(),
             2,
         );
-        let shift = Shift {
-            request_id: "a-look".to_owned(),
+        let context = RunContext {
+            request_id: "a-retry".to_owned(),
             claim_until: Instant::now() + Duration::from_secs(60),
             lease: self.clock.now() + SignedDuration::from_mins(2),
         };
-        looking_again.run(&shift, |_| {}).await.unwrap()
+        worker.run(&context, |_| {}).await.unwrap()
     }
 }
 

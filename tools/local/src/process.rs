@@ -20,7 +20,7 @@ kill -s KILL -- "-$$"
 
 /// How often a child is looked at. Asking needs no runtime, so a child may be
 /// shared by tests of which each has its own.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A running child process. Dropping it asks the child to end and does not
 /// wait; [`Guarded::stop`] waits.
@@ -64,7 +64,7 @@ impl Guarded {
     /// Waits until the child has ended by itself.
     pub async fn ended(&mut self) {
         while !self.has_ended() {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -92,7 +92,7 @@ mod tests {
 
     async fn pids(file: &Path) -> Vec<String> {
         while !file.exists() {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         let pids = std::fs::read_to_string(file).unwrap();
         pids.split_whitespace().map(str::to_owned).collect()
@@ -136,7 +136,7 @@ mod tests {
         drop(child.guard.stdin.take());
         std::mem::forget(child);
         while pids.iter().any(|pid| runs(pid)) {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 

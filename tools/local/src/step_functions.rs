@@ -38,7 +38,7 @@ use crate::ministack::{Files, Ministack, MinistackError};
 use crate::venv;
 
 /// How often an execution is looked at.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A Step Functions that waits for nothing: neither a Wait nor what is between
 /// retries takes time. It bounds neither state nor history. Its functions run
@@ -193,7 +193,7 @@ impl StepFunctions {
             if status != "RUNNING" {
                 break status;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         };
         let newest = json!({"executionArn": execution, "reverseOrder": true, "maxResults": 1000});
         let history = self.call("GetExecutionHistory", newest).await?;

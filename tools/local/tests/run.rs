@@ -96,7 +96,7 @@ impl Stack {
     }
 
     /// Calls the function that the schedule calls; what it says it did.
-    async fn look_again(&self) -> Value {
+    async fn retry_due(&self) -> Value {
         let url = self.variable("COURSEHOOK_URL");
         let url = format!("{url}/2015-03-31/functions/pending-events/invocations");
         let call = local::client().unwrap().post(url).body("{}");
@@ -225,7 +225,10 @@ async fn a_day_with_the_local_stack() {
     // The schedule has called pending-events once by now, or is about to.
     let called = async {
         let log = folder.join("logs/functions.log");
-        while !fs::read_to_string(&log).unwrap().contains("\"looked\"") {
+        while !fs::read_to_string(&log)
+            .unwrap()
+            .contains("\"retry batch finished\"")
+        {
             sleep(Duration::from_millis(50)).await;
         }
     };
@@ -234,7 +237,7 @@ async fn a_day_with_the_local_stack() {
         .expect("the schedule calls nothing");
 
     // She has passed, and is not enrolled as paid: the event waits until an
-    // operator says so, and comes true with the next look. The schedule looks
+    // operator says so, and comes true with the next attempt. The schedule looks
     // once a minute; this one does not wait for it.
     let (status, passed) = stack.deliver(CERTIFICATE, &token).await;
     assert_eq!(
@@ -248,8 +251,8 @@ async fn a_day_with_the_local_stack() {
     let certified = async {
         loop {
             // The schedule may have come first.
-            let looked = stack.look_again().await;
-            assert_eq!(looked["failed"], 0, "{looked}");
+            let retried = stack.retry_due().await;
+            assert_eq!(retried["failed"], 0, "{retried}");
             let shown = stack.coursehook(&shown).await.stdout;
             let shown: Value = serde_json::from_slice(&shown).unwrap();
             if shown[0]["state"] == "in_force" {

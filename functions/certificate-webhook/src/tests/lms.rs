@@ -119,10 +119,10 @@ async fn whatever_the_lms_does_the_event_is_pending_and_comes_true() {
 
         stack.lms.revoke();
         // Not due yet.
-        assert_eq!(stack.look_again().await.looked_at, 0, "{case}");
+        assert_eq!(stack.retry_due().await.attempted, 0, "{case}");
         stack.clock.turn(Duration::from_secs(72));
-        let summary = stack.look_again().await;
-        assert_eq!((summary.looked_at, summary.done), (1, 1), "{case}");
+        let summary = stack.retry_due().await;
+        assert_eq!((summary.attempted, summary.done), (1, 1), "{case}");
         assert_eq!(
             stack.certificate().await.unwrap().history.len(),
             1,
@@ -168,7 +168,7 @@ async fn whom_the_lms_does_not_know_it_may_know_later() {
         );
         stack.grade(1.0, true);
         stack.clock.turn(Duration::from_secs(72));
-        assert_eq!(stack.look_again().await.done, 1, "{reason}");
+        assert_eq!(stack.retry_due().await.done, 1, "{reason}");
         assert!(stack.certificate().await.is_some(), "{reason}");
     }
 }
@@ -222,7 +222,7 @@ async fn without_a_credential_the_event_is_pending() {
 
 /// The learner's pass is announced before the LMS has the grade.
 #[tokio::test]
-async fn a_grade_that_lags_behind_is_looked_at_again() {
+async fn a_grade_that_lags_behind_is_retried() {
     let stack = Stack::new().await;
     stack.enroll("verified").await;
     stack.grade(0.9, true);
@@ -230,8 +230,8 @@ async fn a_grade_that_lags_behind_is_looked_at_again() {
     assert_eq!(stack.pass().await.body["certificate_status"], "not_passed");
     for (seconds, done) in [(72, 0), (720, 1)] {
         stack.clock.turn(Duration::from_secs(seconds));
-        let summary = stack.look_again().await;
-        assert_eq!((summary.looked_at, summary.done), (1, done), "{seconds}");
+        let summary = stack.retry_due().await;
+        assert_eq!((summary.attempted, summary.done), (1, done), "{seconds}");
     }
     assert!(stack.certificate().await.is_some());
     let grade = stack.stored_grade().await.unwrap();
@@ -262,7 +262,7 @@ async fn an_lms_that_hangs_is_given_up_in_time() {
     }
     stack.lms.revoke();
     stack.clock.turn(Duration::from_secs(72));
-    assert_eq!(stack.look_again().await.done, 1);
+    assert_eq!(stack.retry_due().await.done, 1);
 }
 
 /// Once throttled for a while, the LMS is asked nothing until that is over,
@@ -280,14 +280,14 @@ async fn retry_after_is_honoured() {
     );
     let now = stack.clock.now();
     assert_eq!(stack.pass().await.body["reason"], "lms_throttled");
-    let due = stack.pending_event().await.next_look;
+    let due = stack.pending_event().await.next_attempt_at;
     assert!(due.duration_since(now).as_secs() >= 3600, "{due}");
     let asked = stack.lms.calls().len();
     assert_eq!(stack.pass().await.body["reason"], "lms_throttled");
     assert_eq!(stack.lms.calls().len(), asked);
 
     stack.clock.turn(Duration::from_secs(3599));
-    assert_eq!(stack.look_again().await.looked_at, 0);
+    assert_eq!(stack.retry_due().await.attempted, 0);
     stack.clock.turn(Duration::from_secs(2));
     assert_eq!(stack.pass().await.body["certificate_status"], "created");
 }
@@ -302,51 +302,54 @@ async fn an_lms_away_for_a_weekend() {
     stack.lms.order(Order::of(Trouble::Drop).at(At::All));
     assert_eq!(stack.pass().await.status, 202);
     let monday = stack.clock.now() + SignedDuration::from_hours(62);
-    let mut looks = 0;
+    let mut attempts = 0;
     loop {
-        let due = stack.pending_event().await.next_look;
+        let due = stack.pending_event().await.next_attempt_at;
         if due > monday {
             break;
         }
         stack.clock.set(due);
-        assert_eq!(stack.look_again().await.looked_at, 1);
-        looks += 1;
+        assert_eq!(stack.retry_due().await.attempted, 1);
+        attempts += 1;
     }
     // After 1, 5 and 30 minutes, 2 and 6 hours, and then each 12.
-    assert!((8..=10).contains(&looks), "{looks} looks in 62 hours");
+    assert!(
+        (8..=10).contains(&attempts),
+        "{attempts} attempts in 62 hours"
+    );
     // Each, and the delivery, meets two dead connections.
-    assert_eq!(stack.lms.calls().len(), 2 * (looks + 1));
+    assert_eq!(stack.lms.calls().len(), 2 * (attempts + 1));
     assert_eq!(stack.pending_event().await.state, EventState::Waiting);
     stack.lms.revoke();
     stack.clock.turn(Duration::from_hours(15));
-    assert_eq!(stack.look_again().await.done, 1);
+    assert_eq!(stack.retry_due().await.done, 1);
     assert!(stack.certificate().await.is_some());
 }
 
-/// An event that is looked at daily by now, and is announced again while the
-/// LMS is in trouble, is looked at as soon as a new one would be.
+/// An event that is retried daily by now, and is announced again while the
+/// LMS is in trouble, is retried as soon as a new one would be.
 #[tokio::test]
-async fn a_redelivery_is_looked_at_as_soon_as_a_new_event() {
+async fn a_redelivery_is_retried_as_soon_as_a_new_event() {
     let stack = Stack::new().await;
     stack.enroll("verified").await;
     stack.grade(0.2, false);
     assert_eq!(stack.pass().await.body["certificate_status"], "not_passed");
     for _ in 0..3 {
-        stack.clock.set(stack.pending_event().await.next_look);
-        assert_eq!(stack.look_again().await.looked_at, 1);
+        stack.clock.set(stack.pending_event().await.next_attempt_at);
+        assert_eq!(stack.retry_due().await.attempted, 1);
     }
     let (before, now) = (stack.pending_event().await, stack.clock.now());
-    assert!(before.next_look.duration_since(now).as_hours() >= 19);
+    assert!(before.next_attempt_at.duration_since(now).as_hours() >= 19);
 
     stack.grade(0.9, true);
     stack.lms.order(Order::of(Trouble::Refuse).times(1));
     assert_eq!(stack.pass().await.status, 202);
     let after = stack.pending_event().await;
-    assert_eq!((after.reason, after.tries), (Reason::LmsTrouble, 3));
+    assert_eq!((after.reason, after.attempts), (Reason::LmsTrouble, 3));
     assert_eq!(after.last_error.as_deref(), Some("403"));
-    assert!(after.next_look.duration_since(now).as_secs() <= 72);
+    assert!(after.next_attempt_at.duration_since(now).as_secs() <= 72);
     assert_eq!(after.pending_since, before.pending_since);
     stack.clock.turn(Duration::from_secs(72));
-    assert_eq!(stack.look_again().await.done, 1);
+    assert_eq!(stack.retry_due().await.done, 1);
     assert!(stack.certificate().await.is_some());
 }

@@ -26,7 +26,7 @@ enum Step {
     Enrolled,
     /// The LMS announces that Ada has passed.
     Passed,
-    /// A minute and a half pass, and what is due is looked at.
+    /// A minute and a half pass, and what is due is retried.
     Time,
 }
 
@@ -73,7 +73,7 @@ async fn take(stack: &Stack, step: Step) {
         Passed => drop(stack.pass().await),
         Time => {
             stack.clock.turn(Duration::from_secs(90));
-            stack.look_again().await;
+            stack.retry_due().await;
         }
     }
 }
@@ -101,7 +101,7 @@ fn orders(steps: &[Step]) -> Vec<Vec<Step>> {
 #[tokio::test]
 async fn every_order_ends_the_same() {
     let mut orders = orders(&[User, Run, Enrolled, Passed]);
-    // And with time for a look after each step.
+    // And with time for an attempt after each step.
     let slow: Vec<Vec<Step>> = orders
         .iter()
         .map(|order| order.iter().flat_map(|step| [*step, Time]).collect())
@@ -158,7 +158,7 @@ async fn ends_with_a_certificate(order: &[Step], roles: &[&str]) {
 }
 
 /// An operator sets the paid mode after the learner has passed, or makes the
-/// enrollment active again: days later, and one look issues the certificate.
+/// enrollment active again: days later, and one attempt issues the certificate.
 #[tokio::test]
 async fn an_operator_makes_the_enrollment_paid() {
     for inactive_first in [false, true] {
@@ -175,16 +175,16 @@ async fn an_operator_makes_the_enrollment_paid() {
             stack.pass().await.body["certificate_status"],
             "not_eligible"
         );
-        // The look after a minute finds nothing new, and there is none after it for long.
+        // The attempt after a minute finds nothing new, and there is none after it for long.
         take(&stack, Time).await;
         let version = stack.pending_event().await.version;
         stack.clock.turn(Duration::from_hours(24 * 10));
-        assert_eq!(stack.look_again().await.looked_at, 0);
+        assert_eq!(stack.retry_due().await.attempted, 0);
         assert_eq!(stack.pending_event().await.version, version);
 
         stack.enroll("verified").await;
-        let summary = stack.look_again().await;
-        assert_eq!((summary.looked_at, summary.done), (1, 1));
+        let summary = stack.retry_due().await;
+        assert_eq!((summary.attempted, summary.done), (1, 1));
         assert!(stack.certificate().await.is_some());
         assert_eq!(stack.pending().await, []);
     }
@@ -213,7 +213,7 @@ async fn a_username_is_imported_later() {
         .await
         .unwrap();
     assert_eq!(due, 1);
-    assert_eq!(stack.look_again().await.done, 1);
+    assert_eq!(stack.retry_due().await.done, 1);
     assert!(stack.certificate().await.is_some());
 }
 
@@ -247,7 +247,7 @@ async fn an_import_makes_due_only_what_waited_for_it() {
     );
     for event in stack.pending().await {
         let is_bobs = event.email.as_str() == "bob@example.org";
-        assert_eq!(event.next_look == now, is_bobs);
+        assert_eq!(event.next_attempt_at == now, is_bobs);
     }
     let runs = stack.use_cases().course_runs().unwrap();
     assert_eq!(

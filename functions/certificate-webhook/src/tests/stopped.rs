@@ -121,9 +121,9 @@ async fn the_senders_next_try_ends_the_same() {
             let answer = next.pass().await;
             assert_eq!(answer.status, 200, "{case}");
             check(&next, &case).await;
-            // What was pending by the first try may be found done at its next look.
+            // What was pending by the first try may be found done at its next attempt.
             next.clock.turn(Duration::from_secs(90));
-            next.look_again().await;
+            next.retry_due().await;
 
             let certificate = next.certificate().await.unwrap();
             let grade = next.stored_grade().await.unwrap();
@@ -156,7 +156,7 @@ async fn an_accepted_event_comes_true_by_itself() {
         );
         stack.clock.turn(Duration::from_secs(90));
         let next = stack.beside();
-        next.look_again().await;
+        next.retry_due().await;
         let certificate = next.certificate().await.unwrap();
         assert_eq!(certificate.history.len(), 1, "{stop:?}");
         assert_eq!(next.pending().await, [], "{stop:?}");

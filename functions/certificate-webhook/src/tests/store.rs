@@ -90,7 +90,7 @@ async fn what_the_store_refuses_is_pending_as_failed() {
     assert_eq!(pending.reason, Reason::Failed);
     proxy.set(|_| Fault::Pass);
     stack.clock.turn(Duration::from_secs(120));
-    assert_eq!(stack.look_again().await.certified, 1);
+    assert_eq!(stack.retry_due().await.certified, 1);
     assert_eq!(stack.pending().await, []);
 }
 
@@ -129,10 +129,10 @@ async fn an_event_that_stays_is_no_failure() {
         assert_eq!(answer.body["certificate_status"], "created");
         assert!(stack.log.done()["error_code"].is_string());
         assert_eq!(stack.pending().await.len(), 1);
-        // It finds itself done at its next look.
+        // It finds itself done at its next attempt.
         proxy.set(|_| Fault::Pass);
         stack.clock.turn(Duration::from_secs(90));
-        assert_eq!(stack.look_again().await.done, 1);
+        assert_eq!(stack.retry_due().await.done, 1);
         assert_eq!(stack.pending().await, []);
         assert_eq!(stack.certificate().await.unwrap().history.len(), 1);
     }
@@ -170,7 +170,7 @@ async fn only_the_own_pending_event_must_be_readable() {
                 let answer = Stack::on(portal).pass().await;
                 assert_eq!(answer.status, status, "{answer:?}");
             }
-            // The enrollment looks for both, and goes on.
+            // The enrollment attempts for both, and goes on.
             EventKind::Enrollment => {
                 portal.announce(ADA, None, None).await;
                 assert_eq!(portal.enrollment().await.history.len(), 1);
@@ -197,7 +197,7 @@ async fn redeliveries_at_once_are_all_pending() {
             .key("event_key", S(key.to_string()))
             .update_expression("SET #s = :s, #n = :n")
             .expression_attribute_names("#s", "state")
-            .expression_attribute_names("#n", "next_look")
+            .expression_attribute_names("#n", "next_attempt_at")
             .expression_attribute_values(":s", S(state.to_owned()))
             .expression_attribute_values(":n", S("2026-11-25T00:00:00.000Z".to_owned()))
             .send()
@@ -216,7 +216,7 @@ async fn redeliveries_at_once_are_all_pending() {
             assert_eq!(answer.status, 202, "{state}: {answer:?}");
         }
         let event = stack.pending_event().await;
-        let wait = event.next_look.duration_since(event.delivered_at);
+        let wait = event.next_attempt_at.duration_since(event.delivered_at);
         assert!(wait.as_secs() <= 72, "{state}: {wait}");
     }
 }

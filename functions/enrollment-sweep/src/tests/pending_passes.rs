@@ -17,7 +17,7 @@ enum Before {
     Unenrolled,
 }
 
-/// A portal where Ada has passed, and her pass has been looked at in vain; the LMS
+/// A portal where Ada has passed, and her pass has been retried in vain; the LMS
 /// lists her as paid by now.
 async fn passed(before: Before) -> Stack {
     let stack = Stack::new().await;
@@ -36,17 +36,17 @@ async fn passed(before: Before) -> Stack {
     assert_eq!(stack.pending_event().await.reason, Reason::NotEligible);
     // Looked at once in vain: from now on only the enrollment makes it due.
     stack.clock.turn(Duration::from_secs(90));
-    assert_eq!(stack.look_again().await.looked_at, 1);
+    assert_eq!(stack.retry_due().await.attempted, 1);
     stack.clock.turn(Duration::from_hours(24));
-    assert_eq!(stack.look_again().await.looked_at, 0);
+    assert_eq!(stack.retry_due().await.attempted, 0);
     stack.lms.enroll("ada", RUN, "verified", true);
     stack
 }
 
-/// It is due at once, and its certificate comes with the next look; also where
+/// It is due at once, and its certificate comes with the next attempt; also where
 /// the sweep is stopped before or after any of its calls, and gone on with.
 #[tokio::test]
-async fn the_certificate_comes_with_the_next_look() {
+async fn the_certificate_comes_with_the_next_attempt_at() {
     for before in [Before::Missing, Before::Unpaid, Before::Unenrolled] {
         let prepared = passed(before).await;
         let portal = prepared.copy().await;
@@ -92,14 +92,14 @@ async fn the_certificate_comes_with_the_next_look() {
 }
 
 async fn comes_true(portal: &Portal) {
-    assert_eq!(portal.look_again().await.done, 1);
+    assert_eq!(portal.retry_due().await.done, 1);
     assert!(portal.certificate().await.is_some());
     assert_eq!(portal.pending().await, []);
 }
 
 /// A sweep that leaves the enrollment unpaid, or takes it away, has nobody look.
 #[tokio::test]
-async fn what_stays_unpaid_is_not_looked_at() {
+async fn a_pass_in_an_unpaid_enrollment_is_not_retried() {
     for (before, mode, is_active) in [
         (Before::Missing, "verified", false),
         (Before::Unpaid, "audit", true),

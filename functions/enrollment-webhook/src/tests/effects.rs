@@ -331,8 +331,8 @@ async fn pending_events_merge() {
         (event.reason, event.state),
         (Reason::NoSuchUser, EventState::Waiting)
     );
-    assert_eq!((event.version, event.tries), (3, 0));
-    let wait = event.next_look.duration_since(now());
+    assert_eq!((event.version, event.attempts), (3, 0));
+    let wait = event.next_attempt_at.duration_since(now());
     assert!((SignedDuration::from_secs(48)..=SignedDuration::from_secs(72)).contains(&wait));
 
     // Bob becomes known: the next delivery takes effect, and with it all that
@@ -446,12 +446,12 @@ async fn an_ended_event_starts_anew() {
             .table_name("PendingEventsTable")
             .key("event_key", S(first.event_key.to_string()))
             .update_expression(
-                "SET #state = :ended, tries = :tries, expires_at = :end, last_error = :error, \
-                 next_look = :old, pending_since = :old",
+                "SET #state = :ended, attempts = :attempts, expires_at = :end, last_error = :error, \
+                 next_attempt_at = :old, pending_since = :old",
             )
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":ended", S(ended.to_owned()))
-            .expression_attribute_values(":tries", N("9".to_owned()))
+            .expression_attribute_values(":attempts", N("9".to_owned()))
             .expression_attribute_values(":end", N("1795338000".to_owned()))
             .expression_attribute_values(":error", S("x".to_owned()))
             .expression_attribute_values(":old", S("2026-01-01T00:00:00.000Z".to_owned()))
@@ -461,13 +461,13 @@ async fn an_ended_event_starts_anew() {
         assert_eq!(stack.deliver(&body).await.status, 404);
         let [anew] = stack.pending().await.try_into().unwrap();
         assert_eq!(
-            (anew.state, anew.tries),
+            (anew.state, anew.attempts),
             (EventState::Waiting, 0),
             "{ended}"
         );
         assert_eq!(
-            (anew.next_look, anew.pending_since),
-            (first.next_look, now()),
+            (anew.next_attempt_at, anew.pending_since),
+            (first.next_attempt_at, now()),
             "{ended}"
         );
         assert_eq!(anew.roles, first.roles);

@@ -120,7 +120,7 @@ async fn what_cannot_be_pending_is_503() {
 }
 
 /// An enrollment that stands is told as that, also where the event that had
-/// waited for it cannot be removed; it will be found done at its next look.
+/// waited for it cannot be removed; it will be found done at its next attempt.
 #[tokio::test]
 async fn an_event_that_stays_is_no_failure() {
     let (stack, proxy) = Stack::behind_proxy(EAGER).await;

@@ -28,8 +28,8 @@ async fn an_upgrade_wakes_the_pass_that_waits() {
     let upgrade = json!({"email": ADA, "course_id": RUN, "mode": "verified"});
     assert_eq!(stack.deliver(&upgrade).await.status, 200);
     assert_eq!(stack.enrollment().await.mode.as_str(), "verified");
-    assert!(stack.pending_event().await.next_look <= now() + SignedDuration::from_secs(5));
-    assert_eq!(stack.look_again().await.certified, 1);
+    assert!(stack.pending_event().await.next_attempt_at <= now() + SignedDuration::from_secs(5));
+    assert_eq!(stack.retry_due().await.certified, 1);
     assert!(stack.certificate().await.is_some());
 }
 
@@ -153,7 +153,7 @@ async fn what_the_store_refuses_is_pending_as_failed() {
         (Reason::Failed, Some("ValidationException"))
     );
     stack.clock.set(now() + SignedDuration::from_mins(2));
-    assert_eq!(stack.look_again().await.done, 1);
+    assert_eq!(stack.retry_due().await.done, 1);
     assert_eq!(stack.enrollment().await.roles.len(), 1);
     assert_eq!(stack.pending().await, []);
 }

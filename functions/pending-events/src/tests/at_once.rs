@@ -5,17 +5,17 @@ use local::lms::At;
 use super::lms::with_passes;
 use super::stack::Stack;
 
-/// Each event is looked at by one of them.
+/// Each event is retried by one of them.
 #[tokio::test]
 async fn two_runs_share_the_work() {
     let stack = with_passes(30).await;
     let other = Stack::on(stack.beside());
     let asked = stack.lms.count(At::Grades);
     let (one, another) = tokio::join!(stack.run(), other.run());
-    let looked_at = |summary: &serde_json::Value| summary["looked_at"].as_u64().unwrap();
-    assert_eq!(looked_at(&one) + looked_at(&another), 30, "{one} {another}");
+    let attempted = |summary: &serde_json::Value| summary["attempted"].as_u64().unwrap();
+    assert_eq!(attempted(&one) + attempted(&another), 30, "{one} {another}");
     assert!(
-        looked_at(&one) > 0 && looked_at(&another) > 0,
+        attempted(&one) > 0 && attempted(&another) > 0,
         "{one} {another}"
     );
     assert_eq!(stack.lms.count(At::Grades) - asked, 30);
@@ -29,8 +29,14 @@ async fn two_runs_share_the_work() {
 async fn a_run_ends_before_its_deadline() {
     let stack = with_passes(3).await;
     let summary = stack.run_for(40).await.unwrap();
-    assert_eq!(summary["looked_at"], 0);
-    assert!(stack.pending().await.iter().all(|event| event.tries == 0));
+    assert_eq!(summary["attempted"], 0);
+    assert!(
+        stack
+            .pending()
+            .await
+            .iter()
+            .all(|event| event.attempts == 0)
+    );
     assert_eq!(stack.run_for(60).await.unwrap()["done"], 3);
 
     // A deadline that is over is none: `cargo lambda watch` names such a one.
@@ -54,7 +60,7 @@ async fn nothing_due_costs_four_queries() {
 async fn the_longest_due_comes_first() {
     let stack = with_passes(6).await;
     let mut due: Vec<_> = stack.pending().await;
-    due.sort_by_key(|event| event.next_look);
+    due.sort_by_key(|event| event.next_attempt_at);
     let expected: Vec<_> = due
         .iter()
         .map(|event| event.event_key.to_string())
@@ -65,7 +71,7 @@ async fn the_longest_due_comes_first() {
     assert!(proxy.calls().len() > 6);
     // Claimed in this order, whatever the order in which they end.
     let mut claimed = stack.log.lines();
-    claimed.retain(|line| line["message"] == "looked at");
+    claimed.retain(|line| line["message"] == "event retried");
     let mut told: Vec<_> = claimed
         .iter()
         .map(|l| l["event_key"].as_str().unwrap().to_owned())

@@ -12,19 +12,19 @@ use shared::use_cases::enrolling::Set;
 use super::stack::Stack;
 
 /// Goes from look to look until nothing is due any more within a year; how
-/// many days that took, and how many looks.
+/// many days that took, and how many attempts.
 async fn to_the_end(stack: &Stack) -> (i64, usize) {
     let began = stack.clock.now();
-    let mut looks = 0;
+    let mut attempts = 0;
     while let Some(event) = stack.pending().await.pop()
         && event.state == EventState::Waiting
     {
-        stack.clock.set(event.next_look);
-        assert_eq!(stack.run().await["looked_at"], 1);
-        looks += 1;
+        stack.clock.set(event.next_attempt_at);
+        assert_eq!(stack.run().await["attempted"], 1);
+        attempts += 1;
     }
     let took = stack.clock.now().duration_since(began);
-    (took.as_hours() / 24, looks)
+    (took.as_hours() / 24, attempts)
 }
 
 /// Trouble with the LMS for seven days: dead, and an error in the log.
@@ -34,16 +34,16 @@ async fn trouble_ends_dead() {
     stack.enroll("verified").await;
     stack.lms.order(Order::of(Trouble::Fail { status: 500 }));
     stack.add_pending_pass().await;
-    let (days, looks) = to_the_end(&stack).await;
+    let (days, attempts) = to_the_end(&stack).await;
     assert_eq!(days, 7);
-    assert!((16..=22).contains(&looks), "{looks}");
+    assert!((16..=22).contains(&attempts), "{attempts}");
 
     let event = stack.pending_event().await;
     assert_eq!(
         (event.state, event.reason),
         (EventState::Dead, Reason::LmsTrouble)
     );
-    let line = stack.log.last("looked at");
+    let line = stack.log.last("event retried");
     assert_eq!(
         (&line["level"], &line["outcome"]),
         (&"ERROR".into(), &"dead".into())
@@ -53,11 +53,11 @@ async fn trouble_ends_dead() {
     // The alarm goes by this, as long as it lies there.
     stack.clock.turn(Duration::from_hours(24));
     assert_eq!(stack.run().await["dead"], 1);
-    assert_eq!(stack.log.last("looked")["dead"], 1);
+    assert_eq!(stack.log.last("retry batch finished")["dead"], 1);
     // It can be looked up for ninety days more.
     let item = stack.item().await;
     let expires_at = item["expires_at"].as_n().unwrap().parse::<i64>().unwrap();
-    let ended = event.next_look.as_second();
+    let ended = event.next_attempt_at.as_second();
     assert_eq!(expires_at - ended, 90 * 24 * 3600);
     assert!(!item.contains_key("waits_for"));
 
@@ -67,7 +67,7 @@ async fn trouble_ends_dead() {
     stack.lms.order(Order::of(Trouble::Refuse).times(1));
     stack.add_pending_pass().await;
     let event = stack.pending_event().await;
-    assert_eq!((event.state, event.tries), (EventState::Waiting, 0));
+    assert_eq!((event.state, event.attempts), (EventState::Waiting, 0));
     assert!(!stack.item().await.contains_key("expires_at"));
     stack.clock.turn(Duration::from_secs(90));
     assert_eq!(stack.run().await["done"], 1);
@@ -92,9 +92,9 @@ async fn what_never_came_ends_expired() {
             (event.state, event.reason),
             (EventState::Expired, Reason::NoSuchUser)
         );
-        let days = event.next_look.duration_since(began).as_hours() / 24;
+        let days = event.next_attempt_at.duration_since(began).as_hours() / 24;
         assert!((30..=31).contains(&days), "{days}");
-        assert!(event.tries < 40);
+        assert!(event.attempts < 40);
     }
     let summary = stack.run().await;
     assert_eq!(
@@ -117,10 +117,10 @@ async fn what_others_see_to_is_dropped() {
         stack.enroll(mode).await;
         stack.grade(0.5, is_pass);
         stack.add_pending_pass().await;
-        let (days, looks) = to_the_end(&stack).await;
+        let (days, attempts) = to_the_end(&stack).await;
         assert_eq!(days, 30, "{reason}");
         let most = if is_pass { 3 } else { 45 };
-        assert!(looks <= most, "{reason}: {looks} looks");
+        assert!(attempts <= most, "{reason}: {attempts} attempts");
         assert_eq!(stack.pending().await, []);
         let dropped = stack.log.lines().into_iter();
         let dropped: Vec<_> = dropped
@@ -216,7 +216,7 @@ async fn a_redelivered_role_has_thirty_days_more() {
         .await;
     let now = stack.clock.now();
     let event = stack.pending_event().await;
-    assert!(event.next_look.duration_since(now).as_secs() <= 72);
+    assert!(event.next_attempt_at.duration_since(now).as_secs() <= 72);
     for _ in 0..29 {
         stack.clock.turn(Duration::from_hours(24));
         stack.run().await;

@@ -54,9 +54,14 @@ async fn after_three_failures_the_lms_rests() {
         let asked = stack.lms.count(At::Grades) - asked;
         assert!((3..=4).contains(&asked), "{trouble:?}: asked {asked} times");
         // Each question is a try, and each try a question.
-        let tries: u32 = stack.pending().await.iter().map(|event| event.tries).sum();
+        let attempts: u32 = stack
+            .pending()
+            .await
+            .iter()
+            .map(|event| event.attempts)
+            .sum();
         let asked = stack.lms.count(At::Grades) - before;
-        assert_eq!(tries as usize, asked, "{trouble:?}");
+        assert_eq!(attempts as usize, asked, "{trouble:?}");
         stack.clock.turn(Duration::from_secs(20));
     }
     stack.lms.revoke();
@@ -65,7 +70,7 @@ async fn after_three_failures_the_lms_rests() {
     let asked = stack.lms.count(At::Grades);
     let summary = stack.run().await;
     assert_eq!(
-        (&summary["looked_at"], &summary["done"]),
+        (&summary["attempted"], &summary["done"]),
         (&20.into(), &20.into())
     );
     assert_eq!(summary["lms_rests"], false);
@@ -82,7 +87,7 @@ async fn one_learners_trouble_is_not_the_lms_own() {
     }
     let summary = stack.run().await;
     assert_eq!(
-        (&summary["looked_at"], &summary["done"]),
+        (&summary["attempted"], &summary["done"]),
         (&10.into(), &5.into())
     );
     assert_eq!(summary["lms_rests"], false);
@@ -126,8 +131,13 @@ async fn retry_after_silences_all() {
     stack.run().await;
     let asked = stack.lms.count(At::Grades);
     // One says it, and those on their way may hear it too.
-    let tries: u32 = stack.pending().await.iter().map(|event| event.tries).sum();
-    assert!((1..=2).contains(&tries), "{tries} tries");
+    let attempts: u32 = stack
+        .pending()
+        .await
+        .iter()
+        .map(|event| event.attempts)
+        .sum();
+    assert!((1..=2).contains(&attempts), "{attempts} attempts");
     stack.lms.revoke();
     for _ in 0..14 {
         stack.clock.turn(Duration::from_secs(60));
@@ -138,7 +148,7 @@ async fn retry_after_silences_all() {
         assert_eq!(proxy.calls()[before..], ["Query"; 4]);
     }
     for event in stack.pending().await {
-        assert!(event.tries <= 1, "{event:?}");
+        assert!(event.attempts <= 1, "{event:?}");
         assert_eq!(event.reason, Reason::LmsTrouble);
     }
     stack.clock.turn(Duration::from_secs(240));
@@ -188,13 +198,13 @@ async fn a_try_is_given_back() {
     };
     let (summary, ()) = tokio::join!(stack.run(), others_fail);
     assert_eq!(
-        (&summary["looked_at"], &summary["lms_rests"]),
+        (&summary["attempted"], &summary["lms_rests"]),
         (&4.into(), &true.into())
     );
     let lines = stack.log.lines();
     let given_back: Vec<_> = lines
         .iter()
-        .filter(|l| l["outcome"] == "given_back")
+        .filter(|l| l["outcome"] == "released")
         .collect();
     let [line] = &given_back[..] else {
         panic!("{lines:?}");
@@ -204,8 +214,11 @@ async fn a_try_is_given_back() {
         .iter()
         .find(|event| line["event_key"] == event.event_key.as_str());
     let event = event.unwrap();
-    assert_eq!((event.tries, event.last_error.as_deref()), (0, Some("403")));
-    assert_eq!(event.next_look, stack.clock.now());
-    let tries: u32 = events.iter().map(|event| event.tries).sum();
-    assert_eq!(tries, 3);
+    assert_eq!(
+        (event.attempts, event.last_error.as_deref()),
+        (0, Some("403"))
+    );
+    assert_eq!(event.next_attempt_at, stack.clock.now());
+    let attempts: u32 = events.iter().map(|event| event.attempts).sum();
+    assert_eq!(attempts, 3);
 }

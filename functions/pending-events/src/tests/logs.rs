@@ -15,12 +15,12 @@ async fn a_line_an_event_and_one_a_run() {
     let [first, second, last] = <[Value; 3]>::try_from(stack.log.lines()).unwrap();
     for line in [first, second] {
         for (field, value) in [
-            ("message", json!("looked at")),
+            ("message", json!("event retried")),
             ("level", json!("INFO")),
             ("kind", json!("certificate")),
             ("request_id", json!("the-run")),
             ("outcome", json!("created")),
-            ("tries", json!(1)),
+            ("attempts", json!(1)),
         ] {
             assert_eq!(line[field], value, "{field}");
         }
@@ -28,8 +28,8 @@ async fn a_line_an_event_and_one_a_run() {
         assert_eq!(line["user_id"].as_str().unwrap().len(), 36);
     }
     for (field, value) in [
-        ("message", json!("looked")),
-        ("looked_at", json!(2)),
+        ("message", json!("retry batch finished")),
+        ("attempted", json!(2)),
         ("done", json!(2)),
         ("failed", json!(0)),
         ("certified", json!(2)),
@@ -50,13 +50,13 @@ async fn what_waits_says_why() {
     let stack = with_passes(1).await;
     stack.lms.order(Order::of(Trouble::Fail { status: 502 }));
     stack.run().await;
-    let line = stack.log.last("looked at");
+    let line = stack.log.last("event retried");
     let event = stack.pending_event().await;
     for (field, value) in [
         ("outcome", "waits".to_owned()),
         ("reason", "lms_trouble".to_owned()),
         ("error_code", "502".to_owned()),
-        ("next_look", event.next_look.to_string()),
+        ("next_attempt_at", event.next_attempt_at.to_string()),
     ] {
         assert_eq!(line[field], value, "{field}");
     }
@@ -75,8 +75,8 @@ async fn a_store_that_fails_is_an_error() {
         });
         let run = stack.run_for(120).await;
         let (message, fails) = match failing {
-            "Query" | "UpdateItem" => ("looking failed", true),
-            _ => ("looked at", false),
+            "Query" | "UpdateItem" => ("retry batch failed", true),
+            _ => ("event retried", false),
         };
         assert_eq!(run.is_err(), fails, "{failing}");
         let line = stack.log.last(message);

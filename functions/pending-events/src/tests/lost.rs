@@ -16,7 +16,7 @@ use super::lms::with_passes;
 use super::stack::Stack;
 
 /// The first answer to each write is lost after its effect: each event is
-/// looked at once all the same, and its end told.
+/// retried once all the same, and its end told.
 #[tokio::test]
 async fn every_answer_is_lost_once() {
     for lms_is_well in [true, false] {
@@ -36,13 +36,13 @@ async fn every_answer_is_lost_once() {
             }
         });
         let summary = stack.run().await;
-        assert_eq!(summary["looked_at"], 3, "{summary}");
+        assert_eq!(summary["attempted"], 3, "{summary}");
         let lines = stack.log.lines();
         let outcomes: Vec<_> = lines.iter().filter_map(|l| l["outcome"].as_str()).collect();
         let expected = if lms_is_well { "created" } else { "waits" };
         assert_eq!(outcomes, [expected; 3]);
         for event in stack.pending().await {
-            assert_eq!(event.tries, 1);
+            assert_eq!(event.attempts, 1);
         }
     }
 }
@@ -104,17 +104,17 @@ async fn what_fails_for_good_ends_dead() {
         .set("EnrollmentsTable", "mode", S(String::new()))
         .await;
     let began = stack.clock.now();
-    let mut looks = 0;
+    let mut attempts = 0;
     loop {
         let event = stack.pending_event().await;
         if event.state != EventState::Waiting {
             break;
         }
-        stack.clock.set(event.next_look);
+        stack.clock.set(event.next_attempt_at);
         stack.run().await;
-        looks += 1;
+        attempts += 1;
     }
-    assert!((16..=22).contains(&looks), "{looks}");
+    assert!((16..=22).contains(&attempts), "{attempts}");
     let event = stack.pending_event().await;
     assert_eq!(
         (event.state, event.reason),
@@ -122,7 +122,7 @@ async fn what_fails_for_good_ends_dead() {
     );
     assert_eq!(event.last_error.as_deref(), Some("CorruptItem"));
     assert_eq!(stack.clock.now().duration_since(began).as_hours() / 24, 7);
-    assert_eq!(stack.log.last("looked at")["outcome"], "dead");
+    assert_eq!(stack.log.last("event retried")["outcome"], "dead");
     // The LMS was not asked in vain.
     assert_eq!(stack.lms.calls().len(), 2);
 }
@@ -135,10 +135,10 @@ async fn a_panic_is_one_events_failure() {
     let stack = Stack::wired(stack.beside(), panics);
     let summary = stack.run().await;
     assert_eq!(
-        (&summary["looked_at"], &summary["failed"]),
+        (&summary["attempted"], &summary["failed"]),
         (&2.into(), &2.into())
     );
-    let line = stack.log.last("looked at");
+    let line = stack.log.last("event retried");
     let reason = line["reason"].as_str().unwrap();
     assert!(
         reason.starts_with("panic:") && reason.contains("panics.rs:"),
@@ -151,14 +151,14 @@ async fn a_panic_is_one_events_failure() {
             (Reason::Failed, EventState::Waiting)
         );
     }
-    // The next look is as if nothing had happened.
+    // The next attempt is as if nothing had happened.
     let next = Stack::on(stack.beside());
     next.clock.turn(Duration::from_secs(90));
     assert_eq!(next.run().await["done"], 2);
 }
 
 /// Enrollment and pass have waited for the same import, are due at the same
-/// moment and looked at side by side, in whatever order.
+/// moment and retried side by side, in whatever order.
 #[tokio::test]
 async fn enrollment_and_pass_side_by_side() {
     for name in ["ada", "bob", "eve", "grace", "alan"] {

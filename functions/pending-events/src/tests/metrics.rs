@@ -18,14 +18,14 @@ async fn counted<const N: usize>(stack: &Stack, metrics: [Metric; N]) -> [Value;
     metrics.map(|metric| document[metric.name()].clone())
 }
 
-/// What was looked at: a pass that is certified, one that waits on, and an
+/// What was retried: a pass that is certified, one that waits on, and an
 /// enrollment, which is no certificate.
 #[tokio::test]
-async fn looks_and_certificates() {
+async fn attempts_and_certificates() {
     const LOOKS: [Metric; 7] = [
-        Metric::EventsLookedAt,
+        Metric::EventsRetried,
         Metric::EventsDone,
-        Metric::FailedLooks,
+        Metric::RetriesFailed,
         Metric::CertificatesIssued,
         Metric::WaitingEvents,
         Metric::LmsRequests,
@@ -57,7 +57,7 @@ async fn looks_and_certificates() {
 
 /// The store fails for what was claimed.
 #[tokio::test]
-async fn a_look_that_fails() {
+async fn an_attempt_that_fails() {
     let stack = with_passes(1).await;
     let (proxy, client) = stack.proxy(EAGER).await;
     let stack = Stack::wired(stack.beside(), client);
@@ -65,7 +65,7 @@ async fn a_look_that_fails() {
         "BatchGetItem" => Fault::Refuse("AccessDeniedException"),
         _ => Fault::Pass,
     });
-    let failed = counted(&stack, [Metric::FailedLooks, Metric::EventsDone]).await;
+    let failed = counted(&stack, [Metric::RetriesFailed, Metric::EventsDone]).await;
     assert_eq!(failed, [json!(1), json!(0)]);
 }
 

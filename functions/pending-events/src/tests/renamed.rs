@@ -100,9 +100,9 @@ async fn the_former_address_goes_on_finding_them() {
 }
 
 /// An announcement that was under way while the address changed is pending under
-/// the former one; at its look it goes where what it waits for finds it.
+/// the former one; at its attempt it goes where what it waits for finds it.
 #[tokio::test]
-async fn what_is_pending_under_a_former_address_moves_at_its_look() {
+async fn what_is_pending_under_a_former_address_moves_at_its_next_attempt() {
     for is_there_already in [false, true] {
         let stack = Stack::new().await;
         stack.enroll("audit").await;
@@ -217,13 +217,13 @@ async fn the_newer_of_two_addresses_events_counts() {
     )
     .await;
 
-    // The older one alone is looked at, and takes the other one along.
+    // The older one alone is retried, and takes the other one along.
     let events = stack.pending().await;
     let older = events.iter().find(|event| event.email.as_str() == ADA);
     let pending_events = stack.use_cases().pending_events().unwrap();
     let now = stack.clock.now();
     assert!(pending_events.make_due(older.unwrap(), now).await.unwrap());
-    assert_eq!(stack.run().await["looked_at"], 1);
+    assert_eq!(stack.run().await["attempted"], 1);
     let after = stack.enrollment().await;
     assert_eq!((after.active, after.roles.len()), (true, 2));
     assert_eq!(stack.pending().await, []);

@@ -49,7 +49,7 @@ impl Scenario {
         match self {
             Passed => self.resolve(&portal),
             Dies => {
-                // A look, so that the trouble is known to have lasted.
+                // An attempt, so that the trouble is known to have lasted.
                 Stack::on(portal.beside()).run().await;
                 portal.clock.turn(Duration::from_hours(8 * 24));
             }
@@ -251,9 +251,9 @@ async fn becomes_paid(
     assert_eq!(paid, 3);
 }
 
-/// A delivery that succeeds while the same event is looked at: both end, once.
+/// A delivery that succeeds while the same event is retried: both end, once.
 #[tokio::test]
-async fn a_delivery_and_a_look_at_once() {
+async fn a_delivery_and_a_retry_at_once() {
     let portal = Passed.prepare().await;
     let stack = Stack::on(portal);
     let certifying = stack.use_cases().certifying().unwrap();

@@ -45,12 +45,12 @@ struct PendingEventItem {
     #[serde(default)]
     last_error: Option<String>,
     state: EventState,
-    tries: u32,
+    attempts: u32,
     #[serde(default)]
     claim_id: Option<Uuid>,
     #[serde(default)]
     waited: BTreeMap<Reason, Waited>,
-    next_look: Timestamp,
+    next_attempt_at: Timestamp,
     pending_since: Timestamp,
     delivered_at: Timestamp,
     version: u64,
@@ -71,7 +71,7 @@ pub struct NewPendingEvent<'a> {
     pub mode: Option<&'a Mode>,
     /// What was in its way this time; replaces what was there before.
     pub obstacle: &'a Obstacle,
-    /// When it came; a new event's first look is counted from here.
+    /// When it came; a new event's first attempt is counted from here.
     pub delivered_at: Timestamp,
 }
 
@@ -117,10 +117,10 @@ pub(super) fn pending_event(table: &str, item: Item) -> Result<PendingEvent, Sto
         reason: item.reason,
         last_error: item.last_error,
         state: item.state,
-        tries: item.tries,
+        attempts: item.attempts,
         claim_id: item.claim_id,
         waited: item.waited,
-        next_look: item.next_look,
+        next_attempt_at: item.next_attempt_at,
         pending_since: item.pending_since,
         delivered_at: item.delivered_at,
         version: item.version,
@@ -133,7 +133,7 @@ fn item(table: &str, event: &PendingEvent) -> Result<Item, StoreError> {
     let waits_for = event.reason.waits_for(&event.email, &event.course_id);
     let roles = event.roles.iter().map(|role| role.as_str().to_owned());
     let roles = Vec::from_iter(roles);
-    let expires_at = event.next_look.as_second() + LISTED_AFTER_ITS_END.as_secs();
+    let expires_at = event.next_attempt_at.as_second() + LISTED_AFTER_ITS_END.as_secs();
     let attributes = [
         ("event_key", Some(text(event.event_key.as_str()))),
         ("kind", Some(text(event.kind.as_str()))),
@@ -149,13 +149,13 @@ fn item(table: &str, event: &PendingEvent) -> Result<Item, StoreError> {
         ("reason", Some(text(event.reason.as_str()))),
         ("last_error", event.last_error.as_ref().map(text)),
         ("state", Some(text(event.state.as_str()))),
-        ("tries", Some(number(event.tries))),
+        ("attempts", Some(number(event.attempts))),
         ("claim_id", event.claim_id.map(|id| text(id.to_string()))),
         (
             "waited",
             Some(AttributeValue::M(write(table, &event.waited)?)),
         ),
-        ("next_look", Some(text(moment(event.next_look)))),
+        ("next_attempt_at", Some(text(moment(event.next_attempt_at)))),
         ("pending_since", Some(text(moment(event.pending_since)))),
         ("delivered_at", Some(text(moment(event.delivered_at)))),
         ("version", Some(number(event.version))),
@@ -178,19 +178,22 @@ fn as_read(event: &PendingEvent) -> HashMap<&'static str, AttributeValue> {
     ])
 }
 
-/// When a delivery that is pending now would be looked at first.
+/// When a delivery that is pending now would be retried first.
 fn due(event_key: &EventKey, waiting: &NewPendingEvent<'_>) -> Timestamp {
     let Obstacle {
         reason, not_before, ..
     } = waiting.obstacle;
-    let due = reason.next_look(event_key, 0, waiting.delivered_at);
+    let due = reason.next_attempt_at(event_key, 0, waiting.delivered_at);
     not_before.map_or(due, |moment| due.max(moment))
 }
 
-/// That the event is looked at from some moment on.
-const LOOK_AT: &str = "SET #next_look = :at, #version = #version + :one";
+/// That the event is retried from some moment on.
+const SET_NEXT_ATTEMPT: &str = "SET #next_attempt_at = :at, #version = #version + :one";
 
-fn look_at(event: &PendingEvent, at: Timestamp) -> HashMap<&'static str, AttributeValue> {
+fn next_attempt_values(
+    event: &PendingEvent,
+    at: Timestamp,
+) -> HashMap<&'static str, AttributeValue> {
     HashMap::from([
         ("waiting", text(EventState::Waiting.as_str())),
         ("reason", text(event.reason.as_str())),
@@ -224,7 +227,7 @@ impl PendingEvents {
                 None => How::GoOn,
                 Some(event) if event.state != EventState::Waiting => How::Anew,
                 Some(event) if event.delivered_at > waiting.delivered_at => How::Add,
-                Some(event) if event.next_look > due(&event_key, waiting) => How::Sooner,
+                Some(event) if event.next_attempt_at > due(&event_key, waiting) => How::Sooner,
                 Some(_) => How::GoOn,
             };
         }
@@ -245,22 +248,22 @@ impl PendingEvents {
         let (mut set, condition) = match how {
             How::GoOn => (
                 format!(
-                    "{DELIVERED}, #tries = if_not_exists(#tries, :zero), \
+                    "{DELIVERED}, #attempts = if_not_exists(#attempts, :zero), \
                      #pending_since = if_not_exists(#pending_since, :now), \
                      #waited = if_not_exists(#waited, :waited), \
-                     #next_look = if_not_exists(#next_look, :next_look)"
+                     #next_attempt_at = if_not_exists(#next_attempt_at, :next_attempt_at)"
                 ),
                 "attribute_not_exists(#event_key) \
-                 OR (#state = :waiting AND #delivered_at <= :now AND #next_look <= :next_look)",
+                 OR (#state = :waiting AND #delivered_at <= :now AND #next_attempt_at <= :next_attempt_at)",
             ),
             How::Sooner => (
-                format!("{DELIVERED}, #next_look = :next_look"),
-                "#state = :waiting AND #delivered_at <= :now AND #next_look > :next_look",
+                format!("{DELIVERED}, #next_attempt_at = :next_attempt_at"),
+                "#state = :waiting AND #delivered_at <= :now AND #next_attempt_at > :next_attempt_at",
             ),
             How::Anew => (
                 format!(
-                    "{DELIVERED}, #tries = :zero, #pending_since = :now, #waited = :waited, \
-                     #next_look = :next_look"
+                    "{DELIVERED}, #attempts = :zero, #pending_since = :now, #waited = :waited, \
+                     #next_attempt_at = :next_attempt_at"
                 ),
                 "#state <> :waiting",
             ),
@@ -309,7 +312,7 @@ impl PendingEvents {
             *reason,
             Waited {
                 since: waiting.delivered_at,
-                looks: 0,
+                attempts: 0,
             },
         )]);
         let mut all = HashMap::from([
@@ -320,7 +323,7 @@ impl PendingEvents {
             ("waiting", text(EventState::Waiting.as_str())),
             ("waited", AttributeValue::M(write(&self.table, waited)?)),
             ("now", text(moment(waiting.delivered_at))),
-            ("next_look", text(moment(due(event_key, waiting)))),
+            ("next_attempt_at", text(moment(due(event_key, waiting)))),
             ("zero", number(0)),
             ("one", number(1)),
         ]);
@@ -363,9 +366,9 @@ impl PendingEvents {
         now: Timestamp,
         lease: Timestamp,
     ) -> Result<Option<PendingEvent>, StoreError> {
-        const CLAIM: &str = "SET #next_look = :lease, #claim_id = :claim_id, #tries = #tries + :one, \
+        const CLAIM: &str = "SET #next_attempt_at = :lease, #claim_id = :claim_id, #attempts = #attempts + :one, \
              #version = #version + :one";
-        const IS_DUE: &str = "#state = :waiting AND #next_look <= :now";
+        const IS_DUE: &str = "#state = :waiting AND #next_attempt_at <= :now";
         let claim_id = Uuid::new_v4();
         let all = HashMap::from([
             ("claim_id", text(claim_id.to_string())),
@@ -384,7 +387,8 @@ impl PendingEvents {
 
     /// Has an event that cannot be read left alone until `at`.
     pub async fn put_off(&self, event_key: &EventKey, at: Timestamp) -> Result<(), StoreError> {
-        const PUT_OFF: (&str, &str) = ("SET #next_look = :at", "attribute_exists(#event_key)");
+        const PUT_OFF: (&str, &str) =
+            ("SET #next_attempt_at = :at", "attribute_exists(#event_key)");
         let all = HashMap::from([("at", text(moment(at)))]);
         let put_off = update(&self.client, &self.table, key(event_key), PUT_OFF, all);
         put_off.await.map(drop)
@@ -395,8 +399,8 @@ impl PendingEvents {
     pub async fn settle(&self, event: &PendingEvent, now: Timestamp) -> Result<bool, StoreError> {
         let waits_for = event.reason.waits_for(&event.email, &event.course_id);
         let is_over = event.state != EventState::Waiting;
-        let mut update = "SET #reason = :reason, #state = :state, #tries = :tries, \
-             #waited = :waited, #next_look = :next_look, #version = #version + :one"
+        let mut update = "SET #reason = :reason, #state = :state, #attempts = :attempts, \
+             #waited = :waited, #next_attempt_at = :next_attempt_at, #version = #version + :one"
             .to_owned();
         let mut remove = Vec::new();
         for (name, is_there) in [
@@ -418,12 +422,12 @@ impl PendingEvents {
         all.extend([
             ("reason", text(event.reason.as_str())),
             ("state", text(event.state.as_str())),
-            ("tries", number(event.tries)),
+            ("attempts", number(event.attempts)),
             (
                 "waited",
                 AttributeValue::M(write(&self.table, &event.waited)?),
             ),
-            ("next_look", text(moment(event.next_look))),
+            ("next_attempt_at", text(moment(event.next_attempt_at))),
             ("expires_at", number(expires_at)),
             ("one", number(1)),
         ]);
@@ -444,20 +448,34 @@ impl PendingEvents {
         )
     }
 
-    /// Has a waiting event looked at from `at` on, be it sooner or later than
+    /// Has a waiting event retried from `at` on, be it sooner or later than
     /// it would have been, if it still waits for the reason it was read with.
-    /// Who looks at it meanwhile will find it changed.
-    pub async fn look_at(&self, event: &PendingEvent, at: Timestamp) -> Result<(), StoreError> {
+    /// Who retries it meanwhile will find it changed.
+    pub async fn set_next_attempt(
+        &self,
+        event: &PendingEvent,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
         const WAITS: &str = "#state = :waiting AND #reason = :reason";
-        let updated = self.change(&event.event_key, LOOK_AT, WAITS, look_at(event, at));
+        let updated = self.change(
+            &event.event_key,
+            SET_NEXT_ATTEMPT,
+            WAITS,
+            next_attempt_values(event, at),
+        );
         updated.await.map(drop)
     }
 
     /// Makes a waiting event due at `at`, if it still waits for the reason it
     /// was read with and would have been due later: whether it did.
     pub async fn make_due(&self, event: &PendingEvent, at: Timestamp) -> Result<bool, StoreError> {
-        const WAITS: &str = "#state = :waiting AND #reason = :reason AND #next_look > :at";
-        let updated = self.change(&event.event_key, LOOK_AT, WAITS, look_at(event, at));
+        const WAITS: &str = "#state = :waiting AND #reason = :reason AND #next_attempt_at > :at";
+        let updated = self.change(
+            &event.event_key,
+            SET_NEXT_ATTEMPT,
+            WAITS,
+            next_attempt_values(event, at),
+        );
         Ok(updated.await?.is_ok())
     }
 
@@ -635,7 +653,7 @@ impl PendingEvents {
     /// One page of the events that are due at `now`, the longest due first. The
     /// index may be behind: [`PendingEvents::claim`] decides.
     pub async fn due(&self, now: Timestamp, start: Option<Start>) -> Result<Page<Due>, StoreError> {
-        const DUE: &str = "#state = :waiting AND #next_look <= :now";
+        const DUE: &str = "#state = :waiting AND #next_attempt_at <= :now";
         let answer = self
             .client
             .query()
@@ -658,7 +676,7 @@ impl PendingEvents {
 
     /// The keys of waiting events, those first that are due last, and at most
     /// `most` (up to some thousands), as the index has them. What waits longest
-    /// for its next look comes first, which is what waits for payment.
+    /// for its next attempt comes first, which is what waits for payment.
     ///
     /// One Query.
     pub async fn due_last(&self, most: i32) -> Result<Vec<EventKey>, StoreError> {

@@ -36,7 +36,7 @@ pub struct UserRow {
 /// One BatchGetItem and, where something is to be written, one TransactWriteItems
 /// or two.
 pub async fn import_users(users: &Users, rows: &[UserRow]) -> Result<Answers, StoreError> {
-    look_and_write(users, &candidates(rows)).await
+    read_and_write(users, &candidates(rows)).await
 }
 
 /// Imports users, as [`import_users`] does, call after call.
@@ -69,7 +69,7 @@ impl UserImport {
                 return Ok(vec![Ok(Imported::Created); rows.len()]);
             }
         }
-        let answers = look_and_write(&self.users, &candidates).await?;
+        let answers = read_and_write(&self.users, &candidates).await?;
         let is_new = |answer: &_| *answer == Ok(Imported::Created);
         let found_none = answers.iter().all(is_new);
         self.found_none.store(found_none, Ordering::Relaxed);
@@ -114,7 +114,7 @@ fn candidates(rows: &[UserRow]) -> Vec<Candidate<'_>> {
     rows.iter().map(candidate).collect()
 }
 
-async fn look_and_write(
+async fn read_and_write(
     users: &Users,
     candidates: &[Candidate<'_>],
 ) -> Result<Answers, StoreError> {

@@ -9,7 +9,7 @@ use shared::domain::{
 };
 use shared::use_cases::certifying::{Obstruction, Outcome, Pass, Source};
 use shared::use_cases::correcting::{Corrected, Uncorrected, Word, correct_certificate};
-use shared::use_cases::looking_again::LOOK_TIME;
+use shared::use_cases::retry::ATTEMPT_TIME;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -161,7 +161,7 @@ async fn issue(
         by: stack.operator(),
         at: stack.clock().now(),
     };
-    let until = Instant::now() + LOOK_TIME;
+    let until = Instant::now() + ATTEMPT_TIME;
     let certified = certifying.attempt(&pass, source, until).await?;
     let issued = match certified.outcome {
         Outcome::Created(id) if state.is_some() => Issued::in_force("restored", id),

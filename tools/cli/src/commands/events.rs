@@ -51,15 +51,15 @@ pub async fn run(command: cli::Events, stack: &Stack, output: Output) -> Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// The events that a filter means, those first that are looked at next.
+/// The events that a filter means, those first that are retried next.
 async fn meant(
     pending_events: &PendingEvents,
     filter: &Filter,
     now: Timestamp,
 ) -> Result<Vec<PendingEvent>, StoreError> {
     let mut events = all(pending_events, |event| filter.means(event, now)).await?;
-    // What has ended is never looked at again: it comes last.
-    events.sort_by_key(|event| (event.state != EventState::Waiting, event.next_look));
+    // What has ended is never retried: it comes last.
+    events.sort_by_key(|event| (event.state != EventState::Waiting, event.next_attempt_at));
     Ok(events)
 }
 
@@ -74,9 +74,9 @@ fn show(event: &PendingEvent, now: Timestamp, output: Output) -> Result<(), Fail
         let waited = event
             .waited
             .iter()
-            .map(|(reason, Waited { since, looks })| {
+            .map(|(reason, Waited { since, attempts })| {
                 let since = time::show(*since);
-                format!("{} since {since}, looks: {looks}", reason.as_str())
+                format!("{} since {since}, attempts: {attempts}", reason.as_str())
             });
         let fields = output::fields([
             ("key", event.event_key.to_string()),
@@ -95,9 +95,9 @@ fn show(event: &PendingEvent, now: Timestamp, output: Output) -> Result<(), Fail
             ("state", event.state.as_str().to_owned()),
             ("reason", event.reason.as_str().to_owned()),
             ("last error", event.last_error.clone().unwrap_or_default()),
-            ("tries", event.tries.to_string()),
+            ("attempts", event.attempts.to_string()),
             ("waited", Vec::from_iter(waited).join("; ")),
-            ("next look", next_look(event)),
+            ("next attempt", next_attempt_at(event)),
             ("pending since", time::show(event.pending_since)),
             ("delivered", time::show(event.delivered_at)),
         ]);
@@ -115,7 +115,7 @@ async fn retry_one(
     let retried = retry_event(pending_events, event, now).await?;
     let event = retried.ok_or(Failure::NoSuchEvent(key))?;
     answer(&event, output, |event| {
-        format!("{event} will be looked at within a minute, with all its time before it")
+        format!("{event} will be retried within a minute, with its full waiting time")
     })
 }
 
@@ -126,8 +126,8 @@ async fn retry_several(
     output: Output,
 ) -> Result<ExitCode, Failure> {
     let done = (
-        "will be looked at within a minute, with all its time before it",
-        "will be looked at within a minute, with all their time before them",
+        "will be retried within a minute, with its full waiting time",
+        "will be retried within a minute, with all their time before them",
     );
     several::change_each(events, done, output, async |event| {
         Ok(retry_event(pending_events, event, now).await?)
@@ -261,8 +261,8 @@ pub fn table<'a>(events: impl IntoIterator<Item = &'a PendingEvent>) -> String {
             "state",
             "email",
             "course",
-            "tries",
-            "next look",
+            "attempts",
+            "next attempt",
             "pending since",
         ],
         events.into_iter().map(|event| {
@@ -274,18 +274,18 @@ pub fn table<'a>(events: impl IntoIterator<Item = &'a PendingEvent>) -> String {
                 event.state.as_str().to_owned(),
                 event.email.as_str().to_owned(),
                 event.course_id.to_string(),
-                event.tries.to_string(),
-                next_look(event),
+                event.attempts.to_string(),
+                next_attempt_at(event),
                 time::show(event.pending_since),
             ]
         }),
     )
 }
 
-/// When an event is looked at next; nothing where it has ended.
-fn next_look(event: &PendingEvent) -> String {
+/// When an event is retried next; nothing where it has ended.
+fn next_attempt_at(event: &PendingEvent) -> String {
     match event.state {
-        EventState::Waiting => time::show(event.next_look),
+        EventState::Waiting => time::show(event.next_attempt_at),
         EventState::Dead | EventState::Expired => String::new(),
     }
 }
@@ -310,9 +310,9 @@ pub struct Shown<'a> {
     roles: Vec<&'a CourseRole>,
     mode: Option<&'a Mode>,
     unenrolled: bool,
-    tries: u32,
+    attempts: u32,
     waited: &'a BTreeMap<Reason, Waited>,
-    next_look: Timestamp,
+    next_attempt_at: Timestamp,
     pending_since: Timestamp,
     delivered_at: Timestamp,
 }
@@ -330,9 +330,9 @@ impl<'a> From<&'a PendingEvent> for Shown<'a> {
             roles: event.roles.iter().collect(),
             mode: event.mode.as_ref(),
             unenrolled: event.unenrolled,
-            tries: event.tries,
+            attempts: event.attempts,
             waited: &event.waited,
-            next_look: event.next_look,
+            next_attempt_at: event.next_attempt_at,
             pending_since: event.pending_since,
             delivered_at: event.delivered_at,
         }

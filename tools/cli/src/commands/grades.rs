@@ -9,7 +9,7 @@ use shared::domain::{
 };
 use shared::use_cases::certifying::{Certifying, Obstruction, Outcome, Pass, Source};
 use shared::use_cases::correcting::{Corrected, override_grade, release_grade};
-use shared::use_cases::looking_again::LOOK_TIME;
+use shared::use_cases::retry::ATTEMPT_TIME;
 use tokio::time::Instant;
 
 use crate::cli::{self, OverrideGrade};
@@ -151,7 +151,7 @@ async fn judge(
     course_id: &CourseId,
     passed: bool,
 ) -> Result<Judged, Failure> {
-    let until = Instant::now() + LOOK_TIME;
+    let until = Instant::now() + ATTEMPT_TIME;
     // A pass that earns nothing yet is pending, as the LMS's is.
     let certified = if passed {
         let certified = certifying.certify(pass, Source::Record, until).await;

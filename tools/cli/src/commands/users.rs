@@ -120,7 +120,7 @@ async fn rename_email(
         if events_due > 0 {
             let events = count(events_due, "pending event");
             told.push_str(&format!(
-                "; {events} waited for this: a look within a minute"
+                "; {events} waited for this, retried within a minute"
             ));
         }
         told

@@ -23,12 +23,12 @@ fn done(second: u32, outcome: &str, status: u16) -> String {
 /// Lines of all kinds, also what is passed over.
 fn lines() -> String {
     let pending = r#""outcome":"pending","reason":"lms_failed","status":202,"milliseconds":9"#;
-    let waits = r#""outcome":"waits","reason":"not_passed","tries":1"#;
+    let waits = r#""outcome":"waits","reason":"not_passed","attempts":1"#;
     [
         line(1, "received", r#""path":"other""#),
         done(2, "created", 201),
         line(3, "done", pending),
-        line(4, "looked at", waits),
+        line(4, "event retried", waits),
         "START RequestId: 1 {} Version: $LATEST".to_owned(),
         r#"{"message":"done""#.to_owned(),
         r#"{"Deliveries":1,"_aws":{},"kind":"certificate","outcome":"created"}"#.to_owned(),
@@ -72,7 +72,7 @@ async fn what_became_of_deliveries_is_a_table() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(json.len(), 3);
-    assert_eq!(json[0]["tries"], 1);
+    assert_eq!(json[0]["attempts"], 1);
     assert_eq!(json[1]["level"], "INFO");
 
     let missing = stack.run(&["deliveries"]).await;

@@ -340,7 +340,7 @@ async fn each_fault_is_told_and_stops_no_other_check() {
             &[("PENDING_EVENTS_TABLE", "other-index")],
             &[(
                 "PendingEventsTable",
-                "the index by_state is ACTIVE (HASH state S, RANGE next_look S; KEYS_ONLY) and not ACTIVE (HASH state S, RANGE next_look S; INCLUDE kind)",
+                "the index by_state is ACTIVE (HASH state S, RANGE next_attempt_at S; KEYS_ONLY) and not ACTIVE (HASH state S, RANGE next_attempt_at S; INCLUDE kind)",
                 "another name",
             )],
         ),
@@ -883,13 +883,13 @@ async fn bad_tables(stack: &Stack) {
 
     let by_state = index("by_state")
         .key_schema(part("state", KeyType::Hash))
-        .key_schema(part("next_look", KeyType::Range));
+        .key_schema(part("next_attempt_at", KeyType::Range));
     let by_waits_for = index("by_waits_for").key_schema(part("waits_for", KeyType::Hash));
     let mut other_index = on_demand("other-index")
         .key_schema(part("event_key", KeyType::Hash))
         .global_secondary_indexes(by_state.build().unwrap())
         .global_secondary_indexes(by_waits_for.build().unwrap());
-    for name in ["event_key", "state", "next_look", "waits_for"] {
+    for name in ["event_key", "state", "next_attempt_at", "waits_for"] {
         other_index = other_index.attribute_definitions(text(name));
     }
     other_index.send().await.unwrap();

@@ -174,10 +174,10 @@ async fn what_is_pending_for_nobody_can_be_erased() {
 #[tokio::test]
 async fn the_same_again_does_the_rest() {
     let (stack, traces, _) = with_all_of_ada().await;
-    let mut tries = 0;
+    let mut attempts = 0;
     loop {
         // One write more at each try.
-        tries += 1;
+        attempts += 1;
         let writes = std::sync::atomic::AtomicUsize::new(0);
         let proxy = FaultyProxy::before(stack.url(), move |call| {
             let is_write = ["DeleteItem", "TransactWriteItems"].contains(&&*call.operation);
@@ -198,7 +198,7 @@ async fn the_same_again_does_the_rest() {
         assert!(ran.err.contains("these credentials may not"), "{ran:?}");
     }
     // Three events, two enrollments, a grade, a certificate, and the user.
-    assert_eq!(tries, 8);
+    assert_eq!(attempts, 8);
     assert_eq!(traces.left(&stack).await, BTreeMap::new());
 }
 

@@ -56,7 +56,7 @@ async fn pending_events_are_listed_those_first_that_come_next() {
     assert_eq!(listed[0]["roles"], json!(["staff"]));
     assert_eq!(listed[0]["mode"], "verified");
     assert_eq!(listed[0]["state"], "waiting");
-    assert_eq!(listed[0]["tries"], 0);
+    assert_eq!(listed[0]["attempts"], 0);
     assert_eq!(listed[1]["waited"]["lms_trouble"]["looks"], 0);
 
     let text = stack.run(&["events", "list"]).await.ok();
@@ -125,7 +125,7 @@ async fn an_event_is_shown_whole() {
         .map(|(name, value)| (name, value.trim()))
         .collect();
     let since = format!("{:.0}", event.pending_since);
-    let waited = format!("lms_trouble since {since}, looks: 0");
+    let waited = format!("lms_trouble since {since}, attempts: 0");
     for (name, value) in [
         ("key", key),
         ("kind", "certificate"),
@@ -136,16 +136,16 @@ async fn an_event_is_shown_whole() {
         ("state", "waiting"),
         ("reason", "lms_trouble"),
         ("last error", "403"),
-        ("tries", "0"),
+        ("attempts", "0"),
         ("waited", &waited),
-        ("next look", &format!("{:.0}", event.next_look)),
+        ("next attempt", &format!("{:.0}", event.next_attempt_at)),
         ("pending since", &since),
         ("delivered", &since),
     ] {
         assert_eq!(fields[name], value, "{name}: {text}");
     }
     assert_eq!(fields.len(), 14);
-    let told = "The LMS does not let us read grades (403). The event's next look is at ";
+    let told = "The LMS does not let us read grades (403). The event's next attempt is at ";
     assert!(advice.starts_with(told), "{advice}");
     assert!(advice.contains("OpenedxApiSecret"), "{advice}");
 
@@ -180,7 +180,7 @@ async fn it_is_said_what_would_help() {
     stack.end(event, EventState::Dead).await;
     let shown = run(&stack, "show", &key, &[]).await.ok();
     let retry = format!("coursehook events retry {}", &key[..12]);
-    let told = format!("and then have the event looked at:\n  {enroll}\n  {retry}\n");
+    let told = format!("and then retry the event:\n  {enroll}\n  {retry}\n");
     assert!(shown.ends_with(&told), "{shown}");
 }
 
@@ -240,13 +240,13 @@ async fn a_dead_event_is_retried() {
     let told = run(&stack, "retry", &key.as_str()[..12], &[]).await.ok();
     let expected = format!(
         "{} (certificate of {ADA} in {RUN}, waiting: lms_trouble) \
-         will be looked at within a minute, with all its time before it\n",
+         will be retried within a minute, with its full waiting time\n",
         &key.as_str()[..12]
     );
     assert_eq!(told, expected);
     assert_eq!(stack.due().await, slice::from_ref(&key));
     let retried = stack.pending(&key).await.unwrap();
-    assert_eq!((retried.state, retried.tries), (EventState::Waiting, 0));
+    assert_eq!((retried.state, retried.attempts), (EventState::Waiting, 0));
     assert!(retried.waited.is_empty());
 
     let again = run(&stack, "retry", key.as_str(), &["--json"]).await.json();
@@ -254,7 +254,7 @@ async fn a_dead_event_is_retried() {
     assert_eq!((&again["gone"], &again["failed"]), (&json!(0), &json!([])));
 
     let shown = run(&stack, "show", key.as_str(), &[]).await.ok();
-    assert!(shown.contains("looked at within a minute"), "{shown}");
+    assert!(shown.contains("retried within a minute"), "{shown}");
 }
 
 #[tokio::test]
@@ -468,10 +468,10 @@ async fn several_events_are_retried_at_once() {
     several(&stack).await;
     let retry = ["events", "retry", "--reason", "lms_trouble"];
     let told = stack.run(&[&retry[..], &["--dead"]].concat()).await.ok();
-    let expected = "1 event will be looked at within a minute, with all its time before it\n";
+    let expected = "1 event will be retried within a minute, with its full waiting time\n";
     assert_eq!(told, expected);
     let told = stack.run(&[&retry[..], &["--dead"]].concat()).await.ok();
-    assert!(told.starts_with("0 events will be looked at"), "{told}");
+    assert!(told.starts_with("0 events will be retried"), "{told}");
 
     let done = stack.run(&[&retry[..], &["--json"]].concat()).await.json();
     assert_eq!(names(&done["events"]), "bcd");

@@ -306,10 +306,10 @@ impl Stack {
         self.pending(&key).await.unwrap()
     }
 
-    /// Ends an event as a look does that has come too late.
+    /// Ends an event as an attempt does that has come too late.
     pub async fn end(&self, mut event: PendingEvent, state: EventState) {
         event.state = state;
-        event.tries = 9;
+        event.attempts = 9;
         let settled = self
             .pending_events()
             .settle(&event, SystemClock.now())

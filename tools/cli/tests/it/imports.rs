@@ -335,7 +335,7 @@ async fn what_comes_twice_is_told_with_what_differs() {
     }
 }
 
-/// What a certificate shows is looked at as a user's name is.
+/// What a certificate shows is retried as a user's name is.
 #[tokio::test]
 async fn names_and_titles_that_most_likely_are_none_are_warned_of() {
     let stack = Stack::with_ada_and_a_run().await;
@@ -890,7 +890,7 @@ async fn an_enrollment_makes_due_the_pass_that_waits_for_it() {
     assert_eq!(stack.due().await, []);
 
     let told = "2 created, 0 unchanged, 0 differing, 0 bad lines; \
-        1 pending event waited for this and is looked at within a minute\n";
+        1 pending event waited for this and is retried within a minute\n";
     assert_eq!(
         import(&stack, "enrollments", &csv(""), &[]).await.ok(),
         told
@@ -911,10 +911,10 @@ async fn an_enrollment_makes_due_the_pass_that_waits_for_it() {
     assert_eq!(stack.due().await, []);
 }
 
-/// Whoever is stopped between the two has caused a look too many: it is due
+/// Whoever is stopped between the two has caused an attempt too many: it is due
 /// some time after the write that was announced, and not when it would have been.
 #[tokio::test]
-async fn a_pass_that_waits_is_looked_at_also_where_the_import_stops_short() {
+async fn a_waiting_pass_is_retried_even_if_the_import_stops_short() {
     let stack = Stack::with_ada_and_a_run().await;
     let event = stack.add_pending(EventKind::Certificate, ADA, RUN, Reason::NotEligible);
     let event = event.await;
@@ -929,7 +929,7 @@ async fn a_pass_that_waits_is_looked_at_also_where_the_import_stops_short() {
     assert_eq!(ran(command).await.code, 2);
     let pending = stack.pending(&event.event_key).await.unwrap();
     let wait = pending
-        .next_look
+        .next_attempt_at
         .duration_since(event.delivered_at)
         .as_secs();
     assert!((89..=600).contains(&wait), "{wait}");

@@ -499,7 +499,7 @@ async fn what_was_given_up_for_want_of_the_user_begins_anew() {
     let told = rename(&stack, &[ADA, NEW]).await.ok();
     assert!(
         told.ends_with(
-            "1 pending event came along; 1 pending event waited for this: a look within a minute\n"
+            "1 pending event came along; 1 pending event waited for this, retried within a minute\n"
         ),
         "{told}"
     );

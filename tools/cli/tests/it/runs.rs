@@ -331,7 +331,7 @@ async fn an_import_makes_due_what_has_waited_for_a_run() {
     for (outcome, due) in [
         (
             "1 created, 0 updated, 0 unchanged, 0 bad lines",
-            "; 2 pending events waited for this and are looked at within a minute",
+            "; 2 pending events waited for this and are retried within a minute",
         ),
         ("0 created, 0 updated, 1 unchanged, 0 bad lines", ""),
     ] {
@@ -349,7 +349,7 @@ async fn an_import_makes_due_what_has_waited_for_a_run() {
     );
     keys.push(again.await.event_key);
     let told = "0 created, 0 updated, 1 unchanged, 0 bad lines; \
-        1 pending event waited for this and is looked at within a minute\n";
+        1 pending event waited for this and is retried within a minute\n";
     assert_eq!(import(&csv).await, told);
     assert_eq!(stack.due().await.len(), 3);
 }

@@ -128,7 +128,7 @@ fn cases() -> Vec<Case> {
                 " was given up (last error: 403). The LMS does not let us read grades (403). ",
                 "given up as dead",
             ],
-            "and then have the event looked at:",
+            "and then retry the event:",
             &[RETRY],
         ),
         case(
@@ -139,7 +139,7 @@ fn cases() -> Vec<Case> {
                 End(EventState::Expired),
             ],
             &[" was given up. There is no course run ", " is expired"],
-            "and then have the event looked at:",
+            "and then retry the event:",
             &[RETRY],
         ),
         case(
@@ -153,7 +153,7 @@ fn cases() -> Vec<Case> {
             &[
                 "There is no certificate; the pass that came at 20",
                 " waits. The learner has passed, but is enrolled in a mode that is not paid for.",
-                "next look",
+                "next attempt",
             ],
             "Where the learner has paid, say so; nothing else need be done:",
             &[ENROLL],

@@ -669,7 +669,7 @@ async fn an_import_makes_due_what_has_waited_for_a_user() {
     assert_eq!(stack.due().await, []);
 
     let told = "1 created, 0 updated, 0 unchanged, 0 bad lines; \
-        1 pending event waited for this and is looked at within a minute\n";
+        1 pending event waited for this and is retried within a minute\n";
     assert_eq!(import("email\nAda@Example.org\n").await.ok(), told);
     let [key] = stack.due().await.try_into().unwrap();
     let ada = stack.pending(&key).await.unwrap();
@@ -678,7 +678,7 @@ async fn an_import_makes_due_what_has_waited_for_a_user() {
     // What is due already is not made due again.
     let csv = "email\nada@example.org\nbob@example.org\n";
     let told = "1 created, 1 updated, 0 unchanged, 0 bad lines; \
-        1 pending event waited for this and is looked at within a minute\n";
+        1 pending event waited for this and is retried within a minute\n";
     assert_eq!(import(csv).await.ok(), told);
     assert_eq!(stack.due().await.len(), 2);
 }
@@ -720,7 +720,7 @@ async fn a_second_import_makes_due_what_the_one_that_was_cut_short_left() {
     assert_eq!(stack.due().await, []);
 
     let told = "0 created, 0 updated, 1 unchanged, 0 bad lines; \
-        1 pending event waited for this and is looked at within a minute\n";
+        1 pending event waited for this and is retried within a minute\n";
     assert_eq!(stack.run(&["users", "import", &file]).await.ok(), told);
     assert_eq!(stack.due().await, [key]);
 }

@@ -88,7 +88,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
 
     // The enrollment that a pass waits for makes it due.
     let due = |pending: &[Value]| {
-        pending.first()?["next_look"]["S"]
+        pending.first()?["next_attempt_at"]["S"]
             .as_str()
             .map(str::to_owned)
     };

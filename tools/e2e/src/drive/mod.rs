@@ -37,7 +37,7 @@ pub async fn all(portal: &Portal<'_>) -> Result<Vec<String>, Failure> {
     enrollments::drive(portal, &tokens.staff).await?;
     step("certify");
     certificates::drive(portal, &tokens.staff).await?;
-    step("look again at what was pending");
+    step("retry what was pending");
     pending_events::drive(portal, &tokens.staff).await?;
     step("sweep grades and enrollments");
     sweeps::drive(portal, &tokens.staff).await?;

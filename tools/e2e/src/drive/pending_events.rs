@@ -7,8 +7,8 @@ use super::learners::{RUN, about, email, username, users};
 use crate::failure::{Failure, same};
 use crate::portal::{Portal, grade};
 
-/// More looks than it takes until nothing is due: what one look does makes more due.
-const LOOKS: usize = 10;
+/// More attempts than it takes until nothing is due: what one attempt does makes more due.
+const ATTEMPTS: usize = 10;
 
 /// A moment so long ago that what waited since then has waited for too long.
 const LONG_AGO: &str = "2026-01-01T00:00:00.000Z";
@@ -41,7 +41,7 @@ async fn imported(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     portal
         .import("users", &users(known.map(str::to_owned)))
         .await?;
-    look(portal).await?;
+    retry_all(portal).await?;
     for name in known {
         is_certified(portal, name).await?;
     }
@@ -70,10 +70,10 @@ async fn moved(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     let rename = ["users", "rename-email", &former, &new];
     portal.operator.run(&rename).await?;
     for mut item in pending {
-        item["next_look"] = json!({"S": LONG_AGO});
+        item["next_attempt_at"] = json!({"S": LONG_AGO});
         put(portal, item).await?;
     }
-    look_in_trouble(portal).await?;
+    retry_while_unavailable(portal).await?;
     portal.has_pending(&former, &[]).await?;
     portal.has_pending(&new, &["lms_trouble"]).await
 }
@@ -89,12 +89,12 @@ async fn ended(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
             for (_, waited) in item["waited"]["M"].as_object_mut().into_iter().flatten() {
                 waited["M"]["since"] = long_ago.clone();
             }
-            for moment in ["pending_since", "delivered_at", "next_look"] {
+            for moment in ["pending_since", "delivered_at", "next_attempt_at"] {
                 item[moment] = long_ago.clone();
             }
             put(portal, item).await?;
         }
-        look_in_trouble(portal).await?;
+        retry_while_unavailable(portal).await?;
         portal.has_pending(&email(name), &[end]).await?;
     }
     Ok(())
@@ -110,31 +110,33 @@ async fn add_pending(portal: &Portal<'_>, token: &str, name: &str) -> Result<(),
     same(&format!("a pass of {name}"), &answer.status, &202)
 }
 
-/// Has everything that waits looked at.
+/// Has everything that waits retried.
 async fn retry(portal: &Portal<'_>) -> Result<(), Failure> {
     for kind in ["enrollment", "certificate"] {
         let retry = ["events", "retry", "--kind", kind];
         portal.operator.run(&retry).await?;
     }
-    look(portal).await
+    retry_all(portal).await
 }
 
 /// Looks until nothing is due.
-async fn look(portal: &Portal<'_>) -> Result<(), Failure> {
-    for _ in 0..LOOKS {
-        if portal.look().await?["looked_at"] == 0 {
+async fn retry_all(portal: &Portal<'_>) -> Result<(), Failure> {
+    for _ in 0..ATTEMPTS {
+        if portal.retry_due().await?["attempted"] == 0 {
             return Ok(());
         }
     }
-    Err(Failure::Lacks(format!("end of what is due: {LOOKS} looks")))
+    Err(Failure::Lacks(format!(
+        "end of what is due: {ATTEMPTS} attempts"
+    )))
 }
 
 /// The same while the LMS fails.
-async fn look_in_trouble(portal: &Portal<'_>) -> Result<(), Failure> {
+async fn retry_while_unavailable(portal: &Portal<'_>) -> Result<(), Failure> {
     portal.lms.order(Order::of(Trouble::Fail { status: 503 }));
-    let looked = look(portal).await;
+    let retried = retry_all(portal).await;
     portal.lms.revoke();
-    looked
+    retried
 }
 
 async fn is_certified(portal: &Portal<'_>, name: &str) -> Result<(), Failure> {

@@ -308,7 +308,7 @@ Coursehook answers at {url}. In another terminal, try:
   {cli} sweep grades --report
   make replay
 {lms}
-Events that have to wait are looked at each minute. Data are in {data}, logs in
+Events that have to wait are retried each minute. Data are in {data}, logs in
 .local/logs; the functions' log lines follow here.
 A change to their code builds them anew; builds are in .local/logs/gateway.log.
 Ctrl-C stops everything.

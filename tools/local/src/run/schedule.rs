@@ -1,4 +1,4 @@
-//! The schedule: pending events are looked at each minute, as on AWS.
+//! The schedule: pending events are retried each minute, as on AWS.
 
 use std::convert::Infallible;
 use std::time::Duration;

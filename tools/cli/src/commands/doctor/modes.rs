@@ -10,8 +10,8 @@ use crate::failure::Failure;
 use crate::output::count;
 use crate::stack::Stack;
 
-/// Enrollments that are looked at, and events, at most.
-const LOOKED_AT: i32 = 1_000;
+/// The most enrollments, and the most events, that are checked.
+const CHECKED: i32 = 1_000;
 
 /// DynamoDB reads 100 keys a call.
 const KEYS_AT_ONCE: usize = 100;
@@ -50,7 +50,7 @@ async fn look(stack: &Stack) -> Result<(u64, PaidModes, BTreeMap<Mode, Seen>), F
     let (paid_modes, enrollments) = (tables.paid_modes()?, tables.enrollments()?);
     let is_lacking = |mode: &Mode| mode.is_certificate_eligible() && !paid_modes.contain(mode);
     let mut seen: BTreeMap<Mode, Seen> = BTreeMap::new();
-    let modes = enrollments.modes_of_some(LOOKED_AT).await?;
+    let modes = enrollments.modes_of_some(CHECKED).await?;
     let looked_at = modes.len() as u64;
     for mode in modes.into_iter().filter(is_lacking) {
         seen.entry(mode).or_default().enrollments += 1;
@@ -69,7 +69,7 @@ async fn waiting(stack: &Stack) -> Result<Vec<Enrollment>, Failure> {
     let (users, events) = (tables.users()?, tables.pending_events()?);
     let enrollments = tables.enrollments()?;
     let mut waiting = Vec::new();
-    for keys in events.due_last(LOOKED_AT).await?.chunks(KEYS_AT_ONCE) {
+    for keys in events.due_last(CHECKED).await?.chunks(KEYS_AT_ONCE) {
         let events = events.get_many(keys).await?.into_iter().flatten();
         let events = Vec::from_iter(events.filter(waits_for_payment));
         // Two runs of one learner are two events of one address.
@@ -94,10 +94,10 @@ fn waits_for_payment(event: &PendingEvent) -> bool {
 }
 
 /// Each mode, the one that was seen most first.
-fn told(looked_at: u64, seen: &BTreeMap<Mode, Seen>) -> String {
+fn told(checked: u64, seen: &BTreeMap<Mode, Seen>) -> String {
     let mut modes = Vec::from_iter(seen);
     modes.sort_by_key(|(_, seen)| Reverse(seen.enrollments + seen.passes));
-    let looked_at = count(looked_at, "active enrollment");
+    let checked = count(checked, "active enrollment");
     let modes = modes.into_iter().map(|(mode, seen)| {
         let passes = match seen.passes {
             0 => String::new(),
@@ -105,7 +105,7 @@ fn told(looked_at: u64, seen: &BTreeMap<Mode, Seen>) -> String {
             passes => format!(", {passes} passes wait"),
         };
         let enrollments = seen.enrollments;
-        format!("{mode} ({enrollments} of {looked_at}{passes})")
+        format!("{mode} ({enrollments} of {checked}{passes})")
     });
     let modes = Vec::from_iter(modes).join(", ");
     format!("PaidModes lacks modes in which Open edX awards certificates: {modes}")

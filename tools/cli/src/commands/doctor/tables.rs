@@ -198,7 +198,7 @@ fn of_index(
     )]
 }
 
-/// A key in words, the partition key first: `HASH state S, RANGE next_look S`.
+/// A key in words, the partition key first: `HASH state S, RANGE next_attempt_at S`.
 fn key<'a>(types: &Facts, parts: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let of_type = |name: &str| types.get(name).map_or("", String::as_str);
     let mut parts: Vec<_> = parts

@@ -1,4 +1,4 @@
-//! Pending events are looked at again when they are due.
+//! Pending events are retried when they are due.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,21 +18,21 @@ use crate::adapters::store::StoreError;
 use crate::adapters::store::pending_events::{Due, PendingEvents, Removal};
 use crate::clock::SharedClock;
 use crate::domain::{
-    Change, Email, EventKey, EventKind, EventState, Obstacle, PendingEvent, Reason, Verdict,
+    AfterAttempt, Change, Email, EventKey, EventKind, EventState, Obstacle, PendingEvent, Reason,
 };
 use crate::panic::caught;
 
 /// How long one event may take; at a webhook it has no longer.
-pub const LOOK_TIME: Duration = CERTIFYING_TIME;
+pub const ATTEMPT_TIME: Duration = CERTIFYING_TIME;
 
 /// How long an event is left alone that is not of the expected shape.
 const UNREADABLE_FOR: SignedDuration = SignedDuration::from_hours(12);
 
-/// How much longer a look may take than what it does may take.
+/// How much longer a attempt may take than what it does may take.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Looks at pending events again, each through the use case of its webhook.
-pub struct LookingAgain {
+/// Retries pending events again, each through the use case of its webhook.
+pub struct RetryWorker {
     pending_events: PendingEvents,
     enrolling: Enrolling,
     certifying: Certifying,
@@ -43,18 +43,18 @@ pub struct LookingAgain {
 
 /// The time of one run.
 #[derive(Debug, Clone)]
-pub struct Shift {
+pub struct RunContext {
     /// Lambda's id of the request; for the histories.
     pub request_id: String,
-    /// When the last event is claimed; [`LOOK_TIME`] later all are done.
+    /// When the last event is claimed; [`ATTEMPT_TIME`] later all are done.
     pub claim_until: Instant,
     /// When the process is stopped at the latest, and its events are anybody's again.
     pub lease: Timestamp,
 }
 
-/// One event that was looked at.
+/// One event that was retried.
 #[derive(Debug, Clone)]
-pub struct Look {
+pub struct Attempt {
     /// Its key.
     pub event_key: EventKey,
     /// As it was claimed; absent where it is not of the expected shape.
@@ -62,50 +62,51 @@ pub struct Look {
     /// Absent where no user has the address.
     pub user_id: Option<Uuid>,
     /// What became of it.
-    pub end: End,
+    pub outcome: AttemptOutcome,
 }
 
-impl Look {
+impl Attempt {
     /// Whether a certificate was issued or restored.
     fn has_certified(&self) -> bool {
         let kind = self.event.as_ref().map(|event| event.kind);
-        let is_created = matches!(self.end, End::Done { effect, .. } if effect == "created");
+        let is_created =
+            matches!(self.outcome, AttemptOutcome::Done { effect, .. } if effect == "created");
         kind == Some(EventKind::Certificate) && is_created
     }
 }
 
-/// What became of an event that was looked at.
+/// What became of an event that was retried.
 #[derive(Debug, Clone)]
-pub enum End {
+pub enum AttemptOutcome {
     /// It took effect, or had before, and is gone.
     Done {
         /// What it did, in a word of the webhook's log.
         effect: &'static str,
-        /// Why it could not be removed: it will be found done at its next look.
+        /// Why it could not be removed: it will be outcome done at its next attempt.
         left_over: Option<StoreError>,
     },
     /// It waits on, as this.
-    Waits(Box<PendingEvent>),
+    Waiting(Box<PendingEvent>),
     /// It has ended, as dead or expired.
     Ended(Box<PendingEvent>),
     /// It has waited long enough for this, and is gone.
     Dropped(Reason),
-    /// The LMS is left alone: the look does not count.
-    GivenBack,
+    /// The LMS is left alone: the attempt does not count.
+    Released,
     /// It was delivered again or made due meanwhile, and stays as that has left it.
     Changed,
-    /// The store failed. It is looked at again when its lease is over, or
+    /// The store failed. It is retried when its lease is over, or
     /// later, where the failure is not one of a moment.
     Failed(StoreError),
-    /// Something panicked, at this place in the source; it is looked at again later.
+    /// Something panicked, at this place in the source; it is retried later.
     Panicked(String),
 }
 
 /// What one run did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Summary {
+pub struct RetrySummary {
     /// Events that were claimed.
-    pub looked_at: u64,
+    pub attempted: u64,
     /// Of these, those that took effect.
     pub done: u64,
     /// Of these, those that could not be finished.
@@ -122,22 +123,22 @@ pub struct Summary {
     pub expired: u64,
 }
 
-/// What an attempt has found.
-struct Attempt {
+/// What an attempt has outcome.
+struct UseCaseResult {
     user_id: Option<Uuid>,
     /// The address that the learner has, where there is a user.
     email: Option<Email>,
-    found: Found,
+    outcome: UseCaseOutcome,
 }
 
-enum Found {
+enum UseCaseOutcome {
     Effect(&'static str, Option<StoreError>),
     Obstacle(Obstacle),
-    Resting(Timestamp),
+    Paused(Timestamp),
 }
 
-impl LookingAgain {
-    /// `at_once` events are looked at side by side: as many as may call the LMS
+impl RetryWorker {
+    /// `at_once` events are retried side by side: as many as may call the LMS
     /// at once. Makes no call.
     pub fn new(
         pending_events: PendingEvents,
@@ -162,14 +163,18 @@ impl LookingAgain {
         tokio::join!(self.enrolling.warm_up(), self.lms.warm_up());
     }
 
-    /// Looks at the events that are due, the longest due first, until there
+    /// Retries the events that are due, the longest due first, until there
     /// are no more or the time is over. `tell` is told of each.
     ///
     /// Any number of runs may go on at once: each event is claimed by one.
     ///
     /// # Errors
     /// The store failed: what was claimed is finished, and no more claimed.
-    pub async fn run(&self, shift: &Shift, tell: impl Fn(&Look)) -> Result<Summary, StoreError> {
+    pub async fn run(
+        &self,
+        context: &RunContext,
+        tell: impl Fn(&Attempt),
+    ) -> Result<RetrySummary, StoreError> {
         self.lms.begin();
         let now = self.clock.now();
         let pages = stream::try_unfold(Some(None), async |start| match start {
@@ -181,28 +186,30 @@ impl LookingAgain {
             }
         });
         let stopped = AtomicBool::new(false);
-        let goes_on = || !stopped.load(Ordering::Relaxed) && Instant::now() < shift.claim_until;
-        let looks = pages
+        let goes_on = || !stopped.load(Ordering::Relaxed) && Instant::now() < context.claim_until;
+        let attempts = pages
             .try_flatten()
             .take_while(|_| ready(goes_on()))
-            .map(async |due| self.look(&due?, shift).await)
+            .map(async |due| self.attempt(&due?, context).await)
             .buffer_unordered(self.at_once);
-        let mut looks = pin!(looks);
+        let mut attempts = pin!(attempts);
 
-        let mut summary = Summary::default();
+        let mut summary = RetrySummary::default();
         let mut failure = None;
-        while let Some(look) = looks.next().await {
-            match look {
+        while let Some(attempt) = attempts.next().await {
+            match attempt {
                 Ok(None) => {}
-                Ok(Some(look)) => {
-                    summary.looked_at += 1;
-                    summary.certified += u64::from(look.has_certified());
-                    match &look.end {
-                        End::Done { .. } => summary.done += 1,
-                        End::Failed(_) | End::Panicked(_) => summary.failed += 1,
+                Ok(Some(attempt)) => {
+                    summary.attempted += 1;
+                    summary.certified += u64::from(attempt.has_certified());
+                    match &attempt.outcome {
+                        AttemptOutcome::Done { .. } => summary.done += 1,
+                        AttemptOutcome::Failed(_) | AttemptOutcome::Panicked(_) => {
+                            summary.failed += 1
+                        }
                         _ => {}
                     }
-                    tell(&look);
+                    tell(&attempt);
                 }
                 Err(error) => {
                     stopped.store(true, Ordering::Relaxed);
@@ -220,8 +227,12 @@ impl LookingAgain {
         Ok(summary)
     }
 
-    /// Looks at one event, if it can be claimed.
-    async fn look(&self, due: &Due, shift: &Shift) -> Result<Option<Look>, StoreError> {
+    /// Retries one event, if it can be claimed.
+    async fn attempt(
+        &self,
+        due: &Due,
+        context: &RunContext,
+    ) -> Result<Option<Attempt>, StoreError> {
         // While the LMS is left alone, its events need not be claimed in vain.
         if due.kind == Some(EventKind::Certificate) && self.lms.is_resting() {
             return Ok(None);
@@ -230,7 +241,7 @@ impl LookingAgain {
         let event_key = due.event_key.clone();
         let event = match self
             .pending_events
-            .claim(&event_key, now, shift.lease)
+            .claim(&event_key, now, context.lease)
             .await
         {
             Ok(Some(event)) => event,
@@ -240,81 +251,86 @@ impl LookingAgain {
                 let later = now.checked_add(UNREADABLE_FOR).unwrap_or(now);
                 // Where this fails, it is claimed again when its lease is over.
                 let _ = self.pending_events.put_off(&event_key, later).await;
-                return Ok(Some(Look {
+                return Ok(Some(Attempt {
                     event_key,
                     event: None,
                     user_id: None,
-                    end: End::Failed(error),
+                    outcome: AttemptOutcome::Failed(error),
                 }));
             }
             Err(error) => return Err(error),
         };
-        let until = Instant::now() + LOOK_TIME;
-        let attempt = self.attempt(&event, &shift.request_id, now, until);
+        let until = Instant::now() + ATTEMPT_TIME;
+        let attempt = self.perform(&event, &context.request_id, now, until);
         // Certifying keeps to the time by itself, and enrolling is cut short.
         let at_last = until + GRACE;
-        let (user_id, end) = match caught(timeout_at(at_last, attempt)).await {
-            Ok(Ok(Ok(Attempt {
+        let (user_id, outcome) = match caught(timeout_at(at_last, attempt)).await {
+            Ok(Ok(Ok(UseCaseResult {
                 user_id,
                 email,
-                found,
+                outcome,
             }))) => {
                 let email = email.as_ref().unwrap_or(&event.email);
-                let settled = self.settle(&event, email, found).await;
-                (user_id, settled.unwrap_or_else(End::Failed))
+                let settled = self.settle(&event, email, outcome).await;
+                (user_id, settled.unwrap_or_else(AttemptOutcome::Failed))
             }
             Ok(Ok(Err(error))) => {
                 let code = error.code().to_owned();
                 let is_lasting = !error.is_outage();
-                let end = End::Failed(error);
+                let outcome = AttemptOutcome::Failed(error);
                 (
                     None,
                     if is_lasting {
-                        self.postpone(&event, code, end).await
+                        self.postpone(&event, code, outcome).await
                     } else {
-                        end
+                        outcome
                     },
                 )
             }
-            Ok(Err(_)) => (None, End::Failed(AwsFailure::Timeout.into())),
+            Ok(Err(_)) => (None, AttemptOutcome::Failed(AwsFailure::Timeout.into())),
             Err(location) => {
-                let end = End::Panicked(location);
+                let outcome = AttemptOutcome::Panicked(location);
                 (
                     None,
-                    self.postpone(&event, "Panicked".to_owned(), end).await,
+                    self.postpone(&event, "Panicked".to_owned(), outcome).await,
                 )
             }
         };
-        Ok(Some(Look {
+        Ok(Some(Attempt {
             event_key,
             event: Some(event),
             user_id,
-            end,
+            outcome,
         }))
     }
 
     /// Has an event wait that failed by itself, so that it is neither tried
     /// each time its lease is over nor for ever: `end`, unless that is its end.
-    async fn postpone(&self, event: &PendingEvent, code: String, end: End) -> End {
-        let failed = Found::Obstacle(Obstacle {
+    async fn postpone(
+        &self,
+        event: &PendingEvent,
+        code: String,
+        outcome: AttemptOutcome,
+    ) -> AttemptOutcome {
+        let failed = UseCaseOutcome::Obstacle(Obstacle {
             error: Some(code),
             ..Reason::Failed.into()
         });
         match self.settle(event, &event.email, failed).await {
-            Ok(ended @ End::Ended(_)) => ended,
+            Ok(ended @ AttemptOutcome::Ended(_)) => ended,
             // Where it cannot even be written back, its lease ends by itself.
-            _ => end,
+            _ => outcome,
         }
     }
 
     /// Does what the event's webhook would do, save for keeping the event.
-    async fn attempt(
+    async fn perform(
         &self,
         event: &PendingEvent,
         request_id: &str,
         now: Timestamp,
         until: Instant,
-    ) -> Result<Attempt, StoreError> {
+    ) -> Result<UseCaseResult, StoreError> {
         let by = Change::PendingEvent {
             event_key: event.event_key.clone(),
             request_id: request_id.to_owned(),
@@ -328,7 +344,7 @@ impl LookingAgain {
                     by,
                     at: now,
                 };
-                let (user, found) = match self.enrolling.attempt(&announcement).await? {
+                let (user, outcome) = match self.enrolling.attempt(&announcement).await? {
                     Enrolled::Stands {
                         user_id,
                         changed,
@@ -340,26 +356,29 @@ impl LookingAgain {
                             super::Outcome::Updated => "updated",
                             super::Outcome::Unchanged => "unchanged",
                         };
-                        (Some((user_id, None)), Found::Effect(effect, left_over))
+                        (
+                            Some((user_id, None)),
+                            UseCaseOutcome::Effect(effect, left_over),
+                        )
                     }
                     Enrolled::NotEnrolled { user_id, left_over } => {
-                        let effect = Found::Effect("unchanged", left_over);
+                        let effect = UseCaseOutcome::Effect("unchanged", left_over);
                         (Some((user_id, None)), effect)
                     }
                     Enrolled::NoSuchUser { .. } => {
-                        (None, Found::Obstacle(Reason::NoSuchUser.into()))
+                        (None, UseCaseOutcome::Obstacle(Reason::NoSuchUser.into()))
                     }
                     Enrolled::NoSuchRun { user_id, email, .. } => (
                         Some((user_id, Some(email))),
-                        Found::Obstacle(Reason::NoSuchRun.into()),
+                        UseCaseOutcome::Obstacle(Reason::NoSuchRun.into()),
                     ),
                 };
                 let (user_id, email) = user.unzip();
                 let email = email.flatten();
-                Ok(Attempt {
+                Ok(UseCaseResult {
                     user_id,
                     email,
-                    found,
+                    outcome,
                 })
             }
             EventKind::Certificate => {
@@ -374,61 +393,66 @@ impl LookingAgain {
                     asking: &|_| {},
                 };
                 let certified = self.certifying.attempt(&pass, source, until).await?;
-                let found = match certified.outcome {
-                    Outcome::Exists(_) => Found::Effect("exists", certified.left_over),
-                    Outcome::Created(_) => Found::Effect("created", certified.left_over),
-                    Outcome::Revoked => Found::Effect("revoked", certified.left_over),
+                let outcome = match certified.outcome {
+                    Outcome::Exists(_) => UseCaseOutcome::Effect("exists", certified.left_over),
+                    Outcome::Created(_) => UseCaseOutcome::Effect("created", certified.left_over),
+                    Outcome::Revoked => UseCaseOutcome::Effect("revoked", certified.left_over),
                     Outcome::Waits(why) => {
                         let now = self.clock.now();
                         let obstacle = why.obstacle(now);
                         match why {
                             Obstruction::Lms(AskError::Resting { .. }) => {
-                                Found::Resting(obstacle.not_before.unwrap_or(now))
+                                UseCaseOutcome::Paused(obstacle.not_before.unwrap_or(now))
                             }
-                            _ => Found::Obstacle(obstacle),
+                            _ => UseCaseOutcome::Obstacle(obstacle),
                         }
                     }
                 };
-                Ok(Attempt {
+                Ok(UseCaseResult {
                     user_id: certified.user_id,
                     email: Some(certified.email),
-                    found,
+                    outcome,
                 })
             }
         }
     }
 
-    /// Writes down what was found. An event that was pending under a former address
+    /// Writes down what was outcome. An event that was pending under a former address
     /// of the learner goes on waiting under `email`, the one that they have:
-    /// there it is found by what it waits for.
+    /// there it is outcome by what it waits for.
     async fn settle(
         &self,
         event: &PendingEvent,
         email: &Email,
-        found: Found,
-    ) -> Result<End, StoreError> {
+        outcome: UseCaseOutcome,
+    ) -> Result<AttemptOutcome, StoreError> {
         let now = self.clock.now();
-        let (next, end) = match found {
-            Found::Effect(effect, left_over) => return Ok(End::Done { effect, left_over }),
-            Found::Resting(due) => (Box::new(event.clone().given_back(due)), End::GivenBack),
-            Found::Obstacle(obstacle) => {
+        let (next, outcome) = match outcome {
+            UseCaseOutcome::Effect(effect, left_over) => {
+                return Ok(AttemptOutcome::Done { effect, left_over });
+            }
+            UseCaseOutcome::Paused(due) => (
+                Box::new(event.clone().given_back(due)),
+                AttemptOutcome::Released,
+            ),
+            UseCaseOutcome::Obstacle(obstacle) => {
                 let reason = obstacle.reason;
-                match event.clone().looked_at(obstacle, now) {
-                    Verdict::Kept(next) if next.state == EventState::Waiting => {
-                        (next.clone(), End::Waits(next))
+                match event.clone().after_attempt(obstacle, now) {
+                    AfterAttempt::Stored(next) if next.state == EventState::Waiting => {
+                        (next.clone(), AttemptOutcome::Waiting(next))
                     }
-                    Verdict::Kept(next) => (next.clone(), End::Ended(next)),
-                    Verdict::Dropped => {
+                    AfterAttempt::Stored(next) => (next.clone(), AttemptOutcome::Ended(next)),
+                    AfterAttempt::Dropped => {
                         return Ok(match self.pending_events.remove(event).await? {
-                            Removal::Done | Removal::Gone => End::Dropped(reason),
-                            Removal::Changed => End::Changed,
+                            Removal::Done | Removal::Gone => AttemptOutcome::Dropped(reason),
+                            Removal::Changed => AttemptOutcome::Changed,
                         });
                     }
                 }
             }
         };
         if !self.pending_events.settle(&next, now).await? {
-            return Ok(End::Changed);
+            return Ok(AttemptOutcome::Changed);
         }
         if *email != event.email {
             let settled = PendingEvent {
@@ -437,6 +461,6 @@ impl LookingAgain {
             };
             self.pending_events.readdress(settled, email).await?;
         }
-        Ok(end)
+        Ok(outcome)
     }
 }
