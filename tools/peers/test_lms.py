@@ -1,5 +1,5 @@
 """The LMS of the platform's own packages: the stand-in answers as it does, and the
-operators' commands work with it and say what is in the way.
+operators' commands work with it and say what blocks the certificate.
 
 They are run on the stack's tables, with a secret of their own, and behind a proxy that
 says another host and scheme to the LMS.

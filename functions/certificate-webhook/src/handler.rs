@@ -5,7 +5,7 @@ use lambda_http::{Body, Request, Response};
 use serde_json::json;
 use shared::domain::EventKind;
 use shared::use_cases::asking_the_lms::LmsClient;
-use shared::use_cases::certifying::{Certifying, Obstruction, Outcome, Pass, Source};
+use shared::use_cases::certifying::{BlockedBy, Certifying, Outcome, Pass, Source};
 use shared::web::{Accepted, Delivered, Refusal, Webhook, log};
 
 /// Answers `POST /api/openedx_webhook/certificate/`.
@@ -75,19 +75,19 @@ impl CertificateWebhook {
             Outcome::Exists(id) => ("exists", Some(id), None),
             Outcome::Created(id) => ("created", Some(id), None),
             Outcome::Revoked => ("revoked", None, None),
-            Outcome::Waits(Obstruction::NotPassed) => ("not_passed", None, None),
-            Outcome::Waits(Obstruction::NotEligible(why)) => {
+            Outcome::Blocked(BlockedBy::NotPassed) => ("not_passed", None, None),
+            Outcome::Blocked(BlockedBy::NotEligible(why)) => {
                 ("not_eligible", None, Some(why.as_str()))
             }
-            Outcome::Waits(Obstruction::NoUsername) => ("pending", None, Some("no_username")),
-            Outcome::Waits(Obstruction::Lms(error)) => {
+            Outcome::Blocked(BlockedBy::NoUsername) => ("pending", None, Some("no_username")),
+            Outcome::Blocked(BlockedBy::Lms(error)) => {
                 error_code = Some(error.code());
                 ("pending", None, Some(error.reason()))
             }
-            Outcome::Waits(Obstruction::NoSuchUser) => {
+            Outcome::Blocked(BlockedBy::NoSuchUser) => {
                 return Err(Refusal::UserNotFound { pending });
             }
-            Outcome::Waits(Obstruction::NoSuchRun) => {
+            Outcome::Blocked(BlockedBy::NoSuchRun) => {
                 return Err(Refusal::RunNotFound {
                     course: delivery.course,
                     user_id,

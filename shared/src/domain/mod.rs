@@ -31,7 +31,7 @@ pub use enrollment_change::{Announced, EnrollmentChange, Setting};
 pub use event::{EventKey, EventKind};
 pub use grade::{Grade, GradeEntry, LetterGrade, Percent, Score};
 pub use history::History;
-pub use pending_event::{AfterAttempt, EventState, Obstacle, PendingEvent, Reason, Waited};
+pub use pending_event::{AfterAttempt, Blocked, BlockedReason, EventState, PendingEvent, Waited};
 pub use sweep::{
     ByName, Effect, Leave, Left, Names, Place, Stage, SweepEnd, SweepKind, SweepOutcome, Tally,
 };

@@ -26,8 +26,8 @@ pub struct PendingEvent {
     pub mode: Option<Mode>,
     /// The learner was un-enrolled since: the roles take effect, and enroll nobody.
     pub unenrolled: bool,
-    /// What was in its way when it was last delivered or retried.
-    pub reason: Reason,
+    /// The reason for which it was blocked when it was last delivered or retried.
+    pub reason: BlockedReason,
     /// More of the reason, where there is more to tell: the code of what
     /// failed, or what an enrollment lacks. Never an address.
     pub last_error: Option<String>,
@@ -39,7 +39,7 @@ pub struct PendingEvent {
     /// knows it again; absent until the first attempt.
     pub claim_id: Option<Uuid>,
     /// How long it has waited, for each reason that it was retried for.
-    pub waited: BTreeMap<Reason, Waited>,
+    pub waited: BTreeMap<BlockedReason, Waited>,
     /// When it is due; while it is retried, when that is over at the latest.
     pub next_attempt_at: Timestamp,
     /// When it was first pending, or stored again after it had ended.
@@ -62,7 +62,7 @@ pub struct Waited {
 /// Why an event is pending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reason {
+pub enum BlockedReason {
     /// No user has the address.
     NoSuchUser,
     /// The user is known, and the course run is not.
@@ -80,19 +80,19 @@ pub enum Reason {
     NotEligible,
 }
 
-/// What is in an event's way.
+/// The blocked reason of an event, with its detail.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Obstacle {
+pub struct Blocked {
     /// The kind of thing.
-    pub reason: Reason,
+    pub reason: BlockedReason,
     /// More of it, as [`PendingEvent::last_error`] has it.
     pub error: Option<String>,
     /// The LMS asked to be left alone until then.
     pub not_before: Option<Timestamp>,
 }
 
-impl From<Reason> for Obstacle {
-    fn from(reason: Reason) -> Self {
+impl From<BlockedReason> for Blocked {
+    fn from(reason: BlockedReason) -> Self {
         Self {
             reason,
             error: None,
@@ -141,7 +141,7 @@ const fn hours(hours: i64) -> SignedDuration {
     SignedDuration::from_hours(hours)
 }
 
-impl Reason {
+impl BlockedReason {
     /// In the order in which they are looked for.
     pub const ALL: [Self; 7] = [
         Self::NoSuchUser,
@@ -219,7 +219,7 @@ impl Reason {
 
     /// What the event waits for: the one key under which it is found when that
     /// comes. `None` where nothing that is imported would help.
-    pub fn waits_for(self, email: &Email, course_id: &CourseId) -> Option<String> {
+    pub fn blocked_on(self, email: &Email, course_id: &CourseId) -> Option<String> {
         match self {
             Self::NoSuchUser | Self::NoUsername => {
                 Some(format!("user:{}", sha256_hex(email.as_str().as_bytes())))
@@ -231,15 +231,15 @@ impl Reason {
 }
 
 impl PendingEvent {
-    /// What becomes of the event after an attempt at `now` that `obstacle` was in the way of.
-    pub fn after_attempt(mut self, obstacle: Obstacle, now: Timestamp) -> AfterAttempt {
-        let Obstacle {
+    /// What becomes of the event after an attempt at `now` that `blocked` describes.
+    pub fn after_attempt(mut self, blocked: Blocked, now: Timestamp) -> AfterAttempt {
+        let Blocked {
             reason,
             error,
             not_before,
-        } = obstacle;
-        if !matches!(reason, Reason::LmsTrouble | Reason::Failed) {
-            self.waited.remove(&Reason::LmsTrouble);
+        } = blocked;
+        if !matches!(reason, BlockedReason::LmsTrouble | BlockedReason::Failed) {
+            self.waited.remove(&BlockedReason::LmsTrouble);
         }
         // A reason that is met for the first time has its first interval before
         // it, as where a delivery meets it: what is about to put it right may
@@ -254,7 +254,7 @@ impl PendingEvent {
         // Whoever makes the enrollment paid makes due what waits for that, and
         // nothing else: it may have done so while this event waited for another
         // reason, and was retried.
-        let comes_to_wait = reason == Reason::NotEligible && self.reason != reason;
+        let comes_to_wait = reason == BlockedReason::NotEligible && self.reason != reason;
         let attempts = if comes_to_wait { 0 } else { waited.attempts };
         // Whoever delivers it anew has as long to wait.
         let since = waited.since.max(self.delivered_at);
@@ -270,9 +270,11 @@ impl PendingEvent {
             return AfterAttempt::Stored(Box::new(self));
         }
         self.state = match reason {
-            Reason::LmsTrouble | Reason::NoUsername | Reason::Failed => EventState::Dead,
-            Reason::NoSuchUser | Reason::NoSuchRun => EventState::Expired,
-            Reason::NotPassed | Reason::NotEligible => return AfterAttempt::Dropped,
+            BlockedReason::LmsTrouble | BlockedReason::NoUsername | BlockedReason::Failed => {
+                EventState::Dead
+            }
+            BlockedReason::NoSuchUser | BlockedReason::NoSuchRun => EventState::Expired,
+            BlockedReason::NotPassed | BlockedReason::NotEligible => return AfterAttempt::Dropped,
         };
         self.next_attempt_at = now;
         AfterAttempt::Stored(Box::new(self))
@@ -358,7 +360,7 @@ mod tests {
 
     const DAY: i64 = 24 * 60;
 
-    fn event(reason: Reason, person: u32) -> PendingEvent {
+    fn event(reason: BlockedReason, person: u32) -> PendingEvent {
         let email: Email = format!("learner{person}@example.org").parse().unwrap();
         let course_id: CourseId = "course-v1:a+b+c".parse().unwrap();
         let now = Timestamp::UNIX_EPOCH;
@@ -401,7 +403,7 @@ mod tests {
             next_attempt_at: moment(50),
             delivered_at: moment(20),
             attempts: 3,
-            ..event(Reason::NotPassed, 1)
+            ..event(BlockedReason::NotPassed, 1)
         };
         let moved = old.readdressed(&email);
         assert_eq!(
@@ -417,16 +419,21 @@ mod tests {
             ..moved.clone()
         };
         for (there, reason, next_attempt_at, mode) in [
-            (there.clone(), Reason::NotPassed, 50, Some(Mode::audit())),
+            (
+                there.clone(),
+                BlockedReason::NotPassed,
+                50,
+                Some(Mode::audit()),
+            ),
             // Whichever of them has ended, the other one has its time.
             (
                 PendingEvent {
-                    reason: Reason::NoSuchUser,
+                    reason: BlockedReason::NoSuchUser,
                     state: EventState::Expired,
                     mode: None,
                     ..there.clone()
                 },
-                Reason::NotPassed,
+                BlockedReason::NotPassed,
                 50,
                 Some(Mode::audit()),
             ),
@@ -436,7 +443,7 @@ mod tests {
                     delivered_at: moment(10),
                     ..there.clone()
                 },
-                Reason::NotPassed,
+                BlockedReason::NotPassed,
                 50,
                 Some(Mode::audit()),
             ),
@@ -462,13 +469,13 @@ mod tests {
         let missing: &[i64] = &[1, 5, DAY];
         let trouble: &[i64] = &[1, 5, 30, 120, 360, 720];
         for (reason, intervals, days, end) in [
-            (Reason::NoSuchUser, missing, 30, Some(Expired)),
-            (Reason::NoSuchRun, missing, 30, Some(Expired)),
-            (Reason::NoUsername, trouble, 7, Some(Dead)),
-            (Reason::LmsTrouble, trouble, 7, Some(Dead)),
-            (Reason::Failed, trouble, 7, Some(Dead)),
-            (Reason::NotPassed, &[1, 10, DAY], 30, None),
-            (Reason::NotEligible, &[1, 30 * DAY], 30, None),
+            (BlockedReason::NoSuchUser, missing, 30, Some(Expired)),
+            (BlockedReason::NoSuchRun, missing, 30, Some(Expired)),
+            (BlockedReason::NoUsername, trouble, 7, Some(Dead)),
+            (BlockedReason::LmsTrouble, trouble, 7, Some(Dead)),
+            (BlockedReason::Failed, trouble, 7, Some(Dead)),
+            (BlockedReason::NotPassed, &[1, 10, DAY], 30, None),
+            (BlockedReason::NotEligible, &[1, 30 * DAY], 30, None),
         ] {
             let mut event = event(reason, 1);
             let began = event.pending_since;
@@ -509,35 +516,38 @@ mod tests {
     #[test]
     fn each_reason_has_a_time_of_its_own() {
         let day = |day: i64| later(Timestamp::UNIX_EPOCH, hours(24 * day));
-        let look = |event: PendingEvent, reason: Reason, at: i64| match event
+        let look = |event: PendingEvent, reason: BlockedReason, at: i64| match event
             .after_attempt(reason.into(), day(at))
         {
             AfterAttempt::Stored(event) => *event,
             AfterAttempt::Dropped => panic!("dropped at day {at}"),
         };
-        let mut pending = event(Reason::NotPassed, 1);
+        let mut pending = event(BlockedReason::NotPassed, 1);
         for (reason, at) in [
-            (Reason::NotPassed, 28),
-            (Reason::LmsTrouble, 29),
-            (Reason::LmsTrouble, 35),
+            (BlockedReason::NotPassed, 28),
+            (BlockedReason::LmsTrouble, 29),
+            (BlockedReason::LmsTrouble, 35),
         ] {
             pending = look(pending, reason, at);
             assert_eq!(pending.state, EventState::Waiting, "{reason:?} at day {at}");
         }
         let troubled = pending.clone();
         assert_eq!(
-            look(troubled, Reason::LmsTrouble, 36).state,
+            look(troubled, BlockedReason::LmsTrouble, 36).state,
             EventState::Dead
         );
-        let after = pending.after_attempt(Reason::NotPassed.into(), day(36));
+        let after = pending.after_attempt(BlockedReason::NotPassed.into(), day(36));
         assert_eq!(after, AfterAttempt::Dropped);
 
         // An answer of the LMS ends its trouble.
-        let mut pending = event(Reason::LmsTrouble, 1);
-        pending = look(pending, Reason::NotPassed, 6);
-        pending = look(pending, Reason::LmsTrouble, 8);
+        let mut pending = event(BlockedReason::LmsTrouble, 1);
+        pending = look(pending, BlockedReason::NotPassed, 6);
+        pending = look(pending, BlockedReason::LmsTrouble, 8);
         assert_eq!(
-            (pending.state, pending.waited[&Reason::LmsTrouble].attempts),
+            (
+                pending.state,
+                pending.waited[&BlockedReason::LmsTrouble].attempts
+            ),
             (EventState::Waiting, 0)
         );
     }
@@ -547,11 +557,11 @@ mod tests {
     #[test]
     fn whoever_comes_to_wait_for_the_enrollment_again_is_retried_soon() {
         let now = Timestamp::UNIX_EPOCH;
-        let mut pending = event(Reason::NotEligible, 1);
+        let mut pending = event(BlockedReason::NotEligible, 1);
         for (reason, seconds) in [
-            (Reason::NotEligible, 24 * 24 * 3600..),
-            (Reason::LmsTrouble, 48..),
-            (Reason::NotEligible, 48..),
+            (BlockedReason::NotEligible, 24 * 24 * 3600..),
+            (BlockedReason::LmsTrouble, 48..),
+            (BlockedReason::NotEligible, 48..),
         ] {
             let AfterAttempt::Stored(next) = pending.after_attempt(reason.into(), now) else {
                 panic!("dropped");
@@ -567,12 +577,12 @@ mod tests {
     fn the_lms_is_left_alone_as_long_as_it_asks() {
         let now = Timestamp::UNIX_EPOCH;
         for (asked, due) in [(3, 60 * 6), (60 * 6, 60 * 6)] {
-            let obstacle = Obstacle {
+            let blocked = Blocked {
                 not_before: Some(later(now, minutes(asked))),
-                ..Obstacle::from(Reason::LmsTrouble)
+                ..Blocked::from(BlockedReason::LmsTrouble)
             };
             let AfterAttempt::Stored(next) =
-                event(Reason::LmsTrouble, 1).after_attempt(obstacle, now)
+                event(BlockedReason::LmsTrouble, 1).after_attempt(blocked, now)
             else {
                 panic!("dropped");
             };
@@ -587,7 +597,7 @@ mod tests {
     #[test]
     fn events_pending_together_are_due_apart() {
         let due: BTreeSet<_> = (0..200)
-            .map(|person| event(Reason::NoSuchUser, person))
+            .map(|person| event(BlockedReason::NoSuchUser, person))
             .map(|e| e.reason.next_attempt_at(&e.event_key, 0, e.pending_since))
             .collect();
         assert!(due.len() > 150, "only {} moments", due.len());

@@ -16,8 +16,9 @@ use crate::adapters::store::records::{CertificateWrite, GradeWrite, Record, Reco
 use crate::clock::SharedClock;
 use crate::domain::enrollment::eligible;
 use crate::domain::{
-    Certificate, CertificateEntry, CertificateState, Change, CourseId, Email, Enrollment, EventKey,
-    EventKind, Grade, GradeEntry, History, Ineligible, Obstacle, PaidModes, Reason, Score,
+    Blocked, BlockedReason, Certificate, CertificateEntry, CertificateState, Change, CourseId,
+    Email, Enrollment, EventKey, EventKind, Grade, GradeEntry, History, Ineligible, PaidModes,
+    Score,
 };
 
 /// How long certifying may take in all: an answer to the LMS has a second more.
@@ -98,13 +99,13 @@ pub enum Outcome {
     Created(Uuid),
     /// An operator has revoked the certificate, and only an operator restores it.
     Revoked,
-    /// Something is in the way, and the event has to wait.
-    Waits(Obstruction),
+    /// The certificate is blocked, and the event waits.
+    Blocked(BlockedBy),
 }
 
-/// What is in the way of a certificate.
+/// What blocks a certificate.
 #[derive(Debug, Clone)]
-pub enum Obstruction {
+pub enum BlockedBy {
     /// No user has the address.
     NoSuchUser,
     /// The portal does not know the run.
@@ -119,24 +120,24 @@ pub enum Obstruction {
     NotEligible(Ineligible),
 }
 
-impl Obstruction {
+impl BlockedBy {
     /// What a pending event is to remember of it. `now` is when the LMS has answered.
-    pub fn obstacle(&self, now: Timestamp) -> Obstacle {
+    pub fn blocked(&self, now: Timestamp) -> Blocked {
         match self {
-            Self::NoSuchUser => Reason::NoSuchUser.into(),
-            Self::NoSuchRun => Reason::NoSuchRun.into(),
-            Self::NoUsername => Reason::NoUsername.into(),
-            Self::Lms(error) => Obstacle {
-                reason: Reason::LmsTrouble,
+            Self::NoSuchUser => BlockedReason::NoSuchUser.into(),
+            Self::NoSuchRun => BlockedReason::NoSuchRun.into(),
+            Self::NoUsername => BlockedReason::NoUsername.into(),
+            Self::Lms(error) => Blocked {
+                reason: BlockedReason::LmsTrouble,
                 error: Some(error.code()),
                 not_before: error
                     .retry_after()
                     .and_then(|wait| now.checked_add(SignedDuration::try_from(wait).ok()?).ok()),
             },
-            Self::NotPassed => Reason::NotPassed.into(),
-            Self::NotEligible(why) => Obstacle {
+            Self::NotPassed => BlockedReason::NotPassed.into(),
+            Self::NotEligible(why) => Blocked {
                 error: Some(why.as_str().to_owned()),
-                ..Reason::NotEligible.into()
+                ..BlockedReason::NotEligible.into()
             },
         }
     }
@@ -181,17 +182,17 @@ impl Certifying {
             Err(error) if error.is_outage() => return Err(error.into()),
             Err(error) => {
                 let pending = self
-                    .add_pending(pass, &pass.email, &error.obstacle(), until)
+                    .add_pending(pass, &pass.email, &error.blocked(), until)
                     .await;
                 // Where it cannot be pending either, the first failure is what to tell.
                 let pending = pending.unwrap_or_default();
                 return Err(DeliveryError { error, pending });
             }
         };
-        if let Outcome::Waits(why) = &certified.outcome {
-            let obstacle = why.obstacle(self.clock.now());
+        if let Outcome::Blocked(why) = &certified.outcome {
+            let blocked = why.blocked(self.clock.now());
             certified.pending = self
-                .add_pending(pass, &certified.email, &obstacle, until)
+                .add_pending(pass, &certified.email, &blocked, until)
                 .await?;
         }
         Ok(certified)
@@ -202,7 +203,7 @@ impl Certifying {
         &self,
         pass: &Pass,
         email: &Email,
-        obstacle: &Obstacle,
+        blocked: &Blocked,
         until: Instant,
     ) -> Result<Option<EventKey>, StoreError> {
         let Some(course_id) = &pass.course_id else {
@@ -214,7 +215,7 @@ impl Certifying {
             course_id,
             role: None,
             mode: None,
-            obstacle,
+            blocked,
             delivered_at: pass.at,
         };
         in_time(until, self.pending_events.add(&waiting))
@@ -236,7 +237,7 @@ impl Certifying {
         let (found, outcome) = in_time(until, self.decide(pass, source, until)).await?;
         // What is decided stands, also where the removal takes too long.
         let mut left_over = None;
-        if !matches!(outcome, Outcome::Waits(_)) {
+        if !matches!(outcome, Outcome::Blocked(_)) {
             for pending in found.pending(EventKind::Certificate) {
                 let removed = in_time(until, self.pending_events.remove(pending)).await;
                 left_over = removed.err().or(left_over);
@@ -262,7 +263,7 @@ impl Certifying {
         let kinds = [EventKind::Certificate];
         let found = self.lookup.find(&pass.email, course_id, &kinds).await?;
         let outcome = match (&found, course_id) {
-            (Found { user: None, .. }, _) => Outcome::Waits(Obstruction::NoSuchUser),
+            (Found { user: None, .. }, _) => Outcome::Blocked(BlockedBy::NoSuchUser),
             (
                 Found {
                     user: Some(user),
@@ -274,7 +275,7 @@ impl Certifying {
                 let decision = Decision::new(self, user, run, course_id, pass);
                 decision.make(source, until).await?
             }
-            _ => Outcome::Waits(Obstruction::NoSuchRun),
+            _ => Outcome::Blocked(BlockedBy::NoSuchRun),
         };
         Ok((found, outcome))
     }
@@ -355,7 +356,7 @@ impl<'a> Decision<'a> {
             }
             let score = match self.score(&record, source, &mut answer, until).await? {
                 Ok(score) => score,
-                Err(obstruction) => return Ok(Outcome::Waits(obstruction)),
+                Err(blocked_by) => return Ok(Outcome::Blocked(blocked_by)),
             };
             let earned = self.earned(&record, &score);
             let grade = self.grade(&record, score);
@@ -394,18 +395,18 @@ impl<'a> Decision<'a> {
     ///
     /// # Errors
     /// The outer one where the store has left no time to ask; the inner one is
-    /// what is in the way.
+    /// what blocks the certificate.
     async fn score(
         &self,
         record: &Record,
         source: Source<'_>,
         answer: &mut Option<Answer>,
         until: Instant,
-    ) -> Result<Result<Score, Obstruction>, StoreError> {
+    ) -> Result<Result<Score, BlockedBy>, StoreError> {
         let stored = record.grade.as_ref();
         let Source::Lms { lms, asking } = source else {
             let stored = stored.map(|grade| grade.score.clone());
-            return Ok(stored.ok_or(Obstruction::NotPassed));
+            return Ok(stored.ok_or(BlockedBy::NotPassed));
         };
         if let Some(grade) = stored.filter(|grade| grade.set_by_admin) {
             return Ok(Ok(grade.score.clone()));
@@ -415,7 +416,7 @@ impl<'a> Decision<'a> {
             return Ok(Ok(answer.score.clone()));
         }
         let Some(username) = &self.user.edx_username else {
-            return Ok(Err(Obstruction::NoUsername));
+            return Ok(Err(BlockedBy::NoUsername));
         };
         let left = until.saturating_duration_since(Instant::now());
         let within = left.saturating_sub(KEEPING_TIME).min(LMS_TIME);
@@ -428,7 +429,7 @@ impl<'a> Decision<'a> {
         }
         let score = match lms.of_learner(self.course_id, username, within).await {
             Ok(score) => score,
-            Err(error) => return Ok(Err(Obstruction::Lms(error))),
+            Err(error) => return Ok(Err(BlockedBy::Lms(error))),
         };
         *answer = Some(Answer {
             version,
@@ -462,11 +463,11 @@ impl<'a> Decision<'a> {
             return Err(Outcome::Revoked);
         }
         if !score.is_pass() {
-            return Err(Outcome::Waits(Obstruction::NotPassed));
+            return Err(Outcome::Blocked(BlockedBy::NotPassed));
         }
         let paid_modes = &self.certifying.paid_modes;
         let enrollment = eligible(record.enrollment.as_ref(), paid_modes)
-            .map_err(|why| Outcome::Waits(Obstruction::NotEligible(why)))?;
+            .map_err(|why| Outcome::Blocked(BlockedBy::NotEligible(why)))?;
         let entry = CertificateEntry {
             at: self.pass.at,
             change_id: self.change_id,

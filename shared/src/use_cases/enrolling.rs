@@ -12,8 +12,8 @@ use crate::adapters::store::enrollments::{Changed, Enrollments};
 use crate::adapters::store::lookup::{Found, FoundUser, Lookup};
 use crate::adapters::store::pending_events::{NewPendingEvent, PendingEvents};
 use crate::domain::{
-    Announced, Change, CourseId, CourseRole, Email, EnrollmentChange, EventKey, EventKind,
-    EventState, Mode, Obstacle, PaidModes, PendingEvent, Reason, Setting,
+    Announced, Blocked, BlockedReason, Change, CourseId, CourseRole, Email, EnrollmentChange,
+    EventKey, EventKind, EventState, Mode, PaidModes, PendingEvent, Setting,
 };
 
 /// How long after an enrollment is about to change a certificate's event that
@@ -148,13 +148,13 @@ impl Enrolling {
         Ok(match enrolled {
             Enrolled::NoSuchUser { .. } => {
                 let email = &announcement.email;
-                let obstacle = Reason::NoSuchUser.into();
-                let pending = self.add_pending(announcement, email, &obstacle).await?;
+                let blocked = BlockedReason::NoSuchUser.into();
+                let pending = self.add_pending(announcement, email, &blocked).await?;
                 Enrolled::NoSuchUser { pending }
             }
             Enrolled::NoSuchRun { user_id, email, .. } => {
-                let obstacle = Reason::NoSuchRun.into();
-                let pending = self.add_pending(announcement, &email, &obstacle).await?;
+                let blocked = BlockedReason::NoSuchRun.into();
+                let pending = self.add_pending(announcement, &email, &blocked).await?;
                 Enrolled::NoSuchRun {
                     user_id,
                     email,
@@ -171,9 +171,9 @@ impl Enrolling {
         if error.is_outage() {
             return error.into();
         }
-        let obstacle = error.obstacle();
+        let blocked = error.blocked();
         let pending = self
-            .add_pending(announcement, &announcement.email, &obstacle)
+            .add_pending(announcement, &announcement.email, &blocked)
             .await;
         // Where it cannot be pending either, the first failure is what to tell.
         DeliveryError {
@@ -307,7 +307,7 @@ impl Enrolling {
         &self,
         announcement: &Announcement,
         email: &Email,
-        obstacle: &Obstacle,
+        blocked: &Blocked,
     ) -> Result<Option<EventKey>, StoreError> {
         let (Some(course_id), Some(EnrollmentEvent::Enrolled { role, mode })) =
             (&announcement.course_id, &announcement.event)
@@ -320,7 +320,7 @@ impl Enrolling {
             course_id,
             role: role.as_ref(),
             mode: mode.as_ref(),
-            obstacle,
+            blocked,
             delivered_at: announcement.at,
         };
         self.pending_events.add(&waiting).await.map(Some)
@@ -388,7 +388,7 @@ fn certificates_that_wait(found: &Found) -> Vec<&PendingEvent> {
 
 /// Whether a certificate's event waits for the enrollment to become active and paid.
 pub(super) fn waits_for_enrollment(event: &PendingEvent) -> bool {
-    event.reason == Reason::NotEligible && event.state == EventState::Waiting
+    event.reason == BlockedReason::NotEligible && event.state == EventState::Waiting
 }
 
 /// Has a certificate's event that waits for an enrollment retried soon after

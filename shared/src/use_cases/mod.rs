@@ -19,7 +19,7 @@ pub use crate::adapters::store::enrollments::{Changed, Outcome};
 
 use thiserror::Error;
 
-use crate::domain::{EventKey, Obstacle, Reason};
+use crate::domain::{Blocked, BlockedReason, EventKey};
 
 /// Why a delivery could not take effect.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -42,10 +42,10 @@ impl From<StoreError> for DeliveryError {
 
 impl StoreError {
     /// What an event that fails by this waits for.
-    pub(crate) fn obstacle(&self) -> Obstacle {
-        Obstacle {
+    pub(crate) fn blocked(&self) -> Blocked {
+        Blocked {
             error: Some(self.code().to_owned()),
-            ..Reason::Failed.into()
+            ..BlockedReason::Failed.into()
         }
     }
 }

@@ -7,7 +7,7 @@ use super::importing::expect_events_of_users;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::users::{Users, Written};
-use crate::domain::{Email, EventState, PendingEvent, Reason, User};
+use crate::domain::{BlockedReason, Email, EventState, PendingEvent, User};
 
 /// How often a change is made anew because somebody else wrote in between.
 const ATTEMPTS: u32 = 5;
@@ -72,7 +72,7 @@ pub async fn rename_email(
     for event in events_of(pending_events, &former).await? {
         // What has waited for anybody of an address that was never theirs is
         // somebody else's.
-        let is_foreign = forget && event.email == *old && event.reason == Reason::NoSuchUser;
+        let is_foreign = forget && event.email == *old && event.reason == BlockedReason::NoSuchUser;
         if !is_foreign {
             let moved = pending_events.readdress(event, &user.email).await?;
             events_moved += u64::from(moved.is_some());
@@ -85,7 +85,8 @@ pub async fn rename_email(
     let mut events_due = expect_events_of_users(pending_events, users, now).await?;
     // What was given up since nobody had the new address has its time again.
     for event in events_of(pending_events, &[&user.email]).await? {
-        let is_expired = event.state == EventState::Expired && event.reason == Reason::NoSuchUser;
+        let is_expired =
+            event.state == EventState::Expired && event.reason == BlockedReason::NoSuchUser;
         if is_expired && retry_event(pending_events, event, now).await?.is_some() {
             events_due += 1;
         }

@@ -11,14 +11,15 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::asking_the_lms::{AskError, LmsClient};
-use super::certifying::{CERTIFYING_TIME, Certifying, Obstruction, Outcome, Pass, Source};
+use super::certifying::{BlockedBy, CERTIFYING_TIME, Certifying, Outcome, Pass, Source};
 use super::enrolling::{Announcement, Enrolled, Enrolling};
 use crate::adapters::AwsFailure;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::pending_events::{Due, PendingEvents, Removal};
 use crate::clock::SharedClock;
 use crate::domain::{
-    AfterAttempt, Change, Email, EventKey, EventKind, EventState, Obstacle, PendingEvent, Reason,
+    AfterAttempt, Blocked, BlockedReason, Change, Email, EventKey, EventKind, EventState,
+    PendingEvent,
 };
 use crate::panic::caught;
 
@@ -90,7 +91,7 @@ pub enum AttemptOutcome {
     /// It has ended, as dead or expired.
     Ended(Box<PendingEvent>),
     /// It has waited long enough for this, and is gone.
-    Dropped(Reason),
+    Dropped(BlockedReason),
     /// The LMS is left alone: the attempt does not count.
     Released,
     /// It was delivered again or made due meanwhile, and stays as that has left it.
@@ -133,7 +134,7 @@ struct UseCaseResult {
 
 enum UseCaseOutcome {
     Effect(&'static str, Option<StoreError>),
-    Obstacle(Obstacle),
+    Blocked(Blocked),
     Paused(Timestamp),
 }
 
@@ -312,9 +313,9 @@ impl RetryWorker {
         code: String,
         outcome: AttemptOutcome,
     ) -> AttemptOutcome {
-        let failed = UseCaseOutcome::Obstacle(Obstacle {
+        let failed = UseCaseOutcome::Blocked(Blocked {
             error: Some(code),
-            ..Reason::Failed.into()
+            ..BlockedReason::Failed.into()
         });
         match self.settle(event, &event.email, failed).await {
             Ok(ended @ AttemptOutcome::Ended(_)) => ended,
@@ -365,12 +366,13 @@ impl RetryWorker {
                         let effect = UseCaseOutcome::Effect("unchanged", left_over);
                         (Some((user_id, None)), effect)
                     }
-                    Enrolled::NoSuchUser { .. } => {
-                        (None, UseCaseOutcome::Obstacle(Reason::NoSuchUser.into()))
-                    }
+                    Enrolled::NoSuchUser { .. } => (
+                        None,
+                        UseCaseOutcome::Blocked(BlockedReason::NoSuchUser.into()),
+                    ),
                     Enrolled::NoSuchRun { user_id, email, .. } => (
                         Some((user_id, Some(email))),
-                        UseCaseOutcome::Obstacle(Reason::NoSuchRun.into()),
+                        UseCaseOutcome::Blocked(BlockedReason::NoSuchRun.into()),
                     ),
                 };
                 let (user_id, email) = user.unzip();
@@ -397,14 +399,14 @@ impl RetryWorker {
                     Outcome::Exists(_) => UseCaseOutcome::Effect("exists", certified.left_over),
                     Outcome::Created(_) => UseCaseOutcome::Effect("created", certified.left_over),
                     Outcome::Revoked => UseCaseOutcome::Effect("revoked", certified.left_over),
-                    Outcome::Waits(why) => {
+                    Outcome::Blocked(why) => {
                         let now = self.clock.now();
-                        let obstacle = why.obstacle(now);
+                        let blocked = why.blocked(now);
                         match why {
-                            Obstruction::Lms(AskError::Resting { .. }) => {
-                                UseCaseOutcome::Paused(obstacle.not_before.unwrap_or(now))
+                            BlockedBy::Lms(AskError::Resting { .. }) => {
+                                UseCaseOutcome::Paused(blocked.not_before.unwrap_or(now))
                             }
-                            _ => UseCaseOutcome::Obstacle(obstacle),
+                            _ => UseCaseOutcome::Blocked(blocked),
                         }
                     }
                 };
@@ -435,9 +437,9 @@ impl RetryWorker {
                 Box::new(event.clone().given_back(due)),
                 AttemptOutcome::Released,
             ),
-            UseCaseOutcome::Obstacle(obstacle) => {
-                let reason = obstacle.reason;
-                match event.clone().after_attempt(obstacle, now) {
+            UseCaseOutcome::Blocked(blocked) => {
+                let reason = blocked.reason;
+                match event.clone().after_attempt(blocked, now) {
                     AfterAttempt::Stored(next) if next.state == EventState::Waiting => {
                         (next.clone(), AttemptOutcome::Waiting(next))
                     }

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::domain::{
-    CourseId, Effect, Email, EventState, Ineligible, Leave, Left, Obstacle, PendingEvent, Reason,
-    SweepEnd, SweepKind, SweepOutcome,
+    Blocked, BlockedReason, CourseId, Effect, Email, EventState, Ineligible, Leave, Left,
+    PendingEvent, SweepEnd, SweepKind, SweepOutcome,
 };
 use shared::use_cases::erasing::Whom;
 use shared::use_cases::sweeping::{Request, Wanted};
@@ -22,7 +22,7 @@ pub struct Advice {
     pub commands: Vec<String>,
 }
 
-/// What would take the obstacle away.
+/// How to unblock the event.
 struct Remedy {
     /// In the imperative, without a full stop.
     mend: String,
@@ -60,7 +60,7 @@ impl Advice {
     /// About an event as it stands at `now`.
     pub fn about(event: &PendingEvent, now: Timestamp) -> Self {
         let last_error = event.last_error.as_deref();
-        let (obstacle, remedy) = obstacle(&event.email, &event.course_id, event.reason, last_error);
+        let (cause, remedy) = cause(&event.email, &event.course_id, event.reason, last_error);
         let fate = match event.state {
             EventState::Waiting if event.next_attempt_at <= now => {
                 "The event is due: it is retried within a minute.".to_owned()
@@ -94,27 +94,27 @@ impl Advice {
         };
         let end = if commands.is_empty() { "." } else { ":" };
         Self {
-            why: format!("{obstacle} {fate}"),
+            why: format!("{cause} {fate}"),
             help: format!("{mend}{then}{end}"),
             commands,
         }
     }
 
-    /// About an attempt to issue a certificate that something was in the way of,
+    /// About an attempt to issue a certificate that was blocked,
     /// and of which nothing is pending.
     pub fn about_attempt(
         email: &Email,
         course_id: &CourseId,
-        obstacle: &Obstacle,
+        blocked: &Blocked,
         by_operator: bool,
     ) -> Self {
-        let (why, remedy) = match obstacle.reason {
-            Reason::NotPassed if by_operator => (
+        let (why, remedy) = match blocked.reason {
+            BlockedReason::NotPassed if by_operator => (
                 "The grade is no pass, and since an operator has set it, the LMS was not asked."
                     .to_owned(),
                 Remedy::unnoticed("Hand the grade back to the LMS").by(release(email, course_id)),
             ),
-            reason => self::obstacle(email, course_id, reason, obstacle.error.as_deref()),
+            reason => cause(email, course_id, reason, blocked.error.as_deref()),
         };
         let Remedy { mend, command, .. } = remedy;
         let commands = command.into_iter().chain([issue(email, course_id)]);
@@ -197,26 +197,26 @@ impl Advice {
 
 /// What is in the way, and what takes it away. The error is that of
 /// [`PendingEvent::last_error`].
-fn obstacle(
+fn cause(
     email: &Email,
     course_id: &CourseId,
-    reason: Reason,
+    reason: BlockedReason,
     error: Option<&str>,
 ) -> (String, Remedy) {
     match reason {
-        Reason::NoSuchUser => (
+        BlockedReason::NoSuchUser => (
             format!("There is no user {}.", email.as_str()),
             Remedy::noticed("Import the user with `coursehook users import`"),
         ),
-        Reason::NoSuchRun => (
+        BlockedReason::NoSuchRun => (
             format!("There is no course run {course_id}."),
             Remedy::noticed("Import the run with `coursehook runs import`"),
         ),
-        Reason::NoUsername => (
+        BlockedReason::NoUsername => (
             "The user has no edX username, so that the LMS cannot be asked for a grade.".to_owned(),
             Remedy::noticed("Import the user with an edx_username, with `coursehook users import`"),
         ),
-        Reason::Failed => (
+        BlockedReason::Failed => (
             format!(
                 "Something of ours fails ({}).",
                 output::printable(error.unwrap_or_default())
@@ -226,13 +226,13 @@ fn obstacle(
                  of the expected shape is to be mended, a permission to be given",
             ),
         ),
-        Reason::LmsTrouble => trouble(error.unwrap_or_default()),
-        Reason::NotPassed => (
+        BlockedReason::LmsTrouble => trouble(error.unwrap_or_default()),
+        BlockedReason::NotPassed => (
             "The grade is no pass, or none yet.".to_owned(),
             Remedy::noticed("Wait for the LMS to let the learner pass, or set the grade")
                 .by(pass(email, course_id)),
         ),
-        Reason::NotEligible => {
+        BlockedReason::NotEligible => {
             let all = [
                 Ineligible::NotEnrolled,
                 Ineligible::Inactive,
@@ -250,8 +250,8 @@ fn obstacle(
 /// What is the matter with the LMS, by the code of its error, and what mends
 /// it, the latter without a full stop.
 pub fn of_the_lms(code: &str) -> (String, String) {
-    let (obstacle, remedy) = trouble(code);
-    (obstacle, remedy.mend)
+    let (cause, remedy) = trouble(code);
+    (cause, remedy.mend)
 }
 
 /// Why a sweep failed, by its code, and what mends it, the latter without a full stop.
@@ -299,7 +299,7 @@ fn trouble(code: &str) -> (String, Remedy) {
         "See that LMS_URL is the LMS's own address, and that nothing on the way there asks for a \
          login or refuses us",
     );
-    let (obstacle, remedy) = match code {
+    let (cause, remedy) = match code {
         "403" => (
             "The LMS does not let us read grades (403).",
             Remedy::unnoticed(format!(
@@ -411,7 +411,7 @@ fn trouble(code: &str) -> (String, Remedy) {
             )),
         ),
     };
-    (obstacle.to_owned(), remedy)
+    (cause.to_owned(), remedy)
 }
 
 /// What an enrollment lacks for a certificate, as a part of a sentence.
@@ -523,7 +523,7 @@ mod tests {
     use super::*;
     use shared::domain::{EventKey, EventKind};
 
-    fn event(reason: Reason, last_error: Option<&str>) -> PendingEvent {
+    fn event(reason: BlockedReason, last_error: Option<&str>) -> PendingEvent {
         let email: Email = "ada@example.org".parse().unwrap();
         let course_id: CourseId = "course-v1:Org+Bees+2026".parse().unwrap();
         let now = Timestamp::UNIX_EPOCH;
@@ -588,7 +588,9 @@ mod tests {
     /// What is told, and whether that is all that need be done.
     #[test]
     fn each_reason_has_its_remedy() {
-        use Reason::{LmsTrouble, NoSuchRun, NoSuchUser, NoUsername, NotEligible, NotPassed};
+        use BlockedReason::{
+            LmsTrouble, NoSuchRun, NoSuchUser, NoUsername, NotEligible, NotPassed,
+        };
         for (reason, code, why, help, is_all) in [
             (NoSuchUser, None, "no user ada@", "users import`", true),
             (NoSuchRun, None, "no course run", "runs import`", true),

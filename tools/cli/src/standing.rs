@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use shared::domain::enrollment::eligible;
 use shared::domain::{
-    Certificate, CertificateState, CourseId, CourseRun, Email, Enrollment, EventKind, EventState,
-    Grade, Ineligible, PaidModes, PendingEvent, Reason, SweepEnd, SweepOutcome, User,
+    BlockedReason, Certificate, CertificateState, CourseId, CourseRun, Email, Enrollment,
+    EventKind, EventState, Grade, Ineligible, PaidModes, PendingEvent, SweepEnd, SweepOutcome,
+    User,
 };
 
 use crate::advice::{self, Advice};
@@ -74,14 +75,14 @@ impl Standing<'_> {
             let why =
                 format!("{lead}: there is no user {email}, and no pass of theirs is pending.");
             let help = "Import the user with `coursehook users import`.";
-            return self.with_the_run(self.to_import(why, help, Reason::NoSuchUser, now));
+            return self.with_the_run(self.to_import(why, help, BlockedReason::NoSuchUser, now));
         }
         if self.run.is_none() {
             let course_id = self.course_id;
             let why =
                 format!("{lead}: there is no course run {course_id}, and no pass is pending.");
             let help = "Import the run with `coursehook runs import`.";
-            return self.to_import(why, help, Reason::NoSuchRun, now);
+            return self.to_import(why, help, BlockedReason::NoSuchRun, now);
         }
         self.without_a_pass(&lead, eligible(self.enrollment, paid_modes).err(), now)
     }
@@ -115,7 +116,7 @@ impl Standing<'_> {
 
     /// Where something is to be imported: an enrollment that is pending for want
     /// of it may have ended, and then needs more than that.
-    fn to_import(&self, why: String, help: &str, reason: Reason, now: Timestamp) -> Advice {
+    fn to_import(&self, why: String, help: &str, reason: BlockedReason, now: Timestamp) -> Advice {
         let enrollment = self.pending(EventKind::Enrollment);
         match enrollment.filter(|event| event.reason == reason) {
             Some(event) => Advice {

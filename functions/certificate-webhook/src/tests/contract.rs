@@ -5,7 +5,7 @@ use harness::{ADA, ADA_ID, RUN, STAFF, from_gateway};
 use lambda_http::Body;
 use lambda_http::http::Method;
 use serde_json::{Value, json};
-use shared::domain::{CertificateState, Change, EventState, LetterGrade, Reason};
+use shared::domain::{BlockedReason, CertificateState, Change, EventState, LetterGrade};
 
 use super::stack::{Stack, WEBHOOK, passed};
 
@@ -50,10 +50,10 @@ async fn every_row_of_the_certificate_table() {
         (f64, bool),
         &'static str,
         Option<&'static str>,
-        Option<Reason>,
+        Option<BlockedReason>,
     );
     let (pass, fail, zero) = ((0.9, true), (0.4, false), (0.0, false));
-    let not_eligible = Some(Reason::NotEligible);
+    let not_eligible = Some(BlockedReason::NotEligible);
     let rows: &[Row] = &[
         (Certificate("in_force"), zero, "exists", None, None),
         (Enrolled("verified"), pass, "created", None, None),
@@ -86,14 +86,14 @@ async fn every_row_of_the_certificate_table() {
             fail,
             "not_passed",
             None,
-            Some(Reason::NotPassed),
+            Some(BlockedReason::NotPassed),
         ),
         (
             Enrolled("verified"),
             zero,
             "not_passed",
             None,
-            Some(Reason::NotPassed),
+            Some(BlockedReason::NotPassed),
         ),
         // A grade of 0 never certifies, whatever is said of it.
         (
@@ -101,14 +101,14 @@ async fn every_row_of_the_certificate_table() {
             (0.0, true),
             "not_passed",
             None,
-            Some(Reason::NotPassed),
+            Some(BlockedReason::NotPassed),
         ),
         (
             Certificate("withdrawn"),
             (0.0, true),
             "not_passed",
             None,
-            Some(Reason::NotPassed),
+            Some(BlockedReason::NotPassed),
         ),
         // The webhook never withdraws, nor does a failing grade restore.
         (
@@ -116,14 +116,14 @@ async fn every_row_of_the_certificate_table() {
             zero,
             "not_passed",
             None,
-            Some(Reason::NotPassed),
+            Some(BlockedReason::NotPassed),
         ),
         (
             NotEnrolled,
             fail,
             "not_passed",
             None,
-            Some(Reason::NotPassed),
+            Some(BlockedReason::NotPassed),
         ),
     ];
     for (n, (before, (percent, is_pass), status, why, pending)) in rows.iter().enumerate() {
@@ -273,13 +273,13 @@ async fn an_unknown_user_or_run_is_404() {
             "bob@example.org",
             RUN,
             "User not found",
-            Some(Reason::NoSuchUser),
+            Some(BlockedReason::NoSuchUser),
         ),
         (
             ADA,
             "course-v1:A+B+C",
             "Course run with id course-v1:A+B+C not found",
-            Some(Reason::NoSuchRun),
+            Some(BlockedReason::NoSuchRun),
         ),
         (ADA, "None", "Course run with id None not found", None),
         ("bob@example.org", "None", "User not found", None),
@@ -310,7 +310,10 @@ async fn a_user_without_a_username_is_pending() {
     assert_eq!(answer.status, 202);
     let body = json!({"certificate_status": "pending", "reason": "no_username"});
     assert_eq!(answer.body, body);
-    assert_eq!(stack.pending_event().await.reason, Reason::NoUsername);
+    assert_eq!(
+        stack.pending_event().await.reason,
+        BlockedReason::NoUsername
+    );
     assert_eq!(stack.log.done()["level"], "WARN");
 }
 

@@ -7,7 +7,7 @@ use harness::{ADA, ADA_ID, Portal, RUN};
 use jiff::SignedDuration;
 use local::lms::{At, Order, TokenError, Trouble};
 use shared::clock::Clock;
-use shared::domain::{EventState, Reason};
+use shared::domain::{BlockedReason, EventState};
 use shared::use_cases::certifying::CERTIFYING_TIME;
 
 use super::stack::Stack;
@@ -112,7 +112,7 @@ async fn whatever_the_lms_does_the_event_is_pending_and_comes_true() {
             "{case}"
         );
         let event = stack.pending_event().await;
-        assert_eq!(event.reason, Reason::LmsTrouble, "{case}");
+        assert_eq!(event.reason, BlockedReason::LmsTrouble, "{case}");
         assert_eq!(event.last_error.as_deref(), Some(code), "{case}");
         assert_eq!(stack.certificate().await, None, "{case}");
         assert_eq!(stack.stored_grade().await, None, "{case}");
@@ -345,7 +345,10 @@ async fn a_redelivery_is_retried_as_soon_as_a_new_event() {
     stack.lms.order(Order::of(Trouble::Refuse).times(1));
     assert_eq!(stack.pass().await.status, 202);
     let after = stack.pending_event().await;
-    assert_eq!((after.reason, after.attempts), (Reason::LmsTrouble, 3));
+    assert_eq!(
+        (after.reason, after.attempts),
+        (BlockedReason::LmsTrouble, 3)
+    );
     assert_eq!(after.last_error.as_deref(), Some("403"));
     assert!(after.next_attempt_at.duration_since(now).as_secs() <= 72);
     assert_eq!(after.pending_since, before.pending_since);

@@ -6,7 +6,7 @@ use harness::{ADA_ID, RUN};
 use local::Fault;
 use local::lms::At;
 use shared::adapters::store::CallLimits;
-use shared::domain::{CertificateState, Reason};
+use shared::domain::{BlockedReason, CertificateState};
 
 use super::stack::Stack;
 
@@ -139,7 +139,7 @@ async fn an_enrollment_that_changed_earns_nothing() {
         assert_eq!(status, "not_eligible");
         assert_eq!(stack.certificate().await, None);
         let event = stack.pending_event().await;
-        assert_eq!(event.reason, Reason::NotEligible);
+        assert_eq!(event.reason, BlockedReason::NotEligible);
         assert_eq!(event.last_error.as_deref(), Some(why));
         // The answer of the LMS is still good: the grade did not move.
         assert_eq!(stack.lms.count(At::Grades), 1);

@@ -7,7 +7,7 @@ use harness::{ADA, EAGER, Portal, RUN};
 use local::Fault;
 use local::lms::{Order, Trouble};
 use serde_json::json;
-use shared::domain::{EventKey, EventKind, Reason};
+use shared::domain::{BlockedReason, EventKey, EventKind};
 
 use super::stack::{Stack, passed};
 
@@ -16,24 +16,24 @@ use super::stack::{Stack, passed};
 #[tokio::test]
 async fn what_cannot_be_pending_is_503() {
     for (failing, pending_for) in [
-        ("UpdateItem", Some(Reason::LmsTrouble)),
-        ("UpdateItem", Some(Reason::NotPassed)),
-        ("UpdateItem", Some(Reason::NotEligible)),
-        ("UpdateItem", Some(Reason::NoSuchUser)),
+        ("UpdateItem", Some(BlockedReason::LmsTrouble)),
+        ("UpdateItem", Some(BlockedReason::NotPassed)),
+        ("UpdateItem", Some(BlockedReason::NotEligible)),
+        ("UpdateItem", Some(BlockedReason::NoSuchUser)),
         ("BatchGetItem", None),
         ("TransactWriteItems", None),
     ] {
         let (stack, proxy) = Stack::behind_proxy(EAGER).await;
-        let is_paid = pending_for != Some(Reason::NotEligible);
+        let is_paid = pending_for != Some(BlockedReason::NotEligible);
         stack
             .enroll(if is_paid { "verified" } else { "audit" })
             .await;
-        stack.grade(0.9, pending_for != Some(Reason::NotPassed));
-        if pending_for == Some(Reason::LmsTrouble) {
+        stack.grade(0.9, pending_for != Some(BlockedReason::NotPassed));
+        if pending_for == Some(BlockedReason::LmsTrouble) {
             stack.lms.order(Order::of(Trouble::Refuse));
         }
         let email = match pending_for {
-            Some(Reason::NoSuchUser) => "bob@example.org",
+            Some(BlockedReason::NoSuchUser) => "bob@example.org",
             _ => ADA,
         };
         proxy.set(move |call| {
@@ -87,7 +87,7 @@ async fn what_the_store_refuses_is_pending_as_failed() {
     );
     let pending = stack.pending_event().await;
     assert_eq!(done["event_key"], pending.event_key.to_string());
-    assert_eq!(pending.reason, Reason::Failed);
+    assert_eq!(pending.reason, BlockedReason::Failed);
     proxy.set(|_| Fault::Pass);
     stack.clock.turn(Duration::from_secs(120));
     assert_eq!(stack.retry_due().await.certified, 1);

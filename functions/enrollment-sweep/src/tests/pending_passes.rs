@@ -5,7 +5,7 @@ use std::time::Duration;
 use harness::stop::{Stop, stopped};
 use harness::{ADA, EAGER, Portal, RUN};
 use local::lms::At;
-use shared::domain::Reason;
+use shared::domain::BlockedReason;
 
 use super::stack::{Stack, wired};
 
@@ -33,7 +33,10 @@ async fn passed(before: Before) -> Stack {
     }
     stack.grade(0.9, true);
     stack.add_pending_pass().await;
-    assert_eq!(stack.pending_event().await.reason, Reason::NotEligible);
+    assert_eq!(
+        stack.pending_event().await.reason,
+        BlockedReason::NotEligible
+    );
     // Looked at once in vain: from now on only the enrollment makes it due.
     stack.clock.turn(Duration::from_secs(90));
     assert_eq!(stack.retry_due().await.attempted, 1);

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, N, S};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use shared::domain::{Change, CourseRole, EventState, Reason};
+use shared::domain::{BlockedReason, Change, CourseRole, EventState};
 
 use harness::{ADA, ADA_ID, RUN, now};
 
@@ -329,7 +329,7 @@ async fn pending_events_merge() {
     assert_eq!(event.mode.as_ref().map(|m| m.as_str()), Some("verified"));
     assert_eq!(
         (event.reason, event.state),
-        (Reason::NoSuchUser, EventState::Waiting)
+        (BlockedReason::NoSuchUser, EventState::Waiting)
     );
     assert_eq!((event.version, event.attempts), (3, 0));
     let wait = event.next_attempt_at.duration_since(now());

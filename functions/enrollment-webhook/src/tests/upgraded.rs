@@ -6,7 +6,7 @@ use harness::{ADA, EAGER, RUN, now};
 use jiff::SignedDuration;
 use local::Fault;
 use serde_json::json;
-use shared::domain::Reason;
+use shared::domain::BlockedReason;
 
 use super::stack::Stack;
 
@@ -21,7 +21,7 @@ async fn an_upgrade_wakes_the_pass_that_waits() {
     let waiting = stack.pending_event().await;
     assert_eq!(
         (waiting.reason, waiting.last_error.as_deref()),
-        (Reason::NotEligible, Some("unpaid_mode"))
+        (BlockedReason::NotEligible, Some("unpaid_mode"))
     );
 
     stack.clock.set(now() + SignedDuration::from_secs(5));
@@ -150,7 +150,7 @@ async fn what_the_store_refuses_is_pending_as_failed() {
     assert_eq!(done["event_key"], pending.event_key.to_string());
     assert_eq!(
         (pending.reason, pending.last_error.as_deref()),
-        (Reason::Failed, Some("ValidationException"))
+        (BlockedReason::Failed, Some("ValidationException"))
     );
     stack.clock.set(now() + SignedDuration::from_mins(2));
     assert_eq!(stack.retry_due().await.done, 1);

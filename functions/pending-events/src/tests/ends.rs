@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use harness::{ADA, ADA_ID, Portal, RUN};
 use local::lms::{Order, Trouble};
 use shared::clock::Clock;
-use shared::domain::{Change, CourseRole, EventState, Reason, Setting};
+use shared::domain::{BlockedReason, Change, CourseRole, EventState, Setting};
 use shared::use_cases::enrolling::Set;
 
 use super::stack::Stack;
@@ -41,7 +41,7 @@ async fn trouble_ends_dead() {
     let event = stack.pending_event().await;
     assert_eq!(
         (event.state, event.reason),
-        (EventState::Dead, Reason::LmsTrouble)
+        (EventState::Dead, BlockedReason::LmsTrouble)
     );
     let line = stack.log.last("event retried");
     assert_eq!(
@@ -59,7 +59,7 @@ async fn trouble_ends_dead() {
     let expires_at = item["expires_at"].as_n().unwrap().parse::<i64>().unwrap();
     let ended = event.next_attempt_at.as_second();
     assert_eq!(expires_at - ended, 90 * 24 * 3600);
-    assert!(!item.contains_key("waits_for"));
+    assert!(!item.contains_key("blocked_on"));
 
     // A redelivery begins anew; the LMS is well by then.
     stack.lms.revoke();
@@ -90,7 +90,7 @@ async fn what_never_came_ends_expired() {
     for event in events {
         assert_eq!(
             (event.state, event.reason),
-            (EventState::Expired, Reason::NoSuchUser)
+            (EventState::Expired, BlockedReason::NoSuchUser)
         );
         let days = event.next_attempt_at.duration_since(began).as_hours() / 24;
         assert!((30..=31).contains(&days), "{days}");

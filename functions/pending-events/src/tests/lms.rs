@@ -7,7 +7,7 @@ use harness::RUN;
 use local::Fault;
 use local::lms::{At, GradeRow, Order, Trouble};
 use shared::clock::Clock;
-use shared::domain::Reason;
+use shared::domain::BlockedReason;
 use uuid::Uuid;
 
 use super::stack::Stack;
@@ -149,7 +149,7 @@ async fn retry_after_silences_all() {
     }
     for event in stack.pending().await {
         assert!(event.attempts <= 1, "{event:?}");
-        assert_eq!(event.reason, Reason::LmsTrouble);
+        assert_eq!(event.reason, BlockedReason::LmsTrouble);
     }
     stack.clock.turn(Duration::from_secs(240));
     assert_eq!(stack.run().await["done"], 12);

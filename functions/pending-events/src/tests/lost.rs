@@ -10,7 +10,7 @@ use harness::{ADA, EAGER, RUN};
 use local::Fault;
 use local::lms::{Order, Trouble};
 use shared::clock::Clock;
-use shared::domain::{EventState, Reason};
+use shared::domain::{BlockedReason, EventState};
 
 use super::lms::with_passes;
 use super::stack::Stack;
@@ -118,7 +118,7 @@ async fn what_fails_for_good_ends_dead() {
     let event = stack.pending_event().await;
     assert_eq!(
         (event.state, event.reason),
-        (EventState::Dead, Reason::Failed)
+        (EventState::Dead, BlockedReason::Failed)
     );
     assert_eq!(event.last_error.as_deref(), Some("CorruptItem"));
     assert_eq!(stack.clock.now().duration_since(began).as_hours() / 24, 7);
@@ -148,7 +148,7 @@ async fn a_panic_is_one_events_failure() {
     for event in stack.pending().await {
         assert_eq!(
             (event.reason, event.state),
-            (Reason::Failed, EventState::Waiting)
+            (BlockedReason::Failed, EventState::Waiting)
         );
     }
     // The next attempt is as if nothing had happened.

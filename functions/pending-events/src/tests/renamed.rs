@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue::S;
 use harness::{ADA, ADA_ID, ADA_USERNAME, Portal, RUN};
 use shared::adapters::store::pending_events::NewPendingEvent;
 use shared::clock::Clock;
-use shared::domain::{Change, EventKey, EventKind, EventState, Reason, Setting};
+use shared::domain::{BlockedReason, Change, EventKey, EventKind, EventState, Setting};
 
 use super::stack::Stack;
 
@@ -23,7 +23,7 @@ async fn add_pending(
     kind: EventKind,
     email: &str,
     role: Option<&str>,
-    reason: Reason,
+    reason: BlockedReason,
 ) {
     let role = role.map(|role| role.parse().unwrap());
     let waiting = NewPendingEvent {
@@ -32,7 +32,7 @@ async fn add_pending(
         course_id: &RUN.parse().unwrap(),
         role: role.as_ref(),
         mode: None,
-        obstacle: &reason.into(),
+        blocked: &reason.into(),
         delivered_at: stack.clock.now(),
     };
     let pending_events = stack.use_cases().pending_events().unwrap();
@@ -47,7 +47,7 @@ async fn what_was_pending_before_comes_true_after() {
     stack.grade(0.9, true);
     stack.add_pending_pass().await;
     let event = stack.pending_event().await;
-    assert_eq!(event.reason, Reason::NotEligible);
+    assert_eq!(event.reason, BlockedReason::NotEligible);
 
     let renamed = stack.rename(ADA, NEW).await;
     assert_eq!((renamed.changed, renamed.events_moved), (true, 1));
@@ -113,7 +113,7 @@ async fn what_is_pending_under_a_former_address_moves_at_its_next_attempt() {
             EventKind::Certificate,
             ADA,
             None,
-            Reason::NotEligible,
+            BlockedReason::NotEligible,
         )
         .await;
         if is_there_already {
@@ -122,7 +122,7 @@ async fn what_is_pending_under_a_former_address_moves_at_its_next_attempt() {
                 EventKind::Certificate,
                 NEW,
                 None,
-                Reason::NotEligible,
+                BlockedReason::NotEligible,
             )
             .await;
         }
@@ -134,7 +134,7 @@ async fn what_is_pending_under_a_former_address_moves_at_its_next_attempt() {
             (event.state, event.reason, event.last_error.as_deref()),
             (
                 EventState::Waiting,
-                Reason::NotEligible,
+                BlockedReason::NotEligible,
                 Some("unpaid_mode")
             )
         );
@@ -149,13 +149,20 @@ async fn what_is_pending_under_a_former_address_moves_at_its_next_attempt() {
 async fn what_waits_under_both_addresses_is_one() {
     let stack = Stack::on(Portal::empty().await);
     let enrollment = EventKind::Enrollment;
-    add_pending(&stack, enrollment, ADA, Some("staff"), Reason::NoSuchRun).await;
+    add_pending(
+        &stack,
+        enrollment,
+        ADA,
+        Some("staff"),
+        BlockedReason::NoSuchRun,
+    )
+    .await;
     add_pending(
         &stack,
         enrollment,
         NEW,
         Some("instructor"),
-        Reason::NoSuchUser,
+        BlockedReason::NoSuchUser,
     )
     .await;
     stack.put_user(ADA, ADA_ID, Some(ADA_USERNAME)).await;
@@ -173,7 +180,7 @@ async fn what_waits_under_both_addresses_is_one() {
         enrollment,
         ADA,
         Some("finance_admin"),
-        Reason::NoSuchRun,
+        BlockedReason::NoSuchRun,
     )
     .await;
     stack.put_run(RUN).await;
@@ -190,7 +197,14 @@ async fn the_newer_of_two_addresses_events_counts() {
     let enrollment = EventKind::Enrollment;
     stack.rename(ADA, NEW).await;
     stack.announce(NEW, None, None).await;
-    add_pending(&stack, enrollment, ADA, Some("staff"), Reason::NoSuchRun).await;
+    add_pending(
+        &stack,
+        enrollment,
+        ADA,
+        Some("staff"),
+        BlockedReason::NoSuchRun,
+    )
+    .await;
     stack.clock.turn(Duration::from_secs(5));
     let enrolling = stack.use_cases().enrolling().unwrap();
     let (email, run) = (NEW.parse().unwrap(), RUN.parse().unwrap());
@@ -213,7 +227,7 @@ async fn the_newer_of_two_addresses_events_counts() {
         enrollment,
         NEW,
         Some("instructor"),
-        Reason::NoSuchRun,
+        BlockedReason::NoSuchRun,
     )
     .await;
 
@@ -271,7 +285,10 @@ async fn former_addresses_that_lead_nowhere() {
     alias("a@example.org", "b@example.org").await;
     assert_eq!(users.get(&email).await, Ok(None));
     stack.announce("a@example.org", None, None).await;
-    assert_eq!(stack.pending_event().await.reason, Reason::NoSuchUser);
+    assert_eq!(
+        stack.pending_event().await.reason,
+        BlockedReason::NoSuchUser
+    );
 
     alias("b@example.org", "a@example.org").await;
     assert!(

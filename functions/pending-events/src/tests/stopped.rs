@@ -7,7 +7,7 @@ use harness::stop::{Stop, stopped};
 use harness::{ADA, ADA_ID, EAGER, Portal, RUN};
 use local::lms::{At, Order, Trouble};
 use shared::clock::Clock;
-use shared::domain::{Change, EventState, Reason, Setting};
+use shared::domain::{BlockedReason, Change, EventState, Setting};
 use shared::use_cases::certifying::{Pass, Source};
 use shared::use_cases::enrolling::{Announcement, EnrollmentEvent};
 
@@ -203,7 +203,10 @@ async fn becomes_paid(
         before(&portal).await;
         portal.grade(0.9, true);
         portal.add_pending_pass().await;
-        assert_eq!(portal.pending_event().await.reason, Reason::NotEligible);
+        assert_eq!(
+            portal.pending_event().await.reason,
+            BlockedReason::NotEligible
+        );
         // Looked at once in vain: from now on only the enrollment makes it due.
         portal.clock.turn(Duration::from_secs(90));
         Stack::on(portal.beside()).run().await;

@@ -15,8 +15,8 @@ use super::page::{self, Page, Start};
 use super::update::{Updated, update};
 use super::{Item, StoreError, batch, read, write};
 use crate::domain::{
-    CourseId, CourseRole, Email, EventKey, EventKind, EventState, Mode, Obstacle, PendingEvent,
-    Reason, Waited,
+    Blocked, BlockedReason, CourseId, CourseRole, Email, EventKey, EventKind, EventState, Mode,
+    PendingEvent, Waited,
 };
 
 /// How long an event that has ended can still be looked up.
@@ -41,7 +41,7 @@ struct PendingEventItem {
     mode: Option<Mode>,
     #[serde(default)]
     unenrolled: bool,
-    reason: Reason,
+    reason: BlockedReason,
     #[serde(default)]
     last_error: Option<String>,
     state: EventState,
@@ -49,7 +49,7 @@ struct PendingEventItem {
     #[serde(default)]
     claim_id: Option<Uuid>,
     #[serde(default)]
-    waited: BTreeMap<Reason, Waited>,
+    waited: BTreeMap<BlockedReason, Waited>,
     next_attempt_at: Timestamp,
     pending_since: Timestamp,
     delivered_at: Timestamp,
@@ -69,8 +69,8 @@ pub struct NewPendingEvent<'a> {
     pub role: Option<&'a CourseRole>,
     /// Replaces the mode pending so far; absent, it leaves that as it is.
     pub mode: Option<&'a Mode>,
-    /// What was in its way this time; replaces what was there before.
-    pub obstacle: &'a Obstacle,
+    /// The reason for which it is blocked now; replaces what was there before.
+    pub blocked: &'a Blocked,
     /// When it came; a new event's first attempt is counted from here.
     pub delivered_at: Timestamp,
 }
@@ -130,7 +130,7 @@ pub(super) fn pending_event(table: &str, item: Item) -> Result<PendingEvent, Sto
 /// The whole item of an event.
 fn item(table: &str, event: &PendingEvent) -> Result<Item, StoreError> {
     let is_over = event.state != EventState::Waiting;
-    let waits_for = event.reason.waits_for(&event.email, &event.course_id);
+    let blocked_on = event.reason.blocked_on(&event.email, &event.course_id);
     let roles = event.roles.iter().map(|role| role.as_str().to_owned());
     let roles = Vec::from_iter(roles);
     let expires_at = event.next_attempt_at.as_second() + LISTED_AFTER_ITS_END.as_secs();
@@ -159,7 +159,7 @@ fn item(table: &str, event: &PendingEvent) -> Result<Item, StoreError> {
         ("pending_since", Some(text(moment(event.pending_since)))),
         ("delivered_at", Some(text(moment(event.delivered_at)))),
         ("version", Some(number(event.version))),
-        ("waits_for", waits_for.filter(|_| !is_over).map(text)),
+        ("blocked_on", blocked_on.filter(|_| !is_over).map(text)),
         ("expires_at", is_over.then(|| number(expires_at))),
     ];
     let attributes = attributes.into_iter();
@@ -180,9 +180,9 @@ fn as_read(event: &PendingEvent) -> HashMap<&'static str, AttributeValue> {
 
 /// When a delivery that is pending now would be retried first.
 fn due(event_key: &EventKey, waiting: &NewPendingEvent<'_>) -> Timestamp {
-    let Obstacle {
+    let Blocked {
         reason, not_before, ..
-    } = waiting.obstacle;
+    } = waiting.blocked;
     let due = reason.next_attempt_at(event_key, 0, waiting.delivered_at);
     not_before.map_or(due, |moment| due.max(moment))
 }
@@ -273,10 +273,10 @@ impl PendingEvents {
             ),
         };
         let mut remove = Vec::new();
-        let waits_for = waiting
-            .obstacle
+        let blocked_on = waiting
+            .blocked
             .reason
-            .waits_for(waiting.email, waiting.course_id);
+            .blocked_on(waiting.email, waiting.course_id);
         match how {
             How::Add if waiting.mode.is_some() => {
                 set.push_str(", #mode = if_not_exists(#mode, :mode)");
@@ -287,8 +287,8 @@ impl PendingEvents {
                     set.push_str(", #mode = :mode");
                 }
                 for (name, is_there) in [
-                    ("waits_for", waits_for.is_some()),
-                    ("last_error", waiting.obstacle.error.is_some()),
+                    ("blocked_on", blocked_on.is_some()),
+                    ("last_error", waiting.blocked.error.is_some()),
                     ("expires_at", false),
                     ("unenrolled", false),
                 ] {
@@ -307,7 +307,7 @@ impl PendingEvents {
         if waiting.role.is_some() {
             update.push_str(" ADD #roles :roles");
         }
-        let Obstacle { reason, error, .. } = waiting.obstacle;
+        let Blocked { reason, error, .. } = waiting.blocked;
         let waited = BTreeMap::from([(
             *reason,
             Waited {
@@ -327,7 +327,7 @@ impl PendingEvents {
             ("zero", number(0)),
             ("one", number(1)),
         ]);
-        all.extend(waits_for.map(|key| ("waits_for", text(key))));
+        all.extend(blocked_on.map(|key| ("blocked_on", text(key))));
         all.extend(error.as_ref().map(|error| ("last_error", text(error))));
         all.extend(waiting.mode.map(|mode| ("mode", text(mode.as_str()))));
         if let Some(role) = waiting.role {
@@ -397,14 +397,14 @@ impl PendingEvents {
     /// Writes what became of an event, unless it has changed since it was read:
     /// whether it was written. `event` still bears the version that was read.
     pub async fn settle(&self, event: &PendingEvent, now: Timestamp) -> Result<bool, StoreError> {
-        let waits_for = event.reason.waits_for(&event.email, &event.course_id);
+        let blocked_on = event.reason.blocked_on(&event.email, &event.course_id);
         let is_over = event.state != EventState::Waiting;
         let mut update = "SET #reason = :reason, #state = :state, #attempts = :attempts, \
              #waited = :waited, #next_attempt_at = :next_attempt_at, #version = #version + :one"
             .to_owned();
         let mut remove = Vec::new();
         for (name, is_there) in [
-            ("waits_for", waits_for.is_some() && !is_over),
+            ("blocked_on", blocked_on.is_some() && !is_over),
             ("last_error", event.last_error.is_some()),
             ("expires_at", is_over),
         ] {
@@ -431,7 +431,7 @@ impl PendingEvents {
             ("expires_at", number(expires_at)),
             ("one", number(1)),
         ]);
-        all.extend(waits_for.map(|key| ("waits_for", text(key))));
+        all.extend(blocked_on.map(|key| ("blocked_on", text(key))));
         all.extend(event.last_error.as_ref().map(|e| ("last_error", text(e))));
         Ok(
             match self.change(&event.event_key, &update, AS_READ, all).await? {
@@ -729,7 +729,7 @@ impl PendingEvents {
             .client
             .scan()
             .table_name(&self.table)
-            .index_name("by_waits_for")
+            .index_name("by_blocked_on")
             .set_exclusive_start_key(start.map(|Start(key)| key))
             .send()
             .await?;

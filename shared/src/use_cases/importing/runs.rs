@@ -9,7 +9,7 @@ use super::{Answers, Imported, RowRefused};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::course_runs::CourseRuns;
 use crate::adapters::store::pending_events::PendingEvents;
-use crate::domain::{CourseRunChange, PendingEvent, Reason};
+use crate::domain::{BlockedReason, CourseRunChange, PendingEvent};
 
 /// The runs of one call of [`import_runs`], at most.
 pub const RUNS_AT_ONCE: usize = 100;
@@ -57,7 +57,7 @@ pub async fn expect_events_of_runs(
     now: Timestamp,
 ) -> Result<u64, StoreError> {
     let came = async |events: &[PendingEvent]| {
-        let waits = |event: &&PendingEvent| event.reason == Reason::NoSuchRun;
+        let waits = |event: &&PendingEvent| event.reason == BlockedReason::NoSuchRun;
         let ids: BTreeSet<_> = events.iter().filter(waits).map(|e| &e.course_id).collect();
         let ids: Vec<_> = ids.into_iter().cloned().collect();
         let runs = course_runs.get_many(&ids).await?;

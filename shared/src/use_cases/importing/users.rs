@@ -12,7 +12,7 @@ use super::{ATTEMPTS, Answers, Imported, RowRefused};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::users::{FoundUsers, UserWrite, Users, Written};
-use crate::domain::{Email, PendingEvent, Reason, User, Username};
+use crate::domain::{BlockedReason, Email, PendingEvent, User, Username};
 
 /// The users of one call of [`import_users`], at most; new ones fit in one transaction.
 pub const USERS_AT_ONCE: usize = Users::AT_ONCE;
@@ -263,8 +263,8 @@ pub async fn expect_events_of_users(
         let emails: BTreeSet<_> = events.iter().map(|event| &event.email).collect();
         let found = users.find(&Vec::from_iter(emails), &[]).await?;
         let came = |event: &&PendingEvent| match (event.reason, found.by_email.get(&event.email)) {
-            (Reason::NoSuchUser, Some(_)) => true,
-            (Reason::NoUsername, Some(user)) => user.edx_username.is_some(),
+            (BlockedReason::NoSuchUser, Some(_)) => true,
+            (BlockedReason::NoUsername, Some(user)) => user.edx_username.is_some(),
             _ => false,
         };
         Ok(events.iter().filter(came).cloned().collect())

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
-use shared::domain::{CourseId, EventKind, EventState, PendingEvent, Reason, given};
+use shared::domain::{BlockedReason, CourseId, EventKind, EventState, PendingEvent, given};
 
 use super::argument::{key, one_of};
 use crate::time;
@@ -83,8 +83,8 @@ pub struct Filter {
     #[arg(long, value_name = "COURSE_ID", value_parser = given::course_id)]
     run: Option<CourseId>,
     /// Only those that wait for this, or did at their end
-    #[arg(long, value_parser = one_of(&Reason::ALL, Reason::as_str))]
-    reason: Option<Reason>,
+    #[arg(long, value_parser = one_of(&BlockedReason::ALL, BlockedReason::as_str))]
+    reason: Option<BlockedReason>,
     /// Only those that came by this webhook
     #[arg(long, value_parser = one_of(&EventKind::ALL, EventKind::as_str))]
     kind: Option<EventKind>,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use shared::domain::{
     Certificate, CertificateEntry, CertificateState, CourseId, Email, Grade, History, Renaming,
 };
-use shared::use_cases::certifying::{Obstruction, Outcome, Pass, Source};
+use shared::use_cases::certifying::{BlockedBy, Outcome, Pass, Source};
 use shared::use_cases::correcting::{Corrected, Uncorrected, Word, correct_certificate};
 use shared::use_cases::retry::ATTEMPT_TIME;
 use tokio::time::Instant;
@@ -172,12 +172,12 @@ async fn issue(
             Issued::refused("revoked", None, Advice::about_revoked(&email, &course_id))
         }
         // They were taken away just now.
-        Outcome::Waits(Obstruction::NoSuchUser) => return Err(Failure::NoSuchUser(email)),
-        Outcome::Waits(Obstruction::NoSuchRun) => return Err(Failure::NoSuchRun(course_id)),
-        Outcome::Waits(why) => {
-            let obstacle = why.obstacle(pass.at);
-            let advice = Advice::about_attempt(&email, &course_id, &obstacle, by_operator);
-            Issued::refused(obstacle.reason.as_str(), obstacle.error, advice)
+        Outcome::Blocked(BlockedBy::NoSuchUser) => return Err(Failure::NoSuchUser(email)),
+        Outcome::Blocked(BlockedBy::NoSuchRun) => return Err(Failure::NoSuchRun(course_id)),
+        Outcome::Blocked(why) => {
+            let blocked = why.blocked(pass.at);
+            let advice = Advice::about_attempt(&email, &course_id, &blocked, by_operator);
+            Issued::refused(blocked.reason.as_str(), blocked.error, advice)
         }
     };
     let now = records.find(user.user_id, &course_id).await?.grade;

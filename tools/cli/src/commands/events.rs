@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use shared::adapters::store::pending_events::{PendingEvents, Removal};
 use shared::domain::{
-    CourseId, CourseRole, EventKey, EventKind, EventState, Mode, PendingEvent, Reason, Waited,
+    BlockedReason, CourseId, CourseRole, EventKey, EventKind, EventState, Mode, PendingEvent,
+    Waited,
 };
 use shared::use_cases::StoreError;
 use shared::use_cases::correcting::retry_event;
@@ -302,7 +303,7 @@ struct Explained<'a> {
 pub struct Shown<'a> {
     event_key: &'a EventKey,
     kind: EventKind,
-    reason: Reason,
+    reason: BlockedReason,
     last_error: Option<&'a str>,
     state: EventState,
     email: &'a str,
@@ -311,7 +312,7 @@ pub struct Shown<'a> {
     mode: Option<&'a Mode>,
     unenrolled: bool,
     attempts: u32,
-    waited: &'a BTreeMap<Reason, Waited>,
+    waited: &'a BTreeMap<BlockedReason, Waited>,
     next_attempt_at: Timestamp,
     pending_since: Timestamp,
     delivered_at: Timestamp,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use shared::domain::{
     CertificateState, Change, CourseId, Email, Grade, GradeEntry, History, LetterGrade, Score,
 };
-use shared::use_cases::certifying::{Certifying, Obstruction, Outcome, Pass, Source};
+use shared::use_cases::certifying::{BlockedBy, Certifying, Outcome, Pass, Source};
 use shared::use_cases::correcting::{Corrected, override_grade, release_grade};
 use shared::use_cases::retry::ATTEMPT_TIME;
 use tokio::time::Instant;
@@ -194,12 +194,12 @@ async fn judge(
             );
             judged("revoked", told)
         }
-        Outcome::Waits(Obstruction::NotPassed) => {
+        Outcome::Blocked(BlockedBy::NotPassed) => {
             let told = "There is no certificate, since the grade is no pass; \
                  --passed makes it one.";
             judged("not_passed", told.to_owned())
         }
-        Outcome::Waits(Obstruction::NotEligible(why)) => {
+        Outcome::Blocked(BlockedBy::NotEligible(why)) => {
             let told = format!(
                 "There is no certificate, since the learner {}. \
                  It comes by itself, within two minutes, once they are enrolled as paid. \
@@ -213,11 +213,11 @@ async fn judge(
             }
         }
         // The user or the run was taken away just now; the LMS was not asked.
-        Outcome::Waits(
-            Obstruction::NoSuchUser
-            | Obstruction::NoSuchRun
-            | Obstruction::NoUsername
-            | Obstruction::Lms(_),
+        Outcome::Blocked(
+            BlockedBy::NoSuchUser
+            | BlockedBy::NoSuchRun
+            | BlockedBy::NoUsername
+            | BlockedBy::Lms(_),
         ) => {
             let told = "User or course run are gone by now: import them, \
                  and then give the same command again.";

@@ -11,7 +11,7 @@ use local::Lms;
 use local::lms::{At, CLIENT_ID, CLIENT_SECRET, GradeRow, Order, STATIC_TOKEN, Trouble};
 use serde_json::{Value, json};
 use shared::clock::{Clock, SystemClock};
-use shared::domain::{EventKind, EventState, Obstacle, Reason};
+use shared::domain::{Blocked, BlockedReason, EventKind, EventState};
 use tokio::net::TcpListener;
 
 use crate::harness::{ADA, RUN, Ran, Stack, ran, trouble};
@@ -716,9 +716,9 @@ async fn eligible_modes_that_are_not_paid_are_warned_of() {
         };
         stack.run(&[&set[..], inactive].concat()).await.ok();
         if *what == "pass" {
-            let unpaid = Obstacle {
+            let unpaid = Blocked {
                 error: Some("unpaid_mode".to_owned()),
-                ..Reason::NotEligible.into()
+                ..BlockedReason::NotEligible.into()
             };
             stack
                 .add_pending(EventKind::Certificate, email, RUN, unpaid)
@@ -726,21 +726,21 @@ async fn eligible_modes_that_are_not_paid_are_warned_of() {
         }
     }
     // A pass that waits for something else, or for a user who is not there.
-    let not_enrolled = Obstacle {
+    let not_enrolled = Blocked {
         error: Some("not_enrolled".to_owned()),
-        ..Reason::NotEligible.into()
+        ..BlockedReason::NotEligible.into()
     };
     let kind = EventKind::Certificate;
     stack
         .add_pending(kind, "honor3@example.org", RUN, not_enrolled)
         .await;
-    let passed = Reason::NotPassed;
+    let passed = BlockedReason::NotPassed;
     stack
         .add_pending(kind, "professional@example.org", RUN, passed)
         .await;
-    let unpaid = Obstacle {
+    let unpaid = Blocked {
         error: Some("unpaid_mode".to_owned()),
-        ..Reason::NotEligible.into()
+        ..BlockedReason::NotEligible.into()
     };
     stack
         .add_pending(kind, "nobody@example.org", RUN, unpaid)
@@ -884,12 +884,12 @@ async fn bad_tables(stack: &Stack) {
     let by_state = index("by_state")
         .key_schema(part("state", KeyType::Hash))
         .key_schema(part("next_attempt_at", KeyType::Range));
-    let by_waits_for = index("by_waits_for").key_schema(part("waits_for", KeyType::Hash));
+    let by_blocked_on = index("by_blocked_on").key_schema(part("blocked_on", KeyType::Hash));
     let mut other_index = on_demand("other-index")
         .key_schema(part("event_key", KeyType::Hash))
         .global_secondary_indexes(by_state.build().unwrap())
-        .global_secondary_indexes(by_waits_for.build().unwrap());
-    for name in ["event_key", "state", "next_attempt_at", "waits_for"] {
+        .global_secondary_indexes(by_blocked_on.build().unwrap());
+    for name in ["event_key", "state", "next_attempt_at", "blocked_on"] {
         other_index = other_index.attribute_definitions(text(name));
     }
     other_index.send().await.unwrap();

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue::S;
 use infra::Template;
 use local::{Fault, FaultyProxy};
 use serde_json::json;
-use shared::domain::{EventKind, Reason};
+use shared::domain::{BlockedReason, EventKind};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -70,7 +70,7 @@ async fn with_all_of_ada() -> (Stack, Traces, String) {
             EventKind::Enrollment,
             email,
             "Org/Bees/1",
-            Reason::NoSuchRun,
+            BlockedReason::NoSuchRun,
         );
         keys.push(event.await.event_key.to_string());
     }
@@ -160,7 +160,7 @@ async fn it_asks_first() {
 async fn what_is_pending_for_nobody_can_be_erased() {
     let stack = Stack::start().await;
     stack
-        .add_pending(EventKind::Enrollment, ADA, RUN, Reason::NoSuchUser)
+        .add_pending(EventKind::Enrollment, ADA, RUN, BlockedReason::NoSuchUser)
         .await;
     let told = stack
         .run(&["users", "erase", ADA, "--now", "--yes"])
@@ -229,7 +229,12 @@ async fn what_comes_meanwhile_goes_too() {
                 .unwrap();
         }
         stack
-            .add_pending(EventKind::Certificate, FORMER, RUN, Reason::NotPassed)
+            .add_pending(
+                EventKind::Certificate,
+                FORMER,
+                RUN,
+                BlockedReason::NotPassed,
+            )
             .await;
         proxy.set(|_| Fault::Pass);
     };
@@ -374,7 +379,7 @@ async fn whoever_does_not_wait_is_told_what_to_do_later() {
         .await
         .unwrap();
     stack
-        .add_pending(EventKind::Certificate, ADA, RUN, Reason::NotPassed)
+        .add_pending(EventKind::Certificate, ADA, RUN, BlockedReason::NotPassed)
         .await;
     for command in commands {
         let words = command.split_whitespace().skip(1);

@@ -8,7 +8,7 @@ use local::{Fault, FaultyProxy};
 use serde_json::json;
 use shared::adapters::store::pending_events::{NewPendingEvent, Removal};
 use shared::clock::{Clock, SystemClock};
-use shared::domain::{EventKey, EventKind, EventState, Obstacle, Reason};
+use shared::domain::{Blocked, BlockedReason, EventKey, EventKind, EventState};
 use shared::use_cases::correcting::retry_event;
 use tokio::time::timeout;
 
@@ -30,9 +30,9 @@ async fn pending_events_are_listed_those_first_that_come_next() {
     let now = SystemClock.now();
     let (staff, verified) = ("staff".parse().unwrap(), "verified".parse().unwrap());
     let mut keys = Vec::new();
-    for (email, age, obstacle) in [
+    for (email, age, blocked) in [
         ("later@example.org", 0, trouble("Nonsense:no_row")),
-        ("sooner@example.org", 60, Reason::NoSuchUser.into()),
+        ("sooner@example.org", 60, BlockedReason::NoSuchUser.into()),
     ] {
         let waiting = NewPendingEvent {
             kind: EventKind::Enrollment,
@@ -40,7 +40,7 @@ async fn pending_events_are_listed_those_first_that_come_next() {
             course_id: &RUN.parse().unwrap(),
             role: Some(&staff),
             mode: Some(&verified),
-            obstacle: &obstacle,
+            blocked: &blocked,
             delivered_at: now - SignedDuration::from_mins(age),
         };
         let key = stack.pending_events().add(&waiting).await.unwrap();
@@ -87,7 +87,7 @@ async fn those_that_have_ended_are_listed_by_themselves() {
         ("waiting@example.org", None),
     ] {
         let event = stack
-            .add_pending(enrollment, email, RUN, Reason::NoSuchUser)
+            .add_pending(enrollment, email, RUN, BlockedReason::NoSuchUser)
             .await;
         if let Some(state) = state {
             stack.end(event, state).await;
@@ -164,12 +164,12 @@ async fn an_event_is_shown_whole() {
 #[tokio::test]
 async fn it_is_said_what_would_help() {
     let stack = Stack::start().await;
-    let obstacle = Obstacle {
+    let blocked = Blocked {
         error: Some("unpaid_mode".to_owned()),
-        ..Reason::NotEligible.into()
+        ..BlockedReason::NotEligible.into()
     };
     let (certificate, email) = (EventKind::Certificate, "o'hara@example.org");
-    let event = stack.add_pending(certificate, email, RUN, obstacle).await;
+    let event = stack.add_pending(certificate, email, RUN, blocked).await;
     let key = event.event_key.to_string();
     let enroll =
         format!(r"coursehook enrollments set 'o'\''hara@example.org' {RUN} --mode verified");
@@ -203,7 +203,12 @@ async fn a_key_must_mean_one_event() {
     let stack = Stack::start().await;
     let mut keys = Vec::new();
     for email in alike() {
-        let event = stack.add_pending(EventKind::Enrollment, &email, RUN, Reason::NoSuchUser);
+        let event = stack.add_pending(
+            EventKind::Enrollment,
+            &email,
+            RUN,
+            BlockedReason::NoSuchUser,
+        );
         keys.push(event.await.event_key.to_string());
     }
     let absent = "0".repeat(64);
@@ -287,7 +292,7 @@ async fn an_event_is_retried_as_it_is_by_now() {
 #[tokio::test]
 async fn an_event_is_dropped_by_whoever_says_yes() {
     let stack = Stack::start().await;
-    let (enrollment, reason) = (EventKind::Enrollment, Reason::NoSuchUser);
+    let (enrollment, reason) = (EventKind::Enrollment, BlockedReason::NoSuchUser);
     let event = stack.add_pending(enrollment, ADA, RUN, reason).await;
     let key = event.event_key.as_str();
     let named = format!(
@@ -322,7 +327,7 @@ async fn an_event_that_changes_meanwhile_is_not_dropped() {
     let add_event = async || {
         let enrollment = EventKind::Enrollment;
         stack
-            .add_pending(enrollment, ADA, RUN, Reason::NoSuchUser)
+            .add_pending(enrollment, ADA, RUN, BlockedReason::NoSuchUser)
             .await
     };
     let event = add_event().await;
@@ -371,8 +376,15 @@ async fn an_event_that_changes_meanwhile_is_not_dropped() {
 async fn several(stack: &Stack) {
     let (enrollment, certificate) = (EventKind::Enrollment, EventKind::Certificate);
     let now = SystemClock.now();
-    for (name, kind, course_id, obstacle, hours, end) in [
-        ("a", enrollment, RUN, Reason::NoSuchUser.into(), 1, None),
+    for (name, kind, course_id, blocked, hours, end) in [
+        (
+            "a",
+            enrollment,
+            RUN,
+            BlockedReason::NoSuchUser.into(),
+            1,
+            None,
+        ),
         ("b", certificate, RUN, trouble("403"), 30, None),
         ("c", certificate, "Org/Ants/1", trouble("503"), 60, None),
         (
@@ -387,7 +399,7 @@ async fn several(stack: &Stack) {
             "e",
             enrollment,
             "Org/Ants/1",
-            Reason::NoSuchUser.into(),
+            BlockedReason::NoSuchUser.into(),
             90,
             Some(EventState::Expired),
         ),
@@ -398,7 +410,7 @@ async fn several(stack: &Stack) {
             course_id: &course_id.parse().unwrap(),
             role: None,
             mode: None,
-            obstacle: &obstacle,
+            blocked: &blocked,
             delivered_at: now - SignedDuration::from_hours(hours),
         };
         let key = stack.pending_events().add(&waiting).await.unwrap();
@@ -488,7 +500,8 @@ async fn several_events_are_retried_at_once() {
 #[tokio::test]
 async fn one_event_is_answered_as_several_are() {
     let stack = Stack::start().await;
-    let add_event = || stack.add_pending(EventKind::Enrollment, ADA, RUN, Reason::NoSuchUser);
+    let add_event =
+        || stack.add_pending(EventKind::Enrollment, ADA, RUN, BlockedReason::NoSuchUser);
     for more in [&["retry"][..], &["drop", "--yes"]] {
         let key = add_event().await.event_key;
         let answer = async |which: &[&str]| {
@@ -513,7 +526,12 @@ async fn several_events_are_dropped_by_whoever_says_yes() {
     for number in 0..4 {
         let email = format!("x{number}@example.org");
         stack
-            .add_pending(EventKind::Enrollment, &email, RUN, Reason::NoSuchUser)
+            .add_pending(
+                EventKind::Enrollment,
+                &email,
+                RUN,
+                BlockedReason::NoSuchUser,
+            )
             .await;
     }
     let drop = ["events", "drop", "--run", RUN];
@@ -588,7 +606,12 @@ async fn what_an_interruption_leaves_the_same_command_does() {
     for number in 0..EVENTS {
         let email = format!("x{number}@example.org");
         stack
-            .add_pending(EventKind::Enrollment, &email, RUN, Reason::NoSuchUser)
+            .add_pending(
+                EventKind::Enrollment,
+                &email,
+                RUN,
+                BlockedReason::NoSuchUser,
+            )
             .await;
     }
     // Three are dropped, and the eight that follow at once are stuck.

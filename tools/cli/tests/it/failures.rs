@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use local::{Fault, FaultyProxy, SecretsManager};
 use serde_json::json;
-use shared::domain::{EventKind, Reason};
+use shared::domain::{BlockedReason, EventKind};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::sync::mpsc;
@@ -153,7 +153,7 @@ async fn an_import_that_is_cut_short_says_so_and_can_be_done_again() {
 async fn an_interrupted_import_makes_due_what_it_has_written() {
     let stack = Stack::start().await;
     let (enrollment, run) = (EventKind::Enrollment, "course-v1:Org+Bees+2026");
-    let waits = stack.add_pending(enrollment, "a0@example.org", run, Reason::NoSuchUser);
+    let waits = stack.add_pending(enrollment, "a0@example.org", run, BlockedReason::NoSuchUser);
     let key = waits.await.event_key;
     let mut command = stack.command(&["users", "import", "-"]);
     command.stdin(Stdio::piped());
@@ -433,7 +433,7 @@ async fn a_reader_that_goes_away_is_no_failure_of_what_only_reads() {
         EventKind::Enrollment,
         "bob@example.org",
         RUN,
-        Reason::NoSuchUser,
+        BlockedReason::NoSuchUser,
     );
     let key = event.await.event_key;
     for arguments in [

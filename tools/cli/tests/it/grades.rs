@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use local::lms::GradeRow;
 use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
-use shared::domain::{EventKey, EventKind, Reason, Score};
+use shared::domain::{BlockedReason, EventKey, EventKind, Score};
 
 use crate::harness::{ADA, RUN, Ran, Stack, WithLms, ran};
 
@@ -28,7 +28,7 @@ async fn an_overridden_pass_issues_the_certificate() {
     // It had waited for the LMS, which has no say any more.
     let certificate = EventKind::Certificate;
     let event = stack
-        .add_pending(certificate, ADA, RUN, Reason::NotPassed)
+        .add_pending(certificate, ADA, RUN, BlockedReason::NotPassed)
         .await;
 
     let done = set(&stack, &[&PASS[..], &["--json"]].concat()).await.json();
@@ -122,7 +122,7 @@ async fn without_a_certificate_it_says_why_and_what_to_do() {
     let (email, run) = (ADA.parse().unwrap(), RUN.parse().unwrap());
     let key = EventKey::of(EventKind::Certificate, &email, &run);
     let pending = stack.pending(&key).await.unwrap();
-    assert_eq!(pending.reason, Reason::NotEligible);
+    assert_eq!(pending.reason, BlockedReason::NotEligible);
     enroll(&stack, &["verified"]).await;
     assert_eq!(stack.due().await, [key]);
     // Who does not wait for that may say it again.

@@ -18,8 +18,8 @@ use shared::adapters::store::records::Records;
 use shared::bootstrap;
 use shared::clock::{Clock, SystemClock};
 use shared::domain::{
-    CertificateEntry, CertificateState, Change, EventKey, EventKind, EventState, Grade, GradeEntry,
-    Obstacle, PendingEvent, Reason, Score,
+    Blocked, BlockedReason, CertificateEntry, CertificateState, Change, EventKey, EventKind,
+    EventState, Grade, GradeEntry, PendingEvent, Score,
 };
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -291,7 +291,7 @@ impl Stack {
         kind: EventKind,
         email: &str,
         course_id: &str,
-        obstacle: impl Into<Obstacle>,
+        blocked: impl Into<Blocked>,
     ) -> PendingEvent {
         let waiting = NewPendingEvent {
             kind,
@@ -299,7 +299,7 @@ impl Stack {
             course_id: &course_id.parse().unwrap(),
             role: None,
             mode: None,
-            obstacle: &obstacle.into(),
+            blocked: &blocked.into(),
             delivered_at: SystemClock.now(),
         };
         let key = self.pending_events().add(&waiting).await.unwrap();
@@ -495,9 +495,9 @@ impl From<std::process::Output> for Ran {
 }
 
 /// Trouble with the LMS.
-pub fn trouble(code: &str) -> Obstacle {
-    Obstacle {
+pub fn trouble(code: &str) -> Blocked {
+    Blocked {
         error: Some(code.to_owned()),
-        ..Reason::LmsTrouble.into()
+        ..BlockedReason::LmsTrouble.into()
     }
 }

@@ -8,7 +8,7 @@ use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
 use shared::adapters::store::enrollments::Enrollments;
 use shared::clock::{Clock, SystemClock};
-use shared::domain::{Announced, Change, EnrollmentChange, EventKind, Reason};
+use shared::domain::{Announced, BlockedReason, Change, EnrollmentChange, EventKind};
 
 use crate::harness::{ADA, RUN, Ran, Stack, ran};
 
@@ -873,7 +873,10 @@ async fn two_addresses_of_one_user_are_one_learner() {
 async fn an_enrollment_makes_due_the_pass_that_waits_for_it() {
     let stack = Stack::with_ada_and_a_run().await;
     let mut keys = Vec::new();
-    for (run, reason) in [(RUN, Reason::NotEligible), (ANTS, Reason::NotPassed)] {
+    for (run, reason) in [
+        (RUN, BlockedReason::NotEligible),
+        (ANTS, BlockedReason::NotPassed),
+    ] {
         let event = stack.add_pending(EventKind::Certificate, ADA, run, reason);
         keys.push(event.await.event_key);
     }
@@ -901,7 +904,7 @@ async fn an_enrollment_makes_due_the_pass_that_waits_for_it() {
 
     let stack = Stack::with_ada_and_a_run().await;
     stack
-        .add_pending(EventKind::Certificate, ADA, RUN, Reason::NotEligible)
+        .add_pending(EventKind::Certificate, ADA, RUN, BlockedReason::NotEligible)
         .await;
     let inactive = import(&stack, "enrollments", &csv("no"), &[]).await;
     assert_eq!(
@@ -916,7 +919,7 @@ async fn an_enrollment_makes_due_the_pass_that_waits_for_it() {
 #[tokio::test]
 async fn a_waiting_pass_is_retried_even_if_the_import_stops_short() {
     let stack = Stack::with_ada_and_a_run().await;
-    let event = stack.add_pending(EventKind::Certificate, ADA, RUN, Reason::NotEligible);
+    let event = stack.add_pending(EventKind::Certificate, ADA, RUN, BlockedReason::NotEligible);
     let event = event.await;
     let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
         "TransactWriteItems" => Fault::Refuse("AccessDeniedException"),

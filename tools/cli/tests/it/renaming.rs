@@ -1,7 +1,7 @@
 use aws_sdk_dynamodb::types::AttributeValue::S;
 use local::{Fault, FaultyProxy};
 use serde_json::json;
-use shared::domain::{EventKind, EventState, Reason};
+use shared::domain::{BlockedReason, EventKind, EventState};
 
 use crate::harness::{ADA, RUN, Stack, ran};
 
@@ -28,7 +28,7 @@ async fn a_learner_has_another_address() {
     stack.run(&set).await.ok();
     let before = stack.run(&["users", "show", ADA, "--json"]).await.json();
     stack
-        .add_pending(EventKind::Certificate, ADA, RUN, Reason::NotPassed)
+        .add_pending(EventKind::Certificate, ADA, RUN, BlockedReason::NotPassed)
         .await;
 
     let told = rename(&stack, &[ADA, NEW]).await.ok();
@@ -82,9 +82,11 @@ async fn an_address_that_was_never_theirs_is_forgotten() {
     rename(&stack, &[ADA, typo]).await.ok();
     // What came for her comes along, and what waits for somebody of that address stays.
     let (pass, enrollment) = (EventKind::Certificate, EventKind::Enrollment);
-    stack.add_pending(pass, typo, RUN, Reason::NotPassed).await;
     stack
-        .add_pending(enrollment, typo, RUN, Reason::NoSuchUser)
+        .add_pending(pass, typo, RUN, BlockedReason::NotPassed)
+        .await;
+    stack
+        .add_pending(enrollment, typo, RUN, BlockedReason::NoSuchUser)
         .await;
     let told = rename(&stack, &[typo, ADA, "--forget"]).await.ok();
     assert_eq!(
@@ -489,12 +491,12 @@ async fn what_was_given_up_for_want_of_the_user_begins_anew() {
     let enrollment = EventKind::Enrollment;
     for course in [RUN, "Org/Bees/1"] {
         let event = stack
-            .add_pending(enrollment, &new, course, Reason::NoSuchUser)
+            .add_pending(enrollment, &new, course, BlockedReason::NoSuchUser)
             .await;
         stack.end(event, EventState::Expired).await;
     }
     stack
-        .add_pending(enrollment, ADA, "Org/Bees/1", Reason::NoSuchRun)
+        .add_pending(enrollment, ADA, "Org/Bees/1", BlockedReason::NoSuchRun)
         .await;
     let told = rename(&stack, &[ADA, NEW]).await.ok();
     assert!(
@@ -552,7 +554,12 @@ async fn a_change_in_between_comes_along() {
 async fn the_same_again_does_the_rest() {
     let stack = Stack::with_ada_and_a_run().await;
     stack
-        .add_pending(EventKind::Enrollment, ADA, "Org/Bees/1", Reason::NoSuchRun)
+        .add_pending(
+            EventKind::Enrollment,
+            ADA,
+            "Org/Bees/1",
+            BlockedReason::NoSuchRun,
+        )
         .await;
     for failing in ["PutItem", "DeleteItem"] {
         let proxy = FaultyProxy::before(stack.url(), move |call| {

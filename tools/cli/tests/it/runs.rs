@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, S};
 use local::{Fault, FaultyProxy};
 use serde_json::json;
-use shared::domain::{EventKind, Reason};
+use shared::domain::{BlockedReason, EventKind};
 
 use crate::harness::{ADA, RUN, Ran, Stack};
 
@@ -317,10 +317,12 @@ async fn an_import_makes_due_what_has_waited_for_a_run() {
     };
     let mut keys = Vec::new();
     for kind in [EventKind::Enrollment, EventKind::Certificate] {
-        let event = stack.add_pending(kind, ADA, RUN, Reason::NoSuchRun).await;
+        let event = stack
+            .add_pending(kind, ADA, RUN, BlockedReason::NoSuchRun)
+            .await;
         keys.push(event.event_key);
         stack
-            .add_pending(kind, ADA, "Org/Ants/1", Reason::NoSuchRun)
+            .add_pending(kind, ADA, "Org/Ants/1", BlockedReason::NoSuchRun)
             .await;
     }
     let others = import("course_id,title\nOrg/Other/1,Other\n").await;
@@ -345,7 +347,7 @@ async fn an_import_makes_due_what_has_waited_for_a_run() {
         EventKind::Enrollment,
         "bob@example.org",
         RUN,
-        Reason::NoSuchRun,
+        BlockedReason::NoSuchRun,
     );
     keys.push(again.await.event_key);
     let told = "0 created, 0 updated, 1 unchanged, 0 bad lines; \

@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use shared::domain::{EventKey, EventKind, EventState, Obstacle, Reason, Score};
+use shared::domain::{Blocked, BlockedReason, EventKey, EventKind, EventState, Score};
 
 use crate::harness::{ADA, RUN, Stack, trouble};
 
@@ -11,7 +11,7 @@ enum Step {
     Lms(f64, bool),
     /// A grade that an operator sets, with `--passed` or without.
     Operator(&'static str, bool),
-    Keep(EventKind, Obstacle),
+    Keep(EventKind, Blocked),
     /// Ends the pass that is pending.
     End(EventState),
     /// Drops the pass that is pending.
@@ -49,9 +49,9 @@ const AT_ONCE: &str = "The LMS announces a pass at once only in a run that is se
 fn cases() -> Vec<Case> {
     use EventKind::{Certificate, Enrollment};
     use Step::{Drop, End, Enroll, Keep, Lms, Operator, Revoke, Withdraw};
-    let unpaid = || Obstacle {
+    let unpaid = || Blocked {
         error: Some("unpaid_mode".to_owned()),
-        ..Reason::NotEligible.into()
+        ..BlockedReason::NotEligible.into()
     };
     let case = |name, run, steps, why, help, commands| Case {
         name,
@@ -135,7 +135,7 @@ fn cases() -> Vec<Case> {
             "Expired",
             SELF_PACED,
             vec![
-                Keep(Certificate, Reason::NoSuchRun.into()),
+                Keep(Certificate, BlockedReason::NoSuchRun.into()),
                 End(EventState::Expired),
             ],
             &[" was given up. There is no course run ", " is expired"],
@@ -247,7 +247,7 @@ fn cases() -> Vec<Case> {
         case(
             "NoRunWaits",
             None,
-            vec![Keep(Enrollment, Reason::NoSuchRun.into())],
+            vec![Keep(Enrollment, BlockedReason::NoSuchRun.into())],
             &["there is no course run Org/NoRunWaits/1, and no pass is pending."],
             "Import the run with `coursehook runs import`; nothing else need be done.",
             &[],
@@ -311,7 +311,7 @@ impl Step {
                 let grade = &grade[..if passed { 5 } else { 4 }];
                 of_run(["grades", "override"], grade).await;
             }
-            Self::Keep(kind, obstacle) => drop(stack.add_pending(kind, ADA, run, obstacle).await),
+            Self::Keep(kind, blocked) => drop(stack.add_pending(kind, ADA, run, blocked).await),
             Self::End(state) => {
                 let event = stack.pending(&pass_in(run)).await.unwrap();
                 stack.end(event, state).await;
@@ -399,9 +399,9 @@ async fn all_of_a_learner_is_in_one_view() {
 
     PAID.befall(&stack, RUN).await;
     Step::Operator("0.87", true).befall(&stack, RUN).await;
-    let obstacle = Reason::NoSuchUser;
+    let blocked = BlockedReason::NoSuchUser;
     let event = stack
-        .add_pending(EventKind::Enrollment, ADA, RUN, obstacle)
+        .add_pending(EventKind::Enrollment, ADA, RUN, blocked)
         .await;
     Step::Lms(0.4, false).befall(&stack, "Org/Ants/1").await;
     // What is others' is not shown.
@@ -412,7 +412,7 @@ async fn all_of_a_learner_is_in_one_view() {
     let set = ["enrollments", "set", bob, RUN, "--mode", "audit"];
     stack.run(&set).await.ok();
     stack
-        .add_pending(EventKind::Certificate, bob, RUN, obstacle)
+        .add_pending(EventKind::Certificate, bob, RUN, blocked)
         .await;
 
     let status = stack.run(&["status", ADA, "--json"]).await;
@@ -478,7 +478,7 @@ async fn what_waits_for_a_user_is_shown_without_one() {
     assert_eq!((none.code, none.out.as_str()), (2, ""), "{none:?}");
     assert!(none.err.contains("no user bob@example.org"), "{none:?}");
 
-    let no_user = Reason::NoSuchUser;
+    let no_user = BlockedReason::NoSuchUser;
     stack
         .add_pending(EventKind::Certificate, bob, RUN, no_user)
         .await;

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use local::{Fault, FaultyProxy};
 use serde_json::json;
-use shared::domain::{EventKind, Reason};
+use shared::domain::{BlockedReason, EventKind};
 use tokio::process::Command;
 
 use crate::harness::{RUN, Stack, ran};
@@ -657,7 +657,7 @@ async fn an_import_makes_due_what_has_waited_for_a_user() {
     let enrollment = EventKind::Enrollment;
     for email in ["ada@example.org", "bob@example.org"] {
         stack
-            .add_pending(enrollment, email, RUN, Reason::NoSuchUser)
+            .add_pending(enrollment, email, RUN, BlockedReason::NoSuchUser)
             .await;
     }
     assert_eq!(stack.due().await, []);
@@ -691,7 +691,7 @@ async fn an_import_makes_due_what_has_waited_for_a_username() {
         ran.await.json()["events_due"].clone()
     };
     let (certificate, email) = (EventKind::Certificate, "ada@example.org");
-    let event = stack.add_pending(certificate, email, RUN, Reason::NoUsername);
+    let event = stack.add_pending(certificate, email, RUN, BlockedReason::NoUsername);
     let key = event.await.event_key;
     assert_eq!(import("email,name\nada@example.org,Ada\n").await, 0);
     assert_eq!(stack.due().await, []);
@@ -703,7 +703,7 @@ async fn an_import_makes_due_what_has_waited_for_a_username() {
 async fn a_second_import_makes_due_what_the_one_that_was_cut_short_left() {
     let stack = Stack::start().await;
     let (enrollment, email) = (EventKind::Enrollment, "ada@example.org");
-    let event = stack.add_pending(enrollment, email, RUN, Reason::NoSuchUser);
+    let event = stack.add_pending(enrollment, email, RUN, BlockedReason::NoSuchUser);
     let key = event.await.event_key;
     let file = stack.file("users.csv", "email\nada@example.org\n");
     // The user is written, and then what waits cannot be listed.

@@ -80,12 +80,9 @@ async fn grade(client: &LmsClient, (email, username, course_id): &Learner) -> Fi
                 LmsError::NoSuchRun | LmsError::NoSuchLearner | LmsError::NotEnrolled,
             ),
         ) => {
-            let (obstacle, _) = advice::of_the_lms(&error.code());
-            let obstacle = within_a_line(&obstacle);
-            Finding::ok(
-                CHECK,
-                format!("the credential works; of {whose}: {obstacle}"),
-            )
+            let (cause, _) = advice::of_the_lms(&error.code());
+            let cause = within_a_line(&cause);
+            Finding::ok(CHECK, format!("the credential works; of {whose}: {cause}"))
         }
         Err(error) => troubled(CHECK, advice::of_the_lms(&error.code())),
     }
@@ -102,11 +99,11 @@ async fn enrollments(client: &LmsClient, (email, username, course_id): &Learner)
             Finding::ok(CHECK, "can be listed, though not of this run")
         }
         Err(ref error @ AskError::Lms(LmsError::BadUsername)) => {
-            let (obstacle, _) = advice::of_enrollments(&error.code());
-            let obstacle = within_a_line(&obstacle);
+            let (cause, _) = advice::of_enrollments(&error.code());
+            let cause = within_a_line(&cause);
             Finding::ok(
                 CHECK,
-                format!("can be listed; of {}: {obstacle}", email.as_str()),
+                format!("can be listed; of {}: {cause}", email.as_str()),
             )
         }
         Err(error) => troubled(CHECK, advice::of_enrollments(&error.code())),
@@ -151,8 +148,8 @@ async fn any(stack: &Stack) -> Result<Result<Learner, String>, Failure> {
     ))
 }
 
-fn troubled(check: &str, (obstacle, mend): (String, String)) -> Finding {
-    Finding::mend(check, within_a_line(&obstacle), within_a_line(&mend))
+fn troubled(check: &str, (cause, mend): (String, String)) -> Finding {
+    Finding::mend(check, within_a_line(&cause), within_a_line(&mend))
 }
 
 /// A sentence as a part of a line.

@@ -3,7 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use shared::domain::{Enrollment, EventKind, Ineligible, Mode, PaidModes, PendingEvent, Reason};
+use shared::domain::{
+    BlockedReason, Enrollment, EventKind, Ineligible, Mode, PaidModes, PendingEvent,
+};
 
 use super::Finding;
 use crate::failure::Failure;
@@ -89,7 +91,7 @@ async fn waiting(stack: &Stack) -> Result<Vec<Enrollment>, Failure> {
 
 fn waits_for_payment(event: &PendingEvent) -> bool {
     event.kind == EventKind::Certificate
-        && event.reason == Reason::NotEligible
+        && event.reason == BlockedReason::NotEligible
         && event.last_error.as_deref() == Some(Ineligible::UnpaidMode.as_str())
 }
 
