@@ -4,8 +4,8 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
 use shared::domain::EventKind;
-use shared::use_cases::asking_the_lms::LmsClient;
 use shared::use_cases::certifying::{BlockedBy, Certifying, Outcome, Pass, Source};
+use shared::use_cases::lms::LmsClient;
 use shared::web::{Accepted, Delivered, Refusal, Webhook, log};
 
 /// Answers `POST /api/openedx_webhook/certificate/`.

@@ -16,8 +16,8 @@ use shared::bootstrap::wiring::Wiring;
 use shared::bootstrap::{self, aws, lms, logging};
 use shared::clock::{SharedClock, SystemClock};
 use shared::domain::EventKind;
-use shared::use_cases::asking_the_lms::LmsLimits;
 use shared::use_cases::certifying::CERTIFYING_TIME;
+use shared::use_cases::lms::LmsLimits;
 use shared::web::Webhook;
 use shared::web::gateway::every_header;
 

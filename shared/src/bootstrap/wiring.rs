@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use std::time::Duration;
 
 use super::environment::{Environment, Missing, SettingError};
-use crate::adapters::lms::Lms;
+use crate::adapters::lms::LmsApi;
 use crate::adapters::secrets::{CredentialSecret, TokenSecret};
 use crate::adapters::store::certificates::Certificates;
 use crate::adapters::store::course_runs::CourseRuns;
@@ -20,11 +20,11 @@ use crate::adapters::store::sweeps::Sweeps;
 use crate::adapters::store::users::Users;
 use crate::clock::SharedClock;
 use crate::domain::PaidModes;
-use crate::use_cases::asking_the_lms::{LmsClient, LmsLimits};
 use crate::use_cases::authenticating::TokenCheck;
 use crate::use_cases::certifying::Certifying;
 use crate::use_cases::enrolling::Enrolling;
 use crate::use_cases::erasing::Erasing;
+use crate::use_cases::lms::{LmsClient, LmsLimits};
 use crate::use_cases::sweeping::{EnrollmentSweep, GradeSweep, SweepTables, Sweeping};
 use crate::web::Metrics;
 
@@ -192,7 +192,7 @@ impl<'a> Wiring<'a> {
         limits: LmsLimits,
     ) -> Result<LmsClient, SettingError> {
         let secret = self.variable("OPENEDX_API_SECRET")?;
-        let lms = Lms::new(lms, self.environment.parsed("LMS_URL")?);
+        let lms = LmsApi::new(lms, self.environment.parsed("LMS_URL")?);
         let secret = CredentialSecret::new(secrets, secret);
         let clock = Arc::clone(&self.clock);
         Ok(LmsClient::new(lms, secret, clock, limits))
@@ -207,7 +207,7 @@ impl<'a> Wiring<'a> {
             concurrency: self.environment.parsed("LMS_CONCURRENCY")?,
             spacing: Duration::from_secs(1) / per_second.get(),
             enrollment_spacing: Duration::from_mins(1) / of_enrollments.get(),
-            failures_in_a_row: NonZeroU32::new(3),
+            circuit_breaker_threshold: NonZeroU32::new(3),
         })
     }
 

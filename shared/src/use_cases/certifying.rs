@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::DeliveryError;
-use super::asking_the_lms::{AskError, LmsClient};
+use super::lms::{LmsClient, LmsError};
 use crate::adapters::AwsFailure;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::lookup::{Found, FoundRun, FoundUser, Lookup};
@@ -113,7 +113,7 @@ pub enum BlockedBy {
     /// The user has no username of the LMS.
     NoUsername,
     /// The LMS gave no grade that can be used.
-    Lms(AskError),
+    Lms(LmsError),
     /// The grade is no pass.
     NotPassed,
     /// The grade is a pass, in an enrollment that earns no certificate.
@@ -427,7 +427,7 @@ impl<'a> Decision<'a> {
         if answer.is_none() {
             asking(self.user.user_id);
         }
-        let score = match lms.of_learner(self.course_id, username, within).await {
+        let score = match lms.grade(self.course_id, username, within).await {
             Ok(score) => score,
             Err(error) => return Ok(Err(BlockedBy::Lms(error))),
         };

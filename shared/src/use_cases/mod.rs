@@ -1,6 +1,5 @@
 //! What Coursehook does: each use case decides, and leaves reading and writing to the adapters.
 
-pub mod asking_the_lms;
 pub mod authenticating;
 pub mod certifying;
 pub mod correcting;
@@ -8,6 +7,7 @@ pub mod enrolling;
 pub mod erasing;
 pub mod importing;
 pub mod issuing_tokens;
+pub mod lms;
 pub mod renaming;
 pub mod retry;
 pub mod sweeping;

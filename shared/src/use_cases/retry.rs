@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::asking_the_lms::{AskError, LmsClient};
 use super::certifying::{BlockedBy, CERTIFYING_TIME, Certifying, Outcome, Pass, Source};
 use super::enrolling::{Announcement, Enrolled, Enrolling};
+use super::lms::{LmsClient, LmsError};
 use crate::adapters::AwsFailure;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::pending_events::{Due, PendingEvents, Removal};
@@ -92,7 +92,7 @@ pub enum AttemptOutcome {
     Ended(Box<PendingEvent>),
     /// It has waited long enough for this, and is gone.
     Dropped(BlockedReason),
-    /// The LMS is left alone: the attempt does not count.
+    /// Requests to the LMS are paused: the attempt does not count.
     Released,
     /// It was delivered again or made due meanwhile, and stays as that has left it.
     Changed,
@@ -114,8 +114,8 @@ pub struct RetrySummary {
     pub failed: u64,
     /// Certificates that were issued or restored.
     pub certified: u64,
-    /// Whether the LMS is left alone, and certificates' events with it.
-    pub lms_rests: bool,
+    /// Whether requests to the LMS are paused, and certificates' events with it.
+    pub lms_paused: bool,
     /// How many events there are now that wait.
     pub waiting: u64,
     /// How many dead events there are now, whenever they died.
@@ -176,7 +176,7 @@ impl RetryWorker {
         context: &RunContext,
         tell: impl Fn(&Attempt),
     ) -> Result<RetrySummary, StoreError> {
-        self.lms.begin();
+        self.lms.begin_invocation();
         let now = self.clock.now();
         let pages = stream::try_unfold(Some(None), async |start| match start {
             None => Ok::<_, StoreError>(None),
@@ -221,7 +221,7 @@ impl RetryWorker {
         if let Some(error) = failure {
             return Err(error);
         }
-        summary.lms_rests = self.lms.is_resting();
+        summary.lms_paused = self.lms.is_paused();
         summary.waiting = self.pending_events.count(EventState::Waiting).await?;
         summary.dead = self.pending_events.count(EventState::Dead).await?;
         summary.expired = self.pending_events.count(EventState::Expired).await?;
@@ -234,8 +234,8 @@ impl RetryWorker {
         due: &Due,
         context: &RunContext,
     ) -> Result<Option<Attempt>, StoreError> {
-        // While the LMS is left alone, its events need not be claimed in vain.
-        if due.kind == Some(EventKind::Certificate) && self.lms.is_resting() {
+        // While requests to the LMS are paused, its events need not be claimed in vain.
+        if due.kind == Some(EventKind::Certificate) && self.lms.is_paused() {
             return Ok(None);
         }
         let now = self.clock.now();
@@ -403,7 +403,7 @@ impl RetryWorker {
                         let now = self.clock.now();
                         let blocked = why.blocked(now);
                         match why {
-                            BlockedBy::Lms(AskError::Resting { .. }) => {
+                            BlockedBy::Lms(LmsError::Paused { .. }) => {
                                 UseCaseOutcome::Paused(blocked.not_before.unwrap_or(now))
                             }
                             _ => UseCaseOutcome::Blocked(blocked),

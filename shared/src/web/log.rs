@@ -237,7 +237,7 @@ pub fn retry_batch_finished(
         done = summary.done,
         failed = summary.failed,
         certified = summary.certified,
-        lms_rests = summary.lms_rests,
+        lms_paused = summary.lms_paused,
         waiting = summary.waiting,
         dead = summary.dead,
         expired = summary.expired,

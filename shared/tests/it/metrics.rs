@@ -100,7 +100,7 @@ fn of_a_retry_of_pending_events() {
         done: 4,
         failed: 2,
         certified: 3,
-        lms_rests: true,
+        lms_paused: true,
         waiting: 11,
         dead: 5,
         expired: 6,

@@ -380,8 +380,8 @@ fn trouble(code: &str) -> (String, Remedy) {
             "The LMS asks for fewer requests (429).",
             Remedy::noticed("Wait, or have the LMS allow our client more requests"),
         ),
-        "Resting" => (
-            "The LMS was left alone, as it had asked or had failed several times.",
+        "Paused" => (
+            "Requests to the LMS were paused, as it had asked for that or had failed several times.",
             Remedy::noticed("Wait until the LMS can be asked again"),
         ),
         "Timeout" | "Unreachable" => (
@@ -607,7 +607,7 @@ mod tests {
             (LmsTrouble, None, "no grade", "error code", false),
             (LmsTrouble, Some("Other"), "no grade", "error code", false),
             (LmsTrouble, Some("429"), "fewer requests", "Wait", true),
-            (LmsTrouble, Some("Resting"), "left alone", "Wait", true),
+            (LmsTrouble, Some("Paused"), "were paused", "Wait", true),
             (LmsTrouble, Some("Timeout"), "in time", "LMS_URL", true),
             (LmsTrouble, Some("Unreachable"), "in time", "LMS_URL", true),
             (LmsTrouble, Some("502"), "LMS failed", "the LMS", true),

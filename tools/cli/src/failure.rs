@@ -6,15 +6,15 @@ use std::path::PathBuf;
 
 use infra::TemplateError;
 use shared::adapters::AwsFailure;
-use shared::adapters::lms::{LmsError, TokenRefusal};
+use shared::adapters::lms::{LmsApiError, TokenRefusal};
 use shared::adapters::secrets::SecretError;
 use shared::adapters::store::StoreError;
 use shared::bootstrap::aws::NoCredentials;
 use shared::bootstrap::environment::{Missing, SettingError};
 use shared::domain::given::GivenError;
 use shared::domain::{CourseId, Email, EventKey, Mode, User};
-use shared::use_cases::asking_the_lms::AskError;
 use shared::use_cases::issuing_tokens::TokenError;
+use shared::use_cases::lms::LmsError;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -96,7 +96,7 @@ pub enum Failure {
     )]
     NoCredential,
     #[error("{}", told_refused(.0))]
-    CredentialRefused(LmsError),
+    CredentialRefused(LmsApiError),
     #[error("standard input cannot be read: {0}; nothing was stored")]
     Input(io::Error),
     #[error("standard input {0}; nothing was stored")]
@@ -120,7 +120,7 @@ pub enum Failure {
     #[error("{reason}\nwhat was done stays done, and this goes on from there: {again}")]
     SweepStopped { reason: Box<Failure>, again: String },
     #[error("{}", told_lms(.0))]
-    Lms(AskError),
+    Lms(LmsError),
     #[error("there is no user {}; `coursehook users import` makes users", .0.as_str())]
     NoSuchUser(Email),
     #[error("there is no user of the id {0}; `coursehook users list` shows those that there are")]
@@ -338,17 +338,17 @@ fn told_secret(error: &SecretError) -> String {
 }
 
 /// What is the matter with the LMS, and what to try.
-fn told_lms(error: &AskError) -> String {
+fn told_lms(error: &LmsError) -> String {
     let (trouble, mend) = advice::of_the_lms(&error.code());
     format!("{trouble} {mend}.")
 }
 
 /// What the LMS said of a credential that is new.
-fn told_refused(error: &LmsError) -> String {
+fn told_refused(error: &LmsApiError) -> String {
     let (trouble, mend) = advice::of_the_lms(&error.code());
     let is_of_the_credential = matches!(
         error,
-        LmsError::NoToken {
+        LmsApiError::NoToken {
             why: TokenRefusal::InvalidClient,
             ..
         }

@@ -19,8 +19,8 @@ use shared::bootstrap::lms;
 use shared::bootstrap::wiring::Wiring;
 use shared::clock::{SharedClock, SystemClock};
 use shared::domain::Change;
-use shared::use_cases::asking_the_lms::{LmsClient, LmsLimits};
 use shared::use_cases::issuing_tokens::TokenRegistry;
+use shared::use_cases::lms::{LmsClient, LmsLimits};
 use shared::use_cases::sweeping::{EnrollmentSweep, GradeSweep, Sweeping};
 use tokio::sync::OnceCell;
 

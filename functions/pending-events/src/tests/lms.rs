@@ -37,7 +37,7 @@ pub async fn with_passes(learners: usize) -> Stack {
 /// After three failures in a row the LMS is asked no more in this run, and what
 /// was not asked has lost no try; once it is well one run issues all.
 #[tokio::test]
-async fn after_three_failures_the_lms_rests() {
+async fn after_three_failures_the_lms_paused() {
     let stack = with_passes(20).await;
     let before = stack.lms.count(At::Grades);
     for trouble in [
@@ -49,7 +49,7 @@ async fn after_three_failures_the_lms_rests() {
         stack.lms.order(Order::of(trouble.clone()));
         let asked = stack.lms.count(At::Grades);
         let summary = stack.run().await;
-        assert_eq!(summary["lms_rests"], true);
+        assert_eq!(summary["lms_paused"], true);
         // Those that are on their way when the third fails still come there.
         let asked = stack.lms.count(At::Grades) - asked;
         assert!((3..=4).contains(&asked), "{trouble:?}: asked {asked} times");
@@ -73,7 +73,7 @@ async fn after_three_failures_the_lms_rests() {
         (&summary["attempted"], &summary["done"]),
         (&20.into(), &20.into())
     );
-    assert_eq!(summary["lms_rests"], false);
+    assert_eq!(summary["lms_paused"], false);
     assert_eq!(stack.lms.count(At::Grades) - asked, 20);
     assert_eq!(stack.pending().await, []);
 }
@@ -90,7 +90,7 @@ async fn one_learners_trouble_is_not_the_lms_own() {
         (&summary["attempted"], &summary["done"]),
         (&10.into(), &5.into())
     );
-    assert_eq!(summary["lms_rests"], false);
+    assert_eq!(summary["lms_paused"], false);
     let pending = stack.pending().await;
     assert_eq!(pending.len(), 5);
     for event in pending {
@@ -98,7 +98,7 @@ async fn one_learners_trouble_is_not_the_lms_own() {
     }
 }
 
-/// While the LMS rests, enrollments go on.
+/// While the circuit breaker is open, enrollments are processed.
 #[tokio::test]
 async fn enrollments_need_no_lms() {
     let stack = with_passes(8).await;
@@ -111,7 +111,7 @@ async fn enrollments_need_no_lms() {
     stack.clock.turn(Duration::from_secs(90));
     let summary = stack.run().await;
     assert_eq!(
-        (&summary["lms_rests"], &summary["done"]),
+        (&summary["lms_paused"], &summary["done"]),
         (&true.into(), &1.into())
     );
     assert_eq!(stack.enrollments(&id).await.len(), 1);
@@ -198,7 +198,7 @@ async fn a_try_is_given_back() {
     };
     let (summary, ()) = tokio::join!(stack.run(), others_fail);
     assert_eq!(
-        (&summary["attempted"], &summary["lms_rests"]),
+        (&summary["attempted"], &summary["lms_paused"]),
         (&4.into(), &true.into())
     );
     let lines = stack.log.lines();

@@ -33,7 +33,7 @@ async fn a_line_an_event_and_one_a_run() {
         ("done", json!(2)),
         ("failed", json!(0)),
         ("certified", json!(2)),
-        ("lms_rests", json!(false)),
+        ("lms_paused", json!(false)),
         ("waiting", json!(0)),
         ("dead", json!(0)),
         ("expired", json!(0)),

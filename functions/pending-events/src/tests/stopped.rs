@@ -261,7 +261,7 @@ async fn a_delivery_and_a_retry_at_once() {
     let stack = Stack::on(portal);
     let certifying = stack.use_cases().certifying().unwrap();
     let http = harness::http_client();
-    let limits = shared::use_cases::asking_the_lms::LmsLimits::NONE;
+    let limits = shared::use_cases::lms::LmsLimits::NONE;
     let lms = stack
         .use_cases()
         .lms_client(stack.secrets_client(), http, limits);

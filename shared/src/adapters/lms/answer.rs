@@ -10,7 +10,7 @@ use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::{Map, Value};
 
-use super::{About, ErrorCode, LmsError, Nonsense, TokenRefusal};
+use super::{About, ErrorCode, LmsApiError, Nonsense, TokenRefusal};
 use crate::calls::LmsRequest;
 
 /// No answer that we ask for is larger.
@@ -20,8 +20,8 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// that took and whether it failed.
 pub(super) async fn to<T>(
     request: RequestBuilder,
-    read: impl AsyncFnOnce(Response) -> Result<T, LmsError>,
-) -> Result<T, LmsError> {
+    read: impl AsyncFnOnce(Response) -> Result<T, LmsApiError>,
+) -> Result<T, LmsApiError> {
     let counted = LmsRequest::begin();
     let result = match request.send().await {
         Ok(answer) => read(answer).await,
@@ -32,7 +32,7 @@ pub(super) async fn to<T>(
 }
 
 /// The body, read no further than it may be long.
-pub(super) async fn body(mut answer: Response) -> Result<Vec<u8>, LmsError> {
+pub(super) async fn body(mut answer: Response) -> Result<Vec<u8>, LmsApiError> {
     let mut body = Vec::new();
     while let Some(part) = answer.chunk().await.map_err(broken)? {
         if body.len() + part.len() > MAX_BYTES {
@@ -44,11 +44,11 @@ pub(super) async fn body(mut answer: Response) -> Result<Vec<u8>, LmsError> {
 }
 
 /// The error itself names the URL, and that the learner: only its kind is kept.
-fn broken(error: reqwest::Error) -> LmsError {
+fn broken(error: reqwest::Error) -> LmsApiError {
     if error.is_timeout() {
-        LmsError::Timeout
+        LmsApiError::Timeout
     } else {
-        LmsError::Unreachable
+        LmsApiError::Unreachable
     }
 }
 
@@ -56,7 +56,7 @@ fn broken(error: reqwest::Error) -> LmsError {
 pub(super) async fn parsed<T>(
     answer: Response,
     parse: impl FnOnce(&[u8]) -> Result<T, Nonsense>,
-) -> Result<T, LmsError> {
+) -> Result<T, LmsApiError> {
     let page = is_html(&answer).then(|| unavailable(&answer));
     match (parse(&body(answer).await?), page) {
         // Somebody before the LMS has a page of their own: a login, a maintenance.
@@ -69,7 +69,7 @@ pub(super) async fn parsed<T>(
 ///
 /// A refusal is a JSON object with an `error` (RFC 6749, 5.2). Anything else
 /// comes from what stands before the LMS and says nothing of our client.
-pub(super) async fn no_token(answer: Response) -> LmsError {
+pub(super) async fn no_token(answer: Response) -> LmsApiError {
     let retry_after = retry_after(answer.headers());
     let otherwise = match answer.status() {
         StatusCode::TOO_MANY_REQUESTS => return throttled(&answer),
@@ -82,7 +82,7 @@ pub(super) async fn no_token(answer: Response) -> LmsError {
     };
     match object(answer).await {
         Ok(Some(said)) => match said.get("error").and_then(Value::as_str) {
-            Some(error) => LmsError::NoToken {
+            Some(error) => LmsApiError::NoToken {
                 why: TokenRefusal::of(error),
                 retry_after,
             },
@@ -94,7 +94,7 @@ pub(super) async fn no_token(answer: Response) -> LmsError {
 }
 
 /// What it means that the grades endpoint answered this, which is not 200.
-pub(super) async fn no_grades(answer: Response) -> LmsError {
+pub(super) async fn no_grades(answer: Response) -> LmsApiError {
     if answer.status() != StatusCode::NOT_FOUND {
         return refused(answer).await;
     }
@@ -104,16 +104,16 @@ pub(super) async fn no_grades(answer: Response) -> LmsError {
         Err(error) => return error,
     };
     match error_code(&said).as_ref().map(ErrorCode::as_str) {
-        Some("invalid_course_key" | "course_does_not_exist") => LmsError::NoSuchRun,
-        Some("user_does_not_exist") => LmsError::NoSuchLearner,
-        Some("user_not_enrolled") => LmsError::NotEnrolled,
+        Some("invalid_course_key" | "course_does_not_exist") => LmsApiError::NoSuchRun,
+        Some("user_does_not_exist") => LmsApiError::NoSuchLearner,
+        Some("user_not_enrolled") => LmsApiError::NotEnrolled,
         _ => otherwise,
     }
 }
 
 /// What it means that the enrollments list, asked for this, answered so, which is
 /// not 200. It has no 404 of its own: a run that there is not has no enrollments.
-pub(super) async fn no_enrollments(answer: Response, about: &About) -> LmsError {
+pub(super) async fn no_enrollments(answer: Response, about: &About) -> LmsApiError {
     if answer.status() != StatusCode::BAD_REQUEST {
         return refused(answer).await;
     }
@@ -128,14 +128,14 @@ pub(super) async fn no_enrollments(answer: Response, about: &About) -> LmsError 
     let fields = fields.unwrap_or(&said);
     let is_name = fields.contains_key("username") && !fields.contains_key("course_id");
     match about.course_id() {
-        _ if is_name => LmsError::BadUsername,
-        Some(_) => LmsError::NoSuchRun,
+        _ if is_name => LmsApiError::BadUsername,
+        Some(_) => LmsApiError::NoSuchRun,
         None => otherwise,
     }
 }
 
 /// What a status means whatever was asked for. An API's verdict is a JSON object.
-async fn refused(answer: Response) -> LmsError {
+async fn refused(answer: Response) -> LmsApiError {
     let otherwise = unavailable(&answer);
     let status = answer.status();
     match status {
@@ -144,8 +144,8 @@ async fn refused(answer: Response) -> LmsError {
         _ => return otherwise,
     }
     match object(answer).await {
-        Ok(Some(_)) if status == StatusCode::FORBIDDEN => LmsError::Forbidden,
-        Ok(Some(said)) => LmsError::Unauthorized {
+        Ok(Some(_)) if status == StatusCode::FORBIDDEN => LmsApiError::Forbidden,
+        Ok(Some(said)) => LmsApiError::Unauthorized {
             error_code: error_code(&said),
         },
         Ok(None) => otherwise,
@@ -153,15 +153,15 @@ async fn refused(answer: Response) -> LmsError {
     }
 }
 
-fn unavailable(answer: &Response) -> LmsError {
-    LmsError::Unavailable {
+fn unavailable(answer: &Response) -> LmsApiError {
+    LmsApiError::Unavailable {
         status: answer.status().as_u16(),
         retry_after: retry_after(answer.headers()),
     }
 }
 
-fn throttled(answer: &Response) -> LmsError {
-    LmsError::Throttled {
+fn throttled(answer: &Response) -> LmsApiError {
+    LmsApiError::Throttled {
         retry_after: retry_after(answer.headers()),
     }
 }
@@ -172,9 +172,9 @@ fn is_html(answer: &Response) -> bool {
 
 /// The JSON object in the body, whatever the header calls it; `None` where the
 /// body is anything else.
-async fn object(answer: Response) -> Result<Option<Map<String, Value>>, LmsError> {
+async fn object(answer: Response) -> Result<Option<Map<String, Value>>, LmsApiError> {
     match body(answer).await {
-        Err(LmsError::Nonsense(_)) => Ok(None),
+        Err(LmsApiError::Nonsense(_)) => Ok(None),
         body => Ok(serde_json::from_slice(&body?).ok()),
     }
 }
@@ -200,7 +200,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         let wait = date(when)?.duration_since(date(text(headers, DATE)?)?);
         u64::try_from(wait.as_secs()).unwrap_or_default()
     };
-    Some(Duration::from_secs(seconds).min(LmsError::LONGEST_RETRY_AFTER))
+    Some(Duration::from_secs(seconds).min(LmsApiError::LONGEST_RETRY_AFTER))
 }
 
 /// A date in any of the forms of RFC 9110, 5.6.7: today's, that of RFC 850 and

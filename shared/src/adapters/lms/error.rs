@@ -13,13 +13,13 @@ use crate::domain::Astray;
 /// Of what the LMS said it holds the status and a plain `error_code`, and
 /// nothing of what was asked: texts of the LMS and URLs name learners.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum LmsError {
+pub enum LmsApiError {
     /// 429, or the page with which older sites refuse tokens that are asked
     /// for too often.
     #[error("the LMS asks for fewer requests")]
     Throttled {
         /// How long to ask nothing, where the LMS said it; at most
-        /// [`LmsError::LONGEST_RETRY_AFTER`].
+        /// [`LmsApiError::LONGEST_RETRY_AFTER`].
         retry_after: Option<Duration>,
     },
     /// An answer that says nothing about what was asked: 5xx, a redirect, or any
@@ -29,7 +29,7 @@ pub enum LmsError {
     Unavailable {
         /// The HTTP status.
         status: u16,
-        /// How long to ask nothing, as in [`LmsError::Throttled`].
+        /// How long to ask nothing, as in [`LmsApiError::Throttled`].
         retry_after: Option<Duration>,
     },
     /// No answer in the time that there was.
@@ -52,7 +52,7 @@ pub enum LmsError {
     NoToken {
         /// Why not.
         why: TokenRefusal,
-        /// How long to ask nothing, as in [`LmsError::Throttled`].
+        /// How long to ask nothing, as in [`LmsApiError::Throttled`].
         retry_after: Option<Duration>,
     },
     /// The LMS has no such course run, or cannot read its id.
@@ -198,7 +198,7 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-impl LmsError {
+impl LmsApiError {
     /// The longest time for which the LMS may silence us.
     pub const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(12);
 
@@ -267,7 +267,7 @@ impl LmsError {
     /// Whether the LMS, or our credential for it, is in trouble as a whole, so
     /// that asking for anything else now would fail likewise; `false` for what
     /// is the matter with this learner, this run or this row.
-    pub fn is_the_lms_own(&self) -> bool {
+    pub fn is_lms_wide(&self) -> bool {
         match self {
             Self::Throttled { .. }
             | Self::Unavailable { .. }

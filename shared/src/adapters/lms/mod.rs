@@ -1,6 +1,6 @@
 //! The LMS's web API: an access token, one learner's grade, the grades of a
 //! whole course run, enrollments. One request each; who keeps the token, waits
-//! and tries again is `use_cases::asking_the_lms`.
+//! and tries again is `use_cases::lms`.
 //!
 //! The rules are those of Open edX's `oauth_dispatch`, `grades` and
 //! `enrollment` REST APIs.
@@ -20,7 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 pub use authorization::{AccessToken, Authorization};
 pub use base_url::{BaseUrl, BaseUrlError};
 pub use enrollments::{About, EnrollmentRow};
-pub use error::{ErrorCode, LmsError, Nonsense, TokenRefusal};
+pub use error::{ErrorCode, LmsApiError, Nonsense, TokenRefusal};
 pub use grades::GradeRow;
 pub use page::Page;
 
@@ -28,12 +28,12 @@ use crate::domain::{CourseId, Cursor, Score, Username};
 
 /// An Open edX LMS.
 #[derive(Debug, Clone)]
-pub struct Lms {
+pub struct LmsApi {
     client: Client,
     base_url: BaseUrl,
 }
 
-impl Lms {
+impl LmsApi {
     /// `client` must follow no redirect, or it would show our credential to
     /// whomever the LMS names; `bootstrap::lms::client` makes such a one. Makes
     /// no request.
@@ -44,12 +44,12 @@ impl Lms {
     /// Asks for an access token: `POST oauth2/access_token`, client credentials.
     ///
     /// # Errors
-    /// [`LmsError::NoToken`] where the LMS refuses the client.
+    /// [`LmsApiError::NoToken`] where the LMS refuses the client.
     pub async fn access_token(
         &self,
         id: &str,
         secret: &SecretString,
-    ) -> Result<AccessToken, LmsError> {
+    ) -> Result<AccessToken, LmsApiError> {
         let form = [
             ("grant_type", "client_credentials"),
             ("client_id", id),
@@ -70,13 +70,13 @@ impl Lms {
     /// for byte; the LMS leaves the address empty, so that it says nothing.
     ///
     /// # Errors
-    /// [`LmsError::Nonsense`] where the answer is anything but that one row.
+    /// [`LmsApiError::Nonsense`] where the answer is anything but that one row.
     pub async fn grade(
         &self,
         authorization: &Authorization,
         course_id: &CourseId,
         username: &Username,
-    ) -> Result<Score, LmsError> {
+    ) -> Result<Score, LmsApiError> {
         let mut url = self.grades_url(course_id)?;
         // A `Username` is never empty: an empty one would mean the whole run.
         url.query_pairs_mut()
@@ -93,7 +93,7 @@ impl Lms {
     /// compute.
     ///
     /// # Errors
-    /// [`LmsError::Nonsense`] where the answer is no page. A row that is at
+    /// [`LmsApiError::Nonsense`] where the answer is no page. A row that is at
     /// fault is an error in the page and leaves the other rows as they are.
     pub async fn grades_page(
         &self,
@@ -101,7 +101,7 @@ impl Lms {
         course_id: &CourseId,
         cursor: Option<&Cursor>,
         page_size: u32,
-    ) -> Result<Page<GradeRow>, LmsError> {
+    ) -> Result<Page<GradeRow>, LmsApiError> {
         let url = page::at(self.grades_url(course_id)?, cursor, page_size);
         self.get(url, authorization, answer::no_grades, |body| {
             Page::parse(body, |row| GradeRow::parse(row, course_id))
@@ -115,7 +115,7 @@ impl Lms {
     /// not know.
     ///
     /// # Errors
-    /// As [`Lms::grades_page`]; a row of another run or another learner than
+    /// As [`LmsApi::grades_page`]; a row of another run or another learner than
     /// was asked for is at fault.
     pub async fn enrollments_page(
         &self,
@@ -123,7 +123,7 @@ impl Lms {
         about: &About,
         cursor: Option<&Cursor>,
         page_size: u32,
-    ) -> Result<Page<EnrollmentRow>, LmsError> {
+    ) -> Result<Page<EnrollmentRow>, LmsApiError> {
         let mut url = self
             .base_url
             .with(["api", "enrollment", "v1", "enrollments"]);
@@ -140,12 +140,12 @@ impl Lms {
         .await
     }
 
-    fn grades_url(&self, course_id: &CourseId) -> Result<Url, LmsError> {
+    fn grades_url(&self, course_id: &CourseId) -> Result<Url, LmsApiError> {
         let parts = || course_id.as_str().split('/');
         // Such a part is a step to another path in any URL, so the LMS cannot
         // be asked for this run, and no LMS has it.
         if parts().any(|part| part == "." || part == "..") {
-            return Err(LmsError::NoSuchRun);
+            return Err(LmsApiError::NoSuchRun);
         }
         let path = ["api", "grades", "v1", "courses"];
         // Without the last slash the LMS redirects.
@@ -160,9 +160,9 @@ impl Lms {
         &self,
         url: Url,
         authorization: &Authorization,
-        refused: impl AsyncFnOnce(Response) -> LmsError,
+        refused: impl AsyncFnOnce(Response) -> LmsApiError,
         parse: impl FnOnce(&[u8]) -> Result<T, Nonsense>,
-    ) -> Result<T, LmsError> {
+    ) -> Result<T, LmsApiError> {
         let request = self
             .client
             .get(url)

@@ -11,8 +11,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{AGAIN_AFTER, AskError, Kind, Notes, Sweeping};
-use crate::adapters::lms::{LmsError, Nonsense};
+use super::{AGAIN_AFTER, Kind, LmsError, Notes, Sweeping};
+use crate::adapters::lms::{LmsApiError, Nonsense};
 use crate::adapters::store::StoreError;
 use crate::domain::{ByName, CourseRun, Effect, Names, Trail, Username};
 
@@ -34,7 +34,7 @@ pub(super) struct Step<R> {
 
 /// Why there is no step: the LMS, or the tables.
 pub(super) enum NoStep {
-    Lms(AskError),
+    Lms(LmsError),
     Store(StoreError),
 }
 
@@ -44,8 +44,8 @@ impl From<StoreError> for NoStep {
     }
 }
 
-impl From<AskError> for NoStep {
-    fn from(error: AskError) -> Self {
+impl From<LmsError> for NoStep {
+    fn from(error: LmsError) -> Self {
         Self::Lms(error)
     }
 }
@@ -80,14 +80,14 @@ impl<K: Kind> Sweeping<K> {
         run: &CourseRun,
         usernames: Vec<Username>,
         notes: &Notes<'_>,
-    ) -> Result<Vec<Result<K::Row, Nonsense>>, AskError> {
+    ) -> Result<Vec<Result<K::Row, Nonsense>>, LmsError> {
         let mut rows = Vec::new();
         for some in requests(usernames, K::NAMES_AT_ONCE) {
             match self.ask_by_name(run, &some).await {
                 Ok(found) => rows.extend(found),
-                Err(error) if error.is_the_lms_own() => return Err(error),
+                Err(error) if error.is_lms_wide() => return Err(error),
                 // Who is not there is left alone, as in a list.
-                Err(AskError::Lms(LmsError::NoSuchLearner | LmsError::NotEnrolled)) => {}
+                Err(LmsError::Api(LmsApiError::NoSuchLearner | LmsApiError::NotEnrolled)) => {}
                 Err(error) => {
                     let failed = Effect::Failed(error.code());
                     for username in &some {
@@ -104,7 +104,7 @@ impl<K: Kind> Sweeping<K> {
         &self,
         run: &CourseRun,
         usernames: &[Username],
-    ) -> Result<Vec<Result<K::Row, Nonsense>>, AskError> {
+    ) -> Result<Vec<Result<K::Row, Nonsense>>, LmsError> {
         let mut waits = AGAIN_AFTER.into_iter();
         loop {
             let rows = self.kind.rows_by_name(&self.lms, &run.course_id, usernames);
@@ -113,7 +113,7 @@ impl<K: Kind> Sweeping<K> {
                 Err(error) => error,
             };
             match waits.next() {
-                Some(wait) if error.may_pass_soon() => self.clock.sleep(wait).await,
+                Some(wait) if error.is_retryable() => self.clock.sleep(wait).await,
                 _ => return Err(error),
             }
         }
@@ -144,7 +144,7 @@ impl<K: Kind> Sweeping<K> {
         let page = match self.kind.graded(&self.lms, &run.course_id, trail).await {
             Ok(Some(page)) => page,
             // Whoever may list enrollments need not be let read grades.
-            Ok(None) | Err(AskError::Lms(LmsError::Forbidden | LmsError::NoSuchRun)) => {
+            Ok(None) | Err(LmsError::Api(LmsApiError::Forbidden | LmsApiError::NoSuchRun)) => {
                 return Ok((Vec::new(), None));
             }
             Err(error) => return Err(error.into()),

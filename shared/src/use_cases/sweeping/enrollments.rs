@@ -15,8 +15,8 @@ use crate::domain::{
     CourseId, Cursor, Effect, Enrollment, EnrollmentChange, EventKey, EventKind, Left, PaidModes,
     PendingEvent, SweepKind, Trail, User, Username,
 };
-use crate::use_cases::asking_the_lms::{About, AskError, EnrollmentRow, GradeRow, LmsClient, Page};
 use crate::use_cases::enrolling::{has_changed, waits_for_enrollment, will_change};
+use crate::use_cases::lms::{About, EnrollmentRow, GradeRow, LmsClient, LmsError, Page};
 
 /// What a sweep of enrollments uses.
 pub struct EnrollmentSweep {
@@ -57,7 +57,7 @@ impl Kind for EnrollmentSweep {
         lms: &LmsClient,
         course_id: &CourseId,
         cursor: Option<&Cursor>,
-    ) -> Result<Page<EnrollmentRow>, AskError> {
+    ) -> Result<Page<EnrollmentRow>, LmsError> {
         let about = About::Run(course_id.clone());
         lms.enrollments_page(&about, cursor).await
     }
@@ -67,7 +67,7 @@ impl Kind for EnrollmentSweep {
         lms: &LmsClient,
         course_id: &CourseId,
         username: &Username,
-    ) -> Result<Vec<Result<EnrollmentRow, Nonsense>>, AskError> {
+    ) -> Result<Vec<Result<EnrollmentRow, Nonsense>>, LmsError> {
         let about = About::LearnerInRun(username.clone(), course_id.clone());
         Ok(lms.enrollments_page(&about, None).await?.rows)
     }
@@ -78,7 +78,7 @@ impl Kind for EnrollmentSweep {
         _: &LmsClient,
         _: &CourseId,
         _: &Username,
-    ) -> Result<bool, AskError> {
+    ) -> Result<bool, LmsError> {
         Ok(true)
     }
 
@@ -87,7 +87,7 @@ impl Kind for EnrollmentSweep {
         lms: &LmsClient,
         course_id: &CourseId,
         usernames: &[Username],
-    ) -> Result<Vec<Result<EnrollmentRow, Nonsense>>, AskError> {
+    ) -> Result<Vec<Result<EnrollmentRow, Nonsense>>, LmsError> {
         let about = About::LearnersInRun(usernames.to_vec(), course_id.clone());
         all_pages(lms, &about).await
     }
@@ -97,7 +97,7 @@ impl Kind for EnrollmentSweep {
         lms: &LmsClient,
         course_id: &CourseId,
         at: &Trail,
-    ) -> Result<Option<Page<GradeRow>>, AskError> {
+    ) -> Result<Option<Page<GradeRow>>, LmsError> {
         lms.grades_page(course_id, at.cursor()).await.map(Some)
     }
 
@@ -220,7 +220,7 @@ impl EnrollmentSweep {
 async fn all_pages(
     lms: &LmsClient,
     about: &About,
-) -> Result<Vec<Result<EnrollmentRow, Nonsense>>, AskError> {
+) -> Result<Vec<Result<EnrollmentRow, Nonsense>>, LmsError> {
     let mut rows = Vec::new();
     let mut trail = Some(Trail::default());
     while let Some(at) = trail {

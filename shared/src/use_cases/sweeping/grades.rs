@@ -17,7 +17,7 @@ use crate::domain::{
     Certificate, CertificateEntry, CertificateState, CourseId, Cursor, Effect, Email, Enrollment,
     EventKind, Grade, GradeEntry, History, Left, PaidModes, SweepKind, Trail, User, Username,
 };
-use crate::use_cases::asking_the_lms::{About, AskError, GradeRow, LmsClient, PAGE_TIME, Page};
+use crate::use_cases::lms::{About, GradeRow, LmsClient, LmsError, PAGE_TIME, Page};
 
 /// What a sweep of grades uses.
 pub struct GradeSweep {
@@ -95,7 +95,7 @@ impl Kind for GradeSweep {
         lms: &LmsClient,
         course_id: &CourseId,
         cursor: Option<&Cursor>,
-    ) -> Result<Page<GradeRow>, AskError> {
+    ) -> Result<Page<GradeRow>, LmsError> {
         lms.grades_page(course_id, cursor).await
     }
 
@@ -104,8 +104,8 @@ impl Kind for GradeSweep {
         lms: &LmsClient,
         course_id: &CourseId,
         username: &Username,
-    ) -> Result<Vec<Result<GradeRow, Nonsense>>, AskError> {
-        let score = lms.of_learner(course_id, username, PAGE_TIME).await?;
+    ) -> Result<Vec<Result<GradeRow, Nonsense>>, LmsError> {
+        let score = lms.grade(course_id, username, PAGE_TIME).await?;
         let username = username.clone();
         Ok(vec![Ok(GradeRow { username, score })])
     }
@@ -118,11 +118,11 @@ impl Kind for GradeSweep {
         lms: &LmsClient,
         course_id: &CourseId,
         username: &Username,
-    ) -> Result<bool, AskError> {
+    ) -> Result<bool, LmsError> {
         let about = About::LearnerInRun(username.clone(), course_id.clone());
         match lms.enrollments_page(&about, None).await {
             Ok(page) => Ok(page.rows.iter().flatten().any(|row| row.is_active)),
-            Err(error) if error.is_the_lms_own() && !error.is_a_refusal() => Err(error),
+            Err(error) if error.is_lms_wide() && !error.needs_operator() => Err(error),
             Err(_) => Ok(false),
         }
     }
@@ -132,7 +132,7 @@ impl Kind for GradeSweep {
         lms: &LmsClient,
         course_id: &CourseId,
         usernames: &[Username],
-    ) -> Result<Vec<Result<GradeRow, Nonsense>>, AskError> {
+    ) -> Result<Vec<Result<GradeRow, Nonsense>>, LmsError> {
         let mut rows = Vec::new();
         for username in usernames {
             rows.extend(self.rows_of(lms, course_id, username).await?);
@@ -145,7 +145,7 @@ impl Kind for GradeSweep {
         _: &LmsClient,
         _: &CourseId,
         _: &Trail,
-    ) -> Result<Option<Page<GradeRow>>, AskError> {
+    ) -> Result<Option<Page<GradeRow>>, LmsError> {
         Ok(None)
     }
 

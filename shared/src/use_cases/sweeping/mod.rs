@@ -24,10 +24,10 @@ pub use notes::Notes;
 use notes::{carry_out, failed};
 use under_way::UnderWay;
 
-pub use super::asking_the_lms::AskError;
-use super::asking_the_lms::{GradeRow, LmsClient, Page};
 use super::erasing::Whom;
-use crate::adapters::lms::{LmsError, Nonsense};
+pub use super::lms::LmsError;
+use super::lms::{GradeRow, LmsClient, Page};
+use crate::adapters::lms::{LmsApiError, Nonsense};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::course_runs::CourseRuns;
 use crate::adapters::store::enrollments::Enrollments;
@@ -91,7 +91,7 @@ pub enum Progress {
     GoesOn {
         /// Zero, unless the LMS is to be left alone.
         wait: Duration,
-        /// What the LMS is left alone for.
+        /// What requests to the LMS are paused for.
         reason: Option<String>,
         /// Where it stands.
         place: Place,
@@ -153,7 +153,7 @@ pub trait Kind {
         lms: &LmsClient,
         course_id: &CourseId,
         cursor: Option<&Cursor>,
-    ) -> Result<Page<Self::Row>, AskError>;
+    ) -> Result<Page<Self::Row>, LmsError>;
 
     /// Asks for the rows of one learner in a run.
     async fn rows_of(
@@ -161,7 +161,7 @@ pub trait Kind {
         lms: &LmsClient,
         course_id: &CourseId,
         username: &Username,
-    ) -> Result<Vec<Result<Self::Row, Nonsense>>, AskError>;
+    ) -> Result<Vec<Result<Self::Row, Nonsense>>, LmsError>;
 
     /// Whether the LMS also says otherwise that the learner of a run may lose what
     /// `rows_of` takes from them.
@@ -170,7 +170,7 @@ pub trait Kind {
         lms: &LmsClient,
         course_id: &CourseId,
         username: &Username,
-    ) -> Result<bool, AskError>;
+    ) -> Result<bool, LmsError>;
 
     /// Asks for the rows of some learners in a run, at most [`Kind::NAMES_AT_ONCE`].
     async fn rows_by_name(
@@ -178,7 +178,7 @@ pub trait Kind {
         lms: &LmsClient,
         course_id: &CourseId,
         usernames: &[Username],
-    ) -> Result<Vec<Result<Self::Row, Nonsense>>, AskError>;
+    ) -> Result<Vec<Result<Self::Row, Nonsense>>, LmsError>;
 
     /// Asks for a page of the LMS's list of grades, where that is another list and so
     /// may name learners whom this one does not.
@@ -187,7 +187,7 @@ pub trait Kind {
         lms: &LmsClient,
         course_id: &CourseId,
         at: &Trail,
-    ) -> Result<Option<Page<GradeRow>>, AskError>;
+    ) -> Result<Option<Page<GradeRow>>, LmsError>;
 
     /// The portal's enrollments.
     fn enrollments(&self) -> &Enrollments;
@@ -225,7 +225,7 @@ pub enum SweepError {
     Store(#[from] StoreError),
     /// The LMS did not tell a learner's runs.
     #[error(transparent)]
-    Lms(#[from] AskError),
+    Lms(#[from] LmsError),
     /// Nobody has the address or the id of the learner who was named.
     #[error("the portal knows no such user")]
     NoSuchUser,
@@ -313,7 +313,7 @@ impl<K: Kind> Sweeping<K> {
         goes_on: &dyn Fn() -> bool,
         tell: &dyn Fn(Told<'_>),
     ) -> Result<Progress, SweepError> {
-        self.lms.begin();
+        self.lms.begin_invocation();
         let (record, place, resumed) = self.place(request).await?;
         tell(Told::Begins {
             place: &place,
@@ -400,7 +400,7 @@ impl<K: Kind> Sweeping<K> {
     }
 
     /// Asks for a page, again where the LMS gives none.
-    async fn ask(&self, run: &CourseRun, trail: &Trail) -> Result<Asked<K::Row>, AskError> {
+    async fn ask(&self, run: &CourseRun, trail: &Trail) -> Result<Asked<K::Row>, LmsError> {
         let mut waits = AGAIN_AFTER.into_iter();
         loop {
             let asked_at = self.clock.now();
@@ -410,7 +410,7 @@ impl<K: Kind> Sweeping<K> {
                 Err(error) => error,
             };
             match waits.next() {
-                Some(wait) if error.may_pass_soon() => self.clock.sleep(wait).await,
+                Some(wait) if error.is_retryable() => self.clock.sleep(wait).await,
                 _ => return Err(error),
             }
         }
@@ -432,7 +432,7 @@ impl<K: Kind> Sweeping<K> {
             match row {
                 Ok(row) => sound.push(row),
                 Err(nonsense) => {
-                    let code = LmsError::from(nonsense).code();
+                    let code = LmsApiError::from(nonsense).code();
                     notes.note(None, None, &Effect::Failed(code));
                 }
             }

@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use super::by_name::NoStep;
 use super::{
-    AskError, Asked, Kind, Losses, Notes, Progress, Request, SweepError, Sweeping, Task, Told,
+    Asked, Kind, LmsError, Losses, Notes, Progress, Request, SweepError, Sweeping, Task, Told,
     Worked,
 };
 use crate::adapters::AwsFailure;
-use crate::adapters::lms::{LmsError, Nonsense};
+use crate::adapters::lms::{LmsApiError, Nonsense};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::sweeps::{HeldBy, HeldPage, SweepRecord, Which};
 use crate::clock::within;
@@ -31,7 +31,7 @@ const ROWS_AT_ONCE: usize = 100;
 /// looked for once more after 30 seconds, and must not come back after that.
 const WORK_TIME: Duration = Duration::from_secs(25);
 
-/// How long the LMS is left alone when it has given no answer; twice as long each
+/// How long requests to the LMS are paused when it has given no answer; twice as long each
 /// time.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -152,7 +152,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
                 Ok(None) => Stage::Applying,
                 Err(_) if is_itself => self.begins_by_name(trail.pages() + 1).await?,
                 Err(astray) => {
-                    let code = LmsError::from(Nonsense::from(astray)).code();
+                    let code = LmsApiError::from(Nonsense::from(astray)).code();
                     return Ok(self.failed(&code).await?);
                 }
             };
@@ -305,7 +305,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         &mut self,
         run: &CourseRun,
         username: &Username,
-    ) -> Result<Result<(), AskError>, SweepError> {
+    ) -> Result<Result<(), LmsError>, SweepError> {
         let notes = Notes::new(self.place.sweep_id, self.tell);
         let asked_at = self.sweeping.clock.now();
         match self.asked_again(run, username).await {
@@ -313,9 +313,9 @@ impl<'a, K: Kind> UnderWay<'a, K> {
                 let task = self.task(run, asked_at, losses);
                 self.rows(&task, rows, &notes).await?;
             }
-            Err(error) if error.is_the_lms_own() => return Ok(Err(error)),
+            Err(error) if error.is_lms_wide() => return Ok(Err(error)),
             // Whoever cannot be asked for is not known to be gone.
-            Err(error @ AskError::Lms(LmsError::BadUsername)) => {
+            Err(error @ LmsError::Api(LmsApiError::BadUsername)) => {
                 notes.note(None, Some(username), &Effect::Failed(error.code()));
             }
             // Who is gone by now has lost nothing.
@@ -331,7 +331,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         &self,
         run: &CourseRun,
         username: &Username,
-    ) -> Result<(Vec<Result<K::Row, Nonsense>>, Losses), AskError> {
+    ) -> Result<(Vec<Result<K::Row, Nonsense>>, Losses), LmsError> {
         let Sweeping { kind, lms, .. } = self.sweeping;
         let rows = self.rows_of(run, username).await?;
         let confirmed = kind.is_confirmed(lms, &run.course_id, username).await?;
@@ -347,7 +347,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         &self,
         run: &CourseRun,
         username: &Username,
-    ) -> Result<Vec<Result<K::Row, Nonsense>>, AskError> {
+    ) -> Result<Vec<Result<K::Row, Nonsense>>, LmsError> {
         let Sweeping { kind, lms, .. } = self.sweeping;
         kind.rows_of(lms, &run.course_id, username).await
     }
@@ -410,7 +410,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
                 let task = self.task(run, asked_at, Losses::HeldBack);
                 worked = self.rows(&task, rows, &notes).await?;
             }
-            Err(error) if error.is_the_lms_own() => return Err(error.into()),
+            Err(error) if error.is_lms_wide() => return Err(error.into()),
             Err(error) => {
                 let failed = Effect::Failed(error.code());
                 notes.note(Some(user.user_id), Some(&username), &failed);
@@ -425,7 +425,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
     }
 
     /// The LMS gave no answer: it is left alone for a while, or the sweep is given up.
-    async fn has_no_answer(mut self, error: &AskError) -> Result<Progress, StoreError> {
+    async fn has_no_answer(mut self, error: &LmsError) -> Result<Progress, StoreError> {
         self.place.failures += 1;
         let first = if error.is_throttled() {
             FIRST_PAUSE_OF_A_THROTTLE
@@ -434,7 +434,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         };
         let pause = first * (1 << (self.place.failures - 1).min(PAUSES));
         let wait = error.retry_after().unwrap_or(pause);
-        let may_pass = error.is_the_lms_own() && !error.is_a_refusal();
+        let may_pass = error.is_lms_wide() && !error.needs_operator();
         if may_pass && self.place.failures <= PAUSES && wait <= LONGEST_PAUSE {
             self.stops(wait, Some(error.code())).await
         } else {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use shared::adapters::lms::{
-    About, Authorization, EnrollmentRow, ErrorCode, LmsError, Nonsense, TokenRefusal,
+    About, Authorization, EnrollmentRow, ErrorCode, LmsApiError, Nonsense, TokenRefusal,
 };
 use shared::calls::Counter;
 
@@ -71,7 +71,7 @@ async fn what_is_sent() {
     // In a path such parts would lead elsewhere.
     let steps = "../../..".parse().unwrap();
     let elsewhere = lms.grade(&jwt(), &steps, &learner()).await;
-    assert_eq!(elsewhere, Err(LmsError::NoSuchRun));
+    assert_eq!(elsewhere, Err(LmsApiError::NoSuchRun));
     assert_eq!(server.asked().len(), 4);
 }
 
@@ -85,11 +85,11 @@ async fn every_answer_of_the_grades_endpoint() {
         )
     };
     let says = |message: Value| json!({"developer_message": message});
-    let unauthorized = |code: &str| LmsError::Unauthorized {
+    let unauthorized = |code: &str| LmsApiError::Unauthorized {
         error_code: ErrorCode::new(code),
     };
     let html = ("Content-Type", "text/html; charset=utf-8");
-    let waits = |status, seconds| LmsError::Unavailable {
+    let waits = |status, seconds| LmsApiError::Unavailable {
         status,
         retry_after: Some(Duration::from_secs(seconds)),
     };
@@ -104,25 +104,25 @@ async fn every_answer_of_the_grades_endpoint() {
     let rows = vec![
         (
             refusal(404, "invalid_course_key"),
-            LmsError::NoSuchRun,
+            LmsApiError::NoSuchRun,
             "404 course_does_not_exist",
             false,
         ),
         (
             refusal(404, "course_does_not_exist"),
-            LmsError::NoSuchRun,
+            LmsApiError::NoSuchRun,
             "404 course_does_not_exist",
             false,
         ),
         (
             refusal(404, "user_does_not_exist"),
-            LmsError::NoSuchLearner,
+            LmsApiError::NoSuchLearner,
             "404 user_does_not_exist",
             false,
         ),
         (
             refusal(404, "user_not_enrolled"),
-            LmsError::NotEnrolled,
+            LmsApiError::NotEnrolled,
             "404 user_not_enrolled",
             false,
         ),
@@ -177,14 +177,14 @@ async fn every_answer_of_the_grades_endpoint() {
         ),
         (
             Reply::json(403, &says(json!("x"))),
-            LmsError::Forbidden,
+            LmsApiError::Forbidden,
             "403",
             true,
         ),
         // JSON is a verdict, whatever its label says, and nothing else is one.
         (
             Reply::new(403, &[html], &says(json!("x")).to_string()),
-            LmsError::Forbidden,
+            LmsApiError::Forbidden,
             "403",
             true,
         ),
@@ -251,14 +251,14 @@ async fn every_answer_of_the_grades_endpoint() {
         ),
         (Reply::html(400), unavailable(400), "400", true),
         (Reply::new(204, &[], ""), unavailable(204), "204", true),
-        (Reply::BROKEN, LmsError::Unreachable, "Unreachable", true),
+        (Reply::BROKEN, LmsApiError::Unreachable, "Unreachable", true),
         (
             Reply::Half(json!([row(LEARNER)])),
-            LmsError::Unreachable,
+            LmsApiError::Unreachable,
             "Unreachable",
             true,
         ),
-        (garbage, LmsError::Unreachable, "Unreachable", true),
+        (garbage, LmsApiError::Unreachable, "Unreachable", true),
         (Reply::html(200), unavailable(200), "200", true),
         (
             Reply::new(200, &[], ""),
@@ -291,21 +291,21 @@ async fn every_answer_of_the_grades_endpoint() {
             false,
         ),
     ];
-    for (reply, error, code, is_the_lms_own) in rows {
+    for (reply, error, code, is_lms_wide) in rows {
         let server = Server::start(move |_| reply.clone()).await;
         let lms = lms(&server.url);
         let found = lms.grade(&jwt(), &run(), &learner()).await.unwrap_err();
         assert_eq!(found, error);
         assert_eq!(found.code(), code);
-        assert_eq!(found.is_the_lms_own(), is_the_lms_own, "{code}");
+        assert_eq!(found.is_lms_wide(), is_lms_wide, "{code}");
         assert_discreet(found.clone());
         // Lists are refused in the same way, but that the list of enrollments
         // has no 404 of its own.
-        if !matches!(found, LmsError::Nonsense(_)) {
+        if !matches!(found, LmsApiError::Nonsense(_)) {
             let about = About::Run(run());
             let list = lms.enrollments_page(&jwt(), &about, None, 50).await;
             let of_list = match &found {
-                LmsError::NoSuchRun | LmsError::NoSuchLearner | LmsError::NotEnrolled => {
+                LmsApiError::NoSuchRun | LmsApiError::NoSuchLearner | LmsApiError::NotEnrolled => {
                     unavailable(404)
                 }
                 found => found.clone(),
@@ -319,7 +319,7 @@ async fn every_answer_of_the_grades_endpoint() {
     let refused = lms("http://127.0.0.1:9")
         .grade(&jwt(), &run(), &learner())
         .await;
-    assert_eq!(refused, Err(LmsError::Unreachable));
+    assert_eq!(refused, Err(LmsApiError::Unreachable));
     assert_discreet(refused.unwrap_err());
 }
 
@@ -366,7 +366,7 @@ async fn a_page_of_enrollments() {
     assert_eq!((second.rows, second.next), (vec![], None));
     let strange = About::Run("Org/Course/Run".parse().unwrap());
     let refused = lms.enrollments_page(&jwt(), &strange, None, 7).await;
-    assert_eq!(refused, Err(LmsError::NoSuchRun));
+    assert_eq!(refused, Err(LmsApiError::NoSuchRun));
     let of_learner = About::Learner(learner());
     let page = lms.enrollments_page(&jwt(), &of_learner, None, 100).await;
     assert_eq!(page.unwrap().rows, [Ok(row), Err(Nonsense::AnotherLearner)]);
@@ -396,7 +396,7 @@ async fn every_answer_of_the_token_endpoint() {
     let seconds = ("Retry-After", "30");
     let html = ("Content-Type", "text/html; charset=utf-8");
     let half_a_minute = Some(Duration::from_secs(30));
-    let refused = |why| LmsError::NoToken {
+    let refused = |why| LmsApiError::NoToken {
         why,
         retry_after: None,
     };
@@ -436,11 +436,11 @@ async fn every_answer_of_the_token_endpoint() {
             rows.push((Reply::json(status, &says(error)), refused(why), code));
         }
     }
-    let refused_for_a_while = LmsError::NoToken {
+    let refused_for_a_while = LmsApiError::NoToken {
         why: TokenRefusal::InvalidClient,
         retry_after: half_a_minute,
     };
-    let waits = |status| LmsError::Unavailable {
+    let waits = |status| LmsApiError::Unavailable {
         status,
         retry_after: half_a_minute,
     };
@@ -499,7 +499,7 @@ async fn every_answer_of_the_token_endpoint() {
             Nonsense::NotAsExpected.into(),
             "Nonsense:not_as_expected",
         ),
-        (Reply::BROKEN, LmsError::Unreachable, "Unreachable"),
+        (Reply::BROKEN, LmsApiError::Unreachable, "Unreachable"),
     ]);
     for (reply, error, code) in rows {
         let server = Server::start(move |_| reply.clone()).await;
@@ -508,7 +508,7 @@ async fn every_answer_of_the_token_endpoint() {
         let found = token.unwrap_err();
         assert_eq!(found, error);
         assert_eq!(found.code(), code);
-        assert!(found.is_the_lms_own(), "{code}");
+        assert!(found.is_lms_wide(), "{code}");
         assert_discreet(found.clone());
     }
 }
@@ -525,14 +525,14 @@ async fn every_400_of_the_enrollments_list() {
         About::LearnerInRun(learner(), run()),
     ];
     for (about, body, error) in [
-        (&of_run, says(run_id.clone()), LmsError::NoSuchRun),
-        (&of_run, run_id.clone(), LmsError::NoSuchRun),
-        (&of_run, says(json!("x")), LmsError::NoSuchRun),
-        (&of_both, says(run_id.clone()), LmsError::NoSuchRun),
-        (&of_both, says(both), LmsError::NoSuchRun),
-        (&of_both, says(name.clone()), LmsError::BadUsername),
-        (&of_both, name.clone(), LmsError::BadUsername),
-        (&of_learner, says(name), LmsError::BadUsername),
+        (&of_run, says(run_id.clone()), LmsApiError::NoSuchRun),
+        (&of_run, run_id.clone(), LmsApiError::NoSuchRun),
+        (&of_run, says(json!("x")), LmsApiError::NoSuchRun),
+        (&of_both, says(run_id.clone()), LmsApiError::NoSuchRun),
+        (&of_both, says(both), LmsApiError::NoSuchRun),
+        (&of_both, says(name.clone()), LmsApiError::BadUsername),
+        (&of_both, name.clone(), LmsApiError::BadUsername),
+        (&of_learner, says(name), LmsApiError::BadUsername),
         (&of_learner, says(json!("x")), unavailable(400)),
         (&of_learner, json!("x"), unavailable(400)),
         (&of_both, json!([]), unavailable(400)),
@@ -543,10 +543,10 @@ async fn every_400_of_the_enrollments_list() {
         let list = lms.enrollments_page(&jwt, about, None, 50).await;
         let found = list.unwrap_err();
         assert_eq!(found, error, "{shown}");
-        assert_eq!(found.is_the_lms_own(), found == unavailable(400), "{shown}");
+        assert_eq!(found.is_lms_wide(), found == unavailable(400), "{shown}");
         assert_discreet(found);
     }
-    assert_eq!(LmsError::BadUsername.code(), "400 username");
+    assert_eq!(LmsApiError::BadUsername.code(), "400 username");
 }
 
 /// Neither the credential nor anything else goes to whomever a redirect names.

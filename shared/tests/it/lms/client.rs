@@ -8,11 +8,11 @@ use futures::future::join_all;
 use jiff::SignedDuration;
 use local::{Fault, SecretsManager};
 use serde_json::json;
-use shared::adapters::lms::{ErrorCode, LmsError};
+use shared::adapters::lms::{ErrorCode, LmsApiError};
 use shared::adapters::secrets::SecretError;
 use shared::calls::Counter;
 use shared::clock::{Clock, HeldClock};
-use shared::use_cases::asking_the_lms::{AskError, LmsLimits, NoCredential};
+use shared::use_cases::lms::{LmsError, LmsLimits, NoCredential};
 use tokio::sync::Barrier;
 
 use super::server::{Asked, Reply};
@@ -38,9 +38,9 @@ fn refused(code: &str) -> Reply {
     Reply::json(401, &text)
 }
 
-fn unauthorized(code: &str) -> AskError {
+fn unauthorized(code: &str) -> LmsError {
     let error_code = ErrorCode::new(code);
-    LmsError::Unauthorized { error_code }.into()
+    LmsApiError::Unauthorized { error_code }.into()
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn warming_up_gets_the_token() {
 
     let broken = Site::new(CLIENT, |_| Reply::BROKEN).await;
     broken.client.warm_up().await;
-    assert_eq!(broken.grade().await, Err(LmsError::Unreachable.into()));
+    assert_eq!(broken.grade().await, Err(LmsApiError::Unreachable.into()));
 }
 
 /// An hour's token is used for 55 minutes, a minute's for 54 seconds.
@@ -245,14 +245,14 @@ async fn a_replaced_credential() {
 #[tokio::test]
 async fn no_credential() {
     let site = Site::new("", numbered).await;
-    let none = AskError::from(NoCredential::NoneYet);
+    let none = LmsError::from(NoCredential::NoneYet);
     assert_eq!(site.grade().await, Err(none.clone()));
     assert_eq!(none.code(), "NoCredentialYet");
     site.put("{}").await;
-    let malformed = AskError::from(NoCredential::Unreadable("MalformedSecret".to_owned()));
+    let malformed = LmsError::from(NoCredential::Unreadable("MalformedSecret".to_owned()));
     assert_eq!(site.grade().await, Err(malformed.clone()));
     assert_eq!(malformed.code(), "MalformedSecret");
-    assert!(none.is_the_lms_own() && malformed.is_the_lms_own());
+    assert!(none.is_lms_wide() && malformed.is_lms_wide());
     assert_eq!(site.server.counts(), (0, 0));
 
     site.put(CLIENT).await;
@@ -271,7 +271,7 @@ async fn no_credential() {
     site.turn(900 - 60 - 20 - 1);
     assert_eq!(site.grade().await, Ok(score()));
     site.turn(1);
-    let away = AskError::from(NoCredential::Unreadable("UnreadableAnswer".to_owned()));
+    let away = LmsError::from(NoCredential::Unreadable("UnreadableAnswer".to_owned()));
     assert_eq!(site.grade().await, Err(away.clone()));
     assert_discreet(away.clone());
     site.secrets.set(|_| Fault::Pass);
@@ -298,11 +298,11 @@ async fn no_secret_at_all() {
 #[tokio::test]
 async fn one_second_attempt_where_a_connection_breaks() {
     let half = || Reply::Half(json!([super::row(super::LEARNER)]));
-    let rows: Vec<(Reply, usize, Result<_, AskError>)> = vec![
+    let rows: Vec<(Reply, usize, Result<_, LmsError>)> = vec![
         (Reply::BROKEN, 1, Ok(score())),
         (half(), 1, Ok(score())),
-        (Reply::BROKEN, 2, Err(LmsError::Unreachable.into())),
-        (half(), 2, Err(LmsError::Unreachable.into())),
+        (Reply::BROKEN, 2, Err(LmsApiError::Unreachable.into())),
+        (half(), 2, Err(LmsApiError::Unreachable.into())),
         (Reply::html(500), 1, Err(unavailable(500).into())),
         (Reply::html(503), 1, Err(unavailable(503).into())),
         (Reply::html(429), 1, Err(throttled(None).into())),
@@ -433,14 +433,14 @@ async fn time_is_limited() {
         .await;
         // So that the time goes where it is meant to.
         let secret_is_read = site.grade_within(LITTLE * 4).await;
-        assert_eq!(secret_is_read, Err(LmsError::Timeout.into()));
+        assert_eq!(secret_is_read, Err(LmsApiError::Timeout.into()));
         let grades = join_all((0..3).map(|_| site.grade_within(LITTLE))).await;
         assert!(
             grades
                 .iter()
-                .all(|grade| *grade == Err(LmsError::Timeout.into()))
+                .all(|grade| *grade == Err(LmsApiError::Timeout.into()))
         );
-        assert_eq!(LmsError::Timeout.code(), "Timeout");
+        assert_eq!(LmsApiError::Timeout.code(), "Timeout");
         // Who gave up stands in nobody's way.
         hangs.store(false, Ordering::Relaxed);
         assert_eq!(site.grade().await, Ok(score()));
@@ -463,7 +463,7 @@ async fn other_refusals_renew_nothing() {
             }
         })
         .await;
-        let grade = site.client.of_learner(&run(), &learner(), AMPLE).await;
+        let grade = site.client.grade(&run(), &learner(), AMPLE).await;
         assert_eq!(grade.unwrap_err().code(), format!("{status} {code}").trim());
         assert_eq!((site.server.counts(), site.reads()), ((1, 1), 1));
     }

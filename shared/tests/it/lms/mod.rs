@@ -3,7 +3,7 @@
 
 mod answers;
 mod client;
-mod pace;
+mod rate_limiter;
 mod runs;
 mod server;
 
@@ -14,12 +14,12 @@ use jiff::Timestamp;
 use local::{Fault, FaultyProxy, SecretsManager};
 use serde_json::{Value, json};
 use server::{Asked, Reply, Server};
-use shared::adapters::lms::{Lms, LmsError};
+use shared::adapters::lms::{LmsApi, LmsApiError};
 use shared::adapters::secrets::CredentialSecret;
 use shared::bootstrap::{self, aws};
 use shared::clock::HeldClock;
 use shared::domain::{CourseId, Score, Username};
-use shared::use_cases::asking_the_lms::{AskError, LmsClient, LmsLimits};
+use shared::use_cases::lms::{LmsClient, LmsError, LmsLimits};
 use uuid::Uuid;
 
 const RUN: &str = "course-v1:Org+Course+Run";
@@ -78,12 +78,12 @@ impl Site {
         }
     }
 
-    async fn grade(&self) -> Result<Score, AskError> {
+    async fn grade(&self) -> Result<Score, LmsError> {
         self.grade_within(AMPLE).await
     }
 
-    async fn grade_within(&self, within: Duration) -> Result<Score, AskError> {
-        self.client.of_learner(&run(), &learner(), within).await
+    async fn grade_within(&self, within: Duration) -> Result<Score, LmsError> {
+        self.client.grade(&run(), &learner(), within).await
     }
 
     async fn put(&self, credential: &str) {
@@ -105,8 +105,8 @@ fn start() -> Timestamp {
     "2026-11-22T09:00:00Z".parse().unwrap()
 }
 
-fn lms(url: &str) -> Lms {
-    Lms::new(bootstrap::lms::client().unwrap(), url.parse().unwrap())
+fn lms(url: &str) -> LmsApi {
+    LmsApi::new(bootstrap::lms::client().unwrap(), url.parse().unwrap())
 }
 
 fn run() -> CourseId {
@@ -138,20 +138,20 @@ fn good() -> Reply {
     Reply::json(200, &json!([row(LEARNER)]))
 }
 
-fn throttled(retry_after: Option<u64>) -> LmsError {
+fn throttled(retry_after: Option<u64>) -> LmsApiError {
     let retry_after = retry_after.map(Duration::from_secs);
-    LmsError::Throttled { retry_after }
+    LmsApiError::Throttled { retry_after }
 }
 
-fn unavailable(status: u16) -> LmsError {
-    LmsError::Unavailable {
+fn unavailable(status: u16) -> LmsApiError {
+    LmsApiError::Unavailable {
         status,
         retry_after: None,
     }
 }
 
 /// An error says nothing that it must not, in any of its forms.
-fn assert_discreet(error: impl Into<AskError>) {
+fn assert_discreet(error: impl Into<LmsError>) {
     let error = error.into();
     for text in [format!("{error:?}"), error.to_string(), error.code()] {
         for secret in ["ada.", "example.org", "hidden", "127.0.0.1", "http"] {

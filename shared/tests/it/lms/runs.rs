@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use shared::adapters::lms::{About, EnrollmentRow, GradeRow, Nonsense, Page};
 use shared::domain::{CourseId, Cursor, Score, Trail};
-use shared::use_cases::asking_the_lms::LmsLimits;
+use shared::use_cases::lms::LmsLimits;
 
 use super::server::{Reply, Server};
 use super::{CLIENT, RUN, STATIC, Site, is_send, row, run, unavailable};
@@ -236,7 +236,7 @@ async fn the_stand_ins_file_is_what_is_read() {
         assert_eq!(read, learners);
         for (username, score) in learners {
             let username = username.parse().unwrap();
-            let grade = client.of_learner(&course_id, &username, super::AMPLE).await;
+            let grade = client.grade(&course_id, &username, super::AMPLE).await;
             assert_eq!(grade, Ok(score));
         }
     }

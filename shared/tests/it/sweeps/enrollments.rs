@@ -10,7 +10,7 @@ use shared::clock::Clock;
 use shared::domain::{
     Change, Enrollment, History, HistoryEntry, Leave, ModeSource, Setting, SweepOutcome,
 };
-use shared::use_cases::asking_the_lms::LmsLimits;
+use shared::use_cases::lms::LmsLimits;
 use uuid::Uuid;
 
 use super::{Row, Scene, State, operator, put_learner, runtime, scene};

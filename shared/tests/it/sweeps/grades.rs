@@ -12,8 +12,8 @@ use shared::domain::{
     Certificate, CertificateEntry, Change, EnrollmentChange, Grade, GradeEntry, History, Score,
     Setting, SweepOutcome,
 };
-use shared::use_cases::asking_the_lms::LmsLimits;
 use shared::use_cases::correcting::{Word, correct_certificate, override_grade};
+use shared::use_cases::lms::LmsLimits;
 use uuid::Uuid;
 
 use super::{Row, Scene, State, operator, put_learner, runtime, scene};

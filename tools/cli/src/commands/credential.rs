@@ -7,7 +7,7 @@ use std::time::Duration;
 use console::Term;
 use secrecy::SecretString;
 use serde::Serialize;
-use shared::adapters::lms::{BaseUrl, Lms, LmsError};
+use shared::adapters::lms::{BaseUrl, LmsApi, LmsApiError};
 use shared::adapters::secrets::{SecretError, parse_credential};
 use shared::bootstrap;
 use shared::domain::Credential;
@@ -90,14 +90,14 @@ async fn set(
 pub async fn token(
     stack: &Stack,
     credential: &Credential,
-) -> Result<Option<Result<(), LmsError>>, Failure> {
+) -> Result<Option<Result<(), LmsApiError>>, Failure> {
     let Credential::Client { id, secret } = credential else {
         return Ok(None);
     };
     let lms_url: BaseUrl = stack.setting("LMS_URL")?;
-    let lms = Lms::new(bootstrap::lms::client()?, lms_url);
+    let lms = LmsApi::new(bootstrap::lms::client()?, lms_url);
     let token = tokio::time::timeout(LIMIT, lms.access_token(id, secret)).await;
-    let token = token.unwrap_or(Err(LmsError::Timeout));
+    let token = token.unwrap_or(Err(LmsApiError::Timeout));
     Ok(Some(token.map(drop)))
 }
 

@@ -1,8 +1,8 @@
 //! That the LMS takes our credential, and lets us read grades and list enrollments.
 
-use shared::adapters::lms::LmsError;
+use shared::adapters::lms::LmsApiError;
 use shared::domain::{CourseId, Email, User, Username};
-use shared::use_cases::asking_the_lms::{About, AskError, LmsClient};
+use shared::use_cases::lms::{About, LmsClient, LmsError};
 
 use super::Finding;
 use crate::advice;
@@ -71,13 +71,13 @@ async fn of_learner(
 async fn grade(client: &LmsClient, (email, username, course_id): &Learner) -> Finding {
     const CHECK: &str = "LMS grades";
     let whose = format!("{} in {course_id}", email.as_str());
-    match client.of_learner(course_id, username, LIMIT).await {
+    match client.grade(course_id, username, LIMIT).await {
         Ok(_) => Finding::ok(CHECK, format!("the grade of {whose} was read")),
-        Err(AskError::NoCredential(_)) => no_credential(CHECK),
+        Err(LmsError::NoCredential(_)) => no_credential(CHECK),
         // It looked, so that we may look.
         Err(
-            ref error @ AskError::Lms(
-                LmsError::NoSuchRun | LmsError::NoSuchLearner | LmsError::NotEnrolled,
+            ref error @ LmsError::Api(
+                LmsApiError::NoSuchRun | LmsApiError::NoSuchLearner | LmsApiError::NotEnrolled,
             ),
         ) => {
             let (cause, _) = advice::of_the_lms(&error.code());
@@ -94,11 +94,11 @@ async fn enrollments(client: &LmsClient, (email, username, course_id): &Learner)
     let about = About::LearnerInRun(username.clone(), course_id.clone());
     match client.enrollments_page(&about, None).await {
         Ok(_) => Finding::ok(CHECK, "can be listed"),
-        Err(AskError::NoCredential(_)) => no_credential(CHECK),
-        Err(AskError::Lms(LmsError::NoSuchRun)) => {
+        Err(LmsError::NoCredential(_)) => no_credential(CHECK),
+        Err(LmsError::Api(LmsApiError::NoSuchRun)) => {
             Finding::ok(CHECK, "can be listed, though not of this run")
         }
-        Err(ref error @ AskError::Lms(LmsError::BadUsername)) => {
+        Err(ref error @ LmsError::Api(LmsApiError::BadUsername)) => {
             let (cause, _) = advice::of_enrollments(&error.code());
             let cause = within_a_line(&cause);
             Finding::ok(

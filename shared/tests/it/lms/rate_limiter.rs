@@ -8,9 +8,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::SignedDuration;
 use serde_json::json;
-use shared::adapters::lms::{LmsError, Nonsense};
+use shared::adapters::lms::{LmsApiError, Nonsense};
 use shared::clock::{Clock, HeldClock};
-use shared::use_cases::asking_the_lms::{About, AskError, LmsLimits};
+use shared::use_cases::lms::{About, LmsError, LmsLimits};
 use tokio::sync::Barrier;
 
 use super::server::{Reply, Server};
@@ -21,7 +21,7 @@ fn limits(concurrency: u32, per_second: u32, failures: u32) -> LmsLimits {
         concurrency: NonZeroU32::new(concurrency).unwrap(),
         spacing: Duration::from_secs(1) / per_second,
         enrollment_spacing: Duration::ZERO,
-        failures_in_a_row: NonZeroU32::new(failures),
+        circuit_breaker_threshold: NonZeroU32::new(failures),
     }
 }
 
@@ -83,7 +83,7 @@ async fn a_share_of_the_limits() {
     for (parties, at_once, spacing) in [(1, 10, 100), (4, 2, 400), (7, 1, 700), (12, 1, 1200)] {
         let limits = limits(10, 10, 3).shared_by(NonZeroU32::new(parties).unwrap());
         assert_eq!(limits.concurrency.get(), at_once);
-        assert_eq!(limits.failures_in_a_row, NonZeroU32::new(3));
+        assert_eq!(limits.circuit_breaker_threshold, NonZeroU32::new(3));
         let clock = HeldClock::leaping_from(start());
         let site = Site::with(STATIC, clock, limits, |_| good()).await;
         for _ in 0..4 {
@@ -114,12 +114,12 @@ async fn waiting_for_a_turn_takes_no_time_of_the_call() {
         tokio::task::yield_now().await;
     }
     site.clock.turn(Duration::from_secs(1));
-    assert_eq!(grade.await, Err(LmsError::Timeout.into()));
+    assert_eq!(grade.await, Err(LmsApiError::Timeout.into()));
 }
 
 /// After three failures in a row nothing is asked, until the next invocation.
 #[tokio::test]
-async fn resting_after_three_failures() {
+async fn after_three_failures_the_circuit_breaker_opens() {
     let status = Arc::new(AtomicU16::new(503));
     let limits = limits(10, u32::MAX, 3);
     let site = Site::with(STATIC, HeldClock::at(start()), limits, {
@@ -135,7 +135,7 @@ async fn resting_after_three_failures() {
     // What is a learner's own ends the row as well as a grade does.
     for (answer, result) in [
         (200, Ok(score())),
-        (404, Err(LmsError::NotEnrolled.into())),
+        (404, Err(LmsApiError::NotEnrolled.into())),
         (204, Err(Nonsense::NoRow.into())),
     ] {
         status.store(503, Ordering::Relaxed);
@@ -145,24 +145,24 @@ async fn resting_after_three_failures() {
         }
         status.store(answer, Ordering::Relaxed);
         assert_eq!(site.grade().await, result);
-        assert!(!site.client.is_resting());
+        assert!(!site.client.is_paused());
     }
     status.store(503, Ordering::Relaxed);
     for _ in 0..3 {
-        assert!(!site.client.is_resting());
+        assert!(!site.client.is_paused());
         site.grade().await.unwrap_err();
     }
-    assert!(site.client.is_resting());
+    assert!(site.client.is_paused());
     let asked = site.server.asked().len();
     status.store(200, Ordering::Relaxed);
     for _ in 0..2 {
         assert_eq!(
             site.grade().await,
-            Err(AskError::Resting { retry_after: None })
+            Err(LmsError::Paused { retry_after: None })
         );
     }
     assert_eq!(site.server.asked().len(), asked);
-    site.client.begin();
+    site.client.begin_invocation();
     assert_eq!(site.grade().await, Ok(score()));
 }
 
@@ -173,10 +173,10 @@ async fn a_rest_holds_for_those_who_wait() {
     let clock = HeldClock::leaping_from(start());
     let site = Site::with(STATIC, clock, limits, |_| Reply::html(500)).await;
     let grades = join_all((0..100).map(|_| site.grade())).await;
-    let resting = grades
+    let paused = grades
         .iter()
-        .filter(|g| **g == Err(AskError::Resting { retry_after: None }));
-    assert_eq!(resting.count(), 97);
+        .filter(|g| **g == Err(LmsError::Paused { retry_after: None }));
+    assert_eq!(paused.count(), 97);
     assert_eq!(site.server.asked().len(), 3);
     // Nobody has waited for the sake of being told so.
     let waited = site.clock.now().duration_since(start());
@@ -232,14 +232,14 @@ async fn the_lms_says_when_to_ask_again() {
             site.clock
                 .set(start() + SignedDuration::from_secs(gone as i64));
             // A new invocation is no reason to ask.
-            site.client.begin();
+            site.client.begin_invocation();
             let left = Duration::from_secs(seconds - gone);
-            let resting = AskError::Resting {
+            let paused = LmsError::Paused {
                 retry_after: Some(left),
             };
-            assert_eq!(site.grade().await, Err(resting.clone()), "{case}");
+            assert_eq!(site.grade().await, Err(paused.clone()), "{case}");
             let page = site.client.grades_page(&run(), None).await;
-            assert_eq!(page, Err(resting), "{case}");
+            assert_eq!(page, Err(paused), "{case}");
         }
         assert_eq!(site.server.asked().len(), asked, "{case}");
         site.turn(1);

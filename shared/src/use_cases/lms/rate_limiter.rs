@@ -8,8 +8,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::error::AskError;
-use crate::adapters::lms::LmsError;
+use super::error::LmsError;
+use crate::adapters::lms::LmsApiError;
 use crate::clock::{SharedClock, within};
 
 /// The most that a process asks of the LMS.
@@ -23,9 +23,9 @@ pub struct LmsLimits {
     /// own: 120 a minute for a staff user, 40 for others.
     pub enrollment_spacing: Duration,
     /// After how many calls in a row that failed by the LMS's own fault
-    /// ([`AskError::is_the_lms_own`]) it is left alone until the next
+    /// ([`LmsError::is_lms_wide`]) it is left alone until the next
     /// invocation; `None` where it never is.
-    pub failures_in_a_row: Option<NonZeroU32>,
+    pub circuit_breaker_threshold: Option<NonZeroU32>,
 }
 
 impl LmsLimits {
@@ -49,7 +49,7 @@ impl LmsLimits {
         concurrency: NonZeroU32::MAX,
         spacing: Duration::ZERO,
         enrollment_spacing: Duration::ZERO,
-        failures_in_a_row: None,
+        circuit_breaker_threshold: None,
     };
 }
 
@@ -60,52 +60,52 @@ pub(super) enum Endpoint {
     Enrollments,
 }
 
-/// Gives each call its turn, within the limits.
-pub(super) struct Pace {
+/// Gives each call its permit, within the limits.
+pub(super) struct RateLimiter {
     clock: SharedClock,
     limits: LmsLimits,
-    permits: Semaphore,
+    concurrency: Semaphore,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     /// When the next request may begin, as far as the spacing goes.
-    next_slot: Timestamp,
+    next_request_at: Timestamp,
     /// The same of the next one for enrollments.
-    next_enrollment_slot: Timestamp,
+    next_enrollment_request_at: Timestamp,
     failures: u32,
-    /// The LMS asked for silence: since when, and for how long.
-    silence: Option<(Timestamp, Duration)>,
+    /// The LMS asked for pause: since when, and for how long.
+    pause: Option<(Timestamp, Duration)>,
 }
 
-impl Pace {
+impl RateLimiter {
     pub(super) fn new(clock: SharedClock, limits: LmsLimits) -> Self {
         let permits = limits.concurrency.get() as usize;
         Self {
             clock,
             limits,
-            permits: Semaphore::new(permits.min(Semaphore::MAX_PERMITS)),
+            concurrency: Semaphore::new(permits.min(Semaphore::MAX_PERMITS)),
             state: Mutex::default(),
         }
     }
 
-    /// Waits for the turn of one call; no request of it need wait for another
+    /// Waits for the permit of one call; no request of it need wait for another
     /// permit, and the first not for a slot either.
-    pub(super) async fn turn(&self, endpoint: Endpoint) -> Result<Turn<'_>, AskError> {
-        self.may_ask()?;
+    pub(super) async fn permit(&self, endpoint: Endpoint) -> Result<Permit<'_>, LmsError> {
+        self.check_paused()?;
         // An error would mean that it was closed, which it never is.
-        let permit = self.permits.acquire().await.ok();
+        let concurrency = self.concurrency.acquire().await.ok();
         if endpoint == Endpoint::Enrollments {
-            self.enrollment_slot().await?;
+            self.wait_for_enrollment_spacing().await?;
         }
-        self.slot().await?;
-        Ok(Turn {
-            pace: self,
+        self.wait_for_spacing().await?;
+        Ok(Permit {
+            rate_limiter: self,
             endpoint,
-            _permit: permit,
-            has_slot: AtomicBool::new(true),
-            has_enrollment_slot: AtomicBool::new(endpoint == Endpoint::Enrollments),
+            _concurrency: concurrency,
+            is_spaced: AtomicBool::new(true),
+            is_enrollment_spaced: AtomicBool::new(endpoint == Endpoint::Enrollments),
         })
     }
 
@@ -115,26 +115,26 @@ impl Pace {
     }
 
     /// Whether nothing is asked for now, and what is answered instead.
-    pub(super) fn rest(&self) -> Option<AskError> {
+    pub(super) fn paused(&self) -> Option<LmsError> {
         let state = self.state();
-        if let Some((since, lasts)) = state.silence {
+        if let Some((since, lasts)) = state.pause {
             let now = self.clock.now();
             let lasts = SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX);
             if within(lasts, since, now) {
                 let left = lasts - now.duration_since(since);
                 let retry_after = Some(left.unsigned_abs());
-                return Some(AskError::Resting { retry_after });
+                return Some(LmsError::Paused { retry_after });
             }
         }
-        let limit = self.limits.failures_in_a_row;
+        let limit = self.limits.circuit_breaker_threshold;
         let has_failed = limit.is_some_and(|limit| state.failures >= limit.get());
-        has_failed.then_some(AskError::Resting { retry_after: None })
+        has_failed.then_some(LmsError::Paused { retry_after: None })
     }
 
     /// Takes note of how a call ended.
-    pub(super) fn ended(&self, failure: Option<&AskError>) {
+    pub(super) fn ended(&self, failure: Option<&LmsError>) {
         let mut state = self.state();
-        if failure.is_some_and(AskError::is_the_lms_own) {
+        if failure.is_some_and(LmsError::is_lms_wide) {
             state.failures = state.failures.saturating_add(1);
         } else {
             state.failures = 0;
@@ -143,46 +143,46 @@ impl Pace {
 
     /// Takes note of how long the LMS is to be left alone; what it said before
     /// and lasts longer still holds.
-    fn silence(&self, lasts: Duration) {
+    fn pause(&self, lasts: Duration) {
         let now = self.clock.now();
         let end = |(since, lasts): (Timestamp, Duration)| since.saturating_add(lasts).ok();
         let mut state = self.state();
-        if state.silence.and_then(end) < end((now, lasts)) {
-            state.silence = Some((now, lasts));
+        if state.pause.and_then(end) < end((now, lasts)) {
+            state.pause = Some((now, lasts));
         }
     }
 
-    fn may_ask(&self) -> Result<(), AskError> {
-        self.rest().map_or(Ok(()), Err)
+    fn check_paused(&self) -> Result<(), LmsError> {
+        self.paused().map_or(Ok(()), Err)
     }
 
     /// Waits until one more request may begin.
-    async fn slot(&self) -> Result<(), AskError> {
+    async fn wait_for_spacing(&self) -> Result<(), LmsError> {
         let spacing = self.limits.spacing;
-        self.wait(|| self.take(spacing, |state| &mut state.next_slot))
+        self.wait(|| self.reserve(spacing, |state| &mut state.next_request_at))
             .await
     }
 
     /// Waits until one more request for enrollments may begin.
-    async fn enrollment_slot(&self) -> Result<(), AskError> {
+    async fn wait_for_enrollment_spacing(&self) -> Result<(), LmsError> {
         let spacing = self.limits.enrollment_spacing;
-        self.wait(|| self.take(spacing, |state| &mut state.next_enrollment_slot))
+        self.wait(|| self.reserve(spacing, |state| &mut state.next_enrollment_request_at))
             .await
     }
 
     /// Waits for as long as `take` says, which takes a slot.
-    async fn wait(&self, take: impl Fn() -> Duration) -> Result<(), AskError> {
-        self.may_ask()?;
+    async fn wait(&self, take: impl Fn() -> Duration) -> Result<(), LmsError> {
+        self.check_paused()?;
         let wait = take();
         if !wait.is_zero() {
             self.clock.sleep(wait).await;
-            self.may_ask()?;
+            self.check_paused()?;
         }
         Ok(())
     }
 
     /// Takes the next slot, of those that are so far apart: how long it is until then.
-    fn take(&self, spacing: Duration, next: impl Fn(&mut State) -> &mut Timestamp) -> Duration {
+    fn reserve(&self, spacing: Duration, next: impl Fn(&mut State) -> &mut Timestamp) -> Duration {
         let now = self.clock.now();
         let mut state = self.state();
         let next = next(&mut state);
@@ -201,32 +201,32 @@ impl Pace {
     }
 }
 
-/// A call's turn. Its requests come one after another.
-pub(super) struct Turn<'a> {
-    pace: &'a Pace,
+/// A call's permit. Its requests come one after another.
+pub(super) struct Permit<'a> {
+    rate_limiter: &'a RateLimiter,
     endpoint: Endpoint,
-    _permit: Option<SemaphorePermit<'a>>,
-    /// Whether the slot that came with the turn is still to be used.
-    has_slot: AtomicBool,
+    _concurrency: Option<SemaphorePermit<'a>>,
+    /// Whether the slot that came with the permit is still to be used.
+    is_spaced: AtomicBool,
     /// The same of that for enrollments.
-    has_enrollment_slot: AtomicBool,
+    is_enrollment_spaced: AtomicBool,
 }
 
-impl Turn<'_> {
-    /// Makes a request of what the turn is for, and once more where its connection
+impl Permit<'_> {
+    /// Makes a request of what the permit is for, and once more where its connection
     /// broke.
-    pub(super) async fn ask<T, A>(&self, request: impl Fn() -> A) -> Result<T, AskError>
+    pub(super) async fn send<T, A>(&self, request: impl Fn() -> A) -> Result<T, LmsError>
     where
-        A: Future<Output = Result<T, LmsError>>,
+        A: Future<Output = Result<T, LmsApiError>>,
     {
         self.attempt(self.endpoint == Endpoint::Enrollments, request)
             .await
     }
 
     /// The same of a request for a token.
-    pub(super) async fn ask_for_token<T, A>(&self, request: impl Fn() -> A) -> Result<T, AskError>
+    pub(super) async fn request_token<T, A>(&self, request: impl Fn() -> A) -> Result<T, LmsError>
     where
-        A: Future<Output = Result<T, LmsError>>,
+        A: Future<Output = Result<T, LmsApiError>>,
     {
         self.attempt(false, request).await
     }
@@ -235,30 +235,30 @@ impl Turn<'_> {
         &self,
         of_enrollments: bool,
         request: impl Fn() -> A,
-    ) -> Result<T, AskError>
+    ) -> Result<T, LmsError>
     where
-        A: Future<Output = Result<T, LmsError>>,
+        A: Future<Output = Result<T, LmsApiError>>,
     {
-        self.slot(of_enrollments).await?;
+        self.wait_for_spacing(of_enrollments).await?;
         let mut result = request().await;
-        if matches!(result, Err(LmsError::Unreachable)) {
-            self.slot(of_enrollments).await?;
+        if matches!(result, Err(LmsApiError::Unreachable)) {
+            self.wait_for_spacing(of_enrollments).await?;
             result = request().await;
         }
-        if let Some(lasts) = result.as_ref().err().and_then(LmsError::retry_after) {
-            self.pace.silence(lasts);
+        if let Some(lasts) = result.as_ref().err().and_then(LmsApiError::retry_after) {
+            self.rate_limiter.pause(lasts);
         }
         Ok(result?)
     }
 
-    async fn slot(&self, of_enrollments: bool) -> Result<(), AskError> {
-        if of_enrollments && !self.has_enrollment_slot.swap(false, Ordering::Relaxed) {
-            self.pace.enrollment_slot().await?;
+    async fn wait_for_spacing(&self, of_enrollments: bool) -> Result<(), LmsError> {
+        if of_enrollments && !self.is_enrollment_spaced.swap(false, Ordering::Relaxed) {
+            self.rate_limiter.wait_for_enrollment_spacing().await?;
         }
-        if self.has_slot.swap(false, Ordering::Relaxed) {
-            self.pace.may_ask()
+        if self.is_spaced.swap(false, Ordering::Relaxed) {
+            self.rate_limiter.check_paused()
         } else {
-            self.pace.slot().await
+            self.rate_limiter.wait_for_spacing().await
         }
     }
 }
@@ -275,17 +275,20 @@ mod tests {
     fn the_longer_silence_holds() {
         for order in [[3600, 1], [1, 3600]] {
             let clock = Arc::new(HeldClock::at(Timestamp::UNIX_EPOCH));
-            let pace = Pace::new(clock.clone(), LmsLimits::NONE);
+            let rate_limiter = RateLimiter::new(clock.clone(), LmsLimits::NONE);
             for seconds in order {
-                pace.silence(Duration::from_secs(seconds));
+                rate_limiter.pause(Duration::from_secs(seconds));
             }
             clock.turn(Duration::from_secs(600));
             let retry_after = Some(Duration::from_secs(3000));
-            assert_eq!(pace.rest(), Some(AskError::Resting { retry_after }));
+            assert_eq!(
+                rate_limiter.paused(),
+                Some(LmsError::Paused { retry_after })
+            );
             clock.turn(Duration::from_secs(3000));
-            assert_eq!(pace.rest(), None);
-            pace.silence(Duration::from_secs(1));
-            assert!(pace.rest().is_some());
+            assert_eq!(rate_limiter.paused(), None);
+            rate_limiter.pause(Duration::from_secs(1));
+            assert!(rate_limiter.paused().is_some());
         }
     }
 }

@@ -1,19 +1,11 @@
-//! Asking the LMS: with a token that all share, again where a connection broke,
-//! and no more than the LMS bears.
-
-mod error;
-mod login;
-mod pace;
+//! The client of the LMS that a process shares.
 
 use std::time::Duration;
 
-pub use error::{AskError, NoCredential};
-use login::{Login, NEW_FOR};
-pub use pace::LmsLimits;
-use pace::{Endpoint, Pace, Turn};
-
-pub use crate::adapters::lms::{About, EnrollmentRow, GradeRow, Page};
-use crate::adapters::lms::{Authorization, Lms, LmsError};
+use super::login::{Login, NEW_FOR};
+use super::rate_limiter::{Endpoint, Permit, RateLimiter};
+use super::{About, EnrollmentRow, GradeRow, LmsError, LmsLimits, Page};
+use crate::adapters::lms::{Authorization, LmsApi, LmsApiError};
 use crate::adapters::secrets::CredentialSecret;
 use crate::clock::SharedClock;
 use crate::domain::{CourseId, Cursor, Score, Username};
@@ -35,18 +27,23 @@ const PAGE_SIZE: u32 = 100;
 /// that is younger than a second is first tried again after one.
 /// Where the LMS says how long to wait, nothing is asked until then.
 pub struct LmsClient {
-    lms: Lms,
+    lms: LmsApi,
     login: Login,
-    pace: Pace,
+    rate_limiter: RateLimiter,
     clock: SharedClock,
 }
 
 impl LmsClient {
     /// Makes no request: [`LmsClient::warm_up`] does, or the first question.
-    pub fn new(lms: Lms, secret: CredentialSecret, clock: SharedClock, limits: LmsLimits) -> Self {
+    pub fn new(
+        lms: LmsApi,
+        secret: CredentialSecret,
+        clock: SharedClock,
+        limits: LmsLimits,
+    ) -> Self {
         Self {
             login: Login::new(lms.clone(), secret, clock.clone()),
-            pace: Pace::new(clock.clone(), limits),
+            rate_limiter: RateLimiter::new(clock.clone(), limits),
             lms,
             clock,
         }
@@ -55,35 +52,35 @@ impl LmsClient {
     /// Obtains a token ahead of the first request, and opens a connection
     /// thereby; a static token is only read. A failure is no matter: the first request tries again.
     pub async fn warm_up(&self) {
-        if let Ok(turn) = self.pace.turn(Endpoint::Grades).await {
-            let _ = self.login.authorization(&turn, None).await;
+        if let Ok(permit) = self.rate_limiter.permit(Endpoint::Grades).await {
+            let _ = self.login.authorization(&permit, None).await;
         }
     }
 
     /// Begins an invocation: failures before it do not count, and the LMS is
     /// not left alone any more. What it said of when to ask again still holds.
-    pub fn begin(&self) {
-        self.pace.begin();
+    pub fn begin_invocation(&self) {
+        self.rate_limiter.begin();
     }
 
-    /// Whether the LMS is left alone, since it failed too often in a row or asked for it.
-    pub fn is_resting(&self) -> bool {
-        self.pace.rest().is_some()
+    /// Whether requests to the LMS are paused, since it failed too often in a row or asked for it.
+    pub fn is_paused(&self) -> bool {
+        self.rate_limiter.paused().is_some()
     }
 
     /// The grade of one learner in one course run.
     ///
     /// `within` is the time for the whole of it, tokens and second attempts
-    /// included; the wait for the turn that [`LmsLimits`] gives comes on top.
+    /// included; the wait for the permit that [`LmsLimits`] gives comes on top.
     ///
     /// # Errors
-    /// [`LmsError::Timeout`] where `within` has passed; else as the variants say.
-    pub async fn of_learner(
+    /// [`LmsApiError::Timeout`] where `within` has passed; else as the variants say.
+    pub async fn grade(
         &self,
         course_id: &CourseId,
         username: &Username,
         within: Duration,
-    ) -> Result<Score, AskError> {
+    ) -> Result<Score, LmsError> {
         self.call(Endpoint::Grades, within, |authorization| async move {
             self.lms.grade(&authorization, course_id, username).await
         })
@@ -95,12 +92,12 @@ impl LmsClient {
     /// compute are in none.
     ///
     /// # Errors
-    /// As [`LmsClient::of_learner`]; the page can be asked for again.
+    /// As [`LmsClient::grade`]; the page can be asked for again.
     pub async fn grades_page(
         &self,
         course_id: &CourseId,
         cursor: Option<&Cursor>,
-    ) -> Result<Page<GradeRow>, AskError> {
+    ) -> Result<Page<GradeRow>, LmsError> {
         self.call(Endpoint::Grades, PAGE_TIME, |authorization| async move {
             self.lms
                 .grades_page(&authorization, course_id, cursor, PAGE_SIZE)
@@ -114,12 +111,12 @@ impl LmsClient {
     /// [`Trail`](crate::domain::Trail) leads from one to the next.
     ///
     /// # Errors
-    /// As [`LmsClient::of_learner`]; the page can be asked for again.
+    /// As [`LmsClient::grade`]; the page can be asked for again.
     pub async fn enrollments_page(
         &self,
         about: &About,
         cursor: Option<&Cursor>,
-    ) -> Result<Page<EnrollmentRow>, AskError> {
+    ) -> Result<Page<EnrollmentRow>, LmsError> {
         self.call(
             Endpoint::Enrollments,
             PAGE_TIME,
@@ -132,61 +129,61 @@ impl LmsClient {
         .await
     }
 
-    /// Makes one call in its turn, with a token, and once more with a new one
+    /// Makes one call in its permit, with a token, and once more with a new one
     /// where the LMS refuses the first.
     async fn call<T, A>(
         &self,
         endpoint: Endpoint,
         within: Duration,
         request: impl Fn(Authorization) -> A,
-    ) -> Result<T, AskError>
+    ) -> Result<T, LmsError>
     where
-        A: Future<Output = Result<T, LmsError>>,
+        A: Future<Output = Result<T, LmsApiError>>,
     {
-        let turn = self.pace.turn(endpoint).await?;
+        let permit = self.rate_limiter.permit(endpoint).await?;
         // In a box: whoever asks would be as large, and is moved often.
         let work = Box::pin(async {
-            let first = self.login.authorization(&turn, None).await?;
-            let refused = match self.show(&turn, &first, &request).await {
+            let first = self.login.authorization(&permit, None).await?;
+            let refused = match self.send_with(&permit, &first, &request).await {
                 Err(refused) if is_unauthorized(&refused) => refused,
                 result => return result,
             };
-            let second = self.login.authorization(&turn, Some(&first)).await?;
+            let second = self.login.authorization(&permit, Some(&first)).await?;
             if second == first {
                 return Err(refused);
             }
-            self.show(&turn, &second, &request).await
+            self.send_with(&permit, &second, &request).await
         });
         let result = tokio::time::timeout(within, work)
             .await
-            .unwrap_or(Err(LmsError::Timeout.into()));
-        self.pace.ended(result.as_ref().err());
+            .unwrap_or(Err(LmsApiError::Timeout.into()));
+        self.rate_limiter.ended(result.as_ref().err());
         result
     }
 
     /// Makes one request with this authorization, and once more after a second
     /// where the LMS refuses a token that it has only just issued.
-    async fn show<T, A>(
+    async fn send_with<T, A>(
         &self,
-        turn: &Turn<'_>,
+        permit: &Permit<'_>,
         authorization: &Authorization,
         request: impl Fn(Authorization) -> A,
-    ) -> Result<T, AskError>
+    ) -> Result<T, LmsError>
     where
-        A: Future<Output = Result<T, LmsError>>,
+        A: Future<Output = Result<T, LmsApiError>>,
     {
         let is_new = self.login.is_new(authorization).await;
-        let result = turn.ask(|| request(authorization.clone())).await;
+        let result = permit.send(|| request(authorization.clone())).await;
         match &result {
             Err(refused) if is_new && is_unauthorized(refused) => {
                 self.clock.sleep(NEW_FOR).await;
-                turn.ask(|| request(authorization.clone())).await
+                permit.send(|| request(authorization.clone())).await
             }
             _ => result,
         }
     }
 }
 
-fn is_unauthorized(error: &AskError) -> bool {
-    matches!(error, AskError::Lms(LmsError::Unauthorized { .. }))
+fn is_unauthorized(error: &LmsError) -> bool {
+    matches!(error, LmsError::Api(LmsApiError::Unauthorized { .. }))
 }

@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::adapters::lms::{LmsError, Nonsense};
+use crate::adapters::lms::{LmsApiError, Nonsense};
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum AskError {
+pub enum LmsError {
     /// The LMS was asked, and gave none.
     #[error(transparent)]
-    Lms(#[from] LmsError),
+    Api(#[from] LmsApiError),
     /// There is no credential to ask with.
     #[error("there is no credential for the LMS: {0}")]
     NoCredential(#[from] NoCredential),
-    /// Nothing was asked: the LMS is left alone, since it said so, or since it
+    /// Nothing was asked: requests to the LMS are paused, since it said so, or since it
     /// failed several times in a row.
-    #[error("the LMS is left alone for now")]
-    Resting {
+    #[error("requests to the LMS are paused")]
+    Paused {
         /// How much longer, where the LMS said it.
         retry_after: Option<Duration>,
     },
@@ -36,21 +36,21 @@ pub enum NoCredential {
     Unreadable(String),
 }
 
-impl From<Nonsense> for AskError {
+impl From<Nonsense> for LmsError {
     fn from(nonsense: Nonsense) -> Self {
-        LmsError::from(nonsense).into()
+        LmsApiError::from(nonsense).into()
     }
 }
 
-impl AskError {
+impl LmsError {
     /// A short text for logs and for what is stored as a last error: that of
-    /// [`LmsError::code`], or a word of ours.
+    /// [`LmsApiError::code`], or a word of ours.
     pub fn code(&self) -> String {
         let word = match self {
-            Self::Lms(error) => return error.code(),
+            Self::Api(error) => return error.code(),
             Self::NoCredential(NoCredential::NoneYet) => "NoCredentialYet",
             Self::NoCredential(NoCredential::Unreadable(code)) => code,
-            Self::Resting { .. } => "Resting",
+            Self::Paused { .. } => "Paused",
         };
         word.to_owned()
     }
@@ -58,54 +58,56 @@ impl AskError {
     /// The kind of trouble in one word, for those who read an answer.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Lms(error) => error.reason(),
+            Self::Api(error) => error.reason(),
             Self::NoCredential(_) => "no_credential",
-            Self::Resting {
+            Self::Paused {
                 retry_after: Some(_),
             } => "lms_throttled",
-            Self::Resting { retry_after: None } => "lms_failed",
+            Self::Paused { retry_after: None } => "lms_failed",
         }
     }
 
     /// How long the LMS is not to be asked again, where it said so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Lms(error) => error.retry_after(),
+            Self::Api(error) => error.retry_after(),
             Self::NoCredential(_) => None,
-            Self::Resting { retry_after } => *retry_after,
+            Self::Paused { retry_after } => *retry_after,
         }
     }
 
     /// Whether the LMS asks for fewer requests.
     pub fn is_throttled(&self) -> bool {
-        matches!(self, Self::Lms(LmsError::Throttled { .. }))
+        matches!(self, Self::Api(LmsApiError::Throttled { .. }))
     }
 
     /// Whether asking again within seconds may help.
-    pub fn may_pass_soon(&self) -> bool {
-        self.is_the_lms_own()
-            && !self.is_a_refusal()
+    pub fn is_retryable(&self) -> bool {
+        self.is_lms_wide()
+            && !self.needs_operator()
             && !self.is_throttled()
             && self.retry_after().is_none()
     }
 
     /// Whether somebody has to mend it, so that asking again soon is of no use: the
     /// LMS does not take our credential, or there is none.
-    pub fn is_a_refusal(&self) -> bool {
+    pub fn needs_operator(&self) -> bool {
         matches!(
             self,
-            Self::Lms(
-                LmsError::Forbidden | LmsError::NoToken { .. } | LmsError::Unauthorized { .. }
+            Self::Api(
+                LmsApiError::Forbidden
+                    | LmsApiError::NoToken { .. }
+                    | LmsApiError::Unauthorized { .. }
             ) | Self::NoCredential(NoCredential::NoneYet)
         )
     }
 
     /// Whether asking for anything else now would fail likewise, as
-    /// [`LmsError::is_the_lms_own`] has it.
-    pub fn is_the_lms_own(&self) -> bool {
+    /// [`LmsApiError::is_lms_wide`] has it.
+    pub fn is_lms_wide(&self) -> bool {
         match self {
-            Self::Lms(error) => error.is_the_lms_own(),
-            Self::NoCredential(_) | Self::Resting { .. } => true,
+            Self::Api(error) => error.is_lms_wide(),
+            Self::NoCredential(_) | Self::Paused { .. } => true,
         }
     }
 }

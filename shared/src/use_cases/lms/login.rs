@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 
-use super::error::{AskError, NoCredential};
-use super::pace::Turn;
-use crate::adapters::lms::{AccessToken, Authorization, Lms};
+use super::error::{LmsError, NoCredential};
+use super::rate_limiter::Permit;
+use crate::adapters::lms::{AccessToken, Authorization, LmsApi};
 use crate::adapters::secrets::{CredentialSecret, SecretError};
 use crate::clock::{SharedClock, within};
 use crate::domain::Credential;
@@ -39,7 +39,7 @@ pub(super) const NEW_FOR: Duration = Duration::from_secs(1);
 
 /// The credential and the access token.
 pub(super) struct Login {
-    lms: Lms,
+    lms: LmsApi,
     secret: CredentialSecret,
     clock: SharedClock,
     /// How many attempts to obtain an authorization came to nothing new.
@@ -56,7 +56,7 @@ struct Known {
     /// What the LMS gave for this credential.
     token: Option<Cached<AccessToken>>,
     /// How the last of the attempts ended that are counted.
-    last: Option<Result<Authorization, AskError>>,
+    last: Option<Result<Authorization, LmsError>>,
 }
 
 /// Something with the moments at which it was asked for and had.
@@ -80,7 +80,7 @@ impl Known {
 }
 
 impl Login {
-    pub(super) fn new(lms: Lms, secret: CredentialSecret, clock: SharedClock) -> Self {
+    pub(super) fn new(lms: LmsApi, secret: CredentialSecret, clock: SharedClock) -> Self {
         Self {
             lms,
             secret,
@@ -93,13 +93,13 @@ impl Login {
     /// What to show to the LMS, which has refused `refused`. That is returned
     /// again where there is nothing newer.
     ///
-    /// One obtains it, in its `turn`; whoever came meanwhile shares what
+    /// One obtains it, in its `permit`; whoever came meanwhile shares what
     /// comes of that, be it a failure.
     pub(super) async fn authorization(
         &self,
-        turn: &Turn<'_>,
+        permit: &Permit<'_>,
         refused: Option<&Authorization>,
-    ) -> Result<Authorization, AskError> {
+    ) -> Result<Authorization, LmsError> {
         let arrived = self.ended.load(Ordering::Relaxed);
         let mut known = self.known.lock().await;
         if let Some(last) = &known.last
@@ -107,7 +107,7 @@ impl Login {
         {
             return last.clone();
         }
-        let result = self.obtain(&mut known, turn, refused).await;
+        let result = self.obtain(&mut known, permit, refused).await;
         // What was obtained for the first time is known now, and found by
         // whoever comes next. A failure is not, nor that there is nothing newer.
         if result.is_err() || refused.is_some() {
@@ -130,9 +130,9 @@ impl Login {
     async fn obtain(
         &self,
         known: &mut Known,
-        turn: &Turn<'_>,
+        permit: &Permit<'_>,
         refused: Option<&Authorization>,
-    ) -> Result<Authorization, AskError> {
+    ) -> Result<Authorization, LmsError> {
         // Somebody may have replaced what was refused.
         let anew = refused.is_some() && known.authorization().as_ref() == refused;
         self.refresh_credential(known, anew).await?;
@@ -153,7 +153,7 @@ impl Login {
                 {
                     return Ok(value.authorization.clone());
                 }
-                let value = turn.ask_for_token(|| self.lms.access_token(id, secret));
+                let value = permit.request_token(|| self.lms.access_token(id, secret));
                 let value = value.await?;
                 let authorization = value.authorization.clone();
                 *token = Some(Cached {

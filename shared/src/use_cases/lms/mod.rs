@@ -1,0 +1,14 @@
+//! Requests to the LMS: [`LmsClient`] makes them with one access token for the
+//! whole process, and once more where a connection broke; `rate_limiter` keeps
+//! to the rate limits and holds the circuit breaker.
+
+mod client;
+mod error;
+mod login;
+mod rate_limiter;
+
+pub use client::{LmsClient, PAGE_TIME};
+pub use error::{LmsError, NoCredential};
+pub use rate_limiter::LmsLimits;
+
+pub use crate::adapters::lms::{About, EnrollmentRow, GradeRow, Page};
