@@ -141,7 +141,7 @@ class GradesClientTest(unittest.TestCase):
                 for event in self.stack.coursehook("events", "list")
                 if (event["email"], event["course_id"]) == (email, run)
             )
-            self.assertEqual((event["kind"], event["reason"]), ("certificate", "lms_trouble"))
+            self.assertEqual((event["kind"], event["reason"]), ("certificate", "lms_unavailable"))
             self.assertIsNone(self.stack.grade(email, run))
 
     def test_a_credential_that_is_not_good(self):

@@ -264,12 +264,12 @@ class WhenCoursehookCannotYet(PluginTest):
 
 class WhenTheLmsFails(PluginTest):
     def assert_pending_until_it_is_well(self, email, reason):
-        # The LMS need not send again what it sent because of its own trouble.
+        # The LMS need not send again what it sent because it was unavailable.
         self.assertEqual(self.statuses(), [202])
         said = self.said()
         self.assertEqual(said, {"certificate_status": "pending", "reason": reason})
         pending = self.stack.pending(email)["certificate"]
-        self.assertEqual(pending["reason"], "lms_trouble")
+        self.assertEqual(pending["reason"], "lms_unavailable")
         self.assertIsNone(self.stack.certificate(email))
 
         self.stack.revoke_orders()

@@ -24,7 +24,7 @@ STATUSES = {
 
 @dataclass
 class Answer:
-    """What the gateway answers by itself to a kind of trouble."""
+    """What the gateway answers by itself to a kind of error."""
 
     subject: str
     status: str | None
@@ -100,7 +100,7 @@ def bodies(stack):
 
 
 def answers(stack):
-    """The gateway's own answers, by kind of trouble, wherever in the template they are."""
+    """The gateway's own answers, by kind of error, wherever in the template they are."""
     found = {}
     for api in stack.all(REST_API):
         for kind, response in api["Body"].get("x-amazon-apigateway-gateway-responses", {}).items():

@@ -11,7 +11,7 @@ SCHEDULES = ("AWS::Scheduler::Schedule", "AWS::Events::Rule")
 
 @check
 def can_be_switched_off(stack):
-    """When the LMS is in trouble, or we are, an operator stops what goes on by itself by
+    """When the LMS is unavailable, or we are, an operator stops what goes on by itself by
     a parameter: a schedule that was disabled by hand is enabled by the next deployment."""
     without = [
         deploy(stack.rendered, PARAMETERS | {name: "off"})["Resources"]

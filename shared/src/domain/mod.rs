@@ -13,12 +13,12 @@ pub mod event;
 pub mod given;
 pub mod grade;
 pub mod history;
+pub mod page_cursor;
 pub mod pending_event;
 pub mod sweep;
 pub mod terms;
 mod text;
 pub mod token;
-pub mod trail;
 pub mod user;
 
 pub use certificate::{Certificate, CertificateEntry, CertificateState, Renaming};
@@ -31,10 +31,10 @@ pub use enrollment_change::{Announced, EnrollmentChange, Setting};
 pub use event::{EventKey, EventKind};
 pub use grade::{Grade, GradeEntry, LetterGrade, Percent, Score};
 pub use history::History;
+pub use page_cursor::{Cursor, PageCursor, PaginationError};
 pub use pending_event::{AfterAttempt, Blocked, BlockedReason, EventState, PendingEvent, Waited};
 pub use sweep::{
     ByName, Effect, Leave, Left, Names, Place, Stage, SweepEnd, SweepKind, SweepOutcome, Tally,
 };
 pub use terms::{CourseRole, Mode, PaidModes};
-pub use trail::{Astray, Cursor, Trail};
 pub use user::{User, Username, UsernameKey};

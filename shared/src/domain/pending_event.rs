@@ -53,7 +53,7 @@ pub struct PendingEvent {
 /// How long an event has waited for one reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waited {
-    /// When the reason was first met; trouble with the LMS begins anew once the LMS has answered.
+    /// When the reason was first met; LMS errors begins anew once the LMS has answered.
     pub since: Timestamp,
     /// How often it was met again since.
     pub attempts: u32,
@@ -70,7 +70,7 @@ pub enum BlockedReason {
     /// The user has no username of the LMS, so the LMS cannot be asked.
     NoUsername,
     /// The LMS gave no grade that can be used.
-    LmsTrouble,
+    LmsUnavailable,
     /// Something of ours fails, and not for a moment: an item is not of the
     /// expected shape, or a call is refused.
     Failed,
@@ -107,7 +107,7 @@ impl From<BlockedReason> for Blocked {
 pub enum EventState {
     /// It is retried when its time comes.
     Waiting,
-    /// Given up after trouble that is not the event's own; alarmed.
+    /// Given up after errors that are not the event's own; alarmed.
     Dead,
     /// Given up because what it waits for never came; listed, not alarmed.
     Expired,
@@ -147,7 +147,7 @@ impl BlockedReason {
         Self::NoSuchUser,
         Self::NoSuchRun,
         Self::NoUsername,
-        Self::LmsTrouble,
+        Self::LmsUnavailable,
         Self::Failed,
         Self::NotPassed,
         Self::NotEligible,
@@ -159,7 +159,7 @@ impl BlockedReason {
             Self::NoSuchUser => "no_such_user",
             Self::NoSuchRun => "no_such_run",
             Self::NoUsername => "no_username",
-            Self::LmsTrouble => "lms_trouble",
+            Self::LmsUnavailable => "lms_unavailable",
             Self::Failed => "failed",
             Self::NotPassed => "not_passed",
             Self::NotEligible => "not_eligible",
@@ -170,7 +170,7 @@ impl BlockedReason {
     const fn intervals(self) -> &'static [SignedDuration] {
         match self {
             Self::NoSuchUser | Self::NoSuchRun => const { &[minutes(1), minutes(5), hours(24)] },
-            Self::LmsTrouble | Self::NoUsername | Self::Failed => {
+            Self::LmsUnavailable | Self::NoUsername | Self::Failed => {
                 const {
                     &[
                         minutes(1),
@@ -192,7 +192,7 @@ impl BlockedReason {
     /// How long an event may wait for this.
     const fn patience(self) -> SignedDuration {
         match self {
-            Self::LmsTrouble | Self::NoUsername | Self::Failed => hours(7 * 24),
+            Self::LmsUnavailable | Self::NoUsername | Self::Failed => hours(7 * 24),
             Self::NoSuchUser | Self::NoSuchRun | Self::NotPassed | Self::NotEligible => {
                 hours(30 * 24)
             }
@@ -225,7 +225,7 @@ impl BlockedReason {
                 Some(format!("user:{}", sha256_hex(email.as_str().as_bytes())))
             }
             Self::NoSuchRun => Some(format!("run:{course_id}")),
-            Self::LmsTrouble | Self::Failed | Self::NotPassed | Self::NotEligible => None,
+            Self::LmsUnavailable | Self::Failed | Self::NotPassed | Self::NotEligible => None,
         }
     }
 }
@@ -238,8 +238,11 @@ impl PendingEvent {
             error,
             not_before,
         } = blocked;
-        if !matches!(reason, BlockedReason::LmsTrouble | BlockedReason::Failed) {
-            self.waited.remove(&BlockedReason::LmsTrouble);
+        if !matches!(
+            reason,
+            BlockedReason::LmsUnavailable | BlockedReason::Failed
+        ) {
+            self.waited.remove(&BlockedReason::LmsUnavailable);
         }
         // A reason that is met for the first time has its first interval before
         // it, as where a delivery meets it: what is about to put it right may
@@ -270,7 +273,7 @@ impl PendingEvent {
             return AfterAttempt::Stored(Box::new(self));
         }
         self.state = match reason {
-            BlockedReason::LmsTrouble | BlockedReason::NoUsername | BlockedReason::Failed => {
+            BlockedReason::LmsUnavailable | BlockedReason::NoUsername | BlockedReason::Failed => {
                 EventState::Dead
             }
             BlockedReason::NoSuchUser | BlockedReason::NoSuchRun => EventState::Expired,
@@ -467,13 +470,13 @@ mod tests {
     fn each_reason_has_its_intervals_and_its_end() {
         use EventState::{Dead, Expired};
         let missing: &[i64] = &[1, 5, DAY];
-        let trouble: &[i64] = &[1, 5, 30, 120, 360, 720];
+        let intervals: &[i64] = &[1, 5, 30, 120, 360, 720];
         for (reason, intervals, days, end) in [
             (BlockedReason::NoSuchUser, missing, 30, Some(Expired)),
             (BlockedReason::NoSuchRun, missing, 30, Some(Expired)),
-            (BlockedReason::NoUsername, trouble, 7, Some(Dead)),
-            (BlockedReason::LmsTrouble, trouble, 7, Some(Dead)),
-            (BlockedReason::Failed, trouble, 7, Some(Dead)),
+            (BlockedReason::NoUsername, intervals, 7, Some(Dead)),
+            (BlockedReason::LmsUnavailable, intervals, 7, Some(Dead)),
+            (BlockedReason::Failed, intervals, 7, Some(Dead)),
             (BlockedReason::NotPassed, &[1, 10, DAY], 30, None),
             (BlockedReason::NotEligible, &[1, 30 * DAY], 30, None),
         ] {
@@ -511,7 +514,7 @@ mod tests {
         }
     }
 
-    /// Trouble with the LMS in between neither begins the wait for a pass anew
+    /// LmsFault with the LMS in between neither begins the wait for a pass anew
     /// nor ends it early.
     #[test]
     fn each_reason_has_a_time_of_its_own() {
@@ -525,28 +528,28 @@ mod tests {
         let mut pending = event(BlockedReason::NotPassed, 1);
         for (reason, at) in [
             (BlockedReason::NotPassed, 28),
-            (BlockedReason::LmsTrouble, 29),
-            (BlockedReason::LmsTrouble, 35),
+            (BlockedReason::LmsUnavailable, 29),
+            (BlockedReason::LmsUnavailable, 35),
         ] {
             pending = look(pending, reason, at);
             assert_eq!(pending.state, EventState::Waiting, "{reason:?} at day {at}");
         }
-        let troubled = pending.clone();
+        let unavailable = pending.clone();
         assert_eq!(
-            look(troubled, BlockedReason::LmsTrouble, 36).state,
+            look(unavailable, BlockedReason::LmsUnavailable, 36).state,
             EventState::Dead
         );
         let after = pending.after_attempt(BlockedReason::NotPassed.into(), day(36));
         assert_eq!(after, AfterAttempt::Dropped);
 
-        // An answer of the LMS ends its trouble.
-        let mut pending = event(BlockedReason::LmsTrouble, 1);
+        // An answer of the LMS ends its unavailability.
+        let mut pending = event(BlockedReason::LmsUnavailable, 1);
         pending = look(pending, BlockedReason::NotPassed, 6);
-        pending = look(pending, BlockedReason::LmsTrouble, 8);
+        pending = look(pending, BlockedReason::LmsUnavailable, 8);
         assert_eq!(
             (
                 pending.state,
-                pending.waited[&BlockedReason::LmsTrouble].attempts
+                pending.waited[&BlockedReason::LmsUnavailable].attempts
             ),
             (EventState::Waiting, 0)
         );
@@ -560,7 +563,7 @@ mod tests {
         let mut pending = event(BlockedReason::NotEligible, 1);
         for (reason, seconds) in [
             (BlockedReason::NotEligible, 24 * 24 * 3600..),
-            (BlockedReason::LmsTrouble, 48..),
+            (BlockedReason::LmsUnavailable, 48..),
             (BlockedReason::NotEligible, 48..),
         ] {
             let AfterAttempt::Stored(next) = pending.after_attempt(reason.into(), now) else {
@@ -579,10 +582,10 @@ mod tests {
         for (asked, due) in [(3, 60 * 6), (60 * 6, 60 * 6)] {
             let blocked = Blocked {
                 not_before: Some(later(now, minutes(asked))),
-                ..Blocked::from(BlockedReason::LmsTrouble)
+                ..Blocked::from(BlockedReason::LmsUnavailable)
             };
             let AfterAttempt::Stored(next) =
-                event(BlockedReason::LmsTrouble, 1).after_attempt(blocked, now)
+                event(BlockedReason::LmsUnavailable, 1).after_attempt(blocked, now)
             else {
                 panic!("dropped");
             };

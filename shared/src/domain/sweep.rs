@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::enrollment::eligible;
 use super::{
-    Certificate, CertificateState, Change, CourseRun, Enrollment, Grade, ModeSource, PaidModes,
-    Score, Trail,
+    Certificate, CertificateState, Change, CourseRun, Enrollment, Grade, ModeSource, PageCursor,
+    PaidModes, Score,
 };
 
 /// How long before its write a delivery may have asked the LMS, or have been
@@ -267,8 +267,8 @@ pub struct Place {
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// It goes through the LMS's list, and is here.
-    Listing(Trail),
-    /// The list leads nowhere, and the LMS is asked for learners by name.
+    Listing(PageCursor),
+    /// The list cannot be read to its end, and the LMS is asked for learners by name.
     ByName(ByName),
     /// The list is through, and what it held back is done.
     Applying,
@@ -290,7 +290,7 @@ pub enum Names {
     /// Those who have an enrollment in the run here, from behind this user on.
     Enrolled(Option<Uuid>),
     /// Those beside them whom the LMS's list of grades has, from here on.
-    Graded(Trail),
+    Graded(PageCursor),
 }
 
 impl Place {
@@ -301,7 +301,7 @@ impl Place {
             holder: sweep_id,
             began_at,
             leave,
-            stage: Stage::Listing(Trail::default()),
+            stage: Stage::Listing(PageCursor::default()),
             tally: Tally::default(),
             at_stake: 0,
             failures: 0,

@@ -128,7 +128,7 @@ impl BlockedBy {
             Self::NoSuchRun => BlockedReason::NoSuchRun.into(),
             Self::NoUsername => BlockedReason::NoUsername.into(),
             Self::Lms(error) => Blocked {
-                reason: BlockedReason::LmsTrouble,
+                reason: BlockedReason::LmsUnavailable,
                 error: Some(error.code()),
                 not_before: error
                     .retry_after()
@@ -421,7 +421,7 @@ impl<'a> Decision<'a> {
         let left = until.saturating_duration_since(Instant::now());
         let within = left.saturating_sub(KEEPING_TIME).min(LMS_TIME);
         if within < LEAST_LMS_TIME {
-            // The store has used up the time; that is no trouble of the LMS.
+            // The store has used up the time; that is not an error of the LMS.
             return Err(AwsFailure::Timeout.into());
         }
         if answer.is_none() {

@@ -266,7 +266,7 @@ pub fn runs_listed(kind: SweepKind, runs: usize, unreadable: u64) {
     }
 }
 
-/// Writes the line `asking by name`: the LMS's list of a run leads nowhere, and the
+/// Writes the line `asking by name`: the LMS's list of a run cannot be read to its end, and the
 /// sweep asks for learners by name.
 pub fn asked_by_name(kind: SweepKind, sweep_id: Uuid, course_id: &CourseId) {
     let (sweep, course_id) = (kind.as_str(), course_id.as_str());

@@ -131,7 +131,7 @@ const INVALID_TOKEN: &str = r#"Bearer realm="api", error="invalid_token""#;
 const INSUFFICIENT_SCOPE: &str = r#"Bearer realm="api", error="insufficient_scope""#;
 
 impl Refusal {
-    /// The answer to this refusal. A passing trouble is never a 4xx, since the
+    /// The answer to this refusal. A temporary error is never a 4xx, since the
     /// sender drops those for good.
     pub fn row(&self) -> Row {
         let row = |status, header, message: &str, outcome, reason: &str| Row {

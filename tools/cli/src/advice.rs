@@ -226,7 +226,7 @@ fn cause(
                  of the expected shape is to be mended, a permission to be given",
             ),
         ),
-        BlockedReason::LmsTrouble => trouble(error.unwrap_or_default()),
+        BlockedReason::LmsUnavailable => lms_failure(error.unwrap_or_default()),
         BlockedReason::NotPassed => (
             "The grade is no pass, or none yet.".to_owned(),
             Remedy::noticed("Wait for the LMS to let the learner pass, or set the grade")
@@ -250,7 +250,7 @@ fn cause(
 /// What is the matter with the LMS, by the code of its error, and what mends
 /// it, the latter without a full stop.
 pub fn of_the_lms(code: &str) -> (String, String) {
-    let (cause, remedy) = trouble(code);
+    let (cause, remedy) = lms_failure(code);
     (cause, remedy.mend)
 }
 
@@ -286,7 +286,7 @@ pub fn of_enrollments(code: &str) -> (String, String) {
 }
 
 /// What is the matter with the LMS, by the code that the event bears.
-fn trouble(code: &str) -> (String, Remedy) {
+fn lms_failure(code: &str) -> (String, Remedy) {
     const SECRET: &str = "the secret OpenedxApiSecret";
     const SET: &str = "with `coursehook credential set`";
     let status = code.split(' ').next().unwrap_or_default();
@@ -400,7 +400,7 @@ fn trouble(code: &str) -> (String, Remedy) {
             Remedy::noticed("See what is the matter with the LMS"),
         ),
         _ if status.starts_with('4') => (elsewhere.as_str(), lead_to_the_lms),
-        _ if code.starts_with("Nonsense:") => (
+        _ if code.starts_with("InvalidResponse:") => (
             "The LMS gave an answer that cannot be one.",
             Remedy::unnoticed("See what is between us and the LMS, and which version it has"),
         ),
@@ -589,7 +589,7 @@ mod tests {
     #[test]
     fn each_reason_has_its_remedy() {
         use BlockedReason::{
-            LmsTrouble, NoSuchRun, NoSuchUser, NoUsername, NotEligible, NotPassed,
+            LmsUnavailable, NoSuchRun, NoSuchUser, NoUsername, NotEligible, NotPassed,
         };
         for (reason, code, why, help, is_all) in [
             (NoSuchUser, None, "no user ada@", "users import`", true),
@@ -604,121 +604,139 @@ mod tests {
                 "verified",
                 true,
             ),
-            (LmsTrouble, None, "no grade", "error code", false),
-            (LmsTrouble, Some("Other"), "no grade", "error code", false),
-            (LmsTrouble, Some("429"), "fewer requests", "Wait", true),
-            (LmsTrouble, Some("Paused"), "were paused", "Wait", true),
-            (LmsTrouble, Some("Timeout"), "in time", "LMS_URL", true),
-            (LmsTrouble, Some("Unreachable"), "in time", "LMS_URL", true),
-            (LmsTrouble, Some("502"), "LMS failed", "the LMS", true),
-            (LmsTrouble, Some("404"), "as its API", "LMS_URL", false),
-            (LmsTrouble, Some("302"), "as its API", "LMS_URL", false),
-            (LmsTrouble, Some("200"), "as its API", "LMS_URL", false),
-            (LmsTrouble, Some("400"), "(400)", "LMS_URL", false),
+            (LmsUnavailable, None, "no grade", "error code", false),
             (
-                LmsTrouble,
+                LmsUnavailable,
+                Some("Other"),
+                "no grade",
+                "error code",
+                false,
+            ),
+            (LmsUnavailable, Some("429"), "fewer requests", "Wait", true),
+            (LmsUnavailable, Some("Paused"), "were paused", "Wait", true),
+            (LmsUnavailable, Some("Timeout"), "in time", "LMS_URL", true),
+            (
+                LmsUnavailable,
+                Some("Unreachable"),
+                "in time",
+                "LMS_URL",
+                true,
+            ),
+            (LmsUnavailable, Some("502"), "LMS failed", "the LMS", true),
+            (LmsUnavailable, Some("404"), "as its API", "LMS_URL", false),
+            (LmsUnavailable, Some("302"), "as its API", "LMS_URL", false),
+            (LmsUnavailable, Some("200"), "as its API", "LMS_URL", false),
+            (LmsUnavailable, Some("400"), "(400)", "LMS_URL", false),
+            (
+                LmsUnavailable,
                 Some("401 not_the_api"),
                 "as its API does (401)",
                 "LMS_URL",
                 false,
             ),
             (
-                LmsTrouble,
+                LmsUnavailable,
                 Some("403 not_the_api"),
                 "as its API does (403)",
                 "LMS_URL",
                 false,
             ),
             (
-                LmsTrouble,
+                LmsUnavailable,
                 Some("400 username"),
                 "does not accept the edX username",
                 "edx_username",
                 false,
             ),
             (
-                LmsTrouble,
+                LmsUnavailable,
                 Some("NoToken:unauthorized_client"),
                 "by client credentials",
                 "grant type",
                 false,
             ),
             (
-                LmsTrouble,
+                LmsUnavailable,
                 Some("NoToken:unsupported_grant_type"),
                 "does not see the grant type",
                 "body of a request",
                 false,
             ),
             (
-                LmsTrouble,
+                LmsUnavailable,
                 Some("NoToken:invalid_request"),
                 "cannot read our request",
                 "body of a request",
                 false,
             ),
             (
-                LmsTrouble,
+                LmsUnavailable,
                 Some("NoToken:invalid_scope"),
                 "the scopes",
                 "Secret",
                 false,
             ),
             (
-                LmsTrouble,
+                LmsUnavailable,
                 Some("NoToken:invalid_grant"),
                 "(invalid_grant)",
                 "Secret",
                 false,
             ),
             (
-                LmsTrouble,
+                LmsUnavailable,
                 Some("NoToken:other"),
                 "gives our client no token",
                 "token endpoint",
                 false,
             ),
-            (LmsTrouble, Some("401"), "our token", "Secret", false),
+            (LmsUnavailable, Some("401"), "our token", "Secret", false),
             (
-                LmsTrouble,
+                LmsUnavailable,
                 Some("401 token_expired"),
                 "our token",
                 "Secret",
                 false,
             ),
-            (LmsTrouble, Some("403"), "read grades", "Secret", false),
-            (LmsTrouble, Some("BadClient"), "client id", "Secret", false),
+            (LmsUnavailable, Some("403"), "read grades", "Secret", false),
             (
-                LmsTrouble,
+                LmsUnavailable,
+                Some("BadClient"),
+                "client id",
+                "Secret",
+                false,
+            ),
+            (
+                LmsUnavailable,
                 Some("NoCredentialYet"),
                 "no credential",
                 "Secret",
                 false,
             ),
             (
-                LmsTrouble,
+                LmsUnavailable,
                 Some("404 course_does_not_exist"),
                 "no such course",
                 "run",
                 false,
             ),
             (
-                LmsTrouble,
+                LmsUnavailable,
                 Some("404 user_does_not_exist"),
                 "nobody",
                 "edx_username",
                 false,
             ),
             (
-                LmsTrouble,
+                LmsUnavailable,
                 Some("404 user_not_enrolled"),
                 "never enrolled",
                 "Enroll",
                 false,
             ),
             (
-                LmsTrouble,
-                Some("Nonsense:no_row"),
+                LmsUnavailable,
+                Some("InvalidResponse:no_row"),
                 "cannot be one",
                 "version",
                 false,

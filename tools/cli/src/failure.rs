@@ -339,13 +339,13 @@ fn told_secret(error: &SecretError) -> String {
 
 /// What is the matter with the LMS, and what to try.
 fn told_lms(error: &LmsError) -> String {
-    let (trouble, mend) = advice::of_the_lms(&error.code());
-    format!("{trouble} {mend}.")
+    let (cause, mend) = advice::of_the_lms(&error.code());
+    format!("{cause} {mend}.")
 }
 
 /// What the LMS said of a credential that is new.
 fn told_refused(error: &LmsApiError) -> String {
-    let (trouble, mend) = advice::of_the_lms(&error.code());
+    let (cause, mend) = advice::of_the_lms(&error.code());
     let is_of_the_credential = matches!(
         error,
         LmsApiError::NoToken {
@@ -355,12 +355,12 @@ fn told_refused(error: &LmsApiError) -> String {
     );
     if is_of_the_credential {
         format!(
-            "{trouble} Nothing was stored; enter another one, or with --unchecked it is stored \
+            "{cause} Nothing was stored; enter another one, or with --unchecked it is stored \
              whatever the LMS says"
         )
     } else {
         format!(
-            "{trouble} Nothing was stored. {mend}; or with --unchecked it is stored whatever the \
+            "{cause} Nothing was stored. {mend}; or with --unchecked it is stored whatever the \
              LMS says"
         )
     }

@@ -48,7 +48,7 @@ async fn fifty_at_once() {
 /// The same where every third transaction conflicts with another, is
 /// throttled, fails, or is done while its answer is lost.
 #[tokio::test]
-async fn fifty_at_once_through_trouble() {
+async fn fifty_at_once_through_failures() {
     const FAULTS: [Fault; 5] = [
         Fault::LostAnswer,
         Fault::Cancel("TransactionConflict"),
@@ -76,7 +76,7 @@ async fn fifty_at_once_through_trouble() {
         storms(&stack).await;
         let calls = proxy.calls();
         let writes = calls.iter().filter(|call| *call == "TransactWriteItems");
-        assert!(writes.count() > 2, "{case}: no trouble was met");
+        assert!(writes.count() > 2, "{case}: no fault was injected");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::{ADA, RUN};
-use local::lms::{Order, Trouble};
+use local::lms::{LmsFault, Order};
 use serde_json::json;
 use shared::adapters::store::CallLimits;
 
@@ -54,7 +54,7 @@ async fn calls_of_each_path() {
     for (name, status, calls, lms_calls) in cases {
         match *name {
             "the LMS fails, with its token" => {
-                stack.lms.order(Order::of(Trouble::Refuse).times(1));
+                stack.lms.order(Order::of(LmsFault::Refuse).times(1));
             }
             "not eligible" => stack.grade(0.9, true),
             "issued, and the pending event removed" => stack.enroll("verified").await,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::{ADA, ADA_ID, Portal, RUN};
 use jiff::SignedDuration;
-use local::lms::{At, Order, TokenError, Trouble};
+use local::lms::{At, LmsFault, Order, TokenError};
 use shared::clock::Clock;
 use shared::domain::{BlockedReason, EventState};
 use shared::use_cases::certifying::CERTIFYING_TIME;
@@ -13,77 +13,85 @@ use shared::use_cases::certifying::CERTIFYING_TIME;
 use super::stack::Stack;
 
 /// What the LMS does, how the answer tells it, and the code that is pending.
-fn troubles() -> Vec<(Order, &'static str, &'static str)> {
-    let grades = |trouble| Order::of(trouble);
-    let token = |trouble| Order::of(trouble).at(At::Token);
-    let fail = |status| Trouble::Fail { status };
-    let page = |status| Trouble::Page {
+fn faults() -> Vec<(Order, &'static str, &'static str)> {
+    let grades = |fault| Order::of(fault);
+    let token = |fault| Order::of(fault).at(At::Token);
+    let fail = |status| LmsFault::Fail { status };
+    let page = |status| LmsFault::Page {
         status,
         retry_after: None,
     };
-    let deny = |error_code| Trouble::Deny { error_code };
-    let throttle = || Trouble::Throttle { retry_after: None };
+    let deny = |error_code| LmsFault::Deny { error_code };
+    let throttle = || LmsFault::Throttle { retry_after: None };
     vec![
         (grades(throttle()), "lms_throttled", "429"),
         (grades(fail(500)), "lms_failed", "500"),
         (grades(fail(503)), "lms_failed", "503"),
-        (grades(Trouble::Drop), "lms_unreachable", "Unreachable"),
-        (grades(Trouble::Half), "lms_unreachable", "Unreachable"),
-        (grades(Trouble::Refuse), "lms_refused", "403"),
+        (grades(LmsFault::Drop), "lms_unreachable", "Unreachable"),
+        (grades(LmsFault::Half), "lms_unreachable", "Unreachable"),
+        (grades(LmsFault::Refuse), "lms_refused", "403"),
         (
             grades(deny(TokenError::TokenExpired)),
             "lms_refused",
             "401 token_expired",
         ),
         (
-            grades(Trouble::Redirect {
+            grades(LmsFault::Redirect {
                 to: "http://elsewhere.example".to_owned(),
             }),
             "lms_failed",
             "302",
         ),
-        (grades(Trouble::Html), "lms_failed", "200"),
+        (grades(LmsFault::Html), "lms_failed", "200"),
         (grades(page(400)), "lms_failed", "400"),
         (grades(page(401)), "lms_failed", "401 not_the_api"),
         (grades(page(403)), "lms_failed", "403 not_the_api"),
-        (grades(Trouble::Huge), "lms_nonsense", "Nonsense:too_large"),
-        (grades(Trouble::NoRow), "lms_nonsense", "Nonsense:no_row"),
         (
-            grades(Trouble::OtherLearner),
-            "lms_nonsense",
-            "Nonsense:another_learner",
+            grades(LmsFault::Huge),
+            "lms_invalid_response",
+            "InvalidResponse:too_large",
         ),
         (
-            grades(Trouble::OtherRun),
-            "lms_nonsense",
-            "Nonsense:another_run",
+            grades(LmsFault::NoRow),
+            "lms_invalid_response",
+            "InvalidResponse:no_row",
         ),
         (
-            grades(Trouble::PercentNull),
-            "lms_nonsense",
-            "Nonsense:percent",
+            grades(LmsFault::OtherLearner),
+            "lms_invalid_response",
+            "InvalidResponse:another_learner",
         ),
         (
-            grades(Trouble::PercentText),
-            "lms_nonsense",
-            "Nonsense:percent",
+            grades(LmsFault::OtherRun),
+            "lms_invalid_response",
+            "InvalidResponse:another_run",
         ),
         (
-            grades(Trouble::PercentTooHigh),
-            "lms_nonsense",
-            "Nonsense:percent",
+            grades(LmsFault::PercentNull),
+            "lms_invalid_response",
+            "InvalidResponse:percent",
         ),
         (
-            grades(Trouble::PassedText),
-            "lms_nonsense",
-            "Nonsense:passed",
+            grades(LmsFault::PercentText),
+            "lms_invalid_response",
+            "InvalidResponse:percent",
+        ),
+        (
+            grades(LmsFault::PercentTooHigh),
+            "lms_invalid_response",
+            "InvalidResponse:percent",
+        ),
+        (
+            grades(LmsFault::PassedText),
+            "lms_invalid_response",
+            "InvalidResponse:passed",
         ),
         (token(throttle()), "lms_throttled", "429"),
-        (token(Trouble::Refuse), "lms_throttled", "429"),
+        (token(LmsFault::Refuse), "lms_throttled", "429"),
         (token(page(400)), "lms_failed", "400"),
         (token(page(401)), "lms_failed", "401 not_the_api"),
         (token(fail(500)), "lms_failed", "500"),
-        (token(Trouble::Drop), "lms_unreachable", "Unreachable"),
+        (token(LmsFault::Drop), "lms_unreachable", "Unreachable"),
         (
             token(deny(TokenError::TokenExpired)),
             "lms_refused",
@@ -94,7 +102,7 @@ fn troubles() -> Vec<(Order, &'static str, &'static str)> {
 
 #[tokio::test]
 async fn whatever_the_lms_does_the_event_is_pending_and_comes_true() {
-    for (order, reason, code) in troubles() {
+    for (order, reason, code) in faults() {
         let stack = Stack::new().await;
         stack.enroll("verified").await;
         stack.grade(0.9, true);
@@ -112,7 +120,7 @@ async fn whatever_the_lms_does_the_event_is_pending_and_comes_true() {
             "{case}"
         );
         let event = stack.pending_event().await;
-        assert_eq!(event.reason, BlockedReason::LmsTrouble, "{case}");
+        assert_eq!(event.reason, BlockedReason::LmsUnavailable, "{case}");
         assert_eq!(event.last_error.as_deref(), Some(code), "{case}");
         assert_eq!(stack.certificate().await, None, "{case}");
         assert_eq!(stack.stored_grade().await, None, "{case}");
@@ -200,7 +208,7 @@ async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
     }
 }
 
-/// No credential, or none that can be read, is trouble too.
+/// No credential, or none that can be read, is an error too.
 #[tokio::test]
 async fn without_a_credential_the_event_is_pending() {
     let portal = Portal::new().await;
@@ -226,7 +234,7 @@ async fn a_grade_that_lags_behind_is_retried() {
     let stack = Stack::new().await;
     stack.enroll("verified").await;
     stack.grade(0.9, true);
-    stack.lms.order(Order::of(Trouble::Lag).times(2));
+    stack.lms.order(Order::of(LmsFault::Lag).times(2));
     assert_eq!(stack.pass().await.body["certificate_status"], "not_passed");
     for (seconds, done) in [(72, 0), (720, 1)] {
         stack.clock.turn(Duration::from_secs(seconds));
@@ -251,7 +259,7 @@ async fn an_lms_that_hangs_is_given_up_in_time() {
     stack.grade(0.9, true);
     for at in [At::Token, At::Grades] {
         stack.lms.revoke();
-        stack.lms.order(Order::of(Trouble::Hang).at(at));
+        stack.lms.order(Order::of(LmsFault::Hang).at(at));
         let answer = tokio::time::timeout(Duration::from_secs(25), stack.pass()).await;
         let answer = answer.unwrap();
         assert_eq!(
@@ -273,7 +281,7 @@ async fn retry_after_is_honoured() {
     stack.enroll("verified").await;
     stack.grade(0.9, true);
     stack.lms.order(
-        Order::of(Trouble::Throttle {
+        Order::of(LmsFault::Throttle {
             retry_after: Some(3600),
         })
         .times(1),
@@ -299,7 +307,7 @@ async fn an_lms_away_for_a_weekend() {
     let stack = Stack::new().await;
     stack.enroll("verified").await;
     stack.grade(0.9, true);
-    stack.lms.order(Order::of(Trouble::Drop).at(At::All));
+    stack.lms.order(Order::of(LmsFault::Drop).at(At::All));
     assert_eq!(stack.pass().await.status, 202);
     let monday = stack.clock.now() + SignedDuration::from_hours(62);
     let mut attempts = 0;
@@ -327,7 +335,7 @@ async fn an_lms_away_for_a_weekend() {
 }
 
 /// An event that is retried daily by now, and is announced again while the
-/// LMS is in trouble, is retried as soon as a new one would be.
+/// LMS is unavailable, is retried as soon as a new one would be.
 #[tokio::test]
 async fn a_redelivery_is_retried_as_soon_as_a_new_event() {
     let stack = Stack::new().await;
@@ -342,12 +350,12 @@ async fn a_redelivery_is_retried_as_soon_as_a_new_event() {
     assert!(before.next_attempt_at.duration_since(now).as_hours() >= 19);
 
     stack.grade(0.9, true);
-    stack.lms.order(Order::of(Trouble::Refuse).times(1));
+    stack.lms.order(Order::of(LmsFault::Refuse).times(1));
     assert_eq!(stack.pass().await.status, 202);
     let after = stack.pending_event().await;
     assert_eq!(
         (after.reason, after.attempts),
-        (BlockedReason::LmsTrouble, 3)
+        (BlockedReason::LmsUnavailable, 3)
     );
     assert_eq!(after.last_error.as_deref(), Some("403"));
     assert!(after.next_attempt_at.duration_since(now).as_secs() <= 72);

@@ -1,7 +1,7 @@
 //! What is logged, and above all what never is.
 
 use harness::{ADA, ADA_ID, RUN, STAFF};
-use local::lms::{CLIENT_SECRET, GradeRow, Order, Trouble};
+use local::lms::{CLIENT_SECRET, GradeRow, LmsFault, Order};
 use serde_json::{Value, json};
 
 use super::stack::{Stack, passed};
@@ -45,7 +45,7 @@ async fn accepted_comes_before_the_question() {
     let stack = Stack::new().await;
     stack
         .lms
-        .order(Order::of(Trouble::Hang).at(local::lms::At::All));
+        .order(Order::of(LmsFault::Hang).at(local::lms::At::All));
     let asked = async {
         while stack.lms.calls().is_empty() {
             tokio::task::yield_now().await;
@@ -67,14 +67,14 @@ async fn accepted_comes_before_the_question() {
 async fn no_address_username_or_token_is_ever_logged() {
     let planted = "planted-person";
     let email = format!("{planted}@example.com");
-    let troubles = [
+    let faults = [
         None,
-        Some(Trouble::Fail { status: 500 }),
-        Some(Trouble::Drop),
-        Some(Trouble::Html),
-        Some(Trouble::Refuse),
-        Some(Trouble::OtherLearner),
-        Some(Trouble::Redirect {
+        Some(LmsFault::Fail { status: 500 }),
+        Some(LmsFault::Drop),
+        Some(LmsFault::Html),
+        Some(LmsFault::Refuse),
+        Some(LmsFault::OtherLearner),
+        Some(LmsFault::Redirect {
             to: format!("http://127.0.0.1:1/{planted}"),
         }),
     ];
@@ -87,10 +87,10 @@ async fn no_address_username_or_token_is_ever_logged() {
         letter_grade: None,
     };
     stack.lms.grade(planted, RUN, row);
-    for trouble in troubles {
+    for fault in faults {
         stack.lms.revoke();
-        if let Some(trouble) = trouble {
-            stack.lms.order(Order::of(trouble));
+        if let Some(fault) = fault {
+            stack.lms.order(Order::of(fault));
         }
         let answer = stack.deliver(&passed(&email)).await;
         assert!(!answer.body.to_string().contains(planted), "{answer:?}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue::S;
 use harness::stop::{Stop, stopped};
 use harness::{EAGER, Portal};
-use local::lms::{At, Order, Trouble};
+use local::lms::{At, LmsFault, Order};
 use shared::domain::CertificateState;
 use shared::use_cases::certifying::CERTIFYING_TIME;
 
@@ -23,16 +23,16 @@ enum Scenario {
     /// A certificate that was withdrawn.
     Withdrawn,
     /// An LMS that fails.
-    Trouble,
+    LmsFault,
     /// A grade that is no pass yet.
     NotPassed,
     /// An enrollment that is not paid for.
     NotEligible,
 }
 
-use Scenario::{Fresh, NotEligible, NotPassed, Pending, Trouble as Troubled, Withdrawn};
+use Scenario::{Fresh, LmsFault as Faulty, NotEligible, NotPassed, Pending, Withdrawn};
 
-const SCENARIOS: [Scenario; 6] = [Fresh, Pending, Withdrawn, Troubled, NotPassed, NotEligible];
+const SCENARIOS: [Scenario; 6] = [Fresh, Pending, Withdrawn, Faulty, NotPassed, NotEligible];
 
 impl Scenario {
     async fn prepare(self) -> Portal {
@@ -47,7 +47,7 @@ impl Scenario {
         match self {
             Fresh | NotEligible => {}
             Pending => {
-                stack.lms.order(Order::of(Trouble::Refuse).times(1));
+                stack.lms.order(Order::of(LmsFault::Refuse).times(1));
                 assert_eq!(stack.pass().await.status, 202);
             }
             Withdrawn => {
@@ -55,7 +55,7 @@ impl Scenario {
                 let withdrawn = S("withdrawn".to_owned());
                 stack.set("CertificatesTable", "state", withdrawn).await;
             }
-            Troubled => stack.lms.order(Order::of(Trouble::Refuse)),
+            Faulty => stack.lms.order(Order::of(LmsFault::Refuse)),
             NotPassed => stack.grade(0.1, false),
         }
         stack.portal

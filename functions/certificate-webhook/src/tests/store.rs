@@ -1,11 +1,11 @@
-//! A store in trouble: what is accepted is pending, and what cannot be is 503.
+//! A store unavailable: what is accepted is pending, and what cannot be is 503.
 
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue::S;
 use harness::{ADA, EAGER, Portal, RUN};
 use local::Fault;
-use local::lms::{Order, Trouble};
+use local::lms::{LmsFault, Order};
 use serde_json::json;
 use shared::domain::{BlockedReason, EventKey, EventKind};
 
@@ -16,7 +16,7 @@ use super::stack::{Stack, passed};
 #[tokio::test]
 async fn what_cannot_be_pending_is_503() {
     for (failing, pending_for) in [
-        ("UpdateItem", Some(BlockedReason::LmsTrouble)),
+        ("UpdateItem", Some(BlockedReason::LmsUnavailable)),
         ("UpdateItem", Some(BlockedReason::NotPassed)),
         ("UpdateItem", Some(BlockedReason::NotEligible)),
         ("UpdateItem", Some(BlockedReason::NoSuchUser)),
@@ -29,8 +29,8 @@ async fn what_cannot_be_pending_is_503() {
             .enroll(if is_paid { "verified" } else { "audit" })
             .await;
         stack.grade(0.9, pending_for != Some(BlockedReason::NotPassed));
-        if pending_for == Some(BlockedReason::LmsTrouble) {
-            stack.lms.order(Order::of(Trouble::Refuse));
+        if pending_for == Some(BlockedReason::LmsUnavailable) {
+            stack.lms.order(Order::of(LmsFault::Refuse));
         }
         let email = match pending_for {
             Some(BlockedReason::NoSuchUser) => "bob@example.org",
@@ -105,7 +105,7 @@ async fn an_event_that_stays_is_no_failure() {
         let stack = Stack::wired(portal, client, Duration::from_millis(9500));
         stack.enroll("verified").await;
         stack.grade(0.9, true);
-        stack.lms.order(Order::of(Trouble::Refuse).times(1));
+        stack.lms.order(Order::of(LmsFault::Refuse).times(1));
         assert_eq!(stack.pass().await.status, 202);
         proxy.set(move |call| match call.operation.as_str() {
             "DeleteItem" => fault,
@@ -140,7 +140,7 @@ async fn an_event_that_stays_is_no_failure() {
 
 /// Time that the store has used up is not laid to the LMS.
 #[tokio::test]
-async fn a_slow_store_is_no_trouble_of_the_lms() {
+async fn a_slow_store_does_not_count_as_lms_unavailable() {
     let portal = Portal::new().await;
     let client = portal.client();
     // What must be left once the LMS was asked, and hardly more.
@@ -187,7 +187,7 @@ async fn redeliveries_at_once_are_all_pending() {
         let (stack, proxy) =
             Stack::behind_proxy(shared::adapters::store::CallLimits::PRODUCTION).await;
         stack.enroll("verified").await;
-        stack.lms.order(Order::of(Trouble::Refuse));
+        stack.lms.order(Order::of(LmsFault::Refuse));
         assert_eq!(stack.pass().await.status, 202);
         let key = stack.pending_event().await.event_key;
         stack

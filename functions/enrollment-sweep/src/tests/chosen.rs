@@ -1,7 +1,7 @@
 //! Which runs are swept.
 
 use harness::{ADA, ADA_ID, RUN};
-use local::lms::{At, Order, Trouble};
+use local::lms::{At, LmsFault, Order};
 use serde_json::{Value, json};
 
 use super::stack::Stack;
@@ -58,11 +58,11 @@ async fn an_lms_that_does_not_tell_a_learners_runs() {
     for run in [RUN, OTHER] {
         stack.lms.enroll("ada", run, "verified", true);
     }
-    for (trouble, after, code) in [
-        (Trouble::Fail { status: 502 }, 1, "502"),
-        (Trouble::Repeat, 0, "Nonsense:circle"),
+    for (fault, after, code) in [
+        (LmsFault::Fail { status: 502 }, 1, "502"),
+        (LmsFault::Repeat, 0, "InvalidResponse:circle"),
     ] {
-        let order = Order::of(trouble).at(At::Enrollments).after(after);
+        let order = Order::of(fault).at(At::Enrollments).after(after);
         stack.lms.order(order);
         let call = json!({"list": {"learner": ADA}});
         assert!(stack.call(call).await.is_err());

@@ -434,7 +434,7 @@ async fn no_learner_stops_another() {
         answer["tally"],
         json!({
             "listed": 7, "created": 2, "no_user": 1, "failed:CorruptItem": 2,
-            "failed:Nonsense:mode": 1, "failed:Nonsense:not_as_expected": 1,
+            "failed:InvalidResponse:mode": 1, "failed:InvalidResponse:not_as_expected": 1,
         })
     );
     assert_eq!(answer["status"], "done");

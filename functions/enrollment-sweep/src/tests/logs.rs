@@ -5,7 +5,7 @@ use std::time::Duration;
 use harness::sweep::id;
 use harness::{ADA, EAGER, RUN};
 use local::Fault;
-use local::lms::{At, CLIENT_SECRET, Order, Trouble};
+use local::lms::{At, CLIENT_SECRET, LmsFault, Order};
 use serde_json::{Value, json};
 
 use super::stack::{Stack, wired};
@@ -98,14 +98,14 @@ async fn levels() {
 
     stack
         .lms
-        .order(Order::of(Trouble::Huge).at(At::Enrollments));
+        .order(Order::of(LmsFault::Huge).at(At::Enrollments));
     stack.sweep().await;
     let line = stack.log.last("swept");
     assert_eq!(
         (&line["level"], &line["outcome"]),
         (&json!("ERROR"), &json!("failed"))
     );
-    assert_eq!(line["reason"], "Nonsense:too_large");
+    assert_eq!(line["reason"], "InvalidResponse:too_large");
 
     stack
         .call(json!({"sweep": {"run": RUN, "forse": true}}))
@@ -199,14 +199,14 @@ async fn a_panic_is_told_by_its_place() {
 async fn no_address_username_or_secret_is_ever_logged() {
     let stack = prepare().await;
     stack.sweep().await;
-    for trouble in [
-        Trouble::Html,
-        Trouble::OtherLearner,
-        Trouble::Drop,
-        Trouble::ModeNumber,
-        Trouble::Repeat,
+    for fault in [
+        LmsFault::Html,
+        LmsFault::OtherLearner,
+        LmsFault::Drop,
+        LmsFault::ModeNumber,
+        LmsFault::Repeat,
     ] {
-        stack.lms.order(Order::of(trouble).at(At::Enrollments));
+        stack.lms.order(Order::of(fault).at(At::Enrollments));
         stack.sweep().await;
         let of_ada = json!({"sweep": {"run": RUN, "learner": ADA}});
         let _ = stack.call(of_ada).await;

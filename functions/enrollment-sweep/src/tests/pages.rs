@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::RUN;
 use harness::sweep::username;
-use local::lms::{At, Order, Trouble};
+use local::lms::{At, LmsFault, Order};
 use serde_json::{Value, json};
 
 use super::stack::Stack;
@@ -34,7 +34,7 @@ async fn enrolled(stack: &Stack) -> usize {
 #[tokio::test]
 async fn a_page_that_fails_three_times() {
     let stack = nine().await;
-    let failing = Order::of(Trouble::Fail { status: 502 }).at(At::Enrollments);
+    let failing = Order::of(LmsFault::Fail { status: 502 }).at(At::Enrollments);
     stack.lms.order(failing.after(1).times(3));
     let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
     let place = (
@@ -62,7 +62,7 @@ async fn a_list_that_fails_at_each_page() {
         stack.lists(learner, "verified", true);
     }
     for page in 1..=7 {
-        let failing = Order::of(Trouble::Fail { status: 502 }).at(At::Enrollments);
+        let failing = Order::of(LmsFault::Fail { status: 502 }).at(At::Enrollments);
         stack.lms.order(failing.times(3));
         let answer = stack.call_for(call.clone(), 1).await.unwrap();
         assert_eq!(answer["wait_seconds"], 30, "{page}: {answer}");
@@ -77,10 +77,10 @@ async fn a_list_that_fails_at_each_page() {
 /// Each: what is wrong with the list, how the sweep ends, why, and what came of it.
 #[tokio::test]
 async fn lists_that_lie() {
-    for (trouble, status, reason, tally) in [
+    for (fault, status, reason, tally) in [
         // Only the cursor is believed, and the whole run is done.
         (
-            Trouble::Misdirect {
+            LmsFault::Misdirect {
                 to: "http://elsewhere.example".into(),
             },
             "done",
@@ -90,56 +90,56 @@ async fn lists_that_lie() {
         // Every `next` leads to the first page, which the second one is by that. Whoever
         // has an enrollment here is asked for by name, and cannot be told so either.
         (
-            Trouble::Repeat,
+            LmsFault::Repeat,
             "done",
             Value::Null,
             json!({
-                "listed": 6, "created": 3, "unchanged": 3, "failed:Nonsense:circle": 3,
+                "listed": 6, "created": 3, "unchanged": 3, "failed:InvalidResponse:circle": 3,
             }),
         ),
-        (Trouble::NoRow, "done", Value::Null, json!({})),
+        (LmsFault::NoRow, "done", Value::Null, json!({})),
         (
-            Trouble::OtherRun,
+            LmsFault::OtherRun,
             "done",
             Value::Null,
-            json!({"listed": 9, "failed:Nonsense:another_run": 9}),
+            json!({"listed": 9, "failed:InvalidResponse:another_run": 9}),
         ),
         (
-            Trouble::OtherLearner,
+            LmsFault::OtherLearner,
             "done",
             Value::Null,
-            json!({"listed": 9, "no_user": 3, "failed:Nonsense:twice": 6}),
+            json!({"listed": 9, "no_user": 3, "failed:InvalidResponse:twice": 6}),
         ),
         (
-            Trouble::ModeNumber,
+            LmsFault::ModeNumber,
             "done",
             Value::Null,
-            json!({"listed": 9, "failed:Nonsense:mode": 9}),
+            json!({"listed": 9, "failed:InvalidResponse:mode": 9}),
         ),
         (
-            Trouble::ActiveText,
+            LmsFault::ActiveText,
             "done",
             Value::Null,
-            json!({"listed": 9, "failed:Nonsense:is_active": 9}),
+            json!({"listed": 9, "failed:InvalidResponse:is_active": 9}),
         ),
     ] {
         let stack = nine().await;
         stack
             .lms
-            .order(Order::of(trouble.clone()).at(At::Enrollments));
+            .order(Order::of(fault.clone()).at(At::Enrollments));
         let answer = stack.sweep().await;
         assert_eq!(
             (&answer["status"], &answer["reason"], &answer["tally"]),
             (&json!(status), &reason, &tally),
-            "{trouble:?}"
+            "{fault:?}"
         );
         let created = tally["created"].as_u64().unwrap_or_default();
-        assert_eq!(enrolled(&stack).await as u64, created, "{trouble:?}");
+        assert_eq!(enrolled(&stack).await as u64, created, "{fault:?}");
         // Nothing is asked for but a token, the list, and once the list of grades.
         let all = stack.lms.calls().len();
-        let grades = usize::from(trouble == Trouble::Repeat);
+        let grades = usize::from(fault == LmsFault::Repeat);
         let expected = stack.lms.count(At::Enrollments) + 1 + grades;
-        assert_eq!(all, expected, "{trouble:?}");
+        assert_eq!(all, expected, "{fault:?}");
     }
 }
 
@@ -194,7 +194,7 @@ async fn a_first_sweep_that_failed_was_none() {
     let before = stack.everything().await;
     stack
         .lms
-        .order(Order::of(Trouble::Refuse).at(At::Enrollments).after(1));
+        .order(Order::of(LmsFault::Refuse).at(At::Enrollments).after(1));
     assert_eq!(stack.sweep().await["status"], "failed");
     stack.lms.revoke();
     stack.report().await;
@@ -202,7 +202,7 @@ async fn a_first_sweep_that_failed_was_none() {
     // One that failed later makes nothing unseen.
     stack
         .lms
-        .order(Order::of(Trouble::Refuse).at(At::Enrollments).after(1));
+        .order(Order::of(LmsFault::Refuse).at(At::Enrollments).after(1));
     assert_eq!(stack.sweep().await["status"], "failed");
     stack.lms.revoke();
     assert_eq!(
@@ -211,7 +211,7 @@ async fn a_first_sweep_that_failed_was_none() {
     );
 }
 
-/// Where the list leads nowhere, those who have an enrollment here are asked for by
+/// Where the list cannot be read to its end, those who have an enrollment here are asked for by
 /// name, then those whom the list of grades has beside them; whoever is in neither, or
 /// has a name that the LMS does not accept, is left alone. It goes the same way in one
 /// call and in many.
@@ -236,7 +236,7 @@ async fn learners_are_asked_for_by_name() {
         stack.put_user(odd, odd_id, Some("a.b")).await;
         stack.enroll_user(odd, "verified").await;
         stack.clock.turn(Duration::from_secs(60));
-        let repeat = Order::of(Trouble::Repeat).at(At::Enrollments);
+        let repeat = Order::of(LmsFault::Repeat).at(At::Enrollments);
         stack.lms.order(repeat.times(2));
         let call = json!({"sweep": {"run": RUN}});
         let answer = loop {

@@ -67,7 +67,7 @@ async fn fifty_at_once() {
 /// The same with a store that, at every fourth write, refuses, throttles, fails,
 /// or does its work and loses the answer.
 #[tokio::test]
-async fn fifty_at_once_through_trouble() {
+async fn fifty_at_once_through_failures() {
     const FAULTS: [Fault; 4] = [
         Fault::LostAnswer,
         Fault::Conflict,
@@ -99,7 +99,7 @@ async fn fifty_at_once_through_trouble() {
         storms(&stacks).await;
         let calls = proxy.calls();
         let writes = calls.iter().filter(|call| *call == "UpdateItem").count();
-        assert!(writes >= 150 + 150 / 4, "{writes}: no trouble was met");
+        assert!(writes >= 150 + 150 / 4, "{writes}: no fault was injected");
     }
 }
 

@@ -1,4 +1,4 @@
-//! A store in trouble: the sender is asked to come again, nothing is half-written.
+//! A store unavailable: the sender is asked to come again, nothing is half-written.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const ATTEMPTS: usize = CallLimits::PRODUCTION.attempts as usize;
 /// Row 13, for the read and for the write: 503, `Retry-After`, the code in the
 /// log, no more attempts than allowed, and the next try of the sender succeeds.
 #[tokio::test]
-async fn trouble_is_503() {
+async fn an_unavailable_store_is_answered_503() {
     let faults = [
         (
             Fault::Throttle,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use harness::sweep::{id, username};
 use harness::{EAGER, RUN};
 use local::Fault;
-use local::lms::{At, Order, Trouble};
+use local::lms::{At, LmsFault, Order};
 use serde_json::json;
 use shared::clock::Clock;
 use shared::domain::CertificateState::{InForce, Withdrawn};
@@ -71,7 +71,7 @@ async fn a_grader_that_says_0_for_all() {
     // One who was never graded before.
     stack.learner(20).await;
     stack.says(20, 0.9);
-    stack.lms.order(Order::of(Trouble::Zero));
+    stack.lms.order(Order::of(LmsFault::Zero));
     stack.a_day_passes().await;
     let before = stack.everything().await;
     let report = stack.sweep_with(json!({"report": true})).await;
@@ -111,7 +111,7 @@ async fn a_grader_that_says_0_for_all() {
 
     // It really is so, says an operator.
     stack.clock.turn(Duration::from_secs(60));
-    stack.lms.order(Order::of(Trouble::Zero));
+    stack.lms.order(Order::of(LmsFault::Zero));
     let confirm = json!({"confirm": true});
     let answer = stack.sweep_with(confirm.clone()).await;
     assert_eq!(answer["tally"]["left:zero_seen_once"], 21);
@@ -169,9 +169,9 @@ async fn the_lms_may_fail_when_asked_once_more() {
         stack.says(learner, 0.0);
     }
     stack.a_day_passes().await;
-    // The list and the first of the three, then trouble.
-    let trouble = Trouble::Fail { status: 503 };
-    stack.lms.order(Order::of(trouble).after(2).times(2));
+    // The list and the first of the three, then fault.
+    let fault = LmsFault::Fail { status: 503 };
+    stack.lms.order(Order::of(fault).after(2).times(2));
     let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
     assert_eq!(
         (&answer["status"], &answer["reason"]),
@@ -195,10 +195,10 @@ async fn the_lms_may_fail_when_asked_for_enrollments() {
         stack.says(learner, 0.0);
     }
     stack.a_day_passes().await;
-    let trouble = Trouble::Fail { status: 503 };
+    let fault = LmsFault::Fail { status: 503 };
     stack
         .lms
-        .order(Order::of(trouble).at(At::Enrollments).times(2));
+        .order(Order::of(fault).at(At::Enrollments).times(2));
     let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
     let told = (&answer["status"], &answer["reason"]);
     assert_eq!(told, (&json!("goes_on"), &json!("503")));
@@ -236,7 +236,7 @@ async fn a_certificate_that_changed_meanwhile_is_left_alone() {
 async fn two_that_go_on_with_the_same_sweep() {
     let stack = with_certificates(12, 0).await;
     stack.lms.pages_of(3);
-    stack.lms.order(Order::of(Trouble::Zero));
+    stack.lms.order(Order::of(LmsFault::Zero));
     stack.a_day_passes().await;
     let call = json!({"sweep": {"run": RUN}});
     let answer = stack.call_for(call.clone(), 1).await.unwrap();

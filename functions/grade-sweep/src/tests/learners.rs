@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue::{Bool, N, S};
 use harness::sweep::{id, username};
 use harness::{ADA, ADA_ID, EAGER, RUN};
 use local::Fault;
-use local::lms::{At, Order, Trouble};
+use local::lms::{At, LmsFault, Order};
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::domain::{CertificateState, Change, LetterGrade};
@@ -212,7 +212,7 @@ async fn a_zero_withdraws_only_where_it_is_sure() {
         stack.lms.enroll("ada", RUN, "verified", true);
         stack
             .lms
-            .order(Order::of(Trouble::Refuse).at(At::Enrollments));
+            .order(Order::of(LmsFault::Refuse).at(At::Enrollments));
         sweep("not ours to read", json!({"left:unconfirmed": 1}), InForce).await;
         stack.lms.revoke();
         let lists = stack.lms.count(At::Enrollments);
@@ -393,7 +393,7 @@ async fn certificates_wait_for_their_date() {
 async fn a_pending_pass_is_done_by_the_sweep() {
     let stack = Stack::new().await;
     stack.enroll("verified").await;
-    stack.lms.order(Order::of(Trouble::Refuse));
+    stack.lms.order(Order::of(LmsFault::Refuse));
     stack.add_pending_pass().await;
     stack.lms.revoke();
     stack.clock.turn(Duration::from_secs(60));
@@ -470,7 +470,7 @@ async fn no_learner_stops_another() {
         answer["tally"],
         json!({
             "listed": 6, "grade_stored": 3, "issued": 3, "no_user": 1,
-            "failed:CorruptItem": 1, "failed:Nonsense:percent": 1,
+            "failed:CorruptItem": 1, "failed:InvalidResponse:percent": 1,
         })
     );
     assert_eq!(answer["status"], "done");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use harness::sweep::{email, id, username};
 use harness::{ADA, ADA_ID, EAGER, RUN};
 use local::Fault;
-use local::lms::{CLIENT_SECRET, Order, Trouble};
+use local::lms::{CLIENT_SECRET, LmsFault, Order};
 use serde_json::{Value, json};
 
 use super::stack::{Stack, graded, wired};
@@ -171,15 +171,15 @@ async fn no_address_username_or_secret_is_ever_logged() {
     let stack = prepare().await;
     stack.lms.grade("ada", RUN, graded(0.9));
     let one = email(0);
-    for trouble in [
-        Trouble::Html,
-        Trouble::OtherLearner,
-        Trouble::Drop,
-        Trouble::PercentNull,
-        Trouble::Zero,
-        Trouble::Repeat,
+    for fault in [
+        LmsFault::Html,
+        LmsFault::OtherLearner,
+        LmsFault::Drop,
+        LmsFault::PercentNull,
+        LmsFault::Zero,
+        LmsFault::Repeat,
     ] {
-        stack.lms.order(Order::of(trouble));
+        stack.lms.order(Order::of(fault));
         stack.sweep().await;
         let of_ada = json!({"sweep": {"run": RUN, "learner": ADA}});
         let _ = stack.call(of_ada).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue::S;
 use harness::RUN;
 use harness::sweep::username;
-use local::lms::{Order, Trouble};
+use local::lms::{LmsFault, Order};
 use serde_json::{Value, json};
 use shared::web::Metric;
 
@@ -102,7 +102,7 @@ async fn how_sweeps_end() {
     assert_eq!(of(&braked, ENDS), [0, 1, 0].map(Value::from));
     assert_eq!(braked["CertificatesWithdrawn"], 0);
 
-    stack.lms.order(Order::of(Trouble::Refuse));
+    stack.lms.order(Order::of(LmsFault::Refuse));
     assert_eq!(stack.sweep().await["status"], "failed");
     let failed = stack.log.metrics().pop().unwrap();
     assert_eq!(of(&failed, ENDS), [0, 0, 1].map(Value::from));

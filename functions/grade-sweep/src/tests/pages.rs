@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::RUN;
 use harness::sweep::username;
-use local::lms::{At, Order, Trouble};
+use local::lms::{At, LmsFault, Order};
 use serde_json::{Value, json};
 
 use super::stack::Stack;
@@ -29,8 +29,8 @@ async fn certified(stack: &Stack) -> usize {
     certified
 }
 
-fn page(status: u16, retry_after: Option<u32>) -> Trouble {
-    Trouble::Page {
+fn page(status: u16, retry_after: Option<u32>) -> LmsFault {
+    LmsFault::Page {
         status,
         retry_after,
     }
@@ -40,25 +40,23 @@ fn page(status: u16, retry_after: Option<u32>) -> Trouble {
 /// the whole run is done.
 #[tokio::test]
 async fn a_page_that_fails_three_times() {
-    for trouble in [
-        Trouble::Fail { status: 502 },
-        Trouble::Drop,
-        Trouble::Half,
-        Trouble::Html,
+    for fault in [
+        LmsFault::Fail { status: 502 },
+        LmsFault::Drop,
+        LmsFault::Half,
+        LmsFault::Html,
         // What stands before the LMS says nothing of our credential.
         page(401, None),
         page(403, None),
         page(400, None),
         page(503, Some(7)),
-        Trouble::Throttle { retry_after: None },
-        Trouble::Throttle {
+        LmsFault::Throttle { retry_after: None },
+        LmsFault::Throttle {
             retry_after: Some(7),
         },
     ] {
         let stack = nine().await;
-        stack
-            .lms
-            .order(Order::of(trouble.clone()).after(1).times(3));
+        stack.lms.order(Order::of(fault.clone()).after(1).times(3));
         let mut waits = Vec::new();
         let answer = loop {
             let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
@@ -70,26 +68,26 @@ async fn a_page_that_fails_three_times() {
             waits.push(wait);
             stack.clock.turn(Duration::from_secs(wait));
         };
-        assert_eq!(answer["status"], "done", "{trouble:?}");
-        assert_eq!(answer["tally"]["issued"], 9, "{trouble:?}");
-        assert_eq!(certified(&stack).await, 9, "{trouble:?}");
+        assert_eq!(answer["status"], "done", "{fault:?}");
+        assert_eq!(answer["tally"]["issued"], 9, "{fault:?}");
+        assert_eq!(certified(&stack).await, 9, "{fault:?}");
         // What is broken is asked for again three times in one call, and what
         // says how long to wait is left alone for so long.
-        let asked = match trouble {
-            Trouble::Throttle {
+        let asked = match fault {
+            LmsFault::Throttle {
                 retry_after: Some(_),
             }
-            | Trouble::Page {
+            | LmsFault::Page {
                 retry_after: Some(_),
                 ..
             } => vec![7, 7, 7],
             // A throttle is of a minute, and then of more.
-            Trouble::Throttle { retry_after: None } => vec![60, 120, 240],
+            LmsFault::Throttle { retry_after: None } => vec![60, 120, 240],
             // A connection that breaks is tried once more by the client itself.
             _ if waits.is_empty() => vec![],
             _ => vec![30],
         };
-        assert_eq!(waits, asked, "{trouble:?}");
+        assert_eq!(waits, asked, "{fault:?}");
     }
 }
 
@@ -99,7 +97,7 @@ async fn an_lms_that_stays_away() {
     let stack = nine().await;
     stack
         .lms
-        .order(Order::of(Trouble::Fail { status: 503 }).after(1));
+        .order(Order::of(LmsFault::Fail { status: 503 }).after(1));
     let began = shared::clock::Clock::now(&*stack.clock);
     let answer = stack.sweep().await;
     assert_eq!(
@@ -127,10 +125,10 @@ async fn an_lms_that_stays_away() {
 /// it has done what it was to do.
 #[tokio::test]
 async fn lists_that_lie() {
-    for (trouble, status, reason, done) in [
+    for (fault, status, reason, done) in [
         // Only the cursor is believed, and the whole run is done.
         (
-            Trouble::Misdirect {
+            LmsFault::Misdirect {
                 to: "http://elsewhere.example".into(),
             },
             "done",
@@ -139,17 +137,22 @@ async fn lists_that_lie() {
         ),
         // Every `next` leads to the first page, which the second one is by that: whoever
         // has an enrollment here is asked for by name.
-        (Trouble::Repeat, "done", Value::Null, 9),
+        (LmsFault::Repeat, "done", Value::Null, 9),
         // Only people can mend that our credential is refused.
-        (Trouble::Refuse, "failed", json!("403"), 0),
-        (Trouble::Bare, "done", Value::Null, 9),
-        (Trouble::NoRow, "done", Value::Null, 0),
-        (Trouble::OtherRun, "done", Value::Null, 0),
-        (Trouble::OtherLearner, "done", Value::Null, 0),
-        (Trouble::PercentNull, "done", Value::Null, 0),
-        (Trouble::Huge, "failed", json!("Nonsense:too_large"), 0),
+        (LmsFault::Refuse, "failed", json!("403"), 0),
+        (LmsFault::Bare, "done", Value::Null, 9),
+        (LmsFault::NoRow, "done", Value::Null, 0),
+        (LmsFault::OtherRun, "done", Value::Null, 0),
+        (LmsFault::OtherLearner, "done", Value::Null, 0),
+        (LmsFault::PercentNull, "done", Value::Null, 0),
         (
-            Trouble::Throttle {
+            LmsFault::Huge,
+            "failed",
+            json!("InvalidResponse:too_large"),
+            0,
+        ),
+        (
+            LmsFault::Throttle {
                 retry_after: Some(3601),
             },
             "failed",
@@ -157,7 +160,7 @@ async fn lists_that_lie() {
             0,
         ),
         (
-            Trouble::Page {
+            LmsFault::Page {
                 status: 503,
                 retry_after: Some(3601),
             },
@@ -167,17 +170,17 @@ async fn lists_that_lie() {
         ),
     ] {
         let stack = nine().await;
-        stack.lms.order(Order::of(trouble.clone()));
+        stack.lms.order(Order::of(fault.clone()));
         let answer = stack.sweep().await;
         assert_eq!(
             (&answer["status"], &answer["reason"]),
             (&json!(status), &reason),
-            "{trouble:?}"
+            "{fault:?}"
         );
-        assert_eq!(certified(&stack).await, done, "{trouble:?}");
+        assert_eq!(certified(&stack).await, done, "{fault:?}");
         // Nothing is asked for but a token and the list.
         let all = stack.lms.calls().len();
-        assert_eq!(all, stack.lms.count(At::Grades) + 1, "{trouble:?}");
+        assert_eq!(all, stack.lms.count(At::Grades) + 1, "{fault:?}");
     }
 }
 
@@ -220,7 +223,7 @@ async fn a_long_list_without_pages() {
     for stranger in 9..210 {
         stack.says(stranger, 0.9);
     }
-    stack.lms.order(Order::of(Trouble::Bare));
+    stack.lms.order(Order::of(LmsFault::Bare));
     let answer = stack.sweep().await;
     assert_eq!(
         answer["tally"],

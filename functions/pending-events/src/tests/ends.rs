@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use harness::{ADA, ADA_ID, Portal, RUN};
-use local::lms::{Order, Trouble};
+use local::lms::{LmsFault, Order};
 use shared::clock::Clock;
 use shared::domain::{BlockedReason, Change, CourseRole, EventState, Setting};
 use shared::use_cases::enrolling::Set;
@@ -27,12 +27,12 @@ async fn to_the_end(stack: &Stack) -> (i64, usize) {
     (took.as_hours() / 24, attempts)
 }
 
-/// Trouble with the LMS for seven days: dead, and an error in the log.
+/// LmsFault with the LMS for seven days: dead, and an error in the log.
 #[tokio::test]
-async fn trouble_ends_dead() {
+async fn an_lms_that_stays_unavailable_ends_dead() {
     let stack = Stack::new().await;
     stack.enroll("verified").await;
-    stack.lms.order(Order::of(Trouble::Fail { status: 500 }));
+    stack.lms.order(Order::of(LmsFault::Fail { status: 500 }));
     stack.add_pending_pass().await;
     let (days, attempts) = to_the_end(&stack).await;
     assert_eq!(days, 7);
@@ -41,7 +41,7 @@ async fn trouble_ends_dead() {
     let event = stack.pending_event().await;
     assert_eq!(
         (event.state, event.reason),
-        (EventState::Dead, BlockedReason::LmsTrouble)
+        (EventState::Dead, BlockedReason::LmsUnavailable)
     );
     let line = stack.log.last("event retried");
     assert_eq!(
@@ -64,7 +64,7 @@ async fn trouble_ends_dead() {
     // A redelivery begins anew; the LMS is well by then.
     stack.lms.revoke();
     stack.grade(0.9, true);
-    stack.lms.order(Order::of(Trouble::Refuse).times(1));
+    stack.lms.order(Order::of(LmsFault::Refuse).times(1));
     stack.add_pending_pass().await;
     let event = stack.pending_event().await;
     assert_eq!((event.state, event.attempts), (EventState::Waiting, 0));

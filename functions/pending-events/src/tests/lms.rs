@@ -1,11 +1,11 @@
-//! The LMS is spared: few at once, none while it is in trouble.
+//! The LMS is spared: few at once, none while it is unavailable.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use harness::RUN;
 use local::Fault;
-use local::lms::{At, GradeRow, Order, Trouble};
+use local::lms::{At, GradeRow, LmsFault, Order};
 use shared::clock::Clock;
 use shared::domain::BlockedReason;
 use uuid::Uuid;
@@ -27,7 +27,7 @@ pub async fn with_passes(learners: usize) -> Stack {
             letter_grade: None,
         };
         stack.lms.grade(&username, RUN, row);
-        stack.lms.order(Order::of(Trouble::Refuse).times(1));
+        stack.lms.order(Order::of(LmsFault::Refuse).times(1));
         stack.add_pending_pass_of(&email).await;
     }
     stack.clock.turn(Duration::from_secs(90));
@@ -40,19 +40,19 @@ pub async fn with_passes(learners: usize) -> Stack {
 async fn after_three_failures_the_lms_paused() {
     let stack = with_passes(20).await;
     let before = stack.lms.count(At::Grades);
-    for trouble in [
-        Trouble::Fail { status: 503 },
-        Trouble::Refuse,
-        Trouble::Throttle { retry_after: None },
+    for fault in [
+        LmsFault::Fail { status: 503 },
+        LmsFault::Refuse,
+        LmsFault::Throttle { retry_after: None },
     ] {
         stack.lms.revoke();
-        stack.lms.order(Order::of(trouble.clone()));
+        stack.lms.order(Order::of(fault.clone()));
         let asked = stack.lms.count(At::Grades);
         let summary = stack.run().await;
         assert_eq!(summary["lms_paused"], true);
         // Those that are on their way when the third fails still come there.
         let asked = stack.lms.count(At::Grades) - asked;
-        assert!((3..=4).contains(&asked), "{trouble:?}: asked {asked} times");
+        assert!((3..=4).contains(&asked), "{fault:?}: asked {asked} times");
         // Each question is a try, and each try a question.
         let attempts: u32 = stack
             .pending()
@@ -61,7 +61,7 @@ async fn after_three_failures_the_lms_paused() {
             .map(|event| event.attempts)
             .sum();
         let asked = stack.lms.count(At::Grades) - before;
-        assert_eq!(attempts as usize, asked, "{trouble:?}");
+        assert_eq!(attempts as usize, asked, "{fault:?}");
         stack.clock.turn(Duration::from_secs(20));
     }
     stack.lms.revoke();
@@ -78,9 +78,9 @@ async fn after_three_failures_the_lms_paused() {
     assert_eq!(stack.pending().await, []);
 }
 
-/// What is only this learner's trouble is no reason to spare the LMS.
+/// An error for one learner is no reason to spare the LMS.
 #[tokio::test]
-async fn one_learners_trouble_is_not_the_lms_own() {
+async fn an_error_for_one_learner_does_not_open_the_circuit_breaker() {
     let stack = with_passes(10).await;
     for learner in 0..5 {
         stack.lms.remove(&format!("learner{learner:02}"), RUN);
@@ -107,7 +107,7 @@ async fn enrollments_need_no_lms() {
         .await;
     let id = Uuid::new_v4().to_string();
     stack.put_user("later@example.org", &id, None).await;
-    stack.lms.order(Order::of(Trouble::Fail { status: 500 }));
+    stack.lms.order(Order::of(LmsFault::Fail { status: 500 }));
     stack.clock.turn(Duration::from_secs(90));
     let summary = stack.run().await;
     assert_eq!(
@@ -124,7 +124,7 @@ async fn retry_after_silences_all() {
     let stack = with_passes(12).await;
     let (proxy, client) = stack.proxy(harness::EAGER).await;
     let stack = Stack::wired(stack.beside(), client);
-    let throttle = Trouble::Throttle {
+    let throttle = LmsFault::Throttle {
         retry_after: Some(900),
     };
     stack.lms.order(Order::of(throttle));
@@ -149,7 +149,7 @@ async fn retry_after_silences_all() {
     }
     for event in stack.pending().await {
         assert!(event.attempts <= 1, "{event:?}");
-        assert_eq!(event.reason, BlockedReason::LmsTrouble);
+        assert_eq!(event.reason, BlockedReason::LmsUnavailable);
     }
     stack.clock.turn(Duration::from_secs(240));
     assert_eq!(stack.run().await["done"], 12);
@@ -160,7 +160,7 @@ async fn retry_after_silences_all() {
 #[tokio::test]
 async fn no_more_at_once_than_may_be() {
     let stack = with_passes(12).await;
-    let answers_slowly = Trouble::Slow { delay_ms: 30 };
+    let answers_slowly = LmsFault::Slow { delay_ms: 30 };
     stack.lms.order(Order::of(answers_slowly));
     assert_eq!(stack.run().await["done"], 12);
     assert!(
@@ -177,7 +177,7 @@ async fn a_try_is_given_back() {
     let stack = with_passes(8).await;
     let (proxy, client) = stack.proxy(harness::EAGER).await;
     let stack = Stack::wired(stack.beside(), client);
-    stack.lms.order(Order::of(Trouble::Fail { status: 503 }));
+    stack.lms.order(Order::of(LmsFault::Fail { status: 503 }));
     // The first read of the first event is held, until three others have failed.
     let is_first = AtomicBool::new(true);
     proxy.set(move |call| {

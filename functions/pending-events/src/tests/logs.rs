@@ -1,7 +1,7 @@
 //! What is logged, and above all what never is.
 
 use local::Fault;
-use local::lms::{CLIENT_SECRET, Order, Trouble};
+use local::lms::{CLIENT_SECRET, LmsFault, Order};
 use serde_json::{Value, json};
 
 use super::lms::with_passes;
@@ -48,13 +48,13 @@ async fn a_line_an_event_and_one_a_run() {
 #[tokio::test]
 async fn what_waits_says_why() {
     let stack = with_passes(1).await;
-    stack.lms.order(Order::of(Trouble::Fail { status: 502 }));
+    stack.lms.order(Order::of(LmsFault::Fail { status: 502 }));
     stack.run().await;
     let line = stack.log.last("event retried");
     let event = stack.pending_event().await;
     for (field, value) in [
         ("outcome", "waits".to_owned()),
-        ("reason", "lms_trouble".to_owned()),
+        ("reason", "lms_unavailable".to_owned()),
         ("error_code", "502".to_owned()),
         ("next_attempt_at", event.next_attempt_at.to_string()),
     ] {
@@ -92,14 +92,14 @@ async fn a_store_that_fails_is_an_error() {
 #[tokio::test]
 async fn no_address_username_or_secret_is_ever_logged() {
     let stack = with_passes(3).await;
-    for trouble in [
-        Trouble::Html,
-        Trouble::OtherLearner,
-        Trouble::Drop,
-        Trouble::NoRow,
+    for fault in [
+        LmsFault::Html,
+        LmsFault::OtherLearner,
+        LmsFault::Drop,
+        LmsFault::NoRow,
     ] {
         stack.lms.revoke();
-        stack.lms.order(Order::of(trouble));
+        stack.lms.order(Order::of(fault));
         stack.run().await;
         stack.clock.turn(std::time::Duration::from_hours(15));
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue::S;
 use harness::{ADA, EAGER, RUN};
 use local::Fault;
-use local::lms::{Order, Trouble};
+use local::lms::{LmsFault, Order};
 use shared::clock::Clock;
 use shared::domain::{BlockedReason, EventState};
 
@@ -22,7 +22,7 @@ async fn every_answer_is_lost_once() {
     for lms_is_well in [true, false] {
         let stack = with_passes(3).await;
         if !lms_is_well {
-            stack.lms.order(Order::of(Trouble::NoRow));
+            stack.lms.order(Order::of(LmsFault::NoRow));
         }
         let (proxy, client) = stack.proxy(EAGER).await;
         let stack = Stack::wired(stack.beside(), client);
@@ -97,7 +97,7 @@ async fn an_event_that_cannot_be_read() {
 async fn what_fails_for_good_ends_dead() {
     let stack = Stack::new().await;
     stack.enroll("verified").await;
-    stack.lms.order(Order::of(Trouble::Refuse).times(1));
+    stack.lms.order(Order::of(LmsFault::Refuse).times(1));
     stack.add_pending_pass().await;
     stack.grade(0.9, true);
     stack
@@ -176,7 +176,7 @@ async fn enrollment_and_pass_side_by_side() {
         };
         stack.lms.grade(name, RUN, row);
         // The LMS answers when the enrollment has long been written.
-        stack.lms.order(Order::of(Trouble::Slow { delay_ms: 200 }));
+        stack.lms.order(Order::of(LmsFault::Slow { delay_ms: 200 }));
         stack.clock.turn(Duration::from_secs(90));
         stack.run().await;
         stack.clock.turn(Duration::from_secs(90));

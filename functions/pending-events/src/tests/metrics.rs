@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::{ADA, EAGER};
 use local::Fault;
-use local::lms::{Order, Trouble};
+use local::lms::{LmsFault, Order};
 use serde_json::{Value, json};
 use shared::web::Metric;
 
@@ -38,7 +38,7 @@ async fn attempts_and_certificates() {
     stack.put_user("bob@example.org", id, None).await;
     stack
         .lms
-        .order(Order::of(Trouble::Fail { status: 502 }).times(1));
+        .order(Order::of(LmsFault::Fail { status: 502 }).times(1));
     // A token and two grades.
     let found = counted(&stack, LOOKS).await;
     assert_eq!(found, [3, 2, 0, 1, 1, 3, 1].map(Value::from));
@@ -69,7 +69,7 @@ async fn an_attempt_that_fails() {
     assert_eq!(failed, [json!(1), json!(0)]);
 }
 
-/// What has ended, by how: the LMS is in trouble for a week, and nobody comes for
+/// What has ended, by how: the LMS is unavailable for a week, and nobody comes for
 /// a month.
 #[tokio::test]
 async fn dead_and_expired_events() {
@@ -79,7 +79,7 @@ async fn dead_and_expired_events() {
         Metric::ExpiredEvents,
     ];
     let stack = Stack::new().await;
-    stack.lms.order(Order::of(Trouble::Fail { status: 500 }));
+    stack.lms.order(Order::of(LmsFault::Fail { status: 500 }));
     stack.add_pending_pass_of(ADA).await;
     stack.announce("bob@example.org", None, None).await;
     let mut seen = Vec::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::stop::{Stop, stopped};
 use harness::{ADA, ADA_ID, EAGER, Portal, RUN};
-use local::lms::{At, Order, Trouble};
+use local::lms::{At, LmsFault, Order};
 use shared::clock::Clock;
 use shared::domain::{BlockedReason, Change, EventState, Setting};
 use shared::use_cases::certifying::{Pass, Source};
@@ -18,23 +18,23 @@ use super::stack::Stack;
 enum Scenario {
     /// A pass, and the LMS is well again.
     Pass,
-    /// A pass, and the LMS is still in trouble.
-    Troubled,
-    /// A pass, and the trouble has lasted for seven days.
+    /// A pass, and the LMS is still unavailable.
+    Faulty,
+    /// A pass, and the LMS was unavailable for seven days.
     Dies,
     /// A course role of somebody who is known by now.
     Role,
 }
 
-use Scenario::{Dies, Pass as Passed, Role, Troubled};
+use Scenario::{Dies, Faulty, Pass as Passed, Role};
 
 impl Scenario {
     async fn prepare(self) -> Portal {
         let portal = Portal::new().await;
         match self {
-            Passed | Troubled | Dies => {
+            Passed | Faulty | Dies => {
                 portal.enroll("verified").await;
-                portal.lms.order(Order::of(Trouble::Refuse));
+                portal.lms.order(Order::of(LmsFault::Refuse));
                 portal.add_pending_pass().await;
             }
             Role => {
@@ -49,11 +49,11 @@ impl Scenario {
         match self {
             Passed => self.resolve(&portal),
             Dies => {
-                // An attempt, so that the trouble is known to have lasted.
+                // An attempt, so that the LMS is known to have been unavailable.
                 Stack::on(portal.beside()).run().await;
                 portal.clock.turn(Duration::from_hours(8 * 24));
             }
-            Troubled | Role => {}
+            Faulty | Role => {}
         }
         portal
     }
@@ -67,7 +67,7 @@ impl Scenario {
 
 #[tokio::test]
 async fn the_next_run_ends_the_same() {
-    for scenario in [Passed, Troubled, Dies, Role] {
+    for scenario in [Passed, Faulty, Dies, Role] {
         let portal = scenario.prepare().await;
         let (proxy, client) = portal.proxy(EAGER).await;
         Stack::wired(portal, client).run().await;

@@ -10,7 +10,7 @@ use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::{Map, Value};
 
-use super::{About, ErrorCode, LmsApiError, Nonsense, TokenRefusal};
+use super::{About, ErrorCode, InvalidResponse, LmsApiError, TokenRefusal};
 use crate::calls::LmsRequest;
 
 /// No answer that we ask for is larger.
@@ -36,7 +36,7 @@ pub(super) async fn body(mut answer: Response) -> Result<Vec<u8>, LmsApiError> {
     let mut body = Vec::new();
     while let Some(part) = answer.chunk().await.map_err(broken)? {
         if body.len() + part.len() > MAX_BYTES {
-            return Err(Nonsense::TooLarge.into());
+            return Err(InvalidResponse::TooLarge.into());
         }
         body.extend_from_slice(&part);
     }
@@ -55,12 +55,12 @@ fn broken(error: reqwest::Error) -> LmsApiError {
 /// What `parse` reads in the body of a 200.
 pub(super) async fn parsed<T>(
     answer: Response,
-    parse: impl FnOnce(&[u8]) -> Result<T, Nonsense>,
+    parse: impl FnOnce(&[u8]) -> Result<T, InvalidResponse>,
 ) -> Result<T, LmsApiError> {
     let page = is_html(&answer).then(|| unavailable(&answer));
     match (parse(&body(answer).await?), page) {
         // Somebody before the LMS has a page of their own: a login, a maintenance.
-        (Err(Nonsense::NotJson), Some(page)) => Err(page),
+        (Err(InvalidResponse::NotJson), Some(page)) => Err(page),
         (parsed, _) => Ok(parsed?),
     }
 }
@@ -174,7 +174,7 @@ fn is_html(answer: &Response) -> bool {
 /// body is anything else.
 async fn object(answer: Response) -> Result<Option<Map<String, Value>>, LmsApiError> {
     match body(answer).await {
-        Err(LmsApiError::Nonsense(_)) => Ok(None),
+        Err(LmsApiError::InvalidResponse(_)) => Ok(None),
         body => Ok(serde_json::from_slice(&body?).ok()),
     }
 }

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Nonsense;
+use super::InvalidResponse;
 
 /// The value of an `Authorization` header. `Debug` does not show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub struct AccessToken {
 }
 
 impl AccessToken {
-    pub(super) fn parse(body: &[u8]) -> Result<Self, Nonsense> {
+    pub(super) fn parse(body: &[u8]) -> Result<Self, InvalidResponse> {
         #[derive(Deserialize)]
         struct Answer {
             access_token: String,
@@ -61,7 +61,7 @@ impl AccessToken {
         let answer: Answer = serde_json::from_slice(body)?;
         Ok(Self {
             authorization: Authorization::jwt(&answer.access_token.into())
-                .ok_or(Nonsense::NotAsExpected)?,
+                .ok_or(InvalidResponse::NotAsExpected)?,
             expires_in: answer.expires_in.map(|Seconds(seconds)| seconds),
         })
     }
@@ -127,46 +127,49 @@ mod tests {
             };
             assert_eq!(AccessToken::parse(body.as_bytes()), Ok(token), "{body}");
         }
-        for (body, nonsense) in [
-            ("", Nonsense::NotJson),
-            ("<html>", Nonsense::NotJson),
-            (r#"{"access_token": "t", "expires_"#, Nonsense::NotJson),
-            ("[]", Nonsense::NotAsExpected),
-            (r#"{"expires_in": 3600}"#, Nonsense::NotAsExpected),
+        for (body, invalid) in [
+            ("", InvalidResponse::NotJson),
+            ("<html>", InvalidResponse::NotJson),
+            (
+                r#"{"access_token": "t", "expires_"#,
+                InvalidResponse::NotJson,
+            ),
+            ("[]", InvalidResponse::NotAsExpected),
+            (r#"{"expires_in": 3600}"#, InvalidResponse::NotAsExpected),
             (
                 r#"{"access_token": null, "expires_in": 1}"#,
-                Nonsense::NotAsExpected,
+                InvalidResponse::NotAsExpected,
             ),
             (
                 r#"{"access_token": "", "expires_in": 1}"#,
-                Nonsense::NotAsExpected,
+                InvalidResponse::NotAsExpected,
             ),
             (
                 r#"{"access_token": "a\nb", "expires_in": 1}"#,
-                Nonsense::NotAsExpected,
+                InvalidResponse::NotAsExpected,
             ),
             (
                 r#"{"access_token": "t", "expires_in": -1}"#,
-                Nonsense::NotAsExpected,
+                InvalidResponse::NotAsExpected,
             ),
             (
                 r#"{"access_token": "t", "expires_in": "an hour"}"#,
-                Nonsense::NotAsExpected,
+                InvalidResponse::NotAsExpected,
             ),
             (
                 r#"{"access_token": "t", "expires_in": ""}"#,
-                Nonsense::NotAsExpected,
+                InvalidResponse::NotAsExpected,
             ),
             (
                 r#"{"access_token": "t", "expires_in": "NaN"}"#,
-                Nonsense::NotAsExpected,
+                InvalidResponse::NotAsExpected,
             ),
             (
                 r#"{"access_token": "t", "expires_in": [3600]}"#,
-                Nonsense::NotAsExpected,
+                InvalidResponse::NotAsExpected,
             ),
         ] {
-            assert_eq!(AccessToken::parse(body.as_bytes()), Err(nonsense), "{body}");
+            assert_eq!(AccessToken::parse(body.as_bytes()), Err(invalid), "{body}");
         }
     }
 }

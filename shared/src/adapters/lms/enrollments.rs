@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Nonsense, page};
+use super::{InvalidResponse, page};
 use crate::domain::{CourseId, Mode, Username};
 
 /// Whose enrollments are asked for.
@@ -66,23 +66,27 @@ impl About {
 }
 
 impl EnrollmentRow {
-    pub(super) fn parse(row: &Value, about: &About) -> Result<Self, Nonsense> {
+    pub(super) fn parse(row: &Value, about: &About) -> Result<Self, InvalidResponse> {
         let username = page::username(&row["user"])?;
         let asked = about.username();
         if asked.is_some_and(|asked| asked.key() != username.key()) {
-            return Err(Nonsense::AnotherLearner);
+            return Err(InvalidResponse::AnotherLearner);
         }
-        let course_id = row["course_id"].as_str().ok_or(Nonsense::AnotherRun)?;
-        let course_id: CourseId = course_id.parse().map_err(|_| Nonsense::AnotherRun)?;
+        let course_id = row["course_id"]
+            .as_str()
+            .ok_or(InvalidResponse::AnotherRun)?;
+        let course_id: CourseId = course_id.parse().map_err(|_| InvalidResponse::AnotherRun)?;
         if about.course_id().is_some_and(|asked| *asked != course_id) {
-            return Err(Nonsense::AnotherRun);
+            return Err(InvalidResponse::AnotherRun);
         }
-        let mode = row["mode"].as_str().ok_or(Nonsense::Mode)?;
+        let mode = row["mode"].as_str().ok_or(InvalidResponse::Mode)?;
         Ok(Self {
             username,
             course_id,
-            mode: mode.trim().parse().map_err(|_| Nonsense::Mode)?,
-            is_active: row["is_active"].as_bool().ok_or(Nonsense::IsActive)?,
+            mode: mode.trim().parse().map_err(|_| InvalidResponse::Mode)?,
+            is_active: row["is_active"]
+                .as_bool()
+                .ok_or(InvalidResponse::IsActive)?,
         })
     }
 }
@@ -137,21 +141,29 @@ mod tests {
                 Some(json!(longest)),
                 Ok(good("ada", RUN, &longest, true)),
             ),
-            ("mode", Some(json!("")), Err(Nonsense::Mode)),
-            ("mode", Some(json!(" ")), Err(Nonsense::Mode)),
-            ("mode", Some(json!(too_long)), Err(Nonsense::Mode)),
-            ("mode", Some(json!(7)), Err(Nonsense::Mode)),
-            ("mode", Some(json!(null)), Err(Nonsense::Mode)),
-            ("mode", None, Err(Nonsense::Mode)),
+            ("mode", Some(json!("")), Err(InvalidResponse::Mode)),
+            ("mode", Some(json!(" ")), Err(InvalidResponse::Mode)),
+            ("mode", Some(json!(too_long)), Err(InvalidResponse::Mode)),
+            ("mode", Some(json!(7)), Err(InvalidResponse::Mode)),
+            ("mode", Some(json!(null)), Err(InvalidResponse::Mode)),
+            ("mode", None, Err(InvalidResponse::Mode)),
             (
                 "is_active",
                 Some(json!(false)),
                 Ok(good("ada", RUN, "verified", false)),
             ),
-            ("is_active", Some(json!("yes")), Err(Nonsense::IsActive)),
-            ("is_active", Some(json!(1)), Err(Nonsense::IsActive)),
-            ("is_active", Some(json!(null)), Err(Nonsense::IsActive)),
-            ("is_active", None, Err(Nonsense::IsActive)),
+            (
+                "is_active",
+                Some(json!("yes")),
+                Err(InvalidResponse::IsActive),
+            ),
+            ("is_active", Some(json!(1)), Err(InvalidResponse::IsActive)),
+            (
+                "is_active",
+                Some(json!(null)),
+                Err(InvalidResponse::IsActive),
+            ),
+            ("is_active", None, Err(InvalidResponse::IsActive)),
             (
                 "user",
                 Some(json!("Ada")),
@@ -162,20 +174,40 @@ mod tests {
                 Some(json!("ADA")),
                 Ok(good("ADA", RUN, "verified", true)),
             ),
-            ("user", Some(json!("ada2")), Err(Nonsense::AnotherLearner)),
-            ("user", Some(json!("Áda")), Err(Nonsense::AnotherLearner)),
-            ("user", Some(json!("ada ")), Err(Nonsense::NotAsExpected)),
-            ("user", Some(json!("")), Err(Nonsense::NotAsExpected)),
-            ("user", Some(json!(7)), Err(Nonsense::NotAsExpected)),
-            ("user", None, Err(Nonsense::NotAsExpected)),
+            (
+                "user",
+                Some(json!("ada2")),
+                Err(InvalidResponse::AnotherLearner),
+            ),
+            (
+                "user",
+                Some(json!("Áda")),
+                Err(InvalidResponse::AnotherLearner),
+            ),
+            (
+                "user",
+                Some(json!("ada ")),
+                Err(InvalidResponse::NotAsExpected),
+            ),
+            ("user", Some(json!("")), Err(InvalidResponse::NotAsExpected)),
+            ("user", Some(json!(7)), Err(InvalidResponse::NotAsExpected)),
+            ("user", None, Err(InvalidResponse::NotAsExpected)),
             (
                 "course_id",
                 Some(json!(OTHER_RUN)),
-                Err(Nonsense::AnotherRun),
+                Err(InvalidResponse::AnotherRun),
             ),
-            ("course_id", Some(json!("None")), Err(Nonsense::AnotherRun)),
-            ("course_id", Some(json!(null)), Err(Nonsense::AnotherRun)),
-            ("course_id", None, Err(Nonsense::AnotherRun)),
+            (
+                "course_id",
+                Some(json!("None")),
+                Err(InvalidResponse::AnotherRun),
+            ),
+            (
+                "course_id",
+                Some(json!(null)),
+                Err(InvalidResponse::AnotherRun),
+            ),
+            ("course_id", None, Err(InvalidResponse::AnotherRun)),
         ] {
             let mut row = json!({
                 "created": "2026-11-22T09:00:00Z", "mode": "verified", "is_active": true,
@@ -198,9 +230,9 @@ mod tests {
         ];
         for (about, username, course_id, expected) in [
             (&run, "eve", RUN, Ok(())),
-            (&run, "ada", OTHER_RUN, Err(Nonsense::AnotherRun)),
+            (&run, "ada", OTHER_RUN, Err(InvalidResponse::AnotherRun)),
             (&ada, "ada", OTHER_RUN, Ok(())),
-            (&ada, "eve", RUN, Err(Nonsense::AnotherLearner)),
+            (&ada, "eve", RUN, Err(InvalidResponse::AnotherLearner)),
         ] {
             let row = json!({
                 "user": username, "course_id": course_id, "mode": "audit", "is_active": true,

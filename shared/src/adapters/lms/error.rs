@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::error::Category;
 use thiserror::Error;
 
-use crate::domain::Astray;
+use crate::domain::PaginationError;
 
 /// Why there is no answer that can be used.
 ///
@@ -69,8 +69,8 @@ pub enum LmsApiError {
     #[error("the LMS says that the learner was never enrolled there")]
     NotEnrolled,
     /// 200, with an answer that cannot be one.
-    #[error("the LMS answered nonsense: {0}")]
-    Nonsense(#[from] Nonsense),
+    #[error("the response of the LMS is invalid: {0}")]
+    InvalidResponse(#[from] InvalidResponse),
 }
 
 /// Why the token endpoint gives no token: the codes of RFC 6749, 5.2.
@@ -129,7 +129,7 @@ impl TokenRefusal {
 
 /// What is wrong with an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Nonsense {
+pub enum InvalidResponse {
     /// The list that must hold the learner's row is empty.
     #[error("no row")]
     NoRow,
@@ -216,7 +216,7 @@ impl LmsApiError {
             Self::Unauthorized {
                 error_code: Some(code),
             } => return format!("401 {code}"),
-            Self::Nonsense(nonsense) => return format!("Nonsense:{}", nonsense.code()),
+            Self::InvalidResponse(invalid) => return format!("InvalidResponse:{}", invalid.code()),
             Self::Throttled { .. } => "429",
             Self::Unauthorized { error_code: None } => "401",
             Self::Forbidden => "403",
@@ -230,7 +230,7 @@ impl LmsApiError {
         word.to_owned()
     }
 
-    /// The kind of trouble in one word, for those who read an answer.
+    /// The kind of error in one word, for those who read an answer.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Throttled { .. } => "lms_throttled",
@@ -241,7 +241,7 @@ impl LmsApiError {
             Self::NoSuchRun => "lms_no_such_run",
             Self::NoSuchLearner | Self::BadUsername => "lms_no_such_learner",
             Self::NotEnrolled => "lms_not_enrolled",
-            Self::Nonsense(_) => "lms_nonsense",
+            Self::InvalidResponse(_) => "lms_invalid_response",
         }
     }
 
@@ -264,7 +264,7 @@ impl LmsApiError {
         )
     }
 
-    /// Whether the LMS, or our credential for it, is in trouble as a whole, so
+    /// Whether the LMS, or our credential for it, is unavailable as a whole, so
     /// that asking for anything else now would fail likewise; `false` for what
     /// is the matter with this learner, this run or this row.
     pub fn is_lms_wide(&self) -> bool {
@@ -277,24 +277,26 @@ impl LmsApiError {
             | Self::Forbidden
             | Self::NoToken { .. } => true,
             Self::NoSuchRun | Self::NoSuchLearner | Self::BadUsername | Self::NotEnrolled => false,
-            Self::Nonsense(nonsense) => match nonsense {
-                Nonsense::TooLarge | Nonsense::NotJson | Nonsense::NotAsExpected => true,
-                Nonsense::NoRow
-                | Nonsense::AnotherLearner
-                | Nonsense::AnotherRun
-                | Nonsense::Percent
-                | Nonsense::Passed
-                | Nonsense::Mode
-                | Nonsense::IsActive
-                | Nonsense::Twice
-                | Nonsense::Circle
-                | Nonsense::TooManyPages => false,
+            Self::InvalidResponse(invalid) => match invalid {
+                InvalidResponse::TooLarge
+                | InvalidResponse::NotJson
+                | InvalidResponse::NotAsExpected => true,
+                InvalidResponse::NoRow
+                | InvalidResponse::AnotherLearner
+                | InvalidResponse::AnotherRun
+                | InvalidResponse::Percent
+                | InvalidResponse::Passed
+                | InvalidResponse::Mode
+                | InvalidResponse::IsActive
+                | InvalidResponse::Twice
+                | InvalidResponse::Circle
+                | InvalidResponse::TooManyPages => false,
             },
         }
     }
 }
 
-impl Nonsense {
+impl InvalidResponse {
     /// A word for logs.
     pub fn code(self) -> &'static str {
         match self {
@@ -315,17 +317,17 @@ impl Nonsense {
     }
 }
 
-impl From<Astray> for Nonsense {
-    fn from(astray: Astray) -> Self {
-        match astray {
-            Astray::Circle => Self::Circle,
-            Astray::TooManyPages => Self::TooManyPages,
+impl From<PaginationError> for InvalidResponse {
+    fn from(error: PaginationError) -> Self {
+        match error {
+            PaginationError::Circle => Self::Circle,
+            PaginationError::TooManyPages => Self::TooManyPages,
         }
     }
 }
 
 /// Of serde_json's error, which may quote the body, only its kind is kept.
-impl From<serde_json::Error> for Nonsense {
+impl From<serde_json::Error> for InvalidResponse {
     fn from(error: serde_json::Error) -> Self {
         match error.classify() {
             Category::Data => Self::NotAsExpected,

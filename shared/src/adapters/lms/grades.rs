@@ -3,7 +3,7 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Nonsense, page};
+use super::{InvalidResponse, page};
 use crate::domain::{CourseId, Percent, Score, Username};
 
 /// A learner and their grade.
@@ -16,7 +16,7 @@ pub struct GradeRow {
 }
 
 impl GradeRow {
-    pub(super) fn parse(row: &Value, course_id: &CourseId) -> Result<Self, Nonsense> {
+    pub(super) fn parse(row: &Value, course_id: &CourseId) -> Result<Self, InvalidResponse> {
         Ok(Self {
             username: page::username(&row["username"])?,
             score: score(row, course_id)?,
@@ -29,32 +29,32 @@ pub(super) fn of_learner(
     body: &[u8],
     course_id: &CourseId,
     username: &Username,
-) -> Result<Score, Nonsense> {
+) -> Result<Score, InvalidResponse> {
     let rows: Vec<&RawValue> = serde_json::from_slice(body)?;
     let row = match rows.as_slice() {
-        [] => return Err(Nonsense::NoRow),
+        [] => return Err(InvalidResponse::NoRow),
         [row] => page::object(row)?,
-        _ => return Err(Nonsense::NotAsExpected),
+        _ => return Err(InvalidResponse::NotAsExpected),
     };
     // The LMS's own spelling, which need not be ours.
     let told = page::username(&row["username"]);
-    if told.map_err(|_| Nonsense::AnotherLearner)?.key() != username.key() {
-        return Err(Nonsense::AnotherLearner);
+    if told.map_err(|_| InvalidResponse::AnotherLearner)?.key() != username.key() {
+        return Err(InvalidResponse::AnotherLearner);
     }
     score(&row, course_id)
 }
 
-fn score(row: &Value, course_id: &CourseId) -> Result<Score, Nonsense> {
+fn score(row: &Value, course_id: &CourseId) -> Result<Score, InvalidResponse> {
     if row["course_id"] != course_id.as_str() {
-        return Err(Nonsense::AnotherRun);
+        return Err(InvalidResponse::AnotherRun);
     }
-    let percent = row["percent"].as_f64().ok_or(Nonsense::Percent)?;
+    let percent = row["percent"].as_f64().ok_or(InvalidResponse::Percent)?;
     // Only people read it, so one that cannot be read never costs the learner the grade.
     let letter_grade = row["letter_grade"].as_str();
     let letter_grade = letter_grade.and_then(|text| text.trim().parse().ok());
     Ok(Score {
-        percent: Percent::try_from(percent).map_err(|_| Nonsense::Percent)?,
-        passed: row["passed"].as_bool().ok_or(Nonsense::Passed)?,
+        percent: Percent::try_from(percent).map_err(|_| InvalidResponse::Percent)?,
+        passed: row["passed"].as_bool().ok_or(InvalidResponse::Passed)?,
         letter_grade,
     })
 }
@@ -84,7 +84,7 @@ mod tests {
         row
     }
 
-    fn read(body: &str) -> Result<Score, Nonsense> {
+    fn read(body: &str) -> Result<Score, InvalidResponse> {
         of_learner(
             body.as_bytes(),
             &RUN.parse().unwrap(),
@@ -92,7 +92,7 @@ mod tests {
         )
     }
 
-    fn good(percent: f64, passed: bool, letter: &str) -> Result<Score, Nonsense> {
+    fn good(percent: f64, passed: bool, letter: &str) -> Result<Score, InvalidResponse> {
         Ok(Score {
             percent: percent.try_into().unwrap(),
             passed,
@@ -141,38 +141,38 @@ mod tests {
             ("percent", Some(json!(2)), good(2.0, true, "B")),
             ("percent", Some(json!(0)), good(0.0, true, "B")),
             ("passed", Some(json!(false)), good(0.87, false, "B")),
-            ("percent", Some(json!(null)), Err(Nonsense::Percent)),
-            ("percent", Some(json!("0.5")), Err(Nonsense::Percent)),
-            ("percent", Some(json!(2.01)), Err(Nonsense::Percent)),
-            ("percent", Some(json!(-0.1)), Err(Nonsense::Percent)),
-            ("percent", None, Err(Nonsense::Percent)),
-            ("passed", Some(json!(null)), Err(Nonsense::Passed)),
-            ("passed", Some(json!(1)), Err(Nonsense::Passed)),
-            ("passed", None, Err(Nonsense::Passed)),
+            ("percent", Some(json!(null)), Err(InvalidResponse::Percent)),
+            ("percent", Some(json!("0.5")), Err(InvalidResponse::Percent)),
+            ("percent", Some(json!(2.01)), Err(InvalidResponse::Percent)),
+            ("percent", Some(json!(-0.1)), Err(InvalidResponse::Percent)),
+            ("percent", None, Err(InvalidResponse::Percent)),
+            ("passed", Some(json!(null)), Err(InvalidResponse::Passed)),
+            ("passed", Some(json!(1)), Err(InvalidResponse::Passed)),
+            ("passed", None, Err(InvalidResponse::Passed)),
             ("username", Some(json!("Ada")), good(0.87, true, "B")),
             ("username", Some(json!("ADA")), good(0.87, true, "B")),
             (
                 "username",
                 Some(json!("ada2")),
-                Err(Nonsense::AnotherLearner),
+                Err(InvalidResponse::AnotherLearner),
             ),
             (
                 "username",
                 Some(json!("Áda")),
-                Err(Nonsense::AnotherLearner),
+                Err(InvalidResponse::AnotherLearner),
             ),
             (
                 "username",
                 Some(json!("ada ")),
-                Err(Nonsense::AnotherLearner),
+                Err(InvalidResponse::AnotherLearner),
             ),
-            ("username", None, Err(Nonsense::AnotherLearner)),
+            ("username", None, Err(InvalidResponse::AnotherLearner)),
             (
                 "course_id",
                 Some(json!("course-v1:Org+Course+run")),
-                Err(Nonsense::AnotherRun),
+                Err(InvalidResponse::AnotherRun),
             ),
-            ("course_id", None, Err(Nonsense::AnotherRun)),
+            ("course_id", None, Err(InvalidResponse::AnotherRun)),
         ] {
             let row = with(field, value);
             assert_eq!(read(&json!([row]).to_string()), score, "{row}");
@@ -184,37 +184,41 @@ mod tests {
         let two = json!([row(), with("username", Some(json!("eve")))]).to_string();
         let paged = json!({"next": null, "results": [row()]}).to_string();
         let half = json!([row()]).to_string()[..50].to_owned();
-        for (body, nonsense) in [
-            ("[]", Nonsense::NoRow),
-            (two.as_str(), Nonsense::NotAsExpected),
-            (&paged, Nonsense::NotAsExpected),
-            ("[null]", Nonsense::NotAsExpected),
-            ("null", Nonsense::NotAsExpected),
-            (&half, Nonsense::NotJson),
-            ("", Nonsense::NotJson),
-            ("<html></html>", Nonsense::NotJson),
+        for (body, invalid) in [
+            ("[]", InvalidResponse::NoRow),
+            (two.as_str(), InvalidResponse::NotAsExpected),
+            (&paged, InvalidResponse::NotAsExpected),
+            ("[null]", InvalidResponse::NotAsExpected),
+            ("null", InvalidResponse::NotAsExpected),
+            (&half, InvalidResponse::NotJson),
+            ("", InvalidResponse::NotJson),
+            ("<html></html>", InvalidResponse::NotJson),
         ] {
-            assert_eq!(read(body), Err(nonsense), "{body}");
+            assert_eq!(read(body), Err(invalid), "{body}");
         }
     }
 
     #[test]
     fn a_row_in_a_page() {
-        for (field, value, nonsense) in [
+        for (field, value, invalid) in [
             ("username", json!("eve"), None),
-            ("percent", json!(null), Some(Nonsense::Percent)),
-            ("username", json!(" ada"), Some(Nonsense::NotAsExpected)),
-            ("username", json!(""), Some(Nonsense::NotAsExpected)),
-            ("username", json!(7), Some(Nonsense::NotAsExpected)),
+            ("percent", json!(null), Some(InvalidResponse::Percent)),
+            (
+                "username",
+                json!(" ada"),
+                Some(InvalidResponse::NotAsExpected),
+            ),
+            ("username", json!(""), Some(InvalidResponse::NotAsExpected)),
+            ("username", json!(7), Some(InvalidResponse::NotAsExpected)),
             (
                 "course_id",
                 json!("course-v1:A+B+C"),
-                Some(Nonsense::AnotherRun),
+                Some(InvalidResponse::AnotherRun),
             ),
         ] {
             let row = with(field, Some(value));
             let read = GradeRow::parse(&row, &RUN.parse().unwrap());
-            assert_eq!(read.as_ref().err(), nonsense.as_ref(), "{row}");
+            assert_eq!(read.as_ref().err(), invalid.as_ref(), "{row}");
             if let Ok(read) = read {
                 assert_eq!(read.username.as_str(), row["username"]);
             }

@@ -20,7 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 pub use authorization::{AccessToken, Authorization};
 pub use base_url::{BaseUrl, BaseUrlError};
 pub use enrollments::{About, EnrollmentRow};
-pub use error::{ErrorCode, LmsApiError, Nonsense, TokenRefusal};
+pub use error::{ErrorCode, InvalidResponse, LmsApiError, TokenRefusal};
 pub use grades::GradeRow;
 pub use page::Page;
 
@@ -70,7 +70,7 @@ impl LmsApi {
     /// for byte; the LMS leaves the address empty, so that it says nothing.
     ///
     /// # Errors
-    /// [`LmsApiError::Nonsense`] where the answer is anything but that one row.
+    /// [`LmsApiError::InvalidResponse`] where the answer is anything but that one row.
     pub async fn grade(
         &self,
         authorization: &Authorization,
@@ -93,7 +93,7 @@ impl LmsApi {
     /// compute.
     ///
     /// # Errors
-    /// [`LmsApiError::Nonsense`] where the answer is no page. A row that is at
+    /// [`LmsApiError::InvalidResponse`] where the answer is no page. A row that is at
     /// fault is an error in the page and leaves the other rows as they are.
     pub async fn grades_page(
         &self,
@@ -161,7 +161,7 @@ impl LmsApi {
         url: Url,
         authorization: &Authorization,
         refused: impl AsyncFnOnce(Response) -> LmsApiError,
-        parse: impl FnOnce(&[u8]) -> Result<T, Nonsense>,
+        parse: impl FnOnce(&[u8]) -> Result<T, InvalidResponse>,
     ) -> Result<T, LmsApiError> {
         let request = self
             .client

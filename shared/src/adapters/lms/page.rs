@@ -5,14 +5,14 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::Nonsense;
+use super::InvalidResponse;
 use crate::domain::{Cursor, Username};
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page<T> {
     /// Each row, or what is wrong with it.
-    pub rows: Vec<Result<T, Nonsense>>,
+    pub rows: Vec<Result<T, InvalidResponse>>,
     /// Where the next page begins; `None` where this is the last.
     pub next: Option<Cursor>,
 }
@@ -22,8 +22,8 @@ impl<T> Page<T> {
     /// itself, so that a broken one leaves the others.
     pub(super) fn parse(
         body: &[u8],
-        row: impl Fn(&Value) -> Result<T, Nonsense>,
-    ) -> Result<Self, Nonsense> {
+        row: impl Fn(&Value) -> Result<T, InvalidResponse>,
+    ) -> Result<Self, InvalidResponse> {
         #[derive(Deserialize)]
         struct Listed<'a> {
             #[serde(borrow)]
@@ -40,7 +40,7 @@ impl<T> Page<T> {
         };
         let next = match listed.next.as_deref() {
             None | Some("") => None,
-            Some(next) => Some(cursor(next).ok_or(Nonsense::NotAsExpected)?),
+            Some(next) => Some(cursor(next).ok_or(InvalidResponse::NotAsExpected)?),
         };
         let rows = listed.results.into_iter();
         Ok(Self {
@@ -73,21 +73,21 @@ pub(super) fn at(mut list: Url, cursor: Option<&Cursor>, size: u32) -> Url {
 }
 
 /// A row: a JSON object.
-pub(super) fn object(row: &RawValue) -> Result<Value, Nonsense> {
+pub(super) fn object(row: &RawValue) -> Result<Value, InvalidResponse> {
     serde_json::from_str(row.get())
         .ok()
         .filter(Value::is_object)
-        .ok_or(Nonsense::NotAsExpected)
+        .ok_or(InvalidResponse::NotAsExpected)
 }
 
 /// The username that a row has in this field.
-pub(super) fn username(value: &Value) -> Result<Username, Nonsense> {
-    let name = value.as_str().ok_or(Nonsense::NotAsExpected)?;
+pub(super) fn username(value: &Value) -> Result<Username, InvalidResponse> {
+    let name = value.as_str().ok_or(InvalidResponse::NotAsExpected)?;
     name.parse::<Username>()
         .ok()
         // Parsing trims, and a name with blanks around it is another one.
         .filter(|username| username.as_str() == name)
-        .ok_or(Nonsense::NotAsExpected)
+        .ok_or(InvalidResponse::NotAsExpected)
 }
 
 #[cfg(test)]
@@ -97,9 +97,9 @@ mod tests {
     use super::*;
 
     /// A list whose rows are texts under `name`.
-    fn read(body: &str) -> Result<Page<String>, Nonsense> {
+    fn read(body: &str) -> Result<Page<String>, InvalidResponse> {
         Page::parse(body.as_bytes(), |row| {
-            let name = row["name"].as_str().ok_or(Nonsense::NoRow)?;
+            let name = row["name"].as_str().ok_or(InvalidResponse::NoRow)?;
             Ok(name.to_owned())
         })
     }
@@ -116,11 +116,11 @@ mod tests {
             format!(r#"{{"results": {rows}, "next": null}}"#),
             format!(" {rows}"),
         ] {
-            let unexpected = Err(Nonsense::NotAsExpected);
+            let unexpected = Err(InvalidResponse::NotAsExpected);
             let page = Page {
                 rows: vec![
                     Ok("a".to_owned()),
-                    Err(Nonsense::NoRow),
+                    Err(InvalidResponse::NoRow),
                     unexpected.clone(),
                     Ok("b".to_owned()),
                     unexpected.clone(),
@@ -145,13 +145,17 @@ mod tests {
             ("https://lms/api/", None),
             ("https://lms/api/?page=2", None),
             ("https://lms/api/?cursor=", None),
-            ("nonsense", None),
+            ("invalid", None),
             (&long, None),
         ] {
             let page = read(&json!({"next": next, "results": []}).to_string());
             let found = page.map(|page| page.next.map(String::from));
             let cursor = cursor.map(|cursor| Some(cursor.to_owned()));
-            assert_eq!(found, cursor.ok_or(Nonsense::NotAsExpected), "{next}");
+            assert_eq!(
+                found,
+                cursor.ok_or(InvalidResponse::NotAsExpected),
+                "{next}"
+            );
         }
         for body in [
             "{}",
@@ -159,7 +163,7 @@ mod tests {
             r#"{"results": [], "next": 1}"#,
             "null",
         ] {
-            assert_eq!(read(body), Err(Nonsense::NotAsExpected), "{body}");
+            assert_eq!(read(body), Err(InvalidResponse::NotAsExpected), "{body}");
         }
     }
 

@@ -88,7 +88,7 @@ impl LmsClient {
     }
 
     /// The page of a course run's grades at `cursor`, or the first; a
-    /// [`Trail`](crate::domain::Trail) leads from one to the next. Learners whose grade the LMS could not
+    /// [`PageCursor`](crate::domain::PageCursor) leads from one to the next. Learners whose grade the LMS could not
     /// compute are in none.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl LmsClient {
 
     /// The page of enrollments at `cursor`, or the first, those too that have
     /// ended; a
-    /// [`Trail`](crate::domain::Trail) leads from one to the next.
+    /// [`PageCursor`](crate::domain::PageCursor) leads from one to the next.
     ///
     /// # Errors
     /// As [`LmsClient::grade`]; the page can be asked for again.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::adapters::lms::{LmsApiError, Nonsense};
+use crate::adapters::lms::{InvalidResponse, LmsApiError};
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -36,9 +36,9 @@ pub enum NoCredential {
     Unreadable(String),
 }
 
-impl From<Nonsense> for LmsError {
-    fn from(nonsense: Nonsense) -> Self {
-        LmsApiError::from(nonsense).into()
+impl From<InvalidResponse> for LmsError {
+    fn from(invalid: InvalidResponse) -> Self {
+        LmsApiError::from(invalid).into()
     }
 }
 
@@ -55,7 +55,7 @@ impl LmsError {
         word.to_owned()
     }
 
-    /// The kind of trouble in one word, for those who read an answer.
+    /// The kind of error in one word, for those who read an answer.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Api(error) => error.reason(),

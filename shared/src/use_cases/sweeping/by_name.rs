@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{AGAIN_AFTER, Kind, LmsError, Notes, Sweeping};
-use crate::adapters::lms::{LmsApiError, Nonsense};
+use crate::adapters::lms::{InvalidResponse, LmsApiError};
 use crate::adapters::store::StoreError;
-use crate::domain::{ByName, CourseRun, Effect, Names, Trail, Username};
+use crate::domain::{ByName, CourseRun, Effect, Names, PageCursor, Username};
 
 /// How many bytes of usernames one request names: many servers take lines of 4,094.
 const MAX_BYTES: usize = 2_000;
@@ -27,7 +27,7 @@ pub(super) struct Step<R> {
     /// When the LMS was asked first.
     pub(super) asked_at: Timestamp,
     /// What it says.
-    pub(super) rows: Vec<Result<R, Nonsense>>,
+    pub(super) rows: Vec<Result<R, InvalidResponse>>,
     /// What comes next; `None` at the end.
     pub(super) next: Option<ByName>,
 }
@@ -62,7 +62,7 @@ impl<K: Kind> Sweeping<K> {
         let asked_at = self.clock.now();
         let (usernames, next) = match &by_name.names {
             Names::Enrolled(after) => self.enrolled(run, *after).await?,
-            Names::Graded(trail) => self.graded(run, trail).await?,
+            Names::Graded(cursor) => self.graded(run, cursor).await?,
         };
         let rows = self.rows_by_name(run, usernames, notes).await?;
         Ok(Step {
@@ -80,7 +80,7 @@ impl<K: Kind> Sweeping<K> {
         run: &CourseRun,
         usernames: Vec<Username>,
         notes: &Notes<'_>,
-    ) -> Result<Vec<Result<K::Row, Nonsense>>, LmsError> {
+    ) -> Result<Vec<Result<K::Row, InvalidResponse>>, LmsError> {
         let mut rows = Vec::new();
         for some in requests(usernames, K::NAMES_AT_ONCE) {
             match self.ask_by_name(run, &some).await {
@@ -104,7 +104,7 @@ impl<K: Kind> Sweeping<K> {
         &self,
         run: &CourseRun,
         usernames: &[Username],
-    ) -> Result<Vec<Result<K::Row, Nonsense>>, LmsError> {
+    ) -> Result<Vec<Result<K::Row, InvalidResponse>>, LmsError> {
         let mut waits = AGAIN_AFTER.into_iter();
         loop {
             let rows = self.kind.rows_by_name(&self.lms, &run.course_id, usernames);
@@ -130,7 +130,7 @@ impl<K: Kind> Sweeping<K> {
         let ids = ids.await?;
         let next = match ids.last() {
             Some(last) => Names::Enrolled(Some(*last)),
-            None => Names::Graded(Trail::default()),
+            None => Names::Graded(PageCursor::default()),
         };
         Ok((self.usernames(&ids).await?, Some(next)))
     }
@@ -139,9 +139,9 @@ impl<K: Kind> Sweeping<K> {
     async fn graded(
         &self,
         run: &CourseRun,
-        trail: &Trail,
+        cursor: &PageCursor,
     ) -> Result<(Vec<Username>, Option<Names>), NoStep> {
-        let page = match self.kind.graded(&self.lms, &run.course_id, trail).await {
+        let page = match self.kind.graded(&self.lms, &run.course_id, cursor).await {
             Ok(Some(page)) => page,
             // Whoever may list enrollments need not be let read grades.
             Ok(None) | Err(LmsError::Api(LmsApiError::Forbidden | LmsApiError::NoSuchRun)) => {
@@ -149,8 +149,8 @@ impl<K: Kind> Sweeping<K> {
             }
             Err(error) => return Err(error.into()),
         };
-        // The rest of a list that leads nowhere cannot be had.
-        let next = trail.follow(page.next).unwrap_or(None);
+        // The rest of a list that cannot be read to its end cannot be had.
+        let next = cursor.follow(page.next).unwrap_or(None);
         let usernames = page.rows.into_iter().flatten().map(|row| row.username);
         let usernames = self.others(run, usernames.collect()).await?;
         Ok((usernames, next.map(Names::Graded)))

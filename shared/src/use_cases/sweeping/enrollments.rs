@@ -5,15 +5,15 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::{Kind, Learner, Losses, Notes, SweepError, Task, Worked, carry_out, failed};
-use crate::adapters::lms::Nonsense;
+use crate::adapters::lms::InvalidResponse;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::enrollments::Enrollments;
 use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::records::Written;
 use crate::domain::sweep::{Correction, correction};
 use crate::domain::{
-    CourseId, Cursor, Effect, Enrollment, EnrollmentChange, EventKey, EventKind, Left, PaidModes,
-    PendingEvent, SweepKind, Trail, User, Username,
+    CourseId, Cursor, Effect, Enrollment, EnrollmentChange, EventKey, EventKind, Left, PageCursor,
+    PaidModes, PendingEvent, SweepKind, User, Username,
 };
 use crate::use_cases::enrolling::{has_changed, waits_for_enrollment, will_change};
 use crate::use_cases::lms::{About, EnrollmentRow, GradeRow, LmsClient, LmsError, Page};
@@ -67,7 +67,7 @@ impl Kind for EnrollmentSweep {
         lms: &LmsClient,
         course_id: &CourseId,
         username: &Username,
-    ) -> Result<Vec<Result<EnrollmentRow, Nonsense>>, LmsError> {
+    ) -> Result<Vec<Result<EnrollmentRow, InvalidResponse>>, LmsError> {
         let about = About::LearnerInRun(username.clone(), course_id.clone());
         Ok(lms.enrollments_page(&about, None).await?.rows)
     }
@@ -87,7 +87,7 @@ impl Kind for EnrollmentSweep {
         lms: &LmsClient,
         course_id: &CourseId,
         usernames: &[Username],
-    ) -> Result<Vec<Result<EnrollmentRow, Nonsense>>, LmsError> {
+    ) -> Result<Vec<Result<EnrollmentRow, InvalidResponse>>, LmsError> {
         let about = About::LearnersInRun(usernames.to_vec(), course_id.clone());
         all_pages(lms, &about).await
     }
@@ -96,7 +96,7 @@ impl Kind for EnrollmentSweep {
         &self,
         lms: &LmsClient,
         course_id: &CourseId,
-        at: &Trail,
+        at: &PageCursor,
     ) -> Result<Option<Page<GradeRow>>, LmsError> {
         lms.grades_page(course_id, at.cursor()).await.map(Some)
     }
@@ -220,13 +220,13 @@ impl EnrollmentSweep {
 async fn all_pages(
     lms: &LmsClient,
     about: &About,
-) -> Result<Vec<Result<EnrollmentRow, Nonsense>>, LmsError> {
+) -> Result<Vec<Result<EnrollmentRow, InvalidResponse>>, LmsError> {
     let mut rows = Vec::new();
-    let mut trail = Some(Trail::default());
-    while let Some(at) = trail {
+    let mut cursor = Some(PageCursor::default());
+    while let Some(at) = cursor {
         let page = lms.enrollments_page(about, at.cursor()).await?;
         rows.extend(page.rows);
-        trail = at.follow(page.next).map_err(Nonsense::from)?;
+        cursor = at.follow(page.next).map_err(InvalidResponse::from)?;
     }
     Ok(rows)
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{Kind, Learner, Losses, Notes, SweepError, Task, Worked, carry_out, failed};
-use crate::adapters::lms::Nonsense;
+use crate::adapters::lms::InvalidResponse;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::enrollments::Enrollments;
 use crate::adapters::store::lookup::{Found, Lookup};
@@ -15,7 +15,7 @@ use crate::adapters::store::records::{CertificateWrite, GradeWrite, Record, Reco
 use crate::domain::sweep::{CertificateChange, certificate_change, is_zero_for_good};
 use crate::domain::{
     Certificate, CertificateEntry, CertificateState, CourseId, Cursor, Effect, Email, Enrollment,
-    EventKind, Grade, GradeEntry, History, Left, PaidModes, SweepKind, Trail, User, Username,
+    EventKind, Grade, GradeEntry, History, Left, PageCursor, PaidModes, SweepKind, User, Username,
 };
 use crate::use_cases::lms::{About, GradeRow, LmsClient, LmsError, PAGE_TIME, Page};
 
@@ -104,7 +104,7 @@ impl Kind for GradeSweep {
         lms: &LmsClient,
         course_id: &CourseId,
         username: &Username,
-    ) -> Result<Vec<Result<GradeRow, Nonsense>>, LmsError> {
+    ) -> Result<Vec<Result<GradeRow, InvalidResponse>>, LmsError> {
         let score = lms.grade(course_id, username, PAGE_TIME).await?;
         let username = username.clone();
         Ok(vec![Ok(GradeRow { username, score })])
@@ -132,7 +132,7 @@ impl Kind for GradeSweep {
         lms: &LmsClient,
         course_id: &CourseId,
         usernames: &[Username],
-    ) -> Result<Vec<Result<GradeRow, Nonsense>>, LmsError> {
+    ) -> Result<Vec<Result<GradeRow, InvalidResponse>>, LmsError> {
         let mut rows = Vec::new();
         for username in usernames {
             rows.extend(self.rows_of(lms, course_id, username).await?);
@@ -144,7 +144,7 @@ impl Kind for GradeSweep {
         &self,
         _: &LmsClient,
         _: &CourseId,
-        _: &Trail,
+        _: &PageCursor,
     ) -> Result<Option<Page<GradeRow>>, LmsError> {
         Ok(None)
     }

@@ -27,7 +27,7 @@ use under_way::UnderWay;
 use super::erasing::Whom;
 pub use super::lms::LmsError;
 use super::lms::{GradeRow, LmsClient, Page};
-use crate::adapters::lms::{LmsApiError, Nonsense};
+use crate::adapters::lms::{InvalidResponse, LmsApiError};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::course_runs::CourseRuns;
 use crate::adapters::store::enrollments::Enrollments;
@@ -35,8 +35,8 @@ use crate::adapters::store::sweeps::{SweepRecord, Sweeps, Which};
 use crate::adapters::store::users::{Owner, Users};
 use crate::clock::{SharedClock, within};
 use crate::domain::{
-    Change, CourseId, CourseRun, Cursor, Effect, Email, Leave, Place, SweepEnd, SweepKind, Trail,
-    User, Username,
+    Change, CourseId, CourseRun, Cursor, Effect, Email, Leave, PageCursor, Place, SweepEnd,
+    SweepKind, User, Username,
 };
 
 /// How long before a sweep is to stop its last page is asked for: the LMS's
@@ -124,7 +124,7 @@ pub enum Told<'a> {
         /// What became of them.
         effect: &'a Effect,
     },
-    /// The LMS's list leads nowhere, and learners are asked for by name.
+    /// The LMS's list cannot be read to its end, and learners are asked for by name.
     ByName(&'a Place),
     /// One more page is through.
     Page(&'a Place),
@@ -161,7 +161,7 @@ pub trait Kind {
         lms: &LmsClient,
         course_id: &CourseId,
         username: &Username,
-    ) -> Result<Vec<Result<Self::Row, Nonsense>>, LmsError>;
+    ) -> Result<Vec<Result<Self::Row, InvalidResponse>>, LmsError>;
 
     /// Whether the LMS also says otherwise that the learner of a run may lose what
     /// `rows_of` takes from them.
@@ -178,7 +178,7 @@ pub trait Kind {
         lms: &LmsClient,
         course_id: &CourseId,
         usernames: &[Username],
-    ) -> Result<Vec<Result<Self::Row, Nonsense>>, LmsError>;
+    ) -> Result<Vec<Result<Self::Row, InvalidResponse>>, LmsError>;
 
     /// Asks for a page of the LMS's list of grades, where that is another list and so
     /// may name learners whom this one does not.
@@ -186,7 +186,7 @@ pub trait Kind {
         &self,
         lms: &LmsClient,
         course_id: &CourseId,
-        at: &Trail,
+        at: &PageCursor,
     ) -> Result<Option<Page<GradeRow>>, LmsError>;
 
     /// The portal's enrollments.
@@ -400,11 +400,11 @@ impl<K: Kind> Sweeping<K> {
     }
 
     /// Asks for a page, again where the LMS gives none.
-    async fn ask(&self, run: &CourseRun, trail: &Trail) -> Result<Asked<K::Row>, LmsError> {
+    async fn ask(&self, run: &CourseRun, cursor: &PageCursor) -> Result<Asked<K::Row>, LmsError> {
         let mut waits = AGAIN_AFTER.into_iter();
         loop {
             let asked_at = self.clock.now();
-            let page = self.kind.page(&self.lms, &run.course_id, trail.cursor());
+            let page = self.kind.page(&self.lms, &run.course_id, cursor.cursor());
             let error = match page.await {
                 Ok(page) => return Ok(Asked { asked_at, page }),
                 Err(error) => error,
@@ -419,7 +419,7 @@ impl<K: Kind> Sweeping<K> {
     /// Who these rows are about. A learner whom a list has twice is believed once.
     async fn learners(
         &self,
-        rows: Vec<Result<K::Row, Nonsense>>,
+        rows: Vec<Result<K::Row, InvalidResponse>>,
         notes: &Notes<'_>,
     ) -> Result<Vec<Learner<K::Row>>, StoreError> {
         let mut sound = Vec::new();
@@ -427,12 +427,12 @@ impl<K: Kind> Sweeping<K> {
         for row in rows {
             let row = row.and_then(|row| {
                 let is_new = seen.insert(K::username(&row).key());
-                is_new.then_some(row).ok_or(Nonsense::Twice)
+                is_new.then_some(row).ok_or(InvalidResponse::Twice)
             });
             match row {
                 Ok(row) => sound.push(row),
-                Err(nonsense) => {
-                    let code = LmsApiError::from(nonsense).code();
+                Err(invalid) => {
+                    let code = LmsApiError::from(invalid).code();
                     notes.note(None, None, &Effect::Failed(code));
                 }
             }

@@ -13,7 +13,7 @@ use super::{
     Worked,
 };
 use crate::adapters::AwsFailure;
-use crate::adapters::lms::{LmsApiError, Nonsense};
+use crate::adapters::lms::{InvalidResponse, LmsApiError};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::sweeps::{HeldBy, HeldPage, SweepRecord, Which};
 use crate::clock::within;
@@ -120,25 +120,25 @@ impl<'a, K: Kind> UnderWay<'a, K> {
     pub(super) async fn list(mut self, run: &CourseRun) -> Result<Progress, SweepError> {
         let sweeping = self.sweeping;
         let mut next = None;
-        while let Stage::Listing(trail) = self.place.stage.clone() {
+        while let Stage::Listing(cursor) = self.place.stage.clone() {
             if !self.goes_on() {
                 return Ok(self.stops(Duration::ZERO, None).await?);
             }
             let asked = match next.take() {
                 Some(asked) => asked,
-                None => sweeping.ask(run, &trail).await,
+                None => sweeping.ask(run, &cursor).await,
             };
             let Asked { asked_at, page } = match asked {
                 Ok(asked) => asked,
                 Err(error) => return Ok(self.has_no_answer(&error).await?),
             };
             self.place.failures = 0;
-            let is_itself = page.next.is_some() && page.next.as_ref() == trail.cursor();
-            let following = trail.follow(page.next);
-            let work = self.page(run, trail.pages(), asked_at, page.rows);
+            let is_itself = page.next.is_some() && page.next.as_ref() == cursor.cursor();
+            let following = cursor.follow(page.next);
+            let work = self.page(run, cursor.pages(), asked_at, page.rows);
             let (worked, asked) = join(work, async {
                 match &following {
-                    Ok(Some(trail)) if (self.goes_on)() => Some(sweeping.ask(run, trail).await),
+                    Ok(Some(cursor)) if (self.goes_on)() => Some(sweeping.ask(run, cursor).await),
                     _ => None,
                 }
             })
@@ -148,11 +148,11 @@ impl<'a, K: Kind> UnderWay<'a, K> {
             self.place.tally.extend(&tally);
             self.place.at_stake += at_stake;
             self.place.stage = match following {
-                Ok(Some(trail)) => Stage::Listing(trail),
+                Ok(Some(cursor)) => Stage::Listing(cursor),
                 Ok(None) => Stage::Applying,
-                Err(_) if is_itself => self.begins_by_name(trail.pages() + 1).await?,
-                Err(astray) => {
-                    let code = LmsApiError::from(Nonsense::from(astray)).code();
+                Err(_) if is_itself => self.begins_by_name(cursor.pages() + 1).await?,
+                Err(error) => {
+                    let code = LmsApiError::from(InvalidResponse::from(error)).code();
                     return Ok(self.failed(&code).await?);
                 }
             };
@@ -162,7 +162,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         self.by_name(run).await
     }
 
-    /// What comes after a list that leads nowhere: all learners who may lose something
+    /// What comes after a list that cannot be read to its end: all learners who may lose something
     /// are asked for by name, those too whom it had.
     async fn begins_by_name(&mut self, pages: u32) -> Result<Stage, StoreError> {
         let sweeps = &self.sweeping.sweeps;
@@ -220,7 +220,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         run: &CourseRun,
         page: u32,
         asked_at: Timestamp,
-        rows: Vec<Result<K::Row, Nonsense>>,
+        rows: Vec<Result<K::Row, InvalidResponse>>,
     ) -> Result<(Tally, u64), SweepError> {
         let notes = Notes::new(self.place.sweep_id, self.tell);
         notes.tally.borrow_mut().list(rows.len() as u64);
@@ -242,7 +242,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
     async fn rows(
         &self,
         task: &Task<'_>,
-        rows: Vec<Result<K::Row, Nonsense>>,
+        rows: Vec<Result<K::Row, InvalidResponse>>,
         notes: &Notes<'_>,
     ) -> Result<Worked, StoreError> {
         let mut all = Worked::default();
@@ -300,7 +300,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
     /// happened since it listed them. What it says now is done.
     ///
     /// # Errors
-    /// The inner one is the LMS's own trouble.
+    /// The inner one is an error of the LMS as a whole.
     async fn once_more(
         &mut self,
         run: &CourseRun,
@@ -331,7 +331,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         &self,
         run: &CourseRun,
         username: &Username,
-    ) -> Result<(Vec<Result<K::Row, Nonsense>>, Losses), LmsError> {
+    ) -> Result<(Vec<Result<K::Row, InvalidResponse>>, Losses), LmsError> {
         let Sweeping { kind, lms, .. } = self.sweeping;
         let rows = self.rows_of(run, username).await?;
         let confirmed = kind.is_confirmed(lms, &run.course_id, username).await?;
@@ -347,7 +347,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         &self,
         run: &CourseRun,
         username: &Username,
-    ) -> Result<Vec<Result<K::Row, Nonsense>>, LmsError> {
+    ) -> Result<Vec<Result<K::Row, InvalidResponse>>, LmsError> {
         let Sweeping { kind, lms, .. } = self.sweeping;
         kind.rows_of(lms, &run.course_id, username).await
     }
@@ -373,7 +373,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
     /// come it may have held back more, who are told anew.
     pub(super) async fn take_over(&mut self, holder: Uuid) -> Result<(), StoreError> {
         let pages = match &self.place.stage {
-            Stage::Listing(trail) => trail.pages(),
+            Stage::Listing(cursor) => cursor.pages(),
             Stage::ByName(by_name) => by_name.pages,
             Stage::Applying => u32::MAX,
         };

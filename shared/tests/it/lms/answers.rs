@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use shared::adapters::lms::{
-    About, Authorization, EnrollmentRow, ErrorCode, LmsApiError, Nonsense, TokenRefusal,
+    About, Authorization, EnrollmentRow, ErrorCode, InvalidResponse, LmsApiError, TokenRefusal,
 };
 use shared::calls::Counter;
 
@@ -41,7 +41,7 @@ async fn what_is_sent() {
     ] {
         let (course_id, username) = (course_id.parse().unwrap(), username.parse().unwrap());
         let strangers = lms.grade(&token.authorization, &course_id, &username).await;
-        assert_eq!(strangers, Err(Nonsense::AnotherLearner.into()));
+        assert_eq!(strangers, Err(InvalidResponse::AnotherLearner.into()));
     }
 
     let asked = server.asked();
@@ -262,32 +262,32 @@ async fn every_answer_of_the_grades_endpoint() {
         (Reply::html(200), unavailable(200), "200", true),
         (
             Reply::new(200, &[], ""),
-            Nonsense::NotJson.into(),
-            "Nonsense:not_json",
+            InvalidResponse::NotJson.into(),
+            "InvalidResponse:not_json",
             true,
         ),
         (
             Reply::new(200, &[], &large),
-            Nonsense::TooLarge.into(),
-            "Nonsense:too_large",
+            InvalidResponse::TooLarge.into(),
+            "InvalidResponse:too_large",
             true,
         ),
         (
             Reply::json(200, &page),
-            Nonsense::NotAsExpected.into(),
-            "Nonsense:not_as_expected",
+            InvalidResponse::NotAsExpected.into(),
+            "InvalidResponse:not_as_expected",
             true,
         ),
         (
             Reply::json(200, &json!([])),
-            Nonsense::NoRow.into(),
-            "Nonsense:no_row",
+            InvalidResponse::NoRow.into(),
+            "InvalidResponse:no_row",
             false,
         ),
         (
             Reply::json(200, &json!([row("eve")])),
-            Nonsense::AnotherLearner.into(),
-            "Nonsense:another_learner",
+            InvalidResponse::AnotherLearner.into(),
+            "InvalidResponse:another_learner",
             false,
         ),
     ];
@@ -301,7 +301,7 @@ async fn every_answer_of_the_grades_endpoint() {
         assert_discreet(found.clone());
         // Lists are refused in the same way, but that the list of enrollments
         // has no 404 of its own.
-        if !matches!(found, LmsApiError::Nonsense(_)) {
+        if !matches!(found, LmsApiError::InvalidResponse(_)) {
             let about = About::Run(run());
             let list = lms.enrollments_page(&jwt(), &about, None, 50).await;
             let of_list = match &found {
@@ -359,7 +359,7 @@ async fn a_page_of_enrollments() {
     let of_run = About::Run(run());
     let page = lms.enrollments_page(&jwt(), &of_run, None, 100).await;
     let page = page.unwrap();
-    assert_eq!(page.rows, [Ok(row.clone()), Err(Nonsense::Mode)]);
+    assert_eq!(page.rows, [Ok(row.clone()), Err(InvalidResponse::Mode)]);
     let cursor = page.next.as_ref();
     let second = lms.enrollments_page(&jwt(), &of_run, cursor, 100).await;
     let second = second.unwrap();
@@ -369,10 +369,13 @@ async fn a_page_of_enrollments() {
     assert_eq!(refused, Err(LmsApiError::NoSuchRun));
     let of_learner = About::Learner(learner());
     let page = lms.enrollments_page(&jwt(), &of_learner, None, 100).await;
-    assert_eq!(page.unwrap().rows, [Ok(row), Err(Nonsense::AnotherLearner)]);
+    assert_eq!(
+        page.unwrap().rows,
+        [Ok(row), Err(InvalidResponse::AnotherLearner)]
+    );
     let both = About::LearnerInRun("a+b c&d=é".parse().unwrap(), run());
-    let nonsense = lms.enrollments_page(&jwt(), &both, None, 100).await;
-    assert_eq!(nonsense, Err(Nonsense::NotAsExpected.into()));
+    let invalid = lms.enrollments_page(&jwt(), &both, None, 100).await;
+    assert_eq!(invalid, Err(InvalidResponse::NotAsExpected.into()));
 
     let asked = server.asked();
     let lines: Vec<_> = asked.iter().map(|asked| asked.line.as_str()).collect();
@@ -491,13 +494,13 @@ async fn every_answer_of_the_token_endpoint() {
         (Reply::html(200), unavailable(200), "200"),
         (
             Reply::new(200, &[], "<"),
-            Nonsense::NotJson.into(),
-            "Nonsense:not_json",
+            InvalidResponse::NotJson.into(),
+            "InvalidResponse:not_json",
         ),
         (
             Reply::json(200, &json!({})),
-            Nonsense::NotAsExpected.into(),
-            "Nonsense:not_as_expected",
+            InvalidResponse::NotAsExpected.into(),
+            "InvalidResponse:not_as_expected",
         ),
         (Reply::BROKEN, LmsApiError::Unreachable, "Unreachable"),
     ]);
@@ -576,7 +579,7 @@ async fn a_body_without_end_is_not_read_to_its_end() {
     let endless = format!("{head}{part}{part}");
     let server = Server::start(move |_| Reply::Open(endless.clone().into_bytes())).await;
     let grade = lms(&server.url).grade(&jwt(), &run(), &learner()).await;
-    assert_eq!(grade, Err(Nonsense::TooLarge.into()));
+    assert_eq!(grade, Err(InvalidResponse::TooLarge.into()));
 }
 
 /// Each request counts, whatever becomes of it.

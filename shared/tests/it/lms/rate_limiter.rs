@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::SignedDuration;
 use serde_json::json;
-use shared::adapters::lms::{LmsApiError, Nonsense};
+use shared::adapters::lms::{InvalidResponse, LmsApiError};
 use shared::clock::{Clock, HeldClock};
 use shared::use_cases::lms::{About, LmsError, LmsLimits};
 use tokio::sync::Barrier;
@@ -136,7 +136,7 @@ async fn after_three_failures_the_circuit_breaker_opens() {
     for (answer, result) in [
         (200, Ok(score())),
         (404, Err(LmsApiError::NotEnrolled.into())),
-        (204, Err(Nonsense::NoRow.into())),
+        (204, Err(InvalidResponse::NoRow.into())),
     ] {
         status.store(503, Ordering::Relaxed);
         for _ in 0..2 {

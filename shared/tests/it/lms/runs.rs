@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use shared::adapters::lms::{About, EnrollmentRow, GradeRow, Nonsense, Page};
-use shared::domain::{CourseId, Cursor, Score, Trail};
+use shared::adapters::lms::{About, EnrollmentRow, GradeRow, InvalidResponse, Page};
+use shared::domain::{CourseId, Cursor, PageCursor, Score};
 use shared::use_cases::lms::LmsLimits;
 
 use super::server::{Reply, Server};
@@ -41,11 +41,11 @@ async fn page_by_page() {
         _ => page(&[], None),
     })
     .await;
-    let (run, mut trail, mut pages) = (run(), Some(Trail::default()), Vec::new());
-    while let Some(place) = trail {
+    let (run, mut cursor, mut pages) = (run(), Some(PageCursor::default()), Vec::new());
+    while let Some(place) = cursor {
         let page = is_send(site.client.grades_page(&run, place.cursor())).await;
         let page = page.unwrap();
-        trail = place.follow(page.next.clone()).unwrap();
+        cursor = place.follow(page.next.clone()).unwrap();
         pages.push(names(page));
     }
     assert_eq!(pages, [vec!["a", "b"], vec!["c"], vec![]]);
@@ -84,7 +84,7 @@ async fn a_broken_row() {
     .await;
     let page = site.client.grades_page(&run(), None).await.unwrap();
     assert_eq!(page.rows.len(), 3);
-    assert_eq!(page.rows[1], Err(Nonsense::Percent));
+    assert_eq!(page.rows[1], Err(InvalidResponse::Percent));
     assert_eq!(page.rows[2].as_ref().unwrap().username.as_str(), "c");
 }
 
@@ -223,15 +223,15 @@ async fn the_stand_ins_file_is_what_is_read() {
     assert!(expected.len() >= 2);
     for (course_id, learners) in expected {
         let mut read = BTreeMap::new();
-        let mut trail = Some(Trail::default());
-        while let Some(place) = trail {
+        let mut cursor = Some(PageCursor::default());
+        while let Some(place) = cursor {
             let page = client.grades_page(&course_id, place.cursor()).await;
             let page = page.unwrap();
             for row in page.rows {
                 let row = row.unwrap();
                 read.insert(row.username.into(), row.score);
             }
-            trail = place.follow(page.next).unwrap();
+            cursor = place.follow(page.next).unwrap();
         }
         assert_eq!(read, learners);
         for (username, score) in learners {

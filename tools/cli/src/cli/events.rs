@@ -13,7 +13,7 @@ pub enum Events {
     #[command(after_help = "\
 Examples:
   coursehook events list
-  coursehook events list --dead --reason lms_trouble")]
+  coursehook events list --dead --reason lms_unavailable")]
     List {
         #[command(flatten)]
         filter: Filter,
@@ -32,7 +32,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   coursehook events retry c96cd1f12633
-  coursehook events retry --dead --reason lms_trouble")]
+  coursehook events retry --dead --reason lms_unavailable")]
     Retry {
         #[command(flatten)]
         which: Which,
@@ -73,7 +73,7 @@ pub struct Which {
 /// What pending events must be to be meant; each option narrows it.
 #[derive(Debug, Args)]
 pub struct Filter {
-    /// Only those that were given up after trouble
+    /// Only those that were given up after errors
     #[arg(long, conflicts_with = "expired")]
     dead: bool,
     /// Only those whose user or course run never came

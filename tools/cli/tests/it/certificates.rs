@@ -1,9 +1,9 @@
-use local::lms::{At, GradeRow, Order, Trouble};
+use local::lms::{At, GradeRow, LmsFault, Order};
 use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
 use shared::domain::EventKind;
 
-use crate::harness::{ADA, RUN, Ran, Stack, WithLms, ran, trouble};
+use crate::harness::{ADA, RUN, Ran, Stack, WithLms, lms_unavailable, ran};
 
 /// With a certificate for [`ADA`], and its id.
 async fn with_a_certificate() -> (Stack, String) {
@@ -397,7 +397,7 @@ async fn a_certificate_is_issued_as_a_delivery_would() {
     stack.run(&enroll).await.ok();
     portal.grade(0.87, true);
     // What has waited for the LMS is done by that.
-    let waits = stack.add_pending(EventKind::Certificate, ADA, RUN, trouble("503"));
+    let waits = stack.add_pending(EventKind::Certificate, ADA, RUN, lms_unavailable("503"));
     let waits = waits.await.event_key;
 
     let told = portal.issue(&[]).await.ok();
@@ -501,8 +501,14 @@ async fn without_a_certificate_to_issue_it_says_why() {
 
     portal
         .lms
-        .order(Order::of(Trouble::Fail { status: 503 }).times(2));
-    told("lms_trouble", json!("503"), "The LMS failed (503).", &[]).await;
+        .order(Order::of(LmsFault::Fail { status: 503 }).times(2));
+    told(
+        "lms_unavailable",
+        json!("503"),
+        "The LMS failed (503).",
+        &[],
+    )
+    .await;
     portal.grade(0.4, false);
     let pass = "coursehook grades override EMAIL RUN --percent P --letter L --passed";
     told("not_passed", json!(null), "The grade is no pass", &[pass]).await;

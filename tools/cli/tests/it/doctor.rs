@@ -8,13 +8,13 @@ use axum::Router;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use jiff::SignedDuration;
 use local::Lms;
-use local::lms::{At, CLIENT_ID, CLIENT_SECRET, GradeRow, Order, STATIC_TOKEN, Trouble};
+use local::lms::{At, CLIENT_ID, CLIENT_SECRET, GradeRow, LmsFault, Order, STATIC_TOKEN};
 use serde_json::{Value, json};
 use shared::clock::{Clock, SystemClock};
 use shared::domain::{Blocked, BlockedReason, EventKind, EventState};
 use tokio::net::TcpListener;
 
-use crate::harness::{ADA, RUN, Ran, Stack, ran, trouble};
+use crate::harness::{ADA, RUN, Ran, Stack, lms_unavailable, ran};
 
 /// All that the doctor looks at, with nothing to mend.
 struct Portal {
@@ -491,7 +491,7 @@ async fn each_fault_is_told_and_stops_no_other_check() {
             "global staff",
         ),
     ] {
-        portal.lms.order(Order::of(Trouble::Refuse).at(at));
+        portal.lms.order(Order::of(LmsFault::Refuse).at(at));
         let told = [(check, told, mend)];
         portal.assert_told(&well, &[], &[], &told).await;
         portal.lms.revoke();
@@ -529,7 +529,7 @@ async fn each_fault_is_told_and_stops_no_other_check() {
             EventKind::Certificate,
             "eve@example.org",
             RUN,
-            trouble("503"),
+            lms_unavailable("503"),
         )
         .await;
     stack.end(key, EventState::Expired).await;
@@ -538,7 +538,7 @@ async fn each_fault_is_told_and_stops_no_other_check() {
         "none is dead, 1 expired"
     );
     let key = stack
-        .add_pending(EventKind::Certificate, ADA, RUN, trouble("503"))
+        .add_pending(EventKind::Certificate, ADA, RUN, lms_unavailable("503"))
         .await;
     stack.end(key, EventState::Dead).await;
     let told = [("pending events", "1 dead, 1 expired", "events list --dead")];

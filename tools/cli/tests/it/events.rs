@@ -12,7 +12,7 @@ use shared::domain::{Blocked, BlockedReason, EventKey, EventKind, EventState};
 use shared::use_cases::correcting::retry_event;
 use tokio::time::timeout;
 
-use crate::harness::{ADA, RUN, Ran, Stack, interrupted, ran, trouble};
+use crate::harness::{ADA, RUN, Ran, Stack, interrupted, lms_unavailable, ran};
 
 async fn run(stack: &Stack, word: &str, key: &str, more: &[&str]) -> Ran {
     let arguments = [&["events", word, key], more].concat();
@@ -31,7 +31,11 @@ async fn pending_events_are_listed_those_first_that_come_next() {
     let (staff, verified) = ("staff".parse().unwrap(), "verified".parse().unwrap());
     let mut keys = Vec::new();
     for (email, age, blocked) in [
-        ("later@example.org", 0, trouble("Nonsense:no_row")),
+        (
+            "later@example.org",
+            0,
+            lms_unavailable("InvalidResponse:no_row"),
+        ),
         ("sooner@example.org", 60, BlockedReason::NoSuchUser.into()),
     ] {
         let waiting = NewPendingEvent {
@@ -52,12 +56,12 @@ async fn pending_events_are_listed_those_first_that_come_next() {
     assert_eq!(listed[1]["event_key"], keys[0].as_str());
     assert_eq!(listed[0]["reason"], "no_such_user");
     assert_eq!(listed[0]["last_error"], json!(null));
-    assert_eq!(listed[1]["last_error"], "Nonsense:no_row");
+    assert_eq!(listed[1]["last_error"], "InvalidResponse:no_row");
     assert_eq!(listed[0]["roles"], json!(["staff"]));
     assert_eq!(listed[0]["mode"], "verified");
     assert_eq!(listed[0]["state"], "waiting");
     assert_eq!(listed[0]["attempts"], 0);
-    assert_eq!(listed[1]["waited"]["lms_trouble"]["looks"], 0);
+    assert_eq!(listed[1]["waited"]["lms_unavailable"]["looks"], 0);
 
     let text = stack.run(&["events", "list"]).await.ok();
     let rows: Vec<Vec<_>> = text
@@ -65,7 +69,7 @@ async fn pending_events_are_listed_those_first_that_come_next() {
         .map(|line| line.split_whitespace().collect())
         .collect();
     let sooner = "enrollment no_such_user waiting sooner@example.org course-v1:Org+Bees+2026 0";
-    let later = "enrollment lms_trouble Nonsense:no_row waiting later@example.org";
+    let later = "enrollment lms_unavailable InvalidResponse:no_row waiting later@example.org";
     assert_eq!(
         rows[1][..7].join(" "),
         format!("{} {sooner}", &keys[1][..12])
@@ -114,7 +118,7 @@ async fn those_that_have_ended_are_listed_by_themselves() {
 async fn an_event_is_shown_whole() {
     let stack = Stack::start().await;
     let event = stack
-        .add_pending(EventKind::Certificate, ADA, RUN, trouble("403"))
+        .add_pending(EventKind::Certificate, ADA, RUN, lms_unavailable("403"))
         .await;
     let key = event.event_key.as_str();
     let text = run(&stack, "show", key, &[]).await.ok();
@@ -125,7 +129,7 @@ async fn an_event_is_shown_whole() {
         .map(|(name, value)| (name, value.trim()))
         .collect();
     let since = format!("{:.0}", event.pending_since);
-    let waited = format!("lms_trouble since {since}, attempts: 0");
+    let waited = format!("lms_unavailable since {since}, attempts: 0");
     for (name, value) in [
         ("key", key),
         ("kind", "certificate"),
@@ -134,7 +138,7 @@ async fn an_event_is_shown_whole() {
         ("roles", ""),
         ("mode", ""),
         ("state", "waiting"),
-        ("reason", "lms_trouble"),
+        ("reason", "lms_unavailable"),
         ("last error", "403"),
         ("attempts", "0"),
         ("waited", &waited),
@@ -236,7 +240,7 @@ async fn a_dead_event_is_retried() {
     let stack = Stack::start().await;
     let certificate = EventKind::Certificate;
     let event = stack
-        .add_pending(certificate, ADA, RUN, trouble("403"))
+        .add_pending(certificate, ADA, RUN, lms_unavailable("403"))
         .await;
     let key = event.event_key.clone();
     stack.end(event, EventState::Dead).await;
@@ -244,7 +248,7 @@ async fn a_dead_event_is_retried() {
 
     let told = run(&stack, "retry", &key.as_str()[..12], &[]).await.ok();
     let expected = format!(
-        "{} (certificate of {ADA} in {RUN}, waiting: lms_trouble) \
+        "{} (certificate of {ADA} in {RUN}, waiting: lms_unavailable) \
          will be retried within a minute, with its full waiting time\n",
         &key.as_str()[..12]
     );
@@ -268,7 +272,7 @@ async fn an_event_is_retried_as_it_is_by_now() {
     let add_event = async || {
         let certificate = EventKind::Certificate;
         stack
-            .add_pending(certificate, ADA, RUN, trouble("403"))
+            .add_pending(certificate, ADA, RUN, lms_unavailable("403"))
             .await
     };
     let stale = add_event().await;
@@ -385,13 +389,20 @@ async fn several(stack: &Stack) {
             1,
             None,
         ),
-        ("b", certificate, RUN, trouble("403"), 30, None),
-        ("c", certificate, "Org/Ants/1", trouble("503"), 60, None),
+        ("b", certificate, RUN, lms_unavailable("403"), 30, None),
+        (
+            "c",
+            certificate,
+            "Org/Ants/1",
+            lms_unavailable("503"),
+            60,
+            None,
+        ),
         (
             "d",
             certificate,
             RUN,
-            trouble("503"),
+            lms_unavailable("503"),
             50,
             Some(EventState::Dead),
         ),
@@ -438,12 +449,15 @@ async fn filters_narrow_what_is_meant() {
         (&["--dead"], "d"),
         (&["--expired"], "e"),
         (&["--run", RUN], "abd"),
-        (&["--reason", "lms_trouble"], "bcd"),
+        (&["--reason", "lms_unavailable"], "bcd"),
         (&["--kind", "enrollment"], "ae"),
         (&["--older-than", "2d"], "cde"),
         (&["--newer-than", "2h"], "a"),
         (&["--older-than", "1d", "--newer-than", "55h"], "bd"),
-        (&["--run", RUN, "--reason", "lms_trouble", "--dead"], "d"),
+        (
+            &["--run", RUN, "--reason", "lms_unavailable", "--dead"],
+            "d",
+        ),
         (&["--run", "Org/None/1"], ""),
     ] {
         let arguments = [&["events", "list", "--json"], filter].concat();
@@ -464,7 +478,7 @@ async fn one_key_or_a_filter_must_be_given() {
             ),
             (
                 &["--reason", "bad_luck"],
-                "no_such_user, no_such_run, no_username, lms_trouble",
+                "no_such_user, no_such_run, no_username, lms_unavailable",
             ),
         ] {
             let ran = stack.run(&[&["events", word], more].concat()).await;
@@ -478,7 +492,7 @@ async fn one_key_or_a_filter_must_be_given() {
 async fn several_events_are_retried_at_once() {
     let stack = Stack::start().await;
     several(&stack).await;
-    let retry = ["events", "retry", "--reason", "lms_trouble"];
+    let retry = ["events", "retry", "--reason", "lms_unavailable"];
     let told = stack.run(&[&retry[..], &["--dead"]].concat()).await.ok();
     let expected = "1 event will be retried within a minute, with its full waiting time\n";
     assert_eq!(told, expected);
@@ -541,7 +555,7 @@ async fn several_events_are_dropped_by_whoever_says_yes() {
         asked.err.starts_with("7 pending events match:\n  "),
         "{asked:?}"
     );
-    let told = format!(" (certificate of b@example.org in {RUN}, waiting: lms_trouble)\n");
+    let told = format!(" (certificate of b@example.org in {RUN}, waiting: lms_unavailable)\n");
     assert!(asked.err.contains(&told), "{asked:?}");
     let told = "\n  and 2 more\nerror: Drop them for good? Nobody can be asked";
     assert!(asked.err.contains(told), "{asked:?}");

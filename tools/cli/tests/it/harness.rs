@@ -494,10 +494,10 @@ impl From<std::process::Output> for Ran {
     }
 }
 
-/// Trouble with the LMS.
-pub fn trouble(code: &str) -> Blocked {
+/// LmsFault with the LMS.
+pub fn lms_unavailable(code: &str) -> Blocked {
     Blocked {
         error: Some(code.to_owned()),
-        ..BlockedReason::LmsTrouble.into()
+        ..BlockedReason::LmsUnavailable.into()
     }
 }

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 use shared::domain::{Blocked, BlockedReason, EventKey, EventKind, EventState, Score};
 
-use crate::harness::{ADA, RUN, Stack, trouble};
+use crate::harness::{ADA, RUN, Stack, lms_unavailable};
 
 /// One thing that befalls [`ADA`] in a run.
 enum Step {
@@ -105,7 +105,7 @@ fn cases() -> Vec<Case> {
                 PAID,
                 Operator("0.87", true),
                 Withdraw,
-                Keep(Certificate, trouble("503")),
+                Keep(Certificate, lms_unavailable("503")),
             ],
             &[
                 " is withdrawn, since 20",
@@ -120,7 +120,7 @@ fn cases() -> Vec<Case> {
             SELF_PACED,
             vec![
                 PAID,
-                Keep(Certificate, trouble("403")),
+                Keep(Certificate, lms_unavailable("403")),
                 End(EventState::Dead),
             ],
             &[

@@ -3,7 +3,7 @@ use std::process::Stdio;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::SignedDuration;
-use local::lms::{At, GradeRow, Order, Trouble};
+use local::lms::{At, GradeRow, LmsFault, Order};
 use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
 use shared::clock::{Clock, SystemClock};
@@ -269,7 +269,7 @@ async fn grades_are_swept_and_what_is_left_is_told() {
         [of("email"), of("username"), of("effect"), of("command")].join(" ")
     });
     let expected = [
-        "- - failed:Nonsense:percent -".to_owned(),
+        "- - failed:InvalidResponse:percent -".to_owned(),
         "- zoe no_user -".to_owned(),
         "ada@example.org ada grade_stored -".to_owned(),
         "ada@example.org ada issued -".to_owned(),
@@ -280,7 +280,7 @@ async fn grades_are_swept_and_what_is_left_is_told() {
     assert_eq!(learners.collect::<BTreeSet<_>>(), BTreeSet::from(expected));
     let tally = json!({
         "listed": 5, "grade_stored": 2, "issued": 2, "left:grade_overridden": 1,
-        "failed:Nonsense:percent": 1, "no_user": 1,
+        "failed:InvalidResponse:percent": 1, "no_user": 1,
     });
     for (line, message) in [(swept, "swept"), (all, "all")] {
         assert_eq!(line["message"], message);
@@ -303,8 +303,9 @@ async fn grades_are_swept_and_what_is_left_is_told() {
         "{RUN}: bob@example.org: the LMS has another grade than the operator, whose stays; \
          to change it: {release}"
     );
-    let failed =
-        format!("{RUN}: a row of the list: what the LMS says cannot be used (Nonsense:percent)");
+    let failed = format!(
+        "{RUN}: a row of the list: what the LMS says cannot be used (InvalidResponse:percent)"
+    );
     assert_eq!(told, [&failed, &left]);
     for (name, value) in [
         ("outcome", "done"),
@@ -312,7 +313,7 @@ async fn grades_are_swept_and_what_is_left_is_told() {
         ("grade stored", "2"),
         ("issued", "2"),
         ("left: grade overridden", "1"),
-        ("failed: Nonsense:percent", "1"),
+        ("failed: InvalidResponse:percent", "1"),
         ("no user", "1"),
     ] {
         assert_eq!(row(&swept.out, name), value, "{swept:?}");
@@ -437,7 +438,7 @@ async fn a_learner_is_swept_alone() {
         new,
         "The learner is in no course run that the portal knows.\n"
     );
-    let order = Order::of(Trouble::Throttle {
+    let order = Order::of(LmsFault::Throttle {
         retry_after: Some(9),
     });
     portal.lms.order(order.at(At::Enrollments).times(1));
@@ -525,9 +526,9 @@ async fn a_sweep_that_takes_too_much_waits_for_an_operator() {
 }
 
 #[tokio::test]
-async fn an_lms_that_is_in_trouble_is_waited_for() {
+async fn an_unavailable_lms_is_retried() {
     let portal = WithLms::with_pages().await;
-    let throttle = Trouble::Throttle {
+    let throttle = LmsFault::Throttle {
         retry_after: Some(1),
     };
     portal.lms.order(Order::of(throttle).after(1).times(1));
@@ -590,7 +591,7 @@ async fn an_interrupted_sweep_is_gone_on_with() {
 async fn a_sweep_that_waits_can_be_stopped_and_gone_on_with() {
     let portal = WithLms::with_pages().await;
     let wait = || {
-        let throttle = Trouble::Throttle {
+        let throttle = LmsFault::Throttle {
             retry_after: Some(600),
         };
         portal.lms.order(Order::of(throttle).after(1).times(1));
@@ -627,7 +628,7 @@ async fn a_sweep_that_waits_can_be_stopped_and_gone_on_with() {
 async fn a_second_interruption_ends_a_sweep_at_once() {
     let portal = WithLms::with_users(&[]).await;
     portal.give("ada", 0.9);
-    portal.lms.order(Order::of(Trouble::Hang));
+    portal.lms.order(Order::of(LmsFault::Hang));
     let mut sweep = portal.begin(portal.command(&GRADES));
     while portal.lms.count(At::Grades) == 0 {
         tokio::task::yield_now().await;
@@ -655,7 +656,7 @@ async fn an_interrupted_sweep_of_all_runs_is_gone_on_with() {
         };
         portal.lms.grade("ada", run, row);
     }
-    let throttle = Trouble::Throttle {
+    let throttle = LmsFault::Throttle {
         retry_after: Some(600),
     };
     portal.lms.order(Order::of(throttle).after(2).times(1));

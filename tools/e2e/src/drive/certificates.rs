@@ -1,6 +1,6 @@
 //! Deliveries of the certificate webhook that mean something.
 
-use local::lms::{Order, Trouble};
+use local::lms::{LmsFault, Order};
 use serde_json::{Value, json};
 
 use super::learners::{RUN, about, email, username};
@@ -105,18 +105,18 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     let what = format!("the pass is due sooner: {after:?}, and before {before:?}");
     same(&what, &is_sooner, &true)?;
 
-    // The LMS is in trouble.
-    let throttled = Trouble::Throttle {
+    // The LMS is unavailable.
+    let throttled = LmsFault::Throttle {
         retry_after: Some(1),
     };
-    for (trouble, reason) in [
-        (Trouble::Fail { status: 503 }, "lms_failed"),
-        (Trouble::Refuse, "lms_refused"),
-        (Trouble::PercentText, "lms_nonsense"),
+    for (fault, reason) in [
+        (LmsFault::Fail { status: 503 }, "lms_failed"),
+        (LmsFault::Refuse, "lms_refused"),
+        (LmsFault::PercentText, "lms_invalid_response"),
         // The last one, since nothing is asked after it for as long as the LMS says.
         (throttled, "lms_throttled"),
     ] {
-        portal.lms.order(Order::of(trouble));
+        portal.lms.order(Order::of(fault));
         let answer = certify("frances").await?;
         portal.lms.revoke();
         same(reason, &answer.status, &202)?;

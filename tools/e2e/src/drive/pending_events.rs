@@ -1,6 +1,6 @@
 //! What was pending, and becomes of it.
 
-use local::lms::{Order, Trouble};
+use local::lms::{LmsFault, Order};
 use serde_json::{Value, json};
 
 use super::learners::{RUN, about, email, username, users};
@@ -75,7 +75,7 @@ async fn moved(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     }
     retry_while_unavailable(portal).await?;
     portal.has_pending(&former, &[]).await?;
-    portal.has_pending(&new, &["lms_trouble"]).await
+    portal.has_pending(&new, &["lms_unavailable"]).await
 }
 
 /// What has waited for too long, written as only days make it.
@@ -100,11 +100,11 @@ async fn ended(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A pass that is pending, since the LMS is in trouble.
+/// A pass that is pending, since the LMS is unavailable.
 async fn add_pending(portal: &Portal<'_>, token: &str, name: &str) -> Result<(), Failure> {
     super::certificates::set_mode(portal, name).await?;
     portal.lms.grade(&username(name), RUN, grade(0.8));
-    portal.lms.order(Order::of(Trouble::Fail { status: 503 }));
+    portal.lms.order(Order::of(LmsFault::Fail { status: 503 }));
     let answer = portal.deliver("certificate", token, &about(name)).await?;
     portal.lms.revoke();
     same(&format!("a pass of {name}"), &answer.status, &202)
@@ -133,7 +133,7 @@ async fn retry_all(portal: &Portal<'_>) -> Result<(), Failure> {
 
 /// The same while the LMS fails.
 async fn retry_while_unavailable(portal: &Portal<'_>) -> Result<(), Failure> {
-    portal.lms.order(Order::of(Trouble::Fail { status: 503 }));
+    portal.lms.order(Order::of(LmsFault::Fail { status: 503 }));
     let retried = retry_all(portal).await;
     portal.lms.revoke();
     retried

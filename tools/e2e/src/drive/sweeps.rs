@@ -1,6 +1,6 @@
 //! Both sweeps, by executions of their state machines.
 
-use local::lms::{At, Order, Trouble};
+use local::lms::{At, LmsFault, Order};
 use serde_json::{Value, json};
 
 use super::learners::{BRAKED_RUN, SWEPT_RUN, braked, email, username};
@@ -48,7 +48,7 @@ async fn put_learners(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     portal.import("enrollments", &enrollments).await?;
 
     // A pass that waits for the LMS.
-    portal.lms.order(Order::of(Trouble::Fail { status: 503 }));
+    portal.lms.order(Order::of(LmsFault::Fail { status: 503 }));
     let body = json!({"email": email("quentin"), "course_id": SWEPT_RUN});
     let answer = portal.deliver("certificate", token, &body).await?;
     portal.lms.revoke();
@@ -96,12 +96,12 @@ async fn grades(portal: &Portal<'_>) -> Result<(), Failure> {
     ] {
         portal.sweep(GRADES, &request).await?;
     }
-    portal.lms.order(Order::of(Trouble::Refuse));
+    portal.lms.order(Order::of(LmsFault::Refuse));
     portal.sweep(GRADES, &json!({"run": SWEPT_RUN})).await?;
     portal.lms.revoke();
     ended(portal, "grades", SWEPT_RUN, "failed").await?;
     // A list of which the next page is itself.
-    portal.lms.order(Order::of(Trouble::Repeat));
+    portal.lms.order(Order::of(LmsFault::Repeat));
     portal.sweep(GRADES, &json!({"run": SWEPT_RUN})).await?;
     portal.lms.revoke();
     ended(portal, "grades", SWEPT_RUN, "done").await
@@ -147,7 +147,7 @@ async fn enrollments(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     )?;
     portal.sweep(ENROLLMENTS, &json!({})).await?;
     ended(portal, "enrollments", SWEPT_RUN, "done").await?;
-    let endless = Order::of(Trouble::Repeat).at(At::Enrollments);
+    let endless = Order::of(LmsFault::Repeat).at(At::Enrollments);
     portal.lms.order(endless);
     portal
         .sweep(ENROLLMENTS, &json!({"run": SWEPT_RUN}))

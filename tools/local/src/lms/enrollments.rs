@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::learners::is_course_id;
-use super::orders::Trouble;
+use super::orders::LmsFault;
 use super::pages::{Fields, Place, Sizes};
 use super::refusal::Refusal;
 use super::{Shared, told};
@@ -34,7 +34,7 @@ pub(super) struct EnrollmentRow {
 /// run. Without either the LMS lists everybody, which this one does not.
 pub(super) async fn list(
     State(lms): State<Arc<Shared>>,
-    trouble: Option<Extension<Trouble>>,
+    fault: Option<Extension<LmsFault>>,
     Query(fields): Query<Fields>,
     headers: HeaderMap,
     uri: Uri,
@@ -92,8 +92,8 @@ pub(super) async fn list(
             return Err(bad_request("This LMS needs a course_id, or one username."));
         }
     };
-    let trouble = trouble.map(|Extension(trouble)| trouble);
-    let answer = told::page(&lms.url, &uri, &place, page, trouble.as_ref());
+    let fault = fault.map(|Extension(fault)| fault);
+    let answer = told::page(&lms.url, &uri, &place, page, fault.as_ref());
     Ok(Json(answer))
 }
 

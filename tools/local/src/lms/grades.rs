@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::learners::{View, is_course_id};
-use super::orders::Trouble;
+use super::orders::LmsFault;
 use super::pages::{Fields, Place, Sizes};
 use super::refusal::{Refusal, with_slash};
 use super::{Shared, told};
@@ -45,7 +45,7 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
 /// `GET /api/grades/v1/courses/{course_id}/`.
 pub(super) async fn of_course(
     State(lms): State<Arc<Shared>>,
-    trouble: Option<Extension<Trouble>>,
+    fault: Option<Extension<LmsFault>>,
     Path(course): Path<String>,
     Query(fields): Query<Fields>,
     headers: HeaderMap,
@@ -55,7 +55,7 @@ pub(super) async fn of_course(
         return Ok(with_slash(&uri));
     };
     lms.tokens.admit(&headers)?;
-    let trouble = trouble.map(|Extension(trouble)| trouble);
+    let fault = fault.map(|Extension(fault)| fault);
     let grades = lms.grades.view()?;
     has_run(&grades, course)?;
     let answer = match fields.get("username").filter(|name| !name.is_empty()) {
@@ -64,9 +64,9 @@ pub(super) async fn of_course(
                 .row(username, course)
                 .ok_or_else(|| not_in_run(&grades, username))?;
             let rows = vec![row(username, course, grade)];
-            told::rows(rows, trouble.as_ref()).into()
+            told::rows(rows, fault.as_ref()).into()
         }
-        None => whole_course(&lms, &uri, &fields, &grades, course, trouble.as_ref())?,
+        None => whole_course(&lms, &uri, &fields, &grades, course, fault.as_ref())?,
     };
     Ok(Json(answer).into_response())
 }
@@ -101,7 +101,7 @@ fn whole_course(
     fields: &Fields,
     grades: &View<GradeRow>,
     course: &str,
-    trouble: Option<&Trouble>,
+    fault: Option<&LmsFault>,
 ) -> Result<Value, Refusal> {
     let rows = |after: &str, most| {
         let rows = grades.of_run(course, after, most).into_iter();
@@ -109,13 +109,13 @@ fn whole_course(
             rows.map(|(key, username, grade)| (key.to_owned(), row(username, course, grade)));
         rows.collect::<Vec<_>>()
     };
-    if trouble == Some(&Trouble::Bare) {
+    if fault == Some(&LmsFault::Bare) {
         let all = rows("", usize::MAX).into_iter();
         return Ok(all.map(|(_, row)| row).collect());
     }
     let place = Place::asked(fields, lms.sizes(SIZES))?;
     let page = place.page(rows);
-    Ok(told::page(&lms.url, uri, &place, page, trouble))
+    Ok(told::page(&lms.url, uri, &place, page, fault))
 }
 
 fn row(username: &str, course: &str, grade: &GradeRow) -> Value {

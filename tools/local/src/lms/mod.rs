@@ -3,14 +3,14 @@
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
 //! use local::Lms;
-//! use local::lms::{At, GradeRow, Order, Trouble};
+//! use local::lms::{At, GradeRow, Order, LmsFault};
 //!
 //! let lms = Lms::start(0).await?;
 //! let passed = GradeRow { percent: 0.93, passed: true, letter_grade: Some("A".into()) };
 //! lms.grade("ada", "course-v1:Demo+RustOnLambda+2026_T3", passed);
 //! // Two requests for grades are throttled, then the next one hangs.
-//! lms.order(Order::of(Trouble::Throttle { retry_after: Some(1) }).times(2));
-//! lms.order(Order::of(Trouble::Hang).times(1));
+//! lms.order(Order::of(LmsFault::Throttle { retry_after: Some(1) }).times(2));
+//! lms.order(Order::of(LmsFault::Hang).times(1));
 //! // ... ask, and see how often the token endpoint was asked.
 //! assert_eq!(lms.count(At::Token), 1);
 //! # Ok(())
@@ -51,7 +51,7 @@ use refusal::Refusal;
 
 pub use grades::GradeRow;
 pub use oauth::{CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TokenError};
-pub use orders::{At, Order, Trouble};
+pub use orders::{At, LmsFault, Order};
 
 /// The sample grades, the text of a file for [`Lms::on_files`].
 pub const SAMPLE_GRADES: &str = include_str!("../../samples/grades.csv");
@@ -264,7 +264,7 @@ impl Shared {
 
     fn order(&self, order: Order) {
         match order.what {
-            Trouble::Expire => self.tokens.expire(),
+            LmsFault::Expire => self.tokens.expire(),
             _ => self.orders.add(order),
         }
     }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Shared;
-use super::orders::Trouble;
+use super::orders::LmsFault;
 use super::refusal::Refusal;
 use crate::faults::lock;
 
@@ -138,7 +138,7 @@ impl Tokens {
 /// `POST /oauth2/access_token`.
 pub(super) async fn access_token(
     State(lms): State<Arc<Shared>>,
-    trouble: Option<Extension<Trouble>>,
+    fault: Option<Extension<LmsFault>>,
     form: Result<Form<HashMap<String, String>>, FormRejection>,
 ) -> Response {
     let form = form.map(|Form(form)| form).unwrap_or_default();
@@ -159,8 +159,8 @@ pub(super) async fn access_token(
         Some("jwt") => "JWT",
         _ => "Bearer",
     };
-    let seconds = match trouble {
-        Some(Extension(Trouble::Live { seconds })) => seconds,
+    let seconds = match fault {
+        Some(Extension(LmsFault::Live { seconds })) => seconds,
         _ => LIFE,
     };
     Json(json!({

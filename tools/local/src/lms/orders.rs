@@ -27,8 +27,8 @@ use crate::faults::lock;
 pub struct Order {
     /// What to do.
     #[serde(flatten)]
-    pub what: Trouble,
-    /// With which requests. A trouble that only one part can have is had
+    pub what: LmsFault,
+    /// With which requests. A fault that one part alone can have applies
     /// there, whatever this says.
     #[serde(default)]
     pub at: At,
@@ -58,7 +58,7 @@ pub enum At {
 /// What can go wrong with an LMS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
-pub enum Trouble {
+pub enum LmsFault {
     /// It answers as it should, but late.
     Slow {
         /// Milliseconds until then.
@@ -186,8 +186,8 @@ fn server_error<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Er
     }
 }
 
-impl Trouble {
-    /// Each trouble, for whoever wants to know what there is.
+impl LmsFault {
+    /// Each fault, for whoever wants to know what there is.
     fn all() -> Vec<Self> {
         let to = other_host();
         vec![
@@ -277,9 +277,9 @@ impl At {
 }
 
 impl Order {
-    /// Trouble with the grades API, until it is revoked.
+    /// LmsFault with the grades API, until it is revoked.
     #[must_use]
-    pub fn of(what: Trouble) -> Self {
+    pub fn of(what: LmsFault) -> Self {
         Self {
             what,
             at: At::Grades,
@@ -334,9 +334,9 @@ impl Orders {
         lock(&self.0).clone()
     }
 
-    /// The trouble that a request is to meet: that of the oldest order for its
+    /// The fault that a request is to meet: that of the oldest order for its
     /// path that has begun.
-    fn take(&self, path: &str) -> Option<Trouble> {
+    fn take(&self, path: &str) -> Option<LmsFault> {
         let mut orders = lock(&self.0);
         orders.retain(|order| order.times != Some(0));
         let mut met = None;
@@ -362,41 +362,41 @@ pub(super) async fn obey(
     lock(&lms.calls).push(LmsCall::of(&request));
     let path = request.uri().path();
     let at_token = At::Token.has(path);
-    let Some(trouble) = lms.orders.take(path) else {
+    let Some(fault) = lms.orders.take(path) else {
         return next.run(request).await;
     };
-    match trouble {
-        Trouble::Slow { delay_ms } => {
+    match fault {
+        LmsFault::Slow { delay_ms } => {
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
             next.run(request).await
         }
-        Trouble::Hang => std::future::pending().await,
-        Trouble::Drop => drop_connection(),
-        Trouble::Half => half(next.run(request).await).await,
-        Trouble::Throttle { retry_after } if at_token => {
+        LmsFault::Hang => std::future::pending().await,
+        LmsFault::Drop => drop_connection(),
+        LmsFault::Half => half(next.run(request).await).await,
+        LmsFault::Throttle { retry_after } if at_token => {
             with_retry_after(html(StatusCode::TOO_MANY_REQUESTS), retry_after)
         }
-        Trouble::Throttle { retry_after } => {
+        LmsFault::Throttle { retry_after } => {
             let status = StatusCode::TOO_MANY_REQUESTS;
             let answer = Refusal::new(status, None, "Request was throttled.");
             with_retry_after(answer.into_response(), retry_after)
         }
-        Trouble::Fail { status } => page(status),
-        Trouble::Page {
+        LmsFault::Fail { status } => page(status),
+        LmsFault::Page {
             status,
             retry_after,
         } => with_retry_after(page(status), retry_after),
-        Trouble::Refuse if at_token => html(StatusCode::FORBIDDEN),
-        Trouble::Refuse => Refusal::forbidden().into_response(),
-        Trouble::Deny { .. } if at_token => bad_client(),
-        Trouble::Deny { error_code } => Refusal::from(error_code).into_response(),
-        Trouble::Redirect { to } => {
+        LmsFault::Refuse if at_token => html(StatusCode::FORBIDDEN),
+        LmsFault::Refuse => Refusal::forbidden().into_response(),
+        LmsFault::Deny { .. } if at_token => bad_client(),
+        LmsFault::Deny { error_code } => Refusal::from(error_code).into_response(),
+        LmsFault::Redirect { to } => {
             let same = request.uri().path_and_query();
             let location = format!("{to}{}", same.map_or("/", |same| same.as_str()));
             (StatusCode::FOUND, [(header::LOCATION, location)]).into_response()
         }
-        Trouble::Html => Html("<!DOCTYPE html><title>Maintenance</title>\n").into_response(),
-        Trouble::Huge => huge(next.run(request).await).await,
+        LmsFault::Html => Html("<!DOCTYPE html><title>Maintenance</title>\n").into_response(),
+        LmsFault::Huge => huge(next.run(request).await).await,
         // The rest is for those who know what the answer says.
         rest => {
             request.extensions_mut().insert(rest);
@@ -469,7 +469,7 @@ pub(super) async fn give(State(lms): State<Arc<Shared>>, body: Bytes) -> Respons
         Err(error) => {
             let body = json!({
                 "developer_message": error.to_string(),
-                "allowed": Trouble::all(),
+                "allowed": LmsFault::all(),
                 "and": {
                     "at": [At::Grades, At::Enrollments, At::Token, At::All],
                     "after": 2,

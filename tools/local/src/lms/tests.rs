@@ -255,14 +255,14 @@ async fn tokens_expire_by_order_and_by_age() {
     let lms = with_ada().await;
     let old = authorization(&lms).await;
     assert_eq!(ask_as(&lms, &adas(), &old).await.0, 200);
-    lms.order(Order::of(Trouble::Expire));
+    lms.order(Order::of(LmsFault::Expire));
     let (status, body) = ask_as(&lms, &adas(), &old).await;
     let invalid = json!({"developer_message": "Invalid token."});
     assert_eq!((status, &body), (401, &invalid));
     let new = authorization(&lms).await;
     assert_eq!(ask_as(&lms, &adas(), &new).await.0, 200);
 
-    lms.order(Order::of(Trouble::Live { seconds: 0 }).times(1));
+    lms.order(Order::of(LmsFault::Live { seconds: 0 }).times(1));
     let brief = token(&lms).await;
     assert_eq!(brief["expires_in"], 0);
     let brief = format!("JWT {}", brief["access_token"].as_str().unwrap());
@@ -571,14 +571,14 @@ async fn an_edited_file_shows_in_the_next_answer() {
 #[tokio::test]
 async fn orders_give_each_status_with_its_body() {
     let lms = with_ada().await;
-    let fail = |status| Trouble::Fail { status };
-    let page = |status| Trouble::Page {
+    let fail = |status| LmsFault::Fail { status };
+    let page = |status| LmsFault::Page {
         status,
         retry_after: None,
     };
-    let deny = |error_code| Trouble::Deny { error_code };
-    let throttle = Trouble::Throttle { retry_after: None };
-    for (trouble, status, code) in [
+    let deny = |error_code| LmsFault::Deny { error_code };
+    let throttle = LmsFault::Throttle { retry_after: None };
+    for (fault, status, code) in [
         (throttle, 429, Some(Value::Null)),
         (page(400), 400, None),
         (page(401), 401, None),
@@ -587,8 +587,8 @@ async fn orders_give_each_status_with_its_body() {
         (fail(500), 500, None),
         (fail(502), 502, None),
         (fail(503), 503, None),
-        (Trouble::Html, 200, None),
-        (Trouble::Refuse, 403, Some(Value::Null)),
+        (LmsFault::Html, 200, None),
+        (LmsFault::Refuse, 403, Some(Value::Null)),
         (
             deny(TokenError::TokenExpired),
             401,
@@ -605,29 +605,29 @@ async fn orders_give_each_status_with_its_body() {
             Some(json!("token_nonexistent")),
         ),
     ] {
-        lms.order(Order::of(trouble.clone()).times(1));
+        lms.order(Order::of(fault.clone()).times(1));
         let answer = send(&lms, &adas(), "").await.unwrap();
-        assert_eq!(answer.status(), status, "{trouble:?}");
+        assert_eq!(answer.status(), status, "{fault:?}");
         assert!(!answer.headers().contains_key(header::RETRY_AFTER));
         let text = answer.text().await.unwrap();
         match code {
-            None => assert!(text.starts_with("<!DOCTYPE html>"), "{trouble:?}"),
+            None => assert!(text.starts_with("<!DOCTYPE html>"), "{fault:?}"),
             Some(code) => {
                 let body: Value = serde_json::from_str(&text).unwrap();
                 let said = &body["developer_message"]["error_code"];
-                assert_eq!(said, &code, "{trouble:?}");
+                assert_eq!(said, &code, "{fault:?}");
             }
         }
     }
     let retry_after = Some(30);
-    for trouble in [
-        Trouble::Throttle { retry_after },
-        Trouble::Page {
+    for fault in [
+        LmsFault::Throttle { retry_after },
+        LmsFault::Page {
             status: 503,
             retry_after,
         },
     ] {
-        lms.order(Order::of(trouble).times(1));
+        lms.order(Order::of(fault).times(1));
         let answer = send(&lms, &adas(), "").await.unwrap();
         assert_eq!(answer.headers()[header::RETRY_AFTER], "30");
     }
@@ -637,19 +637,19 @@ async fn orders_give_each_status_with_its_body() {
 async fn orders_reach_the_token_endpoint() {
     let lms = with_ada().await;
     let expired = TokenError::TokenExpired;
-    for (trouble, status, html) in [
-        (Trouble::Throttle { retry_after: None }, 429, true),
-        (Trouble::Refuse, 403, true),
+    for (fault, status, html) in [
+        (LmsFault::Throttle { retry_after: None }, 429, true),
+        (LmsFault::Refuse, 403, true),
         (
-            Trouble::Deny {
+            LmsFault::Deny {
                 error_code: expired,
             },
             401,
             false,
         ),
-        (Trouble::Fail { status: 500 }, 500, true),
+        (LmsFault::Fail { status: 500 }, 500, true),
     ] {
-        lms.order(Order::of(trouble).at(At::Token).times(1));
+        lms.order(Order::of(fault).at(At::Token).times(1));
         // Grades are not concerned.
         assert_eq!(ask(&lms, &adas()).await.0, 200);
         let answer = fetch(&lms, CLIENT_SECRET, "&token_type=jwt").await;
@@ -658,7 +658,7 @@ async fn orders_reach_the_token_endpoint() {
         assert_eq!(answer.text().await.unwrap().starts_with('<'), html);
     }
     token(&lms).await;
-    lms.order(Order::of(Trouble::Refuse).at(At::All).times(2));
+    lms.order(Order::of(LmsFault::Refuse).at(At::All).times(2));
     assert_eq!(fetch(&lms, CLIENT_SECRET, "").await.status(), 403);
     assert_eq!(ask(&lms, &adas()).await.0, 403);
     token(&lms).await;
@@ -667,36 +667,36 @@ async fn orders_reach_the_token_endpoint() {
 #[tokio::test]
 async fn orders_spoil_rows() {
     let lms = with_ada().await;
-    for (trouble, field, value) in [
-        (Trouble::Lag, "passed", json!(false)),
-        (Trouble::Lag, "percent", json!(0.465)),
-        (Trouble::Zero, "passed", json!(false)),
-        (Trouble::Zero, "percent", json!(0.0)),
-        (Trouble::Zero, "letter_grade", Value::Null),
-        (Trouble::OtherLearner, "username", json!("somebody-else")),
+    for (fault, field, value) in [
+        (LmsFault::Lag, "passed", json!(false)),
+        (LmsFault::Lag, "percent", json!(0.465)),
+        (LmsFault::Zero, "passed", json!(false)),
+        (LmsFault::Zero, "percent", json!(0.0)),
+        (LmsFault::Zero, "letter_grade", Value::Null),
+        (LmsFault::OtherLearner, "username", json!("somebody-else")),
         (
-            Trouble::OtherRun,
+            LmsFault::OtherRun,
             "course_id",
             json!("course-v1:Other+Course+Run"),
         ),
-        (Trouble::PercentNull, "percent", Value::Null),
-        (Trouble::PercentText, "percent", json!("0.93")),
-        (Trouble::PercentTooHigh, "percent", json!(7.5)),
-        (Trouble::PassedText, "passed", json!("yes")),
+        (LmsFault::PercentNull, "percent", Value::Null),
+        (LmsFault::PercentText, "percent", json!("0.93")),
+        (LmsFault::PercentTooHigh, "percent", json!(7.5)),
+        (LmsFault::PassedText, "passed", json!("yes")),
         (
-            Trouble::LetterTooLong,
+            LmsFault::LetterTooLong,
             "letter_grade",
             json!("A".repeat(256)),
         ),
     ] {
-        lms.order(Order::of(trouble).times(2));
+        lms.order(Order::of(fault).times(2));
         assert_eq!(ask(&lms, &adas()).await.1[0][field], value);
         assert_eq!(ask(&lms, &path(RUN)).await.1["results"][0][field], value);
         assert_eq!(ask(&lms, &adas()).await.1[0]["percent"], 0.93);
     }
-    lms.order(Order::of(Trouble::NoRow).times(1));
+    lms.order(Order::of(LmsFault::NoRow).times(1));
     assert_eq!(ask(&lms, &adas()).await, (200, json!([])));
-    lms.order(Order::of(Trouble::Bare));
+    lms.order(Order::of(LmsFault::Bare));
     let (_, bare) = ask(&lms, &path(RUN)).await;
     assert_eq!(bare[0]["username"], "ada");
 }
@@ -707,15 +707,15 @@ async fn orders_spoil_enrollments() {
     lms.enroll("ada", "a/b/c", "verified", true);
     lms.enroll("zeno", "a/b/c", "audit", true);
     let all = enrollments("course_id=a/b/c&page_size=1");
-    let at = |trouble| Order::of(trouble).at(At::Enrollments).times(1);
+    let at = |fault| Order::of(fault).at(At::Enrollments).times(1);
     let other_run = json!("course-v1:Other+Course+Run");
-    for (trouble, field, value) in [
-        (Trouble::OtherLearner, "user", json!("somebody-else")),
-        (Trouble::OtherRun, "course_id", other_run),
-        (Trouble::ModeNumber, "mode", json!(7)),
-        (Trouble::ActiveText, "is_active", json!("yes")),
+    for (fault, field, value) in [
+        (LmsFault::OtherLearner, "user", json!("somebody-else")),
+        (LmsFault::OtherRun, "course_id", other_run),
+        (LmsFault::ModeNumber, "mode", json!(7)),
+        (LmsFault::ActiveText, "is_active", json!("yes")),
     ] {
-        lms.order(at(trouble));
+        lms.order(at(fault));
         // Grades are not concerned.
         assert_eq!(ask(&lms, &adas()).await.1[0]["percent"], 0.93);
         let (_, page) = ask(&lms, &all).await;
@@ -724,43 +724,43 @@ async fn orders_spoil_enrollments() {
         let ada = enrollment("ada", "a/b/c", "verified", true);
         assert_eq!(page["results"], json!([ada]));
     }
-    lms.order(at(Trouble::NoRow));
+    lms.order(at(LmsFault::NoRow));
     assert_eq!(ask(&lms, &all).await.1["results"], json!([]));
     let to = NOWHERE.to_owned();
-    for (trouble, origin) in [
-        (Trouble::Misdirect { to }, NOWHERE),
-        (Trouble::Repeat, &lms.url),
+    for (fault, origin) in [
+        (LmsFault::Misdirect { to }, NOWHERE),
+        (LmsFault::Repeat, &lms.url),
     ] {
-        lms.order(at(trouble.clone()));
+        lms.order(at(fault.clone()));
         let (_, page) = ask(&lms, &all).await;
         let next = page["next"].as_str().unwrap();
         let (_, page) = ask(&lms, next.strip_prefix(origin).unwrap()).await;
         let is_first = page["results"][0]["user"] == "ada";
-        assert_eq!(is_first, trouble == Trouble::Repeat);
+        assert_eq!(is_first, fault == LmsFault::Repeat);
     }
-    lms.order(at(Trouble::Fail { status: 503 }));
+    lms.order(at(LmsFault::Fail { status: 503 }));
     assert_eq!(ask(&lms, &all).await.0, 503);
     // A token has no rows, and an order for all does not count its requests.
-    lms.order(at(Trouble::NoRow).at(At::All));
+    lms.order(at(LmsFault::NoRow).at(At::All));
     token(&lms).await;
     assert_eq!(ask(&lms, &all).await.1["results"], json!([]));
     assert_eq!(lms.orders(), []);
 }
 
 #[tokio::test]
-async fn orders_make_pages_lead_astray() {
+async fn fault_rules_make_pages_repeat() {
     let lms = with_ada().await;
     lms.grade("zeno", RUN, row(0.5, false, None));
     let first = format!("{}?page_size=1", path(RUN));
     let to = "http://other-host.example".to_owned();
-    lms.order(Order::of(Trouble::Misdirect { to }).times(1));
+    lms.order(Order::of(LmsFault::Misdirect { to }).times(1));
     let (_, page) = ask(&lms, &first).await;
     let next = page["next"].as_str().unwrap();
     let next = next.strip_prefix("http://other-host.example").unwrap();
     let (_, page) = ask(&lms, next).await;
     assert_eq!(page["results"][0]["username"], "zeno");
 
-    lms.order(Order::of(Trouble::Repeat));
+    lms.order(Order::of(LmsFault::Repeat));
     let (_, page) = ask(&lms, &first).await;
     let next = page["next"].as_str().unwrap();
     let (_, again) = ask(&lms, next.strip_prefix(&lms.url).unwrap()).await;
@@ -772,7 +772,7 @@ async fn orders_make_pages_lead_astray() {
 async fn orders_lead_to_another_origin() {
     let lms = with_ada().await;
     let to = NOWHERE.to_owned();
-    lms.order(Order::of(Trouble::Redirect { to }));
+    lms.order(Order::of(LmsFault::Redirect { to }));
     let answer = send(&lms, &adas(), "").await.unwrap();
     assert_eq!(answer.status(), 302);
     let location = format!("{NOWHERE}{}", adas());
@@ -782,7 +782,7 @@ async fn orders_lead_to_another_origin() {
 #[tokio::test]
 async fn a_huge_answer_is_good_for_who_does_not_count() {
     let lms = with_ada().await;
-    lms.order(Order::of(Trouble::Huge));
+    lms.order(Order::of(LmsFault::Huge));
     let credential = format!("Bearer {STATIC_TOKEN}");
     let answer = send(&lms, &adas(), &credential).await.unwrap();
     assert_eq!(answer.content_length(), None);
@@ -810,7 +810,7 @@ async fn wire(lms: &Lms) -> String {
 #[tokio::test]
 async fn a_dropped_connection_says_nothing() {
     let lms = with_ada().await;
-    lms.order(Order::of(Trouble::Drop).times(2));
+    lms.order(Order::of(LmsFault::Drop).times(2));
     assert_eq!(wire(&lms).await, "");
     assert!(send(&lms, &adas(), "").await.unwrap_err().is_request());
     assert_eq!(lms.count(At::Grades), 2);
@@ -820,7 +820,7 @@ async fn a_dropped_connection_says_nothing() {
 async fn a_half_answer_promises_the_whole() {
     let lms = with_ada().await;
     let whole = ask(&lms, &adas()).await.1.to_string().len();
-    lms.order(Order::of(Trouble::Half).times(2));
+    lms.order(Order::of(LmsFault::Half).times(2));
     let said = wire(&lms).await;
     let (head, body) = said.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
@@ -834,11 +834,11 @@ async fn a_half_answer_promises_the_whole() {
 #[tokio::test]
 async fn a_slow_answer_comes_and_a_hanging_one_does_not() {
     let lms = with_ada().await;
-    lms.order(Order::of(Trouble::Slow { delay_ms: 100 }).times(1));
+    lms.order(Order::of(LmsFault::Slow { delay_ms: 100 }).times(1));
     let began = tokio::time::Instant::now();
     assert_eq!(ask(&lms, &adas()).await.0, 200);
     assert!(began.elapsed() >= Duration::from_millis(100));
-    lms.order(Order::of(Trouble::Hang).times(1));
+    lms.order(Order::of(LmsFault::Hang).times(1));
     let adas = adas();
     let hanging = timeout(Duration::from_millis(200), ask(&lms, &adas));
     assert!(hanging.await.is_err());
@@ -848,7 +848,7 @@ async fn a_slow_answer_comes_and_a_hanging_one_does_not() {
 #[tokio::test]
 async fn orders_queue_and_can_be_revoked() {
     let lms = with_ada().await;
-    let fail = |status| Order::of(Trouble::Fail { status });
+    let fail = |status| Order::of(LmsFault::Fail { status });
     lms.order(fail(500).times(0));
     lms.order(fail(501).times(2));
     lms.order(fail(502).times(1));
@@ -866,7 +866,7 @@ async fn orders_queue_and_can_be_revoked() {
 #[tokio::test]
 async fn orders_wait_for_their_turn() {
     let lms = with_ada().await;
-    let fail = |status| Order::of(Trouble::Fail { status });
+    let fail = |status| Order::of(LmsFault::Fail { status });
     lms.order(fail(503).after(2).times(3));
     lms.order(fail(501).after(1).times(2));
     for status in [200, 501, 503, 503, 503, 501, 200] {
@@ -878,7 +878,7 @@ async fn orders_wait_for_their_turn() {
     let (_, standing) = order(&lms, &json!({"do": "drop", "after": 5})).await;
     assert_eq!(standing[0]["after"], 5);
     assert_eq!(ask(&lms, &adas()).await.0, 200);
-    assert_eq!(lms.orders(), [Order::of(Trouble::Drop).after(4)]);
+    assert_eq!(lms.orders(), [Order::of(LmsFault::Drop).after(4)]);
 }
 
 #[tokio::test]

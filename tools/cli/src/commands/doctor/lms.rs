@@ -37,7 +37,7 @@ async fn token(stack: &Stack) -> Finding {
         Ok(None) => no_credential(CHECK),
         Ok(Some(None)) => Finding::ok(CHECK, "a static one, which need not be asked for"),
         Ok(Some(Some(Ok(_)))) => Finding::ok(CHECK, "the LMS gives our client a token"),
-        Ok(Some(Some(Err(error)))) => troubled(CHECK, advice::of_the_lms(&error.code())),
+        Ok(Some(Some(Err(error)))) => lms_finding(CHECK, advice::of_the_lms(&error.code())),
     }
 }
 
@@ -84,7 +84,7 @@ async fn grade(client: &LmsClient, (email, username, course_id): &Learner) -> Fi
             let cause = within_a_line(&cause);
             Finding::ok(CHECK, format!("the credential works; of {whose}: {cause}"))
         }
-        Err(error) => troubled(CHECK, advice::of_the_lms(&error.code())),
+        Err(error) => lms_finding(CHECK, advice::of_the_lms(&error.code())),
     }
 }
 
@@ -106,7 +106,7 @@ async fn enrollments(client: &LmsClient, (email, username, course_id): &Learner)
                 format!("can be listed; of {}: {cause}", email.as_str()),
             )
         }
-        Err(error) => troubled(CHECK, advice::of_enrollments(&error.code())),
+        Err(error) => lms_finding(CHECK, advice::of_enrollments(&error.code())),
     }
 }
 
@@ -148,7 +148,7 @@ async fn any(stack: &Stack) -> Result<Result<Learner, String>, Failure> {
     ))
 }
 
-fn troubled(check: &str, (cause, mend): (String, String)) -> Finding {
+fn lms_finding(check: &str, (cause, mend): (String, String)) -> Finding {
     Finding::mend(check, within_a_line(&cause), within_a_line(&mend))
 }
 

@@ -161,7 +161,7 @@ impl<'a> From<&'a SweepEnd> for Last<'a> {
 impl<'a> From<&'a Place> for UnderWay<'a> {
     fn from(place: &'a Place) -> Self {
         let pages = match &place.stage {
-            Stage::Listing(trail) => Some(trail.pages()),
+            Stage::Listing(cursor) => Some(cursor.pages()),
             Stage::ByName(by_name) => Some(by_name.pages),
             Stage::Applying => None,
         };

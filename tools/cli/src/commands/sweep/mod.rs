@@ -202,9 +202,9 @@ impl<K: Kind> Sweeps<'_, K> {
                 return Ok(Came::Interrupted(place));
             }
             if let Some(reason) = &reason {
-                let (trouble, _) = advice::of_the_lms(reason);
+                let (cause, _) = advice::of_the_lms(reason);
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-                telling.note(&format!("{trouble} It is asked again in {seconds} s."));
+                telling.note(&format!("{cause} It is asked again in {seconds} s."));
             }
             select! {
                 () = self.clock.sleep(wait) => {}

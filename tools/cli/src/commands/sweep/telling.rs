@@ -100,7 +100,7 @@ impl<'a> Telling<'a> {
                 }
             }
             Told::ByName(_) => self.note(
-                "the LMS's list leads nowhere (its next page is itself, as where more than 1,000 \
+                "the LMS's list cannot be read to its end (its next page is itself, as where more than 1,000 \
                  learners were enrolled in one moment): those who have an enrollment here are \
                  asked for by name, then those who have a grade there",
             ),

@@ -40,7 +40,7 @@ pub fn stands(place: &Place) -> String {
 /// How far it came.
 pub fn came(place: &Place) -> String {
     match &place.stage {
-        Stage::Listing(trail) => format!("after {}", count(trail.pages().into(), "page")),
+        Stage::Listing(cursor) => format!("after {}", count(cursor.pages().into(), "page")),
         Stage::ByName(by_name) => format!("after {}", count(by_name.pages.into(), "page")),
         Stage::Applying => "after the last page".to_owned(),
     }
@@ -118,7 +118,7 @@ pub fn effect(effect: &Effect) -> String {
             }
             Left::Brake => "it is taken from nobody",
         },
-        Effect::Failed(code) if code.starts_with("Nonsense:") => {
+        Effect::Failed(code) if code.starts_with("InvalidResponse:") => {
             return format!("what the LMS says cannot be used ({})", printable(code));
         }
         Effect::Failed(code) => return format!("failed ({})", printable(code)),

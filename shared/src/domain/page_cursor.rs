@@ -35,7 +35,7 @@ impl FromStr for Cursor {
 /// Its size does not grow with the list: pages that lead in a circle are noticed
 /// by Brent's algorithm (BIT 20, 1980), which remembers one of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trail {
+pub struct PageCursor {
     /// Of the next page; absent for the first one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     cursor: Option<Cursor>,
@@ -46,9 +46,9 @@ pub struct Trail {
     remembered: Option<Cursor>,
 }
 
-/// Why the pages of a list lead nowhere.
+/// Why the pages of a list cannot be followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Astray {
+pub enum PaginationError {
     /// A page is announced that was announced before.
     #[error("a page that came before")]
     Circle,
@@ -57,7 +57,7 @@ pub enum Astray {
     TooManyPages,
 }
 
-impl Trail {
+impl PageCursor {
     /// The most pages that a list can have: of a hundred rows, a million of them.
     pub const MAX_PAGES: u32 = 10_000;
 
@@ -71,19 +71,19 @@ impl Trail {
         self.pages
     }
 
-    /// The trail after the next page, which announces `next`; `None` where it is the last.
+    /// The cursor after the next page, which announces `next`; `None` where it is the last.
     ///
     /// # Errors
-    /// The pages lead nowhere. A circle is noticed at the latest when it was
+    /// The pages cannot be followed. A circle is noticed at the latest when it was
     /// gone through about three times.
-    pub fn follow(&self, next: Option<Cursor>) -> Result<Option<Self>, Astray> {
+    pub fn follow(&self, next: Option<Cursor>) -> Result<Option<Self>, PaginationError> {
         let Some(next) = next else { return Ok(None) };
         let pages = self.pages + 1;
         if pages >= Self::MAX_PAGES {
-            return Err(Astray::TooManyPages);
+            return Err(PaginationError::TooManyPages);
         }
         if Some(&next) == self.remembered.as_ref() || Some(&next) == self.cursor() {
-            return Err(Astray::Circle);
+            return Err(PaginationError::Circle);
         }
         let remembered = if pages.is_power_of_two() {
             Some(next.clone())
@@ -108,19 +108,19 @@ mod tests {
 
     /// Follows pages of which the nth announces `next(n)`: how many were read,
     /// and what ended it.
-    fn walk(next: impl Fn(u32) -> Option<u32>) -> (u32, Option<Astray>) {
-        let (mut trail, mut at, mut read) = (Trail::default(), 0, 0);
+    fn walk(next: impl Fn(u32) -> Option<u32>) -> (u32, Option<PaginationError>) {
+        let (mut cursor, mut at, mut read) = (PageCursor::default(), 0, 0);
         loop {
             read += 1;
             let announced = next(at);
-            match trail.follow(announced.map(cursor)) {
+            match cursor.follow(announced.map(self::cursor)) {
                 Ok(None) => return (read, None),
-                Err(astray) => return (read, Some(astray)),
+                Err(error) => return (read, Some(error)),
                 Ok(Some(after)) => {
                     // As if another process went on with it.
                     let text = serde_json::to_string(&after).unwrap();
-                    trail = serde_json::from_str(&text).unwrap();
-                    assert_eq!(trail.pages(), read);
+                    cursor = serde_json::from_str(&text).unwrap();
+                    assert_eq!(cursor.pages(), read);
                     at = announced.unwrap();
                 }
             }
@@ -134,7 +134,10 @@ mod tests {
             assert_eq!(read, (pages, None));
         }
         let endless = walk(|n| Some(n + 1));
-        assert_eq!(endless, (Trail::MAX_PAGES, Some(Astray::TooManyPages)));
+        assert_eq!(
+            endless,
+            (PageCursor::MAX_PAGES, Some(PaginationError::TooManyPages))
+        );
     }
 
     #[test]
@@ -142,8 +145,8 @@ mod tests {
         for before in 0..40 {
             for length in 1..40 {
                 let last = before + length - 1;
-                let (read, astray) = walk(|n| Some(if n == last { before } else { n + 1 }));
-                assert_eq!(astray, Some(Astray::Circle), "{before} {length}");
+                let (read, error) = walk(|n| Some(if n == last { before } else { n + 1 }));
+                assert_eq!(error, Some(PaginationError::Circle), "{before} {length}");
                 assert!(
                     read <= 3 * (before + length) + 1,
                     "{before} {length} {read}"
@@ -151,6 +154,6 @@ mod tests {
             }
         }
         // A page that announces itself is noticed at once.
-        assert_eq!(walk(|n| Some(n.max(1))), (2, Some(Astray::Circle)));
+        assert_eq!(walk(|n| Some(n.max(1))), (2, Some(PaginationError::Circle)));
     }
 }
