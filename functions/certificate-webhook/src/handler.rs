@@ -6,7 +6,7 @@ use serde_json::json;
 use shared::domain::EventKind;
 use shared::use_cases::certifying::{BlockedBy, Certifying, Outcome, Pass, Source};
 use shared::use_cases::lms::LmsClient;
-use shared::web::{Accepted, Delivered, Refusal, Webhook, log};
+use shared::web::{Accepted, Delivered, Webhook, WebhookError, log};
 
 /// Answers `POST /api/openedx_webhook/certificate/`.
 pub struct CertificateWebhook {
@@ -40,7 +40,7 @@ impl CertificateWebhook {
             .await
     }
 
-    async fn certify(&self, delivered: Delivered) -> Result<Accepted, Refusal> {
+    async fn certify(&self, delivered: Delivered) -> Result<Accepted, WebhookError> {
         let Delivered {
             delivery,
             request_id,
@@ -68,7 +68,7 @@ impl CertificateWebhook {
 
         let pending = certified.pending;
         let Some(user_id) = certified.user_id else {
-            return Err(Refusal::UserNotFound { pending });
+            return Err(WebhookError::UserNotFound { pending });
         };
         let mut error_code = certified.left_over.map(|error| error.code().to_owned());
         let (outcome, certificate_id, reason) = match certified.outcome {
@@ -85,10 +85,10 @@ impl CertificateWebhook {
                 ("pending", None, Some(error.reason()))
             }
             Outcome::Blocked(BlockedBy::NoSuchUser) => {
-                return Err(Refusal::UserNotFound { pending });
+                return Err(WebhookError::UserNotFound { pending });
             }
             Outcome::Blocked(BlockedBy::NoSuchRun) => {
-                return Err(Refusal::RunNotFound {
+                return Err(WebhookError::RunNotFound {
                     course: delivery.course,
                     user_id,
                     pending,

@@ -5,7 +5,7 @@ use lambda_http::{Body, Request, Response};
 use serde_json::json;
 use shared::use_cases::enrolling::{Announcement, Enrolled, Enrolling, EnrollmentEvent};
 use shared::use_cases::{Outcome, StoreError};
-use shared::web::{Accepted, Delivered, Refusal, Webhook};
+use shared::web::{Accepted, Delivered, Webhook, WebhookError};
 use uuid::Uuid;
 
 /// What an enrollment is answered with.
@@ -37,7 +37,7 @@ impl EnrollmentWebhook {
             .await
     }
 
-    async fn enroll(&self, delivered: Delivered) -> Result<Accepted, Refusal> {
+    async fn enroll(&self, delivered: Delivered) -> Result<Accepted, WebhookError> {
         let Delivered {
             delivery, by, at, ..
         } = delivered;
@@ -66,12 +66,12 @@ impl EnrollmentWebhook {
             Enrolled::NotEnrolled { user_id, left_over } => {
                 return Ok(not_enrolled(user_id, left_over));
             }
-            Enrolled::NoSuchUser { pending } => return Err(Refusal::UserNotFound { pending }),
+            Enrolled::NoSuchUser { pending } => return Err(WebhookError::UserNotFound { pending }),
             Enrolled::NoSuchRun {
                 user_id, pending, ..
             } => {
                 let course = delivery.course;
-                return Err(Refusal::RunNotFound {
+                return Err(WebhookError::RunNotFound {
                     course,
                     user_id,
                     pending,

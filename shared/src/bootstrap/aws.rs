@@ -79,7 +79,7 @@ pub fn dynamodb(aws: &SdkConfig, limits: CallLimits) -> aws_sdk_dynamodb::Client
 }
 
 /// The client for the secrets: at most three attempts of two seconds, since
-/// whoever waits for a token's judgement waits for its answer too.
+/// whoever waits for a token's decision waits for its answer too.
 #[expect(clippy::disallowed_methods, reason = "clients are made at start-up")]
 pub fn secrets_manager(aws: &SdkConfig) -> aws_sdk_secretsmanager::Client {
     const ATTEMPT: Duration = Duration::from_secs(2);

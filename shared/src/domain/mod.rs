@@ -37,4 +37,4 @@ pub use sweep::{
     ByName, Effect, Leave, Left, Names, Place, Stage, SweepEnd, SweepKind, SweepOutcome, Tally,
 };
 pub use terms::{CourseRole, Mode, PaidModes};
-pub use user::{User, Username, UsernameKey};
+pub use user::{LearnerRef, User, Username, UsernameKey};

@@ -1,4 +1,4 @@
-//! The tokens that may call the webhooks, and how one is judged.
+//! The tokens that may call the webhooks, and how one is authenticated.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -29,6 +29,15 @@ pub struct User {
     pub former_emails: BTreeSet<Email>,
 }
 
+/// A learner as people and programs name them: by an address or by a user id.
+#[derive(Debug, Clone)]
+pub enum LearnerRef {
+    /// The user who has this address, or had it before.
+    Address(Email),
+    /// The user of this id, who may be erased already.
+    User(Uuid),
+}
+
 impl User {
     /// All addresses that find the user: the one they have, and the former ones.
     pub fn addresses(&self) -> impl Iterator<Item = &Email> {

@@ -1,4 +1,4 @@
-//! Who may call: the list of tokens, pending fresh, and the judgement on one token.
+//! Who may call: the list of tokens, cached, and the decision on one token.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -35,7 +35,7 @@ const MAX_STRANGERS: usize = 1000;
 /// again. A read may fail by hanging, and not every delivery is to wait for that.
 const AFTER_A_FAILURE: SignedDuration = SignedDuration::from_secs(15);
 
-/// Judges bearer tokens by the list in Secrets Manager.
+/// Authenticates bearer tokens by the list in Secrets Manager.
 ///
 /// The list is read at start, pending for a minute, read anew by one caller for
 /// all, and served for up to a quarter of an hour while Secrets Manager is
@@ -134,9 +134,9 @@ struct Arrival {
     ended: u64,
 }
 
-/// The judgement on a token.
+/// The decision on a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Judgement {
+pub enum AuthDecision {
     /// Live, and of staff: `id` may call.
     Staff {
         /// The token's id in the list, which may be logged.
@@ -165,7 +165,7 @@ pub enum Judgement {
     Unknown,
 }
 
-/// No token, or not this one, can be judged: there is no list, or it cannot be read anew.
+/// No token, or not this one, can be authenticated: there is no list, or it cannot be read anew.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     /// The secret has no value yet: no token was ever issued.
@@ -194,7 +194,7 @@ impl Unavailable {
 }
 
 impl TokenCheck {
-    /// Reads nothing yet: [`TokenCheck::warm_up`] does, or the first token to be judged.
+    /// Reads nothing yet: [`TokenCheck::warm_up`] does, or the first token to be authenticated.
     pub fn new(secret: TokenSecret, clock: SharedClock) -> Self {
         Self {
             secret,
@@ -210,21 +210,21 @@ impl TokenCheck {
         let _ = self.read_after(self.arrival()).await;
     }
 
-    /// Judges one token.
-    pub async fn judge(&self, token: &str) -> Result<Judgement, Unavailable> {
+    /// Authenticates one token.
+    pub async fn authenticate(&self, token: &str) -> Result<AuthDecision, Unavailable> {
         let arrived = self.arrival();
         let digest = sha256_hex(token.as_bytes());
         let list = self.list(arrived).await?;
-        if let Some(judgement) = self.judgement(&list, &digest) {
-            return Ok(judgement);
+        if let Some(decision) = self.decide(&list, &digest) {
+            return Ok(decision);
         }
         if list.has_refused(&digest) {
-            return Ok(Judgement::Unknown);
+            return Ok(AuthDecision::Unknown);
         }
         let list = self.list_that_refuses(arrived).await?;
-        Ok(self.judgement(&list, &digest).unwrap_or_else(|| {
+        Ok(self.decide(&list, &digest).unwrap_or_else(|| {
             list.remember(digest);
-            Judgement::Unknown
+            AuthDecision::Unknown
         }))
     }
 
@@ -235,15 +235,15 @@ impl TokenCheck {
         }
     }
 
-    /// The judgement on a listed token; `None` for one that is not.
-    fn judgement(&self, list: &Listed, digest: &str) -> Option<Judgement> {
+    /// The decision on a listed token; `None` for one that is not.
+    fn decide(&self, list: &Listed, digest: &str) -> Option<AuthDecision> {
         let record = list.tokens.find(digest)?;
         let (id, expires_at) = (record.id.clone(), record.expires_at);
         Some(match record.state(self.clock.now()) {
-            TokenState::Live if record.staff => Judgement::Staff { id, expires_at },
-            TokenState::Live => Judgement::NotStaff { id, expires_at },
-            TokenState::Expired => Judgement::Expired { id },
-            TokenState::Revoked => Judgement::Revoked { id },
+            TokenState::Live if record.staff => AuthDecision::Staff { id, expires_at },
+            TokenState::Live => AuthDecision::NotStaff { id, expires_at },
+            TokenState::Expired => AuthDecision::Expired { id },
+            TokenState::Revoked => AuthDecision::Revoked { id },
         })
     }
 
@@ -251,7 +251,7 @@ impl TokenCheck {
     async fn list(&self, arrived: Arrival) -> Result<Arc<Listed>, Unavailable> {
         let known = self.known();
         let Some(list) = known.list else {
-            // Nothing can be judged without: every request may try.
+            // Nothing can be authenticated without: every request may try.
             return self.read_after(arrived).await;
         };
         if within(FRESH_FOR, list.read_at, arrived.at) {

@@ -12,7 +12,7 @@ use crate::adapters::store::grades::Grades;
 use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::users::{Users, Written};
 use crate::clock::SharedClock;
-use crate::domain::{Email, EventKey, User};
+use crate::domain::{Email, EventKey, LearnerRef, User};
 
 /// How often a change is made anew because somebody else wrote in between.
 const ATTEMPTS: u32 = 5;
@@ -30,16 +30,6 @@ pub struct Erasing {
     certificates: Certificates,
     pending_events: PendingEvents,
     clock: SharedClock,
-}
-
-/// Who is to be forgotten.
-#[derive(Debug, Clone)]
-pub enum Whom {
-    /// Whoever has this address, or had it before.
-    Address(Email),
-    /// The user of this id, also where the user is gone already and something
-    /// came after that.
-    User(Uuid),
 }
 
 /// What was known of a person, and is no more.
@@ -89,9 +79,9 @@ impl Erasing {
     }
 
     /// What there is to be erased; the records are not looked at.
-    pub async fn known(&self, whom: &Whom) -> Result<Known, StoreError> {
-        let user = self.user(whom).await?;
-        let addresses = addresses(whom, user.as_ref());
+    pub async fn known(&self, learner: &LearnerRef) -> Result<Known, StoreError> {
+        let user = self.user(learner).await?;
+        let addresses = addresses(learner, user.as_ref());
         let events = self.event_keys(&addresses).await?.len();
         Ok(Known { user, events })
     }
@@ -107,18 +97,18 @@ impl Erasing {
     /// records, and by the address for what is pending for it.
     pub async fn erase(
         &self,
-        whom: &Whom,
+        learner: &LearnerRef,
         at_once: bool,
         gone: impl Fn(Uuid),
     ) -> Result<Erased, StoreError> {
         let mut erased = Erased::default();
         let mut all = BTreeSet::new();
         for _ in 0..ATTEMPTS {
-            let user = self.user(whom).await?;
-            all.extend(addresses(whom, user.as_ref()));
+            let user = self.user(learner).await?;
+            all.extend(addresses(learner, user.as_ref()));
             self.erase_events(&all, &mut erased).await?;
             let Some(user) = user else {
-                if let Whom::User(user_id) = whom {
+                if let LearnerRef::User(user_id) = learner {
                     self.erase_records(*user_id, &mut erased).await?;
                 }
                 return Ok(erased);
@@ -139,10 +129,10 @@ impl Erasing {
         Err(StoreError::contended())
     }
 
-    async fn user(&self, whom: &Whom) -> Result<Option<User>, StoreError> {
-        match whom {
-            Whom::Address(email) => self.users.get(email).await,
-            Whom::User(user_id) => {
+    async fn user(&self, learner: &LearnerRef) -> Result<Option<User>, StoreError> {
+        match learner {
+            LearnerRef::Address(email) => self.users.get(email).await,
+            LearnerRef::User(user_id) => {
                 let Some(email) = self.users.email_of(*user_id).await? else {
                     return Ok(None);
                 };
@@ -182,10 +172,10 @@ impl Erasing {
 }
 
 /// The addresses by which somebody goes or went.
-fn addresses(whom: &Whom, user: Option<&User>) -> BTreeSet<Email> {
-    let asked = match whom {
-        Whom::Address(email) => Some(email),
-        Whom::User(_) => None,
+fn addresses(learner: &LearnerRef, user: Option<&User>) -> BTreeSet<Email> {
+    let asked = match learner {
+        LearnerRef::Address(email) => Some(email),
+        LearnerRef::User(_) => None,
     };
     let theirs = user.into_iter().flat_map(User::addresses);
     asked.into_iter().chain(theirs).cloned().collect()

@@ -5,7 +5,7 @@ use http::{Response, StatusCode};
 use lambda_http::Body;
 use serde_json::{Value, json};
 
-use super::refusal::Row;
+use super::error::ErrorResponse;
 
 /// An answer to be sent.
 pub type Answer = Response<Body>;
@@ -20,10 +20,10 @@ pub fn json_answer(status: StatusCode, body: &Value) -> Answer {
     answer
 }
 
-/// The answer to a refusal: `{"error": "<one sentence>"}`.
-pub fn refusal_answer(row: &Row) -> Answer {
-    let mut answer = json_answer(row.status, &json!({ "error": row.message }));
-    if let Some((name, value)) = &row.header {
+/// The answer to a error: `{"error": "<one sentence>"}`.
+pub fn error_answer(response: &ErrorResponse) -> Answer {
+    let mut answer = json_answer(response.status, &json!({ "error": response.message }));
+    if let Some((name, value)) = &response.header {
         answer
             .headers_mut()
             .insert(name.clone(), HeaderValue::from_static(value));

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use secrecy::SecretString;
 
-use super::refusal::NoBearer;
+use super::error::NoBearer;
 
 /// The longest token that is looked up, in bytes; ours have 68.
 const MAX_BYTES: usize = 512;

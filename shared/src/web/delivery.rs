@@ -10,7 +10,7 @@ use serde_bytes::{ByteBuf, Bytes};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::refusal::{FieldFault, NotJson, Refusal};
+use super::error::{FieldFault, NotJson, WebhookError};
 use crate::domain::{CourseId, CourseRole, Email, Mode};
 
 /// The largest body, in bytes, once decoded.
@@ -69,12 +69,12 @@ impl Course {
 ///
 /// # Errors
 /// Too large, not JSON by its type or by its content, or with faulty fields, in this order.
-pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Delivery, Refusal> {
+pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Delivery, WebhookError> {
     if body.len() > MAX_BODY_BYTES {
-        return Err(Refusal::TooLarge);
+        return Err(WebhookError::TooLarge);
     }
     if !is_json(headers) {
-        return Err(Refusal::NotJsonType);
+        return Err(WebhookError::NotJsonType);
     }
     let text = std::str::from_utf8(body).map_err(|_| NotJson::NotUtf8)?;
     if depth(text) > MAX_DEPTH {
@@ -105,7 +105,7 @@ pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Delivery, Refusal> {
             mode,
             is_active,
         }),
-        _ => Err(Refusal::Invalid(fields.faults)),
+        _ => Err(WebhookError::Invalid(fields.faults)),
     }
 }
 
@@ -268,7 +268,7 @@ mod tests {
                     prop_assert!(known.contains('@') && known.trim() == known);
                     prop_assert!(!known.chars().any(char::is_control));
                 }
-                Err(refusal) => prop_assert!(matches!(refusal, Refusal::Invalid(_))),
+                Err(refusal) => prop_assert!(matches!(refusal, WebhookError::Invalid(_))),
             }
         }
     }

@@ -4,15 +4,15 @@
 pub mod answer;
 pub mod bearer;
 pub mod delivery;
+pub mod error;
 pub mod gateway;
 pub mod log;
 pub mod metrics;
-pub mod refusal;
 pub mod sweep;
 pub mod webhook;
 
 pub use answer::Answer;
 pub use delivery::Delivery;
+pub use error::WebhookError;
 pub use metrics::{Metric, Metrics};
-pub use refusal::Refusal;
 pub use webhook::{Accepted, Delivered, Webhook};

@@ -13,8 +13,8 @@ use super::log;
 use super::metrics::Metrics;
 use crate::calls::Counter;
 use crate::clock::SharedClock;
+use crate::domain::LearnerRef;
 use crate::domain::{CourseId, Leave};
-use crate::use_cases::erasing::Whom;
 use crate::use_cases::sweeping::{
     Kind, LAST_PAGE_TIME, Progress, Request, SweepError, Sweeping, Told, Wanted,
 };
@@ -201,10 +201,14 @@ fn answer(run: &CourseId, progress: &Progress) -> Value {
 }
 
 /// The fields that both forms have.
-fn fields(run: Option<&CourseId>, learner: Option<&Whom>, leave: Leave) -> Map<String, Value> {
-    let learner = learner.map(|whom| match whom {
-        Whom::Address(email) => email.as_str().to_owned(),
-        Whom::User(user_id) => user_id.to_string(),
+fn fields(
+    run: Option<&CourseId>,
+    learner: Option<&LearnerRef>,
+    leave: Leave,
+) -> Map<String, Value> {
+    let learner = learner.map(|learner| match learner {
+        LearnerRef::Address(email) => email.as_str().to_owned(),
+        LearnerRef::User(user_id) => user_id.to_string(),
     });
     let Leave {
         force,
@@ -279,16 +283,16 @@ fn parse(call: &Value) -> Result<Call, CallError> {
     }))
 }
 
-fn learner(fields: &Map<String, Value>) -> Result<Option<Whom>, CallError> {
+fn learner(fields: &Map<String, Value>) -> Result<Option<LearnerRef>, CallError> {
     const WRONG: CallError = CallError::Malformed("`learner` is neither an address nor a user id");
     let Some(text) = text(fields, "learner").ok_or(WRONG)? else {
         return Ok(None);
     };
-    let whom = match text.parse::<Uuid>() {
-        Ok(user_id) => Whom::User(user_id),
-        Err(_) => Whom::Address(text.parse().map_err(|_| WRONG)?),
+    let learner = match text.parse::<Uuid>() {
+        Ok(user_id) => LearnerRef::User(user_id),
+        Err(_) => LearnerRef::Address(text.parse().map_err(|_| WRONG)?),
     };
-    Ok(Some(whom))
+    Ok(Some(learner))
 }
 
 /// A text that may be absent or null; the outer `None` where it is anything else.

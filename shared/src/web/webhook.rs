@@ -1,5 +1,5 @@
 //! The way of a delivery through a webhook, the same for every kind of event:
-//! received, caller judged, parsed, acted upon, answered, logged.
+//! received, caller authenticated, parsed, acted upon, answered, logged.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,17 +12,17 @@ use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::answer::{Answer, json_answer, refusal_answer};
+use super::answer::{Answer, error_answer, json_answer};
 use super::bearer::{Bearer, bearer};
 use super::delivery::{self, Delivery};
+use super::error::{InvalidToken, WebhookError};
 use super::log::{self, Record, UsedToken};
 use super::metrics::Metrics;
-use super::refusal::{InvalidToken, Refusal};
 use crate::calls::Counter;
 use crate::clock::SharedClock;
 use crate::domain::{Change, EventKey, EventKind};
 use crate::panic;
-use crate::use_cases::authenticating::{Judgement, TokenCheck};
+use crate::use_cases::authenticating::{AuthDecision, TokenCheck};
 
 /// How long an answer may take in all. The LMS waits for 30 seconds, the
 /// gateway for 29, the function is stopped after 28.
@@ -106,7 +106,7 @@ impl Webhook {
     pub async fn answer<F, A>(&self, request: Request, act: F) -> Answer
     where
         F: FnOnce(Delivered) -> A,
-        A: Future<Output = Result<Accepted, Refusal>>,
+        A: Future<Output = Result<Accepted, WebhookError>>,
     {
         let began = self.clock.now();
         let until = Instant::now() + ANSWER_TIME - LAST_SECOND;
@@ -123,8 +123,8 @@ impl Webhook {
         let calls = Counter::default();
         let work = calls.count(self.process(&request, &mut record, until, act));
         let result = match panic::caught(tokio::time::timeout(ANSWER_TIME, work)).await {
-            Ok(in_time) => in_time.unwrap_or(Err(Refusal::OutOfTime)),
-            Err(location) => Err(Refusal::Panicked { location }),
+            Ok(in_time) => in_time.unwrap_or(Err(WebhookError::OutOfTime)),
+            Err(location) => Err(WebhookError::Panicked { location }),
         };
 
         let answer = match result {
@@ -137,14 +137,14 @@ impl Webhook {
                 record.error_code = accepted.error_code;
                 json_answer(accepted.status, &accepted.body)
             }
-            Err(refusal) => {
-                let row = refusal.row();
-                record.outcome = row.outcome;
-                record.user_id = refusal.user_id();
-                record.event_key = refusal.pending().cloned();
-                record.error_code = refusal.error_code().map(str::to_owned);
-                let answer = refusal_answer(&row);
-                record.reason = Some(row.reason);
+            Err(error) => {
+                let response = error.response();
+                record.outcome = response.outcome;
+                record.user_id = error.user_id();
+                record.event_key = error.pending().cloned();
+                record.error_code = error.error_code().map(str::to_owned);
+                let answer = error_answer(&response);
+                record.reason = Some(response.reason);
                 answer
             }
         };
@@ -164,14 +164,14 @@ impl Webhook {
         record: &mut Record,
         until: Instant,
         act: F,
-    ) -> Result<Accepted, Refusal>
+    ) -> Result<Accepted, WebhookError>
     where
         F: FnOnce(Delivered) -> A,
-        A: Future<Output = Result<Accepted, Refusal>>,
+        A: Future<Output = Result<Accepted, WebhookError>>,
     {
         let token_id = self.caller(request.headers(), record).await?;
         if request.method() != Method::POST {
-            return Err(Refusal::MethodNotAllowed);
+            return Err(WebhookError::MethodNotAllowed);
         }
         let delivery = delivery::parse(request.headers(), request.body())?;
         record.delivery(&delivery);
@@ -190,33 +190,38 @@ impl Webhook {
         };
         tokio::time::timeout_at(until, act(delivered))
             .await
-            .unwrap_or(Err(Refusal::OutOfTime))
+            .unwrap_or(Err(WebhookError::OutOfTime))
     }
 
     /// The id of the staff token that the request bears.
-    async fn caller(&self, headers: &HeaderMap, record: &mut Record) -> Result<String, Refusal> {
-        let token = match bearer(headers).map_err(Refusal::NoBearer)? {
+    async fn caller(
+        &self,
+        headers: &HeaderMap,
+        record: &mut Record,
+    ) -> Result<String, WebhookError> {
+        let token = match bearer(headers).map_err(WebhookError::NoBearer)? {
             Bearer::Token(token) => token,
-            Bearer::Malformed => return Err(Refusal::InvalidToken(InvalidToken::Malformed)),
+            Bearer::Malformed => return Err(WebhookError::InvalidToken(InvalidToken::Malformed)),
         };
-        let judgement = self
+        let decision = self
             .tokens
-            .judge(token.expose_secret())
+            .authenticate(token.expose_secret())
             .await
-            .map_err(Refusal::TokensUnavailable)?;
-        let invalid = |why| Some(Refusal::InvalidToken(why));
-        let (token, refusal) = match judgement {
-            Judgement::Unknown => return Err(Refusal::InvalidToken(InvalidToken::Unknown)),
-            Judgement::Staff { id, expires_at } => (UsedToken::live(id, expires_at), None),
-            Judgement::NotStaff { id, expires_at } => {
-                (UsedToken::live(id, expires_at), Some(Refusal::NotStaff))
-            }
-            Judgement::Expired { id } => (UsedToken::dead(id), invalid(InvalidToken::Expired)),
-            Judgement::Revoked { id } => (UsedToken::dead(id), invalid(InvalidToken::Revoked)),
+            .map_err(WebhookError::TokensUnavailable)?;
+        let invalid = |why| Some(WebhookError::InvalidToken(why));
+        let (token, error) = match decision {
+            AuthDecision::Unknown => return Err(WebhookError::InvalidToken(InvalidToken::Unknown)),
+            AuthDecision::Staff { id, expires_at } => (UsedToken::live(id, expires_at), None),
+            AuthDecision::NotStaff { id, expires_at } => (
+                UsedToken::live(id, expires_at),
+                Some(WebhookError::NotStaff),
+            ),
+            AuthDecision::Expired { id } => (UsedToken::dead(id), invalid(InvalidToken::Expired)),
+            AuthDecision::Revoked { id } => (UsedToken::dead(id), invalid(InvalidToken::Revoked)),
         };
         let id = token.id.clone();
         record.token = Some(token);
-        refusal.map_or(Ok(id), Err)
+        error.map_or(Ok(id), Err)
     }
 
     /// The request's path for the log: one of the two spellings that are ours,

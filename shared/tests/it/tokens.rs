@@ -14,7 +14,7 @@ use shared::adapters::secrets::{SecretError, TokenSecret};
 use shared::bootstrap::aws;
 use shared::clock::{Clock, HeldClock, SystemClock};
 use shared::use_cases::authenticating::{
-    Judgement, KNOWN_EVERYWHERE_AFTER, TokenCheck, Unavailable,
+    AuthDecision, KNOWN_EVERYWHERE_AFTER, TokenCheck, Unavailable,
 };
 use shared::use_cases::issuing_tokens::{Issued, TokenError, TokenRegistry};
 use uuid::Uuid;
@@ -52,8 +52,8 @@ impl Tokens {
         self.registry.issue("lms", true, None).await.unwrap()
     }
 
-    async fn judge(&self, issued: &Issued) -> Result<Judgement, Unavailable> {
-        self.check.judge(issued.token.expose_secret()).await
+    async fn authenticate(&self, issued: &Issued) -> Result<AuthDecision, Unavailable> {
+        self.check.authenticate(issued.token.expose_secret()).await
     }
 
     fn turn(&self, seconds: u64) {
@@ -89,21 +89,21 @@ fn at(url: &str, secret: &str) -> TokenSecret {
     TokenSecret::new(client, secret.to_owned())
 }
 
-fn staff(issued: &Issued) -> Result<Judgement, Unavailable> {
-    Ok(Judgement::Staff {
+fn staff(issued: &Issued) -> Result<AuthDecision, Unavailable> {
+    Ok(AuthDecision::Staff {
         id: issued.record.id.clone(),
         expires_at: issued.record.expires_at,
     })
 }
 
-fn revoked(issued: &Issued) -> Result<Judgement, Unavailable> {
-    Ok(Judgement::Revoked {
+fn revoked(issued: &Issued) -> Result<AuthDecision, Unavailable> {
+    Ok(AuthDecision::Revoked {
         id: issued.record.id.clone(),
     })
 }
 
-fn is_unavailable(judgement: &Result<Judgement, Unavailable>) -> bool {
-    matches!(judgement, Err(Unavailable::Secret(SecretError::Aws(_))))
+fn is_unavailable(decision: &Result<AuthDecision, Unavailable>) -> bool {
+    matches!(decision, Err(Unavailable::Secret(SecretError::Aws(_))))
 }
 
 #[tokio::test]
@@ -113,19 +113,19 @@ async fn a_token_through_its_life() {
     let ending = Some(SignedDuration::from_mins(10));
     let ending = tokens.registry.issue("trial", true, ending).await.unwrap();
     let lasting = tokens.issue().await;
-    let not_staff = Ok(Judgement::NotStaff {
+    let not_staff = Ok(AuthDecision::NotStaff {
         id: plain.record.id.clone(),
         expires_at: None,
     });
-    assert_eq!(tokens.judge(&plain).await, not_staff);
-    assert_eq!(tokens.judge(&ending).await, staff(&ending));
-    assert_eq!(tokens.judge(&lasting).await, staff(&lasting));
+    assert_eq!(tokens.authenticate(&plain).await, not_staff);
+    assert_eq!(tokens.authenticate(&ending).await, staff(&ending));
+    assert_eq!(tokens.authenticate(&lasting).await, staff(&lasting));
     assert_eq!(tokens.reads(), 1);
 
     tokens.turn(600);
     assert_eq!(
-        tokens.judge(&ending).await,
-        Ok(Judgement::Expired {
+        tokens.authenticate(&ending).await,
+        Ok(AuthDecision::Expired {
             id: ending.record.id.clone()
         })
     );
@@ -147,7 +147,7 @@ async fn a_token_through_its_life() {
             .changed
     );
     tokens.turn(59);
-    assert_eq!(tokens.judge(&lasting).await, revoked(&lasting));
+    assert_eq!(tokens.authenticate(&lasting).await, revoked(&lasting));
     let unknown = tokens.registry.revoke("no-such-id").await;
     assert!(matches!(unknown, Err(TokenError::NoSuchToken(_))));
 
@@ -163,23 +163,23 @@ async fn a_token_through_its_life() {
 async fn changes_arrive_without_a_restart() {
     let tokens = Tokens::new().await;
     let old = tokens.issue().await;
-    assert_eq!(tokens.judge(&old).await, staff(&old));
+    assert_eq!(tokens.authenticate(&old).await, staff(&old));
 
     // A minute has not passed, and two seconds have: the unknown token makes the list be read.
     let new = tokens.issue().await;
     tokens.clock.turn(KNOWN_EVERYWHERE_AFTER);
-    assert_eq!(tokens.judge(&new).await, staff(&new));
+    assert_eq!(tokens.authenticate(&new).await, staff(&new));
     assert_eq!(tokens.reads(), 2);
 
     tokens.registry.revoke(&old.record.id).await.unwrap();
     tokens.turn(59);
-    assert_eq!(tokens.judge(&old).await, staff(&old));
+    assert_eq!(tokens.authenticate(&old).await, staff(&old));
     tokens.turn(1);
-    assert_eq!(tokens.judge(&old).await, revoked(&old));
+    assert_eq!(tokens.authenticate(&old).await, revoked(&old));
     assert_eq!(tokens.reads(), 3);
 }
 
-/// Secrets Manager away at start: no token can be judged; once it is back,
+/// Secrets Manager away at start: no token can be authenticated; once it is back,
 /// the next delivery is, with no restart.
 #[tokio::test]
 async fn away_at_start() {
@@ -187,10 +187,10 @@ async fn away_at_start() {
     let issued = tokens.issue().await;
     tokens.away();
     tokens.check.warm_up().await;
-    assert!(is_unavailable(&tokens.judge(&issued).await));
+    assert!(is_unavailable(&tokens.authenticate(&issued).await));
     tokens.turn(1);
     tokens.back();
-    assert_eq!(tokens.judge(&issued).await, staff(&issued));
+    assert_eq!(tokens.authenticate(&issued).await, staff(&issued));
 }
 
 /// No token was ever issued, or what is stored is no list.
@@ -198,14 +198,14 @@ async fn away_at_start() {
 async fn no_list_yet_and_no_list_at_all() {
     let tokens = Tokens::new().await;
     assert_eq!(
-        tokens.check.judge("anything").await,
+        tokens.check.authenticate("anything").await,
         Err(Unavailable::NoTokensYet)
     );
     let secrets = SecretsManager::for_tests().await.unwrap();
     secrets.put(&tokens.secret, "no list").await.unwrap();
     tokens.turn(1);
     let malformed = Err(Unavailable::Secret(SecretError::Malformed));
-    assert_eq!(tokens.check.judge("anything").await, malformed);
+    assert_eq!(tokens.check.authenticate("anything").await, malformed);
     // An operator does not write over what is no list.
     let issued = tokens.registry.issue("lms", true, None).await;
     assert!(matches!(
@@ -223,21 +223,23 @@ async fn no_list_yet_and_no_list_at_all() {
 async fn away_for_an_hour() {
     let tokens = Tokens::new().await;
     let known = tokens.issue().await;
-    assert_eq!(tokens.judge(&known).await, staff(&known));
+    assert_eq!(tokens.authenticate(&known).await, staff(&known));
     // The SDK does not try this one again: it allows a process only so many
     // retries, and the other tests need some.
     tokens.proxy.set(|_| Fault::Garbage);
     tokens.turn(5);
-    assert!(is_unavailable(&tokens.check.judge("a-stranger").await));
+    assert!(is_unavailable(
+        &tokens.check.authenticate("a-stranger").await
+    ));
 
     let mut served = 0;
     for _ in 0..360 {
         tokens.turn(10);
-        let judgement = tokens.judge(&known).await;
-        if judgement == staff(&known) {
+        let decision = tokens.authenticate(&known).await;
+        if decision == staff(&known) {
             served += 1;
         } else {
-            assert!(is_unavailable(&judgement));
+            assert!(is_unavailable(&decision));
         }
     }
     // From second 15 to second 895 after the list was read.
@@ -245,7 +247,7 @@ async fn away_for_an_hour() {
 
     tokens.back();
     tokens.turn(5);
-    assert_eq!(tokens.judge(&known).await, staff(&known));
+    assert_eq!(tokens.authenticate(&known).await, staff(&known));
 }
 
 /// While Secrets Manager hangs and the list is stale, deliveries do not each
@@ -254,7 +256,7 @@ async fn away_for_an_hour() {
 async fn an_outage_is_not_waited_for_by_everyone() {
     let tokens = Tokens::new().await;
     let known = tokens.issue().await;
-    assert_eq!(tokens.judge(&known).await, staff(&known));
+    assert_eq!(tokens.authenticate(&known).await, staff(&known));
     let clock = Arc::clone(&tokens.clock);
     tokens.proxy.set(move |_| {
         // What a read that hangs takes, all attempts together.
@@ -264,7 +266,7 @@ async fn an_outage_is_not_waited_for_by_everyone() {
     tokens.turn(60);
     let before = tokens.reads();
     for _ in 0..21 {
-        assert_eq!(tokens.judge(&known).await, staff(&known));
+        assert_eq!(tokens.authenticate(&known).await, staff(&known));
         tokens.turn(1);
     }
     assert_eq!(tokens.reads() - before, 2);
@@ -277,12 +279,8 @@ async fn one_reads_for_all() {
     let issued = tokens.issue().await;
     for _ in 0..3 {
         let before = tokens.reads();
-        let judgements = join_all((0..50).map(|_| tokens.judge(&issued))).await;
-        assert!(
-            judgements
-                .iter()
-                .all(|judgement| *judgement == staff(&issued))
-        );
+        let decisions = join_all((0..50).map(|_| tokens.authenticate(&issued))).await;
+        assert!(decisions.iter().all(|decision| *decision == staff(&issued)));
         assert_eq!(tokens.reads() - before, 1);
         tokens.turn(61);
     }
@@ -294,7 +292,7 @@ async fn one_reads_for_all() {
 async fn a_flood_keeps_no_new_token_out() {
     let tokens = Tokens::new().await;
     let known = tokens.issue().await;
-    assert_eq!(tokens.judge(&known).await, staff(&known));
+    assert_eq!(tokens.authenticate(&known).await, staff(&known));
     let start = tokens.reads();
 
     for turn in 1..=6 {
@@ -305,11 +303,15 @@ async fn a_flood_keeps_no_new_token_out() {
         // Twice, and others after them: the list is young, and remembers those.
         for more in ["", "", "-more"] {
             let strangers: Vec<_> = strangers.iter().map(|s| format!("{s}{more}")).collect();
-            let flood = join_all(strangers.iter().map(|token| tokens.check.judge(token)));
-            let (judgements, newcomer) = tokio::join!(flood, tokens.judge(&new));
+            let flood = join_all(
+                strangers
+                    .iter()
+                    .map(|token| tokens.check.authenticate(token)),
+            );
+            let (decisions, newcomer) = tokio::join!(flood, tokens.authenticate(&new));
             assert_eq!(newcomer, staff(&new));
-            assert!(judgements.iter().all(|j| *j == Ok(Judgement::Unknown)));
-            assert_eq!(tokens.judge(&known).await, staff(&known));
+            assert!(decisions.iter().all(|j| *j == Ok(AuthDecision::Unknown)));
+            assert_eq!(tokens.authenticate(&known).await, staff(&known));
             assert_eq!(tokens.reads() - start, turn);
             assert_eq!(tokens.clock.now(), presented_at);
         }
@@ -349,16 +351,22 @@ async fn a_new_token_works_at_every_instance_once_it_is_shown() {
         while tokens.clock.now() < presented_at {
             if strangers_come {
                 let stranger = tokens.clock.now().to_string();
-                let judged = instances.iter().map(|instance| instance.judge(&stranger));
-                let judged = join_all(judged).await;
-                assert!(judged.iter().all(|j| *j == Ok(Judgement::Unknown)));
+                let authenticated = instances
+                    .iter()
+                    .map(|instance| instance.authenticate(&stranger));
+                let authenticated = join_all(authenticated).await;
+                assert!(
+                    authenticated
+                        .iter()
+                        .all(|j| *j == Ok(AuthDecision::Unknown))
+                );
             }
             tokens.clock.turn(STEP);
         }
         for (instance, before) in instances.iter().zip(BEFORE_THE_WRITE) {
-            let judged = instance.judge(new.token.expose_secret()).await;
+            let authenticated = instance.authenticate(new.token.expose_secret()).await;
             let case = format!("{before} ms, {strangers_come}, {presented_after} s");
-            assert_eq!(judged, staff(&new), "{case}");
+            assert_eq!(authenticated, staff(&new), "{case}");
             // Nobody has waited, either.
             assert_eq!(tokens.clock.now(), presented_at, "{case}");
         }
@@ -384,7 +392,7 @@ async fn a_thousand_strangers_cost_an_instance_little() {
     ] {
         let tokens = Tokens::new().await;
         let known = tokens.issue().await;
-        assert_eq!(tokens.judge(&known).await, staff(&known));
+        assert_eq!(tokens.authenticate(&known).await, staff(&known));
         tokens.turn(5);
         let clock = Arc::clone(&tokens.clock);
         tokens.proxy.set(move |_| {
@@ -399,8 +407,11 @@ async fn a_thousand_strangers_cost_an_instance_little() {
                 tokens.clock.set(arrives_at);
             }
             let before = tokens.clock.now();
-            let judged = tokens.check.judge(&stranger(n)).await;
-            assert!(!matches!(judged, Ok(Judgement::Staff { .. })), "{case}");
+            let authenticated = tokens.check.authenticate(&stranger(n)).await;
+            assert!(
+                !matches!(authenticated, Ok(AuthDecision::Staff { .. })),
+                "{case}"
+            );
             waited += tokens.clock.now().duration_since(before);
         }
         let reads = tokens.reads() - reads;
@@ -417,12 +428,12 @@ async fn a_thousand_strangers_cost_an_instance_little() {
 async fn a_clock_set_back_is_no_reason_to_trust() {
     let tokens = Tokens::new().await;
     let issued = tokens.issue().await;
-    assert_eq!(tokens.judge(&issued).await, staff(&issued));
+    assert_eq!(tokens.authenticate(&issued).await, staff(&issued));
     tokens.registry.revoke(&issued.record.id).await.unwrap();
     tokens
         .clock
         .set("2026-11-22T08:00:00Z".parse::<Timestamp>().unwrap());
-    assert_eq!(tokens.judge(&issued).await, revoked(&issued));
+    assert_eq!(tokens.authenticate(&issued).await, revoked(&issued));
 }
 
 /// Secrets Manager that is there and says no is not an outage: an emergency
@@ -432,7 +443,7 @@ async fn a_no_is_no_outage() {
     for how in ["denied", "no list"] {
         let tokens = Tokens::new().await;
         let issued = tokens.issue().await;
-        assert_eq!(tokens.judge(&issued).await, staff(&issued));
+        assert_eq!(tokens.authenticate(&issued).await, staff(&issued));
         if how == "denied" {
             tokens.proxy.set(|_| Fault::Refuse("AccessDeniedException"));
         } else {
@@ -440,7 +451,7 @@ async fn a_no_is_no_outage() {
             secrets.put(&tokens.secret, how).await.unwrap();
         }
         tokens.turn(60);
-        assert!(tokens.judge(&issued).await.is_err(), "{how}");
+        assert!(tokens.authenticate(&issued).await.is_err(), "{how}");
     }
 }
 

@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use shared::domain::LearnerRef;
 use shared::domain::{
     Blocked, BlockedReason, CourseId, Effect, Email, EventState, Ineligible, Leave, Left,
     PendingEvent, SweepEnd, SweepKind, SweepOutcome,
 };
-use shared::use_cases::erasing::Whom;
 use shared::use_cases::sweeping::{Request, Wanted};
 
 use crate::{output, time};
@@ -485,9 +485,9 @@ pub const fn at_stake(kind: SweepKind) -> &'static str {
 
 /// The command that sweeps what is wanted; of all runs those after this one.
 pub fn sweep(kind: SweepKind, wanted: &Wanted, after: Option<&CourseId>) -> String {
-    let learner = wanted.learner.as_ref().map(|whom| match whom {
-        Whom::Address(email) => email.as_str().to_owned(),
-        Whom::User(user_id) => user_id.to_string(),
+    let learner = wanted.learner.as_ref().map(|learner| match learner {
+        LearnerRef::Address(email) => email.as_str().to_owned(),
+        LearnerRef::User(user_id) => user_id.to_string(),
     });
     let Leave {
         force,
@@ -565,7 +565,7 @@ mod tests {
             let after = after.map(|run| run.parse().unwrap());
             sweep(SweepKind::Grades, &wanted, after.as_ref())
         };
-        let whom = Some(Whom::Address(email));
+        let learner = Some(LearnerRef::Address(email));
         for (command, expected) in [
             (grades(wanted(None, None, false, false), None), ""),
             (
@@ -573,7 +573,7 @@ mod tests {
                 " --after course-v1:Org+Bees+2026 --force --report",
             ),
             (
-                grades(wanted(Some(run), whom, false, true), None),
+                grades(wanted(Some(run), learner, false, true), None),
                 " --run course-v1:Org+Bees+2026 --learner ada@example.org --force --confirm",
             ),
             (

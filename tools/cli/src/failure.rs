@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use infra::TemplateError;
 use shared::adapters::AwsFailure;
-use shared::adapters::lms::{LmsApiError, TokenRefusal};
+use shared::adapters::lms::{LmsApiError, TokenEndpointError};
 use shared::adapters::secrets::SecretError;
 use shared::adapters::store::StoreError;
 use shared::bootstrap::aws::NoCredentials;
@@ -202,11 +202,11 @@ pub enum Failure {
     )]
     Withdrawn { email: Email, course_id: CourseId },
     #[error(
-        "the grade is set, but whether it earns the certificate could not be judged: DynamoDB: {}; \
+        "the grade is set, but whether it earns the certificate could not be decided: DynamoDB: {}; \
          the same command again does it",
         told_store(.0)
     )]
-    NotJudged(StoreError),
+    NotCertified(StoreError),
     #[error(
         "{0} Nobody can be asked, since standard input is no terminal; \
          with --yes it is done unasked"
@@ -349,7 +349,7 @@ fn told_refused(error: &LmsApiError) -> String {
     let is_of_the_credential = matches!(
         error,
         LmsApiError::NoToken {
-            why: TokenRefusal::InvalidClient,
+            why: TokenEndpointError::InvalidClient,
             ..
         }
     );

@@ -171,8 +171,8 @@ fn is_refusal(status: StatusCode, answer: &Bytes) -> bool {
     status.is_client_error() && code.contains("AccessDenied")
 }
 
-/// The calls that IAM judges for one request. A transaction has no action of its
-/// own: it is judged by its items. What reads a batch is judged for each table.
+/// The calls that IAM checks for one request. A transaction has no action of its
+/// own: it is checked by its items. What reads a batch is checked for each table.
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazondynamodb.html>
 fn calls(service: &str, operation: &str, body: &Value) -> BTreeSet<Call> {
     let call = |operation: &str, resource: &str| Call {

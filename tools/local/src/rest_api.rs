@@ -60,7 +60,7 @@ pub enum RestApiError {
 
 /// What the gateway answers by itself, as the template's gateway responses have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refusal {
+enum InvokeError {
     NotFound,
     Unreadable,
     TooLarge,
@@ -112,14 +112,14 @@ async fn answer(
     let without_slash = path.strip_suffix('/').unwrap_or(path);
     let webhook = WEBHOOKS.iter().find(|(path, _)| *path == without_slash);
     if webhook.is_none() && !path.starts_with(LAMBDA) {
-        return Refusal::NotFound.into_response();
+        return InvokeError::NotFound.into_response();
     }
     let body = match body {
         Ok(body) => body,
         Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            return Refusal::TooLarge.into_response();
+            return InvokeError::TooLarge.into_response();
         }
-        Err(_) => return Refusal::Unreadable.into_response(),
+        Err(_) => return InvokeError::Unreadable.into_response(),
     };
     let answer = match webhook {
         Some((resource, function)) => {
@@ -188,17 +188,17 @@ impl Answer {
 
     fn into_response(self) -> Response {
         let Ok(status) = StatusCode::from_u16(self.status_code) else {
-            return Refusal::Failed.into_response();
+            return InvokeError::Failed.into_response();
         };
         let mut response = (status, self.body.unwrap_or_default()).into_response();
         response.headers_mut().clear();
         for (name, values) in self.multi_value_headers {
             let Ok(name) = name.parse::<HeaderName>() else {
-                return Refusal::Failed.into_response();
+                return InvokeError::Failed.into_response();
             };
             for value in values {
                 let Ok(value) = HeaderValue::try_from(value) else {
-                    return Refusal::Failed.into_response();
+                    return InvokeError::Failed.into_response();
                 };
                 response.headers_mut().append(&name, value);
             }
@@ -209,26 +209,26 @@ impl Answer {
 
 impl Functions {
     /// Hands a delivery to a function, and waits no longer than API Gateway does.
-    async fn deliver(&self, function: &str, event: Value) -> Result<Answer, Refusal> {
+    async fn deliver(&self, function: &str, event: Value) -> Result<Answer, InvokeError> {
         let path = format!("{LAMBDA}{function}/invocations");
         let invoked = self.invoke(&path, event.to_string().into());
         let invoked = tokio::time::timeout(self.limit, invoked).await;
-        let returned = invoked.unwrap_or(Err(Refusal::TimedOut))?;
-        serde_json::from_slice(&returned).map_err(|_| Refusal::Failed)
+        let returned = invoked.unwrap_or(Err(InvokeError::TimedOut))?;
+        serde_json::from_slice(&returned).map_err(|_| InvokeError::Failed)
     }
 
     /// What a function returns.
-    async fn invoke(&self, path: &str, payload: Bytes) -> Result<Bytes, Refusal> {
+    async fn invoke(&self, path: &str, payload: Bytes) -> Result<Bytes, InvokeError> {
         let url = format!("{}{path}", self.url);
         let sent = self.client.post(url).body(payload).send().await;
-        let answer = sent.map_err(|_| Refusal::Unavailable)?;
+        let answer = sent.map_err(|_| InvokeError::Unavailable)?;
         let is_returned = answer.status() == StatusCode::OK;
-        let body = answer.bytes().await.map_err(|_| Refusal::Unavailable)?;
-        is_returned.then_some(body).ok_or(Refusal::Failed)
+        let body = answer.bytes().await.map_err(|_| InvokeError::Unavailable)?;
+        is_returned.then_some(body).ok_or(InvokeError::Failed)
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for InvokeError {
     fn into_response(self) -> Response {
         let (status, error) = match self {
             Self::NotFound => (StatusCode::NOT_FOUND, "Not found"),

@@ -30,7 +30,7 @@ fn bearing(values: &[&str]) -> Request {
 /// Rows 1, 3 and 4: whoever may not call learns nothing of the rest of the
 /// request, which is wrong as well.
 #[tokio::test]
-async fn the_caller_is_judged_first() {
+async fn the_caller_is_authenticated_first() {
     let stack = Stack::new().await;
     let staff = format!("Bearer {STAFF}");
     let bearer = |token: &str| format!("Bearer {token}");
@@ -103,9 +103,9 @@ async fn two_authorizations_through_the_gateway() {
     assert_eq!(stack.log.done()["reason"], "two_authorizations");
 }
 
-/// Row 2: no token can be judged, or not this one, for now.
+/// Row 2: no token can be authenticated, or not this one, for now.
 #[tokio::test]
-async fn a_token_that_cannot_be_judged_is_503() {
+async fn a_token_that_cannot_be_authenticated_is_503() {
     let portal = Portal::without_tokens().await;
     let (through, secrets) = (portal.client(), portal.secrets);
     let proxy = FaultyProxy::before(&secrets.url, |_| Fault::Pass)

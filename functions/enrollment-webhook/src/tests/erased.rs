@@ -7,7 +7,8 @@ use local::Fault;
 use serde_json::json;
 use shared::bootstrap::wiring::Wiring;
 use shared::clock::HeldClock;
-use shared::use_cases::erasing::{UNDER_WAY, Whom};
+use shared::domain::LearnerRef;
+use shared::use_cases::erasing::UNDER_WAY;
 use tokio::sync::Notify;
 
 use super::stack::Stack;
@@ -33,8 +34,10 @@ async fn what_a_delivery_under_way_writes_goes_too() {
     };
     let erasure = async {
         proxy.stuck(1).await;
-        let whom = Whom::Address(ADA.parse().unwrap());
-        erasing.erase(&whom, false, |_| is_gone.notify_one()).await
+        let learner = LearnerRef::Address(ADA.parse().unwrap());
+        erasing
+            .erase(&learner, false, |_| is_gone.notify_one())
+            .await
     };
     let meanwhile = async {
         is_gone.notified().await;

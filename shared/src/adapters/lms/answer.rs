@@ -10,7 +10,7 @@ use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::{Map, Value};
 
-use super::{About, ErrorCode, InvalidResponse, LmsApiError, TokenRefusal};
+use super::{About, ErrorCode, InvalidResponse, LmsApiError, TokenEndpointError};
 use crate::calls::LmsRequest;
 
 /// No answer that we ask for is larger.
@@ -83,7 +83,7 @@ pub(super) async fn no_token(answer: Response) -> LmsApiError {
     match object(answer).await {
         Ok(Some(said)) => match said.get("error").and_then(Value::as_str) {
             Some(error) => LmsApiError::NoToken {
-                why: TokenRefusal::of(error),
+                why: TokenEndpointError::of(error),
                 retry_after,
             },
             None => otherwise,

@@ -51,7 +51,7 @@ pub enum LmsApiError {
     #[error("the LMS gives our client no token: {why}")]
     NoToken {
         /// Why not.
-        why: TokenRefusal,
+        why: TokenEndpointError,
         /// How long to ask nothing, as in [`LmsApiError::Throttled`].
         retry_after: Option<Duration>,
     },
@@ -75,7 +75,7 @@ pub enum LmsApiError {
 
 /// Why the token endpoint gives no token: the codes of RFC 6749, 5.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum TokenRefusal {
+pub enum TokenEndpointError {
     /// `invalid_request`: the LMS cannot read what was asked.
     #[error("invalid_request")]
     InvalidRequest,
@@ -99,7 +99,7 @@ pub enum TokenRefusal {
     Other,
 }
 
-impl TokenRefusal {
+impl TokenEndpointError {
     /// What an `error` of the token endpoint means.
     pub(super) fn of(error: &str) -> Self {
         match error {

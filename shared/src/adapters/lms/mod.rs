@@ -20,7 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 pub use authorization::{AccessToken, Authorization};
 pub use base_url::{BaseUrl, BaseUrlError};
 pub use enrollments::{About, EnrollmentRow};
-pub use error::{ErrorCode, InvalidResponse, LmsApiError, TokenRefusal};
+pub use error::{ErrorCode, InvalidResponse, LmsApiError, TokenEndpointError};
 pub use grades::GradeRow;
 pub use page::Page;
 

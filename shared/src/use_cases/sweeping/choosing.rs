@@ -2,9 +2,9 @@
 
 use super::{Kind, Request, SweepError, Sweeping};
 use crate::adapters::store::StoreError;
+use crate::domain::LearnerRef;
 use crate::domain::sweep::is_swept;
 use crate::domain::{CourseId, Leave, User};
-use crate::use_cases::erasing::Whom;
 
 /// What is to be swept: a run, a learner, both, or else every run that is due.
 #[derive(Debug, Clone, Default)]
@@ -12,7 +12,7 @@ pub struct Wanted {
     /// This run, also where it is not live or past its window.
     pub run: Option<CourseId>,
     /// This learner; alone, in all of their runs.
-    pub learner: Option<Whom>,
+    pub learner: Option<LearnerRef>,
     /// What the sweeps may do.
     pub leave: Leave,
 }
@@ -40,8 +40,8 @@ impl<K: Kind> Sweeping<K> {
         let (mut unreadable, mut next) = (0, None);
         let runs = match (&wanted.run, &wanted.learner) {
             (Some(run), _) => vec![run.clone()],
-            (None, Some(whom)) => {
-                let user = self.user(whom).await?;
+            (None, Some(learner)) => {
+                let user = self.user(learner).await?;
                 self.known(self.kind.runs_of(&self.lms, &user).await?)
                     .await?
             }
@@ -89,19 +89,19 @@ impl<K: Kind> Sweeping<K> {
     }
 
     /// The user who is meant.
-    pub(super) async fn user(&self, whom: &Whom) -> Result<User, SweepError> {
-        let email = match whom {
-            Whom::Address(email) => Some(email.clone()),
-            Whom::User(user_id) => self.users.email_of(*user_id).await?,
+    pub(super) async fn user(&self, learner: &LearnerRef) -> Result<User, SweepError> {
+        let email = match learner {
+            LearnerRef::Address(email) => Some(email.clone()),
+            LearnerRef::User(user_id) => self.users.email_of(*user_id).await?,
         };
         let user = match &email {
             Some(email) => self.users.get(email).await?,
             None => None,
         };
-        let is_meant = |user: &User| match whom {
-            Whom::Address(_) => true,
+        let is_meant = |user: &User| match learner {
+            LearnerRef::Address(_) => true,
             // The index that told the address may be behind.
-            Whom::User(user_id) => user.user_id == *user_id,
+            LearnerRef::User(user_id) => user.user_id == *user_id,
         };
         user.filter(is_meant).ok_or(SweepError::NoSuchUser)
     }

@@ -24,7 +24,6 @@ pub use notes::Notes;
 use notes::{carry_out, failed};
 use under_way::UnderWay;
 
-use super::erasing::Whom;
 pub use super::lms::LmsError;
 use super::lms::{GradeRow, LmsClient, Page};
 use crate::adapters::lms::{InvalidResponse, LmsApiError};
@@ -34,6 +33,7 @@ use crate::adapters::store::enrollments::Enrollments;
 use crate::adapters::store::sweeps::{SweepRecord, Sweeps, Which};
 use crate::adapters::store::users::{Owner, Users};
 use crate::clock::{SharedClock, within};
+use crate::domain::LearnerRef;
 use crate::domain::{
     Change, CourseId, CourseRun, Cursor, Effect, Email, Leave, PageCursor, Place, SweepEnd,
     SweepKind, User, Username,
@@ -77,7 +77,7 @@ pub struct Request {
     /// The run.
     pub run: CourseId,
     /// This learner alone, where one is named: by the code that works on a page of them.
-    pub learner: Option<Whom>,
+    pub learner: Option<LearnerRef>,
     /// What the sweep may do.
     pub leave: Leave,
     /// The operator who makes it at a terminal, for the histories.
@@ -144,7 +144,7 @@ pub trait Kind {
     /// How many learners the LMS can be asked for in one request.
     const NAMES_AT_ONCE: usize;
 
-    /// How many learners are asked for by name before it is judged whether to go on.
+    /// How many learners are asked for by name before it is checked whether to go on.
     const LEARNERS_AT_ONCE: u16;
 
     /// Asks for a page of the LMS's list of a run.
@@ -329,7 +329,7 @@ impl<K: Kind> Sweeping<K> {
             Err(error) => return Err(error.into()),
         };
         match &request.learner {
-            Some(whom) => under_way.learner(&run, whom).await,
+            Some(learner) => under_way.learner(&run, learner).await,
             None => {
                 if let Some(holder) = held_by.filter(|_| resumed) {
                     under_way.take_over(holder).await?;

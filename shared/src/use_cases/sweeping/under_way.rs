@@ -17,12 +17,12 @@ use crate::adapters::lms::{InvalidResponse, LmsApiError};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::sweeps::{HeldBy, HeldPage, SweepRecord, Which};
 use crate::clock::within;
+use crate::domain::LearnerRef;
 use crate::domain::sweep::{brakes, certifies};
 use crate::domain::{
     ByName, Change, CourseRun, Effect, Left, Names, Place, Stage, SweepEnd, SweepOutcome, Tally,
     Username,
 };
-use crate::use_cases::erasing::Whom;
 
 /// How many rows are worked on together: DynamoDB reads 100 keys a call.
 const ROWS_AT_ONCE: usize = 100;
@@ -397,9 +397,9 @@ impl<'a, K: Kind> UnderWay<'a, K> {
     pub(super) async fn learner(
         mut self,
         run: &CourseRun,
-        whom: &Whom,
+        learner: &LearnerRef,
     ) -> Result<Progress, SweepError> {
-        let user = self.sweeping.user(whom).await?;
+        let user = self.sweeping.user(learner).await?;
         let username = user.edx_username.ok_or(SweepError::NoUsername)?;
         let notes = Notes::new(self.place.sweep_id, self.tell);
         let asked_at = self.sweeping.clock.now();

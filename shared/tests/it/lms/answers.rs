@@ -5,7 +5,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use shared::adapters::lms::{
-    About, Authorization, EnrollmentRow, ErrorCode, InvalidResponse, LmsApiError, TokenRefusal,
+    About, Authorization, EnrollmentRow, ErrorCode, InvalidResponse, LmsApiError,
+    TokenEndpointError,
 };
 use shared::calls::Counter;
 
@@ -405,33 +406,37 @@ async fn every_answer_of_the_token_endpoint() {
     };
     let says = |error: &str| json!({"error": error, "error_description": LEARNER});
     let codes = [
-        ("invalid_client", TokenRefusal::InvalidClient, "BadClient"),
+        (
+            "invalid_client",
+            TokenEndpointError::InvalidClient,
+            "BadClient",
+        ),
         (
             "invalid_request",
-            TokenRefusal::InvalidRequest,
+            TokenEndpointError::InvalidRequest,
             "NoToken:invalid_request",
         ),
         (
             "invalid_grant",
-            TokenRefusal::InvalidGrant,
+            TokenEndpointError::InvalidGrant,
             "NoToken:invalid_grant",
         ),
         (
             "unauthorized_client",
-            TokenRefusal::UnauthorizedClient,
+            TokenEndpointError::UnauthorizedClient,
             "NoToken:unauthorized_client",
         ),
         (
             "unsupported_grant_type",
-            TokenRefusal::UnsupportedGrantType,
+            TokenEndpointError::UnsupportedGrantType,
             "NoToken:unsupported_grant_type",
         ),
         (
             "invalid_scope",
-            TokenRefusal::InvalidScope,
+            TokenEndpointError::InvalidScope,
             "NoToken:invalid_scope",
         ),
-        (LEARNER, TokenRefusal::Other, "NoToken:other"),
+        (LEARNER, TokenEndpointError::Other, "NoToken:other"),
     ];
     let mut rows = Vec::new();
     for (error, why, code) in codes {
@@ -440,7 +445,7 @@ async fn every_answer_of_the_token_endpoint() {
         }
     }
     let refused_for_a_while = LmsApiError::NoToken {
-        why: TokenRefusal::InvalidClient,
+        why: TokenEndpointError::InvalidClient,
         retry_after: half_a_minute,
     };
     let waits = |status| LmsApiError::Unavailable {
@@ -451,7 +456,7 @@ async fn every_answer_of_the_token_endpoint() {
         // So the toolkit labels some of its refusals.
         (
             Reply::new(400, &[html], &says("invalid_request").to_string()),
-            refused(TokenRefusal::InvalidRequest),
+            refused(TokenEndpointError::InvalidRequest),
             "NoToken:invalid_request",
         ),
         (

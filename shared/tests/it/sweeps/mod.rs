@@ -77,7 +77,7 @@ impl<S: State> Scene<S, S::Row, S::Other> {
             let mut state = start.clone();
             let others = |pages: Range<usize>| {
                 let mut others = self.others.clone();
-                others.retain(|(after, whom, _)| *whom == learner && pages.contains(after));
+                others.retain(|(after, other, _)| *other == learner && pages.contains(after));
                 others.sort_by_key(|(after, ..)| *after);
                 others
             };

@@ -4,9 +4,9 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use shared::domain::LearnerRef;
 use shared::domain::Percent;
 use shared::domain::given::{self, GivenError};
-use shared::use_cases::erasing::Whom;
 
 /// A name that reads well in a table.
 pub fn name(text: &str) -> Result<String, String> {
@@ -19,7 +19,7 @@ pub fn name(text: &str) -> Result<String, String> {
 }
 
 /// A word without the blanks around it and without control characters. Whether
-/// it is a known one is judged later, if at all, since `--force` may be given.
+/// it is a known one is checked later, if at all, since `--force` may be given.
 pub fn plain<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
     let text = text.trim();
     if text.chars().any(char::is_control) {
@@ -56,10 +56,10 @@ pub fn one_of<T: Copy + Send + Sync + 'static>(
 }
 
 /// A user by an address, or by their id.
-pub fn whom(text: &str) -> Result<Whom, GivenError> {
+pub fn learner(text: &str) -> Result<LearnerRef, GivenError> {
     match text.parse() {
-        Ok(user_id) => Ok(Whom::User(user_id)),
-        Err(_) => given::email(text).map(Whom::Address),
+        Ok(user_id) => Ok(LearnerRef::User(user_id)),
+        Err(_) => given::email(text).map(LearnerRef::Address),
     }
 }
 

@@ -115,7 +115,7 @@ Examples:
     /// Look whether tables, secrets, LMS and webhooks are as they should be
     ///
     /// One line for each check: OK, MEND with what to do, or SKIP where it
-    /// could not be judged. Nothing is changed. The exit code is 1 if something
+    /// could not be checked. Nothing is changed. The exit code is 1 if something
     /// is to be mended. Where they are set, $COURSEHOOK_URL is called with a
     /// token that is none, and with $COURSEHOOK_TOKEN. The LMS is asked for the
     /// grade of the learner who is named, or of any who can be found.
@@ -279,7 +279,7 @@ mod tests {
                 let is_identifier =
                     |word: &&String| word.contains('@') || word.starts_with("course-v1:");
                 for identifier in example.iter().filter(is_identifier) {
-                    // The command judges that one itself, as a test of its own shows.
+                    // The command checks that one itself, as a test of its own shows.
                     if name.ends_with("rename-email") && Some(identifier) == example.get(4) {
                         continue;
                     }

@@ -1,11 +1,11 @@
 //! `coursehook sweep`
 
 use clap::{Args, Subcommand};
+use shared::domain::LearnerRef;
 use shared::domain::{CourseId, Leave, given};
-use shared::use_cases::erasing::Whom;
 use shared::use_cases::sweeping::Wanted;
 
-use super::argument::whom;
+use super::argument::learner;
 
 #[derive(Debug, Subcommand)]
 pub enum Sweep {
@@ -59,8 +59,8 @@ pub struct SweepRuns {
     #[arg(long, value_name = "COURSE_ID", value_parser = given::course_id)]
     pub run: Option<CourseId>,
     /// Only this learner, in all of their runs or in the one that is named
-    #[arg(long, value_name = "EMAIL_OR_USER_ID", value_parser = whom)]
-    pub learner: Option<Whom>,
+    #[arg(long, value_name = "EMAIL_OR_USER_ID", value_parser = learner)]
+    pub learner: Option<LearnerRef>,
     /// Also runs that are not due, and certificates before their date
     #[arg(long)]
     pub force: bool,

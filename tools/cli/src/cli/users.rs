@@ -1,11 +1,11 @@
 //! `coursehook users`
 
 use clap::Subcommand;
+use shared::domain::LearnerRef;
 use shared::domain::{Email, given};
-use shared::use_cases::erasing::Whom;
 
 use super::ImportFile;
-use super::argument::whom;
+use super::argument::learner;
 
 #[derive(Debug, Subcommand)]
 pub enum Users {
@@ -43,8 +43,8 @@ Examples:
   coursehook users rename-email 3349ca65-ca93-44ef-9977-069eb88918d0 ada@example.org")]
     RenameEmail {
         /// The address that they have, or had before, or their id
-        #[arg(value_name = "OLD|USER_ID", value_parser = whom)]
-        old: Whom,
+        #[arg(value_name = "OLD|USER_ID", value_parser = learner)]
+        old: LearnerRef,
         /// The address that they have by now
         new: String,
         /// The old address was never theirs: it finds them no more
@@ -65,8 +65,8 @@ Examples:
   coursehook users erase 3349ca65-ca93-44ef-9977-069eb88918d0")]
     Erase {
         /// The address, or one before, or the user's id
-        #[arg(value_name = "EMAIL|USER_ID", value_parser = whom)]
-        whom: Whom,
+        #[arg(value_name = "EMAIL|USER_ID", value_parser = learner)]
+        learner: LearnerRef,
         /// Do not wait for deliveries that are under way
         #[arg(long)]
         now: bool,

@@ -256,7 +256,7 @@ fn told(certificate: &Certificate, changed: bool) -> String {
     }
 }
 
-/// A certificate's state, and since when and by whom it is that.
+/// A certificate's state, and since when and by learner it is that.
 pub fn stands(certificate: &Certificate) -> String {
     let since = certificate.last_of_state().map(|entry| {
         let (at, by) = (time::show(entry.at), output::by(&entry.by));

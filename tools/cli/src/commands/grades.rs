@@ -87,14 +87,14 @@ async fn set(grade: OverrideGrade, stack: &Stack, output: Output) -> Result<(), 
         (true, 1) => "created",
         (true, _) => "updated",
     };
-    let judged = judge(&certifying, &pass, &course_id, passed).await?;
+    let result = certify(&certifying, &pass, &course_id, passed).await?;
     let done = Done {
         outcome,
         grade: Shown::from(&now),
-        certificate: &judged,
+        certificate: &result,
     };
     output.answer(&done, || {
-        format!("{outcome}\n{}\n\n{}", table([&now]), judged.told)
+        format!("{outcome}\n{}\n\n{}", table([&now]), result.told)
     })
 }
 
@@ -145,12 +145,12 @@ async fn release(
 
 /// Issues the certificate, if the grade that was set earns it. A pending event
 /// that could not be removed is no matter: it will be found done.
-async fn judge(
+async fn certify(
     certifying: &Certifying,
     pass: &Pass,
     course_id: &CourseId,
     passed: bool,
-) -> Result<Judged, Failure> {
+) -> Result<CertificateResult, Failure> {
     let until = Instant::now() + ATTEMPT_TIME;
     // A pass that earns nothing yet is pending, as the LMS's is.
     let certified = if passed {
@@ -159,17 +159,17 @@ async fn judge(
     } else {
         certifying.attempt(pass, Source::Record, until).await
     };
-    let outcome = certified.map_err(Failure::NotJudged)?.outcome;
-    let judged = |status, told: String| Judged {
+    let outcome = certified.map_err(Failure::NotCertified)?.outcome;
+    let result = |status, told: String| CertificateResult {
         status,
         certificate_id: None,
         reason: None,
         told,
     };
     Ok(match outcome {
-        Outcome::Created(id) => Judged {
+        Outcome::Created(id) => CertificateResult {
             certificate_id: Some(id.to_string()),
-            ..judged("created", format!("The certificate {id} is in force now."))
+            ..result("created", format!("The certificate {id} is in force now."))
         },
         Outcome::Exists(id) => {
             let told = if passed {
@@ -181,9 +181,9 @@ async fn judge(
                     advice::revoke(&pass.email, course_id)
                 )
             };
-            Judged {
+            CertificateResult {
                 certificate_id: Some(id.to_string()),
-                ..judged("exists", told)
+                ..result("exists", told)
             }
         }
         Outcome::Revoked => {
@@ -192,12 +192,12 @@ async fn judge(
                  To bring it back:\n  {}",
                 advice::restore(&pass.email, course_id)
             );
-            judged("revoked", told)
+            result("revoked", told)
         }
         Outcome::Blocked(BlockedBy::NotPassed) => {
             let told = "There is no certificate, since the grade is no pass; \
                  --passed makes it one.";
-            judged("not_passed", told.to_owned())
+            result("not_passed", told.to_owned())
         }
         Outcome::Blocked(BlockedBy::NotEligible(why)) => {
             let told = format!(
@@ -207,9 +207,9 @@ async fn judge(
                 advice::lacking(Some(why)),
                 advice::enroll(&pass.email, course_id)
             );
-            Judged {
+            CertificateResult {
                 reason: Some(why.as_str()),
-                ..judged("not_eligible", told)
+                ..result("not_eligible", told)
             }
         }
         // The user or the run was taken away just now; the LMS was not asked.
@@ -221,7 +221,7 @@ async fn judge(
         ) => {
             let told = "User or course run are gone by now: import them, \
                  and then give the same command again.";
-            judged("pending", told.to_owned())
+            result("pending", told.to_owned())
         }
     })
 }
@@ -320,7 +320,7 @@ fn changed_at(grade: &Grade) -> Option<Timestamp> {
 struct Done<'a> {
     outcome: &'static str,
     grade: Shown<'a>,
-    certificate: &'a Judged,
+    certificate: &'a CertificateResult,
 }
 
 #[derive(Serialize)]
@@ -331,7 +331,7 @@ struct Released<'a> {
 
 /// What became of the certificate, in the words of the webhook's answers.
 #[derive(Serialize)]
-struct Judged {
+struct CertificateResult {
     status: &'static str,
     certificate_id: Option<String>,
     reason: Option<&'static str>,

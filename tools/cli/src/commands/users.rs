@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use shared::adapters::store::users::Users;
+use shared::domain::LearnerRef;
 use shared::domain::{Email, User, Username, given};
-use shared::use_cases::erasing::{Erased, Known, UNDER_WAY, Whom};
+use shared::use_cases::erasing::{Erased, Known, UNDER_WAY};
 use shared::use_cases::renaming::{self, NewAddress, NotRenamed, Renamed};
 use uuid::Uuid;
 
@@ -37,7 +38,7 @@ pub async fn run(command: cli::Users, stack: &Stack, output: Output) -> Result<E
             };
             rename_email(old, &new, forget, stack, output).await
         }
-        cli::Users::Erase { whom, now, yes } => erase(&whom, now, yes, stack, output).await,
+        cli::Users::Erase { learner, now, yes } => erase(&learner, now, yes, stack, output).await,
     }
 }
 
@@ -60,7 +61,7 @@ async fn list(users: &Users, output: Output) -> Result<(), Failure> {
 }
 
 async fn rename_email(
-    old: Whom,
+    old: LearnerRef,
     new: &NewAddress,
     forget: bool,
     stack: &Stack,
@@ -69,8 +70,8 @@ async fn rename_email(
     let tables = stack.tables().await;
     let (users, pending_events) = (tables.users()?, tables.pending_events()?);
     let old = match old {
-        Whom::Address(email) => email,
-        Whom::User(id) => {
+        LearnerRef::Address(email) => email,
+        LearnerRef::User(id) => {
             let email = users.email_of(id).await?;
             email.ok_or(Failure::NoUserOfId(id))?
         }
@@ -129,7 +130,7 @@ async fn rename_email(
 }
 
 async fn erase(
-    whom: &Whom,
+    learner: &LearnerRef,
     now: bool,
     yes: bool,
     stack: &Stack,
@@ -137,16 +138,18 @@ async fn erase(
 ) -> Result<ExitCode, Failure> {
     let erasing = stack.tables().await.erasing()?;
     // Nobody is asked about an address of which nothing is known.
-    let Known { user, events } = erasing.known(whom).await?;
-    let who = match (&user, whom) {
+    let Known { user, events } = erasing.known(learner).await?;
+    let who = match (&user, learner) {
         (Some(user), _) => format!("the user {} ({})", user.email.as_str(), user.user_id),
-        (None, Whom::Address(email)) if events == 0 => {
+        (None, LearnerRef::Address(email)) if events == 0 => {
             return Err(Failure::NobodyToErase(email.clone()));
         }
-        (None, Whom::Address(email)) => {
+        (None, LearnerRef::Address(email)) => {
             format!("what is pending for {}, who is no user,", email.as_str())
         }
-        (None, Whom::User(id)) => format!("what may be left of the user {id}, who is not found,"),
+        (None, LearnerRef::User(id)) => {
+            format!("what may be left of the user {id}, who is not found,")
+        }
     };
     let question = format!(
         "Erase {who} with enrollments, grades, histories and {}? Certificates stay, without a \
@@ -155,7 +158,8 @@ async fn erase(
     );
     confirm(&question, yes)?;
     let gone = |user_id: Uuid| {
-        let erase = |whom: &str| format!("\n  {}", output::command("users erase", &[whom], &[]));
+        let erase =
+            |learner: &str| format!("\n  {}", output::command("users erase", &[learner], &[]));
         // What is pending by then is found by the address alone.
         let email = user.as_ref().map(|user| erase(user.email.as_str()));
         output::note(&format!(
@@ -166,7 +170,7 @@ async fn erase(
             email.unwrap_or_default()
         ));
     };
-    let erased = erasing.erase(whom, now, gone).await?;
+    let erased = erasing.erase(learner, now, gone).await?;
     let shown = ShownErased::from(&erased);
     output.answer(&shown, || shown.told())?;
     Ok(ExitCode::SUCCESS)

@@ -133,7 +133,7 @@ impl Writer for UserWriter {
     }
 }
 
-/// Who has the address of a row, or had it, whom the row is about, and the
+/// Who has the address of a row, or had it, learner the row is about, and the
 /// command that frees the address.
 fn told_of_another(row: &UserRow, holder: &User, username_owner: Option<&Email>) -> String {
     let (address, current) = (row.email.as_str(), holder.email.as_str());

@@ -223,7 +223,7 @@ async fn where_all_is_well_each_check_says_so() {
         );
     }
 
-    // What cannot be judged is no fault, and neither is an answer of the LMS's
+    // What cannot be checked is no fault, and neither is an answer of the LMS's
     // own, which proves that it let us look.
     let static_token = json!({"token": STATIC_TOKEN}).to_string();
     let static_token = portal.stack.another_secret(Some(&static_token)).await;
@@ -450,7 +450,7 @@ async fn each_fault_is_told_and_stops_no_other_check() {
         ),
         (
             &[("COURSEHOOK_URL", &unable)],
-            &with_token("503, it cannot judge tokens", "WebhookTokensSecret"),
+            &with_token("503, it cannot check tokens", "WebhookTokensSecret"),
         ),
         (
             &[("COURSEHOOK_URL", nowhere)],
@@ -632,7 +632,7 @@ async fn a_token_that_ends_is_told_unless_another_takes_its_place() {
 async fn what_is_named_and_not_there_is_told() {
     let portal = Portal::start().await;
     let (_, well) = portal.findings(&[], &[]).await;
-    // What rests on the stack cannot be judged, whatever the environment says.
+    // What rests on the stack cannot be checked, whatever the environment says.
     let (code, findings) = portal.findings(&["--stack", "absent"], &[]).await;
     assert_eq!(code, 1);
     for (check, (result, detail, advice)) in &findings {

@@ -365,9 +365,9 @@ async fn whoever_does_not_wait_is_told_what_to_do_later() {
             .starts_with("the user is gone")
     );
     let mut commands = Vec::new();
-    for whom in [user_id.as_str(), ADA] {
+    for learner in [user_id.as_str(), ADA] {
         let command = told.next_line().await.unwrap().unwrap();
-        assert_eq!(command, format!("  coursehook users erase {whom}"));
+        assert_eq!(command, format!("  coursehook users erase {learner}"));
         commands.push(command);
     }
     child.kill().await.unwrap();

@@ -250,7 +250,7 @@ async fn the_paid_modes_must_be_known() {
 }
 
 #[tokio::test]
-async fn a_grade_that_could_not_be_judged_is_set_all_the_same() {
+async fn a_grade_whose_certificate_could_not_be_decided_is_set_all_the_same() {
     let stack = Stack::with_ada_and_a_run().await;
     enroll(&stack, &["verified"]).await;
     let is_set = AtomicBool::new(false);

@@ -387,14 +387,14 @@ async fn a_learner_is_swept_alone() {
         portal.lms.enroll(username, RUN, "verified", true);
     }
     let id = portal.stack.user_id(ADA).await.to_string();
-    for (kind, whom, name) in [
+    for (kind, learner, name) in [
         ("grades", ADA, "issued"),
         ("grades", &id, "unchanged"),
         // Nobody reports first for one learner.
         ("enrollments", &id, "confirmed"),
         ("enrollments", ADA, "unchanged"),
     ] {
-        let swept = portal.run(&["sweep", kind, "--learner", whom]).await;
+        let swept = portal.run(&["sweep", kind, "--learner", learner]).await;
         assert_eq!((swept.code, swept.err.as_str()), (0, ""), "{swept:?}");
         assert_eq!(row(&swept.out, "listed"), "1");
         assert_eq!(row(&swept.out, name), "1", "{swept:?}");
@@ -406,7 +406,7 @@ async fn a_learner_is_swept_alone() {
         .import("users", "email\nnameless@example.org\n")
         .await;
     let nobody = "6f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
-    for (whom, told) in [
+    for (learner, told) in [
         (
             "zoe@example.org",
             "error: there is no user zoe@example.org; `coursehook users import`",
@@ -422,7 +422,7 @@ async fn a_learner_is_swept_alone() {
     ] {
         for kind in ["grades", "enrollments"] {
             let ran = portal
-                .run(&["sweep", kind, "--run", RUN, "--learner", whom])
+                .run(&["sweep", kind, "--run", RUN, "--learner", learner])
                 .await;
             assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
             assert!(ran.err.starts_with(told), "{ran:?}");

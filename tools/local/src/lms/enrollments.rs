@@ -9,10 +9,10 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::error::LmsResponseError;
 use super::learners::is_course_id;
 use super::orders::LmsFault;
 use super::pages::{Fields, Place, Sizes};
-use super::refusal::Refusal;
 use super::{Shared, told};
 
 const SIZES: Sizes = Sizes {
@@ -38,7 +38,7 @@ pub(super) async fn list(
     Query(fields): Query<Fields>,
     headers: HeaderMap,
     uri: Uri,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, LmsResponseError> {
     lms.tokens.admit(&headers)?;
     let given = |field: &str| fields.get(field).filter(|value| !value.is_empty());
     let (course, usernames) = (given("course_id"), given("username"));
@@ -97,8 +97,8 @@ pub(super) async fn list(
     Ok(Json(answer))
 }
 
-fn bad_request(message: impl Into<Value>) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, None, message)
+fn bad_request(message: impl Into<Value>) -> LmsResponseError {
+    LmsResponseError::new(StatusCode::BAD_REQUEST, None, message)
 }
 
 /// Whether the list takes a username, as it is set by default.

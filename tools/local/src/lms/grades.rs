@@ -10,10 +10,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
+use super::error::{LmsResponseError, with_slash};
 use super::learners::{View, is_course_id};
 use super::orders::LmsFault;
 use super::pages::{Fields, Place, Sizes};
-use super::refusal::{Refusal, with_slash};
 use super::{Shared, told};
 
 const SIZES: Sizes = Sizes {
@@ -50,7 +50,7 @@ pub(super) async fn of_course(
     Query(fields): Query<Fields>,
     headers: HeaderMap,
     uri: Uri,
-) -> Result<Response, Refusal> {
+) -> Result<Response, LmsResponseError> {
     let Some(course) = course.strip_suffix('/') else {
         return Ok(with_slash(&uri));
     };
@@ -71,27 +71,30 @@ pub(super) async fn of_course(
     Ok(Json(answer).into_response())
 }
 
-fn has_run(grades: &View<GradeRow>, course: &str) -> Result<(), Refusal> {
+fn has_run(grades: &View<GradeRow>, course: &str) -> Result<(), LmsResponseError> {
     if !is_course_id(course) {
         let message = "The provided course key cannot be parsed.";
-        return Err(Refusal::not_found("invalid_course_key", message));
+        return Err(LmsResponseError::not_found("invalid_course_key", message));
     }
     // A run whose last learner was removed is a run still.
     if !grades.has_run(course) {
         let message = "The requested grade for that course does not exist.";
-        return Err(Refusal::not_found("course_does_not_exist", message));
+        return Err(LmsResponseError::not_found(
+            "course_does_not_exist",
+            message,
+        ));
     }
     Ok(())
 }
 
 /// Why a learner has no grade in a run: somebody who is in any run is known.
-fn not_in_run(grades: &View<GradeRow>, username: &str) -> Refusal {
+fn not_in_run(grades: &View<GradeRow>, username: &str) -> LmsResponseError {
     if grades.has_learner(username) {
         let message = "The user matching the requested username is not enrolled in this course.";
-        Refusal::not_found("user_not_enrolled", message)
+        LmsResponseError::not_found("user_not_enrolled", message)
     } else {
         let message = "The user matching the requested username does not exist.";
-        Refusal::not_found("user_does_not_exist", message)
+        LmsResponseError::not_found("user_does_not_exist", message)
     }
 }
 
@@ -102,7 +105,7 @@ fn whole_course(
     grades: &View<GradeRow>,
     course: &str,
     fault: Option<&LmsFault>,
-) -> Result<Value, Refusal> {
+) -> Result<Value, LmsResponseError> {
     let rows = |after: &str, most| {
         let rows = grades.of_run(course, after, most).into_iter();
         let rows =

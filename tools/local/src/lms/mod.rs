@@ -18,12 +18,12 @@
 //! ```
 
 mod enrollments;
+mod error;
 mod grades;
 mod learners;
 mod oauth;
 mod orders;
 mod pages;
-mod refusal;
 mod told;
 
 use std::io;
@@ -43,11 +43,11 @@ use crate::background::{Background, listen};
 use crate::faults::lock;
 
 use enrollments::EnrollmentRow;
+use error::LmsResponseError;
 use learners::Learners;
 use oauth::Tokens;
 use orders::Orders;
 use pages::{Fields, Sizes};
-use refusal::Refusal;
 
 pub use grades::GradeRow;
 pub use oauth::{CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TokenError};
@@ -295,7 +295,7 @@ async fn calls(State(lms): State<Arc<Shared>>) -> Json<Vec<LmsCall>> {
 
 async fn nothing(uri: Uri) -> Response {
     let message = format!("There is nothing at {}.", uri.path());
-    Refusal::new(StatusCode::NOT_FOUND, None, message).into_response()
+    LmsResponseError::new(StatusCode::NOT_FOUND, None, message).into_response()
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Shared;
+use super::error::LmsResponseError;
 use super::orders::LmsFault;
-use super::refusal::Refusal;
 use crate::faults::lock;
 
 /// The OAuth2 client that the stand-in knows.
@@ -58,7 +58,7 @@ pub(super) enum NotAdmitted {
     Nothing,
 }
 
-impl From<NotAdmitted> for Refusal {
+impl From<NotAdmitted> for LmsResponseError {
     fn from(why: NotAdmitted) -> Self {
         let message = match why {
             NotAdmitted::Bearer(error) => return error.into(),
@@ -69,7 +69,7 @@ impl From<NotAdmitted> for Refusal {
     }
 }
 
-impl From<TokenError> for Refusal {
+impl From<TokenError> for LmsResponseError {
     fn from(error: TokenError) -> Self {
         let (code, message) = match error {
             TokenError::TokenExpired => ("token_expired", "The access token has expired."),

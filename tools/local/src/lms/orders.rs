@@ -16,8 +16,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
+use super::error::{LmsResponseError, html};
 use super::oauth::{TokenError, bad_client};
-use super::refusal::{Refusal, html};
 use super::{LmsCall, Shared};
 use crate::faults::lock;
 
@@ -378,7 +378,7 @@ pub(super) async fn obey(
         }
         LmsFault::Throttle { retry_after } => {
             let status = StatusCode::TOO_MANY_REQUESTS;
-            let answer = Refusal::new(status, None, "Request was throttled.");
+            let answer = LmsResponseError::new(status, None, "Request was throttled.");
             with_retry_after(answer.into_response(), retry_after)
         }
         LmsFault::Fail { status } => page(status),
@@ -387,9 +387,9 @@ pub(super) async fn obey(
             retry_after,
         } => with_retry_after(page(status), retry_after),
         LmsFault::Refuse if at_token => html(StatusCode::FORBIDDEN),
-        LmsFault::Refuse => Refusal::forbidden().into_response(),
+        LmsFault::Refuse => LmsResponseError::forbidden().into_response(),
         LmsFault::Deny { .. } if at_token => bad_client(),
-        LmsFault::Deny { error_code } => Refusal::from(error_code).into_response(),
+        LmsFault::Deny { error_code } => LmsResponseError::from(error_code).into_response(),
         LmsFault::Redirect { to } => {
             let same = request.uri().path_and_query();
             let location = format!("{to}{}", same.map_or("/", |same| same.as_str()));

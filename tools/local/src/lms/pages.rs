@@ -6,7 +6,7 @@ use axum::http::{StatusCode, Uri};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 
-use super::refusal::Refusal;
+use super::error::LmsResponseError;
 
 /// The fields of a query, each once.
 pub(super) type Fields = HashMap<String, String>;
@@ -37,13 +37,14 @@ impl Place {
     /// What `cursor` and `page_size` ask for. A size that is none is the
     /// default one. A cursor that cannot be decoded is refused, and one that says
     /// nothing leads to the first page.
-    pub(super) fn asked(fields: &Fields, sizes: Sizes) -> Result<Self, Refusal> {
+    pub(super) fn asked(fields: &Fields, sizes: Sizes) -> Result<Self, LmsResponseError> {
         let size = fields.get("page_size").and_then(|size| size.parse().ok());
         let size = size.filter(|size| *size > 0).unwrap_or(sizes.default);
         let after = match fields.get("cursor") {
             None => String::new(),
-            Some(cursor) => read(cursor)
-                .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, None, "Invalid cursor"))?,
+            Some(cursor) => read(cursor).ok_or_else(|| {
+                LmsResponseError::new(StatusCode::NOT_FOUND, None, "Invalid cursor")
+            })?,
         };
         Ok(Self {
             after,

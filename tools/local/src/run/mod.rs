@@ -135,7 +135,7 @@ impl Stack {
         gateway.wait_until_up().await?;
         step.done();
 
-        // The functions judge tokens; they need none, and write the log.
+        // The functions check tokens; they need none, and write the log.
         let log = logs.join(gateway::FUNCTIONS_LOG);
         let others = [
             ("COURSEHOOK_TOKEN".into(), token),

@@ -29,7 +29,7 @@ enum Verdict {
     Warn,
     /// Something is to be mended.
     Mend,
-    /// It could not be judged.
+    /// It could not be checked.
     Skip,
 }
 

@@ -160,7 +160,7 @@ impl Answer {
                  the function is deployed",
             ),
             503 if self.is_ours => (
-                "it cannot judge tokens",
+                "it cannot check tokens",
                 "see what is said of WebhookTokensSecret, and the webhook's log (`reason`)",
             ),
             500.. => (

@@ -14,8 +14,8 @@ use shared::adapters::store::StoreError;
 use shared::adapters::store::enrollments::Enrollments;
 use shared::calls::Counter;
 use shared::clock::SharedClock;
+use shared::domain::LearnerRef;
 use shared::domain::{CourseId, CourseRun, SweepKind};
-use shared::use_cases::erasing::Whom;
 use shared::use_cases::sweeping::{Kind, Progress, Request, SweepError, Sweeping, Told, Wanted};
 use tokio::select;
 
@@ -89,7 +89,7 @@ fn question(kind: SweepKind, run: &CourseRun) -> String {
     let what = advice::at_stake(kind);
     let (title, course_id) = (&run.title, &run.course_id);
     format!(
-        "Sweep the {} of {title} ({course_id}), and take the {what} from every learner whom \
+        "Sweep the {} of {title} ({course_id}), and take the {what} from every learner learner \
          --report lists as losing it, however many they are?",
         kind.as_str()
     )
@@ -226,11 +226,13 @@ impl<K: Kind> Sweeps<'_, K> {
         match (error, &self.wanted.learner) {
             (SweepError::Store(error), _) => error.into(),
             (SweepError::Lms(error), _) => Failure::Lms(error),
-            (SweepError::NoSuchUser, Some(Whom::Address(email))) => {
+            (SweepError::NoSuchUser, Some(LearnerRef::Address(email))) => {
                 Failure::NoSuchUser(email.clone())
             }
-            (SweepError::NoSuchUser, Some(Whom::User(user_id))) => Failure::NoUserOfId(*user_id),
-            // Of somebody whom nobody named nothing is asked.
+            (SweepError::NoSuchUser, Some(LearnerRef::User(user_id))) => {
+                Failure::NoUserOfId(*user_id)
+            }
+            // Of somebody learner nobody named nothing is asked.
             (SweepError::NoSuchUser | SweepError::NoUsername, _) => Failure::NoUsername,
         }
     }

@@ -49,7 +49,7 @@ pub enum Among {
     Later,
 }
 
-/// A learner whom something became of, or would, for other programs: the fields
+/// A learner learner something became of, or would, for other programs: the fields
 /// that the functions' log has, and the address.
 #[derive(Serialize)]
 struct Line<'a> {

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use super::learners::LearnersError;
 
 /// An error of the APIs: `{"developer_message", "error_code"?}`.
-pub(super) struct Refusal {
+pub(super) struct LmsResponseError {
     status: StatusCode,
     code: Option<&'static str>,
     message: Value,
 }
 
-impl Refusal {
+impl LmsResponseError {
     pub(super) fn new(
         status: StatusCode,
         code: Option<&'static str>,
@@ -38,13 +38,13 @@ impl Refusal {
     }
 }
 
-impl From<LearnersError> for Refusal {
+impl From<LearnersError> for LmsResponseError {
     fn from(error: LearnersError) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, None, error.to_string())
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for LmsResponseError {
     fn into_response(self) -> Response {
         let mut body = json!({"developer_message": self.message});
         if let Some(code) = self.code {

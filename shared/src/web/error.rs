@@ -12,10 +12,10 @@ use crate::use_cases::{DeliveryError, StoreError};
 
 /// Why a delivery is not simply accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum WebhookError {
     /// There is no one `Authorization` header with a bearer token.
     NoBearer(NoBearer),
-    /// The token cannot be judged for now.
+    /// The token cannot be authenticated for now.
     TokensUnavailable(Unavailable),
     /// The token is malformed, not listed, or dead (`invalid_token` of RFC 6750, section 3.1).
     InvalidToken(InvalidToken),
@@ -107,9 +107,9 @@ pub struct FieldFault {
     pub what: String,
 }
 
-/// One row of the table: what is answered, and what is logged.
+/// One response of the table: what is answered, and what is logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct ErrorResponse {
     /// The sender tries again at 5xx, 408 and 429, and at no other.
     pub status: StatusCode,
     /// The one header that the answer bears beside its content type, where it bears one.
@@ -130,11 +130,11 @@ const REALM: &str = r#"Bearer realm="api""#;
 const INVALID_TOKEN: &str = r#"Bearer realm="api", error="invalid_token""#;
 const INSUFFICIENT_SCOPE: &str = r#"Bearer realm="api", error="insufficient_scope""#;
 
-impl Refusal {
-    /// The answer to this refusal. A temporary error is never a 4xx, since the
+impl WebhookError {
+    /// The answer to this error. A temporary error is never a 4xx, since the
     /// sender drops those for good.
-    pub fn row(&self) -> Row {
-        let row = |status, header, message: &str, outcome, reason: &str| Row {
+    pub fn response(&self) -> ErrorResponse {
+        let response = |status, header, message: &str, outcome, reason: &str| ErrorResponse {
             status,
             header,
             message: message.to_owned(),
@@ -142,7 +142,7 @@ impl Refusal {
             reason: reason.to_owned(),
         };
         match self {
-            Self::NoBearer(why) => row(
+            Self::NoBearer(why) => response(
                 StatusCode::UNAUTHORIZED,
                 Some((WWW_AUTHENTICATE, REALM)),
                 "A bearer token is required in one Authorization header.",
@@ -153,14 +153,14 @@ impl Refusal {
                     NoBearer::OtherScheme => "other_scheme",
                 },
             ),
-            Self::TokensUnavailable(_) => row(
+            Self::TokensUnavailable(_) => response(
                 StatusCode::SERVICE_UNAVAILABLE,
                 Some((RETRY_AFTER, RETRY_SOON)),
                 "The token cannot be checked for now; try again.",
                 "unavailable",
                 "tokens",
             ),
-            Self::InvalidToken(why) => row(
+            Self::InvalidToken(why) => response(
                 StatusCode::UNAUTHORIZED,
                 Some((WWW_AUTHENTICATE, INVALID_TOKEN)),
                 "The token is not valid.",
@@ -172,35 +172,35 @@ impl Refusal {
                     InvalidToken::Revoked => "revoked_token",
                 },
             ),
-            Self::NotStaff => row(
+            Self::NotStaff => response(
                 StatusCode::FORBIDDEN,
                 Some((WWW_AUTHENTICATE, INSUFFICIENT_SCOPE)),
                 "The token has no staff rights.",
                 "forbidden",
                 "insufficient_scope",
             ),
-            Self::MethodNotAllowed => row(
+            Self::MethodNotAllowed => response(
                 StatusCode::METHOD_NOT_ALLOWED,
                 Some((ALLOW, "POST")),
                 "Only POST is allowed.",
                 "method_not_allowed",
                 "method",
             ),
-            Self::TooLarge => row(
+            Self::TooLarge => response(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 None,
                 "The body is larger than 64 KiB.",
                 "too_large",
                 "body",
             ),
-            Self::NotJsonType => row(
+            Self::NotJsonType => response(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 None,
                 "The content type must be application/json.",
                 "unsupported_type",
                 "content_type",
             ),
-            Self::NotJson(why) => row(
+            Self::NotJson(why) => response(
                 StatusCode::BAD_REQUEST,
                 None,
                 "The body must be a JSON object in UTF-8.",
@@ -218,7 +218,7 @@ impl Refusal {
                     .map(|f| format!("{} {}", f.field, f.what))
                     .collect();
                 let fields: Vec<_> = faults.iter().map(|f| f.field).collect();
-                row(
+                response(
                     StatusCode::BAD_REQUEST,
                     None,
                     &format!("{}.", faults_told.join("; ")),
@@ -226,7 +226,7 @@ impl Refusal {
                     &fields.join(","),
                 )
             }
-            Self::UserNotFound { pending } => row(
+            Self::UserNotFound { pending } => response(
                 StatusCode::NOT_FOUND,
                 None,
                 "User not found",
@@ -235,7 +235,7 @@ impl Refusal {
             ),
             Self::RunNotFound {
                 course, pending, ..
-            } => row(
+            } => response(
                 StatusCode::NOT_FOUND,
                 None,
                 &format!("Course run with id {} not found", named(course)),
@@ -245,7 +245,7 @@ impl Refusal {
             Self::Store {
                 error: StoreError::Aws(failure),
                 ..
-            } if failure.is_invalid_request() => row(
+            } if failure.is_invalid_request() => response(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 None,
                 "Something went wrong.",
@@ -255,14 +255,14 @@ impl Refusal {
             Self::Store {
                 error: StoreError::Aws(_),
                 ..
-            } => row(
+            } => response(
                 StatusCode::SERVICE_UNAVAILABLE,
                 Some((RETRY_AFTER, RETRY_SOON)),
                 "The store is not available for now; try again.",
                 "unavailable",
                 "store",
             ),
-            Self::OutOfTime => row(
+            Self::OutOfTime => response(
                 StatusCode::SERVICE_UNAVAILABLE,
                 Some((RETRY_AFTER, RETRY_SOON)),
                 "The store is not available for now; try again.",
@@ -272,14 +272,14 @@ impl Refusal {
             Self::Store {
                 error: StoreError::Corrupt(table),
                 ..
-            } => row(
+            } => response(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 None,
                 "Something went wrong.",
                 "failed",
                 &format!("corrupt_item:{table}"),
             ),
-            Self::Panicked { location } => row(
+            Self::Panicked { location } => response(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 None,
                 "Something went wrong.",
@@ -318,13 +318,13 @@ impl Refusal {
     }
 }
 
-impl From<NotJson> for Refusal {
+impl From<NotJson> for WebhookError {
     fn from(why: NotJson) -> Self {
         Self::NotJson(why)
     }
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for WebhookError {
     fn from(error: StoreError) -> Self {
         Self::Store {
             error,
@@ -333,7 +333,7 @@ impl From<StoreError> for Refusal {
     }
 }
 
-impl From<DeliveryError> for Refusal {
+impl From<DeliveryError> for WebhookError {
     fn from(DeliveryError { error, pending }: DeliveryError) -> Self {
         Self::Store { error, pending }
     }
@@ -384,12 +384,12 @@ mod tests {
             field,
             what: what.to_owned(),
         };
-        let run = |text: &str, pending| Refusal::RunNotFound {
+        let run = |text: &str, pending| WebhookError::RunNotFound {
             course: text.parse().unwrap(),
             user_id: Uuid::nil(),
             pending,
         };
-        let store = |failure| Refusal::from(StoreError::Aws(failure));
+        let store = |failure| WebhookError::from(StoreError::Aws(failure));
         let throttled = || AwsFailure::Throttled("ThrottlingException".to_owned());
         let denied = || AwsFailure::Failed("AccessDeniedException".to_owned());
         let secret = SecretError::Aws(AwsFailure::Unreachable);
@@ -405,9 +405,9 @@ mod tests {
         let scope = r#"www-authenticate: Bearer realm="api", error="insufficient_scope""#;
         let retry = "retry-after: 5";
 
-        let table: Vec<(Refusal, u16, &str, &str, &str, &str, &str)> = vec![
+        let table: Vec<(WebhookError, u16, &str, &str, &str, &str, &str)> = vec![
             (
-                Refusal::NoBearer(NoBearer::Missing),
+                WebhookError::NoBearer(NoBearer::Missing),
                 401,
                 realm,
                 bearer,
@@ -416,7 +416,7 @@ mod tests {
                 "",
             ),
             (
-                Refusal::NoBearer(NoBearer::Repeated),
+                WebhookError::NoBearer(NoBearer::Repeated),
                 401,
                 realm,
                 bearer,
@@ -425,7 +425,7 @@ mod tests {
                 "",
             ),
             (
-                Refusal::NoBearer(NoBearer::OtherScheme),
+                WebhookError::NoBearer(NoBearer::OtherScheme),
                 401,
                 realm,
                 bearer,
@@ -434,7 +434,7 @@ mod tests {
                 "",
             ),
             (
-                Refusal::TokensUnavailable(Unavailable::NoTokensYet),
+                WebhookError::TokensUnavailable(Unavailable::NoTokensYet),
                 503,
                 retry,
                 unchecked,
@@ -443,7 +443,7 @@ mod tests {
                 "NoTokensYet",
             ),
             (
-                Refusal::TokensUnavailable(secret.into()),
+                WebhookError::TokensUnavailable(secret.into()),
                 503,
                 retry,
                 unchecked,
@@ -452,7 +452,7 @@ mod tests {
                 "Unreachable",
             ),
             (
-                Refusal::TokensUnavailable(SecretError::Malformed.into()),
+                WebhookError::TokensUnavailable(SecretError::Malformed.into()),
                 503,
                 retry,
                 unchecked,
@@ -461,7 +461,7 @@ mod tests {
                 "MalformedSecret",
             ),
             (
-                Refusal::InvalidToken(InvalidToken::Malformed),
+                WebhookError::InvalidToken(InvalidToken::Malformed),
                 401,
                 bad,
                 invalid,
@@ -470,7 +470,7 @@ mod tests {
                 "",
             ),
             (
-                Refusal::InvalidToken(InvalidToken::Unknown),
+                WebhookError::InvalidToken(InvalidToken::Unknown),
                 401,
                 bad,
                 invalid,
@@ -479,7 +479,7 @@ mod tests {
                 "",
             ),
             (
-                Refusal::InvalidToken(InvalidToken::Expired),
+                WebhookError::InvalidToken(InvalidToken::Expired),
                 401,
                 bad,
                 invalid,
@@ -488,7 +488,7 @@ mod tests {
                 "",
             ),
             (
-                Refusal::InvalidToken(InvalidToken::Revoked),
+                WebhookError::InvalidToken(InvalidToken::Revoked),
                 401,
                 bad,
                 invalid,
@@ -497,7 +497,7 @@ mod tests {
                 "",
             ),
             (
-                Refusal::NotStaff,
+                WebhookError::NotStaff,
                 403,
                 scope,
                 "The token has no staff rights.",
@@ -506,7 +506,7 @@ mod tests {
                 "",
             ),
             (
-                Refusal::MethodNotAllowed,
+                WebhookError::MethodNotAllowed,
                 405,
                 "allow: POST",
                 "Only POST is allowed.",
@@ -515,7 +515,7 @@ mod tests {
                 "",
             ),
             (
-                Refusal::TooLarge,
+                WebhookError::TooLarge,
                 413,
                 "",
                 "The body is larger than 64 KiB.",
@@ -524,7 +524,7 @@ mod tests {
                 "",
             ),
             (
-                Refusal::NotJsonType,
+                WebhookError::NotJsonType,
                 415,
                 "",
                 "The content type must be application/json.",
@@ -569,7 +569,7 @@ mod tests {
                 "",
             ),
             (
-                Refusal::Invalid(vec![
+                WebhookError::Invalid(vec![
                     fault("email", "is blank"),
                     fault("role", "is not a string"),
                 ]),
@@ -581,7 +581,7 @@ mod tests {
                 "",
             ),
             (
-                Refusal::UserNotFound {
+                WebhookError::UserNotFound {
                     pending: Some(key()),
                 },
                 404,
@@ -592,7 +592,7 @@ mod tests {
                 "",
             ),
             (
-                Refusal::UserNotFound { pending: None },
+                WebhookError::UserNotFound { pending: None },
                 404,
                 "",
                 "User not found",
@@ -673,7 +673,7 @@ mod tests {
                 "ValidationException",
             ),
             (
-                Refusal::OutOfTime,
+                WebhookError::OutOfTime,
                 503,
                 retry,
                 later,
@@ -691,7 +691,7 @@ mod tests {
                 "CorruptItem",
             ),
             (
-                Refusal::Panicked {
+                WebhookError::Panicked {
                     location: "a.rs:1".to_owned(),
                 },
                 500,
@@ -702,24 +702,26 @@ mod tests {
                 "",
             ),
         ];
-        for (refusal, status, header, message, outcome, reason, code) in table {
-            let row = refusal.row();
-            let told = row.header.map(|(name, value)| format!("{name}: {value}"));
+        for (error, status, header, message, outcome, reason, code) in table {
+            let response = error.response();
+            let told = response
+                .header
+                .map(|(name, value)| format!("{name}: {value}"));
             assert_eq!(
                 (
-                    row.status.as_u16(),
+                    response.status.as_u16(),
                     told.as_deref().unwrap_or(""),
-                    row.message.as_str()
+                    response.message.as_str()
                 ),
                 (status, header, message),
-                "{refusal:?}"
+                "{error:?}"
             );
             assert_eq!(
-                (row.outcome, row.reason.as_str()),
+                (response.outcome, response.reason.as_str()),
                 (outcome, reason),
-                "{refusal:?}"
+                "{error:?}"
             );
-            assert_eq!(refusal.error_code().unwrap_or(""), code, "{refusal:?}");
+            assert_eq!(error.error_code().unwrap_or(""), code, "{error:?}");
         }
     }
 }
