@@ -60,8 +60,8 @@ impl PendingEvents {
             lease,
         };
         let calls = Counter::default();
-        let tell = |attempt: &_| log::event_retried(&context.request_id, attempt);
-        let run = calls.count(self.worker.run(&context, tell));
+        let on_event = |attempt: &_| log::event_retried(&context.request_id, attempt);
+        let run = calls.count(self.worker.run(&context, on_event));
         let summary = run
             .await
             .inspect_err(|error| log::retry_batch_failed(&context.request_id, error))?;

@@ -356,15 +356,19 @@ mod tests {
                 (format!("é{c}{ADDRESS}"), 2),
                 (format!("{ADDRESS}{c}"), 16),
             ] {
-                let told = format!("has {name} at {at}");
+                let message = format!("has {name} at {at}");
                 let refused = |error: GivenError| error.to_string();
-                assert_eq!(email(&text).map_err(refused), Err(told.clone()), "{text:?}");
                 assert_eq!(
-                    username(&text).map_err(refused),
-                    Err(told.clone()),
+                    email(&text).map_err(refused),
+                    Err(message.clone()),
                     "{text:?}"
                 );
-                assert_eq!(course_id(&text).map_err(refused), Err(told), "{text:?}");
+                assert_eq!(
+                    username(&text).map_err(refused),
+                    Err(message.clone()),
+                    "{text:?}"
+                );
+                assert_eq!(course_id(&text).map_err(refused), Err(message), "{text:?}");
                 // What is stored, and what a webhook brings, is read as before.
                 assert_eq!(text.parse::<Email>().unwrap().as_str(), text);
                 assert_eq!(text.parse::<Username>().unwrap().as_str(), text);
@@ -374,7 +378,7 @@ mod tests {
 
     #[test]
     fn an_address_stands_alone() {
-        for (text, told) in [
+        for (text, message) in [
             (
                 "ada lovelace@example.org",
                 "has U+0020 SPACE at 4; an address has no blanks",
@@ -457,7 +461,7 @@ mod tests {
             ("a\u{7}@b", "has a control character"),
         ] {
             let refused = email(text).map_err(|error| error.to_string());
-            assert_eq!(refused, Err(told.to_owned()), "{text:?}");
+            assert_eq!(refused, Err(message.to_owned()), "{text:?}");
         }
         for text in [
             ADDRESS,
@@ -486,7 +490,7 @@ mod tests {
         ] {
             assert_eq!(username(text), Ok(text.parse().unwrap()), "{text:?}");
         }
-        for (text, told) in [
+        for (text, message) in [
             ("", "is blank"),
             ("a\u{7}", "has a control character"),
             (
@@ -496,7 +500,7 @@ mod tests {
             ),
         ] {
             let refused = username(text).map_err(|error| error.to_string());
-            assert_eq!(refused, Err(told.to_owned()), "{text:?}");
+            assert_eq!(refused, Err(message.to_owned()), "{text:?}");
         }
     }
 
@@ -517,7 +521,7 @@ mod tests {
             assert_eq!(name(&format!(" {text}\n")), Ok(text.to_owned()), "{text:?}");
         }
         let too_long = "é".repeat(NAME_MAX_CHARS + 1);
-        for (text, told) in [
+        for (text, message) in [
             (too_long.as_str(), "is longer than 255 characters"),
             (" \u{3000}", "is blank"),
             ("Ada\nLovelace", "has a control character"),
@@ -539,7 +543,7 @@ mod tests {
             ),
         ] {
             let refused = name(text).map_err(|error| error.to_string());
-            assert_eq!(refused, Err(told.to_owned()), "{text:?}");
+            assert_eq!(refused, Err(message.to_owned()), "{text:?}");
         }
     }
 }

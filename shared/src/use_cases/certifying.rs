@@ -66,7 +66,7 @@ pub enum Source<'a> {
     Lms {
         /// Asks it.
         lms: &'a LmsClient,
-        /// Told who it is about before the LMS is asked.
+        /// SweepEvent who it is about before the LMS is asked.
         asking: &'a (dyn Fn(Uuid) + Sync),
     },
     /// Nobody is asked: what is stored decides.

@@ -17,7 +17,7 @@ use crate::domain::{
 /// How often a change is made anew because somebody else wrote in between.
 const ATTEMPTS: u32 = 5;
 
-/// A grade or a certificate after an operator's word, and whether it took a change.
+/// A grade or a certificate after an operator command, and whether it took a change.
 #[derive(Debug, Clone)]
 pub struct Corrected<T> {
     /// As it stands now.
@@ -112,9 +112,9 @@ async fn write_grade(
     Ok((written == Written::Done).then_some(after))
 }
 
-/// An operator's word about a certificate.
+/// An operator command about a certificate.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Word {
+pub enum CertificateAction {
     /// It counts no more, until an operator restores it.
     Revoke,
     /// A revoked one is again what it was before: in force, or withdrawn until
@@ -125,7 +125,7 @@ pub enum Word {
 }
 
 /// Without the name, which is personal.
-impl fmt::Debug for Word {
+impl fmt::Debug for CertificateAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Revoke => "Revoke",
@@ -147,12 +147,12 @@ pub enum Uncorrected {
 /// Revokes or restores a learner's certificate, or corrects the name on it.
 ///
 /// # Errors
-/// The outer one is the store's; the inner one says why the word does not fit.
+/// The outer one is the store's; the inner one says why the action does not apply.
 pub async fn correct_certificate(
     records: &Records,
     certificates: &Certificates,
     (user_id, course_id): (Uuid, &CourseId),
-    word: &Word,
+    action: &CertificateAction,
     by: &Change,
     at: Timestamp,
 ) -> Result<Result<Corrected<Certificate>, Uncorrected>, StoreError> {
@@ -161,13 +161,13 @@ pub async fn correct_certificate(
     };
     let change_id = Uuid::new_v4();
     for _ in 0..ATTEMPTS {
-        let (state, renamed) = match word {
-            Word::Revoke => (CertificateState::Revoked, None),
-            Word::Restore if certificate.state == CertificateState::Withdrawn => {
+        let (state, renamed) = match action {
+            CertificateAction::Revoke => (CertificateState::Revoked, None),
+            CertificateAction::Restore if certificate.state == CertificateState::Withdrawn => {
                 return Ok(Err(Uncorrected::Withdrawn));
             }
-            Word::Restore => (certificate.state_unless_revoked(), None),
-            Word::Rename(to) => (certificate.state, certificate.renaming(to)),
+            CertificateAction::Restore => (certificate.state_unless_revoked(), None),
+            CertificateAction::Rename(to) => (certificate.state, certificate.renaming(to)),
         };
         if certificate.state == state && renamed.is_none() {
             let changed = false;

@@ -165,7 +165,7 @@ impl RetryWorker {
     }
 
     /// Retries the events that are due, the longest due first, until there
-    /// are no more or the time is over. `tell` is told of each.
+    /// are no more or the time is over. `on_event` is told of each.
     ///
     /// Any number of runs may go on at once: each event is claimed by one.
     ///
@@ -174,7 +174,7 @@ impl RetryWorker {
     pub async fn run(
         &self,
         context: &RunContext,
-        tell: impl Fn(&Attempt),
+        on_event: impl Fn(&Attempt),
     ) -> Result<RetrySummary, StoreError> {
         self.lms.begin_invocation();
         let now = self.clock.now();
@@ -210,7 +210,7 @@ impl RetryWorker {
                         }
                         _ => {}
                     }
-                    tell(&attempt);
+                    on_event(&attempt);
                 }
                 Err(error) => {
                     stopped.store(true, Ordering::Relaxed);

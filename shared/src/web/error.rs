@@ -213,7 +213,7 @@ impl WebhookError {
                 },
             ),
             Self::Invalid(faults) => {
-                let faults_told: Vec<_> = faults
+                let descriptions: Vec<_> = faults
                     .iter()
                     .map(|f| format!("{} {}", f.field, f.what))
                     .collect();
@@ -221,7 +221,7 @@ impl WebhookError {
                 response(
                     StatusCode::BAD_REQUEST,
                     None,
-                    &format!("{}.", faults_told.join("; ")),
+                    &format!("{}.", descriptions.join("; ")),
                     "invalid",
                     &fields.join(","),
                 )
@@ -704,13 +704,13 @@ mod tests {
         ];
         for (error, status, header, message, outcome, reason, code) in table {
             let response = error.response();
-            let told = response
+            let described = response
                 .header
                 .map(|(name, value)| format!("{name}: {value}"));
             assert_eq!(
                 (
                     response.status.as_u16(),
-                    told.as_deref().unwrap_or(""),
+                    described.as_deref().unwrap_or(""),
                     response.message.as_str()
                 ),
                 (status, header, message),

@@ -92,7 +92,7 @@ impl UsedToken {
 }
 
 impl Record {
-    /// Notes what the delivery says, in a form fit for the log.
+    /// Recorder what the delivery says, in a form fit for the log.
     pub fn delivery(&mut self, delivery: &Delivery) {
         self.course_id = Some(match &delivery.course {
             Course::Run(id) => id.as_str().to_owned(),
@@ -326,7 +326,7 @@ pub struct Swept<'a> {
     /// How far it came.
     pub progress: &'a Progress,
     /// What became of learners in this call.
-    pub told: &'a ToldOf,
+    pub counts: &'a LearnerCounts,
     /// Of this call.
     pub milliseconds: u64,
     /// Those of this call.
@@ -335,7 +335,7 @@ pub struct Swept<'a> {
 
 /// What was told of learners.
 #[derive(Debug, Default)]
-pub struct ToldOf {
+pub struct LearnerCounts {
     /// What became of them, counted.
     pub tally: Tally,
     /// How many they are, one beside the next told of once.
@@ -343,7 +343,7 @@ pub struct ToldOf {
     last: Option<Uuid>,
 }
 
-impl ToldOf {
+impl LearnerCounts {
     /// Adds one thing; all that became of a learner comes one after another.
     pub fn note(&mut self, user_id: Uuid, effect: &Effect) {
         self.tally.note(effect);

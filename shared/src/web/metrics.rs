@@ -172,9 +172,9 @@ impl Metrics {
         };
         if !leave.report {
             document.dimension("sweep", swept.kind.as_str());
-            document.metric(Metric::SweptLearners, swept.told.learners);
+            document.metric(Metric::SweptLearners, swept.counts.learners);
             if swept.kind == SweepKind::Grades {
-                let of = |effect| swept.told.tally.of(effect);
+                let of = |effect| swept.counts.tally.of(effect);
                 let issued = of(&Effect::Issued) + of(&Effect::Restored);
                 document.metric(Metric::CertificatesIssued, issued);
                 document.metric(Metric::CertificatesWithdrawn, of(&Effect::Withdrawn));

@@ -16,7 +16,7 @@ use crate::clock::SharedClock;
 use crate::domain::LearnerRef;
 use crate::domain::{CourseId, Leave};
 use crate::use_cases::sweeping::{
-    Kind, LAST_PAGE_TIME, Progress, Request, SweepError, Sweeping, Told, Wanted,
+    Kind, LAST_PAGE_TIME, Progress, Request, SweepError, SweepEvent, Sweeping, Wanted,
 };
 
 /// One call of a sweep's function.
@@ -127,16 +127,16 @@ impl<K: Kind> SweepFunction<K> {
         let until = invocation.deadline.checked_sub(LAST_PAGE_TIME);
         let calls = Counter::default();
         let only_reports = Cell::new(false);
-        let told_of = RefCell::new(log::ToldOf::default());
-        let tell = |told: Told<'_>| match told {
-            Told::Begins { place, .. } => only_reports.set(place.leave.report),
-            Told::Learner {
+        let counts = RefCell::new(log::LearnerCounts::default());
+        let on_event = |event: SweepEvent<'_>| match event {
+            SweepEvent::Begins { place, .. } => only_reports.set(place.leave.report),
+            SweepEvent::Learner {
                 sweep_id,
                 user_id: Some(user_id),
                 effect,
                 ..
             } => {
-                told_of.borrow_mut().note(user_id, effect);
+                counts.borrow_mut().note(user_id, effect);
                 let line = log::SweptLearner {
                     kind: K::KIND,
                     sweep_id,
@@ -147,14 +147,14 @@ impl<K: Kind> SweepFunction<K> {
                 };
                 line.write();
             }
-            Told::ByName(place) => {
+            SweepEvent::ByName(place) => {
                 log::asked_by_name(K::KIND, place.sweep_id, &request.run);
             }
-            Told::Learner { .. } | Told::Page(_) => {}
+            SweepEvent::Learner { .. } | SweepEvent::Page(_) => {}
         };
         let goes_on = || until.is_some_and(|until| Instant::now() < until);
         // In a box, since a sweep is large.
-        let work = Box::pin(self.sweeping.sweep(request, &goes_on, &tell));
+        let work = Box::pin(self.sweeping.sweep(request, &goes_on, &on_event));
         let progress = calls.count(work).await?;
         let took = self.clock.now().duration_since(began).as_millis();
         let line = log::Swept {
@@ -162,7 +162,7 @@ impl<K: Kind> SweepFunction<K> {
             request_id: &invocation.request_id,
             course_id: &request.run,
             progress: &progress,
-            told: &told_of.borrow(),
+            counts: &counts.borrow(),
             milliseconds: u64::try_from(took).unwrap_or_default(),
             calls: &calls,
         };

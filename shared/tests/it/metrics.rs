@@ -14,7 +14,7 @@ use shared::domain::{
 };
 use shared::use_cases::retry::RetrySummary;
 use shared::use_cases::sweeping::Progress;
-use shared::web::log::{Record, Swept, ToldOf, UsedToken};
+use shared::web::log::{LearnerCounts, Record, Swept, UsedToken};
 use shared::web::{Metric, Metrics};
 use uuid::Uuid;
 
@@ -122,12 +122,12 @@ fn of_a_list_of_runs() {
     }
 }
 
-/// What one call told of four learners; the sweep itself has counted more, since
+/// What one call counts of four learners; the sweep itself has counted more, since
 /// earlier calls are in that.
 #[test]
 fn of_a_call_of_a_sweep() {
     let (now, id) = (harness::now(), Uuid::from_u128);
-    let mut told = ToldOf::default();
+    let mut counts = LearnerCounts::default();
     for (learner, effect) in [
         (1, Effect::GradeStored),
         (1, Effect::Issued),
@@ -136,7 +136,7 @@ fn of_a_call_of_a_sweep() {
         (3, Effect::Withdrawn),
         (4, Effect::Left(Left::Revoked)),
     ] {
-        told.note(id(learner), &effect);
+        counts.note(id(learner), &effect);
     }
     let run: CourseId = harness::RUN.parse().unwrap();
     let outcomes = [
@@ -177,7 +177,7 @@ fn of_a_call_of_a_sweep() {
             request_id: "",
             course_id: &run,
             progress: &progress,
-            told: &told,
+            counts: &counts,
             milliseconds: 0,
             calls: &Counter::default(),
         };

@@ -744,16 +744,16 @@ mod tests {
         ] {
             let mut event = event(reason, code);
             let advice = Advice::about(&event, Timestamp::UNIX_EPOCH);
-            let told = format!("{reason:?} {code:?}: {}", advice.text());
-            assert!(advice.why.contains(why), "{told}");
-            assert!(advice.why.contains("is due"), "{told}");
-            assert!(advice.text().contains(help), "{told}");
+            let message = format!("{reason:?} {code:?}: {}", advice.text());
+            assert!(advice.why.contains(why), "{message}");
+            assert!(advice.why.contains("is due"), "{message}");
+            assert!(advice.text().contains(help), "{message}");
             let retry = format!(
                 "\n  coursehook events retry {}",
                 output::key(&event.event_key)
             );
-            assert_eq!(advice.text().ends_with(&retry), !is_all, "{told}");
-            assert_eq!(advice.help.contains("nothing else"), is_all, "{told}");
+            assert_eq!(advice.text().ends_with(&retry), !is_all, "{message}");
+            assert_eq!(advice.help.contains("nothing else"), is_all, "{message}");
 
             for (state, word) in [(EventState::Dead, "dead"), (EventState::Expired, "expired")] {
                 event.state = state;

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_plain_text_is_told_by_its_first_bytes() {
+    fn a_file_that_is_not_plain_text_is_refused_by_its_first_bytes() {
         let wide = |text: &str, unit: fn(u16) -> [u8; 2]| -> Vec<u8> {
             text.encode_utf16().flat_map(unit).collect()
         };

@@ -28,7 +28,7 @@ use crate::samples::BadDelivery;
 
 #[derive(Debug, Error)]
 pub enum Failure {
-    #[error("{}", told_missing(.name, .stack.as_deref()))]
+    #[error("{}", describe_missing(.name, .stack.as_deref()))]
     Variable {
         name: String,
         /// The stack that lacks it, where one is named.
@@ -53,15 +53,15 @@ pub enum Failure {
          table or a secret; give the name that it was deployed under"
     )]
     NotCoursehook(String),
-    #[error("CloudFormation: {}", told(.0))]
+    #[error("CloudFormation: {}", describe(.0))]
     CloudFormation(AwsFailure),
     #[error("{0}")]
     Template(#[from] TemplateError),
-    #[error("DynamoDB: {}", told_store(.0))]
+    #[error("DynamoDB: {}", describe_store(.0))]
     Store(#[from] StoreError),
-    #[error("{}", told_token(.0))]
+    #[error("{}", describe_token(.0))]
     Token(#[from] TokenError),
-    #[error("{}", told_secret(.0))]
+    #[error("{}", describe_secret(.0))]
     Secret(SecretError),
     #[error(
         "no token was issued, since standard output is closed or /dev/null and it would be \
@@ -81,7 +81,7 @@ pub enum Failure {
     #[error(
         "the token could not be handed over ({problem}), and it may still be in force, since it \
          could not be revoked ({}); try: coursehook tokens revoke {id}{}",
-        told_token(.why), .old.as_deref().unwrap_or_default()
+        describe_token(.why), .old.as_deref().unwrap_or_default()
     )]
     StillInForce {
         id: String,
@@ -95,7 +95,7 @@ pub enum Failure {
          be {{\"client_id\": \"...\", \"client_secret\": \"...\"}} or {{\"token\": \"...\"}}"
     )]
     NoCredential,
-    #[error("{}", told_refused(.0))]
+    #[error("{}", describe_refused(.0))]
     CredentialRefused(LmsApiError),
     #[error("standard input cannot be read: {0}; nothing was stored")]
     Input(io::Error),
@@ -119,7 +119,7 @@ pub enum Failure {
     InterruptedAt { done: String },
     #[error("{reason}\nwhat was done stays done, and this goes on from there: {again}")]
     SweepStopped { reason: Box<Failure>, again: String },
-    #[error("{}", told_lms(.0))]
+    #[error("{}", describe_lms(.0))]
     Lms(LmsError),
     #[error("there is no user {}; `coursehook users import` makes users", .0.as_str())]
     NoSuchUser(Email),
@@ -204,7 +204,7 @@ pub enum Failure {
     #[error(
         "the grade is set, but whether it earns the certificate could not be decided: DynamoDB: {}; \
          the same command again does it",
-        told_store(.0)
+        describe_store(.0)
     )]
     NotCertified(StoreError),
     #[error(
@@ -281,7 +281,7 @@ fn join(keys: &[EventKey]) -> String {
 }
 
 /// What is missing, and where to have it from.
-fn told_missing(name: &str, stack: Option<&str>) -> String {
+fn describe_missing(name: &str, stack: Option<&str>) -> String {
     match (name, stack) {
         ("COURSEHOOK_LOG", _) => {
             let why = match stack {
@@ -309,16 +309,16 @@ fn told_missing(name: &str, stack: Option<&str>) -> String {
     }
 }
 
-fn told_store(error: &StoreError) -> String {
+fn describe_store(error: &StoreError) -> String {
     match error {
-        StoreError::Aws(failure) => told(failure),
+        StoreError::Aws(failure) => describe(failure),
         StoreError::Corrupt(_) => format!("{error}; was it written by a newer version?"),
     }
 }
 
-fn told_token(error: &TokenError) -> String {
+fn describe_token(error: &TokenError) -> String {
     match error {
-        TokenError::Secret(error) => told_secret(error),
+        TokenError::Secret(error) => describe_secret(error),
         TokenError::Unclear(_) => format!(
             "{error}; look at `coursehook tokens list`: a new token there is nobody's and to be \
              revoked, and the old one may end sooner or be revoked"
@@ -327,9 +327,9 @@ fn told_token(error: &TokenError) -> String {
     }
 }
 
-fn told_secret(error: &SecretError) -> String {
+fn describe_secret(error: &SecretError) -> String {
     match error {
-        SecretError::Aws(failure) => format!("Secrets Manager: {}", told(failure)),
+        SecretError::Aws(failure) => format!("Secrets Manager: {}", describe(failure)),
         SecretError::Malformed => {
             format!("{error}; make an earlier version of the secret current")
         }
@@ -338,13 +338,13 @@ fn told_secret(error: &SecretError) -> String {
 }
 
 /// What is the matter with the LMS, and what to try.
-fn told_lms(error: &LmsError) -> String {
+fn describe_lms(error: &LmsError) -> String {
     let (cause, mend) = advice::of_the_lms(&error.code());
     format!("{cause} {mend}.")
 }
 
 /// What the LMS said of a credential that is new.
-fn told_refused(error: &LmsApiError) -> String {
+fn describe_refused(error: &LmsApiError) -> String {
     let (cause, mend) = advice::of_the_lms(&error.code());
     let is_of_the_credential = matches!(
         error,
@@ -367,7 +367,7 @@ fn told_refused(error: &LmsApiError) -> String {
 }
 
 /// What AWS said, and what to try.
-fn told(failure: &AwsFailure) -> String {
+fn describe(failure: &AwsFailure) -> String {
     let advice = match failure {
         AwsFailure::Unreachable => {
             "is the local stack running (make run)? On AWS, are a region and credentials set \

@@ -39,12 +39,12 @@ impl Bounds {
         tokio::select! {
             done = work => done,
             () = sleep_until(end) => Err(Failure::TooLong(LIMIT)),
-            () = self.told_to_end() => Err(Failure::ToldToEnd),
+            () = self.describe_to_end() => Err(Failure::ToldToEnd),
         }
     }
 
     /// Waits until somebody ends it.
-    pub async fn told_to_end(&mut self) {
+    pub async fn describe_to_end(&mut self) {
         let [interrupt, terminate] = &mut self.signals;
         tokio::select! {
             _ = interrupt.recv() => {}

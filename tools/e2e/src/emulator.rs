@@ -9,7 +9,7 @@ use local::ministack::Files;
 use local::venv::{self, repository};
 
 use crate::failure::{Failure, of_file};
-use crate::recorder::{Notes, Recorder};
+use crate::recorder::{CallLog, Recorder};
 
 /// What a deployment takes, and what the stack is made of.
 const SERVICES: &str = "apigateway,cloudformation,cloudwatch,dynamodb,iam,lambda,logs,s3,\
@@ -20,7 +20,7 @@ pub struct Emulator {
     /// Where services are called as the account's root.
     pub aws: Ministack,
     /// What the functions have called.
-    pub notes: Notes,
+    pub call_log: CallLog,
 }
 
 /// A file of `.local/logs`, which outlives the program.
@@ -58,8 +58,8 @@ impl Emulator {
             log: Some(&log),
         };
         let aws = Ministack::start_by(&command, SERVICES, &variables, 0, files).await?;
-        let notes = recorder.forward_to(&aws.url);
-        Ok(Self { aws, notes })
+        let call_log = recorder.forward_to(&aws.url);
+        Ok(Self { aws, call_log })
     }
 }
 

@@ -38,7 +38,7 @@ pub enum Failure {
     Differences { what: String, differences: String },
     #[error("it was not done within {} minutes", .0.as_secs() / 60)]
     TooLong(Duration),
-    #[error("it was told to end")]
+    #[error("it was asked to stop")]
     ToldToEnd,
     #[error("no signal can be waited for: {0}")]
     Signal(io::Error),

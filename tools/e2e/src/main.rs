@@ -84,7 +84,7 @@ async fn bounded(
             eprintln!("make e2e: {failure}");
         }
         keep(&portal).await?;
-        bounds.told_to_end().await;
+        bounds.describe_to_end().await;
     }
     proved
 }

@@ -48,9 +48,9 @@ struct Shared {
 
 /// A view of what is noted.
 #[derive(Clone)]
-pub struct Notes(Arc<Shared>);
+pub struct CallLog(Arc<Shared>);
 
-impl Notes {
+impl CallLog {
     /// All calls so far.
     pub fn record(&self) -> Record {
         let record = &self.0.record;
@@ -80,8 +80,8 @@ impl Recorder {
     }
 
     /// Sends all calls there from now on.
-    pub fn forward_to(self, upstream: &str) -> Notes {
-        let notes = Notes(Arc::clone(&self.shared));
+    pub fn forward_to(self, upstream: &str) -> CallLog {
+        let call_log = CallLog(Arc::clone(&self.shared));
         // It was not set before: this takes the recorder.
         let _ = self.shared.upstream.set(upstream.to_owned());
         let router = axum::Router::new().fallback(answer).with_state(self.shared);
@@ -90,7 +90,7 @@ impl Recorder {
             // It ends with the program.
             let _ = axum::serve(listener, router).await;
         });
-        notes
+        call_log
     }
 }
 

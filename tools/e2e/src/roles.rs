@@ -155,7 +155,7 @@ type Calls = BTreeMap<String, BTreeMap<Call, String>>;
 pub async fn hold(emulator: &Emulator, stack: &Stack, write: bool) -> Result<(), Failure> {
     let allowed = allowed(&stack.template)?;
     let mut made = by_services();
-    let record = emulator.notes.record();
+    let record = emulator.call_log.record();
     let functions = functions(emulator, stack).await?;
     let mut differences = of_nobody(&record, &functions);
     for (access_key, role) in functions {

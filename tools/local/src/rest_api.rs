@@ -256,15 +256,15 @@ mod tests {
         let (listener, url) = listen(0).await.unwrap();
         let function = async |uri: Uri, body: Bytes| -> Response {
             let event: Value = serde_json::from_slice(&body).unwrap();
-            let told = |name: &str| event["headers"][name].is_string();
-            if told("x-hang") {
+            let has_header = |name: &str| event["headers"][name].is_string();
+            if has_header("x-hang") {
                 std::future::pending::<()>().await;
             }
-            if told("x-crash") {
+            if has_header("x-crash") {
                 let crashed = json!({"errorType": "crash", "errorMessage": "it crashed"});
                 return (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(crashed)).into_response();
             }
-            if told("x-nonsense") {
+            if has_header("x-nonsense") {
                 return axum::Json(json!("nonsense")).into_response();
             }
             let seen = json!({"function": uri.path(), "event": event}).to_string();

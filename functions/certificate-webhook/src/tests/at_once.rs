@@ -117,8 +117,8 @@ async fn an_answer_that_is_lost_for_good() {
         });
         let answer = stack.pass().await;
         assert_eq!(answer.status, status, "{fault:?}: {answer:?}");
-        let told = answer.body["certificate_status"].as_str();
-        assert_eq!(told.unwrap_or_default(), expected, "{fault:?}");
+        let message = answer.body["certificate_status"].as_str();
+        assert_eq!(message.unwrap_or_default(), expected, "{fault:?}");
         proxy.set(|_| Fault::Pass);
         let answer = stack.pass().await;
         assert_eq!(answer.status, 200, "{fault:?}: {answer:?}");

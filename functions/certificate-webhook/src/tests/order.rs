@@ -143,8 +143,8 @@ async fn ends_with_a_certificate(order: &[Step], roles: &[&str]) {
     let [enrollment] = &enrollments[..] else {
         panic!("{order:?}: {enrollments:?}");
     };
-    let told: Vec<_> = enrollment.roles.iter().map(|role| role.as_str()).collect();
-    assert_eq!(told, roles, "{order:?}");
+    let message: Vec<_> = enrollment.roles.iter().map(|role| role.as_str()).collect();
+    assert_eq!(message, roles, "{order:?}");
     assert!(enrollment.active && enrollment.edx_enrolled, "{order:?}");
     assert_eq!(enrollment.mode.as_str(), "verified", "{order:?}");
     let certificates = stack.use_cases().certificates().unwrap();

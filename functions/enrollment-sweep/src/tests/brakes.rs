@@ -55,10 +55,10 @@ async fn a_list_that_says_inactive_for_all() {
     stack.lists(15, "verified", true);
     let before = stack.everything().await;
     let report = stack.sweep_with(json!({"report": true})).await;
-    let told = json!({"listed": 16, "created": 1, "deactivated": 15});
+    let message = json!({"listed": 16, "created": 1, "deactivated": 15});
     assert_eq!(
         (&report["status"], &report["tally"]),
-        (&json!("braked"), &told)
+        (&json!("braked"), &message)
     );
     assert_eq!(stack.everything().await, before);
 

@@ -335,12 +335,12 @@ async fn each_learner_is_put_right() {
     tally.insert("unchanged", unchanged.count());
     assert_eq!(answer["tally"], json!(tally));
 
-    let told = stack.effects();
+    let message = stack.effects();
     let mut histories = Vec::new();
     for (learner, row) in learners() {
         let (_, _, effects, expected) = row;
-        let told = told.get(&id(learner)).cloned().unwrap_or_default();
-        assert_eq!(told, effects, "{row:?}");
+        let message = message.get(&id(learner)).cloned().unwrap_or_default();
+        assert_eq!(message, effects, "{row:?}");
         let after = stack.enrollment_of(learner).await;
         let state = after
             .as_ref()
@@ -522,7 +522,7 @@ async fn one_learner_alone() {
 /// may have it write at once.
 #[tokio::test]
 async fn the_first_sweep_only_reports() {
-    let told = json!({"listed": 3, "created": 1, "mode_changed": 1, "deactivated": 1});
+    let message = json!({"listed": 3, "created": 1, "mode_changed": 1, "deactivated": 1});
     let before = Stack::never_swept().await;
     before.lms.pages_of(2);
     before.put_learner(0).await;
@@ -553,7 +553,7 @@ async fn the_first_sweep_only_reports() {
         let answer = stack.sweep_with(fields).await;
         assert_eq!(
             (&answer["tally"], &answer["report"]),
-            (&told, &json!(!writes)),
+            (&message, &json!(!writes)),
             "{case}"
         );
         assert_eq!(stack.everything().await != items, writes, "{case}");

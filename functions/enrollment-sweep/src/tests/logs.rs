@@ -176,7 +176,7 @@ async fn a_store_that_fails() {
 
 /// A panic is its learner's alone, and is told by its place and not its message.
 #[tokio::test]
-async fn a_panic_is_told_by_its_place() {
+async fn a_panic_is_logged_with_its_location() {
     let stack = prepare().await;
     stack.sweep().await;
     let client = harness::panicking_client(stack.engine_url(), "UpdateItem");

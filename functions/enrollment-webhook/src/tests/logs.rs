@@ -176,9 +176,9 @@ async fn no_address_and_no_token_is_ever_logged() {
                 .await;
         }
         statuses.insert(answer.status);
-        let told = format!("{} {:?}", answer.body, answer.headers);
+        let described = format!("{} {:?}", answer.body, answer.headers);
         for planted in ["planted", "example.com", STAFF, NOT_STAFF] {
-            assert!(!told.contains(planted), "{told}");
+            assert!(!described.contains(planted), "{described}");
         }
     }
     assert_eq!(
@@ -193,12 +193,12 @@ async fn no_address_and_no_token_is_ever_logged() {
         assert!(!log.contains(planted), "{planted}: {log}");
     }
     // What could not be told is told as such.
-    for told in [
+    for described in [
         "\"role\":\"other\"",
         "\"mode\":\"other\"",
         "\"course_id\":\"sha256:",
         "\"path\":\"other\"",
     ] {
-        assert!(log.contains(told), "{told}");
+        assert!(log.contains(described), "{described}");
     }
 }

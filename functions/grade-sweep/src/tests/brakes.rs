@@ -10,7 +10,7 @@ use serde_json::json;
 use shared::clock::Clock;
 use shared::domain::CertificateState::{InForce, Withdrawn};
 use shared::domain::Change;
-use shared::use_cases::correcting::{Word, correct_certificate};
+use shared::use_cases::correcting::{CertificateAction, correct_certificate};
 
 use super::stack::{Stack, wired};
 
@@ -75,10 +75,10 @@ async fn a_grader_that_says_0_for_all() {
     stack.a_day_passes().await;
     let before = stack.everything().await;
     let report = stack.sweep_with(json!({"report": true})).await;
-    let told = json!({"listed": 21, "unchanged": 1, "withdrawn": 20});
+    let message = json!({"listed": 21, "unchanged": 1, "withdrawn": 20});
     assert_eq!(
         (&report["status"], &report["tally"]),
-        (&json!("braked"), &told)
+        (&json!("braked"), &message)
     );
     assert_eq!(stack.everything().await, before);
 
@@ -200,8 +200,8 @@ async fn the_lms_may_fail_when_asked_for_enrollments() {
         .lms
         .order(Order::of(fault).at(At::Enrollments).times(2));
     let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
-    let told = (&answer["status"], &answer["reason"]);
-    assert_eq!(told, (&json!("goes_on"), &json!("503")));
+    let message = (&answer["status"], &answer["reason"]);
+    assert_eq!(message, (&json!("goes_on"), &json!("503")));
     assert_eq!(withdrawn(&stack, 2).await, 0);
     stack.clock.turn(Duration::from_secs(30));
     assert_eq!(stack.sweep().await["tally"]["withdrawn"], 2);
@@ -220,13 +220,13 @@ async fn a_certificate_that_changed_meanwhile_is_left_alone() {
         name: "a test".to_owned(),
     };
     let now = stack.clock.now();
-    for word in [Word::Revoke, Word::Restore] {
+    for word in [CertificateAction::Revoke, CertificateAction::Restore] {
         let corrected = correct_certificate(&records, &certificates, about, &word, &by, now);
         assert!(corrected.await.unwrap().unwrap().changed);
     }
     let answer = stack.sweep().await;
-    let told = json!({"listed": 1, "left:changed_meanwhile": 1});
-    assert_eq!(answer["tally"], told);
+    let message = json!({"listed": 1, "left:changed_meanwhile": 1});
+    assert_eq!(answer["tally"], message);
     assert_eq!(stack.certificate_state(0).await, Some(InForce));
 }
 

@@ -91,11 +91,11 @@ async fn many_runs_in_pages() {
     stack.set_run(broken, "live", S("perhaps".to_owned())).await;
     assert_eq!(listed(&stack, json!({})).await, expected);
     let lines = stack.log.lines();
-    let mut told = lines.iter().filter(|line| line["level"] == "ERROR");
-    let line = told.next().unwrap();
+    let mut text = lines.iter().filter(|line| line["level"] == "ERROR");
+    let line = text.next().unwrap();
     assert_eq!(
         (&line["message"], &line["unreadable"]),
         (&json!("listed"), &json!(1))
     );
-    assert!(told.next().is_none());
+    assert!(text.next().is_none());
 }

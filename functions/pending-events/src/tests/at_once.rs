@@ -72,18 +72,18 @@ async fn the_longest_due_comes_first() {
     // Claimed in this order, whatever the order in which they end.
     let mut claimed = stack.log.lines();
     claimed.retain(|line| line["message"] == "event retried");
-    let mut told: Vec<_> = claimed
+    let mut text: Vec<_> = claimed
         .iter()
         .map(|l| l["event_key"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(told.len(), 6);
+    assert_eq!(text.len(), 6);
     // Two at once may end in either order, and no more.
     for (place, key) in expected.iter().enumerate() {
-        let found = told.iter().position(|told| told == key).unwrap();
-        assert!(found.abs_diff(place) <= 1, "{expected:?} {told:?}");
+        let found = text.iter().position(|text| text == key).unwrap();
+        assert!(found.abs_diff(place) <= 1, "{expected:?} {text:?}");
     }
-    told.sort();
+    text.sort();
     let mut all = expected;
     all.sort();
-    assert_eq!(told, all);
+    assert_eq!(text, all);
 }

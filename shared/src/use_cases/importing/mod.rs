@@ -77,7 +77,7 @@ pub enum RowRefused {
     /// The learner has something else in the run already. It is left as it is.
     #[error(
         "there is {what} already, and it differs ({}); it is left as it is",
-        told(.differences)
+        describe(.differences)
     )]
     Differs {
         /// What there is, with its article.
@@ -152,7 +152,7 @@ impl fmt::Display for Difference {
     }
 }
 
-fn told(differences: &[Difference]) -> String {
-    let told: Vec<_> = differences.iter().map(Difference::to_string).collect();
-    told.join("; ")
+fn describe(differences: &[Difference]) -> String {
+    let message: Vec<_> = differences.iter().map(Difference::to_string).collect();
+    message.join("; ")
 }

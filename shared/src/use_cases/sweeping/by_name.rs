@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{AGAIN_AFTER, Kind, LmsError, Notes, Sweeping};
+use super::{AGAIN_AFTER, Kind, LmsError, Recorder, Sweeping};
 use crate::adapters::lms::{InvalidResponse, LmsApiError};
 use crate::adapters::store::StoreError;
 use crate::domain::{ByName, CourseRun, Effect, Names, PageCursor, Username};
@@ -57,14 +57,14 @@ impl<K: Kind> Sweeping<K> {
         &self,
         run: &CourseRun,
         by_name: &ByName,
-        notes: &Notes<'_>,
+        recorder: &Recorder<'_>,
     ) -> Result<Step<K::Row>, NoStep> {
         let asked_at = self.clock.now();
         let (usernames, next) = match &by_name.names {
             Names::Enrolled(after) => self.enrolled(run, *after).await?,
             Names::Graded(cursor) => self.graded(run, cursor).await?,
         };
-        let rows = self.rows_by_name(run, usernames, notes).await?;
+        let rows = self.rows_by_name(run, usernames, recorder).await?;
         Ok(Step {
             asked_at,
             rows,
@@ -79,7 +79,7 @@ impl<K: Kind> Sweeping<K> {
         &self,
         run: &CourseRun,
         usernames: Vec<Username>,
-        notes: &Notes<'_>,
+        recorder: &Recorder<'_>,
     ) -> Result<Vec<Result<K::Row, InvalidResponse>>, LmsError> {
         let mut rows = Vec::new();
         for some in requests(usernames, K::NAMES_AT_ONCE) {
@@ -91,7 +91,7 @@ impl<K: Kind> Sweeping<K> {
                 Err(error) => {
                     let failed = Effect::Failed(error.code());
                     for username in &some {
-                        notes.note(None, Some(username), &failed);
+                        recorder.record(None, Some(username), &failed);
                     }
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::{Kind, Learner, Losses, Notes, SweepError, Task, Worked, carry_out, failed};
+use super::{Kind, Learner, Losses, Recorder, SweepError, Task, Worked, carry_out, failed};
 use crate::adapters::lms::InvalidResponse;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::enrollments::Enrollments;
@@ -121,7 +121,7 @@ impl Kind for EnrollmentSweep {
         &self,
         task: &Task<'_>,
         learners: Vec<Learner<EnrollmentRow>>,
-        notes: &Notes<'_>,
+        recorder: &Recorder<'_>,
     ) -> Result<Worked, StoreError> {
         let ids: Vec<_> = learners.iter().map(|l| l.owner.user_id).collect();
         let ours = self.enrollments.in_run(&task.run.course_id, &ids).await?;
@@ -131,7 +131,7 @@ impl Kind for EnrollmentSweep {
                 Some(Ok(enrollment)) => Some(enrollment),
                 None => None,
                 Some(Err(error)) => {
-                    notes.all(learner, &[failed(error)]);
+                    recorder.record_all(learner, &[failed(error)]);
                     continue;
                 }
             };
@@ -141,11 +141,11 @@ impl Kind for EnrollmentSweep {
             } = &learner.row;
             let correction = correction(ours, mode, *is_active, &self.paid_modes);
             if !correction.is_any() {
-                notes.all(learner, &correction.effects);
+                recorder.record_all(learner, &correction.effects);
             } else if ours.is_some_and(|ours| ours.is_newer(task.asked_at)) {
-                notes.all(learner, &[Effect::Left(Left::ChangedMeanwhile)]);
+                recorder.record_all(learner, &[Effect::Left(Left::ChangedMeanwhile)]);
             } else if task.leave.report {
-                notes.all(learner, &correction.effects);
+                recorder.record_all(learner, &correction.effects);
             } else if correction.deactivates()
                 && task.losses == Losses::HeldBack
                 && !task.leave.confirm
@@ -157,7 +157,7 @@ impl Kind for EnrollmentSweep {
         }
         let waiting = self.waiting(task, &plans).await?;
         let one = async |learner: &_, plan: &_| self.one(task, learner, plan, &waiting).await;
-        carry_out(&plans, notes, one).await?;
+        carry_out(&plans, recorder, one).await?;
         Ok(worked)
     }
 }

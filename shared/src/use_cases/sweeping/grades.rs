@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Kind, Learner, Losses, Notes, SweepError, Task, Worked, carry_out, failed};
+use super::{Kind, Learner, Losses, Recorder, SweepError, Task, Worked, carry_out, failed};
 use crate::adapters::lms::InvalidResponse;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::enrollments::Enrollments;
@@ -165,7 +165,7 @@ impl Kind for GradeSweep {
         &self,
         task: &Task<'_>,
         learners: Vec<Learner<GradeRow>>,
-        notes: &Notes<'_>,
+        recorder: &Recorder<'_>,
     ) -> Result<Worked, StoreError> {
         let ids: Vec<_> = learners.iter().map(|l| l.owner.user_id).collect();
         let records = self.records.find_many(&task.run.course_id, &ids).await?;
@@ -190,14 +190,14 @@ impl Kind for GradeSweep {
                     plans.push((learner, plan));
                 }
                 Some(Err(error)) => {
-                    notes.all(learner, &[failed(error)]);
+                    recorder.record_all(learner, &[failed(error)]);
                 }
                 None => {}
             }
         }
         if task.leave.report {
             for (learner, plan) in &plans {
-                notes.all(learner, &plan.effects());
+                recorder.record_all(learner, &plan.effects());
             }
             return Ok(worked);
         }
@@ -207,11 +207,11 @@ impl Kind for GradeSweep {
                 || matches!(plan.grade, GradeWrite::Put { .. })
         });
         for (learner, plan) in &rest {
-            notes.all(learner, &plan.effects());
+            recorder.record_all(learner, &plan.effects());
         }
         let found = self.found(task, &to_do).await?;
         let one = async |learner: &_, plan: &_| self.one(task, learner, plan, &found).await;
-        carry_out(&to_do, notes, one).await?;
+        carry_out(&to_do, recorder, one).await?;
         Ok(worked)
     }
 }

@@ -8,7 +8,7 @@ mod by_name;
 mod choosing;
 mod enrollments;
 mod grades;
-mod notes;
+mod recorder;
 mod under_way;
 
 use std::collections::HashSet;
@@ -20,8 +20,8 @@ use uuid::Uuid;
 pub use choosing::{Chosen, Wanted};
 pub use enrollments::EnrollmentSweep;
 pub use grades::GradeSweep;
-pub use notes::Notes;
-use notes::{carry_out, failed};
+pub use recorder::Recorder;
+use recorder::{carry_out, failed};
 use under_way::UnderWay;
 
 pub use super::lms::LmsError;
@@ -102,7 +102,7 @@ pub enum Progress {
 
 /// What is told while a sweep goes on.
 #[derive(Debug, Clone, Copy)]
-pub enum Told<'a> {
+pub enum SweepEvent<'a> {
     /// A sweep begins, or one that was cut short is gone on with.
     Begins {
         /// Where it stands.
@@ -204,7 +204,7 @@ pub trait Kind {
         &self,
         task: &Task<'_>,
         learners: Vec<Learner<Self::Row>>,
-        notes: &Notes<'_>,
+        recorder: &Recorder<'_>,
     ) -> Result<Worked, StoreError>;
 }
 
@@ -223,7 +223,7 @@ pub enum SweepError {
     /// A table could not be read or written; what was written stays.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The LMS did not tell a learner's runs.
+    /// The LMS did not on_event a learner's runs.
     #[error(transparent)]
     Lms(#[from] LmsError),
     /// Nobody has the address or the id of the learner who was named.
@@ -299,7 +299,7 @@ impl<K: Kind> Sweeping<K> {
 
     /// Sweeps a run, from where the last sweep stands that was cut short, until
     /// it has ended or `goes_on` says no; that is asked before each page, which
-    /// takes [`LAST_PAGE_TIME`] at most. `tell` is told on the way.
+    /// takes [`LAST_PAGE_TIME`] at most. `on_event` is told on the way.
     ///
     /// What the LMS gets wrong ends in [`Progress`]: it is waited for, or the
     /// sweep has failed. One learner's failure never stops the others.
@@ -311,16 +311,16 @@ impl<K: Kind> Sweeping<K> {
         &self,
         request: &Request,
         goes_on: &dyn Fn() -> bool,
-        tell: &dyn Fn(Told<'_>),
+        on_event: &dyn Fn(SweepEvent<'_>),
     ) -> Result<Progress, SweepError> {
         self.lms.begin_invocation();
         let (record, place, resumed) = self.place(request).await?;
-        tell(Told::Begins {
+        on_event(SweepEvent::Begins {
             place: &place,
             resumed,
         });
         let held_by = record.place.as_ref().map(|place| place.holder);
-        let mut under_way = UnderWay::new(self, request, place, record, goes_on, tell);
+        let mut under_way = UnderWay::new(self, request, place, record, goes_on, on_event);
         let found = self.runs.get_many(std::slice::from_ref(&request.run));
         let run = match found.await.map(|mut runs| runs.pop()) {
             Ok(Some(run)) => run,
@@ -420,7 +420,7 @@ impl<K: Kind> Sweeping<K> {
     async fn learners(
         &self,
         rows: Vec<Result<K::Row, InvalidResponse>>,
-        notes: &Notes<'_>,
+        recorder: &Recorder<'_>,
     ) -> Result<Vec<Learner<K::Row>>, StoreError> {
         let mut sound = Vec::new();
         let mut seen = HashSet::new();
@@ -433,7 +433,7 @@ impl<K: Kind> Sweeping<K> {
                 Ok(row) => sound.push(row),
                 Err(invalid) => {
                     let code = LmsApiError::from(invalid).code();
-                    notes.note(None, None, &Effect::Failed(code));
+                    recorder.record(None, None, &Effect::Failed(code));
                 }
             }
         }
@@ -443,13 +443,13 @@ impl<K: Kind> Sweeping<K> {
         for row in sound {
             let username = K::username(&row).clone();
             match owners.remove(&username.key()) {
-                None => notes.note(None, Some(&username), &Effect::NoUser),
+                None => recorder.record(None, Some(&username), &Effect::NoUser),
                 Some(Ok(owner)) => learners.push(Learner {
                     owner,
                     username,
                     row,
                 }),
-                Some(Err(error)) => notes.note(None, Some(&username), &failed(&error)),
+                Some(Err(error)) => recorder.record(None, Some(&username), &failed(&error)),
             }
         }
         Ok(learners)

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::by_name::NoStep;
 use super::{
-    Asked, Kind, LmsError, Losses, Notes, Progress, Request, SweepError, Sweeping, Task, Told,
-    Worked,
+    Asked, Kind, LmsError, Losses, Progress, Recorder, Request, SweepError, SweepEvent, Sweeping,
+    Task, Worked,
 };
 use crate::adapters::AwsFailure;
 use crate::adapters::lms::{InvalidResponse, LmsApiError};
@@ -58,7 +58,7 @@ pub(super) struct UnderWay<'a, K> {
     /// Whoever is asked to go on does one page at least.
     is_first: bool,
     goes_on: &'a dyn Fn() -> bool,
-    tell: &'a dyn Fn(Told<'_>),
+    on_event: &'a dyn Fn(SweepEvent<'_>),
 }
 
 impl<'a, K: Kind> UnderWay<'a, K> {
@@ -69,7 +69,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         place: Place,
         record: SweepRecord,
         goes_on: &'a dyn Fn() -> bool,
-        tell: &'a dyn Fn(Told<'_>),
+        on_event: &'a dyn Fn(SweepEvent<'_>),
     ) -> Self {
         Self {
             sweeping,
@@ -78,7 +78,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
             place,
             is_first: true,
             goes_on,
-            tell,
+            on_event,
         }
     }
 
@@ -156,7 +156,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
                     return Ok(self.failed(&code).await?);
                 }
             };
-            (self.tell)(Told::Page(&self.place));
+            (self.on_event)(SweepEvent::Page(&self.place));
             self.save_now_and_then().await?;
         }
         self.by_name(run).await
@@ -180,7 +180,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
             // Each is told of once more.
             self.place.tally = Tally::default();
         }
-        (self.tell)(Told::ByName(&self.place));
+        (self.on_event)(SweepEvent::ByName(&self.place));
         Ok(Stage::ByName(ByName {
             pages,
             names: Names::Enrolled(None),
@@ -194,8 +194,8 @@ impl<'a, K: Kind> UnderWay<'a, K> {
             if !self.goes_on() {
                 return Ok(self.stops(Duration::ZERO, None).await?);
             }
-            let notes = Notes::new(self.place.sweep_id, self.tell);
-            let step = match sweeping.by_name(run, &by_name, &notes).await {
+            let recorder = Recorder::new(self.place.sweep_id, self.on_event);
+            let step = match sweeping.by_name(run, &by_name, &recorder).await {
                 Ok(step) => step,
                 Err(NoStep::Lms(error)) => return Ok(self.has_no_answer(&error).await?),
                 Err(NoStep::Store(error)) => return Err(error.into()),
@@ -203,11 +203,11 @@ impl<'a, K: Kind> UnderWay<'a, K> {
             self.place.failures = 0;
             let work = self.page(run, by_name.pages, step.asked_at, step.rows);
             let (tally, at_stake) = work.await?;
-            self.place.tally.extend(&notes.tally.into_inner());
+            self.place.tally.extend(&recorder.tally.into_inner());
             self.place.tally.extend(&tally);
             self.place.at_stake += at_stake;
             self.place.stage = step.next.map_or(Stage::Applying, Stage::ByName);
-            (self.tell)(Told::Page(&self.place));
+            (self.on_event)(SweepEvent::Page(&self.place));
             self.save_now_and_then().await?;
         }
         self.apply(run).await
@@ -222,14 +222,14 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         asked_at: Timestamp,
         rows: Vec<Result<K::Row, InvalidResponse>>,
     ) -> Result<(Tally, u64), SweepError> {
-        let notes = Notes::new(self.place.sweep_id, self.tell);
-        notes.tally.borrow_mut().list(rows.len() as u64);
+        let recorder = Recorder::new(self.place.sweep_id, self.on_event);
+        recorder.tally.borrow_mut().list(rows.len() as u64);
         let task = self.task(run, asked_at, Losses::HeldBack);
-        let Worked { held, at_stake } = self.rows(&task, rows, &notes).await?;
+        let Worked { held, at_stake } = self.rows(&task, rows, &recorder).await?;
         if !held.is_empty() {
             self.hold(page, held).await?;
         }
-        Ok((notes.tally.into_inner(), at_stake))
+        Ok((recorder.tally.into_inner(), at_stake))
     }
 
     async fn hold(&self, page: u32, usernames: Vec<Username>) -> Result<(), StoreError> {
@@ -243,15 +243,15 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         &self,
         task: &Task<'_>,
         rows: Vec<Result<K::Row, InvalidResponse>>,
-        notes: &Notes<'_>,
+        recorder: &Recorder<'_>,
     ) -> Result<Worked, StoreError> {
         let mut all = Worked::default();
         let mut rows = rows.into_iter().peekable();
         while rows.peek().is_some() {
             let some = rows.by_ref().take(ROWS_AT_ONCE).collect();
             let work = async {
-                let learners = self.sweeping.learners(some, notes).await?;
-                self.sweeping.kind.work(task, learners, notes).await
+                let learners = self.sweeping.learners(some, recorder).await?;
+                self.sweeping.kind.work(task, learners, recorder).await
             };
             let worked = in_time(work).await?;
             all.held.extend(worked.held);
@@ -306,23 +306,23 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         run: &CourseRun,
         username: &Username,
     ) -> Result<Result<(), LmsError>, SweepError> {
-        let notes = Notes::new(self.place.sweep_id, self.tell);
+        let recorder = Recorder::new(self.place.sweep_id, self.on_event);
         let asked_at = self.sweeping.clock.now();
         match self.asked_again(run, username).await {
             Ok((rows, losses)) => {
                 let task = self.task(run, asked_at, losses);
-                self.rows(&task, rows, &notes).await?;
+                self.rows(&task, rows, &recorder).await?;
             }
             Err(error) if error.is_lms_wide() => return Ok(Err(error)),
             // Whoever cannot be asked for is not known to be gone.
             Err(error @ LmsError::Api(LmsApiError::BadUsername)) => {
-                notes.note(None, Some(username), &Effect::Failed(error.code()));
+                recorder.record(None, Some(username), &Effect::Failed(error.code()));
             }
             // Who is gone by now has lost nothing.
-            Err(_) => notes.note(None, Some(username), &Effect::Left(Left::ChangedMeanwhile)),
+            Err(_) => recorder.record(None, Some(username), &Effect::Left(Left::ChangedMeanwhile)),
         }
         self.place.failures = 0;
-        self.place.tally.extend(&notes.tally.into_inner());
+        self.place.tally.extend(&recorder.tally.into_inner());
         Ok(Ok(()))
     }
 
@@ -401,26 +401,26 @@ impl<'a, K: Kind> UnderWay<'a, K> {
     ) -> Result<Progress, SweepError> {
         let user = self.sweeping.user(learner).await?;
         let username = user.edx_username.ok_or(SweepError::NoUsername)?;
-        let notes = Notes::new(self.place.sweep_id, self.tell);
+        let recorder = Recorder::new(self.place.sweep_id, self.on_event);
         let asked_at = self.sweeping.clock.now();
         let mut worked = Worked::default();
         match self.rows_of(run, &username).await {
             Ok(rows) => {
-                notes.tally.borrow_mut().list(rows.len() as u64);
+                recorder.tally.borrow_mut().list(rows.len() as u64);
                 let task = self.task(run, asked_at, Losses::HeldBack);
-                worked = self.rows(&task, rows, &notes).await?;
+                worked = self.rows(&task, rows, &recorder).await?;
             }
             Err(error) if error.is_lms_wide() => return Err(error.into()),
             Err(error) => {
                 let failed = Effect::Failed(error.code());
-                notes.note(Some(user.user_id), Some(&username), &failed);
+                recorder.record(Some(user.user_id), Some(&username), &failed);
             }
         }
-        self.place.tally.extend(&notes.tally.into_inner());
+        self.place.tally.extend(&recorder.tally.into_inner());
         for username in &worked.held {
             self.once_more(run, username).await??;
         }
-        (self.tell)(Told::Page(&self.place));
+        (self.on_event)(SweepEvent::Page(&self.place));
         Ok(self.ended(SweepOutcome::Done, None).await?)
     }
 

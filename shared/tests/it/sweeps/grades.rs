@@ -12,7 +12,7 @@ use shared::domain::{
     Certificate, CertificateEntry, Change, EnrollmentChange, Grade, GradeEntry, History, Score,
     Setting, SweepOutcome,
 };
-use shared::use_cases::correcting::{Word, correct_certificate, override_grade};
+use shared::use_cases::correcting::{CertificateAction, correct_certificate, override_grade};
 use shared::use_cases::lms::LmsLimits;
 use uuid::Uuid;
 
@@ -326,7 +326,14 @@ async fn change(portal: &Portal, learner: u32, other: Other) {
             let certificates = wiring.certificates().unwrap();
             let of = (user_id, &course_id);
             let by = operator();
-            let revoke = correct_certificate(&records, &certificates, of, &Word::Revoke, &by, now);
+            let revoke = correct_certificate(
+                &records,
+                &certificates,
+                of,
+                &CertificateAction::Revoke,
+                &by,
+                now,
+            );
             let _ = revoke.await.unwrap();
         }
         Other::Enroll(active) => {

@@ -14,7 +14,7 @@ use harness::{Portal, RUN};
 use proptest::prelude::*;
 use shared::clock::HeldClock;
 use shared::domain::{Change, Leave, SweepOutcome};
-use shared::use_cases::sweeping::{Kind, Progress, Request, Sweeping, Told};
+use shared::use_cases::sweeping::{Kind, Progress, Request, SweepEvent, Sweeping};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::block_in_place;
 
@@ -147,8 +147,8 @@ impl<S: State> Scene<S, S::Row, S::Other> {
         change: impl AsyncFn(u32, S::Other),
     ) -> SweepOutcome {
         let pages = Cell::new(0);
-        let tell = |told: Told<'_>| {
-            if let Told::Page(_) = told {
+        let on_event = |event: SweepEvent<'_>| {
+            if let SweepEvent::Page(_) = event {
                 let page = pages.replace(pages.get() + 1);
                 let others = self.others.iter().filter(|(after, ..)| *after == page);
                 let all = async {
@@ -172,7 +172,7 @@ impl<S: State> Scene<S, S::Row, S::Other> {
             calls += 1;
             assert!(calls < 100, "it does not end");
             let goes_on = || self.in_one_call;
-            match sweeping.sweep(&request, &goes_on, &tell).await.unwrap() {
+            match sweeping.sweep(&request, &goes_on, &on_event).await.unwrap() {
                 Progress::GoesOn { wait, .. } => clock.turn(wait),
                 Progress::Ended(end) => {
                     assert_eq!(end.leave, self.leave);

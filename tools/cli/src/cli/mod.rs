@@ -288,11 +288,11 @@ mod tests {
                         false => word.clone(),
                     };
                     let spoiled = example.iter().map(spoiled);
-                    let told = match Cli::try_parse_from(spoiled) {
+                    let text = match Cli::try_parse_from(spoiled) {
                         Ok(_) => panic!("{name} takes {identifier} with U+200B"),
                         Err(error) => error.to_string(),
                     };
-                    assert!(told.contains("U+200B ZERO WIDTH SPACE at "), "{told}");
+                    assert!(text.contains("U+200B ZERO WIDTH SPACE at "), "{text}");
                     refused += 1;
                 }
             }

@@ -8,7 +8,9 @@ use shared::domain::{
     Certificate, CertificateEntry, CertificateState, CourseId, Email, Grade, History, Renaming,
 };
 use shared::use_cases::certifying::{BlockedBy, Outcome, Pass, Source};
-use shared::use_cases::correcting::{Corrected, Uncorrected, Word, correct_certificate};
+use shared::use_cases::correcting::{
+    CertificateAction, Corrected, Uncorrected, correct_certificate,
+};
 use shared::use_cases::retry::ATTEMPT_TIME;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -41,18 +43,36 @@ pub async fn run(
             email,
             course_id,
             yes,
-        } => correct(email, course_id, &Word::Revoke, yes, stack, output).await?,
+        } => {
+            correct(
+                email,
+                course_id,
+                &CertificateAction::Revoke,
+                yes,
+                stack,
+                output,
+            )
+            .await?
+        }
         // Nothing is lost by these two, so nobody is asked.
         cli::Certificates::Restore { email, course_id } => {
-            correct(email, course_id, &Word::Restore, true, stack, output).await?;
+            correct(
+                email,
+                course_id,
+                &CertificateAction::Restore,
+                true,
+                stack,
+                output,
+            )
+            .await?;
         }
         cli::Certificates::Rename {
             email,
             course_id,
             name,
         } => {
-            let word = Word::Rename(name);
-            correct(email, course_id, &word, true, stack, output).await?;
+            let action = CertificateAction::Rename(name);
+            correct(email, course_id, &action, true, stack, output).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -187,7 +207,7 @@ async fn issue(
 async fn correct(
     email: Email,
     course_id: CourseId,
-    word: &Word,
+    action: &CertificateAction,
     yes: bool,
     stack: &Stack,
     output: Output,
@@ -209,7 +229,7 @@ async fn correct(
     }
     let (by, at) = (stack.operator(), stack.clock().now());
     let about = (user.user_id, &course_id);
-    let corrected = correct_certificate(&records, &certificates, about, word, &by, at).await?;
+    let corrected = correct_certificate(&records, &certificates, about, action, &by, at).await?;
     let Corrected { now, changed } = match corrected {
         Ok(corrected) => corrected,
         Err(Uncorrected::NoCertificate) => return Err(Failure::NoCertificate { email, course_id }),
@@ -219,14 +239,14 @@ async fn correct(
         changed,
         certificate: Shown::from(&now),
     };
-    output.answer(&done, || match word {
-        Word::Rename(name) => told_name(&now, name, changed),
-        Word::Revoke | Word::Restore => told(&now, changed),
+    output.answer(&done, || match action {
+        CertificateAction::Rename(name) => describe_name(&now, name, changed),
+        CertificateAction::Revoke | CertificateAction::Restore => describe(&now, changed),
     })
 }
 
 /// The name that a certificate has by now, and the one before.
-fn told_name(certificate: &Certificate, name: &str, changed: bool) -> String {
+fn describe_name(certificate: &Certificate, name: &str, changed: bool) -> String {
     let (id, name) = (certificate.certificate_id, output::printable(name));
     if !changed {
         return format!("nothing to change: the name on {id} is {name}");
@@ -241,7 +261,7 @@ fn told_name(certificate: &Certificate, name: &str, changed: bool) -> String {
 }
 
 /// What was done, or that there was nothing to do.
-fn told(certificate: &Certificate, changed: bool) -> String {
+fn describe(certificate: &Certificate, changed: bool) -> String {
     let id = certificate.certificate_id;
     match (changed, certificate.state) {
         (true, CertificateState::Revoked) => {

@@ -94,7 +94,7 @@ async fn set(grade: OverrideGrade, stack: &Stack, output: Output) -> Result<(), 
         certificate: &result,
     };
     output.answer(&done, || {
-        format!("{outcome}\n{}\n\n{}", table([&now]), result.told)
+        format!("{outcome}\n{}\n\n{}", table([&now]), result.message)
     })
 }
 
@@ -118,7 +118,7 @@ async fn release(
     let in_force = record
         .certificate
         .filter(|c| c.state == CertificateState::InForce);
-    let (outcome, told) = if changed {
+    let (outcome, message) = if changed {
         ("released", "It stays until the LMS gives another one.")
     } else {
         ("unchanged", "It was the LMS's before.")
@@ -139,7 +139,7 @@ async fn release(
         grade: Shown::from(&now),
     };
     output.answer(&done, || {
-        format!("{outcome}\n{}\n\n{told} {then}", table([&now]))
+        format!("{outcome}\n{}\n\n{message} {then}", table([&now]))
     })
 }
 
@@ -160,11 +160,11 @@ async fn certify(
         certifying.attempt(pass, Source::Record, until).await
     };
     let outcome = certified.map_err(Failure::NotCertified)?.outcome;
-    let result = |status, told: String| CertificateResult {
+    let result = |status, message: String| CertificateResult {
         status,
         certificate_id: None,
         reason: None,
-        told,
+        message,
     };
     Ok(match outcome {
         Outcome::Created(id) => CertificateResult {
@@ -172,7 +172,7 @@ async fn certify(
             ..result("created", format!("The certificate {id} is in force now."))
         },
         Outcome::Exists(id) => {
-            let told = if passed {
+            let message = if passed {
                 format!("The certificate {id} was in force before.")
             } else {
                 format!(
@@ -183,24 +183,24 @@ async fn certify(
             };
             CertificateResult {
                 certificate_id: Some(id.to_string()),
-                ..result("exists", told)
+                ..result("exists", message)
             }
         }
         Outcome::Revoked => {
-            let told = format!(
+            let message = format!(
                 "An operator has revoked the certificate, and it stays so. \
                  To bring it back:\n  {}",
                 advice::restore(&pass.email, course_id)
             );
-            result("revoked", told)
+            result("revoked", message)
         }
         Outcome::Blocked(BlockedBy::NotPassed) => {
-            let told = "There is no certificate, since the grade is no pass; \
+            let message = "There is no certificate, since the grade is no pass; \
                  --passed makes it one.";
-            result("not_passed", told.to_owned())
+            result("not_passed", message.to_owned())
         }
         Outcome::Blocked(BlockedBy::NotEligible(why)) => {
-            let told = format!(
+            let message = format!(
                 "There is no certificate, since the learner {}. \
                  It comes by itself, within two minutes, once they are enrolled as paid. \
                  Where they have paid, say so:\n  {}",
@@ -209,7 +209,7 @@ async fn certify(
             );
             CertificateResult {
                 reason: Some(why.as_str()),
-                ..result("not_eligible", told)
+                ..result("not_eligible", message)
             }
         }
         // The user or the run was taken away just now; the LMS was not asked.
@@ -219,9 +219,9 @@ async fn certify(
             | BlockedBy::NoUsername
             | BlockedBy::Lms(_),
         ) => {
-            let told = "User or course run are gone by now: import them, \
+            let message = "User or course run are gone by now: import them, \
                  and then give the same command again.";
-            result("pending", told.to_owned())
+            result("pending", message.to_owned())
         }
     })
 }
@@ -337,7 +337,7 @@ struct CertificateResult {
     reason: Option<&'static str>,
     /// The same for people, with what to do.
     #[serde(skip)]
-    told: String,
+    message: String,
 }
 
 #[derive(Serialize)]

@@ -107,24 +107,24 @@ async fn rename_email(
     };
     output.answer(&done, || {
         let (old, new) = (old.as_str(), user.email.as_str());
-        let mut told = match (changed, forget) {
+        let mut message = match (changed, forget) {
             (false, _) => format!("nothing to change: {old} leads to {new}"),
             (true, true) => format!("renamed to {new}; {old} finds nobody any more"),
             (true, false) => format!("renamed to {new}; {old} goes on finding them"),
         };
         if events_moved > 0 {
-            told.push_str(&format!(
+            message.push_str(&format!(
                 "; {} came along",
                 count(events_moved, "pending event")
             ));
         }
         if events_due > 0 {
             let events = count(events_due, "pending event");
-            told.push_str(&format!(
+            message.push_str(&format!(
                 "; {events} waited for this, retried within a minute"
             ));
         }
-        told
+        message
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -172,7 +172,7 @@ async fn erase(
     };
     let erased = erasing.erase(learner, now, gone).await?;
     let shown = ShownErased::from(&erased);
-    output.answer(&shown, || shown.told())?;
+    output.answer(&shown, || shown.describe())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -209,7 +209,7 @@ impl From<&Erased> for ShownErased {
 }
 
 impl ShownErased {
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         let user = if self.user_id.is_some() {
             "the user, "
         } else {
@@ -220,16 +220,16 @@ impl ShownErased {
             1 => "1 former address, ".to_owned(),
             n => format!("{n} former addresses, "),
         };
-        let mut told = format!(
+        let mut message = format!(
             "erased: {user}{former}{}, {}, {}",
             count(self.enrollments, "enrollment"),
             count(self.grades, "grade"),
             count(self.events, "pending event"),
         );
         for id in &self.certificates {
-            told.push_str(&format!("\nthe certificate {id} stays, and is nobody's"));
+            message.push_str(&format!("\nthe certificate {id} stays, and is nobody's"));
         }
-        told
+        message
     }
 }
 

@@ -11,7 +11,7 @@ use shared::use_cases::importing::{
     Answers, CertificateRow, Difference, RECORDS_AT_ONCE, RecordImport, RowRefused,
 };
 
-use super::records::{SeenRecords, about, manner, told};
+use super::records::{SeenRecords, about, describe, import_mode};
 use super::{Reader, Warning, Writer, doubts};
 use crate::advice;
 use crate::cli::ImportRecords;
@@ -38,7 +38,7 @@ pub async fn import(
         ids: Seen::default(),
         now: stack.clock().now(),
     };
-    super::import(&import.file, manner(&import), reader, &writer, output).await
+    super::import(&import.file, import_mode(&import), reader, &writer, output).await
 }
 
 struct CertificateReader {
@@ -135,8 +135,8 @@ impl Writer for CertificateWriter {
         Ok(0)
     }
 
-    fn told(row: &CertificateRow, why: &RowRefused) -> String {
-        told(why, |differences| mend(row, differences))
+    fn describe(row: &CertificateRow, why: &RowRefused) -> String {
+        describe(why, |differences| mend(row, differences))
     }
 }
 
@@ -145,8 +145,8 @@ fn mend(row: &CertificateRow, differences: &[Difference]) -> Option<String> {
     use CertificateState::{InForce, Revoked, Withdrawn};
     let column = |column| differences.iter().find(|d| d.column == column);
     if column("certificate_id").is_some() {
-        let told = "It was issued here before this one was imported, and keeps its id";
-        return Some(told.to_owned());
+        let message = "It was issued here before this one was imported, and keeps its id";
+        return Some(message.to_owned());
     }
     let here: CertificateState = column("state")?.here.parse().ok()?;
     let (email, course_id) = (&row.email, &row.course_id);

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_name_is_told_from_what_is_one() {
+    fn valid_and_invalid_names_are_distinguished() {
         use Warning::{AddressAsName, HtmlEntity, WordForNothing, WrongEncoding};
         const NAME: &str = "name";
         for (name, expected) in [

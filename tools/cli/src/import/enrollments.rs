@@ -13,7 +13,7 @@ use shared::use_cases::importing::{
     Answers, EnrollmentRow, RECORDS_AT_ONCE, RecordImport, RowRefused,
 };
 
-use super::records::{SeenRecords, about, manner, told};
+use super::records::{SeenRecords, about, describe, import_mode};
 use super::{Reader, Warning, Writer};
 use crate::advice;
 use crate::cli::ImportEnrollments;
@@ -49,7 +49,7 @@ pub async fn import(
         seen: SeenRecords::default(),
         ids: Seen::default(),
     };
-    super::import(&import.file, manner(&import), reader, &writer, output).await
+    super::import(&import.file, import_mode(&import), reader, &writer, output).await
 }
 
 struct EnrollmentReader {
@@ -239,8 +239,8 @@ impl Writer for EnrollmentWriter {
         Ok(self.made_due.get())
     }
 
-    fn told(row: &EnrollmentRow, why: &RowRefused) -> String {
-        told(why, |differences| {
+    fn describe(row: &EnrollmentRow, why: &RowRefused) -> String {
+        describe(why, |differences| {
             let can_be_set = |column| matches!(column, "mode" | "active");
             let can_be_set = differences.iter().any(|d| can_be_set(d.column));
             can_be_set.then(|| format!("To set mode and active: {}", set(row)))

@@ -11,7 +11,7 @@ use shared::use_cases::StoreError;
 use shared::use_cases::importing::{Answers, GradeRow, RECORDS_AT_ONCE, RecordImport, RowRefused};
 
 use super::reading::{Input, in_file, open_for_several_passes};
-use super::records::{SeenRecords, about, manner, told};
+use super::records::{SeenRecords, about, describe, import_mode};
 use super::{Reader, Warning, Writer};
 use crate::advice;
 use crate::cli::ImportRecords;
@@ -34,8 +34,8 @@ pub async fn import(
     };
     let file = &import.file.file;
     let input = open_on_our_scale(file).map_err(|problem| in_file(file, problem))?;
-    let (reader, manner) = (GradeReader::default(), manner(&import));
-    super::import_input(input, &import.file, manner, reader, &writer, output).await
+    let (reader, mode) = (GradeReader::default(), import_mode(&import));
+    super::import_input(input, &import.file, mode, reader, &writer, output).await
 }
 
 /// Opens a file once it is known that none of its grades is out of 100. On that
@@ -137,8 +137,8 @@ impl Writer for GradeWriter {
         Ok(0)
     }
 
-    fn told(row: &GradeRow, why: &RowRefused) -> String {
-        told(why, |differences| {
+    fn describe(row: &GradeRow, why: &RowRefused) -> String {
+        describe(why, |differences| {
             let by_whom = |column| column == "set_by_admin" && row.set_by_admin == Some(false);
             Some(if differences.iter().all(|d| by_whom(d.column)) {
                 let release = advice::release(&row.email, &row.course_id);

@@ -25,7 +25,7 @@ use tokio::signal;
 use tokio::time::timeout;
 
 use self::reading::{Batch, Input, Message, in_file, open};
-use self::summary::{Manner, Refused, Tally};
+use self::summary::{ImportMode, Refused, Tally};
 use self::warnings::Warning;
 use crate::cli::{ImportFile, exit_code};
 use crate::failure::Failure;
@@ -78,19 +78,19 @@ trait Writer {
     async fn expect(&self) -> Result<u64, StoreError>;
 
     /// Why a row was refused, and what to do about it.
-    fn told(row: &Self::Parsed, why: &RowRefused) -> String;
+    fn describe(row: &Self::Parsed, why: &RowRefused) -> String;
 }
 
 /// Imports a file, `-` being standard input.
 async fn import<R: Reader, W: Writer<Parsed = R::Parsed>>(
     file: &ImportFile,
-    manner: Manner,
+    mode: ImportMode,
     reader: R,
     writer: &W,
     output: Output,
 ) -> Result<ExitCode, Failure> {
     let input = open(&file.file).map_err(|error| in_file(&file.file, error.into()))?;
-    import_input(input, file, manner, reader, writer, output).await
+    import_input(input, file, mode, reader, writer, output).await
 }
 
 /// Imports what was opened of a file.
@@ -100,7 +100,7 @@ async fn import_input<R: Reader, W: Writer<Parsed = R::Parsed>>(
         bytes,
     }: Input,
     ImportFile { file, allow_empty }: &ImportFile,
-    manner: Manner,
+    mode: ImportMode,
     reader: R,
     writer: &W,
     output: Output,
@@ -108,7 +108,7 @@ async fn import_input<R: Reader, W: Writer<Parsed = R::Parsed>>(
     let in_file = |problem| in_file(file, problem);
     let rows = Rows::new(input, &R::COLUMNS, *allow_empty).map_err(in_file)?;
     let mut tally = Tally {
-        done: Summary::new(manner),
+        done: Summary::new(mode),
         progress: Progress::new(bytes),
     };
     let has_begun = Cell::new(false);
@@ -176,7 +176,7 @@ async fn write_all<R: Reader, W: Writer<Parsed = R::Parsed>>(
     let (mut refused, mut broken) = (Vec::new(), None);
     while let Some((read, answers)) = written.next().await {
         match read {
-            Message::Batch(batch) => refused.extend(tally.count(batch, answers?, W::told)),
+            Message::Batch(batch) => refused.extend(tally.count(batch, answers?, W::describe)),
             Message::Bad(bad) => tally.bad(bad.line, &bad),
             Message::Unknown(names) => tally.progress.note(&format!(
                 "warning: these columns are not known and passed over: {}",
@@ -216,14 +216,14 @@ async fn write_again<W: Writer>(
                 batch.rows.push(row);
             }
             let answers = writer.write(&batch.rows).await?;
-            refused.extend(tally.count(batch, answers, W::told));
+            refused.extend(tally.count(batch, answers, W::describe));
         }
         if refused.len() == before {
             break;
         }
     }
     for Refused { line, row, why } in refused {
-        tally.bad(line, &W::told(&row, &why));
+        tally.bad(line, &W::describe(&row, &why));
     }
     Ok(())
 }

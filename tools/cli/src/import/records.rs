@@ -3,17 +3,17 @@
 use shared::domain::{CourseId, Email, given};
 use shared::use_cases::importing::{Difference, RowRefused};
 
-use super::Manner;
+use super::ImportMode;
 use crate::cli::ImportRecords;
 use crate::output;
 use crate::rows::{Row, RowProblem};
 use crate::seen::{Content, Seen};
 
-pub fn manner(import: &ImportRecords) -> Manner {
+pub fn import_mode(import: &ImportRecords) -> ImportMode {
     if import.dry_run {
-        Manner::DryRun
+        ImportMode::DryRun
     } else {
-        Manner::Add
+        ImportMode::Add
     }
 }
 
@@ -48,8 +48,8 @@ pub fn about(row: &Row) -> Result<(Email, CourseId), RowProblem> {
 
 /// Why a row was refused, and what to do about it; `mend` says that where the
 /// row differs from what is there, and something can be done.
-pub fn told(why: &RowRefused, mend: impl FnOnce(&[Difference]) -> Option<String>) -> String {
-    let told = match why {
+pub fn describe(why: &RowRefused, mend: impl FnOnce(&[Difference]) -> Option<String>) -> String {
+    let message = match why {
         RowRefused::NoSuchUser(_) => format!("{why}; import users first"),
         RowRefused::NoSuchRun(_) => format!("{why}; import runs first"),
         RowRefused::CertificateIdTaken => {
@@ -64,5 +64,5 @@ pub fn told(why: &RowRefused, mend: impl FnOnce(&[Difference]) -> Option<String>
         | RowRefused::AddressOfAnother { .. }
         | RowRefused::Contended => why.to_string(),
     };
-    output::printable(&told)
+    output::printable(&message)
 }

@@ -11,7 +11,7 @@ use shared::use_cases::importing::{
     Answers, RUNS_AT_ONCE, RowRefused, expect_events_of_runs, import_runs,
 };
 
-use super::{Manner, Reader, Warning, Writer, doubts};
+use super::{ImportMode, Reader, Warning, Writer, doubts};
 use crate::cli::ImportFile;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -27,7 +27,7 @@ pub async fn import(file: &ImportFile, stack: &Stack, output: Output) -> Result<
         now: stack.clock().now(),
     };
     let reader = RunReader::default();
-    super::import(file, Manner::Replace, reader, &writer, output).await
+    super::import(file, ImportMode::Replace, reader, &writer, output).await
 }
 
 /// The course ids of the lines before.
@@ -120,7 +120,7 @@ impl Writer for RunWriter {
         expect_events_of_runs(&self.pending_events, &self.runs, self.now).await
     }
 
-    fn told(_: &CourseRunChange, why: &RowRefused) -> String {
+    fn describe(_: &CourseRunChange, why: &RowRefused) -> String {
         why.to_string()
     }
 }

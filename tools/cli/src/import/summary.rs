@@ -12,7 +12,7 @@ use crate::progress::Progress;
 
 /// What an import does with what is there already and is not as the file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub enum ImportMode {
     /// It is made so.
     Replace,
     /// It is left as it is, and told.
@@ -25,7 +25,7 @@ pub enum Manner {
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
     #[serde(skip)]
-    manner: Manner,
+    mode: ImportMode,
     /// Of a dry run, those that would be.
     created: u64,
     /// 0 where the import only adds.
@@ -53,9 +53,9 @@ struct NamedLine {
 }
 
 impl Summary {
-    pub fn new(manner: Manner) -> Self {
+    pub fn new(mode: ImportMode) -> Self {
         Self {
-            manner,
+            mode,
             created: 0,
             updated: 0,
             unchanged: 0,
@@ -63,7 +63,7 @@ impl Summary {
             bad_lines: Vec::new(),
             warnings: Warnings::new(),
             events_due: 0,
-            dry_run: manner == Manner::DryRun,
+            dry_run: mode == ImportMode::DryRun,
             stopped: None,
         }
     }
@@ -99,7 +99,7 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            manner,
+            mode,
             created,
             updated,
             unchanged,
@@ -108,15 +108,15 @@ impl fmt::Display for Summary {
             events_due,
             ..
         } = self;
-        let would_be = if *manner == Manner::DryRun {
+        let would_be = if *mode == ImportMode::DryRun {
             "would be "
         } else {
             ""
         };
         write!(f, "{created} {would_be}created, ")?;
-        match manner {
-            Manner::Replace => write!(f, "{updated} updated, {unchanged} unchanged, ")?,
-            Manner::Add | Manner::DryRun => {
+        match mode {
+            ImportMode::Replace => write!(f, "{updated} updated, {unchanged} unchanged, ")?,
+            ImportMode::Add | ImportMode::DryRun => {
                 write!(f, "{unchanged} unchanged, {} differing, ", differing.len())?;
             }
         }
@@ -129,7 +129,7 @@ impl fmt::Display for Summary {
                 "; {events} waited for this and {are} looked at within a minute"
             )?;
         }
-        if *manner == Manner::DryRun {
+        if *mode == ImportMode::DryRun {
             f.write_str(" (a dry run: nothing was written)")?;
         }
         Ok(())
@@ -156,7 +156,7 @@ impl Tally {
         &mut self,
         batch: Batch<T>,
         answers: Answers,
-        told: impl Fn(&T, &RowRefused) -> String,
+        describe: impl Fn(&T, &RowRefused) -> String,
     ) -> Vec<Refused<T>> {
         self.done.warnings.merge(batch.warnings);
         let mut refused = Vec::new();
@@ -164,8 +164,8 @@ impl Tally {
             match answer {
                 Ok(imported) => self.done.count(imported),
                 Err(why) if why.may_pass() => refused.push(Refused { line, row, why }),
-                Err(why @ RowRefused::Differs { .. }) => self.differs(line, &told(&row, &why)),
-                Err(why) => self.bad(line, &told(&row, &why)),
+                Err(why @ RowRefused::Differs { .. }) => self.differs(line, &describe(&row, &why)),
+                Err(why) => self.bad(line, &describe(&row, &why)),
             }
         }
         self.progress.advance(batch.bytes, &self.done);

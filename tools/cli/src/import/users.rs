@@ -12,7 +12,7 @@ use shared::use_cases::importing::{
 };
 
 use super::doubts::{self, is_word_for_nothing};
-use super::{Manner, Reader, Warning, Writer};
+use super::{ImportMode, Reader, Warning, Writer};
 use crate::cli::ImportFile;
 use crate::failure::Failure;
 use crate::output::{self, Output};
@@ -30,7 +30,7 @@ pub async fn import(file: &ImportFile, stack: &Stack, output: Output) -> Result<
         now: stack.clock().now(),
     };
     let reader = UserReader::default();
-    super::import(file, Manner::Replace, reader, &writer, output).await
+    super::import(file, ImportMode::Replace, reader, &writer, output).await
 }
 
 /// The addresses and usernames of the lines before.
@@ -108,8 +108,8 @@ impl Writer for UserWriter {
         expect_events_of_users(&self.pending_events, &self.users, self.now).await
     }
 
-    fn told(row: &UserRow, why: &RowRefused) -> String {
-        let told = match why {
+    fn describe(row: &UserRow, why: &RowRefused) -> String {
+        let message = match why {
             RowRefused::UsernameTaken { owner, are_two } => {
                 let is_one = if *are_two {
                     String::new()
@@ -126,16 +126,16 @@ impl Writer for UserWriter {
             RowRefused::AddressOfAnother {
                 holder,
                 username_owner,
-            } => told_of_another(row, holder, username_owner.as_ref()),
+            } => row_of_another(row, holder, username_owner.as_ref()),
             _ => why.to_string(),
         };
-        output::printable(&told)
+        output::printable(&message)
     }
 }
 
 /// Who has the address of a row, or had it, learner the row is about, and the
 /// command that frees the address.
-fn told_of_another(row: &UserRow, holder: &User, username_owner: Option<&Email>) -> String {
+fn row_of_another(row: &UserRow, holder: &User, username_owner: Option<&Email>) -> String {
     let (address, current) = (row.email.as_str(), holder.email.as_str());
     let holder = person(holder.edx_username.as_ref(), holder.name.as_deref());
     let other = person(row.edx_username.as_ref(), row.name.as_deref());

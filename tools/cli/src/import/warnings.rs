@@ -43,7 +43,7 @@ impl Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told = match self {
+        let message = match self {
             Self::CellsLeftOut => "the last cells are left out, and count as absent columns",
             Self::UnknownMode => "Open edX is not known to have the mode",
             Self::UnknownRole => {
@@ -65,7 +65,7 @@ impl fmt::Display for Warning {
                 );
             }
         };
-        f.write_str(told)
+        f.write_str(message)
     }
 }
 
@@ -163,7 +163,7 @@ mod tests {
             warnings
         };
         // Batches end in any order.
-        for (batches, told) in [
+        for (batches, message) in [
             (&[&[7][..]][..], "line 7"),
             (&[&[7], &[2]], "lines 2 and 7"),
             (&[&[5, 6, 7], &[2, 3]], "lines 2, 3, 5, 6 and 7"),
@@ -177,8 +177,8 @@ mod tests {
             for batch in batches {
                 warnings.merge(warned(batch));
             }
-            let told = format!("warning: {}: {told}", Warning::CellsLeftOut);
-            assert_eq!(warnings.lines().collect::<Vec<_>>(), [told]);
+            let message = format!("warning: {}: {message}", Warning::CellsLeftOut);
+            assert_eq!(warnings.lines().collect::<Vec<_>>(), [message]);
         }
         assert_eq!(Warnings::default().lines().count(), 0);
     }

@@ -75,13 +75,13 @@ pub enum FileProblem {
     JsonArray,
     #[error("line {line}, which must name the columns: {problem}")]
     Heading { line: u64, problem: RowProblem },
-    #[error("has lines that end in {}; save it with LF or CRLF at the end of each", told_end(*.0))]
+    #[error("has lines that end in {}; save it with LF or CRLF at the end of each", describe_end(*.0))]
     LineEnds(char),
     #[error(
         "has {} between its cells, and not commas; save it as CSV with commas (in Excel: \
          \"CSV UTF-8 (Comma delimited)\" under a region whose list separator is the comma; in \
          LibreOffice: \"Edit filter settings\", field delimiter \",\")",
-        told_separator(*.0)
+        describe_separator(*.0)
     )]
     Separator(char),
     #[error("has no column {column}; its first line names: {found}")]
@@ -91,7 +91,7 @@ pub enum FileProblem {
     #[error(
         "line {line}: percent is {percent}, but percent is 0 to 1, 1 being the whole course{}; \
          nothing of the file is written, since all of it may be out of 100: divide by that",
-        told_more(*.more)
+        describe_more(*.more)
     )]
     OtherScale {
         line: u64,
@@ -106,14 +106,14 @@ pub enum FileProblem {
     QuoteNotClosed(u64),
 }
 
-fn told_more(more: u64) -> String {
+fn describe_more(more: u64) -> String {
     match more {
         0 => String::new(),
         more => format!(" (and so in {})", output::count(more, "more row")),
     }
 }
 
-fn told_end(end: char) -> &'static str {
+fn describe_end(end: char) -> &'static str {
     match end {
         '\u{b}' => "VT (U+000B)",
         '\u{c}' => "FF (U+000C)",
@@ -123,7 +123,7 @@ fn told_end(end: char) -> &'static str {
     }
 }
 
-fn told_separator(separator: char) -> String {
+fn describe_separator(separator: char) -> String {
     match separator {
         '\t' => "tabs".to_owned(),
         separator => separator.to_string(),

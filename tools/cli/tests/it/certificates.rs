@@ -61,31 +61,31 @@ async fn a_certificate_is_revoked_and_restored() {
     let (stack, id) = with_a_certificate().await;
     let restore = ["certificates", "restore", ADA, RUN];
     let nothing = stack.run(&restore).await.ok();
-    let told = format!("nothing to change: {id} is in force, since ");
-    assert!(nothing.starts_with(&told), "{nothing}");
+    let message = format!("nothing to change: {id} is in force, since ");
+    assert!(nothing.starts_with(&message), "{nothing}");
 
     let ran = revoke(&stack, &[]).await;
     assert_eq!((ran.code, ran.out.as_str()), (2, ""));
-    for told in ["no terminal", "--yes", &id] {
-        assert!(ran.err.contains(told), "{ran:?}");
+    for message in ["no terminal", "--yes", &id] {
+        assert!(ran.err.contains(message), "{ran:?}");
     }
-    let told =
+    let message =
         format!("revoked {id}; no pass restores it, `coursehook certificates restore` does\n");
-    assert_eq!(revoke(&stack, &["--yes"]).await.ok(), told);
+    assert_eq!(revoke(&stack, &["--yes"]).await.ok(), message);
     let nothing = revoke(&stack, &[]).await.ok();
-    let told = format!("nothing to change: {id} is revoked, since ");
-    assert!(nothing.starts_with(&told), "{nothing}");
+    let message = format!("nothing to change: {id} is revoked, since ");
+    assert!(nothing.starts_with(&message), "{nothing}");
     assert!(nothing.ends_with(", by operator grace\n"), "{nothing}");
 
     // No pass brings it back.
     let grade = ["--percent", "1", "--letter", "A", "--passed"];
     let arguments = [&["grades", "override", ADA, RUN], &grade[..]].concat();
-    let told = stack.run(&arguments).await.ok();
+    let message = stack.run(&arguments).await.ok();
     let command = format!("coursehook certificates restore {ADA} {RUN}\n");
-    assert!(told.ends_with(&command), "{told}");
+    assert!(message.ends_with(&command), "{message}");
 
-    let told = format!("restored {id}; it is in force\n");
-    assert_eq!(stack.run(&restore).await.ok(), told);
+    let message = format!("restored {id}; it is in force\n");
+    assert_eq!(stack.run(&restore).await.ok(), message);
     let again = revoke(&stack, &["--yes", "--json"]).await.json();
     assert_eq!(again["changed"], true);
     assert_eq!(again["certificate"]["state"], "revoked");
@@ -109,19 +109,22 @@ async fn what_cannot_be_corrected_says_what_to_do() {
         ran.err
     };
     for word in ["revoke", "restore"] {
-        let told = refused(word, "bob@example.org", RUN).await;
-        assert!(told.contains("no user bob@example.org"), "{told}");
-        let told = refused(word, ADA, "Org/Ants/1").await;
-        assert!(told.contains("no certificate for Org/Ants/1"), "{told}");
-        assert!(told.contains("coursehook grades override"), "{told}");
+        let message = refused(word, "bob@example.org", RUN).await;
+        assert!(message.contains("no user bob@example.org"), "{message}");
+        let message = refused(word, ADA, "Org/Ants/1").await;
+        assert!(
+            message.contains("no certificate for Org/Ants/1"),
+            "{message}"
+        );
+        assert!(message.contains("coursehook grades override"), "{message}");
     }
 
     // As a grade of 0 leaves it.
     stack.set_certificate_state(ADA, RUN, "withdrawn").await;
-    let told = refused("restore", ADA, RUN).await;
-    assert!(told.contains("comes back with a pass"), "{told}");
+    let message = refused("restore", ADA, RUN).await;
+    assert!(message.contains("comes back with a pass"), "{message}");
     let command = format!("coursehook grades override {ADA} {RUN} --percent");
-    assert!(told.contains(&command), "{told}");
+    assert!(message.contains(&command), "{message}");
     // It can be revoked for good, or come back with a pass.
     let grade = ["--percent", "1", "--letter", "A", "--passed", "--json"];
     let arguments = [&["grades", "override", ADA, RUN], &grade[..]].concat();
@@ -133,8 +136,8 @@ async fn what_cannot_be_corrected_says_what_to_do() {
     // Restored it is what it was before, and no operator's word makes it more.
     let restored = stack.run(&["certificates", "restore", ADA, RUN]).await.ok();
     assert!(restored.contains("withdrawn"), "{restored}");
-    let told = refused("restore", ADA, RUN).await;
-    assert!(told.contains("comes back with a pass"), "{told}");
+    let message = refused("restore", ADA, RUN).await;
+    assert!(message.contains("comes back with a pass"), "{message}");
 }
 
 /// The name is corrected whatever the state is, and nothing else changes.
@@ -162,9 +165,9 @@ async fn a_name_is_corrected_in_any_state() {
         let stood_since = since().await;
 
         let rename = ["certificates", "rename", ADA, RUN, "--name"];
-        let told = stack.run(&[&rename[..], &[" Ada King\t"]].concat()).await;
+        let message = stack.run(&[&rename[..], &[" Ada King\t"]].concat()).await;
         let expected = format!("the name on {id} is Ada King; it was Ada Lovelace\n");
-        assert_eq!(told.ok(), expected, "{state}");
+        assert_eq!(message.ok(), expected, "{state}");
         let after = stack.run(&show).await.json()[0].clone();
         assert_eq!(after["learner_name"], "Ada King", "{state}");
         for same in ["certificate_id", "state", "issued_at", "run_title"] {
@@ -189,9 +192,9 @@ async fn a_name_is_corrected_in_any_state() {
             assert_eq!(again["changed"], false, "{state}");
             assert_eq!(again["certificate"], after, "{state}");
         }
-        let told = stack.run(&[&rename[..], &["Ada King"]].concat()).await;
+        let message = stack.run(&[&rename[..], &["Ada King"]].concat()).await;
         let expected = format!("nothing to change: the name on {id} is Ada King\n");
-        assert_eq!(told.ok(), expected, "{state}");
+        assert_eq!(message.ok(), expected, "{state}");
         let history = ["certificates", "show", ADA, "--history"];
         let history = stack.run(&history).await.ok();
         assert!(
@@ -202,8 +205,8 @@ async fn a_name_is_corrected_in_any_state() {
         // What comes after finds the state as it was, and leaves the name.
         if state == "revoked" {
             let restore = ["certificates", "restore", ADA, RUN];
-            let told = format!("restored {id}; it is in force\n");
-            assert_eq!(stack.run(&restore).await.ok(), told);
+            let message = format!("restored {id}; it is in force\n");
+            assert_eq!(stack.run(&restore).await.ok(), message);
         }
         let shown = stack.run(&show).await.json();
         assert_eq!(shown[0]["learner_name"], "Ada King", "{state}");
@@ -228,10 +231,10 @@ async fn a_certificate_without_a_name_says_so() {
     let rename = format!("coursehook certificates rename {bob} {RUN} --name NAME");
     let revoke = format!("coursehook certificates revoke {bob} {RUN}");
     let restore = format!("coursehook certificates restore {bob} {RUN}");
-    let told = format!("The certificate {id} has no name. To give it one:\n  {rename}\n");
+    let message = format!("The certificate {id} has no name. To give it one:\n  {rename}\n");
     let said = async |word: &str, other: &str, help: &str| {
         let shown = stack.run(&["certificates", "show", bob]).await.ok();
-        assert!(shown.ends_with(&format!("\n\n{told}")), "{shown}");
+        assert!(shown.ends_with(&format!("\n\n{message}")), "{shown}");
         let status = stack.run(&["status", bob, "--json"]).await.json();
         let run = &status["runs"][0];
         let why = run["why"].as_str().unwrap();
@@ -247,10 +250,10 @@ async fn a_certificate_without_a_name_says_so() {
 
     // The command itself, with a name that a shell would take for more.
     let command = rename.replace("NAME", "'Robert \"Bob\" O'\\''Hara'");
-    let told = stack.shell(&command).await.ok();
+    let message = stack.shell(&command).await.ok();
     let name = "Robert \"Bob\" O'Hara";
     assert_eq!(
-        told,
+        message,
         format!("the name on {id} is {name}; there was none\n")
     );
     let shown = stack.run(&["certificates", "show", bob, "--json"]).await;
@@ -268,7 +271,7 @@ async fn what_is_no_name_is_refused() {
     let (stack, _) = with_a_certificate().await;
     let long = "é".repeat(255);
     let too_long = "é".repeat(256);
-    for (email, run, name, told) in [
+    for (email, run, name, message) in [
         (ADA, RUN, long.as_str(), None),
         (ADA, RUN, "", Some("is blank")),
         (ADA, RUN, " \u{a0}", Some("is blank")),
@@ -291,11 +294,11 @@ async fn what_is_no_name_is_refused() {
     ] {
         let rename = ["certificates", "rename", email, run, "--name", name];
         let ran = stack.run(&rename).await;
-        match told {
+        match message {
             None => assert_eq!(ran.code, 0, "{ran:?}"),
-            Some(told) => {
+            Some(message) => {
                 assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{name:?}: {ran:?}");
-                assert!(ran.err.contains(told), "{name:?}: {ran:?}");
+                assert!(ran.err.contains(message), "{name:?}: {ran:?}");
             }
         }
     }
@@ -317,8 +320,8 @@ async fn a_correction_of_the_name_is_written_once() {
     let proxy = proxy.await.unwrap();
     let mut command = stack.command(&rename);
     command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
-    let told = ran(command).await.ok();
-    assert!(told.ends_with("it was Ada Lovelace\n"), "{told}");
+    let message = ran(command).await.ok();
+    assert!(message.ends_with("it was Ada Lovelace\n"), "{message}");
 
     let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
         "PutItem" => Fault::Hold,
@@ -333,9 +336,9 @@ async fn a_correction_of_the_name_is_written_once() {
         revoke(&stack, &["--yes"]).await.ok();
         proxy.set(|_| Fault::Pass);
     };
-    let (told, ()) = tokio::join!(ran(command), meanwhile);
+    let (message, ()) = tokio::join!(ran(command), meanwhile);
     let expected = format!("the name on {id} is Ada Byron; it was Ada King\n");
-    assert_eq!(told.ok(), expected);
+    assert_eq!(message.ok(), expected);
 
     let shown = stack.run(&["certificates", "show", ADA, "--json"]).await;
     let shown = shown.json()[0].clone();
@@ -400,11 +403,11 @@ async fn a_certificate_is_issued_as_a_delivery_would() {
     let waits = stack.add_pending(EventKind::Certificate, ADA, RUN, lms_unavailable("503"));
     let waits = waits.await.event_key;
 
-    let told = portal.issue(&[]).await.ok();
-    assert!(told.starts_with("created "), "{told}");
+    let message = portal.issue(&[]).await.ok();
+    assert!(message.starts_with("created "), "{message}");
     let grade = "The grade is now 0.87, a pass, B, by the LMS; there was none.";
     let end = format!("; it is in force\n{grade}\n");
-    assert!(told.ends_with(&end), "{told}");
+    assert!(message.ends_with(&end), "{message}");
     assert!(stack.pending(&waits).await.is_none());
     let grade = stack.run(&["grades", "show", ADA, "--json"]).await.json();
     assert_eq!(grade[0]["percent"], 0.87);
@@ -427,7 +430,7 @@ async fn a_certificate_is_issued_as_a_delivery_would() {
     assert_eq!(restored["grade"]["percent"], 0.87);
     assert_eq!(restored["grade_changed"], false);
     let id = restored["certificate_id"].as_str().unwrap();
-    assert!(told.contains(id), "{told}");
+    assert!(message.contains(id), "{message}");
 
     let revoke = ["certificates", "revoke", ADA, RUN, "--yes"];
     stack.run(&revoke).await.ok();
@@ -445,7 +448,7 @@ async fn a_certificate_is_issued_as_a_delivery_would() {
 
 /// A grade that was handed back gives way to the LMS's, and that is told.
 #[tokio::test]
-async fn a_grade_that_is_replaced_is_told() {
+async fn a_replaced_grade_is_reported() {
     let portal = WithLms::start().await;
     let stack = &portal.stack;
     let grade = ["--percent", "0.9", "--letter", "A", "--passed"];
@@ -454,9 +457,9 @@ async fn a_grade_that_is_replaced_is_told() {
     stack.run(&["grades", "release", ADA, RUN]).await.ok();
     portal.grade(0.4, false);
     let ran = portal.issue(&[]).await;
-    let told = "\nThe grade is now 0.4, no pass, B, by the LMS; \
+    let message = "\nThe grade is now 0.4, no pass, B, by the LMS; \
                 it was 0.9, a pass, A, by the operator, released.\n";
-    assert!(ran.out.contains(told), "{ran:?}");
+    assert!(ran.out.contains(message), "{ran:?}");
     portal.grade(0.5, false);
     let refused = portal.refused().await;
     let replaced = (&refused["grade"]["percent"], &refused["grade_changed"]);
@@ -470,7 +473,7 @@ async fn without_a_certificate_to_issue_it_says_why() {
     let portal = WithLms::start().await;
     let stack = &portal.stack;
     let issue = format!("coursehook certificates issue {ADA} {RUN}");
-    let told = async |outcome: &str, error: Value, why: &str, commands: &[&str]| {
+    let describe = async |outcome: &str, error: Value, why: &str, commands: &[&str]| {
         let refused = portal.refused().await;
         assert_eq!(
             (&refused["outcome"], &refused["error"]),
@@ -502,7 +505,7 @@ async fn without_a_certificate_to_issue_it_says_why() {
     portal
         .lms
         .order(Order::of(LmsFault::Fail { status: 503 }).times(2));
-    told(
+    describe(
         "lms_unavailable",
         json!("503"),
         "The LMS failed (503).",
@@ -511,11 +514,11 @@ async fn without_a_certificate_to_issue_it_says_why() {
     .await;
     portal.grade(0.4, false);
     let pass = "coursehook grades override EMAIL RUN --percent P --letter L --passed";
-    told("not_passed", json!(null), "The grade is no pass", &[pass]).await;
+    describe("not_passed", json!(null), "The grade is no pass", &[pass]).await;
     portal.grade(0.9, true);
     let enroll = "coursehook enrollments set EMAIL RUN --mode verified";
     let lacking = "but is not enrolled in the course run.";
-    told("not_eligible", json!("not_enrolled"), lacking, &[enroll]).await;
+    describe("not_eligible", json!("not_enrolled"), lacking, &[enroll]).await;
 
     let grade = ["--percent", "0.4", "--letter", "F"];
     let grade = [&["grades", "override", ADA, RUN], &grade[..]].concat();
@@ -523,16 +526,16 @@ async fn without_a_certificate_to_issue_it_says_why() {
     let asked = portal.lms.count(At::Grades);
     let release = "coursehook grades release EMAIL RUN";
     let why = "since an operator has set it, the LMS was not asked.";
-    told("not_passed", json!(null), why, &[release]).await;
+    describe("not_passed", json!(null), why, &[release]).await;
     assert_eq!(portal.lms.count(At::Grades), asked);
 
-    for (email, run, told) in [
+    for (email, run, message) in [
         ("bob@example.org", RUN, "no user bob@example.org"),
         (ADA, "Org/No/1", "no course run Org/No/1"),
     ] {
         let ran = stack.run(&["certificates", "issue", email, run]).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""));
-        assert!(ran.err.contains(told), "{ran:?}");
+        assert!(ran.err.contains(message), "{ran:?}");
     }
 }
 
@@ -556,6 +559,6 @@ async fn the_grade_of_an_operator_decides_without_the_lms() {
     stack.run(&grade).await.ok();
     let enroll = ["enrollments", "set", ADA, RUN, "--mode", "verified"];
     stack.run(&enroll).await.ok();
-    let told = issue().await.ok();
-    assert!(told.starts_with("created "), "{told}");
+    let message = issue().await.ok();
+    assert!(message.starts_with("created "), "{message}");
 }

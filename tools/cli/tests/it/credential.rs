@@ -119,7 +119,7 @@ async fn what_is_typed_is_stored_and_does_not_appear() {
     assert_eq!(ran.code, 0);
     assert_eq!(portal.stored().await, Some(json!({"token": STATIC_TOKEN})));
 
-    for (options, lines, told) in [
+    for (options, lines, message) in [
         (
             &["--static"][..],
             "\n",
@@ -134,7 +134,7 @@ async fn what_is_typed_is_stored_and_does_not_appear() {
     ] {
         let ran = portal.typed(options, lines).await;
         assert_eq!(ran.code, 2, "{ran:?}");
-        assert!(ran.out.contains(told), "{told}: {ran:?}");
+        assert!(ran.out.contains(message), "{message}: {ran:?}");
         assert_eq!(portal.stored().await, None);
     }
 }
@@ -247,9 +247,9 @@ async fn what_the_lms_does_not_take_is_not_stored() {
                 let input = input.trim_start_matches('\u{feff}').to_owned();
                 assert_eq!(kept.map(|kept| kept.to_string()), Some(input));
             }
-            Err(told) => {
+            Err(message) => {
                 assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
-                assert!(ran.err.contains(told), "{told}: {ran:?}");
+                assert!(ran.err.contains(message), "{message}: {ran:?}");
                 assert_eq!(kept, None);
             }
         }

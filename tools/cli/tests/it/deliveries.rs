@@ -77,10 +77,10 @@ async fn what_became_of_deliveries_is_a_table() {
 
     let missing = stack.run(&["deliveries"]).await;
     assert_eq!((missing.code, missing.out.as_str()), (2, ""));
-    let told = "error: the environment variable COURSEHOOK_LOG is not set; name one with --log \
+    let text = "error: the environment variable COURSEHOOK_LOG is not set; name one with --log \
                 FILE, or have AWS's own tool read the log: aws logs tail GROUP --format short | \
                 coursehook deliveries --log -\n";
-    assert_eq!(missing.err, told);
+    assert_eq!(missing.err, text);
     let absent = stack.run(&["deliveries", "--log", "absent.log"]).await;
     assert_eq!(absent.code, 2);
     assert!(absent.err.starts_with("error: absent.log: cannot be read"));
@@ -169,6 +169,6 @@ async fn a_log_is_read_without_aws() {
     // The log that is at hand need not be that of the stack.
     let missing = deliveries(&[]).await;
     assert_eq!((missing.code, missing.out.as_str()), (2, ""));
-    let told = "error: no log of the stack absent is at hand; name one with --log FILE, ";
-    assert!(missing.err.starts_with(told), "{missing:?}");
+    let text = "error: no log of the stack absent is at hand; name one with --log FILE, ";
+    assert!(missing.err.starts_with(text), "{missing:?}");
 }

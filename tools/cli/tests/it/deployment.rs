@@ -97,8 +97,8 @@ async fn two_stacks_are_never_mixed() {
     ] {
         let ran = run(arguments).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
-        let told = format!("error: the stack {name} has no output or parameter for {lacking}, ");
-        assert!(ran.err.contains(&told), "{ran:?}");
+        let message = format!("error: the stack {name} has no output or parameter for {lacking}, ");
+        assert!(ran.err.contains(&message), "{ran:?}");
         assert!(ran.err.contains("; deploy the template"), "{ran:?}");
     }
 
@@ -134,17 +134,17 @@ async fn two_stacks_are_never_mixed() {
 }
 
 #[tokio::test]
-async fn a_stack_that_cannot_be_used_is_told() {
+async fn an_unusable_stack_is_reported() {
     let stack = Stack::with_secrets().await;
     let foreign = stack.deploy(&[], &[("Other", "x")]).await;
-    for (name, told) in [
+    for (name, message) in [
         ("absent", "no CloudFormation stack absent in us-east-1, "),
         ("absent", "--region names another region"),
         (&foreign, "is none of Coursehook's"),
     ] {
         let ran = stack.run(&["events", "list", "--stack", name]).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
-        assert!(ran.err.contains(told), "{told}: {ran:?}");
+        assert!(ran.err.contains(message), "{message}: {ran:?}");
     }
     let of_state = |state: &str| {
         format!(
@@ -157,7 +157,7 @@ async fn a_stack_that_cannot_be_used_is_told() {
     };
     let denied = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>User arn:x is not \
                   authorized</Message></Error></ErrorResponse>";
-    for (status, body, code, told) in [
+    for (status, body, code, message) in [
         (
             403,
             denied.to_owned(),
@@ -188,10 +188,10 @@ async fn a_stack_that_cannot_be_used_is_told() {
         command.env("AWS_ENDPOINT_URL_CLOUDFORMATION", url);
         let ran = ran(command).await;
         assert_eq!(ran.code, code, "{ran:?}");
-        assert!(ran.err.contains(told), "{told}: {ran:?}");
+        assert!(ran.err.contains(message), "{message}: {ran:?}");
         assert_eq!(
             ran.err.contains("is in the state"),
-            told.contains("is in the state"),
+            message.contains("is in the state"),
             "{ran:?}"
         );
     }
@@ -248,7 +248,7 @@ async fn a_profile_and_a_region_can_be_named() {
             "{options:?} {variables:?}"
         );
     }
-    for (name, told) in [
+    for (name, message) in [
         ("absent", "profile `absent` was not defined"),
         ("bare", "there are no credentials for AWS"),
         (
@@ -262,7 +262,7 @@ async fn a_profile_and_a_region_can_be_named() {
     ] {
         let ran = ran(command(&["--profile", name], &[region])).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
-        assert!(ran.err.contains(told), "{ran:?}");
+        assert!(ran.err.contains(message), "{ran:?}");
         assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
     }
     assert!(

@@ -28,7 +28,7 @@ struct Portal {
 type Variable<'a> = (&'a str, &'a str);
 
 /// A check that must find something to mend, and parts of its detail and advice.
-type Told<'a> = (&'a str, &'a str, &'a str);
+type ExpectedLine<'a> = (&'a str, &'a str, &'a str);
 
 /// What each check came to: result, detail, advice.
 type Findings = BTreeMap<String, (String, String, String)>;
@@ -94,31 +94,31 @@ impl Portal {
         let text =
             |finding: &Value, field: &str| finding[field].as_str().unwrap_or_default().to_owned();
         let findings = all.as_array().unwrap().iter().map(|finding| {
-            let told = (
+            let described = (
                 text(finding, "result"),
                 text(finding, "detail"),
                 text(finding, "advice"),
             );
-            (text(finding, "check"), told)
+            (text(finding, "check"), described)
         });
         (ran.code, findings.collect())
     }
 
     /// Asserts that these checks, and no others, come to something else than
     /// where all is well, and say what is wrong and what to do.
-    async fn assert_told(
+    async fn assert_reported(
         &self,
         well: &Findings,
         arguments: &[&str],
         variables: &[Variable<'_>],
-        told: &[Told<'_>],
+        described: &[ExpectedLine<'_>],
     ) {
         let (code, findings) = self.findings(arguments, variables).await;
         assert_eq!(code, 1, "{variables:?}: {findings:?}");
         for (check, (result, detail, advice)) in &findings {
-            let told = told.iter().find(|(named, ..)| named == check);
+            let described = described.iter().find(|(named, ..)| named == check);
             let before = well.get(check).map_or("none", |(result, ..)| result);
-            let Some((_, what, help)) = told else {
+            let Some((_, what, help)) = described else {
                 assert_eq!(result, before, "{variables:?}: {check}: {detail}");
                 continue;
             };
@@ -126,7 +126,7 @@ impl Portal {
             assert!(detail.contains(what), "{variables:?}: {check}: {detail}");
             assert!(advice.contains(help), "{variables:?}: {check}: {advice}");
         }
-        for (check, ..) in told {
+        for (check, ..) in described {
             assert!(findings.contains_key(*check), "{check}: {findings:?}");
         }
     }
@@ -200,7 +200,7 @@ async fn where_all_is_well_each_check_says_so() {
     // The engine knows nothing of backups.
     assert_eq!(not_ok, [("backups", "skip", "this DynamoDB cannot tell")]);
     assert_eq!(lines.len(), findings.len());
-    for (check, told) in [
+    for (check, described) in [
         (
             "LMS grades",
             "the grade of ada@example.org in course-v1:Org+Bees+2026 was read",
@@ -217,7 +217,7 @@ async fn where_all_is_well_each_check_says_so() {
         ),
     ] {
         assert!(
-            findings[check].1.contains(told),
+            findings[check].1.contains(described),
             "{check}: {}",
             findings[check].1
         );
@@ -227,7 +227,7 @@ async fn where_all_is_well_each_check_says_so() {
     // own, which proves that it let us look.
     let static_token = json!({"token": STATIC_TOKEN}).to_string();
     let static_token = portal.stack.another_secret(Some(&static_token)).await;
-    for (arguments, variables, check, result, told) in [
+    for (arguments, variables, check, result, described) in [
         (
             &[][..],
             &[("COURSEHOOK_URL", "")][..],
@@ -275,7 +275,7 @@ async fn where_all_is_well_each_check_says_so() {
         assert_eq!(code, 0, "{findings:?}");
         let (found, detail, _) = &findings[check];
         assert_eq!(found, result, "{detail}");
-        assert!(detail.contains(told), "{detail}");
+        assert!(detail.contains(described), "{detail}");
     }
     let elsewhere = GradeRow {
         percent: 0.0,
@@ -290,7 +290,7 @@ async fn where_all_is_well_each_check_says_so() {
 }
 
 #[tokio::test]
-async fn each_fault_is_told_and_stops_no_other_check() {
+async fn each_fault_is_reported_and_stops_no_other_check() {
     let portal = Portal::start().await;
     let (_, well) = portal.findings(&[], &[]).await;
     let stack = &portal.stack;
@@ -319,7 +319,7 @@ async fn each_fault_is_told_and_stops_no_other_check() {
         let [one, other] = both(what, help);
         [one, other, ("COURSEHOOK_TOKEN", what, help)]
     };
-    let cases: &[(&[Variable<'_>], &[Told<'_>])] = &[
+    let cases: &[(&[Variable<'_>], &[ExpectedLine<'_>])] = &[
         (
             &[("GRADES_TABLE", "absent")],
             &[("GradesTable", "ResourceNotFoundException", "AWS_REGION")],
@@ -457,8 +457,10 @@ async fn each_fault_is_told_and_stops_no_other_check() {
             &with_token("cannot be reached", "deployed"),
         ),
     ];
-    for (variables, told) in cases {
-        portal.assert_told(&well, &[], variables, told).await;
+    for (variables, described) in cases {
+        portal
+            .assert_reported(&well, &[], variables, described)
+            .await;
     }
 
     // A secret without a credential is told once.
@@ -477,7 +479,7 @@ async fn each_fault_is_told_and_stops_no_other_check() {
     }
 
     // Grades alone are refused, or enrollments; then the LMS is as before.
-    for (at, check, told, mend) in [
+    for (at, check, described, mend) in [
         (
             At::Grades,
             "LMS grades",
@@ -492,8 +494,8 @@ async fn each_fault_is_told_and_stops_no_other_check() {
         ),
     ] {
         portal.lms.order(Order::of(LmsFault::Refuse).at(at));
-        let told = [(check, told, mend)];
-        portal.assert_told(&well, &[], &[], &told).await;
+        let described = [(check, described, mend)];
+        portal.assert_reported(&well, &[], &[], &described).await;
         portal.lms.revoke();
     }
 
@@ -513,7 +515,7 @@ async fn each_fault_is_told_and_stops_no_other_check() {
         format!("coursehook tokens rotate {id}"),
     );
     portal
-        .assert_told(&well, &[], &[], &[(&check, "13d ends at 20", &help)])
+        .assert_reported(&well, &[], &[], &[(&check, "13d ends at 20", &help)])
         .await;
     // Once another one stands beside it, it may end.
     stack.run(&["tokens", "rotate", id]).await.ok();
@@ -541,13 +543,13 @@ async fn each_fault_is_told_and_stops_no_other_check() {
         .add_pending(EventKind::Certificate, ADA, RUN, lms_unavailable("503"))
         .await;
     stack.end(key, EventState::Dead).await;
-    let told = [("pending events", "1 dead, 1 expired", "events list --dead")];
-    portal.assert_told(&well, &[], &[], &told).await;
+    let described = [("pending events", "1 dead, 1 expired", "events list --dead")];
+    portal.assert_reported(&well, &[], &[], &described).await;
 }
 
 /// One rule by name: a token may end once a live one ends later.
 #[tokio::test]
-async fn a_token_that_ends_is_told_unless_another_takes_its_place() {
+async fn an_expiring_token_is_reported_unless_another_replaces_it() {
     let stack = Stack::with_secrets().await;
     let now = SystemClock.now();
     let hours = |hours: i64| now + SignedDuration::from_hours(hours);
@@ -616,27 +618,30 @@ async fn a_token_that_ends_is_told_unless_another_takes_its_place() {
     for (_, id, _, expected) in tokens {
         let check = format!("token {id}");
         let found = findings.iter().find(|finding| finding["check"] == check);
-        let Some((result, told, advice)) = expected else {
+        let Some((result, described, advice)) = expected else {
             assert_eq!(found, None, "{id}");
             continue;
         };
-        let found = found.unwrap_or_else(|| panic!("{id} is not told"));
+        let found = found.unwrap_or_else(|| panic!("{id} is not reported"));
         assert_eq!(found["result"], result, "{found}");
-        assert!(found["detail"].as_str().unwrap().contains(told), "{found}");
+        assert!(
+            found["detail"].as_str().unwrap().contains(described),
+            "{found}"
+        );
         assert_eq!(found["advice"].as_str().unwrap_or_default(), advice);
     }
 }
 
 /// Without credentials, or the stack that was named, the rest is looked at all the same.
 #[tokio::test]
-async fn what_is_named_and_not_there_is_told() {
+async fn a_missing_user_or_run_is_reported() {
     let portal = Portal::start().await;
     let (_, well) = portal.findings(&[], &[]).await;
     // What rests on the stack cannot be checked, whatever the environment says.
     let (code, findings) = portal.findings(&["--stack", "absent"], &[]).await;
     assert_eq!(code, 1);
     for (check, (result, detail, advice)) in &findings {
-        let (expected, told, help) = match check.as_str() {
+        let (expected, described, help) = match check.as_str() {
             "credentials" => ("ok", "in us-east-1", ""),
             "stack absent" => (
                 "mend",
@@ -647,7 +652,7 @@ async fn what_is_named_and_not_there_is_told() {
             _ => ("skip", "the stack is not known", "mend that first"),
         };
         assert_eq!(result, expected, "{check}: {detail}");
-        assert!(detail.contains(told), "{check}: {detail}");
+        assert!(detail.contains(described), "{check}: {detail}");
         assert!(advice.contains(help), "{check}: {advice}");
     }
     let checks = well.keys().filter(|check| findings.contains_key(*check));

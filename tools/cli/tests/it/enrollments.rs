@@ -209,14 +209,14 @@ async fn a_mode_with_a_slip_is_refused() {
     };
     let ran = set(&["verfied"]).await;
     assert_eq!((ran.code, ran.out.as_str()), (2, ""));
-    for told in [
+    for message in [
         "a mode verfied; use one of audit, honor, verified, ",
         "--force",
     ] {
-        assert!(ran.err.contains(told), "{ran:?}");
+        assert!(ran.err.contains(message), "{ran:?}");
     }
     let (longest, too_long) = ("é".repeat(100), "é".repeat(101));
-    for (mode, told) in [
+    for (mode, message) in [
         ("au\u{7}dit", "has a control character"),
         ("", "is empty"),
         (" \t", "is empty"),
@@ -224,7 +224,7 @@ async fn a_mode_with_a_slip_is_refused() {
     ] {
         let ran = set(&[mode, "--force"]).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""));
-        assert!(ran.err.contains(told), "{ran:?}");
+        assert!(ran.err.contains(message), "{ran:?}");
     }
     for (mode, more) in [
         ("verfied", &["--force", "--json"][..]),

@@ -143,12 +143,12 @@ async fn it_asks_first() {
     assert!(ran.err.contains("with --yes"), "{ran:?}");
     assert_eq!(traces.left(&stack).await, before);
 
-    let told = stack
+    let message = stack
         .run(&["users", "erase", ADA, "--now", "--yes"])
         .await
         .ok();
     assert_eq!(
-        told,
+        message,
         format!(
             "erased: the user, 1 former address, 2 enrollments, 1 grade, 3 pending events\n\
              the certificate {id} stays, and is nobody's\n"
@@ -162,11 +162,14 @@ async fn what_is_pending_for_nobody_can_be_erased() {
     stack
         .add_pending(EventKind::Enrollment, ADA, RUN, BlockedReason::NoSuchUser)
         .await;
-    let told = stack
+    let message = stack
         .run(&["users", "erase", ADA, "--now", "--yes"])
         .await
         .ok();
-    assert_eq!(told, "erased: 0 enrollments, 0 grades, 1 pending event\n");
+    assert_eq!(
+        message,
+        "erased: 0 enrollments, 0 grades, 1 pending event\n"
+    );
     assert_eq!(stack.run(&["status", ADA]).await.code, 2);
 }
 
@@ -349,16 +352,17 @@ async fn certificates_that_stay_have_nothing_in_common() {
 /// Who does not wait for what is under way is told what to do later: the id
 /// finds what is the user's, and the address what is pending for it.
 #[tokio::test]
-async fn whoever_does_not_wait_is_told_what_to_do_later() {
+async fn now_prints_what_to_do_later() {
     let (stack, traces, _) = with_all_of_ada().await;
     let user_id = stack.user_id(ADA).await.to_string();
     let mut child = stack
         .command(&["users", "erase", ADA, "--yes"])
         .spawn()
         .unwrap();
-    let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut message = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(
-        told.next_line()
+        message
+            .next_line()
             .await
             .unwrap()
             .unwrap()
@@ -366,7 +370,7 @@ async fn whoever_does_not_wait_is_told_what_to_do_later() {
     );
     let mut commands = Vec::new();
     for learner in [user_id.as_str(), ADA] {
-        let command = told.next_line().await.unwrap().unwrap();
+        let command = message.next_line().await.unwrap().unwrap();
         assert_eq!(command, format!("  coursehook users erase {learner}"));
         commands.push(command);
     }

@@ -149,8 +149,8 @@ async fn an_event_is_shown_whole() {
         assert_eq!(fields[name], value, "{name}: {text}");
     }
     assert_eq!(fields.len(), 14);
-    let told = "The LMS does not let us read grades (403). The event's next attempt is at ";
-    assert!(advice.starts_with(told), "{advice}");
+    let message = "The LMS does not let us read grades (403). The event's next attempt is at ";
+    assert!(advice.starts_with(message), "{advice}");
     assert!(advice.contains("OpenedxApiSecret"), "{advice}");
 
     let shown = run(&stack, "show", &key[..6], &["--json"]).await.json();
@@ -178,14 +178,14 @@ async fn it_is_said_what_would_help() {
     let enroll =
         format!(r"coursehook enrollments set 'o'\''hara@example.org' {RUN} --mode verified");
     let shown = run(&stack, "show", &key, &[]).await.ok();
-    let told = format!("paid, say so; nothing else need be done:\n  {enroll}\n");
-    assert!(shown.ends_with(&told), "{shown}");
+    let message = format!("paid, say so; nothing else need be done:\n  {enroll}\n");
+    assert!(shown.ends_with(&message), "{shown}");
 
     stack.end(event, EventState::Dead).await;
     let shown = run(&stack, "show", &key, &[]).await.ok();
     let retry = format!("coursehook events retry {}", &key[..12]);
-    let told = format!("and then retry the event:\n  {enroll}\n  {retry}\n");
-    assert!(shown.ends_with(&told), "{shown}");
+    let message = format!("and then retry the event:\n  {enroll}\n  {retry}\n");
+    assert!(shown.ends_with(&message), "{shown}");
 }
 
 /// Two addresses whose events' keys begin alike.
@@ -219,14 +219,14 @@ async fn a_key_must_mean_one_event() {
     for word in ["show", "retry", "drop"] {
         let several = run(&stack, word, &keys[0][..6], &[]).await;
         assert_eq!((several.code, several.out.as_str()), (2, ""));
-        for told in ["several pending events", &keys[0], &keys[1]] {
-            assert!(several.err.contains(told), "{several:?}");
+        for message in ["several pending events", &keys[0], &keys[1]] {
+            assert!(several.err.contains(message), "{several:?}");
         }
         for key in [&absent, &absent[..6]] {
             let none = run(&stack, word, key, &[]).await;
             assert_eq!((none.code, none.out.as_str()), (2, ""));
-            let told = format!("no pending event has a key that begins with {key}; ");
-            assert!(none.err.contains(&told), "{none:?}");
+            let message = format!("no pending event has a key that begins with {key}; ");
+            assert!(none.err.contains(&message), "{none:?}");
         }
     }
     let one = run(&stack, "show", &keys[0][..12], &["--json"])
@@ -246,13 +246,13 @@ async fn a_dead_event_is_retried() {
     stack.end(event, EventState::Dead).await;
     assert_eq!(stack.due().await, []);
 
-    let told = run(&stack, "retry", &key.as_str()[..12], &[]).await.ok();
+    let message = run(&stack, "retry", &key.as_str()[..12], &[]).await.ok();
     let expected = format!(
         "{} (certificate of {ADA} in {RUN}, waiting: lms_unavailable) \
          will be retried within a minute, with its full waiting time\n",
         &key.as_str()[..12]
     );
-    assert_eq!(told, expected);
+    assert_eq!(message, expected);
     assert_eq!(stack.due().await, slice::from_ref(&key));
     let retried = stack.pending(&key).await.unwrap();
     assert_eq!((retried.state, retried.attempts), (EventState::Waiting, 0));
@@ -306,16 +306,16 @@ async fn an_event_is_dropped_by_whoever_says_yes() {
 
     let asked = run(&stack, "drop", &key[..12], &[]).await;
     assert_eq!((asked.code, asked.out.as_str()), (2, ""));
-    for told in ["no terminal", "--yes", &named] {
-        assert!(asked.err.contains(told), "{asked:?}");
+    for message in ["no terminal", "--yes", &named] {
+        assert!(asked.err.contains(message), "{asked:?}");
     }
     // An answer that comes down a pipe is nobody's.
     let piped = stack.run_with_input(&["events", "drop", key], "y\n").await;
     assert_eq!(piped.code, 2, "{piped:?}");
     assert!(stack.pending(&event.event_key).await.is_some());
 
-    let told = run(&stack, "drop", &key[..12], &["--yes"]).await.ok();
-    assert_eq!(told, format!("dropped {named}\n"));
+    let message = run(&stack, "drop", &key[..12], &["--yes"]).await.ok();
+    assert_eq!(message, format!("dropped {named}\n"));
     assert!(stack.pending(&event.event_key).await.is_none());
     let again = run(&stack, "drop", key, &["--yes"]).await;
     assert!(again.err.contains("no pending event"), "{again:?}");
@@ -350,8 +350,8 @@ async fn an_event_that_changes_meanwhile_is_not_dropped() {
     };
     let (refused, ()) = tokio::join!(ran(command), meanwhile);
     assert_eq!((refused.code, refused.out.as_str()), (2, ""));
-    let told = format!("look at it with `coursehook events show {}`", &key[..12]);
-    assert!(refused.err.contains(&told), "{refused:?}");
+    let message = format!("look at it with `coursehook events show {}`", &key[..12]);
+    assert!(refused.err.contains(&message), "{refused:?}");
     assert!(stack.pending(&event.event_key).await.is_some());
 
     // It is gone, perhaps since it took effect: that is not called dropped.
@@ -470,7 +470,7 @@ async fn filters_narrow_what_is_meant() {
 async fn one_key_or_a_filter_must_be_given() {
     let stack = Stack::start().await;
     for word in ["retry", "drop"] {
-        for (more, told) in [
+        for (more, message) in [
             (&[][..], "<KEY|--dead|--expired|--run <COURSE_ID>"),
             (
                 &["abcdef", "--dead"],
@@ -483,7 +483,7 @@ async fn one_key_or_a_filter_must_be_given() {
         ] {
             let ran = stack.run(&[&["events", word], more].concat()).await;
             assert_eq!((ran.code, ran.out.as_str()), (2, ""));
-            assert!(ran.err.contains(told), "{}", ran.err);
+            assert!(ran.err.contains(message), "{}", ran.err);
         }
     }
 }
@@ -493,11 +493,11 @@ async fn several_events_are_retried_at_once() {
     let stack = Stack::start().await;
     several(&stack).await;
     let retry = ["events", "retry", "--reason", "lms_unavailable"];
-    let told = stack.run(&[&retry[..], &["--dead"]].concat()).await.ok();
+    let message = stack.run(&[&retry[..], &["--dead"]].concat()).await.ok();
     let expected = "1 event will be retried within a minute, with its full waiting time\n";
-    assert_eq!(told, expected);
-    let told = stack.run(&[&retry[..], &["--dead"]].concat()).await.ok();
-    assert!(told.starts_with("0 events will be retried"), "{told}");
+    assert_eq!(message, expected);
+    let message = stack.run(&[&retry[..], &["--dead"]].concat()).await.ok();
+    assert!(message.starts_with("0 events will be retried"), "{message}");
 
     let done = stack.run(&[&retry[..], &["--json"]].concat()).await.json();
     assert_eq!(names(&done["events"]), "bcd");
@@ -555,13 +555,13 @@ async fn several_events_are_dropped_by_whoever_says_yes() {
         asked.err.starts_with("7 pending events match:\n  "),
         "{asked:?}"
     );
-    let told = format!(" (certificate of b@example.org in {RUN}, waiting: lms_unavailable)\n");
-    assert!(asked.err.contains(&told), "{asked:?}");
-    let told = "\n  and 2 more\nerror: Drop them for good? Nobody can be asked";
-    assert!(asked.err.contains(told), "{asked:?}");
+    let message = format!(" (certificate of b@example.org in {RUN}, waiting: lms_unavailable)\n");
+    assert!(asked.err.contains(&message), "{asked:?}");
+    let message = "\n  and 2 more\nerror: Drop them for good? Nobody can be asked";
+    assert!(asked.err.contains(message), "{asked:?}");
 
-    let told = stack.run(&[&drop[..], &["--yes"]].concat()).await.ok();
-    assert_eq!(told, "7 events were dropped\n");
+    let message = stack.run(&[&drop[..], &["--yes"]].concat()).await.ok();
+    assert_eq!(message, "7 events were dropped\n");
     let listed = stack.run(&["events", "list", "--json"]).await.json();
     assert_eq!(names(&listed), "ce");
     // Where there are none, nobody is asked.
@@ -589,7 +589,7 @@ async fn each_event_that_fails_is_named() {
         }
     };
     let proxy = FaultyProxy::before(stack.url(), fault).await.unwrap();
-    for (word, more, told) in [
+    for (word, more, message) in [
         ("retry", "--json", "2 events will be"),
         ("drop", "--yes", "2 events were dropped; 1 failed\n"),
     ] {
@@ -608,7 +608,7 @@ async fn each_event_that_fails_is_named() {
             let problem = done["failed"][0]["problem"].as_str().unwrap();
             assert!(problem.contains("AccessDeniedException"), "{problem}");
         } else {
-            assert_eq!(ran.out, told);
+            assert_eq!(ran.out, message);
         }
     }
 }
@@ -644,12 +644,12 @@ async fn what_an_interruption_leaves_the_same_command_does() {
         .unwrap();
     let ran = interrupted(child).await;
     assert_eq!(ran.code, 130, "{ran:?}");
-    let told = "error: interrupted\nso far 3 events were dropped, and perhaps some more; \
+    let message = "error: interrupted\nso far 3 events were dropped, and perhaps some more; \
         the same command again does the rest\n";
-    assert_eq!(ran.err, told);
+    assert_eq!(ran.err, message);
     assert_eq!(names(&ran.json()["events"]), "xxx");
     assert_eq!(ran.json()["interrupted"], true);
 
-    let told = stack.run(&drop).await.ok();
-    assert_eq!(told, "8 events were dropped\n");
+    let message = stack.run(&drop).await.ok();
+    assert_eq!(message, "8 events were dropped\n");
 }

@@ -48,9 +48,9 @@ async fn a_missing_variable_is_named_and_only_those_used_are_missed() {
     }
     let mut command = stack.command(&["replay", "x.json"]);
     command.env("COURSEHOOK_URL", "http://127.0.0.1:1");
-    let told = "error: the environment variable COURSEHOOK_TOKEN is not set; \
+    let message = "error: the environment variable COURSEHOOK_TOKEN is not set; \
                 `coursehook tokens issue NAME --staff` makes a token\n";
-    assert_eq!(ran(command).await.err, told);
+    assert_eq!(ran(command).await.err, message);
     let mut command = stack.command(&["events", "list"]);
     command
         .env_remove("USERS_TABLE")
@@ -61,7 +61,7 @@ async fn a_missing_variable_is_named_and_only_those_used_are_missed() {
 #[tokio::test]
 async fn what_aws_says_becomes_one_sentence() {
     let stack = Stack::start().await;
-    let told = async |arguments: &[&str], variable: &str, value: &str| {
+    let describe = async |arguments: &[&str], variable: &str, value: &str| {
         let mut command = stack.command(arguments);
         command.env(variable, value);
         let ran = ran(command).await;
@@ -70,12 +70,13 @@ async fn what_aws_says_becomes_one_sentence() {
         ran.err
     };
     let nowhere = "http://127.0.0.1:1";
-    let told_unreachable = told(&["events", "list"], "AWS_ENDPOINT_URL_DYNAMODB", nowhere).await;
+    let told_unreachable =
+        describe(&["events", "list"], "AWS_ENDPOINT_URL_DYNAMODB", nowhere).await;
     assert!(
         told_unreachable.contains("is the local stack running"),
         "{told_unreachable}"
     );
-    let of_tokens = told(
+    let of_tokens = describe(
         &["tokens", "list"],
         "AWS_ENDPOINT_URL_SECRETS_MANAGER",
         nowhere,
@@ -85,7 +86,7 @@ async fn what_aws_says_becomes_one_sentence() {
         of_tokens.contains("Secrets Manager: cannot be reached"),
         "{of_tokens}"
     );
-    let absent = told(&["events", "list"], "PENDING_EVENTS_TABLE", "NoSuchTable").await;
+    let absent = describe(&["events", "list"], "PENDING_EVENTS_TABLE", "NoSuchTable").await;
     assert!(
         absent.contains("(ResourceNotFoundException); check the name"),
         "{absent}"
@@ -94,7 +95,7 @@ async fn what_aws_says_becomes_one_sentence() {
 
     let proxy = FaultyProxy::before(nowhere, |_| Fault::Refuse("AccessDeniedException"));
     let proxy = proxy.await.unwrap();
-    let denied = told(&["events", "list"], "AWS_ENDPOINT_URL_DYNAMODB", &proxy.url).await;
+    let denied = describe(&["events", "list"], "AWS_ENDPOINT_URL_DYNAMODB", &proxy.url).await;
     assert!(
         denied.contains("(AccessDeniedException); these credentials may not"),
         "{denied}"
@@ -233,7 +234,7 @@ async fn throttling_only_slows_an_import() {
 async fn files_that_cannot_be_read_are_refused_at_once() {
     let stack = Stack::start().await;
     let too_long_array = format!("[{}]", "{\"email\": \"ada@example.org\"},".repeat(4_000));
-    for (content, told) in [
+    for (content, message) in [
         ("", "is empty"),
         ("\n \n", "is empty"),
         ("name\nAda\n", "no column email; its first line names: name"),
@@ -318,23 +319,23 @@ async fn files_that_cannot_be_read_are_refused_at_once() {
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{content:?}");
         let named = format!("error: {file}: ");
         assert!(ran.err.starts_with(&named), "{content:?}: {}", ran.err);
-        assert!(ran.err.contains(told), "{content:?}: {}", ran.err);
+        assert!(ran.err.contains(message), "{content:?}: {}", ran.err);
         assert!(ran.err.len() < 1_000, "{}", ran.err);
     }
     let ran = stack
         .run_with_input(&["runs", "import", "-"], "course_id\nOrg/C/1\n")
         .await;
-    let told = "error: standard input: has no column title";
-    assert!(ran.err.starts_with(told), "{ran:?}");
+    let message = "error: standard input: has no column title";
+    assert!(ran.err.starts_with(message), "{ran:?}");
     let ran = stack.run(&["users", "import", "absent.csv"]).await;
     assert_eq!(ran.code, 2);
-    let told = "error: absent.csv: cannot be read";
-    assert!(ran.err.starts_with(told), "{ran:?}");
+    let message = "error: absent.csv: cannot be read";
+    assert!(ran.err.starts_with(message), "{ran:?}");
 
     let heading = stack.file("long.csv", "x".repeat(1_000));
     let ran = stack.run(&["users", "import", &heading]).await;
-    let told = format!("its first line names: {}…\n", "x".repeat(200));
-    assert!(ran.err.ends_with(&told), "{ran:?}");
+    let message = format!("its first line names: {}…\n", "x".repeat(200));
+    assert!(ran.err.ends_with(&message), "{ran:?}");
 }
 
 #[tokio::test]
@@ -359,8 +360,8 @@ async fn a_file_without_a_row_is_imported_where_that_is_said() {
             let import = [&[what, "import", "-"], only_reads].concat();
             let ran = stack.run_with_input(&import, &file).await;
             assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{what} {file:?}");
-            let told = "error: standard input: ";
-            assert!(ran.err.starts_with(told), "{what} {file:?}: {ran:?}");
+            let message = "error: standard input: ";
+            assert!(ran.err.starts_with(message), "{what} {file:?}: {ran:?}");
             let import = [&import[..], &["--allow-empty"]].concat();
             let ran = stack.run_with_input(&import, &file).await;
             assert!(ran.ok().starts_with("0 "), "{what} {file:?}");
@@ -371,7 +372,7 @@ async fn a_file_without_a_row_is_imported_where_that_is_said() {
 #[tokio::test]
 async fn usage_is_explained() {
     let stack = Stack::start().await;
-    for (arguments, told) in [
+    for (arguments, message) in [
         (&["users"][..], "Usage: coursehook users"),
         (&["users", "import"], "<FILE>"),
         (&["users", "show", "nobody"], "has no @"),
@@ -416,7 +417,7 @@ async fn usage_is_explained() {
     ] {
         let ran = stack.run(arguments).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{arguments:?}");
-        assert!(ran.err.contains(told), "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains(message), "{arguments:?}: {}", ran.err);
     }
 }
 
@@ -457,8 +458,8 @@ async fn a_reader_that_goes_away_is_no_failure_of_what_only_reads() {
     command.stdout(closed_pipe());
     let ran = Ran::from(command.spawn().unwrap().wait_with_output().await.unwrap());
     assert_eq!(ran.code, 2);
-    let told = "what was changed until then stays changed";
-    assert!(ran.err.contains(told), "{ran:?}");
+    let message = "what was changed until then stays changed";
+    assert!(ran.err.contains(message), "{ran:?}");
 }
 
 #[tokio::test]
@@ -488,8 +489,8 @@ async fn a_token_that_cannot_be_handed_over_is_in_force_no_more() {
     command.stdout(full());
     let ran = Ran::from(command.spawn().unwrap().wait_with_output().await.unwrap());
     assert_eq!(ran.code, 2, "{ran:?}");
-    let told = "was revoked at once; the old one ends when it did before; rotate it again";
-    assert!(ran.err.contains(told), "{ran:?}");
+    let message = "was revoked at once; the old one ends when it did before; rotate it again";
+    assert!(ran.err.contains(message), "{ran:?}");
     let listed = stack.run(&["tokens", "list", "--json"]).await.json();
     assert_eq!(listed[3]["expires_at"], json!(null));
     assert_eq!(listed[4]["state"], "revoked");
@@ -548,9 +549,9 @@ async fn a_change_of_tokens_whose_answer_is_lost_says_where_to_look() {
     ] {
         let ran = ran(through_proxy(arguments)).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
-        let told = "the change may have been made; look at `coursehook tokens list`: a new \
+        let message = "the change may have been made; look at `coursehook tokens list`: a new \
                     token there is nobody's and to be revoked, and the old one may end sooner";
-        assert!(ran.err.contains(told), "{ran:?}");
+        assert!(ran.err.contains(message), "{ran:?}");
     }
     // Each was made.
     let listed = stack.run(&["tokens", "list", "--json"]).await.json();
@@ -577,9 +578,9 @@ async fn a_change_of_tokens_whose_answer_is_lost_says_where_to_look() {
     let listed = stack.run(&["tokens", "list", "--json"]).await.json();
     let new = listed[4]["id"].as_str().unwrap();
     let end: Timestamp = listed[3]["expires_at"].as_str().unwrap().parse().unwrap();
-    let told = format!(
+    let message = format!(
         "(AccessDeniedException); these credentials may not do this; use others); \
          try: coursehook tokens revoke {new}\n{old} (lms) ends at {end:.0}: "
     );
-    assert!(ran.err.contains(&told), "{ran:?}");
+    assert!(ran.err.contains(&message), "{ran:?}");
 }

@@ -43,17 +43,17 @@ async fn an_overridden_pass_issues_the_certificate() {
 
     let again = set(&stack, &PASS).await.ok();
     assert!(again.starts_with("unchanged\n"), "{again}");
-    let told = format!("\nThe certificate {id} was in force before.\n");
-    assert!(again.ends_with(&told), "{again}");
+    let message = format!("\nThe certificate {id} was in force before.\n");
+    assert!(again.ends_with(&message), "{again}");
 
     // No grade takes it back.
     let failed = set(&stack, &FAIL).await.ok();
     assert!(failed.starts_with("updated\n"), "{failed}");
-    let told = format!(
+    let message = format!(
         "The certificate {id} stays in force, though the grade is no pass. \
          To take it back:\n  coursehook certificates revoke {ADA} {RUN}\n"
     );
-    assert!(failed.ends_with(&told), "{failed}");
+    assert!(failed.ends_with(&message), "{failed}");
     let failed = set(&stack, &[&FAIL[..], &["--json"]].concat()).await.json();
     let expected = json!({"status": "exists", "certificate_id": id, "reason": null});
     assert_eq!(failed["certificate"], expected);
@@ -90,11 +90,11 @@ async fn a_letter_is_any_text() {
 async fn without_a_certificate_it_says_why_and_what_to_do() {
     let stack = Stack::with_ada_and_a_run().await;
     let failed = set(&stack, &FAIL).await.ok();
-    let told = "There is no certificate, since the grade is no pass; --passed makes it one.\n";
-    assert!(failed.ends_with(told), "{failed}");
+    let message = "There is no certificate, since the grade is no pass; --passed makes it one.\n";
+    assert!(failed.ends_with(message), "{failed}");
 
     let enroll_first = format!("coursehook enrollments set {ADA} {RUN} --mode verified\n");
-    for (enrolled, reason, told) in [
+    for (enrolled, reason, message) in [
         (None, "not_enrolled", "the learner is not enrolled"),
         (
             Some(&["audit"][..]),
@@ -111,7 +111,7 @@ async fn without_a_certificate_it_says_why_and_what_to_do() {
             enroll(&stack, mode).await;
         }
         let text = set(&stack, &PASS).await.ok();
-        assert!(text.contains(told), "{text}");
+        assert!(text.contains(message), "{text}");
         assert!(text.contains(&enroll_first), "{text}");
         let done = set(&stack, &[&PASS[..], &["--json"]].concat()).await;
         let expected = json!({"status": "not_eligible", "certificate_id": null, "reason": reason});
@@ -183,7 +183,7 @@ async fn a_grade_and_its_history_are_shown() {
 async fn a_grade_with_a_slip_is_refused() {
     let too_long = "é".repeat(256);
     let stack = Stack::with_ada_and_a_run().await;
-    for (percent, letter, told) in [
+    for (percent, letter, message) in [
         (
             "87",
             "B",
@@ -201,16 +201,16 @@ async fn a_grade_with_a_slip_is_refused() {
     ] {
         let ran = set(&stack, &["--percent", percent, "--letter", letter]).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{percent} {letter}");
-        assert!(ran.err.contains(told), "{percent} {letter}: {ran:?}");
+        assert!(ran.err.contains(message), "{percent} {letter}: {ran:?}");
     }
-    for (email, run, told) in [
+    for (email, run, message) in [
         ("bob@example.org", RUN, "no user bob@example.org"),
         (ADA, "Org/No/1", "no course run Org/No/1"),
     ] {
         let arguments = [&["grades", "override", email, run], &PASS[..]].concat();
         let ran = stack.run(&arguments).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""));
-        assert!(ran.err.contains(told), "{ran:?}");
+        assert!(ran.err.contains(message), "{ran:?}");
     }
     let show = ["grades", "show", ADA, "--json"];
     assert_eq!(stack.run(&show).await.json(), json!([]));
@@ -220,7 +220,7 @@ async fn a_grade_with_a_slip_is_refused() {
 async fn the_paid_modes_must_be_known() {
     let stack = Stack::with_ada_and_a_run().await;
     let arguments = [&["grades", "override", ADA, RUN], &PASS[..]].concat();
-    for (value, told) in [
+    for (value, message) in [
         (
             "",
             "error: the environment variable PAID_MODES is not set; for the local stack: ",
@@ -236,7 +236,7 @@ async fn the_paid_modes_must_be_known() {
             command.env("PAID_MODES", value);
             let ran = ran(command).await;
             assert_eq!((ran.code, ran.out.as_str()), (2, ""));
-            assert!(ran.err.starts_with(told), "{ran:?}");
+            assert!(ran.err.starts_with(message), "{ran:?}");
         }
     }
     let show = ["grades", "show", ADA, "--json"];
@@ -267,12 +267,12 @@ async fn a_grade_whose_certificate_could_not_be_decided_is_set_all_the_same() {
     command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
     let ran = ran(command).await;
     assert_eq!((ran.code, ran.out.as_str()), (2, ""));
-    for told in [
+    for message in [
         "the grade is set",
         "AccessDeniedException",
         "the same command again",
     ] {
-        assert!(ran.err.contains(told), "{ran:?}");
+        assert!(ran.err.contains(message), "{ran:?}");
     }
     let done = set(&stack, &PASS).await.ok();
     assert!(done.starts_with("unchanged\n"), "{done}");
@@ -288,18 +288,18 @@ async fn a_grade_is_handed_back_to_the_lms() {
     };
     let none = release(&[]).await;
     assert_eq!((none.code, none.out.as_str()), (2, ""));
-    let told = format!("{ADA} has no grade in {RUN}; `coursehook grades override`");
-    assert!(none.err.contains(&told), "{none:?}");
+    let message = format!("{ADA} has no grade in {RUN}; `coursehook grades override`");
+    assert!(none.err.contains(&message), "{none:?}");
 
     set(&stack, &PASS).await.ok();
-    let told = release(&[]).await.ok();
-    assert!(told.starts_with("released\n"), "{told}");
-    assert!(told.contains("  operator, released  "), "{told}");
+    let message = release(&[]).await.ok();
+    assert!(message.starts_with("released\n"), "{message}");
+    assert!(message.contains("  operator, released  "), "{message}");
     let asks = format!(
         "\nIt stays until the LMS gives another one. To have the LMS asked at once:\n  \
          coursehook certificates issue {ADA} {RUN}\n"
     );
-    assert!(told.ends_with(&asks), "{told}");
+    assert!(message.ends_with(&asks), "{message}");
 
     let again = release(&["--json"]).await.json();
     assert_eq!(again["outcome"], "unchanged");
@@ -320,6 +320,6 @@ async fn a_grade_is_handed_back_to_the_lms() {
     // Once there is a certificate, the LMS is not asked.
     enroll(&stack, &["verified"]).await;
     set(&stack, &PASS).await.ok();
-    let told = release(&[]).await.ok();
-    assert!(told.ends_with(" stays in force.\n"), "{told}");
+    let message = release(&[]).await.ok();
+    assert!(message.ends_with(" stays in force.\n"), "{message}");
 }

@@ -203,8 +203,8 @@ fn lines(what: &str) -> (&'static str, Vec<(String, Option<String>)>) {
             "certificates" => "differs in certificate_id",
             _ => "says the same",
         };
-        let told = |told: String| told.replace("HEADING", &count).replace("SAYS", says);
-        *problem = problem.take().map(told);
+        let message = |message: String| message.replace("HEADING", &count).replace("SAYS", says);
+        *problem = problem.take().map(message);
     }
     // Certificates that only the table refuses have ids of their own.
     for (n, (line, _)) in lines.iter_mut().enumerate() {
@@ -238,19 +238,19 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
             assert_eq!(ran.json(), expected, "{what}");
         }
         let ran = import(&stack, what, &csv, &[]).await;
-        let told = format!(
+        let message = format!(
             "0 created, 2 unchanged, 0 differing, {} bad lines\n",
             bad.len()
         );
-        assert_eq!(ran.out, told);
+        assert_eq!(ran.out, message);
     }
 }
 
 /// Two rows about the same, and what is told of the second.
 #[tokio::test]
-async fn what_comes_twice_is_told_with_what_differs() {
+async fn a_duplicate_row_is_reported_with_its_differences() {
     let of = |rest: &str| format!("{ADA},{RUN},{rest}");
-    for (what, heading, first, second, told) in [
+    for (what, heading, first, second, message) in [
         (
             "enrollments",
             "email,course_id,mode,active,edx_enrolled,roles,change_status,enrollment_id",
@@ -330,7 +330,7 @@ async fn what_comes_twice_is_told_with_what_differs() {
         let csv = format!("{heading}\n{first}\n{second}\n");
         let ran = import(&stack, what, &csv, &["--json"]).await;
         assert_eq!((ran.code, &ran.json()["created"]), (1, &json!(1)), "{csv}");
-        let bad = json!([{"line": 3, "problem": told}]);
+        let bad = json!([{"line": 3, "problem": message}]);
         assert_eq!(ran.json()["bad_lines"], bad, "{csv}");
     }
 }
@@ -345,7 +345,7 @@ async fn names_and_titles_that_most_likely_are_none_are_warned_of() {
          {ADA},{RUN},{ID}1,2024-05-01,NULL,Bees &amp; Ants\n\
          {ADA},{ANTS},{ID}2,2024-05-01,{ADA},\n"
     );
-    for (what, csv, told) in [
+    for (what, csv, message) in [
         (
             "runs",
             runs.to_owned(),
@@ -361,7 +361,7 @@ async fn names_and_titles_that_most_likely_are_none_are_warned_of() {
         ),
     ] {
         let ran = import(&stack, what, &csv, &[]).await;
-        assert_eq!((ran.code, ran.err.as_str()), (0, told), "{what}");
+        assert_eq!((ran.code, ran.err.as_str()), (0, message), "{what}");
         assert!(ran.out.starts_with("2 created"), "{ran:?}");
     }
 }
@@ -433,7 +433,7 @@ async fn nothing_is_written_of_grades_that_are_out_of_100() {
         (json("\"87\""), 2, "87", ""),
         (json("2.5"), 2, "2.5", ""),
     ] {
-        let told = format!(
+        let message = format!(
             "line {line}: percent is {percent}, but percent is 0 to 1, 1 being the whole \
              course{more}; nothing of the file is written, since all of it may be out of 100: \
              divide by that\n"
@@ -442,12 +442,12 @@ async fn nothing_is_written_of_grades_that_are_out_of_100() {
         for more in [&[][..], &["--dry-run"]] {
             let ran = import(&stack, "grades", &file, more).await;
             assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{file}");
-            assert_eq!(ran.err, format!("error: standard input: {told}"));
+            assert_eq!(ran.err, format!("error: standard input: {message}"));
             let ran = stack
                 .run(&[&["grades", "import", &path], more].concat())
                 .await;
             assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{file}");
-            assert_eq!(ran.err, format!("error: {path}: {told}"));
+            assert_eq!(ran.err, format!("error: {path}: {message}"));
         }
         assert!(stack.scan("GradesTable").await.is_empty(), "{file}");
     }
@@ -487,8 +487,8 @@ async fn grades_are_read_from_a_pipe() {
     let line = "mkfifo pipe && cat grades.csv > pipe & \
         while [ ! -p pipe ]; do :; done; TMPDIR=temporary coursehook grades import pipe";
     let line = format!("PATH=/usr/bin:/bin; {line}");
-    let told = "1 created, 0 unchanged, 0 differing, 0 bad lines\n";
-    assert_eq!(stack.shell(&line).await.ok(), told);
+    let message = "1 created, 0 unchanged, 0 differing, 0 bad lines\n";
+    assert_eq!(stack.shell(&line).await.ok(), message);
     let left = std::fs::read_dir(stack.path("temporary")).unwrap();
     assert_eq!(left.count(), 0);
 }
@@ -628,7 +628,7 @@ async fn an_enrollment_is_active_by_all_that_its_row_says() {
         };
         let expected = match expected {
             Ok((active, why)) => Ok((json!(active), json!(why))),
-            Err(told) => Err(json!(told)),
+            Err(message) => Err(json!(message)),
         };
         assert_eq!(
             became, expected,
@@ -642,10 +642,10 @@ async fn an_enrollment_is_active_by_all_that_its_row_says() {
 /// A cell, and what is told of it: without --force a list is refused, with it
 /// any is imported as it stands.
 #[tokio::test]
-async fn roles_that_are_not_known_are_told_with_the_separator() {
+async fn unknown_roles_are_reported_with_the_separator() {
     let warning = "warning: Open edX is not known to have one of the roles, between which stands \
         ;: line 2\n";
-    for (cell, roles, told) in [
+    for (cell, roles, message) in [
         ("staff;instructor", vec!["instructor", "staff"], None),
         (
             "Group Moderator; Community TA;",
@@ -669,7 +669,7 @@ async fn roles_that_are_not_known_are_told_with_the_separator() {
         let ran = import(&stack, "enrollments", &csv, &[]).await;
         assert_eq!(
             (ran.code, &ran.err),
-            (0, &told.unwrap_or_default()),
+            (0, &message.unwrap_or_default()),
             "{cell}"
         );
         let [bees] = shown(&stack, "enrollments").await.try_into().unwrap();
@@ -689,11 +689,11 @@ async fn roles_that_are_not_known_are_told_with_the_separator() {
         let cell = format!("\"{}\"", role.replace('"', "\"\""));
         let csv = format!("email,course_id,mode,roles\n{ADA},{RUN},audit,{cell}\n");
         let ran = import(&stack, "enrollments", &csv, &[]).await;
-        let told = format!(
+        let message = format!(
             "line 2: roles has {role} as one role; put ; between roles and nothing around them, \
              or import the file with --force\n"
         );
-        assert_eq!((ran.code, ran.err), (1, told), "{role}");
+        assert_eq!((ran.code, ran.err), (1, message), "{role}");
         assert!(shown(&stack, "enrollments").await.is_empty(), "{role}");
         let ran = import(&stack, "enrollments", &csv, &["--force", "--dry-run"]).await;
         assert_eq!((ran.code, ran.err.as_str()), (0, warning), "{role}");
@@ -837,11 +837,11 @@ async fn a_certificate_id_belongs_to_one_learner_and_run() {
         format!("email,course_id,certificate_id,issued_at\n{ADA},{run},{ID}1,2024-05-01\n")
     };
     import(&stack, "certificates", &csv(RUN), &[]).await.ok();
-    let told = "line 2: the certificate_id belongs to another learner or course run, or to \
+    let message = "line 2: the certificate_id belongs to another learner or course run, or to \
         somebody who was erased; find out in the receiver that you come from whose it is\n";
     for more in [&[][..], &["--dry-run"]] {
         let ran = import(&stack, "certificates", &csv(ANTS), more).await;
-        assert_eq!((ran.code, ran.err.as_str()), (1, told));
+        assert_eq!((ran.code, ran.err.as_str()), (1, message));
     }
     assert_eq!(shown(&stack, "certificates").await.len(), 1);
 }
@@ -887,16 +887,16 @@ async fn an_enrollment_makes_due_the_pass_that_waits_for_it() {
         )
     };
     let planned = import(&stack, "enrollments", &csv(""), &["--dry-run"]).await;
-    let told = "2 would be created, 0 unchanged, 0 differing, 0 bad lines \
+    let message = "2 would be created, 0 unchanged, 0 differing, 0 bad lines \
         (a dry run: nothing was written)\n";
-    assert_eq!(planned.ok(), told);
+    assert_eq!(planned.ok(), message);
     assert_eq!(stack.due().await, []);
 
-    let told = "2 created, 0 unchanged, 0 differing, 0 bad lines; \
+    let message = "2 created, 0 unchanged, 0 differing, 0 bad lines; \
         1 pending event waited for this and is retried within a minute\n";
     assert_eq!(
         import(&stack, "enrollments", &csv(""), &[]).await.ok(),
-        told
+        message
     );
     assert_eq!(stack.due().await, keys[..1]);
     let again = import(&stack, "enrollments", &csv(""), &[]).await.ok();
@@ -1067,7 +1067,7 @@ async fn what_differs_is_named_and_left_alone() {
         let before = shown(&stack, what).await;
         let article = if what == "enrollments" { "an" } else { "a" };
         let one = what.trim_end_matches('s');
-        let told = format!(
+        let message = format!(
             "there is {article} {one} already, and it differs ({differences}); \
              it is left as it is{mend}"
         );
@@ -1079,10 +1079,10 @@ async fn what_differs_is_named_and_left_alone() {
             };
             let ran = import(&stack, what, &csv(&file), more).await;
             assert_eq!(ran.code, 1, "{ran:?}");
-            assert_eq!(ran.err, format!("line 2: {told}\n"));
+            assert_eq!(ran.err, format!("line 2: {message}\n"));
             let expected = json!({
                 "created": 0, "updated": 0, "unchanged": 0,
-                "differing": [{"line": 2, "problem": told}],
+                "differing": [{"line": 2, "problem": message}],
                 "bad_lines": [], "warnings": [], "events_due": 0, "dry_run": dry_run, "stopped": null,
             });
             assert_eq!(ran.json(), expected);
@@ -1186,11 +1186,11 @@ async fn a_dry_run_writes_nothing() {
         let proxy = proxy.await.unwrap();
         let mut command = stack.command(&[what, "import", &file, "--dry-run"]);
         command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
-        let told = format!(
+        let message = format!(
             "{LEARNERS} would be created, 0 unchanged, 0 differing, 0 bad lines \
              (a dry run: nothing was written)\n"
         );
-        assert_eq!(ran(command).await.ok(), told);
+        assert_eq!(ran(command).await.ok(), message);
         assert!(stack.scan(table).await.is_empty());
     }
 }
@@ -1217,8 +1217,8 @@ async fn a_write_whose_answer_was_lost_counts_as_created() {
         let proxy = proxy.await.unwrap();
         let mut command = stack.command(&[what, "import", &file]);
         command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
-        let told = format!("{LEARNERS} created, 0 unchanged, 0 differing, 0 bad lines\n");
-        assert_eq!(ran(command).await.ok(), told);
+        let message = format!("{LEARNERS} created, 0 unchanged, 0 differing, 0 bad lines\n");
+        assert_eq!(ran(command).await.ok(), message);
         assert_eq!(stack.scan(table).await.len(), LEARNERS);
     }
 }
@@ -1245,8 +1245,8 @@ async fn what_came_in_between_is_left_alone_and_the_others_are_added() {
         (ran.code, ran.out.as_str()),
         (1, "1 created, 0 unchanged, 1 differing, 0 bad lines\n")
     );
-    let told = "(mode: audit here, verified in the file); it is left as it is";
-    assert!(ran.err.contains(told), "{ran:?}");
+    let message = "(mode: audit here, verified in the file); it is left as it is";
+    assert!(ran.err.contains(message), "{ran:?}");
     let modes = shown(&stack, "enrollments").await;
     let modes: Vec<_> = modes.iter().map(|e| e["mode"].clone()).collect();
     assert_eq!(modes, ["verified", "audit"]);

@@ -31,9 +31,9 @@ async fn a_learner_has_another_address() {
         .add_pending(EventKind::Certificate, ADA, RUN, BlockedReason::NotPassed)
         .await;
 
-    let told = rename(&stack, &[ADA, NEW]).await.ok();
+    let message = rename(&stack, &[ADA, NEW]).await.ok();
     assert_eq!(
-        told,
+        message,
         "renamed to ada.lovelace@example.org; ada@example.org goes on finding them; \
          1 pending event came along\n"
     );
@@ -88,9 +88,9 @@ async fn an_address_that_was_never_theirs_is_forgotten() {
     stack
         .add_pending(enrollment, typo, RUN, BlockedReason::NoSuchUser)
         .await;
-    let told = rename(&stack, &[typo, ADA, "--forget"]).await.ok();
+    let message = rename(&stack, &[typo, ADA, "--forget"]).await.ok();
     assert_eq!(
-        told,
+        message,
         "renamed to ada@example.org; ada@exmaple.org finds nobody any more; \
          1 pending event came along\n"
     );
@@ -111,7 +111,7 @@ async fn an_address_that_was_never_theirs_is_forgotten() {
 }
 
 #[tokio::test]
-async fn what_is_no_new_address_is_told() {
+async fn an_invalid_new_address_is_refused() {
     let stack = Stack::with_ada_and_a_run().await;
     let csv = "email\nbob@example.org\n";
     stack
@@ -120,7 +120,7 @@ async fn what_is_no_new_address_is_told() {
         .ok();
     rename(&stack, &[ADA, "ada@former.example.org"]).await.ok();
     rename(&stack, &["ada@former.example.org", ADA]).await.ok();
-    for (arguments, told) in [
+    for (arguments, message) in [
         ([ADA, " ADA@example.org"], "the same address"),
         ([ADA, "ada"], "the new address has no @"),
         (
@@ -144,7 +144,7 @@ async fn what_is_no_new_address_is_told() {
     ] {
         let ran = rename(&stack, &arguments).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
-        assert!(ran.err.contains(told), "{ran:?}");
+        assert!(ran.err.contains(message), "{ran:?}");
     }
 }
 
@@ -176,8 +176,8 @@ async fn an_address_with_characters_that_nobody_sees_is_shown_and_replaced() {
     assert_eq!(json.json()[0]["email"], email);
     let refused = stack.run(&["users", "show", email]).await;
     assert_eq!(refused.code, 2);
-    let told = "has U+200B ZERO WIDTH SPACE at 4";
-    assert!(refused.err.contains(told), "{refused:?}");
+    let message = "has U+200B ZERO WIDTH SPACE at 4";
+    assert!(refused.err.contains(message), "{refused:?}");
 
     let renamed = rename(&stack, &[id, ADA, "--forget"]).await.ok();
     assert_eq!(
@@ -204,9 +204,9 @@ async fn imports_know_of_both_addresses() {
     import("ada@example.org,ada,\n").await.ok();
     let ran = import("ada.l@example.org,ada,Ada\n").await;
     assert_eq!(ran.code, 1);
-    let told = "line 2: the username belongs to ada@example.org; if they are one person with a \
+    let message = "line 2: the username belongs to ada@example.org; if they are one person with a \
         new address: coursehook users rename-email ada@example.org ada.l@example.org;";
-    assert!(ran.err.starts_with(told), "{ran:?}");
+    assert!(ran.err.starts_with(message), "{ran:?}");
 
     rename(&stack, &[ADA, "ada.l@example.org"]).await.ok();
     let rows = "ada@example.org,,Ada\nada.l@example.org,ada-2,\n";
@@ -404,7 +404,7 @@ async fn a_line_about_another_person_is_refused() {
 /// The command of the message frees the address, and the same file again makes
 /// the second person a user of their own.
 #[tokio::test]
-async fn the_command_that_is_told_frees_the_address() {
+async fn the_printed_command_frees_the_address() {
     for (line, options) in [
         ("old.one@example.org,brandnew,Somebody Else", "--forget"),
         ("new.one@example.org,brandnew,Somebody Else", "--forget"),
@@ -498,12 +498,12 @@ async fn what_was_given_up_for_want_of_the_user_begins_anew() {
     stack
         .add_pending(enrollment, ADA, "Org/Bees/1", BlockedReason::NoSuchRun)
         .await;
-    let told = rename(&stack, &[ADA, NEW]).await.ok();
+    let message = rename(&stack, &[ADA, NEW]).await.ok();
     assert!(
-        told.ends_with(
+        message.ends_with(
             "1 pending event came along; 1 pending event waited for this, retried within a minute\n"
         ),
-        "{told}"
+        "{message}"
     );
     let events = stack.run(&["events", "list", "--json"]).await.json();
     for event in events.as_array().unwrap() {

@@ -239,7 +239,7 @@ async fn nothing_is_sent_where_a_file_is_no_delivery() {
             .extend(more.as_object().unwrap().clone());
         event.to_string()
     };
-    for (name, content, told) in [
+    for (name, content, described) in [
         ("enrollment/1.json", "[]".to_owned(), "is not a JSON object"),
         ("enrollment/2.json", "{}".to_owned(), "neither a delivery"),
         (
@@ -273,12 +273,12 @@ async fn nothing_is_sent_where_a_file_is_no_delivery() {
         let file = stack.file(name, content);
         let ran = ran(receiver.replay(&stack, &["enrollment/0-good.json", &file])).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{name}");
-        assert!(ran.err.contains(told), "{name}: {}", ran.err);
+        assert!(ran.err.contains(described), "{name}: {}", ran.err);
     }
-    for (path, told) in [("absent", "cannot be read"), ("empty", "no *.json")] {
+    for (path, described) in [("absent", "cannot be read"), ("empty", "no *.json")] {
         let ran = ran(receiver.replay(&stack, &["enrollment/0-good.json", path])).await;
         assert_eq!(ran.code, 2);
-        assert!(ran.err.contains(told), "{}", ran.err);
+        assert!(ran.err.contains(described), "{}", ran.err);
     }
     for (variable, value) in [
         ("COURSEHOOK_URL", "localhost"),

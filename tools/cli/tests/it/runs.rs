@@ -130,8 +130,8 @@ async fn an_absent_column_leaves_what_is_there_and_json_lines_have_flags() {
             .starts_with("0 created, 1 updated")
     );
     for live in ["2", "1.0", "-1", "[]", "\"perhaps\""] {
-        let told = "line 1: live must be true or false; yes, no, t, f, 1 and 0 are taken too\n";
-        assert_eq!(import_live(live).await.err, told, "{live}");
+        let message = "line 1: live must be true or false; yes, no, t, f, 1 and 0 are taken too\n";
+        assert_eq!(import_live(live).await.err, message, "{live}");
     }
 }
 
@@ -235,7 +235,7 @@ async fn a_date_that_contradicts_one_that_is_left_is_refused() {
     import("course_id,title,start_date,end_date\nOrg/C/R,C,2026-09-01,2026-12-01\n")
         .await
         .ok();
-    for (file, told) in [
+    for (file, message) in [
         (
             "course_id,title,end_date\nOrg/C/R,C,2026-08-31\n",
             "line 2: end_date would be 2026-08-31T00:00:00Z, before start_date, \
@@ -248,7 +248,7 @@ async fn a_date_that_contradicts_one_that_is_left_is_refused() {
         ),
     ] {
         let ran = import(file).await;
-        assert_eq!((ran.code, ran.err.as_str()), (1, told));
+        assert_eq!((ran.code, ran.err.as_str()), (1, message));
         assert!(
             ran.out.ends_with("0 updated, 0 unchanged, 1 bad line\n"),
             "{ran:?}"
@@ -350,8 +350,8 @@ async fn an_import_makes_due_what_has_waited_for_a_run() {
         BlockedReason::NoSuchRun,
     );
     keys.push(again.await.event_key);
-    let told = "0 created, 0 updated, 1 unchanged, 0 bad lines; \
+    let message = "0 created, 0 updated, 1 unchanged, 0 bad lines; \
         1 pending event waited for this and is retried within a minute\n";
-    assert_eq!(import(&csv).await, told);
+    assert_eq!(import(&csv).await, message);
     assert_eq!(stack.due().await.len(), 3);
 }

@@ -383,10 +383,10 @@ async fn each_standing_has_its_sentence_and_its_commands() {
         // People read the same.
         let lines = [why, help].into_iter().map(str::to_owned);
         let commands = commands.iter().map(|command| format!("  {command}"));
-        let told = Vec::from_iter(lines.chain(commands)).join("\n");
+        let message = Vec::from_iter(lines.chain(commands)).join("\n");
         let section = text.split(&format!("\n\n{run}\n")).nth(1).unwrap();
         let (section, _) = section.split_once("\n\nOrg/").unwrap_or((section, ""));
-        assert!(section.trim_end().ends_with(&told), "{run}: {section}");
+        assert!(section.trim_end().ends_with(&message), "{run}: {section}");
     }
 }
 
@@ -499,15 +499,18 @@ async fn what_waits_for_a_user_is_shown_without_one() {
         for part in ["enrollment", "grade", "certificate"] {
             assert_eq!(run[part], json!(null));
         }
-        let told = run["why"].as_str().unwrap();
-        assert!(told.contains(why), "{told}");
-        assert!(told.contains("here is no user bob@example.org"), "{told}");
+        let message = run["why"].as_str().unwrap();
+        assert!(message.contains(why), "{message}");
+        assert!(
+            message.contains("here is no user bob@example.org"),
+            "{message}"
+        );
         let help = "Import the user with `coursehook users import`; nothing else need be done.";
         assert_eq!(run["help"], help);
     }
     let text = stack.run(&["status", bob, RUN]).await.ok();
-    let told = "There is no user bob@example.org. This is what is pending of them.\n\n";
-    assert!(text.starts_with(told), "{text}");
+    let message = "There is no user bob@example.org. This is what is pending of them.\n\n";
+    assert!(text.starts_with(message), "{text}");
     assert!(!text.contains("Org/Ants/1"), "{text}");
 
     // Where the run is to come as well, that is told at once.
@@ -536,7 +539,7 @@ async fn what_waits_for_a_user_is_shown_without_one() {
 /// What an address or a legacy course id begins with may mean something to a
 /// shell, or to the program itself.
 #[tokio::test]
-async fn commands_that_are_told_can_be_run_as_they_are() {
+async fn printed_commands_can_be_run_as_they_are() {
     let (email, run) = ("-o'hara@b.org", "-O/C/1");
     let stack = Stack::start().await;
     for (what, csv) in [

@@ -125,7 +125,7 @@ struct Begun {
 
 impl Begun {
     /// Reads standard error up to a line that has this in it.
-    async fn until_told(&mut self, text: &str) {
+    async fn until_stopped(&mut self, text: &str) {
         let mut line = String::new();
         while !line.contains(text) {
             line.clear();
@@ -136,11 +136,11 @@ impl Begun {
     /// Waits for its end; the rest of what it told.
     async fn ended(self) -> Ran {
         let Self { child, mut err } = self;
-        let mut told = String::new();
-        let read = err.read_to_string(&mut told);
+        let mut described = String::new();
+        let read = err.read_to_string(&mut described);
         let (output, _) = tokio::join!(child.wait_with_output(), read);
         Ran {
-            err: told,
+            err: described,
             ..Ran::from(output.unwrap())
         }
     }
@@ -177,11 +177,11 @@ async fn enrollments_are_reported_and_then_swept() {
     let before = portal.stack.scan("EnrollmentsTable").await;
     let sweep = ["sweep", "enrollments"];
     let first = portal.run(&sweep).await;
-    let told = format!(
+    let described = format!(
         "{RUN}: this run's enrollments were never swept: nothing is written; the same command \
          does it\n"
     );
-    assert_eq!((first.code, &first.err), (0, &told), "{first:?}");
+    assert_eq!((first.code, &first.err), (0, &described), "{first:?}");
     let set = format!("coursehook enrollments set bob@example.org {RUN} --mode MODE");
     let mut listed: Vec<_> = first.out.lines().skip(1).take(5).collect();
     listed.sort_unstable();
@@ -241,7 +241,7 @@ async fn enrollments_are_reported_and_then_swept() {
 /// Grades are stored and certificates issued; who cannot be done is told, and the
 /// others are done.
 #[tokio::test]
-async fn grades_are_swept_and_what_is_left_is_told() {
+async fn grades_are_swept_and_skipped_learners_are_reported() {
     let portal = WithLms::with_users(&["bob", "eve", "dan"]).await;
     for username in ["ada", "bob", "eve"] {
         portal.enroll_here(username, "verified").await;
@@ -256,8 +256,8 @@ async fn grades_are_swept_and_what_is_left_is_told() {
     // A report says all of it beforehand.
     let report = portal.run(&["sweep", "grades", "--report", "--json"]).await;
     assert_eq!((report.code, report.err.as_str()), (1, ""));
-    let told = lines(&report);
-    let [learners @ .., swept, all] = &told[..] else {
+    let described = lines(&report);
+    let [learners @ .., swept, all] = &described[..] else {
         panic!("{report:?}");
     };
     let release = format!("coursehook grades release bob@example.org {RUN}");
@@ -297,8 +297,8 @@ async fn grades_are_swept_and_what_is_left_is_told() {
 
     let swept = portal.run(&GRADES).await;
     assert_eq!(swept.code, 1, "{swept:?}");
-    let mut told: Vec<_> = swept.err.lines().collect();
-    told.sort_unstable();
+    let mut described: Vec<_> = swept.err.lines().collect();
+    described.sort_unstable();
     let left = format!(
         "{RUN}: bob@example.org: the LMS has another grade than the operator, whose stays; \
          to change it: {release}"
@@ -306,7 +306,7 @@ async fn grades_are_swept_and_what_is_left_is_told() {
     let failed = format!(
         "{RUN}: a row of the list: what the LMS says cannot be used (InvalidResponse:percent)"
     );
-    assert_eq!(told, [&failed, &left]);
+    assert_eq!(described, [&failed, &left]);
     for (name, value) in [
         ("outcome", "done"),
         ("listed", "5"),
@@ -320,10 +320,10 @@ async fn grades_are_swept_and_what_is_left_is_told() {
     }
     assert_eq!(portal.states().await, ["in_force", "in_force"]);
     let json = portal.run(&[&GRADES[..], &["--json"]].concat()).await;
-    let told = lines(&json);
+    let described = lines(&json);
     // Those who were left or failed, the run, and all.
-    assert_eq!(told.len(), 4, "{json:?}");
-    assert_eq!(told[3]["tally"]["unchanged"], 2);
+    assert_eq!(described.len(), 4, "{json:?}");
+    assert_eq!(described[3]["tally"]["unchanged"], 2);
 }
 
 /// Of all runs those are swept that are due, and one that fails does not stop
@@ -406,7 +406,7 @@ async fn a_learner_is_swept_alone() {
         .import("users", "email\nnameless@example.org\n")
         .await;
     let nobody = "6f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
-    for (learner, told) in [
+    for (learner, described) in [
         (
             "zoe@example.org",
             "error: there is no user zoe@example.org; `coursehook users import`",
@@ -425,7 +425,7 @@ async fn a_learner_is_swept_alone() {
                 .run(&["sweep", kind, "--run", RUN, "--learner", learner])
                 .await;
             assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
-            assert!(ran.err.starts_with(told), "{ran:?}");
+            assert!(ran.err.starts_with(described), "{ran:?}");
             assert!(!ran.err.contains("goes on"), "{ran:?}");
         }
     }
@@ -501,14 +501,17 @@ async fn a_sweep_that_takes_too_much_waits_for_an_operator() {
     assert!(list.contains("  braked: waits for --confirm  "), "{list}");
     portal.enroll_here("ada", "verified").await;
     let status = portal.stack.run(&["status", ADA]).await.ok();
-    let told = " sweep of grades stopped at its brake and waits for an operator (";
-    assert!(status.contains(told), "{status}");
+    let described = " sweep of grades stopped at its brake and waits for an operator (";
+    assert!(status.contains(described), "{status}");
     let status = portal.stack.run(&["status", "l0@example.org"]).await.ok();
     assert!(!status.contains("brake"), "{status}");
 
     let report = portal.run(&[&GRADES[..], &["--report"]].concat()).await;
-    let told = "l7@example.org: the certificate would be withdrawn\n";
-    assert!(report.code == 1 && report.out.contains(told), "{report:?}");
+    let described = "l7@example.org: the certificate would be withdrawn\n";
+    assert!(
+        report.code == 1 && report.out.contains(described),
+        "{report:?}"
+    );
     let end = format!("To do it all the same:\n  coursehook sweep grades --run {RUN} --confirm\n");
     assert!(report.out.ends_with(&end), "{report:?}");
     let confirm = [&GRADES[..], &["--confirm"]].concat();
@@ -533,8 +536,9 @@ async fn an_unavailable_lms_is_retried() {
     };
     portal.lms.order(Order::of(throttle).after(1).times(1));
     let swept = portal.run(&GRADES).await;
-    let told = format!("{RUN}: The LMS asks for fewer requests (429). It is asked again in 1 s.\n");
-    assert_eq!((swept.code, &swept.err), (0, &told), "{swept:?}");
+    let described =
+        format!("{RUN}: The LMS asks for fewer requests (429). It is asked again in 1 s.\n");
+    assert_eq!((swept.code, &swept.err), (0, &described), "{swept:?}");
     assert_eq!(row(&swept.out, "grade stored"), MANY.to_string());
 }
 
@@ -557,17 +561,17 @@ async fn an_interrupted_sweep_is_gone_on_with() {
     proxy.stuck(1).await;
     signal(&sweep.child, "INT").await;
     sweep
-        .until_told("the page under way is finished first")
+        .until_stopped("the page under way is finished first")
         .await;
     proxy.set(|_| Fault::Pass);
     let ran = sweep.ended().await;
     assert_eq!(ran.code, 130, "{ran:?}");
     assert_eq!(row(&ran.out, "outcome"), "interrupted after 1 page");
-    let told = format!(
+    let described = format!(
         "error: interrupted\nwhat was done stays done, and this goes on from there: \
          coursehook sweep grades --run {RUN}\n"
     );
-    assert_eq!(ran.err, told);
+    assert_eq!(ran.err, described);
     assert_eq!(portal.count("GradesTable").await, 2);
     let list = portal.stack.run(&["sweep", "list"]).await.ok();
     assert!(list.contains("  after 1 page, since "), "{list}");
@@ -577,8 +581,8 @@ async fn an_interrupted_sweep_is_gone_on_with() {
 
     let asked = portal.lms.count(At::Grades);
     let swept = portal.run(&GRADES).await;
-    let told = format!("{RUN}: a sweep that was cut short is gone on with, after 1 page\n");
-    assert_eq!((swept.code, &swept.err), (0, &told), "{swept:?}");
+    let described = format!("{RUN}: a sweep that was cut short is gone on with, after 1 page\n");
+    assert_eq!((swept.code, &swept.err), (0, &described), "{swept:?}");
     // In all, and not of this command alone.
     assert_eq!(row(&swept.out, "grade stored"), MANY.to_string());
     assert_eq!(portal.count("GradesTable").await, MANY);
@@ -598,12 +602,12 @@ async fn a_sweep_that_waits_can_be_stopped_and_gone_on_with() {
     };
     wait();
     let mut sweep = portal.begin(portal.command(&[&GRADES[..], &["--json"]].concat()));
-    sweep.until_told("It is asked again in 600 s.").await;
+    sweep.until_stopped("It is asked again in 600 s.").await;
     signal(&sweep.child, "INT").await;
     let ran = sweep.ended().await;
     assert_eq!(ran.code, 130, "{ran:?}");
-    let told = lines(&ran);
-    let [swept, all] = &told[..] else {
+    let described = lines(&ran);
+    let [swept, all] = &described[..] else {
         panic!("{ran:?}");
     };
     assert_eq!(swept["outcome"], "interrupted");
@@ -612,8 +616,8 @@ async fn a_sweep_that_waits_can_be_stopped_and_gone_on_with() {
 
     wait();
     let mut sweep = portal.begin(portal.command(&GRADES));
-    sweep.until_told("gone on with, after 1 page").await;
-    sweep.until_told("It is asked again in 600 s.").await;
+    sweep.until_stopped("gone on with, after 1 page").await;
+    sweep.until_stopped("It is asked again in 600 s.").await;
     sweep.child.kill().await.unwrap();
     let swept = portal.run(&GRADES).await;
     assert!(
@@ -634,7 +638,7 @@ async fn a_second_interruption_ends_a_sweep_at_once() {
         tokio::task::yield_now().await;
     }
     signal(&sweep.child, "INT").await;
-    sweep.until_told("Ctrl-C again ends at once").await;
+    sweep.until_stopped("Ctrl-C again ends at once").await;
     let Begun { child, .. } = sweep;
     let ran = interrupted(child).await;
     // Nothing is told of the run: nobody waited for where it stands.
@@ -661,7 +665,7 @@ async fn an_interrupted_sweep_of_all_runs_is_gone_on_with() {
     };
     portal.lms.order(Order::of(throttle).after(2).times(1));
     let mut sweep = portal.begin(portal.command(&["sweep", "grades"]));
-    sweep.until_told("It is asked again").await;
+    sweep.until_stopped("It is asked again").await;
     signal(&sweep.child, "INT").await;
     let first = sweep.ended().await;
     assert_eq!(first.code, 130, "{first:?}");
@@ -707,18 +711,18 @@ async fn tables_that_fail_end_a_sweep() {
     command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
     let ran = ran(command).await;
     assert_eq!(ran.code, 2, "{ran:?}");
-    let told = format!(
+    let described = format!(
         "error: DynamoDB: failed (AccessDeniedException); these credentials may not do this; use \
          others\nwhat was done stays done, and this goes on from there: \
          coursehook sweep grades --run {RUN}\n"
     );
-    assert_eq!(ran.err, told);
+    assert_eq!(ran.err, described);
 }
 
 #[tokio::test]
 async fn what_makes_no_sense_is_refused() {
     let portal = WithLms::start().await;
-    for (more, told) in [
+    for (more, described) in [
         (&["--confirm"][..], "--run <COURSE_ID>"),
         (
             &["--run", RUN, "--confirm", "--report"],
@@ -732,7 +736,7 @@ async fn what_makes_no_sense_is_refused() {
         for kind in ["grades", "enrollments"] {
             let ran = portal.run(&[&["sweep", kind], more].concat()).await;
             assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
-            assert!(ran.err.contains(told), "{ran:?}");
+            assert!(ran.err.contains(described), "{ran:?}");
         }
     }
     assert_eq!(

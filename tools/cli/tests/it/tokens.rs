@@ -138,8 +138,8 @@ async fn a_token_is_rotated() {
 
     let rotate = ["tokens", "rotate", id, "--expires-in", "90d"];
     let ran = stack.run(&rotate).await;
-    let told = format!("\n{id} (lms) ends at 2");
-    assert!(ran.err.contains(&told), "{ran:?}");
+    let described = format!("\n{id} (lms) ends at 2");
+    assert!(ran.err.contains(&described), "{ran:?}");
     assert!(ran.err.contains(" (lms): staff, until 2"), "{ran:?}");
     let token = ran.ok();
     assert!(token.starts_with("chk_") && token.lines().count() == 1);
@@ -168,13 +168,13 @@ async fn a_token_is_rotated() {
     assert!(again["token"].as_str().unwrap().starts_with("chk_"));
 
     stack.run(&["tokens", "revoke", id, "--yes"]).await.ok();
-    for (id, told) in [
+    for (id, described) in [
         (id, " is revoked; `coursehook tokens issue` issues another"),
         ("nobody", "no token with the id nobody"),
     ] {
         let ran = stack.run(&["tokens", "rotate", id]).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""));
-        assert!(ran.err.contains(told), "{ran:?}");
+        assert!(ran.err.contains(described), "{ran:?}");
     }
     assert_eq!(list().await.as_array().unwrap().len(), 3);
 }
@@ -212,29 +212,32 @@ async fn a_token_that_was_seen_is_listed_with_when() {
     assert_eq!(listed[0]["last_seen"], "2026-11-22T10:00:00.5Z");
     assert_eq!(listed[1]["last_seen"], json!(null));
 
-    for (log, told) in [
+    for (log, described) in [
         (None, "\n  QUERY=$(aws logs start-query "),
         (Some("absent.log"), "warning: absent.log cannot be read"),
     ] {
         let listed = list(log, &["--json"]).await;
-        assert!(listed.err.contains(told), "{listed:?}");
+        assert!(listed.err.contains(described), "{listed:?}");
         assert_eq!(listed.json()[0].get("last_seen"), None);
         assert!(!list(log, &[]).await.ok().contains("last seen"));
     }
     // The log that is at hand need not be that of the stack.
     let name = stack.deploy_all(&[], &[]).await;
     for (more, name) in [(&[][..], "coursehook"), (&["--stack", &name], &name)] {
-        let told = list(None, more).await.err;
+        let described = list(None, more).await.err;
         assert!(
-            told.contains("--start-time $(( $(date +%s) - 2592000 )) "),
-            "{told}"
+            described.contains("--start-time $(( $(date +%s) - 2592000 )) "),
+            "{described}"
         );
-        assert!(told.contains(&format!(" --stack-name {name} ")), "{told}");
+        assert!(
+            described.contains(&format!(" --stack-name {name} ")),
+            "{described}"
+        );
     }
-    let told = list(Some(&file), &["--stack", &name]).await.err;
+    let described = list(Some(&file), &["--stack", &name]).await.err;
     assert!(
-        told.contains(&format!("no log of the stack {name} is at hand")),
-        "{told}"
+        described.contains(&format!("no log of the stack {name} is at hand")),
+        "{described}"
     );
 }
 
@@ -248,7 +251,7 @@ async fn a_live_token_is_revoked_by_whoever_says_yes() {
     let seen =
         format!(r#"{{"timestamp":"2026-11-22T10:00:00.5Z","message":"done","token_id":"{id}"}}"#);
     let (seen, empty) = (stack.file("seen.log", seen), stack.file("empty.log", ""));
-    for (log, told) in [
+    for (log, described) in [
         (None, ""),
         (Some(&seen), ", last seen at 2026-11-22T10:00:00Z"),
         (Some(&empty), ", which the log has not seen"),
@@ -257,7 +260,7 @@ async fn a_live_token_is_revoked_by_whoever_says_yes() {
         command.envs(log.map(|log| ("COURSEHOOK_LOG", log)));
         let asked = ran(command).await;
         assert_eq!((asked.code, asked.out.as_str()), (2, ""), "{asked:?}");
-        let question = format!("error: Revoke the token {id} (lms){told}, so that nobody ");
+        let question = format!("error: Revoke the token {id} (lms){described}, so that nobody ");
         assert!(asked.err.starts_with(&question), "{asked:?}");
         assert!(asked.err.contains("--yes"), "{asked:?}");
     }
@@ -296,9 +299,12 @@ async fn a_token_that_was_not_waited_for_is_in_force_no_more() {
         let mut command = stack.command(arguments);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut err = BufReader::new(child.stderr.take().unwrap());
-        let mut told = String::new();
-        err.read_line(&mut told).await.unwrap();
-        assert!(told.starts_with("issued "), "{arguments:?}: {told}");
+        let mut described = String::new();
+        err.read_line(&mut described).await.unwrap();
+        assert!(
+            described.starts_with("issued "),
+            "{arguments:?}: {described}"
+        );
         let (ran, rest) = tokio::join!(interrupted(child), async {
             let mut rest = String::new();
             err.read_to_string(&mut rest).await.unwrap();

@@ -88,15 +88,15 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
             bad.len()
         )
     );
-    let mut told: Vec<_> = ran.err.lines().collect();
-    told.sort_unstable();
+    let mut message: Vec<_> = ran.err.lines().collect();
+    message.sort_unstable();
     let mut expected: Vec<_> = bad
         .iter()
         .map(|(line, problem)| format!("line {line}: {problem}"))
         .collect();
     expected.push("warning: these columns are not known and passed over: shoe size".to_owned());
     expected.sort_unstable();
-    assert_eq!(told, expected);
+    assert_eq!(message, expected);
 
     // A second time nothing changes.
     let ran = stack.run(&["users", "import", &file, "--json"]).await;
@@ -146,10 +146,10 @@ async fn json_lines_come_from_standard_input() {
     let ran = stack.run_with_input(&["users", "import", "-"], lines).await;
     assert_eq!(ran.code, 1, "{ran:?}");
     assert_eq!(ran.out, "2 created, 0 updated, 0 unchanged, 6 bad lines\n");
-    let mut told: Vec<_> = ran.err.lines().collect();
-    told.sort_unstable();
+    let mut message: Vec<_> = ran.err.lines().collect();
+    message.sort_unstable();
     assert_eq!(
-        told,
+        message,
         [
             "line 3: name has a line break or another control character",
             "line 4: email is not text",
@@ -270,8 +270,8 @@ async fn a_username_in_another_case_is_the_same_username() {
     for twin in ["Kepler", "kepler", "KEPLER"] {
         let ran = import(&format!("bob@example.org,{twin}")).await;
         assert_eq!(ran.code, 1, "{twin}");
-        let told = "line 2: the username belongs to ada@example.org; if they are one person";
-        assert!(ran.err.starts_with(told), "{twin}: {ran:?}");
+        let message = "line 2: the username belongs to ada@example.org; if they are one person";
+        assert!(ran.err.starts_with(message), "{twin}: {ran:?}");
     }
     // Letters outside ASCII count as they are spelled.
     let others = "e1@example.org,É\ne2@example.org,é\nk1@example.org,\u{212A}epler";
@@ -279,9 +279,9 @@ async fn a_username_in_another_case_is_the_same_username() {
 
     // Its owner may have it spelled in another way, which is the one that counts.
     let counts = ["0 created, 1 updated, 0", "0 created, 0 updated, 1"];
-    for told in counts {
-        let told = format!("{told} unchanged, 0 bad lines\n");
-        assert_eq!(import("ada@example.org,kepler").await.ok(), told);
+    for message in counts {
+        let message = format!("{message} unchanged, 0 bad lines\n");
+        assert_eq!(import("ada@example.org,kepler").await.ok(), message);
         assert_eq!(username(ada).await.as_deref(), Some("kepler"));
     }
     let keys = async || {
@@ -297,9 +297,9 @@ async fn a_username_in_another_case_is_the_same_username() {
     assert_eq!(keys().await, [["kepler", "kepler", ada]]);
 
     // The owner gives it up, and another line of that file takes it in another case.
-    let told = "1 created, 1 updated, 0 unchanged, 0 bad lines\n";
+    let message = "1 created, 1 updated, 0 unchanged, 0 bad lines\n";
     let ran = import("bob@example.org,KEPLER\nada@example.org,Ada").await;
-    assert_eq!(ran.ok(), told);
+    assert_eq!(ran.ok(), message);
     assert_eq!(
         keys().await,
         [["ada", "Ada", ada], ["kepler", "KEPLER", bob]]
@@ -310,8 +310,8 @@ async fn a_username_in_another_case_is_the_same_username() {
     let moved = ["kepler", "KEPLER", "b@example.org"];
     assert_eq!(keys().await, [["ada", "Ada", ada], moved]);
     // A former address with it is still its owner's.
-    let told = "0 created, 0 updated, 1 unchanged, 0 bad lines\n";
-    assert_eq!(import("bob@example.org,kepler").await.ok(), told);
+    let message = "0 created, 0 updated, 1 unchanged, 0 bad lines\n";
+    assert_eq!(import("bob@example.org,kepler").await.ok(), message);
     let erase = ["users", "erase", "b@example.org", "--now", "--yes"];
     stack.run(&erase).await.ok();
     assert_eq!(keys().await, [["ada", "Ada", ada]]);
@@ -359,14 +359,14 @@ async fn many_usernames_change_at_once() {
 /// Of rows that a quotation mark takes in, none is imported, and it is told
 /// which they are.
 #[tokio::test]
-async fn a_forgotten_quotation_mark_is_told_with_what_it_takes_in() {
+async fn a_missing_quotation_mark_is_reported_with_the_lines_it_swallows() {
     let stack = Stack::start().await;
     let csv = "email,note\nada2@x,\"hello\nbob2@x,fine\ncy2@x,\"bye\ndee2@x,z\n";
     let ran = stack.run_with_input(&["users", "import", "-"], csv).await;
     assert_eq!(ran.code, 1);
     assert_eq!(ran.out, "1 created, 0 updated, 0 unchanged, 1 bad line\n");
-    let told = format!("line 2: {STRAY} (the row goes on to line 4)\n");
-    assert!(ran.err.ends_with(&told), "{ran:?}");
+    let message = format!("line 2: {STRAY} (the row goes on to line 4)\n");
+    assert!(ran.err.ends_with(&message), "{ran:?}");
     for (email, code) in [("ada2@x", 2), ("bob2@x", 2), ("cy2@x", 2), ("dee2@x", 0)] {
         assert_eq!(stack.run(&["users", "show", email]).await.code, code);
     }
@@ -378,7 +378,7 @@ async fn a_forgotten_quotation_mark_is_told_with_what_it_takes_in() {
 async fn cells_that_are_left_out_are_absent_columns() {
     let rows = |n: u64| -> String { (0..n).map(|n| format!("learner{n}@x,\n")).collect() };
     let warning = "warning: the last cells are left out, and count as absent columns: ";
-    for (csv, counts, told, code) in [
+    for (csv, counts, message, code) in [
         (
             "email,edx_username,name\nada@x,ada\nbob@x\ncy@x,cy,Cy\n".to_owned(),
             "3 created",
@@ -439,7 +439,11 @@ async fn cells_that_are_left_out_are_absent_columns() {
     ] {
         let stack = Stack::start().await;
         let ran = stack.run_with_input(&["users", "import", "-"], &csv).await;
-        assert_eq!((ran.code, ran.err.as_str()), (code, told.as_str()), "{csv}");
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (code, message.as_str()),
+            "{csv}"
+        );
         assert!(ran.out.starts_with(counts), "{csv}: {ran:?}");
     }
     let stack = Stack::start().await;
@@ -478,14 +482,14 @@ async fn names_that_most_likely_are_none_are_warned_of() {
     let rows: String = names.iter().enumerate().map(row).collect();
     let csv = format!("email,edx_username,name\n{rows}last@example.org,None,\n");
     let ran = stack.run_with_input(&["users", "import", "-"], &csv).await;
-    let told = "\
+    let message = "\
         warning: edx_username is a word for nothing, such as NULL or #N/A: line 14\n\
         warning: name is a word for nothing, such as NULL or #N/A: \
         lines 2, 3, 4, 5, 6 and 2 more\n\
         warning: name has an HTML entity, such as &amp;: line 9\n\
         warning: name has an address: line 10\n\
         warning: name is UTF-8 that was read as Windows-1252 (Zoë as ZoÃ«): line 11\n";
-    assert_eq!(ran.err, told);
+    assert_eq!(ran.err, message);
     assert_eq!(
         ran.ok(),
         "13 created, 0 updated, 0 unchanged, 0 bad lines\n"
@@ -510,14 +514,14 @@ async fn a_quotation_mark_that_is_never_closed_ends_the_import() {
         .map(|n| format!("learner{n}@example.org,\n"))
         .collect();
     let csv = format!("email,name\n{rows}ada@example.org,\"Ada\nbob@example.org,Bob\n");
-    let told = "line 72: a quotation mark is not closed until the end of the file; of what comes \
+    let message = "line 72: a quotation mark is not closed until the end of the file; of what comes \
         after it nothing is imported";
     let stack = Stack::start().await;
     let import = ["users", "import", "-"];
     let ran = stack.run_with_input(&import, &csv).await;
     assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
     let all = format!(
-        "error: standard input: {told}\nso far 70 created, 0 updated, 0 unchanged, 0 bad lines"
+        "error: standard input: {message}\nso far 70 created, 0 updated, 0 unchanged, 0 bad lines"
     );
     assert!(ran.err.starts_with(&all), "{ran:?}");
     assert_eq!(stack.scan("UsersTable").await.len(), 70);
@@ -530,7 +534,7 @@ async fn a_quotation_mark_that_is_never_closed_ends_the_import() {
         (2, &json!(70)),
         "{ran:?}"
     );
-    assert_eq!(ran.json()["stopped"], format!("standard input: {told}"));
+    assert_eq!(ran.json()["stopped"], format!("standard input: {message}"));
 }
 
 /// Whatever stands in such a cell, it is no row.
@@ -549,9 +553,9 @@ async fn a_cell_of_several_lines_is_one_cell() {
     // Nothing of a bad one is imported.
     let csv = "email,name\ncy@example.org,\"Cy\nmallory@example.org,Mallory\nthe second\"\n";
     let ran = stack.run_with_input(&["users", "import", "-"], csv).await;
-    let told = "line 2: name has a line break or another control character (the row goes on to \
+    let message = "line 2: name has a line break or another control character (the row goes on to \
         line 4)\n";
-    assert_eq!((ran.code, ran.err.as_str()), (1, told));
+    assert_eq!((ran.code, ran.err.as_str()), (1, message));
     assert_eq!(stack.scan("UsersTable").await.len(), 2);
 }
 
@@ -602,7 +606,7 @@ async fn files_of_spreadsheets_are_read() {
 }
 
 #[tokio::test]
-async fn each_unknown_name_is_told_once() {
+async fn each_unknown_name_is_reported_once() {
     let stack = Stack::start().await;
     let lines = "\
         {\"email\": \"ada@example.org\", \"age\": 36}\n\
@@ -613,9 +617,9 @@ async fn each_unknown_name_is_told_once() {
         .run_with_input(&["users", "import", "-"], &lines)
         .await;
     let warning = "warning: these columns are not known and passed over: ";
-    let told: Vec<_> = ran.err.lines().collect();
+    let message: Vec<_> = ran.err.lines().collect();
     let names = ["age", "\u{fffd}[2J", "username"];
-    assert_eq!(told, names.map(|name| format!("{warning}{name}")));
+    assert_eq!(message, names.map(|name| format!("{warning}{name}")));
 
     let csv = "email,\u{1b}[2J,age\nada@example.org,,\n";
     let ran = stack.run_with_input(&["users", "import", "-"], csv).await;
@@ -664,22 +668,22 @@ async fn an_import_makes_due_what_has_waited_for_a_user() {
 
     // An import of others is none of theirs.
     let csv = "email\ncy@example.org\n";
-    let told = "1 created, 0 updated, 0 unchanged, 0 bad lines\n";
-    assert_eq!(import(csv).await.ok(), told);
+    let message = "1 created, 0 updated, 0 unchanged, 0 bad lines\n";
+    assert_eq!(import(csv).await.ok(), message);
     assert_eq!(stack.due().await, []);
 
-    let told = "1 created, 0 updated, 0 unchanged, 0 bad lines; \
+    let message = "1 created, 0 updated, 0 unchanged, 0 bad lines; \
         1 pending event waited for this and is retried within a minute\n";
-    assert_eq!(import("email\nAda@Example.org\n").await.ok(), told);
+    assert_eq!(import("email\nAda@Example.org\n").await.ok(), message);
     let [key] = stack.due().await.try_into().unwrap();
     let ada = stack.pending(&key).await.unwrap();
     assert_eq!(ada.email.as_str(), "ada@example.org");
 
     // What is due already is not made due again.
     let csv = "email\nada@example.org\nbob@example.org\n";
-    let told = "1 created, 1 updated, 0 unchanged, 0 bad lines; \
+    let message = "1 created, 1 updated, 0 unchanged, 0 bad lines; \
         1 pending event waited for this and is retried within a minute\n";
-    assert_eq!(import(csv).await.ok(), told);
+    assert_eq!(import(csv).await.ok(), message);
     assert_eq!(stack.due().await.len(), 2);
 }
 
@@ -719,9 +723,9 @@ async fn a_second_import_makes_due_what_the_one_that_was_cut_short_left() {
     assert!(cut_short.err.contains("so far 1 created"), "{cut_short:?}");
     assert_eq!(stack.due().await, []);
 
-    let told = "0 created, 0 updated, 1 unchanged, 0 bad lines; \
+    let message = "0 created, 0 updated, 1 unchanged, 0 bad lines; \
         1 pending event waited for this and is retried within a minute\n";
-    assert_eq!(stack.run(&["users", "import", &file]).await.ok(), told);
+    assert_eq!(stack.run(&["users", "import", &file]).await.ok(), message);
     assert_eq!(stack.due().await, [key]);
 }
 
@@ -994,11 +998,11 @@ async fn an_import_that_was_killed_and_is_done_again_ends_the_same() {
         let written = stack.scan("UsersTable").await.len();
         assert!((1..USERS).contains(&written), "{written}");
 
-        let told = format!(
+        let message = format!(
             "{} created, 0 updated, {written} unchanged, 0 bad lines\n",
             USERS - written
         );
-        assert_eq!(stack.run(&["users", "import", &file]).await.ok(), told);
+        assert_eq!(stack.run(&["users", "import", &file]).await.ok(), message);
         assert!(table(&stack).await == expected, "{signal}");
     }
 }

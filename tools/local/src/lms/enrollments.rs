@@ -13,7 +13,7 @@ use super::error::LmsResponseError;
 use super::learners::is_course_id;
 use super::orders::LmsFault;
 use super::pages::{Fields, Place, Sizes};
-use super::{Shared, told};
+use super::{Shared, response};
 
 const SIZES: Sizes = Sizes {
     default: 100,
@@ -93,7 +93,7 @@ pub(super) async fn list(
         }
     };
     let fault = fault.map(|Extension(fault)| fault);
-    let answer = told::page(&lms.url, &uri, &place, page, fault.as_ref());
+    let answer = response::page(&lms.url, &uri, &place, page, fault.as_ref());
     Ok(Json(answer))
 }
 

@@ -14,7 +14,7 @@ use super::error::{LmsResponseError, with_slash};
 use super::learners::{View, is_course_id};
 use super::orders::LmsFault;
 use super::pages::{Fields, Place, Sizes};
-use super::{Shared, told};
+use super::{Shared, response};
 
 const SIZES: Sizes = Sizes {
     default: 50,
@@ -64,7 +64,7 @@ pub(super) async fn of_course(
                 .row(username, course)
                 .ok_or_else(|| not_in_run(&grades, username))?;
             let rows = vec![row(username, course, grade)];
-            told::rows(rows, fault.as_ref()).into()
+            response::rows(rows, fault.as_ref()).into()
         }
         None => whole_course(&lms, &uri, &fields, &grades, course, fault.as_ref())?,
     };
@@ -118,7 +118,7 @@ fn whole_course(
     }
     let place = Place::asked(fields, lms.sizes(SIZES))?;
     let page = place.page(rows);
-    Ok(told::page(&lms.url, uri, &place, page, fault))
+    Ok(response::page(&lms.url, uri, &place, page, fault))
 }
 
 fn row(username: &str, course: &str, grade: &GradeRow) -> Value {

@@ -24,7 +24,7 @@ mod learners;
 mod oauth;
 mod orders;
 mod pages;
-mod told;
+mod response;
 
 use std::io;
 use std::path::PathBuf;

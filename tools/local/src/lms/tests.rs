@@ -366,8 +366,8 @@ async fn enrollments_of_a_run_of_a_learner_or_of_both() {
         ("username=nobody".to_owned(), vec![]),
         ("course_id=Org/Course/Run".to_owned(), vec![]),
     ] {
-        let told = ask(&lms, &enrollments(&query)).await;
-        assert_eq!(told, (200, list(&rows)), "{query}");
+        let described = ask(&lms, &enrollments(&query)).await;
+        assert_eq!(described, (200, list(&rows)), "{query}");
     }
     let (_, body) = ask(&lms, &format!("{}?username=zeno", path(RUN))).await;
     assert_eq!(body["error_code"], "user_does_not_exist");
@@ -914,7 +914,7 @@ async fn orders_come_over_http_too() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_none_is_told_what_there_is() {
+async fn an_invalid_fault_rule_is_answered_with_the_valid_ones() {
     let lms = with_ada().await;
     for (wrong, said) in [
         (json!({"do": "explode"}), "`explode`"),
@@ -974,7 +974,7 @@ async fn calls_are_written_down() {
     assert_eq!(calls[1..], expected);
     assert_eq!((lms.count(At::Token), lms.count(At::Grades)), (1, 3));
     assert_eq!(lms.count(At::All), 4);
-    let (_, told) = ask(&lms, "/_local/calls").await;
-    assert_eq!(told, serde_json::to_value(&calls).unwrap());
-    assert_eq!(told[1]["username"], "ada");
+    let (_, described) = ask(&lms, "/_local/calls").await;
+    assert_eq!(described, serde_json::to_value(&calls).unwrap());
+    assert_eq!(described[1]["username"], "ada");
 }

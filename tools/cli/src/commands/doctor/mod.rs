@@ -96,12 +96,12 @@ impl Finding {
         if stack.is_unknown() && matches!(failure, Failure::Variable { .. }) {
             return Self::skip(check, "the stack is not known", "mend that first");
         }
-        let told = failure.to_string();
-        match told.split_once("; ") {
+        let message = failure.to_string();
+        match message.split_once("; ") {
             Some((detail, advice)) => Self::mend(check, detail, advice),
             None => Self {
                 result: Verdict::Mend,
-                ..Self::ok(check, told)
+                ..Self::ok(check, message)
             },
         }
     }
@@ -120,8 +120,8 @@ impl Finding {
         };
         let (check, detail) = (&self.check, &self.detail);
         let advice = self.advice.as_ref().map(|advice| format!("; {advice}"));
-        let told = format!("{check:width$}  {detail}{}", advice.unwrap_or_default());
-        format!("{word}  {}", output::printable(&told))
+        let message = format!("{check:width$}  {detail}{}", advice.unwrap_or_default());
+        format!("{word}  {}", output::printable(&message))
     }
 }
 
@@ -216,7 +216,7 @@ async fn settings(stack: &Stack) -> [Finding; 2] {
     } else {
         "set it as the functions have it, or name the stack with --stack"
     };
-    let told = |name: &'static str, fault: Option<Failure>| match fault {
+    let describe = |name: &'static str, fault: Option<Failure>| match fault {
         None => Finding::ok(name, stack.variable(name).unwrap_or_default()),
         Some(Failure::Setting(malformed)) => Finding::mend(name, malformed.to_string(), advice),
         Some(failure) => Finding::failed(stack, name, failure),
@@ -224,8 +224,8 @@ async fn settings(stack: &Stack) -> [Finding; 2] {
     let lms_url = stack.setting::<BaseUrl>("LMS_URL").err();
     let paid_modes = stack.tables().await.paid_modes().err();
     [
-        told("LMS_URL", lms_url),
-        told("PAID_MODES", paid_modes.map(Failure::from)),
+        describe("LMS_URL", lms_url),
+        describe("PAID_MODES", paid_modes.map(Failure::from)),
     ]
 }
 

@@ -39,7 +39,7 @@ pub async fn check(stack: &Stack) -> Vec<Finding> {
         ),
         Ok((looked_at, paid_modes, seen)) => Finding::warn(
             CHECK,
-            told(looked_at, &seen),
+            describe(looked_at, &seen),
             setting(stack, &paid_modes, seen),
         ),
     }]
@@ -96,7 +96,7 @@ fn waits_for_payment(event: &PendingEvent) -> bool {
 }
 
 /// Each mode, the one that was seen most first.
-fn told(checked: u64, seen: &BTreeMap<Mode, Seen>) -> String {
+fn describe(checked: u64, seen: &BTreeMap<Mode, Seen>) -> String {
     let mut modes = Vec::from_iter(seen);
     modes.sort_by_key(|(_, seen)| Reverse(seen.enrollments + seen.passes));
     let checked = count(checked, "active enrollment");

@@ -106,8 +106,8 @@ async fn with_the_token(stack: &Stack, gateway: &Gateway) -> Finding {
 }
 
 fn unheard(check: impl Into<String>, path: &str, error: &reqwest::Error) -> Finding {
-    let told = silence(error);
-    let detail = told.split("; ").next().unwrap_or_default();
+    let message = silence(error);
+    let detail = message.split("; ").next().unwrap_or_default();
     Finding::mend(
         check,
         format!("{path}: {detail}"),

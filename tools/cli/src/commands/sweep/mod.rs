@@ -2,8 +2,8 @@
 
 mod interruption;
 mod list;
+mod printer;
 mod summary;
-mod telling;
 mod words;
 
 use std::cell::RefCell;
@@ -16,12 +16,14 @@ use shared::calls::Counter;
 use shared::clock::SharedClock;
 use shared::domain::LearnerRef;
 use shared::domain::{CourseId, CourseRun, SweepKind};
-use shared::use_cases::sweeping::{Kind, Progress, Request, SweepError, Sweeping, Told, Wanted};
+use shared::use_cases::sweeping::{
+    Kind, Progress, Request, SweepError, SweepEvent, Sweeping, Wanted,
+};
 use tokio::select;
 
 use self::interruption::Interruption;
+use self::printer::{Among, SweepPrinter};
 use self::summary::{Came, Summary, Swept};
-use self::telling::{Among, Telling};
 use super::runs;
 use crate::advice;
 use crate::cli::{self, SweepRuns, exit_code};
@@ -148,22 +150,22 @@ impl<K: Kind> Sweeps<'_, K> {
             (None, _) => Among::Later,
         };
         let (learners, clock) = (self.learners(request).await, self.clock.clone());
-        let telling = Telling::new(K::KIND, request, among, learners, self.output, clock);
+        let printer = SweepPrinter::new(K::KIND, request, among, learners, self.output, clock);
         let calls = Counter::default();
-        let came = match calls.count(self.go_on(request, &telling)).await {
+        let came = match calls.count(self.go_on(request, &printer)).await {
             Ok(came) => came,
             // Something of this run's cannot be read; that is no matter to the others.
             Err(Failure::Store(error @ StoreError::Corrupt(_))) => {
-                telling.note(&Failure::from(error).to_string());
+                printer.note(&Failure::from(error).to_string());
                 self.all.borrow_mut().failed += 1;
                 return Ok(());
             }
             Err(failure) => return Err(failure),
         };
-        let rate = telling.rate(came.tally().listed());
+        let rate = printer.rate(came.tally().listed());
         let swept = Swept::of(K::KIND, request, &came, rate, &calls);
-        self.all.borrow_mut().add(&came, telling.listed_before());
-        telling.end(if self.output.is_json() {
+        self.all.borrow_mut().add(&came, printer.listed_before());
+        printer.end(if self.output.is_json() {
             output::json_line(&swept)
         } else {
             Ok(swept.text())
@@ -175,17 +177,17 @@ impl<K: Kind> Sweeps<'_, K> {
     }
 
     /// Goes on with a run until it has ended, or nobody wants it any more.
-    async fn go_on(&self, request: &Request, telling: &Telling<'_>) -> Result<Came, Failure> {
+    async fn go_on(&self, request: &Request, printer: &SweepPrinter<'_>) -> Result<Came, Failure> {
         let interruption = self.interruption;
-        let goes_on = || !interruption.is_heard() && telling.is_heard();
-        let tell = |told: Told<'_>| telling.tell(told);
+        let goes_on = || !interruption.is_heard() && printer.is_heard();
+        let on_event = |event: SweepEvent<'_>| printer.on_event(event);
         loop {
-            let mut work = std::pin::pin!(self.sweeping.sweep(request, &goes_on, &tell));
+            let mut work = std::pin::pin!(self.sweeping.sweep(request, &goes_on, &on_event));
             let progress = select! {
                 biased;
                 progress = &mut work => progress,
                 () = interruption.heard() => {
-                    telling.note("interrupted; the page under way is finished first, and Ctrl-C \
+                    printer.note("interrupted; the page under way is finished first, and Ctrl-C \
                                   again ends at once");
                     work.await
                 }
@@ -204,7 +206,7 @@ impl<K: Kind> Sweeps<'_, K> {
             if let Some(reason) = &reason {
                 let (cause, _) = advice::of_the_lms(reason);
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-                telling.note(&format!("{cause} It is asked again in {seconds} s."));
+                printer.note(&format!("{cause} It is asked again in {seconds} s."));
             }
             select! {
                 () = self.clock.sleep(wait) => {}

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use shared::clock::SharedClock;
 use shared::domain::{CourseId, Effect, Email, Place, SweepKind, Username};
-use shared::use_cases::sweeping::{Request, Told};
+use shared::use_cases::sweeping::{Request, SweepEvent};
 use uuid::Uuid;
 
 use super::summary::a_second;
@@ -17,7 +17,7 @@ use crate::output::{self, Output, printable};
 use crate::progress::Progress;
 
 /// Tells what goes on in one run.
-pub struct Telling<'a> {
+pub struct SweepPrinter<'a> {
     kind: SweepKind,
     request: &'a Request,
     output: Output,
@@ -64,7 +64,7 @@ struct Line<'a> {
     command: Option<String>,
 }
 
-impl<'a> Telling<'a> {
+impl<'a> SweepPrinter<'a> {
     /// `learners` is how many the run has, as far as anybody knows.
     pub fn new(
         kind: SweepKind,
@@ -90,21 +90,21 @@ impl<'a> Telling<'a> {
         }
     }
 
-    pub fn tell(&self, told: Told<'_>) {
-        match told {
-            Told::Begins { place, resumed } => self.begins(place, resumed),
-            Told::Learner { effect, .. } => {
+    pub fn on_event(&self, event: SweepEvent<'_>) {
+        match event {
+            SweepEvent::Begins { place, resumed } => self.begins(place, resumed),
+            SweepEvent::Learner { effect, .. } => {
                 let is_undone = matches!(effect, Effect::Left(_) | Effect::Failed(_));
                 if self.only_reports.get() || is_undone {
-                    self.learner(told);
+                    self.learner(event);
                 }
             }
-            Told::ByName(_) => self.note(
+            SweepEvent::ByName(_) => self.note(
                 "the LMS's list cannot be read to its end (its next page is itself, as where more than 1,000 \
                  learners were enrolled in one moment): those who have an enrollment here are \
                  asked for by name, then those who have a grade there",
             ),
-            Told::Page(place) => {
+            SweepEvent::Page(place) => {
                 let listed = place.tally.listed();
                 let more = listed.saturating_sub(self.listed.replace(listed));
                 self.progress.advance(more, &self.rate_in_words(listed));
@@ -195,14 +195,14 @@ impl<'a> Telling<'a> {
         self.progress.advance(listed, &self.rate_in_words(listed));
     }
 
-    fn learner(&self, told: Told<'_>) {
-        let Told::Learner {
+    fn learner(&self, event: SweepEvent<'_>) {
+        let SweepEvent::Learner {
             sweep_id,
             user_id,
             email,
             username,
             effect,
-        } = told
+        } = event
         else {
             return;
         };

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use futures::{StreamExt, stream};
 use uuid::Uuid;
 
-use super::{Learner, Told};
+use super::{Learner, SweepEvent};
 use crate::adapters::store::StoreError;
 use crate::domain::{Effect, Email, Tally, Username};
 use crate::panic::caught;
@@ -14,27 +14,32 @@ use crate::panic::caught;
 const WRITES_AT_ONCE: usize = 16;
 
 /// Counts and tells what becomes of learners.
-pub struct Notes<'a> {
+pub struct Recorder<'a> {
     sweep_id: Uuid,
-    tell: &'a dyn Fn(Told<'_>),
+    on_event: &'a dyn Fn(SweepEvent<'_>),
     pub(super) tally: RefCell<Tally>,
 }
 
-impl<'a> Notes<'a> {
-    pub(super) fn new(sweep_id: Uuid, tell: &'a dyn Fn(Told<'_>)) -> Self {
+impl<'a> Recorder<'a> {
+    pub(super) fn new(sweep_id: Uuid, on_event: &'a dyn Fn(SweepEvent<'_>)) -> Self {
         Self {
             sweep_id,
-            tell,
+            on_event,
             tally: RefCell::default(),
         }
     }
 
-    /// Notes what became of somebody of whom no more is known than this.
-    pub(super) fn note(&self, user_id: Option<Uuid>, username: Option<&Username>, effect: &Effect) {
-        self.tell(user_id, None, username, effect);
+    /// Recorder what became of somebody of whom no more is known than this.
+    pub(super) fn record(
+        &self,
+        user_id: Option<Uuid>,
+        username: Option<&Username>,
+        effect: &Effect,
+    ) {
+        self.notify(user_id, None, username, effect);
     }
 
-    fn tell(
+    fn notify(
         &self,
         user_id: Option<Uuid>,
         email: Option<&Email>,
@@ -43,7 +48,7 @@ impl<'a> Notes<'a> {
     ) {
         self.tally.borrow_mut().note(effect);
         if *effect != Effect::Unchanged {
-            (self.tell)(Told::Learner {
+            (self.on_event)(SweepEvent::Learner {
                 sweep_id: self.sweep_id,
                 user_id,
                 email,
@@ -53,28 +58,28 @@ impl<'a> Notes<'a> {
         }
     }
 
-    /// Notes all that became of a learner; nothing is `unchanged`.
-    pub(super) fn all<R>(&self, learner: &Learner<R>, effects: &[Effect]) {
+    /// Recorder all that became of a learner; nothing is `unchanged`.
+    pub(super) fn record_all<R>(&self, learner: &Learner<R>, effects: &[Effect]) {
         let owner = &learner.owner;
         let (id, email) = (Some(owner.user_id), Some(&owner.email));
         let username = Some(&learner.username);
         for effect in effects {
-            self.tell(id, email, username, effect);
+            self.notify(id, email, username, effect);
         }
         if effects.is_empty() {
-            self.tell(id, email, username, &Effect::Unchanged);
+            self.notify(id, email, username, &Effect::Unchanged);
         }
     }
 }
 
 /// Does what is planned for each of these learners, some at the same time, and
-/// notes what it did. One learner's failure is not the others'.
+/// recorder what it did. One learner's failure is not the others'.
 ///
 /// # Errors
 /// The store is away: not one write came through.
 pub(super) async fn carry_out<R, P>(
     plans: &[(&Learner<R>, P)],
-    notes: &Notes<'_>,
+    recorder: &Recorder<'_>,
     one: impl AsyncFn(&Learner<R>, &P) -> Result<Vec<Effect>, StoreError>,
 ) -> Result<(), StoreError> {
     let panicked = |place| Ok(vec![Effect::Failed(format!("panic:{place}"))]);
@@ -93,7 +98,7 @@ pub(super) async fn carry_out<R, P>(
         return Err(error.clone());
     }
     for (learner, result) in results {
-        notes.all(
+        recorder.record_all(
             learner,
             &result.unwrap_or_else(|error| vec![failed(&error)]),
         );
