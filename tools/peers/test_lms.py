@@ -446,7 +446,7 @@ class WhatIsInTheWay(Commands):
         self.assertIn("does not accept the edX username", line)
         self.assertTrue(line.startswith("OK"), line)
         # A sweep of the run lists them all the same.
-        code, told = self.sweep("enrollments", "--report")
+        code, told = self.sweep("enrollments", "--dry-run")
         self.assertIn("created", told)
 
     def test_a_clock_that_is_ahead(self):
@@ -490,7 +490,7 @@ class ManyAtOneMoment(Commands):
             for row in rows[:-20]
         )
         stack.the.coursehook("enrollments", "import", "-", given=lines)
-        code, told = self.sweep("enrollments", "--report")
+        code, told = self.sweep("enrollments", "--dry-run")
         self.assertIn("its next page is itself", told)
         code, told = self.sweep("enrollments", "--confirm", "--yes", "--json")
         swept = self.swept(told)
@@ -533,7 +533,7 @@ class ManyLearners(Commands):
             (line,) = [line for line in told.splitlines() if check in line]
             self.assertTrue(line.startswith("OK"), line)
 
-        # A first sweep only reports, while workers of the LMS restart.
+        # A first sweep is a dry run, while workers of the LMS restart.
         sweep = subprocess.Popen(
             [str(stack.the.cli), "sweep", "enrollments", "--run", self.run_id],
             env=self.environment(),

@@ -10,7 +10,7 @@ use serde_json::json;
 /// Shorter than what a page is given, so that each call does a page and hands back.
 const SHORT: Duration = Duration::from_secs(60);
 
-/// The first execution only reports, and the second one enrolls: both go through
+/// The first execution is a dry run, and the second one enrolls: both go through
 /// a list of three pages call after call.
 #[tokio::test]
 async fn the_first_execution_reports_and_the_next_one_enrolls() {

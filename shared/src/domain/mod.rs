@@ -34,7 +34,8 @@ pub use history::History;
 pub use page_cursor::{Cursor, PageCursor, PaginationError};
 pub use pending_event::{AfterAttempt, Blocked, BlockedReason, EventState, PendingEvent, Waited};
 pub use sweep::{
-    ByName, Effect, Leave, Left, Names, Place, Stage, SweepEnd, SweepKind, SweepOutcome, Tally,
+    ByName, Checkpoint, Effect, Left, Names, Stage, SweepEnd, SweepKind, SweepOptions,
+    SweepOutcome, Tally,
 };
 pub use terms::{CourseRole, Mode, PaidModes};
 pub use user::{LearnerRef, User, Username, UsernameKey};

@@ -15,7 +15,7 @@ use super::{
 
 /// How long before its write a delivery may have asked the LMS, or have been
 /// answered by it: a certificate's answer takes no longer.
-const UNDER_WAY: SignedDuration = SignedDuration::from_secs(30);
+const IN_FLIGHT: SignedDuration = SignedDuration::from_secs(30);
 
 /// How long the LMS must answer 0 before a certificate is withdrawn.
 const ZERO_FOR: SignedDuration = SignedDuration::from_hours(24);
@@ -51,17 +51,17 @@ impl SweepKind {
 
 /// What a sweep may do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Leave {
+pub struct SweepOptions {
     /// The run is swept also where it is not live or past its window, and its
     /// certificates also before their date. Never skips enrollment, mode or grade.
     pub force: bool,
     /// Nothing is written; what would be is counted and told.
-    pub report: bool,
-    /// An operator has looked: no brake holds it back.
+    pub dry_run: bool,
+    /// An operator has looked: no safety limit stops it.
     pub confirm: bool,
 }
 
-/// What became of one learner of a list, or would, where a sweep only reports.
+/// What became of one learner of a list, or would, where a sweep is a dry run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// A grade was stored, new or changed.
@@ -113,8 +113,8 @@ pub enum Left {
     /// The grade is 0 by the LMS, which does not list the learner's enrollment as
     /// active, or does not let us read it: the certificate stays.
     Unconfirmed,
-    /// So many would lose something that the sweep stopped at its brake.
-    Brake,
+    /// So many would lose something that the sweep stopped at its safety limit.
+    SafetyLimit,
 }
 
 impl Left {
@@ -128,7 +128,7 @@ impl Left {
             Self::InactiveByOperator => "inactive_by_operator",
             Self::ZeroSeenOnce => "zero_seen_once",
             Self::Unconfirmed => "unconfirmed",
-            Self::Brake => "brake",
+            Self::SafetyLimit => "safety_limit",
         }
     }
 }
@@ -238,17 +238,17 @@ impl Tally {
 
 /// Where a sweep of a run stands, so that it can be gone on with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct Checkpoint {
     /// Made anew for each sweep of a run; in the histories, too.
     pub sweep_id: Uuid,
     /// Under which those are held back who would lose something. Whoever goes on
     /// with a sweep takes them over under another id: who was believed to be
     /// stopped may go on as well, and each has to know how many they are.
-    pub holder: Uuid,
+    pub lease_id: Uuid,
     /// When the sweep began.
     pub began_at: Timestamp,
     /// What it may do.
-    pub leave: Leave,
+    pub options: SweepOptions,
     /// What it is at.
     pub stage: Stage,
     /// What it has done so far.
@@ -293,14 +293,14 @@ pub enum Names {
     Graded(PageCursor),
 }
 
-impl Place {
+impl Checkpoint {
     /// The beginning of a sweep.
-    pub fn new(sweep_id: Uuid, began_at: Timestamp, leave: Leave) -> Self {
+    pub fn new(sweep_id: Uuid, began_at: Timestamp, options: SweepOptions) -> Self {
         Self {
             sweep_id,
-            holder: sweep_id,
+            lease_id: sweep_id,
             began_at,
-            leave,
+            options,
             stage: Stage::Listing(PageCursor::default()),
             tally: Tally::default(),
             at_stake: 0,
@@ -320,13 +320,13 @@ pub struct SweepEnd {
     /// When it ended.
     pub ended_at: Timestamp,
     /// What it was allowed.
-    pub leave: Leave,
+    pub options: SweepOptions,
     /// How.
     pub outcome: SweepOutcome,
     /// Why it failed: a code.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
-    /// What it did, or would have done where it only reported.
+    /// What it did, or would have done where it was a dry run.
     pub tally: Tally,
 }
 
@@ -337,8 +337,8 @@ pub enum SweepOutcome {
     /// The whole list is through; single learners may have failed.
     Done,
     /// So many would lose something that none did, until an operator confirms it.
-    /// Of a report: the sweep would end so.
-    Braked,
+    /// Of a dry run: the sweep would end so.
+    Halted,
     /// The list could not be read to its end.
     Failed,
 }
@@ -348,7 +348,7 @@ impl SweepOutcome {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
-            Self::Braked => "braked",
+            Self::Halted => "halted",
             Self::Failed => "failed",
         }
     }
@@ -358,7 +358,7 @@ impl SweepOutcome {
 /// an operator has to look first: more than ten, and more than 2 % of those who
 /// have what is taken. Of all who are enrolled it might be few, and yet
 /// everybody's certificate.
-pub const fn brakes(losing: u64, at_stake: u64) -> bool {
+pub const fn exceeds_safety_limit(losing: u64, at_stake: u64) -> bool {
     losing > FEW && losing.saturating_mul(ONE_IN) > at_stake
 }
 
@@ -386,11 +386,11 @@ pub fn certifies(run: &CourseRun, now: Timestamp) -> bool {
 /// that may have come some time after the delivery, and the LMS may announce what
 /// its lists do not have yet.
 pub fn is_newer(by: &Change, at: Timestamp, asked_at: Timestamp) -> bool {
-    let under_way = match by {
-        Change::Delivery { .. } | Change::PendingEvent { .. } => UNDER_WAY,
+    let in_flight = match by {
+        Change::Delivery { .. } | Change::PendingEvent { .. } => IN_FLIGHT,
         _ => SignedDuration::ZERO,
     };
-    at.saturating_add(under_way)
+    at.saturating_add(in_flight)
         .map_or(true, |until| until >= asked_at)
 }
 
@@ -567,7 +567,11 @@ mod tests {
             (2_000, 100_000, false),
             (2_001, 100_000, true),
         ] {
-            assert_eq!(brakes(losing, at_stake), expected, "{losing} of {at_stake}");
+            assert_eq!(
+                exceeds_safety_limit(losing, at_stake),
+                expected,
+                "{losing} of {at_stake}"
+            );
         }
     }
 }

@@ -20,7 +20,7 @@ const ATTEMPTS: u32 = 5;
 /// How long after the user is gone a delivery may still be under way that has
 /// read them: a function is stopped after 28 seconds, and an attempt at a pending
 /// event takes no longer.
-pub const UNDER_WAY: Duration = Duration::from_secs(30);
+pub const IN_FLIGHT: Duration = Duration::from_secs(30);
 
 /// Forgets people.
 pub struct Erasing {
@@ -92,7 +92,7 @@ impl Erasing {
     ///
     /// The user goes last, so that whoever was stopped before does the same
     /// again. What a delivery that was under way has written since goes when
-    /// [`UNDER_WAY`] is over, which is waited for unless `at_once`; `gone` is
+    /// [`IN_FLIGHT`] is over, which is waited for unless `at_once`; `gone` is
     /// told before. Who is stopped there does it again, by the user's id for the
     /// records, and by the address for what is pending for it.
     pub async fn erase(
@@ -119,7 +119,7 @@ impl Erasing {
                 erased.former_emails = user.former_emails.len();
                 if !at_once {
                     gone(user.user_id);
-                    self.clock.sleep(UNDER_WAY).await;
+                    self.clock.sleep(IN_FLIGHT).await;
                 }
                 self.erase_records(user.user_id, &mut erased).await?;
                 self.erase_events(&all, &mut erased).await?;

@@ -273,7 +273,7 @@ pub fn asked_by_name(kind: SweepKind, sweep_id: Uuid, course_id: &CourseId) {
     tracing::warn!(target: TARGET, sweep, %sweep_id, course_id, "asking by name");
 }
 
-/// What became of a learner in a sweep, or would have where it only reports.
+/// What became of a learner in a sweep, or would have where it is a dry run.
 #[derive(Debug)]
 pub struct SweptLearner<'a> {
     /// What is swept.
@@ -287,7 +287,7 @@ pub struct SweptLearner<'a> {
     /// What became of them.
     pub effect: &'a Effect,
     /// Whether nothing was written.
-    pub only_reports: bool,
+    pub is_dry_run: bool,
 }
 
 impl SweptLearner<'_> {
@@ -302,7 +302,7 @@ impl SweptLearner<'_> {
                     course_id = self.course_id.as_str(),
                     user_id = %self.user_id,
                     effect = %self.effect.as_str(),
-                    report = self.only_reports.then_some(true),
+                    dry_run = self.is_dry_run.then_some(true),
                     "learner"
                 )
             };
@@ -355,15 +355,21 @@ impl LearnerCounts {
 
 impl Swept<'_> {
     /// Writes the line `swept` where the sweep has ended, an error where it has
-    /// failed or stopped at its brake; else the line `sweeping`.
+    /// failed or stopped at its safety limit; else the line `sweeping`.
     pub fn write(&self) {
-        let (sweep_id, outcome, reason, leave, tally) = match self.progress {
-            Progress::GoesOn { reason, place, .. } => {
-                (place.sweep_id, "goes_on", reason, place.leave, &place.tally)
-            }
+        let (sweep_id, outcome, reason, options, tally) = match self.progress {
+            Progress::Suspended {
+                reason, checkpoint, ..
+            } => (
+                checkpoint.sweep_id,
+                "suspended",
+                reason,
+                checkpoint.options,
+                &checkpoint.tally,
+            ),
             Progress::Ended(end) => {
                 let outcome = end.outcome.as_str();
-                (end.sweep_id, outcome, &end.reason, end.leave, &end.tally)
+                (end.sweep_id, outcome, &end.reason, end.options, &end.tally)
             }
         };
         let of = |effect: &Effect| Some(tally.of(effect)).filter(|count| *count > 0);
@@ -382,7 +388,7 @@ impl Swept<'_> {
                     course_id = self.course_id.as_str(),
                     outcome,
                     reason = reason.as_deref(),
-                    report = leave.report.then_some(true),
+                    dry_run = options.dry_run.then_some(true),
                     listed = tally.listed(),
                     grade_stored = of(&Effect::GradeStored),
                     issued = of(&Effect::Issued),
@@ -406,10 +412,10 @@ impl Swept<'_> {
             };
         }
         match self.progress {
-            Progress::GoesOn { .. } => line!(info, "sweeping"),
+            Progress::Suspended { .. } => line!(info, "sweeping"),
             Progress::Ended(end) => match end.outcome {
                 SweepOutcome::Done => line!(info, "swept"),
-                SweepOutcome::Braked | SweepOutcome::Failed => line!(error, "swept"),
+                SweepOutcome::Halted | SweepOutcome::Failed => line!(error, "swept"),
             },
         }
     }

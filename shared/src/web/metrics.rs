@@ -90,8 +90,8 @@ metrics! {
     RetriesFailed, Count, [];
     /// Sweeps of course runs that came to their end.
     SweepsDone, Count, [];
-    /// Those that stopped at their brake.
-    SweepsBraked, Count, [];
+    /// Those that stopped at their safety limit.
+    SweepsHalted, Count, [];
     /// Those that failed.
     SweepsFailed, Count, [];
     /// Learners something became of in sweeps.
@@ -166,11 +166,11 @@ impl Metrics {
     pub fn swept(&self, swept: &Swept<'_>) {
         let mut document = Document::default();
         document.lms(swept.calls);
-        let (leave, outcome) = match swept.progress {
-            Progress::GoesOn { place, .. } => (place.leave, None),
-            Progress::Ended(end) => (end.leave, Some(end.outcome)),
+        let (options, outcome) = match swept.progress {
+            Progress::Suspended { checkpoint, .. } => (checkpoint.options, None),
+            Progress::Ended(end) => (end.options, Some(end.outcome)),
         };
-        if !leave.report {
+        if !options.dry_run {
             document.dimension("sweep", swept.kind.as_str());
             document.metric(Metric::SweptLearners, swept.counts.learners);
             if swept.kind == SweepKind::Grades {
@@ -181,7 +181,7 @@ impl Metrics {
             }
             if let Some(outcome) = outcome {
                 document.count(Metric::SweepsDone, outcome == SweepOutcome::Done);
-                document.count(Metric::SweepsBraked, outcome == SweepOutcome::Braked);
+                document.count(Metric::SweepsHalted, outcome == SweepOutcome::Halted);
                 document.count(Metric::SweepsFailed, outcome == SweepOutcome::Failed);
             }
         }

@@ -14,7 +14,7 @@ use super::metrics::Metrics;
 use crate::calls::Counter;
 use crate::clock::SharedClock;
 use crate::domain::LearnerRef;
-use crate::domain::{CourseId, Leave};
+use crate::domain::{CourseId, SweepOptions};
 use crate::use_cases::sweeping::{
     Kind, LAST_PAGE_TIME, Progress, Request, SweepError, SweepEvent, Sweeping, Wanted,
 };
@@ -109,10 +109,10 @@ impl<K: Kind> SweepFunction<K> {
         log::runs_listed(K::KIND, chosen.requests.len(), chosen.unreadable);
         self.metrics.listed(chosen.unreadable);
         let sweeps = chosen.requests.iter().map(|request| {
-            json!({"sweep": fields(Some(&request.run), request.learner.as_ref(), request.leave)})
+            json!({"sweep": fields(Some(&request.run), request.learner.as_ref(), request.options)})
         });
         let next = chosen.next.map(|start| {
-            let mut list = fields(wanted.run.as_ref(), wanted.learner.as_ref(), wanted.leave);
+            let mut list = fields(wanted.run.as_ref(), wanted.learner.as_ref(), wanted.options);
             list.insert("start".to_owned(), start.as_str().into());
             json!({"list": list})
         });
@@ -126,10 +126,10 @@ impl<K: Kind> SweepFunction<K> {
         let began = self.clock.now();
         let until = invocation.deadline.checked_sub(LAST_PAGE_TIME);
         let calls = Counter::default();
-        let only_reports = Cell::new(false);
+        let is_dry_run = Cell::new(false);
         let counts = RefCell::new(log::LearnerCounts::default());
         let on_event = |event: SweepEvent<'_>| match event {
-            SweepEvent::Begins { place, .. } => only_reports.set(place.leave.report),
+            SweepEvent::Begins { checkpoint, .. } => is_dry_run.set(checkpoint.options.dry_run),
             SweepEvent::Learner {
                 sweep_id,
                 user_id: Some(user_id),
@@ -143,18 +143,18 @@ impl<K: Kind> SweepFunction<K> {
                     course_id: &request.run,
                     user_id,
                     effect,
-                    only_reports: only_reports.get(),
+                    is_dry_run: is_dry_run.get(),
                 };
                 line.write();
             }
-            SweepEvent::ByName(place) => {
-                log::asked_by_name(K::KIND, place.sweep_id, &request.run);
+            SweepEvent::ByName(checkpoint) => {
+                log::asked_by_name(K::KIND, checkpoint.sweep_id, &request.run);
             }
             SweepEvent::Learner { .. } | SweepEvent::Page(_) => {}
         };
-        let goes_on = || until.is_some_and(|until| Instant::now() < until);
+        let may_continue = || until.is_some_and(|until| Instant::now() < until);
         // In a box, since a sweep is large.
-        let work = Box::pin(self.sweeping.sweep(request, &goes_on, &on_event));
+        let work = Box::pin(self.sweeping.sweep(request, &may_continue, &on_event));
         let progress = calls.count(work).await?;
         let took = self.clock.now().duration_since(began).as_millis();
         let line = log::Swept {
@@ -174,15 +174,21 @@ impl<K: Kind> SweepFunction<K> {
 
 /// What the state machine goes by, and what people read in its executions.
 fn answer(run: &CourseId, progress: &Progress) -> Value {
-    let (status, wait, reason, leave, tally) = match progress {
-        Progress::GoesOn {
+    let (status, wait, reason, options, tally) = match progress {
+        Progress::Suspended {
             wait,
             reason,
-            place,
-        } => ("goes_on", *wait, reason, place.leave, &place.tally),
+            checkpoint,
+        } => (
+            "suspended",
+            *wait,
+            reason,
+            checkpoint.options,
+            &checkpoint.tally,
+        ),
         Progress::Ended(end) => {
             let status = end.outcome.as_str();
-            (status, Duration::ZERO, &end.reason, end.leave, &end.tally)
+            (status, Duration::ZERO, &end.reason, end.options, &end.tally)
         }
     };
     let tally: Map<_, _> = tally
@@ -195,7 +201,7 @@ fn answer(run: &CourseId, progress: &Progress) -> Value {
         // A wait that is not over would be the next call's.
         "wait_seconds": wait.as_secs() + u64::from(wait.subsec_nanos() > 0),
         "reason": reason,
-        "report": leave.report,
+        "dry_run": options.dry_run,
         "tally": tally,
     })
 }
@@ -204,22 +210,22 @@ fn answer(run: &CourseId, progress: &Progress) -> Value {
 fn fields(
     run: Option<&CourseId>,
     learner: Option<&LearnerRef>,
-    leave: Leave,
+    options: SweepOptions,
 ) -> Map<String, Value> {
     let learner = learner.map(|learner| match learner {
         LearnerRef::Address(email) => email.as_str().to_owned(),
         LearnerRef::User(user_id) => user_id.to_string(),
     });
-    let Leave {
+    let SweepOptions {
         force,
-        report,
+        dry_run,
         confirm,
-    } = leave;
+    } = options;
     let texts = [
         ("run", run.map(|run| run.as_str().to_owned())),
         ("learner", learner),
     ];
-    let flags = [("force", force), ("report", report), ("confirm", confirm)];
+    let flags = [("force", force), ("dry_run", dry_run), ("confirm", confirm)];
     let texts = texts
         .into_iter()
         .filter_map(|(name, text)| Some((name.to_owned(), text?.into())));
@@ -244,7 +250,7 @@ fn parse(call: &Value) -> Result<Call, CallError> {
     };
     // A word that is misspelled would otherwise do more than was meant.
     let is_known = |name: &str| match name {
-        "run" | "learner" | "force" | "report" | "confirm" => true,
+        "run" | "learner" | "force" | "dry_run" | "confirm" => true,
         "start" => is_list,
         _ => false,
     };
@@ -261,14 +267,14 @@ fn parse(call: &Value) -> Result<Call, CallError> {
     let wanted = Wanted {
         run: run("run", "`run` is no course id")?,
         learner: learner(fields)?,
-        leave: Leave {
+        options: SweepOptions {
             force: flag(fields, "force")?,
-            report: flag(fields, "report")?,
+            dry_run: flag(fields, "dry_run")?,
             confirm: flag(fields, "confirm")?,
         },
     };
     // An operator has retried one run, and not at all of them.
-    if wanted.leave.confirm && wanted.run.is_none() {
+    if wanted.options.confirm && wanted.run.is_none() {
         return Err(CallError::Malformed("`confirm` needs a `run`"));
     }
     if is_list {
@@ -278,7 +284,7 @@ fn parse(call: &Value) -> Result<Call, CallError> {
     Ok(Call::Sweep(Request {
         run: wanted.run.ok_or(CallError::Malformed("`run` is missing"))?,
         learner: wanted.learner,
-        leave: wanted.leave,
+        options: wanted.options,
         operator: None,
     }))
 }
@@ -309,7 +315,7 @@ fn flag(fields: &Map<String, Value>, name: &str) -> Result<bool, CallError> {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(is_set)) => Ok(*is_set),
         Some(_) => Err(CallError::Malformed(
-            "`force`, `report` or `confirm` is neither true nor false",
+            "`force`, `dry_run` or `confirm` is neither true nor false",
         )),
     }
 }
@@ -324,12 +330,16 @@ mod tests {
         for call in [
             json!({"run": "course-v1:a+b+c"}),
             json!({"run": "a/b/c", "learner": "ada@example.org", "force": true}),
-            json!({"run": "a/b/c", "learner": user, "report": true, "confirm": true}),
+            json!({"run": "a/b/c", "learner": user, "dry_run": true, "confirm": true}),
         ] {
             let Call::Sweep(request) = parse(&json!({"sweep": call})).unwrap() else {
                 panic!("{call}");
             };
-            let written = fields(Some(&request.run), request.learner.as_ref(), request.leave);
+            let written = fields(
+                Some(&request.run),
+                request.learner.as_ref(),
+                request.options,
+            );
             assert_eq!(Value::Object(written), call);
         }
         let list = |call: Value| match parse(&json!({"list": call})).unwrap() {
@@ -337,7 +347,7 @@ mod tests {
             Call::Sweep(request) => panic!("{request:?}"),
         };
         let (wanted, start) = list(json!({"run": null, "force": false, "start": "a/b/c"}));
-        assert!(wanted.run.is_none() && wanted.leave == Leave::default());
+        assert!(wanted.run.is_none() && wanted.options == SweepOptions::default());
         assert_eq!(start.unwrap().as_str(), "a/b/c");
     }
 

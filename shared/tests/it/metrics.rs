@@ -10,7 +10,8 @@ use shared::bootstrap::logging::subscriber;
 use shared::calls::Counter;
 use shared::clock::HeldClock;
 use shared::domain::{
-    CourseId, Effect, EventKey, EventKind, Leave, Left, Place, SweepEnd, SweepKind, SweepOutcome,
+    Checkpoint, CourseId, Effect, EventKey, EventKind, Left, SweepEnd, SweepKind, SweepOptions,
+    SweepOutcome,
 };
 use shared::use_cases::retry::RetrySummary;
 use shared::use_cases::sweeping::Progress;
@@ -142,34 +143,34 @@ fn of_a_call_of_a_sweep() {
     let outcomes = [
         None,
         Some(SweepOutcome::Done),
-        Some(SweepOutcome::Braked),
+        Some(SweepOutcome::Halted),
         Some(SweepOutcome::Failed),
     ];
-    for (kind, outcome, report) in [SweepKind::Grades, SweepKind::Enrollments]
+    for (kind, outcome, dry_run) in [SweepKind::Grades, SweepKind::Enrollments]
         .into_iter()
         .flat_map(|kind| outcomes.map(|outcome| (kind, outcome)))
         .flat_map(|(kind, outcome)| [(kind, outcome, true), (kind, outcome, false)])
     {
-        let leave = Leave {
-            report,
-            ..Leave::default()
+        let options = SweepOptions {
+            dry_run,
+            ..SweepOptions::default()
         };
-        let mut place = Place::new(id(9), now, leave);
-        place.tally.note_many(&Effect::Issued, 99);
+        let mut checkpoint = Checkpoint::new(id(9), now, options);
+        checkpoint.tally.note_many(&Effect::Issued, 99);
         let progress = match outcome {
-            None => Progress::GoesOn {
+            None => Progress::Suspended {
                 wait: std::time::Duration::ZERO,
                 reason: None,
-                place,
+                checkpoint,
             },
             Some(outcome) => Progress::Ended(SweepEnd {
-                sweep_id: place.sweep_id,
+                sweep_id: checkpoint.sweep_id,
                 began_at: now,
                 ended_at: now,
-                leave,
+                options,
                 outcome,
                 reason: None,
-                tally: place.tally,
+                tally: checkpoint.tally,
             }),
         };
         let swept = Swept {
@@ -185,7 +186,7 @@ fn of_a_call_of_a_sweep() {
         let mut expected = json!({"LmsRequests": 0, "LmsFailures": 0});
         let fields = expected.as_object_mut().unwrap();
         let mut add = |more: Value| fields.extend(more.as_object().unwrap().clone());
-        if !report {
+        if !dry_run {
             add(json!({"sweep": kind.as_str(), "SweptLearners": 4}));
             if kind == SweepKind::Grades {
                 add(json!({"CertificatesIssued": 2, "CertificatesWithdrawn": 1}));
@@ -194,7 +195,7 @@ fn of_a_call_of_a_sweep() {
                 let is = |other| u64::from(outcome == other);
                 add(json!({
                     "SweepsDone": is(SweepOutcome::Done),
-                    "SweepsBraked": is(SweepOutcome::Braked),
+                    "SweepsHalted": is(SweepOutcome::Halted),
                     "SweepsFailed": is(SweepOutcome::Failed),
                 }));
             }

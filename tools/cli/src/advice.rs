@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use shared::domain::LearnerRef;
 use shared::domain::{
-    Blocked, BlockedReason, CourseId, Effect, Email, EventState, Ineligible, Leave, Left,
-    PendingEvent, SweepEnd, SweepKind, SweepOutcome,
+    Blocked, BlockedReason, CourseId, Effect, Email, EventState, Ineligible, Left, PendingEvent,
+    SweepEnd, SweepKind, SweepOptions, SweepOutcome,
 };
 use shared::use_cases::sweeping::{Request, Wanted};
 
@@ -136,21 +136,21 @@ impl Advice {
 
     /// About a sweep of a run that ended, where there is something to do about it.
     pub fn about_sweep(kind: SweepKind, request: &Request, end: &SweepEnd) -> Option<Self> {
-        let with = |report, confirm| {
+        let with = |dry_run, confirm| {
             let Request { run, learner, .. } = request;
             let wanted = Wanted {
                 run: Some(run.clone()),
                 learner: learner.clone(),
-                leave: Leave {
-                    report,
+                options: SweepOptions {
+                    dry_run,
                     confirm,
-                    ..request.leave
+                    ..request.options
                 },
             };
             sweep(kind, &wanted, None)
         };
         match end.outcome {
-            SweepOutcome::Braked if end.leave.report => Some(Self {
+            SweepOutcome::Halted if end.options.dry_run => Some(Self {
                 why: format!(
                     "{} learners would lose their {}, so many that a sweep takes it from none.",
                     end.tally.losing(),
@@ -159,8 +159,8 @@ impl Advice {
                 help: "To do it all the same:".to_owned(),
                 commands: vec![with(false, true)],
             }),
-            SweepOutcome::Braked => {
-                let losing = end.tally.of(&Effect::Left(Left::Brake));
+            SweepOutcome::Halted => {
+                let losing = end.tally.of(&Effect::Left(Left::SafetyLimit));
                 let what = at_stake(kind);
                 Some(Self {
                     why: format!(
@@ -175,10 +175,10 @@ impl Advice {
                 Some(Self {
                     why,
                     help: format!("{mend}, and then try again:"),
-                    commands: vec![with(request.leave.report, request.leave.confirm)],
+                    commands: vec![with(request.options.dry_run, request.options.confirm)],
                 })
             }
-            SweepOutcome::Done if end.leave.report => Some(Self {
+            SweepOutcome::Done if end.options.dry_run => Some(Self {
                 why: "Nothing was written.".to_owned(),
                 help: "To do it:".to_owned(),
                 commands: vec![with(false, false)],
@@ -489,11 +489,11 @@ pub fn sweep(kind: SweepKind, wanted: &Wanted, after: Option<&CourseId>) -> Stri
         LearnerRef::Address(email) => email.as_str().to_owned(),
         LearnerRef::User(user_id) => user_id.to_string(),
     });
-    let Leave {
+    let SweepOptions {
         force,
-        report,
+        dry_run,
         confirm,
-    } = wanted.leave;
+    } = wanted.options;
     let named = [
         ("--run", wanted.run.as_ref().map(CourseId::to_string)),
         ("--learner", learner),
@@ -501,7 +501,7 @@ pub fn sweep(kind: SweepKind, wanted: &Wanted, after: Option<&CourseId>) -> Stri
     ];
     let flags = [
         ("--force", force),
-        ("--report", report),
+        ("--dry-run", dry_run),
         ("--confirm", confirm),
     ];
     let named = named.into_iter().flat_map(|(name, value)| match value {
@@ -552,12 +552,12 @@ mod tests {
     fn a_sweep_is_named_with_all_that_was_wanted() {
         let email: Email = "ada@example.org".parse().unwrap();
         let (run, dashed) = ("course-v1:Org+Bees+2026", "-Org/C/1");
-        let wanted = |run: Option<&str>, learner, report, confirm| Wanted {
+        let wanted = |run: Option<&str>, learner, dry_run, confirm| Wanted {
             run: run.map(|run| run.parse().unwrap()),
             learner,
-            leave: Leave {
-                force: report || confirm,
-                report,
+            options: SweepOptions {
+                force: dry_run || confirm,
+                dry_run,
                 confirm,
             },
         };
@@ -570,7 +570,7 @@ mod tests {
             (grades(wanted(None, None, false, false), None), ""),
             (
                 grades(wanted(None, None, true, false), Some(run)),
-                " --after course-v1:Org+Bees+2026 --force --report",
+                " --after course-v1:Org+Bees+2026 --force --dry-run",
             ),
             (
                 grades(wanted(Some(run), learner, false, true), None),

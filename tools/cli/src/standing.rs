@@ -255,7 +255,7 @@ fn about_pass(lead: &str, event: &PendingEvent, now: Timestamp) -> Advice {
 fn about_sweep(end: &SweepEnd) -> Option<String> {
     let how = match end.outcome {
         SweepOutcome::Done => return None,
-        SweepOutcome::Braked => "stopped at its brake and waits for an operator",
+        SweepOutcome::Halted => "stopped at its safety limit and waits for an operator",
         SweepOutcome::Failed => "failed",
     };
     let at = time::show(end.ended_at);

@@ -28,7 +28,7 @@ use crate::portal::Portal;
 /// Deploys the template to an emulator of AWS, and drives it.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Leave it running at the end, until Ctrl-C, and say how to reach it
+    /// SweepOptions it running at the end, until Ctrl-C, and say how to reach it
     #[arg(long)]
     keep: bool,
     /// Write docs/permissions.md instead of comparing with it

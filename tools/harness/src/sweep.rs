@@ -81,7 +81,7 @@ impl Sweep {
         loop {
             let call = json!({"sweep": request.clone()});
             let answer = self.call_for(call, seconds).await.unwrap();
-            if answer["status"] != "goes_on" {
+            if answer["status"] != "suspended" {
                 return answer;
             }
             let wait = answer["wait_seconds"].as_u64().unwrap();

@@ -49,7 +49,7 @@ async fn a_handful_of_reads_for_a_page_and_a_write_for_a_change() {
         stack.clock.turn(Duration::from_secs(60));
         let sweep = async || calls_of_a_sweep(stack.beside(), At::Enrollments, wired).await;
         let expected = counts(&[
-            // No such sweep was there before, but a report.
+            // No such sweep was there before, but a dry run.
             ("GetItem", 2),
             // The run, three for each page, and two for each who was held back.
             ("BatchGetItem", 1 + 3 * pages + 2 * 2 * pages),

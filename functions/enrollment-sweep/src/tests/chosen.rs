@@ -34,8 +34,8 @@ async fn a_learner_in_all_runs_of_the_lms() {
     // The LMS's list comes in pages as well.
     stack.lms.pages_of(1);
     for learner in [ADA, ADA_ID] {
-        let answer = list(&stack, json!({"learner": learner, "report": true})).await;
-        let sweep = |run| json!({"sweep": {"run": run, "learner": learner, "report": true}});
+        let answer = list(&stack, json!({"learner": learner, "dry_run": true})).await;
+        let sweep = |run| json!({"sweep": {"run": run, "learner": learner, "dry_run": true}});
         assert_eq!(answer["sweeps"], json!([sweep(OTHER), sweep(RUN)]));
         assert_eq!(answer["next"], Value::Null);
     }

@@ -499,7 +499,7 @@ async fn one_learner_alone() {
     assert_eq!(stack.everything().await, before);
     assert!(stack.enrollment_of(1).await.is_none());
     // Nobody has seen yet what a sweep of all would do.
-    stack.report().await;
+    stack.dry_run().await;
 
     for learner in ["nobody@example.org", "6f0d3a52-0000-4f5e-9d0a-2f5f6f1b9c11"] {
         let call = json!({"sweep": {"run": RUN, "learner": learner}});
@@ -518,7 +518,7 @@ async fn one_learner_alone() {
     }
 }
 
-/// A run's first sweep only reports, as does any that is told to; who has looked
+/// A run's first sweep is a dry run, as does any that is told to; who has looked
 /// may have it write at once.
 #[tokio::test]
 async fn the_first_sweep_only_reports() {
@@ -537,11 +537,11 @@ async fn the_first_sweep_only_reports() {
     for (earlier, fields, writes) in [
         (None, json!({}), false),
         (None, json!({"force": true}), false),
-        (None, json!({"confirm": true, "report": true}), false),
+        (None, json!({"confirm": true, "dry_run": true}), false),
         (None, json!({"confirm": true}), true),
-        (Some(json!({})), json!({"report": true}), false),
+        (Some(json!({})), json!({"dry_run": true}), false),
         (Some(json!({})), json!({}), true),
-        (Some(json!({"report": true})), json!({}), true),
+        (Some(json!({"dry_run": true})), json!({}), true),
     ] {
         let case = format!("{earlier:?} {fields}");
         let stack = Stack::on(before.copy().await);
@@ -552,7 +552,7 @@ async fn the_first_sweep_only_reports() {
         }
         let answer = stack.sweep_with(fields).await;
         assert_eq!(
-            (&answer["tally"], &answer["report"]),
+            (&answer["tally"], &answer["dry_run"]),
             (&message, &json!(!writes)),
             "{case}"
         );

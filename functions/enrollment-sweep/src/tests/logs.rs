@@ -32,7 +32,7 @@ async fn prepare() -> Stack {
 #[tokio::test]
 async fn a_line_a_learner_and_one_a_sweep() {
     let stack = prepare().await;
-    for report in [true, false] {
+    for dry_run in [true, false] {
         let earlier = stack.log.lines().len();
         stack.sweep().await;
         let mut lines = stack.log.lines().split_off(earlier);
@@ -45,7 +45,7 @@ async fn a_line_a_learner_and_one_a_sweep() {
             ("course_id", json!(RUN)),
             ("outcome", json!("done")),
             ("reason", Value::Null),
-            ("report", if report { json!(true) } else { Value::Null }),
+            ("dry_run", if dry_run { json!(true) } else { Value::Null }),
             ("listed", json!(6)),
             ("created", json!(1)),
             ("deactivated", json!(1)),
@@ -57,7 +57,7 @@ async fn a_line_a_learner_and_one_a_sweep() {
             // A token and the list, then the list and who was held back.
             ("lms_calls", json!(2)),
         ] {
-            assert_eq!(last[field], value, "{field} {report}");
+            assert_eq!(last[field], value, "{field} {dry_run}");
         }
         assert!(last["dynamodb_calls"].as_u64().unwrap() > 3);
         assert_eq!(lines.len(), 3, "{lines:?}");
@@ -89,7 +89,7 @@ async fn levels() {
     let line = stack.log.last("sweeping");
     assert_eq!(
         (&line["level"], &line["outcome"]),
-        (&json!("INFO"), &json!("goes_on"))
+        (&json!("INFO"), &json!("suspended"))
     );
     assert_eq!(
         (&line["listed"], &line["reason"]),

@@ -8,7 +8,7 @@ use shared::web::Metric;
 use super::stack::Stack;
 
 /// One who is enrolled, one who no longer is, and one whom nothing is done to; a
-/// first sweep only reports, and counts nobody.
+/// first sweep is a dry run, and counts nobody.
 #[tokio::test]
 async fn learners_and_how_it_ended() {
     let stack = Stack::never_swept().await;
@@ -31,7 +31,7 @@ async fn learners_and_how_it_ended() {
         ("sweep", json!("enrollments")),
         ("SweptLearners", json!(2)),
         ("SweepsDone", json!(1)),
-        ("SweepsBraked", json!(0)),
+        ("SweepsHalted", json!(0)),
         ("SweepsFailed", json!(0)),
         // The list, and who was held back.
         ("LmsRequests", json!(2)),

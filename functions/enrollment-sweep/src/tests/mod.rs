@@ -1,7 +1,6 @@
 //! The function, from the state machine's call to the tables and the LMS, on the
 //! real engine.
 
-mod brakes;
 mod calls;
 mod chosen;
 mod learners;
@@ -10,6 +9,7 @@ mod metrics;
 mod moved;
 mod pages;
 mod pending_passes;
+mod safety_limit;
 mod stack;
 mod stopped;
 mod wiring;

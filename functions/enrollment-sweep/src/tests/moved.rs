@@ -119,7 +119,7 @@ async fn while_they_are_held_back() {
     let call = json!({"sweep": {"run": RUN}});
     for _ in 0..2 {
         let answer = stack.call_for(call.clone(), 1).await.unwrap();
-        assert_eq!(answer["status"], "goes_on");
+        assert_eq!(answer["status"], "suspended");
         assert_eq!(answer["tally"]["deactivated"], json!(null));
     }
     stack.clock.turn(Duration::from_secs(1));

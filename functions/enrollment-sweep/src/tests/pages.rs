@@ -37,12 +37,12 @@ async fn a_page_that_fails_three_times() {
     let failing = Order::of(LmsFault::Fail { status: 502 }).at(At::Enrollments);
     stack.lms.order(failing.after(1).times(3));
     let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
-    let place = (
+    let checkpoint = (
         &answer["status"],
         &answer["reason"],
         &answer["wait_seconds"],
     );
-    assert_eq!(place, (&json!("goes_on"), &json!("502"), &json!(30)));
+    assert_eq!(checkpoint, (&json!("suspended"), &json!("502"), &json!(30)));
     assert_eq!(enrolled(&stack).await, 3);
     stack.clock.turn(Duration::from_secs(30));
     let answer = stack.sweep().await;
@@ -69,7 +69,7 @@ async fn a_list_that_fails_at_each_page() {
         stack.clock.turn(Duration::from_secs(30));
         let answer = stack.call_for(call.clone(), 1).await.unwrap();
         assert_eq!(answer["tally"], json!({"listed": page, "no_user": page}));
-        let status = if page == 7 { "done" } else { "goes_on" };
+        let status = if page == 7 { "done" } else { "suspended" };
         assert_eq!(answer["status"], status, "{page}");
     }
 }
@@ -154,8 +154,8 @@ async fn absence_proves_nothing() {
         for learner in 0..gone {
             stack.lms.unlist(&username(learner), RUN);
         }
-        for leave in [json!({}), json!({"confirm": true, "force": true})] {
-            let answer = stack.sweep_with(leave).await;
+        for options in [json!({}), json!({"confirm": true, "force": true})] {
+            let answer = stack.sweep_with(options).await;
             assert_eq!(answer["status"], "done");
             assert_eq!(stack.everything().await, before);
         }
@@ -197,7 +197,7 @@ async fn a_first_sweep_that_failed_was_none() {
         .order(Order::of(LmsFault::Refuse).at(At::Enrollments).after(1));
     assert_eq!(stack.sweep().await["status"], "failed");
     stack.lms.revoke();
-    stack.report().await;
+    stack.dry_run().await;
     assert_eq!(stack.everything().await, before);
     // One that failed later makes nothing unseen.
     stack
@@ -241,7 +241,7 @@ async fn learners_are_asked_for_by_name() {
         let call = json!({"sweep": {"run": RUN}});
         let answer = loop {
             let answer = stack.call_for(call.clone(), seconds).await.unwrap();
-            if answer["status"] != "goes_on" {
+            if answer["status"] != "suspended" {
                 break answer;
             }
         };

@@ -41,7 +41,7 @@ impl Stack {
     /// A portal whose run has been swept once, so that the next sweep writes.
     pub async fn new() -> Self {
         let stack = Self::never_swept().await;
-        stack.report().await;
+        stack.dry_run().await;
         stack
     }
 
@@ -57,10 +57,10 @@ impl Stack {
     }
 
     /// The run's first sweep, which writes nothing.
-    pub async fn report(&self) {
+    pub async fn dry_run(&self) {
         let answer = self.sweep().await;
         assert_eq!(
-            (answer["report"] == true, &answer["status"]),
+            (answer["dry_run"] == true, &answer["status"]),
             (true, &"done".into())
         );
     }

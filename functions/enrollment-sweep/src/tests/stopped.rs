@@ -53,7 +53,7 @@ async fn the_end_is_the_same() {
     }
 }
 
-/// A first sweep that was cut short only reports when it is gone on with, and is
+/// A first sweep that was cut short is a dry run when it is gone on with, and is
 /// gone on with from where it stood.
 #[tokio::test]
 async fn a_first_sweep_that_was_cut_short() {
@@ -66,18 +66,18 @@ async fn a_first_sweep_that_was_cut_short() {
     let before = settled(stack.everything().await);
     let call = json!({"sweep": {"run": RUN}});
     let answer = stack.call_for(call, 1).await.unwrap();
-    assert_eq!(answer["status"], "goes_on");
-    assert_eq!(answer["report"], true);
+    assert_eq!(answer["status"], "suspended");
+    assert_eq!(answer["dry_run"], true);
     stack.clock.turn(Duration::from_secs(60));
     let next = Stack::on(stack.beside());
     let answer = next.sweep().await;
-    assert_eq!(answer["report"], true);
+    assert_eq!(answer["dry_run"], true);
     assert_eq!(answer["tally"], json!({"listed": 6, "created": 6}));
     assert_eq!(stack.lms.count(At::Enrollments), 3);
     assert_eq!(settled(stack.everything().await), before);
 
     let answer = next.sweep().await;
-    assert_eq!(answer["report"], false);
+    assert_eq!(answer["dry_run"], false);
     assert_eq!(answer["tally"], json!({"listed": 6, "created": 6}));
 }
 
@@ -119,7 +119,7 @@ async fn a_place_that_is_not_gone_on_with() {
         (Duration::from_hours(11), json!({}), 2),
         (Duration::from_hours(12), json!({}), 3),
         (Duration::from_secs(60), json!({"confirm": true}), 3),
-        (Duration::from_secs(60), json!({"report": true}), 3),
+        (Duration::from_secs(60), json!({"dry_run": true}), 3),
     ] {
         let stack = Stack::new().await;
         stack.lms.pages_of(1);
@@ -138,7 +138,7 @@ async fn a_place_that_is_not_gone_on_with() {
 }
 
 /// Whom it held back of a page that was not written down is told anew by the next
-/// one: who is active again by then does not count towards the brake.
+/// one: who is active again by then does not count towards the safety limit.
 #[tokio::test]
 async fn whom_it_held_back_of_a_page_that_is_read_again() {
     let stack = Stack::new().await;

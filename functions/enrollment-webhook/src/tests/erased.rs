@@ -8,7 +8,7 @@ use serde_json::json;
 use shared::bootstrap::wiring::Wiring;
 use shared::clock::HeldClock;
 use shared::domain::LearnerRef;
-use shared::use_cases::erasing::UNDER_WAY;
+use shared::use_cases::erasing::IN_FLIGHT;
 use tokio::sync::Notify;
 
 use super::stack::Stack;
@@ -44,7 +44,7 @@ async fn what_a_delivery_under_way_writes_goes_too() {
         proxy.set(|_| Fault::Pass);
         is_delivered.notified().await;
         assert_eq!(stack.enrollments(ADA_ID).await.len(), 1);
-        clock.turn(UNDER_WAY);
+        clock.turn(IN_FLIGHT);
     };
     let ((), erased, ()) = tokio::join!(delivery, erasure, meanwhile);
     let erased = erased.unwrap();

@@ -67,10 +67,9 @@ async fn a_learner_in_all_of_their_runs() {
     let other = "course-v1:Org+Course+not-live";
     stack.set_enrollment(ADA, other, "audit", false).await;
     for learner in [ADA, ADA_ID] {
-        let call = json!({"list": {"learner": learner, "report": true, "force": true}});
+        let call = json!({"list": {"learner": learner, "dry_run": true, "force": true}});
         let answer = stack.call(call).await.unwrap();
-        let sweep =
-            |run| json!({"sweep": {"run": run, "learner": learner, "report": true, "force": true}});
+        let sweep = |run| json!({"sweep": {"run": run, "learner": learner, "dry_run": true, "force": true}});
         assert_eq!(answer["sweeps"], json!([sweep(RUN), sweep(other)]));
         assert_eq!(answer["next"], Value::Null);
     }

@@ -36,9 +36,9 @@ async fn prepare() -> Stack {
 #[tokio::test]
 async fn a_line_an_effect_and_one_a_sweep() {
     let stack = prepare().await;
-    for report in [true, false] {
+    for dry_run in [true, false] {
         let earlier = stack.log.lines().len();
-        stack.sweep_with(json!({"report": report})).await;
+        stack.sweep_with(json!({"dry_run": dry_run})).await;
         let mut lines = stack.log.lines().split_off(earlier);
         let last = lines.pop().unwrap();
         for (field, value) in [
@@ -49,7 +49,7 @@ async fn a_line_an_effect_and_one_a_sweep() {
             ("course_id", json!(RUN)),
             ("outcome", json!("done")),
             ("reason", Value::Null),
-            ("report", if report { json!(true) } else { Value::Null }),
+            ("dry_run", if dry_run { json!(true) } else { Value::Null }),
             ("listed", json!(6)),
             ("grade_stored", json!(2)),
             ("issued", json!(1)),
@@ -60,9 +60,9 @@ async fn a_line_an_effect_and_one_a_sweep() {
             ("left", Value::Null),
             // A token and the list; the list, and once more the grade and the
             // enrollment of who is held back.
-            ("lms_calls", json!(if report { 2 } else { 3 })),
+            ("lms_calls", json!(if dry_run { 2 } else { 3 })),
         ] {
-            assert_eq!(last[field], value, "{field} {report}");
+            assert_eq!(last[field], value, "{field} {dry_run}");
         }
         assert!(last["dynamodb_calls"].as_u64().unwrap() > 3);
         assert_eq!(lines.len(), 4, "{lines:?}");

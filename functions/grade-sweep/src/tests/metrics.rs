@@ -11,10 +11,10 @@ use shared::web::Metric;
 
 use super::stack::Stack;
 
-/// How a sweep ended: done, braked or failed.
+/// How a sweep ended: done, halted or failed.
 const ENDS: [Metric; 3] = [
     Metric::SweepsDone,
-    Metric::SweepsBraked,
+    Metric::SweepsHalted,
     Metric::SweepsFailed,
 ];
 
@@ -76,18 +76,18 @@ async fn each_call_counts_its_own_part() {
     }
 }
 
-/// What only reports has asked the LMS, and has done nothing.
+/// What is a dry run has asked the LMS, and has done nothing.
 #[tokio::test]
 async fn a_report_counts_what_it_asked_alone() {
     let stack = with_learners(3).await;
-    stack.sweep_with(json!({"report": true})).await;
+    stack.sweep_with(json!({"dry_run": true})).await;
     let [document] = stack.log.metrics().try_into().unwrap();
     let members = document.as_object().unwrap().keys();
     let members: Vec<_> = members.filter(|member| *member != "_aws").collect();
     assert_eq!(members, ["LmsFailures", "LmsRequests", "LmsTime"]);
 }
 
-/// The brake, and a list that cannot be read.
+/// The safety limit, and a list that cannot be read.
 #[tokio::test]
 async fn how_sweeps_end() {
     let stack = with_learners(12).await;
@@ -97,10 +97,10 @@ async fn how_sweeps_end() {
         stack.says(learner, 0.0);
     }
     stack.a_day_passes().await;
-    assert_eq!(stack.sweep().await["status"], "braked");
-    let braked = stack.log.metrics().pop().unwrap();
-    assert_eq!(of(&braked, ENDS), [0, 1, 0].map(Value::from));
-    assert_eq!(braked["CertificatesWithdrawn"], 0);
+    assert_eq!(stack.sweep().await["status"], "halted");
+    let halted = stack.log.metrics().pop().unwrap();
+    assert_eq!(of(&halted, ENDS), [0, 1, 0].map(Value::from));
+    assert_eq!(halted["CertificatesWithdrawn"], 0);
 
     stack.lms.order(Order::of(LmsFault::Refuse));
     assert_eq!(stack.sweep().await["status"], "failed");

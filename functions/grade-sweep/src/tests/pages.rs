@@ -60,7 +60,7 @@ async fn a_page_that_fails_three_times() {
         let mut waits = Vec::new();
         let answer = loop {
             let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
-            if answer["status"] != "goes_on" {
+            if answer["status"] != "suspended" {
                 break answer;
             }
             assert!(!answer["reason"].is_null(), "{answer}");

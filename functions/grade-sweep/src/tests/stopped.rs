@@ -60,7 +60,7 @@ async fn a_page_a_call() {
         let call = json!({"sweep": {"run": RUN}});
         let answer = stack.call_for(call, 1).await.unwrap();
         answers.push(answer["status"].clone());
-        if answer["status"] != "goes_on" {
+        if answer["status"] != "suspended" {
             assert_eq!(answer["tally"]["listed"], 8);
             break;
         }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::expression::{names, text};
 use super::page::{self, Page, Start};
 use super::{Item, StoreError, read, write};
-use crate::domain::{CourseId, Leave, Place, SweepEnd, SweepKind, Username};
+use crate::domain::{Checkpoint, CourseId, SweepEnd, SweepKind, SweepOptions, Username};
 
 /// How long the table keeps whom a sweep held back; it is done by then, or was given up.
 const HELD_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -21,7 +21,7 @@ pub struct Sweeps {
     table: String,
 }
 
-/// Which of a run's sweeps. Those that force or only report are others, and
+/// Which of a run's sweeps. Those that force or are dry runs are others, and
 /// stand elsewhere; one that an operator confirms ends what waited for that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Which<'a> {
@@ -30,7 +30,7 @@ pub struct Which<'a> {
     /// What is swept.
     pub kind: SweepKind,
     /// What they may do.
-    pub leave: Leave,
+    pub options: SweepOptions,
 }
 
 impl<'a> Which<'a> {
@@ -39,13 +39,16 @@ impl<'a> Which<'a> {
         Self {
             course_id,
             kind,
-            leave: Leave::default(),
+            options: SweepOptions::default(),
         }
     }
 
-    /// `grades`, or `enrollments+report` for instance.
+    /// `grades`, or `enrollments+dry_run` for instance.
     fn part(&self) -> String {
-        let flags = [("force", self.leave.force), ("report", self.leave.report)];
+        let flags = [
+            ("force", self.options.force),
+            ("dry_run", self.options.dry_run),
+        ];
         let flags = flags.into_iter().filter(|(_, is_set)| *is_set);
         let flags = flags.map(|(name, _)| format!("+{name}"));
         self.kind.as_str().to_owned() + &String::from_iter(flags)
@@ -56,7 +59,7 @@ impl<'a> Which<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SweepRecord {
     /// Where a sweep stands that has not ended.
-    pub place: Option<Place>,
+    pub checkpoint: Option<Checkpoint>,
     /// How the last one ended that did.
     pub last: Option<SweepEnd>,
     /// When one last came to the end of the LMS's list.
@@ -71,7 +74,7 @@ pub struct Known {
     /// What is swept.
     pub kind: SweepKind,
     /// What such sweeps may do, whether or not they are confirmed.
-    pub leave: Leave,
+    pub options: SweepOptions,
     /// What is known.
     pub record: SweepRecord,
 }
@@ -81,9 +84,9 @@ struct RecordItem {
     course_id: CourseId,
     part: String,
     kind: SweepKind,
-    leave: Leave,
+    options: SweepOptions,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    place: Option<Place>,
+    checkpoint: Option<Checkpoint>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     last: Option<SweepEnd>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -93,7 +96,7 @@ struct RecordItem {
 impl From<RecordItem> for SweepRecord {
     fn from(item: RecordItem) -> Self {
         Self {
-            place: item.place,
+            checkpoint: item.checkpoint,
             last: item.last,
             complete_at: item.complete_at,
         }
@@ -126,12 +129,12 @@ pub struct HeldBy<'a> {
     /// What is swept.
     pub kind: SweepKind,
     /// The id of whoever holds them back.
-    pub holder: Uuid,
+    pub lease_id: Uuid,
 }
 
 impl HeldBy<'_> {
     fn prefix(&self) -> String {
-        format!("{}/{}/", self.kind.as_str(), self.holder)
+        format!("{}/{}/", self.kind.as_str(), self.lease_id)
     }
 
     fn part(&self, page: u32) -> String {
@@ -177,11 +180,11 @@ impl Sweeps {
             course_id: which.course_id.clone(),
             part: which.part(),
             kind: which.kind,
-            leave: Leave {
+            options: SweepOptions {
                 confirm: false,
-                ..which.leave
+                ..which.options
             },
-            place: record.place.clone(),
+            checkpoint: record.checkpoint.clone(),
             last: record.last.clone(),
             complete_at: record.complete_at,
         };
@@ -250,7 +253,7 @@ impl Sweeps {
     }
 
     /// Forgets whom a sweep holds back of a page.
-    pub async fn let_go(&self, of: HeldBy<'_>, page: u32) -> Result<(), StoreError> {
+    pub async fn release(&self, of: HeldBy<'_>, page: u32) -> Result<(), StoreError> {
         let delete = self.client.delete_item().table_name(&self.table);
         let key = key(of.course_id, &of.part(page));
         delete.set_key(Some(key)).send().await?;
@@ -270,7 +273,7 @@ impl Sweeps {
             Ok(Known {
                 course_id: item.course_id.clone(),
                 kind: item.kind,
-                leave: item.leave,
+                options: item.options,
                 record: item.into(),
             })
         }))

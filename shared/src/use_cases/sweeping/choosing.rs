@@ -4,7 +4,7 @@ use super::{Kind, Request, SweepError, Sweeping};
 use crate::adapters::store::StoreError;
 use crate::domain::LearnerRef;
 use crate::domain::sweep::is_swept;
-use crate::domain::{CourseId, Leave, User};
+use crate::domain::{CourseId, SweepOptions, User};
 
 /// What is to be swept: a run, a learner, both, or else every run that is due.
 #[derive(Debug, Clone, Default)]
@@ -14,7 +14,7 @@ pub struct Wanted {
     /// This learner; alone, in all of their runs.
     pub learner: Option<LearnerRef>,
     /// What the sweeps may do.
-    pub leave: Leave,
+    pub options: SweepOptions,
 }
 
 /// Some of the runs that are to be swept.
@@ -52,7 +52,7 @@ impl<K: Kind> Sweeping<K> {
                 let mut runs = Vec::new();
                 for run in found {
                     match run {
-                        Ok(run) if wanted.leave.force || is_swept(&run, self.window, now) => {
+                        Ok(run) if wanted.options.force || is_swept(&run, self.window, now) => {
                             runs.push(run.course_id);
                         }
                         Ok(_) => {}
@@ -65,7 +65,7 @@ impl<K: Kind> Sweeping<K> {
         let request = |run| Request {
             run,
             learner: wanted.learner.clone(),
-            leave: wanted.leave,
+            options: wanted.options,
             operator: None,
         };
         Ok(Chosen {

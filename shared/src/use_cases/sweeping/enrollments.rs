@@ -144,11 +144,11 @@ impl Kind for EnrollmentSweep {
                 recorder.record_all(learner, &correction.effects);
             } else if ours.is_some_and(|ours| ours.is_newer(task.asked_at)) {
                 recorder.record_all(learner, &[Effect::Left(Left::ChangedMeanwhile)]);
-            } else if task.leave.report {
+            } else if task.options.dry_run {
                 recorder.record_all(learner, &correction.effects);
             } else if correction.deactivates()
                 && task.losses == Losses::HeldBack
-                && !task.leave.confirm
+                && !task.options.confirm
             {
                 worked.held.push(learner.username.clone());
             } else {

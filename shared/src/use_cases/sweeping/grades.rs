@@ -179,7 +179,7 @@ impl Kind for GradeSweep {
                         certificate.is_some_and(|c| c.state == CertificateState::InForce);
                     worked.at_stake += u64::from(is_at_stake);
                     let is_held_back = task.losses == Losses::HeldBack;
-                    if plan.withdraws() && !task.leave.report && is_held_back {
+                    if plan.withdraws() && !task.options.dry_run && is_held_back {
                         worked.held.push(learner.username.clone());
                         plan.certificate = None;
                         // What is held back is told when it is done, or is not.
@@ -195,7 +195,7 @@ impl Kind for GradeSweep {
                 None => {}
             }
         }
-        if task.leave.report {
+        if task.options.dry_run {
             for (learner, plan) in &plans {
                 recorder.record_all(learner, &plan.effects());
             }

@@ -9,7 +9,7 @@ mod choosing;
 mod enrollments;
 mod grades;
 mod recorder;
-mod under_way;
+mod sweep_run;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub use enrollments::EnrollmentSweep;
 pub use grades::GradeSweep;
 pub use recorder::Recorder;
 use recorder::{carry_out, failed};
-use under_way::UnderWay;
+use sweep_run::SweepRun;
 
 pub use super::lms::LmsError;
 use super::lms::{GradeRow, LmsClient, Page};
@@ -35,8 +35,8 @@ use crate::adapters::store::users::{Owner, Users};
 use crate::clock::{SharedClock, within};
 use crate::domain::LearnerRef;
 use crate::domain::{
-    Change, CourseId, CourseRun, Cursor, Effect, Email, Leave, PageCursor, Place, SweepEnd,
-    SweepKind, User, Username,
+    Change, Checkpoint, CourseId, CourseRun, Cursor, Effect, Email, PageCursor, SweepEnd,
+    SweepKind, SweepOptions, User, Username,
 };
 
 /// How long before a sweep is to stop its last page is asked for: the LMS's
@@ -79,7 +79,7 @@ pub struct Request {
     /// This learner alone, where one is named: by the code that works on a page of them.
     pub learner: Option<LearnerRef>,
     /// What the sweep may do.
-    pub leave: Leave,
+    pub options: SweepOptions,
     /// The operator who makes it at a terminal, for the histories.
     pub operator: Option<String>,
 }
@@ -88,13 +88,13 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
     /// It goes on from where it stands when it is asked for again, after this wait.
-    GoesOn {
+    Suspended {
         /// Zero, unless the LMS is to be left alone.
         wait: Duration,
         /// What requests to the LMS are paused for.
         reason: Option<String>,
         /// Where it stands.
-        place: Place,
+        checkpoint: Checkpoint,
     },
     /// It has ended.
     Ended(SweepEnd),
@@ -106,7 +106,7 @@ pub enum SweepEvent<'a> {
     /// A sweep begins, or one that was cut short is gone on with.
     Begins {
         /// Where it stands.
-        place: &'a Place,
+        checkpoint: &'a Checkpoint,
         /// Whether it was cut short.
         resumed: bool,
     },
@@ -125,9 +125,9 @@ pub enum SweepEvent<'a> {
         effect: &'a Effect,
     },
     /// The LMS's list cannot be read to its end, and learners are asked for by name.
-    ByName(&'a Place),
+    ByName(&'a Checkpoint),
     /// One more page is through.
-    Page(&'a Place),
+    Page(&'a Checkpoint),
 }
 
 /// One kind of sweep: what it asks the LMS for, and what it does about it.
@@ -248,7 +248,7 @@ enum Losses {
 /// What is done to some learners of a run.
 pub struct Task<'a> {
     run: &'a CourseRun,
-    leave: Leave,
+    options: SweepOptions,
     losses: Losses,
     /// Whether certificates are issued, withdrawn and restored by now.
     certifies: bool,
@@ -298,7 +298,7 @@ impl<K: Kind> Sweeping<K> {
     }
 
     /// Sweeps a run, from where the last sweep stands that was cut short, until
-    /// it has ended or `goes_on` says no; that is asked before each page, which
+    /// it has ended or `may_continue` says no; that is asked before each page, which
     /// takes [`LAST_PAGE_TIME`] at most. `on_event` is told on the way.
     ///
     /// What the LMS gets wrong ends in [`Progress`]: it is waited for, or the
@@ -310,78 +310,90 @@ impl<K: Kind> Sweeping<K> {
     pub async fn sweep(
         &self,
         request: &Request,
-        goes_on: &dyn Fn() -> bool,
+        may_continue: &dyn Fn() -> bool,
         on_event: &dyn Fn(SweepEvent<'_>),
     ) -> Result<Progress, SweepError> {
         self.lms.begin_invocation();
-        let (record, place, resumed) = self.place(request).await?;
+        let (record, checkpoint, resumed) = self.load_checkpoint(request).await?;
         on_event(SweepEvent::Begins {
-            place: &place,
+            checkpoint: &checkpoint,
             resumed,
         });
-        let held_by = record.place.as_ref().map(|place| place.holder);
-        let mut under_way = UnderWay::new(self, request, place, record, goes_on, on_event);
+        let held_by = record
+            .checkpoint
+            .as_ref()
+            .map(|checkpoint| checkpoint.lease_id);
+        let mut sweep_run =
+            SweepRun::new(self, request, checkpoint, record, may_continue, on_event);
         let found = self.runs.get_many(std::slice::from_ref(&request.run));
         let run = match found.await.map(|mut runs| runs.pop()) {
             Ok(Some(run)) => run,
-            Ok(None) => return Ok(under_way.failed("no_such_run").await?),
-            Err(StoreError::Corrupt(_)) => return Ok(under_way.failed("corrupt_item").await?),
+            Ok(None) => return Ok(sweep_run.failed("no_such_run").await?),
+            Err(StoreError::Corrupt(_)) => return Ok(sweep_run.failed("corrupt_item").await?),
             Err(error) => return Err(error.into()),
         };
         match &request.learner {
-            Some(learner) => under_way.learner(&run, learner).await,
+            Some(learner) => sweep_run.learner(&run, learner).await,
             None => {
-                if let Some(holder) = held_by.filter(|_| resumed) {
-                    under_way.take_over(holder).await?;
+                if let Some(lease_id) = held_by.filter(|_| resumed) {
+                    sweep_run.acquire(lease_id).await?;
                 }
-                under_way.list(&run).await
+                sweep_run.list(&run).await
             }
         }
     }
 
     /// What is known of such sweeps, where the one that is asked for stands, and
     /// whether it was cut short.
-    async fn place(&self, request: &Request) -> Result<(SweepRecord, Place, bool), StoreError> {
+    async fn load_checkpoint(
+        &self,
+        request: &Request,
+    ) -> Result<(SweepRecord, Checkpoint, bool), StoreError> {
         let now = self.clock.now();
-        let mut leave = request.leave;
-        let begin = |leave| Place::new(Uuid::new_v4(), now, leave);
+        let mut options = request.options;
+        let begin = |options| Checkpoint::new(Uuid::new_v4(), now, options);
         if request.learner.is_some() {
-            return Ok((SweepRecord::default(), begin(leave), false));
+            return Ok((SweepRecord::default(), begin(options), false));
         }
-        let mut record = self.record(&request.run, leave).await?;
+        let mut record = self.record(&request.run, options).await?;
         // Nobody has seen yet what a sweep would make of these enrollments.
-        let may_report = K::KIND == SweepKind::Enrollments && !leave.confirm && !leave.report;
+        let may_report = K::KIND == SweepKind::Enrollments && !options.confirm && !options.dry_run;
         if may_report && record.complete_at.is_none() {
-            let report = Leave {
-                report: true,
-                ..leave
+            let dry_run = SweepOptions {
+                dry_run: true,
+                ..options
             };
-            let reports = self.record(&request.run, report).await?;
+            let reports = self.record(&request.run, dry_run).await?;
             let was_seen = reports.complete_at.is_some() || self.was_swept(&request.run).await?;
             if !was_seen {
-                (leave, record) = (report, reports);
+                (options, record) = (dry_run, reports);
             }
         }
-        let cut_short = record.place.clone();
-        let cut_short = cut_short.filter(|place| place.leave == leave);
-        let cut_short = cut_short.filter(|place| within(RESUMED_FOR, place.saved_at, now));
+        let cut_short = record.checkpoint.clone();
+        let cut_short = cut_short.filter(|checkpoint| checkpoint.options == options);
+        let cut_short =
+            cut_short.filter(|checkpoint| within(RESUMED_FOR, checkpoint.saved_at, now));
         let resumed = cut_short.is_some();
-        let place = cut_short.map(|place| Place {
-            holder: Uuid::new_v4(),
-            ..place
+        let checkpoint = cut_short.map(|checkpoint| Checkpoint {
+            lease_id: Uuid::new_v4(),
+            ..checkpoint
         });
-        Ok((record, place.unwrap_or_else(|| begin(leave)), resumed))
+        Ok((
+            record,
+            checkpoint.unwrap_or_else(|| begin(options)),
+            resumed,
+        ))
     }
 
-    /// Whether the schedule's sweeps of a run, or a report of them, have ever come
+    /// Whether the schedule's sweeps of a run, or a dry run of them, have ever come
     /// to the end of the list.
     async fn was_swept(&self, course_id: &CourseId) -> Result<bool, StoreError> {
-        for report in [false, true] {
-            let leave = Leave {
-                report,
-                ..Leave::default()
+        for dry_run in [false, true] {
+            let options = SweepOptions {
+                dry_run,
+                ..SweepOptions::default()
             };
-            let record = self.record(course_id, leave).await?;
+            let record = self.record(course_id, options).await?;
             if record.complete_at.is_some() {
                 return Ok(true);
             }
@@ -390,11 +402,15 @@ impl<K: Kind> Sweeping<K> {
     }
 
     /// What is known of the sweeps of a run that may do this.
-    async fn record(&self, course_id: &CourseId, leave: Leave) -> Result<SweepRecord, StoreError> {
+    async fn record(
+        &self,
+        course_id: &CourseId,
+        options: SweepOptions,
+    ) -> Result<SweepRecord, StoreError> {
         let which = Which {
             course_id,
             kind: K::KIND,
-            leave,
+            options,
         };
         self.sweeps.get(which).await
     }

@@ -82,7 +82,7 @@ pub(super) async fn carry_out<R, P>(
     recorder: &Recorder<'_>,
     one: impl AsyncFn(&Learner<R>, &P) -> Result<Vec<Effect>, StoreError>,
 ) -> Result<(), StoreError> {
-    let panicked = |place| Ok(vec![Effect::Failed(format!("panic:{place}"))]);
+    let panicked = |checkpoint| Ok(vec![Effect::Failed(format!("panic:{checkpoint}"))]);
     let results = stream::iter(plans).map(async |(learner, plan)| {
         let result = caught(one(learner, plan)).await;
         (*learner, result.unwrap_or_else(panicked))

@@ -8,7 +8,7 @@ use harness::{Portal, RUN, http_client};
 use proptest::prelude::*;
 use shared::clock::Clock;
 use shared::domain::{
-    Change, Enrollment, History, HistoryEntry, Leave, ModeSource, Setting, SweepOutcome,
+    Change, Enrollment, History, HistoryEntry, ModeSource, Setting, SweepOptions, SweepOutcome,
 };
 use shared::use_cases::lms::LmsLimits;
 use uuid::Uuid;
@@ -270,15 +270,15 @@ async fn agrees(scene: Scene<Learner, Listed, Other>) {
         let secrets = portal.secrets_client();
         wiring.enrollment_sweeping(secrets, http_client(), LmsLimits::NONE)
     };
-    // The run's first sweep, which only reports.
-    let report = Leave {
-        report: true,
-        ..Leave::default()
+    // The run's first sweep, which is a dry run.
+    let dry_run = SweepOptions {
+        dry_run: true,
+        ..SweepOptions::default()
     };
     let first = Scene::<Learner, Listed, Other> {
         learners: Vec::new(),
         others: Vec::new(),
-        leave: report,
+        options: dry_run,
         ..scene.clone()
     };
     first
@@ -344,7 +344,7 @@ async fn agrees(scene: Scene<Learner, Listed, Other>) {
         });
         assert_eq!(found, expected, "learner {learner}");
     }
-    let is_taken = outcome == SweepOutcome::Done && !scene.leave.report;
+    let is_taken = outcome == SweepOutcome::Done && !scene.options.dry_run;
     for learner in scene.losers() {
         let [found] = enrollments
             .of_user(id(learner))

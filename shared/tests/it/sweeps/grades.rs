@@ -367,7 +367,7 @@ async fn agrees(mut scene: Scene<Learner, f64, Other>, (is_self_paced, days): Pa
     // The LMS knows the run, also where it lists nobody.
     says(&portal, u32::MAX, 0.0);
     portal.lms.remove(&username(u32::MAX), RUN);
-    let certifies = is_self_paced || days == Some(-1) || scene.leave.force;
+    let certifies = is_self_paced || days == Some(-1) || scene.options.force;
     for (learner, (start, row)) in (0..).zip(&mut scene.learners) {
         start.certifies = certifies;
         put(&portal, learner, start).await;
@@ -429,7 +429,7 @@ async fn agrees(mut scene: Scene<Learner, f64, Other>, (is_self_paced, days): Pa
         let expected = end.certificate.map(|end| (end.state, end.entries));
         assert_eq!(certificate, expected, "learner {learner}");
     }
-    let is_taken = outcome == SweepOutcome::Done && !scene.leave.report;
+    let is_taken = outcome == SweepOutcome::Done && !scene.options.dry_run;
     let state = if is_taken { Withdrawn } else { InForce };
     for learner in scene.losers() {
         let found = records.find(id(learner), &run).await.unwrap();

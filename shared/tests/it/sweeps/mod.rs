@@ -13,7 +13,7 @@ use harness::sweep::{email, id, username};
 use harness::{Portal, RUN};
 use proptest::prelude::*;
 use shared::clock::HeldClock;
-use shared::domain::{Change, Leave, SweepOutcome};
+use shared::domain::{Change, SweepOptions, SweepOutcome};
 use shared::use_cases::sweeping::{Kind, Progress, Request, SweepEvent, Sweeping};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::block_in_place;
@@ -29,7 +29,7 @@ struct Scene<S, R, O> {
     rows_of_a_page: usize,
     /// Else each call does a page.
     in_one_call: bool,
-    leave: Leave,
+    options: SweepOptions,
 }
 
 /// What the LMS lists of a learner.
@@ -102,25 +102,25 @@ impl<S: State> Scene<S, S::Row, S::Other> {
                 Row::Sound(row) => state.swept(*row),
                 Row::Absent | Row::Wrong => false,
             };
-            if self.leave.report {
+            if self.options.dry_run {
                 state = before;
             }
-            if loses && self.leave.confirm && S::CONFIRMED_AT_ONCE {
+            if loses && self.options.confirm && S::CONFIRMED_AT_ONCE {
                 state.taken();
                 loses = false;
             }
             change(&mut state, page..pages);
             ends.push((state, row, loses));
         }
-        let losers = if self.leave.confirm { 0 } else { self.losers };
+        let losers = if self.options.confirm { 0 } else { self.losers };
         let losing = losers + ends.iter().filter(|(.., loses)| *loses).count();
         // More than ten; and of so small a run they are more than 2 % anyway.
-        let is_braked = losing > 10 && !self.leave.confirm;
+        let is_halted = losing > 10 && !self.options.confirm;
         let ends = ends.into_iter().map(|(mut state, row, loses)| {
             if let Row::Sound(row) = row
                 && loses
-                && !is_braked
-                && !self.leave.report
+                && !is_halted
+                && !self.options.dry_run
             {
                 // The LMS is asked once more.
                 state.asked();
@@ -130,8 +130,8 @@ impl<S: State> Scene<S, S::Row, S::Other> {
             }
             state
         });
-        let outcome = if is_braked {
-            SweepOutcome::Braked
+        let outcome = if is_halted {
+            SweepOutcome::Halted
         } else {
             SweepOutcome::Done
         };
@@ -164,18 +164,22 @@ impl<S: State> Scene<S, S::Row, S::Other> {
         let request = Request {
             run: RUN.parse().unwrap(),
             learner: None,
-            leave: self.leave,
+            options: self.options,
             operator: None,
         };
         let mut calls = 0;
         loop {
             calls += 1;
             assert!(calls < 100, "it does not end");
-            let goes_on = || self.in_one_call;
-            match sweeping.sweep(&request, &goes_on, &on_event).await.unwrap() {
-                Progress::GoesOn { wait, .. } => clock.turn(wait),
+            let may_continue = || self.in_one_call;
+            match sweeping
+                .sweep(&request, &may_continue, &on_event)
+                .await
+                .unwrap()
+            {
+                Progress::Suspended { wait, .. } => clock.turn(wait),
                 Progress::Ended(end) => {
-                    assert_eq!(end.leave, self.leave);
+                    assert_eq!(end.options, self.options);
                     return end.outcome;
                 }
             }
@@ -200,7 +204,7 @@ fn scene<S: State, R: Debug + Copy, O: Debug + Copy>(
         1 => Just(Row::Wrong),
         12 => row.prop_map(Row::Sound),
     ];
-    let leave = prop_oneof![
+    let options = prop_oneof![
         4 => Just((false, false)),
         1 => Just((true, false)),
         1 => Just((false, true)),
@@ -211,22 +215,22 @@ fn scene<S: State, R: Debug + Copy, O: Debug + Copy>(
         prop_oneof![4 => Just(0), 1 => 8..12_usize],
         2..4_usize,
         any::<bool>(),
-        leave,
+        options,
         any::<bool>(),
     )
         .prop_map(|scene| {
-            let (learners, mut others, losers, rows_of_a_page, in_one_call, leave, force) = scene;
+            let (learners, mut others, losers, rows_of_a_page, in_one_call, options, force) = scene;
             others.retain(|(_, learner, _)| *learner < learners.len());
-            let (report, confirm) = leave;
+            let (dry_run, confirm) = options;
             Scene {
                 learners,
                 others,
                 losers,
                 rows_of_a_page,
                 in_one_call,
-                leave: Leave {
+                options: SweepOptions {
                     force,
-                    report,
+                    dry_run,
                     confirm,
                 },
             }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use shared::domain::LearnerRef;
-use shared::domain::{CourseId, Leave, given};
+use shared::domain::{CourseId, SweepOptions, given};
 use shared::use_cases::sweeping::Wanted;
 
 use super::argument::learner;
@@ -25,7 +25,7 @@ pub enum Sweep {
     #[command(after_help = "\
 Examples:
   coursehook sweep grades
-  coursehook sweep grades --run course-v1:Org+Course+Run --report
+  coursehook sweep grades --run course-v1:Org+Course+Run --dry-run
   coursehook sweep grades --learner ada@example.org --force")]
     Grades(SweepRuns),
     /// Make the enrollments what the LMS's list says
@@ -33,7 +33,7 @@ Examples:
     /// Of every run that is due, or of those that the options mean. A run is
     /// due that is live, until $SWEEP_WINDOW_DAYS days after its certificates'
     /// date. Who is not in the list is left alone, and so is a mode that an
-    /// operator or an import has set. The first sweep of a run only reports. More
+    /// operator or an import has set. The first sweep of a run is a dry run. More
     /// than 10 enrollments that are more than 2 % of the run are made inactive
     /// only with --confirm.
     ///
@@ -45,7 +45,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   coursehook sweep enrollments
-  coursehook sweep enrollments --run course-v1:Org+Course+Run --report
+  coursehook sweep enrollments --run course-v1:Org+Course+Run --dry-run
   coursehook sweep enrollments --run course-v1:Org+Course+Run --confirm")]
     Enrollments(SweepRuns),
     /// List how the last sweep of each run ended, and where one stands that has not, by run
@@ -66,7 +66,7 @@ pub struct SweepRuns {
     pub force: bool,
     /// Write nothing; list what would be done
     #[arg(long, conflicts_with = "confirm")]
-    pub report: bool,
+    pub dry_run: bool,
     /// Withdraw, or make inactive, however many that are; asks first
     #[arg(long, requires = "run")]
     pub confirm: bool,
@@ -89,9 +89,9 @@ impl SweepRuns {
         Wanted {
             run: self.run.clone(),
             learner: self.learner.clone(),
-            leave: Leave {
+            options: SweepOptions {
                 force: self.force,
-                report: self.report,
+                dry_run: self.dry_run,
                 confirm: self.confirm,
             },
         }
@@ -102,7 +102,7 @@ impl Sweep {
     /// Whether it changes nothing.
     pub const fn only_reads(&self) -> bool {
         match self {
-            Self::Grades(sweep) | Self::Enrollments(sweep) => sweep.report,
+            Self::Grades(sweep) | Self::Enrollments(sweep) => sweep.dry_run,
             Self::List => true,
         }
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use shared::adapters::store::users::Users;
 use shared::domain::LearnerRef;
 use shared::domain::{Email, User, Username, given};
-use shared::use_cases::erasing::{Erased, Known, UNDER_WAY};
+use shared::use_cases::erasing::{Erased, IN_FLIGHT, Known};
 use shared::use_cases::renaming::{self, NewAddress, NotRenamed, Renamed};
 use uuid::Uuid;
 
@@ -165,7 +165,7 @@ async fn erase(
         output::note(&format!(
             "the user is gone; what a delivery under way writes goes in {} seconds. If this is \
              interrupted, do that part again later:{}{}",
-            UNDER_WAY.as_secs(),
+            IN_FLIGHT.as_secs(),
             erase(&user_id.to_string()),
             email.unwrap_or_default()
         ));

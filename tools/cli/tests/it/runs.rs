@@ -215,7 +215,7 @@ async fn a_column_that_is_absent_leaves_what_is_there_and_an_empty_cell_empties(
             "{file}"
         );
     }
-    // A run that is new has nothing to leave.
+    // A run that is new has nothing to options.
     import("course_id,title\nOrg/C/T,T\n").await.ok();
     let run = stack
         .run(&["runs", "show", "Org/C/T", "--json"])

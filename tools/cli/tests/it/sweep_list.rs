@@ -3,21 +3,23 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::adapters::store::sweeps::{SweepRecord, Sweeps, Which};
-use shared::domain::{CourseId, Leave, Place, SweepEnd, SweepKind, SweepOutcome, Tally};
+use shared::domain::{
+    Checkpoint, CourseId, SweepEnd, SweepKind, SweepOptions, SweepOutcome, Tally,
+};
 use uuid::Uuid;
 
 use crate::harness::Stack;
 
-const PLAIN: Leave = leave(false, false);
-const FORCE: Leave = leave(true, false);
-const REPORT: Leave = leave(false, true);
-const FORCE_REPORT: Leave = leave(true, true);
+const PLAIN: SweepOptions = leave(false, false);
+const FORCE: SweepOptions = leave(true, false);
+const REPORT: SweepOptions = leave(false, true);
+const FORCE_REPORT: SweepOptions = leave(true, true);
 
-const fn leave(force: bool, report: bool) -> Leave {
-    Leave {
+const fn leave(force: bool, dry_run: bool) -> SweepOptions {
+    SweepOptions {
         confirm: false,
         force,
-        report,
+        dry_run,
     }
 }
 
@@ -35,19 +37,19 @@ fn moment(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-fn record(leave: Leave, at: At) -> SweepRecord {
+fn record(options: SweepOptions, at: At) -> SweepRecord {
     let (ended, stands) = match at {
         Ended(second) => (Some(second), None),
         Stands(second) => (None, Some(second)),
         Both(ended, stands) => (Some(ended), Some(stands)),
     };
     SweepRecord {
-        place: stands.map(|second| Place::new(Uuid::new_v4(), moment(second), leave)),
+        checkpoint: stands.map(|second| Checkpoint::new(Uuid::new_v4(), moment(second), options)),
         last: ended.map(|second| SweepEnd {
             sweep_id: Uuid::new_v4(),
             began_at: moment(second - 1),
             ended_at: moment(second),
-            leave,
+            options,
             outcome: SweepOutcome::Done,
             reason: None,
             tally: Tally::default(),
@@ -56,7 +58,7 @@ fn record(leave: Leave, at: At) -> SweepRecord {
     }
 }
 
-/// What the list says: force, report, when one ended and since when one stands.
+/// What the list says: force, dry_run, when one ended and since when one stands.
 type Line = (bool, bool, Option<i64>, Option<i64>);
 
 fn line(shown: &Value) -> Line {
@@ -66,7 +68,7 @@ fn line(shown: &Value) -> Line {
     };
     (
         shown["force"].as_bool().unwrap(),
-        shown["report"].as_bool().unwrap(),
+        shown["dry_run"].as_bool().unwrap(),
         second(&shown["last"]["ended_at"]),
         second(&shown["under_way"]["began_at"]),
     )
@@ -74,10 +76,10 @@ fn line(shown: &Value) -> Line {
 
 #[tokio::test]
 async fn the_newest_standing_alone_is_listed() {
-    let cases: &[(&[(Leave, At)], Line)] = &[
+    let cases: &[(&[(SweepOptions, At)], Line)] = &[
         (&[(PLAIN, Ended(1))], (false, false, Some(1), None)),
         (&[(REPORT, Ended(1))], (false, true, Some(1), None)),
-        // Any other goes before a report, however old it is.
+        // Any other goes before a dry run, however old it is.
         (
             &[(PLAIN, Ended(1)), (REPORT, Ended(9))],
             (false, false, Some(1), None),
@@ -127,13 +129,13 @@ async fn the_newest_standing_alone_is_listed() {
     for (n, (records, _)) in cases.iter().enumerate() {
         let course_id: CourseId = format!("Org/Course/{n:02}").parse().unwrap();
         for kind in kinds {
-            for &(leave, at) in *records {
+            for &(options, at) in *records {
                 let which = Which {
                     course_id: &course_id,
                     kind,
-                    leave,
+                    options,
                 };
-                sweeps.put(which, &record(leave, at)).await.unwrap();
+                sweeps.put(which, &record(options, at)).await.unwrap();
             }
         }
     }

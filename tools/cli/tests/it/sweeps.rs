@@ -158,7 +158,7 @@ fn lines(ran: &Ran) -> Vec<Value> {
     ran.out.lines().map(line).collect()
 }
 
-/// The first sweep of a run's enrollments only reports, the next one writes, and
+/// The first sweep of a run's enrollments is a dry run, the next one writes, and
 /// after that all is as the LMS has it.
 #[tokio::test]
 async fn enrollments_are_reported_and_then_swept() {
@@ -198,7 +198,7 @@ async fn enrollments_are_reported_and_then_swept() {
             "zoe: the portal has no user of this name",
         ]
     );
-    assert_eq!(row(&first.out, "outcome"), "report: nothing was written");
+    assert_eq!(row(&first.out, "outcome"), "dry run: nothing was written");
     let end =
         format!("\nNothing was written.\nTo do it:\n  coursehook sweep enrollments --run {RUN}\n");
     assert!(first.out.ends_with(&end), "{first:?}");
@@ -253,12 +253,14 @@ async fn grades_are_swept_and_skipped_learners_are_reported() {
     let grade = [&["grades", "override", "bob@example.org", RUN], &grade[..]].concat();
     portal.stack.run(&grade).await.ok();
 
-    // A report says all of it beforehand.
-    let report = portal.run(&["sweep", "grades", "--report", "--json"]).await;
-    assert_eq!((report.code, report.err.as_str()), (1, ""));
-    let described = lines(&report);
+    // A dry run says all of it beforehand.
+    let dry_run = portal
+        .run(&["sweep", "grades", "--dry-run", "--json"])
+        .await;
+    assert_eq!((dry_run.code, dry_run.err.as_str()), (1, ""));
+    let described = lines(&dry_run);
     let [learners @ .., swept, all] = &described[..] else {
-        panic!("{report:?}");
+        panic!("{dry_run:?}");
     };
     let release = format!("coursehook grades release bob@example.org {RUN}");
     let learners = learners.iter().map(|learner| {
@@ -288,7 +290,7 @@ async fn grades_are_swept_and_skipped_learners_are_reported() {
         assert_eq!(line["tally"], tally);
     }
     assert_eq!(
-        (&swept["outcome"], &swept["report"]),
+        (&swept["outcome"], &swept["dry_run"]),
         (&json!("done"), &json!(true))
     );
     assert_eq!((&all["done"], &all["stopped"]), (&json!(1), &json!(null)));
@@ -471,7 +473,7 @@ async fn a_sweep_that_takes_too_much_waits_for_an_operator() {
     for (percent, name) in [
         (0.9, "issued"),
         (0.0, "left: zero seen once"),
-        (0.0, "left: brake"),
+        (0.0, "left: safety limit"),
     ] {
         for username in &names {
             portal.give(username, percent);
@@ -480,40 +482,40 @@ async fn a_sweep_that_takes_too_much_waits_for_an_operator() {
         let swept = portal.run(&GRADES).await;
         assert_eq!(row(&swept.out, name), "11", "{swept:?}");
         portal.a_day_passes().await;
-        let is_braked = name == "left: brake";
-        assert_eq!(swept.code, i32::from(is_braked));
-        if is_braked {
+        let is_halted = name == "left: safety limit";
+        assert_eq!(swept.code, i32::from(is_halted));
+        if is_halted {
             let sweep = format!("coursehook sweep grades --run {RUN}");
             let end = format!(
                 "\n11 learners would lose their certificate, so many that it was taken from none.\n\
-                 To see who they are, and to do it all the same:\n  {sweep} --report\n  \
+                 To see who they are, and to do it all the same:\n  {sweep} --dry-run\n  \
                  {sweep} --confirm\n"
             );
             assert!(swept.out.ends_with(&end), "{swept:?}");
-            assert_eq!(row(&swept.out, "outcome"), "braked: waits for --confirm");
+            assert_eq!(row(&swept.out, "outcome"), "halted: waits for --confirm");
         }
     }
     assert_eq!(portal.states().await, ["in_force"; LOSING]);
     let list = portal.stack.run(&["sweep", "list", "--json"]).await.json();
-    assert_eq!(list[0]["last"]["outcome"], "braked");
-    assert_eq!(list[0]["last"]["tally"]["left:brake"], 11);
+    assert_eq!(list[0]["last"]["outcome"], "halted");
+    assert_eq!(list[0]["last"]["tally"]["left:safety_limit"], 11);
     let list = portal.stack.run(&["sweep", "list"]).await.ok();
-    assert!(list.contains("  braked: waits for --confirm  "), "{list}");
+    assert!(list.contains("  halted: waits for --confirm  "), "{list}");
     portal.enroll_here("ada", "verified").await;
     let status = portal.stack.run(&["status", ADA]).await.ok();
-    let described = " sweep of grades stopped at its brake and waits for an operator (";
+    let described = " sweep of grades stopped at its safety limit and waits for an operator (";
     assert!(status.contains(described), "{status}");
     let status = portal.stack.run(&["status", "l0@example.org"]).await.ok();
-    assert!(!status.contains("brake"), "{status}");
+    assert!(!status.contains("safety limit"), "{status}");
 
-    let report = portal.run(&[&GRADES[..], &["--report"]].concat()).await;
+    let dry_run = portal.run(&[&GRADES[..], &["--dry-run"]].concat()).await;
     let described = "l7@example.org: the certificate would be withdrawn\n";
     assert!(
-        report.code == 1 && report.out.contains(described),
-        "{report:?}"
+        dry_run.code == 1 && dry_run.out.contains(described),
+        "{dry_run:?}"
     );
     let end = format!("To do it all the same:\n  coursehook sweep grades --run {RUN} --confirm\n");
-    assert!(report.out.ends_with(&end), "{report:?}");
+    assert!(dry_run.out.ends_with(&end), "{dry_run:?}");
     let confirm = [&GRADES[..], &["--confirm"]].concat();
     let asked = portal.run(&confirm).await;
     assert_eq!((asked.code, asked.out.as_str()), (2, ""));
@@ -725,7 +727,7 @@ async fn what_makes_no_sense_is_refused() {
     for (more, described) in [
         (&["--confirm"][..], "--run <COURSE_ID>"),
         (
-            &["--run", RUN, "--confirm", "--report"],
+            &["--run", RUN, "--confirm", "--dry-run"],
             "cannot be used with",
         ),
         (&["--run", RUN, "--yes"], "--confirm"),
@@ -744,5 +746,5 @@ async fn what_makes_no_sense_is_refused() {
         json!([])
     );
     let empty = portal.run(&ENROLLMENTS).await.ok();
-    assert_eq!(row(&empty, "outcome"), "report: nothing was written");
+    assert_eq!(row(&empty, "outcome"), "dry run: nothing was written");
 }

@@ -11,8 +11,8 @@ pub const RUN: &str = "course-v1:E2E+Webhooks+2026";
 /// The one that is swept.
 pub const SWEPT_RUN: &str = "course-v1:E2E+Swept+2026";
 
-/// The one whose sweep brakes: so many are to lose something.
-pub const BRAKED_RUN: &str = "course-v1:E2E+Braked+2026";
+/// The one whose sweep is halted: so many are to lose something.
+pub const BRAKED_RUN: &str = "course-v1:E2E+Halted+2026";
 
 /// How many.
 pub const BRAKED: usize = 11;
@@ -40,9 +40,9 @@ pub fn username(name: &str) -> String {
     format!("{name}_e2e")
 }
 
-/// Who loses something where the sweep brakes.
-pub fn braked() -> impl Iterator<Item = String> {
-    (0..BRAKED).map(|number| format!("braked{number}"))
+/// Who loses something where the sweep is halted.
+pub fn halted() -> impl Iterator<Item = String> {
+    (0..BRAKED).map(|number| format!("halted{number}"))
 }
 
 /// A delivery about somebody in the run of the webhooks.
@@ -64,7 +64,7 @@ pub fn users(names: impl IntoIterator<Item = String>) -> String {
 
 /// Imports all but the strangers, and the course runs.
 pub async fn import(portal: &Portal<'_>) -> Result<(), Failure> {
-    let names = USERS.map(str::to_owned).into_iter().chain(braked());
+    let names = USERS.map(str::to_owned).into_iter().chain(halted());
     portal.import("users", &users(names)).await?;
     for name in WITHOUT_USERNAME {
         let row = format!("email,name\n{},{name} of the tests\n", email(name));

@@ -3,7 +3,7 @@
 use local::lms::{At, LmsFault, Order};
 use serde_json::{Value, json};
 
-use super::learners::{BRAKED_RUN, SWEPT_RUN, braked, email, username};
+use super::learners::{BRAKED_RUN, SWEPT_RUN, email, halted, username};
 use crate::failure::{Failure, same};
 use crate::portal::{Portal, grade};
 
@@ -29,7 +29,7 @@ async fn put_learners(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     };
     certificate("niklaus", SWEPT_RUN, "withdrawn");
     certificate("olga", SWEPT_RUN, "in_force");
-    for name in braked() {
+    for name in halted() {
         certificate(&name, BRAKED_RUN, "in_force");
         portal.lms.grade(&username(&name), BRAKED_RUN, grade(0.0));
     }
@@ -78,11 +78,11 @@ async fn grades(portal: &Portal<'_>) -> Result<(), Failure> {
     }
     // The pass that waited is done.
     portal.has_pending(&email("quentin"), &[]).await?;
-    ended(portal, "grades", BRAKED_RUN, "braked").await?;
-    for name in braked() {
+    ended(portal, "grades", BRAKED_RUN, "halted").await?;
+    for name in halted() {
         let state = portal.certificate(&email(&name), BRAKED_RUN).await?;
         same(
-            "who is held back by the brake",
+            "who is held back by the safety limit",
             &state.as_str(),
             &"in_force",
         )?;
@@ -138,10 +138,10 @@ async fn enrollments(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         &json!("not_enrolled"),
     )?;
 
-    // The first sweep only reports.
+    // The first sweep is a dry run.
     portal.sweep(ENROLLMENTS, &json!({})).await?;
     same(
-        "ursula after a report",
+        "ursula after a dry run",
         &shown(portal, "ursula").await?,
         &json!([]),
     )?;
@@ -195,13 +195,13 @@ async fn shown(portal: &Portal<'_>, name: &str) -> Result<Value, Failure> {
     portal.operator.run(&show).await
 }
 
-/// How the last sweep of a run ended that was no report.
+/// How the last sweep of a run ended that was no dry run.
 async fn ended(portal: &Portal<'_>, kind: &str, run: &str, outcome: &str) -> Result<(), Failure> {
     let sweeps = portal.operator.run(&["sweep", "list"]).await?;
     let sweeps = sweeps.as_array().into_iter().flatten();
     let outcomes: Vec<_> = sweeps
         .filter(|sweep| sweep["course_id"] == run && sweep["sweep"] == kind)
-        .filter(|sweep| sweep["report"] == false)
+        .filter(|sweep| sweep["dry_run"] == false)
         .map(|sweep| &sweep["last"]["outcome"])
         .collect();
     same(

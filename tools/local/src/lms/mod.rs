@@ -92,7 +92,7 @@ struct Shared {
     orders: Orders,
     calls: Mutex<Vec<LmsCall>>,
     /// How many requests are being answered, and the most that ever were.
-    under_way: AtomicUsize,
+    in_flight: AtomicUsize,
     most_under_way: AtomicUsize,
     /// The most rows that a page has; 0 where only `page_size` says how many.
     rows_of_a_page: AtomicUsize,
@@ -103,7 +103,7 @@ struct UnderWay(Arc<Shared>);
 
 impl UnderWay {
     fn begin(shared: &Arc<Shared>) -> Self {
-        let now = shared.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        let now = shared.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         shared.most_under_way.fetch_max(now, Ordering::SeqCst);
         Self(Arc::clone(shared))
     }
@@ -111,7 +111,7 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -65,9 +65,9 @@ impl Place {
     pub(super) fn page<T>(&self, rows: impl FnOnce(&str, usize) -> Vec<(String, T)>) -> Page<T> {
         // One more than the page has tells whether there is another page.
         let mut rows = rows(&self.after, self.size.saturating_add(1));
-        let goes_on = rows.len() > self.size;
+        let suspended = rows.len() > self.size;
         rows.truncate(self.size);
-        let last = rows.last().filter(|_| goes_on);
+        let last = rows.last().filter(|_| suspended);
         let next = last.map(|(key, _)| Self {
             after: key.clone(),
             size: self.size,

@@ -305,7 +305,7 @@ Coursehook answers at {url}. In another terminal, try:
     -H "Authorization: Bearer $COURSEHOOK_TOKEN" -H 'Content-Type: application/json' \
     -d '{{"email": "ada@example.org", "course_id": "course-v1:Demo+RustOnLambda+2026_T3"}}'
   {cli} certificates show ada@example.org
-  {cli} sweep grades --report
+  {cli} sweep grades --dry-run
   make replay
 {lms}
 Events that have to wait are retried each minute. Data are in {data}, logs in

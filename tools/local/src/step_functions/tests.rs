@@ -119,12 +119,12 @@ async fn every_run_of_every_page_is_swept_until_it_is_done() {
             None if call["list"].get("start").is_none() => {
                 page(&["steady", "crashes", "crashed_once"], next.clone())
             }
-            None => page(&["braked", "failed", "last"], Value::Null),
+            None => page(&["halted", "failed", "last"], Value::Null),
             // The LMS asks for a pause before the first of two more calls.
-            Some("steady") if times < 3 => status("goes_on", [30, 0][times - 1]),
+            Some("steady") if times < 3 => status("suspended", [30, 0][times - 1]),
             Some("crashes") => None,
             Some("crashed_once") if times == 1 => None,
-            Some(name @ ("braked" | "failed")) => status(name, 0),
+            Some(name @ ("halted" | "failed")) => status(name, 0),
             Some(_) => status("done", 0),
         };
         std::future::ready(answer)
@@ -148,7 +148,7 @@ async fn every_run_of_every_page_is_swept_until_it_is_done() {
     expected.extend(vec![run("crashes"); 1 + 5]);
     expected.extend(vec![run("crashed_once"); 2]);
     expected.push(second);
-    expected.extend([run("braked"), run("failed"), run("last")]);
+    expected.extend([run("halted"), run("failed"), run("last")]);
     assert_eq!(scripted.calls(), expected);
 }
 

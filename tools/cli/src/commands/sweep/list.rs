@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use shared::adapters::store::page::Page;
 use shared::adapters::store::sweeps::{Known, SweepRecord, Sweeps};
-use shared::domain::{CourseId, Leave, Place, Stage, SweepEnd, Tally};
+use shared::domain::{Checkpoint, CourseId, Stage, SweepEnd, SweepOptions, Tally};
 use shared::use_cases::StoreError;
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ pub async fn list(sweeps: &Sweeps, output: Output) -> Result<(), Failure> {
     let write = async |listing: &mut Listing<_>, records: Vec<_>| {
         let shown: Vec<_> = records.iter().map(Shown::from).collect();
         listing.page(&shown, |shown| {
-            let (last, place) = (&shown.known.record.last, &shown.known.record.place);
+            let (last, checkpoint) = (&shown.known.record.last, &shown.known.record.checkpoint);
             let of_last = |cell: fn(&SweepEnd) -> String| last.as_ref().map(cell);
             [
                 Some(shown.course_id.to_string()),
@@ -38,7 +38,7 @@ pub async fn list(sweeps: &Sweeps, output: Output) -> Result<(), Failure> {
                 of_last(|end| time::show(end.ended_at)),
                 of_last(words::how),
                 of_last(|end| words::in_short(&end.tally)),
-                place.as_ref().map(words::stands),
+                checkpoint.as_ref().map(words::stands),
             ]
             .map(Option::unwrap_or_default)
         })
@@ -47,7 +47,7 @@ pub async fn list(sweeps: &Sweeps, output: Output) -> Result<(), Failure> {
 }
 
 /// The newest standing of each run and kind, by run, as one page: the table keeps
-/// sweeps that force or only report apart from others.
+/// sweeps that force or are dry runs apart from others.
 async fn newest(sweeps: &Sweeps) -> Result<Page<Result<Known, StoreError>>, StoreError> {
     let mut newest = BTreeMap::new();
     let mut entries = Vec::new();
@@ -74,17 +74,17 @@ async fn newest(sweeps: &Sweeps) -> Result<Page<Result<Known, StoreError>>, Stor
     Ok(Page { entries, next })
 }
 
-/// Of two standings of one run and kind the one to show: any before a report,
+/// Of two standings of one run and kind the one to show: any before a dry_run,
 /// and the newer before the older, with the last end of either.
 fn newer(other: Option<Known>, one: Known) -> Known {
     let Some(other) = other else { return one };
-    let rank = |known: &Known| (!known.leave.report, stood_at(&known.record));
+    let rank = |known: &Known| (!known.options.dry_run, stood_at(&known.record));
     let (mut shown, hidden) = if rank(&one) > rank(&other) {
         (one, other)
     } else {
         (other, one)
     };
-    if shown.leave.report == hidden.leave.report {
+    if shown.options.dry_run == hidden.options.dry_run {
         let ends = [shown.record.last.take(), hidden.record.last];
         let ends = ends.into_iter().flatten();
         shown.record.last = ends.max_by_key(|end| end.ended_at);
@@ -94,7 +94,10 @@ fn newer(other: Option<Known>, one: Known) -> Known {
 
 /// When such a sweep was last under way or ended.
 fn stood_at(record: &SweepRecord) -> Option<Timestamp> {
-    let saved_at = record.place.as_ref().map(|place| place.saved_at);
+    let saved_at = record
+        .checkpoint
+        .as_ref()
+        .map(|checkpoint| checkpoint.saved_at);
     saved_at.max(record.last.as_ref().map(|end| end.ended_at))
 }
 
@@ -103,7 +106,7 @@ struct Shown<'a> {
     course_id: &'a CourseId,
     sweep: &'static str,
     #[serde(flatten)]
-    leave: Leave,
+    options: SweepOptions,
     last: Option<Last<'a>>,
     under_way: Option<UnderWay<'a>>,
     #[serde(skip)]
@@ -137,9 +140,9 @@ impl<'a> From<&'a Known> for Shown<'a> {
         Self {
             course_id: &known.course_id,
             sweep: known.kind.as_str(),
-            leave: known.leave,
+            options: known.options,
             last: record.last.as_ref().map(Last::from),
-            under_way: record.place.as_ref().map(UnderWay::from),
+            under_way: record.checkpoint.as_ref().map(UnderWay::from),
             known,
         }
     }
@@ -158,18 +161,18 @@ impl<'a> From<&'a SweepEnd> for Last<'a> {
     }
 }
 
-impl<'a> From<&'a Place> for UnderWay<'a> {
-    fn from(place: &'a Place) -> Self {
-        let pages = match &place.stage {
+impl<'a> From<&'a Checkpoint> for UnderWay<'a> {
+    fn from(checkpoint: &'a Checkpoint) -> Self {
+        let pages = match &checkpoint.stage {
             Stage::Listing(cursor) => Some(cursor.pages()),
             Stage::ByName(by_name) => Some(by_name.pages),
             Stage::Applying => None,
         };
         Self {
-            sweep_id: place.sweep_id,
-            began_at: place.began_at,
+            sweep_id: checkpoint.sweep_id,
+            began_at: checkpoint.began_at,
             pages,
-            tally: &place.tally,
+            tally: &checkpoint.tally,
         }
     }
 }

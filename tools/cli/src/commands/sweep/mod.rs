@@ -92,7 +92,7 @@ fn question(kind: SweepKind, run: &CourseRun) -> String {
     let (title, course_id) = (&run.title, &run.course_id);
     format!(
         "Sweep the {} of {title} ({course_id}), and take the {what} from every learner learner \
-         --report lists as losing it, however many they are?",
+         --dry-run lists as losing it, however many they are?",
         kind.as_str()
     )
 }
@@ -179,10 +179,10 @@ impl<K: Kind> Sweeps<'_, K> {
     /// Goes on with a run until it has ended, or nobody wants it any more.
     async fn go_on(&self, request: &Request, printer: &SweepPrinter<'_>) -> Result<Came, Failure> {
         let interruption = self.interruption;
-        let goes_on = || !interruption.is_heard() && printer.is_heard();
+        let may_continue = || !interruption.is_heard() && printer.is_heard();
         let on_event = |event: SweepEvent<'_>| printer.on_event(event);
         loop {
-            let mut work = std::pin::pin!(self.sweeping.sweep(request, &goes_on, &on_event));
+            let mut work = std::pin::pin!(self.sweeping.sweep(request, &may_continue, &on_event));
             let progress = select! {
                 biased;
                 progress = &mut work => progress,
@@ -192,16 +192,16 @@ impl<K: Kind> Sweeps<'_, K> {
                     work.await
                 }
             };
-            let (wait, reason, place) = match progress.map_err(|error| self.failure(error))? {
+            let (wait, reason, checkpoint) = match progress.map_err(|error| self.failure(error))? {
                 Progress::Ended(end) => return Ok(Came::Ended(end)),
-                Progress::GoesOn {
+                Progress::Suspended {
                     wait,
                     reason,
-                    place,
-                } => (wait, reason, place),
+                    checkpoint,
+                } => (wait, reason, checkpoint),
             };
-            if !goes_on() {
-                return Ok(Came::Interrupted(place));
+            if !may_continue() {
+                return Ok(Came::Interrupted(checkpoint));
             }
             if let Some(reason) = &reason {
                 let (cause, _) = advice::of_the_lms(reason);
@@ -210,7 +210,7 @@ impl<K: Kind> Sweeps<'_, K> {
             }
             select! {
                 () = self.clock.sleep(wait) => {}
-                () = interruption.heard() => return Ok(Came::Interrupted(place)),
+                () = interruption.heard() => return Ok(Came::Interrupted(checkpoint)),
             }
         }
     }

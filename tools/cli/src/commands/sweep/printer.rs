@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::clock::SharedClock;
-use shared::domain::{CourseId, Effect, Email, Place, SweepKind, Username};
+use shared::domain::{Checkpoint, CourseId, Effect, Email, SweepKind, Username};
 use shared::use_cases::sweeping::{Request, SweepEvent};
 use uuid::Uuid;
 
@@ -31,7 +31,7 @@ pub struct SweepPrinter<'a> {
     /// How many of them the bar has shown.
     listed: Cell<u64>,
     /// Whether nothing is written but what is told.
-    only_reports: Cell<bool>,
+    is_dry_run: Cell<bool>,
     /// Whether standard output says by now which run it is.
     has_heading: Cell<bool>,
     /// Why nobody can be told any more.
@@ -84,7 +84,7 @@ impl<'a> SweepPrinter<'a> {
             clock,
             listed_before: Cell::new(None),
             listed: Cell::new(0),
-            only_reports: Cell::new(false),
+            is_dry_run: Cell::new(false),
             has_heading: Cell::new(false),
             failure: RefCell::new(None),
         }
@@ -92,10 +92,10 @@ impl<'a> SweepPrinter<'a> {
 
     pub fn on_event(&self, event: SweepEvent<'_>) {
         match event {
-            SweepEvent::Begins { place, resumed } => self.begins(place, resumed),
+            SweepEvent::Begins { checkpoint, resumed } => self.begins(checkpoint, resumed),
             SweepEvent::Learner { effect, .. } => {
                 let is_undone = matches!(effect, Effect::Left(_) | Effect::Failed(_));
-                if self.only_reports.get() || is_undone {
+                if self.is_dry_run.get() || is_undone {
                     self.learner(event);
                 }
             }
@@ -104,8 +104,8 @@ impl<'a> SweepPrinter<'a> {
                  learners were enrolled in one moment): those who have an enrollment here are \
                  asked for by name, then those who have a grade there",
             ),
-            SweepEvent::Page(place) => {
-                let listed = place.tally.listed();
+            SweepEvent::Page(checkpoint) => {
+                let listed = checkpoint.tally.listed();
                 let more = listed.saturating_sub(self.listed.replace(listed));
                 self.progress.advance(more, &self.rate_in_words(listed));
             }
@@ -172,21 +172,21 @@ impl<'a> SweepPrinter<'a> {
         )
     }
 
-    fn begins(&self, place: &Place, resumed: bool) {
-        self.only_reports.set(place.leave.report);
-        let listed = place.tally.listed();
+    fn begins(&self, checkpoint: &Checkpoint, resumed: bool) {
+        self.is_dry_run.set(checkpoint.options.dry_run);
+        let listed = checkpoint.tally.listed();
         if self.listed_before.get().is_some() {
             return;
         }
         self.listed_before.set(Some(listed));
         self.listed.set(listed);
         if resumed {
-            let came = words::came(place);
+            let came = words::came(checkpoint);
             self.note(&format!(
                 "a sweep that was cut short is gone on with, {came}"
             ));
         }
-        if place.leave.report && !self.request.leave.report {
+        if checkpoint.options.dry_run && !self.request.options.dry_run {
             self.note(
                 "this run's enrollments were never swept: nothing is written; the same command \
                  does it",
@@ -231,7 +231,7 @@ impl<'a> SweepPrinter<'a> {
         let command = command.map(|command| format!("; to change it: {command}"));
         let effect = words::effect(effect);
         let text = format!("{who}: {effect}{}", command.unwrap_or_default());
-        if self.only_reports.get() {
+        if self.is_dry_run.get() {
             self.heading();
             self.line(Ok(printable(&text)));
         } else {

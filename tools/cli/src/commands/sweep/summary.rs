@@ -3,7 +3,9 @@
 use jiff::SignedDuration;
 use serde::Serialize;
 use shared::calls::Counter;
-use shared::domain::{CourseId, Leave, Place, SweepEnd, SweepKind, SweepOutcome, Tally};
+use shared::domain::{
+    Checkpoint, CourseId, SweepEnd, SweepKind, SweepOptions, SweepOutcome, Tally,
+};
 use shared::use_cases::sweeping::Request;
 use uuid::Uuid;
 
@@ -15,7 +17,7 @@ use crate::output::{self, count};
 pub enum Came {
     Ended(SweepEnd),
     /// Somebody pressed Ctrl-C, and this is where it stands.
-    Interrupted(Place),
+    Interrupted(Checkpoint),
 }
 
 impl Came {
@@ -23,7 +25,7 @@ impl Came {
     pub fn tally(&self) -> &Tally {
         match self {
             Self::Ended(end) => &end.tally,
-            Self::Interrupted(place) => &place.tally,
+            Self::Interrupted(checkpoint) => &checkpoint.tally,
         }
     }
 }
@@ -42,7 +44,7 @@ pub struct Swept<'a> {
     sweep_id: Uuid,
     course_id: &'a CourseId,
     #[serde(flatten)]
-    leave: Leave,
+    options: SweepOptions,
     outcome: &'static str,
     reason: Option<&'a str>,
     tally: &'a Tally,
@@ -65,23 +67,27 @@ impl<'a> Swept<'a> {
         learners_per_second: u64,
         calls: &Counter,
     ) -> Self {
-        let (sweep_id, leave, outcome, reason) = match came {
+        let (sweep_id, options, outcome, reason) = match came {
             Came::Ended(end) => {
                 let (outcome, reason) = (end.outcome.as_str(), end.reason.as_deref());
-                (end.sweep_id, end.leave, outcome, reason)
+                (end.sweep_id, end.options, outcome, reason)
             }
-            Came::Interrupted(place) => (place.sweep_id, place.leave, "interrupted", None),
+            Came::Interrupted(checkpoint) => {
+                (checkpoint.sweep_id, checkpoint.options, "interrupted", None)
+            }
         };
         let (how, advice) = match came {
             Came::Ended(end) => (words::how(end), Advice::about_sweep(kind, request, end)),
-            Came::Interrupted(place) => (format!("interrupted {}", words::came(place)), None),
+            Came::Interrupted(checkpoint) => {
+                (format!("interrupted {}", words::came(checkpoint)), None)
+            }
         };
         Self {
             message: "swept",
             sweep: kind.as_str(),
             sweep_id,
             course_id: &request.run,
-            leave,
+            options,
             outcome,
             reason,
             tally: came.tally(),
@@ -109,7 +115,7 @@ pub struct Summary {
     message: &'static str,
     sweep: &'static str,
     done: u64,
-    braked: u64,
+    halted: u64,
     pub failed: u64,
     /// Why not all was done, where it was not.
     pub stopped: Option<String>,
@@ -129,7 +135,7 @@ impl Summary {
             message: "all",
             sweep: kind.as_str(),
             done: 0,
-            braked: 0,
+            halted: 0,
             failed: 0,
             stopped: None,
             tally: Tally::default(),
@@ -144,7 +150,7 @@ impl Summary {
         if let Came::Ended(end) = came {
             *match end.outcome {
                 SweepOutcome::Done => &mut self.done,
-                SweepOutcome::Braked => &mut self.braked,
+                SweepOutcome::Halted => &mut self.halted,
                 SweepOutcome::Failed => &mut self.failed,
             } += 1;
         }
@@ -159,13 +165,13 @@ impl Summary {
 
     /// Whether everything was done, but for what is to be left as it is.
     pub fn is_well(&self) -> bool {
-        self.braked == 0 && self.failed == 0 && self.tally.failed() == 0
+        self.halted == 0 && self.failed == 0 && self.tally.failed() == 0
     }
 
     pub fn text(&self) -> String {
         let ended = [
             ("done", self.done),
-            ("braked", self.braked),
+            ("halted", self.halted),
             ("failed", self.failed),
         ];
         let ended = ended.into_iter().filter(|(_, runs)| *runs > 0);

@@ -2,7 +2,7 @@
 
 use shared::adapters::store::sweeps::Known;
 use shared::domain::{
-    CourseId, Effect, Email, Leave, Left, Place, Stage, SweepEnd, SweepOutcome, Tally,
+    Checkpoint, CourseId, Effect, Email, Left, Stage, SweepEnd, SweepOptions, SweepOutcome, Tally,
 };
 
 use crate::output::{count, printable};
@@ -10,8 +10,8 @@ use crate::{advice, time};
 
 /// Which sweeps of a run, as the command has it.
 pub fn which(known: &Known) -> String {
-    let Leave { force, report, .. } = known.leave;
-    let flags = [(" --force", force), (" --report", report)];
+    let SweepOptions { force, dry_run, .. } = known.options;
+    let flags = [(" --force", force), (" --dry-run", dry_run)];
     let flags = flags.into_iter().filter(|(_, is_set)| *is_set);
     let flags = flags.map(|(flag, _)| flag);
     known.kind.as_str().to_owned() + &String::from_iter(flags)
@@ -20,12 +20,12 @@ pub fn which(known: &Known) -> String {
 /// How a sweep ended.
 pub fn how(end: &SweepEnd) -> String {
     match (end.outcome, &end.reason) {
-        (SweepOutcome::Done, _) if end.leave.report => "report: nothing was written".to_owned(),
-        (SweepOutcome::Braked, _) if end.leave.report => {
-            "report: nothing was written, and a sweep would stop at its brake".to_owned()
+        (SweepOutcome::Done, _) if end.options.dry_run => "dry run: nothing was written".to_owned(),
+        (SweepOutcome::Halted, _) if end.options.dry_run => {
+            "dry run: nothing was written, and a sweep would stop at its safety limit".to_owned()
         }
         (SweepOutcome::Done, _) => "done".to_owned(),
-        (SweepOutcome::Braked, _) => "braked: waits for --confirm".to_owned(),
+        (SweepOutcome::Halted, _) => "halted: waits for --confirm".to_owned(),
         (SweepOutcome::Failed, reason) => {
             format!("failed: {}", reason.as_deref().unwrap_or_default())
         }
@@ -33,13 +33,17 @@ pub fn how(end: &SweepEnd) -> String {
 }
 
 /// Where a sweep stands that has not ended.
-pub fn stands(place: &Place) -> String {
-    format!("{}, since {}", came(place), time::show(place.began_at))
+pub fn stands(checkpoint: &Checkpoint) -> String {
+    format!(
+        "{}, since {}",
+        came(checkpoint),
+        time::show(checkpoint.began_at)
+    )
 }
 
 /// How far it came.
-pub fn came(place: &Place) -> String {
-    match &place.stage {
+pub fn came(checkpoint: &Checkpoint) -> String {
+    match &checkpoint.stage {
         Stage::Listing(cursor) => format!("after {}", count(cursor.pages().into(), "page")),
         Stage::ByName(by_name) => format!("after {}", count(by_name.pages.into(), "page")),
         Stage::Applying => "after the last page".to_owned(),
@@ -65,9 +69,9 @@ pub fn rows(tally: &Tally) -> Vec<(String, u64)> {
         "no_user",
         "unchanged",
     ];
-    let place = |word: &str| ORDER.iter().position(|begin| word.starts_with(begin));
+    let rank = |word: &str| ORDER.iter().position(|begin| word.starts_with(begin));
     let mut words: Vec<_> = tally.iter().collect();
-    words.sort_by_key(|(word, _)| place(word).unwrap_or(ORDER.len()));
+    words.sort_by_key(|(word, _)| rank(word).unwrap_or(ORDER.len()));
     let name = |word: &str| word.replace('_', " ").replacen(':', ": ", 1);
     let rows = words.into_iter().map(|(word, count)| (name(word), count));
     rows.collect()
@@ -116,7 +120,7 @@ pub fn effect(effect: &Effect) -> String {
             Left::InactiveByOperator => {
                 "the LMS has it active, and an operator has made it inactive"
             }
-            Left::Brake => "it is taken from nobody",
+            Left::SafetyLimit => "it is taken from nobody",
         },
         Effect::Failed(code) if code.starts_with("InvalidResponse:") => {
             return format!("what the LMS says cannot be used ({})", printable(code));

@@ -43,15 +43,15 @@ async fn withdrawn(stack: &Stack, learners: u32) -> u32 {
 /// certificate, however many others are enrolled.
 #[tokio::test]
 async fn more_than_ten_and_more_than_two_percent() {
-    for (losing, braked) in [(10, false), (11, true)] {
+    for (losing, halted) in [(10, false), (11, true)] {
         let stack = with_certificates(losing, 600).await;
         for learner in 0..losing {
             stack.says(learner, 0.0);
         }
         stack.a_day_passes().await;
         let answer = stack.sweep().await;
-        let expected = if braked {
-            ("braked", "left:brake", 0)
+        let expected = if halted {
+            ("halted", "left:safety_limit", 0)
         } else {
             ("done", "withdrawn", losing)
         };
@@ -74,23 +74,23 @@ async fn a_grader_that_says_0_for_all() {
     stack.lms.order(Order::of(LmsFault::Zero));
     stack.a_day_passes().await;
     let before = stack.everything().await;
-    let report = stack.sweep_with(json!({"report": true})).await;
+    let dry_run = stack.sweep_with(json!({"dry_run": true})).await;
     let message = json!({"listed": 21, "unchanged": 1, "withdrawn": 20});
     assert_eq!(
-        (&report["status"], &report["tally"]),
-        (&json!("braked"), &message)
+        (&dry_run["status"], &dry_run["tally"]),
+        (&json!("halted"), &message)
     );
     assert_eq!(stack.everything().await, before);
 
     for _ in 0..2 {
         let answer = stack.sweep().await;
-        assert_eq!(answer["status"], "braked");
-        assert_eq!(answer["tally"]["left:brake"], 20);
+        assert_eq!(answer["status"], "halted");
+        assert_eq!(answer["tally"]["left:safety_limit"], 20);
         assert_eq!(withdrawn(&stack, 20).await, 0);
         let line = stack.log.last("swept");
         assert_eq!(
             (&line["level"], &line["outcome"]),
-            (&json!("ERROR"), &json!("braked"))
+            (&json!("ERROR"), &json!("halted"))
         );
         assert_eq!(
             (&line["left"], &line["course_id"]),
@@ -137,7 +137,7 @@ async fn the_lms_is_asked_once_more() {
     let call = json!({"sweep": {"run": RUN}});
     for _ in 0..2 {
         let answer = stack.call_for(call.clone(), 1).await.unwrap();
-        assert_eq!(answer["status"], "goes_on");
+        assert_eq!(answer["status"], "suspended");
         stack.clock.turn(Duration::from_secs(1));
     }
     assert_eq!(withdrawn(&stack, 4).await, 0);
@@ -175,7 +175,7 @@ async fn the_lms_may_fail_when_asked_once_more() {
     let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
     assert_eq!(
         (&answer["status"], &answer["reason"]),
-        (&json!("goes_on"), &json!("503"))
+        (&json!("suspended"), &json!("503"))
     );
     assert_eq!(withdrawn(&stack, 3).await, 1);
     stack.clock.turn(Duration::from_secs(30));
@@ -201,7 +201,7 @@ async fn the_lms_may_fail_when_asked_for_enrollments() {
         .order(Order::of(fault).at(At::Enrollments).times(2));
     let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
     let message = (&answer["status"], &answer["reason"]);
-    assert_eq!(message, (&json!("goes_on"), &json!("503")));
+    assert_eq!(message, (&json!("suspended"), &json!("503")));
     assert_eq!(withdrawn(&stack, 2).await, 0);
     stack.clock.turn(Duration::from_secs(30));
     assert_eq!(stack.sweep().await["tally"]["withdrawn"], 2);
@@ -240,7 +240,7 @@ async fn two_that_go_on_with_the_same_sweep() {
     stack.a_day_passes().await;
     let call = json!({"sweep": {"run": RUN}});
     let answer = stack.call_for(call.clone(), 1).await.unwrap();
-    assert_eq!(answer["status"], "goes_on");
+    assert_eq!(answer["status"], "suspended");
 
     let (proxy, client) = stack.proxy(EAGER).await;
     let slow = wired(stack.beside(), client);
@@ -257,8 +257,8 @@ async fn two_that_go_on_with_the_same_sweep() {
     };
     let (slow, other) = tokio::join!(slow.sweep(), other);
     for answer in [slow, other] {
-        assert_eq!(answer["status"], "braked");
-        assert_eq!(answer["tally"]["left:brake"], 12);
+        assert_eq!(answer["status"], "halted");
+        assert_eq!(answer["tally"]["left:safety_limit"], 12);
     }
     assert_eq!(withdrawn(&stack, 12).await, 0);
 }

@@ -40,8 +40,11 @@ async fn more_than_ten_and_more_than_two_percent() {
 
     let stack = losing(11, 600).await;
     let answer = stack.sweep().await;
-    assert_eq!(answer["status"], "braked");
-    assert_eq!(answer["tally"], json!({"listed": 11, "left:brake": 11}));
+    assert_eq!(answer["status"], "halted");
+    assert_eq!(
+        answer["tally"],
+        json!({"listed": 11, "left:safety_limit": 11})
+    );
     assert_eq!(inactive(&stack, 11).await, 0);
 }
 
@@ -54,26 +57,26 @@ async fn a_list_that_says_inactive_for_all() {
     stack.put_learner(15).await;
     stack.lists(15, "verified", true);
     let before = stack.everything().await;
-    let report = stack.sweep_with(json!({"report": true})).await;
+    let dry_run = stack.sweep_with(json!({"dry_run": true})).await;
     let message = json!({"listed": 16, "created": 1, "deactivated": 15});
     assert_eq!(
-        (&report["status"], &report["tally"]),
-        (&json!("braked"), &message)
+        (&dry_run["status"], &dry_run["tally"]),
+        (&json!("halted"), &message)
     );
     assert_eq!(stack.everything().await, before);
 
     for done in ["created", "unchanged"] {
         let answer = stack.sweep().await;
-        assert_eq!(answer["status"], "braked");
+        assert_eq!(answer["status"], "halted");
         assert_eq!(
             answer["tally"],
-            json!({"listed": 16, done: 1, "left:brake": 15})
+            json!({"listed": 16, done: 1, "left:safety_limit": 15})
         );
         assert_eq!(inactive(&stack, 16).await, 0);
         let line = stack.log.last("swept");
         assert_eq!(
             (&line["level"], &line["outcome"], &line["left"]),
-            (&json!("ERROR"), &json!("braked"), &json!(15))
+            (&json!("ERROR"), &json!("halted"), &json!(15))
         );
         stack.clock.turn(Duration::from_secs(60));
     }
@@ -94,6 +97,9 @@ async fn held_back_on_more_pages_than_are_read_at_once() {
     let stack = losing(51, 0).await;
     stack.lms.pages_of(1);
     let answer = stack.sweep().await;
-    assert_eq!(answer["status"], "braked");
-    assert_eq!(answer["tally"], json!({"listed": 51, "left:brake": 51}));
+    assert_eq!(answer["status"], "halted");
+    assert_eq!(
+        answer["tally"],
+        json!({"listed": 51, "left:safety_limit": 51})
+    );
 }

@@ -18,10 +18,10 @@ use crate::adapters::store::StoreError;
 use crate::adapters::store::sweeps::{HeldBy, HeldPage, SweepRecord, Which};
 use crate::clock::within;
 use crate::domain::LearnerRef;
-use crate::domain::sweep::{brakes, certifies};
+use crate::domain::sweep::{certifies, exceeds_safety_limit};
 use crate::domain::{
-    ByName, Change, CourseRun, Effect, Left, Names, Place, Stage, SweepEnd, SweepOutcome, Tally,
-    Username,
+    ByName, Change, Checkpoint, CourseRun, Effect, Left, Names, Stage, SweepEnd, SweepOutcome,
+    Tally, Username,
 };
 
 /// How many rows are worked on together: DynamoDB reads 100 keys a call.
@@ -49,53 +49,53 @@ const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 const SAVED_EVERY: SignedDuration = SignedDuration::from_secs(10);
 
 /// A sweep of a run that goes on.
-pub(super) struct UnderWay<'a, K> {
+pub(super) struct SweepRun<'a, K> {
     sweeping: &'a Sweeping<K>,
     request: &'a Request,
     /// What was known before.
     record: SweepRecord,
-    place: Place,
+    checkpoint: Checkpoint,
     /// Whoever is asked to go on does one page at least.
     is_first: bool,
-    goes_on: &'a dyn Fn() -> bool,
+    may_continue: &'a dyn Fn() -> bool,
     on_event: &'a dyn Fn(SweepEvent<'_>),
 }
 
-impl<'a, K: Kind> UnderWay<'a, K> {
+impl<'a, K: Kind> SweepRun<'a, K> {
     /// From this place on; `record` is what was known before.
     pub(super) fn new(
         sweeping: &'a Sweeping<K>,
         request: &'a Request,
-        place: Place,
+        checkpoint: Checkpoint,
         record: SweepRecord,
-        goes_on: &'a dyn Fn() -> bool,
+        may_continue: &'a dyn Fn() -> bool,
         on_event: &'a dyn Fn(SweepEvent<'_>),
     ) -> Self {
         Self {
             sweeping,
             request,
             record,
-            place,
+            checkpoint,
             is_first: true,
-            goes_on,
+            may_continue,
             on_event,
         }
     }
 
     /// Whether one more page is to be worked on in this call.
-    fn goes_on(&mut self) -> bool {
-        std::mem::take(&mut self.is_first) || (self.goes_on)()
+    fn may_continue(&mut self) -> bool {
+        std::mem::take(&mut self.is_first) || (self.may_continue)()
     }
 
     fn held(&self) -> HeldBy<'_> {
-        self.held_by(self.place.holder)
+        self.held_by(self.checkpoint.lease_id)
     }
 
-    fn held_by(&self, holder: Uuid) -> HeldBy<'_> {
+    fn held_by(&self, lease_id: Uuid) -> HeldBy<'_> {
         HeldBy {
             course_id: &self.request.run,
             kind: K::KIND,
-            holder,
+            lease_id,
         }
     }
 
@@ -103,11 +103,11 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         let now = self.sweeping.clock.now();
         Task {
             run,
-            leave: self.place.leave,
+            options: self.checkpoint.options,
             losses,
-            certifies: self.place.leave.force || certifies(run, now),
+            certifies: self.checkpoint.options.force || certifies(run, now),
             by: Change::Sweep {
-                sweep_id: self.place.sweep_id,
+                sweep_id: self.checkpoint.sweep_id,
                 name: self.request.operator.clone(),
             },
             asked_at,
@@ -120,9 +120,9 @@ impl<'a, K: Kind> UnderWay<'a, K> {
     pub(super) async fn list(mut self, run: &CourseRun) -> Result<Progress, SweepError> {
         let sweeping = self.sweeping;
         let mut next = None;
-        while let Stage::Listing(cursor) = self.place.stage.clone() {
-            if !self.goes_on() {
-                return Ok(self.stops(Duration::ZERO, None).await?);
+        while let Stage::Listing(cursor) = self.checkpoint.stage.clone() {
+            if !self.may_continue() {
+                return Ok(self.suspend(Duration::ZERO, None).await?);
             }
             let asked = match next.take() {
                 Some(asked) => asked,
@@ -132,22 +132,24 @@ impl<'a, K: Kind> UnderWay<'a, K> {
                 Ok(asked) => asked,
                 Err(error) => return Ok(self.has_no_answer(&error).await?),
             };
-            self.place.failures = 0;
+            self.checkpoint.failures = 0;
             let is_itself = page.next.is_some() && page.next.as_ref() == cursor.cursor();
             let following = cursor.follow(page.next);
             let work = self.page(run, cursor.pages(), asked_at, page.rows);
             let (worked, asked) = join(work, async {
                 match &following {
-                    Ok(Some(cursor)) if (self.goes_on)() => Some(sweeping.ask(run, cursor).await),
+                    Ok(Some(cursor)) if (self.may_continue)() => {
+                        Some(sweeping.ask(run, cursor).await)
+                    }
                     _ => None,
                 }
             })
             .await;
             let (tally, at_stake) = worked?;
             next = asked;
-            self.place.tally.extend(&tally);
-            self.place.at_stake += at_stake;
-            self.place.stage = match following {
+            self.checkpoint.tally.extend(&tally);
+            self.checkpoint.at_stake += at_stake;
+            self.checkpoint.stage = match following {
                 Ok(Some(cursor)) => Stage::Listing(cursor),
                 Ok(None) => Stage::Applying,
                 Err(_) if is_itself => self.begins_by_name(cursor.pages() + 1).await?,
@@ -156,7 +158,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
                     return Ok(self.failed(&code).await?);
                 }
             };
-            (self.on_event)(SweepEvent::Page(&self.place));
+            (self.on_event)(SweepEvent::Page(&self.checkpoint));
             self.save_now_and_then().await?;
         }
         self.by_name(run).await
@@ -172,15 +174,15 @@ impl<'a, K: Kind> UnderWay<'a, K> {
                 break;
             }
             for HeldPage { page, .. } in held {
-                sweeps.let_go(self.held(), page).await?;
+                sweeps.release(self.held(), page).await?;
             }
         }
-        self.place.at_stake = 0;
-        if self.place.leave.report {
+        self.checkpoint.at_stake = 0;
+        if self.checkpoint.options.dry_run {
             // Each is told of once more.
-            self.place.tally = Tally::default();
+            self.checkpoint.tally = Tally::default();
         }
-        (self.on_event)(SweepEvent::ByName(&self.place));
+        (self.on_event)(SweepEvent::ByName(&self.checkpoint));
         Ok(Stage::ByName(ByName {
             pages,
             names: Names::Enrolled(None),
@@ -190,24 +192,24 @@ impl<'a, K: Kind> UnderWay<'a, K> {
     /// Goes through those whom the LMS has to be asked for by name, if so.
     async fn by_name(mut self, run: &CourseRun) -> Result<Progress, SweepError> {
         let sweeping = self.sweeping;
-        while let Stage::ByName(by_name) = self.place.stage.clone() {
-            if !self.goes_on() {
-                return Ok(self.stops(Duration::ZERO, None).await?);
+        while let Stage::ByName(by_name) = self.checkpoint.stage.clone() {
+            if !self.may_continue() {
+                return Ok(self.suspend(Duration::ZERO, None).await?);
             }
-            let recorder = Recorder::new(self.place.sweep_id, self.on_event);
+            let recorder = Recorder::new(self.checkpoint.sweep_id, self.on_event);
             let step = match sweeping.by_name(run, &by_name, &recorder).await {
                 Ok(step) => step,
                 Err(NoStep::Lms(error)) => return Ok(self.has_no_answer(&error).await?),
                 Err(NoStep::Store(error)) => return Err(error.into()),
             };
-            self.place.failures = 0;
+            self.checkpoint.failures = 0;
             let work = self.page(run, by_name.pages, step.asked_at, step.rows);
             let (tally, at_stake) = work.await?;
-            self.place.tally.extend(&recorder.tally.into_inner());
-            self.place.tally.extend(&tally);
-            self.place.at_stake += at_stake;
-            self.place.stage = step.next.map_or(Stage::Applying, Stage::ByName);
-            (self.on_event)(SweepEvent::Page(&self.place));
+            self.checkpoint.tally.extend(&recorder.tally.into_inner());
+            self.checkpoint.tally.extend(&tally);
+            self.checkpoint.at_stake += at_stake;
+            self.checkpoint.stage = step.next.map_or(Stage::Applying, Stage::ByName);
+            (self.on_event)(SweepEvent::Page(&self.checkpoint));
             self.save_now_and_then().await?;
         }
         self.apply(run).await
@@ -222,7 +224,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         asked_at: Timestamp,
         rows: Vec<Result<K::Row, InvalidResponse>>,
     ) -> Result<(Tally, u64), SweepError> {
-        let recorder = Recorder::new(self.place.sweep_id, self.on_event);
+        let recorder = Recorder::new(self.checkpoint.sweep_id, self.on_event);
         recorder.tally.borrow_mut().list(rows.len() as u64);
         let task = self.task(run, asked_at, Losses::HeldBack);
         let Worked { held, at_stake } = self.rows(&task, rows, &recorder).await?;
@@ -265,12 +267,14 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         let sweeping = self.sweeping;
         let losing = self.losing().await?;
         // Of what was begun those who are left are fewer than those who were.
-        if !self.place.leave.confirm && brakes(losing, self.place.at_stake) {
-            if !self.place.leave.report {
-                let brake = Effect::Left(Left::Brake);
-                self.place.tally.note_many(&brake, losing);
+        if !self.checkpoint.options.confirm
+            && exceeds_safety_limit(losing, self.checkpoint.at_stake)
+        {
+            if !self.checkpoint.options.dry_run {
+                let left = Effect::Left(Left::SafetyLimit);
+                self.checkpoint.tally.note_many(&left, losing);
             }
-            return Ok(self.ended(SweepOutcome::Braked, None).await?);
+            return Ok(self.ended(SweepOutcome::Halted, None).await?);
         }
         loop {
             let held = sweeping.sweeps.held(self.held(), None).await?.entries;
@@ -280,9 +284,9 @@ impl<'a, K: Kind> UnderWay<'a, K> {
             for HeldPage { page, usernames } in held {
                 let mut left = usernames.as_slice();
                 while let [username, others @ ..] = left {
-                    if !self.goes_on() {
+                    if !self.may_continue() {
                         self.hold(page, left.to_vec()).await?;
-                        return Ok(self.stops(Duration::ZERO, None).await?);
+                        return Ok(self.suspend(Duration::ZERO, None).await?);
                     }
                     if let Err(error) = self.once_more(run, username).await? {
                         self.hold(page, left.to_vec()).await?;
@@ -290,7 +294,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
                     }
                     left = others;
                 }
-                sweeping.sweeps.let_go(self.held(), page).await?;
+                sweeping.sweeps.release(self.held(), page).await?;
                 self.save_now_and_then().await?;
             }
         }
@@ -306,7 +310,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         run: &CourseRun,
         username: &Username,
     ) -> Result<Result<(), LmsError>, SweepError> {
-        let recorder = Recorder::new(self.place.sweep_id, self.on_event);
+        let recorder = Recorder::new(self.checkpoint.sweep_id, self.on_event);
         let asked_at = self.sweeping.clock.now();
         match self.asked_again(run, username).await {
             Ok((rows, losses)) => {
@@ -321,8 +325,8 @@ impl<'a, K: Kind> UnderWay<'a, K> {
             // Who is gone by now has lost nothing.
             Err(_) => recorder.record(None, Some(username), &Effect::Left(Left::ChangedMeanwhile)),
         }
-        self.place.failures = 0;
-        self.place.tally.extend(&recorder.tally.into_inner());
+        self.checkpoint.failures = 0;
+        self.checkpoint.tally.extend(&recorder.tally.into_inner());
         Ok(Ok(()))
     }
 
@@ -354,8 +358,8 @@ impl<'a, K: Kind> UnderWay<'a, K> {
 
     /// How many are held back, or would be.
     async fn losing(&self) -> Result<u64, StoreError> {
-        if self.place.leave.report {
-            return Ok(self.place.tally.losing());
+        if self.checkpoint.options.dry_run {
+            return Ok(self.checkpoint.tally.losing());
         }
         let (mut losing, mut start) = (0, None);
         loop {
@@ -369,10 +373,10 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         }
     }
 
-    /// Holds back whom another one held back before this place. Of the pages to
+    /// Holds back whom another one held back before this checkpoint. Of the pages to
     /// come it may have held back more, who are told anew.
-    pub(super) async fn take_over(&mut self, holder: Uuid) -> Result<(), StoreError> {
-        let pages = match &self.place.stage {
+    pub(super) async fn acquire(&mut self, lease_id: Uuid) -> Result<(), StoreError> {
+        let pages = match &self.checkpoint.stage {
             Stage::Listing(cursor) => cursor.pages(),
             Stage::ByName(by_name) => by_name.pages,
             Stage::Applying => u32::MAX,
@@ -380,7 +384,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         let sweeps = &self.sweeping.sweeps;
         let (mut start, mut is_any) = (None, false);
         loop {
-            let page = sweeps.held(self.held_by(holder), start).await?;
+            let page = sweeps.held(self.held_by(lease_id), start).await?;
             for held in page.entries.iter().filter(|held| held.page < pages) {
                 self.hold(held.page, held.usernames.clone()).await?;
                 is_any = true;
@@ -401,7 +405,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
     ) -> Result<Progress, SweepError> {
         let user = self.sweeping.user(learner).await?;
         let username = user.edx_username.ok_or(SweepError::NoUsername)?;
-        let recorder = Recorder::new(self.place.sweep_id, self.on_event);
+        let recorder = Recorder::new(self.checkpoint.sweep_id, self.on_event);
         let asked_at = self.sweeping.clock.now();
         let mut worked = Worked::default();
         match self.rows_of(run, &username).await {
@@ -416,40 +420,40 @@ impl<'a, K: Kind> UnderWay<'a, K> {
                 recorder.record(Some(user.user_id), Some(&username), &failed);
             }
         }
-        self.place.tally.extend(&recorder.tally.into_inner());
+        self.checkpoint.tally.extend(&recorder.tally.into_inner());
         for username in &worked.held {
             self.once_more(run, username).await??;
         }
-        (self.on_event)(SweepEvent::Page(&self.place));
+        (self.on_event)(SweepEvent::Page(&self.checkpoint));
         Ok(self.ended(SweepOutcome::Done, None).await?)
     }
 
     /// The LMS gave no answer: it is left alone for a while, or the sweep is given up.
     async fn has_no_answer(mut self, error: &LmsError) -> Result<Progress, StoreError> {
-        self.place.failures += 1;
+        self.checkpoint.failures += 1;
         let first = if error.is_throttled() {
             FIRST_PAUSE_OF_A_THROTTLE
         } else {
             FIRST_PAUSE
         };
-        let pause = first * (1 << (self.place.failures - 1).min(PAUSES));
+        let pause = first * (1 << (self.checkpoint.failures - 1).min(PAUSES));
         let wait = error.retry_after().unwrap_or(pause);
         let may_pass = error.is_lms_wide() && !error.needs_operator();
-        if may_pass && self.place.failures <= PAUSES && wait <= LONGEST_PAUSE {
-            self.stops(wait, Some(error.code())).await
+        if may_pass && self.checkpoint.failures <= PAUSES && wait <= LONGEST_PAUSE {
+            self.suspend(wait, Some(error.code())).await
         } else {
             self.failed(&error.code()).await
         }
     }
 
-    async fn stops(self, wait: Duration, reason: Option<String>) -> Result<Progress, StoreError> {
+    async fn suspend(self, wait: Duration, reason: Option<String>) -> Result<Progress, StoreError> {
         let mut stopped = self;
         stopped.save().await?;
-        let place = stopped.place;
-        Ok(Progress::GoesOn {
+        let checkpoint = stopped.checkpoint;
+        Ok(Progress::Suspended {
             wait,
             reason,
-            place,
+            checkpoint,
         })
     }
 
@@ -465,18 +469,18 @@ impl<'a, K: Kind> UnderWay<'a, K> {
         reason: Option<String>,
     ) -> Result<Progress, StoreError> {
         let end = SweepEnd {
-            sweep_id: self.place.sweep_id,
-            began_at: self.place.began_at,
+            sweep_id: self.checkpoint.sweep_id,
+            began_at: self.checkpoint.began_at,
             ended_at: self.sweeping.clock.now(),
-            leave: self.place.leave,
+            options: self.checkpoint.options,
             outcome,
             reason,
-            tally: self.place.tally,
+            tally: self.checkpoint.tally,
         };
         if self.request.learner.is_none() {
             let is_complete = outcome != SweepOutcome::Failed;
             let record = SweepRecord {
-                place: None,
+                checkpoint: None,
                 last: Some(end.clone()),
                 complete_at: if is_complete {
                     Some(end.ended_at)
@@ -488,7 +492,7 @@ impl<'a, K: Kind> UnderWay<'a, K> {
             let which = Which {
                 course_id: &self.request.run,
                 kind: K::KIND,
-                leave: end.leave,
+                options: end.options,
             };
             sweeps.put(which, &record).await?;
         }
@@ -497,22 +501,22 @@ impl<'a, K: Kind> UnderWay<'a, K> {
 
     async fn save_now_and_then(&mut self) -> Result<(), StoreError> {
         let now = self.sweeping.clock.now();
-        if within(SAVED_EVERY, self.place.saved_at, now) {
+        if within(SAVED_EVERY, self.checkpoint.saved_at, now) {
             return Ok(());
         }
         self.save().await
     }
 
     async fn save(&mut self) -> Result<(), StoreError> {
-        self.place.saved_at = self.sweeping.clock.now();
+        self.checkpoint.saved_at = self.sweeping.clock.now();
         let record = SweepRecord {
-            place: Some(self.place.clone()),
+            checkpoint: Some(self.checkpoint.clone()),
             ..self.record.clone()
         };
         let which = Which {
             course_id: &self.request.run,
             kind: K::KIND,
-            leave: self.place.leave,
+            options: self.checkpoint.options,
         };
         self.sweeping.sweeps.put(which, &record).await
     }
