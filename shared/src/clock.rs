@@ -55,12 +55,12 @@ impl Clock for SystemClock {
 
 /// A clock that stands still until it is turned by hand.
 #[derive(Debug)]
-pub struct HeldClock {
+pub struct FakeClock {
     time: watch::Sender<Timestamp>,
     leaps: bool,
 }
 
-impl HeldClock {
+impl FakeClock {
     /// A clock that shows `now`; who sleeps on it waits for it to be turned.
     pub fn at(now: Timestamp) -> Self {
         Self {
@@ -78,7 +78,7 @@ impl HeldClock {
     }
 
     /// Lets time pass; whoever sleeps until then wakes.
-    pub fn turn(&self, by: Duration) {
+    pub fn advance(&self, by: Duration) {
         self.time
             .send_modify(|now| *now = now.saturating_add(by).unwrap_or(*now));
     }
@@ -89,7 +89,7 @@ impl HeldClock {
     }
 }
 
-impl Clock for HeldClock {
+impl Clock for FakeClock {
     fn now(&self) -> Timestamp {
         *self.time.borrow()
     }
@@ -97,7 +97,7 @@ impl Clock for HeldClock {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let end = self.now().saturating_add(duration);
         if self.leaps {
-            self.turn(duration);
+            self.advance(duration);
         }
         let mut time = self.time.subscribe();
         Box::pin(async move {

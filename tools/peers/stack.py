@@ -205,11 +205,11 @@ class Stack:
 
     def order(self, **order):
         """Tells the LMS to misbehave."""
-        answer = requests.post(f"{self.lms_url}/_local/orders", json=order, timeout=10)
+        answer = requests.post(f"{self.lms_url}/_local/fault-rules", json=order, timeout=10)
         answer.raise_for_status()
 
     def revoke_orders(self):
-        answer = requests.delete(f"{self.lms_url}/_local/orders", timeout=10)
+        answer = requests.delete(f"{self.lms_url}/_local/fault-rules", timeout=10)
         answer.raise_for_status()
 
     def lms_calls(self):

@@ -19,7 +19,7 @@ use shared::domain::EventKind;
 use shared::use_cases::certifying::CERTIFYING_TIME;
 use shared::use_cases::lms::LmsLimits;
 use shared::web::Webhook;
-use shared::web::gateway::every_header;
+use shared::web::gateway::multi_value_headers;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -37,7 +37,7 @@ async fn main() -> Result<(), Error> {
 
     let handler =
         service_fn(async |request: Request| Ok::<_, Error>(webhook.handle(request).await));
-    lambda_runtime::run(Adapter::from(handler).map_request(every_header)).await
+    lambda_runtime::run(Adapter::from(handler).map_request(multi_value_headers)).await
 }
 
 /// Puts the webhook together from what it needs and nothing more; infra's

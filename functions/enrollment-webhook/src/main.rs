@@ -17,7 +17,7 @@ use shared::bootstrap::{self, aws, logging};
 use shared::clock::{SharedClock, SystemClock};
 use shared::domain::EventKind;
 use shared::web::Webhook;
-use shared::web::gateway::every_header;
+use shared::web::gateway::multi_value_headers;
 
 /// How long the store may take for one delivery in all. Two calls at their
 /// longest would take fourteen seconds; a store that hangs is answered 503 within ten.
@@ -38,7 +38,7 @@ async fn main() -> Result<(), Error> {
 
     let handler =
         service_fn(async |request: Request| Ok::<_, Error>(webhook.handle(request).await));
-    lambda_runtime::run(Adapter::from(handler).map_request(every_header)).await
+    lambda_runtime::run(Adapter::from(handler).map_request(multi_value_headers)).await
 }
 
 /// Puts the webhook together from what it needs and nothing more; infra's

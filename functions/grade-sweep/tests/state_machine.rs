@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, S};
-use harness::{EAGER, Portal, RUN};
+use harness::{FAST_RETRIES, Portal, RUN};
 use local::lms::GradeRow;
 use local::{Fault, StepFunctions};
 use serde_json::json;
@@ -48,7 +48,7 @@ async fn every_run_is_swept_and_a_failed_one_passed_over() {
         }
     }
     // Where its sweep stands the tables will not tell.
-    let (proxy, _) = portal.proxy(EAGER).await;
+    let (proxy, _) = portal.proxy(FAST_RETRIES).await;
     proxy.set(|call| {
         let is_broken = call.body.windows(6).any(|part| part == b"broken");
         match call.operation.as_str() {

@@ -286,7 +286,7 @@ impl PendingEvent {
     /// The event when it could not be retried after all, since the LMS is
     /// left alone: the try does not count, and it is due again at `due`.
     #[must_use]
-    pub fn given_back(mut self, due: Timestamp) -> Self {
+    pub fn release(mut self, due: Timestamp) -> Self {
         self.attempts = self.attempts.saturating_sub(1);
         self.next_attempt_at = due;
         self
@@ -294,7 +294,7 @@ impl PendingEvent {
 
     /// The event under another address of the same learner, as a new one.
     #[must_use]
-    pub fn readdressed(&self, email: &Email) -> Self {
+    pub fn rekeyed(&self, email: &Email) -> Self {
         Self {
             event_key: EventKey::of(self.kind, email, &self.course_id),
             email: email.clone(),
@@ -408,7 +408,7 @@ mod tests {
             attempts: 3,
             ..event(BlockedReason::NotPassed, 1)
         };
-        let moved = old.readdressed(&email);
+        let moved = old.rekeyed(&email);
         assert_eq!(
             (moved.event_key.clone(), moved.version, moved.attempts),
             (EventKey::of(old.kind, &email, &old.course_id), 1, 3)

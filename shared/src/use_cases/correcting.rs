@@ -202,7 +202,7 @@ pub async fn retry_event(
 ) -> Result<Option<PendingEvent>, StoreError> {
     for _ in 0..ATTEMPTS {
         let retried = event.retried(at);
-        if pending_events.settle(&retried, at).await? {
+        if pending_events.save(&retried, at).await? {
             return Ok(Some(retried));
         }
         let key = [retried.event_key];

@@ -217,7 +217,7 @@ impl Enrolling {
         } else {
             certificates_that_wait(&found)
         };
-        self.will_change(&waiting, *at).await?;
+        self.schedule_retry(&waiting, *at).await?;
         let change = EnrollmentChange::new(user_id, course_id.clone(), by.clone(), *at);
         let changed = self
             .enrollments
@@ -225,7 +225,7 @@ impl Enrolling {
                 change.announce(before, &announced, &self.paid_modes)
             })
             .await?;
-        self.has_changed(&waiting, *at).await;
+        self.wake_now(&waiting, *at).await;
         let mut left_over = None;
         for pending in found.pending(EventKind::Enrollment) {
             left_over = self
@@ -271,13 +271,13 @@ impl Enrolling {
             return Ok(Set::NoSuchRun);
         }
         let waiting = certificates_that_wait(&found);
-        self.will_change(&waiting, at).await?;
+        self.schedule_retry(&waiting, at).await?;
         let change = EnrollmentChange::new(user.user_id, course_id.clone(), by, at);
         let changed = self
             .enrollments
             .change(&change, |before| change.set(before, &setting))
             .await?;
-        self.has_changed(&waiting, at).await;
+        self.wake_now(&waiting, at).await;
         Ok(changed.map_or(Set::NotEnrolled, |changed| Set::Stands(Box::new(changed))))
     }
 
@@ -286,20 +286,20 @@ impl Enrolling {
         self.lookup.find(email, run, &kinds).await
     }
 
-    async fn will_change(
+    async fn schedule_retry(
         &self,
         waiting: &[&PendingEvent],
         now: Timestamp,
     ) -> Result<(), StoreError> {
         for event in waiting {
-            will_change(&self.pending_events, event, now).await?;
+            schedule_retry(&self.pending_events, event, now).await?;
         }
         Ok(())
     }
 
-    async fn has_changed(&self, waiting: &[&PendingEvent], now: Timestamp) {
+    async fn wake_now(&self, waiting: &[&PendingEvent], now: Timestamp) {
         for event in waiting {
-            has_changed(&self.pending_events, event, now).await;
+            wake_now(&self.pending_events, event, now).await;
         }
     }
 
@@ -398,7 +398,7 @@ pub(super) fn waits_for_enrollment(event: &PendingEvent) -> bool {
 /// look too many, and not one too few. Whoever retries the event meanwhile
 /// finds it changed, and leaves it due. An pending event later than it
 /// was looked for here is retried after a minute of its own.
-pub(super) async fn will_change(
+pub(super) async fn schedule_retry(
     pending_events: &PendingEvents,
     event: &PendingEvent,
     now: Timestamp,
@@ -409,7 +409,7 @@ pub(super) async fn will_change(
 
 /// Has it retried now that the enrollment is written; whether it is. Where
 /// this fails it is retried a little later.
-pub(super) async fn has_changed(
+pub(super) async fn wake_now(
     pending_events: &PendingEvents,
     event: &PendingEvent,
     now: Timestamp,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::correcting::retry_event;
-use super::importing::expect_events_of_users;
+use super::importing::wake_waiting_of_users;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::users::{Users, Written};
@@ -74,7 +74,7 @@ pub async fn rename_email(
         // somebody else's.
         let is_foreign = forget && event.email == *old && event.reason == BlockedReason::NoSuchUser;
         if !is_foreign {
-            let moved = pending_events.readdress(event, &user.email).await?;
+            let moved = pending_events.rekey(event, &user.email).await?;
             events_moved += u64::from(moved.is_some());
         }
     }
@@ -82,7 +82,7 @@ pub async fn rename_email(
         user = forget_address(users, &user.email, old).await?;
         changed = true;
     }
-    let mut events_due = expect_events_of_users(pending_events, users, now).await?;
+    let mut events_due = wake_waiting_of_users(pending_events, users, now).await?;
     // What was given up since nobody had the new address has its time again.
     for event in events_of(pending_events, &[&user.email]).await? {
         let is_expired =

@@ -251,7 +251,7 @@ impl RetryWorker {
             Err(error @ StoreError::Corrupt(_)) => {
                 let later = now.checked_add(UNREADABLE_FOR).unwrap_or(now);
                 // Where this fails, it is claimed again when its lease is over.
-                let _ = self.pending_events.put_off(&event_key, later).await;
+                let _ = self.pending_events.postpone(&event_key, later).await;
                 return Ok(Some(Attempt {
                     event_key,
                     event: None,
@@ -272,8 +272,8 @@ impl RetryWorker {
                 outcome,
             }))) => {
                 let email = email.as_ref().unwrap_or(&event.email);
-                let settled = self.settle(&event, email, outcome).await;
-                (user_id, settled.unwrap_or_else(AttemptOutcome::Failed))
+                let saved = self.save(&event, email, outcome).await;
+                (user_id, saved.unwrap_or_else(AttemptOutcome::Failed))
             }
             Ok(Ok(Err(error))) => {
                 let code = error.code().to_owned();
@@ -282,7 +282,7 @@ impl RetryWorker {
                 (
                     None,
                     if is_lasting {
-                        self.postpone(&event, code, outcome).await
+                        self.record_failure(&event, code, outcome).await
                     } else {
                         outcome
                     },
@@ -293,7 +293,8 @@ impl RetryWorker {
                 let outcome = AttemptOutcome::Panicked(location);
                 (
                     None,
-                    self.postpone(&event, "Panicked".to_owned(), outcome).await,
+                    self.record_failure(&event, "Panicked".to_owned(), outcome)
+                        .await,
                 )
             }
         };
@@ -307,7 +308,7 @@ impl RetryWorker {
 
     /// Has an event wait that failed by itself, so that it is neither tried
     /// each time its lease is over nor for ever: `end`, unless that is its end.
-    async fn postpone(
+    async fn record_failure(
         &self,
         event: &PendingEvent,
         code: String,
@@ -317,7 +318,7 @@ impl RetryWorker {
             error: Some(code),
             ..BlockedReason::Failed.into()
         });
-        match self.settle(event, &event.email, failed).await {
+        match self.save(event, &event.email, failed).await {
             Ok(ended @ AttemptOutcome::Ended(_)) => ended,
             // Where it cannot even be written back, its lease ends by itself.
             _ => outcome,
@@ -422,7 +423,7 @@ impl RetryWorker {
     /// Writes down what was outcome. An event that was pending under a former address
     /// of the learner goes on waiting under `email`, the one that they have:
     /// there it is outcome by what it waits for.
-    async fn settle(
+    async fn save(
         &self,
         event: &PendingEvent,
         email: &Email,
@@ -434,7 +435,7 @@ impl RetryWorker {
                 return Ok(AttemptOutcome::Done { effect, left_over });
             }
             UseCaseOutcome::Paused(due) => (
-                Box::new(event.clone().given_back(due)),
+                Box::new(event.clone().release(due)),
                 AttemptOutcome::Released,
             ),
             UseCaseOutcome::Blocked(blocked) => {
@@ -453,15 +454,15 @@ impl RetryWorker {
                 }
             }
         };
-        if !self.pending_events.settle(&next, now).await? {
+        if !self.pending_events.save(&next, now).await? {
             return Ok(AttemptOutcome::Changed);
         }
         if *email != event.email {
-            let settled = PendingEvent {
+            let saved = PendingEvent {
                 version: next.version + 1,
                 ..*next
             };
-            self.pending_events.readdress(settled, email).await?;
+            self.pending_events.rekey(saved, email).await?;
         }
         Ok(outcome)
     }

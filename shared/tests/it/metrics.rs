@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use shared::bootstrap::logging::subscriber;
 use shared::calls::Counter;
-use shared::clock::HeldClock;
+use shared::clock::FakeClock;
 use shared::domain::{
     Checkpoint, CourseId, Effect, EventKey, EventKind, Left, SweepEnd, SweepKind, SweepOptions,
     SweepOutcome,
@@ -22,7 +22,7 @@ use uuid::Uuid;
 /// The members of the one document that `write` writes, but for the metadata.
 fn written(write: impl FnOnce(&Metrics)) -> Map<String, Value> {
     let log = Log::default();
-    let clock = Arc::new(HeldClock::at(harness::now()));
+    let clock = Arc::new(FakeClock::at(harness::now()));
     let metrics = Metrics::new("Coursehook/local".to_owned(), clock);
     tracing::subscriber::with_default(subscriber(log.clone()), || write(&metrics));
     let [document] = log.metrics().try_into().unwrap();

@@ -12,7 +12,7 @@ use local::{Fault, FaultyProxy, SecretsManager};
 use secrecy::ExposeSecret;
 use shared::adapters::secrets::{SecretError, TokenSecret};
 use shared::bootstrap::aws;
-use shared::clock::{Clock, HeldClock, SystemClock};
+use shared::clock::{Clock, FakeClock, SystemClock};
 use shared::use_cases::authenticating::{
     AuthDecision, KNOWN_EVERYWHERE_AFTER, TokenCheck, Unavailable,
 };
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 /// A secret of the test's own, with a check that reads it through a proxy.
 struct Tokens {
-    clock: Arc<HeldClock>,
+    clock: Arc<FakeClock>,
     registry: TokenRegistry,
     check: TokenCheck,
     proxy: FaultyProxy,
@@ -38,7 +38,7 @@ impl Tokens {
             .unwrap();
         // Whoever waits turns it, and is seen to have waited.
         let start = "2026-11-22T09:00:00Z".parse().unwrap();
-        let clock = Arc::new(HeldClock::leaping_from(start));
+        let clock = Arc::new(FakeClock::leaping_from(start));
         Self {
             registry: TokenRegistry::new(at(&secrets.url, &secret), clock.clone()),
             check: TokenCheck::new(at(&proxy.url, &secret), clock.clone()),
@@ -56,8 +56,8 @@ impl Tokens {
         self.check.authenticate(issued.token.expose_secret()).await
     }
 
-    fn turn(&self, seconds: u64) {
-        self.clock.turn(Duration::from_secs(seconds));
+    fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
     }
 
     /// How many labels of ours the secret has.
@@ -122,7 +122,7 @@ async fn a_token_through_its_life() {
     assert_eq!(tokens.authenticate(&lasting).await, staff(&lasting));
     assert_eq!(tokens.reads(), 1);
 
-    tokens.turn(600);
+    tokens.advance(600);
     assert_eq!(
         tokens.authenticate(&ending).await,
         Ok(AuthDecision::Expired {
@@ -137,7 +137,7 @@ async fn a_token_through_its_life() {
             .unwrap()
             .changed
     );
-    tokens.turn(1);
+    tokens.advance(1);
     assert!(
         !tokens
             .registry
@@ -146,7 +146,7 @@ async fn a_token_through_its_life() {
             .unwrap()
             .changed
     );
-    tokens.turn(59);
+    tokens.advance(59);
     assert_eq!(tokens.authenticate(&lasting).await, revoked(&lasting));
     let unknown = tokens.registry.revoke("no-such-id").await;
     assert!(matches!(unknown, Err(TokenError::NoSuchToken(_))));
@@ -167,14 +167,14 @@ async fn changes_arrive_without_a_restart() {
 
     // A minute has not passed, and two seconds have: the unknown token makes the list be read.
     let new = tokens.issue().await;
-    tokens.clock.turn(KNOWN_EVERYWHERE_AFTER);
+    tokens.clock.advance(KNOWN_EVERYWHERE_AFTER);
     assert_eq!(tokens.authenticate(&new).await, staff(&new));
     assert_eq!(tokens.reads(), 2);
 
     tokens.registry.revoke(&old.record.id).await.unwrap();
-    tokens.turn(59);
+    tokens.advance(59);
     assert_eq!(tokens.authenticate(&old).await, staff(&old));
-    tokens.turn(1);
+    tokens.advance(1);
     assert_eq!(tokens.authenticate(&old).await, revoked(&old));
     assert_eq!(tokens.reads(), 3);
 }
@@ -188,7 +188,7 @@ async fn away_at_start() {
     tokens.away();
     tokens.check.warm_up().await;
     assert!(is_unavailable(&tokens.authenticate(&issued).await));
-    tokens.turn(1);
+    tokens.advance(1);
     tokens.back();
     assert_eq!(tokens.authenticate(&issued).await, staff(&issued));
 }
@@ -203,7 +203,7 @@ async fn no_list_yet_and_no_list_at_all() {
     );
     let secrets = SecretsManager::for_tests().await.unwrap();
     secrets.put(&tokens.secret, "no list").await.unwrap();
-    tokens.turn(1);
+    tokens.advance(1);
     let malformed = Err(Unavailable::Secret(SecretError::Malformed));
     assert_eq!(tokens.check.authenticate("anything").await, malformed);
     // An operator does not write over what is no list.
@@ -227,14 +227,14 @@ async fn away_for_an_hour() {
     // The SDK does not try this one again: it allows a process only so many
     // retries, and the other tests need some.
     tokens.proxy.set(|_| Fault::Garbage);
-    tokens.turn(5);
+    tokens.advance(5);
     assert!(is_unavailable(
         &tokens.check.authenticate("a-stranger").await
     ));
 
     let mut served = 0;
     for _ in 0..360 {
-        tokens.turn(10);
+        tokens.advance(10);
         let decision = tokens.authenticate(&known).await;
         if decision == staff(&known) {
             served += 1;
@@ -246,7 +246,7 @@ async fn away_for_an_hour() {
     assert_eq!(served, 89);
 
     tokens.back();
-    tokens.turn(5);
+    tokens.advance(5);
     assert_eq!(tokens.authenticate(&known).await, staff(&known));
 }
 
@@ -260,14 +260,14 @@ async fn an_outage_is_not_waited_for_by_everyone() {
     let clock = Arc::clone(&tokens.clock);
     tokens.proxy.set(move |_| {
         // What a read that hangs takes, all attempts together.
-        clock.turn(Duration::from_secs(6));
+        clock.advance(Duration::from_secs(6));
         Fault::Garbage
     });
-    tokens.turn(60);
+    tokens.advance(60);
     let before = tokens.reads();
     for _ in 0..21 {
         assert_eq!(tokens.authenticate(&known).await, staff(&known));
-        tokens.turn(1);
+        tokens.advance(1);
     }
     assert_eq!(tokens.reads() - before, 2);
 }
@@ -282,7 +282,7 @@ async fn one_reads_for_all() {
         let decisions = join_all((0..50).map(|_| tokens.authenticate(&issued))).await;
         assert!(decisions.iter().all(|decision| *decision == staff(&issued)));
         assert_eq!(tokens.reads() - before, 1);
-        tokens.turn(61);
+        tokens.advance(61);
     }
 }
 
@@ -297,7 +297,7 @@ async fn a_flood_keeps_no_new_token_out() {
 
     for turn in 1..=6 {
         let new = tokens.issue().await;
-        tokens.clock.turn(KNOWN_EVERYWHERE_AFTER);
+        tokens.clock.advance(KNOWN_EVERYWHERE_AFTER);
         let presented_at = tokens.clock.now();
         let strangers: Vec<_> = (0..100).map(|n| format!("stranger-{turn}-{n}")).collect();
         // Twice, and others after them: the list is young, and remembers those.
@@ -361,7 +361,7 @@ async fn a_new_token_works_at_every_instance_once_it_is_shown() {
                         .all(|j| *j == Ok(AuthDecision::Unknown))
                 );
             }
-            tokens.clock.turn(STEP);
+            tokens.clock.advance(STEP);
         }
         for (instance, before) in instances.iter().zip(BEFORE_THE_WRITE) {
             let authenticated = instance.authenticate(new.token.expose_secret()).await;
@@ -393,10 +393,10 @@ async fn a_thousand_strangers_cost_an_instance_little() {
         let tokens = Tokens::new().await;
         let known = tokens.issue().await;
         assert_eq!(tokens.authenticate(&known).await, staff(&known));
-        tokens.turn(5);
+        tokens.advance(5);
         let clock = Arc::clone(&tokens.clock);
         tokens.proxy.set(move |_| {
-            clock.turn(Duration::from_millis(takes));
+            clock.advance(Duration::from_millis(takes));
             if fails { Fault::Garbage } else { Fault::Pass }
         });
         let (began, reads) = (tokens.clock.now(), tokens.reads());
@@ -450,7 +450,7 @@ async fn a_no_is_no_outage() {
             let secrets = SecretsManager::for_tests().await.unwrap();
             secrets.put(&tokens.secret, how).await.unwrap();
         }
-        tokens.turn(60);
+        tokens.advance(60);
         assert!(tokens.authenticate(&issued).await.is_err(), "{how}");
     }
 }
@@ -477,10 +477,10 @@ async fn no_label_is_left_behind() {
         _ => Fault::Pass,
     };
     tokens.proxy.set(full);
-    tokens.turn(3599);
+    tokens.advance(3599);
     assert!(registry.issue("x", true, None).await.is_err());
     assert_eq!(tokens.labels().await, 1);
-    tokens.turn(1);
+    tokens.advance(1);
     assert!(registry.issue("x", true, None).await.is_err());
     assert_eq!(tokens.labels().await, 0);
 

@@ -63,7 +63,7 @@ pub fn json_line(value: &impl Serialize) -> Result<String, Failure> {
 
 /// Whether standard output leads nowhere: it is `/dev/null`, which also stands
 /// in for one that was closed when the program started.
-pub fn leads_nowhere() -> bool {
+pub fn is_dead_end() -> bool {
     let about = io::stdout().as_fd().try_clone_to_owned();
     match about.and_then(|out| File::from(out).metadata()) {
         Ok(about) => fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == about.rdev()),

@@ -89,7 +89,7 @@ impl Stack {
 
     /// Has calls of the tables give up as soon as in production, where what is
     /// wrong is to be told rather than waited for.
-    pub fn hurry(&mut self) {
+    pub fn use_short_timeouts(&mut self) {
         self.limits = CallLimits::PRODUCTION;
     }
 

@@ -6,7 +6,7 @@ use lambda_http::request::LambdaRequest;
 use lambda_http::{Body, Context, LambdaEvent, Request, RequestExt, Response};
 use serde_json::{Value, json};
 use shared::domain::digest::sha256_hex;
-use shared::web::gateway::every_header;
+use shared::web::gateway::multi_value_headers;
 use uuid::Uuid;
 
 /// A token of staff, in force.
@@ -73,7 +73,7 @@ pub fn with_id(request: Request) -> Request {
 /// A gateway's event as the function gets it.
 pub fn from_gateway(event: &str) -> Request {
     let event: LambdaRequest = serde_json::from_str(event).unwrap();
-    every_header(LambdaEvent::new(event, Context::default()))
+    multi_value_headers(LambdaEvent::new(event, Context::default()))
         .payload
         .into()
 }

@@ -47,7 +47,7 @@ pub const ADA_USERNAME: &str = "ada";
 pub const RUN: &str = "course-v1:Demo+RustOnLambda+2026_T3";
 
 /// Retries that do not wait, on a machine that may be slow.
-pub const EAGER: CallLimits = CallLimits {
+pub const FAST_RETRIES: CallLimits = CallLimits {
     attempt: Duration::from_secs(60),
     first_backoff: Duration::from_millis(1),
     ..CallLimits::PRODUCTION
@@ -55,7 +55,7 @@ pub const EAGER: CallLimits = CallLimits {
 
 /// The same where a call hangs, and is to be given up soon. The longest wait
 /// is never waited; it keeps the limit of the call as a whole out of the way.
-pub const IMPATIENT: CallLimits = CallLimits {
+pub const SHORT_TIMEOUTS: CallLimits = CallLimits {
     attempt: Duration::from_millis(500),
     first_backoff: Duration::from_millis(1),
     longest_backoff: Duration::from_secs(60),

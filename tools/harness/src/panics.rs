@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use shared::adapters::store::settings;
 
-use crate::{ADA, EAGER, configuration};
+use crate::{ADA, FAST_RETRIES, configuration};
 
 /// A client for the tables at `url` that panics at each call of this
 /// operation, with an address in its message.
@@ -15,7 +15,7 @@ use crate::{ADA, EAGER, configuration};
     reason = "a client that no start-up would make"
 )]
 pub fn panicking_client(url: &str, operation: &'static str) -> Client {
-    let settings = settings(&configuration(url), EAGER);
+    let settings = settings(&configuration(url), FAST_RETRIES);
     Client::from_conf(settings.interceptor(Panics(operation)).build())
 }
 

@@ -16,7 +16,7 @@ use shared::adapters::store::CallLimits;
 use shared::bootstrap::aws;
 use shared::bootstrap::environment::Environment;
 use shared::bootstrap::wiring::Wiring;
-use shared::clock::{Clock, HeldClock};
+use shared::clock::{Clock, FakeClock};
 use shared::domain::{Certificate, Change, Enrollment, Grade, PendingEvent, Score, Setting};
 use shared::use_cases::certifying::{Pass, Source};
 use shared::use_cases::correcting::override_grade;
@@ -38,7 +38,7 @@ pub struct Portal {
     /// What was logged.
     pub log: Log,
     /// Stands still but for those who sleep on it, until it is turned.
-    pub clock: Arc<HeldClock>,
+    pub clock: Arc<FakeClock>,
     /// The name of the secret that holds the tokens.
     pub secret: String,
     /// Where the secrets are.
@@ -102,7 +102,7 @@ impl Portal {
         Self {
             dynamodb: client(&engine.url, CallLimits::PRODUCTION),
             log: Log::default(),
-            clock: Arc::new(HeldClock::leaping_from(now())),
+            clock: Arc::new(FakeClock::leaping_from(now())),
             secret: tokens,
             secrets,
             lms: Arc::new(lms),

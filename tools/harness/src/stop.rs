@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use local::lms::{At, LmsFault, Order};
+use local::lms::{At, FaultRule, LmsFault};
 use local::{Fault, FaultyProxy, Lms};
 
 /// Where it is stopped.
@@ -46,7 +46,7 @@ pub async fn stopped<T: Debug>(
                 Fault::Swallow
             }
         }),
-        Stop::Asking(at) => lms.order(Order::of(LmsFault::Hang).at(at)),
+        Stop::Asking(at) => lms.add_fault(FaultRule::of(LmsFault::Hang).at(at)),
     }
     let asked = async |at| {
         let before = lms.count(at);

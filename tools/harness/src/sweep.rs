@@ -16,7 +16,7 @@ use tracing::instrument::WithSubscriber;
 use uuid::Uuid;
 
 use crate::stop::{Stop, stopped};
-use crate::{EAGER, Portal, RUN};
+use crate::{FAST_RETRIES, Portal, RUN};
 
 /// A sweep's function on a portal of the test's own.
 pub struct Sweep {
@@ -85,7 +85,7 @@ impl Sweep {
                 return answer;
             }
             let wait = answer["wait_seconds"].as_u64().unwrap();
-            self.clock.turn(Duration::from_secs(wait));
+            self.clock.advance(Duration::from_secs(wait));
         }
     }
 
@@ -147,7 +147,7 @@ pub async fn calls_of_a_sweep(
     at: At,
     wired: impl Fn(Portal, Client) -> Sweep,
 ) -> (BTreeMap<String, usize>, usize) {
-    let (proxy, client) = portal.proxy(EAGER).await;
+    let (proxy, client) = portal.proxy(FAST_RETRIES).await;
     let sweep = wired(portal, client);
     let asked = sweep.lms.count(at);
     assert_eq!(sweep.sweep().await["status"], "done");
@@ -168,7 +168,7 @@ pub async fn ends_the_same(
     wired: impl Fn(Portal, Client) -> Sweep,
 ) -> BTreeMap<String, Value> {
     let portal = before.copy().await;
-    let (proxy, client) = portal.proxy(EAGER).await;
+    let (proxy, client) = portal.proxy(FAST_RETRIES).await;
     let sweep = wired(portal, client);
     let whole = |sweep: Sweep| async move {
         let answer = sweep.sweep_for(json!({}), seconds).await;
@@ -182,12 +182,12 @@ pub async fn ends_the_same(
     let mut stops = 0;
     for stop in Stop::all(calls, at) {
         let portal = before.copy().await;
-        let (proxy, client) = portal.proxy(EAGER).await;
+        let (proxy, client) = portal.proxy(FAST_RETRIES).await;
         let sweep = wired(portal, client);
         let work = sweep.sweep_for(json!({}), seconds);
         let came_there = stopped(stop, &proxy, &sweep.lms, work).await;
         stops += usize::from(came_there);
-        sweep.clock.turn(Duration::from_secs(60));
+        sweep.clock.advance(Duration::from_secs(60));
         let beside = sweep.beside();
         let client = beside.client();
         let (answer, next) = whole(wired(beside, client)).await;

@@ -108,7 +108,7 @@ async fn an_answer_that_is_lost_for_good() {
         (Fault::LostAnswer, 200, "created"),
         (Fault::InternalError, 503, ""),
     ] {
-        let (stack, proxy) = Stack::behind_proxy(harness::EAGER).await;
+        let (stack, proxy) = Stack::behind_proxy(harness::FAST_RETRIES).await;
         stack.enroll("verified").await;
         stack.grade(0.9, true);
         proxy.set(move |call| match call.operation.as_str() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::{ADA, RUN};
-use local::lms::{LmsFault, Order};
+use local::lms::{FaultRule, LmsFault};
 use serde_json::json;
 use shared::adapters::store::CallLimits;
 
@@ -54,7 +54,9 @@ async fn calls_of_each_path() {
     for (name, status, calls, lms_calls) in cases {
         match *name {
             "the LMS fails, with its token" => {
-                stack.lms.order(Order::of(LmsFault::Refuse).times(1));
+                stack
+                    .lms
+                    .add_fault(FaultRule::of(LmsFault::Refuse).times(1));
             }
             "not eligible" => stack.grade(0.9, true),
             "issued, and the pending event removed" => stack.enroll("verified").await,
@@ -97,7 +99,7 @@ async fn warm_up_reads_once_and_fetches_the_token() {
     stack.pass().await;
     assert_eq!(stack.log.done()["lms_calls"], 1);
     // A token that is about to expire is renewed before.
-    stack.clock.turn(Duration::from_secs(3590));
+    stack.clock.advance(Duration::from_secs(3590));
     stack.pass().await;
     assert_eq!(stack.log.done()["lms_calls"], 2);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::{ADA, ADA_ID, Portal, RUN};
 use jiff::SignedDuration;
-use local::lms::{At, LmsFault, Order, TokenError};
+use local::lms::{At, FaultRule, LmsFault, TokenError};
 use shared::clock::Clock;
 use shared::domain::{BlockedReason, EventState};
 use shared::use_cases::certifying::CERTIFYING_TIME;
@@ -13,9 +13,9 @@ use shared::use_cases::certifying::CERTIFYING_TIME;
 use super::stack::Stack;
 
 /// What the LMS does, how the answer tells it, and the code that is pending.
-fn faults() -> Vec<(Order, &'static str, &'static str)> {
-    let grades = |fault| Order::of(fault);
-    let token = |fault| Order::of(fault).at(At::Token);
+fn faults() -> Vec<(FaultRule, &'static str, &'static str)> {
+    let grades = |fault| FaultRule::of(fault);
+    let token = |fault| FaultRule::of(fault).at(At::Token);
     let fail = |status| LmsFault::Fail { status };
     let page = |status| LmsFault::Page {
         status,
@@ -107,7 +107,7 @@ async fn whatever_the_lms_does_the_event_is_pending_and_comes_true() {
         stack.enroll("verified").await;
         stack.grade(0.9, true);
         let case = format!("{order:?}");
-        stack.lms.order(order);
+        stack.lms.add_fault(order);
 
         let answer = stack.pass().await;
         assert_eq!(answer.status, 202, "{case}: {answer:?}");
@@ -128,7 +128,7 @@ async fn whatever_the_lms_does_the_event_is_pending_and_comes_true() {
         stack.lms.revoke();
         // Not due yet.
         assert_eq!(stack.retry_due().await.attempted, 0, "{case}");
-        stack.clock.turn(Duration::from_secs(72));
+        stack.clock.advance(Duration::from_secs(72));
         let summary = stack.retry_due().await;
         assert_eq!((summary.attempted, summary.done), (1, 1), "{case}");
         assert_eq!(
@@ -175,7 +175,7 @@ async fn whom_the_lms_does_not_know_it_may_know_later() {
             (202, &reason.into())
         );
         stack.grade(1.0, true);
-        stack.clock.turn(Duration::from_secs(72));
+        stack.clock.advance(Duration::from_secs(72));
         assert_eq!(stack.retry_due().await.done, 1, "{reason}");
         assert!(stack.certificate().await.is_some(), "{reason}");
     }
@@ -234,10 +234,10 @@ async fn a_grade_that_lags_behind_is_retried() {
     let stack = Stack::new().await;
     stack.enroll("verified").await;
     stack.grade(0.9, true);
-    stack.lms.order(Order::of(LmsFault::Lag).times(2));
+    stack.lms.add_fault(FaultRule::of(LmsFault::Lag).times(2));
     assert_eq!(stack.pass().await.body["certificate_status"], "not_passed");
     for (seconds, done) in [(72, 0), (720, 1)] {
-        stack.clock.turn(Duration::from_secs(seconds));
+        stack.clock.advance(Duration::from_secs(seconds));
         let summary = stack.retry_due().await;
         assert_eq!((summary.attempted, summary.done), (1, done), "{seconds}");
     }
@@ -259,7 +259,7 @@ async fn an_lms_that_hangs_is_given_up_in_time() {
     stack.grade(0.9, true);
     for at in [At::Token, At::Grades] {
         stack.lms.revoke();
-        stack.lms.order(Order::of(LmsFault::Hang).at(at));
+        stack.lms.add_fault(FaultRule::of(LmsFault::Hang).at(at));
         let answer = tokio::time::timeout(Duration::from_secs(25), stack.pass()).await;
         let answer = answer.unwrap();
         assert_eq!(
@@ -269,7 +269,7 @@ async fn an_lms_that_hangs_is_given_up_in_time() {
         assert_eq!(stack.log.done()["error_code"], "Timeout");
     }
     stack.lms.revoke();
-    stack.clock.turn(Duration::from_secs(72));
+    stack.clock.advance(Duration::from_secs(72));
     assert_eq!(stack.retry_due().await.done, 1);
 }
 
@@ -280,8 +280,8 @@ async fn retry_after_is_honoured() {
     let stack = Stack::new().await;
     stack.enroll("verified").await;
     stack.grade(0.9, true);
-    stack.lms.order(
-        Order::of(LmsFault::Throttle {
+    stack.lms.add_fault(
+        FaultRule::of(LmsFault::Throttle {
             retry_after: Some(3600),
         })
         .times(1),
@@ -294,9 +294,9 @@ async fn retry_after_is_honoured() {
     assert_eq!(stack.pass().await.body["reason"], "lms_throttled");
     assert_eq!(stack.lms.calls().len(), asked);
 
-    stack.clock.turn(Duration::from_secs(3599));
+    stack.clock.advance(Duration::from_secs(3599));
     assert_eq!(stack.retry_due().await.attempted, 0);
-    stack.clock.turn(Duration::from_secs(2));
+    stack.clock.advance(Duration::from_secs(2));
     assert_eq!(stack.pass().await.body["certificate_status"], "created");
 }
 
@@ -307,7 +307,9 @@ async fn an_lms_away_for_a_weekend() {
     let stack = Stack::new().await;
     stack.enroll("verified").await;
     stack.grade(0.9, true);
-    stack.lms.order(Order::of(LmsFault::Drop).at(At::All));
+    stack
+        .lms
+        .add_fault(FaultRule::of(LmsFault::Drop).at(At::All));
     assert_eq!(stack.pass().await.status, 202);
     let monday = stack.clock.now() + SignedDuration::from_hours(62);
     let mut attempts = 0;
@@ -329,7 +331,7 @@ async fn an_lms_away_for_a_weekend() {
     assert_eq!(stack.lms.calls().len(), 2 * (attempts + 1));
     assert_eq!(stack.pending_event().await.state, EventState::Waiting);
     stack.lms.revoke();
-    stack.clock.turn(Duration::from_hours(15));
+    stack.clock.advance(Duration::from_hours(15));
     assert_eq!(stack.retry_due().await.done, 1);
     assert!(stack.certificate().await.is_some());
 }
@@ -350,7 +352,9 @@ async fn a_redelivery_is_retried_as_soon_as_a_new_event() {
     assert!(before.next_attempt_at.duration_since(now).as_hours() >= 19);
 
     stack.grade(0.9, true);
-    stack.lms.order(Order::of(LmsFault::Refuse).times(1));
+    stack
+        .lms
+        .add_fault(FaultRule::of(LmsFault::Refuse).times(1));
     assert_eq!(stack.pass().await.status, 202);
     let after = stack.pending_event().await;
     assert_eq!(
@@ -360,7 +364,7 @@ async fn a_redelivery_is_retried_as_soon_as_a_new_event() {
     assert_eq!(after.last_error.as_deref(), Some("403"));
     assert!(after.next_attempt_at.duration_since(now).as_secs() <= 72);
     assert_eq!(after.pending_since, before.pending_since);
-    stack.clock.turn(Duration::from_secs(72));
+    stack.clock.advance(Duration::from_secs(72));
     assert_eq!(stack.retry_due().await.done, 1);
     assert!(stack.certificate().await.is_some());
 }

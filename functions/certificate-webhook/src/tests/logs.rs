@@ -1,7 +1,7 @@
 //! What is logged, and above all what never is.
 
 use harness::{ADA, ADA_ID, RUN, STAFF};
-use local::lms::{CLIENT_SECRET, GradeRow, LmsFault, Order};
+use local::lms::{CLIENT_SECRET, FaultRule, GradeRow, LmsFault};
 use serde_json::{Value, json};
 
 use super::stack::{Stack, passed};
@@ -45,7 +45,7 @@ async fn accepted_comes_before_the_question() {
     let stack = Stack::new().await;
     stack
         .lms
-        .order(Order::of(LmsFault::Hang).at(local::lms::At::All));
+        .add_fault(FaultRule::of(LmsFault::Hang).at(local::lms::At::All));
     let asked = async {
         while stack.lms.calls().is_empty() {
             tokio::task::yield_now().await;
@@ -90,7 +90,7 @@ async fn no_address_username_or_token_is_ever_logged() {
     for fault in faults {
         stack.lms.revoke();
         if let Some(fault) = fault {
-            stack.lms.order(Order::of(fault));
+            stack.lms.add_fault(FaultRule::of(fault));
         }
         let answer = stack.deliver(&passed(&email)).await;
         assert!(!answer.body.to_string().contains(planted), "{answer:?}");

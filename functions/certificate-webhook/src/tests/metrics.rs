@@ -1,6 +1,6 @@
 //! What is counted of passes: certificates, and what the LMS was asked.
 
-use local::lms::{At, LmsFault, Order};
+use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
 use shared::web::Metric;
 
@@ -35,11 +35,13 @@ async fn certificates_and_what_the_lms_was_asked() {
     // A token, and a grade that is not given.
     stack
         .lms
-        .order(Order::of(LmsFault::Fail { status: 503 }).at(At::Grades));
+        .add_fault(FaultRule::of(LmsFault::Fail { status: 503 }).at(At::Grades));
     assert_counted(&counted(&stack).await, [0, 1, 2, 1], "pending");
     // Not even a new connection helps.
     stack.lms.revoke();
-    stack.lms.order(Order::of(LmsFault::Drop).at(At::Grades));
+    stack
+        .lms
+        .add_fault(FaultRule::of(LmsFault::Drop).at(At::Grades));
     assert_counted(&counted(&stack).await, [0, 1, 2, 2], "pending");
     // That nobody is enrolled there is an answer.
     stack.lms.revoke();

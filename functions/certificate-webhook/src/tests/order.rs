@@ -7,7 +7,7 @@ use serde_json::json;
 use shared::clock::Clock;
 use shared::domain::CourseRun;
 use shared::use_cases::importing::{
-    Imported, UserRow, expect_events_of_runs, expect_events_of_users, import_runs, import_users,
+    Imported, UserRow, import_runs, import_users, wake_waiting_of_runs, wake_waiting_of_users,
 };
 
 use super::stack::Stack;
@@ -47,7 +47,7 @@ async fn take(stack: &Stack, step: Step) {
             };
             let imported = import_users(&users, &[row]).await.unwrap();
             assert_eq!(imported, [Ok(Imported::Created)]);
-            expect_events_of_users(&pending_events, &users, now)
+            wake_waiting_of_users(&pending_events, &users, now)
                 .await
                 .unwrap();
         }
@@ -64,7 +64,7 @@ async fn take(stack: &Stack, step: Step) {
             };
             let imported = import_runs(&runs, &[run.into()]).await.unwrap();
             assert_eq!(imported, [Ok(Imported::Created)]);
-            expect_events_of_runs(&pending_events, &runs, now)
+            wake_waiting_of_runs(&pending_events, &runs, now)
                 .await
                 .unwrap();
         }
@@ -72,7 +72,7 @@ async fn take(stack: &Stack, step: Step) {
         Enrolled => stack.announce(ADA, None, Some("verified")).await,
         Passed => drop(stack.pass().await),
         Time => {
-            stack.clock.turn(Duration::from_secs(90));
+            stack.clock.advance(Duration::from_secs(90));
             stack.retry_due().await;
         }
     }
@@ -178,7 +178,7 @@ async fn an_operator_makes_the_enrollment_paid() {
         // The attempt after a minute finds nothing new, and there is none after it for long.
         take(&stack, Time).await;
         let version = stack.pending_event().await.version;
-        stack.clock.turn(Duration::from_hours(24 * 10));
+        stack.clock.advance(Duration::from_hours(24 * 10));
         assert_eq!(stack.retry_due().await.attempted, 0);
         assert_eq!(stack.pending_event().await.version, version);
 
@@ -198,7 +198,7 @@ async fn a_username_is_imported_later() {
     stack.enroll("verified").await;
     stack.grade(0.9, true);
     assert_eq!(stack.pass().await.body["reason"], "no_username");
-    stack.clock.turn(Duration::from_secs(1));
+    stack.clock.advance(Duration::from_secs(1));
     let users = stack.use_cases().users().unwrap();
     let row = UserRow {
         email: ADA.parse().unwrap(),
@@ -209,7 +209,7 @@ async fn a_username_is_imported_later() {
     import_users(&users, &[row]).await.unwrap();
     let pending_events = stack.use_cases().pending_events().unwrap();
     let now = stack.clock.now();
-    let due = expect_events_of_users(&pending_events, &users, now)
+    let due = wake_waiting_of_users(&pending_events, &users, now)
         .await
         .unwrap();
     assert_eq!(due, 1);
@@ -228,19 +228,19 @@ async fn an_import_makes_due_only_what_waited_for_it() {
     }
     let id = "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
     stack.put_user("bob@example.org", id, Some("bob")).await;
-    stack.clock.turn(Duration::from_secs(1));
+    stack.clock.advance(Duration::from_secs(1));
     let users = stack.use_cases().users().unwrap();
     let pending_events = stack.use_cases().pending_events().unwrap();
     let now = stack.clock.now();
     assert_eq!(
-        expect_events_of_users(&pending_events, &users, now)
+        wake_waiting_of_users(&pending_events, &users, now)
             .await
             .unwrap(),
         1
     );
     // It is due already: nothing is written a second time.
     assert_eq!(
-        expect_events_of_users(&pending_events, &users, now)
+        wake_waiting_of_users(&pending_events, &users, now)
             .await
             .unwrap(),
         0
@@ -251,7 +251,7 @@ async fn an_import_makes_due_only_what_waited_for_it() {
     }
     let runs = stack.use_cases().course_runs().unwrap();
     assert_eq!(
-        expect_events_of_runs(&pending_events, &runs, now)
+        wake_waiting_of_runs(&pending_events, &runs, now)
             .await
             .unwrap(),
         0

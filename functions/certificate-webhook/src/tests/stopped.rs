@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue::S;
 use harness::stop::{Stop, stopped};
-use harness::{EAGER, Portal};
-use local::lms::{At, LmsFault, Order};
+use harness::{FAST_RETRIES, Portal};
+use local::lms::{At, FaultRule, LmsFault};
 use shared::domain::CertificateState;
 use shared::use_cases::certifying::CERTIFYING_TIME;
 
@@ -47,7 +47,9 @@ impl Scenario {
         match self {
             Fresh | NotEligible => {}
             Pending => {
-                stack.lms.order(Order::of(LmsFault::Refuse).times(1));
+                stack
+                    .lms
+                    .add_fault(FaultRule::of(LmsFault::Refuse).times(1));
                 assert_eq!(stack.pass().await.status, 202);
             }
             Withdrawn => {
@@ -55,7 +57,7 @@ impl Scenario {
                 let withdrawn = S("withdrawn".to_owned());
                 stack.set("CertificatesTable", "state", withdrawn).await;
             }
-            Faulty => stack.lms.order(Order::of(LmsFault::Refuse)),
+            Faulty => stack.lms.add_fault(FaultRule::of(LmsFault::Refuse)),
             NotPassed => stack.grade(0.1, false),
         }
         stack.portal
@@ -92,7 +94,7 @@ async fn the_senders_next_try_ends_the_same() {
     for scenario in SCENARIOS {
         // The calls are those that the work makes when nothing stops it.
         let portal = scenario.prepare().await;
-        let (proxy, client) = portal.proxy(EAGER).await;
+        let (proxy, client) = portal.proxy(FAST_RETRIES).await;
         Stack::wired(portal, client, CERTIFYING_TIME).pass().await;
         let calls = proxy.calls().len();
         assert!(
@@ -105,7 +107,7 @@ async fn the_senders_next_try_ends_the_same() {
         for stop in Stop::all(calls, At::Grades) {
             let case = format!("{scenario:?}, {stop:?}");
             let portal = scenario.prepare().await;
-            let (proxy, client) = portal.proxy(EAGER).await;
+            let (proxy, client) = portal.proxy(FAST_RETRIES).await;
             let stack = Stack::wired(portal, client, CERTIFYING_TIME);
             let came_there = stopped(stop, &proxy, &stack.lms, stack.pass()).await;
             stops += usize::from(came_there);
@@ -122,7 +124,7 @@ async fn the_senders_next_try_ends_the_same() {
             assert_eq!(answer.status, 200, "{case}");
             check(&next, &case).await;
             // What was pending by the first try may be found done at its next attempt.
-            next.clock.turn(Duration::from_secs(90));
+            next.clock.advance(Duration::from_secs(90));
             next.retry_due().await;
 
             let certificate = next.certificate().await.unwrap();
@@ -148,13 +150,13 @@ async fn the_senders_next_try_ends_the_same() {
 async fn an_accepted_event_comes_true_by_itself() {
     for stop in Stop::all(4, At::Grades) {
         let portal = Pending.prepare().await;
-        let (proxy, client) = portal.proxy(EAGER).await;
+        let (proxy, client) = portal.proxy(FAST_RETRIES).await;
         let stack = Stack::wired(portal, client, CERTIFYING_TIME);
         assert!(
             stopped(stop, &proxy, &stack.lms, stack.pass()).await,
             "{stop:?}"
         );
-        stack.clock.turn(Duration::from_secs(90));
+        stack.clock.advance(Duration::from_secs(90));
         let next = stack.beside();
         next.retry_due().await;
         let certificate = next.certificate().await.unwrap();
@@ -168,7 +170,7 @@ async fn an_accepted_event_comes_true_by_itself() {
 async fn grade_and_certificate_come_together() {
     for stop in Stop::all(3, At::Grades) {
         let portal = Fresh.prepare().await;
-        let (proxy, client) = portal.proxy(EAGER).await;
+        let (proxy, client) = portal.proxy(FAST_RETRIES).await;
         let stack = Stack::wired(portal, client, CERTIFYING_TIME);
         assert!(
             stopped(stop, &proxy, &stack.lms, stack.pass()).await,

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue::S;
-use harness::{ADA, EAGER, Portal, RUN};
+use harness::{ADA, FAST_RETRIES, Portal, RUN};
 use local::Fault;
-use local::lms::{LmsFault, Order};
+use local::lms::{FaultRule, LmsFault};
 use serde_json::json;
 use shared::domain::{BlockedReason, EventKey, EventKind};
 
@@ -23,14 +23,14 @@ async fn what_cannot_be_pending_is_503() {
         ("BatchGetItem", None),
         ("TransactWriteItems", None),
     ] {
-        let (stack, proxy) = Stack::behind_proxy(EAGER).await;
+        let (stack, proxy) = Stack::behind_proxy(FAST_RETRIES).await;
         let is_paid = pending_for != Some(BlockedReason::NotEligible);
         stack
             .enroll(if is_paid { "verified" } else { "audit" })
             .await;
         stack.grade(0.9, pending_for != Some(BlockedReason::NotPassed));
         if pending_for == Some(BlockedReason::LmsUnavailable) {
-            stack.lms.order(Order::of(LmsFault::Refuse));
+            stack.lms.add_fault(FaultRule::of(LmsFault::Refuse));
         }
         let email = match pending_for {
             Some(BlockedReason::NoSuchUser) => "bob@example.org",
@@ -71,7 +71,7 @@ async fn what_cannot_be_pending_is_503() {
 /// its certificate once the cause is gone.
 #[tokio::test]
 async fn what_the_store_refuses_is_pending_as_failed() {
-    let (stack, proxy) = Stack::behind_proxy(EAGER).await;
+    let (stack, proxy) = Stack::behind_proxy(FAST_RETRIES).await;
     stack.enroll("verified").await;
     stack.grade(0.9, true);
     proxy.set(|call| match call.operation.as_str() {
@@ -89,7 +89,7 @@ async fn what_the_store_refuses_is_pending_as_failed() {
     assert_eq!(done["event_key"], pending.event_key.to_string());
     assert_eq!(pending.reason, BlockedReason::Failed);
     proxy.set(|_| Fault::Pass);
-    stack.clock.turn(Duration::from_secs(120));
+    stack.clock.advance(Duration::from_secs(120));
     assert_eq!(stack.retry_due().await.certified, 1);
     assert_eq!(stack.pending().await, []);
 }
@@ -100,12 +100,14 @@ async fn what_the_store_refuses_is_pending_as_failed() {
 async fn an_event_that_stays_is_no_failure() {
     for fault in [Fault::Refuse("AccessDeniedException"), Fault::Hang] {
         let portal = Portal::new().await;
-        let (proxy, client) = portal.proxy(EAGER).await;
+        let (proxy, client) = portal.proxy(FAST_RETRIES).await;
         // Half a second for the LMS and what must be left after it, and one more.
         let stack = Stack::wired(portal, client, Duration::from_millis(9500));
         stack.enroll("verified").await;
         stack.grade(0.9, true);
-        stack.lms.order(Order::of(LmsFault::Refuse).times(1));
+        stack
+            .lms
+            .add_fault(FaultRule::of(LmsFault::Refuse).times(1));
         assert_eq!(stack.pass().await.status, 202);
         proxy.set(move |call| match call.operation.as_str() {
             "DeleteItem" => fault,
@@ -131,7 +133,7 @@ async fn an_event_that_stays_is_no_failure() {
         assert_eq!(stack.pending().await.len(), 1);
         // It finds itself done at its next attempt.
         proxy.set(|_| Fault::Pass);
-        stack.clock.turn(Duration::from_secs(90));
+        stack.clock.advance(Duration::from_secs(90));
         assert_eq!(stack.retry_due().await.done, 1);
         assert_eq!(stack.pending().await, []);
         assert_eq!(stack.certificate().await.unwrap().history.len(), 1);
@@ -187,7 +189,7 @@ async fn redeliveries_at_once_are_all_pending() {
         let (stack, proxy) =
             Stack::behind_proxy(shared::adapters::store::CallLimits::PRODUCTION).await;
         stack.enroll("verified").await;
-        stack.lms.order(Order::of(LmsFault::Refuse));
+        stack.lms.add_fault(FaultRule::of(LmsFault::Refuse));
         assert_eq!(stack.pass().await.status, 202);
         let key = stack.pending_event().await.event_key;
         stack

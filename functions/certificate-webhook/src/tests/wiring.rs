@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use harness::EAGER;
+use harness::FAST_RETRIES;
 use harness::wiring::needs_all_and_no_more;
 use shared::bootstrap::{aws, lms};
 use shared::clock::SystemClock;
@@ -13,7 +13,7 @@ use shared::use_cases::certifying::CERTIFYING_TIME;
 fn the_template_gives_what_is_needed_and_no_more() {
     needs_all_and_no_more("CertificateWebhookFunction", |environment| {
         let nowhere = "http://127.0.0.1:1";
-        let dynamodb = harness::client(nowhere, EAGER);
+        let dynamodb = harness::client(nowhere, FAST_RETRIES);
         let secrets = aws::secrets_manager(&local::sdk::configuration(nowhere));
         let clock = Arc::new(SystemClock);
         crate::wire(

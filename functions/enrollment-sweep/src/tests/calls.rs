@@ -46,7 +46,7 @@ async fn a_handful_of_reads_for_a_page_and_a_write_for_a_change() {
             }
         }
         let pages = pages as usize;
-        stack.clock.turn(Duration::from_secs(60));
+        stack.clock.advance(Duration::from_secs(60));
         let sweep = async || calls_of_a_sweep(stack.beside(), At::Enrollments, wired).await;
         let expected = counts(&[
             // No such sweep was there before, but a dry run.
@@ -63,7 +63,7 @@ async fn a_handful_of_reads_for_a_page_and_a_write_for_a_change() {
         // The pages, and each who was held back once more.
         assert_eq!(sweep().await, (expected, pages + 2 * pages));
 
-        stack.clock.turn(Duration::from_secs(60));
+        stack.clock.advance(Duration::from_secs(60));
         let expected = counts(&[
             ("GetItem", 1),
             ("BatchGetItem", 1 + 2 * pages),

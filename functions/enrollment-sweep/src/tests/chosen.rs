@@ -1,7 +1,7 @@
 //! Which runs are swept.
 
 use harness::{ADA, ADA_ID, RUN};
-use local::lms::{At, LmsFault, Order};
+use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
 
 use super::stack::Stack;
@@ -62,8 +62,8 @@ async fn an_lms_that_does_not_tell_a_learners_runs() {
         (LmsFault::Fail { status: 502 }, 1, "502"),
         (LmsFault::Repeat, 0, "InvalidResponse:circle"),
     ] {
-        let order = Order::of(fault).at(At::Enrollments).after(after);
-        stack.lms.order(order);
+        let order = FaultRule::of(fault).at(At::Enrollments).after(after);
+        stack.lms.add_fault(order);
         let call = json!({"list": {"learner": ADA}});
         assert!(stack.call(call).await.is_err());
         let line = stack.log.last("sweeping failed");

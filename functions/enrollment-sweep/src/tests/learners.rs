@@ -313,12 +313,12 @@ async fn each_learner_is_put_right() {
         before.prepare(&stack, learner).await;
     }
     // What is unenrolled is so by a sweep.
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     let unenrolled = ROWS.iter().filter(|row| matches!(row.0, Unenrolled(_)));
     let unenrolled = unenrolled.count();
     assert_eq!(stack.sweep().await["tally"]["deactivated"], unenrolled);
 
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     let mut before = BTreeMap::new();
     for (learner, (_, (mode, is_active), ..)) in learners() {
         stack.lists(learner, mode, is_active);
@@ -389,7 +389,7 @@ async fn each_learner_is_put_right() {
     }
 
     // A second sweep finds nothing to do.
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     let all = stack.everything().await;
     stack.sweep().await;
     assert_eq!(stack.everything().await, all);
@@ -458,7 +458,7 @@ async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
                 (false, "deactivated"),
                 (true, "reactivated"),
             ] {
-                stack.clock.turn(Duration::from_secs(60));
+                stack.clock.advance(Duration::from_secs(60));
                 stack.lms.enroll(there, RUN, "verified", is_active);
                 let answer = stack.sweep_with(fields.clone()).await;
                 let tally = json!({"listed": 1, did: 1});
@@ -480,7 +480,7 @@ async fn one_learner_alone() {
         (ADA_ID, false, "deactivated"),
         (ADA, true, "reactivated"),
     ] {
-        stack.clock.turn(Duration::from_secs(60));
+        stack.clock.advance(Duration::from_secs(60));
         stack.lms.enroll("ada", RUN, "verified", is_active);
         let answer = stack.sweep_with(json!({"learner": learner})).await;
         assert_eq!(answer["tally"], json!({"listed": 1, did: 1}));
@@ -488,7 +488,7 @@ async fn one_learner_alone() {
         assert_eq!(stack.enrollment().await.active, is_active);
     }
     // She is gone from the LMS: that proves nothing.
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     stack.lms.unlist("ada", RUN);
     let before = stack.everything().await;
     let answer = stack.sweep_with(json!({"learner": ADA})).await;
@@ -531,7 +531,7 @@ async fn the_first_sweep_only_reports() {
     before.lists(1, "verified", true);
     before.enrolled(2, "audit").await;
     before.lists(2, "audit", false);
-    before.clock.turn(Duration::from_secs(60));
+    before.clock.advance(Duration::from_secs(60));
 
     // The sweep before it, the sweep, and whether that writes.
     for (earlier, fields, writes) in [

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use harness::sweep::id;
-use harness::{ADA, EAGER, RUN};
+use harness::{ADA, FAST_RETRIES, RUN};
 use local::Fault;
-use local::lms::{At, CLIENT_SECRET, LmsFault, Order};
+use local::lms::{At, CLIENT_SECRET, FaultRule, LmsFault};
 use serde_json::{Value, json};
 
 use super::stack::{Stack, wired};
@@ -23,7 +23,7 @@ async fn prepare() -> Stack {
     stack.put_learner(4).await;
     stack.lists(4, "", true);
     stack.lms.enroll("stranger", RUN, "verified", true);
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     stack
 }
 
@@ -98,7 +98,7 @@ async fn levels() {
 
     stack
         .lms
-        .order(Order::of(LmsFault::Huge).at(At::Enrollments));
+        .add_fault(FaultRule::of(LmsFault::Huge).at(At::Enrollments));
     stack.sweep().await;
     let line = stack.log.last("swept");
     assert_eq!(
@@ -123,7 +123,7 @@ async fn levels() {
 #[tokio::test]
 async fn a_store_that_fails() {
     let portal = prepare().await.function.portal;
-    let (proxy, client) = portal.proxy(EAGER).await;
+    let (proxy, client) = portal.proxy(FAST_RETRIES).await;
     let stack = wired(portal, client);
     for failing in ["GetItem", "BatchGetItem", "PutItem", "Query"] {
         proxy.set(move |call| match &call.operation {
@@ -206,12 +206,14 @@ async fn no_address_username_or_secret_is_ever_logged() {
         LmsFault::ModeNumber,
         LmsFault::Repeat,
     ] {
-        stack.lms.order(Order::of(fault).at(At::Enrollments));
+        stack
+            .lms
+            .add_fault(FaultRule::of(fault).at(At::Enrollments));
         stack.sweep().await;
         let of_ada = json!({"sweep": {"run": RUN, "learner": ADA}});
         let _ = stack.call(of_ada).await;
         stack.lms.revoke();
-        stack.clock.turn(Duration::from_hours(15));
+        stack.clock.advance(Duration::from_hours(15));
     }
     stack.sweep().await;
     for learner in [ADA, "bob@example.org", "nobody"] {

@@ -18,7 +18,7 @@ async fn learners_and_how_it_ended() {
         stack.enrolled(learner, "audit").await;
         stack.lists(learner, "audit", active);
     }
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     stack.sweep().await;
     for metric in [Metric::SweptLearners, Metric::SweepsDone] {
         assert_eq!(stack.log.metric(metric), Vec::<Value>::new());

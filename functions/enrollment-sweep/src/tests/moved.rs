@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use harness::sweep::{email, id};
-use harness::{EAGER, RUN};
+use harness::{FAST_RETRIES, RUN};
 use local::Fault;
 use serde_json::json;
 
@@ -20,13 +20,13 @@ async fn differing() -> Stack {
         stack.enrolled(learner, "audit").await;
     }
     stack.lists(3, "audit", false);
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     stack.sweep().await;
     stack.lists(0, "verified", true);
     stack.lists(1, "audit", false);
     stack.lists(2, "verified", true);
     stack.lists(3, "audit", true);
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     stack
 }
 
@@ -47,7 +47,7 @@ async fn before_the_page_is_asked_for() {
                 .announce(&email(learner), Some("staff"), Some("audit"))
                 .await;
         }
-        stack.clock.turn(Duration::from_millis(milliseconds));
+        stack.clock.advance(Duration::from_millis(milliseconds));
         let answer = stack.sweep().await;
         let expected = if left {
             json!({"listed": 4, "left:changed_meanwhile": 3, "unchanged": 1})
@@ -68,7 +68,7 @@ async fn between_the_question_and_the_write() {
         for changed in 0..4 {
             let case = format!("{changed} at {held}");
             let portal = before.copy().await;
-            let (proxy, client) = portal.proxy(EAGER).await;
+            let (proxy, client) = portal.proxy(FAST_RETRIES).await;
             let stack = wired(portal, client);
             let run_is_read = AtomicBool::new(held == "UpdateItem");
             proxy.set(move |call| {
@@ -80,7 +80,7 @@ async fn between_the_question_and_the_write() {
             });
             let others = async {
                 proxy.stuck(1).await;
-                stack.clock.turn(Duration::from_millis(1));
+                stack.clock.advance(Duration::from_millis(1));
                 stack.announce(&email(changed), Some("staff"), None).await;
                 proxy.set(|_| Fault::Pass);
             };
@@ -113,7 +113,7 @@ async fn while_they_are_held_back() {
         stack.enrolled(learner, "audit").await;
         stack.lists(learner, "audit", false);
     }
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     // The list is through with the first two calls, whose time is over then.
     stack.lms.pages_of(2);
     let call = json!({"sweep": {"run": RUN}});
@@ -122,7 +122,7 @@ async fn while_they_are_held_back() {
         assert_eq!(answer["status"], "suspended");
         assert_eq!(answer["tally"]["deactivated"], json!(null));
     }
-    stack.clock.turn(Duration::from_secs(1));
+    stack.clock.advance(Duration::from_secs(1));
     stack.announce(&email(0), Some("staff"), None).await;
     stack.set_enrollment(&email(1), RUN, "audit", false).await;
     let enrollments = stack.use_cases().enrollments().unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::RUN;
 use harness::sweep::username;
-use local::lms::{At, LmsFault, Order};
+use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
 
 use super::stack::Stack;
@@ -34,8 +34,8 @@ async fn enrolled(stack: &Stack) -> usize {
 #[tokio::test]
 async fn a_page_that_fails_three_times() {
     let stack = nine().await;
-    let failing = Order::of(LmsFault::Fail { status: 502 }).at(At::Enrollments);
-    stack.lms.order(failing.after(1).times(3));
+    let failing = FaultRule::of(LmsFault::Fail { status: 502 }).at(At::Enrollments);
+    stack.lms.add_fault(failing.after(1).times(3));
     let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
     let checkpoint = (
         &answer["status"],
@@ -44,7 +44,7 @@ async fn a_page_that_fails_three_times() {
     );
     assert_eq!(checkpoint, (&json!("suspended"), &json!("502"), &json!(30)));
     assert_eq!(enrolled(&stack).await, 3);
-    stack.clock.turn(Duration::from_secs(30));
+    stack.clock.advance(Duration::from_secs(30));
     let answer = stack.sweep().await;
     assert_eq!(answer["status"], "done");
     assert_eq!(answer["tally"], json!({"listed": 9, "created": 9}));
@@ -62,11 +62,11 @@ async fn a_list_that_fails_at_each_page() {
         stack.lists(learner, "verified", true);
     }
     for page in 1..=7 {
-        let failing = Order::of(LmsFault::Fail { status: 502 }).at(At::Enrollments);
-        stack.lms.order(failing.times(3));
+        let failing = FaultRule::of(LmsFault::Fail { status: 502 }).at(At::Enrollments);
+        stack.lms.add_fault(failing.times(3));
         let answer = stack.call_for(call.clone(), 1).await.unwrap();
         assert_eq!(answer["wait_seconds"], 30, "{page}: {answer}");
-        stack.clock.turn(Duration::from_secs(30));
+        stack.clock.advance(Duration::from_secs(30));
         let answer = stack.call_for(call.clone(), 1).await.unwrap();
         assert_eq!(answer["tally"], json!({"listed": page, "no_user": page}));
         let status = if page == 7 { "done" } else { "suspended" };
@@ -126,7 +126,7 @@ async fn lists_that_lie() {
         let stack = nine().await;
         stack
             .lms
-            .order(Order::of(fault.clone()).at(At::Enrollments));
+            .add_fault(FaultRule::of(fault.clone()).at(At::Enrollments));
         let answer = stack.sweep().await;
         assert_eq!(
             (&answer["status"], &answer["reason"], &answer["tally"]),
@@ -148,7 +148,7 @@ async fn lists_that_lie() {
 async fn absence_proves_nothing() {
     let stack = nine().await;
     stack.sweep().await;
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     let before = stack.everything().await;
     for gone in [1, 9] {
         for learner in 0..gone {
@@ -194,7 +194,7 @@ async fn a_first_sweep_that_failed_was_none() {
     let before = stack.everything().await;
     stack
         .lms
-        .order(Order::of(LmsFault::Refuse).at(At::Enrollments).after(1));
+        .add_fault(FaultRule::of(LmsFault::Refuse).at(At::Enrollments).after(1));
     assert_eq!(stack.sweep().await["status"], "failed");
     stack.lms.revoke();
     stack.dry_run().await;
@@ -202,7 +202,7 @@ async fn a_first_sweep_that_failed_was_none() {
     // One that failed later makes nothing unseen.
     stack
         .lms
-        .order(Order::of(LmsFault::Refuse).at(At::Enrollments).after(1));
+        .add_fault(FaultRule::of(LmsFault::Refuse).at(At::Enrollments).after(1));
     assert_eq!(stack.sweep().await["status"], "failed");
     stack.lms.revoke();
     assert_eq!(
@@ -235,9 +235,9 @@ async fn learners_are_asked_for_by_name() {
         let (odd, odd_id) = ("odd@example.org", "7d2f6f0e-52a1-4a1b-9c53-7b8e0a9d3f11");
         stack.put_user(odd, odd_id, Some("a.b")).await;
         stack.enroll_user(odd, "verified").await;
-        stack.clock.turn(Duration::from_secs(60));
-        let repeat = Order::of(LmsFault::Repeat).at(At::Enrollments);
-        stack.lms.order(repeat.times(2));
+        stack.clock.advance(Duration::from_secs(60));
+        let repeat = FaultRule::of(LmsFault::Repeat).at(At::Enrollments);
+        stack.lms.add_fault(repeat.times(2));
         let call = json!({"sweep": {"run": RUN}});
         let answer = loop {
             let answer = stack.call_for(call.clone(), seconds).await.unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::stop::{Stop, stopped};
-use harness::{ADA, EAGER, Portal, RUN};
+use harness::{ADA, FAST_RETRIES, Portal, RUN};
 use local::lms::At;
 use shared::domain::BlockedReason;
 
@@ -26,7 +26,7 @@ async fn passed(before: Before) -> Stack {
         Before::Unpaid => stack.announce(ADA, None, Some("audit")).await,
         Before::Unenrolled => {
             stack.announce(ADA, None, Some("verified")).await;
-            stack.clock.turn(Duration::from_secs(1));
+            stack.clock.advance(Duration::from_secs(1));
             stack.lms.enroll("ada", RUN, "verified", false);
             assert_eq!(stack.sweep().await["tally"]["deactivated"], 1);
         }
@@ -38,9 +38,9 @@ async fn passed(before: Before) -> Stack {
         BlockedReason::NotEligible
     );
     // Looked at once in vain: from now on only the enrollment makes it due.
-    stack.clock.turn(Duration::from_secs(90));
+    stack.clock.advance(Duration::from_secs(90));
     assert_eq!(stack.retry_due().await.attempted, 1);
-    stack.clock.turn(Duration::from_hours(24));
+    stack.clock.advance(Duration::from_hours(24));
     assert_eq!(stack.retry_due().await.attempted, 0);
     stack.lms.enroll("ada", RUN, "verified", true);
     stack
@@ -53,7 +53,7 @@ async fn the_certificate_comes_with_the_next_attempt_at() {
     for before in [Before::Missing, Before::Unpaid, Before::Unenrolled] {
         let prepared = passed(before).await;
         let portal = prepared.copy().await;
-        let (proxy, client) = portal.proxy(EAGER).await;
+        let (proxy, client) = portal.proxy(FAST_RETRIES).await;
         let stack = wired(portal, client);
         assert_eq!(stack.sweep().await["status"], "done");
         let calls = proxy.calls();
@@ -70,7 +70,7 @@ async fn the_certificate_comes_with_the_next_attempt_at() {
         for stop in Stop::all(calls, At::Enrollments) {
             let case = format!("{before:?}, {stop:?}");
             let portal = prepared.copy().await;
-            let (proxy, client) = portal.proxy(EAGER).await;
+            let (proxy, client) = portal.proxy(FAST_RETRIES).await;
             let stack = wired(portal, client);
             assert!(
                 stopped(stop, &proxy, &stack.lms, stack.sweep()).await,
@@ -83,11 +83,11 @@ async fn the_certificate_comes_with_the_next_attempt_at() {
             };
             // Nobody sweeps again where it is done, and it comes all the same.
             if !is_paid().await {
-                stack.clock.turn(Duration::from_secs(1));
+                stack.clock.advance(Duration::from_secs(1));
                 let next = Stack::on(stack.beside());
                 assert_eq!(next.sweep().await["status"], "done", "{case}");
             }
-            stack.clock.turn(Duration::from_secs(100));
+            stack.clock.advance(Duration::from_secs(100));
             assert!(is_paid().await, "{case}");
             comes_true(&stack).await;
         }

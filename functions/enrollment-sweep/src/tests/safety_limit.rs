@@ -15,7 +15,7 @@ async fn losing(losing: u32, others: u32) -> Stack {
         stack.lists(learner, "verified", false);
     }
     stack.put_others(losing..losing + others).await;
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     stack
 }
 
@@ -78,7 +78,7 @@ async fn a_list_that_says_inactive_for_all() {
             (&line["level"], &line["outcome"], &line["left"]),
             (&json!("ERROR"), &json!("halted"), &json!(15))
         );
-        stack.clock.turn(Duration::from_secs(60));
+        stack.clock.advance(Duration::from_secs(60));
     }
 
     // It really is so, says an operator.

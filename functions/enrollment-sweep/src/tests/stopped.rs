@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use harness::sweep::{ends_the_same, id, settled};
-use harness::{EAGER, Portal, RUN};
+use harness::{FAST_RETRIES, Portal, RUN};
 use local::Fault;
 use local::lms::At;
 use serde_json::json;
@@ -23,9 +23,9 @@ async fn prepare() -> Portal {
         stack.enrolled(learner, "audit").await;
     }
     stack.lists(2, "audit", false);
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     assert_eq!(stack.sweep().await["tally"]["deactivated"], 1);
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     stack.lists(0, "verified", true);
     // To be reactivated, and to be deactivated, on two pages.
     stack.lists(2, "verified", true);
@@ -68,7 +68,7 @@ async fn a_first_sweep_that_was_cut_short() {
     let answer = stack.call_for(call, 1).await.unwrap();
     assert_eq!(answer["status"], "suspended");
     assert_eq!(answer["dry_run"], true);
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     let next = Stack::on(stack.beside());
     let answer = next.sweep().await;
     assert_eq!(answer["dry_run"], true);
@@ -90,8 +90,8 @@ async fn what_was_done_is_not_done_again() {
         stack.enrolled(learner, "audit").await;
         stack.lists(learner, "audit", false);
     }
-    stack.clock.turn(Duration::from_secs(60));
-    let (proxy, client) = stack.proxy(EAGER).await;
+    stack.clock.advance(Duration::from_secs(60));
+    let (proxy, client) = stack.proxy(FAST_RETRIES).await;
     let first = wired(stack.beside(), client);
     proxy.set(|call| match call.operation.as_str() {
         "DeleteItem" => Fault::Hang,
@@ -101,7 +101,7 @@ async fn what_was_done_is_not_done_again() {
         answer = first.sweep() => panic!("{answer}"),
         () = proxy.stuck(1) => {}
     }
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     let answer = stack.sweep().await;
     assert_eq!(answer["status"], "done");
     assert_eq!(answer["tally"], json!({"listed": 3, "unchanged": 3}));
@@ -129,7 +129,7 @@ async fn a_place_that_is_not_gone_on_with() {
         let call = json!({"sweep": {"run": RUN}});
         stack.call_for(call, 1).await.unwrap();
         let asked = stack.lms.count(At::Enrollments);
-        stack.clock.turn(turned);
+        stack.clock.advance(turned);
         let answer = stack.sweep_with(fields.clone()).await;
         assert_eq!(answer["tally"], json!({"listed": 3, "unchanged": 3}));
         let asked = stack.lms.count(At::Enrollments) - asked;
@@ -147,11 +147,11 @@ async fn whom_it_held_back_of_a_page_that_is_read_again() {
         stack.enrolled(learner, "audit").await;
         stack.lists(learner, "audit", false);
     }
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     let call = json!({"sweep": {"run": RUN}});
     stack.call_for(call.clone(), 1).await.unwrap();
     // The next page is held back, and where it stands is not written down any more.
-    let (proxy, client) = stack.proxy(EAGER).await;
+    let (proxy, client) = stack.proxy(FAST_RETRIES).await;
     let second = wired(stack.beside(), client);
     let pages = AtomicUsize::new(0);
     proxy.set(move |call| {
@@ -170,7 +170,7 @@ async fn whom_it_held_back_of_a_page_that_is_read_again() {
     for learner in 6..12 {
         stack.lists(learner, "audit", true);
     }
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     let answer = stack.sweep().await;
     assert_eq!(answer["status"], "done");
     assert_eq!(

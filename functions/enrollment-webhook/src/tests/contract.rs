@@ -150,11 +150,11 @@ async fn a_token_that_cannot_be_authenticated_is_503() {
         .unwrap();
     expect(STAFF, 201, "").await;
     proxy.set(away);
-    stack.clock.turn(Duration::from_secs(61));
+    stack.clock.advance(Duration::from_secs(61));
     expect(STAFF, 200, "").await;
     expect("chk_unknown", 503, "UnreadableAnswer").await;
     expect(REVOKED, 401, "").await;
-    stack.clock.turn(Duration::from_secs(15 * 60));
+    stack.clock.advance(Duration::from_secs(15 * 60));
     expect(STAFF, 503, "UnreadableAnswer").await;
 
     // Back: a token that was revoked meanwhile is refused, a new one works.

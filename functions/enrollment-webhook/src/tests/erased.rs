@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use harness::{ADA, ADA_ID, EAGER, now};
+use harness::{ADA, ADA_ID, FAST_RETRIES, now};
 use local::Fault;
 use serde_json::json;
 use shared::bootstrap::wiring::Wiring;
-use shared::clock::HeldClock;
+use shared::clock::FakeClock;
 use shared::domain::LearnerRef;
 use shared::use_cases::erasing::IN_FLIGHT;
 use tokio::sync::Notify;
@@ -17,12 +17,12 @@ use super::stack::Stack;
 /// too, and nobody has to find it.
 #[tokio::test]
 async fn what_a_delivery_under_way_writes_goes_too() {
-    let (stack, proxy) = Stack::behind_proxy(EAGER).await;
+    let (stack, proxy) = Stack::behind_proxy(FAST_RETRIES).await;
     proxy.set(|call| match call.operation.as_str() {
         "UpdateItem" => Fault::Hold,
         _ => Fault::Pass,
     });
-    let clock = Arc::new(HeldClock::at(now()));
+    let clock = Arc::new(FakeClock::at(now()));
     let wiring = Wiring::new(stack.environment(), stack.client(), clock.clone());
     let erasing = wiring.erasing().unwrap();
     let (is_gone, is_delivered) = (Notify::new(), Notify::new());
@@ -44,7 +44,7 @@ async fn what_a_delivery_under_way_writes_goes_too() {
         proxy.set(|_| Fault::Pass);
         is_delivered.notified().await;
         assert_eq!(stack.enrollments(ADA_ID).await.len(), 1);
-        clock.turn(IN_FLIGHT);
+        clock.advance(IN_FLIGHT);
     };
     let ((), erased, ()) = tokio::join!(delivery, erasure, meanwhile);
     let erased = erased.unwrap();

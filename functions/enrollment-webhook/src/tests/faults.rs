@@ -6,7 +6,7 @@ use local::Fault;
 use serde_json::json;
 use shared::adapters::store::CallLimits;
 
-use harness::{ADA, ADA_ID, EAGER, IMPATIENT, Portal, RUN};
+use harness::{ADA, ADA_ID, FAST_RETRIES, Portal, RUN, SHORT_TIMEOUTS};
 
 use super::stack::Stack;
 use crate::STORE_TIME;
@@ -42,9 +42,9 @@ async fn an_unavailable_store_is_answered_503() {
     for (fault, code, attempts) in faults {
         for failing in ["BatchGetItem", "UpdateItem"] {
             let limits = if fault == Fault::Hang {
-                IMPATIENT
+                SHORT_TIMEOUTS
             } else {
-                EAGER
+                FAST_RETRIES
             };
             let (stack, proxy) = Stack::behind_proxy(limits).await;
             proxy.set(move |call| {
@@ -98,7 +98,7 @@ async fn an_unavailable_store_is_answered_503() {
 /// A delivery that cannot even be pending is not accepted.
 #[tokio::test]
 async fn what_cannot_be_pending_is_503() {
-    let (stack, proxy) = Stack::behind_proxy(EAGER).await;
+    let (stack, proxy) = Stack::behind_proxy(FAST_RETRIES).await;
     let body = json!({"email": "bob@example.org", "course_id": RUN});
     proxy.set(|call| {
         if call.operation == "UpdateItem" {
@@ -123,7 +123,7 @@ async fn what_cannot_be_pending_is_503() {
 /// waited for it cannot be removed; it will be found done at its next attempt.
 #[tokio::test]
 async fn an_event_that_stays_is_no_failure() {
-    let (stack, proxy) = Stack::behind_proxy(EAGER).await;
+    let (stack, proxy) = Stack::behind_proxy(FAST_RETRIES).await;
     let body = json!({"email": "bob@example.org", "course_id": RUN, "role": "staff"});
     assert_eq!(stack.deliver(&body).await.status, 404);
     stack
@@ -179,7 +179,7 @@ async fn the_store_has_its_time_and_no_more() {
     assert!(CallLimits::PRODUCTION.longest() < STORE_TIME);
 
     let portal = Portal::new().await;
-    let (proxy, through) = portal.proxy(EAGER).await;
+    let (proxy, through) = portal.proxy(FAST_RETRIES).await;
     proxy.set(|_| Fault::Hang);
     let stack = Stack::wired(portal, through, Duration::from_millis(100));
     let body = json!({"email": ADA, "course_id": RUN});
@@ -200,7 +200,7 @@ async fn unprocessed_keys_are_asked_for_again() {
         "UsersTable": {"ConsistentRead": true, "Keys": [{"email": {"S": "ada@example.org"}}]},
         "CourseRunsTable": {"ConsistentRead": true, "Keys": [
             {"course_id": {"S": "course-v1:Demo+RustOnLambda+2026_T3"}}]}}}"#;
-    let (stack, proxy) = Stack::behind_proxy(EAGER).await;
+    let (stack, proxy) = Stack::behind_proxy(FAST_RETRIES).await;
     proxy.set(|call| {
         if call.number == 1 {
             Fault::Reply(UNPROCESSED)

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use local::Fault;
 
-use harness::{ADA, ADA_ID, EAGER, NOT_STAFF, RUN, STAFF};
+use harness::{ADA, ADA_ID, FAST_RETRIES, NOT_STAFF, RUN, STAFF};
 
 use super::stack::{Stack, delivery, request};
 
@@ -78,7 +78,7 @@ async fn two_lines_a_delivery() {
 async fn no_address_and_no_token_is_ever_logged() {
     const ADDRESS: &str = "planted@example.com";
     const TOKEN: &str = "chk_planted0123456789abcdef0123456789abcdef";
-    let (stack, proxy) = Stack::behind_proxy(EAGER).await;
+    let (stack, proxy) = Stack::behind_proxy(FAST_RETRIES).await;
     proxy.set(|call| {
         let body = String::from_utf8_lossy(&call.body);
         if body.contains("refused-") {

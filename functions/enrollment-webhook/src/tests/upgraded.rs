@@ -2,7 +2,7 @@
 //! long, and items that are too large.
 
 use aws_sdk_dynamodb::types::AttributeValue::{L, M, N, S};
-use harness::{ADA, EAGER, RUN, now};
+use harness::{ADA, FAST_RETRIES, RUN, now};
 use jiff::SignedDuration;
 use local::Fault;
 use serde_json::json;
@@ -120,7 +120,7 @@ async fn a_history_of_thousands_of_entries_takes_one_more() {
 /// effect once the cause is gone.
 #[tokio::test]
 async fn what_the_store_refuses_is_pending_as_failed() {
-    let (stack, proxy) = Stack::behind_proxy(EAGER).await;
+    let (stack, proxy) = Stack::behind_proxy(FAST_RETRIES).await;
     stack.announce(ADA, None, Some("audit")).await;
     proxy.set(|call| {
         let body = String::from_utf8_lossy(&call.body);

@@ -42,7 +42,7 @@ async fn a_handful_of_reads_for_a_page_and_a_write_for_a_change() {
         ]);
         assert_eq!((calls, asked), (expected, pages));
 
-        stack.clock.turn(Duration::from_secs(60));
+        stack.clock.advance(Duration::from_secs(60));
         let (calls, asked) = calls_of_a_sweep(stack.beside(), At::Grades, wired).await;
         let expected = counts(&[
             ("GetItem", 1),

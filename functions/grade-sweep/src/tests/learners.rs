@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, N, S};
 use harness::sweep::{id, username};
-use harness::{ADA, ADA_ID, EAGER, RUN};
+use harness::{ADA, ADA_ID, FAST_RETRIES, RUN};
 use local::Fault;
-use local::lms::{At, LmsFault, Order};
+use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::domain::{CertificateState, Change, LetterGrade};
@@ -57,7 +57,7 @@ async fn prepare(before: Before) -> Stack {
     }
     stack.lms.enroll("ada", RUN, mode, true);
     if before == Withdrawn {
-        stack.clock.turn(Duration::from_secs(60));
+        stack.clock.advance(Duration::from_secs(60));
         stack.lms.grade("ada", RUN, graded(0.0));
         stack.a_day_passes().await;
         assert_eq!(stack.sweep().await["tally"]["withdrawn"], 1);
@@ -69,7 +69,7 @@ async fn prepare(before: Before) -> Stack {
     if let Overridden(percent) = before {
         stack.override_grade(percent, percent >= 0.5).await;
     }
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     stack
 }
 
@@ -161,7 +161,7 @@ async fn each_learner_is_put_right() {
         }
 
         // A second sweep finds nothing to do.
-        stack.clock.turn(Duration::from_secs(60));
+        stack.clock.advance(Duration::from_secs(60));
         let all = stack.everything().await;
         stack.sweep().await;
         assert_eq!(stack.everything().await, all, "{case}");
@@ -188,18 +188,18 @@ async fn a_zero_withdraws_only_where_it_is_sure() {
         sweep("first", json!({"grade_stored": 1, LEFT_ONCE: 1}), InForce).await;
         let grade = stack.stored_grade().await.unwrap();
         assert_eq!(grade.zero_since, Some(stack.clock.now()));
-        stack.clock.turn(Duration::from_secs(24 * 3600 - 1));
+        stack.clock.advance(Duration::from_secs(24 * 3600 - 1));
         sweep("a second early", json!({LEFT_ONCE: 1}), InForce).await;
         assert_eq!(stack.stored_grade().await.unwrap(), grade);
 
         // Another grade in between: the day begins again.
-        stack.clock.turn(Duration::from_secs(60));
+        stack.clock.advance(Duration::from_secs(60));
         says(0.9);
         sweep("well again", json!({"grade_stored": 1}), InForce).await;
-        stack.clock.turn(Duration::from_secs(60));
+        stack.clock.advance(Duration::from_secs(60));
         says(0.0);
         sweep("0 again", json!({"grade_stored": 1, LEFT_ONCE: 1}), InForce).await;
-        stack.clock.turn(Duration::from_hours(24));
+        stack.clock.advance(Duration::from_hours(24));
 
         // What is listed is not enough: the LMS is asked once more, twice.
         for (what, enrolled) in [("inactive", Some(false)), ("unknown", None)] {
@@ -212,7 +212,7 @@ async fn a_zero_withdraws_only_where_it_is_sure() {
         stack.lms.enroll("ada", RUN, "verified", true);
         stack
             .lms
-            .order(Order::of(LmsFault::Refuse).at(At::Enrollments));
+            .add_fault(FaultRule::of(LmsFault::Refuse).at(At::Enrollments));
         sweep("not ours to read", json!({"left:unconfirmed": 1}), InForce).await;
         stack.lms.revoke();
         let lists = stack.lms.count(At::Enrollments);
@@ -229,7 +229,7 @@ async fn a_zero_withdraws_only_where_it_is_sure() {
 async fn a_zero_of_a_delivery_is_no_sweeps() {
     let stack = prepare(Certified).await;
     stack.store_as_delivery(0.0).await;
-    stack.clock.turn(Duration::from_hours(48));
+    stack.clock.advance(Duration::from_hours(48));
     stack.lms.grade(
         "ada",
         RUN,
@@ -243,7 +243,7 @@ async fn a_zero_of_a_delivery_is_no_sweeps() {
     assert_eq!(tally, json!({"listed": 1, "left:zero_seen_once": 1}));
     let after = stack.stored_grade().await.unwrap();
     assert_eq!(after, before.found_zero(after.zero_since.unwrap()));
-    stack.clock.turn(Duration::from_hours(24));
+    stack.clock.advance(Duration::from_hours(24));
     assert_eq!(stack.sweep().await["tally"]["withdrawn"], 1);
 }
 
@@ -252,7 +252,7 @@ async fn a_zero_of_a_delivery_is_no_sweeps() {
 async fn an_operators_zero_withdraws_at_once() {
     let stack = prepare(Certified).await;
     stack.override_grade(0.0, false).await;
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     let tally = stack.sweep().await["tally"].clone();
     assert_eq!(
         tally,
@@ -271,7 +271,7 @@ async fn a_learners_own_sweep_is_as_careful() {
         tally,
         json!({"listed": 1, "grade_stored": 1, "left:zero_seen_once": 1})
     );
-    stack.clock.turn(Duration::from_hours(24));
+    stack.clock.advance(Duration::from_hours(24));
     stack.lms.enroll("ada", RUN, "verified", false);
     let tally = stack.sweep_with(one.clone()).await["tally"].clone();
     assert_eq!(tally, json!({"listed": 1, "left:unconfirmed": 1}));
@@ -327,7 +327,7 @@ async fn a_label_never_costs_the_certificate() {
         let label = grade.score.letter_grade.as_ref().map(LetterGrade::as_str);
         assert_eq!(label, stored, "{letter:?}");
 
-        stack.clock.turn(Duration::from_secs(60));
+        stack.clock.advance(Duration::from_secs(60));
         let tally = json!({"unchanged": 1, "listed": 1});
         assert_eq!(stack.sweep().await["tally"], tally, "{letter:?}");
     }
@@ -393,10 +393,10 @@ async fn certificates_wait_for_their_date() {
 async fn a_pending_pass_is_done_by_the_sweep() {
     let stack = Stack::new().await;
     stack.enroll("verified").await;
-    stack.lms.order(Order::of(LmsFault::Refuse));
+    stack.lms.add_fault(FaultRule::of(LmsFault::Refuse));
     stack.add_pending_pass().await;
     stack.lms.revoke();
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     stack.lms.grade("ada", RUN, graded(0.9));
     assert_eq!(stack.sweep().await["tally"]["issued"], 1);
     assert_eq!(stack.pending().await, []);
@@ -418,7 +418,7 @@ async fn one_learner_alone() {
         assert!(stack.record(1).await.grade.is_none());
     }
     // She is gone from the LMS: that proves nothing.
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     stack.lms.remove("ada", RUN);
     let answer = stack.sweep_with(json!({"learner": ADA})).await;
     let message = json!({"failed:404 user_does_not_exist": 1});
@@ -493,7 +493,7 @@ async fn what_changed_meanwhile_is_left_alone() {
         let stack = prepare(Certified).await;
         stack.lms.grade("ada", RUN, graded(0.8));
         stack.sweep().await;
-        stack.clock.turn(Duration::from_secs(60));
+        stack.clock.advance(Duration::from_secs(60));
         let case = format!("{seconds} {by_delivery}");
         if by_delivery {
             stack.lms.grade("ada", RUN, graded(0.7));
@@ -502,7 +502,7 @@ async fn what_changed_meanwhile_is_left_alone() {
             stack.override_grade(0.7, true).await;
             stack.release().await;
         }
-        stack.clock.turn(Duration::from_secs(seconds));
+        stack.clock.advance(Duration::from_secs(seconds));
         stack.lms.grade("ada", RUN, graded(0.0));
         let answer = stack.sweep().await;
         let expected = if left {
@@ -520,7 +520,7 @@ async fn a_lost_answer_is_no_change_of_somebody_else() {
     for (percent, did) in [(0.3, "grade_stored"), (0.9, "issued")] {
         let before = prepare(Enrolled).await;
         before.lms.grade("ada", RUN, graded(percent));
-        let (proxy, client) = before.proxy(EAGER).await;
+        let (proxy, client) = before.proxy(FAST_RETRIES).await;
         let is_lost = AtomicBool::new(false);
         proxy.set(move |call| {
             let is_write = ["PutItem", "TransactWriteItems"].contains(&&*call.operation);
@@ -553,12 +553,12 @@ async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
                 let mut tally = json!({"listed": 1, "grade_stored": 1, did: 1});
                 if did == "withdrawn" {
                     stack.sweep_with(fields.clone()).await;
-                    stack.clock.turn(Duration::from_hours(24));
+                    stack.clock.advance(Duration::from_hours(24));
                     tally = json!({"listed": 1, did: 1});
                 }
                 let answer = stack.sweep_with(fields.clone()).await;
                 assert_eq!(answer["tally"], tally, "{here} {there} {fields}");
-                stack.clock.turn(Duration::from_secs(60));
+                stack.clock.advance(Duration::from_secs(60));
             }
             // Whoever is named is asked for as the portal spells them.
             let calls = stack.lms.calls();

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use harness::sweep::{email, id, username};
-use harness::{ADA, ADA_ID, EAGER, RUN};
+use harness::{ADA, ADA_ID, FAST_RETRIES, RUN};
 use local::Fault;
-use local::lms::{CLIENT_SECRET, LmsFault, Order};
+use local::lms::{CLIENT_SECRET, FaultRule, LmsFault};
 use serde_json::{Value, json};
 
 use super::stack::{Stack, graded, wired};
@@ -18,7 +18,7 @@ async fn prepare() -> Stack {
         stack.says(learner, 0.9);
     }
     stack.sweep().await;
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     // 0 stays. 1 loses a certificate, 2 has another grade, 4 passes.
     stack.says(1, 0.0);
     stack.a_day_passes().await;
@@ -92,7 +92,7 @@ async fn a_line_an_effect_and_one_a_sweep() {
 #[tokio::test]
 async fn a_store_that_fails_for_one() {
     let portal = prepare().await.function.portal;
-    let (proxy, client) = portal.proxy(EAGER).await;
+    let (proxy, client) = portal.proxy(FAST_RETRIES).await;
     let stack = wired(portal, client);
     let failing = [id(4), id(1)];
     proxy.set(move |call| {
@@ -125,7 +125,7 @@ async fn a_store_that_fails_for_one() {
     );
 
     // A store that is away ends the call, and the next one goes on.
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     proxy.set(|call| match call.operation.as_str() {
         "TransactWriteItems" => Fault::Refuse("ServiceUnavailable"),
         _ => Fault::Pass,
@@ -179,12 +179,12 @@ async fn no_address_username_or_secret_is_ever_logged() {
         LmsFault::Zero,
         LmsFault::Repeat,
     ] {
-        stack.lms.order(Order::of(fault));
+        stack.lms.add_fault(FaultRule::of(fault));
         stack.sweep().await;
         let of_ada = json!({"sweep": {"run": RUN, "learner": ADA}});
         let _ = stack.call(of_ada).await;
         stack.lms.revoke();
-        stack.clock.turn(Duration::from_hours(15));
+        stack.clock.advance(Duration::from_hours(15));
     }
     stack.lms.remove(&username(0), RUN);
     for learner in [ADA, ADA_ID, &one, "bob@example.org", "nobody"] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue::S;
 use harness::RUN;
 use harness::sweep::username;
-use local::lms::{LmsFault, Order};
+use local::lms::{FaultRule, LmsFault};
 use serde_json::{Value, json};
 use shared::web::Metric;
 
@@ -64,7 +64,7 @@ async fn each_call_counts_its_own_part() {
 
     // One of them loses it, and has it back.
     for (percent, withdrawn) in [(0.0, 1), (0.9, 0)] {
-        stack.clock.turn(Duration::from_secs(60));
+        stack.clock.advance(Duration::from_secs(60));
         stack.says(0, percent);
         if withdrawn > 0 {
             stack.a_day_passes().await;
@@ -93,7 +93,7 @@ async fn how_sweeps_end() {
     let stack = with_learners(12).await;
     stack.sweep().await;
     for learner in 0..12 {
-        stack.clock.turn(Duration::from_secs(60));
+        stack.clock.advance(Duration::from_secs(60));
         stack.says(learner, 0.0);
     }
     stack.a_day_passes().await;
@@ -102,7 +102,7 @@ async fn how_sweeps_end() {
     assert_eq!(of(&halted, ENDS), [0, 1, 0].map(Value::from));
     assert_eq!(halted["CertificatesWithdrawn"], 0);
 
-    stack.lms.order(Order::of(LmsFault::Refuse));
+    stack.lms.add_fault(FaultRule::of(LmsFault::Refuse));
     assert_eq!(stack.sweep().await["status"], "failed");
     let failed = stack.log.metrics().pop().unwrap();
     assert_eq!(of(&failed, ENDS), [0, 0, 1].map(Value::from));

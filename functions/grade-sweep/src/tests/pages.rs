@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::RUN;
 use harness::sweep::username;
-use local::lms::{At, LmsFault, Order};
+use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
 
 use super::stack::Stack;
@@ -56,7 +56,9 @@ async fn a_page_that_fails_three_times() {
         },
     ] {
         let stack = nine().await;
-        stack.lms.order(Order::of(fault.clone()).after(1).times(3));
+        stack
+            .lms
+            .add_fault(FaultRule::of(fault.clone()).after(1).times(3));
         let mut waits = Vec::new();
         let answer = loop {
             let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
@@ -66,7 +68,7 @@ async fn a_page_that_fails_three_times() {
             assert!(!answer["reason"].is_null(), "{answer}");
             let wait = answer["wait_seconds"].as_u64().unwrap();
             waits.push(wait);
-            stack.clock.turn(Duration::from_secs(wait));
+            stack.clock.advance(Duration::from_secs(wait));
         };
         assert_eq!(answer["status"], "done", "{fault:?}");
         assert_eq!(answer["tally"]["issued"], 9, "{fault:?}");
@@ -97,7 +99,7 @@ async fn an_lms_that_stays_away() {
     let stack = nine().await;
     stack
         .lms
-        .order(Order::of(LmsFault::Fail { status: 503 }).after(1));
+        .add_fault(FaultRule::of(LmsFault::Fail { status: 503 }).after(1));
     let began = shared::clock::Clock::now(&*stack.clock);
     let answer = stack.sweep().await;
     assert_eq!(
@@ -170,7 +172,7 @@ async fn lists_that_lie() {
         ),
     ] {
         let stack = nine().await;
-        stack.lms.order(Order::of(fault.clone()));
+        stack.lms.add_fault(FaultRule::of(fault.clone()));
         let answer = stack.sweep().await;
         assert_eq!(
             (&answer["status"], &answer["reason"]),
@@ -189,7 +191,7 @@ async fn lists_that_lie() {
 async fn absence_proves_nothing() {
     let stack = nine().await;
     stack.sweep().await;
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     let before = stack.everything().await;
     for gone in [1, 9] {
         for learner in 0..gone {
@@ -223,7 +225,7 @@ async fn a_long_list_without_pages() {
     for stranger in 9..210 {
         stack.says(stranger, 0.9);
     }
-    stack.lms.order(Order::of(LmsFault::Bare));
+    stack.lms.add_fault(FaultRule::of(LmsFault::Bare));
     let answer = stack.sweep().await;
     assert_eq!(
         answer["tally"],

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use harness::sweep::{id, username};
-use harness::{EAGER, RUN};
+use harness::{FAST_RETRIES, RUN};
 use local::Fault;
-use local::lms::{At, LmsFault, Order};
+use local::lms::{At, FaultRule, LmsFault};
 use serde_json::json;
 use shared::clock::Clock;
 use shared::domain::CertificateState::{InForce, Withdrawn};
@@ -23,7 +23,7 @@ async fn with_certificates(certified: u32, others: u32) -> Stack {
     }
     assert_eq!(stack.sweep().await["tally"]["issued"], certified);
     stack.put_others(certified..certified + others).await;
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     stack
 }
 
@@ -71,7 +71,7 @@ async fn a_grader_that_says_0_for_all() {
     // One who was never graded before.
     stack.learner(20).await;
     stack.says(20, 0.9);
-    stack.lms.order(Order::of(LmsFault::Zero));
+    stack.lms.add_fault(FaultRule::of(LmsFault::Zero));
     stack.a_day_passes().await;
     let before = stack.everything().await;
     let dry_run = stack.sweep_with(json!({"dry_run": true})).await;
@@ -96,7 +96,7 @@ async fn a_grader_that_says_0_for_all() {
             (&line["left"], &line["course_id"]),
             (&json!(20), &json!(RUN))
         );
-        stack.clock.turn(Duration::from_secs(60));
+        stack.clock.advance(Duration::from_secs(60));
     }
 
     // The LMS is well again: nothing happened to anybody.
@@ -110,13 +110,13 @@ async fn a_grader_that_says_0_for_all() {
     assert_eq!(withdrawn(&stack, 21).await, 0);
 
     // It really is so, says an operator.
-    stack.clock.turn(Duration::from_secs(60));
-    stack.lms.order(Order::of(LmsFault::Zero));
+    stack.clock.advance(Duration::from_secs(60));
+    stack.lms.add_fault(FaultRule::of(LmsFault::Zero));
     let confirm = json!({"confirm": true});
     let answer = stack.sweep_with(confirm.clone()).await;
     assert_eq!(answer["tally"]["left:zero_seen_once"], 21);
     assert_eq!(withdrawn(&stack, 21).await, 0);
-    stack.clock.turn(Duration::from_hours(24));
+    stack.clock.advance(Duration::from_hours(24));
     let answer = stack.sweep_with(confirm).await;
     assert_eq!(answer["status"], "done");
     assert_eq!(answer["tally"]["withdrawn"], 21);
@@ -138,14 +138,14 @@ async fn the_lms_is_asked_once_more() {
     for _ in 0..2 {
         let answer = stack.call_for(call.clone(), 1).await.unwrap();
         assert_eq!(answer["status"], "suspended");
-        stack.clock.turn(Duration::from_secs(1));
+        stack.clock.advance(Duration::from_secs(1));
     }
     assert_eq!(withdrawn(&stack, 4).await, 0);
     // It was a mistake; an operator has set the grade; she has left the LMS; it is so.
     stack.says(0, 0.9);
     stack.override_grade_of(1, 0.8).await;
     stack.lms.remove(&username(2), RUN);
-    stack.clock.turn(Duration::from_secs(1));
+    stack.clock.advance(Duration::from_secs(1));
     let answer = stack.sweep().await;
     let tally = &answer["tally"];
     assert_eq!(tally["withdrawn"], 1, "{tally}");
@@ -171,14 +171,14 @@ async fn the_lms_may_fail_when_asked_once_more() {
     stack.a_day_passes().await;
     // The list and the first of the three, then fault.
     let fault = LmsFault::Fail { status: 503 };
-    stack.lms.order(Order::of(fault).after(2).times(2));
+    stack.lms.add_fault(FaultRule::of(fault).after(2).times(2));
     let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
     assert_eq!(
         (&answer["status"], &answer["reason"]),
         (&json!("suspended"), &json!("503"))
     );
     assert_eq!(withdrawn(&stack, 3).await, 1);
-    stack.clock.turn(Duration::from_secs(30));
+    stack.clock.advance(Duration::from_secs(30));
     let answer = stack.sweep().await;
     assert_eq!(
         (&answer["status"], &answer["tally"]["withdrawn"]),
@@ -198,12 +198,12 @@ async fn the_lms_may_fail_when_asked_for_enrollments() {
     let fault = LmsFault::Fail { status: 503 };
     stack
         .lms
-        .order(Order::of(fault).at(At::Enrollments).times(2));
+        .add_fault(FaultRule::of(fault).at(At::Enrollments).times(2));
     let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
     let message = (&answer["status"], &answer["reason"]);
     assert_eq!(message, (&json!("suspended"), &json!("503")));
     assert_eq!(withdrawn(&stack, 2).await, 0);
-    stack.clock.turn(Duration::from_secs(30));
+    stack.clock.advance(Duration::from_secs(30));
     assert_eq!(stack.sweep().await["tally"]["withdrawn"], 2);
 }
 
@@ -236,13 +236,13 @@ async fn a_certificate_that_changed_meanwhile_is_left_alone() {
 async fn two_that_go_on_with_the_same_sweep() {
     let stack = with_certificates(12, 0).await;
     stack.lms.pages_of(3);
-    stack.lms.order(Order::of(LmsFault::Zero));
+    stack.lms.add_fault(FaultRule::of(LmsFault::Zero));
     stack.a_day_passes().await;
     let call = json!({"sweep": {"run": RUN}});
     let answer = stack.call_for(call.clone(), 1).await.unwrap();
     assert_eq!(answer["status"], "suspended");
 
-    let (proxy, client) = stack.proxy(EAGER).await;
+    let (proxy, client) = stack.proxy(FAST_RETRIES).await;
     let slow = wired(stack.beside(), client);
     // It has taken over whom the first call held back, and reads its second page.
     proxy.set(|call| match call.operation.as_str() {

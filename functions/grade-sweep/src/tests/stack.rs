@@ -85,7 +85,7 @@ impl Stack {
     /// withdraws the certificates of those whose grade is 0.
     pub async fn a_day_passes(&self) {
         self.sweep().await;
-        self.clock.turn(Duration::from_hours(24));
+        self.clock.advance(Duration::from_hours(24));
     }
 
     /// What a learner has in the run.

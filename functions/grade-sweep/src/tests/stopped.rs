@@ -19,7 +19,7 @@ async fn prepare() -> Portal {
         stack.says(learner, 0.9);
     }
     stack.sweep().await;
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     // Withdrawn, to be restored.
     stack.says(0, 0.0);
     stack.a_day_passes().await;
@@ -64,7 +64,7 @@ async fn a_page_a_call() {
             assert_eq!(answer["tally"]["listed"], 8);
             break;
         }
-        stack.clock.turn(Duration::from_secs(1));
+        stack.clock.advance(Duration::from_secs(1));
     }
     // Three pages, and those who were held back of two of them.
     assert!(answers.len() >= 4, "{answers:?}");

@@ -48,7 +48,7 @@ async fn a_run_ends_before_its_deadline() {
 #[tokio::test]
 async fn nothing_due_costs_four_queries() {
     let stack = with_passes(0).await;
-    let (proxy, client) = stack.proxy(harness::EAGER).await;
+    let (proxy, client) = stack.proxy(harness::FAST_RETRIES).await;
     let stack = Stack::wired(stack.beside(), client);
     stack.run().await;
     assert_eq!(proxy.calls(), ["Query"; 4]);
@@ -65,7 +65,7 @@ async fn the_longest_due_comes_first() {
         .iter()
         .map(|event| event.event_key.to_string())
         .collect();
-    let (proxy, client) = stack.proxy(harness::EAGER).await;
+    let (proxy, client) = stack.proxy(harness::FAST_RETRIES).await;
     let stack = Stack::wired(stack.beside(), client);
     stack.run().await;
     assert!(proxy.calls().len() > 6);

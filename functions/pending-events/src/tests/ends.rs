@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use harness::{ADA, ADA_ID, Portal, RUN};
-use local::lms::{LmsFault, Order};
+use local::lms::{FaultRule, LmsFault};
 use shared::clock::Clock;
 use shared::domain::{BlockedReason, Change, CourseRole, EventState, Setting};
 use shared::use_cases::enrolling::Set;
@@ -32,7 +32,9 @@ async fn to_the_end(stack: &Stack) -> (i64, usize) {
 async fn an_lms_that_stays_unavailable_ends_dead() {
     let stack = Stack::new().await;
     stack.enroll("verified").await;
-    stack.lms.order(Order::of(LmsFault::Fail { status: 500 }));
+    stack
+        .lms
+        .add_fault(FaultRule::of(LmsFault::Fail { status: 500 }));
     stack.add_pending_pass().await;
     let (days, attempts) = to_the_end(&stack).await;
     assert_eq!(days, 7);
@@ -51,7 +53,7 @@ async fn an_lms_that_stays_unavailable_ends_dead() {
     assert_eq!(line["event_key"], event.event_key.as_str());
     assert_eq!(line["error_code"], "500");
     // The alarm goes by this, as long as it lies there.
-    stack.clock.turn(Duration::from_hours(24));
+    stack.clock.advance(Duration::from_hours(24));
     assert_eq!(stack.run().await["dead"], 1);
     assert_eq!(stack.log.last("retry batch finished")["dead"], 1);
     // It can be looked up for ninety days more.
@@ -64,12 +66,14 @@ async fn an_lms_that_stays_unavailable_ends_dead() {
     // A redelivery begins anew; the LMS is well by then.
     stack.lms.revoke();
     stack.grade(0.9, true);
-    stack.lms.order(Order::of(LmsFault::Refuse).times(1));
+    stack
+        .lms
+        .add_fault(FaultRule::of(LmsFault::Refuse).times(1));
     stack.add_pending_pass().await;
     let event = stack.pending_event().await;
     assert_eq!((event.state, event.attempts), (EventState::Waiting, 0));
     assert!(!stack.item().await.contains_key("expires_at"));
-    stack.clock.turn(Duration::from_secs(90));
+    stack.clock.advance(Duration::from_secs(90));
     assert_eq!(stack.run().await["done"], 1);
     assert!(stack.certificate().await.is_some());
 }
@@ -82,7 +86,7 @@ async fn what_never_came_ends_expired() {
     stack.announce(ADA, None, None).await;
     let began = stack.clock.now();
     for _ in 0..40 {
-        stack.clock.turn(Duration::from_hours(24));
+        stack.clock.advance(Duration::from_hours(24));
         stack.run().await;
     }
     let events = stack.pending().await;
@@ -143,7 +147,7 @@ async fn a_newer_change_stands() {
     stack.put_run(RUN).await;
     stack.announce(ADA, Some("staff"), None).await;
     stack.put_user(ADA, ADA_ID, None).await;
-    stack.clock.turn(Duration::from_secs(30));
+    stack.clock.advance(Duration::from_secs(30));
     let enrolling = stack.use_cases().enrolling().unwrap();
     let by = Change::Operator {
         name: "grace".to_owned(),
@@ -162,7 +166,7 @@ async fn a_newer_change_stands() {
     );
     assert!(matches!(set.await.unwrap(), Set::Stands(_)));
 
-    stack.clock.turn(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_secs(60));
     assert_eq!(stack.run().await["done"], 1);
     let enrollment = stack.enrollment().await;
     assert!(!enrollment.active);
@@ -208,7 +212,7 @@ async fn a_redelivered_role_has_thirty_days_more() {
     stack.put_run(RUN).await;
     stack.announce(ADA, Some("staff"), None).await;
     for _ in 0..29 {
-        stack.clock.turn(Duration::from_hours(24));
+        stack.clock.advance(Duration::from_hours(24));
         stack.run().await;
     }
     stack
@@ -218,12 +222,12 @@ async fn a_redelivered_role_has_thirty_days_more() {
     let event = stack.pending_event().await;
     assert!(event.next_attempt_at.duration_since(now).as_secs() <= 72);
     for _ in 0..29 {
-        stack.clock.turn(Duration::from_hours(24));
+        stack.clock.advance(Duration::from_hours(24));
         stack.run().await;
     }
     assert_eq!(stack.pending_event().await.state, EventState::Waiting);
     stack.put_user(ADA, ADA_ID, None).await;
-    stack.clock.turn(Duration::from_hours(24));
+    stack.clock.advance(Duration::from_hours(24));
     assert_eq!(stack.run().await["done"], 1);
     let enrollment = stack.enrollment().await;
     assert_eq!(

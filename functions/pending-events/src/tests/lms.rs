@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::RUN;
 use local::Fault;
-use local::lms::{At, GradeRow, LmsFault, Order};
+use local::lms::{At, FaultRule, GradeRow, LmsFault};
 use shared::clock::Clock;
 use shared::domain::BlockedReason;
 use uuid::Uuid;
@@ -27,10 +27,12 @@ pub async fn with_passes(learners: usize) -> Stack {
             letter_grade: None,
         };
         stack.lms.grade(&username, RUN, row);
-        stack.lms.order(Order::of(LmsFault::Refuse).times(1));
+        stack
+            .lms
+            .add_fault(FaultRule::of(LmsFault::Refuse).times(1));
         stack.add_pending_pass_of(&email).await;
     }
-    stack.clock.turn(Duration::from_secs(90));
+    stack.clock.advance(Duration::from_secs(90));
     stack
 }
 
@@ -46,7 +48,7 @@ async fn after_three_failures_the_lms_paused() {
         LmsFault::Throttle { retry_after: None },
     ] {
         stack.lms.revoke();
-        stack.lms.order(Order::of(fault.clone()));
+        stack.lms.add_fault(FaultRule::of(fault.clone()));
         let asked = stack.lms.count(At::Grades);
         let summary = stack.run().await;
         assert_eq!(summary["lms_paused"], true);
@@ -62,11 +64,11 @@ async fn after_three_failures_the_lms_paused() {
             .sum();
         let asked = stack.lms.count(At::Grades) - before;
         assert_eq!(attempts as usize, asked, "{fault:?}");
-        stack.clock.turn(Duration::from_secs(20));
+        stack.clock.advance(Duration::from_secs(20));
     }
     stack.lms.revoke();
     // Those that failed wait a little longer than the others.
-    stack.clock.turn(Duration::from_hours(1));
+    stack.clock.advance(Duration::from_hours(1));
     let asked = stack.lms.count(At::Grades);
     let summary = stack.run().await;
     assert_eq!(
@@ -107,8 +109,10 @@ async fn enrollments_need_no_lms() {
         .await;
     let id = Uuid::new_v4().to_string();
     stack.put_user("later@example.org", &id, None).await;
-    stack.lms.order(Order::of(LmsFault::Fail { status: 500 }));
-    stack.clock.turn(Duration::from_secs(90));
+    stack
+        .lms
+        .add_fault(FaultRule::of(LmsFault::Fail { status: 500 }));
+    stack.clock.advance(Duration::from_secs(90));
     let summary = stack.run().await;
     assert_eq!(
         (&summary["lms_paused"], &summary["done"]),
@@ -122,12 +126,12 @@ async fn enrollments_need_no_lms() {
 #[tokio::test]
 async fn retry_after_silences_all() {
     let stack = with_passes(12).await;
-    let (proxy, client) = stack.proxy(harness::EAGER).await;
+    let (proxy, client) = stack.proxy(harness::FAST_RETRIES).await;
     let stack = Stack::wired(stack.beside(), client);
     let throttle = LmsFault::Throttle {
         retry_after: Some(900),
     };
-    stack.lms.order(Order::of(throttle));
+    stack.lms.add_fault(FaultRule::of(throttle));
     stack.run().await;
     let asked = stack.lms.count(At::Grades);
     // One says it, and those on their way may hear it too.
@@ -140,7 +144,7 @@ async fn retry_after_silences_all() {
     assert!((1..=2).contains(&attempts), "{attempts} attempts");
     stack.lms.revoke();
     for _ in 0..14 {
-        stack.clock.turn(Duration::from_secs(60));
+        stack.clock.advance(Duration::from_secs(60));
         let before = proxy.calls().len();
         stack.run().await;
         assert_eq!(stack.lms.count(At::Grades), asked);
@@ -151,7 +155,7 @@ async fn retry_after_silences_all() {
         assert!(event.attempts <= 1, "{event:?}");
         assert_eq!(event.reason, BlockedReason::LmsUnavailable);
     }
-    stack.clock.turn(Duration::from_secs(240));
+    stack.clock.advance(Duration::from_secs(240));
     assert_eq!(stack.run().await["done"], 12);
 }
 
@@ -161,7 +165,7 @@ async fn retry_after_silences_all() {
 async fn no_more_at_once_than_may_be() {
     let stack = with_passes(12).await;
     let answers_slowly = LmsFault::Slow { delay_ms: 30 };
-    stack.lms.order(Order::of(answers_slowly));
+    stack.lms.add_fault(FaultRule::of(answers_slowly));
     assert_eq!(stack.run().await["done"], 12);
     assert!(
         stack.lms.most_at_once() <= 2,
@@ -175,9 +179,11 @@ async fn no_more_at_once_than_may_be() {
 #[tokio::test]
 async fn a_try_is_given_back() {
     let stack = with_passes(8).await;
-    let (proxy, client) = stack.proxy(harness::EAGER).await;
+    let (proxy, client) = stack.proxy(harness::FAST_RETRIES).await;
     let stack = Stack::wired(stack.beside(), client);
-    stack.lms.order(Order::of(LmsFault::Fail { status: 503 }));
+    stack
+        .lms
+        .add_fault(FaultRule::of(LmsFault::Fail { status: 503 }));
     // The first read of the first event is held, until three others have failed.
     let is_first = AtomicBool::new(true);
     proxy.set(move |call| {
@@ -202,11 +208,11 @@ async fn a_try_is_given_back() {
         (&4.into(), &true.into())
     );
     let lines = stack.log.lines();
-    let given_back: Vec<_> = lines
+    let release: Vec<_> = lines
         .iter()
         .filter(|l| l["outcome"] == "released")
         .collect();
-    let [line] = &given_back[..] else {
+    let [line] = &release[..] else {
         panic!("{lines:?}");
     };
     let events = stack.pending().await;

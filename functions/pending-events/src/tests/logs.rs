@@ -1,7 +1,7 @@
 //! What is logged, and above all what never is.
 
 use local::Fault;
-use local::lms::{CLIENT_SECRET, LmsFault, Order};
+use local::lms::{CLIENT_SECRET, FaultRule, LmsFault};
 use serde_json::{Value, json};
 
 use super::lms::with_passes;
@@ -48,7 +48,9 @@ async fn a_line_an_event_and_one_a_run() {
 #[tokio::test]
 async fn what_waits_says_why() {
     let stack = with_passes(1).await;
-    stack.lms.order(Order::of(LmsFault::Fail { status: 502 }));
+    stack
+        .lms
+        .add_fault(FaultRule::of(LmsFault::Fail { status: 502 }));
     stack.run().await;
     let line = stack.log.last("event retried");
     let event = stack.pending_event().await;
@@ -67,7 +69,7 @@ async fn what_waits_says_why() {
 async fn a_store_that_fails_is_an_error() {
     for failing in ["Query", "UpdateItem", "BatchGetItem", "TransactWriteItems"] {
         let stack = with_passes(1).await;
-        let (proxy, client) = stack.proxy(harness::EAGER).await;
+        let (proxy, client) = stack.proxy(harness::FAST_RETRIES).await;
         let stack = Stack::wired(stack.beside(), client);
         proxy.set(move |call| match &call.operation {
             operation if operation == failing => Fault::Refuse("AccessDeniedException"),
@@ -84,7 +86,7 @@ async fn a_store_that_fails_is_an_error() {
         assert_eq!(line["error_code"], "AccessDeniedException", "{failing}");
         // It is there when the store is well again.
         proxy.set(|_| Fault::Pass);
-        stack.clock.turn(std::time::Duration::from_secs(180));
+        stack.clock.advance(std::time::Duration::from_secs(180));
         assert_eq!(stack.run().await["done"], 1, "{failing}");
     }
 }
@@ -99,9 +101,9 @@ async fn no_address_username_or_secret_is_ever_logged() {
         LmsFault::NoRow,
     ] {
         stack.lms.revoke();
-        stack.lms.order(Order::of(fault));
+        stack.lms.add_fault(FaultRule::of(fault));
         stack.run().await;
-        stack.clock.turn(std::time::Duration::from_hours(15));
+        stack.clock.advance(std::time::Duration::from_hours(15));
     }
     stack.lms.revoke();
     stack.run().await;

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue::S;
-use harness::{ADA, EAGER, RUN};
+use harness::{ADA, FAST_RETRIES, RUN};
 use local::Fault;
-use local::lms::{LmsFault, Order};
+use local::lms::{FaultRule, LmsFault};
 use shared::clock::Clock;
 use shared::domain::{BlockedReason, EventState};
 
@@ -22,9 +22,9 @@ async fn every_answer_is_lost_once() {
     for lms_is_well in [true, false] {
         let stack = with_passes(3).await;
         if !lms_is_well {
-            stack.lms.order(Order::of(LmsFault::NoRow));
+            stack.lms.add_fault(FaultRule::of(LmsFault::NoRow));
         }
-        let (proxy, client) = stack.proxy(EAGER).await;
+        let (proxy, client) = stack.proxy(FAST_RETRIES).await;
         let stack = Stack::wired(stack.beside(), client);
         let seen = Mutex::new(HashSet::new());
         proxy.set(move |call| {
@@ -79,15 +79,15 @@ async fn an_event_that_cannot_be_read() {
     assert_eq!(failed["reason"], "corrupt_item:PendingEventsTable");
     assert_eq!(failed["event_key"], key.as_str());
     // It is left alone for half a day, and the others are listed.
-    stack.clock.turn(Duration::from_hours(11));
+    stack.clock.advance(Duration::from_hours(11));
     assert_eq!(stack.run().await["failed"], 0);
-    stack.clock.turn(Duration::from_hours(2));
+    stack.clock.advance(Duration::from_hours(2));
     assert_eq!(stack.run().await["failed"], 1);
     // An import goes on, too.
     let tables = stack.use_cases();
     let (pending_events, users) = (tables.pending_events().unwrap(), tables.users().unwrap());
     let now = stack.clock.now();
-    shared::use_cases::importing::expect_events_of_users(&pending_events, &users, now)
+    shared::use_cases::importing::wake_waiting_of_users(&pending_events, &users, now)
         .await
         .unwrap();
 }
@@ -97,7 +97,9 @@ async fn an_event_that_cannot_be_read() {
 async fn what_fails_for_good_ends_dead() {
     let stack = Stack::new().await;
     stack.enroll("verified").await;
-    stack.lms.order(Order::of(LmsFault::Refuse).times(1));
+    stack
+        .lms
+        .add_fault(FaultRule::of(LmsFault::Refuse).times(1));
     stack.add_pending_pass().await;
     stack.grade(0.9, true);
     stack
@@ -153,7 +155,7 @@ async fn a_panic_is_one_events_failure() {
     }
     // The next attempt is as if nothing had happened.
     let next = Stack::on(stack.beside());
-    next.clock.turn(Duration::from_secs(90));
+    next.clock.advance(Duration::from_secs(90));
     assert_eq!(next.run().await["done"], 2);
 }
 
@@ -176,10 +178,12 @@ async fn enrollment_and_pass_side_by_side() {
         };
         stack.lms.grade(name, RUN, row);
         // The LMS answers when the enrollment has long been written.
-        stack.lms.order(Order::of(LmsFault::Slow { delay_ms: 200 }));
-        stack.clock.turn(Duration::from_secs(90));
+        stack
+            .lms
+            .add_fault(FaultRule::of(LmsFault::Slow { delay_ms: 200 }));
+        stack.clock.advance(Duration::from_secs(90));
         stack.run().await;
-        stack.clock.turn(Duration::from_secs(90));
+        stack.clock.advance(Duration::from_secs(90));
         stack.run().await;
         let certificates = stack.use_cases().certificates().unwrap();
         let certificates = certificates.of_user(id.parse().unwrap()).await.unwrap();

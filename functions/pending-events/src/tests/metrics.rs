@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use harness::{ADA, EAGER};
+use harness::{ADA, FAST_RETRIES};
 use local::Fault;
-use local::lms::{LmsFault, Order};
+use local::lms::{FaultRule, LmsFault};
 use serde_json::{Value, json};
 use shared::web::Metric;
 
@@ -33,12 +33,12 @@ async fn attempts_and_certificates() {
     ];
     let stack = with_passes(2).await;
     stack.announce("bob@example.org", None, None).await;
-    stack.clock.turn(Duration::from_secs(90));
+    stack.clock.advance(Duration::from_secs(90));
     let id = "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
     stack.put_user("bob@example.org", id, None).await;
     stack
         .lms
-        .order(Order::of(LmsFault::Fail { status: 502 }).times(1));
+        .add_fault(FaultRule::of(LmsFault::Fail { status: 502 }).times(1));
     // A token and two grades.
     let found = counted(&stack, LOOKS).await;
     assert_eq!(found, [3, 2, 0, 1, 1, 3, 1].map(Value::from));
@@ -48,7 +48,7 @@ async fn attempts_and_certificates() {
     let found = counted(&stack, LOOKS).await;
     assert_eq!(found, [0, 0, 0, 0, 1, 0, 0].map(Value::from));
     // A run that comes to nothing has none: the alarm is that they are missing.
-    let (proxy, client) = stack.proxy(EAGER).await;
+    let (proxy, client) = stack.proxy(FAST_RETRIES).await;
     let stack = Stack::wired(stack.beside(), client);
     proxy.set(|_| Fault::Refuse("AccessDeniedException"));
     stack.run_for(120).await.unwrap_err();
@@ -59,7 +59,7 @@ async fn attempts_and_certificates() {
 #[tokio::test]
 async fn an_attempt_that_fails() {
     let stack = with_passes(1).await;
-    let (proxy, client) = stack.proxy(EAGER).await;
+    let (proxy, client) = stack.proxy(FAST_RETRIES).await;
     let stack = Stack::wired(stack.beside(), client);
     proxy.set(|call| match call.operation.as_str() {
         "BatchGetItem" => Fault::Refuse("AccessDeniedException"),
@@ -79,7 +79,9 @@ async fn dead_and_expired_events() {
         Metric::ExpiredEvents,
     ];
     let stack = Stack::new().await;
-    stack.lms.order(Order::of(LmsFault::Fail { status: 500 }));
+    stack
+        .lms
+        .add_fault(FaultRule::of(LmsFault::Fail { status: 500 }));
     stack.add_pending_pass_of(ADA).await;
     stack.announce("bob@example.org", None, None).await;
     let mut seen = Vec::new();
@@ -88,7 +90,7 @@ async fn dead_and_expired_events() {
         if seen.last() != Some(&found) {
             seen.push(found);
         }
-        stack.clock.turn(Duration::from_hours(24));
+        stack.clock.advance(Duration::from_hours(24));
     }
     let expected = [[2, 0, 0], [1, 1, 0], [0, 1, 1]];
     assert_eq!(seen, expected.map(|counts| counts.map(Value::from)));

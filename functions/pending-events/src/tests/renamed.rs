@@ -86,7 +86,7 @@ async fn the_former_address_goes_on_finding_them() {
     assert_eq!(event.event_key, key(EventKind::Certificate, NEW));
     stack.enroll_user(NEW, "verified").await;
     stack.grade(0.9, true);
-    stack.clock.turn(Duration::from_secs(90));
+    stack.clock.advance(Duration::from_secs(90));
     assert_eq!(stack.run().await["done"], 1);
     assert!(stack.certificate().await.is_some());
 
@@ -126,7 +126,7 @@ async fn what_is_pending_under_a_former_address_moves_at_its_next_attempt() {
             )
             .await;
         }
-        stack.clock.turn(Duration::from_secs(80));
+        stack.clock.advance(Duration::from_secs(80));
         stack.run().await;
         let event = stack.pending_event().await;
         assert_eq!(event.event_key, key(EventKind::Certificate, NEW));
@@ -205,7 +205,7 @@ async fn the_newer_of_two_addresses_events_counts() {
         BlockedReason::NoSuchRun,
     )
     .await;
-    stack.clock.turn(Duration::from_secs(5));
+    stack.clock.advance(Duration::from_secs(5));
     let enrolling = stack.use_cases().enrolling().unwrap();
     let (email, run) = (NEW.parse().unwrap(), RUN.parse().unwrap());
     let by = Change::Operator {
@@ -221,7 +221,7 @@ async fn the_newer_of_two_addresses_events_counts() {
     );
     unenrolled.await.unwrap();
     assert!(!stack.enrollment().await.active);
-    stack.clock.turn(Duration::from_secs(5));
+    stack.clock.advance(Duration::from_secs(5));
     add_pending(
         &stack,
         enrollment,
@@ -263,7 +263,7 @@ async fn announcements_and_changes_of_the_address_at_once() {
     let announcements = (0..ROLES).map(announce);
     tokio::join!(to_and_fro, futures::future::join_all(announcements));
     for _ in 0..3 {
-        stack.clock.turn(Duration::from_hours(1));
+        stack.clock.advance(Duration::from_hours(1));
         stack.run().await;
     }
     assert_eq!(stack.enrollment().await.roles.len(), ROLES);
@@ -297,6 +297,6 @@ async fn former_addresses_that_lead_nowhere() {
             .await
             .is_err_and(|error| error.is_outage())
     );
-    stack.clock.turn(Duration::from_secs(80));
+    stack.clock.advance(Duration::from_secs(80));
     assert_eq!(stack.run().await["failed"], 1);
 }

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use harness::stop::{Stop, stopped};
-use harness::{ADA, ADA_ID, EAGER, Portal, RUN};
-use local::lms::{At, LmsFault, Order};
+use harness::{ADA, ADA_ID, FAST_RETRIES, Portal, RUN};
+use local::lms::{At, FaultRule, LmsFault};
 use shared::clock::Clock;
 use shared::domain::{BlockedReason, Change, EventState, Setting};
 use shared::use_cases::certifying::{Pass, Source};
@@ -34,7 +34,7 @@ impl Scenario {
         match self {
             Passed | Faulty | Dies => {
                 portal.enroll("verified").await;
-                portal.lms.order(Order::of(LmsFault::Refuse));
+                portal.lms.add_fault(FaultRule::of(LmsFault::Refuse));
                 portal.add_pending_pass().await;
             }
             Role => {
@@ -45,13 +45,13 @@ impl Scenario {
                 portal.put_user(ADA, ADA_ID, Some("ada")).await;
             }
         }
-        portal.clock.turn(Duration::from_secs(90));
+        portal.clock.advance(Duration::from_secs(90));
         match self {
             Passed => self.resolve(&portal),
             Dies => {
                 // An attempt, so that the LMS is known to have been unavailable.
                 Stack::on(portal.beside()).run().await;
-                portal.clock.turn(Duration::from_hours(8 * 24));
+                portal.clock.advance(Duration::from_hours(8 * 24));
             }
             Faulty | Role => {}
         }
@@ -69,7 +69,7 @@ impl Scenario {
 async fn the_next_run_ends_the_same() {
     for scenario in [Passed, Faulty, Dies, Role] {
         let portal = scenario.prepare().await;
-        let (proxy, client) = portal.proxy(EAGER).await;
+        let (proxy, client) = portal.proxy(FAST_RETRIES).await;
         Stack::wired(portal, client).run().await;
         let calls = proxy.calls();
         assert!((7..=9).contains(&calls.len()), "{scenario:?}: {calls:?}");
@@ -78,7 +78,7 @@ async fn the_next_run_ends_the_same() {
         for stop in Stop::all(calls.len(), At::Grades) {
             let case = format!("{scenario:?}, {stop:?}");
             let portal = scenario.prepare().await;
-            let (proxy, client) = portal.proxy(EAGER).await;
+            let (proxy, client) = portal.proxy(FAST_RETRIES).await;
             let stack = Stack::wired(portal, client);
             let came_there = stopped(stop, &proxy, &stack.lms, stack.run()).await;
             stops += usize::from(came_there);
@@ -101,7 +101,7 @@ async fn the_next_run_ends_the_same() {
             if scenario == Dies && stack.pending_event().await.state == EventState::Dead {
                 retry(&stack).await;
             }
-            stack.clock.turn(Duration::from_hours(20));
+            stack.clock.advance(Duration::from_hours(20));
             let next = Stack::on(stack.beside());
             next.run().await;
             assert_eq!(next.pending().await, [], "{case}");
@@ -129,12 +129,7 @@ async fn retry(portal: &Portal) {
     let event = portal.pending_event().await;
     let pending_events = portal.use_cases().pending_events().unwrap();
     let now = portal.clock.now();
-    assert!(
-        pending_events
-            .settle(&event.retried(now), now)
-            .await
-            .unwrap()
-    );
+    assert!(pending_events.save(&event.retried(now), now).await.unwrap());
 }
 
 /// An enrollment becomes paid, and whoever makes it so is stopped at any call:
@@ -208,13 +203,13 @@ async fn becomes_paid(
             BlockedReason::NotEligible
         );
         // Looked at once in vain: from now on only the enrollment makes it due.
-        portal.clock.turn(Duration::from_secs(90));
+        portal.clock.advance(Duration::from_secs(90));
         Stack::on(portal.beside()).run().await;
-        portal.clock.turn(Duration::from_hours(24));
+        portal.clock.advance(Duration::from_hours(24));
         portal
     };
     let portal = prepare().await;
-    let (proxy, client) = portal.proxy(EAGER).await;
+    let (proxy, client) = portal.proxy(FAST_RETRIES).await;
     set(&portal, client).await;
     let calls = proxy.calls();
     // One more where there was an enrollment: it is read by a write that is refused.
@@ -229,12 +224,12 @@ async fn becomes_paid(
             continue;
         }
         let portal = prepare().await;
-        let (proxy, client) = portal.proxy(EAGER).await;
+        let (proxy, client) = portal.proxy(FAST_RETRIES).await;
         assert!(
             stopped(stop, &proxy, &portal.lms, set(&portal, client)).await,
             "{stop:?}"
         );
-        portal.clock.turn(Duration::from_secs(100));
+        portal.clock.advance(Duration::from_secs(100));
         Stack::on(portal.beside()).run().await;
         let enrollments = portal.enrollments(ADA_ID).await;
         let mut modes = enrollments
@@ -281,7 +276,7 @@ async fn a_delivery_and_a_retry_at_once() {
     let until = tokio::time::Instant::now() + Duration::from_secs(60);
     let (_, certified) = tokio::join!(stack.run(), certifying.certify(&pass, source, until));
     certified.unwrap();
-    stack.clock.turn(Duration::from_secs(180));
+    stack.clock.advance(Duration::from_secs(180));
     stack.run().await;
     assert_eq!(stack.certificate().await.unwrap().history.len(), 1);
     assert_eq!(stack.pending().await, []);

@@ -18,7 +18,8 @@ impl Stack {
     /// Ada becomes known, and what is pending is tried again once, a day later.
     async fn is_known_by_now(&self) {
         self.put_user(ADA, ADA_ID, None).await;
-        self.clock.turn(Duration::from_secs(24 * 3600 + 6 * 3600));
+        self.clock
+            .advance(Duration::from_secs(24 * 3600 + 6 * 3600));
         assert_eq!(self.run().await["done"], 1);
         assert_eq!(self.pending().await, []);
     }
@@ -30,10 +31,10 @@ async fn an_unenrolled_event_leaves_its_roles() {
     for again in [false, true] {
         let stack = with_the_run().await;
         stack.announce(ADA, Some("staff"), Some("verified")).await;
-        stack.clock.turn(Duration::from_secs(1));
+        stack.clock.advance(Duration::from_secs(1));
         stack.unenroll(ADA).await;
         if again {
-            stack.clock.turn(Duration::from_secs(1));
+            stack.clock.advance(Duration::from_secs(1));
             stack.announce(ADA, None, None).await;
         }
         stack.is_known_by_now().await;
@@ -55,9 +56,9 @@ async fn an_unenrolled_event_leaves_its_roles() {
 async fn an_unenrolled_event_takes_nothing_that_is_newer() {
     let stack = with_the_run().await;
     stack.announce(ADA, Some("staff"), Some("verified")).await;
-    stack.clock.turn(Duration::from_secs(1));
+    stack.clock.advance(Duration::from_secs(1));
     stack.unenroll(ADA).await;
-    stack.clock.turn(Duration::from_secs(1));
+    stack.clock.advance(Duration::from_secs(1));
     stack.put_user(ADA, ADA_ID, None).await;
     stack.set_enrollment(ADA, RUN, "verified", true).await;
     stack.is_known_by_now().await;
@@ -84,7 +85,7 @@ async fn an_upgrade_that_waited_is_not_applied_to_what_is_newer() {
         if !is_older {
             make().await;
         }
-        stack.clock.turn(Duration::from_secs(1));
+        stack.clock.advance(Duration::from_secs(1));
         stack
             .dynamodb
             .delete_item()
@@ -94,7 +95,7 @@ async fn an_upgrade_that_waited_is_not_applied_to_what_is_newer() {
             .await
             .unwrap();
         stack.announce(ADA, Some("staff"), Some("verified")).await;
-        stack.clock.turn(Duration::from_secs(1));
+        stack.clock.advance(Duration::from_secs(1));
         stack.put_user(ADA, ADA_ID, None).await;
         let pending = stack.pending_event().await;
         if is_older {

@@ -386,17 +386,17 @@ impl PendingEvents {
     }
 
     /// Has an event that cannot be read left alone until `at`.
-    pub async fn put_off(&self, event_key: &EventKey, at: Timestamp) -> Result<(), StoreError> {
-        const PUT_OFF: (&str, &str) =
+    pub async fn postpone(&self, event_key: &EventKey, at: Timestamp) -> Result<(), StoreError> {
+        const POSTPONE: (&str, &str) =
             ("SET #next_attempt_at = :at", "attribute_exists(#event_key)");
         let all = HashMap::from([("at", text(moment(at)))]);
-        let put_off = update(&self.client, &self.table, key(event_key), PUT_OFF, all);
-        put_off.await.map(drop)
+        let postpone = update(&self.client, &self.table, key(event_key), POSTPONE, all);
+        postpone.await.map(drop)
     }
 
     /// Writes what became of an event, unless it has changed since it was read:
     /// whether it was written. `event` still bears the version that was read.
-    pub async fn settle(&self, event: &PendingEvent, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn save(&self, event: &PendingEvent, now: Timestamp) -> Result<bool, StoreError> {
         let blocked_on = event.reason.blocked_on(&event.email, &event.course_id);
         let is_over = event.state != EventState::Waiting;
         let mut update = "SET #reason = :reason, #state = :state, #attempts = :attempts, \
@@ -485,7 +485,7 @@ impl PendingEvents {
     ///
     /// Two writes, the second of which removes: whoever is stopped in between
     /// leaves both, which is as if the LMS had announced it to both addresses.
-    pub async fn readdress(
+    pub async fn rekey(
         &self,
         mut event: PendingEvent,
         email: &Email,
@@ -493,7 +493,7 @@ impl PendingEvents {
         const ATTEMPTS: u32 = 5;
         const ABSENT: &str = "attribute_not_exists(#event_key)";
         for _ in 0..ATTEMPTS {
-            let moved = event.readdressed(email);
+            let moved = event.rekeyed(email);
             let there = self.get(&moved.event_key).await?;
             let (after, condition, all) = match &there {
                 None => (moved, ABSENT, HashMap::new()),

@@ -16,7 +16,7 @@ use crate::domain::{
     CourseId, CourseRole, Email, Enrollment, EventKey, EventKind, History, HistoryEntry, Mode,
     ModeSource, PendingEvent,
 };
-use crate::use_cases::enrolling::{has_changed, waits_for_enrollment, will_change};
+use crate::use_cases::enrolling::{schedule_retry, waits_for_enrollment, wake_now};
 
 /// An enrollment as a file has it.
 #[derive(Clone)]
@@ -150,12 +150,12 @@ impl RecordImport<Enrollments> {
             waiting(pending_events, rows, &decisions).await?
         };
         for event in &events {
-            will_change(pending_events, event, at).await?;
+            schedule_retry(pending_events, event, at).await?;
         }
         let answers = self.carry_out(rows, decisions).await?;
         let mut made_due = 0;
         for event in &events {
-            if has_changed(pending_events, event, at).await {
+            if wake_now(pending_events, event, at).await {
                 made_due += 1;
             }
         }

@@ -7,7 +7,7 @@ use crate::adapters::store::pending_events::PendingEvents;
 use crate::domain::PendingEvent;
 
 /// Makes those of the waiting events due that `came` picks.
-pub(super) async fn expect_events(
+pub(super) async fn wake_waiting(
     pending_events: &PendingEvents,
     came: impl AsyncFn(&[PendingEvent]) -> Result<Vec<PendingEvent>, StoreError>,
     now: Timestamp,

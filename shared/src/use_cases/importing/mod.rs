@@ -24,8 +24,8 @@ pub use self::certificates::CertificateRow;
 pub use self::enrollments::{EnrollmentRow, UNENROLLED};
 pub use self::grades::GradeRow;
 pub use self::records::{RECORDS_AT_ONCE, RecordImport};
-pub use self::runs::{RUNS_AT_ONCE, expect_events_of_runs, import_runs};
-pub use self::users::{USERS_AT_ONCE, UserImport, UserRow, expect_events_of_users, import_users};
+pub use self::runs::{RUNS_AT_ONCE, import_runs, wake_waiting_of_runs};
+pub use self::users::{USERS_AT_ONCE, UserImport, UserRow, import_users, wake_waiting_of_users};
 
 /// How often one row is decided anew because somebody else wrote in between.
 const ATTEMPTS: u32 = 5;

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::events::expect_events;
+use super::events::wake_waiting;
 use super::{Answers, Imported, RowRefused};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::course_runs::CourseRuns;
@@ -50,8 +50,8 @@ pub async fn import_runs(
 
 /// Makes the events due that wait for a run that exists by now; how many.
 ///
-/// As [`super::expect_events_of_users`].
-pub async fn expect_events_of_runs(
+/// As [`super::wake_waiting_of_users`].
+pub async fn wake_waiting_of_runs(
     pending_events: &PendingEvents,
     course_runs: &CourseRuns,
     now: Timestamp,
@@ -66,5 +66,5 @@ pub async fn expect_events_of_runs(
         let came = came.filter(|event| known.contains(&event.course_id));
         Ok(came.cloned().collect())
     };
-    expect_events(pending_events, came, now).await
+    wake_waiting(pending_events, came, now).await
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::events::expect_events;
+use super::events::wake_waiting;
 use super::{ATTEMPTS, Answers, Imported, RowRefused};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::pending_events::PendingEvents;
@@ -254,7 +254,7 @@ fn decide(
 ///
 /// It is done after an import, whether or not the import changed anything: so
 /// an import that was cut short is made up for by the next one.
-pub async fn expect_events_of_users(
+pub async fn wake_waiting_of_users(
     pending_events: &PendingEvents,
     users: &Users,
     now: Timestamp,
@@ -269,5 +269,5 @@ pub async fn expect_events_of_users(
         };
         Ok(events.iter().filter(came).cloned().collect())
     };
-    expect_events(pending_events, came, now).await
+    wake_waiting(pending_events, came, now).await
 }

@@ -268,24 +268,24 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::clock::HeldClock;
+    use crate::clock::FakeClock;
 
     /// Two answers that were on their way at once may say different times.
     #[test]
     fn the_longer_silence_holds() {
         for order in [[3600, 1], [1, 3600]] {
-            let clock = Arc::new(HeldClock::at(Timestamp::UNIX_EPOCH));
+            let clock = Arc::new(FakeClock::at(Timestamp::UNIX_EPOCH));
             let rate_limiter = RateLimiter::new(clock.clone(), LmsLimits::NONE);
             for seconds in order {
                 rate_limiter.pause(Duration::from_secs(seconds));
             }
-            clock.turn(Duration::from_secs(600));
+            clock.advance(Duration::from_secs(600));
             let retry_after = Some(Duration::from_secs(3000));
             assert_eq!(
                 rate_limiter.paused(),
                 Some(LmsError::Paused { retry_after })
             );
-            clock.turn(Duration::from_secs(3000));
+            clock.advance(Duration::from_secs(3000));
             assert_eq!(rate_limiter.paused(), None);
             rate_limiter.pause(Duration::from_secs(1));
             assert!(rate_limiter.paused().is_some());

@@ -15,7 +15,7 @@ use crate::domain::{
     CourseId, Cursor, Effect, Enrollment, EnrollmentChange, EventKey, EventKind, Left, PageCursor,
     PaidModes, PendingEvent, SweepKind, User, Username,
 };
-use crate::use_cases::enrolling::{has_changed, waits_for_enrollment, will_change};
+use crate::use_cases::enrolling::{schedule_retry, waits_for_enrollment, wake_now};
 use crate::use_cases::lms::{About, EnrollmentRow, GradeRow, LmsClient, LmsError, Page};
 
 /// What a sweep of enrollments uses.
@@ -189,12 +189,12 @@ impl EnrollmentSweep {
     ) -> Result<Vec<Effect>, StoreError> {
         let waiting = waiting.get(&key(task, learner));
         if let Some(event) = waiting {
-            will_change(&self.pending_events, event, task.now).await?;
+            schedule_retry(&self.pending_events, event, task.now).await?;
         }
         let written = self.write(task, learner.owner.user_id, *ours, correction);
         let written = written.await?;
         if let Some(event) = waiting {
-            has_changed(&self.pending_events, event, task.now).await;
+            wake_now(&self.pending_events, event, task.now).await;
         }
         Ok(match written {
             Written::Done => correction.effects.clone(),

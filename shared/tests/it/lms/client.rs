@@ -11,7 +11,7 @@ use serde_json::json;
 use shared::adapters::lms::{ErrorCode, LmsApiError};
 use shared::adapters::secrets::SecretError;
 use shared::calls::Counter;
-use shared::clock::{Clock, HeldClock};
+use shared::clock::{Clock, FakeClock};
 use shared::use_cases::lms::{LmsError, LmsLimits, NoCredential};
 use tokio::sync::Barrier;
 
@@ -89,7 +89,7 @@ async fn a_token_is_renewed_before_its_end() {
         })
         .await;
         for (turn, tokens) in [(0, 1), (used_for - 1, 1), (1, 2), (used_for - 1, 2), (1, 3)] {
-            site.turn(turn);
+            site.advance(turn);
             assert_eq!(site.grade().await, Ok(score()));
             assert_eq!(site.server.counts().0, tokens, "{expires_in}");
         }
@@ -114,7 +114,7 @@ async fn a_refused_token_is_renewed_once_for_all() {
     .await;
     site.client.warm_up().await;
     // So that it is no new one.
-    site.turn(1);
+    site.advance(1);
     let grades = join_all((0..CALLERS).map(|_| site.grade())).await;
     assert!(grades.iter().all(|grade| *grade == Ok(score())));
     assert_eq!(site.server.counts(), (2, 2 * CALLERS));
@@ -141,7 +141,7 @@ async fn a_new_token_is_tried_again_and_renewed_once() {
     ];
     for (credential, age, refusals, counts, seconds, result) in cases {
         let left = Mutex::new(refusals);
-        let clock = HeldClock::leaping_from(start());
+        let clock = FakeClock::leaping_from(start());
         let site = Site::with(credential, clock, LmsLimits::NONE, move |asked| {
             let mut left = left.lock().unwrap();
             if asked.is_for_a_token() || *left == 0 {
@@ -152,7 +152,7 @@ async fn a_new_token_is_tried_again_and_renewed_once() {
         })
         .await;
         site.client.warm_up().await;
-        site.turn(age);
+        site.advance(age);
         let case = format!("{credential} {age} {refusals}");
         let began = site.clock.now();
         assert_eq!(site.grade().await, result, "{case}");
@@ -174,7 +174,7 @@ async fn a_token_of_unknown_life_is_used_for_a_minute() {
     })
     .await;
     for (turn, tokens) in [(0, 1), (59, 1), (1, 2), (59, 2), (1, 3)] {
-        site.turn(turn);
+        site.advance(turn);
         assert_eq!(site.grade().await, Ok(score()));
         assert_eq!(site.server.counts().0, tokens);
     }
@@ -219,12 +219,12 @@ async fn a_replaced_credential() {
     let site = Site::new(CLIENT, numbered).await;
     assert_eq!(site.grade().await, Ok(score()));
     site.put(OTHER_CLIENT).await;
-    site.turn(59);
+    site.advance(59);
     assert_eq!(site.grade().await, Ok(score()));
-    site.turn(1);
+    site.advance(1);
     assert_eq!(site.grade().await, Ok(score()));
     site.put(STATIC).await;
-    site.turn(60);
+    site.advance(60);
     assert_eq!(site.grade().await, Ok(score()));
     let asked = site.server.asked();
     let shown: Vec<_> = asked.iter().filter_map(Asked::authorization).collect();
@@ -261,16 +261,16 @@ async fn no_credential() {
     // retries, and the other tests need some.
     site.secrets.set(|_| Fault::Garbage);
     let before = site.reads();
-    site.turn(60);
+    site.advance(60);
     for _ in 0..20 {
         assert_eq!(site.grade().await, Ok(score()));
-        site.turn(1);
+        site.advance(1);
     }
     // Not everyone waits for a failure: one does in a quarter of a minute.
     assert_eq!(site.reads() - before, 2);
-    site.turn(900 - 60 - 20 - 1);
+    site.advance(900 - 60 - 20 - 1);
     assert_eq!(site.grade().await, Ok(score()));
-    site.turn(1);
+    site.advance(1);
     let away = LmsError::from(NoCredential::Unreadable("UnreadableAnswer".to_owned()));
     assert_eq!(site.grade().await, Err(away.clone()));
     assert_discreet(away.clone());
@@ -278,7 +278,7 @@ async fn no_credential() {
     assert_eq!(site.grade().await, Ok(score()));
     // A no is no outage.
     site.secrets.set(|_| Fault::Refuse("AccessDeniedException"));
-    site.turn(60);
+    site.advance(60);
     assert_eq!(
         site.grade().await.unwrap_err().code(),
         "AccessDeniedException"
@@ -352,7 +352,7 @@ async fn failures_are_counted_and_answers_are_none() {
         (refused("token_expired"), 6, 4),
         (Reply::BROKEN, 3, 2),
     ] {
-        let clock = HeldClock::leaping_from(start());
+        let clock = FakeClock::leaping_from(start());
         let site = Site::with(CLIENT, clock, LmsLimits::NONE, move |asked| {
             match asked.is_for_a_token() {
                 true => numbered(asked),

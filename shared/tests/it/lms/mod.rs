@@ -17,7 +17,7 @@ use server::{Asked, Reply, Server};
 use shared::adapters::lms::{LmsApi, LmsApiError};
 use shared::adapters::secrets::CredentialSecret;
 use shared::bootstrap::{self, aws};
-use shared::clock::HeldClock;
+use shared::clock::FakeClock;
 use shared::domain::{CourseId, Score, Username};
 use shared::use_cases::lms::{LmsClient, LmsError, LmsLimits};
 use uuid::Uuid;
@@ -35,19 +35,19 @@ struct Site {
     server: Server,
     secrets: FaultyProxy,
     secret: String,
-    clock: Arc<HeldClock>,
+    clock: Arc<FakeClock>,
     client: LmsClient,
 }
 
 impl Site {
     async fn new(credential: &str, plan: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
-        let clock = HeldClock::at(start());
+        let clock = FakeClock::at(start());
         Self::with(credential, clock, LmsLimits::NONE, plan).await
     }
 
     async fn with(
         credential: &str,
-        clock: HeldClock,
+        clock: FakeClock,
         limits: LmsLimits,
         plan: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
     ) -> Self {
@@ -96,8 +96,8 @@ impl Site {
         self.secrets.calls().len()
     }
 
-    fn turn(&self, seconds: u64) {
-        self.clock.turn(Duration::from_secs(seconds));
+    fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
     }
 }
 

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use jiff::SignedDuration;
 use serde_json::json;
 use shared::adapters::lms::{InvalidResponse, LmsApiError};
-use shared::clock::{Clock, HeldClock};
+use shared::clock::{Clock, FakeClock};
 use shared::use_cases::lms::{About, LmsError, LmsLimits};
 use tokio::sync::Barrier;
 
@@ -30,7 +30,7 @@ fn limits(concurrency: u32, per_second: u32, failures: u32) -> LmsLimits {
 async fn no_more_at_once_than_allowed() {
     let barrier = Arc::new(Barrier::new(4));
     let limits = limits(4, u32::MAX, 0);
-    let site = Site::with(STATIC, HeldClock::at(start()), limits, move |_| {
+    let site = Site::with(STATIC, FakeClock::at(start()), limits, move |_| {
         Reply::Meet(Arc::clone(&barrier), Box::new(good()))
     })
     .await;
@@ -44,7 +44,7 @@ async fn no_more_at_once_than_allowed() {
 #[tokio::test]
 async fn no_more_in_a_second_than_allowed() {
     let limits = limits(100, 5, 0);
-    let clock = HeldClock::leaping_from(start());
+    let clock = FakeClock::leaping_from(start());
     let site = Site::with(CLIENT, clock, limits, |asked| {
         if asked.is_for_a_token() {
             Reply::token("hidden")
@@ -62,7 +62,7 @@ async fn no_more_in_a_second_than_allowed() {
         assert_eq!(since(), SignedDuration::from_millis(200) * spaces);
     }
     // Who has not asked for long need not wait, and cannot make up for it.
-    site.turn(600);
+    site.advance(600);
     let before = since();
     for _ in 0..2 {
         assert_eq!(site.grade().await, Ok(score()));
@@ -84,7 +84,7 @@ async fn a_share_of_the_limits() {
         let limits = limits(10, 10, 3).shared_by(NonZeroU32::new(parties).unwrap());
         assert_eq!(limits.concurrency.get(), at_once);
         assert_eq!(limits.circuit_breaker_threshold, NonZeroU32::new(3));
-        let clock = HeldClock::leaping_from(start());
+        let clock = FakeClock::leaping_from(start());
         let site = Site::with(STATIC, clock, limits, |_| good()).await;
         for _ in 0..4 {
             assert_eq!(site.grade().await, Ok(score()));
@@ -99,7 +99,7 @@ async fn a_share_of_the_limits() {
 #[tokio::test]
 async fn waiting_for_a_turn_takes_no_time_of_the_call() {
     let limits = limits(1, 1, 0);
-    let site = Site::with(STATIC, HeldClock::at(start()), limits, |asked| {
+    let site = Site::with(STATIC, FakeClock::at(start()), limits, |asked| {
         if asked.number == 1 {
             good()
         } else {
@@ -113,7 +113,7 @@ async fn waiting_for_a_turn_takes_no_time_of_the_call() {
         assert!(futures::poll!(&mut grade).is_pending());
         tokio::task::yield_now().await;
     }
-    site.clock.turn(Duration::from_secs(1));
+    site.clock.advance(Duration::from_secs(1));
     assert_eq!(grade.await, Err(LmsApiError::Timeout.into()));
 }
 
@@ -122,7 +122,7 @@ async fn waiting_for_a_turn_takes_no_time_of_the_call() {
 async fn after_three_failures_the_circuit_breaker_opens() {
     let status = Arc::new(AtomicU16::new(503));
     let limits = limits(10, u32::MAX, 3);
-    let site = Site::with(STATIC, HeldClock::at(start()), limits, {
+    let site = Site::with(STATIC, FakeClock::at(start()), limits, {
         let status = Arc::clone(&status);
         move |_| match status.load(Ordering::Relaxed) {
             200 => good(),
@@ -170,7 +170,7 @@ async fn after_three_failures_the_circuit_breaker_opens() {
 #[tokio::test]
 async fn a_rest_holds_for_those_who_wait() {
     let limits = limits(1, 5, 3);
-    let clock = HeldClock::leaping_from(start());
+    let clock = FakeClock::leaping_from(start());
     let site = Site::with(STATIC, clock, limits, |_| Reply::html(500)).await;
     let grades = join_all((0..100).map(|_| site.grade())).await;
     let paused = grades
@@ -242,7 +242,7 @@ async fn the_lms_says_when_to_ask_again() {
             assert_eq!(page, Err(paused), "{case}");
         }
         assert_eq!(site.server.asked().len(), asked, "{case}");
-        site.turn(1);
+        site.advance(1);
         assert_eq!(site.grade().await, Ok(score()), "{case}");
     }
 }
@@ -257,7 +257,7 @@ async fn enrollments_have_a_limit_of_their_own() {
             ..limits(100, 10, 0)
         };
         let limits = limits.shared_by(NonZeroU32::new(parties).unwrap());
-        let clock = HeldClock::leaping_from(start());
+        let clock = FakeClock::leaping_from(start());
         let site = Site::with(CLIENT, clock, limits, |asked| {
             if asked.is_for_a_token() {
                 Reply::token("hidden")

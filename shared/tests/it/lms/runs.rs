@@ -123,7 +123,7 @@ async fn enrollments() {
     .await;
     site.client.warm_up().await;
     // So that the token is no new one.
-    site.turn(1);
+    site.advance(1);
     let about = About::Run(run());
     let first = is_send(site.client.enrollments_page(&about, None)).await;
     let first = first.unwrap();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use harness::sweep::{email, id, username};
 use harness::{Portal, RUN};
 use proptest::prelude::*;
-use shared::clock::HeldClock;
+use shared::clock::FakeClock;
 use shared::domain::{Change, SweepOptions, SweepOutcome};
 use shared::use_cases::sweeping::{Kind, Progress, Request, SweepEvent, Sweeping};
 use tokio::runtime::{Handle, Runtime};
@@ -143,7 +143,7 @@ impl<S: State> Scene<S, S::Row, S::Other> {
     async fn sweep<K: Kind>(
         &self,
         sweeping: &Sweeping<K>,
-        clock: &HeldClock,
+        clock: &FakeClock,
         change: impl AsyncFn(u32, S::Other),
     ) -> SweepOutcome {
         let pages = Cell::new(0);
@@ -152,11 +152,11 @@ impl<S: State> Scene<S, S::Row, S::Other> {
                 let page = pages.replace(pages.get() + 1);
                 let others = self.others.iter().filter(|(after, ..)| *after == page);
                 let all = async {
-                    clock.turn(Duration::from_secs(60));
+                    clock.advance(Duration::from_secs(60));
                     for (_, learner, other) in others {
                         change(u32::try_from(*learner).unwrap(), *other).await;
                     }
-                    clock.turn(Duration::from_secs(60));
+                    clock.advance(Duration::from_secs(60));
                 };
                 block_in_place(|| Handle::current().block_on(all));
             }
@@ -177,7 +177,7 @@ impl<S: State> Scene<S, S::Row, S::Other> {
                 .await
                 .unwrap()
             {
-                Progress::Suspended { wait, .. } => clock.turn(wait),
+                Progress::Suspended { wait, .. } => clock.advance(wait),
                 Progress::Ended(end) => {
                     assert_eq!(end.options, self.options);
                     return end.outcome;

@@ -60,7 +60,7 @@ async fn issue(
     stack: &Stack,
     output: Output,
 ) -> Result<(), Failure> {
-    if output::leads_nowhere() {
+    if output::is_dead_end() {
         return Err(Failure::NowhereToWrite);
     }
     let issued = tokens.issue(name, staff, expires_in).await?;
@@ -77,7 +77,7 @@ async fn rotate(
     stack: &Stack,
     output: Output,
 ) -> Result<(), Failure> {
-    if output::leads_nowhere() {
+    if output::is_dead_end() {
         return Err(Failure::NowhereToWrite);
     }
     let rotated = tokens.rotate(id, old_ends_in, expires_in).await?;

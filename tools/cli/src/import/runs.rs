@@ -8,7 +8,7 @@ use shared::adapters::store::pending_events::PendingEvents;
 use shared::domain::{CourseRunChange, given};
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::{
-    Answers, RUNS_AT_ONCE, RowRefused, expect_events_of_runs, import_runs,
+    Answers, RUNS_AT_ONCE, RowRefused, import_runs, wake_waiting_of_runs,
 };
 
 use super::{ImportMode, Reader, Warning, Writer, doubts};
@@ -117,7 +117,7 @@ impl Writer for RunWriter {
     }
 
     async fn expect(&self) -> Result<u64, StoreError> {
-        expect_events_of_runs(&self.pending_events, &self.runs, self.now).await
+        wake_waiting_of_runs(&self.pending_events, &self.runs, self.now).await
     }
 
     fn describe(_: &CourseRunChange, why: &RowRefused) -> String {

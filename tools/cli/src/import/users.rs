@@ -8,7 +8,7 @@ use shared::adapters::store::users::Users;
 use shared::domain::{Email, User, Username, given};
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::{
-    Answers, RowRefused, USERS_AT_ONCE, UserImport, UserRow, expect_events_of_users,
+    Answers, RowRefused, USERS_AT_ONCE, UserImport, UserRow, wake_waiting_of_users,
 };
 
 use super::doubts::{self, is_word_for_nothing};
@@ -105,7 +105,7 @@ impl Writer for UserWriter {
     }
 
     async fn expect(&self) -> Result<u64, StoreError> {
-        expect_events_of_users(&self.pending_events, &self.users, self.now).await
+        wake_waiting_of_users(&self.pending_events, &self.users, self.now).await
     }
 
     fn describe(row: &UserRow, why: &RowRefused) -> String {

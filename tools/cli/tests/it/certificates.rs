@@ -1,4 +1,4 @@
-use local::lms::{At, GradeRow, LmsFault, Order};
+use local::lms::{At, FaultRule, GradeRow, LmsFault};
 use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
 use shared::domain::EventKind;
@@ -504,7 +504,7 @@ async fn without_a_certificate_to_issue_it_says_why() {
 
     portal
         .lms
-        .order(Order::of(LmsFault::Fail { status: 503 }).times(2));
+        .add_fault(FaultRule::of(LmsFault::Fail { status: 503 }).times(2));
     describe(
         "lms_unavailable",
         json!("503"),

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use jiff::SignedDuration;
 use local::Lms;
-use local::lms::{At, CLIENT_ID, CLIENT_SECRET, GradeRow, LmsFault, Order, STATIC_TOKEN};
+use local::lms::{At, CLIENT_ID, CLIENT_SECRET, FaultRule, GradeRow, LmsFault, STATIC_TOKEN};
 use serde_json::{Value, json};
 use shared::clock::{Clock, SystemClock};
 use shared::domain::{Blocked, BlockedReason, EventKind, EventState};
@@ -493,7 +493,7 @@ async fn each_fault_is_reported_and_stops_no_other_check() {
             "global staff",
         ),
     ] {
-        portal.lms.order(Order::of(LmsFault::Refuse).at(at));
+        portal.lms.add_fault(FaultRule::of(LmsFault::Refuse).at(at));
         let described = [(check, described, mend)];
         portal.assert_reported(&well, &[], &[], &described).await;
         portal.lms.revoke();

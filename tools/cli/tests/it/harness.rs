@@ -310,11 +310,8 @@ impl Stack {
     pub async fn end(&self, mut event: PendingEvent, state: EventState) {
         event.state = state;
         event.attempts = 9;
-        let settled = self
-            .pending_events()
-            .settle(&event, SystemClock.now())
-            .await;
-        assert!(settled.unwrap());
+        let saved = self.pending_events().save(&event, SystemClock.now()).await;
+        assert!(saved.unwrap());
     }
 
     /// The pending event of this key.

@@ -3,7 +3,7 @@ use std::process::Stdio;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::SignedDuration;
-use local::lms::{At, GradeRow, LmsFault, Order};
+use local::lms::{At, FaultRule, GradeRow, LmsFault};
 use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
 use shared::clock::{Clock, SystemClock};
@@ -440,10 +440,10 @@ async fn a_learner_is_swept_alone() {
         new,
         "The learner is in no course run that the portal knows.\n"
     );
-    let order = Order::of(LmsFault::Throttle {
+    let order = FaultRule::of(LmsFault::Throttle {
         retry_after: Some(9),
     });
-    portal.lms.order(order.at(At::Enrollments).times(1));
+    portal.lms.add_fault(order.at(At::Enrollments).times(1));
     let ran = portal
         .run(&["sweep", "enrollments", "--learner", ADA])
         .await;
@@ -536,7 +536,9 @@ async fn an_unavailable_lms_is_retried() {
     let throttle = LmsFault::Throttle {
         retry_after: Some(1),
     };
-    portal.lms.order(Order::of(throttle).after(1).times(1));
+    portal
+        .lms
+        .add_fault(FaultRule::of(throttle).after(1).times(1));
     let swept = portal.run(&GRADES).await;
     let described =
         format!("{RUN}: The LMS asks for fewer requests (429). It is asked again in 1 s.\n");
@@ -600,7 +602,9 @@ async fn a_sweep_that_waits_can_be_stopped_and_gone_on_with() {
         let throttle = LmsFault::Throttle {
             retry_after: Some(600),
         };
-        portal.lms.order(Order::of(throttle).after(1).times(1));
+        portal
+            .lms
+            .add_fault(FaultRule::of(throttle).after(1).times(1));
     };
     wait();
     let mut sweep = portal.begin(portal.command(&[&GRADES[..], &["--json"]].concat()));
@@ -634,7 +638,7 @@ async fn a_sweep_that_waits_can_be_stopped_and_gone_on_with() {
 async fn a_second_interruption_ends_a_sweep_at_once() {
     let portal = WithLms::with_users(&[]).await;
     portal.give("ada", 0.9);
-    portal.lms.order(Order::of(LmsFault::Hang));
+    portal.lms.add_fault(FaultRule::of(LmsFault::Hang));
     let mut sweep = portal.begin(portal.command(&GRADES));
     while portal.lms.count(At::Grades) == 0 {
         tokio::task::yield_now().await;
@@ -665,7 +669,9 @@ async fn an_interrupted_sweep_of_all_runs_is_gone_on_with() {
     let throttle = LmsFault::Throttle {
         retry_after: Some(600),
     };
-    portal.lms.order(Order::of(throttle).after(2).times(1));
+    portal
+        .lms
+        .add_fault(FaultRule::of(throttle).after(2).times(1));
     let mut sweep = portal.begin(portal.command(&["sweep", "grades"]));
     sweep.until_stopped("It is asked again").await;
     signal(&sweep.child, "INT").await;

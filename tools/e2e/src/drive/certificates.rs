@@ -1,6 +1,6 @@
 //! Deliveries of the certificate webhook that mean something.
 
-use local::lms::{LmsFault, Order};
+use local::lms::{FaultRule, LmsFault};
 use serde_json::{Value, json};
 
 use super::learners::{RUN, about, email, username};
@@ -116,7 +116,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         // The last one, since nothing is asked after it for as long as the LMS says.
         (throttled, "lms_throttled"),
     ] {
-        portal.lms.order(Order::of(fault));
+        portal.lms.add_fault(FaultRule::of(fault));
         let answer = certify("frances").await?;
         portal.lms.revoke();
         same(reason, &answer.status, &202)?;

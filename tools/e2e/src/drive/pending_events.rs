@@ -1,6 +1,6 @@
 //! What was pending, and becomes of it.
 
-use local::lms::{LmsFault, Order};
+use local::lms::{FaultRule, LmsFault};
 use serde_json::{Value, json};
 
 use super::learners::{RUN, about, email, username, users};
@@ -104,7 +104,9 @@ async fn ended(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
 async fn add_pending(portal: &Portal<'_>, token: &str, name: &str) -> Result<(), Failure> {
     super::certificates::set_mode(portal, name).await?;
     portal.lms.grade(&username(name), RUN, grade(0.8));
-    portal.lms.order(Order::of(LmsFault::Fail { status: 503 }));
+    portal
+        .lms
+        .add_fault(FaultRule::of(LmsFault::Fail { status: 503 }));
     let answer = portal.deliver("certificate", token, &about(name)).await?;
     portal.lms.revoke();
     same(&format!("a pass of {name}"), &answer.status, &202)
@@ -133,7 +135,9 @@ async fn retry_all(portal: &Portal<'_>) -> Result<(), Failure> {
 
 /// The same while the LMS fails.
 async fn retry_while_unavailable(portal: &Portal<'_>) -> Result<(), Failure> {
-    portal.lms.order(Order::of(LmsFault::Fail { status: 503 }));
+    portal
+        .lms
+        .add_fault(FaultRule::of(LmsFault::Fail { status: 503 }));
     let retried = retry_all(portal).await;
     portal.lms.revoke();
     retried

@@ -1,6 +1,6 @@
 //! Both sweeps, by executions of their state machines.
 
-use local::lms::{At, LmsFault, Order};
+use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
 
 use super::learners::{BRAKED_RUN, SWEPT_RUN, email, halted, username};
@@ -48,7 +48,9 @@ async fn put_learners(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     portal.import("enrollments", &enrollments).await?;
 
     // A pass that waits for the LMS.
-    portal.lms.order(Order::of(LmsFault::Fail { status: 503 }));
+    portal
+        .lms
+        .add_fault(FaultRule::of(LmsFault::Fail { status: 503 }));
     let body = json!({"email": email("quentin"), "course_id": SWEPT_RUN});
     let answer = portal.deliver("certificate", token, &body).await?;
     portal.lms.revoke();
@@ -96,12 +98,12 @@ async fn grades(portal: &Portal<'_>) -> Result<(), Failure> {
     ] {
         portal.sweep(GRADES, &request).await?;
     }
-    portal.lms.order(Order::of(LmsFault::Refuse));
+    portal.lms.add_fault(FaultRule::of(LmsFault::Refuse));
     portal.sweep(GRADES, &json!({"run": SWEPT_RUN})).await?;
     portal.lms.revoke();
     ended(portal, "grades", SWEPT_RUN, "failed").await?;
     // A list of which the next page is itself.
-    portal.lms.order(Order::of(LmsFault::Repeat));
+    portal.lms.add_fault(FaultRule::of(LmsFault::Repeat));
     portal.sweep(GRADES, &json!({"run": SWEPT_RUN})).await?;
     portal.lms.revoke();
     ended(portal, "grades", SWEPT_RUN, "done").await
@@ -147,8 +149,8 @@ async fn enrollments(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     )?;
     portal.sweep(ENROLLMENTS, &json!({})).await?;
     ended(portal, "enrollments", SWEPT_RUN, "done").await?;
-    let endless = Order::of(LmsFault::Repeat).at(At::Enrollments);
-    portal.lms.order(endless);
+    let endless = FaultRule::of(LmsFault::Repeat).at(At::Enrollments);
+    portal.lms.add_fault(endless);
     portal
         .sweep(ENROLLMENTS, &json!({"run": SWEPT_RUN}))
         .await?;

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::LmsResponseError;
+use super::fault_rules::LmsFault;
 use super::learners::is_course_id;
-use super::orders::LmsFault;
 use super::pages::{Fields, Place, Sizes};
 use super::{Shared, response};
 

@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::error::{LmsResponseError, with_slash};
+use super::fault_rules::LmsFault;
 use super::learners::{View, is_course_id};
-use super::orders::LmsFault;
 use super::pages::{Fields, Place, Sizes};
 use super::{Shared, response};
 

@@ -3,14 +3,14 @@
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
 //! use local::Lms;
-//! use local::lms::{At, GradeRow, Order, LmsFault};
+//! use local::lms::{At, GradeRow, FaultRule, LmsFault};
 //!
 //! let lms = Lms::start(0).await?;
 //! let passed = GradeRow { percent: 0.93, passed: true, letter_grade: Some("A".into()) };
 //! lms.grade("ada", "course-v1:Demo+RustOnLambda+2026_T3", passed);
 //! // Two requests for grades are throttled, then the next one hangs.
-//! lms.order(Order::of(LmsFault::Throttle { retry_after: Some(1) }).times(2));
-//! lms.order(Order::of(LmsFault::Hang).times(1));
+//! lms.add_fault(FaultRule::of(LmsFault::Throttle { retry_after: Some(1) }).times(2));
+//! lms.add_fault(FaultRule::of(LmsFault::Hang).times(1));
 //! // ... ask, and see how often the token endpoint was asked.
 //! assert_eq!(lms.count(At::Token), 1);
 //! # Ok(())
@@ -19,10 +19,10 @@
 
 mod enrollments;
 mod error;
+mod fault_rules;
 mod grades;
 mod learners;
 mod oauth;
-mod orders;
 mod pages;
 mod response;
 
@@ -44,14 +44,14 @@ use crate::faults::lock;
 
 use enrollments::EnrollmentRow;
 use error::LmsResponseError;
+use fault_rules::FaultRules;
 use learners::Learners;
 use oauth::Tokens;
-use orders::Orders;
 use pages::{Fields, Sizes};
 
+pub use fault_rules::{At, FaultRule, LmsFault};
 pub use grades::GradeRow;
 pub use oauth::{CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TokenError};
-pub use orders::{At, LmsFault, Order};
 
 /// The sample grades, the text of a file for [`Lms::on_files`].
 pub const SAMPLE_GRADES: &str = include_str!("../../samples/grades.csv");
@@ -89,7 +89,7 @@ struct Shared {
     grades: Learners<GradeRow>,
     enrollments: Learners<EnrollmentRow>,
     tokens: Tokens,
-    orders: Orders,
+    rules: FaultRules,
     calls: Mutex<Vec<LmsCall>>,
     /// How many requests are being answered, and the most that ever were.
     in_flight: AtomicUsize,
@@ -159,8 +159,10 @@ impl Lms {
             enrollments,
             ..Shared::default()
         });
-        let obey = middleware::from_fn_with_state(Arc::clone(&shared), orders::obey);
-        let orders = get(orders::list).post(orders::give).delete(orders::revoke);
+        let obey = middleware::from_fn_with_state(Arc::clone(&shared), fault_rules::obey);
+        let rules = get(fault_rules::list)
+            .post(fault_rules::give)
+            .delete(fault_rules::revoke);
         let router = axum::Router::new()
             .route("/oauth2/access_token", post(oauth::access_token))
             .route(
@@ -175,7 +177,7 @@ impl Lms {
             .layer(obey)
             .layer(middleware::from_fn_with_state(Arc::clone(&shared), count))
             // What comes after the layer is neither written down nor disturbed.
-            .route("/_local/orders", orders)
+            .route("/_local/fault-rules", rules)
             .route("/_local/calls", get(calls))
             .with_state(Arc::clone(&shared));
         Ok(Self {
@@ -211,20 +213,20 @@ impl Lms {
         self.shared.enrollments.remove(username, course_id);
     }
 
-    /// Orders it to misbehave. Of several orders for a request the oldest counts.
-    pub fn order(&self, order: Order) {
-        self.shared.order(order);
+    /// FaultRules it to misbehave. Of several rules for a request the oldest counts.
+    pub fn add_fault(&self, rule: FaultRule) {
+        self.shared.add_fault(rule);
     }
 
-    /// The orders that stand, oldest first.
+    /// The rules that stand, oldest first.
     #[must_use]
-    pub fn orders(&self) -> Vec<Order> {
-        self.shared.orders.list()
+    pub fn rules(&self) -> Vec<FaultRule> {
+        self.shared.rules.list()
     }
 
-    /// Revokes all orders.
+    /// Revokes all rules.
     pub fn revoke(&self) {
-        self.shared.orders.revoke();
+        self.shared.rules.revoke();
     }
 
     /// Has pages of lists have at most so many rows, whatever `page_size` asks
@@ -262,10 +264,10 @@ impl Shared {
         }
     }
 
-    fn order(&self, order: Order) {
-        match order.what {
+    fn add_fault(&self, rule: FaultRule) {
+        match rule.what {
             LmsFault::Expire => self.tokens.expire(),
-            _ => self.orders.add(order),
+            _ => self.rules.add(rule),
         }
     }
 }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::error::LmsResponseError;
-use super::orders::LmsFault;
+use super::fault_rules::LmsFault;
 use crate::faults::lock;
 
 /// The OAuth2 client that the stand-in knows.
@@ -26,7 +26,7 @@ pub const CLIENT_SECRET: &str = "only-on-this-machine";
 /// A service token that never expires, for `Authorization: Bearer`.
 pub const STATIC_TOKEN: &str = "static-token-of-this-machine";
 
-/// How many seconds a token is good for, unless an order says otherwise.
+/// How many seconds a token is good for, unless a rule says otherwise.
 const LIFE: u32 = 3600;
 
 /// What a client may be given, and is where it asks for nothing.

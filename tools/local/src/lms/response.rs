@@ -1,9 +1,9 @@
-//! What the LMS tells, truly unless it was ordered otherwise.
+//! The responses of the LMS, with the faults that a rule asks for.
 
 use axum::http::Uri;
 use serde_json::{Value, json};
 
-use super::orders::LmsFault;
+use super::fault_rules::LmsFault;
 use super::pages::{Page, Place};
 
 /// A page of a list, with the way to the next one.

@@ -89,9 +89,11 @@ async fn authorization(lms: &Lms) -> String {
     format!("JWT {}", token(lms).await["access_token"].as_str().unwrap())
 }
 
-async fn order(lms: &Lms, order: &Value) -> (u16, Value) {
-    let request = client().unwrap().post(format!("{}/_local/orders", lms.url));
-    let answer = request.body(order.to_string()).send().await.unwrap();
+async fn add_fault(lms: &Lms, rule: &Value) -> (u16, Value) {
+    let request = client()
+        .unwrap()
+        .post(format!("{}/_local/fault-rules", lms.url));
+    let answer = request.body(rule.to_string()).send().await.unwrap();
     let status = answer.status().as_u16();
     (status, answer.json().await.unwrap())
 }
@@ -255,14 +257,14 @@ async fn tokens_expire_by_order_and_by_age() {
     let lms = with_ada().await;
     let old = authorization(&lms).await;
     assert_eq!(ask_as(&lms, &adas(), &old).await.0, 200);
-    lms.order(Order::of(LmsFault::Expire));
+    lms.add_fault(FaultRule::of(LmsFault::Expire));
     let (status, body) = ask_as(&lms, &adas(), &old).await;
     let invalid = json!({"developer_message": "Invalid token."});
     assert_eq!((status, &body), (401, &invalid));
     let new = authorization(&lms).await;
     assert_eq!(ask_as(&lms, &adas(), &new).await.0, 200);
 
-    lms.order(Order::of(LmsFault::Live { seconds: 0 }).times(1));
+    lms.add_fault(FaultRule::of(LmsFault::Live { seconds: 0 }).times(1));
     let brief = token(&lms).await;
     assert_eq!(brief["expires_in"], 0);
     let brief = format!("JWT {}", brief["access_token"].as_str().unwrap());
@@ -605,7 +607,7 @@ async fn orders_give_each_status_with_its_body() {
             Some(json!("token_nonexistent")),
         ),
     ] {
-        lms.order(Order::of(fault.clone()).times(1));
+        lms.add_fault(FaultRule::of(fault.clone()).times(1));
         let answer = send(&lms, &adas(), "").await.unwrap();
         assert_eq!(answer.status(), status, "{fault:?}");
         assert!(!answer.headers().contains_key(header::RETRY_AFTER));
@@ -627,7 +629,7 @@ async fn orders_give_each_status_with_its_body() {
             retry_after,
         },
     ] {
-        lms.order(Order::of(fault).times(1));
+        lms.add_fault(FaultRule::of(fault).times(1));
         let answer = send(&lms, &adas(), "").await.unwrap();
         assert_eq!(answer.headers()[header::RETRY_AFTER], "30");
     }
@@ -649,7 +651,7 @@ async fn orders_reach_the_token_endpoint() {
         ),
         (LmsFault::Fail { status: 500 }, 500, true),
     ] {
-        lms.order(Order::of(fault).at(At::Token).times(1));
+        lms.add_fault(FaultRule::of(fault).at(At::Token).times(1));
         // Grades are not concerned.
         assert_eq!(ask(&lms, &adas()).await.0, 200);
         let answer = fetch(&lms, CLIENT_SECRET, "&token_type=jwt").await;
@@ -658,7 +660,7 @@ async fn orders_reach_the_token_endpoint() {
         assert_eq!(answer.text().await.unwrap().starts_with('<'), html);
     }
     token(&lms).await;
-    lms.order(Order::of(LmsFault::Refuse).at(At::All).times(2));
+    lms.add_fault(FaultRule::of(LmsFault::Refuse).at(At::All).times(2));
     assert_eq!(fetch(&lms, CLIENT_SECRET, "").await.status(), 403);
     assert_eq!(ask(&lms, &adas()).await.0, 403);
     token(&lms).await;
@@ -689,14 +691,14 @@ async fn orders_spoil_rows() {
             json!("A".repeat(256)),
         ),
     ] {
-        lms.order(Order::of(fault).times(2));
+        lms.add_fault(FaultRule::of(fault).times(2));
         assert_eq!(ask(&lms, &adas()).await.1[0][field], value);
         assert_eq!(ask(&lms, &path(RUN)).await.1["results"][0][field], value);
         assert_eq!(ask(&lms, &adas()).await.1[0]["percent"], 0.93);
     }
-    lms.order(Order::of(LmsFault::NoRow).times(1));
+    lms.add_fault(FaultRule::of(LmsFault::NoRow).times(1));
     assert_eq!(ask(&lms, &adas()).await, (200, json!([])));
-    lms.order(Order::of(LmsFault::Bare));
+    lms.add_fault(FaultRule::of(LmsFault::Bare));
     let (_, bare) = ask(&lms, &path(RUN)).await;
     assert_eq!(bare[0]["username"], "ada");
 }
@@ -707,7 +709,7 @@ async fn orders_spoil_enrollments() {
     lms.enroll("ada", "a/b/c", "verified", true);
     lms.enroll("zeno", "a/b/c", "audit", true);
     let all = enrollments("course_id=a/b/c&page_size=1");
-    let at = |fault| Order::of(fault).at(At::Enrollments).times(1);
+    let at = |fault| FaultRule::of(fault).at(At::Enrollments).times(1);
     let other_run = json!("course-v1:Other+Course+Run");
     for (fault, field, value) in [
         (LmsFault::OtherLearner, "user", json!("somebody-else")),
@@ -715,7 +717,7 @@ async fn orders_spoil_enrollments() {
         (LmsFault::ModeNumber, "mode", json!(7)),
         (LmsFault::ActiveText, "is_active", json!("yes")),
     ] {
-        lms.order(at(fault));
+        lms.add_fault(at(fault));
         // Grades are not concerned.
         assert_eq!(ask(&lms, &adas()).await.1[0]["percent"], 0.93);
         let (_, page) = ask(&lms, &all).await;
@@ -724,27 +726,27 @@ async fn orders_spoil_enrollments() {
         let ada = enrollment("ada", "a/b/c", "verified", true);
         assert_eq!(page["results"], json!([ada]));
     }
-    lms.order(at(LmsFault::NoRow));
+    lms.add_fault(at(LmsFault::NoRow));
     assert_eq!(ask(&lms, &all).await.1["results"], json!([]));
     let to = NOWHERE.to_owned();
     for (fault, origin) in [
         (LmsFault::Misdirect { to }, NOWHERE),
         (LmsFault::Repeat, &lms.url),
     ] {
-        lms.order(at(fault.clone()));
+        lms.add_fault(at(fault.clone()));
         let (_, page) = ask(&lms, &all).await;
         let next = page["next"].as_str().unwrap();
         let (_, page) = ask(&lms, next.strip_prefix(origin).unwrap()).await;
         let is_first = page["results"][0]["user"] == "ada";
         assert_eq!(is_first, fault == LmsFault::Repeat);
     }
-    lms.order(at(LmsFault::Fail { status: 503 }));
+    lms.add_fault(at(LmsFault::Fail { status: 503 }));
     assert_eq!(ask(&lms, &all).await.0, 503);
-    // A token has no rows, and an order for all does not count its requests.
-    lms.order(at(LmsFault::NoRow).at(At::All));
+    // A token has no rows, and a rule for all does not count its requests.
+    lms.add_fault(at(LmsFault::NoRow).at(At::All));
     token(&lms).await;
     assert_eq!(ask(&lms, &all).await.1["results"], json!([]));
-    assert_eq!(lms.orders(), []);
+    assert_eq!(lms.rules(), []);
 }
 
 #[tokio::test]
@@ -753,14 +755,14 @@ async fn fault_rules_make_pages_repeat() {
     lms.grade("zeno", RUN, row(0.5, false, None));
     let first = format!("{}?page_size=1", path(RUN));
     let to = "http://other-host.example".to_owned();
-    lms.order(Order::of(LmsFault::Misdirect { to }).times(1));
+    lms.add_fault(FaultRule::of(LmsFault::Misdirect { to }).times(1));
     let (_, page) = ask(&lms, &first).await;
     let next = page["next"].as_str().unwrap();
     let next = next.strip_prefix("http://other-host.example").unwrap();
     let (_, page) = ask(&lms, next).await;
     assert_eq!(page["results"][0]["username"], "zeno");
 
-    lms.order(Order::of(LmsFault::Repeat));
+    lms.add_fault(FaultRule::of(LmsFault::Repeat));
     let (_, page) = ask(&lms, &first).await;
     let next = page["next"].as_str().unwrap();
     let (_, again) = ask(&lms, next.strip_prefix(&lms.url).unwrap()).await;
@@ -772,7 +774,7 @@ async fn fault_rules_make_pages_repeat() {
 async fn orders_lead_to_another_origin() {
     let lms = with_ada().await;
     let to = NOWHERE.to_owned();
-    lms.order(Order::of(LmsFault::Redirect { to }));
+    lms.add_fault(FaultRule::of(LmsFault::Redirect { to }));
     let answer = send(&lms, &adas(), "").await.unwrap();
     assert_eq!(answer.status(), 302);
     let location = format!("{NOWHERE}{}", adas());
@@ -782,7 +784,7 @@ async fn orders_lead_to_another_origin() {
 #[tokio::test]
 async fn a_huge_answer_is_good_for_who_does_not_count() {
     let lms = with_ada().await;
-    lms.order(Order::of(LmsFault::Huge));
+    lms.add_fault(FaultRule::of(LmsFault::Huge));
     let credential = format!("Bearer {STATIC_TOKEN}");
     let answer = send(&lms, &adas(), &credential).await.unwrap();
     assert_eq!(answer.content_length(), None);
@@ -810,7 +812,7 @@ async fn wire(lms: &Lms) -> String {
 #[tokio::test]
 async fn a_dropped_connection_says_nothing() {
     let lms = with_ada().await;
-    lms.order(Order::of(LmsFault::Drop).times(2));
+    lms.add_fault(FaultRule::of(LmsFault::Drop).times(2));
     assert_eq!(wire(&lms).await, "");
     assert!(send(&lms, &adas(), "").await.unwrap_err().is_request());
     assert_eq!(lms.count(At::Grades), 2);
@@ -820,7 +822,7 @@ async fn a_dropped_connection_says_nothing() {
 async fn a_half_answer_promises_the_whole() {
     let lms = with_ada().await;
     let whole = ask(&lms, &adas()).await.1.to_string().len();
-    lms.order(Order::of(LmsFault::Half).times(2));
+    lms.add_fault(FaultRule::of(LmsFault::Half).times(2));
     let said = wire(&lms).await;
     let (head, body) = said.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
@@ -834,11 +836,11 @@ async fn a_half_answer_promises_the_whole() {
 #[tokio::test]
 async fn a_slow_answer_comes_and_a_hanging_one_does_not() {
     let lms = with_ada().await;
-    lms.order(Order::of(LmsFault::Slow { delay_ms: 100 }).times(1));
+    lms.add_fault(FaultRule::of(LmsFault::Slow { delay_ms: 100 }).times(1));
     let began = tokio::time::Instant::now();
     assert_eq!(ask(&lms, &adas()).await.0, 200);
     assert!(began.elapsed() >= Duration::from_millis(100));
-    lms.order(Order::of(LmsFault::Hang).times(1));
+    lms.add_fault(FaultRule::of(LmsFault::Hang).times(1));
     let adas = adas();
     let hanging = timeout(Duration::from_millis(200), ask(&lms, &adas));
     assert!(hanging.await.is_err());
@@ -848,44 +850,44 @@ async fn a_slow_answer_comes_and_a_hanging_one_does_not() {
 #[tokio::test]
 async fn orders_queue_and_can_be_revoked() {
     let lms = with_ada().await;
-    let fail = |status| Order::of(LmsFault::Fail { status });
-    lms.order(fail(500).times(0));
-    lms.order(fail(501).times(2));
-    lms.order(fail(502).times(1));
-    lms.order(fail(503));
+    let fail = |status| FaultRule::of(LmsFault::Fail { status });
+    lms.add_fault(fail(500).times(0));
+    lms.add_fault(fail(501).times(2));
+    lms.add_fault(fail(502).times(1));
+    lms.add_fault(fail(503));
     for status in [501, 501, 502, 503, 503] {
         assert_eq!(ask(&lms, &adas()).await.0, status);
     }
-    assert_eq!(lms.orders(), [fail(503)]);
+    assert_eq!(lms.rules(), [fail(503)]);
     lms.revoke();
     assert_eq!(ask(&lms, &adas()).await.0, 200);
 }
 
 /// The third request fails three times, and the one that comes first meets the
-/// order that was given first.
+/// rule that was given first.
 #[tokio::test]
 async fn orders_wait_for_their_turn() {
     let lms = with_ada().await;
-    let fail = |status| Order::of(LmsFault::Fail { status });
-    lms.order(fail(503).after(2).times(3));
-    lms.order(fail(501).after(1).times(2));
+    let fail = |status| FaultRule::of(LmsFault::Fail { status });
+    lms.add_fault(fail(503).after(2).times(3));
+    lms.add_fault(fail(501).after(1).times(2));
     for status in [200, 501, 503, 503, 503, 501, 200] {
         // What it is not about does not count.
         token(&lms).await;
         assert_eq!(ask(&lms, &adas()).await.0, status);
     }
-    assert_eq!(lms.orders(), []);
-    let (_, standing) = order(&lms, &json!({"do": "drop", "after": 5})).await;
+    assert_eq!(lms.rules(), []);
+    let (_, standing) = add_fault(&lms, &json!({"do": "drop", "after": 5})).await;
     assert_eq!(standing[0]["after"], 5);
     assert_eq!(ask(&lms, &adas()).await.0, 200);
-    assert_eq!(lms.orders(), [Order::of(LmsFault::Drop).after(4)]);
+    assert_eq!(lms.rules(), [FaultRule::of(LmsFault::Drop).after(4)]);
 }
 
 #[tokio::test]
 async fn orders_come_over_http_too() {
     let lms = with_ada().await;
     let throttle = json!({"do": "throttle", "retry_after": 30, "times": 1});
-    let (status, standing) = order(&lms, &throttle).await;
+    let (status, standing) = add_fault(&lms, &throttle).await;
     let full = json!([
         {"do": "throttle", "retry_after": 30, "at": "grades", "after": 0, "times": 1}
     ]);
@@ -893,13 +895,13 @@ async fn orders_come_over_http_too() {
     assert_eq!(ask(&lms, &adas()).await.0, 429);
     assert_eq!(ask(&lms, &adas()).await.0, 200);
 
-    order(&lms, &json!({"do": "fail", "at": "all"})).await;
+    add_fault(&lms, &json!({"do": "fail", "at": "all"})).await;
     let stands = json!([
         {"do": "fail", "status": 500, "at": "all", "after": 0, "times": null}
     ]);
-    assert_eq!(ask(&lms, "/_local/orders").await, (200, stands));
+    assert_eq!(ask(&lms, "/_local/fault-rules").await, (200, stands));
     assert_eq!(ask(&lms, &adas()).await.0, 500);
-    let url = format!("{}/_local/orders", lms.url);
+    let url = format!("{}/_local/fault-rules", lms.url);
     let answer = client().unwrap().delete(url).send().await.unwrap();
     assert_eq!(answer.json::<Value>().await.unwrap(), json!([]));
     assert_eq!(ask(&lms, &adas()).await.0, 200);
@@ -907,7 +909,7 @@ async fn orders_come_over_http_too() {
     // What happens at once does not stand.
     let jwt = authorization(&lms).await;
     assert_eq!(
-        order(&lms, &json!({"do": "expire"})).await,
+        add_fault(&lms, &json!({"do": "expire"})).await,
         (201, json!([]))
     );
     assert_eq!(ask_as(&lms, &adas(), &jwt).await.0, 401);
@@ -927,19 +929,19 @@ async fn an_invalid_fault_rule_is_answered_with_the_valid_ones() {
         (json!({"do": "fail", "status": 200}), "`status`"),
         (json!("hang"), "string"),
     ] {
-        let (status, body) = order(&lms, &wrong).await;
+        let (status, body) = add_fault(&lms, &wrong).await;
         let message = body["developer_message"].as_str().unwrap();
         assert_eq!(status, 400);
         assert!(message.contains(said), "{message}");
         assert_eq!(body["allowed"].as_array().unwrap().len(), 29);
     }
-    assert_eq!(lms.orders(), []);
+    assert_eq!(lms.rules(), []);
 
     // Each one that is named can be given as it is named, and none is left out.
-    let (_, body) = order(&lms, &json!({"do": ""})).await;
+    let (_, body) = add_fault(&lms, &json!({"do": ""})).await;
     let all = body["allowed"].as_array().unwrap();
     for allowed in all {
-        assert_eq!(order(&lms, allowed).await.0, 201, "{allowed}");
+        assert_eq!(add_fault(&lms, allowed).await.0, 201, "{allowed}");
     }
     let names: Vec<_> = all
         .iter()

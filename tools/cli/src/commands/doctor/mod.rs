@@ -131,7 +131,7 @@ pub async fn run(
     stack: &mut Stack,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    stack.hurry();
+    stack.use_short_timeouts();
     let now = stack.clock().now();
     let mut findings = vec![credentials(stack, now).await];
     if let Some(name) = stack.deployed().map(str::to_owned) {

@@ -1,4 +1,4 @@
-//! Orders: how the LMS is to misbehave, while it runs.
+//! Fault rules: how the LMS is to misbehave, while it runs.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,7 @@ use crate::faults::lock;
 /// How to misbehave, where, and how often. As JSON it is one object, such as
 /// `{"do": "throttle", "retry_after": 30, "at": "grades", "after": 2, "times": 3}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order {
+pub struct FaultRule {
     /// What to do.
     #[serde(flatten)]
     pub what: LmsFault,
@@ -276,7 +276,7 @@ impl At {
     }
 }
 
-impl Order {
+impl FaultRule {
     /// LmsFault with the grades API, until it is revoked.
     #[must_use]
     pub fn of(what: LmsFault) -> Self {
@@ -317,38 +317,38 @@ impl Order {
     }
 }
 
-/// The orders that stand, oldest first.
+/// The rules that stand, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Orders(Mutex<Vec<Order>>);
+pub(super) struct FaultRules(Mutex<Vec<FaultRule>>);
 
-impl Orders {
-    pub(super) fn add(&self, order: Order) {
-        lock(&self.0).push(order);
+impl FaultRules {
+    pub(super) fn add(&self, rule: FaultRule) {
+        lock(&self.0).push(rule);
     }
 
     pub(super) fn revoke(&self) {
         lock(&self.0).clear();
     }
 
-    pub(super) fn list(&self) -> Vec<Order> {
+    pub(super) fn list(&self) -> Vec<FaultRule> {
         lock(&self.0).clone()
     }
 
-    /// The fault that a request is to meet: that of the oldest order for its
+    /// The fault that a request is to meet: that of the oldest rule for its
     /// path that has begun.
     fn take(&self, path: &str) -> Option<LmsFault> {
-        let mut orders = lock(&self.0);
-        orders.retain(|order| order.times != Some(0));
+        let mut rules = lock(&self.0);
+        rules.retain(|rule| rule.times != Some(0));
         let mut met = None;
-        for order in orders.iter_mut().filter(|order| order.concerns(path)) {
-            if order.after > 0 {
-                order.after -= 1;
+        for rule in rules.iter_mut().filter(|rule| rule.concerns(path)) {
+            if rule.after > 0 {
+                rule.after -= 1;
             } else if met.is_none() {
-                order.times = order.times.map(|times| times - 1);
-                met = Some(order.what.clone());
+                rule.times = rule.times.map(|times| times - 1);
+                met = Some(rule.what.clone());
             }
         }
-        orders.retain(|order| order.times != Some(0));
+        rules.retain(|rule| rule.times != Some(0));
         met
     }
 }
@@ -362,7 +362,7 @@ pub(super) async fn obey(
     lock(&lms.calls).push(LmsCall::of(&request));
     let path = request.uri().path();
     let at_token = At::Token.has(path);
-    let Some(fault) = lms.orders.take(path) else {
+    let Some(fault) = lms.rules.take(path) else {
         return next.run(request).await;
     };
     match fault {
@@ -454,16 +454,16 @@ async fn huge(answer: Response) -> Response {
     (parts, Body::from_stream(stream::iter(both))).into_response()
 }
 
-/// `GET /_local/orders`: those that stand.
-pub(super) async fn list(State(lms): State<Arc<Shared>>) -> Json<Vec<Order>> {
-    Json(lms.orders.list())
+/// `GET /_local/fault-rules`: those that stand.
+pub(super) async fn list(State(lms): State<Arc<Shared>>) -> Json<Vec<FaultRule>> {
+    Json(lms.rules.list())
 }
 
-/// `POST /_local/orders`: one more; the answer is those that stand.
+/// `POST /_local/fault-rules`: one more; the answer is those that stand.
 pub(super) async fn give(State(lms): State<Arc<Shared>>, body: Bytes) -> Response {
     match read(&body) {
-        Ok(order) => {
-            lms.order(order);
+        Ok(rule) => {
+            lms.add_fault(rule);
             (StatusCode::CREATED, list(State(lms)).await).into_response()
         }
         Err(error) => {
@@ -481,21 +481,21 @@ pub(super) async fn give(State(lms): State<Arc<Shared>>, body: Bytes) -> Respons
     }
 }
 
-/// `DELETE /_local/orders`: none stands any more.
-pub(super) async fn revoke(State(lms): State<Arc<Shared>>) -> Json<Vec<Order>> {
-    lms.orders.revoke();
+/// `DELETE /_local/fault-rules`: none stands any more.
+pub(super) async fn revoke(State(lms): State<Arc<Shared>>) -> Json<Vec<FaultRule>> {
+    lms.rules.revoke();
     list(State(lms)).await
 }
 
-/// An order, and nothing that it does not know: a misspelt `times` must not
-/// become an order that stands for good.
-fn read(body: &[u8]) -> serde_json::Result<Order> {
+/// An rule, and nothing that it does not know: a misspelt `times` must not
+/// become an rule that stands for good.
+fn read(body: &[u8]) -> serde_json::Result<FaultRule> {
     let given: Value = serde_json::from_slice(body)?;
-    let order = Order::deserialize(&given)?;
-    let known = serde_json::to_value(&order)?;
+    let rule = FaultRule::deserialize(&given)?;
+    let known = serde_json::to_value(&rule)?;
     let mut fields = given.as_object().into_iter().flat_map(|given| given.keys());
     match fields.find(|field| known.get(field).is_none()) {
-        None => Ok(order),
+        None => Ok(rule),
         Some(field) => Err(serde_json::Error::custom(format!(
             "{} has no `{field}`",
             known["do"]
