@@ -226,7 +226,7 @@ class Stack:
 
     def received(self):
         """How many deliveries the functions have seen."""
-        return (self.folder / "logs" / "functions.log").read_text().count('"received"')
+        return (self.folder / "logs" / "functions.log").read_text().count('"delivery received"')
 
 
 LIBC = ctypes.CDLL(None)

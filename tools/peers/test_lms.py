@@ -325,7 +325,7 @@ class Commands(unittest.TestCase):
     def swept(told):
         """The last line of a sweep that is told in JSON."""
         lines = [line for line in told.splitlines() if line.startswith("{")]
-        (swept,) = [line for line in map(json.loads, lines) if line["message"] == "swept"]
+        (swept,) = [line for line in map(json.loads, lines) if line["message"] == "sweep ended"]
         return swept
 
     def sweep(self, kind, *options, **more):

@@ -66,8 +66,8 @@ impl PendingEvents {
             .await
             .inspect_err(|error| log::retry_batch_failed(&context.request_id, error))?;
         let took = self.clock.now().duration_since(began).as_millis();
-        let milliseconds = u64::try_from(took).unwrap_or_default();
-        log::retry_batch_finished(&context.request_id, &summary, milliseconds, &calls);
+        let duration_ms = u64::try_from(took).unwrap_or_default();
+        log::retry_batch_finished(&context.request_id, &summary, duration_ms, &calls);
         self.metrics.retry_batch_finished(&summary, &calls);
         Ok(json!({
             "attempted": summary.attempted,

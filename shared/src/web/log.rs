@@ -2,7 +2,7 @@
 //! checked and `done` with what became of it, and in between `accepted` where
 //! the LMS is about to be asked. A run of pending events writes `event retried` for
 //! each, and `retry batch finished` at its end. A sweep writes `learner` for each whom something
-//! became of, and `swept` at its end, or `sweeping` where it is to be gone on with.
+//! became of, and `swept` at its end, or `sweep suspended` where it is to be gone on with.
 //!
 //! None ever holds an address, a token or a body. A role, a mode or a course
 //! id that is not of a known form could be any of these: it is logged as
@@ -51,7 +51,7 @@ pub struct Record {
     /// The code of whatever outside thing failed.
     pub error_code: Option<String>,
     /// From the request's arrival at the handler to its answer, by the clock on the wall.
-    pub milliseconds: u64,
+    pub duration_ms: u64,
     /// Each attempt counts.
     pub dynamodb_calls: u32,
     /// Each attempt counts, those for a token too; absent where the webhook never asks the LMS.
@@ -103,12 +103,12 @@ impl Record {
     }
 }
 
-/// Writes the line `received`.
+/// Writes the line `delivery received`.
 pub fn received(kind: EventKind, request_id: &str, path: &str) {
-    tracing::info!(target: TARGET, kind = kind.as_str(), request_id, path, "received");
+    tracing::info!(target: TARGET, kind = kind.as_str(), request_id, path, "delivery received");
 }
 
-/// Writes the line `accepted`: an event is about to be asked about that the
+/// Writes the line `asking the LMS for the grade`: an event is about to be asked about that the
 /// sender has no part in any more, unless we end without an answer.
 pub fn accepted(kind: EventKind, request_id: &str, user_id: Uuid, course_id: &CourseId) {
     tracing::info!(
@@ -117,11 +117,11 @@ pub fn accepted(kind: EventKind, request_id: &str, user_id: Uuid, course_id: &Co
         request_id,
         user_id = %user_id,
         course_id = course_id.as_str(),
-        "accepted"
+        "asking the LMS for the grade"
     );
 }
 
-/// Writes the line `done`: an error where we failed, a warning where the
+/// Writes the line `delivery processed`: an error where we failed, a warning where the
 /// delivery did not take effect, information where it did.
 pub fn done(kind: EventKind, record: &Record) {
     macro_rules! line {
@@ -141,11 +141,11 @@ pub fn done(kind: EventKind, record: &Record) {
                 token_id = record.token.as_ref().map(|token| token.id.as_str()),
                 event_key = record.event_key.as_ref().map(EventKey::as_str),
                 error_code = record.error_code.as_deref(),
-                milliseconds = record.milliseconds,
+                duration_ms = record.duration_ms,
                 dynamodb_calls = record.dynamodb_calls,
                 lms_calls = record.lms_calls,
                 cold_start = record.cold_start,
-                "done"
+                "delivery processed"
             )
         };
     }
@@ -227,7 +227,7 @@ pub fn event_retried(request_id: &str, attempt: &Attempt) {
 pub fn retry_batch_finished(
     request_id: &str,
     summary: &RetrySummary,
-    milliseconds: u64,
+    duration_ms: u64,
     calls: &Counter,
 ) {
     tracing::info!(
@@ -241,7 +241,7 @@ pub fn retry_batch_finished(
         waiting = summary.waiting,
         dead = summary.dead,
         expired = summary.expired,
-        milliseconds,
+        duration_ms,
         dynamodb_calls = calls.dynamodb(),
         lms_calls = calls.lms(),
         "retry batch finished"
@@ -253,24 +253,24 @@ pub fn retry_batch_failed(request_id: &str, error: &StoreError) {
     tracing::error!(target: TARGET, request_id, error_code = error.code(), "retry batch failed");
 }
 
-/// Writes the line `listed`: how many runs are to be swept of a page of them.
+/// Writes the line `runs listed`: how many runs are to be swept of a page of them.
 /// One that is not of the expected shape cannot be swept.
 pub fn runs_listed(kind: SweepKind, runs: usize, unreadable: u64) {
     let sweep = kind.as_str();
     match unreadable {
-        0 => tracing::info!(target: TARGET, sweep, runs, "listed"),
+        0 => tracing::info!(target: TARGET, sweep, runs, "runs listed"),
         _ => {
             let reason = "corrupt_item:course_runs";
-            tracing::error!(target: TARGET, sweep, runs, unreadable, reason, "listed");
+            tracing::error!(target: TARGET, sweep, runs, unreadable, reason, "runs listed");
         }
     }
 }
 
-/// Writes the line `asking by name`: the LMS's list of a run cannot be read to its end, and the
+/// Writes the line `sweeping by username`: the LMS's list of a run cannot be read to its end, and the
 /// sweep asks for learners by name.
 pub fn asked_by_name(kind: SweepKind, sweep_id: Uuid, course_id: &CourseId) {
     let (sweep, course_id) = (kind.as_str(), course_id.as_str());
-    tracing::warn!(target: TARGET, sweep, %sweep_id, course_id, "asking by name");
+    tracing::warn!(target: TARGET, sweep, %sweep_id, course_id, "sweeping by username");
 }
 
 /// What became of a learner in a sweep, or would have where it is a dry run.
@@ -291,7 +291,7 @@ pub struct SweptLearner<'a> {
 }
 
 impl SweptLearner<'_> {
-    /// Writes the line `learner`, a warning where something failed.
+    /// Writes the line `learner swept`, a warning where something failed.
     pub fn write(&self) {
         macro_rules! line {
             ($level:ident) => {
@@ -303,7 +303,7 @@ impl SweptLearner<'_> {
                     user_id = %self.user_id,
                     effect = %self.effect.as_str(),
                     dry_run = self.is_dry_run.then_some(true),
-                    "learner"
+                    "learner swept"
                 )
             };
         }
@@ -328,7 +328,7 @@ pub struct Swept<'a> {
     /// What became of learners in this call.
     pub counts: &'a LearnerCounts,
     /// Of this call.
-    pub milliseconds: u64,
+    pub duration_ms: u64,
     /// Those of this call.
     pub calls: &'a Counter,
 }
@@ -354,8 +354,8 @@ impl LearnerCounts {
 }
 
 impl Swept<'_> {
-    /// Writes the line `swept` where the sweep has ended, an error where it has
-    /// failed or stopped at its safety limit; else the line `sweeping`.
+    /// Writes the line `sweep ended` where the sweep has ended, an error where it has
+    /// failed or stopped at its safety limit; else the line `sweep suspended`.
     pub fn write(&self) {
         let (sweep_id, outcome, reason, options, tally) = match self.progress {
             Progress::Suspended {
@@ -404,7 +404,7 @@ impl Swept<'_> {
                     left = (left > 0).then_some(left),
                     failed = (failed > 0).then_some(failed),
                     reasons = Some(reasons.as_str()).filter(|reasons| !reasons.is_empty()),
-                    milliseconds = self.milliseconds,
+                    duration_ms = self.duration_ms,
                     dynamodb_calls = self.calls.dynamodb(),
                     lms_calls = self.calls.lms(),
                     $message
@@ -412,10 +412,10 @@ impl Swept<'_> {
             };
         }
         match self.progress {
-            Progress::Suspended { .. } => line!(info, "sweeping"),
+            Progress::Suspended { .. } => line!(info, "sweep suspended"),
             Progress::Ended(end) => match end.outcome {
-                SweepOutcome::Done => line!(info, "swept"),
-                SweepOutcome::Halted | SweepOutcome::Failed => line!(error, "swept"),
+                SweepOutcome::Done => line!(info, "sweep ended"),
+                SweepOutcome::Halted | SweepOutcome::Failed => line!(error, "sweep ended"),
             },
         }
     }
@@ -436,7 +436,7 @@ pub fn sweep_failed(kind: SweepKind, request_id: &str, error: &CallError) {
         CallError::Sweep(SweepError::NoSuchUser) => "no_such_user",
         CallError::Sweep(SweepError::NoUsername) => "no_username",
     };
-    tracing::error!(target: TARGET, sweep, request_id, reason, error_code, "sweeping failed");
+    tracing::error!(target: TARGET, sweep, request_id, reason, error_code, "sweep call failed");
 }
 
 /// The target of our lines; beside that of the metrics no other is logged, since

@@ -112,14 +112,14 @@ impl Metrics {
         Self { namespace, clock }
     }
 
-    /// Writes the document beside the line `done`.
+    /// Writes the document beside the line `delivery processed`.
     pub fn done(&self, kind: EventKind, record: &Record, calls: &Counter) {
         let token = record.token.as_ref();
         let mut document = Document::default();
         document.dimension("kind", kind.as_str());
         document.dimension("outcome", record.outcome);
         document.metric(Metric::Deliveries, 1);
-        document.metric(Metric::DeliveryTime, record.milliseconds);
+        document.metric(Metric::DeliveryTime, record.duration_ms);
         document.count(Metric::DeliveriesPending, record.event_key.is_some());
         document.count(
             Metric::KnownTokensRefused,
@@ -154,14 +154,14 @@ impl Metrics {
         self.write(document);
     }
 
-    /// Writes the document beside the line `listed`.
+    /// Writes the document beside the line `runs listed`.
     pub fn listed(&self, unreadable: u64) {
         let mut document = Document::default();
         document.metric(Metric::UnreadableRuns, unreadable);
         self.write(document);
     }
 
-    /// Writes the document beside the line `swept` or `sweeping`. What only
+    /// Writes the document beside the line `sweep ended` or `sweep suspended`. What only
     /// reports has asked the LMS, and done nothing else.
     pub fn swept(&self, swept: &Swept<'_>) {
         let mut document = Document::default();

@@ -68,7 +68,7 @@ impl Invocation {
         let now = u64::try_from(now.as_millisecond()).unwrap_or_default();
         let left = match deadline.saturating_sub(now) {
             0 => CALL_TIME,
-            milliseconds => Duration::from_millis(milliseconds),
+            left_ms => Duration::from_millis(left_ms),
         };
         Self {
             request_id,
@@ -163,7 +163,7 @@ impl<K: Kind> SweepFunction<K> {
             course_id: &request.run,
             progress: &progress,
             counts: &counts.borrow(),
-            milliseconds: u64::try_from(took).unwrap_or_default(),
+            duration_ms: u64::try_from(took).unwrap_or_default(),
             calls: &calls,
         };
         line.write();

@@ -152,7 +152,7 @@ impl Webhook {
         record.dynamodb_calls = calls.dynamodb();
         record.lms_calls = (self.kind == EventKind::Certificate).then(|| calls.lms());
         let took = self.clock.now().duration_since(began).as_millis();
-        record.milliseconds = u64::try_from(took).unwrap_or_default();
+        record.duration_ms = u64::try_from(took).unwrap_or_default();
         log::done(self.kind, &record);
         self.metrics.done(self.kind, &record, &calls);
         answer

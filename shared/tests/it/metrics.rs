@@ -69,7 +69,7 @@ fn of_a_delivery() {
                 outcome,
                 token: token.clone(),
                 event_key: pending.then(|| key.clone()),
-                milliseconds: 25,
+                duration_ms: 25,
                 ..Record::default()
             };
             let calls = Counter::default();
@@ -179,7 +179,7 @@ fn of_a_call_of_a_sweep() {
             course_id: &run,
             progress: &progress,
             counts: &counts,
-            milliseconds: 0,
+            duration_ms: 0,
             calls: &Counter::default(),
         };
         let members = written(|metrics| metrics.swept(&swept));

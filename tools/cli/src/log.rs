@@ -18,7 +18,7 @@ pub struct Line {
     pub outcome: Option<String>,
     pub reason: Option<String>,
     pub status: Option<u16>,
-    pub milliseconds: Option<u64>,
+    pub duration_ms: Option<u64>,
     pub course_id: Option<String>,
     pub token_id: Option<String>,
 }
@@ -27,11 +27,11 @@ pub struct Line {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum Message {
     /// What became of a delivery.
-    #[serde(rename = "done")]
-    Done,
+    #[serde(rename = "delivery processed")]
+    DeliveryProcessed,
     /// What became of a look at a pending event.
     #[serde(rename = "event retried")]
-    LookedAt,
+    EventRetried,
 }
 
 /// The JSON of a line, which other programs may have put something before.

@@ -51,7 +51,7 @@ impl Log {
 
     /// The last `done` line.
     pub fn done(&self) -> Value {
-        self.last("done")
+        self.last("delivery processed")
     }
 }
 

@@ -108,10 +108,10 @@ impl Sweep {
     /// What the last sweep that has ended said it did, for each user of whom it
     /// said anything.
     pub fn effects(&self) -> BTreeMap<Uuid, Vec<String>> {
-        let sweep_id = &self.log.last("swept")["sweep_id"];
+        let sweep_id = &self.log.last("sweep ended")["sweep_id"];
         let mut effects = BTreeMap::<Uuid, Vec<String>>::new();
         for line in self.log.lines() {
-            if line["message"] == "learner" && line["sweep_id"] == *sweep_id {
+            if line["message"] == "learner swept" && line["sweep_id"] == *sweep_id {
                 let text = |field: &str| line[field].as_str().unwrap().to_owned();
                 let of_user = effects.entry(text("user_id").parse().unwrap());
                 of_user.or_default().push(text("effect"));

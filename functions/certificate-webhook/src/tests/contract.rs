@@ -366,7 +366,7 @@ async fn samples_through_the_gateways() {
         request.headers_mut().insert("authorization", token);
         let answer = stack.send(request).await;
         assert!([200, 202, 404].contains(&answer.status), "{answer:?}");
-        let path: Value = stack.log.last("received")["path"].clone();
+        let path: Value = stack.log.last("delivery received")["path"].clone();
         assert_eq!(path, "/api/openedx_webhook/certificate/");
     }
 }

@@ -14,10 +14,10 @@ async fn three_lines_a_delivery() {
     stack.grade(0.9, true);
     stack.pass().await;
     let [received, accepted, done] = <[Value; 3]>::try_from(stack.log.lines()).unwrap();
-    assert_eq!(received["message"], "received");
+    assert_eq!(received["message"], "delivery received");
     assert_eq!(received["path"], "/api/openedx_webhook/certificate/");
     for (field, value) in [
-        ("message", "accepted"),
+        ("message", "asking the LMS for the grade"),
         ("level", "INFO"),
         ("kind", "certificate"),
         ("user_id", ADA_ID),
@@ -27,7 +27,7 @@ async fn three_lines_a_delivery() {
         assert_eq!(accepted[field], value, "{field}");
     }
     for (field, value) in [
-        ("message", json!("done")),
+        ("message", json!("delivery processed")),
         ("outcome", json!("created")),
         ("user_id", json!(ADA_ID)),
         ("course_id", json!(RUN)),
@@ -55,7 +55,10 @@ async fn accepted_comes_before_the_question() {
         answer = stack.pass() => panic!("{answer:?}"),
         () = asked => {}
     }
-    assert_eq!(stack.log.last("accepted")["user_id"], ADA_ID);
+    assert_eq!(
+        stack.log.last("asking the LMS for the grade")["user_id"],
+        ADA_ID
+    );
 
     let stack = Stack::new().await;
     stack.deliver(&passed("bob@example.org")).await;

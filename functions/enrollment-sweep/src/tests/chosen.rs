@@ -66,7 +66,7 @@ async fn an_lms_that_does_not_tell_a_learners_runs() {
         stack.lms.add_fault(order);
         let call = json!({"list": {"learner": ADA}});
         assert!(stack.call(call).await.is_err());
-        let line = stack.log.last("sweeping failed");
+        let line = stack.log.last("sweep call failed");
         assert_eq!(
             (&line["level"], &line["reason"], &line["error_code"]),
             (&json!("ERROR"), &json!("lms"), &json!(code))

@@ -335,12 +335,12 @@ async fn each_learner_is_put_right() {
     tally.insert("unchanged", unchanged.count());
     assert_eq!(answer["tally"], json!(tally));
 
-    let message = stack.effects();
+    let found = stack.effects();
     let mut histories = Vec::new();
     for (learner, row) in learners() {
         let (_, _, effects, expected) = row;
-        let message = message.get(&id(learner)).cloned().unwrap_or_default();
-        assert_eq!(message, effects, "{row:?}");
+        let found = found.get(&id(learner)).cloned().unwrap_or_default();
+        assert_eq!(found, effects, "{row:?}");
         let after = stack.enrollment_of(learner).await;
         let state = after
             .as_ref()
@@ -379,7 +379,7 @@ async fn each_learner_is_put_right() {
         histories.push(entry.clone());
     }
     // Every history says by which sweep.
-    let sweep_id = stack.log.last("swept")["sweep_id"].clone();
+    let sweep_id = stack.log.last("sweep ended")["sweep_id"].clone();
     for entry in histories {
         let by = Change::Sweep {
             sweep_id: sweep_id.as_str().unwrap().parse().unwrap(),
@@ -522,7 +522,7 @@ async fn one_learner_alone() {
 /// may have it write at once.
 #[tokio::test]
 async fn the_first_sweep_only_reports() {
-    let message = json!({"listed": 3, "created": 1, "mode_changed": 1, "deactivated": 1});
+    let found = json!({"listed": 3, "created": 1, "mode_changed": 1, "deactivated": 1});
     let before = Stack::never_swept().await;
     before.lms.pages_of(2);
     before.put_learner(0).await;
@@ -553,7 +553,7 @@ async fn the_first_sweep_only_reports() {
         let answer = stack.sweep_with(fields).await;
         assert_eq!(
             (&answer["tally"], &answer["dry_run"]),
-            (&message, &json!(!writes)),
+            (&found, &json!(!writes)),
             "{case}"
         );
         assert_eq!(stack.everything().await != items, writes, "{case}");

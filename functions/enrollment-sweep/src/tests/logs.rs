@@ -38,7 +38,7 @@ async fn a_line_a_learner_and_one_a_sweep() {
         let mut lines = stack.log.lines().split_off(earlier);
         let last = lines.pop().unwrap();
         for (field, value) in [
-            ("message", json!("swept")),
+            ("message", json!("sweep ended")),
             ("level", json!("INFO")),
             ("sweep", json!("enrollments")),
             ("request_id", json!("the-call")),
@@ -63,7 +63,7 @@ async fn a_line_a_learner_and_one_a_sweep() {
         assert_eq!(lines.len(), 3, "{lines:?}");
         for line in lines {
             for (field, value) in [
-                ("message", "learner"),
+                ("message", "learner swept"),
                 ("level", "INFO"),
                 ("sweep", "enrollments"),
                 ("course_id", RUN),
@@ -86,7 +86,7 @@ async fn levels() {
     stack.lms.pages_of(4);
     let call = json!({"sweep": {"run": RUN}});
     stack.call_for(call, 1).await.unwrap();
-    let line = stack.log.last("sweeping");
+    let line = stack.log.last("sweep suspended");
     assert_eq!(
         (&line["level"], &line["outcome"]),
         (&json!("INFO"), &json!("suspended"))
@@ -100,7 +100,7 @@ async fn levels() {
         .lms
         .add_fault(FaultRule::of(LmsFault::Huge).at(At::Enrollments));
     stack.sweep().await;
-    let line = stack.log.last("swept");
+    let line = stack.log.last("sweep ended");
     assert_eq!(
         (&line["level"], &line["outcome"]),
         (&json!("ERROR"), &json!("failed"))
@@ -111,7 +111,7 @@ async fn levels() {
         .call(json!({"sweep": {"run": RUN, "forse": true}}))
         .await
         .unwrap_err();
-    let line = stack.log.last("sweeping failed");
+    let line = stack.log.last("sweep call failed");
     assert_eq!(
         (&line["level"], &line["reason"]),
         (&json!("ERROR"), &json!("malformed"))
@@ -132,7 +132,7 @@ async fn a_store_that_fails() {
         });
         let call = json!({"sweep": {"run": RUN}});
         stack.call(call).await.unwrap_err();
-        let line = stack.log.last("sweeping failed");
+        let line = stack.log.last("sweep call failed");
         for (field, value) in [
             ("level", "ERROR"),
             ("sweep", "enrollments"),

@@ -252,7 +252,7 @@ async fn learners_are_asked_for_by_name() {
         assert_eq!(tally["deactivated"], 1, "{answer}");
         assert_eq!(enrolled(&stack).await, 7);
         assert!(!stack.enrollment_of(4).await.unwrap().active);
-        let line = stack.log.last("asking by name");
+        let line = stack.log.last("sweeping by username");
         assert_eq!(line["level"], "WARN");
     }
 }

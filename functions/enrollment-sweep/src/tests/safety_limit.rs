@@ -58,10 +58,10 @@ async fn a_list_that_says_inactive_for_all() {
     stack.lists(15, "verified", true);
     let before = stack.everything().await;
     let dry_run = stack.sweep_with(json!({"dry_run": true})).await;
-    let message = json!({"listed": 16, "created": 1, "deactivated": 15});
+    let found = json!({"listed": 16, "created": 1, "deactivated": 15});
     assert_eq!(
         (&dry_run["status"], &dry_run["tally"]),
-        (&json!("halted"), &message)
+        (&json!("halted"), &found)
     );
     assert_eq!(stack.everything().await, before);
 
@@ -73,7 +73,7 @@ async fn a_list_that_says_inactive_for_all() {
             json!({"listed": 16, done: 1, "left:safety_limit": 15})
         );
         assert_eq!(inactive(&stack, 16).await, 0);
-        let line = stack.log.last("swept");
+        let line = stack.log.last("sweep ended");
         assert_eq!(
             (&line["level"], &line["outcome"], &line["left"]),
             (&json!("ERROR"), &json!("halted"), &json!(15))

@@ -543,7 +543,7 @@ async fn the_sample_events_of_the_gateway() {
                 .log
                 .lines()
                 .into_iter()
-                .rfind(|l| l["message"] == "received");
+                .rfind(|l| l["message"] == "delivery received");
             let logged = format!("/api/openedx_webhook/{}", path.trim_end_matches('"'));
             assert_eq!(received.unwrap()["path"], logged);
         }

@@ -24,7 +24,7 @@ async fn two_lines_a_delivery() {
         pick(&received, &["level", "message", "kind", "path"]),
         [
             "INFO",
-            "received",
+            "delivery received",
             "enrollment",
             "/api/openedx_webhook/enrollment/"
         ]
@@ -49,7 +49,7 @@ async fn two_lines_a_delivery() {
         ),
         [
             "INFO",
-            "done",
+            "delivery processed",
             "enrollment",
             "created",
             ADA_ID,
@@ -63,7 +63,7 @@ async fn two_lines_a_delivery() {
     assert_eq!(
         pick(
             &done,
-            &["status", "milliseconds", "dynamodb_calls", "cold_start"]
+            &["status", "duration_ms", "dynamodb_calls", "cold_start"]
         ),
         [json!(201), json!(0), json!(2), json!(true)]
     );

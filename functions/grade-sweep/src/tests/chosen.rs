@@ -94,7 +94,7 @@ async fn many_runs_in_pages() {
     let line = text.next().unwrap();
     assert_eq!(
         (&line["message"], &line["unreadable"]),
-        (&json!("listed"), &json!(1))
+        (&json!("runs listed"), &json!(1))
     );
     assert!(text.next().is_none());
 }

@@ -421,10 +421,10 @@ async fn one_learner_alone() {
     stack.clock.advance(Duration::from_secs(60));
     stack.lms.remove("ada", RUN);
     let answer = stack.sweep_with(json!({"learner": ADA})).await;
-    let message = json!({"failed:404 user_does_not_exist": 1});
+    let found = json!({"failed:404 user_does_not_exist": 1});
     assert_eq!(
         (&answer["status"], &answer["tally"]),
-        (&json!("done"), &message)
+        (&json!("done"), &found)
     );
     let certificate = stack.certificate().await.unwrap();
     assert_eq!(certificate.state, InForce);
@@ -531,8 +531,8 @@ async fn a_lost_answer_is_no_change_of_somebody_else() {
             }
         });
         let tally = &wired(before.beside(), client).sweep().await["tally"];
-        let message = (&tally[did], &tally["left:changed_meanwhile"]);
-        assert_eq!(message, (&json!(1), &Value::Null), "{tally}");
+        let found = (&tally[did], &tally["left:changed_meanwhile"]);
+        assert_eq!(found, (&json!(1), &Value::Null), "{tally}");
         assert_eq!(before.stored_grade().await.unwrap().history.len(), 1);
     }
 }

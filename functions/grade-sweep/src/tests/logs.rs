@@ -42,7 +42,7 @@ async fn a_line_an_effect_and_one_a_sweep() {
         let mut lines = stack.log.lines().split_off(earlier);
         let last = lines.pop().unwrap();
         for (field, value) in [
-            ("message", json!("swept")),
+            ("message", json!("sweep ended")),
             ("level", json!("INFO")),
             ("sweep", json!("grades")),
             ("request_id", json!("the-call")),
@@ -68,7 +68,7 @@ async fn a_line_an_effect_and_one_a_sweep() {
         assert_eq!(lines.len(), 4, "{lines:?}");
         for line in lines {
             for (field, value) in [
-                ("message", "learner"),
+                ("message", "learner swept"),
                 ("level", "INFO"),
                 ("sweep", "grades"),
                 ("course_id", RUN),
@@ -118,7 +118,7 @@ async fn a_store_that_fails_for_one() {
             assert_eq!(line["level"], "WARN");
         }
     }
-    let line = stack.log.last("swept");
+    let line = stack.log.last("sweep ended");
     assert_eq!(
         (&line["level"], &line["failed"]),
         (&json!("INFO"), &json!(3))
@@ -132,7 +132,7 @@ async fn a_store_that_fails_for_one() {
     });
     let call = json!({"sweep": {"run": RUN}});
     stack.call(call).await.unwrap_err();
-    let line = stack.log.last("sweeping failed");
+    let line = stack.log.last("sweep call failed");
     for (field, value) in [
         ("level", "ERROR"),
         ("sweep", "grades"),

@@ -107,7 +107,7 @@ async fn an_lms_that_stays_away() {
         (&json!("failed"), &json!("503"))
     );
     assert_eq!(answer["tally"]["issued"], 3);
-    let line = stack.log.last("swept");
+    let line = stack.log.last("sweep ended");
     assert_eq!(
         (&line["level"], &line["outcome"]),
         (&json!("ERROR"), &json!("failed"))

@@ -75,10 +75,10 @@ async fn a_grader_that_says_0_for_all() {
     stack.a_day_passes().await;
     let before = stack.everything().await;
     let dry_run = stack.sweep_with(json!({"dry_run": true})).await;
-    let message = json!({"listed": 21, "unchanged": 1, "withdrawn": 20});
+    let found = json!({"listed": 21, "unchanged": 1, "withdrawn": 20});
     assert_eq!(
         (&dry_run["status"], &dry_run["tally"]),
-        (&json!("halted"), &message)
+        (&json!("halted"), &found)
     );
     assert_eq!(stack.everything().await, before);
 
@@ -87,7 +87,7 @@ async fn a_grader_that_says_0_for_all() {
         assert_eq!(answer["status"], "halted");
         assert_eq!(answer["tally"]["left:safety_limit"], 20);
         assert_eq!(withdrawn(&stack, 20).await, 0);
-        let line = stack.log.last("swept");
+        let line = stack.log.last("sweep ended");
         assert_eq!(
             (&line["level"], &line["outcome"]),
             (&json!("ERROR"), &json!("halted"))
@@ -200,8 +200,8 @@ async fn the_lms_may_fail_when_asked_for_enrollments() {
         .lms
         .add_fault(FaultRule::of(fault).at(At::Enrollments).times(2));
     let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
-    let message = (&answer["status"], &answer["reason"]);
-    assert_eq!(message, (&json!("suspended"), &json!("503")));
+    let found = (&answer["status"], &answer["reason"]);
+    assert_eq!(found, (&json!("suspended"), &json!("503")));
     assert_eq!(withdrawn(&stack, 2).await, 0);
     stack.clock.advance(Duration::from_secs(30));
     assert_eq!(stack.sweep().await["tally"]["withdrawn"], 2);
@@ -225,8 +225,8 @@ async fn a_certificate_that_changed_meanwhile_is_left_alone() {
         assert!(corrected.await.unwrap().unwrap().changed);
     }
     let answer = stack.sweep().await;
-    let message = json!({"listed": 1, "left:changed_meanwhile": 1});
-    assert_eq!(answer["tally"], message);
+    let found = json!({"listed": 1, "left:changed_meanwhile": 1});
+    assert_eq!(answer["tally"], found);
     assert_eq!(stack.certificate_state(0).await, Some(InForce));
 }
 

@@ -37,8 +37,8 @@ pub(super) fn of_learner(
         _ => return Err(InvalidResponse::NotAsExpected),
     };
     // The LMS's own spelling, which need not be ours.
-    let message = page::username(&row["username"]);
-    if message.map_err(|_| InvalidResponse::AnotherLearner)?.key() != username.key() {
+    let found = page::username(&row["username"]);
+    if found.map_err(|_| InvalidResponse::AnotherLearner)?.key() != username.key() {
         return Err(InvalidResponse::AnotherLearner);
     }
     score(&row, course_id)

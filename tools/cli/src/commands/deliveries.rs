@@ -192,7 +192,7 @@ impl Shown {
             &text(&line.kind).unwrap_or_default(),
             &outcome,
             &number(line.status.map(u64::from)),
-            &number(line.milliseconds),
+            &number(line.duration_ms),
             &text(&line.course_id).unwrap_or_default(),
         ]);
         if self.is_coloured {
@@ -205,9 +205,9 @@ impl Shown {
 }
 
 /// Columns of a width that is known before the first row: rows come one by one.
-fn row([time, kind, outcome, status, milliseconds, course]: [&str; 6]) -> String {
+fn row([time, kind, outcome, status, duration_ms, course]: [&str; 6]) -> String {
     let row =
-        format!("{time:20}  {kind:11}  {outcome:33}  {status:>6}  {milliseconds:>6}  {course}");
+        format!("{time:20}  {kind:11}  {outcome:33}  {status:>6}  {duration_ms:>6}  {course}");
     row.trim_end().to_owned()
 }
 
@@ -215,7 +215,7 @@ fn row([time, kind, outcome, status, milliseconds, course]: [&str; 6]) -> String
 /// refused or failed; a look at a pending event is dimmer.
 fn style(line: &Line) -> Style {
     let colour = match line.status {
-        _ if line.message == Message::LookedAt => return Style::new().dimmed(),
+        _ if line.message == Message::EventRetried => return Style::new().dimmed(),
         Some(202 | 404) => AnsiColor::Yellow,
         Some(200..300) => AnsiColor::Green,
         Some(400..) => AnsiColor::Red,

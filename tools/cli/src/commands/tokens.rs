@@ -211,7 +211,7 @@ fn last_seen(log: &Path) -> Option<LastSeen> {
         }
     };
     let mut last = LastSeen::new();
-    for line in lines.filter(|line| line.message == Message::Done) {
+    for line in lines.filter(|line| line.message == Message::DeliveryProcessed) {
         if let (Some(id), Some(at)) = (line.token_id, line.timestamp) {
             let seen = last.entry(id).or_insert(at);
             *seen = at.max(*seen);
@@ -229,7 +229,7 @@ fn on_aws(deployed: Option<&str>) -> String {
     let quoted = output::quoted(name);
     format!(
         r#"note: {why}, so it is not known when the tokens were last seen. On AWS, for the stack {name} and the last 30 days:
-  QUERY=$(aws logs start-query --start-time $(( $(date +%s) - 2592000 )) --end-time $(date +%s) --log-group-names $(aws cloudformation describe-stacks --stack-name {quoted} --query "Stacks[0].Outputs[?ends_with(OutputKey, 'WebhookLogGroup')].OutputValue" --output text) --query-string 'filter message = "done" and ispresent(token_id) | stats max(@timestamp) by token_id' --query queryId --output text)
+  QUERY=$(aws logs start-query --start-time $(( $(date +%s) - 2592000 )) --end-time $(date +%s) --log-group-names $(aws cloudformation describe-stacks --stack-name {quoted} --query "Stacks[0].Outputs[?ends_with(OutputKey, 'WebhookLogGroup')].OutputValue" --output text) --query-string 'filter message = "delivery processed" and ispresent(token_id) | stats max(@timestamp) by token_id' --query queryId --output text)
   sleep 10; aws logs get-query-results --query-id $QUERY --output text"#
     )
 }

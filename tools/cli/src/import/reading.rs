@@ -154,7 +154,7 @@ fn read_all<R: Reader>(
     sender: &mpsc::Sender<Message<R::Parsed>>,
 ) -> Result<(), SendError<Message<R::Parsed>>> {
     let mut batch = Batch::new();
-    let mut message = 0;
+    let mut reported = 0;
     loop {
         let entry = match rows.next() {
             Ok(Some(entry)) => entry,
@@ -193,12 +193,12 @@ fn read_all<R: Reader>(
             }))?,
         }
         if batch.rows.len() == R::AT_ONCE {
-            batch.bytes = rows.bytes() - message;
-            message = rows.bytes();
+            batch.bytes = rows.bytes() - reported;
+            reported = rows.bytes();
             sender.blocking_send(Message::Batch(mem::replace(&mut batch, Batch::new())))?;
         }
     }
-    batch.bytes = rows.bytes() - message;
+    batch.bytes = rows.bytes() - reported;
     sender.blocking_send(Message::Batch(batch))
 }
 
@@ -220,12 +220,12 @@ mod tests {
         let (sender, mut receiver) = mpsc::channel(100);
         assert!(read_all(rows, UserReader::default(), &sender).is_ok());
         drop(sender);
-        let mut message = 0;
+        let mut reported = 0;
         while let Some(read) = receiver.blocking_recv() {
             if let Message::Batch(batch) = read {
-                message += batch.bytes;
+                reported += batch.bytes;
             }
         }
-        assert_eq!(message, bytes);
+        assert_eq!(reported, bytes);
     }
 }

@@ -16,21 +16,21 @@ fn line(second: u32, message: &str, more: &str) -> String {
 }
 
 fn done(second: u32, outcome: &str, status: u16) -> String {
-    let more = format!(r#""outcome":"{outcome}","status":{status},"milliseconds":12"#);
-    line(second, "done", &more)
+    let more = format!(r#""outcome":"{outcome}","status":{status},"duration_ms":12"#);
+    line(second, "delivery processed", &more)
 }
 
 /// Lines of all kinds, also what is passed over.
 fn lines() -> String {
-    let pending = r#""outcome":"pending","reason":"lms_failed","status":202,"milliseconds":9"#;
+    let pending = r#""outcome":"pending","reason":"lms_failed","status":202,"duration_ms":9"#;
     let waits = r#""outcome":"waits","reason":"not_passed","attempts":1"#;
     [
-        line(1, "received", r#""path":"other""#),
+        line(1, "delivery received", r#""path":"other""#),
         done(2, "created", 201),
-        line(3, "done", pending),
+        line(3, "delivery processed", pending),
         line(4, "event retried", waits),
         "START RequestId: 1 {} Version: $LATEST".to_owned(),
-        r#"{"message":"done""#.to_owned(),
+        r#"{"message":"delivery processed""#.to_owned(),
         r#"{"Deliveries":1,"_aws":{},"kind":"certificate","outcome":"created"}"#.to_owned(),
         done(5, "pending", 404),
         done(6, "un\\u001bknown", 503),

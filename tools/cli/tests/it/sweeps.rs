@@ -264,7 +264,7 @@ async fn grades_are_swept_and_skipped_learners_are_reported() {
     };
     let release = format!("coursehook grades release bob@example.org {RUN}");
     let learners = learners.iter().map(|learner| {
-        assert_eq!(learner["message"], "learner");
+        assert_eq!(learner["message"], "learner swept");
         assert_eq!(learner["course_id"], RUN);
         assert_eq!(learner["user_id"].is_string(), learner["email"].is_string());
         let of = |field: &str| learner[field].as_str().unwrap_or("-").to_owned();
@@ -284,7 +284,7 @@ async fn grades_are_swept_and_skipped_learners_are_reported() {
         "listed": 5, "grade_stored": 2, "issued": 2, "left:grade_overridden": 1,
         "failed:InvalidResponse:percent": 1, "no_user": 1,
     });
-    for (line, message) in [(swept, "swept"), (all, "all")] {
+    for (line, message) in [(swept, "sweep ended"), (all, "all sweeps ended")] {
         assert_eq!(line["message"], message);
         assert_eq!(line["sweep"], "grades");
         assert_eq!(line["tally"], tally);

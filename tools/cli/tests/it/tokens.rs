@@ -191,8 +191,8 @@ async fn a_token_that_was_seen_is_listed_with_when() {
         format!(r#"{{"timestamp":"{at}","message":"{message}","token_id":"{seen}"}}"#)
     };
     let lines = [
-        line("2026-11-22T10:00:00.5Z", "done"),
-        line("2026-11-22T09:00:00Z", "done"),
+        line("2026-11-22T10:00:00.5Z", "delivery processed"),
+        line("2026-11-22T09:00:00Z", "delivery processed"),
         line("2026-11-22T11:00:00Z", "another"),
         "{\"message\":\"done\"".to_owned(),
     ];
@@ -248,8 +248,9 @@ async fn a_live_token_is_revoked_by_whoever_says_yes() {
     let issue = ["tokens", "issue", "lms", "--json"];
     let issued = stack.run(&issue).await.json();
     let id = issued["id"].as_str().unwrap();
-    let seen =
-        format!(r#"{{"timestamp":"2026-11-22T10:00:00.5Z","message":"done","token_id":"{id}"}}"#);
+    let seen = format!(
+        r#"{{"timestamp":"2026-11-22T10:00:00.5Z","message":"delivery processed","token_id":"{id}"}}"#
+    );
     let (seen, empty) = (stack.file("seen.log", seen), stack.file("empty.log", ""));
     for (log, described) in [
         (None, ""),

@@ -210,7 +210,7 @@ impl<'a> SweepPrinter<'a> {
         let command = email.and_then(|email| words::remedy(effect, email, run));
         if self.output.is_json() {
             self.line(output::json_line(&Line {
-                message: "learner",
+                message: "learner swept",
                 sweep: self.kind.as_str(),
                 sweep_id,
                 course_id: run,

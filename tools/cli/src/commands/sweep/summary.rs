@@ -83,7 +83,7 @@ impl<'a> Swept<'a> {
             }
         };
         Self {
-            message: "swept",
+            message: "sweep ended",
             sweep: kind.as_str(),
             sweep_id,
             course_id: &request.run,
@@ -132,7 +132,7 @@ pub struct Summary {
 impl Summary {
     pub fn new(kind: SweepKind) -> Self {
         Self {
-            message: "all",
+            message: "all sweeps ended",
             sweep: kind.as_str(),
             done: 0,
             halted: 0,
