@@ -4,7 +4,7 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
 use shared::domain::EventKind;
-use shared::use_cases::certifying::{BlockedBy, Certifying, Outcome, Pass, Source};
+use shared::use_cases::certifying::{BlockedBy, CertifyOutcome, Certifying, Pass, Source};
 use shared::use_cases::lms::LmsClient;
 use shared::web::{Accepted, Delivered, Webhook, WebhookError, log};
 
@@ -72,22 +72,24 @@ impl CertificateWebhook {
         };
         let mut error_code = certified.left_over.map(|error| error.code().to_owned());
         let (outcome, certificate_id, reason) = match certified.outcome {
-            Outcome::Exists(id) => ("exists", Some(id), None),
-            Outcome::Created(id) => ("created", Some(id), None),
-            Outcome::Revoked => ("revoked", None, None),
-            Outcome::Blocked(BlockedBy::NotPassed) => ("not_passed", None, None),
-            Outcome::Blocked(BlockedBy::NotEligible(why)) => {
+            CertifyOutcome::Exists(id) => ("exists", Some(id), None),
+            CertifyOutcome::Created(id) => ("created", Some(id), None),
+            CertifyOutcome::Revoked => ("revoked", None, None),
+            CertifyOutcome::Blocked(BlockedBy::NotPassed) => ("not_passed", None, None),
+            CertifyOutcome::Blocked(BlockedBy::NotEligible(why)) => {
                 ("not_eligible", None, Some(why.as_str()))
             }
-            Outcome::Blocked(BlockedBy::NoUsername) => ("pending", None, Some("no_username")),
-            Outcome::Blocked(BlockedBy::Lms(error)) => {
+            CertifyOutcome::Blocked(BlockedBy::NoUsername) => {
+                ("pending", None, Some("no_username"))
+            }
+            CertifyOutcome::Blocked(BlockedBy::Lms(error)) => {
                 error_code = Some(error.code());
                 ("pending", None, Some(error.reason()))
             }
-            Outcome::Blocked(BlockedBy::NoSuchUser) => {
+            CertifyOutcome::Blocked(BlockedBy::NoSuchUser) => {
                 return Err(WebhookError::UserNotFound { pending });
             }
-            Outcome::Blocked(BlockedBy::NoSuchRun) => {
+            CertifyOutcome::Blocked(BlockedBy::NoSuchRun) => {
                 return Err(WebhookError::RunNotFound {
                     course: delivery.course,
                     user_id,

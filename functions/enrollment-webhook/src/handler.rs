@@ -4,7 +4,7 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
 use shared::use_cases::enrolling::{Announcement, Enrolled, Enrolling, EnrollmentEvent};
-use shared::use_cases::{Outcome, StoreError};
+use shared::use_cases::{ChangeOutcome, StoreError};
 use shared::web::{Accepted, Delivered, Webhook, WebhookError};
 use uuid::Uuid;
 
@@ -80,10 +80,10 @@ impl EnrollmentWebhook {
         };
         let (status, outcome) = match changed.outcome {
             // What waited may have had roles, which an un-enrollment leaves.
-            Outcome::Created if !delivery.is_active => (StatusCode::OK, "created"),
-            Outcome::Created => (StatusCode::CREATED, "created"),
-            Outcome::Updated => (StatusCode::OK, "updated"),
-            Outcome::Unchanged => (StatusCode::OK, "unchanged"),
+            ChangeOutcome::Created if !delivery.is_active => (StatusCode::OK, "created"),
+            ChangeOutcome::Created => (StatusCode::CREATED, "created"),
+            ChangeOutcome::Updated => (StatusCode::OK, "updated"),
+            ChangeOutcome::Unchanged => (StatusCode::OK, "unchanged"),
         };
         let enrollment = changed.enrollment;
         Ok(Accepted {

@@ -6,7 +6,7 @@ use thiserror::Error;
 /// A call to AWS that failed after its retries. Holds AWS's error code and
 /// nothing that the request or the answer said besides.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum AwsFailure {
+pub enum AwsError {
     /// AWS asked for fewer calls, or was too busy: its error code, or `UnprocessedKeys`.
     #[error("throttled ({0})")]
     Throttled(String),
@@ -38,7 +38,7 @@ const INVALID_REQUEST: [&str; 2] = ["ValidationException", "ValidationError"];
 /// Our word for an answer that is none of the service's.
 const UNREADABLE: &str = "UnreadableAnswer";
 
-impl AwsFailure {
+impl AwsError {
     /// Whether the service is away or overloaded, rather than there and saying no.
     pub fn is_outage(&self) -> bool {
         match self {
@@ -74,7 +74,7 @@ const THROTTLING: [&str; 6] = [
     "TransactionInProgressException",
 ];
 
-impl<E, R> From<&SdkError<E, R>> for AwsFailure
+impl<E, R> From<&SdkError<E, R>> for AwsError
 where
     E: ProvideErrorMetadata,
 {

@@ -6,4 +6,4 @@ pub mod lms;
 pub mod secrets;
 pub mod store;
 
-pub use aws_failure::AwsFailure;
+pub use aws_failure::AwsError;

@@ -50,16 +50,16 @@ pub async fn configuration(choice: Choice) -> SdkConfig {
 /// There is nothing to sign calls with. Says why, in the SDK's words.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("there are no credentials for AWS: {0}")]
-pub struct NoCredentials(String);
+pub struct CredentialsError(String);
 
 /// The credentials that calls are signed with. Asks whoever gives them, which
 /// may be AWS; whether they are good for anything only a call can tell.
 ///
 /// # Errors
 /// Where the SDK finds none, or cannot use what it finds.
-pub async fn credentials(aws: &SdkConfig) -> Result<Credentials, NoCredentials> {
+pub async fn credentials(aws: &SdkConfig) -> Result<Credentials, CredentialsError> {
     let Some(provider) = aws.credentials_provider() else {
-        return Err(NoCredentials("none are configured".to_owned()));
+        return Err(CredentialsError("none are configured".to_owned()));
     };
     provider.provide_credentials().await.map_err(|error| {
         let mut why = error.to_string();
@@ -68,7 +68,7 @@ pub async fn credentials(aws: &SdkConfig) -> Result<Credentials, NoCredentials> 
             why.push_str(&format!(": {error}"));
             cause = error.source();
         }
-        NoCredentials(why)
+        CredentialsError(why)
     })
 }
 

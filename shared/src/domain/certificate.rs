@@ -49,15 +49,15 @@ pub enum CertificateState {
 /// The text is no state of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("is none of in_force, withdrawn and revoked")]
-pub struct NotAState;
+pub struct CertificateStateError;
 
 impl FromStr for CertificateState {
-    type Err = NotAState;
+    type Err = CertificateStateError;
 
-    fn from_str(text: &str) -> Result<Self, NotAState> {
+    fn from_str(text: &str) -> Result<Self, CertificateStateError> {
         let all = [Self::InForce, Self::Withdrawn, Self::Revoked];
         let found = all.into_iter().find(|state| state.as_str() == text);
-        found.ok_or(NotAState)
+        found.ok_or(CertificateStateError)
     }
 }
 

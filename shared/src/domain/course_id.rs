@@ -22,9 +22,9 @@ pub struct CourseId(String);
 /// The text cannot be a course run's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("is not a course run id such as course-v1:Org+Course+Run")]
-pub struct NotACourseId;
+pub struct CourseIdError;
 
-super::text::text!(CourseId, NotACourseId);
+super::text::text!(CourseId, CourseIdError);
 
 impl CourseId {
     /// The longest id in characters: the column of the LMS.
@@ -32,9 +32,9 @@ impl CourseId {
 }
 
 impl FromStr for CourseId {
-    type Err = NotACourseId;
+    type Err = CourseIdError;
 
-    fn from_str(text: &str) -> Result<Self, NotACourseId> {
+    fn from_str(text: &str) -> Result<Self, CourseIdError> {
         let parts_are_sound = match text.strip_prefix("course-v1:") {
             Some(rest) => three_parts(rest, '+', &['~', ':']),
             None => three_parts(text, '/', &['%']),
@@ -42,7 +42,7 @@ impl FromStr for CourseId {
         if parts_are_sound && text.chars().count() <= Self::MAX_CHARS {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NotACourseId)
+            Err(CourseIdError)
         }
     }
 }

@@ -44,9 +44,9 @@ pub struct EventKey(String);
 /// The text is no event key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("is not 64 lowercase hex digits")]
-pub struct NotAnEventKey;
+pub struct EventKeyError;
 
-super::text::text!(EventKey, NotAnEventKey);
+super::text::text!(EventKey, EventKeyError);
 
 impl EventKey {
     /// The SHA-256 of the three, each with its length, in lowercase hex.
@@ -60,14 +60,14 @@ impl EventKey {
 }
 
 impl FromStr for EventKey {
-    type Err = NotAnEventKey;
+    type Err = EventKeyError;
 
-    fn from_str(text: &str) -> Result<Self, NotAnEventKey> {
+    fn from_str(text: &str) -> Result<Self, EventKeyError> {
         let hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
         if text.len() == 64 && text.bytes().all(hex) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NotAnEventKey)
+            Err(EventKeyError)
         }
     }
 }

@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 
 use thiserror::Error;
 
-use super::course_id::NotACourseId;
+use super::course_id::CourseIdError;
 use super::email::EmailError;
 use super::user::UsernameError;
 use super::{CourseId, Email, Username};
@@ -65,7 +65,7 @@ pub enum GivenError {
     Username(#[from] UsernameError),
     /// It is no id of a course run at all.
     #[error("{0}")]
-    CourseId(#[from] NotACourseId),
+    CourseId(#[from] CourseIdError),
 }
 
 /// Reads an address that a person or an export gave.

@@ -21,7 +21,7 @@ pub struct Percent(f64);
 /// The number is no percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("is not a number between 0 and 2")]
-pub struct NotAPercent;
+pub struct PercentError;
 
 impl Percent {
     /// The number, between 0 and 2.
@@ -31,15 +31,15 @@ impl Percent {
 }
 
 impl TryFrom<f64> for Percent {
-    type Error = NotAPercent;
+    type Error = PercentError;
 
-    fn try_from(number: f64) -> Result<Self, NotAPercent> {
+    fn try_from(number: f64) -> Result<Self, PercentError> {
         const DECIMALS: f64 = 1e10;
         if (0.0..=2.0).contains(&number) {
             // Adding zero makes the negative zero a plain one.
             Ok(Self((number * DECIMALS).round() / DECIMALS + 0.0))
         } else {
-            Err(NotAPercent)
+            Err(PercentError)
         }
     }
 }
@@ -51,12 +51,12 @@ impl From<Percent> for f64 {
 }
 
 impl FromStr for Percent {
-    type Err = NotAPercent;
+    type Err = PercentError;
 
-    fn from_str(text: &str) -> Result<Self, NotAPercent> {
+    fn from_str(text: &str) -> Result<Self, PercentError> {
         text.trim()
             .parse::<f64>()
-            .map_err(|_| NotAPercent)?
+            .map_err(|_| PercentError)?
             .try_into()
     }
 }
@@ -218,10 +218,10 @@ mod tests {
             assert_eq!(read.get().to_bits(), f64::to_bits(percent), "{number}");
         }
         for number in [-0.01, 2.01, f64::NAN, f64::INFINITY] {
-            assert_eq!(Percent::try_from(number), Err(NotAPercent), "{number}");
+            assert_eq!(Percent::try_from(number), Err(PercentError), "{number}");
         }
         assert_eq!("0.5".parse(), Percent::try_from(0.5));
-        assert_eq!("half".parse::<Percent>(), Err(NotAPercent));
+        assert_eq!("half".parse::<Percent>(), Err(PercentError));
     }
 
     #[test]

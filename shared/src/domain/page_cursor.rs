@@ -13,20 +13,20 @@ pub struct Cursor(String);
 /// The text is no cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("does not have between 1 and {} bytes", Cursor::MAX_BYTES)]
-pub struct NotACursor;
+pub struct CursorError;
 
-super::text::text!(Cursor, NotACursor);
+super::text::text!(Cursor, CursorError);
 
 impl Cursor {
     const MAX_BYTES: usize = 1000;
 }
 
 impl FromStr for Cursor {
-    type Err = NotACursor;
+    type Err = CursorError;
 
-    fn from_str(text: &str) -> Result<Self, NotACursor> {
+    fn from_str(text: &str) -> Result<Self, CursorError> {
         let is_sound = (1..=Self::MAX_BYTES).contains(&text.len());
-        is_sound.then(|| Self(text.to_owned())).ok_or(NotACursor)
+        is_sound.then(|| Self(text.to_owned())).ok_or(CursorError)
     }
 }
 

@@ -84,14 +84,14 @@ pub struct TokenList {
 /// There is no token of this id.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("there is no token with the id {0}")]
-pub struct NoSuchToken(pub String);
+pub struct NoSuchTokenError(pub String);
 
 /// Why a token cannot be given an end.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum CannotEnd {
+pub enum EndTokenError {
     /// There is none of this id.
     #[error(transparent)]
-    NoSuchToken(#[from] NoSuchToken),
+    NoSuchTokenError(#[from] NoSuchTokenError),
     /// It is good for nothing any more.
     #[error("the token {id} is {}", .state.as_str())]
     Dead {
@@ -128,10 +128,10 @@ impl TokenList {
         self.tokens.iter().any(|record| record.id == id)
     }
 
-    fn record(&mut self, id: &str) -> Result<&mut TokenRecord, NoSuchToken> {
+    fn record(&mut self, id: &str) -> Result<&mut TokenRecord, NoSuchTokenError> {
         let mut records = self.tokens.iter_mut();
         let record = records.find(|record| record.id == id);
-        record.ok_or_else(|| NoSuchToken(id.to_owned()))
+        record.ok_or_else(|| NoSuchTokenError(id.to_owned()))
     }
 
     /// Gives a live token an end, unless it has one that is sooner; hands back
@@ -141,7 +141,7 @@ impl TokenList {
         id: &str,
         at: Timestamp,
         now: Timestamp,
-    ) -> Result<TokenRecord, CannotEnd> {
+    ) -> Result<TokenRecord, EndTokenError> {
         let record = self.record(id)?;
         let before = record.clone();
         match before.state(now) {
@@ -149,7 +149,7 @@ impl TokenList {
                 *record = before.ending(at);
                 Ok(before)
             }
-            state => Err(CannotEnd::Dead {
+            state => Err(EndTokenError::Dead {
                 id: before.id,
                 state,
             }),
@@ -161,7 +161,7 @@ impl TokenList {
         &mut self,
         before: &TokenRecord,
         given: Option<Timestamp>,
-    ) -> Result<(), NoSuchToken> {
+    ) -> Result<(), NoSuchTokenError> {
         let record = self.record(&before.id)?;
         if record.expires_at == given {
             record.expires_at = before.expires_at;
@@ -170,7 +170,7 @@ impl TokenList {
     }
 
     /// Revokes a token from now on; says whether that changed anything.
-    pub fn revoke(&mut self, id: &str, now: Timestamp) -> Result<bool, NoSuchToken> {
+    pub fn revoke(&mut self, id: &str, now: Timestamp) -> Result<bool, NoSuchTokenError> {
         let record = self.record(id)?;
         // Ours, of this very moment, is met again where its answer was lost.
         let changes = record.revoked_at.is_none_or(|at| at == now);
@@ -241,7 +241,7 @@ mod tests {
         let day = |day: i64| Timestamp::from_second(day * 86_400).unwrap();
         let dead = |id: &str, state| {
             let id = id.to_owned();
-            Err(CannotEnd::Dead { id, state })
+            Err(EndTokenError::Dead { id, state })
         };
         // id, expires on, revoked on, expires on once it is to end on day 57
         for (id, expires, revoked, expected) in [
@@ -277,7 +277,7 @@ mod tests {
             assert_eq!(list.tokens[0], before);
         }
         let none = TokenList::default().end("a", day(1), day(0));
-        assert_eq!(none, Err(NoSuchToken("a".to_owned()).into()));
+        assert_eq!(none, Err(NoSuchTokenError("a".to_owned()).into()));
     }
 
     #[test]
@@ -292,6 +292,9 @@ mod tests {
             Ok(false)
         );
         assert_eq!(list.tokens[0].revoked_at, Some(first));
-        assert_eq!(list.revoke("b", first), Err(NoSuchToken("b".to_owned())));
+        assert_eq!(
+            list.revoke("b", first),
+            Err(NoSuchTokenError("b".to_owned()))
+        );
     }
 }

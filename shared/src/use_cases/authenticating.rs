@@ -46,20 +46,20 @@ const AFTER_A_FAILURE: SignedDuration = SignedDuration::from_secs(15);
 pub struct TokenCheck {
     secret: TokenSecret,
     clock: SharedClock,
-    known: RwLock<Known>,
+    known: RwLock<TokenListState>,
     /// Held by whoever reads the list.
     reading: tokio::sync::Mutex<()>,
 }
 
 /// What is known of the list, and of the last attempt to read it.
 #[derive(Debug, Clone, Default)]
-struct Known {
+struct TokenListState {
     list: Option<Arc<Listed>>,
     /// The last attempt that came to its end.
     last_attempt: Option<Attempt>,
 }
 
-impl Known {
+impl TokenListState {
     /// How many attempts came to their end.
     fn attempts(&self) -> u64 {
         self.last_attempt
@@ -108,13 +108,13 @@ impl Listed {
 struct Attempt {
     number: u64,
     ended: Timestamp,
-    failure: Option<Unavailable>,
+    failure: Option<TokensUnavailableError>,
 }
 
 impl Attempt {
     /// The failure that still stands at `now`: the list is not asked for again until it
     /// is older. An outage stands for longer, since it may show by hanging.
-    fn stands(&self, now: Timestamp) -> Option<&Unavailable> {
+    fn stands(&self, now: Timestamp) -> Option<&TokensUnavailableError> {
         self.failure.as_ref().filter(|failure| {
             let limit = if failure.is_outage() {
                 AFTER_A_FAILURE
@@ -167,7 +167,7 @@ pub enum AuthDecision {
 
 /// No token, or not this one, can be authenticated: there is no list, or it cannot be read anew.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unavailable {
+pub enum TokensUnavailableError {
     /// The secret has no value yet: no token was ever issued.
     #[error("no token has been issued yet")]
     NoTokensYet,
@@ -176,7 +176,7 @@ pub enum Unavailable {
     Secret(#[from] SecretError),
 }
 
-impl Unavailable {
+impl TokensUnavailableError {
     fn is_outage(&self) -> bool {
         match self {
             Self::NoTokensYet => false,
@@ -211,7 +211,7 @@ impl TokenCheck {
     }
 
     /// Authenticates one token.
-    pub async fn authenticate(&self, token: &str) -> Result<AuthDecision, Unavailable> {
+    pub async fn authenticate(&self, token: &str) -> Result<AuthDecision, TokensUnavailableError> {
         let arrived = self.arrival();
         let digest = sha256_hex(token.as_bytes());
         let list = self.list(arrived).await?;
@@ -248,7 +248,7 @@ impl TokenCheck {
     }
 
     /// The list: fresh if it can be had, else stale, within its limits.
-    async fn list(&self, arrived: Arrival) -> Result<Arc<Listed>, Unavailable> {
+    async fn list(&self, arrived: Arrival) -> Result<Arc<Listed>, TokensUnavailableError> {
         let known = self.known();
         let Some(list) = known.list else {
             // Nothing can be authenticated without: every request may try.
@@ -262,7 +262,7 @@ impl TokenCheck {
             .last_attempt
             .as_ref()
             .and_then(|last| last.stands(arrived.at));
-        if failure.is_some_and(Unavailable::is_outage) && serves(&list) {
+        if failure.is_some_and(TokensUnavailableError::is_outage) && serves(&list) {
             return Ok(list);
         }
         match self.read_after(arrived).await {
@@ -273,7 +273,10 @@ impl TokenCheck {
 
     /// The list as it was at most [`REFUSES_FOR`] ago, or since `arrived`: a token that is
     /// not in it was not shown to anybody before the request came.
-    async fn list_that_refuses(&self, arrived: Arrival) -> Result<Arc<Listed>, Unavailable> {
+    async fn list_that_refuses(
+        &self,
+        arrived: Arrival,
+    ) -> Result<Arc<Listed>, TokensUnavailableError> {
         self.read_unless(|known| {
             let now = self.clock.now();
             let list = known.list.as_ref();
@@ -293,13 +296,15 @@ impl TokenCheck {
     }
 
     /// Reads the list, or shares what an attempt has found that ended since `arrived`.
-    async fn read_after(&self, arrived: Arrival) -> Result<Arc<Listed>, Unavailable> {
+    async fn read_after(&self, arrived: Arrival) -> Result<Arc<Listed>, TokensUnavailableError> {
         self.read_unless(|known| {
             let attempt = known.last_attempt.as_ref();
             let attempt = attempt.filter(|attempt| attempt.number > arrived.ended)?;
             Some(match (&attempt.failure, &known.list) {
                 (None, Some(list)) => Ok(Arc::clone(list)),
-                (failure, _) => Err(failure.clone().unwrap_or(Unavailable::NoTokensYet)),
+                (failure, _) => Err(failure
+                    .clone()
+                    .unwrap_or(TokensUnavailableError::NoTokensYet)),
             })
         })
         .await
@@ -309,8 +314,8 @@ impl TokenCheck {
     /// for it, and ask then.
     async fn read_unless(
         &self,
-        enough: impl FnOnce(&Known) -> Option<Result<Arc<Listed>, Unavailable>>,
-    ) -> Result<Arc<Listed>, Unavailable> {
+        enough: impl FnOnce(&TokenListState) -> Option<Result<Arc<Listed>, TokensUnavailableError>>,
+    ) -> Result<Arc<Listed>, TokensUnavailableError> {
         let _reading = self.reading.lock().await;
         let known = self.known();
         if let Some(known) = enough(&known) {
@@ -331,21 +336,21 @@ impl TokenCheck {
         result
     }
 
-    async fn read(&self, began: Timestamp) -> Result<Arc<Listed>, Unavailable> {
+    async fn read(&self, began: Timestamp) -> Result<Arc<Listed>, TokensUnavailableError> {
         let tokens = self
             .secret
             .read()
             .await?
             .list
-            .ok_or(Unavailable::NoTokensYet)?;
+            .ok_or(TokensUnavailableError::NoTokensYet)?;
         Ok(Arc::new(Listed::new(tokens, began)))
     }
 
-    fn know(&self, change: impl FnOnce(&mut Known)) {
+    fn know(&self, change: impl FnOnce(&mut TokenListState)) {
         change(&mut self.known.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn known(&self) -> Known {
+    fn known(&self) -> TokenListState {
         self.known
             .read()
             .unwrap_or_else(PoisonError::into_inner)

@@ -8,11 +8,13 @@ use uuid::Uuid;
 
 use super::DeliveryError;
 use super::lms::{LmsClient, LmsError};
-use crate::adapters::AwsFailure;
+use crate::adapters::AwsError;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::lookup::{Found, FoundRun, FoundUser, Lookup};
 use crate::adapters::store::pending_events::{NewPendingEvent, PendingEvents};
-use crate::adapters::store::records::{CertificateWrite, GradeWrite, Record, Records, Written};
+use crate::adapters::store::records::{
+    CertificateWrite, GradeWrite, LearnerRecords, Records, Written,
+};
 use crate::clock::SharedClock;
 use crate::domain::enrollment::eligible;
 use crate::domain::{
@@ -81,7 +83,7 @@ pub struct Certified {
     /// The address that the learner has, also where a former one was announced.
     pub email: Email,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: CertifyOutcome,
     /// The event that it is pending as; `None` where it is not, since it is done,
     /// no course id was sent, or keeping it is the caller's affair.
     pub pending: Option<EventKey>,
@@ -92,7 +94,7 @@ pub struct Certified {
 
 /// What became of an announcement, in the end or for now.
 #[derive(Debug, Clone)]
-pub enum Outcome {
+pub enum CertifyOutcome {
     /// A certificate is in force since before.
     Exists(Uuid),
     /// The certificate was issued, or the withdrawn one restored.
@@ -189,7 +191,7 @@ impl Certifying {
                 return Err(DeliveryError { error, pending });
             }
         };
-        if let Outcome::Blocked(why) = &certified.outcome {
+        if let CertifyOutcome::Blocked(why) = &certified.outcome {
             let blocked = why.blocked(self.clock.now());
             certified.pending = self
                 .add_pending(pass, &certified.email, &blocked, until)
@@ -237,7 +239,7 @@ impl Certifying {
         let (found, outcome) = in_time(until, self.decide(pass, source, until)).await?;
         // What is decided stands, also where the removal takes too long.
         let mut left_over = None;
-        if !matches!(outcome, Outcome::Blocked(_)) {
+        if !matches!(outcome, CertifyOutcome::Blocked(_)) {
             for pending in found.pending(EventKind::Certificate) {
                 let removed = in_time(until, self.pending_events.remove(pending)).await;
                 left_over = removed.err().or(left_over);
@@ -258,12 +260,12 @@ impl Certifying {
         pass: &Pass,
         source: Source<'_>,
         until: Instant,
-    ) -> Result<(Found, Outcome), StoreError> {
+    ) -> Result<(Found, CertifyOutcome), StoreError> {
         let course_id = pass.course_id.as_ref();
         let kinds = [EventKind::Certificate];
         let found = self.lookup.find(&pass.email, course_id, &kinds).await?;
         let outcome = match (&found, course_id) {
-            (Found { user: None, .. }, _) => Outcome::Blocked(BlockedBy::NoSuchUser),
+            (Found { user: None, .. }, _) => CertifyOutcome::Blocked(BlockedBy::NoSuchUser),
             (
                 Found {
                     user: Some(user),
@@ -275,7 +277,7 @@ impl Certifying {
                 let decision = Decision::new(self, user, run, course_id, pass);
                 decision.make(source, until).await?
             }
-            _ => Outcome::Blocked(BlockedBy::NoSuchRun),
+            _ => CertifyOutcome::Blocked(BlockedBy::NoSuchRun),
         };
         Ok((found, outcome))
     }
@@ -292,7 +294,7 @@ async fn in_time<T>(
     until: Instant,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    let timed_out = Err(AwsFailure::Timeout.into());
+    let timed_out = Err(AwsError::Timeout.into());
     // In a box: what waits for three parties at once is large, and is moved often.
     timeout_at(until, Box::pin(work)).await.unwrap_or(timed_out)
 }
@@ -310,7 +312,7 @@ struct Decision<'a> {
 }
 
 /// What the LMS said, and which version of the stored grade it was asked for.
-struct Answer {
+struct LmsGrade {
     version: Option<u64>,
     score: Score,
 }
@@ -338,10 +340,10 @@ impl<'a> Decision<'a> {
     ///
     /// What the decision rests on is read before the LMS is asked and checked
     /// when it is written, so that an old answer never replaces a newer one.
-    async fn make(&self, source: Source<'_>, until: Instant) -> Result<Outcome, StoreError> {
+    async fn make(&self, source: Source<'_>, until: Instant) -> Result<CertifyOutcome, StoreError> {
         let records = &self.certifying.records;
         let mut answer = None;
-        let mut unclear: Option<AwsFailure> = None;
+        let mut unclear: Option<AwsError> = None;
         for _ in 0..ROUNDS {
             let record = records.find(self.user.user_id, self.course_id).await?;
             if let Some(certificate) = &record.certificate
@@ -349,14 +351,14 @@ impl<'a> Decision<'a> {
             {
                 let id = certificate.certificate_id;
                 return Ok(if certificate.holds(self.change_id) {
-                    Outcome::Created(id)
+                    CertifyOutcome::Created(id)
                 } else {
-                    Outcome::Exists(id)
+                    CertifyOutcome::Exists(id)
                 });
             }
             let score = match self.score(&record, source, &mut answer, until).await? {
                 Ok(score) => score,
-                Err(blocked_by) => return Ok(Outcome::Blocked(blocked_by)),
+                Err(blocked_by) => return Ok(CertifyOutcome::Blocked(blocked_by)),
             };
             let earned = self.earned(&record, &score);
             let grade = self.grade(&record, score);
@@ -379,7 +381,7 @@ impl<'a> Decision<'a> {
             match written {
                 Ok(Written::Done) => {
                     return Ok(match earned {
-                        Ok(Earned { id, .. }) => Outcome::Created(id),
+                        Ok(Earned { id, .. }) => CertifyOutcome::Created(id),
                         Err(outcome) => outcome,
                     });
                 }
@@ -398,9 +400,9 @@ impl<'a> Decision<'a> {
     /// what blocks the certificate.
     async fn score(
         &self,
-        record: &Record,
+        record: &LearnerRecords,
         source: Source<'_>,
-        answer: &mut Option<Answer>,
+        answer: &mut Option<LmsGrade>,
         until: Instant,
     ) -> Result<Result<Score, BlockedBy>, StoreError> {
         let stored = record.grade.as_ref();
@@ -422,7 +424,7 @@ impl<'a> Decision<'a> {
         let within = left.saturating_sub(KEEPING_TIME).min(LMS_TIME);
         if within < LEAST_LMS_TIME {
             // The store has used up the time; that is not an error of the LMS.
-            return Err(AwsFailure::Timeout.into());
+            return Err(AwsError::Timeout.into());
         }
         if answer.is_none() {
             asking(self.user.user_id);
@@ -431,14 +433,14 @@ impl<'a> Decision<'a> {
             Ok(score) => score,
             Err(error) => return Ok(Err(BlockedBy::Lms(error))),
         };
-        *answer = Some(Answer {
+        *answer = Some(LmsGrade {
             version,
             score: score.clone(),
         });
         Ok(Ok(score))
     }
 
-    fn grade<'r>(&self, record: &'r Record, score: Score) -> GradeWrite<'r> {
+    fn grade<'r>(&self, record: &'r LearnerRecords, score: Score) -> GradeWrite<'r> {
         match &record.grade {
             Some(grade) if grade.score == score => GradeWrite::Same(grade),
             before => {
@@ -457,17 +459,21 @@ impl<'a> Decision<'a> {
     }
 
     /// The certificate that the grade earns, or what becomes of the event without.
-    fn earned<'r>(&self, record: &'r Record, score: &Score) -> Result<Earned<'r>, Outcome> {
+    fn earned<'r>(
+        &self,
+        record: &'r LearnerRecords,
+        score: &Score,
+    ) -> Result<Earned<'r>, CertifyOutcome> {
         let certificate = record.certificate.as_ref();
         if certificate.is_some_and(|c| c.state == CertificateState::Revoked) {
-            return Err(Outcome::Revoked);
+            return Err(CertifyOutcome::Revoked);
         }
         if !score.is_pass() {
-            return Err(Outcome::Blocked(BlockedBy::NotPassed));
+            return Err(CertifyOutcome::Blocked(BlockedBy::NotPassed));
         }
         let paid_modes = &self.certifying.paid_modes;
         let enrollment = eligible(record.enrollment.as_ref(), paid_modes)
-            .map_err(|why| Outcome::Blocked(BlockedBy::NotEligible(why)))?;
+            .map_err(|why| CertifyOutcome::Blocked(BlockedBy::NotEligible(why)))?;
         let entry = CertificateEntry {
             at: self.pass.at,
             change_id: self.change_id,

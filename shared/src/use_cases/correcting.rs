@@ -137,7 +137,7 @@ impl fmt::Debug for CertificateAction {
 
 /// Why a certificate stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Uncorrected {
+pub enum CertificateActionError {
     /// There is none.
     NoCertificate,
     /// It was withdrawn since the grade became 0: a pass restores it.
@@ -155,16 +155,16 @@ pub async fn correct_certificate(
     action: &CertificateAction,
     by: &Change,
     at: Timestamp,
-) -> Result<Result<Corrected<Certificate>, Uncorrected>, StoreError> {
+) -> Result<Result<Corrected<Certificate>, CertificateActionError>, StoreError> {
     let Some(mut certificate) = records.find(user_id, course_id).await?.certificate else {
-        return Ok(Err(Uncorrected::NoCertificate));
+        return Ok(Err(CertificateActionError::NoCertificate));
     };
     let change_id = Uuid::new_v4();
     for _ in 0..ATTEMPTS {
         let (state, renamed) = match action {
             CertificateAction::Revoke => (CertificateState::Revoked, None),
             CertificateAction::Restore if certificate.state == CertificateState::Withdrawn => {
-                return Ok(Err(Uncorrected::Withdrawn));
+                return Ok(Err(CertificateActionError::Withdrawn));
             }
             CertificateAction::Restore => (certificate.state_unless_revoked(), None),
             CertificateAction::Rename(to) => (certificate.state, certificate.renaming(to)),

@@ -51,7 +51,7 @@ pub struct Erased {
 
 /// What there is of a person.
 #[derive(Debug, Clone)]
-pub struct Known {
+pub struct KnownLearner {
     /// The user, where there is one.
     pub user: Option<User>,
     /// How many pending events there are for their addresses.
@@ -79,11 +79,11 @@ impl Erasing {
     }
 
     /// What there is to be erased; the records are not looked at.
-    pub async fn known(&self, learner: &LearnerRef) -> Result<Known, StoreError> {
+    pub async fn known(&self, learner: &LearnerRef) -> Result<KnownLearner, StoreError> {
         let user = self.user(learner).await?;
         let addresses = addresses(learner, user.as_ref());
         let events = self.event_keys(&addresses).await?.len();
-        Ok(Known { user, events })
+        Ok(KnownLearner { user, events })
     }
 
     /// Erases all that is known of somebody; also where only events are pending

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::adapters::secrets::{Replaced, SecretError, TokenSecret};
 use crate::clock::SharedClock;
 use crate::domain::digest::sha256_hex;
-use crate::domain::token::{CannotEnd, NoSuchToken, TokenList, TokenRecord};
+use crate::domain::token::{EndTokenError, NoSuchTokenError, TokenList, TokenRecord};
 
 /// How often a change is done again because somebody else's came first.
 const ATTEMPTS: u32 = 20;
@@ -62,10 +62,10 @@ pub enum TokenError {
     Unclear(SecretError),
     /// No listed token has this id; one that died long ago is listed no more.
     #[error("{0}; `coursehook tokens list` shows them all")]
-    NoSuchToken(#[from] NoSuchToken),
+    NoSuchTokenError(#[from] NoSuchTokenError),
     /// It is expired or revoked, and whoever bore it has no use for a while longer.
     #[error("{0}; `coursehook tokens issue` issues another one")]
-    Dead(CannotEnd),
+    Dead(EndTokenError),
     /// Its end is later than a [`jiff::Timestamp`] can be.
     #[error("the token would end after the year 9999; use a shorter time")]
     EndsTooLate,
@@ -74,11 +74,11 @@ pub enum TokenError {
     Contended,
 }
 
-impl From<CannotEnd> for TokenError {
-    fn from(error: CannotEnd) -> Self {
+impl From<EndTokenError> for TokenError {
+    fn from(error: EndTokenError) -> Self {
         match error {
-            CannotEnd::NoSuchToken(error) => error.into(),
-            dead @ CannotEnd::Dead { .. } => Self::Dead(dead),
+            EndTokenError::NoSuchTokenError(error) => error.into(),
+            dead @ EndTokenError::Dead { .. } => Self::Dead(dead),
         }
     }
 }
@@ -191,7 +191,7 @@ impl TokenRegistry {
             Ok(())
         })
         .await?;
-        let before = before.ok_or_else(|| NoSuchToken(id.to_owned()))?;
+        let before = before.ok_or_else(|| NoSuchTokenError(id.to_owned()))?;
         let record = fresh.record(&before.name, before.staff, now, expires_at);
         Ok(Rotated {
             issued: fresh.issued(record),
@@ -224,7 +224,10 @@ impl TokenRegistry {
             .change(|list| {
                 let changed = list.revoke(id, now)?;
                 let record = list.tokens.iter().find(|record| record.id == id).cloned();
-                Ok((record.ok_or_else(|| NoSuchToken(id.to_owned()))?, changed))
+                Ok((
+                    record.ok_or_else(|| NoSuchTokenError(id.to_owned()))?,
+                    changed,
+                ))
             })
             .await?;
         Ok(Revoked { record, changed })

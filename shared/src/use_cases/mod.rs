@@ -15,7 +15,7 @@ pub mod sweeping;
 /// Why a use case could not read or write what it needs.
 pub use crate::adapters::store::StoreError;
 /// What an enrollment took, as the store tells it.
-pub use crate::adapters::store::enrollments::{Changed, Outcome};
+pub use crate::adapters::store::enrollments::{ChangeOutcome, Changed};
 
 use thiserror::Error;
 

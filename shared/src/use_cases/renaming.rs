@@ -40,7 +40,7 @@ pub struct Renamed {
 
 /// Why a learner keeps the address that they have.
 #[derive(Debug, Clone)]
-pub enum NotRenamed {
+pub enum RenameError {
     /// Nobody has the old one, nor had it before.
     NoSuchUser,
     /// Another user has the new one, or had it before.
@@ -62,7 +62,7 @@ pub async fn rename_email(
     new: &NewAddress,
     forget: bool,
     now: Timestamp,
-) -> Result<Result<Renamed, NotRenamed>, StoreError> {
+) -> Result<Result<Renamed, RenameError>, StoreError> {
     let (mut user, mut changed) = match give_address(users, old, new).await? {
         Ok(given) => given,
         Err(why) => return Ok(Err(why)),
@@ -124,11 +124,11 @@ async fn give_address(
     users: &Users,
     old: &Email,
     new: &NewAddress,
-) -> Result<Result<(User, bool), NotRenamed>, StoreError> {
+) -> Result<Result<(User, bool), RenameError>, StoreError> {
     for _ in 0..ATTEMPTS {
         let mut found = users.find(&[old, &new.email], &[]).await?.by_email;
         let Some(before) = found.remove(old) else {
-            return Ok(Err(NotRenamed::NoSuchUser));
+            return Ok(Err(RenameError::NoSuchUser));
         };
         if before.email == new.email {
             return Ok(Ok((before, false)));
@@ -136,7 +136,7 @@ async fn give_address(
         if let Some(other) = found.remove(&new.email)
             && other.user_id != before.user_id
         {
-            return Ok(Err(NotRenamed::Taken(Box::new(other))));
+            return Ok(Err(RenameError::Taken(Box::new(other))));
         }
         let after = before.renamed(new.email.clone(), new.as_given.clone());
         if users.rename(&before, &after).await? == Written::Done {

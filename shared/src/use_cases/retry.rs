@@ -10,10 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::certifying::{BlockedBy, CERTIFYING_TIME, Certifying, Outcome, Pass, Source};
+use super::certifying::{BlockedBy, CERTIFYING_TIME, CertifyOutcome, Certifying, Pass, Source};
 use super::enrolling::{Announcement, Enrolled, Enrolling};
 use super::lms::{LmsClient, LmsError};
-use crate::adapters::AwsFailure;
+use crate::adapters::AwsError;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::pending_events::{Due, PendingEvents, Removal};
 use crate::clock::SharedClock;
@@ -288,7 +288,7 @@ impl RetryWorker {
                     },
                 )
             }
-            Ok(Err(_)) => (None, AttemptOutcome::Failed(AwsFailure::Timeout.into())),
+            Ok(Err(_)) => (None, AttemptOutcome::Failed(AwsError::Timeout.into())),
             Err(location) => {
                 let outcome = AttemptOutcome::Panicked(location);
                 (
@@ -354,9 +354,9 @@ impl RetryWorker {
                         ..
                     } => {
                         let effect = match changed.outcome {
-                            super::Outcome::Created => "created",
-                            super::Outcome::Updated => "updated",
-                            super::Outcome::Unchanged => "unchanged",
+                            super::ChangeOutcome::Created => "created",
+                            super::ChangeOutcome::Updated => "updated",
+                            super::ChangeOutcome::Unchanged => "unchanged",
                         };
                         (
                             Some((user_id, None)),
@@ -397,10 +397,16 @@ impl RetryWorker {
                 };
                 let certified = self.certifying.attempt(&pass, source, until).await?;
                 let outcome = match certified.outcome {
-                    Outcome::Exists(_) => UseCaseOutcome::Effect("exists", certified.left_over),
-                    Outcome::Created(_) => UseCaseOutcome::Effect("created", certified.left_over),
-                    Outcome::Revoked => UseCaseOutcome::Effect("revoked", certified.left_over),
-                    Outcome::Blocked(why) => {
+                    CertifyOutcome::Exists(_) => {
+                        UseCaseOutcome::Effect("exists", certified.left_over)
+                    }
+                    CertifyOutcome::Created(_) => {
+                        UseCaseOutcome::Effect("created", certified.left_over)
+                    }
+                    CertifyOutcome::Revoked => {
+                        UseCaseOutcome::Effect("revoked", certified.left_over)
+                    }
+                    CertifyOutcome::Blocked(why) => {
                         let now = self.clock.now();
                         let blocked = why.blocked(now);
                         match why {

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::error::ErrorResponse;
 
 /// An answer to be sent.
-pub type Answer = Response<Body>;
+pub type HttpResponse = Response<Body>;
 
 /// A JSON answer.
-pub fn json_answer(status: StatusCode, body: &Value) -> Answer {
+pub fn json_answer(status: StatusCode, body: &Value) -> HttpResponse {
     let mut answer = Response::new(Body::Text(body.to_string()));
     *answer.status_mut() = status;
     answer
@@ -21,7 +21,7 @@ pub fn json_answer(status: StatusCode, body: &Value) -> Answer {
 }
 
 /// The answer to a error: `{"error": "<one sentence>"}`.
-pub fn error_answer(response: &ErrorResponse) -> Answer {
+pub fn error_answer(response: &ErrorResponse) -> HttpResponse {
     let mut answer = json_answer(response.status, &json!({ "error": response.message }));
     if let Some((name, value)) = &response.header {
         answer

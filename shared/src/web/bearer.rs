@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use secrecy::SecretString;
 
-use super::error::NoBearer;
+use super::error::BearerError;
 
 /// The longest token that is looked up, in bytes; ours have 68.
 const MAX_BYTES: usize = 512;
@@ -23,23 +23,23 @@ pub enum Bearer {
 ///
 /// # Errors
 /// No `Authorization`, more than one, or another scheme.
-pub fn bearer(headers: &HeaderMap) -> Result<Bearer, NoBearer> {
+pub fn bearer(headers: &HeaderMap) -> Result<Bearer, BearerError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or(NoBearer::Missing)?;
+    let value = values.next().ok_or(BearerError::Missing)?;
     if values.next().is_some() {
-        return Err(NoBearer::Repeated);
+        return Err(BearerError::Repeated);
     }
     let Ok(value) = value.to_str() else {
-        return Err(NoBearer::OtherScheme);
+        return Err(BearerError::OtherScheme);
     };
     let (scheme, token) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(NoBearer::OtherScheme);
+        return Err(BearerError::OtherScheme);
     }
     // A version-2 gateway event joins repeated headers by a comma, and no
     // token holds one.
     if token.contains(',') {
-        return Err(NoBearer::Repeated);
+        return Err(BearerError::Repeated);
     }
     let token = token.trim();
     if is_b64token(token) && token.len() <= MAX_BYTES {

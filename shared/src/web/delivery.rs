@@ -10,7 +10,7 @@ use serde_bytes::{ByteBuf, Bytes};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::error::{FieldFault, NotJson, WebhookError};
+use super::error::{FieldFault, NotJsonError, WebhookError};
 use crate::domain::{CourseId, CourseRole, Email, Mode};
 
 /// The largest body, in bytes, once decoded.
@@ -76,16 +76,16 @@ pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Delivery, WebhookError>
     if !is_json(headers) {
         return Err(WebhookError::NotJsonType);
     }
-    let text = std::str::from_utf8(body).map_err(|_| NotJson::NotUtf8)?;
+    let text = std::str::from_utf8(body).map_err(|_| NotJsonError::NotUtf8)?;
     if depth(text) > MAX_DEPTH {
-        return Err(NotJson::TooDeep.into());
+        return Err(NotJsonError::TooDeep.into());
     }
     // Into a map first: a struct would refuse a repeated key, and here the last
     // one wins. Keys are bytes because a key that is no text is still JSON.
     let values: HashMap<ByteBuf, Box<RawValue>> =
         serde_json::from_str(text).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => NotJson::NotAnObject,
-            _ => NotJson::NotJson,
+            serde_json::error::Category::Data => NotJsonError::NotAnObject,
+            _ => NotJsonError::NotJson,
         })?;
 
     let mut fields = Fields {

@@ -7,18 +7,18 @@ use uuid::Uuid;
 
 use super::delivery::Course;
 use crate::domain::EventKey;
-use crate::use_cases::authenticating::Unavailable;
+use crate::use_cases::authenticating::TokensUnavailableError;
 use crate::use_cases::{DeliveryError, StoreError};
 
 /// Why a delivery is not simply accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WebhookError {
     /// There is no one `Authorization` header with a bearer token.
-    NoBearer(NoBearer),
+    NoBearer(BearerError),
     /// The token cannot be authenticated for now.
-    TokensUnavailable(Unavailable),
+    TokensUnavailable(TokensUnavailableError),
     /// The token is malformed, not listed, or dead (`invalid_token` of RFC 6750, section 3.1).
-    InvalidToken(InvalidToken),
+    InvalidToken(InvalidTokenError),
     /// A live token without staff rights.
     NotStaff,
     /// Any method but POST.
@@ -28,7 +28,7 @@ pub enum WebhookError {
     /// No content type, or one that is not JSON.
     NotJsonType,
     /// The content type is JSON's and the body is no JSON object.
-    NotJson(NotJson),
+    NotJson(NotJsonError),
     /// Every field at fault.
     Invalid(Vec<FieldFault>),
     /// No user has the address.
@@ -63,7 +63,7 @@ pub enum WebhookError {
 
 /// Why there is no bearer token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoBearer {
+pub enum BearerError {
     /// No `Authorization` header.
     Missing,
     /// More than one such header, or several that the gateway has joined by commas.
@@ -74,7 +74,7 @@ pub enum NoBearer {
 
 /// Why a bearer token is no good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InvalidToken {
+pub enum InvalidTokenError {
     /// Not of a token's form, so that no list is needed to tell.
     Malformed,
     /// Not listed, also after the list was read anew.
@@ -87,7 +87,7 @@ pub enum InvalidToken {
 
 /// Why a body is no JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotJson {
+pub enum NotJsonError {
     /// The bytes are no UTF-8.
     NotUtf8,
     /// The text breaks JSON's syntax, or ends too early.
@@ -148,9 +148,9 @@ impl WebhookError {
                 "A bearer token is required in one Authorization header.",
                 "unauthorized",
                 match why {
-                    NoBearer::Missing => "no_authorization",
-                    NoBearer::Repeated => "two_authorizations",
-                    NoBearer::OtherScheme => "other_scheme",
+                    BearerError::Missing => "no_authorization",
+                    BearerError::Repeated => "two_authorizations",
+                    BearerError::OtherScheme => "other_scheme",
                 },
             ),
             Self::TokensUnavailable(_) => response(
@@ -166,10 +166,10 @@ impl WebhookError {
                 "The token is not valid.",
                 "unauthorized",
                 match why {
-                    InvalidToken::Malformed => "malformed_token",
-                    InvalidToken::Unknown => "unknown_token",
-                    InvalidToken::Expired => "expired_token",
-                    InvalidToken::Revoked => "revoked_token",
+                    InvalidTokenError::Malformed => "malformed_token",
+                    InvalidTokenError::Unknown => "unknown_token",
+                    InvalidTokenError::Expired => "expired_token",
+                    InvalidTokenError::Revoked => "revoked_token",
                 },
             ),
             Self::NotStaff => response(
@@ -206,10 +206,10 @@ impl WebhookError {
                 "The body must be a JSON object in UTF-8.",
                 "malformed",
                 match why {
-                    NotJson::NotUtf8 => "not_utf8",
-                    NotJson::NotJson => "not_json",
-                    NotJson::NotAnObject => "not_an_object",
-                    NotJson::TooDeep => "too_deep",
+                    NotJsonError::NotUtf8 => "not_utf8",
+                    NotJsonError::NotJson => "not_json",
+                    NotJsonError::NotAnObject => "not_an_object",
+                    NotJsonError::TooDeep => "too_deep",
                 },
             ),
             Self::Invalid(faults) => {
@@ -318,8 +318,8 @@ impl WebhookError {
     }
 }
 
-impl From<NotJson> for WebhookError {
-    fn from(why: NotJson) -> Self {
+impl From<NotJsonError> for WebhookError {
+    fn from(why: NotJsonError) -> Self {
         Self::NotJson(why)
     }
 }
@@ -367,7 +367,7 @@ fn named(course: &Course) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::AwsFailure;
+    use crate::adapters::AwsError;
     use crate::adapters::secrets::SecretError;
 
     /// The whole table: status, header, message, outcome, reason and error code.
@@ -390,9 +390,9 @@ mod tests {
             pending,
         };
         let store = |failure| WebhookError::from(StoreError::Aws(failure));
-        let throttled = || AwsFailure::Throttled("ThrottlingException".to_owned());
-        let denied = || AwsFailure::Failed("AccessDeniedException".to_owned());
-        let secret = SecretError::Aws(AwsFailure::Unreachable);
+        let throttled = || AwsError::Throttled("ThrottlingException".to_owned());
+        let denied = || AwsError::Failed("AccessDeniedException".to_owned());
+        let secret = SecretError::Aws(AwsError::Unreachable);
 
         let bearer = "A bearer token is required in one Authorization header.";
         let invalid = "The token is not valid.";
@@ -407,7 +407,7 @@ mod tests {
 
         let table: Vec<(WebhookError, u16, &str, &str, &str, &str, &str)> = vec![
             (
-                WebhookError::NoBearer(NoBearer::Missing),
+                WebhookError::NoBearer(BearerError::Missing),
                 401,
                 realm,
                 bearer,
@@ -416,7 +416,7 @@ mod tests {
                 "",
             ),
             (
-                WebhookError::NoBearer(NoBearer::Repeated),
+                WebhookError::NoBearer(BearerError::Repeated),
                 401,
                 realm,
                 bearer,
@@ -425,7 +425,7 @@ mod tests {
                 "",
             ),
             (
-                WebhookError::NoBearer(NoBearer::OtherScheme),
+                WebhookError::NoBearer(BearerError::OtherScheme),
                 401,
                 realm,
                 bearer,
@@ -434,7 +434,7 @@ mod tests {
                 "",
             ),
             (
-                WebhookError::TokensUnavailable(Unavailable::NoTokensYet),
+                WebhookError::TokensUnavailable(TokensUnavailableError::NoTokensYet),
                 503,
                 retry,
                 unchecked,
@@ -461,7 +461,7 @@ mod tests {
                 "MalformedSecret",
             ),
             (
-                WebhookError::InvalidToken(InvalidToken::Malformed),
+                WebhookError::InvalidToken(InvalidTokenError::Malformed),
                 401,
                 bad,
                 invalid,
@@ -470,7 +470,7 @@ mod tests {
                 "",
             ),
             (
-                WebhookError::InvalidToken(InvalidToken::Unknown),
+                WebhookError::InvalidToken(InvalidTokenError::Unknown),
                 401,
                 bad,
                 invalid,
@@ -479,7 +479,7 @@ mod tests {
                 "",
             ),
             (
-                WebhookError::InvalidToken(InvalidToken::Expired),
+                WebhookError::InvalidToken(InvalidTokenError::Expired),
                 401,
                 bad,
                 invalid,
@@ -488,7 +488,7 @@ mod tests {
                 "",
             ),
             (
-                WebhookError::InvalidToken(InvalidToken::Revoked),
+                WebhookError::InvalidToken(InvalidTokenError::Revoked),
                 401,
                 bad,
                 invalid,
@@ -533,7 +533,7 @@ mod tests {
                 "",
             ),
             (
-                NotJson::NotUtf8.into(),
+                NotJsonError::NotUtf8.into(),
                 400,
                 "",
                 json,
@@ -542,7 +542,7 @@ mod tests {
                 "",
             ),
             (
-                NotJson::NotJson.into(),
+                NotJsonError::NotJson.into(),
                 400,
                 "",
                 json,
@@ -551,7 +551,7 @@ mod tests {
                 "",
             ),
             (
-                NotJson::NotAnObject.into(),
+                NotJsonError::NotAnObject.into(),
                 400,
                 "",
                 json,
@@ -560,7 +560,7 @@ mod tests {
                 "",
             ),
             (
-                NotJson::TooDeep.into(),
+                NotJsonError::TooDeep.into(),
                 400,
                 "",
                 json,
@@ -637,7 +637,7 @@ mod tests {
                 "ThrottlingException",
             ),
             (
-                store(AwsFailure::Timeout),
+                store(AwsError::Timeout),
                 503,
                 retry,
                 later,
@@ -646,7 +646,7 @@ mod tests {
                 "Timeout",
             ),
             (
-                store(AwsFailure::Unreachable),
+                store(AwsError::Unreachable),
                 503,
                 retry,
                 later,
@@ -664,7 +664,7 @@ mod tests {
                 "AccessDeniedException",
             ),
             (
-                store(AwsFailure::Failed("ValidationException".to_owned())),
+                store(AwsError::Failed("ValidationException".to_owned())),
                 500,
                 "",
                 wrong,

@@ -25,7 +25,7 @@ use crate::use_cases::sweeping::{Progress, SweepError};
 
 /// What is known of a request by the time it is answered.
 #[derive(Debug, Clone, Default)]
-pub struct Record {
+pub struct DeliveryLine {
     /// Lambda's; empty outside of Lambda.
     pub request_id: String,
     /// What became of it, in a word of the table in `docs/logs.md`.
@@ -91,7 +91,7 @@ impl UsedToken {
     }
 }
 
-impl Record {
+impl DeliveryLine {
     /// Recorder what the delivery says, in a form fit for the log.
     pub fn delivery(&mut self, delivery: &Delivery) {
         self.course_id = Some(match &delivery.course {
@@ -123,7 +123,7 @@ pub fn accepted(kind: EventKind, request_id: &str, user_id: Uuid, course_id: &Co
 
 /// Writes the line `delivery processed`: an error where we failed, a warning where the
 /// delivery did not take effect, information where it did.
-pub fn done(kind: EventKind, record: &Record) {
+pub fn done(kind: EventKind, record: &DeliveryLine) {
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
-use super::log::{Record, Swept};
+use super::log::{DeliveryLine, Swept};
 use crate::calls::Counter;
 use crate::clock::SharedClock;
 use crate::domain::{Effect, EventKind, SweepKind, SweepOutcome};
@@ -113,7 +113,7 @@ impl Metrics {
     }
 
     /// Writes the document beside the line `delivery processed`.
-    pub fn done(&self, kind: EventKind, record: &Record, calls: &Counter) {
+    pub fn done(&self, kind: EventKind, record: &DeliveryLine, calls: &Counter) {
         let token = record.token.as_ref();
         let mut document = Document::default();
         document.dimension("kind", kind.as_str());

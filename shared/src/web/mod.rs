@@ -11,7 +11,7 @@ pub mod metrics;
 pub mod sweep;
 pub mod webhook;
 
-pub use answer::Answer;
+pub use answer::HttpResponse;
 pub use delivery::Delivery;
 pub use error::WebhookError;
 pub use metrics::{Metric, Metrics};

@@ -12,11 +12,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::answer::{Answer, error_answer, json_answer};
+use super::answer::{HttpResponse, error_answer, json_answer};
 use super::bearer::{Bearer, bearer};
 use super::delivery::{self, Delivery};
-use super::error::{InvalidToken, WebhookError};
-use super::log::{self, Record, UsedToken};
+use super::error::{InvalidTokenError, WebhookError};
+use super::log::{self, DeliveryLine, UsedToken};
 use super::metrics::Metrics;
 use crate::calls::Counter;
 use crate::clock::SharedClock;
@@ -103,7 +103,7 @@ impl Webhook {
 
     /// Answers one request. `act` is asked once the caller is known to be
     /// staff and the delivery to be sound.
-    pub async fn answer<F, A>(&self, request: Request, act: F) -> Answer
+    pub async fn answer<F, A>(&self, request: Request, act: F) -> HttpResponse
     where
         F: FnOnce(Delivered) -> A,
         A: Future<Output = Result<Accepted, WebhookError>>,
@@ -113,10 +113,10 @@ impl Webhook {
         let request_id = request
             .lambda_context_ref()
             .map_or_else(String::new, |context| context.request_id.clone());
-        let mut record = Record {
+        let mut record = DeliveryLine {
             request_id,
             cold_start: !self.warm.swap(true, Ordering::Relaxed),
-            ..Record::default()
+            ..DeliveryLine::default()
         };
         log::received(self.kind, &record.request_id, &self.path(&request));
 
@@ -161,7 +161,7 @@ impl Webhook {
     async fn process<F, A>(
         &self,
         request: &Request,
-        record: &mut Record,
+        record: &mut DeliveryLine,
         until: Instant,
         act: F,
     ) -> Result<Accepted, WebhookError>
@@ -197,11 +197,13 @@ impl Webhook {
     async fn caller(
         &self,
         headers: &HeaderMap,
-        record: &mut Record,
+        record: &mut DeliveryLine,
     ) -> Result<String, WebhookError> {
         let token = match bearer(headers).map_err(WebhookError::NoBearer)? {
             Bearer::Token(token) => token,
-            Bearer::Malformed => return Err(WebhookError::InvalidToken(InvalidToken::Malformed)),
+            Bearer::Malformed => {
+                return Err(WebhookError::InvalidToken(InvalidTokenError::Malformed));
+            }
         };
         let decision = self
             .tokens
@@ -210,14 +212,20 @@ impl Webhook {
             .map_err(WebhookError::TokensUnavailable)?;
         let invalid = |why| Some(WebhookError::InvalidToken(why));
         let (token, error) = match decision {
-            AuthDecision::Unknown => return Err(WebhookError::InvalidToken(InvalidToken::Unknown)),
+            AuthDecision::Unknown => {
+                return Err(WebhookError::InvalidToken(InvalidTokenError::Unknown));
+            }
             AuthDecision::Staff { id, expires_at } => (UsedToken::live(id, expires_at), None),
             AuthDecision::NotStaff { id, expires_at } => (
                 UsedToken::live(id, expires_at),
                 Some(WebhookError::NotStaff),
             ),
-            AuthDecision::Expired { id } => (UsedToken::dead(id), invalid(InvalidToken::Expired)),
-            AuthDecision::Revoked { id } => (UsedToken::dead(id), invalid(InvalidToken::Revoked)),
+            AuthDecision::Expired { id } => {
+                (UsedToken::dead(id), invalid(InvalidTokenError::Expired))
+            }
+            AuthDecision::Revoked { id } => {
+                (UsedToken::dead(id), invalid(InvalidTokenError::Revoked))
+            }
         };
         let id = token.id.clone();
         record.token = Some(token);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use local::Dynamodb;
 use proptest::prelude::*;
 use shared::adapters::store::CallLimits;
-use shared::adapters::store::enrollments::{Enrollments, Outcome};
+use shared::adapters::store::enrollments::{ChangeOutcome, Enrollments};
 use shared::bootstrap::aws;
 use shared::domain::{
     Announced, Change, Enrollment, EnrollmentChange, ModeSource, PaidModes, Setting,
@@ -178,12 +178,12 @@ async fn follow(steps: Vec<Step>) {
             continue;
         };
         let outcome = match (model.exists, after == model) {
-            (false, _) => Outcome::Created,
-            (true, false) => Outcome::Updated,
-            (true, true) => Outcome::Unchanged,
+            (false, _) => ChangeOutcome::Created,
+            (true, false) => ChangeOutcome::Updated,
+            (true, true) => ChangeOutcome::Unchanged,
         };
         assert_eq!(changed.outcome, outcome, "{step:?} on {model:?}");
-        written += usize::from(outcome != Outcome::Unchanged);
+        written += usize::from(outcome != ChangeOutcome::Unchanged);
         after.agrees_with(&changed.enrollment);
         let [stored] = table.of_user(user_id).await.unwrap().try_into().unwrap();
         assert_eq!(stored, changed.enrollment);

@@ -8,7 +8,7 @@ use shared::adapters::store::users::{UserWrite, Users, Written};
 use shared::adapters::store::{CallLimits, StoreError};
 use shared::bootstrap::aws;
 use shared::domain::User;
-use shared::use_cases::importing::{Imported, RowRefused, UserImport, UserRow, import_users};
+use shared::use_cases::importing::{Imported, RowRefusedError, UserImport, UserRow, import_users};
 use uuid::Uuid;
 
 fn client(url: &str) -> aws_sdk_dynamodb::Client {
@@ -68,7 +68,7 @@ async fn an_import_looks_first_where_it_has_found_somebody() {
     let proxy = proxy.await.unwrap();
     let import = UserImport::new(users(&proxy.url));
     let (created, unchanged) = (Ok(Imported::Created), Ok(Imported::Unchanged));
-    let taken = Err(RowRefused::UsernameTaken {
+    let taken = Err(RowRefusedError::UsernameTaken {
         owner: "aa@x".parse().unwrap(),
         are_two: false,
     });

@@ -15,7 +15,7 @@ use shared::domain::{
 };
 use shared::use_cases::retry::RetrySummary;
 use shared::use_cases::sweeping::Progress;
-use shared::web::log::{LearnerCounts, Record, Swept, UsedToken};
+use shared::web::log::{DeliveryLine, LearnerCounts, Swept, UsedToken};
 use shared::web::{Metric, Metrics};
 use uuid::Uuid;
 
@@ -65,12 +65,12 @@ fn of_a_delivery() {
         ("unauthorized", None, false, none(), 0),
     ] {
         for kind in [EventKind::Enrollment, EventKind::Certificate] {
-            let record = Record {
+            let record = DeliveryLine {
                 outcome,
                 token: token.clone(),
                 event_key: pending.then(|| key.clone()),
                 duration_ms: 25,
-                ..Record::default()
+                ..DeliveryLine::default()
             };
             let calls = Counter::default();
             let members = written(|metrics| metrics.done(kind, &record, &calls));

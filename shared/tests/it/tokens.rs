@@ -14,7 +14,7 @@ use shared::adapters::secrets::{SecretError, TokenSecret};
 use shared::bootstrap::aws;
 use shared::clock::{Clock, FakeClock, SystemClock};
 use shared::use_cases::authenticating::{
-    AuthDecision, KNOWN_EVERYWHERE_AFTER, TokenCheck, Unavailable,
+    AuthDecision, KNOWN_EVERYWHERE_AFTER, TokenCheck, TokensUnavailableError,
 };
 use shared::use_cases::issuing_tokens::{Issued, TokenError, TokenRegistry};
 use uuid::Uuid;
@@ -52,7 +52,7 @@ impl Tokens {
         self.registry.issue("lms", true, None).await.unwrap()
     }
 
-    async fn authenticate(&self, issued: &Issued) -> Result<AuthDecision, Unavailable> {
+    async fn authenticate(&self, issued: &Issued) -> Result<AuthDecision, TokensUnavailableError> {
         self.check.authenticate(issued.token.expose_secret()).await
     }
 
@@ -89,21 +89,24 @@ fn at(url: &str, secret: &str) -> TokenSecret {
     TokenSecret::new(client, secret.to_owned())
 }
 
-fn staff(issued: &Issued) -> Result<AuthDecision, Unavailable> {
+fn staff(issued: &Issued) -> Result<AuthDecision, TokensUnavailableError> {
     Ok(AuthDecision::Staff {
         id: issued.record.id.clone(),
         expires_at: issued.record.expires_at,
     })
 }
 
-fn revoked(issued: &Issued) -> Result<AuthDecision, Unavailable> {
+fn revoked(issued: &Issued) -> Result<AuthDecision, TokensUnavailableError> {
     Ok(AuthDecision::Revoked {
         id: issued.record.id.clone(),
     })
 }
 
-fn is_unavailable(decision: &Result<AuthDecision, Unavailable>) -> bool {
-    matches!(decision, Err(Unavailable::Secret(SecretError::Aws(_))))
+fn is_unavailable(decision: &Result<AuthDecision, TokensUnavailableError>) -> bool {
+    matches!(
+        decision,
+        Err(TokensUnavailableError::Secret(SecretError::Aws(_)))
+    )
 }
 
 #[tokio::test]
@@ -149,7 +152,7 @@ async fn a_token_through_its_life() {
     tokens.advance(59);
     assert_eq!(tokens.authenticate(&lasting).await, revoked(&lasting));
     let unknown = tokens.registry.revoke("no-such-id").await;
-    assert!(matches!(unknown, Err(TokenError::NoSuchToken(_))));
+    assert!(matches!(unknown, Err(TokenError::NoSuchTokenError(_))));
 
     // Nothing but digests is stored.
     let secrets = SecretsManager::for_tests().await.unwrap();
@@ -199,12 +202,12 @@ async fn no_list_yet_and_no_list_at_all() {
     let tokens = Tokens::new().await;
     assert_eq!(
         tokens.check.authenticate("anything").await,
-        Err(Unavailable::NoTokensYet)
+        Err(TokensUnavailableError::NoTokensYet)
     );
     let secrets = SecretsManager::for_tests().await.unwrap();
     secrets.put(&tokens.secret, "no list").await.unwrap();
     tokens.advance(1);
-    let malformed = Err(Unavailable::Secret(SecretError::Malformed));
+    let malformed = Err(TokensUnavailableError::Secret(SecretError::Malformed));
     assert_eq!(tokens.check.authenticate("anything").await, malformed);
     // An operator does not write over what is no list.
     let issued = tokens.registry.issue("lms", true, None).await;

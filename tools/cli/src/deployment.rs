@@ -11,7 +11,7 @@ use aws_sdk_cloudformation::config::Builder;
 use aws_sdk_cloudformation::error::ProvideErrorMetadata;
 use aws_sdk_cloudformation::types::{Stack, StackStatus};
 use infra::{Template, TemplateError, variable_of};
-use shared::adapters::AwsFailure;
+use shared::adapters::AwsError;
 
 use crate::failure::Failure;
 use crate::output;
@@ -91,7 +91,7 @@ async fn describe(aws: &SdkConfig, name: &str) -> Result<Stack, Failure> {
         {
             Err(absent())
         }
-        Err(error) => Err(Failure::CloudFormation(AwsFailure::from(&error))),
+        Err(error) => Err(Failure::CloudFormation(AwsError::from(&error))),
     }
 }
 

@@ -5,7 +5,7 @@ use thiserror::Error;
 /// What a file or an input is instead of text in UTF-8, and how to have it as
 /// that. Reads on from "learners.csv: ".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum NotPlainText {
+pub enum PlainTextError {
     #[error(
         "is in {0}, as Excel's \"Unicode Text\" is; save it as \"CSV UTF-8 (Comma delimited)\", \
          or convert it: iconv -f {0} -t UTF-8"
@@ -29,19 +29,21 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The length of the byte order mark with which a text begins, or 0. It stands
 /// before the text and is none of it (RFC 3629, section 6).
-pub fn byte_order_mark(start: &[u8]) -> Result<usize, NotPlainText> {
+pub fn byte_order_mark(start: &[u8]) -> Result<usize, PlainTextError> {
     match start {
-        [0xFF, 0xFE, 0, 0, ..] | [0, 0, 0xFE, 0xFF, ..] => Err(NotPlainText::Wide("UTF-32")),
-        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Err(NotPlainText::Wide("UTF-16")),
+        [0xFF, 0xFE, 0, 0, ..] | [0, 0, 0xFE, 0xFF, ..] => Err(PlainTextError::Wide("UTF-32")),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Err(PlainTextError::Wide("UTF-16")),
         // Without a mark: no text in UTF-8 has a NUL among its first letters.
-        [1..=255, 0, 0, 0, ..] => Err(NotPlainText::Wide("UTF-32LE")),
-        [0, 0, 0, 1..=255, ..] => Err(NotPlainText::Wide("UTF-32BE")),
-        [1..=255, 0, ..] => Err(NotPlainText::Wide("UTF-16LE")),
-        [0, 1..=255, ..] => Err(NotPlainText::Wide("UTF-16BE")),
-        [b'P', b'K', 3, 4, ..] => Err(NotPlainText::Zip),
-        [0x1F, 0x8B, ..] => Err(NotPlainText::Gzip),
+        [1..=255, 0, 0, 0, ..] => Err(PlainTextError::Wide("UTF-32LE")),
+        [0, 0, 0, 1..=255, ..] => Err(PlainTextError::Wide("UTF-32BE")),
+        [1..=255, 0, ..] => Err(PlainTextError::Wide("UTF-16LE")),
+        [0, 1..=255, ..] => Err(PlainTextError::Wide("UTF-16BE")),
+        [b'P', b'K', 3, 4, ..] => Err(PlainTextError::Zip),
+        [0x1F, 0x8B, ..] => Err(PlainTextError::Gzip),
         _ => match start.strip_prefix(BYTE_ORDER_MARK) {
-            Some(rest) if rest.starts_with(BYTE_ORDER_MARK) => Err(NotPlainText::TwoByteOrderMarks),
+            Some(rest) if rest.starts_with(BYTE_ORDER_MARK) => {
+                Err(PlainTextError::TwoByteOrderMarks)
+            }
             Some(_) => Ok(BYTE_ORDER_MARK.len()),
             None => Ok(0),
         },
@@ -49,7 +51,7 @@ pub fn byte_order_mark(start: &[u8]) -> Result<usize, NotPlainText> {
 }
 
 /// A text without its byte order mark.
-pub fn without_byte_order_mark(bytes: &[u8]) -> Result<&[u8], NotPlainText> {
+pub fn without_byte_order_mark(bytes: &[u8]) -> Result<&[u8], PlainTextError> {
     let mark = byte_order_mark(bytes)?;
     Ok(bytes.get(mark..).unwrap_or_default())
 }
@@ -73,36 +75,36 @@ mod tests {
             ("é".as_bytes().to_vec(), Ok(0)),
             (
                 "\u{feff}\u{feff}email\n".as_bytes().to_vec(),
-                Err(NotPlainText::TwoByteOrderMarks),
+                Err(PlainTextError::TwoByteOrderMarks),
             ),
             (
                 wide("\u{feff}email", little),
-                Err(NotPlainText::Wide("UTF-16")),
+                Err(PlainTextError::Wide("UTF-16")),
             ),
             (
                 wide("\u{feff}email", big),
-                Err(NotPlainText::Wide("UTF-16")),
+                Err(PlainTextError::Wide("UTF-16")),
             ),
-            (wide("email", little), Err(NotPlainText::Wide("UTF-16LE"))),
-            (wide("email", big), Err(NotPlainText::Wide("UTF-16BE"))),
+            (wide("email", little), Err(PlainTextError::Wide("UTF-16LE"))),
+            (wide("email", big), Err(PlainTextError::Wide("UTF-16BE"))),
             (
                 b"\xFF\xFE\0\0e\0\0\0".to_vec(),
-                Err(NotPlainText::Wide("UTF-32")),
+                Err(PlainTextError::Wide("UTF-32")),
             ),
             (
                 b"\0\0\xFE\xFF\0\0\0e".to_vec(),
-                Err(NotPlainText::Wide("UTF-32")),
+                Err(PlainTextError::Wide("UTF-32")),
             ),
             (
                 b"e\0\0\0m\0\0\0".to_vec(),
-                Err(NotPlainText::Wide("UTF-32LE")),
+                Err(PlainTextError::Wide("UTF-32LE")),
             ),
             (
                 b"\0\0\0e\0\0\0m".to_vec(),
-                Err(NotPlainText::Wide("UTF-32BE")),
+                Err(PlainTextError::Wide("UTF-32BE")),
             ),
-            (b"PK\x03\x04rest".to_vec(), Err(NotPlainText::Zip)),
-            (b"\x1F\x8B\x08rest".to_vec(), Err(NotPlainText::Gzip)),
+            (b"PK\x03\x04rest".to_vec(), Err(PlainTextError::Zip)),
+            (b"\x1F\x8B\x08rest".to_vec(), Err(PlainTextError::Gzip)),
         ] {
             assert_eq!(byte_order_mark(&bytes), expected, "{bytes:?}");
             let start = bytes.get(..LOOKED_AT).unwrap_or(&bytes);

@@ -5,11 +5,11 @@ use std::io;
 use std::path::PathBuf;
 
 use infra::TemplateError;
-use shared::adapters::AwsFailure;
+use shared::adapters::AwsError;
 use shared::adapters::lms::{LmsApiError, TokenEndpointError};
 use shared::adapters::secrets::SecretError;
 use shared::adapters::store::StoreError;
-use shared::bootstrap::aws::NoCredentials;
+use shared::bootstrap::aws::CredentialsError;
 use shared::bootstrap::environment::{Missing, SettingError};
 use shared::domain::given::GivenError;
 use shared::domain::{CourseId, Email, EventKey, Mode, User};
@@ -20,11 +20,11 @@ use uuid::Uuid;
 
 use crate::advice;
 use crate::cli::exit_code;
-use crate::encoding::NotPlainText;
+use crate::encoding::PlainTextError;
 use crate::import::Summary;
 use crate::output;
-use crate::rows::FileProblem;
-use crate::samples::BadDelivery;
+use crate::rows::FileError;
+use crate::samples::SampleError;
 
 #[derive(Debug, Error)]
 pub enum Failure {
@@ -41,7 +41,7 @@ pub enum Failure {
          credential_process or MFA, have AWS's own tool find them, and leave --profile out: \
          eval \"$(aws configure export-credentials --profile NAME --format env)\""
     )]
-    Credentials(#[from] NoCredentials),
+    Credentials(#[from] CredentialsError),
     #[error(
         "there is no CloudFormation stack {name} in {region}, as far as these credentials reach; \
          --region names another region and --profile another account's credentials, and \
@@ -54,7 +54,7 @@ pub enum Failure {
     )]
     NotCoursehook(String),
     #[error("CloudFormation: {}", describe(.0))]
-    CloudFormation(AwsFailure),
+    CloudFormation(AwsError),
     #[error("{0}")]
     Template(#[from] TemplateError),
     #[error("DynamoDB: {}", describe_store(.0))]
@@ -100,9 +100,9 @@ pub enum Failure {
     #[error("standard input cannot be read: {0}; nothing was stored")]
     Input(io::Error),
     #[error("standard input {0}; nothing was stored")]
-    InputText(NotPlainText),
+    InputText(PlainTextError),
     #[error("{file}: {problem}")]
-    File { file: String, problem: FileProblem },
+    File { file: String, problem: FileError },
     #[error("interrupted")]
     Interrupted,
     #[error(
@@ -215,7 +215,7 @@ pub enum Failure {
     #[error("nothing was changed, since the answer was not yes")]
     Declined,
     #[error("{}: {problem}", output::path(.path))]
-    Delivery { path: PathBuf, problem: BadDelivery },
+    Delivery { path: PathBuf, problem: SampleError },
     #[error("{} holds no *.json", output::path(.0))]
     NoDeliveries(PathBuf),
     #[error("COURSEHOOK_URL is no URL such as http://127.0.0.1:9000")]
@@ -367,15 +367,15 @@ fn describe_refused(error: &LmsApiError) -> String {
 }
 
 /// What AWS said, and what to try.
-fn describe(failure: &AwsFailure) -> String {
+fn describe(failure: &AwsError) -> String {
     let advice = match failure {
-        AwsFailure::Unreachable => {
+        AwsError::Unreachable => {
             "is the local stack running (make run)? On AWS, are a region and credentials set \
              (--region and --profile, or AWS_REGION and so on)?"
         }
-        AwsFailure::Timeout => "try again; if that does not help, look at the network in between",
-        AwsFailure::Throttled(_) => "wait a minute and try again",
-        AwsFailure::Failed(code) => match code.as_str() {
+        AwsError::Timeout => "try again; if that does not help, look at the network in between",
+        AwsError::Throttled(_) => "wait a minute and try again",
+        AwsError::Failed(code) => match code.as_str() {
             "ResourceNotFoundException" => {
                 "check the name in the environment variables, AWS_REGION, and where \
                  AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL_SECRETS_MANAGER \

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use shared::domain::EventKind;
 use thiserror::Error;
 
-use crate::encoding::{NotPlainText, without_byte_order_mark};
+use crate::encoding::{PlainTextError, without_byte_order_mark};
 use crate::failure::Failure;
 
 /// The request that a file stands for.
@@ -30,11 +30,11 @@ pub struct Delivery {
 
 /// Why a file stands for no request.
 #[derive(Debug, Error)]
-pub enum BadDelivery {
+pub enum SampleError {
     #[error("cannot be read: {0}")]
     File(io::Error),
     #[error("{0}")]
-    NotPlainText(#[from] NotPlainText),
+    PlainTextError(#[from] PlainTextError),
     #[error("is not a JSON object")]
     NotAnObject,
     #[error(
@@ -56,7 +56,7 @@ pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Delivery>, Failure> {
     let mut files = Vec::new();
     for path in paths {
         let before = files.len();
-        find(path, &mut files).map_err(|error| bad(path, BadDelivery::File(error)))?;
+        find(path, &mut files).map_err(|error| bad(path, SampleError::File(error)))?;
         if files.len() == before {
             return Err(Failure::NoDeliveries(path.clone()));
         }
@@ -65,7 +65,7 @@ pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Delivery>, Failure> {
     files.into_iter().map(read).collect()
 }
 
-fn bad(path: &Path, problem: BadDelivery) -> Failure {
+fn bad(path: &Path, problem: SampleError) -> Failure {
     Failure::Delivery {
         path: path.to_owned(),
         problem,
@@ -90,11 +90,11 @@ fn find(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
 }
 
 impl Delivery {
-    fn read(path: &Path) -> Result<Self, BadDelivery> {
-        let bytes = fs::read(path).map_err(BadDelivery::File)?;
+    fn read(path: &Path) -> Result<Self, SampleError> {
+        let bytes = fs::read(path).map_err(SampleError::File)?;
         let body = without_byte_order_mark(&bytes)?;
         let object: Map<String, Value> =
-            serde_json::from_slice(body).map_err(|_| BadDelivery::NotAnObject)?;
+            serde_json::from_slice(body).map_err(|_| SampleError::NotAnObject)?;
         if object.contains_key("requestContext") {
             Self::of_gateway(path, &Value::Object(object))
         } else if object.contains_key("email") {
@@ -110,31 +110,31 @@ impl Delivery {
                 body: body.to_owned(),
             })
         } else {
-            Err(BadDelivery::NeitherKind)
+            Err(SampleError::NeitherKind)
         }
     }
 
     /// Both versions of API Gateway's events: what one has, the other lacks.
-    fn of_gateway(file: &Path, event: &Value) -> Result<Self, BadDelivery> {
+    fn of_gateway(file: &Path, event: &Value) -> Result<Self, SampleError> {
         let context = &event["requestContext"];
         let method = event["httpMethod"]
             .as_str()
             .or(context["http"]["method"].as_str());
         let method = method
             .and_then(|method| method.parse().ok())
-            .ok_or(BadDelivery::Method)?;
+            .ok_or(SampleError::Method)?;
         let path = event["path"]
             .as_str()
             .or(event["rawPath"].as_str())
             .unwrap_or_default();
-        let start = path.find("/api/").ok_or(BadDelivery::Path)?;
+        let start = path.find("/api/").ok_or(SampleError::Path)?;
         let body = match (&event["body"], &event["isBase64Encoded"]) {
             (Value::Null, _) => Vec::new(),
             (Value::String(text), Value::Bool(true)) => {
-                STANDARD.decode(text).map_err(|_| BadDelivery::Body)?
+                STANDARD.decode(text).map_err(|_| SampleError::Body)?
             }
             (Value::String(text), _) => text.clone().into_bytes(),
-            _ => return Err(BadDelivery::Body),
+            _ => return Err(SampleError::Body),
         };
         Ok(Self {
             path: file.to_owned(),
@@ -147,13 +147,13 @@ impl Delivery {
 }
 
 /// The folder's name says what a delivery is about.
-fn kind(path: &Path) -> Result<EventKind, BadDelivery> {
-    let path = fs::canonicalize(path).map_err(BadDelivery::File)?;
+fn kind(path: &Path) -> Result<EventKind, SampleError> {
+    let path = fs::canonicalize(path).map_err(SampleError::File)?;
     let folder = path.parent().and_then(Path::file_name);
     [EventKind::Enrollment, EventKind::Certificate]
         .into_iter()
         .find(|kind| folder.is_some_and(|folder| folder == kind.as_str()))
-        .ok_or(BadDelivery::NoKind)
+        .ok_or(SampleError::NoKind)
 }
 
 /// The headers that speak of the body and the sender. The others belong to the

@@ -36,7 +36,7 @@ pub struct Portal<'a> {
 
 /// What a request was answered.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     pub status: u16,
     pub headers: HeaderMap,
     /// Null where it is no JSON.
@@ -77,7 +77,7 @@ impl<'a> Portal<'a> {
         path: &str,
         headers: &[(&str, &str)],
         body: impl Into<reqwest::Body>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<HttpResponse, Failure> {
         let mut request = self.http.request(method, format!("{}{path}", self.url));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -88,7 +88,7 @@ impl<'a> Portal<'a> {
             .entry(path.to_owned())
             .or_default()
             .insert(status);
-        Ok(Answer {
+        Ok(HttpResponse {
             status,
             headers: answer.headers().clone(),
             body: serde_json::from_slice(&answer.bytes().await?).unwrap_or_default(),
@@ -102,7 +102,12 @@ impl<'a> Portal<'a> {
     }
 
     /// A delivery as the LMS sends it.
-    pub async fn deliver(&self, kind: &str, token: &str, body: &Value) -> Result<Answer, Failure> {
+    pub async fn deliver(
+        &self,
+        kind: &str,
+        token: &str,
+        body: &Value,
+    ) -> Result<HttpResponse, Failure> {
         let path = format!("/api/openedx_webhook/{kind}/");
         let bearer = format!("Bearer {token}");
         let headers = [

@@ -25,7 +25,7 @@ pub struct Call {
 
 /// What was noted, by the access key that the calls bore: each function has its own.
 #[derive(Debug, Clone, Default)]
-pub struct Record {
+pub struct CallRecord {
     /// Those that were answered.
     pub made: BTreeMap<String, BTreeSet<Call>>,
     /// Those that IAM refused, and what it said.
@@ -43,7 +43,7 @@ pub struct Recorder {
 struct Shared {
     client: reqwest::Client,
     upstream: OnceLock<String>,
-    record: Mutex<Record>,
+    record: Mutex<CallRecord>,
 }
 
 /// A view of what is noted.
@@ -52,7 +52,7 @@ pub struct CallLog(Arc<Shared>);
 
 impl CallLog {
     /// All calls so far.
-    pub fn record(&self) -> Record {
+    pub fn record(&self) -> CallRecord {
         let record = &self.0.record;
         record
             .lock()

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::deploy::Stack;
 use crate::emulator::Emulator;
 use crate::failure::{Failure, none, of_file};
-use crate::recorder::{Call, Record};
+use crate::recorder::{Call, CallRecord};
 
 /// The table, which people read and which must be true.
 const TABLE: &str = "docs/permissions.md";
@@ -196,7 +196,7 @@ async fn functions(emulator: &Emulator, stack: &Stack) -> Result<Vec<(String, St
 }
 
 /// What was called with an access key that is no function's, and so in no role's name.
-fn of_nobody(record: &Record, functions: &[(String, String)]) -> Vec<String> {
+fn of_nobody(record: &CallRecord, functions: &[(String, String)]) -> Vec<String> {
     let is_known = |key: &&String| functions.iter().any(|(of_function, _)| of_function == *key);
     let made = record.made.iter().flat_map(|(key, calls)| {
         let calls = calls.iter();
@@ -469,7 +469,7 @@ mod tests {
             resource: "T".to_owned(),
         };
         for (key, count) in [("K", 0), ("L", 2), ("", 2)] {
-            let record = Record {
+            let record = CallRecord {
                 made: BTreeMap::from([(key.to_owned(), BTreeSet::from([call.clone()]))]),
                 refused: BTreeMap::from([(key.to_owned(), BTreeSet::from(["no".to_owned()]))]),
             };

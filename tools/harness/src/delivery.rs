@@ -43,7 +43,7 @@ impl Webhook {
 
 /// A webhook's answer.
 #[derive(Debug)]
-pub struct Answer {
+pub struct WebhookResponse {
     /// The HTTP status.
     pub status: u16,
     /// As they leave the function.
@@ -52,7 +52,7 @@ pub struct Answer {
     pub body: Value,
 }
 
-impl From<Response<Body>> for Answer {
+impl From<Response<Body>> for WebhookResponse {
     fn from(answer: Response<Body>) -> Self {
         let (parts, body) = answer.into_parts();
         Self {

@@ -29,7 +29,7 @@ use shared::bootstrap::{aws, lms};
 use uuid::Uuid;
 
 pub use delivery::{
-    Answer, EXPIRED, NOT_STAFF, REVOKED, STAFF, Webhook, from_gateway, tokens, with_id,
+    EXPIRED, NOT_STAFF, REVOKED, STAFF, Webhook, WebhookResponse, from_gateway, tokens, with_id,
 };
 pub use log::Log;
 pub use panics::panicking_client;

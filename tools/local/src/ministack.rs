@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::aws::{self, ACCESS_KEY};
 use crate::background::{client, listen};
 use crate::process::Guarded;
-use crate::venv::{NotInstalled, program};
+use crate::venv::{NotInstalledError, program};
 
 /// It is up within a second on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -54,7 +54,7 @@ pub enum MinistackError {
     Template(#[from] TemplateError),
     /// It is not in the virtual environment.
     #[error(transparent)]
-    NotInstalled(#[from] NotInstalled),
+    NotInstalledError(#[from] NotInstalledError),
     /// A function's program could not be packed.
     #[error("{} could not be packed for a function: {source}", .program.display())]
     Pack {

@@ -127,9 +127,12 @@ async fn answer(
             functions.deliver(function, event).await
         }
         // As a program with credentials invokes a function, for as long as that takes.
-        None => functions.invoke(path, body).await.map(Answer::whole),
+        None => functions
+            .invoke(path, body)
+            .await
+            .map(GatewayResponse::whole),
     };
-    answer.map_or_else(IntoResponse::into_response, Answer::into_response)
+    answer.map_or_else(IntoResponse::into_response, GatewayResponse::into_response)
 }
 
 /// The event of a request, of version 1. A body that is not UTF-8 is made so, since an
@@ -168,7 +171,7 @@ fn event(resource: &str, method: &Method, path: &str, headers: &HeaderMap, body:
 /// What a function answers to an event.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+struct GatewayResponse {
     status_code: u16,
     #[serde(default)]
     multi_value_headers: BTreeMap<String, Vec<String>>,
@@ -176,7 +179,7 @@ struct Answer {
     body: Option<String>,
 }
 
-impl Answer {
+impl GatewayResponse {
     /// A 200 with what a function returned.
     fn whole(body: Bytes) -> Self {
         Self {
@@ -209,7 +212,7 @@ impl Answer {
 
 impl Functions {
     /// Hands a delivery to a function, and waits no longer than API Gateway does.
-    async fn deliver(&self, function: &str, event: Value) -> Result<Answer, InvokeError> {
+    async fn deliver(&self, function: &str, event: Value) -> Result<GatewayResponse, InvokeError> {
         let path = format!("{LAMBDA}{function}/invocations");
         let invoked = self.invoke(&path, event.to_string().into());
         let invoked = tokio::time::timeout(self.limit, invoked).await;

@@ -13,7 +13,7 @@ pub fn repository() -> PathBuf {
 /// A program is not installed.
 #[derive(Debug, thiserror::Error)]
 #[error("{} is not there; run `make tools`, which installs it", .0.display())]
-pub struct NotInstalled(PathBuf);
+pub struct NotInstalledError(PathBuf);
 
 /// Folder of the virtual environment's programs: `bin` of `COURSEHOOK_VENV`,
 /// or of `.local/venv`, where `make tools` puts it.
@@ -34,11 +34,11 @@ pub fn bin() -> PathBuf {
 ///
 /// # Errors
 /// When it is not installed; the message says what to run.
-pub fn program(name: &str) -> Result<PathBuf, NotInstalled> {
+pub fn program(name: &str) -> Result<PathBuf, NotInstalledError> {
     let path = bin().join(name);
     if path.is_file() {
         Ok(path)
     } else {
-        Err(NotInstalled(path))
+        Err(NotInstalledError(path))
     }
 }

@@ -45,7 +45,7 @@ async fn prepare(stack: &Stack, before: Before) {
 #[tokio::test]
 async fn every_row_of_the_certificate_table() {
     use Before::{Certificate, Enrolled, Inactive, NotEnrolled};
-    type Row = (
+    type ContractRow = (
         Before,
         (f64, bool),
         &'static str,
@@ -54,7 +54,7 @@ async fn every_row_of_the_certificate_table() {
     );
     let (pass, fail, zero) = ((0.9, true), (0.4, false), (0.0, false));
     let not_eligible = Some(BlockedReason::NotEligible);
-    let rows: &[Row] = &[
+    let rows: &[ContractRow] = &[
         (Certificate("in_force"), zero, "exists", None, None),
         (Enrolled("verified"), pass, "created", None, None),
         (Certificate("withdrawn"), pass, "created", None, None),

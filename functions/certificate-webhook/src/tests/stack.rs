@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use harness::{ADA, Answer, Portal, RUN, Webhook};
+use harness::{ADA, Portal, RUN, Webhook, WebhookResponse};
 use lambda_http::Request;
 use local::FaultyProxy;
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ impl Stack {
     }
 
     /// Sends a request with a request id of its own.
-    pub async fn send(&self, request: Request) -> Answer {
+    pub async fn send(&self, request: Request) -> WebhookResponse {
         self.webhook
             .handle(harness::with_id(request))
             .with_subscriber(subscriber(self.log.clone()))
@@ -76,12 +76,12 @@ impl Stack {
     }
 
     /// Delivers a body as the sender would.
-    pub async fn deliver(&self, body: &Value) -> Answer {
+    pub async fn deliver(&self, body: &Value) -> WebhookResponse {
         self.send(WEBHOOK.delivery(&body.to_string())).await
     }
 
     /// Delivers that Ada has passed.
-    pub async fn pass(&self) -> Answer {
+    pub async fn pass(&self) -> WebhookResponse {
         self.deliver(&passed(ADA)).await
     }
 }

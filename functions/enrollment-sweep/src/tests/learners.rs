@@ -110,14 +110,14 @@ async fn import(stack: &Stack, learner: u32, mode: &str, active: bool) {
 /// Each row: what there is, the mode in which the LMS lists the learner and
 /// whether as active, what the sweep does, and the mode after and whether it is
 /// active; `None` where there is no enrollment then.
-type Row = (
+type LearnerRow = (
     Before,
     (&'static str, bool),
     &'static [&'static str],
     Option<(&'static str, bool)>,
 );
 
-const ROWS: [Row; 28] = [
+const ROWS: [LearnerRow; 28] = [
     (
         Nothing,
         ("verified", true),

@@ -103,7 +103,7 @@ async fn two_authorizations_through_the_gateway() {
     assert_eq!(stack.log.done()["reason"], "two_authorizations");
 }
 
-/// Row 2: no token can be authenticated, or not this one, for now.
+/// ContractRow 2: no token can be authenticated, or not this one, for now.
 #[tokio::test]
 async fn a_token_that_cannot_be_authenticated_is_503() {
     let portal = Portal::without_tokens().await;
@@ -184,7 +184,7 @@ async fn a_token_in_query_or_body_is_no_token() {
     assert_eq!(stack.send(request).await.status, 401);
 }
 
-/// Row 5, in front of a body that is wrong as well.
+/// ContractRow 5, in front of a body that is wrong as well.
 #[tokio::test]
 async fn any_method_but_post_is_405() {
     let stack = Stack::new().await;
@@ -402,7 +402,7 @@ async fn lenient_where_the_contract_is() {
     assert_eq!(enrollment.history.len(), 1);
 }
 
-/// Row 10: the longest words, and blanks around a word.
+/// ContractRow 10: the longest words, and blanks around a word.
 #[tokio::test]
 async fn a_mode_and_a_role_are_taken_without_the_blanks_around_them() {
     let (longest_mode, longest_role) = ("é".repeat(100), "é".repeat(64));

@@ -25,7 +25,7 @@ fn names(roles: &BTreeSet<CourseRole>) -> Vec<&str> {
 #[tokio::test]
 async fn every_row_of_the_enrollment_table() {
     type Attribute = fn() -> AttributeValue;
-    struct Row {
+    struct EffectRow {
         before: Vec<(&'static str, Attribute)>,
         role: Option<&'static str>,
         mode: Option<&'static str>,
@@ -204,7 +204,7 @@ async fn every_row_of_the_enrollment_table() {
             "verified",
         ),
     ]
-    .map(|(before, role, mode, outcome, then)| Row {
+    .map(|(before, role, mode, outcome, then)| EffectRow {
         before,
         role,
         mode,

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use harness::{Answer, Portal, Webhook};
+use harness::{Portal, Webhook, WebhookResponse};
 use lambda_http::Request;
 use lambda_http::http::request::Builder;
 use local::FaultyProxy;
@@ -71,7 +71,7 @@ impl Stack {
     }
 
     /// Sends a request with a request id of its own.
-    pub async fn send(&self, request: Request) -> Answer {
+    pub async fn send(&self, request: Request) -> WebhookResponse {
         self.webhook
             .handle(harness::with_id(request))
             .with_subscriber(subscriber(self.log.clone()))
@@ -80,7 +80,7 @@ impl Stack {
     }
 
     /// Delivers a body as the sender would.
-    pub async fn deliver(&self, body: &Value) -> Answer {
+    pub async fn deliver(&self, body: &Value) -> WebhookResponse {
         self.send(delivery(&body.to_string())).await
     }
 

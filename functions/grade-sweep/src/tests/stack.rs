@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::AttributeValue::Bool;
 use harness::sweep::{Sweep, email, id, username};
 use harness::{ADA_ID, Portal, RUN};
 use local::lms::GradeRow;
-use shared::adapters::store::records::{Record, Written};
+use shared::adapters::store::records::{LearnerRecords, Written};
 use shared::clock::Clock;
 use shared::domain::{CertificateState, Change, Grade, GradeEntry, Score};
 use shared::use_cases::correcting::{override_grade, release_grade};
@@ -89,7 +89,7 @@ impl Stack {
     }
 
     /// What a learner has in the run.
-    pub async fn record(&self, learner: u32) -> Record {
+    pub async fn record(&self, learner: u32) -> LearnerRecords {
         let records = self.use_cases().records().unwrap();
         let run = RUN.parse().unwrap();
         records.find(id(learner), &run).await.unwrap()

@@ -54,11 +54,11 @@ pub struct AccessToken {
 impl AccessToken {
     pub(super) fn parse(body: &[u8]) -> Result<Self, InvalidResponse> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct TokenResponse {
             access_token: String,
             expires_in: Option<Seconds>,
         }
-        let answer: Answer = serde_json::from_slice(body)?;
+        let answer: TokenResponse = serde_json::from_slice(body)?;
         Ok(Self {
             authorization: Authorization::jwt(&answer.access_token.into())
                 .ok_or(InvalidResponse::NotAsExpected)?,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::SecretError;
-use crate::adapters::AwsFailure;
+use crate::adapters::AwsError;
 use crate::domain::Credential;
 
 /// The secret that holds the [`Credential`] for the LMS.
@@ -62,8 +62,7 @@ impl CredentialSecret {
         parse(&text)?;
         let put = self.client.put_secret_value().secret_id(&self.secret_id);
         let put = put.secret_string(text).send().await;
-        put.map(drop)
-            .map_err(|error| AwsFailure::from(&error).into())
+        put.map(drop).map_err(|error| AwsError::from(&error).into())
     }
 }
 

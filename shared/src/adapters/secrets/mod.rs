@@ -11,7 +11,7 @@ use thiserror::Error;
 pub use credential::{CredentialSecret, parse as parse_credential};
 pub use tokens::{Replaced, StoredTokens, TokenSecret};
 
-use super::AwsFailure;
+use super::AwsError;
 
 /// The most bytes that Secrets Manager takes (AWS quotas).
 const MAX_BYTES: usize = 65_536;
@@ -21,7 +21,7 @@ const MAX_BYTES: usize = 65_536;
 pub enum SecretError {
     /// Secrets Manager failed or refused, for instance because there is no such secret.
     #[error("Secrets Manager: {0}")]
-    Aws(#[from] AwsFailure),
+    Aws(#[from] AwsError),
     /// There is a value, and it has not the form of what the secret is for.
     #[error("the secret's value is not of the form that it must have")]
     Malformed,
@@ -78,7 +78,7 @@ async fn current(client: &Client, secret_id: &str) -> Result<Value, SecretError>
             {
                 Ok(Value::default())
             }
-            _ => Err(AwsFailure::from(&error).into()),
+            _ => Err(AwsError::from(&error).into()),
         },
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{MAX_BYTES, SecretError, Value};
-use crate::adapters::AwsFailure;
+use crate::adapters::AwsError;
 use crate::domain::token::TokenList;
 
 /// The label of the version that readers get.
@@ -92,7 +92,7 @@ impl TokenSecret {
     }
 
     /// Writes a version; whether it is the current one thereby.
-    async fn put(&self, text: &str, version: &str, label: &str) -> Result<bool, AwsFailure> {
+    async fn put(&self, text: &str, version: &str, label: &str) -> Result<bool, AwsError> {
         let answer = self
             .client
             .put_secret_value()
@@ -102,11 +102,11 @@ impl TokenSecret {
             .secret_string(text)
             .send()
             .await
-            .map_err(|error| AwsFailure::from(&error))?;
+            .map_err(|error| AwsError::from(&error))?;
         Ok(answer.version_stages().iter().any(|stage| stage == CURRENT))
     }
 
-    async fn remove_label(&self, label: &str, version: &str) -> Result<(), AwsFailure> {
+    async fn remove_label(&self, label: &str, version: &str) -> Result<(), AwsError> {
         self.client
             .update_secret_version_stage()
             .secret_id(&self.secret_id)
@@ -115,7 +115,7 @@ impl TokenSecret {
             .send()
             .await
             .map(drop)
-            .map_err(|error| AwsFailure::from(&error))
+            .map_err(|error| AwsError::from(&error))
     }
 
     /// Removes the labels of changes that were interrupted an hour ago or
@@ -169,7 +169,7 @@ impl TokenSecret {
                 UpdateSecretVersionStageError::InvalidParameterException(_)
                 | UpdateSecretVersionStageError::InvalidRequestException(_),
             ) => Ok(Replaced::Moved),
-            _ => Err(AwsFailure::from(&error).into()),
+            _ => Err(AwsError::from(&error).into()),
         }
     }
 }

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 
 use super::{Item, StoreError};
-use crate::adapters::AwsFailure;
+use crate::adapters::AwsError;
 
 /// How often keys that DynamoDB hands back unprocessed are asked for again.
 const ROUNDS: u32 = 6;
@@ -26,7 +26,7 @@ pub async fn get(
                 .set_keys(Some(keys))
                 .consistent_read(true)
                 .build()
-                .map_err(|_| AwsFailure::Failed("ConstructionFailure".to_owned()))?;
+                .map_err(|_| AwsError::Failed("ConstructionFailure".to_owned()))?;
             wanted.insert(table.to_owned(), request);
         }
     }
@@ -51,6 +51,6 @@ pub async fn get(
     if wanted.is_empty() {
         Ok(found)
     } else {
-        Err(AwsFailure::Throttled("UnprocessedKeys".to_owned()).into())
+        Err(AwsError::Throttled("UnprocessedKeys".to_owned()).into())
     }
 }

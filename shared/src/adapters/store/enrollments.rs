@@ -138,12 +138,12 @@ pub struct Changed {
     /// As the write left it, or as it was found where nothing differed.
     pub enrollment: Enrollment,
     /// Whether it is new, changed or as it was.
-    pub outcome: Outcome,
+    pub outcome: ChangeOutcome,
 }
 
 /// What an enrollment took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ChangeOutcome {
     /// There was none, and now there is.
     Created,
     /// Something differed: it was changed, with one more history entry.
@@ -181,15 +181,15 @@ impl Enrollments {
                     is_read = true;
                     continue;
                 }
-                let outcome = Outcome::Unchanged;
+                let outcome = ChangeOutcome::Unchanged;
                 return Ok(before.map(|enrollment| Changed {
                     enrollment,
                     outcome,
                 }));
             };
             let outcome = match before {
-                None => Outcome::Created,
-                Some(_) => Outcome::Updated,
+                None => ChangeOutcome::Created,
+                Some(_) => ChangeOutcome::Updated,
             };
             before = match self.put(before.as_ref(), &after).await? {
                 Put::Done => {
@@ -205,9 +205,9 @@ impl Enrollments {
             if let Some(enrollment) = before.take_if(|found| found.holds(change.change_id)) {
                 let is_new = enrollment.enrollment_id == change.new_enrollment_id;
                 let outcome = if is_new {
-                    Outcome::Created
+                    ChangeOutcome::Created
                 } else {
-                    Outcome::Updated
+                    ChangeOutcome::Updated
                 };
                 return Ok(Some(Changed {
                     enrollment,

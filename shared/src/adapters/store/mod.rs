@@ -28,7 +28,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use self::expression::{names, text};
-use super::AwsFailure;
+use super::AwsError;
 use crate::domain::CourseId;
 pub use client::{CallLimits, settings};
 
@@ -37,7 +37,7 @@ pub use client::{CallLimits, settings};
 pub enum StoreError {
     /// DynamoDB failed, refused, or did not answer, also when tried again.
     #[error("the store: {0}")]
-    Aws(#[from] AwsFailure),
+    Aws(#[from] AwsError),
     /// An item does not have the shape that this program writes. The text
     /// names the table alone: what stands in the item may be personal.
     #[error("an item of {0} is not of the expected shape")]
@@ -47,7 +47,7 @@ pub enum StoreError {
 impl StoreError {
     /// Others kept writing what was to be written, until we gave up.
     pub fn contended() -> Self {
-        AwsFailure::Throttled("Contended".to_owned()).into()
+        AwsError::Throttled("Contended".to_owned()).into()
     }
 
     /// Whether the store is away or overloaded, so that the same may succeed in a moment.
@@ -69,7 +69,7 @@ impl StoreError {
 
 impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for StoreError {
     fn from(error: SdkError<E, R>) -> Self {
-        Self::Aws(AwsFailure::from(&error))
+        Self::Aws(AwsError::from(&error))
     }
 }
 
@@ -156,7 +156,7 @@ fn put_new(table: &str, item: Item) -> Result<TransactWriteItem, StoreError> {
 
 /// A request that lacks a part the API requires: ours are complete by construction.
 fn incomplete<E>(_: E) -> StoreError {
-    AwsFailure::Failed("ConstructionFailure".to_owned()).into()
+    AwsError::Failed("ConstructionFailure".to_owned()).into()
 }
 
 /// An attribute that can be done without: one that is not as it should be

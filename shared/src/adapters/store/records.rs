@@ -26,7 +26,7 @@ pub struct Records {
 
 /// What there is of one learner in one run.
 #[derive(Debug, Clone, Default)]
-pub struct Record {
+pub struct LearnerRecords {
     /// Active or not.
     pub enrollment: Option<Enrollment>,
     /// The LMS's, or an operator's.
@@ -75,11 +75,15 @@ impl Records {
     }
 
     /// One BatchGetItem.
-    pub async fn find(&self, user_id: Uuid, course_id: &CourseId) -> Result<Record, StoreError> {
+    pub async fn find(
+        &self,
+        user_id: Uuid,
+        course_id: &CourseId,
+    ) -> Result<LearnerRecords, StoreError> {
         let mut found = self.find_many(course_id, &[user_id]).await?;
         found
             .remove(&user_id)
-            .unwrap_or_else(|| Ok(Record::default()))
+            .unwrap_or_else(|| Ok(LearnerRecords::default()))
     }
 
     /// What each of these learners has in a run, or that an item of theirs is not
@@ -90,7 +94,7 @@ impl Records {
         &self,
         course_id: &CourseId,
         user_ids: &[Uuid],
-    ) -> Result<HashMap<Uuid, Result<Record, StoreError>>, StoreError> {
+    ) -> Result<HashMap<Uuid, Result<LearnerRecords, StoreError>>, StoreError> {
         /// DynamoDB reads 100 keys a call, and each learner has three.
         const AT_ONCE: usize = 33;
         let tables = [&self.enrollments, &self.grades, &self.certificates];
@@ -101,8 +105,10 @@ impl Records {
             batch::get(&self.client, keys)
         });
         let read = futures::future::try_join_all(reads).await?;
-        let nothing = user_ids.iter().map(|id| (*id, Ok(Record::default())));
-        let mut found: HashMap<Uuid, Result<Record, StoreError>> = nothing.collect();
+        let nothing = user_ids
+            .iter()
+            .map(|id| (*id, Ok(LearnerRecords::default())));
+        let mut found: HashMap<Uuid, Result<LearnerRecords, StoreError>> = nothing.collect();
         for mut items in read {
             for table in tables {
                 for item in items.remove(table).unwrap_or_default() {
@@ -120,7 +126,7 @@ impl Records {
     }
 
     /// Takes an item of a table into a record.
-    fn add(&self, record: &mut Record, table: &str, item: Item) -> Result<(), StoreError> {
+    fn add(&self, record: &mut LearnerRecords, table: &str, item: Item) -> Result<(), StoreError> {
         if table == self.enrollments {
             record.enrollment = Some(enrollments::enrollment(table, item)?);
         } else if table == self.grades {

@@ -68,7 +68,7 @@ pub struct SweepRecord {
 
 /// The same, and of which it is known.
 #[derive(Debug, Clone)]
-pub struct Known {
+pub struct KnownSweep {
     /// The run.
     pub course_id: CourseId,
     /// What is swept.
@@ -265,12 +265,12 @@ impl Sweeps {
     pub async fn page(
         &self,
         start: Option<Start>,
-    ) -> Result<Page<Result<Known, StoreError>>, StoreError> {
+    ) -> Result<Page<Result<KnownSweep, StoreError>>, StoreError> {
         const IS_RECORD: &str = "attribute_exists(#kind)";
         let page = page::of_table(&self.client, &self.table, Some(IS_RECORD), start).await?;
         Ok(page.map(|item| {
             let item: RecordItem = read(&self.table, item)?;
-            Ok(Known {
+            Ok(KnownSweep {
                 course_id: item.course_id.clone(),
                 kind: item.kind,
                 options: item.options,

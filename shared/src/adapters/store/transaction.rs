@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::adapters::AwsFailure;
+use crate::adapters::AwsError;
 
 /// What became of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +44,12 @@ pub async fn write(client: &Client, items: Vec<TransactWriteItem>) -> Result<Wri
             return Err(error.into());
         };
         match verdict(cancelled.cancellation_reasons()) {
-            Verdict::Moved => return Ok(Written::Moved),
-            Verdict::Failed(code) => return Err(AwsFailure::Failed(code).into()),
-            Verdict::Busy(code) if attempt == ATTEMPTS => {
-                return Err(AwsFailure::Throttled(code).into());
+            Cause::Moved => return Ok(Written::Moved),
+            Cause::Failed(code) => return Err(AwsError::Failed(code).into()),
+            Cause::Busy(code) if attempt == ATTEMPTS => {
+                return Err(AwsError::Throttled(code).into());
             }
-            Verdict::Busy(_) => {
+            Cause::Busy(_) => {
                 tokio::time::sleep(pause(attempt)).await;
                 attempt += 1;
             }
@@ -67,13 +67,13 @@ fn pause(attempt: u32) -> Duration {
 
 /// Why a transaction was cancelled, by the gravest of its reasons.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum Cause {
     Failed(String),
     Moved,
     Busy(String),
 }
 
-fn verdict(reasons: &[CancellationReason]) -> Verdict {
+fn verdict(reasons: &[CancellationReason]) -> Cause {
     let codes = || reasons.iter().filter_map(CancellationReason::code);
     let is_busy = |code: &&str| {
         matches!(
@@ -84,13 +84,13 @@ fn verdict(reasons: &[CancellationReason]) -> Verdict {
     let is_moved = |code: &&str| *code == "ConditionalCheckFailed";
     let is_fault = |code: &&str| *code != "None" && !is_busy(code) && !is_moved(code);
     if let Some(code) = codes().find(is_fault) {
-        Verdict::Failed(code.to_owned())
+        Cause::Failed(code.to_owned())
     } else if codes().any(|code| is_moved(&code)) {
-        Verdict::Moved
+        Cause::Moved
     } else if let Some(code) = codes().find(is_busy) {
-        Verdict::Busy(code.to_owned())
+        Cause::Busy(code.to_owned())
     } else {
-        Verdict::Failed("TransactionCanceledException".to_owned())
+        Cause::Failed("TransactionCanceledException".to_owned())
     }
 }
 
@@ -113,14 +113,11 @@ mod tests {
 
     #[test]
     fn the_gravest_reason_counts() {
-        let failed = |code: &str| Verdict::Failed(code.to_owned());
-        let busy = |code: &str| Verdict::Busy(code.to_owned());
+        let failed = |code: &str| Cause::Failed(code.to_owned());
+        let busy = |code: &str| Cause::Busy(code.to_owned());
         for (codes, expected) in [
-            (&["None", "ConditionalCheckFailed"][..], Verdict::Moved),
-            (
-                &["ThrottlingError", "ConditionalCheckFailed"],
-                Verdict::Moved,
-            ),
+            (&["None", "ConditionalCheckFailed"][..], Cause::Moved),
+            (&["ThrottlingError", "ConditionalCheckFailed"], Cause::Moved),
             (
                 &["None", "TransactionConflict"],
                 busy("TransactionConflict"),

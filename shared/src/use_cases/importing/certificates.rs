@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::records::{Decision, Owner, RecordKey, RecordTable};
-use super::{Answers, Difference, RecordImport, RowRefused};
+use super::{Answers, Difference, RecordImport, RowRefusedError};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::certificates::Certificates;
 use crate::adapters::store::records::Written;
@@ -136,7 +136,7 @@ impl RecordImport<Certificates> {
         let holders = self.table.get_many(&Vec::from_iter(holders)).await?;
         Ok(
             if holders.iter().any(|holder| holder.certificate_id == id) {
-                Decision::Settled(Err(RowRefused::CertificateIdTaken))
+                Decision::Settled(Err(RowRefusedError::CertificateIdTaken))
             } else {
                 decision
             },

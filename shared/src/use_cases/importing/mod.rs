@@ -31,7 +31,7 @@ pub use self::users::{USERS_AT_ONCE, UserImport, UserRow, import_users, wake_wai
 const ATTEMPTS: u32 = 5;
 
 /// What became of some rows, in their order.
-pub type Answers = Vec<Result<Imported, RowRefused>>;
+pub type Answers = Vec<Result<Imported, RowRefusedError>>;
 
 /// What became of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub enum Imported {
 
 /// Why one row could not be imported, while the others could.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum RowRefused {
+pub enum RowRefusedError {
     /// Another user has it already; usernames are compared by their keys.
     #[error("the username belongs to {}", .owner.as_str())]
     UsernameTaken {
@@ -104,7 +104,7 @@ pub enum RowRefused {
     CertificateIdTaken,
 }
 
-impl RowRefused {
+impl RowRefusedError {
     /// Whether the same row may be taken once other rows of its file are.
     pub const fn may_pass(&self) -> bool {
         matches!(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{ATTEMPTS, Answers, Difference, Imported, RowRefused};
+use super::{ATTEMPTS, Answers, Difference, Imported, RowRefusedError};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::course_runs::CourseRuns;
 use crate::adapters::store::records::Written;
@@ -62,7 +62,7 @@ pub struct Owner<'a> {
 /// What is to become of a row.
 pub(super) enum Decision<T> {
     /// Nothing is written.
-    Settled(Result<Imported, RowRefused>),
+    Settled(Result<Imported, RowRefusedError>),
     Add(Addition<T>),
 }
 
@@ -123,8 +123,8 @@ impl<T: RecordTable> RecordImport<T> {
         for row in rows {
             let (email, course_id) = T::about(row);
             let owner = match (users.by_email.get(email), runs.get(course_id)) {
-                (None, _) => Err(RowRefused::NoSuchUser(email.clone())),
-                (_, None) => Err(RowRefused::NoSuchRun(course_id.clone())),
+                (None, _) => Err(RowRefusedError::NoSuchUser(email.clone())),
+                (_, None) => Err(RowRefusedError::NoSuchRun(course_id.clone())),
                 (Some(user), Some(run)) => Ok(Owner {
                     user,
                     run,
@@ -211,7 +211,7 @@ impl<T: RecordTable> RecordImport<T> {
         &self,
         row: &T::Row,
         record: T::Record,
-    ) -> Result<Result<Imported, RowRefused>, StoreError> {
+    ) -> Result<Result<Imported, RowRefusedError>, StoreError> {
         let key = [T::key(&record)];
         for attempt in 0..ATTEMPTS {
             match self.table.get_many(&key).await?.pop() {
@@ -226,7 +226,7 @@ impl<T: RecordTable> RecordImport<T> {
             }
             tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
         }
-        Ok(Err(RowRefused::Contended))
+        Ok(Err(RowRefusedError::Contended))
     }
 
     pub(super) const fn is_dry(&self) -> bool {
@@ -234,12 +234,12 @@ impl<T: RecordTable> RecordImport<T> {
     }
 }
 
-fn compare<T: RecordTable>(row: &T::Row, there: &T::Record) -> Result<Imported, RowRefused> {
+fn compare<T: RecordTable>(row: &T::Row, there: &T::Record) -> Result<Imported, RowRefusedError> {
     let differences = T::differences(row, there);
     if differences.is_empty() {
         Ok(Imported::Unchanged)
     } else {
         let what = T::WHAT;
-        Err(RowRefused::Differs { what, differences })
+        Err(RowRefusedError::Differs { what, differences })
     }
 }

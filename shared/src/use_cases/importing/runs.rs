@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::events::wake_waiting;
-use super::{Answers, Imported, RowRefused};
+use super::{Answers, Imported, RowRefusedError};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::course_runs::CourseRuns;
 use crate::adapters::store::pending_events::PendingEvents;
@@ -37,7 +37,7 @@ pub async fn import_runs(
         let says_dates = run.start_date.is_some() || run.end_date.is_some();
         let backwards = after.ends_before_start().filter(|_| says_dates);
         answers.push(if let Some((start, end)) = backwards {
-            Err(RowRefused::EndsBeforeStart { start, end })
+            Err(RowRefusedError::EndsBeforeStart { start, end })
         } else if before == Some(&after) {
             Ok(Imported::Unchanged)
         } else {

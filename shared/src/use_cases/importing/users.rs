@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::events::wake_waiting;
-use super::{ATTEMPTS, Answers, Imported, RowRefused};
+use super::{ATTEMPTS, Answers, Imported, RowRefusedError};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::users::{FoundUsers, UserWrite, Users, Written};
@@ -165,7 +165,7 @@ fn transactions(mut writes: &[(usize, UserWrite)]) -> Vec<&[(usize, UserWrite)]>
 async fn import_user(
     users: &Users,
     candidate: &Candidate<'_>,
-) -> Result<Result<Imported, RowRefused>, StoreError> {
+) -> Result<Result<Imported, RowRefusedError>, StoreError> {
     for attempt in 0..ATTEMPTS {
         let found = find(users, std::slice::from_ref(candidate)).await?;
         let write = match decide(candidate, &found) {
@@ -178,7 +178,7 @@ async fn import_user(
         }
         tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
     }
-    Ok(Err(RowRefused::Contended))
+    Ok(Err(RowRefusedError::Contended))
 }
 
 async fn find(users: &Users, candidates: &[Candidate<'_>]) -> Result<FoundUsers, StoreError> {
@@ -195,7 +195,7 @@ async fn find(users: &Users, candidates: &[Candidate<'_>]) -> Result<FoundUsers,
 fn decide(
     candidate: &Candidate<'_>,
     found: &FoundUsers,
-) -> Result<(Imported, Option<UserWrite>), RowRefused> {
+) -> Result<(Imported, Option<UserWrite>), RowRefusedError> {
     let Candidate { row, new_id } = candidate;
     let before = found.by_email.get(&row.email);
     let email = before.map_or(&row.email, |user| &user.email);
@@ -210,13 +210,13 @@ fn decide(
             row.name.as_deref(),
         )
     {
-        return Err(RowRefused::AddressOfAnother {
+        return Err(RowRefusedError::AddressOfAnother {
             holder: Box::new(holder.clone()),
             username_owner: owner.cloned(),
         });
     }
     if let Some(owner) = owner.filter(|owner| *owner != email) {
-        return Err(RowRefused::UsernameTaken {
+        return Err(RowRefusedError::UsernameTaken {
             owner: owner.clone(),
             are_two: before.is_some(),
         });

@@ -14,7 +14,7 @@ pub enum LmsError {
     Api(#[from] LmsApiError),
     /// There is no credential to ask with.
     #[error("there is no credential for the LMS: {0}")]
-    NoCredential(#[from] NoCredential),
+    NoCredential(#[from] NoCredentialError),
     /// Nothing was asked: requests to the LMS are paused, since it said so, or since it
     /// failed several times in a row.
     #[error("requests to the LMS are paused")]
@@ -26,7 +26,7 @@ pub enum LmsError {
 
 /// Why there is nothing to ask the LMS with.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum NoCredential {
+pub enum NoCredentialError {
     /// The secret has no value: nobody has put a credential there yet.
     #[error("nobody has stored one yet")]
     NoneYet,
@@ -48,8 +48,8 @@ impl LmsError {
     pub fn code(&self) -> String {
         let word = match self {
             Self::Api(error) => return error.code(),
-            Self::NoCredential(NoCredential::NoneYet) => "NoCredentialYet",
-            Self::NoCredential(NoCredential::Unreadable(code)) => code,
+            Self::NoCredential(NoCredentialError::NoneYet) => "NoCredentialYet",
+            Self::NoCredential(NoCredentialError::Unreadable(code)) => code,
             Self::Paused { .. } => "Paused",
         };
         word.to_owned()
@@ -98,7 +98,7 @@ impl LmsError {
                 LmsApiError::Forbidden
                     | LmsApiError::NoToken { .. }
                     | LmsApiError::Unauthorized { .. }
-            ) | Self::NoCredential(NoCredential::NoneYet)
+            ) | Self::NoCredential(NoCredentialError::NoneYet)
         )
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 
-use super::error::{LmsError, NoCredential};
+use super::error::{LmsError, NoCredentialError};
 use super::rate_limiter::Permit;
 use crate::adapters::lms::{AccessToken, Authorization, LmsApi};
 use crate::adapters::secrets::{CredentialSecret, SecretError};
@@ -45,11 +45,11 @@ pub(super) struct Login {
     /// How many attempts to obtain an authorization came to nothing new.
     ended: AtomicU64,
     /// Held by whoever makes an attempt.
-    known: Mutex<Known>,
+    known: Mutex<LoginState>,
 }
 
 #[derive(Default)]
-struct Known {
+struct LoginState {
     credential: Option<Cached<Credential>>,
     /// When Secrets Manager was last found to be away.
     away_at: Option<Timestamp>,
@@ -66,7 +66,7 @@ struct Cached<T> {
     had_at: Timestamp,
 }
 
-impl Known {
+impl LoginState {
     /// What was last shown to the LMS.
     fn authorization(&self) -> Option<Authorization> {
         match &self.credential.as_ref()?.value {
@@ -129,18 +129,18 @@ impl Login {
 
     async fn obtain(
         &self,
-        known: &mut Known,
+        known: &mut LoginState,
         permit: &Permit<'_>,
         refused: Option<&Authorization>,
     ) -> Result<Authorization, LmsError> {
         // Somebody may have replaced what was refused.
         let anew = refused.is_some() && known.authorization().as_ref() == refused;
         self.refresh_credential(known, anew).await?;
-        let Known {
+        let LoginState {
             credential, token, ..
         } = known;
         let credential = credential.as_ref().map(|cached| &cached.value);
-        match credential.ok_or(NoCredential::NoneYet)? {
+        match credential.ok_or(NoCredentialError::NoneYet)? {
             Credential::Static { token } => {
                 Ok(Authorization::bearer(token)
                     .ok_or_else(|| unreadable(&SecretError::Malformed))?)
@@ -168,9 +168,13 @@ impl Login {
 
     /// Sees to it that the known credential is a fresh one, or a stale one
     /// that serves. `anew` makes it be read whatever its age.
-    async fn refresh_credential(&self, known: &mut Known, anew: bool) -> Result<(), NoCredential> {
+    async fn refresh_credential(
+        &self,
+        known: &mut LoginState,
+        anew: bool,
+    ) -> Result<(), NoCredentialError> {
         let began = self.clock.now();
-        let is_young = |known: &Known, limit| {
+        let is_young = |known: &LoginState, limit| {
             let cached = known.credential.as_ref();
             cached.is_some_and(|cached| within(limit, cached.at, self.clock.now()))
         };
@@ -183,7 +187,7 @@ impl Login {
         }
         let value = match self.secret.read().await {
             Ok(Some(value)) => value,
-            Ok(None) => return Err(NoCredential::NoneYet),
+            Ok(None) => return Err(NoCredentialError::NoneYet),
             Err(error) if error.is_outage() => {
                 known.away_at = Some(self.clock.now());
                 return if is_young(known, SERVED_STALE_FOR) {
@@ -220,6 +224,6 @@ fn good_for(token: &AccessToken) -> SignedDuration {
     SignedDuration::try_from(expires_in - margin).unwrap_or(SignedDuration::MAX)
 }
 
-fn unreadable(error: &SecretError) -> NoCredential {
-    NoCredential::Unreadable(error.code().to_owned())
+fn unreadable(error: &SecretError) -> NoCredentialError {
+    NoCredentialError::Unreadable(error.code().to_owned())
 }

@@ -8,7 +8,7 @@ mod login;
 mod rate_limiter;
 
 pub use client::{LmsClient, PAGE_TIME};
-pub use error::{LmsError, NoCredential};
+pub use error::{LmsError, NoCredentialError};
 pub use rate_limiter::LmsLimits;
 
 pub use crate::adapters::lms::{About, EnrollmentRow, GradeRow, Page};

@@ -33,18 +33,18 @@ pub(super) struct Step<R> {
 }
 
 /// Why there is no step: the LMS, or the tables.
-pub(super) enum NoStep {
+pub(super) enum StepError {
     Lms(LmsError),
     Store(StoreError),
 }
 
-impl From<StoreError> for NoStep {
+impl From<StoreError> for StepError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl From<LmsError> for NoStep {
+impl From<LmsError> for StepError {
     fn from(error: LmsError) -> Self {
         Self::Lms(error)
     }
@@ -58,7 +58,7 @@ impl<K: Kind> Sweeping<K> {
         run: &CourseRun,
         by_name: &ByName,
         recorder: &Recorder<'_>,
-    ) -> Result<Step<K::Row>, NoStep> {
+    ) -> Result<Step<K::Row>, StepError> {
         let asked_at = self.clock.now();
         let (usernames, next) = match &by_name.names {
             Names::Enrolled(after) => self.enrolled(run, *after).await?,
@@ -140,7 +140,7 @@ impl<K: Kind> Sweeping<K> {
         &self,
         run: &CourseRun,
         cursor: &PageCursor,
-    ) -> Result<(Vec<Username>, Option<Names>), NoStep> {
+    ) -> Result<(Vec<Username>, Option<Names>), StepError> {
         let page = match self.kind.graded(&self.lms, &run.course_id, cursor).await {
             Ok(Some(page)) => page,
             // Whoever may list enrollments need not be let read grades.

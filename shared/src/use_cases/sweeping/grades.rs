@@ -11,7 +11,9 @@ use crate::adapters::store::StoreError;
 use crate::adapters::store::enrollments::Enrollments;
 use crate::adapters::store::lookup::{Found, Lookup};
 use crate::adapters::store::pending_events::PendingEvents;
-use crate::adapters::store::records::{CertificateWrite, GradeWrite, Record, Records, Written};
+use crate::adapters::store::records::{
+    CertificateWrite, GradeWrite, LearnerRecords, Records, Written,
+};
 use crate::domain::sweep::{CertificateChange, certificate_change, is_zero_for_good};
 use crate::domain::{
     Certificate, CertificateEntry, CertificateState, CourseId, Cursor, Effect, Email, Enrollment,
@@ -240,7 +242,7 @@ impl GradeSweep {
         &self,
         task: &Task<'_>,
         learner: &Learner<GradeRow>,
-        record: &'r Record,
+        record: &'r LearnerRecords,
     ) -> Plan<'r> {
         let score = &learner.row.score;
         let mut left = Vec::new();

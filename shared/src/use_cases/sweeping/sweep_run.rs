@@ -7,12 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::by_name::NoStep;
+use super::by_name::StepError;
 use super::{
     Asked, Kind, LmsError, Losses, Progress, Recorder, Request, SweepError, SweepEvent, Sweeping,
     Task, Worked,
 };
-use crate::adapters::AwsFailure;
+use crate::adapters::AwsError;
 use crate::adapters::lms::{InvalidResponse, LmsApiError};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::sweeps::{HeldBy, HeldPage, SweepRecord, Which};
@@ -199,8 +199,8 @@ impl<'a, K: Kind> SweepRun<'a, K> {
             let recorder = Recorder::new(self.checkpoint.sweep_id, self.on_event);
             let step = match sweeping.by_name(run, &by_name, &recorder).await {
                 Ok(step) => step,
-                Err(NoStep::Lms(error)) => return Ok(self.has_no_answer(&error).await?),
-                Err(NoStep::Store(error)) => return Err(error.into()),
+                Err(StepError::Lms(error)) => return Ok(self.has_no_answer(&error).await?),
+                Err(StepError::Store(error)) => return Err(error.into()),
             };
             self.checkpoint.failures = 0;
             let work = self.page(run, by_name.pages, step.asked_at, step.rows);
@@ -524,7 +524,7 @@ impl<'a, K: Kind> SweepRun<'a, K> {
 
 /// Work on some rows that takes too long counts as a store that timed out.
 async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let timed_out = Err(AwsFailure::Timeout.into());
+    let timed_out = Err(AwsError::Timeout.into());
     // In a box: work on a page is large, and is moved often.
     let work = timeout(WORK_TIME, Box::pin(work));
     work.await.unwrap_or(timed_out)

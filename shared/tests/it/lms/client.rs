@@ -12,7 +12,7 @@ use shared::adapters::lms::{ErrorCode, LmsApiError};
 use shared::adapters::secrets::SecretError;
 use shared::calls::Counter;
 use shared::clock::{Clock, FakeClock};
-use shared::use_cases::lms::{LmsError, LmsLimits, NoCredential};
+use shared::use_cases::lms::{LmsError, LmsLimits, NoCredentialError};
 use tokio::sync::Barrier;
 
 use super::server::{Asked, Reply};
@@ -245,11 +245,11 @@ async fn a_replaced_credential() {
 #[tokio::test]
 async fn no_credential() {
     let site = Site::new("", numbered).await;
-    let none = LmsError::from(NoCredential::NoneYet);
+    let none = LmsError::from(NoCredentialError::NoneYet);
     assert_eq!(site.grade().await, Err(none.clone()));
     assert_eq!(none.code(), "NoCredentialYet");
     site.put("{}").await;
-    let malformed = LmsError::from(NoCredential::Unreadable("MalformedSecret".to_owned()));
+    let malformed = LmsError::from(NoCredentialError::Unreadable("MalformedSecret".to_owned()));
     assert_eq!(site.grade().await, Err(malformed.clone()));
     assert_eq!(malformed.code(), "MalformedSecret");
     assert!(none.is_lms_wide() && malformed.is_lms_wide());
@@ -271,7 +271,7 @@ async fn no_credential() {
     site.advance(900 - 60 - 20 - 1);
     assert_eq!(site.grade().await, Ok(score()));
     site.advance(1);
-    let away = LmsError::from(NoCredential::Unreadable("UnreadableAnswer".to_owned()));
+    let away = LmsError::from(NoCredentialError::Unreadable("UnreadableAnswer".to_owned()));
     assert_eq!(site.grade().await, Err(away.clone()));
     assert_discreet(away.clone());
     site.secrets.set(|_| Fault::Pass);

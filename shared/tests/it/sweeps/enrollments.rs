@@ -13,7 +13,7 @@ use shared::domain::{
 use shared::use_cases::lms::LmsLimits;
 use uuid::Uuid;
 
-use super::{Row, Scene, State, operator, put_learner, runtime, scene};
+use super::{ListRow, Scene, State, operator, put_learner, runtime, scene};
 
 type Mode = &'static str;
 
@@ -298,9 +298,9 @@ async fn agrees(scene: Scene<Learner, Listed, Other>) {
                 .map(|ours| item(learner, ours, &portal)),
         );
         match row {
-            Row::Absent => {}
-            Row::Wrong => portal.lms.enroll(&username(learner), RUN, "", true),
-            Row::Sound((mode, is_active)) => {
+            ListRow::Absent => {}
+            ListRow::Wrong => portal.lms.enroll(&username(learner), RUN, "", true),
+            ListRow::Sound((mode, is_active)) => {
                 portal.lms.enroll(&username(learner), RUN, mode, *is_active);
             }
         }

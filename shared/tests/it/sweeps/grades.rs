@@ -16,7 +16,7 @@ use shared::use_cases::correcting::{CertificateAction, correct_certificate, over
 use shared::use_cases::lms::LmsLimits;
 use uuid::Uuid;
 
-use super::{Row, Scene, State, operator, put_learner, runtime, scene};
+use super::{ListRow, Scene, State, operator, put_learner, runtime, scene};
 
 #[derive(Debug, Clone, PartialEq)]
 struct Learner {
@@ -372,9 +372,9 @@ async fn agrees(mut scene: Scene<Learner, f64, Other>, (is_self_paced, days): Pa
         start.certifies = certifies;
         put(&portal, learner, start).await;
         let row = match row {
-            Row::Absent => continue,
-            Row::Wrong => f64::NAN,
-            Row::Sound(percent) => *percent,
+            ListRow::Absent => continue,
+            ListRow::Wrong => f64::NAN,
+            ListRow::Sound(percent) => *percent,
         };
         says(&portal, learner, row);
     }

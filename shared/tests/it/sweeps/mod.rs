@@ -21,7 +21,7 @@ use tokio::task::block_in_place;
 /// A sweep of a run of random learners.
 #[derive(Debug, Clone)]
 struct Scene<S, R, O> {
-    learners: Vec<(S, Row<R>)>,
+    learners: Vec<(S, ListRow<R>)>,
     /// What others do to which learner, after the work on which page.
     others: Vec<(usize, usize, O)>,
     /// So many more learners, of whom each would lose what they have.
@@ -34,7 +34,7 @@ struct Scene<S, R, O> {
 
 /// What the LMS lists of a learner.
 #[derive(Debug, Clone, Copy)]
-enum Row<R> {
+enum ListRow<R> {
     Absent,
     /// It cannot be read.
     Wrong,
@@ -68,7 +68,7 @@ trait State: Clone + PartialEq + Debug {
 impl<S: State> Scene<S, S::Row, S::Other> {
     /// What all learners have in the end, and how the sweep ends.
     fn end(&self) -> (Vec<S>, SweepOutcome) {
-        let is_listed = |(_, row): &&(S, Row<S::Row>)| !matches!(row, Row::Absent);
+        let is_listed = |(_, row): &&(S, ListRow<S::Row>)| !matches!(row, ListRow::Absent);
         let rows = self.learners.iter().filter(is_listed).count() + self.losers;
         let pages = rows.div_ceil(self.rows_of_a_page).max(1);
         let mut listed = 0;
@@ -82,7 +82,7 @@ impl<S: State> Scene<S, S::Row, S::Other> {
                 others
             };
             let page = listed / self.rows_of_a_page;
-            listed += usize::from(!matches!(row, Row::Absent));
+            listed += usize::from(!matches!(row, ListRow::Absent));
             // In one call a page is asked for while the one before is worked on.
             let asked = if self.in_one_call {
                 page.saturating_sub(1)
@@ -99,8 +99,8 @@ impl<S: State> Scene<S, S::Row, S::Other> {
             change(&mut state, asked..page);
             let before = state.clone();
             let mut loses = match row {
-                Row::Sound(row) => state.swept(*row),
-                Row::Absent | Row::Wrong => false,
+                ListRow::Sound(row) => state.swept(*row),
+                ListRow::Absent | ListRow::Wrong => false,
             };
             if self.options.dry_run {
                 state = before;
@@ -117,7 +117,7 @@ impl<S: State> Scene<S, S::Row, S::Other> {
         // More than ten; and of so small a run they are more than 2 % anyway.
         let is_halted = losing > 10 && !self.options.confirm;
         let ends = ends.into_iter().map(|(mut state, row, loses)| {
-            if let Row::Sound(row) = row
+            if let ListRow::Sound(row) = row
                 && loses
                 && !is_halted
                 && !self.options.dry_run
@@ -200,9 +200,9 @@ fn scene<S: State, R: Debug + Copy, O: Debug + Copy>(
     other: impl Strategy<Value = O>,
 ) -> impl Strategy<Value = Scene<S, R, O>> {
     let row = prop_oneof![
-        1 => Just(Row::Absent),
-        1 => Just(Row::Wrong),
-        12 => row.prop_map(Row::Sound),
+        1 => Just(ListRow::Absent),
+        1 => Just(ListRow::Wrong),
+        12 => row.prop_map(ListRow::Sound),
     ];
     let options = prop_oneof![
         4 => Just((false, false)),

@@ -7,9 +7,9 @@ use serde::Serialize;
 use shared::domain::{
     Certificate, CertificateEntry, CertificateState, CourseId, Email, Grade, History, Renaming,
 };
-use shared::use_cases::certifying::{BlockedBy, Outcome, Pass, Source};
+use shared::use_cases::certifying::{BlockedBy, CertifyOutcome, Pass, Source};
 use shared::use_cases::correcting::{
-    CertificateAction, Corrected, Uncorrected, correct_certificate,
+    CertificateAction, CertificateActionError, Corrected, correct_certificate,
 };
 use shared::use_cases::retry::ATTEMPT_TIME;
 use tokio::time::Instant;
@@ -98,7 +98,7 @@ async fn list(
         let listed = certificates.iter().zip(emails);
         let listed = listed.map(|(certificate, email)| Listed {
             email,
-            record: Shown::from(certificate),
+            record: CertificateView::from(certificate),
         });
         listing.page(&Vec::from_iter(listed), |listed| {
             let certificate = &listed.record;
@@ -118,7 +118,7 @@ async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Res
     let (users, certificates) = (tables.users()?, tables.certificates()?);
     let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
     let certificates = certificates.of_user(user.user_id).await?;
-    let shown: Vec<_> = certificates.iter().map(Shown::from).collect();
+    let shown: Vec<_> = certificates.iter().map(CertificateView::from).collect();
     output.answer(&shown, || {
         let histories = certificates.iter().filter(|_| history);
         let histories = histories.map(|certificate| {
@@ -184,17 +184,17 @@ async fn issue(
     let until = Instant::now() + ATTEMPT_TIME;
     let certified = certifying.attempt(&pass, source, until).await?;
     let issued = match certified.outcome {
-        Outcome::Created(id) if state.is_some() => Issued::in_force("restored", id),
-        Outcome::Created(id) => Issued::in_force("created", id),
-        Outcome::Exists(id) => Issued::in_force("exists", id),
+        CertifyOutcome::Created(id) if state.is_some() => Issued::in_force("restored", id),
+        CertifyOutcome::Created(id) => Issued::in_force("created", id),
+        CertifyOutcome::Exists(id) => Issued::in_force("exists", id),
         // An operator was faster.
-        Outcome::Revoked => {
+        CertifyOutcome::Revoked => {
             Issued::refused("revoked", None, Advice::about_revoked(&email, &course_id))
         }
         // They were taken away just now.
-        Outcome::Blocked(BlockedBy::NoSuchUser) => return Err(Failure::NoSuchUser(email)),
-        Outcome::Blocked(BlockedBy::NoSuchRun) => return Err(Failure::NoSuchRun(course_id)),
-        Outcome::Blocked(why) => {
+        CertifyOutcome::Blocked(BlockedBy::NoSuchUser) => return Err(Failure::NoSuchUser(email)),
+        CertifyOutcome::Blocked(BlockedBy::NoSuchRun) => return Err(Failure::NoSuchRun(course_id)),
+        CertifyOutcome::Blocked(why) => {
             let blocked = why.blocked(pass.at);
             let advice = Advice::about_attempt(&email, &course_id, &blocked, by_operator);
             Issued::refused(blocked.reason.as_str(), blocked.error, advice)
@@ -232,12 +232,16 @@ async fn correct(
     let corrected = correct_certificate(&records, &certificates, about, action, &by, at).await?;
     let Corrected { now, changed } = match corrected {
         Ok(corrected) => corrected,
-        Err(Uncorrected::NoCertificate) => return Err(Failure::NoCertificate { email, course_id }),
-        Err(Uncorrected::Withdrawn) => return Err(Failure::Withdrawn { email, course_id }),
+        Err(CertificateActionError::NoCertificate) => {
+            return Err(Failure::NoCertificate { email, course_id });
+        }
+        Err(CertificateActionError::Withdrawn) => {
+            return Err(Failure::Withdrawn { email, course_id });
+        }
     };
     let done = Done {
         changed,
-        certificate: Shown::from(&now),
+        certificate: CertificateView::from(&now),
     };
     output.answer(&done, || match action {
         CertificateAction::Rename(name) => describe_name(&now, name, changed),
@@ -341,7 +345,7 @@ struct Issued<'a> {
     error: Option<String>,
     /// As it is by now, and whether it was another one before: the LMS may have
     /// given it.
-    grade: Option<grades::Shown<'a>>,
+    grade: Option<grades::GradeView<'a>>,
     grade_changed: bool,
     /// Where there is no certificate, an [`Advice`].
     why: Option<String>,
@@ -388,7 +392,7 @@ impl<'a> Issued<'a> {
         now: Option<&'a Grade>,
         output: Output,
     ) -> Result<ExitCode, Failure> {
-        self.grade = now.map(grades::Shown::from);
+        self.grade = now.map(grades::GradeView::from);
         self.grade_changed = before.map(|grade| grade.version) != now.map(|grade| grade.version);
         output.answer(&self, || {
             let id = self.certificate_id.as_deref().unwrap_or_default();
@@ -420,11 +424,11 @@ impl<'a> Issued<'a> {
 #[derive(Serialize)]
 struct Done<'a> {
     changed: bool,
-    certificate: Shown<'a>,
+    certificate: CertificateView<'a>,
 }
 
 #[derive(Serialize)]
-pub struct Shown<'a> {
+pub struct CertificateView<'a> {
     certificate_id: String,
     user_id: String,
     course_id: &'a CourseId,
@@ -437,7 +441,7 @@ pub struct Shown<'a> {
     history: &'a History<CertificateEntry>,
 }
 
-impl<'a> From<&'a Certificate> for Shown<'a> {
+impl<'a> From<&'a Certificate> for CertificateView<'a> {
     fn from(certificate: &'a Certificate) -> Self {
         Self {
             certificate_id: certificate.certificate_id.to_string(),

@@ -16,7 +16,7 @@ use crate::cli;
 use crate::failure::Failure;
 use crate::log::{self, Line, Message};
 use crate::output::{self, Output};
-use crate::rows::FileProblem;
+use crate::rows::FileError;
 use crate::stack::{LOG, Stack};
 use crate::time;
 
@@ -37,7 +37,7 @@ pub async fn run(
         ColorChoice::Never => false,
         ColorChoice::Auto => io::stdout().is_terminal() && !stack.wants_no_color(),
     };
-    let mut shown = Shown {
+    let mut shown = DeliveryView {
         output,
         is_coloured,
         last: command.last,
@@ -74,12 +74,12 @@ pub async fn run(
 fn in_file(file: &str, error: io::Error) -> Failure {
     Failure::File {
         file: file.to_owned(),
-        problem: FileProblem::from(error),
+        problem: FileError::from(error),
     }
 }
 
 /// Shows what comes, until that fails.
-async fn follow(mut tail: Tail, file: PathBuf, shown: &mut Shown) -> Result<(), Failure> {
+async fn follow(mut tail: Tail, file: PathBuf, shown: &mut DeliveryView) -> Result<(), Failure> {
     loop {
         tokio::time::sleep(PERIOD).await;
         let broken = |error| in_file(&output::path(&file), error);
@@ -139,7 +139,7 @@ impl Tail {
 }
 
 /// Where the lines go that are to be shown.
-struct Shown {
+struct DeliveryView {
     output: Output,
     is_coloured: bool,
     /// Until these are shown, only so many are held.
@@ -147,7 +147,7 @@ struct Shown {
     held: VecDeque<String>,
 }
 
-impl Shown {
+impl DeliveryView {
     /// Shows a line at once, or holds it as one of the last.
     fn take(&mut self, line: &[u8]) -> Result<(), Failure> {
         let line = String::from_utf8_lossy(line);

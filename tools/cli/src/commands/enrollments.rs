@@ -8,7 +8,7 @@ use shared::domain::{
     CourseId, CourseRole, Email, Enrollment, History, HistoryEntry, Mode, ModeSource, Setting,
 };
 use shared::use_cases::enrolling::Set;
-use shared::use_cases::{Changed, Outcome};
+use shared::use_cases::{ChangeOutcome, Changed};
 
 use super::runs;
 use crate::cli::{self, SetEnrollment};
@@ -48,7 +48,7 @@ async fn list(run: CourseId, stack: &Stack, output: Output) -> Result<(), Failur
         let listed = enrollments.iter().zip(emails);
         let listed = listed.map(|(enrollment, email)| Listed {
             email,
-            record: Shown::from(enrollment),
+            record: EnrollmentView::from(enrollment),
         });
         listing.page(&Vec::from_iter(listed), |listed| {
             let enrollment = &listed.record;
@@ -69,7 +69,7 @@ async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Res
     let (users, enrollments) = (tables.users()?, tables.enrollments()?);
     let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
     let enrollments = enrollments.of_user(user.user_id).await?;
-    let shown: Vec<_> = enrollments.iter().map(Shown::from).collect();
+    let shown: Vec<_> = enrollments.iter().map(EnrollmentView::from).collect();
     output.answer(&shown, || {
         let histories = enrollments.iter().filter(|_| history);
         let histories = histories.map(|enrollment| {
@@ -111,13 +111,13 @@ async fn change(set: SetEnrollment, stack: &Stack, output: Output) -> Result<(),
         Set::NotEnrolled => return Err(Failure::NoEnrollment { email, course_id }),
     };
     let outcome = match outcome {
-        Outcome::Created => "created",
-        Outcome::Updated => "updated",
-        Outcome::Unchanged => "unchanged",
+        ChangeOutcome::Created => "created",
+        ChangeOutcome::Updated => "updated",
+        ChangeOutcome::Unchanged => "unchanged",
     };
     let done = Done {
         outcome,
-        enrollment: Shown::from(&enrollment),
+        enrollment: EnrollmentView::from(&enrollment),
     };
     output.answer(&done, || format!("{outcome}\n{}", table([&enrollment])))
 }
@@ -184,11 +184,11 @@ pub fn words<'a>(roles: impl IntoIterator<Item = &'a CourseRole>) -> String {
 #[derive(Serialize)]
 struct Done<'a> {
     outcome: &'static str,
-    enrollment: Shown<'a>,
+    enrollment: EnrollmentView<'a>,
 }
 
 #[derive(Serialize)]
-pub struct Shown<'a> {
+pub struct EnrollmentView<'a> {
     enrollment_id: String,
     user_id: String,
     course_id: &'a CourseId,
@@ -204,7 +204,7 @@ pub struct Shown<'a> {
     history: &'a History<HistoryEntry>,
 }
 
-impl<'a> From<&'a Enrollment> for Shown<'a> {
+impl<'a> From<&'a Enrollment> for EnrollmentView<'a> {
     fn from(enrollment: &'a Enrollment) -> Self {
         Self {
             enrollment_id: enrollment.enrollment_id.to_string(),

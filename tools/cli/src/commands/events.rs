@@ -30,7 +30,7 @@ pub async fn run(command: cli::Events, stack: &Stack, output: Output) -> Result<
     match command {
         cli::Events::List { filter } => {
             let events = meant(&pending_events, &filter, now).await?;
-            let shown: Vec<_> = events.iter().map(Shown::from).collect();
+            let shown: Vec<_> = events.iter().map(EventView::from).collect();
             output.answer(&shown, || table(&events))?;
         }
         cli::Events::Show { key } => show(&find(&pending_events, &key).await?, now, output)?,
@@ -67,7 +67,7 @@ async fn meant(
 fn show(event: &PendingEvent, now: Timestamp, output: Output) -> Result<(), Failure> {
     let advice = Advice::about(event, now);
     let explained = Explained {
-        event: Shown::from(event),
+        event: EventView::from(event),
         advice: &advice,
     };
     output.answer(&explained, || {
@@ -294,13 +294,13 @@ fn next_attempt_at(event: &PendingEvent) -> String {
 #[derive(Serialize)]
 struct Explained<'a> {
     #[serde(flatten)]
-    event: Shown<'a>,
+    event: EventView<'a>,
     #[serde(flatten)]
     advice: &'a Advice,
 }
 
 #[derive(Serialize)]
-pub struct Shown<'a> {
+pub struct EventView<'a> {
     event_key: &'a EventKey,
     kind: EventKind,
     reason: BlockedReason,
@@ -318,7 +318,7 @@ pub struct Shown<'a> {
     delivered_at: Timestamp,
 }
 
-impl<'a> From<&'a PendingEvent> for Shown<'a> {
+impl<'a> From<&'a PendingEvent> for EventView<'a> {
     fn from(event: &'a PendingEvent) -> Self {
         Self {
             event_key: &event.event_key,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use shared::domain::{
     CertificateState, Change, CourseId, Email, Grade, GradeEntry, History, LetterGrade, Score,
 };
-use shared::use_cases::certifying::{BlockedBy, Certifying, Outcome, Pass, Source};
+use shared::use_cases::certifying::{BlockedBy, CertifyOutcome, Certifying, Pass, Source};
 use shared::use_cases::correcting::{Corrected, override_grade, release_grade};
 use shared::use_cases::retry::ATTEMPT_TIME;
 use tokio::time::Instant;
@@ -35,7 +35,7 @@ async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Res
     let (users, grades) = (tables.users()?, tables.grades()?);
     let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
     let grades = grades.of_user(user.user_id).await?;
-    let shown: Vec<_> = grades.iter().map(Shown::from).collect();
+    let shown: Vec<_> = grades.iter().map(GradeView::from).collect();
     output.answer(&shown, || {
         let histories = grades.iter().filter(|_| history);
         let histories = histories.map(|grade| {
@@ -90,7 +90,7 @@ async fn set(grade: OverrideGrade, stack: &Stack, output: Output) -> Result<(), 
     let result = certify(&certifying, &pass, &course_id, passed).await?;
     let done = Done {
         outcome,
-        grade: Shown::from(&now),
+        grade: GradeView::from(&now),
         certificate: &result,
     };
     output.answer(&done, || {
@@ -136,7 +136,7 @@ async fn release(
     };
     let done = Released {
         outcome,
-        grade: Shown::from(&now),
+        grade: GradeView::from(&now),
     };
     output.answer(&done, || {
         format!("{outcome}\n{}\n\n{message} {then}", table([&now]))
@@ -167,11 +167,11 @@ async fn certify(
         message,
     };
     Ok(match outcome {
-        Outcome::Created(id) => CertificateResult {
+        CertifyOutcome::Created(id) => CertificateResult {
             certificate_id: Some(id.to_string()),
             ..result("created", format!("The certificate {id} is in force now."))
         },
-        Outcome::Exists(id) => {
+        CertifyOutcome::Exists(id) => {
             let message = if passed {
                 format!("The certificate {id} was in force before.")
             } else {
@@ -186,7 +186,7 @@ async fn certify(
                 ..result("exists", message)
             }
         }
-        Outcome::Revoked => {
+        CertifyOutcome::Revoked => {
             let message = format!(
                 "An operator has revoked the certificate, and it stays so. \
                  To bring it back:\n  {}",
@@ -194,12 +194,12 @@ async fn certify(
             );
             result("revoked", message)
         }
-        Outcome::Blocked(BlockedBy::NotPassed) => {
+        CertifyOutcome::Blocked(BlockedBy::NotPassed) => {
             let message = "There is no certificate, since the grade is no pass; \
                  --passed makes it one.";
             result("not_passed", message.to_owned())
         }
-        Outcome::Blocked(BlockedBy::NotEligible(why)) => {
+        CertifyOutcome::Blocked(BlockedBy::NotEligible(why)) => {
             let message = format!(
                 "There is no certificate, since the learner {}. \
                  It comes by itself, within two minutes, once they are enrolled as paid. \
@@ -213,7 +213,7 @@ async fn certify(
             }
         }
         // The user or the run was taken away just now; the LMS was not asked.
-        Outcome::Blocked(
+        CertifyOutcome::Blocked(
             BlockedBy::NoSuchUser
             | BlockedBy::NoSuchRun
             | BlockedBy::NoUsername
@@ -319,14 +319,14 @@ fn changed_at(grade: &Grade) -> Option<Timestamp> {
 #[derive(Serialize)]
 struct Done<'a> {
     outcome: &'static str,
-    grade: Shown<'a>,
+    grade: GradeView<'a>,
     certificate: &'a CertificateResult,
 }
 
 #[derive(Serialize)]
 struct Released<'a> {
     outcome: &'static str,
-    grade: Shown<'a>,
+    grade: GradeView<'a>,
 }
 
 /// What became of the certificate, in the words of the webhook's answers.
@@ -341,7 +341,7 @@ struct CertificateResult {
 }
 
 #[derive(Serialize)]
-pub struct Shown<'a> {
+pub struct GradeView<'a> {
     user_id: String,
     course_id: &'a CourseId,
     percent: f64,
@@ -354,7 +354,7 @@ pub struct Shown<'a> {
     history: &'a History<GradeEntry>,
 }
 
-impl<'a> From<&'a Grade> for Shown<'a> {
+impl<'a> From<&'a Grade> for GradeView<'a> {
     fn from(grade: &'a Grade) -> Self {
         Self {
             user_id: grade.user_id.to_string(),

@@ -26,7 +26,7 @@ pub async fn run(paths: &[PathBuf], stack: &Stack, output: Output) -> Result<Exi
         let file = output::path(&delivery.path);
         let answered = send(&gateway, &token, delivery).await;
         let milliseconds = clock.now().duration_since(start).as_millis();
-        let answer = Answer::new(file, milliseconds, answered);
+        let answer = ReplayResult::new(file, milliseconds, answered);
         if !output.is_json() {
             output::line(&answer.line())?;
         }
@@ -37,8 +37,8 @@ pub async fn run(paths: &[PathBuf], stack: &Stack, output: Output) -> Result<Exi
     }
     // The sample deliveries are for more webhooks than a stack may have, so one
     // that found none is amiss only if none of them found one.
-    let all_accepted =
-        !answers.iter().any(Answer::is_refusal) && answers.iter().any(Answer::is_from_coursehook);
+    let all_accepted = !answers.iter().any(ReplayResult::is_refusal)
+        && answers.iter().any(ReplayResult::is_from_coursehook);
     Ok(if all_accepted {
         ExitCode::SUCCESS
     } else {
@@ -71,7 +71,7 @@ async fn send(
 
 /// What came back, or that nothing did.
 #[derive(Serialize)]
-struct Answer {
+struct ReplayResult {
     file: String,
     milliseconds: i128,
     status: Option<u16>,
@@ -84,7 +84,7 @@ struct Answer {
     problem: Option<&'static str>,
 }
 
-impl Answer {
+impl ReplayResult {
     fn new(file: String, milliseconds: i128, answered: reqwest::Result<(u16, String)>) -> Self {
         let (status, body, text, problem) = match answered {
             Ok((status, text)) => {

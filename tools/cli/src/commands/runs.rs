@@ -47,7 +47,7 @@ async fn list(runs: &CourseRuns, output: Output) -> Result<(), Failure> {
     let listing = Listing::new(output, headings);
     let read = async |start| runs.page(start).await;
     let write = async |listing: &mut Listing<_>, runs: Vec<CourseRun>| {
-        let shown: Vec<_> = runs.iter().map(Shown::from).collect();
+        let shown: Vec<_> = runs.iter().map(RunView::from).collect();
         listing.page(&shown, |run| {
             [
                 run.course_id.to_string(),
@@ -64,7 +64,7 @@ async fn list(runs: &CourseRuns, output: Output) -> Result<(), Failure> {
 }
 
 #[derive(Serialize)]
-pub struct Shown<'a> {
+pub struct RunView<'a> {
     course_id: &'a CourseId,
     title: &'a str,
     live: bool,
@@ -74,7 +74,7 @@ pub struct Shown<'a> {
     certificate_available_date: Option<Timestamp>,
 }
 
-impl<'a> From<&'a CourseRun> for Shown<'a> {
+impl<'a> From<&'a CourseRun> for RunView<'a> {
     fn from(run: &'a CourseRun) -> Self {
         Self {
             course_id: &run.course_id,
@@ -89,7 +89,7 @@ impl<'a> From<&'a CourseRun> for Shown<'a> {
 }
 
 fn show(run: &CourseRun, output: Output) -> Result<(), Failure> {
-    output.answer(&Shown::from(run), || {
+    output.answer(&RunView::from(run), || {
         output::fields([
             ("course id", run.course_id.to_string()),
             ("title", run.title.clone()),

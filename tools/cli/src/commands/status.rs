@@ -86,9 +86,9 @@ pub async fn run(
         (standing, advice)
     });
     let standings: Vec<_> = standings.collect();
-    let shown = Shown {
+    let shown = StatusView {
         email: email.as_str(),
-        user: user.as_ref().map(users::Shown::from),
+        user: user.as_ref().map(users::UserView::from),
         runs: standings.iter().map(InRun::from).collect(),
     };
     output.answer(&shown, || {
@@ -196,20 +196,20 @@ fn certificate_cell(certificate: &Certificate) -> String {
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct StatusView<'a> {
     email: &'a str,
-    user: Option<users::Shown<'a>>,
+    user: Option<users::UserView<'a>>,
     runs: Vec<InRun<'a>>,
 }
 
 #[derive(Serialize)]
 struct InRun<'a> {
     course_id: &'a CourseId,
-    run: Option<runs::Shown<'a>>,
-    enrollment: Option<enrollments::Shown<'a>>,
-    grade: Option<grades::Shown<'a>>,
-    certificate: Option<certificates::Shown<'a>>,
-    events: Vec<events::Shown<'a>>,
+    run: Option<runs::RunView<'a>>,
+    enrollment: Option<enrollments::EnrollmentView<'a>>,
+    grade: Option<grades::GradeView<'a>>,
+    certificate: Option<certificates::CertificateView<'a>>,
+    events: Vec<events::EventView<'a>>,
     #[serde(flatten)]
     advice: &'a Advice,
 }
@@ -218,15 +218,17 @@ impl<'a> From<&'a (Standing<'a>, Advice)> for InRun<'a> {
     fn from((standing, advice): &'a (Standing<'a>, Advice)) -> Self {
         Self {
             course_id: standing.course_id,
-            run: standing.run.map(runs::Shown::from),
-            enrollment: standing.enrollment.map(enrollments::Shown::from),
-            grade: standing.grade.map(grades::Shown::from),
-            certificate: standing.certificate.map(certificates::Shown::from),
+            run: standing.run.map(runs::RunView::from),
+            enrollment: standing.enrollment.map(enrollments::EnrollmentView::from),
+            grade: standing.grade.map(grades::GradeView::from),
+            certificate: standing
+                .certificate
+                .map(certificates::CertificateView::from),
             events: standing
                 .events
                 .iter()
                 .copied()
-                .map(events::Shown::from)
+                .map(events::EventView::from)
                 .collect(),
             advice,
         }

@@ -82,7 +82,7 @@ async fn rotate(
     }
     let rotated = tokens.rotate(id, old_ends_in, expires_in).await?;
     let undo = async || tokens.undo(&rotated).await;
-    let old = Some(Shown::of(&rotated.old, stack.clock().now()));
+    let old = Some(TokenView::of(&rotated.old, stack.clock().now()));
     let again = "the old one ends when it did before; rotate it again";
     hand_over(&rotated.issued, old, stack, output, undo, again).await
 }
@@ -92,7 +92,7 @@ async fn rotate(
 /// written there is nobody's, and `undo` revokes it.
 async fn hand_over(
     issued: &Issued,
-    old: Option<Shown<'_>>,
+    old: Option<TokenView<'_>>,
     stack: &Stack,
     output: Output,
     undo: impl AsyncFnOnce() -> Result<(), TokenError>,
@@ -165,7 +165,7 @@ async fn revoke(
     let revoked = tokens.revoke(id).await?;
     let shown = Revoked {
         changed: revoked.changed,
-        token: Shown::of(&revoked.record, now),
+        token: TokenView::of(&revoked.record, now),
     };
     output.answer(&shown, || {
         let name = output::printable(&revoked.record.name);
@@ -246,11 +246,11 @@ fn list(
         .iter()
         .map(|token| ListedToken {
             last_seen: seen(&token.id),
-            token: Shown::of(token, now),
+            token: TokenView::of(token, now),
         })
         .collect();
     output.answer(&shown, || {
-        let cells = |token: &Shown<'_>| {
+        let cells = |token: &TokenView<'_>| {
             [
                 token.id.to_owned(),
                 token.name.to_owned(),
@@ -291,7 +291,7 @@ fn list(
 
 /// A token as it may be shown: without its digest.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct TokenView<'a> {
     id: &'a str,
     name: &'a str,
     staff: bool,
@@ -301,7 +301,7 @@ struct Shown<'a> {
     revoked_at: Option<Timestamp>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> TokenView<'a> {
     fn of(token: &'a TokenRecord, now: Timestamp) -> Self {
         Self {
             id: &token.id,
@@ -318,7 +318,7 @@ impl<'a> Shown<'a> {
 #[derive(Serialize)]
 struct ListedToken<'a> {
     #[serde(flatten)]
-    token: Shown<'a>,
+    token: TokenView<'a>,
     /// Absent where the log is not at hand, null where it has no delivery with the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seen: Option<Option<Timestamp>>,
@@ -328,7 +328,7 @@ struct ListedToken<'a> {
 struct Revoked<'a> {
     changed: bool,
     #[serde(flatten)]
-    token: Shown<'a>,
+    token: TokenView<'a>,
 }
 
 #[derive(Serialize)]
@@ -341,5 +341,5 @@ struct IssuedToken<'a> {
     token: &'a str,
     /// The one in whose place it is, with its end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    old: Option<Shown<'a>>,
+    old: Option<TokenView<'a>>,
 }

@@ -6,8 +6,8 @@ use serde::Serialize;
 use shared::adapters::store::users::Users;
 use shared::domain::LearnerRef;
 use shared::domain::{Email, User, Username, given};
-use shared::use_cases::erasing::{Erased, IN_FLIGHT, Known};
-use shared::use_cases::renaming::{self, NewAddress, NotRenamed, Renamed};
+use shared::use_cases::erasing::{Erased, IN_FLIGHT, KnownLearner};
+use shared::use_cases::renaming::{self, NewAddress, RenameError, Renamed};
 use uuid::Uuid;
 
 use crate::confirm::confirm;
@@ -27,7 +27,7 @@ pub async fn run(command: cli::Users, stack: &Stack, output: Output) -> Result<E
         cli::Users::Show { email } => {
             let users = stack.tables().await.users()?;
             let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
-            let shown = Shown::from(&user);
+            let shown = UserView::from(&user);
             output.answer(&shown, || shown.fields())?;
             Ok(ExitCode::SUCCESS)
         }
@@ -47,7 +47,7 @@ async fn list(users: &Users, output: Output) -> Result<(), Failure> {
     let listing = Listing::new(output, headings);
     let read = async |start| users.page(start).await;
     let write = async |listing: &mut Listing<_>, users: Vec<User>| {
-        let shown: Vec<_> = users.iter().map(Shown::from).collect();
+        let shown: Vec<_> = users.iter().map(UserView::from).collect();
         listing.page(&shown, |user| {
             [
                 user.email.to_owned(),
@@ -83,8 +83,8 @@ async fn rename_email(
     let renamed = renaming::rename_email(&users, &pending_events, &old, new, forget, now);
     let renamed = match renamed.await? {
         Ok(renamed) => renamed,
-        Err(NotRenamed::NoSuchUser) => return Err(Failure::NoSuchUser(old)),
-        Err(NotRenamed::Taken(by)) => {
+        Err(RenameError::NoSuchUser) => return Err(Failure::NoSuchUser(old)),
+        Err(RenameError::Taken(by)) => {
             let taken = new.email.clone();
             return Err(if by.email == taken {
                 Failure::AddressTaken { taken, by }
@@ -101,7 +101,7 @@ async fn rename_email(
     } = renamed;
     let done = DoneRenaming {
         changed,
-        user: Shown::from(&user),
+        user: UserView::from(&user),
         events_moved,
         events_due,
     };
@@ -138,7 +138,7 @@ async fn erase(
 ) -> Result<ExitCode, Failure> {
     let erasing = stack.tables().await.erasing()?;
     // Nobody is asked about an address of which nothing is known.
-    let Known { user, events } = erasing.known(learner).await?;
+    let KnownLearner { user, events } = erasing.known(learner).await?;
     let who = match (&user, learner) {
         (Some(user), _) => format!("the user {} ({})", user.email.as_str(), user.user_id),
         (None, LearnerRef::Address(email)) if events == 0 => {
@@ -171,7 +171,7 @@ async fn erase(
         ));
     };
     let erased = erasing.erase(learner, now, gone).await?;
-    let shown = ShownErased::from(&erased);
+    let shown = ErasedView::from(&erased);
     output.answer(&shown, || shown.describe())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -179,13 +179,13 @@ async fn erase(
 #[derive(Serialize)]
 struct DoneRenaming<'a> {
     changed: bool,
-    user: Shown<'a>,
+    user: UserView<'a>,
     events_moved: u64,
     events_due: u64,
 }
 
 #[derive(Serialize)]
-struct ShownErased {
+struct ErasedView {
     user_id: Option<String>,
     former_emails: usize,
     enrollments: u64,
@@ -195,7 +195,7 @@ struct ShownErased {
     certificates: Vec<String>,
 }
 
-impl From<&Erased> for ShownErased {
+impl From<&Erased> for ErasedView {
     fn from(erased: &Erased) -> Self {
         Self {
             user_id: erased.user.map(|id| id.to_string()),
@@ -208,7 +208,7 @@ impl From<&Erased> for ShownErased {
     }
 }
 
-impl ShownErased {
+impl ErasedView {
     fn describe(&self) -> String {
         let user = if self.user_id.is_some() {
             "the user, "
@@ -234,7 +234,7 @@ impl ShownErased {
 }
 
 #[derive(Serialize)]
-pub struct Shown<'a> {
+pub struct UserView<'a> {
     email: &'a str,
     email_as_given: &'a str,
     user_id: String,
@@ -243,7 +243,7 @@ pub struct Shown<'a> {
     former_emails: Vec<&'a str>,
 }
 
-impl<'a> From<&'a User> for Shown<'a> {
+impl<'a> From<&'a User> for UserView<'a> {
     fn from(user: &'a User) -> Self {
         Self {
             email: user.email.as_str(),
@@ -256,7 +256,7 @@ impl<'a> From<&'a User> for Shown<'a> {
     }
 }
 
-impl Shown<'_> {
+impl UserView<'_> {
     pub fn fields(&self) -> String {
         let fields = [
             ("email", self.email.to_owned()),

@@ -8,7 +8,7 @@ use shared::clock::SharedClock;
 use shared::domain::{CertificateState, given};
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::{
-    Answers, CertificateRow, Difference, RECORDS_AT_ONCE, RecordImport, RowRefused,
+    Answers, CertificateRow, Difference, RECORDS_AT_ONCE, RecordImport, RowRefusedError,
 };
 
 use super::records::{SeenRecords, about, describe, import_mode};
@@ -17,7 +17,7 @@ use crate::advice;
 use crate::cli::ImportRecords;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::rows::{Columns, Row, RowProblem};
+use crate::rows::{Columns, CsvRow, RowError};
 use crate::seen::{Seen, content};
 use crate::stack::Stack;
 
@@ -66,28 +66,28 @@ impl Reader for CertificateReader {
 
     fn read(
         &mut self,
-        row: &Row,
+        row: &CsvRow,
         line: u64,
         warnings: &mut Vec<Warning>,
-    ) -> Result<CertificateRow, RowProblem> {
+    ) -> Result<CertificateRow, RowError> {
         let (email, course_id) = about(row)?;
         let certificate_id = row.uuid("certificate_id")?;
         let issued_at = row.moment("issued_at")?;
         let certificate = CertificateRow {
             email,
             course_id,
-            certificate_id: certificate_id.ok_or(RowProblem::Missing("certificate_id"))?,
-            issued_at: issued_at.ok_or(RowProblem::Missing("issued_at"))?,
+            certificate_id: certificate_id.ok_or(RowError::Missing("certificate_id"))?,
+            issued_at: issued_at.ok_or(RowError::Missing("issued_at"))?,
             state: state(row)?,
             learner_name: row.given("learner_name", given::name)?,
             run_title: row.given("run_title", given::name)?,
         };
         if certificate.issued_at > self.now {
-            return Err(RowProblem::InTheFuture("issued_at"));
+            return Err(RowError::InTheFuture("issued_at"));
         }
         let id = certificate.certificate_id.to_string();
         if let Some(first) = self.ids.line_of(&[&id]) {
-            return Err(RowProblem::SameCertificateId(first));
+            return Err(RowError::SameCertificateId(first));
         }
         let about = (&certificate.email, &certificate.course_id);
         let contents = [
@@ -106,13 +106,13 @@ impl Reader for CertificateReader {
 }
 
 /// The state, which another receiver may have as a flag.
-fn state(row: &Row) -> Result<CertificateState, RowProblem> {
+fn state(row: &CsvRow) -> Result<CertificateState, RowError> {
     use CertificateState::{InForce, Revoked};
     let state: Option<CertificateState> = row.text("state")?.map(str::parse).transpose()?;
     match (state, row.flag("is_revoked")?) {
         (None, Some(true)) => Ok(Revoked),
         (Some(state), Some(is_revoked)) if is_revoked != (state == Revoked) => {
-            Err(RowProblem::Contradiction("is_revoked", "state"))
+            Err(RowError::Contradiction("is_revoked", "state"))
         }
         (state, _) => Ok(state.unwrap_or(InForce)),
     }
@@ -135,7 +135,7 @@ impl Writer for CertificateWriter {
         Ok(0)
     }
 
-    fn describe(row: &CertificateRow, why: &RowRefused) -> String {
+    fn describe(row: &CertificateRow, why: &RowRefusedError) -> String {
         describe(why, |differences| mend(row, differences))
     }
 }

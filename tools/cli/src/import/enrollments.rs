@@ -10,7 +10,7 @@ use shared::clock::SharedClock;
 use shared::domain::{CourseRole, Mode};
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::{
-    Answers, EnrollmentRow, RECORDS_AT_ONCE, RecordImport, RowRefused,
+    Answers, EnrollmentRow, RECORDS_AT_ONCE, RecordImport, RowRefusedError,
 };
 
 use super::records::{SeenRecords, about, describe, import_mode};
@@ -19,7 +19,7 @@ use crate::advice;
 use crate::cli::ImportEnrollments;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::rows::{Columns, Row, RowProblem};
+use crate::rows::{Columns, CsvRow, RowError};
 use crate::seen::{Seen, content};
 use crate::stack::Stack;
 
@@ -78,15 +78,15 @@ impl Reader for EnrollmentReader {
 
     fn read(
         &mut self,
-        row: &Row,
+        row: &CsvRow,
         line: u64,
         warnings: &mut Vec<Warning>,
-    ) -> Result<EnrollmentRow, RowProblem> {
+    ) -> Result<EnrollmentRow, RowError> {
         let (email, course_id) = about(row)?;
-        let mode: Mode = row.required("mode")?.parse().map_err(RowProblem::Mode)?;
+        let mode: Mode = row.required("mode")?.parse().map_err(RowError::Mode)?;
         if !mode.is_known() {
             if !self.force {
-                return Err(RowProblem::UnknownMode(mode));
+                return Err(RowError::UnknownMode(mode));
             }
             warnings.push(Warning::UnknownMode);
         }
@@ -106,7 +106,7 @@ impl Reader for EnrollmentReader {
         if let Some(id) = &id
             && let Some(first) = self.ids.line_of(&[id])
         {
-            return Err(RowProblem::SameEnrollmentId(first));
+            return Err(RowError::SameEnrollmentId(first));
         }
         let about = (&enrollment.email, &enrollment.course_id);
         let contents = [
@@ -128,11 +128,11 @@ impl Reader for EnrollmentReader {
 impl EnrollmentReader {
     fn roles(
         &self,
-        row: &Row,
+        row: &CsvRow,
         warnings: &mut Vec<Warning>,
-    ) -> Result<BTreeSet<CourseRole>, RowProblem> {
+    ) -> Result<BTreeSet<CourseRole>, RowError> {
         let text = row.text("roles").map_err(|problem| match problem {
-            RowProblem::NotText(_) => RowProblem::RolesNotText,
+            RowError::NotText(_) => RowError::RolesNotText,
             other => other,
         })?;
         let mut roles = BTreeSet::new();
@@ -140,10 +140,10 @@ impl EnrollmentReader {
             if role.is_empty() {
                 continue;
             }
-            let role: CourseRole = role.parse().map_err(RowProblem::Role)?;
+            let role: CourseRole = role.parse().map_err(RowError::Role)?;
             let is_a_list = role.as_str().contains(OF_OTHER_LISTS);
             if is_a_list && !self.force {
-                return Err(RowProblem::RoleList(role));
+                return Err(RowError::RoleList(role));
             }
             if !role.is_known() && !warnings.contains(&Warning::UnknownRole) {
                 warnings.push(Warning::UnknownRole);
@@ -195,18 +195,18 @@ fn active(
     active: Option<bool>,
     status: Option<&ChangeStatus>,
     warnings: &mut Vec<Warning>,
-) -> Result<bool, RowProblem> {
+) -> Result<bool, RowError> {
     let Some(status) = status else {
         return Ok(active.unwrap_or(true));
     };
     match (active, status.active) {
         (Some(active), Some(by_status)) if active != by_status => {
-            Err(RowProblem::StatusContradicts {
+            Err(RowError::StatusContradicts {
                 status: status.text.clone(),
                 active,
             })
         }
-        (None, None) => Err(RowProblem::UnclearStatus(status.text.clone())),
+        (None, None) => Err(RowError::UnclearStatus(status.text.clone())),
         (Some(true), None) => {
             warnings.push(Warning::StatusPassedOver);
             Ok(true)
@@ -239,7 +239,7 @@ impl Writer for EnrollmentWriter {
         Ok(self.made_due.get())
     }
 
-    fn describe(row: &EnrollmentRow, why: &RowRefused) -> String {
+    fn describe(row: &EnrollmentRow, why: &RowRefusedError) -> String {
         describe(why, |differences| {
             let can_be_set = |column| matches!(column, "mode" | "active");
             let can_be_set = differences.iter().any(|d| can_be_set(d.column));

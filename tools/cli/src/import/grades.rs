@@ -8,7 +8,9 @@ use shared::adapters::store::grades::Grades;
 use shared::clock::SharedClock;
 use shared::domain::LetterGrade;
 use shared::use_cases::StoreError;
-use shared::use_cases::importing::{Answers, GradeRow, RECORDS_AT_ONCE, RecordImport, RowRefused};
+use shared::use_cases::importing::{
+    Answers, GradeRow, RECORDS_AT_ONCE, RecordImport, RowRefusedError,
+};
 
 use super::reading::{Input, in_file, open_for_several_passes};
 use super::records::{SeenRecords, about, describe, import_mode};
@@ -17,7 +19,7 @@ use crate::advice;
 use crate::cli::ImportRecords;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::rows::{Columns, FileProblem, Row, RowProblem, Rows};
+use crate::rows::{Columns, CsvRow, FileError, RowError, Rows};
 use crate::seen::content;
 use crate::stack::Stack;
 
@@ -40,7 +42,7 @@ pub async fn import(
 
 /// Opens a file once it is known that none of its grades is out of 100. On that
 /// scale a 1 would be the whole course, and a 2 twice that.
-fn open_on_our_scale(path: &Path) -> Result<Input, FileProblem> {
+fn open_on_our_scale(path: &Path) -> Result<Input, FileError> {
     let mut file = open_for_several_passes(path)?;
     // An empty file is told of when it is imported.
     let mut rows = Rows::new(Box::new(file.try_clone()?), &GradeReader::COLUMNS, true)?;
@@ -55,7 +57,7 @@ fn open_on_our_scale(path: &Path) -> Result<Input, FileProblem> {
         }
     }
     if let Some((line, percent)) = first {
-        return Err(FileProblem::OtherScale {
+        return Err(FileError::OtherScale {
             line,
             percent,
             more,
@@ -85,22 +87,22 @@ impl Reader for GradeReader {
 
     fn read(
         &mut self,
-        row: &Row,
+        row: &CsvRow,
         line: u64,
         warnings: &mut Vec<Warning>,
-    ) -> Result<GradeRow, RowProblem> {
+    ) -> Result<GradeRow, RowError> {
         let (email, course_id) = about(row)?;
         let letter_grade = row.text("letter_grade")?.map(str::parse).transpose();
         let grade = GradeRow {
             email,
             course_id,
             percent: row.percent("percent")?,
-            passed: row.flag("passed")?.ok_or(RowProblem::Missing("passed"))?,
+            passed: row.flag("passed")?.ok_or(RowError::Missing("passed"))?,
             letter_grade: letter_grade?,
             set_by_admin: row.flag("set_by_admin")?,
         };
         if grade.passed && grade.percent.get() == 0.0 {
-            return Err(RowProblem::PassedAtZero);
+            return Err(RowError::PassedAtZero);
         }
         let contents = [
             content("percent", &grade.percent.get().to_bits()),
@@ -137,7 +139,7 @@ impl Writer for GradeWriter {
         Ok(0)
     }
 
-    fn describe(row: &GradeRow, why: &RowRefused) -> String {
+    fn describe(row: &GradeRow, why: &RowRefusedError) -> String {
         describe(why, |differences| {
             let by_whom = |column| column == "set_by_admin" && row.set_by_admin == Some(false);
             Some(if differences.iter().all(|d| by_whom(d.column)) {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use shared::use_cases::StoreError;
-use shared::use_cases::importing::{Answers, RowRefused};
+use shared::use_cases::importing::{Answers, RowRefusedError};
 use tokio::signal;
 use tokio::time::timeout;
 
@@ -31,7 +31,7 @@ use crate::cli::{ImportFile, exit_code};
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::progress::Progress;
-use crate::rows::{Columns, Row, RowProblem, Rows};
+use crate::rows::{Columns, CsvRow, RowError, Rows};
 
 pub use self::certificates::import as certificates;
 pub use self::enrollments::import as enrollments;
@@ -60,10 +60,10 @@ trait Reader: Send + 'static {
     /// Reads a row; what may be wrong with one that is taken goes to `warnings`.
     fn read(
         &mut self,
-        row: &Row,
+        row: &CsvRow,
         line: u64,
         warnings: &mut Vec<Warning>,
-    ) -> Result<Self::Parsed, RowProblem>;
+    ) -> Result<Self::Parsed, RowError>;
 }
 
 /// How rows are written.
@@ -78,7 +78,7 @@ trait Writer {
     async fn expect(&self) -> Result<u64, StoreError>;
 
     /// Why a row was refused, and what to do about it.
-    fn describe(row: &Self::Parsed, why: &RowRefused) -> String;
+    fn describe(row: &Self::Parsed, why: &RowRefusedError) -> String;
 }
 
 /// Imports a file, `-` being standard input.
@@ -154,7 +154,7 @@ async fn import_input<R: Reader, W: Writer<Parsed = R::Parsed>>(
 /// Writes all rows that can be written; where the file breaks off, those before.
 async fn write_all<R: Reader, W: Writer<Parsed = R::Parsed>>(
     rows: Rows,
-    in_file: impl Fn(crate::rows::FileProblem) -> Failure,
+    in_file: impl Fn(crate::rows::FileError) -> Failure,
     reader: R,
     writer: &W,
     tally: &mut Tally,

@@ -12,10 +12,10 @@ use super::Reader;
 use super::warnings::{Warning, Warnings};
 use crate::failure::Failure;
 use crate::output;
-use crate::rows::{Entry, FileProblem, RowProblem, Rows};
+use crate::rows::{Entry, FileError, RowError, Rows};
 
 /// What is wrong with a file, with its name.
-pub fn in_file(file: &Path, problem: FileProblem) -> Failure {
+pub fn in_file(file: &Path, problem: FileError) -> Failure {
     let file = if is_standard_input(file) {
         "standard input".to_owned()
     } else {
@@ -54,7 +54,7 @@ pub fn open(file: &Path) -> io::Result<Input> {
 /// Opens a file that can be read more than once. What is none, such as standard
 /// input or a pipe, is copied into one that has no name and goes with the
 /// program.
-pub fn open_for_several_passes(path: &Path) -> Result<File, FileProblem> {
+pub fn open_for_several_passes(path: &Path) -> Result<File, FileError> {
     let mut reader: Box<dyn Read> = if is_standard_input(path) {
         Box::new(io::stdin())
     } else {
@@ -65,9 +65,9 @@ pub fn open_for_several_passes(path: &Path) -> Result<File, FileProblem> {
         }
         Box::new(file)
     };
-    let mut copy = tempfile::tempfile().map_err(FileProblem::NotCopied)?;
+    let mut copy = tempfile::tempfile().map_err(FileError::NotCopied)?;
     // What goes wrong is most often the room on the disk.
-    io::copy(&mut reader, &mut copy).map_err(FileProblem::NotCopied)?;
+    io::copy(&mut reader, &mut copy).map_err(FileError::NotCopied)?;
     copy.rewind()?;
     Ok(copy)
 }
@@ -109,7 +109,7 @@ pub enum Message<T> {
     Bad(BadRow),
     Unknown(Vec<String>),
     /// No more can be read. It is the last that comes.
-    Broken(FileProblem),
+    Broken(FileError),
 }
 
 /// A row that cannot be imported. Reads on from "line 7: ".
@@ -117,7 +117,7 @@ pub enum Message<T> {
 pub struct BadRow {
     pub line: u64,
     last_line: u64,
-    problem: RowProblem,
+    problem: RowError,
 }
 
 impl fmt::Display for BadRow {

@@ -1,12 +1,12 @@
 //! What the imports of enrollments, grades and certificates have in common.
 
 use shared::domain::{CourseId, Email, given};
-use shared::use_cases::importing::{Difference, RowRefused};
+use shared::use_cases::importing::{Difference, RowRefusedError};
 
 use super::ImportMode;
 use crate::cli::ImportRecords;
 use crate::output;
-use crate::rows::{Row, RowProblem};
+use crate::rows::{CsvRow, RowError};
 use crate::seen::{Content, Seen};
 
 pub fn import_mode(import: &ImportRecords) -> ImportMode {
@@ -29,10 +29,10 @@ impl<const N: usize> SeenRecords<N> {
         (email, run): (&Email, &CourseId),
         line: u64,
         contents: &[Content; N],
-    ) -> Result<(), RowProblem> {
+    ) -> Result<(), RowError> {
         let about = [email.as_str(), run.as_str()];
         if let Some(repeated) = self.0.repeated(&about, contents) {
-            return Err(RowProblem::SameLearnerAndRun(repeated));
+            return Err(RowError::SameLearnerAndRun(repeated));
         }
         self.0.remember(&about, line, contents);
         Ok(())
@@ -40,7 +40,7 @@ impl<const N: usize> SeenRecords<N> {
 }
 
 /// Whom and which run a row is about.
-pub fn about(row: &Row) -> Result<(Email, CourseId), RowProblem> {
+pub fn about(row: &CsvRow) -> Result<(Email, CourseId), RowError> {
     let email = row.required_given("email", given::email)?;
     let course_id = row.required_given("course_id", given::course_id)?;
     Ok((email, course_id))
@@ -48,21 +48,24 @@ pub fn about(row: &Row) -> Result<(Email, CourseId), RowProblem> {
 
 /// Why a row was refused, and what to do about it; `mend` says that where the
 /// row differs from what is there, and something can be done.
-pub fn describe(why: &RowRefused, mend: impl FnOnce(&[Difference]) -> Option<String>) -> String {
+pub fn describe(
+    why: &RowRefusedError,
+    mend: impl FnOnce(&[Difference]) -> Option<String>,
+) -> String {
     let message = match why {
-        RowRefused::NoSuchUser(_) => format!("{why}; import users first"),
-        RowRefused::NoSuchRun(_) => format!("{why}; import runs first"),
-        RowRefused::CertificateIdTaken => {
+        RowRefusedError::NoSuchUser(_) => format!("{why}; import users first"),
+        RowRefusedError::NoSuchRun(_) => format!("{why}; import runs first"),
+        RowRefusedError::CertificateIdTaken => {
             format!("{why}; find out in the receiver that you come from whose it is")
         }
-        RowRefused::Differs { differences, .. } => match mend(differences) {
+        RowRefusedError::Differs { differences, .. } => match mend(differences) {
             Some(mend) => format!("{why}. {mend}"),
             None => format!("{why}, and no command changes that"),
         },
-        RowRefused::UsernameTaken { .. }
-        | RowRefused::EndsBeforeStart { .. }
-        | RowRefused::AddressOfAnother { .. }
-        | RowRefused::Contended => why.to_string(),
+        RowRefusedError::UsernameTaken { .. }
+        | RowRefusedError::EndsBeforeStart { .. }
+        | RowRefusedError::AddressOfAnother { .. }
+        | RowRefusedError::Contended => why.to_string(),
     };
     output::printable(&message)
 }

@@ -8,14 +8,14 @@ use shared::adapters::store::pending_events::PendingEvents;
 use shared::domain::{CourseRunChange, given};
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::{
-    Answers, RUNS_AT_ONCE, RowRefused, import_runs, wake_waiting_of_runs,
+    Answers, RUNS_AT_ONCE, RowRefusedError, import_runs, wake_waiting_of_runs,
 };
 
 use super::{ImportMode, Reader, Warning, Writer, doubts};
 use crate::cli::ImportFile;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::rows::{Columns, Row, RowProblem};
+use crate::rows::{Columns, CsvRow, RowError};
 use crate::seen::{Seen, content};
 use crate::stack::Stack;
 
@@ -52,21 +52,25 @@ impl Reader for RunReader {
 
     fn read(
         &mut self,
-        row: &Row,
+        row: &CsvRow,
         line: u64,
         warnings: &mut Vec<Warning>,
-    ) -> Result<CourseRunChange, RowProblem> {
+    ) -> Result<CourseRunChange, RowError> {
         let run = CourseRunChange {
             course_id: row.required_given("course_id", given::course_id)?,
             title: row.required_given("title", given::name)?,
             live: if_there(row, "live", flag)?,
             is_self_paced: if_there(row, "is_self_paced", flag)?,
-            start_date: if_there(row, "start_date", Row::moment)?,
-            end_date: if_there(row, "end_date", Row::moment)?,
-            certificate_available_date: if_there(row, "certificate_available_date", Row::moment)?,
+            start_date: if_there(row, "start_date", CsvRow::moment)?,
+            end_date: if_there(row, "end_date", CsvRow::moment)?,
+            certificate_available_date: if_there(
+                row,
+                "certificate_available_date",
+                CsvRow::moment,
+            )?,
         };
         if run.after(None).ends_before_start().is_some() {
-            return Err(RowProblem::EndsBeforeStart);
+            return Err(RowError::EndsBeforeStart);
         }
         let id = [run.course_id.as_str()];
         let contents = [
@@ -81,7 +85,7 @@ impl Reader for RunReader {
             ),
         ];
         if let Some(repeated) = self.0.repeated(&id, &contents) {
-            return Err(RowProblem::SameCourseId(repeated));
+            return Err(RowError::SameCourseId(repeated));
         }
         doubts::of_name("title", Some(&run.title), warnings);
         self.0.remember(&id, line, &contents);
@@ -91,15 +95,15 @@ impl Reader for RunReader {
 
 /// The cell of a column that the row has. One that it lacks leaves what is there.
 fn if_there<T>(
-    row: &Row,
+    row: &CsvRow,
     column: &'static str,
-    read: fn(&Row, &'static str) -> Result<T, RowProblem>,
-) -> Result<Option<T>, RowProblem> {
+    read: fn(&CsvRow, &'static str) -> Result<T, RowError>,
+) -> Result<Option<T>, RowError> {
     row.has(column).then(|| read(row, column)).transpose()
 }
 
 /// A flag, false where the cell is empty.
-fn flag(row: &Row, column: &'static str) -> Result<bool, RowProblem> {
+fn flag(row: &CsvRow, column: &'static str) -> Result<bool, RowError> {
     Ok(row.flag(column)?.unwrap_or(false))
 }
 
@@ -120,7 +124,7 @@ impl Writer for RunWriter {
         wake_waiting_of_runs(&self.pending_events, &self.runs, self.now).await
     }
 
-    fn describe(_: &CourseRunChange, why: &RowRefused) -> String {
+    fn describe(_: &CourseRunChange, why: &RowRefusedError) -> String {
         why.to_string()
     }
 }

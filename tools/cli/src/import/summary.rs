@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
-use shared::use_cases::importing::{Answers, Imported, RowRefused};
+use shared::use_cases::importing::{Answers, Imported, RowRefusedError};
 
 use super::reading::Batch;
 use super::warnings::Warnings;
@@ -146,7 +146,7 @@ pub struct Tally {
 pub struct Refused<T> {
     pub line: u64,
     pub row: T,
-    pub why: RowRefused,
+    pub why: RowRefusedError,
 }
 
 impl Tally {
@@ -156,7 +156,7 @@ impl Tally {
         &mut self,
         batch: Batch<T>,
         answers: Answers,
-        describe: impl Fn(&T, &RowRefused) -> String,
+        describe: impl Fn(&T, &RowRefusedError) -> String,
     ) -> Vec<Refused<T>> {
         self.done.warnings.merge(batch.warnings);
         let mut refused = Vec::new();
@@ -164,7 +164,9 @@ impl Tally {
             match answer {
                 Ok(imported) => self.done.count(imported),
                 Err(why) if why.may_pass() => refused.push(Refused { line, row, why }),
-                Err(why @ RowRefused::Differs { .. }) => self.differs(line, &describe(&row, &why)),
+                Err(why @ RowRefusedError::Differs { .. }) => {
+                    self.differs(line, &describe(&row, &why))
+                }
                 Err(why) => self.bad(line, &describe(&row, &why)),
             }
         }

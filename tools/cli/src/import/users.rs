@@ -8,7 +8,7 @@ use shared::adapters::store::users::Users;
 use shared::domain::{Email, User, Username, given};
 use shared::use_cases::StoreError;
 use shared::use_cases::importing::{
-    Answers, RowRefused, USERS_AT_ONCE, UserImport, UserRow, wake_waiting_of_users,
+    Answers, RowRefusedError, USERS_AT_ONCE, UserImport, UserRow, wake_waiting_of_users,
 };
 
 use super::doubts::{self, is_word_for_nothing};
@@ -16,7 +16,7 @@ use super::{ImportMode, Reader, Warning, Writer};
 use crate::cli::ImportFile;
 use crate::failure::Failure;
 use crate::output::{self, Output};
-use crate::rows::{Columns, Row, RowProblem};
+use crate::rows::{Columns, CsvRow, RowError};
 use crate::seen::{Seen, content};
 use crate::stack::Stack;
 
@@ -50,10 +50,10 @@ impl Reader for UserReader {
 
     fn read(
         &mut self,
-        row: &Row,
+        row: &CsvRow,
         line: u64,
         warnings: &mut Vec<Warning>,
-    ) -> Result<UserRow, RowProblem> {
+    ) -> Result<UserRow, RowError> {
         let as_given = row.required("email")?;
         let email = row.required_given("email", given::email)?;
         let edx_username = row.given("edx_username", given::username)?;
@@ -64,12 +64,12 @@ impl Reader for UserReader {
             content("name", &name),
         ];
         if let Some(repeated) = self.emails.repeated(&[email.as_str()], &contents) {
-            return Err(RowProblem::SameAddress(repeated));
+            return Err(RowError::SameAddress(repeated));
         }
         if let Some(username) = &edx_username {
             let key = username.key();
             if let Some(first) = self.usernames.line_of(&[key.as_str()]) {
-                return Err(RowProblem::SameUsername(first));
+                return Err(RowError::SameUsername(first));
             }
             self.usernames.remember(&[key.as_str()], line, &[]);
         }
@@ -108,9 +108,9 @@ impl Writer for UserWriter {
         wake_waiting_of_users(&self.pending_events, &self.users, self.now).await
     }
 
-    fn describe(row: &UserRow, why: &RowRefused) -> String {
+    fn describe(row: &UserRow, why: &RowRefusedError) -> String {
         let message = match why {
-            RowRefused::UsernameTaken { owner, are_two } => {
+            RowRefusedError::UsernameTaken { owner, are_two } => {
                 let is_one = if *are_two {
                     String::new()
                 } else {
@@ -123,7 +123,7 @@ impl Writer for UserWriter {
                      username, import the file again"
                 )
             }
-            RowRefused::AddressOfAnother {
+            RowRefusedError::AddressOfAnother {
                 holder,
                 username_owner,
             } => row_of_another(row, holder, username_owner.as_ref()),

@@ -132,7 +132,7 @@ impl fmt::Display for Rows {
 
 impl Serialize for Warnings {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|(warning, rows)| Shown {
+        serializer.collect_seq(self.0.iter().map(|(warning, rows)| WarningView {
             kind: warning.kind(),
             problem: warning.to_string(),
             rows: rows.count,
@@ -142,7 +142,7 @@ impl Serialize for Warnings {
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct WarningView<'a> {
     kind: &'static str,
     problem: String,
     rows: u64,

@@ -7,8 +7,8 @@ mod record;
 mod row;
 mod source;
 
-pub use reader::{Entry, FileProblem, Rows};
-pub use row::{Row, RowProblem};
+pub use reader::{Entry, FileError, Rows};
+pub use row::{CsvRow, RowError};
 
 /// The columns that an import knows. Others are passed over.
 #[derive(Debug)]

@@ -7,11 +7,11 @@ use std::mem;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::record::{self, Record};
+use super::record::{self, CsvRecord};
 use super::row::Cell;
 use super::source::Source;
-use super::{Columns, Row, RowProblem};
-use crate::encoding::NotPlainText;
+use super::{Columns, CsvRow, RowError};
+use crate::encoding::PlainTextError;
 use crate::output;
 
 /// A file's rows, from its first to its last.
@@ -53,18 +53,18 @@ pub struct Entry {
     pub line: u64,
     /// Its last line.
     pub last_line: u64,
-    pub row: Result<Row, RowProblem>,
+    pub row: Result<CsvRow, RowError>,
 }
 
 /// Why no row can be read any more. Reads on from "learners.csv: ".
 #[derive(Debug, Error)]
-pub enum FileProblem {
+pub enum FileError {
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
     #[error("cannot be copied into the folder for temporary files ($TMPDIR): {0}")]
     NotCopied(io::Error),
     #[error("{0}")]
-    NotPlainText(#[from] NotPlainText),
+    PlainTextError(#[from] PlainTextError),
     #[error("is empty; its first line must name the columns, or be a JSON object")]
     Empty,
     #[error("has no row below the line that names the columns; if that is right: --allow-empty")]
@@ -74,7 +74,7 @@ pub enum FileProblem {
     )]
     JsonArray,
     #[error("line {line}, which must name the columns: {problem}")]
-    Heading { line: u64, problem: RowProblem },
+    Heading { line: u64, problem: RowError },
     #[error("has lines that end in {}; save it with LF or CRLF at the end of each", describe_end(*.0))]
     LineEnds(char),
     #[error(
@@ -142,17 +142,17 @@ impl Rows {
         input: Box<dyn Read + Send>,
         columns: &'static Columns,
         allow_empty: bool,
-    ) -> Result<Self, FileProblem> {
+    ) -> Result<Self, FileError> {
         let mut source = Source::new(input)?;
         let mut unknown = Unknown::default();
         let format = match source.begins()? {
             Some(b'{') => Format::JsonLines,
-            Some(b'[') => return Err(FileProblem::JsonArray),
+            Some(b'[') => return Err(FileError::JsonArray),
             _ => match heading(&mut source)? {
                 Some(record) => Format::Csv(Heading::read(record, columns, &mut unknown)?),
                 // JSON Lines without a row, perhaps.
                 None if allow_empty => Format::JsonLines,
-                None => return Err(FileProblem::Empty),
+                None => return Err(FileError::Empty),
             },
         };
         let mut rows = Self {
@@ -164,7 +164,7 @@ impl Rows {
         };
         rows.first = rows.read()?;
         if rows.first.is_none() && !allow_empty {
-            return Err(FileProblem::NoRows);
+            return Err(FileError::NoRows);
         }
         Ok(rows)
     }
@@ -181,14 +181,14 @@ impl Rows {
     }
 
     /// The next row. An error is one of the file's, and the last that comes of it.
-    pub fn next(&mut self) -> Result<Option<Entry>, FileProblem> {
+    pub fn next(&mut self) -> Result<Option<Entry>, FileError> {
         match self.first.take() {
             Some(first) => Ok(Some(first)),
             None => self.read(),
         }
     }
 
-    fn read(&mut self) -> Result<Option<Entry>, FileProblem> {
+    fn read(&mut self) -> Result<Option<Entry>, FileError> {
         let columns = self.columns;
         Ok(match &self.format {
             Format::Csv(heading) => record::next(&mut self.source)?.map(|record| Entry {
@@ -209,7 +209,7 @@ impl Rows {
 
 /// The record that names the columns. Excel writes one before it that names the
 /// separator, and reads it, too.
-fn heading(source: &mut Source) -> Result<Option<Record>, FileProblem> {
+fn heading(source: &mut Source) -> Result<Option<CsvRecord>, FileError> {
     let record = record::next(source)?;
     let cells = record
         .as_ref()
@@ -219,22 +219,22 @@ fn heading(source: &mut Source) -> Result<Option<Record>, FileProblem> {
     let mut separator = separator.unwrap_or_default().chars();
     match (separator.next(), separator.next()) {
         (Some(','), None) => record::next(source),
-        (Some(other), None) => Err(FileProblem::Separator(other)),
+        (Some(other), None) => Err(FileError::Separator(other)),
         _ => Ok(record),
     }
 }
 
 impl Heading {
     fn read(
-        record: Record,
+        record: CsvRecord,
         columns: &'static Columns,
         unknown: &mut Unknown,
-    ) -> Result<Self, FileProblem> {
-        let Record { line, cells, .. } = record;
+    ) -> Result<Self, FileError> {
+        let CsvRecord { line, cells, .. } = record;
         let separator = record.behind_a_quote.map(char::from);
         let cells = cells.map_err(|problem| match separator {
-            Some(separator) if SEPARATORS.contains(&separator) => FileProblem::Separator(separator),
-            _ => FileProblem::Heading { line, problem },
+            Some(separator) if SEPARATORS.contains(&separator) => FileError::Separator(separator),
+            _ => FileError::Heading { line, problem },
         })?;
         let ends_a_line =
             |c: &char| matches!(c, '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}');
@@ -242,7 +242,7 @@ impl Heading {
             .iter()
             .filter_map(|cell| cell.chars().find(ends_a_line));
         if let Some(end) = ends.next() {
-            return Err(FileProblem::LineEnds(end));
+            return Err(FileError::LineEnds(end));
         }
         let found: Vec<&str> = cells.iter().map(|name| name.trim()).collect();
         let mut places = Vec::new();
@@ -251,12 +251,12 @@ impl Heading {
                 (0..found.len()).filter(|place| found[*place].eq_ignore_ascii_case(column));
             let place = at.next();
             if at.next().is_some() {
-                return Err(FileProblem::ColumnTwice(column));
+                return Err(FileError::ColumnTwice(column));
             }
             if place.is_none() && columns.required.contains(&column) {
                 return Err(match separator_of(&found.join(","), column) {
-                    Some(separator) => FileProblem::Separator(separator),
-                    None => FileProblem::NoColumn {
+                    Some(separator) => FileError::Separator(separator),
+                    None => FileError::NoColumn {
                         column,
                         found: output::excerpt(&found.join(", ")),
                     },
@@ -275,11 +275,11 @@ impl Heading {
         })
     }
 
-    fn row(&self, record: Record, columns: &'static Columns) -> Result<Row, RowProblem> {
+    fn row(&self, record: CsvRecord, columns: &'static Columns) -> Result<CsvRow, RowError> {
         let mut cells = record.cells?;
         let (found, expected) = (cells.len(), self.count);
         if found < expected && !record.has_end {
-            return Err(RowProblem::CutOff { found, expected });
+            return Err(RowError::CutOff { found, expected });
         }
         // Spreadsheets leave out what is empty at the end of a row.
         let lacks = |place: &Option<usize>| place.is_some_and(|place| place >= found);
@@ -287,13 +287,13 @@ impl Heading {
         let mut lacking = names.filter(|(_, place)| lacks(place));
         let is_required = |name: &&str| columns.required.contains(name);
         if found > expected || lacking.any(|(name, _)| is_required(name)) {
-            return Err(RowProblem::WrongCount { found, expected });
+            return Err(RowError::WrongCount { found, expected });
         }
         let cell = |place: &Option<usize>| match place.and_then(|place| cells.get_mut(place)) {
             Some(text) => Cell::Text(mem::take(text)),
             None => Cell::Absent,
         };
-        Ok(Row {
+        Ok(CsvRow {
             columns: columns.names,
             cells: self.places.iter().map(cell).collect(),
             is_short: found < expected,
@@ -324,12 +324,12 @@ fn json_row(
     text: &str,
     columns: &'static Columns,
     unknown: &mut Unknown,
-) -> Result<Row, RowProblem> {
+) -> Result<CsvRow, RowError> {
     let mut fields: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
         if error.is_data() {
-            RowProblem::NotAnObject
+            RowError::NotAnObject
         } else {
-            RowProblem::NotJson(error.column())
+            RowError::NotJson(error.column())
         }
     })?;
     let cell = |name: &&str| match fields.remove(*name) {
@@ -345,7 +345,7 @@ fn json_row(
     for name in fields.keys() {
         unknown.meet(name);
     }
-    Ok(Row {
+    Ok(CsvRow {
         columns: columns.names,
         cells,
         is_short: false,

@@ -7,16 +7,16 @@
 //! that may be the end of a line in a file whose lines end in LF.
 
 use super::source::{MAX_BYTES, Source, Unit};
-use super::{FileProblem, RowProblem};
+use super::{FileError, RowError};
 
 /// One record.
 #[derive(Debug)]
-pub struct Record {
+pub struct CsvRecord {
     /// Its first line, counted from 1.
     pub line: u64,
     /// Its last one: cells in quotation marks may have several.
     pub last_line: u64,
-    pub cells: Result<Vec<String>, RowProblem>,
+    pub cells: Result<Vec<String>, RowError>,
     /// Whether the end of a line stands behind it, and not that of the file.
     pub has_end: bool,
     /// What stands behind the first quotation mark that closes a cell, where it
@@ -44,7 +44,7 @@ enum At {
 ///
 /// # Errors
 /// The file cannot be read any further, or ends within quotation marks.
-pub fn next(source: &mut Source) -> Result<Option<Record>, FileProblem> {
+pub fn next(source: &mut Source) -> Result<Option<CsvRecord>, FileError> {
     loop {
         let record = read(source)?;
         if !record.as_ref().is_some_and(|record| record.is_blank) {
@@ -53,7 +53,7 @@ pub fn next(source: &mut Source) -> Result<Option<Record>, FileProblem> {
     }
 }
 
-fn read(source: &mut Source) -> Result<Option<Record>, FileProblem> {
+fn read(source: &mut Source) -> Result<Option<CsvRecord>, FileError> {
     let line = source.line_number();
     let mut cells = vec![Vec::new()];
     let (mut at, mut length) = (At::Start, 0);
@@ -66,7 +66,7 @@ fn read(source: &mut Source) -> Result<Option<Record>, FileProblem> {
     }
     let has_end = loop {
         let (next, byte) = match (at, unit) {
-            (At::Quoted, None) => return Err(FileProblem::QuoteNotClosed(opened)),
+            (At::Quoted, None) => return Err(FileError::QuoteNotClosed(opened)),
             (_, None) => break false,
             (At::Quoted, Some(Unit::LineEnd)) => (At::Quoted, Some(b'\n')),
             (_, Some(Unit::LineEnd)) => break true,
@@ -108,23 +108,23 @@ fn read(source: &mut Source) -> Result<Option<Record>, FileProblem> {
         unit = source.unit(at == At::Quoted)?;
     };
     let cells: Result<Vec<String>, _> = if length > MAX_BYTES {
-        Err(RowProblem::TooLong)
+        Err(RowError::TooLong)
     } else if has_stray_cr {
-        Err(RowProblem::StrayCr)
+        Err(RowError::StrayCr)
     } else if has_stray_quote {
-        Err(RowProblem::StrayQuote)
+        Err(RowError::StrayQuote)
     } else {
         let cells = cells.into_iter().map(String::from_utf8);
         cells
             .collect::<Result<_, _>>()
-            .map_err(|_| RowProblem::NotUtf8)
+            .map_err(|_| RowError::NotUtf8)
     };
     let is_blank = match cells.as_deref() {
         // One that is empty in quotation marks is a row.
         Ok([cell]) => cell.len() == length && cell.trim().is_empty(),
         _ => false,
     };
-    Ok(Some(Record {
+    Ok(Some(CsvRecord {
         line,
         last_line: source.line_number() - u64::from(has_end),
         cells,
@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    type Read = (u64, u64, Result<Vec<String>, RowProblem>);
+    type Read = (u64, u64, Result<Vec<String>, RowError>);
 
     /// All records of a file, and the line of the quotation mark that it ends in.
     fn read(file: &[u8]) -> (Vec<Read>, Option<u64>) {
@@ -153,7 +153,7 @@ mod tests {
             match next(&mut source) {
                 Ok(Some(record)) => records.push((record.line, record.last_line, record.cells)),
                 Ok(None) => return (records, None),
-                Err(FileProblem::QuoteNotClosed(line)) => return (records, Some(line)),
+                Err(FileError::QuoteNotClosed(line)) => return (records, Some(line)),
                 Err(problem) => panic!("{problem}"),
             }
         }
@@ -206,7 +206,7 @@ mod tests {
             ),
             (
                 "a\r\nb\rc\r",
-                vec![row(1, 1, &["a"]), bad(2, 2, RowProblem::StrayCr)],
+                vec![row(1, 1, &["a"]), bad(2, 2, RowError::StrayCr)],
                 None,
             ),
             (
@@ -232,7 +232,7 @@ mod tests {
             // As where a heading was put before another program's rows.
             (
                 "a,b\nc,d\re,f\rg,h\r",
-                vec![row(1, 1, &["a", "b"]), bad(2, 2, RowProblem::StrayCr)],
+                vec![row(1, 1, &["a", "b"]), bad(2, 2, RowError::StrayCr)],
                 None,
             ),
             (
@@ -242,7 +242,7 @@ mod tests {
             ),
             (
                 "a\nb\r \n",
-                vec![row(1, 1, &["a"]), bad(2, 2, RowProblem::StrayCr)],
+                vec![row(1, 1, &["a"]), bad(2, 2, RowError::StrayCr)],
                 None,
             ),
             (
@@ -253,33 +253,33 @@ mod tests {
             // Forgotten at the end of a cell: the rows up to the next one are in it.
             (
                 "a,\"b\nc,d\ne,\"f\"\ng\n",
-                vec![bad(1, 3, RowProblem::StrayQuote), row(4, 4, &["g"])],
+                vec![bad(1, 3, RowError::StrayQuote), row(4, 4, &["g"])],
                 None,
             ),
             (
                 "\"a\",\"b\n\"c\",\"d\"\n\"e\",\"f\"\n",
-                vec![bad(1, 2, RowProblem::StrayQuote), row(3, 3, &["e", "f"])],
+                vec![bad(1, 2, RowError::StrayQuote), row(3, 3, &["e", "f"])],
                 None,
             ),
             // Forgotten at the beginning, or never meant as one.
             (
                 "a,b\"\nc\n",
-                vec![bad(1, 1, RowProblem::StrayQuote), row(2, 2, &["c"])],
+                vec![bad(1, 1, RowError::StrayQuote), row(2, 2, &["c"])],
                 None,
             ),
             (
                 "a,5\" disk\nc\n",
-                vec![bad(1, 1, RowProblem::StrayQuote), row(2, 2, &["c"])],
+                vec![bad(1, 1, RowError::StrayQuote), row(2, 2, &["c"])],
                 None,
             ),
             (
                 "a, \"b\"\nc\n",
-                vec![bad(1, 1, RowProblem::StrayQuote), row(2, 2, &["c"])],
+                vec![bad(1, 1, RowError::StrayQuote), row(2, 2, &["c"])],
                 None,
             ),
             (
                 "a,\"b\" \nc\n",
-                vec![bad(1, 1, RowProblem::StrayQuote), row(2, 2, &["c"])],
+                vec![bad(1, 1, RowError::StrayQuote), row(2, 2, &["c"])],
                 None,
             ),
             // Never closed.
@@ -294,17 +294,17 @@ mod tests {
             ),
             (
                 &format!("{long}x\na\n"),
-                vec![bad(1, 1, RowProblem::TooLong), row(2, 2, &["a"])],
+                vec![bad(1, 1, RowError::TooLong), row(2, 2, &["a"])],
                 None,
             ),
             (
                 &format!("a,\"{long}\n{long}\"\na\n"),
-                vec![bad(1, 2, RowProblem::TooLong), row(3, 3, &["a"])],
+                vec![bad(1, 2, RowError::TooLong), row(3, 3, &["a"])],
                 None,
             ),
             (
                 &format!("{}\na\n", ",".repeat(MAX_BYTES + 1)),
-                vec![bad(1, 1, RowProblem::TooLong), row(2, 2, &["a"])],
+                vec![bad(1, 1, RowError::TooLong), row(2, 2, &["a"])],
                 None,
             ),
         ] {
@@ -312,6 +312,6 @@ mod tests {
             assert_eq!(read(file.as_bytes()), (expected, open), "{start:?}");
         }
         let (records, _) = read(b"a,\xFF\nb\n");
-        assert_eq!(records, [bad(1, 1, RowProblem::NotUtf8), row(2, 2, &["b"])]);
+        assert_eq!(records, [bad(1, 1, RowError::NotUtf8), row(2, 2, &["b"])]);
     }
 }

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use serde_json::Number;
-use shared::domain::certificate::NotAState;
+use shared::domain::certificate::CertificateStateError;
 use shared::domain::given::GivenError;
-use shared::domain::grade::{LetterGradeError, NotAPercent};
+use shared::domain::grade::{LetterGradeError, PercentError};
 use shared::domain::terms::TermError;
 use shared::domain::{CourseRole, Mode, Percent};
 use thiserror::Error;
@@ -16,7 +16,7 @@ use crate::time::{self, MomentError};
 
 /// The cells of one row, in the order of its columns.
 #[derive(Debug)]
-pub struct Row {
+pub struct CsvRow {
     pub columns: &'static [&'static str],
     pub cells: Vec<Cell>,
     /// Whether its last cells are left out; each is as if there were no column.
@@ -38,7 +38,7 @@ pub enum Cell {
 
 /// Why a row is not imported. Reads on from "line 7: ".
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum RowProblem {
+pub enum RowError {
     #[error("is not UTF-8")]
     NotUtf8,
     #[error("is longer than {MAX_BYTES} bytes")]
@@ -113,13 +113,13 @@ pub enum RowProblem {
     )]
     UnclearStatus(String),
     #[error("percent {0}, 1 being the whole course")]
-    Percent(#[from] NotAPercent),
+    Percent(#[from] PercentError),
     #[error("passed is true, but percent is 0, and a grade of 0 is no pass")]
     PassedAtZero,
     #[error("letter_grade {0}")]
     LetterGrade(#[from] LetterGradeError),
     #[error("state {0}")]
-    State(#[from] NotAState),
+    State(#[from] CertificateStateError),
     #[error("the same address as {0}")]
     SameAddress(Repeated),
     #[error("the same username as line {0}")]
@@ -134,30 +134,30 @@ pub enum RowProblem {
     SameCertificateId(u64),
 }
 
-impl Row {
+impl CsvRow {
     /// Whether there is a cell of this column, empty or not.
     pub fn has(&self, column: &str) -> bool {
         *self.cell(column) != Cell::Absent
     }
 
     /// Text without the blanks around it; `None` where there is none.
-    pub fn text(&self, column: &'static str) -> Result<Option<&str>, RowProblem> {
+    pub fn text(&self, column: &'static str) -> Result<Option<&str>, RowError> {
         let text = match self.cell(column) {
             Cell::Absent => return Ok(None),
             Cell::Text(text) => text.trim(),
             Cell::Flag(_) | Cell::Number(_) | Cell::Other => {
-                return Err(RowProblem::NotText(column));
+                return Err(RowError::NotText(column));
             }
         };
         if text.chars().any(char::is_control) {
-            return Err(RowProblem::ControlCharacter(column));
+            return Err(RowError::ControlCharacter(column));
         }
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
 
     /// Text that must be there.
-    pub fn required(&self, column: &'static str) -> Result<&str, RowProblem> {
-        self.text(column)?.ok_or(RowProblem::Missing(column))
+    pub fn required(&self, column: &'static str) -> Result<&str, RowError> {
+        self.text(column)?.ok_or(RowError::Missing(column))
     }
 
     /// An address, a username, an id or a name, read by the rule for texts that
@@ -166,8 +166,8 @@ impl Row {
         &self,
         column: &'static str,
         read: fn(&str) -> Result<T, GivenError>,
-    ) -> Result<Option<T>, RowProblem> {
-        let read = |text| read(text).map_err(|error| RowProblem::Given(column, error));
+    ) -> Result<Option<T>, RowError> {
+        let read = |text| read(text).map_err(|error| RowError::Given(column, error));
         self.text(column)?.map(read).transpose()
     }
 
@@ -176,20 +176,20 @@ impl Row {
         &self,
         column: &'static str,
         read: fn(&str) -> Result<T, GivenError>,
-    ) -> Result<T, RowProblem> {
-        self.given(column, read)?.ok_or(RowProblem::Missing(column))
+    ) -> Result<T, RowError> {
+        self.given(column, read)?.ok_or(RowError::Missing(column))
     }
 
     /// A flag; `None` where there is none.
-    pub fn flag(&self, column: &'static str) -> Result<Option<bool>, RowProblem> {
+    pub fn flag(&self, column: &'static str) -> Result<Option<bool>, RowError> {
         let text = match self.cell(column) {
             Cell::Flag(flag) => return Ok(Some(*flag)),
             Cell::Number(number) => match number.as_u64() {
                 Some(0) => return Ok(Some(false)),
                 Some(1) => return Ok(Some(true)),
-                _ => return Err(RowProblem::NotAFlag(column)),
+                _ => return Err(RowError::NotAFlag(column)),
             },
-            Cell::Other => return Err(RowProblem::NotAFlag(column)),
+            Cell::Other => return Err(RowError::NotAFlag(column)),
             Cell::Absent | Cell::Text(_) => self.text(column)?,
         };
         let Some(text) = text else {
@@ -198,14 +198,14 @@ impl Row {
         match text.to_ascii_lowercase().as_str() {
             "true" | "t" | "yes" | "1" => Ok(Some(true)),
             "false" | "f" | "no" | "0" => Ok(Some(false)),
-            _ => Err(RowProblem::NotAFlag(column)),
+            _ => Err(RowError::NotAFlag(column)),
         }
     }
 
     /// A percent that must be there, 1 being the whole course.
-    pub fn percent(&self, column: &'static str) -> Result<Percent, RowProblem> {
+    pub fn percent(&self, column: &'static str) -> Result<Percent, RowError> {
         Ok(match self.cell(column) {
-            Cell::Number(number) => number.as_f64().ok_or(NotAPercent)?.try_into()?,
+            Cell::Number(number) => number.as_f64().ok_or(PercentError)?.try_into()?,
             _ => self.required(column)?.parse()?,
         })
     }
@@ -226,17 +226,17 @@ impl Row {
     }
 
     /// A UUID, with or without its hyphens.
-    pub fn uuid(&self, column: &'static str) -> Result<Option<Uuid>, RowProblem> {
-        let uuid = |text: &str| text.parse().map_err(|_| RowProblem::NotAUuid(column));
+    pub fn uuid(&self, column: &'static str) -> Result<Option<Uuid>, RowError> {
+        let uuid = |text: &str| text.parse().map_err(|_| RowError::NotAUuid(column));
         self.text(column)?.map(uuid).transpose()
     }
 
     /// A moment, or the midnight in UTC with which a date begins.
-    pub fn moment(&self, column: &'static str) -> Result<Option<Timestamp>, RowProblem> {
+    pub fn moment(&self, column: &'static str) -> Result<Option<Timestamp>, RowError> {
         let moment = |text| {
             time::moment(text).map_err(|error| match error {
-                MomentError::NotAMoment => RowProblem::NotADate(column),
-                MomentError::OutOfRange => RowProblem::TooLate(column),
+                MomentError::NotAMoment => RowError::NotADate(column),
+                MomentError::OutOfRange => RowError::TooLate(column),
             })
         };
         self.text(column)?.map(moment).transpose()

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
-use super::{FileProblem, RowProblem};
+use super::{FileError, RowError};
 use crate::encoding::{LOOKED_AT, byte_order_mark};
 
 /// The longest row.
@@ -40,7 +40,7 @@ pub enum Unit {
 pub struct Line {
     /// Counted from 1.
     pub number: u64,
-    pub text: Result<String, RowProblem>,
+    pub text: Result<String, RowError>,
 }
 
 impl Source {
@@ -48,7 +48,7 @@ impl Source {
     ///
     /// # Errors
     /// The file cannot be read, or is not text in UTF-8.
-    pub fn new(mut input: Box<dyn Read + Send>) -> Result<Self, FileProblem> {
+    pub fn new(mut input: Box<dyn Read + Send>) -> Result<Self, FileError> {
         const BUFFER: usize = 64 * 1024;
         let mut start = Vec::with_capacity(LOOKED_AT);
         input
@@ -144,9 +144,9 @@ impl Source {
             unit = self.unit(false)?;
         }
         let text = if length > MAX_BYTES {
-            Err(RowProblem::TooLong)
+            Err(RowError::TooLong)
         } else {
-            String::from_utf8(bytes).map_err(|_| RowProblem::NotUtf8)
+            String::from_utf8(bytes).map_err(|_| RowError::NotUtf8)
         };
         Ok(Some(Line { number, text }))
     }

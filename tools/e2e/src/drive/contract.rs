@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::learners::{RUN, about, email};
 use crate::failure::{Failure, same};
-use crate::portal::{Answer, Portal};
+use crate::portal::{HttpResponse, Portal};
 
 /// Both webhooks in both spellings.
 const PATHS: [&str; 4] = [
@@ -28,7 +28,7 @@ pub struct Tokens {
 }
 
 /// A request, and what the contract says of it.
-struct Row<'a> {
+struct ContractRow<'a> {
     what: &'a str,
     authorization: Option<&'a str>,
     method: Method,
@@ -69,7 +69,7 @@ impl Tokens {
     }
 }
 
-/// Row 2: there is no list of tokens, so that the sender is to come again.
+/// ContractRow 2: there is no list of tokens, so that the sender is to come again.
 pub async fn before_tokens(portal: &Portal<'_>) -> Result<(), Failure> {
     let token = format!("chk_{}", "0".repeat(64));
     for kind in ["enrollment", "certificate"] {
@@ -89,7 +89,7 @@ pub async fn hold(portal: &Portal<'_>, tokens: &Tokens) -> Result<(), Failure> {
     let unknown = format!("Bearer chk_{}", "0".repeat(64));
     let stranger = about("stranger").to_string();
     // Whoever has no token learns nothing of the body.
-    let refused = |what, authorization, status, says| Row {
+    let refused = |what, authorization, status, says| ContractRow {
         what,
         authorization,
         method: Method::POST,
@@ -98,7 +98,7 @@ pub async fn hold(portal: &Portal<'_>, tokens: &Tokens) -> Result<(), Failure> {
         status,
         header: Some(("www-authenticate", says)),
     };
-    let answered = |what, body: &str, status| Row {
+    let answered = |what, body: &str, status| ContractRow {
         what,
         authorization: Some(&staff),
         method: Method::POST,
@@ -126,22 +126,22 @@ pub async fn hold(portal: &Portal<'_>, tokens: &Tokens) -> Result<(), Failure> {
             403,
             "insufficient_scope",
         ),
-        Row {
+        ContractRow {
             method: Method::GET,
             header: Some(("allow", "POST")),
             ..answered("GET", "", 405)
         },
-        Row {
+        ContractRow {
             method: Method::DELETE,
             header: Some(("allow", "POST")),
             ..answered("DELETE", "", 405)
         },
         answered("a body over 64 KiB", &" ".repeat(65 * 1024), 413),
-        Row {
+        ContractRow {
             content_type: None,
             ..answered("no content type", &stranger, 415)
         },
-        Row {
+        ContractRow {
             content_type: Some("text/plain"),
             ..answered("plain text", &stranger, 415)
         },
@@ -160,7 +160,7 @@ pub async fn hold(portal: &Portal<'_>, tokens: &Tokens) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn hold_row(portal: &Portal<'_>, path: &str, row: &Row<'_>) -> Result<(), Failure> {
+async fn hold_row(portal: &Portal<'_>, path: &str, row: &ContractRow<'_>) -> Result<(), Failure> {
     let headers = [
         ("authorization", row.authorization),
         ("content-type", row.content_type),
@@ -196,7 +196,12 @@ pub fn is_whole(portal: &Portal<'_>) -> Result<(), Failure> {
 }
 
 /// The answer has this header, or as API Gateway renames it, with this in its value.
-pub fn has_header(what: &str, answer: &Answer, name: &str, value: &str) -> Result<(), Failure> {
+pub fn has_header(
+    what: &str,
+    answer: &HttpResponse,
+    name: &str,
+    value: &str,
+) -> Result<(), Failure> {
     let renamed = format!("x-amzn-remapped-{name}");
     let headers = &answer.headers;
     let found = headers.get(name).or_else(|| headers.get(&renamed));
@@ -212,7 +217,7 @@ pub fn has_header(what: &str, answer: &Answer, name: &str, value: &str) -> Resul
 }
 
 /// `{"error": "<one sentence>"}`, and nothing else.
-pub fn is_error(what: &str, answer: &Answer) -> Result<(), Failure> {
+pub fn is_error(what: &str, answer: &HttpResponse) -> Result<(), Failure> {
     let fields = answer.body.as_object();
     let fields: Vec<_> = fields.into_iter().flatten().collect();
     let [(name, Value::String(text))] = fields.as_slice() else {

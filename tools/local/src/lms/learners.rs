@@ -15,11 +15,11 @@ use serde::de::DeserializeOwned;
 use crate::faults::lock;
 
 /// The rows of each course run, by the [`key`] of the username.
-type Rows<R> = BTreeMap<String, BTreeMap<String, Row<R>>>;
+type Rows<R> = BTreeMap<String, BTreeMap<String, LmsRow<R>>>;
 
 /// A row, and the username as the LMS spells it.
 #[derive(Debug)]
-struct Row<R> {
+struct LmsRow<R> {
     username: String,
     row: R,
 }
@@ -99,7 +99,7 @@ impl<R> Learners<R> {
     /// LMS spells their username.
     pub(super) fn set(&self, username: &str, course: &str, row: R) {
         let (key, username) = (key(username), username.to_owned());
-        let row = Row { username, row };
+        let row = LmsRow { username, row };
         let mut set = lock(&self.set);
         set.entry(course.to_owned()).or_default().insert(key, row);
     }
@@ -135,7 +135,7 @@ impl<R> View<'_, R> {
     pub(super) fn row(&self, username: &str, course: &str) -> Option<(&str, &R)> {
         let key = key(username);
         let mut maps = self.maps().into_iter().rev();
-        let Row { username, row } = maps.find_map(|rows| rows.get(course)?.get(&key))?;
+        let LmsRow { username, row } = maps.find_map(|rows| rows.get(course)?.get(&key))?;
         Some((username, row))
     }
 
@@ -182,11 +182,11 @@ impl<R> View<'_, R> {
 
 /// The first rows, at most so many, each with its key and the username.
 fn shown<'a, R>(
-    rows: BTreeMap<&'a str, &'a Row<R>>,
+    rows: BTreeMap<&'a str, &'a LmsRow<R>>,
     most: usize,
 ) -> Vec<(&'a str, &'a str, &'a R)> {
     let rows = rows.into_iter().take(most);
-    rows.map(|(key, Row { username, row })| (key, username.as_str(), row))
+    rows.map(|(key, LmsRow { username, row })| (key, username.as_str(), row))
         .collect()
 }
 
@@ -233,7 +233,7 @@ impl<R: DeserializeOwned> File<R> {
             }
             let run = rows.entry(whose.course_id).or_default();
             let (key, username) = (key(&whose.username), whose.username);
-            if run.insert(key, Row { username, row }).is_some() {
+            if run.insert(key, LmsRow { username, row }).is_some() {
                 return Err(wrong("this learner has a line in this run already"));
             }
         }

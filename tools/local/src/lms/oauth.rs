@@ -49,7 +49,7 @@ pub enum TokenError {
 
 /// Why somebody is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NotAdmitted {
+pub(super) enum NotAdmittedError {
     /// A `Bearer` token, which is told what is wrong with it.
     Bearer(TokenError),
     /// A JWT, which is told nothing.
@@ -58,12 +58,12 @@ pub(super) enum NotAdmitted {
     Nothing,
 }
 
-impl From<NotAdmitted> for LmsResponseError {
-    fn from(why: NotAdmitted) -> Self {
+impl From<NotAdmittedError> for LmsResponseError {
+    fn from(why: NotAdmittedError) -> Self {
         let message = match why {
-            NotAdmitted::Bearer(error) => return error.into(),
-            NotAdmitted::Jwt => "Invalid token.",
-            NotAdmitted::Nothing => "Authentication credentials were not provided.",
+            NotAdmittedError::Bearer(error) => return error.into(),
+            NotAdmittedError::Jwt => "Invalid token.",
+            NotAdmittedError::Nothing => "Authentication credentials were not provided.",
         };
         Self::new(StatusCode::UNAUTHORIZED, None, message)
     }
@@ -110,18 +110,20 @@ impl Tokens {
     }
 
     /// Lets in who has a credential that is good now.
-    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), NotAdmitted> {
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), NotAdmittedError> {
         let given = headers.get(header::AUTHORIZATION);
         let given = given.and_then(|value| value.to_str().ok());
         let words: Vec<_> = given.unwrap_or_default().split_whitespace().collect();
         let is = |other: &str| words.first().is_some_and(|w| w.eq_ignore_ascii_case(other));
         match words.as_slice() {
-            [_, text] if is("JWT") => self.find("JWT", text).map_err(|_| NotAdmitted::Jwt),
+            [_, text] if is("JWT") => self.find("JWT", text).map_err(|_| NotAdmittedError::Jwt),
             [_, text] if is("Bearer") && *text == STATIC_TOKEN => Ok(()),
-            [_, text] if is("Bearer") => self.find("Bearer", text).map_err(NotAdmitted::Bearer),
-            [_] if is("Bearer") => Err(NotAdmitted::Bearer(TokenError::TokenNotProvided)),
-            _ if is("Bearer") => Err(NotAdmitted::Bearer(TokenError::TokenMalformed)),
-            _ => Err(NotAdmitted::Nothing),
+            [_, text] if is("Bearer") => {
+                self.find("Bearer", text).map_err(NotAdmittedError::Bearer)
+            }
+            [_] if is("Bearer") => Err(NotAdmittedError::Bearer(TokenError::TokenNotProvided)),
+            _ if is("Bearer") => Err(NotAdmittedError::Bearer(TokenError::TokenMalformed)),
+            _ => Err(NotAdmittedError::Nothing),
         }
     }
 

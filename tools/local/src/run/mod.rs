@@ -41,7 +41,7 @@ pub enum Error {
     #[error(transparent)]
     SecretsManager(#[from] local::ministack::MinistackError),
     #[error(transparent)]
-    NotInstalled(#[from] local::venv::NotInstalled),
+    NotInstalledError(#[from] local::venv::NotInstalledError),
     #[error("the LMS stand-in could not be started: {0}")]
     Lms(io::Error),
     #[error(transparent)]

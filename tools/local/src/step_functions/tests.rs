@@ -45,7 +45,7 @@ impl Scripted {
         script: impl Fn(Value, usize) -> F + Clone + Send + Sync + 'static,
     ) -> Self
     where
-        F: Future<Output = Answer> + Send + 'static,
+        F: Future<Output = FunctionOutput> + Send + 'static,
     {
         let calls = Arc::new(Mutex::new(Vec::new()));
         let made = Arc::clone(&calls);
@@ -95,18 +95,18 @@ impl Scripted {
 }
 
 /// None is a crash.
-type Answer = Option<Value>;
+type FunctionOutput = Option<Value>;
 
 fn run(name: &str) -> Value {
     json!({"sweep": {"run": name}})
 }
 
-fn page(runs: &[&str], next: Value) -> Answer {
+fn page(runs: &[&str], next: Value) -> FunctionOutput {
     let sweeps: Vec<_> = runs.iter().map(|name| run(name)).collect();
     Some(json!({"sweeps": sweeps, "next": next, "concurrency": 1}))
 }
 
-fn status(status: &str, wait_seconds: u32) -> Answer {
+fn status(status: &str, wait_seconds: u32) -> FunctionOutput {
     Some(json!({"status": status, "wait_seconds": wait_seconds, "run": "any"}))
 }
 

@@ -23,7 +23,7 @@ use crate::time;
 /// What a check came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Verdict {
+enum CheckResult {
     Ok,
     /// Something may be wrong: the operator decides.
     Warn,
@@ -38,7 +38,7 @@ enum Verdict {
 struct Finding {
     /// What was looked at.
     check: String,
-    result: Verdict,
+    result: CheckResult,
     /// How it stands.
     detail: String,
     /// What to do, where there is something to do.
@@ -49,7 +49,7 @@ impl Finding {
     fn ok(check: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
             check: check.into(),
-            result: Verdict::Ok,
+            result: CheckResult::Ok,
             detail: detail.into(),
             advice: None,
         }
@@ -61,7 +61,7 @@ impl Finding {
         advice: impl Into<String>,
     ) -> Self {
         Self {
-            result: Verdict::Mend,
+            result: CheckResult::Mend,
             advice: Some(advice.into()),
             ..Self::ok(check, detail)
         }
@@ -73,7 +73,7 @@ impl Finding {
         advice: impl Into<String>,
     ) -> Self {
         Self {
-            result: Verdict::Warn,
+            result: CheckResult::Warn,
             ..Self::mend(check, detail, advice)
         }
     }
@@ -84,7 +84,7 @@ impl Finding {
         advice: impl Into<String>,
     ) -> Self {
         Self {
-            result: Verdict::Skip,
+            result: CheckResult::Skip,
             ..Self::mend(check, detail, advice)
         }
     }
@@ -100,7 +100,7 @@ impl Finding {
         match message.split_once("; ") {
             Some((detail, advice)) => Self::mend(check, detail, advice),
             None => Self {
-                result: Verdict::Mend,
+                result: CheckResult::Mend,
                 ..Self::ok(check, message)
             },
         }
@@ -108,10 +108,10 @@ impl Finding {
 
     fn line(&self, width: usize, is_coloured: bool) -> String {
         let (word, colour) = match self.result {
-            Verdict::Ok => ("OK  ", 32),
-            Verdict::Warn => ("WARN", 33),
-            Verdict::Mend => ("MEND", 31),
-            Verdict::Skip => ("SKIP", 33),
+            CheckResult::Ok => ("OK  ", 32),
+            CheckResult::Warn => ("WARN", 33),
+            CheckResult::Mend => ("MEND", 31),
+            CheckResult::Skip => ("SKIP", 33),
         };
         let word = if is_coloured {
             format!("\u{1b}[{colour}m{word}\u{1b}[0m")
@@ -167,7 +167,7 @@ pub async fn run(
         let line = |finding: &Finding| finding.line(width.unwrap_or_default(), is_coloured);
         Vec::from_iter(findings.iter().map(line)).join("\n")
     })?;
-    let is_well = findings.iter().all(|f| f.result != Verdict::Mend);
+    let is_well = findings.iter().all(|f| f.result != CheckResult::Mend);
     Ok(if is_well {
         ExitCode::SUCCESS
     } else {

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{KeySchemaElement, PointInTimeRecoveryStatus, TableDescription};
 use futures::future::join_all;
 use infra::{KeyPart, Table, Template, variable_of};
-use shared::adapters::AwsFailure;
+use shared::adapters::AwsError;
 use shared::adapters::store::StoreError;
 
 use super::Finding;
@@ -244,7 +244,7 @@ async fn recovery(stack: &Stack, client: &Client, tables: &[(&Table, Option<&str
                 return Finding::skip(CHECK, "this DynamoDB cannot tell", "on AWS it can");
             }
             Err(error) => {
-                return Finding::failed(stack, CHECK, StoreError::Aws(AwsFailure::from(&error)));
+                return Finding::failed(stack, CHECK, StoreError::Aws(AwsError::from(&error)));
             }
         }
     }

@@ -51,7 +51,7 @@ async fn without_a_token(gateway: &Gateway, kind: &str) -> Finding {
         let request = gateway.request(Method::POST, &path);
         let request = request.header(CONTENT_TYPE, "application/json").body("{}");
         let answer = match request.header(AUTHORIZATION, nobodys.clone()).send().await {
-            Ok(answer) => Answer::of(answer).await,
+            Ok(answer) => WebhookResponse::of(answer).await,
             Err(error) => return unheard(check, &path, &error),
         };
         if !(answer.status == 401 && answer.is_ours) {
@@ -82,7 +82,7 @@ async fn with_the_token(stack: &Stack, gateway: &Gateway) -> Finding {
         Ok::<_, Failure>(request.send().await)
     };
     let answer = match asked.await {
-        Ok(Ok(answer)) => Answer::of(answer).await,
+        Ok(Ok(answer)) => WebhookResponse::of(answer).await,
         Ok(Err(error)) => return unheard(TOKEN, path, &error),
         Err(failure) => return Finding::failed(stack, TOKEN, failure),
     };
@@ -115,14 +115,14 @@ fn unheard(check: impl Into<String>, path: &str, error: &reqwest::Error) -> Find
     )
 }
 
-struct Answer {
+struct WebhookResponse {
     status: u16,
     /// It has an error in the form of ours.
     is_ours: bool,
     allows_post: bool,
 }
 
-impl Answer {
+impl WebhookResponse {
     async fn of(answer: Response) -> Self {
         let status = answer.status().as_u16();
         let allows_post = answer

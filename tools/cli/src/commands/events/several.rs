@@ -8,7 +8,7 @@ use serde::Serialize;
 use shared::domain::PendingEvent;
 use tokio::signal;
 
-use super::{Shown, named};
+use super::{EventView, named};
 use crate::cli::exit_code;
 use crate::failure::Failure;
 use crate::output::{self, Output, count};
@@ -129,7 +129,7 @@ pub fn overview(events: &[PendingEvent]) -> String {
 #[derive(Serialize)]
 pub struct Summary<'a> {
     /// Those that were changed, as they are now, or were before they were dropped.
-    events: Vec<Shown<'a>>,
+    events: Vec<EventView<'a>>,
     gone: u64,
     failed: Vec<Failed<'a>>,
     /// It was cut short: what is said is the least that is done.
@@ -138,14 +138,14 @@ pub struct Summary<'a> {
 
 #[derive(Serialize)]
 struct Failed<'a> {
-    event: Shown<'a>,
+    event: EventView<'a>,
     problem: &'a str,
 }
 
 impl<'a> Summary<'a> {
     pub fn of_one(event: &'a PendingEvent) -> Self {
         Self {
-            events: vec![Shown::from(event)],
+            events: vec![EventView::from(event)],
             gone: 0,
             failed: Vec::new(),
             interrupted: false,
@@ -154,11 +154,11 @@ impl<'a> Summary<'a> {
 
     fn of(tally: &'a Tally, interrupted: bool) -> Self {
         let failed = tally.failed.iter().map(|(event, problem)| Failed {
-            event: Shown::from(event),
+            event: EventView::from(event),
             problem,
         });
         Self {
-            events: tally.changed.iter().map(Shown::from).collect(),
+            events: tally.changed.iter().map(EventView::from).collect(),
             gone: tally.gone,
             failed: failed.collect(),
             interrupted,

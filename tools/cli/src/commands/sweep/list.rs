@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::adapters::store::page::Page;
-use shared::adapters::store::sweeps::{Known, SweepRecord, Sweeps};
+use shared::adapters::store::sweeps::{KnownSweep, SweepRecord, Sweeps};
 use shared::domain::{Checkpoint, CourseId, Stage, SweepEnd, SweepOptions, Tally};
 use shared::use_cases::StoreError;
 use uuid::Uuid;
@@ -28,7 +28,7 @@ pub async fn list(sweeps: &Sweeps, output: Output) -> Result<(), Failure> {
     let listing = Listing::new(output, headings);
     let read = async |_| newest(sweeps).await;
     let write = async |listing: &mut Listing<_>, records: Vec<_>| {
-        let shown: Vec<_> = records.iter().map(Shown::from).collect();
+        let shown: Vec<_> = records.iter().map(SweepView::from).collect();
         listing.page(&shown, |shown| {
             let (last, checkpoint) = (&shown.known.record.last, &shown.known.record.checkpoint);
             let of_last = |cell: fn(&SweepEnd) -> String| last.as_ref().map(cell);
@@ -48,7 +48,7 @@ pub async fn list(sweeps: &Sweeps, output: Output) -> Result<(), Failure> {
 
 /// The newest standing of each run and kind, by run, as one page: the table keeps
 /// sweeps that force or are dry runs apart from others.
-async fn newest(sweeps: &Sweeps) -> Result<Page<Result<Known, StoreError>>, StoreError> {
+async fn newest(sweeps: &Sweeps) -> Result<Page<Result<KnownSweep, StoreError>>, StoreError> {
     let mut newest = BTreeMap::new();
     let mut entries = Vec::new();
     let mut start = None;
@@ -76,9 +76,9 @@ async fn newest(sweeps: &Sweeps) -> Result<Page<Result<Known, StoreError>>, Stor
 
 /// Of two standings of one run and kind the one to show: any before a dry_run,
 /// and the newer before the older, with the last end of either.
-fn newer(other: Option<Known>, one: Known) -> Known {
+fn newer(other: Option<KnownSweep>, one: KnownSweep) -> KnownSweep {
     let Some(other) = other else { return one };
-    let rank = |known: &Known| (!known.options.dry_run, stood_at(&known.record));
+    let rank = |known: &KnownSweep| (!known.options.dry_run, stood_at(&known.record));
     let (mut shown, hidden) = if rank(&one) > rank(&other) {
         (one, other)
     } else {
@@ -102,7 +102,7 @@ fn stood_at(record: &SweepRecord) -> Option<Timestamp> {
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct SweepView<'a> {
     course_id: &'a CourseId,
     sweep: &'static str,
     #[serde(flatten)]
@@ -110,7 +110,7 @@ struct Shown<'a> {
     last: Option<Last<'a>>,
     under_way: Option<UnderWay<'a>>,
     #[serde(skip)]
-    known: &'a Known,
+    known: &'a KnownSweep,
 }
 
 /// How the last sweep ended that did.
@@ -134,8 +134,8 @@ struct UnderWay<'a> {
     tally: &'a Tally,
 }
 
-impl<'a> From<&'a Known> for Shown<'a> {
-    fn from(known: &'a Known) -> Self {
+impl<'a> From<&'a KnownSweep> for SweepView<'a> {
+    fn from(known: &'a KnownSweep) -> Self {
         let record = &known.record;
         Self {
             course_id: &known.course_id,

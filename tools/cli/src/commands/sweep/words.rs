@@ -1,6 +1,6 @@
 //! How a sweep and what it did are told.
 
-use shared::adapters::store::sweeps::Known;
+use shared::adapters::store::sweeps::KnownSweep;
 use shared::domain::{
     Checkpoint, CourseId, Effect, Email, Left, Stage, SweepEnd, SweepOptions, SweepOutcome, Tally,
 };
@@ -9,7 +9,7 @@ use crate::output::{count, printable};
 use crate::{advice, time};
 
 /// Which sweeps of a run, as the command has it.
-pub fn which(known: &Known) -> String {
+pub fn which(known: &KnownSweep) -> String {
     let SweepOptions { force, dry_run, .. } = known.options;
     let flags = [(" --force", force), (" --dry-run", dry_run)];
     let flags = flags.into_iter().filter(|(_, is_set)| *is_set);
