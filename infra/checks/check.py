@@ -39,7 +39,7 @@ def faults(verdicts):
     """What is wrong, why, and what to do. Where nothing was looked at, that is wrong: a
     check whose subject is gone would be fine for ever."""
     if not verdicts:
-        return [("-", "there is nothing to look at", "mend the check, or remove it if its subject is gone")]
+        return [("-", "there is nothing to look at", "fix the check, or remove it if its subject is gone")]
     found = ((verdict.subject, verdict.fault, verdict.remedy) for verdict in verdicts if verdict.fault)
     return list(dict.fromkeys(found))
 

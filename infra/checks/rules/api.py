@@ -1,4 +1,4 @@
-"""The API: both spellings of each path reach the function, and nobody's token a log."""
+"""The API: both spellings of each path reach the function, and no user's token a log."""
 
 import ipaddress
 import json

@@ -21,7 +21,7 @@ def readable(stack):
             all("type" in widget and "properties" in widget for widget in widgets(dashboard))
             and widgets(dashboard),
             "has no body that is JSON with widgets",
-            "mend DashboardBody; what is put in by !Sub must not break it",
+            "fix DashboardBody; what is put in by !Sub must not break it",
         )
 
 

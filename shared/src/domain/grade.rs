@@ -149,7 +149,7 @@ pub struct Grade {
 pub struct GradeEntry {
     /// When the delivery or the command came, to the millisecond.
     pub at: Timestamp,
-    /// Made anew for each change; a second attempt at its write bears it again.
+    /// New for each change; a second attempt at its write bears it again.
     pub change_id: Uuid,
     /// In JSON its fields stand beside the entry's own.
     #[serde(flatten)]

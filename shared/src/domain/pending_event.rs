@@ -53,7 +53,7 @@ pub struct PendingEvent {
 /// How long an event has waited for one reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waited {
-    /// When the reason was first met; LMS errors begins anew once the LMS has answered.
+    /// When the reason was first met; LMS errors begins again once the LMS has answered.
     pub since: Timestamp,
     /// How often it was met again since.
     pub attempts: u32,
@@ -259,7 +259,7 @@ impl PendingEvent {
         // reason, and was retried.
         let comes_to_wait = reason == BlockedReason::NotEligible && self.reason != reason;
         let attempts = if comes_to_wait { 0 } else { waited.attempts };
-        // Whoever delivers it anew has as long to wait.
+        // Whoever delivers it again has as long to wait.
         let since = waited.since.max(self.delivered_at);
 
         self.reason = reason;
@@ -514,7 +514,7 @@ mod tests {
         }
     }
 
-    /// LmsFault with the LMS in between neither begins the wait for a pass anew
+    /// LmsFault with the LMS in between neither begins the wait for a pass again
     /// nor ends it early.
     #[test]
     fn each_reason_has_a_time_of_its_own() {

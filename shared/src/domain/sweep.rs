@@ -236,12 +236,12 @@ impl Tally {
     }
 }
 
-/// Where a sweep of a run stands, so that it can be gone on with.
+/// Where a sweep of a run stands, so that it can be resumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// Made anew for each sweep of a run; in the histories, too.
+    /// New for each sweep of a run; in the histories, too.
     pub sweep_id: Uuid,
-    /// Under which those are held back who would lose something. Whoever goes on
+    /// Under which those are held back who would lose something. The process that resumes
     /// with a sweep takes them over under another id: who was believed to be
     /// stopped may go on as well, and each has to know how many they are.
     pub lease_id: Uuid,

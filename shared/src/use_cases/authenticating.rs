@@ -11,7 +11,7 @@ use crate::clock::{SharedClock, within};
 use crate::domain::digest::sha256_hex;
 use crate::domain::token::{TokenList, TokenState};
 
-/// How old a list may be before it is read anew: a revoked token dies within this.
+/// How old a list may be before it is read again: a revoked token dies within this.
 const FRESH_FOR: SignedDuration = SignedDuration::from_secs(60);
 
 /// How old a list may be that serves while Secrets Manager is away.
@@ -37,10 +37,10 @@ const AFTER_A_FAILURE: SignedDuration = SignedDuration::from_secs(15);
 
 /// Authenticates bearer tokens by the list in Secrets Manager.
 ///
-/// The list is read at start, pending for a minute, read anew by one caller for
+/// The list is read at start, pending for a minute, read again by one caller for
 /// all, and served for up to a quarter of an hour while Secrets Manager is
 /// away. A token that is not in it is refused at once if the list is younger than two
-/// seconds, or has refused it before; else the list is read anew first. So a new token
+/// seconds, or has refused it before; else the list is read again first. So a new token
 /// works from the moment it is shown ([`KNOWN_EVERYWHERE_AFTER`]), nobody waits for
 /// anything but a read, and a flood of strangers' tokens costs a read in two seconds.
 pub struct TokenCheck {
@@ -161,11 +161,11 @@ pub enum AuthDecision {
         /// The token's id in the list, which may be logged.
         id: String,
     },
-    /// Not listed, also after the list was read anew.
+    /// Not listed, also after the list was read again.
     Unknown,
 }
 
-/// No token, or not this one, can be authenticated: there is no list, or it cannot be read anew.
+/// No token, or not this one, can be authenticated: there is no list, or it cannot be read again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokensUnavailableError {
     /// The secret has no value yet: no token was ever issued.

@@ -35,7 +35,7 @@ const LEAST_LMS_TIME: Duration = Duration::from_millis(500);
 /// What must be left once the LMS has been asked: one call to the store at its longest.
 const KEEPING_TIME: Duration = Duration::from_secs(8);
 
-/// How often a decision is made anew because something came in between.
+/// How often a decision is made again because something came in between.
 const ROUNDS: u32 = 10;
 
 /// Issues certificates to learners who have passed.

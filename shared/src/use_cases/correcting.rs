@@ -14,7 +14,7 @@ use crate::domain::{
     PendingEvent, Score,
 };
 
-/// How often a change is made anew because somebody else wrote in between.
+/// How often a change is made again because somebody else wrote in between.
 const ATTEMPTS: u32 = 5;
 
 /// A grade or a certificate after an operator command, and whether it took a change.

@@ -14,7 +14,7 @@ use crate::adapters::store::users::{Users, Written};
 use crate::clock::SharedClock;
 use crate::domain::{Email, EventKey, LearnerRef, User};
 
-/// How often a change is made anew because somebody else wrote in between.
+/// How often a change is made again because somebody else wrote in between.
 const ATTEMPTS: u32 = 5;
 
 /// How long after the user is gone a delivery may still be under way that has

@@ -9,7 +9,7 @@ use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::users::{Users, Written};
 use crate::domain::{BlockedReason, Email, EventState, PendingEvent, User};
 
-/// How often a change is made anew because somebody else wrote in between.
+/// How often a change is made again because somebody else wrote in between.
 const ATTEMPTS: u32 = 5;
 
 /// DynamoDB reads 100 keys a call.

@@ -77,7 +77,7 @@ pub enum BearerError {
 pub enum InvalidTokenError {
     /// Not of a token's form, so that no list is needed to tell.
     Malformed,
-    /// Not listed, also after the list was read anew.
+    /// Not listed, also after the list was read again.
     Unknown,
     /// Listed, and its end has come.
     Expired,
@@ -123,7 +123,7 @@ pub struct ErrorResponse {
 }
 
 /// Seconds after which a sender may try again: by then a store that was slow
-/// has answered or given up, and the list of tokens may be read anew.
+/// has answered or given up, and the list of tokens may be read again.
 const RETRY_SOON: &str = "5";
 
 const REALM: &str = r#"Bearer realm="api""#;

@@ -2,7 +2,7 @@
 //! checked and `done` with what became of it, and in between `accepted` where
 //! the LMS is about to be asked. A run of pending events writes `event retried` for
 //! each, and `retry batch finished` at its end. A sweep writes `learner` for each whom something
-//! became of, and `swept` at its end, or `sweep suspended` where it is to be gone on with.
+//! became of, and `swept` at its end, or `sweep suspended` where it is to be resumed.
 //!
 //! None ever holds an address, a token or a body. A role, a mode or a course
 //! id that is not of a known form could be any of these: it is logged as

@@ -113,7 +113,7 @@ async fn whose_a_username_is_may_be_asked_twice() {
     assert_eq!(owners, [("ada".to_owned(), "ada@example.org".to_owned())]);
 }
 
-/// An address that leads to another one is nobody's to take, also unseen.
+/// An address that leads to another one belongs to no user to take, also unseen.
 #[tokio::test]
 async fn a_former_address_makes_no_second_user() {
     let engine = Dynamodb::in_memory().await.unwrap();

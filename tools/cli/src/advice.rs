@@ -25,7 +25,7 @@ pub struct Advice {
 /// How to unblock the event.
 struct Remedy {
     /// In the imperative, without a full stop.
-    mend: String,
+    fix: String,
     /// The command that does it, where there is one to copy.
     command: Option<String>,
     /// Whether an event that waits takes effect soon after that by itself.
@@ -33,18 +33,18 @@ struct Remedy {
 }
 
 impl Remedy {
-    fn noticed(mend: impl Into<String>) -> Self {
+    fn noticed(fix: impl Into<String>) -> Self {
         Self {
-            mend: mend.into(),
+            fix: fix.into(),
             command: None,
             is_noticed: true,
         }
     }
 
-    fn unnoticed(mend: impl Into<String>) -> Self {
+    fn unnoticed(fix: impl Into<String>) -> Self {
         Self {
             is_noticed: false,
-            ..Self::noticed(mend)
+            ..Self::noticed(fix)
         }
     }
 
@@ -80,7 +80,7 @@ impl Advice {
             }
         };
         let Remedy {
-            mend,
+            fix,
             command,
             is_noticed,
         } = remedy;
@@ -95,7 +95,7 @@ impl Advice {
         let end = if commands.is_empty() { "." } else { ":" };
         Self {
             why: format!("{cause} {fate}"),
-            help: format!("{mend}{then}{end}"),
+            help: format!("{fix}{then}{end}"),
             commands,
         }
     }
@@ -116,11 +116,11 @@ impl Advice {
             ),
             reason => cause(email, course_id, reason, blocked.error.as_deref()),
         };
-        let Remedy { mend, command, .. } = remedy;
+        let Remedy { fix, command, .. } = remedy;
         let commands = command.into_iter().chain([issue(email, course_id)]);
         Self {
             why: format!("No certificate was issued. {why}"),
-            help: format!("{mend}, and then try again:"),
+            help: format!("{fix}, and then try again:"),
             commands: commands.collect(),
         }
     }
@@ -171,10 +171,10 @@ impl Advice {
                 })
             }
             SweepOutcome::Failed => {
-                let (why, mend) = of_a_sweep(kind, end.reason.as_deref().unwrap_or_default());
+                let (why, fix) = of_a_sweep(kind, end.reason.as_deref().unwrap_or_default());
                 Some(Self {
                     why,
-                    help: format!("{mend}, and then try again:"),
+                    help: format!("{fix}, and then try again:"),
                     commands: vec![with(request.options.dry_run, request.options.confirm)],
                 })
             }
@@ -223,7 +223,7 @@ fn cause(
             ),
             Remedy::unnoticed(
                 "The function's log has the error under this event's key: an item that is not \
-                 of the expected shape is to be mended, a permission to be given",
+                 of the expected shape is to be fixed, a permission to be given",
             ),
         ),
         BlockedReason::LmsUnavailable => lms_failure(error.unwrap_or_default()),
@@ -247,14 +247,14 @@ fn cause(
     }
 }
 
-/// What is the matter with the LMS, by the code of its error, and what mends
+/// What is the matter with the LMS, by the code of its error, and what fixes
 /// it, the latter without a full stop.
 pub fn of_the_lms(code: &str) -> (String, String) {
     let (cause, remedy) = lms_failure(code);
-    (cause, remedy.mend)
+    (cause, remedy.fix)
 }
 
-/// Why a sweep failed, by its code, and what mends it, the latter without a full stop.
+/// Why a sweep failed, by its code, and how to fix it, the latter without a full stop.
 fn of_a_sweep(kind: SweepKind, code: &str) -> (String, String) {
     match code {
         "no_such_run" => (

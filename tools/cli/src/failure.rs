@@ -320,7 +320,7 @@ fn describe_token(error: &TokenError) -> String {
     match error {
         TokenError::Secret(error) => describe_secret(error),
         TokenError::Unclear(_) => format!(
-            "{error}; look at `coursehook tokens list`: a new token there is nobody's and to be \
+            "{error}; look at `coursehook tokens list`: a new token there belongs to no user and to be \
              revoked, and the old one may end sooner or be revoked"
         ),
         _ => error.to_string(),
@@ -339,13 +339,13 @@ fn describe_secret(error: &SecretError) -> String {
 
 /// What is the matter with the LMS, and what to try.
 fn describe_lms(error: &LmsError) -> String {
-    let (cause, mend) = advice::of_the_lms(&error.code());
-    format!("{cause} {mend}.")
+    let (cause, fix) = advice::of_the_lms(&error.code());
+    format!("{cause} {fix}.")
 }
 
 /// What the LMS said of a credential that is new.
 fn describe_refused(error: &LmsApiError) -> String {
-    let (cause, mend) = advice::of_the_lms(&error.code());
+    let (cause, fix) = advice::of_the_lms(&error.code());
     let is_of_the_credential = matches!(
         error,
         LmsApiError::NoToken {
@@ -360,7 +360,7 @@ fn describe_refused(error: &LmsApiError) -> String {
         )
     } else {
         format!(
-            "{cause} Nothing was stored. {mend}; or with --unchecked it is stored whatever the \
+            "{cause} Nothing was stored. {fix}; or with --unchecked it is stored whatever the \
              LMS says"
         )
     }

@@ -157,7 +157,7 @@ fn kind(path: &Path) -> Result<EventKind, SampleError> {
 }
 
 /// The headers that speak of the body and the sender. The others belong to the
-/// connection or to the gateway, which makes them anew.
+/// connection or to the gateway, which makes them again.
 fn headers(event: &Value) -> HeaderMap {
     const TAKEN: [&str; 4] = ["accept", "content-encoding", "content-type", "user-agent"];
     let mut headers = HeaderMap::new();

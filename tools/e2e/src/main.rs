@@ -106,7 +106,7 @@ async fn deploy(
     let stack = Stack::deploy(aws, &parameters, folder).await?;
     let portal = Portal::new(aws, &stack, lms, folder)?;
     drive::from_elsewhere(&portal).await?;
-    step("deploy it anew, for all addresses");
+    step("deploy it again, for all addresses");
     parameters.addresses = "";
     Stack::deploy(aws, &parameters, folder).await
 }

@@ -123,7 +123,7 @@ async fn forward(shared: &Shared, request: Request) -> Result<Response, String> 
     Ok((status, headers, answer).into_response())
 }
 
-/// What describes the body is told anew with it.
+/// What describes the body is told again with it.
 fn without_length(headers: &HeaderMap) -> HeaderMap {
     let mut headers = headers.clone();
     for name in [

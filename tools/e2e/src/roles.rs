@@ -178,7 +178,7 @@ pub async fn hold(emulator: &Emulator, stack: &Stack, write: bool) -> Result<(),
         return Ok(());
     }
     let stale = [format!(
-        "{TABLE} is not that table: `make e2e WRITE=1` writes it anew"
+        "{TABLE} is not that table: `make e2e WRITE=1` writes it again"
     )];
     none("the table above and the one that is committed", &stale)
 }

@@ -43,7 +43,7 @@ pub struct Portal {
     pub secret: String,
     /// Where the secrets are.
     pub secrets: &'static SecretsManager,
-    /// Knows nobody's grade yet.
+    /// Knows no user's grade yet.
     pub lms: Arc<Lms>,
     credential: String,
     environment: Environment,

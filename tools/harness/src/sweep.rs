@@ -159,7 +159,7 @@ pub async fn calls_of_a_sweep(
 }
 
 /// Sweeps copies of a portal, stopped before and after each call to the outside
-/// and gone on with by another process: each ends as a sweep that was not
+/// and resumed by another process: each ends as a sweep that was not
 /// stopped, whose end is handed back. The sweeps' calls have so many seconds each.
 pub async fn ends_the_same(
     before: &Portal,
@@ -200,7 +200,7 @@ pub async fn ends_the_same(
     expected
 }
 
-/// What there is, but for what is made anew each time: ids of changes, of sweeps,
+/// What there is, but for what is made again each time: ids of changes, of sweeps,
 /// of certificates and of enrollments, and moments.
 pub fn settled(mut all: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     fn strip(value: &mut Value) {

@@ -57,7 +57,7 @@ pub enum DynamodbError {
     /// The file's tables are older than the template.
     #[error(
         "the table {table} was made before infra/template.yaml gave it the index {index}; \
-         remove the data folder (.local/data, or what DATA names) to make it anew"
+         remove the data folder (.local/data, or what DATA names) to make it again"
     )]
     Stale {
         /// Its name, which is its logical id in the template.

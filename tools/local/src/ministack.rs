@@ -42,7 +42,7 @@ pub struct Files<'a> {
     /// when it stops, so that it must be stopped and not killed. Without it all
     /// is gone with the process.
     pub state: Option<&'a Path>,
-    /// File for what it logs, written anew; without it that is thrown away.
+    /// File for what it logs, written again; without it that is thrown away.
     pub log: Option<&'a Path>,
 }
 

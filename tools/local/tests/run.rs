@@ -237,7 +237,7 @@ async fn a_day_with_the_local_stack() {
         .expect("the schedule calls nothing");
 
     // She has passed, and is not enrolled as paid: the event waits until an
-    // operator says so, and comes true with the next attempt. The schedule looks
+    // operator says so, and takes effect with the next attempt. The schedule looks
     // once a minute; this one does not wait for it.
     let (status, passed) = stack.deliver(CERTIFICATE, &token).await;
     assert_eq!(

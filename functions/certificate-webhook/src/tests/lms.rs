@@ -101,7 +101,7 @@ fn faults() -> Vec<(FaultRule, &'static str, &'static str)> {
 }
 
 #[tokio::test]
-async fn whatever_the_lms_does_the_event_is_pending_and_comes_true() {
+async fn whatever_the_lms_does_the_event_is_pending_and_takes_effect() {
     for (order, reason, code) in faults() {
         let stack = Stack::new().await;
         stack.enroll("verified").await;

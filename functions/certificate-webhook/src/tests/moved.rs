@@ -60,9 +60,9 @@ async fn a_stale_zero_changes_nothing() {
     assert_eq!(certificate.state, CertificateState::InForce);
 }
 
-/// The grade has moved: the LMS is asked anew, since nobody knows which answer is the later one.
+/// The grade has moved: the LMS is asked again, since nobody knows which answer is the later one.
 #[tokio::test]
-async fn a_grade_that_moved_is_asked_for_anew() {
+async fn a_grade_that_moved_is_asked_for_again() {
     let regraded = async |stack: &Stack| {
         stack.grade(0.6, true);
         stack

@@ -417,7 +417,7 @@ async fn no_learner_stops_another() {
         .send()
         .await
         .unwrap();
-    // 3: a username that is nobody's by now. The portal knows no stranger.
+    // 3: a username that belongs to no user by now. The portal knows no stranger.
     stack
         .dynamodb
         .put_item()

@@ -79,7 +79,7 @@ async fn a_line_a_learner_and_one_a_sweep() {
     }
 }
 
-/// Where it goes on with the next call, and where it has failed.
+/// Where it resumes the next call, and where it has failed.
 #[tokio::test]
 async fn levels() {
     let stack = prepare().await;

@@ -47,7 +47,7 @@ async fn passed(before: Before) -> Stack {
 }
 
 /// It is due at once, and its certificate comes with the next attempt; also where
-/// the sweep is stopped before or after any of its calls, and gone on with.
+/// the sweep is stopped before or after any of its calls, and resumed.
 #[tokio::test]
 async fn the_certificate_comes_with_the_next_attempt_at() {
     for before in [Before::Missing, Before::Unpaid, Before::Unenrolled] {

@@ -53,8 +53,8 @@ async fn the_end_is_the_same() {
     }
 }
 
-/// A first sweep that was cut short is a dry run when it is gone on with, and is
-/// gone on with from where it stood.
+/// A first sweep that was cut short is a dry run when it is resumed, and is
+/// resumed from where it stood.
 #[tokio::test]
 async fn a_first_sweep_that_was_cut_short() {
     let stack = Stack::never_swept().await;
@@ -111,7 +111,7 @@ async fn what_was_done_is_not_done_again() {
     }
 }
 
-/// A place of yesterday is not gone on with, and neither is that of a sweep which
+/// A place of yesterday is not resumed, and neither is that of a sweep which
 /// was allowed something else: the list is read from its beginning.
 #[tokio::test]
 async fn a_place_that_is_not_gone_on_with() {
@@ -137,7 +137,7 @@ async fn a_place_that_is_not_gone_on_with() {
     }
 }
 
-/// Whom it held back of a page that was not written down is told anew by the next
+/// Whom it held back of a page that was not written down is told again by the next
 /// one: who is active again by then does not count towards the safety limit.
 #[tokio::test]
 async fn whom_it_held_back_of_a_page_that_is_read_again() {

@@ -432,9 +432,9 @@ async fn any_number_of_roles_can_wait() {
     assert!(stack.pending().await.is_empty());
 }
 
-/// A redelivery of an event that had ended starts it anew.
+/// A redelivery of an event that had ended starts it renewed.
 #[tokio::test]
-async fn an_ended_event_starts_anew() {
+async fn an_ended_event_starts_again() {
     for ended in ["dead", "expired"] {
         let stack = Stack::new().await;
         let body = json!({"email": ADA, "course_id": "course-v1:A+B+C", "role": "staff"});
@@ -459,18 +459,18 @@ async fn an_ended_event_starts_anew() {
             .await
             .unwrap();
         assert_eq!(stack.deliver(&body).await.status, 404);
-        let [anew] = stack.pending().await.try_into().unwrap();
+        let [renewed] = stack.pending().await.try_into().unwrap();
         assert_eq!(
-            (anew.state, anew.attempts),
+            (renewed.state, renewed.attempts),
             (EventState::Waiting, 0),
             "{ended}"
         );
         assert_eq!(
-            (anew.next_attempt_at, anew.pending_since),
+            (renewed.next_attempt_at, renewed.pending_since),
             (first.next_attempt_at, now()),
             "{ended}"
         );
-        assert_eq!(anew.roles, first.roles);
+        assert_eq!(renewed.roles, first.roles);
         let items = stack
             .dynamodb
             .scan()

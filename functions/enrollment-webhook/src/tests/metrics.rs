@@ -46,7 +46,7 @@ async fn deliveries_by_outcome() {
 }
 
 /// By a token in force, also without rights; a dead one is known, and a stranger's
-/// is nobody's.
+/// belongs to no user.
 #[tokio::test]
 async fn tokens_in_use_and_refused() {
     let stack = Stack::new().await;

@@ -140,7 +140,7 @@ async fn lists_that_lie() {
         // Every `next` leads to the first page, which the second one is by that: whoever
         // has an enrollment here is asked for by name.
         (LmsFault::Repeat, "done", Value::Null, 9),
-        // Only people can mend that our credential is refused.
+        // Only people can fix that our credential is refused.
         (LmsFault::Refuse, "failed", json!("403"), 0),
         (LmsFault::Bare, "done", Value::Null, 9),
         (LmsFault::NoRow, "done", Value::Null, 0),

@@ -230,7 +230,7 @@ async fn a_certificate_that_changed_meanwhile_is_left_alone() {
     assert_eq!(stack.certificate_state(0).await, Some(InForce));
 }
 
-/// Whoever goes on with a sweep that was believed to be stopped, and is not, holds
+/// Whoever resumes a sweep that was believed to be stopped, and is not, holds
 /// back as many as it, and so does it: neither takes the other's for few.
 #[tokio::test]
 async fn two_that_go_on_with_the_same_sweep() {

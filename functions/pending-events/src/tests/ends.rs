@@ -63,7 +63,7 @@ async fn an_lms_that_stays_unavailable_ends_dead() {
     assert_eq!(expires_at - ended, 90 * 24 * 3600);
     assert!(!item.contains_key("blocked_on"));
 
-    // A redelivery begins anew; the LMS is well by then.
+    // A redelivery begins again; the LMS is well by then.
     stack.lms.revoke();
     stack.grade(0.9, true);
     stack
@@ -205,7 +205,7 @@ impl Stack {
 }
 
 /// The same with an enrollment that waits for its user: roles unite, and the
-/// thirty days begin anew.
+/// thirty days begin again.
 #[tokio::test]
 async fn a_redelivered_role_has_thirty_days_more() {
     let stack = Stack::on(Portal::empty().await);

@@ -41,7 +41,7 @@ async fn add_pending(
 
 /// What is pending comes along, and what it waits for finds it there.
 #[tokio::test]
-async fn what_was_pending_before_comes_true_after() {
+async fn what_was_pending_before_takes_effect_after() {
     let stack = Stack::new().await;
     stack.enroll("audit").await;
     stack.grade(0.9, true);
@@ -270,7 +270,7 @@ async fn announcements_and_changes_of_the_address_at_once() {
     assert_eq!(stack.pending().await, []);
 }
 
-/// A former address that leads nowhere is nobody's; one that leads in a circle
+/// A former address that leads nowhere belongs to no user; one that leads in a circle
 /// is no reason to go round for ever.
 #[tokio::test]
 async fn former_addresses_that_lead_nowhere() {

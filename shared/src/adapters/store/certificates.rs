@@ -207,7 +207,7 @@ impl Certificates {
         }
     }
 
-    /// Makes all certificates of a user nobody's, whatever shape they have: each
+    /// Makes all certificates of a user no user's, whatever shape they have: each
     /// has a user id of its own, which nobody has, and neither name nor history.
     /// Their ids.
     ///

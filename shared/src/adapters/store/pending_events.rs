@@ -211,7 +211,7 @@ impl PendingEvents {
     /// Keeps a delivery. It merges with the event of the same key, if there is
     /// one: roles unite, a mode is never replaced by an absent one, the newer
     /// delivery says why the event waits and may make it due sooner, and an
-    /// event that had ended starts anew.
+    /// event that had ended starts again.
     ///
     /// One update; two where the event had ended, was delivered later, or
     /// would have been due later.
@@ -225,7 +225,7 @@ impl PendingEvents {
             };
             how = match found {
                 None => How::GoOn,
-                Some(event) if event.state != EventState::Waiting => How::Anew,
+                Some(event) if event.state != EventState::Waiting => How::Restart,
                 Some(event) if event.delivered_at > waiting.delivered_at => How::Add,
                 Some(event) if event.next_attempt_at > due(&event_key, waiting) => How::Sooner,
                 Some(_) => How::GoOn,
@@ -260,7 +260,7 @@ impl PendingEvents {
                 format!("{DELIVERED}, #next_attempt_at = :next_attempt_at"),
                 "#state = :waiting AND #delivered_at <= :now AND #next_attempt_at > :next_attempt_at",
             ),
-            How::Anew => (
+            How::Restart => (
                 format!(
                     "{DELIVERED}, #attempts = :zero, #pending_since = :now, #waited = :waited, \
                      #next_attempt_at = :next_attempt_at"
@@ -282,7 +282,7 @@ impl PendingEvents {
                 set.push_str(", #mode = if_not_exists(#mode, :mode)");
             }
             How::Add => {}
-            How::GoOn | How::Sooner | How::Anew => {
+            How::GoOn | How::Sooner | How::Restart => {
                 if waiting.mode.is_some() {
                     set.push_str(", #mode = :mode");
                 }
@@ -779,8 +779,8 @@ enum How {
     GoOn,
     /// The event would have been due later than a new one.
     Sooner,
-    /// The event had ended, and starts anew.
-    Anew,
+    /// The event had ended, and starts again.
+    Restart,
     /// The event was delivered later than this; only what it lacks is added.
     Add,
 }

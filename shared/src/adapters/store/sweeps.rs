@@ -157,7 +157,7 @@ impl Sweeps {
     }
 
     /// What is known of such sweeps. What is not of the expected shape, as after a
-    /// step back to an earlier version, counts as nothing: they begin anew.
+    /// step back to an earlier version, counts as nothing: they begin again.
     pub async fn get(&self, which: Which<'_>) -> Result<SweepRecord, StoreError> {
         let answer = self
             .client

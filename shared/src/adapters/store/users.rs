@@ -57,7 +57,7 @@ struct Alias {
     email: Email,
 }
 
-/// That a username is nobody's, or this user's.
+/// That a username belongs to no user, or this user's.
 const FREE_OR_OURS: &str = "attribute_not_exists(#username_key) OR #user_id = :user_id";
 
 /// That nobody has an address, or that it leads to another one.

@@ -27,7 +27,7 @@ pub use self::records::{RECORDS_AT_ONCE, RecordImport};
 pub use self::runs::{RUNS_AT_ONCE, import_runs, wake_waiting_of_runs};
 pub use self::users::{USERS_AT_ONCE, UserImport, UserRow, import_users, wake_waiting_of_users};
 
-/// How often one row is decided anew because somebody else wrote in between.
+/// How often one row is decided again because somebody else wrote in between.
 const ATTEMPTS: u32 = 5;
 
 /// What became of some rows, in their order.

@@ -137,7 +137,7 @@ async fn read_and_write(
     for writes in transactions(&writes) {
         let all: Vec<UserWrite> = writes.iter().map(|(_, write)| write.clone()).collect();
         if users.write(&all).await? == Written::Moved {
-            // One of them is not as it was read: each is decided anew, by itself.
+            // One of them is not as it was read: each is decided again, by itself.
             for (index, _) in writes {
                 answers[*index] = import_user(users, &candidates[*index]).await?;
             }

@@ -23,7 +23,7 @@ const PAGE_SIZE: u32 = 100;
 /// before its end, and obtained by one caller for all who wait. A request
 /// whose connection breaks is made once more, since a function's connections
 /// die while its machine is frozen; one that is answered is not. A token that
-/// the LMS refuses is renewed once, and the credential is read anew for it; one
+/// the LMS refuses is renewed once, and the credential is read again for it; one
 /// that is younger than a second is first tried again after one.
 /// Where the LMS says how long to wait, nothing is asked until then.
 pub struct LmsClient {

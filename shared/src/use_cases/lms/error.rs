@@ -89,7 +89,7 @@ impl LmsError {
             && self.retry_after().is_none()
     }
 
-    /// Whether somebody has to mend it, so that asking again soon is of no use: the
+    /// Whether somebody has to fix it, so that asking again soon is of no use: the
     /// LMS does not take our credential, or there is none.
     pub fn needs_operator(&self) -> bool {
         matches!(

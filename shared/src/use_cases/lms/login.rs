@@ -14,7 +14,7 @@ use crate::adapters::secrets::{CredentialSecret, SecretError};
 use crate::clock::{SharedClock, within};
 use crate::domain::Credential;
 
-/// How old a credential may be before it is read anew: one that is replaced
+/// How old a credential may be before it is read again: one that is replaced
 /// takes effect within this.
 const FRESH_FOR: SignedDuration = SignedDuration::from_secs(60);
 
@@ -134,8 +134,8 @@ impl Login {
         refused: Option<&Authorization>,
     ) -> Result<Authorization, LmsError> {
         // Somebody may have replaced what was refused.
-        let anew = refused.is_some() && known.authorization().as_ref() == refused;
-        self.refresh_credential(known, anew).await?;
+        let force = refused.is_some() && known.authorization().as_ref() == refused;
+        self.refresh_credential(known, force).await?;
         let LoginState {
             credential, token, ..
         } = known;
@@ -167,11 +167,11 @@ impl Login {
     }
 
     /// Sees to it that the known credential is a fresh one, or a stale one
-    /// that serves. `anew` makes it be read whatever its age.
+    /// that serves. `force` makes it be read whatever its age.
     async fn refresh_credential(
         &self,
         known: &mut LoginState,
-        anew: bool,
+        force: bool,
     ) -> Result<(), NoCredentialError> {
         let began = self.clock.now();
         let is_young = |known: &LoginState, limit| {
@@ -181,7 +181,7 @@ impl Login {
         let was_away = known
             .away_at
             .is_some_and(|at| within(AFTER_A_FAILURE, at, began));
-        if (!anew && is_young(known, FRESH_FOR)) || (was_away && is_young(known, SERVED_STALE_FOR))
+        if (!force && is_young(known, FRESH_FOR)) || (was_away && is_young(known, SERVED_STALE_FOR))
         {
             return Ok(());
         }

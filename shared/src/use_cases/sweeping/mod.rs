@@ -47,7 +47,7 @@ pub const LAST_PAGE_TIME: Duration = Duration::from_secs(90);
 const AGAIN_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
 /// For how long after it was last written down where it stands a sweep that was
-/// cut short is gone on with.
+/// cut short is resumed.
 const RESUMED_FOR: SignedDuration = SignedDuration::from_hours(12);
 
 /// Sweeps of one kind.
@@ -103,7 +103,7 @@ pub enum Progress {
 /// What is told while a sweep goes on.
 #[derive(Debug, Clone, Copy)]
 pub enum SweepEvent<'a> {
-    /// A sweep begins, or one that was cut short is gone on with.
+    /// A sweep begins, or one that was cut short is resumed.
     Begins {
         /// Where it stands.
         checkpoint: &'a Checkpoint,

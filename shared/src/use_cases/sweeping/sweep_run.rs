@@ -374,7 +374,7 @@ impl<'a, K: Kind> SweepRun<'a, K> {
     }
 
     /// Holds back whom another one held back before this checkpoint. Of the pages to
-    /// come it may have held back more, who are told anew.
+    /// come it may have held back more, who are told again.
     pub(super) async fn acquire(&mut self, lease_id: Uuid) -> Result<(), StoreError> {
         let pages = match &self.checkpoint.stage {
             Stage::Listing(cursor) => cursor.pages(),

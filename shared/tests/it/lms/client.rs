@@ -118,7 +118,7 @@ async fn a_refused_token_is_renewed_once_for_all() {
     let grades = join_all((0..CALLERS).map(|_| site.grade())).await;
     assert!(grades.iter().all(|grade| *grade == Ok(score())));
     assert_eq!(site.server.counts(), (2, 2 * CALLERS));
-    // The credential was read anew for it, though it was young.
+    // The credential was read again for it, though it was young.
     assert_eq!(site.reads(), 2);
 }
 
@@ -199,7 +199,7 @@ async fn a_static_token_that_is_refused() {
 
 /// Ten with a static token that is refused: the secret is read once for all.
 #[tokio::test]
-async fn a_static_token_is_read_anew_once_for_all() {
+async fn a_static_token_is_read_again_once_for_all() {
     let barrier = Arc::new(Barrier::new(10));
     let refusal = refused("token_malformed");
     let site = Site::new(STATIC, move |_| {
@@ -441,7 +441,7 @@ async fn time_is_limited() {
                 .all(|grade| *grade == Err(LmsApiError::Timeout.into()))
         );
         assert_eq!(LmsApiError::Timeout.code(), "Timeout");
-        // Who gave up stands in nobody's way.
+        // Who gave up stands in no user's way.
         hangs.store(false, Ordering::Relaxed);
         assert_eq!(site.grade().await, Ok(score()));
     }

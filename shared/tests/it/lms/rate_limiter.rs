@@ -77,7 +77,7 @@ async fn no_more_in_a_second_than_allowed() {
 }
 
 /// A share is exact also where it is no whole number of requests in a second,
-/// or less than one, and nobody's share of those at once is none.
+/// or less than one, and no user's share of those at once is none.
 #[tokio::test]
 async fn a_share_of_the_limits() {
     for (parties, at_once, spacing) in [(1, 10, 100), (4, 2, 400), (7, 1, 700), (12, 1, 1200)] {

@@ -57,7 +57,7 @@ Exit codes:
   1    done, but an import met bad or differing lines, a replayed delivery was not accepted,
        one of several events could not be retried or dropped, there is no certificate to
        issue, a sweep stopped at its safety limit, failed or could not do all learners, or the
-       doctor found something to mend
+       doctor found something to fix
   2    not done, or cut short; the message says why and what to try
   130  an import, a sweep or a change of several events was interrupted with Ctrl-C";
 
@@ -114,9 +114,9 @@ Examples:
     Events(Events),
     /// Look whether tables, secrets, LMS and webhooks are as they should be
     ///
-    /// One line for each check: OK, MEND with what to do, or SKIP where it
+    /// One line for each check: OK, FIX with what to do, or SKIP where it
     /// could not be checked. Nothing is changed. The exit code is 1 if something
-    /// is to be mended. Where they are set, $COURSEHOOK_URL is called with a
+    /// is to be fixed. Where they are set, $COURSEHOOK_URL is called with a
     /// token that is none, and with $COURSEHOOK_TOKEN. The LMS is asked for the
     /// grade of the learner who is named, or of any who can be found.
     #[command(after_help = "\

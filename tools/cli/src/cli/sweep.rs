@@ -17,7 +17,7 @@ pub enum Sweep {
     /// date has come. More than 10 certificates that are more than 2 % of the
     /// run are withdrawn only with --confirm.
     ///
-    /// A sweep that was cut short is gone on with by the same command. It asks
+    /// A sweep that was cut short is resumed by the same command. It asks
     /// as much of the LMS as $LMS_CONCURRENCY, $LMS_PER_SECOND and
     /// $LMS_ENROLLMENTS_PER_MINUTE allow in all,
     /// beside what the functions ask. With --json there is a line of JSON for
@@ -37,7 +37,7 @@ Examples:
     /// than 10 enrollments that are more than 2 % of the run are made inactive
     /// only with --confirm.
     ///
-    /// A sweep that was cut short is gone on with by the same command. It asks
+    /// A sweep that was cut short is resumed by the same command. It asks
     /// as much of the LMS as $LMS_CONCURRENCY, $LMS_PER_SECOND and
     /// $LMS_ENROLLMENTS_PER_MINUTE allow in all,
     /// beside what the functions ask. With --json there is a line of JSON for

@@ -54,7 +54,7 @@ Examples:
     /// Erase all that is known of a user
     ///
     /// User, username, former addresses, enrollments, grades, histories and
-    /// pending events go; certificates stay, without a name and nobody's. Where
+    /// pending events go; certificates stay, without a name and no user's. Where
     /// there is no user of the address, what is pending for it goes. After 30
     /// seconds it is looked once more, for what a delivery that was under way
     /// has written; where that was interrupted, the user's id and the address do

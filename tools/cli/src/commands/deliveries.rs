@@ -119,7 +119,7 @@ impl Tail {
         Ok(Ok(()))
     }
 
-    /// Begins anew where the file was emptied, or another one has its name. One
+    /// Begins again where the file was emptied, or another one has its name. One
     /// that is away may come back.
     fn renew(&mut self, path: &Path) -> io::Result<()> {
         let ours = self.file.get_ref().metadata()?;

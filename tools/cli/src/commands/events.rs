@@ -240,7 +240,7 @@ pub async fn all(
                 Ok(_) => {}
                 Err(key) => output::note(&format!(
                     "warning: the event {} is not of the expected shape and passed over; a later \
-                     version of this program may know it, or its item is to be mended or removed",
+                     version of this program may know it, or its item is to be fixed or removed",
                     key.as_str()
                 )),
             }

@@ -89,7 +89,7 @@ async fn rotate(
 
 /// The token alone goes to standard output, so that a shell can take it, and
 /// only once every instance of the webhooks takes it. A token that cannot be
-/// written there is nobody's, and `undo` revokes it.
+/// written there belongs to no user, and `undo` revokes it.
 async fn hand_over(
     issued: &Issued,
     old: Option<TokenView<'_>>,

@@ -227,7 +227,9 @@ impl ErasedView {
             count(self.events, "pending event"),
         );
         for id in &self.certificates {
-            message.push_str(&format!("\nthe certificate {id} stays, and is nobody's"));
+            message.push_str(&format!(
+                "\nthe certificate {id} stays, and belongs to no user"
+            ));
         }
         message
     }

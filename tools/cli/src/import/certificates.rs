@@ -136,12 +136,12 @@ impl Writer for CertificateWriter {
     }
 
     fn describe(row: &CertificateRow, why: &RowRefusedError) -> String {
-        describe(why, |differences| mend(row, differences))
+        describe(why, |differences| fix(row, differences))
     }
 }
 
 /// What makes a certificate what the row says, where anything does.
-fn mend(row: &CertificateRow, differences: &[Difference]) -> Option<String> {
+fn fix(row: &CertificateRow, differences: &[Difference]) -> Option<String> {
     use CertificateState::{InForce, Revoked, Withdrawn};
     let column = |column| differences.iter().find(|d| d.column == column);
     if column("certificate_id").is_some() {

@@ -46,11 +46,11 @@ pub fn about(row: &CsvRow) -> Result<(Email, CourseId), RowError> {
     Ok((email, course_id))
 }
 
-/// Why a row was refused, and what to do about it; `mend` says that where the
+/// Why a row was refused, and what to do about it; `fix` says that where the
 /// row differs from what is there, and something can be done.
 pub fn describe(
     why: &RowRefusedError,
-    mend: impl FnOnce(&[Difference]) -> Option<String>,
+    fix: impl FnOnce(&[Difference]) -> Option<String>,
 ) -> String {
     let message = match why {
         RowRefusedError::NoSuchUser(_) => format!("{why}; import users first"),
@@ -58,8 +58,8 @@ pub fn describe(
         RowRefusedError::CertificateIdTaken => {
             format!("{why}; find out in the receiver that you come from whose it is")
         }
-        RowRefusedError::Differs { differences, .. } => match mend(differences) {
-            Some(mend) => format!("{why}. {mend}"),
+        RowRefusedError::Differs { differences, .. } => match fix(differences) {
+            Some(fix) => format!("{why}. {fix}"),
             None => format!("{why}, and no command changes that"),
         },
         RowRefusedError::UsernameTaken { .. }

@@ -115,7 +115,7 @@ async fn two_stacks_are_never_mixed() {
         .map(|finding| (field(finding, "check"), finding))
         .collect();
     let of_stack = findings.remove(&format!("stack {name}")).unwrap();
-    assert_eq!(of_stack["result"], "mend");
+    assert_eq!(of_stack["result"], "fix");
     assert_eq!(field(of_stack, "detail"), format!("it lacks {lacks}"));
     for check in ["credentials", "PendingEventsTable", "pending events"] {
         assert_eq!(findings.remove(check).unwrap()["result"], "ok", "{check}");
@@ -124,7 +124,7 @@ async fn two_stacks_are_never_mixed() {
     assert_eq!(findings.remove("backups").unwrap()["result"], "skip");
     assert_eq!(findings.len(), 7 + 2 + 2 + 3 + 2, "{findings:?}");
     for finding in findings.into_values() {
-        assert_eq!(finding["result"], "mend", "{finding}");
+        assert_eq!(finding["result"], "fix", "{finding}");
         let detail = field(finding, "detail");
         assert!(
             detail.contains("has no output or parameter for "),

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::harness::{ADA, RUN, Ran, Stack, lms_unavailable, ran};
 
-/// All that the doctor looks at, with nothing to mend.
+/// All that the doctor looks at, with nothing to fix.
 struct Portal {
     stack: Stack,
     lms: Lms,
@@ -27,7 +27,7 @@ struct Portal {
 /// Name and value.
 type Variable<'a> = (&'a str, &'a str);
 
-/// A check that must find something to mend, and parts of its detail and advice.
+/// A check that must find something to fix, and parts of its detail and advice.
 type ExpectedLine<'a> = (&'a str, &'a str, &'a str);
 
 /// What each check came to: result, detail, advice.
@@ -122,7 +122,7 @@ impl Portal {
                 assert_eq!(result, before, "{variables:?}: {check}: {detail}");
                 continue;
             };
-            assert_eq!(result, "mend", "{variables:?}: {check}: {detail}");
+            assert_eq!(result, "fix", "{variables:?}: {check}: {detail}");
             assert!(detail.contains(what), "{variables:?}: {check}: {detail}");
             assert!(advice.contains(help), "{variables:?}: {check}: {advice}");
         }
@@ -479,7 +479,7 @@ async fn each_fault_is_reported_and_stops_no_other_check() {
     }
 
     // Grades alone are refused, or enrollments; then the LMS is as before.
-    for (at, check, described, mend) in [
+    for (at, check, described, fix) in [
         (
             At::Grades,
             "LMS grades",
@@ -494,7 +494,7 @@ async fn each_fault_is_reported_and_stops_no_other_check() {
         ),
     ] {
         portal.lms.add_fault(FaultRule::of(LmsFault::Refuse).at(at));
-        let described = [(check, described, mend)];
+        let described = [(check, described, fix)];
         portal.assert_reported(&well, &[], &[], &described).await;
         portal.lms.revoke();
     }
@@ -557,20 +557,14 @@ async fn an_expiring_token_is_reported_unless_another_replaces_it() {
     let not_staff = json!({"staff": false});
     let ends = |hours_from_now: i64| json!({"expires_at": hours(hours_from_now)});
     let day = 24;
-    let rotate = |id: &str| {
-        Some((
-            "mend",
-            "ends at 2",
-            format!("coursehook tokens rotate {id}"),
-        ))
-    };
+    let rotate = |id: &str| Some(("fix", "ends at 2", format!("coursehook tokens rotate {id}")));
     let replaced = |by: &'static str| Some(("ok", by, String::new()));
     let refused = |name: &str, id: &str| {
         let advice = format!(
             "coursehook tokens issue {name} --staff, or where nobody does: \
              coursehook tokens revoke {id}"
         );
-        Some(("mend", ", and whoever bears it is refused", advice))
+        Some(("fix", ", and whoever bears it is refused", advice))
     };
     let tokens = [
         ("soon", "a1", vec![ends(13 * day)], rotate("a1")),
@@ -644,12 +638,12 @@ async fn a_missing_user_or_run_is_reported() {
         let (expected, described, help) = match check.as_str() {
             "credentials" => ("ok", "in us-east-1", ""),
             "stack absent" => (
-                "mend",
+                "fix",
                 "no CloudFormation stack absent in us-east-1",
                 "--region",
             ),
-            "backups" => ("skip", "no table was found", "mend"),
-            _ => ("skip", "the stack is not known", "mend that first"),
+            "backups" => ("skip", "no table was found", "fix"),
+            _ => ("skip", "the stack is not known", "fix that first"),
         };
         assert_eq!(result, expected, "{check}: {detail}");
         assert!(detail.contains(described), "{check}: {detail}");
@@ -802,7 +796,7 @@ async fn eligible_modes_that_are_not_paid_are_warned_of() {
             String::new(),
         ),
     ] {
-        // It is the operator's to decide, so the doctor has found nothing to mend.
+        // It is the operator's to decide, so the doctor has found nothing to fix.
         let (code, findings) = portal.findings(&[], &[("PAID_MODES", paid_modes)]).await;
         assert_eq!(code, 0, "{paid_modes}: {findings:?}");
         let expected = (result.to_owned(), detail, setting);

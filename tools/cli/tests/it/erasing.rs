@@ -107,7 +107,7 @@ async fn nothing_is_left_of_a_user() {
         );
         assert_eq!(traces.left(&stack).await, BTreeMap::new());
 
-        // The certificate can still be looked up by its id, and is nobody's.
+        // The certificate can still be looked up by its id, and belongs to no user.
         let found = stack.dynamodb().scan().table_name("CertificatesTable");
         let found = found.send().await.unwrap();
         let [certificate] = found.items() else {
@@ -151,7 +151,7 @@ async fn it_asks_first() {
         message,
         format!(
             "erased: the user, 1 former address, 2 enrollments, 1 grade, 3 pending events\n\
-             the certificate {id} stays, and is nobody's\n"
+             the certificate {id} stays, and belongs to no user\n"
         )
     );
 }

@@ -309,7 +309,7 @@ async fn an_event_is_dropped_by_whoever_says_yes() {
     for message in ["no terminal", "--yes", &named] {
         assert!(asked.err.contains(message), "{asked:?}");
     }
-    // An answer that comes down a pipe is nobody's.
+    // An answer that comes down a pipe belongs to no user.
     let piped = stack.run_with_input(&["events", "drop", key], "y\n").await;
     assert_eq!(piped.code, 2, "{piped:?}");
     assert!(stack.pending(&event.event_key).await.is_some());

@@ -550,7 +550,7 @@ async fn a_change_of_tokens_whose_answer_is_lost_says_where_to_look() {
         let ran = ran(through_proxy(arguments)).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
         let message = "the change may have been made; look at `coursehook tokens list`: a new \
-                    token there is nobody's and to be revoked, and the old one may end sooner";
+                    token there belongs to no user and to be revoked, and the old one may end sooner";
         assert!(ran.err.contains(message), "{ran:?}");
     }
     // Each was made.

@@ -954,7 +954,7 @@ async fn what_differs_is_named_and_left_alone() {
     );
     let nothing = ", and no command changes that";
     let (first, second) = (format!("{ID}1"), format!("{ID}2"));
-    for (what, heading, here, file, differences, mend) in [
+    for (what, heading, here, file, differences, fix) in [
         (
             "enrollments",
             enrollments,
@@ -1069,7 +1069,7 @@ async fn what_differs_is_named_and_left_alone() {
         let one = what.trim_end_matches('s');
         let message = format!(
             "there is {article} {one} already, and it differs ({differences}); \
-             it is left as it is{mend}"
+             it is left as it is{fix}"
         );
         for dry_run in [true, false] {
             let more = if dry_run {

@@ -485,7 +485,7 @@ async fn a_line_with_a_former_address_waits_for_the_others_of_its_file() {
 /// What was given up since nobody had the new address has its time again, and
 /// what waits under the old one does not end with it.
 #[tokio::test]
-async fn what_was_given_up_for_want_of_the_user_begins_anew() {
+async fn what_was_given_up_for_want_of_the_user_begins_again() {
     let stack = Stack::with_ada_and_a_run().await;
     let new = NEW.to_lowercase();
     let enrollment = EventKind::Enrollment;

@@ -585,7 +585,7 @@ async fn an_interrupted_sweep_is_gone_on_with() {
 
     let asked = portal.lms.count(At::Grades);
     let swept = portal.run(&GRADES).await;
-    let described = format!("{RUN}: a sweep that was cut short is gone on with, after 1 page\n");
+    let described = format!("{RUN}: a sweep that was cut short is resumed, after 1 page\n");
     assert_eq!((swept.code, &swept.err), (0, &described), "{swept:?}");
     // In all, and not of this command alone.
     assert_eq!(row(&swept.out, "grade stored"), MANY.to_string());
@@ -622,14 +622,11 @@ async fn a_sweep_that_waits_can_be_stopped_and_gone_on_with() {
 
     wait();
     let mut sweep = portal.begin(portal.command(&GRADES));
-    sweep.until_stopped("gone on with, after 1 page").await;
+    sweep.until_stopped("resumed, after 1 page").await;
     sweep.until_stopped("It is asked again in 600 s.").await;
     sweep.child.kill().await.unwrap();
     let swept = portal.run(&GRADES).await;
-    assert!(
-        swept.err.contains("gone on with, after 2 pages"),
-        "{swept:?}"
-    );
+    assert!(swept.err.contains("resumed, after 2 pages"), "{swept:?}");
     assert_eq!(row(&swept.out, "grade stored"), MANY.to_string());
     assert_eq!(portal.count("GradesTable").await, MANY);
 }

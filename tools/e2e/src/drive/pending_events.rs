@@ -64,7 +64,7 @@ async fn restored(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
 /// A delivery that was under way while its user was given another address has pending the
 /// event under the former one.
 async fn moved(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
-    let (former, new) = (email("karen"), email("karen-anew"));
+    let (former, new) = (email("karen"), email("karen-again"));
     add_pending(portal, token, "karen").await?;
     let pending = portal.pending(&former).await?;
     let rename = ["users", "rename-email", &former, &new];

@@ -31,7 +31,7 @@ impl EnvFile {
     /// variables of a stack that is gone lead nowhere.
     pub fn remove(self) {
         if fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
-            // What cannot be removed is written anew by the next run.
+            // What cannot be removed is written again by the next run.
             let _ = fs::remove_file(&self.path);
         }
     }

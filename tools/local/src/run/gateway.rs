@@ -15,7 +15,7 @@ use local::venv;
 
 use super::settings::Settings;
 
-/// The functions were built just before; this leaves time to build them anew.
+/// The functions were built just before; this leaves time to build them again.
 const START_LIMIT: Duration = Duration::from_secs(300);
 
 /// The file of the functions' log lines, in the folder of logs.

@@ -310,7 +310,7 @@ Coursehook answers at {url}. In another terminal, try:
 {lms}
 Events that have to wait are retried each minute. Data are in {data}, logs in
 .local/logs; the functions' log lines follow here.
-A change to their code builds them anew; builds are in .local/logs/gateway.log.
+A change to their code builds them again; builds are in .local/logs/gateway.log.
 Ctrl-C stops everything.
 
 "#,

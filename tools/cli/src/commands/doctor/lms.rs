@@ -148,8 +148,8 @@ async fn any(stack: &Stack) -> Result<Result<Learner, String>, Failure> {
     ))
 }
 
-fn lms_finding(check: &str, (cause, mend): (String, String)) -> Finding {
-    Finding::mend(check, within_a_line(&cause), within_a_line(&mend))
+fn lms_finding(check: &str, (cause, fix): (String, String)) -> Finding {
+    Finding::fix(check, within_a_line(&cause), within_a_line(&fix))
 }
 
 /// A sentence as a part of a line.
@@ -163,6 +163,6 @@ fn no_credential(check: &str) -> Finding {
     Finding::skip(
         check,
         "there is no credential",
-        "mend OpenedxApiSecret first",
+        "fix OpenedxApiSecret first",
     )
 }

@@ -27,8 +27,8 @@ enum CheckResult {
     Ok,
     /// Something may be wrong: the operator decides.
     Warn,
-    /// Something is to be mended.
-    Mend,
+    /// A person has to fix something.
+    Fix,
     /// It could not be checked.
     Skip,
 }
@@ -55,13 +55,9 @@ impl Finding {
         }
     }
 
-    fn mend(
-        check: impl Into<String>,
-        detail: impl Into<String>,
-        advice: impl Into<String>,
-    ) -> Self {
+    fn fix(check: impl Into<String>, detail: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
-            result: CheckResult::Mend,
+            result: CheckResult::Fix,
             advice: Some(advice.into()),
             ..Self::ok(check, detail)
         }
@@ -74,7 +70,7 @@ impl Finding {
     ) -> Self {
         Self {
             result: CheckResult::Warn,
-            ..Self::mend(check, detail, advice)
+            ..Self::fix(check, detail, advice)
         }
     }
 
@@ -85,7 +81,7 @@ impl Finding {
     ) -> Self {
         Self {
             result: CheckResult::Skip,
-            ..Self::mend(check, detail, advice)
+            ..Self::fix(check, detail, advice)
         }
     }
 
@@ -94,13 +90,13 @@ impl Finding {
     fn failed(stack: &Stack, check: impl Into<String>, failure: impl Into<Failure>) -> Self {
         let failure = failure.into().of_stack(stack.deployed());
         if stack.is_unknown() && matches!(failure, Failure::Variable { .. }) {
-            return Self::skip(check, "the stack is not known", "mend that first");
+            return Self::skip(check, "the stack is not known", "fix that first");
         }
         let message = failure.to_string();
         match message.split_once("; ") {
-            Some((detail, advice)) => Self::mend(check, detail, advice),
+            Some((detail, advice)) => Self::fix(check, detail, advice),
             None => Self {
-                result: CheckResult::Mend,
+                result: CheckResult::Fix,
                 ..Self::ok(check, message)
             },
         }
@@ -110,7 +106,7 @@ impl Finding {
         let (word, colour) = match self.result {
             CheckResult::Ok => ("OK  ", 32),
             CheckResult::Warn => ("WARN", 33),
-            CheckResult::Mend => ("MEND", 31),
+            CheckResult::Fix => ("FIX", 31),
             CheckResult::Skip => ("SKIP", 33),
         };
         let word = if is_coloured {
@@ -140,7 +136,7 @@ pub async fn run(
             Ok(lacking) if lacking.is_empty() => {
                 Finding::ok(check, "its outputs and parameters are read")
             }
-            Ok(lacking) => Finding::mend(
+            Ok(lacking) => Finding::fix(
                 check,
                 format!("it lacks {}", lacking.join(", ")),
                 "deploy the template of this version",
@@ -167,7 +163,7 @@ pub async fn run(
         let line = |finding: &Finding| finding.line(width.unwrap_or_default(), is_coloured);
         Vec::from_iter(findings.iter().map(line)).join("\n")
     })?;
-    let is_well = findings.iter().all(|f| f.result != CheckResult::Mend);
+    let is_well = findings.iter().all(|f| f.result != CheckResult::Fix);
     Ok(if is_well {
         ExitCode::SUCCESS
     } else {
@@ -186,7 +182,7 @@ async fn credentials(stack: &Stack, now: Timestamp) -> Finding {
     let end = credentials.expiry();
     let end = end.and_then(|end| Timestamp::try_from(end).ok());
     let Some(region) = stack.aws().await.region() else {
-        return Finding::mend(
+        return Finding::fix(
             CHECK,
             "there is no region",
             "name one with --region, or set AWS_REGION",
@@ -199,7 +195,7 @@ async fn credentials(stack: &Stack, now: Timestamp) -> Finding {
         .collect();
     let detail = format!("the access key that ends in {shown}, in {region}");
     match end {
-        Some(end) if end <= now => Finding::mend(
+        Some(end) if end <= now => Finding::fix(
             CHECK,
             format!("{detail}, expired at {}", time::show(end)),
             "log in to AWS again",
@@ -218,7 +214,7 @@ async fn settings(stack: &Stack) -> [Finding; 2] {
     };
     let describe = |name: &'static str, fault: Option<Failure>| match fault {
         None => Finding::ok(name, stack.variable(name).unwrap_or_default()),
-        Some(Failure::Setting(malformed)) => Finding::mend(name, malformed.to_string(), advice),
+        Some(Failure::Setting(malformed)) => Finding::fix(name, malformed.to_string(), advice),
         Some(failure) => Finding::failed(stack, name, failure),
     };
     let lms_url = stack.setting::<BaseUrl>("LMS_URL").err();
@@ -241,7 +237,7 @@ async fn pending_events(stack: &Stack) -> Vec<Finding> {
     vec![match counted.await {
         Err(failure) => Finding::failed(stack, CHECK, failure),
         Ok((0, expired)) => Finding::ok(CHECK, format!("none is dead, {expired} expired")),
-        Ok((dead, expired)) => Finding::mend(
+        Ok((dead, expired)) => Finding::fix(
             CHECK,
             format!("{dead} dead, {expired} expired"),
             "see `coursehook events list --dead`, and what `coursehook events show KEY` says of each",

@@ -33,7 +33,7 @@ async fn tokens(stack: &Stack, now: Timestamp) -> Vec<Finding> {
     let live = staff().filter(|token| token.state(now) == TokenState::Live);
     let live: Vec<_> = live.collect();
     let mut findings = vec![if live.is_empty() {
-        Finding::mend(
+        Finding::fix(
             CHECK,
             "there is no live token with staff rights, so that no delivery is taken",
             "coursehook tokens issue NAME --staff, and give it to the LMS",
@@ -74,13 +74,13 @@ fn about_end(
         Some(other) => Finding::ok(check, format!("{ends}; {} takes its place", other.id)),
         None if has_ended => {
             let issue = output::command("tokens issue", &[name], &["--staff"]);
-            Finding::mend(
+            Finding::fix(
                 check,
                 format!("{ends}, and whoever bears it is refused"),
                 format!("{issue}, or where nobody does: coursehook tokens revoke {id}"),
             )
         }
-        None => Finding::mend(check, ends, format!("coursehook tokens rotate {id}")),
+        None => Finding::fix(check, ends, format!("coursehook tokens rotate {id}")),
     }
 }
 
@@ -92,8 +92,8 @@ async fn credential(stack: &Stack) -> Finding {
         Err(failure) => Finding::failed(stack, CHECK, failure),
         Ok(Ok(Some(Credential::Client { .. }))) => Finding::ok(CHECK, "an OAuth2 client"),
         Ok(Ok(Some(Credential::Static { .. }))) => Finding::ok(CHECK, "a static token"),
-        Ok(Ok(None)) => Finding::mend(CHECK, "it has no value yet", ADVICE),
-        Ok(Err(error @ SecretError::Malformed)) => Finding::mend(CHECK, error.to_string(), ADVICE),
+        Ok(Ok(None)) => Finding::fix(CHECK, "it has no value yet", ADVICE),
+        Ok(Err(error @ SecretError::Malformed)) => Finding::fix(CHECK, error.to_string(), ADVICE),
         Ok(Err(error)) => Finding::failed(stack, CHECK, Failure::Secret(error)),
     }
 }

@@ -56,7 +56,7 @@ async fn look_at(stack: &Stack, client: &Client, table: &Table, name: Option<&st
     } else {
         "deploy infra/template.yaml again"
     };
-    Finding::mend(check, format!("{name}: {}", differences.join(", ")), advice)
+    Finding::fix(check, format!("{name}: {}", differences.join(", ")), advice)
 }
 
 fn differences(wanted: &Facts, found: &Facts) -> Vec<String> {
@@ -253,10 +253,10 @@ async fn recovery(stack: &Stack, client: &Client, tables: &[(&Table, Option<&str
             "{} cannot be had back as they were at any moment",
             off.join(", ")
         );
-        return Finding::mend(CHECK, detail, "deploy infra/template.yaml again");
+        return Finding::fix(CHECK, detail, "deploy infra/template.yaml again");
     }
     if on == 0 {
-        return Finding::skip(CHECK, "no table was found", "mend the tables first");
+        return Finding::skip(CHECK, "no table was found", "fix the tables first");
     }
     Finding::ok(
         CHECK,

@@ -56,7 +56,7 @@ async fn without_a_token(gateway: &Gateway, kind: &str) -> Finding {
         };
         if !(answer.status == 401 && answer.is_ours) {
             let (detail, advice) = answer.fault();
-            return Finding::mend(check, format!("{path}: {detail}"), advice);
+            return Finding::fix(check, format!("{path}: {detail}"), advice);
         }
     }
     Finding::ok(
@@ -88,19 +88,19 @@ async fn with_the_token(stack: &Stack, gateway: &Gateway) -> Finding {
     };
     match answer.status {
         405 if answer.allows_post => Finding::ok(TOKEN, "the webhooks take it"),
-        401 if answer.is_ours => Finding::mend(
+        401 if answer.is_ours => Finding::fix(
             TOKEN,
             "the webhooks do not take it: it is not listed, has ended or was revoked",
             "see `coursehook tokens list`, and issue another: coursehook tokens issue NAME --staff",
         ),
-        403 if answer.is_ours => Finding::mend(
+        403 if answer.is_ours => Finding::fix(
             TOKEN,
             "it has no staff rights",
             "issue another: coursehook tokens issue NAME --staff",
         ),
         _ => {
             let (detail, advice) = answer.fault();
-            Finding::mend(TOKEN, format!("{path}: {detail}"), advice)
+            Finding::fix(TOKEN, format!("{path}: {detail}"), advice)
         }
     }
 }
@@ -108,7 +108,7 @@ async fn with_the_token(stack: &Stack, gateway: &Gateway) -> Finding {
 fn unheard(check: impl Into<String>, path: &str, error: &reqwest::Error) -> Finding {
     let message = silence(error);
     let detail = message.split("; ").next().unwrap_or_default();
-    Finding::mend(
+    Finding::fix(
         check,
         format!("{path}: {detail}"),
         "see that COURSEHOOK_URL is right and that the stack is deployed, or runs (make run)",

@@ -182,9 +182,7 @@ impl<'a> SweepPrinter<'a> {
         self.listed.set(listed);
         if resumed {
             let came = words::came(checkpoint);
-            self.note(&format!(
-                "a sweep that was cut short is gone on with, {came}"
-            ));
+            self.note(&format!("a sweep that was cut short is resumed, {came}"));
         }
         if checkpoint.options.dry_run && !self.request.options.dry_run {
             self.note(
