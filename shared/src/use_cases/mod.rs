@@ -2,12 +2,12 @@
 
 pub mod authenticating;
 pub mod certifying;
-pub mod correcting;
 pub mod enrolling;
 pub mod erasing;
 pub mod importing;
 pub mod issuing_tokens;
 pub mod lms;
+pub mod operator;
 pub mod renaming;
 pub mod retry;
 pub mod sweeping;

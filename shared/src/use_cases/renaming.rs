@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::correcting::retry_event;
 use super::importing::wake_waiting_of_users;
+use super::operator::retry_event;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::users::{Users, Written};

@@ -4,7 +4,9 @@ mod advice;
 mod cli;
 mod commands;
 mod confirm;
+mod context;
 mod deployment;
+mod diagnosis;
 mod encoding;
 mod failure;
 mod gateway;
@@ -16,8 +18,6 @@ mod progress;
 mod rows;
 mod samples;
 mod seen;
-mod stack;
-mod standing;
 mod time;
 
 use std::io::ErrorKind;
@@ -26,9 +26,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::stack::Stack;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -48,32 +48,34 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    let mut stack = Stack::new(cli.deployment)?;
+    let mut context = Context::new(cli.deployment)?;
     let output = Output::new(cli.json);
     if cli.command.needs_a_stack() {
-        stack.open().await?;
+        context.open().await?;
     }
     let done = match cli.command {
-        Command::Users(command) => commands::users::run(command, &stack, output).await,
-        Command::Runs(command) => commands::runs::run(command, &stack, output).await,
-        Command::Enrollments(command) => commands::enrollments::run(command, &stack, output).await,
-        Command::Grades(command) => commands::grades::run(command, &stack, output).await,
-        Command::Certificates(command) => {
-            commands::certificates::run(command, &stack, output).await
+        Command::Users(command) => commands::users::run(command, &context, output).await,
+        Command::Runs(command) => commands::runs::run(command, &context, output).await,
+        Command::Enrollments(command) => {
+            commands::enrollments::run(command, &context, output).await
         }
-        Command::Sweep(command) => commands::sweep::run(command, &stack, output).await,
+        Command::Grades(command) => commands::grades::run(command, &context, output).await,
+        Command::Certificates(command) => {
+            commands::certificates::run(command, &context, output).await
+        }
+        Command::Sweep(command) => commands::sweep::run(command, &context, output).await,
         Command::Status { email, course_id } => {
-            commands::status::run(email, course_id, &stack, output).await
+            commands::status::run(email, course_id, &context, output).await
         }
         Command::Doctor { email, course_id } => {
-            commands::doctor::run(email.zip(course_id), &mut stack, output).await
+            commands::doctor::run(email.zip(course_id), &mut context, output).await
         }
-        Command::Tokens(command) => commands::tokens::run(command, &stack, output).await,
-        Command::Credential(command) => commands::credential::run(command, &stack, output).await,
-        Command::Events(command) => commands::events::run(command, &stack, output).await,
-        Command::Deliveries(command) => commands::deliveries::run(command, &stack, output).await,
-        Command::Replay { paths } => commands::replay::run(&paths, &stack, output).await,
+        Command::Tokens(command) => commands::tokens::run(command, &context, output).await,
+        Command::Credential(command) => commands::credential::run(command, &context, output).await,
+        Command::Events(command) => commands::events::run(command, &context, output).await,
+        Command::Deliveries(command) => commands::deliveries::run(command, &context, output).await,
+        Command::Replay { paths } => commands::replay::run(&paths, &context, output).await,
         Command::Completions { shell } => commands::completions::run(shell, output),
     };
-    done.map_err(|failure| failure.of_stack(stack.deployed()))
+    done.map_err(|failure| failure.of_stack(context.deployed()))
 }

@@ -35,7 +35,7 @@ pub struct Parameters<'a> {
 }
 
 /// What is deployed.
-pub struct Stack {
+pub struct DeployedStack {
     pub name: String,
     /// As CloudFormation had it, after the SAM transform.
     pub template: Value,
@@ -65,7 +65,7 @@ pub fn credentials(url: &str) -> [(&'static str, String); 6] {
     ]
 }
 
-impl Stack {
+impl DeployedStack {
     /// Deploys what `make build` has built, with the script that `make deploy` calls,
     /// which has a folder for what it does not keep.
     pub async fn deploy(

@@ -20,7 +20,7 @@ use clap::Parser;
 use local::Lms;
 
 use crate::bounds::Bounds;
-use crate::deploy::{Parameters, Stack};
+use crate::deploy::{DeployedStack, Parameters};
 use crate::emulator::Emulator;
 use crate::failure::{Failure, of_file};
 use crate::portal::Portal;
@@ -95,7 +95,7 @@ async fn deploy(
     lms: &Lms,
     folder: &Path,
     architecture: &str,
-) -> Result<Stack, Failure> {
+) -> Result<DeployedStack, Failure> {
     let aws = &emulator.aws;
     let mut parameters = Parameters {
         lms_url: &lms.url,
@@ -103,12 +103,12 @@ async fn deploy(
         addresses: "203.0.113.0/24",
     };
     step("deploy the stack, for addresses that are not ours");
-    let stack = Stack::deploy(aws, &parameters, folder).await?;
+    let stack = DeployedStack::deploy(aws, &parameters, folder).await?;
     let portal = Portal::new(aws, &stack, lms, folder)?;
     drive::from_elsewhere(&portal).await?;
     step("deploy it again, for all addresses");
     parameters.addresses = "";
-    Stack::deploy(aws, &parameters, folder).await
+    DeployedStack::deploy(aws, &parameters, folder).await
 }
 
 /// Drives it, and looks at what that has left.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use local::Ministack;
 use serde_json::{Value, json};
 
-use crate::deploy::Stack;
+use crate::deploy::DeployedStack;
 use crate::failure::{Failure, none};
 
 /// Metrics of AWS's own, with the dimensions that they have.
@@ -104,7 +104,7 @@ impl Metric {
 /// Fails where something looks at a metric that nobody emits.
 pub async fn hold(
     aws: &Ministack,
-    stack: &Stack,
+    stack: &DeployedStack,
     logs: &BTreeMap<String, Vec<String>>,
 ) -> Result<(), Failure> {
     let mut emitted = emitted(logs.values().flatten());

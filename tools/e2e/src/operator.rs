@@ -8,7 +8,7 @@ use local::ministack::environment;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::deploy::{Stack, credentials};
+use crate::deploy::{DeployedStack, credentials};
 use crate::failure::{Failure, of_file};
 
 /// Runs `coursehook --stack NAME`.
@@ -20,7 +20,7 @@ pub struct Operator {
 
 impl Operator {
     /// The program is beside this one.
-    pub fn new(aws: &Ministack, stack: &Stack) -> Result<Self, Failure> {
+    pub fn new(aws: &Ministack, stack: &DeployedStack) -> Result<Self, Failure> {
         let own = std::env::current_exe().map_err(of_file("this program".as_ref()))?;
         let program = own.with_file_name("coursehook");
         if !program.is_file() {

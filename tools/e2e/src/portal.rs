@@ -12,7 +12,7 @@ use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::deploy::Stack;
+use crate::deploy::DeployedStack;
 use crate::failure::{Failure, of_file, same};
 use crate::operator::Operator;
 
@@ -23,7 +23,7 @@ const POLLS: usize = 6000;
 /// What everything is done to, and by whom.
 pub struct Portal<'a> {
     pub aws: &'a Ministack,
-    pub stack: &'a Stack,
+    pub stack: &'a DeployedStack,
     pub lms: &'a Lms,
     pub operator: Operator,
     /// Base URL of the API, without a slash at its end.
@@ -46,7 +46,7 @@ pub struct HttpResponse {
 impl<'a> Portal<'a> {
     pub fn new(
         aws: &'a Ministack,
-        stack: &'a Stack,
+        stack: &'a DeployedStack,
         lms: &'a Lms,
         folder: &'a Path,
     ) -> Result<Self, Failure> {

@@ -8,7 +8,7 @@ use local::venv::repository;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::deploy::Stack;
+use crate::deploy::DeployedStack;
 use crate::emulator::Emulator;
 use crate::failure::{Failure, none, of_file};
 use crate::recorder::{Call, CallRecord};
@@ -152,7 +152,7 @@ type Calls = BTreeMap<String, BTreeMap<Call, String>>;
 
 /// Fails where a role lacks a call, has one to spare, or the table is no longer true;
 /// `write` makes it true.
-pub async fn hold(emulator: &Emulator, stack: &Stack, write: bool) -> Result<(), Failure> {
+pub async fn hold(emulator: &Emulator, stack: &DeployedStack, write: bool) -> Result<(), Failure> {
     let allowed = allowed(&stack.template)?;
     let mut made = by_services();
     let record = emulator.call_log.record();
@@ -184,7 +184,10 @@ pub async fn hold(emulator: &Emulator, stack: &Stack, write: bool) -> Result<(),
 }
 
 /// Each function's access key, and its role's logical id.
-async fn functions(emulator: &Emulator, stack: &Stack) -> Result<Vec<(String, String)>, Failure> {
+async fn functions(
+    emulator: &Emulator,
+    stack: &DeployedStack,
+) -> Result<Vec<(String, String)>, Failure> {
     let mut functions = Vec::new();
     for (id, _) in stack.of_kind("AWS::Lambda::Function") {
         let function = stack.function(&emulator.aws, id).await?;
@@ -224,7 +227,7 @@ fn access_key(function_arn: &str, role_arn: &str) -> String {
 }
 
 /// A call with the names of the template.
-fn of_template(stack: &Stack, call: &Call) -> Call {
+fn of_template(stack: &DeployedStack, call: &Call) -> Call {
     let (name, index) = match call.resource.split_once("/index/") {
         Some((name, index)) => (name, format!("/index/{index}")),
         None => (call.resource.as_str(), String::new()),

@@ -27,7 +27,7 @@ const RUN: &str = "course-v1:Demo+RustOnLambda+2026_T3";
 const START: Duration = Duration::from_secs(600);
 const STOP: Duration = Duration::from_secs(30);
 
-struct Stack {
+struct RunningStack {
     process: Child,
     port: u16,
     variables: Vec<(String, String)>,
@@ -46,7 +46,7 @@ fn command(folder: &Path, port: u16) -> Command {
     command
 }
 
-impl Stack {
+impl RunningStack {
     async fn start(folder: &Path, port: u16) -> Self {
         let mut process = command(folder, port).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
@@ -150,7 +150,7 @@ fn ports() -> u16 {
 async fn a_day_with_the_local_stack() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let stack = Stack::start(folder, ports()).await;
+    let stack = RunningStack::start(folder, ports()).await;
     let port = stack.port;
 
     // Both spellings reach the function; the first creates.
@@ -322,7 +322,7 @@ async fn a_day_with_the_local_stack() {
     assert_eq!(stack.end("INT").await, Some(0));
     assert!(!folder.join("env").exists());
     for signal in ["KILL", "TERM"] {
-        let stack = Stack::start(folder, port).await;
+        let stack = RunningStack::start(folder, port).await;
         assert_eq!(stack.variable("COURSEHOOK_TOKEN"), token);
         assert_eq!(stack.deliver(PATH, &token).await.0, 200);
         let ada = stack

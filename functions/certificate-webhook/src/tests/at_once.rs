@@ -7,11 +7,11 @@ use futures::future::join_all;
 use local::Fault;
 use shared::adapters::store::CallLimits;
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 /// Fifty at once; how often each status was answered.
-async fn storm(stack: &Stack) -> BTreeMap<String, usize> {
-    let answers = join_all((0..50).map(|_| stack.pass())).await;
+async fn storm(fixture: &Fixture) -> BTreeMap<String, usize> {
+    let answers = join_all((0..50).map(|_| fixture.pass())).await;
     let mut counts = BTreeMap::new();
     for answer in answers {
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -21,28 +21,28 @@ async fn storm(stack: &Stack) -> BTreeMap<String, usize> {
     counts
 }
 
-async fn storms(stack: &Stack) {
-    stack.enroll("verified").await;
-    stack.grade(0.9, true);
+async fn storms(fixture: &Fixture) {
+    fixture.enroll("verified").await;
+    fixture.grade(0.9, true);
     let first = BTreeMap::from([("created".to_owned(), 1), ("exists".to_owned(), 49)]);
-    assert_eq!(storm(stack).await, first);
-    let certificate = stack.certificate().await.unwrap();
+    assert_eq!(storm(fixture).await, first);
+    let certificate = fixture.certificate().await.unwrap();
     assert_eq!(certificate.history.len(), 1);
-    assert_eq!(stack.stored_grade().await.unwrap().history.len(), 1);
+    assert_eq!(fixture.stored_grade().await.unwrap().history.len(), 1);
 
     let withdrawn = aws_sdk_dynamodb::types::AttributeValue::S("withdrawn".to_owned());
-    stack.set("CertificatesTable", "state", withdrawn).await;
-    assert_eq!(storm(stack).await, first, "restored");
-    let restored = stack.certificate().await.unwrap();
+    fixture.set("CertificatesTable", "state", withdrawn).await;
+    assert_eq!(storm(fixture).await, first, "restored");
+    let restored = fixture.certificate().await.unwrap();
     assert_eq!(restored.certificate_id, certificate.certificate_id);
     assert_eq!(restored.history.len(), 2);
-    assert_eq!(stack.stored_grade().await.unwrap().history.len(), 1);
-    assert_eq!(stack.pending().await, []);
+    assert_eq!(fixture.stored_grade().await.unwrap().history.len(), 1);
+    assert_eq!(fixture.pending().await, []);
 }
 
 #[tokio::test]
 async fn fifty_at_once() {
-    storms(&Stack::new().await).await;
+    storms(&Fixture::new().await).await;
 }
 
 /// The same where every third transaction conflicts with another, is
@@ -59,7 +59,7 @@ async fn fifty_at_once_through_failures() {
     let each = FAULTS.iter().map(|fault| vec![*fault]);
     for faults in each.chain([FAULTS.to_vec()]) {
         let case = format!("{faults:?}");
-        let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
+        let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;
         let seen = Mutex::new((HashSet::new(), 0));
         proxy.set(move |call| {
             let (bodies, met) = &mut *seen.lock().unwrap();
@@ -73,7 +73,7 @@ async fn fifty_at_once_through_failures() {
                 _ => Fault::Pass,
             }
         });
-        storms(&stack).await;
+        storms(&fixture).await;
         let calls = proxy.calls();
         let writes = calls.iter().filter(|call| *call == "TransactWriteItems");
         assert!(writes.count() > 2, "{case}: no fault was injected");
@@ -84,8 +84,8 @@ async fn fifty_at_once_through_failures() {
 /// first write is lost.
 #[tokio::test]
 async fn fifty_pending_at_once() {
-    let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
-    stack.grade(0.9, true);
+    let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;
+    fixture.grade(0.9, true);
     let pending = Mutex::new(HashSet::new());
     proxy.set(move |call| {
         let is_first = pending.lock().unwrap().insert(call.body.clone());
@@ -94,10 +94,10 @@ async fn fifty_pending_at_once() {
             _ => Fault::Pass,
         }
     });
-    let all = storm(&stack).await;
+    let all = storm(&fixture).await;
     assert_eq!(all, BTreeMap::from([("not_eligible".to_owned(), 50)]));
-    assert_eq!(stack.pending().await.len(), 1);
-    assert_eq!(stack.stored_grade().await.unwrap().history.len(), 1);
+    assert_eq!(fixture.pending().await.len(), 1);
+    assert_eq!(fixture.stored_grade().await.unwrap().history.len(), 1);
 }
 
 /// A transaction whose answer is lost at every attempt may have been done: it
@@ -108,21 +108,21 @@ async fn an_answer_that_is_lost_for_good() {
         (Fault::LostAnswer, 200, "created"),
         (Fault::InternalError, 503, ""),
     ] {
-        let (stack, proxy) = Stack::behind_proxy(harness::FAST_RETRIES).await;
-        stack.enroll("verified").await;
-        stack.grade(0.9, true);
+        let (fixture, proxy) = Fixture::behind_proxy(harness::FAST_RETRIES).await;
+        fixture.enroll("verified").await;
+        fixture.grade(0.9, true);
         proxy.set(move |call| match call.operation.as_str() {
             "TransactWriteItems" => fault,
             _ => Fault::Pass,
         });
-        let answer = stack.pass().await;
+        let answer = fixture.pass().await;
         assert_eq!(answer.status, status, "{fault:?}: {answer:?}");
         let message = answer.body["certificate_status"].as_str();
         assert_eq!(message.unwrap_or_default(), expected, "{fault:?}");
         proxy.set(|_| Fault::Pass);
-        let answer = stack.pass().await;
+        let answer = fixture.pass().await;
         assert_eq!(answer.status, 200, "{fault:?}: {answer:?}");
-        assert_eq!(stack.certificate().await.unwrap().history.len(), 1);
-        assert_eq!(stack.stored_grade().await.unwrap().history.len(), 1);
+        assert_eq!(fixture.certificate().await.unwrap().history.len(), 1);
+        assert_eq!(fixture.stored_grade().await.unwrap().history.len(), 1);
     }
 }

@@ -7,7 +7,7 @@ use local::lms::{FaultRule, LmsFault};
 use serde_json::json;
 use shared::adapters::store::CallLimits;
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 #[tokio::test]
 async fn calls_of_each_path() {
@@ -15,9 +15,9 @@ async fn calls_of_each_path() {
     const WRITE: &str = "TransactWriteItems";
     const WRITE_GRADE: &str = "PutItem";
     const KEEP: &str = "UpdateItem";
-    let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
-    stack.enroll("audit").await;
-    stack.grade(0.2, false);
+    let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;
+    fixture.enroll("audit").await;
+    fixture.grade(0.2, false);
     let cases: &[(&str, &str, &[&str], u32)] = &[
         (
             "the LMS fails, with its token",
@@ -54,19 +54,19 @@ async fn calls_of_each_path() {
     for (name, status, calls, lms_calls) in cases {
         match *name {
             "the LMS fails, with its token" => {
-                stack
+                fixture
                     .lms
                     .add_fault(FaultRule::of(LmsFault::Refuse).times(1));
             }
-            "not eligible" => stack.grade(0.9, true),
-            "issued, and the pending event removed" => stack.enroll("verified").await,
+            "not eligible" => fixture.grade(0.9, true),
+            "issued, and the pending event removed" => fixture.enroll("verified").await,
             _ => {}
         }
         let before = proxy.calls().len();
-        let answer = stack.pass().await;
+        let answer = fixture.pass().await;
         assert_eq!(answer.body["certificate_status"], *status, "{name}");
         assert_eq!(proxy.calls()[before..], **calls, "{name}");
-        let done = stack.log.done();
+        let done = fixture.log.done();
         assert_eq!(done["dynamodb_calls"], calls.len(), "{name}");
         assert_eq!(done["lms_calls"], *lms_calls, "{name}");
     }
@@ -74,32 +74,32 @@ async fn calls_of_each_path() {
     // The first of a learner, with nothing in the way.
     let bob = "bob@example.org";
     let id = "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
-    stack.put_user(bob, id, Some("bob")).await;
+    fixture.put_user(bob, id, Some("bob")).await;
     let before = proxy.calls().len();
-    let answer = stack
+    let answer = fixture
         .deliver(&json!({"email": bob, "course_id": RUN}))
         .await;
     assert_eq!(answer.status, 202);
     assert_eq!(proxy.calls()[before..], [READ, READ, KEEP]);
     let unknown = json!({"email": ADA, "course_id": "course-v1:A+B+C"});
     let before = proxy.calls().len();
-    assert_eq!(stack.deliver(&unknown).await.status, 404);
+    assert_eq!(fixture.deliver(&unknown).await.status, 404);
     assert_eq!(proxy.calls()[before..], [READ, KEEP]);
 }
 
 /// Connections are opened and the token fetched before the first request.
 #[tokio::test]
 async fn warm_up_reads_once_and_fetches_the_token() {
-    let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
-    stack.webhook.warm_up().await;
+    let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;
+    fixture.webhook.warm_up().await;
     assert_eq!(proxy.calls(), ["GetItem"]);
-    let calls = stack.lms.calls();
+    let calls = fixture.lms.calls();
     assert_eq!(calls.len(), 1, "{calls:?}");
-    stack.grade(0.9, true);
-    stack.pass().await;
-    assert_eq!(stack.log.done()["lms_calls"], 1);
+    fixture.grade(0.9, true);
+    fixture.pass().await;
+    assert_eq!(fixture.log.done()["lms_calls"], 1);
     // A token that is about to expire is renewed before.
-    stack.clock.advance(Duration::from_secs(3590));
-    stack.pass().await;
-    assert_eq!(stack.log.done()["lms_calls"], 2);
+    fixture.clock.advance(Duration::from_secs(3590));
+    fixture.pass().await;
+    assert_eq!(fixture.log.done()["lms_calls"], 2);
 }

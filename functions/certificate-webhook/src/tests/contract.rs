@@ -7,7 +7,7 @@ use lambda_http::http::Method;
 use serde_json::{Value, json};
 use shared::domain::{BlockedReason, CertificateState, Change, EventState, LetterGrade};
 
-use super::stack::{Stack, WEBHOOK, passed};
+use super::fixture::{Fixture, WEBHOOK, passed};
 
 /// What there is before Ada's pass is announced.
 #[derive(Debug, Clone, Copy)]
@@ -23,20 +23,20 @@ enum Before {
 }
 
 /// Brings that about.
-async fn prepare(stack: &Stack, before: Before) {
+async fn prepare(fixture: &Fixture, before: Before) {
     match before {
         Before::NotEnrolled => {}
-        Before::Enrolled(mode) => stack.enroll(mode).await,
+        Before::Enrolled(mode) => fixture.enroll(mode).await,
         Before::Inactive => {
-            stack.enroll("verified").await;
-            stack.set("EnrollmentsTable", "active", Bool(false)).await;
+            fixture.enroll("verified").await;
+            fixture.set("EnrollmentsTable", "active", Bool(false)).await;
         }
         Before::Certificate(state) => {
-            stack.enroll("verified").await;
-            stack.grade(0.9, true);
-            assert_eq!(stack.pass().await.body["certificate_status"], "created");
+            fixture.enroll("verified").await;
+            fixture.grade(0.9, true);
+            assert_eq!(fixture.pass().await.body["certificate_status"], "created");
             let state = S(state.to_owned());
-            stack.set("CertificatesTable", "state", state).await;
+            fixture.set("CertificatesTable", "state", state).await;
         }
     }
 }
@@ -127,20 +127,20 @@ async fn every_row_of_the_certificate_table() {
         ),
     ];
     for (n, (before, (percent, is_pass), status, why, pending)) in rows.iter().enumerate() {
-        let stack = Stack::new().await;
-        prepare(&stack, *before).await;
-        let earlier = stack.certificate().await;
-        stack.grade(*percent, *is_pass);
-        let asked = stack.lms.count(local::lms::At::Grades);
+        let fixture = Fixture::new().await;
+        prepare(&fixture, *before).await;
+        let earlier = fixture.certificate().await;
+        fixture.grade(*percent, *is_pass);
+        let asked = fixture.lms.count(local::lms::At::Grades);
 
-        let answer = stack.pass().await;
+        let answer = fixture.pass().await;
         let case = format!("row {n}: {before:?}, {percent}: {answer:?}");
         assert_eq!(answer.status, 200, "{case}");
         let mut body = json!({ "certificate_status": status });
         if let Some(why) = why {
             body["reason"] = json!(why);
         }
-        let certificate = stack.certificate().await;
+        let certificate = fixture.certificate().await;
         if matches!(*status, "created" | "exists") {
             let certificate = certificate.as_ref().unwrap();
             assert_eq!(certificate.state, CertificateState::InForce, "{case}");
@@ -156,8 +156,8 @@ async fn every_row_of_the_certificate_table() {
             assert_eq!(earlier.issued_at, now.issued_at, "{case}");
         }
 
-        let grade = stack.stored_grade().await.unwrap();
-        let asked = stack.lms.count(local::lms::At::Grades) - asked;
+        let grade = fixture.stored_grade().await.unwrap();
+        let asked = fixture.lms.count(local::lms::At::Grades) - asked;
         if *status == "exists" {
             assert_eq!((asked, grade.score.percent.get()), (0, 0.9), "{case}");
         } else {
@@ -165,9 +165,9 @@ async fn every_row_of_the_certificate_table() {
             assert_eq!(grade.score.passed, *is_pass, "{case}");
         }
 
-        let event = stack.pending().await.pop();
+        let event = fixture.pending().await.pop();
         assert_eq!(event.as_ref().map(|event| event.reason), *pending, "{case}");
-        let done = stack.log.done();
+        let done = fixture.log.done();
         assert_eq!(done["outcome"], *status, "{case}");
         assert_eq!(done["reason"].as_str(), *why, "{case}");
         let key = event.as_ref().map(|event| event.event_key.as_str());
@@ -179,12 +179,12 @@ async fn every_row_of_the_certificate_table() {
 /// What is stored says whom, what, when and by whom.
 #[tokio::test]
 async fn what_is_stored() {
-    let stack = Stack::new().await;
-    stack.enroll("verified").await;
-    stack.grade(1.25, true);
-    assert_eq!(stack.pass().await.body["certificate_status"], "created");
+    let fixture = Fixture::new().await;
+    fixture.enroll("verified").await;
+    fixture.grade(1.25, true);
+    assert_eq!(fixture.pass().await.body["certificate_status"], "created");
 
-    let certificate = stack.certificate().await.unwrap();
+    let certificate = fixture.certificate().await.unwrap();
     assert_eq!(certificate.user_id.to_string(), ADA_ID);
     assert_eq!(certificate.course_id.as_str(), RUN);
     assert_eq!(certificate.learner_name.as_deref(), Some("A Learner"));
@@ -193,7 +193,7 @@ async fn what_is_stored() {
     let [issued] = &certificate.history[..] else {
         panic!("{certificate:?}");
     };
-    let grade = stack.stored_grade().await.unwrap();
+    let grade = fixture.stored_grade().await.unwrap();
     let [graded] = &grade.history[..] else {
         panic!("{grade:?}");
     };
@@ -201,7 +201,10 @@ async fn what_is_stored() {
     assert_eq!(grade.score.percent.get(), 1.25);
     let letter = grade.score.letter_grade.as_ref().unwrap();
     assert_eq!((letter.as_str(), grade.set_by_admin), ("Pass", false));
-    let request_id = stack.log.done()["request_id"].as_str().unwrap().to_owned();
+    let request_id = fixture.log.done()["request_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let by = Change::Delivery {
         request_id,
         token_id: "staff".to_owned(),
@@ -210,9 +213,9 @@ async fn what_is_stored() {
     assert_eq!(issued.at, graded.at);
 
     // A grade that is as it was is not written again.
-    let written = stack.pass().await;
+    let written = fixture.pass().await;
     assert_eq!(written.body["certificate_status"], "exists");
-    assert_eq!(stack.stored_grade().await.unwrap(), grade);
+    assert_eq!(fixture.stored_grade().await.unwrap(), grade);
 }
 
 /// Whatever the LMS has for a label, the pass is graded and certified.
@@ -230,18 +233,18 @@ async fn a_label_never_costs_the_certificate() {
         (Some(longest.as_str()), Some(longest.as_str())),
         (Some(too_long.as_str()), None),
     ] {
-        let stack = Stack::new().await;
-        stack.enroll("verified").await;
+        let fixture = Fixture::new().await;
+        fixture.enroll("verified").await;
         let grade = local::lms::GradeRow {
             percent: 0.9,
             passed: true,
             letter_grade: letter.map(str::to_owned),
         };
-        stack.lms.grade("ada", RUN, grade);
-        let answer = stack.pass().await;
+        fixture.lms.grade("ada", RUN, grade);
+        let answer = fixture.pass().await;
         let status = (answer.status, &answer.body["certificate_status"]);
         assert_eq!(status, (200, &"created".into()), "{letter:?}");
-        let grade = stack.stored_grade().await.unwrap();
+        let grade = fixture.stored_grade().await.unwrap();
         let label = grade.score.letter_grade.as_ref().map(LetterGrade::as_str);
         assert_eq!(label, stored, "{letter:?}");
     }
@@ -251,23 +254,23 @@ async fn a_label_never_costs_the_certificate() {
 #[tokio::test]
 async fn an_overridden_grade_decides() {
     for (is_pass, status) in [(true, "created"), (false, "not_passed")] {
-        let stack = Stack::new().await;
-        stack.enroll("verified").await;
-        stack.grade(0.3, !is_pass);
-        stack
+        let fixture = Fixture::new().await;
+        fixture.enroll("verified").await;
+        fixture.grade(0.3, !is_pass);
+        fixture
             .override_grade(if is_pass { 0.8 } else { 0.2 }, is_pass)
             .await;
-        let overridden = stack.stored_grade().await;
-        assert_eq!(stack.pass().await.body["certificate_status"], status);
-        assert_eq!(stack.stored_grade().await, overridden);
-        assert_eq!(stack.lms.calls().len(), 0);
+        let overridden = fixture.stored_grade().await;
+        assert_eq!(fixture.pass().await.body["certificate_status"], status);
+        assert_eq!(fixture.stored_grade().await, overridden);
+        assert_eq!(fixture.lms.calls().len(), 0);
     }
 }
 
 /// Rows 11 and 12: the event is pending, and where no course run could be meant it is not.
 #[tokio::test]
 async fn an_unknown_user_or_run_is_404() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let rows = [
         (
             "bob@example.org",
@@ -286,10 +289,10 @@ async fn an_unknown_user_or_run_is_404() {
     ];
     for (email, course_id, message, reason) in rows {
         let body = json!({"email": email, "course_id": course_id});
-        let answer = stack.deliver(&body).await;
+        let answer = fixture.deliver(&body).await;
         assert_eq!(answer.status, 404, "{body}");
         assert_eq!(answer.body, json!({ "error": message }));
-        let pending = stack.pending().await;
+        let pending = fixture.pending().await;
         let pending: Vec<_> = pending
             .iter()
             .filter(|event| event.email.as_str() == email && event.course_id.as_str() == course_id)
@@ -298,30 +301,30 @@ async fn an_unknown_user_or_run_is_404() {
         let expected = reason.map(|reason| (reason, EventState::Waiting));
         assert_eq!(pending, Vec::from_iter(expected), "{body}");
     }
-    assert_eq!(stack.lms.calls().len(), 0);
+    assert_eq!(fixture.lms.calls().len(), 0);
 }
 
 /// A user whom the LMS cannot be asked about is waited for.
 #[tokio::test]
 async fn a_user_without_a_username_is_pending() {
-    let stack = Stack::new().await;
-    stack.put_user(ADA, ADA_ID, None).await;
-    let answer = stack.pass().await;
+    let fixture = Fixture::new().await;
+    fixture.put_user(ADA, ADA_ID, None).await;
+    let answer = fixture.pass().await;
     assert_eq!(answer.status, 202);
     let body = json!({"certificate_status": "pending", "reason": "no_username"});
     assert_eq!(answer.body, body);
     assert_eq!(
-        stack.pending_event().await.reason,
+        fixture.pending_event().await.reason,
         BlockedReason::NoUsername
     );
-    assert_eq!(stack.log.done()["level"], "WARN");
+    assert_eq!(fixture.log.done()["level"], "WARN");
 }
 
 /// What comes before the certificate table is the same for each webhook; the
 /// enrollment webhook's tests hold it value by value.
 #[tokio::test]
 async fn what_all_webhooks_share() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let body = passed(ADA).to_string();
     let request = |method: Method, token: &str, content_type: &str, body: &str| {
         let mut request = WEBHOOK.request().method(method);
@@ -346,10 +349,10 @@ async fn what_all_webhooks_share() {
         ),
     ];
     for (request, status) in rows {
-        let answer = stack.send(request).await;
+        let answer = fixture.send(request).await;
         assert_eq!(answer.status, status, "{answer:?}");
         assert!(answer.body["error"].is_string());
-        assert_eq!(stack.log.done()["dynamodb_calls"], 0);
+        assert_eq!(fixture.log.done()["dynamodb_calls"], 0);
     }
 }
 
@@ -360,13 +363,13 @@ async fn samples_through_the_gateways() {
         include_str!("../../../../events/gateway/rest-passed.json"),
         include_str!("../../../../events/gateway/http-passed.json"),
     ] {
-        let stack = Stack::new().await;
+        let fixture = Fixture::new().await;
         let mut request = from_gateway(event);
         let token = format!("Bearer {STAFF}").parse().unwrap();
         request.headers_mut().insert("authorization", token);
-        let answer = stack.send(request).await;
+        let answer = fixture.send(request).await;
         assert!([200, 202, 404].contains(&answer.status), "{answer:?}");
-        let path: Value = stack.log.last("delivery received")["path"].clone();
+        let path: Value = fixture.log.last("delivery received")["path"].clone();
         assert_eq!(path, "/api/openedx_webhook/certificate/");
     }
 }

@@ -10,7 +10,7 @@ use shared::clock::Clock;
 use shared::domain::{BlockedReason, EventState};
 use shared::use_cases::certifying::CERTIFYING_TIME;
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 /// What the LMS does, how the answer tells it, and the code that is pending.
 fn faults() -> Vec<(FaultRule, &'static str, &'static str)> {
@@ -103,46 +103,46 @@ fn faults() -> Vec<(FaultRule, &'static str, &'static str)> {
 #[tokio::test]
 async fn whatever_the_lms_does_the_event_is_pending_and_takes_effect() {
     for (order, reason, code) in faults() {
-        let stack = Stack::new().await;
-        stack.enroll("verified").await;
-        stack.grade(0.9, true);
+        let fixture = Fixture::new().await;
+        fixture.enroll("verified").await;
+        fixture.grade(0.9, true);
         let case = format!("{order:?}");
-        stack.lms.add_fault(order);
+        fixture.lms.add_fault(order);
 
-        let answer = stack.pass().await;
+        let answer = fixture.pass().await;
         assert_eq!(answer.status, 202, "{case}: {answer:?}");
         assert_eq!(answer.body["certificate_status"], "pending", "{case}");
         assert_eq!(answer.body["reason"], reason, "{case}");
-        let done = stack.log.done();
+        let done = fixture.log.done();
         assert_eq!(
             (&done["error_code"], &done["level"]),
             (&code.into(), &"WARN".into()),
             "{case}"
         );
-        let event = stack.pending_event().await;
+        let event = fixture.pending_event().await;
         assert_eq!(event.reason, BlockedReason::LmsUnavailable, "{case}");
         assert_eq!(event.last_error.as_deref(), Some(code), "{case}");
-        assert_eq!(stack.certificate().await, None, "{case}");
-        assert_eq!(stack.stored_grade().await, None, "{case}");
+        assert_eq!(fixture.certificate().await, None, "{case}");
+        assert_eq!(fixture.stored_grade().await, None, "{case}");
 
-        stack.lms.revoke();
+        fixture.lms.revoke();
         // Not due yet.
-        assert_eq!(stack.retry_due().await.attempted, 0, "{case}");
-        stack.clock.advance(Duration::from_secs(72));
-        let summary = stack.retry_due().await;
+        assert_eq!(fixture.retry_due().await.attempted, 0, "{case}");
+        fixture.clock.advance(Duration::from_secs(72));
+        let summary = fixture.retry_due().await;
         assert_eq!((summary.attempted, summary.done), (1, 1), "{case}");
         assert_eq!(
-            stack.certificate().await.unwrap().history.len(),
+            fixture.certificate().await.unwrap().history.len(),
             1,
             "{case}"
         );
         assert_eq!(
-            stack.stored_grade().await.unwrap().history.len(),
+            fixture.stored_grade().await.unwrap().history.len(),
             1,
             "{case}"
         );
-        assert_eq!(stack.pending().await, [], "{case}");
-        assert_eq!(stack.pass().await.body["certificate_status"], "exists");
+        assert_eq!(fixture.pending().await, [], "{case}");
+        assert_eq!(fixture.pass().await.body["certificate_status"], "exists");
     }
 }
 
@@ -156,28 +156,28 @@ async fn whom_the_lms_does_not_know_it_may_know_later() {
         ("lms_not_enrolled", Some(("ada", "course-v1:A+B+C"))),
     ];
     for (reason, row) in known {
-        let stack = Stack::new().await;
-        stack.enroll("verified").await;
+        let fixture = Fixture::new().await;
+        fixture.enroll("verified").await;
         let grade = || local::lms::GradeRow {
             percent: 1.0,
             passed: true,
             letter_grade: None,
         };
         if let Some((username, course_id)) = row {
-            stack.lms.grade(username, course_id, grade());
+            fixture.lms.grade(username, course_id, grade());
             if course_id != RUN {
-                stack.lms.grade("somebody", RUN, grade());
+                fixture.lms.grade("somebody", RUN, grade());
             }
         }
-        let answer = stack.pass().await;
+        let answer = fixture.pass().await;
         assert_eq!(
             (answer.status, &answer.body["reason"]),
             (202, &reason.into())
         );
-        stack.grade(1.0, true);
-        stack.clock.advance(Duration::from_secs(72));
-        assert_eq!(stack.retry_due().await.done, 1, "{reason}");
-        assert!(stack.certificate().await.is_some(), "{reason}");
+        fixture.grade(1.0, true);
+        fixture.clock.advance(Duration::from_secs(72));
+        assert_eq!(fixture.retry_due().await.done, 1, "{reason}");
+        assert!(fixture.certificate().await.is_some(), "{reason}");
     }
 }
 
@@ -186,23 +186,23 @@ async fn whom_the_lms_does_not_know_it_may_know_later() {
 #[tokio::test]
 async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
     for (here, there) in [("Kepler", "kepler"), ("kepler", "KEPLER"), ("ada", "Ada")] {
-        let stack = Stack::new().await;
-        stack.put_user(ADA, ADA_ID, Some(here)).await;
-        stack.enroll("verified").await;
+        let fixture = Fixture::new().await;
+        fixture.put_user(ADA, ADA_ID, Some(here)).await;
+        fixture.enroll("verified").await;
         let passed = local::lms::GradeRow {
             percent: 0.9,
             passed: true,
             letter_grade: None,
         };
-        stack.lms.grade(there, RUN, passed);
-        let answer = stack.pass().await;
+        fixture.lms.grade(there, RUN, passed);
+        let answer = fixture.pass().await;
         let status = &answer.body["certificate_status"];
         assert_eq!(
             (answer.status, status),
             (200, &"created".into()),
             "{here} {there}"
         );
-        let calls = stack.lms.calls();
+        let calls = fixture.lms.calls();
         let asked = calls.iter().find_map(|call| call.username.as_deref());
         assert_eq!(asked, Some(here), "{there}");
     }
@@ -219,30 +219,33 @@ async fn without_a_credential_the_event_is_pending() {
             .await
             .unwrap();
     }
-    let stack = Stack::on(portal);
-    let answer = stack.pass().await;
+    let fixture = Fixture::on(portal);
+    let answer = fixture.pass().await;
     assert_eq!(
         (answer.status, &answer.body["reason"]),
         (202, &"no_credential".into())
     );
-    assert_eq!(stack.lms.calls().len(), 0);
+    assert_eq!(fixture.lms.calls().len(), 0);
 }
 
 /// The learner's pass is announced before the LMS has the grade.
 #[tokio::test]
 async fn a_grade_that_lags_behind_is_retried() {
-    let stack = Stack::new().await;
-    stack.enroll("verified").await;
-    stack.grade(0.9, true);
-    stack.lms.add_fault(FaultRule::of(LmsFault::Lag).times(2));
-    assert_eq!(stack.pass().await.body["certificate_status"], "not_passed");
+    let fixture = Fixture::new().await;
+    fixture.enroll("verified").await;
+    fixture.grade(0.9, true);
+    fixture.lms.add_fault(FaultRule::of(LmsFault::Lag).times(2));
+    assert_eq!(
+        fixture.pass().await.body["certificate_status"],
+        "not_passed"
+    );
     for (seconds, done) in [(72, 0), (720, 1)] {
-        stack.clock.advance(Duration::from_secs(seconds));
-        let summary = stack.retry_due().await;
+        fixture.clock.advance(Duration::from_secs(seconds));
+        let summary = fixture.retry_due().await;
         assert_eq!((summary.attempted, summary.done), (1, done), "{seconds}");
     }
-    assert!(stack.certificate().await.is_some());
-    let grade = stack.stored_grade().await.unwrap();
+    assert!(fixture.certificate().await.is_some());
+    let grade = fixture.stored_grade().await.unwrap();
     assert_eq!((grade.history.len(), grade.score.percent.get()), (2, 0.9));
 }
 
@@ -254,72 +257,72 @@ async fn an_lms_that_hangs_is_given_up_in_time() {
     // As much less for acting as the LMS is given less time for.
     let portal = Portal::new().await;
     let client = portal.client();
-    let stack = Stack::wired(portal, client, Duration::from_secs(9));
-    stack.enroll("verified").await;
-    stack.grade(0.9, true);
+    let fixture = Fixture::wired(portal, client, Duration::from_secs(9));
+    fixture.enroll("verified").await;
+    fixture.grade(0.9, true);
     for at in [At::Token, At::Grades] {
-        stack.lms.revoke();
-        stack.lms.add_fault(FaultRule::of(LmsFault::Hang).at(at));
-        let answer = tokio::time::timeout(Duration::from_secs(25), stack.pass()).await;
+        fixture.lms.revoke();
+        fixture.lms.add_fault(FaultRule::of(LmsFault::Hang).at(at));
+        let answer = tokio::time::timeout(Duration::from_secs(25), fixture.pass()).await;
         let answer = answer.unwrap();
         assert_eq!(
             (answer.status, &answer.body["reason"]),
             (202, &"lms_timeout".into())
         );
-        assert_eq!(stack.log.done()["error_code"], "Timeout");
+        assert_eq!(fixture.log.done()["error_code"], "Timeout");
     }
-    stack.lms.revoke();
-    stack.clock.advance(Duration::from_secs(72));
-    assert_eq!(stack.retry_due().await.done, 1);
+    fixture.lms.revoke();
+    fixture.clock.advance(Duration::from_secs(72));
+    assert_eq!(fixture.retry_due().await.done, 1);
 }
 
 /// Once throttled for a while, the LMS is asked nothing until that is over,
 /// neither for the same learner nor for another.
 #[tokio::test]
 async fn retry_after_is_honoured() {
-    let stack = Stack::new().await;
-    stack.enroll("verified").await;
-    stack.grade(0.9, true);
-    stack.lms.add_fault(
+    let fixture = Fixture::new().await;
+    fixture.enroll("verified").await;
+    fixture.grade(0.9, true);
+    fixture.lms.add_fault(
         FaultRule::of(LmsFault::Throttle {
             retry_after: Some(3600),
         })
         .times(1),
     );
-    let now = stack.clock.now();
-    assert_eq!(stack.pass().await.body["reason"], "lms_throttled");
-    let due = stack.pending_event().await.next_attempt_at;
+    let now = fixture.clock.now();
+    assert_eq!(fixture.pass().await.body["reason"], "lms_throttled");
+    let due = fixture.pending_event().await.next_attempt_at;
     assert!(due.duration_since(now).as_secs() >= 3600, "{due}");
-    let asked = stack.lms.calls().len();
-    assert_eq!(stack.pass().await.body["reason"], "lms_throttled");
-    assert_eq!(stack.lms.calls().len(), asked);
+    let asked = fixture.lms.calls().len();
+    assert_eq!(fixture.pass().await.body["reason"], "lms_throttled");
+    assert_eq!(fixture.lms.calls().len(), asked);
 
-    stack.clock.advance(Duration::from_secs(3599));
-    assert_eq!(stack.retry_due().await.attempted, 0);
-    stack.clock.advance(Duration::from_secs(2));
-    assert_eq!(stack.pass().await.body["certificate_status"], "created");
+    fixture.clock.advance(Duration::from_secs(3599));
+    assert_eq!(fixture.retry_due().await.attempted, 0);
+    fixture.clock.advance(Duration::from_secs(2));
+    assert_eq!(fixture.pass().await.body["certificate_status"], "created");
 }
 
 /// Away from Friday evening to Monday morning: the event lives, and the LMS is
 /// asked a few times a day.
 #[tokio::test]
 async fn an_lms_away_for_a_weekend() {
-    let stack = Stack::new().await;
-    stack.enroll("verified").await;
-    stack.grade(0.9, true);
-    stack
+    let fixture = Fixture::new().await;
+    fixture.enroll("verified").await;
+    fixture.grade(0.9, true);
+    fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Drop).at(At::All));
-    assert_eq!(stack.pass().await.status, 202);
-    let monday = stack.clock.now() + SignedDuration::from_hours(62);
+    assert_eq!(fixture.pass().await.status, 202);
+    let monday = fixture.clock.now() + SignedDuration::from_hours(62);
     let mut attempts = 0;
     loop {
-        let due = stack.pending_event().await.next_attempt_at;
+        let due = fixture.pending_event().await.next_attempt_at;
         if due > monday {
             break;
         }
-        stack.clock.set(due);
-        assert_eq!(stack.retry_due().await.attempted, 1);
+        fixture.clock.set(due);
+        assert_eq!(fixture.retry_due().await.attempted, 1);
         attempts += 1;
     }
     // After 1, 5 and 30 minutes, 2 and 6 hours, and then each 12.
@@ -328,35 +331,40 @@ async fn an_lms_away_for_a_weekend() {
         "{attempts} attempts in 62 hours"
     );
     // Each, and the delivery, meets two dead connections.
-    assert_eq!(stack.lms.calls().len(), 2 * (attempts + 1));
-    assert_eq!(stack.pending_event().await.state, EventState::Waiting);
-    stack.lms.revoke();
-    stack.clock.advance(Duration::from_hours(15));
-    assert_eq!(stack.retry_due().await.done, 1);
-    assert!(stack.certificate().await.is_some());
+    assert_eq!(fixture.lms.calls().len(), 2 * (attempts + 1));
+    assert_eq!(fixture.pending_event().await.state, EventState::Waiting);
+    fixture.lms.revoke();
+    fixture.clock.advance(Duration::from_hours(15));
+    assert_eq!(fixture.retry_due().await.done, 1);
+    assert!(fixture.certificate().await.is_some());
 }
 
 /// An event that is retried daily by now, and is announced again while the
 /// LMS is unavailable, is retried as soon as a new one would be.
 #[tokio::test]
 async fn a_redelivery_is_retried_as_soon_as_a_new_event() {
-    let stack = Stack::new().await;
-    stack.enroll("verified").await;
-    stack.grade(0.2, false);
-    assert_eq!(stack.pass().await.body["certificate_status"], "not_passed");
+    let fixture = Fixture::new().await;
+    fixture.enroll("verified").await;
+    fixture.grade(0.2, false);
+    assert_eq!(
+        fixture.pass().await.body["certificate_status"],
+        "not_passed"
+    );
     for _ in 0..3 {
-        stack.clock.set(stack.pending_event().await.next_attempt_at);
-        assert_eq!(stack.retry_due().await.attempted, 1);
+        fixture
+            .clock
+            .set(fixture.pending_event().await.next_attempt_at);
+        assert_eq!(fixture.retry_due().await.attempted, 1);
     }
-    let (before, now) = (stack.pending_event().await, stack.clock.now());
+    let (before, now) = (fixture.pending_event().await, fixture.clock.now());
     assert!(before.next_attempt_at.duration_since(now).as_hours() >= 19);
 
-    stack.grade(0.9, true);
-    stack
+    fixture.grade(0.9, true);
+    fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Refuse).times(1));
-    assert_eq!(stack.pass().await.status, 202);
-    let after = stack.pending_event().await;
+    assert_eq!(fixture.pass().await.status, 202);
+    let after = fixture.pending_event().await;
     assert_eq!(
         (after.reason, after.attempts),
         (BlockedReason::LmsUnavailable, 3)
@@ -364,7 +372,7 @@ async fn a_redelivery_is_retried_as_soon_as_a_new_event() {
     assert_eq!(after.last_error.as_deref(), Some("403"));
     assert!(after.next_attempt_at.duration_since(now).as_secs() <= 72);
     assert_eq!(after.pending_since, before.pending_since);
-    stack.clock.advance(Duration::from_secs(72));
-    assert_eq!(stack.retry_due().await.done, 1);
-    assert!(stack.certificate().await.is_some());
+    fixture.clock.advance(Duration::from_secs(72));
+    assert_eq!(fixture.retry_due().await.done, 1);
+    assert!(fixture.certificate().await.is_some());
 }

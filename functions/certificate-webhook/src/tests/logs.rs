@@ -4,16 +4,16 @@ use harness::{ADA, ADA_ID, RUN, STAFF};
 use local::lms::{CLIENT_SECRET, FaultRule, GradeRow, LmsFault};
 use serde_json::{Value, json};
 
-use super::stack::{Stack, passed};
+use super::fixture::{Fixture, passed};
 
 /// The three lines of a delivery, field by field.
 #[tokio::test]
 async fn three_lines_a_delivery() {
-    let stack = Stack::new().await;
-    stack.enroll("verified").await;
-    stack.grade(0.9, true);
-    stack.pass().await;
-    let [received, accepted, done] = <[Value; 3]>::try_from(stack.log.lines()).unwrap();
+    let fixture = Fixture::new().await;
+    fixture.enroll("verified").await;
+    fixture.grade(0.9, true);
+    fixture.pass().await;
+    let [received, accepted, done] = <[Value; 3]>::try_from(fixture.log.lines()).unwrap();
     assert_eq!(received["message"], "delivery received");
     assert_eq!(received["path"], "/api/openedx_webhook/certificate/");
     for (field, value) in [
@@ -42,27 +42,27 @@ async fn three_lines_a_delivery() {
 /// The line `accepted` is there before the LMS is asked, and only where it is.
 #[tokio::test]
 async fn accepted_comes_before_the_question() {
-    let stack = Stack::new().await;
-    stack
+    let fixture = Fixture::new().await;
+    fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Hang).at(local::lms::At::All));
     let asked = async {
-        while stack.lms.calls().is_empty() {
+        while fixture.lms.calls().is_empty() {
             tokio::task::yield_now().await;
         }
     };
     tokio::select! {
-        answer = stack.pass() => panic!("{answer:?}"),
+        answer = fixture.pass() => panic!("{answer:?}"),
         () = asked => {}
     }
     assert_eq!(
-        stack.log.last("asking the LMS for the grade")["user_id"],
+        fixture.log.last("asking the LMS for the grade")["user_id"],
         ADA_ID
     );
 
-    let stack = Stack::new().await;
-    stack.deliver(&passed("bob@example.org")).await;
-    assert!(!stack.log.text().contains("\"accepted\""));
+    let fixture = Fixture::new().await;
+    fixture.deliver(&passed("bob@example.org")).await;
+    assert!(!fixture.log.text().contains("\"accepted\""));
 }
 
 /// Nothing of a learner but the id, nothing of a credential, whatever happens.
@@ -81,30 +81,30 @@ async fn no_address_username_or_token_is_ever_logged() {
             to: format!("http://127.0.0.1:1/{planted}"),
         }),
     ];
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let id = "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
-    stack.put_user(&email, id, Some(planted)).await;
+    fixture.put_user(&email, id, Some(planted)).await;
     let row = GradeRow {
         percent: 0.1,
         passed: false,
         letter_grade: None,
     };
-    stack.lms.grade(planted, RUN, row);
+    fixture.lms.grade(planted, RUN, row);
     for fault in faults {
-        stack.lms.revoke();
+        fixture.lms.revoke();
         if let Some(fault) = fault {
-            stack.lms.add_fault(FaultRule::of(fault));
+            fixture.lms.add_fault(FaultRule::of(fault));
         }
-        let answer = stack.deliver(&passed(&email)).await;
+        let answer = fixture.deliver(&passed(&email)).await;
         assert!(!answer.body.to_string().contains(planted), "{answer:?}");
     }
     // Somebody of whom the LMS has never heard, and of whom the portal has not.
-    stack.lms.remove(planted, RUN);
-    stack.lms.revoke();
-    stack.deliver(&passed(&email)).await;
-    stack.deliver(&passed(&format!("other-{email}"))).await;
-    assert!(!stack.log.metrics().is_empty());
-    let log = stack.log.text();
+    fixture.lms.remove(planted, RUN);
+    fixture.lms.revoke();
+    fixture.deliver(&passed(&email)).await;
+    fixture.deliver(&passed(&format!("other-{email}"))).await;
+    assert!(!fixture.log.metrics().is_empty());
+    let log = fixture.log.text();
     assert!(log.lines().count() >= 20, "{log}");
     for word in [planted, "@", STAFF, CLIENT_SECRET, ADA] {
         assert!(!log.contains(word), "{word}: {log}");

@@ -4,18 +4,18 @@ use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
 use shared::web::Metric;
 
-use super::stack::{Stack, passed};
+use super::fixture::{Fixture, passed};
 
 /// What one more pass has counted.
-async fn counted(stack: &Stack) -> Value {
-    stack.pass().await;
-    stack.log.metrics().pop().unwrap()
+async fn counted(fixture: &Fixture) -> Value {
+    fixture.pass().await;
+    fixture.log.metrics().pop().unwrap()
 }
 
 #[tokio::test]
 async fn certificates_and_what_the_lms_was_asked() {
-    let stack = Stack::new().await;
-    stack.enroll("verified").await;
+    let fixture = Fixture::new().await;
+    fixture.enroll("verified").await;
     let assert_counted = |document: &Value, expected: [u64; 4], outcome: &str| {
         assert_eq!(document["kind"], "certificate");
         assert_eq!(document["outcome"], outcome);
@@ -33,38 +33,42 @@ async fn certificates_and_what_the_lms_was_asked() {
         assert_eq!(times, requests, "{outcome}");
     };
     // A token, and a grade that is not given.
-    stack
+    fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Fail { status: 503 }).at(At::Grades));
-    assert_counted(&counted(&stack).await, [0, 1, 2, 1], "pending");
+    assert_counted(&counted(&fixture).await, [0, 1, 2, 1], "pending");
     // Not even a new connection helps.
-    stack.lms.revoke();
-    stack
+    fixture.lms.revoke();
+    fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Drop).at(At::Grades));
-    assert_counted(&counted(&stack).await, [0, 1, 2, 2], "pending");
+    assert_counted(&counted(&fixture).await, [0, 1, 2, 2], "pending");
     // That nobody is enrolled there is an answer.
-    stack.lms.revoke();
-    assert_counted(&counted(&stack).await, [0, 1, 1, 0], "pending");
-    stack.grade(0.9, true);
-    assert_counted(&counted(&stack).await, [1, 0, 1, 0], "created");
-    assert_counted(&counted(&stack).await, [0, 0, 0, 0], "exists");
+    fixture.lms.revoke();
+    assert_counted(&counted(&fixture).await, [0, 1, 1, 0], "pending");
+    fixture.grade(0.9, true);
+    assert_counted(&counted(&fixture).await, [1, 0, 1, 0], "created");
+    assert_counted(&counted(&fixture).await, [0, 0, 0, 0], "exists");
 }
 
 /// Where nobody is asked there is a sample all the same, so that what is missing
 /// is told from what is well.
 #[tokio::test]
 async fn every_answer_has_a_sample() {
-    let stack = Stack::new().await;
-    stack.deliver(&passed("bob@example.org")).await;
-    stack.deliver(&json!({})).await;
+    let fixture = Fixture::new().await;
+    fixture.deliver(&passed("bob@example.org")).await;
+    fixture.deliver(&json!({})).await;
     for metric in [
         Metric::CertificatesIssued,
         Metric::LmsRequests,
         Metric::LmsFailures,
         Metric::KnownTokensRefused,
     ] {
-        assert_eq!(stack.log.metric(metric), [json!(0), json!(0)], "{metric:?}");
+        assert_eq!(
+            fixture.log.metric(metric),
+            [json!(0), json!(0)],
+            "{metric:?}"
+        );
     }
-    assert_eq!(stack.log.metric(Metric::LmsTime), Vec::<Value>::new());
+    assert_eq!(fixture.log.metric(Metric::LmsTime), Vec::<Value>::new());
 }

@@ -4,12 +4,12 @@
 mod at_once;
 mod calls;
 mod contract;
+mod fixture;
 mod lms;
 mod logs;
 mod metrics;
 mod moved;
 mod order;
-mod stack;
 mod stopped;
 mod store;
 mod wiring;

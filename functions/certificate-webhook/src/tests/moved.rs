@@ -8,80 +8,80 @@ use local::lms::At;
 use shared::adapters::store::CallLimits;
 use shared::domain::{BlockedReason, CertificateState};
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 /// Delivers, and lets `meanwhile` happen when all is read, the LMS has
 /// answered, and the transaction is on its way.
 async fn while_it_is_written(
     percent: f64,
     is_pass: bool,
-    before: impl AsyncFn(&Stack),
-    meanwhile: impl AsyncFn(&Stack),
-) -> (Stack, String) {
-    let (stack, proxy) = Stack::behind_proxy(CallLimits {
+    before: impl AsyncFn(&Fixture),
+    meanwhile: impl AsyncFn(&Fixture),
+) -> (Fixture, String) {
+    let (fixture, proxy) = Fixture::behind_proxy(CallLimits {
         attempt: std::time::Duration::from_secs(60),
         ..CallLimits::PRODUCTION
     })
     .await;
-    stack.enroll("verified").await;
-    before(&stack).await;
-    stack.grade(percent, is_pass);
+    fixture.enroll("verified").await;
+    before(&fixture).await;
+    fixture.grade(percent, is_pass);
     proxy.set(|call| match call.operation.as_str() {
         "TransactWriteItems" | "PutItem" => Fault::Hold,
         _ => Fault::Pass,
     });
     let comes_between = async {
         proxy.stuck(1).await;
-        meanwhile(&stack).await;
+        meanwhile(&fixture).await;
         proxy.set(|_| Fault::Pass);
     };
-    let (answer, ()) = tokio::join!(stack.pass(), comes_between);
+    let (answer, ()) = tokio::join!(fixture.pass(), comes_between);
     assert_eq!(answer.status, 200, "{answer:?}");
     let status = answer.body["certificate_status"].as_str().unwrap();
     let status = status.to_owned();
-    (stack, status)
+    (fixture, status)
 }
 
-async fn nothing(_: &Stack) {}
+async fn nothing(_: &Fixture) {}
 
 /// A stale answer of the LMS, 0 percent, arrives after a pass: it changes nothing.
 #[tokio::test]
 async fn a_stale_zero_changes_nothing() {
-    let another_passes = async |stack: &Stack| {
-        stack.grade(0.9, true);
-        let other = Stack::on(stack.beside());
+    let another_passes = async |fixture: &Fixture| {
+        fixture.grade(0.9, true);
+        let other = Fixture::on(fixture.beside());
         assert_eq!(other.pass().await.body["certificate_status"], "created");
     };
-    let (stack, status) = while_it_is_written(0.0, false, nothing, another_passes).await;
+    let (fixture, status) = while_it_is_written(0.0, false, nothing, another_passes).await;
     assert_eq!(status, "exists");
-    let grade = stack.stored_grade().await.unwrap();
+    let grade = fixture.stored_grade().await.unwrap();
     assert_eq!((grade.score.percent.get(), grade.history.len()), (0.9, 1));
-    let certificate = stack.certificate().await.unwrap();
+    let certificate = fixture.certificate().await.unwrap();
     assert_eq!(certificate.state, CertificateState::InForce);
 }
 
 /// The grade has moved: the LMS is asked again, since nobody knows which answer is the later one.
 #[tokio::test]
 async fn a_grade_that_moved_is_asked_for_again() {
-    let regraded = async |stack: &Stack| {
-        stack.grade(0.6, true);
-        stack
+    let regraded = async |fixture: &Fixture| {
+        fixture.grade(0.6, true);
+        fixture
             .set("EnrollmentsTable", "mode", S("audit".to_owned()))
             .await;
-        let other = Stack::on(stack.beside());
+        let other = Fixture::on(fixture.beside());
         assert_eq!(
             other.pass().await.body["certificate_status"],
             "not_eligible"
         );
-        stack
+        fixture
             .set("EnrollmentsTable", "mode", S("verified".to_owned()))
             .await;
     };
-    let (stack, status) = while_it_is_written(0.2, false, nothing, regraded).await;
+    let (fixture, status) = while_it_is_written(0.2, false, nothing, regraded).await;
     assert_eq!(status, "created");
-    let grade = stack.stored_grade().await.unwrap();
+    let grade = fixture.stored_grade().await.unwrap();
     assert_eq!((grade.score.percent.get(), grade.history.len()), (0.6, 1));
-    assert_eq!(stack.lms.count(At::Grades), 3);
+    assert_eq!(fixture.lms.count(At::Grades), 3);
 }
 
 /// An operator overrides the grade while the LMS is asked: the operator's stands, and decides.
@@ -92,34 +92,37 @@ async fn an_override_in_between_stands() {
         (false, true, "created"),
         (true, true, "created"),
     ] {
-        let overridden = async |stack: &Stack| {
+        let overridden = async |fixture: &Fixture| {
             let percent = if operator_passes { 0.77 } else { 0.11 };
-            stack.override_grade(percent, operator_passes).await;
+            fixture.override_grade(percent, operator_passes).await;
         };
         let asked = if lms_passes { 0.9 } else { 0.1 };
-        let (stack, status) = while_it_is_written(asked, lms_passes, nothing, overridden).await;
+        let (fixture, status) = while_it_is_written(asked, lms_passes, nothing, overridden).await;
         assert_eq!(status, expected);
-        let grade = stack.stored_grade().await.unwrap();
+        let grade = fixture.stored_grade().await.unwrap();
         assert!(grade.set_by_admin);
         assert_eq!(grade.history.len(), 1);
-        assert_eq!(stack.lms.count(At::Grades), 1);
+        assert_eq!(fixture.lms.count(At::Grades), 1);
     }
 }
 
 /// An override is no new version where somebody has set it by hand in the table.
 #[tokio::test]
 async fn a_grade_that_is_handed_over_is_not_overwritten() {
-    let graded = async |stack: &Stack| {
-        stack.grade(0.3, false);
-        stack.pass().await;
+    let graded = async |fixture: &Fixture| {
+        fixture.grade(0.3, false);
+        fixture.pass().await;
     };
-    let by_hand = async |stack: &Stack| {
-        stack.set("GradesTable", "set_by_admin", Bool(true)).await;
+    let by_hand = async |fixture: &Fixture| {
+        fixture.set("GradesTable", "set_by_admin", Bool(true)).await;
     };
     // The held transaction of `graded` itself has passed: it comes before the plan.
-    let (stack, status) = while_it_is_written(0.9, true, graded, by_hand).await;
+    let (fixture, status) = while_it_is_written(0.9, true, graded, by_hand).await;
     assert_eq!(status, "not_passed");
-    assert_eq!(stack.stored_grade().await.unwrap().score.percent.get(), 0.3);
+    assert_eq!(
+        fixture.stored_grade().await.unwrap().score.percent.get(),
+        0.3
+    );
 }
 
 /// The enrollment is no longer what the decision rests on.
@@ -130,20 +133,20 @@ async fn an_enrollment_that_changed_earns_nothing() {
         ("mode", S("audit".to_owned()), "unpaid_mode"),
     ];
     for (attribute, value, why) in cases {
-        let change = async |stack: &Stack| {
-            stack
+        let change = async |fixture: &Fixture| {
+            fixture
                 .set("EnrollmentsTable", attribute, value.clone())
                 .await;
         };
-        let (stack, status) = while_it_is_written(0.9, true, nothing, change).await;
+        let (fixture, status) = while_it_is_written(0.9, true, nothing, change).await;
         assert_eq!(status, "not_eligible");
-        assert_eq!(stack.certificate().await, None);
-        let event = stack.pending_event().await;
+        assert_eq!(fixture.certificate().await, None);
+        let event = fixture.pending_event().await;
         assert_eq!(event.reason, BlockedReason::NotEligible);
         assert_eq!(event.last_error.as_deref(), Some(why));
         // The answer of the LMS is still good: the grade did not move.
-        assert_eq!(stack.lms.count(At::Grades), 1);
-        assert_eq!(stack.stored_grade().await.unwrap().history.len(), 1);
+        assert_eq!(fixture.lms.count(At::Grades), 1);
+        assert_eq!(fixture.stored_grade().await.unwrap().history.len(), 1);
     }
 }
 
@@ -151,21 +154,21 @@ async fn an_enrollment_that_changed_earns_nothing() {
 #[tokio::test]
 async fn a_certificate_that_came_in_between_stands() {
     for state in ["in_force", "revoked", "withdrawn"] {
-        let issued = async |stack: &Stack| {
-            let other = Stack::on(stack.beside());
+        let issued = async |fixture: &Fixture| {
+            let other = Fixture::on(fixture.beside());
             assert_eq!(other.pass().await.body["certificate_status"], "created");
-            stack
+            fixture
                 .set("CertificatesTable", "state", S(state.to_owned()))
                 .await;
         };
-        let (stack, status) = while_it_is_written(0.9, true, nothing, issued).await;
+        let (fixture, status) = while_it_is_written(0.9, true, nothing, issued).await;
         let expected = match state {
             "in_force" => "exists",
             "revoked" => "revoked",
             _ => "created",
         };
         assert_eq!(status, expected, "{state}");
-        let certificate = stack.certificate().await.unwrap();
+        let certificate = fixture.certificate().await.unwrap();
         let entries = if state == "withdrawn" { 2 } else { 1 };
         assert_eq!(certificate.history.len(), entries, "{state}");
         assert_eq!(certificate.user_id.to_string(), ADA_ID);

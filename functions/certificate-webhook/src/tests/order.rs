@@ -10,7 +10,7 @@ use shared::use_cases::importing::{
     Imported, UserRow, import_runs, import_users, wake_waiting_of_runs, wake_waiting_of_users,
 };
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 /// What may happen, in any order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +32,9 @@ enum Step {
 
 use Step::{Enrolled, Passed, Role, Run, Time, User};
 
-async fn take(stack: &Stack, step: Step) {
-    let tables = stack.use_cases();
-    let now = stack.clock.now();
+async fn take(fixture: &Fixture, step: Step) {
+    let tables = fixture.use_cases();
+    let now = fixture.clock.now();
     let pending_events = tables.pending_events().unwrap();
     match step {
         User => {
@@ -68,12 +68,12 @@ async fn take(stack: &Stack, step: Step) {
                 .await
                 .unwrap();
         }
-        Role => stack.announce(ADA, Some("instructor"), None).await,
-        Enrolled => stack.announce(ADA, None, Some("verified")).await,
-        Passed => drop(stack.pass().await),
+        Role => fixture.announce(ADA, Some("instructor"), None).await,
+        Enrolled => fixture.announce(ADA, None, Some("verified")).await,
+        Passed => drop(fixture.pass().await),
         Time => {
-            stack.clock.advance(Duration::from_secs(90));
-            stack.retry_due().await;
+            fixture.clock.advance(Duration::from_secs(90));
+            fixture.retry_due().await;
         }
     }
 }
@@ -127,19 +127,19 @@ async fn a_role_that_comes_before_its_run_is_there_in_the_end() {
 }
 
 async fn ends_with_a_certificate(order: &[Step], roles: &[&str]) {
-    let stack = Stack::on(harness::Portal::empty().await);
-    stack.grade(0.9, true);
+    let fixture = Fixture::on(harness::Portal::empty().await);
+    fixture.grade(0.9, true);
     for step in order {
-        take(&stack, *step).await;
+        take(&fixture, *step).await;
     }
     // The schedule goes on.
     for _ in 0..2 {
-        take(&stack, Time).await;
+        take(&fixture, Time).await;
     }
-    let users = stack.use_cases().users().unwrap();
+    let users = fixture.use_cases().users().unwrap();
     let user = users.get(&ADA.parse().unwrap()).await.unwrap().unwrap();
     let id = user.user_id.to_string();
-    let enrollments = stack.enrollments(&id).await;
+    let enrollments = fixture.enrollments(&id).await;
     let [enrollment] = &enrollments[..] else {
         panic!("{order:?}: {enrollments:?}");
     };
@@ -147,14 +147,14 @@ async fn ends_with_a_certificate(order: &[Step], roles: &[&str]) {
     assert_eq!(message, roles, "{order:?}");
     assert!(enrollment.active && enrollment.edx_enrolled, "{order:?}");
     assert_eq!(enrollment.mode.as_str(), "verified", "{order:?}");
-    let certificates = stack.use_cases().certificates().unwrap();
+    let certificates = fixture.use_cases().certificates().unwrap();
     let certificates = certificates.of_user(user.user_id).await.unwrap();
     assert_eq!(certificates.len(), 1, "{order:?}");
     assert_eq!(certificates[0].history.len(), 1, "{order:?}");
-    let grades = stack.use_cases().grades().unwrap();
+    let grades = fixture.use_cases().grades().unwrap();
     let grades = grades.of_user(user.user_id).await.unwrap();
     assert_eq!(grades[0].history.len(), 1, "{order:?}");
-    assert_eq!(stack.pending().await, [], "{order:?}");
+    assert_eq!(fixture.pending().await, [], "{order:?}");
 }
 
 /// An operator sets the paid mode after the learner has passed, or makes the
@@ -162,44 +162,44 @@ async fn ends_with_a_certificate(order: &[Step], roles: &[&str]) {
 #[tokio::test]
 async fn an_operator_makes_the_enrollment_paid() {
     for inactive_first in [false, true] {
-        let stack = Stack::new().await;
-        stack
+        let fixture = Fixture::new().await;
+        fixture
             .enroll(if inactive_first { "verified" } else { "audit" })
             .await;
         if inactive_first {
             let off = aws_sdk_dynamodb::types::AttributeValue::Bool(false);
-            stack.set("EnrollmentsTable", "active", off).await;
+            fixture.set("EnrollmentsTable", "active", off).await;
         }
-        stack.grade(0.9, true);
+        fixture.grade(0.9, true);
         assert_eq!(
-            stack.pass().await.body["certificate_status"],
+            fixture.pass().await.body["certificate_status"],
             "not_eligible"
         );
         // The attempt after a minute finds nothing new, and there is none after it for long.
-        take(&stack, Time).await;
-        let version = stack.pending_event().await.version;
-        stack.clock.advance(Duration::from_hours(24 * 10));
-        assert_eq!(stack.retry_due().await.attempted, 0);
-        assert_eq!(stack.pending_event().await.version, version);
+        take(&fixture, Time).await;
+        let version = fixture.pending_event().await.version;
+        fixture.clock.advance(Duration::from_hours(24 * 10));
+        assert_eq!(fixture.retry_due().await.attempted, 0);
+        assert_eq!(fixture.pending_event().await.version, version);
 
-        stack.enroll("verified").await;
-        let summary = stack.retry_due().await;
+        fixture.enroll("verified").await;
+        let summary = fixture.retry_due().await;
         assert_eq!((summary.attempted, summary.done), (1, 1));
-        assert!(stack.certificate().await.is_some());
-        assert_eq!(stack.pending().await, []);
+        assert!(fixture.certificate().await.is_some());
+        assert_eq!(fixture.pending().await, []);
     }
 }
 
 /// A user without a username gets one by an import.
 #[tokio::test]
 async fn a_username_is_imported_later() {
-    let stack = Stack::new().await;
-    stack.put_user(ADA, ADA_ID, None).await;
-    stack.enroll("verified").await;
-    stack.grade(0.9, true);
-    assert_eq!(stack.pass().await.body["reason"], "no_username");
-    stack.clock.advance(Duration::from_secs(1));
-    let users = stack.use_cases().users().unwrap();
+    let fixture = Fixture::new().await;
+    fixture.put_user(ADA, ADA_ID, None).await;
+    fixture.enroll("verified").await;
+    fixture.grade(0.9, true);
+    assert_eq!(fixture.pass().await.body["reason"], "no_username");
+    fixture.clock.advance(Duration::from_secs(1));
+    let users = fixture.use_cases().users().unwrap();
     let row = UserRow {
         email: ADA.parse().unwrap(),
         email_as_given: ADA.to_owned(),
@@ -207,31 +207,31 @@ async fn a_username_is_imported_later() {
         name: None,
     };
     import_users(&users, &[row]).await.unwrap();
-    let pending_events = stack.use_cases().pending_events().unwrap();
-    let now = stack.clock.now();
+    let pending_events = fixture.use_cases().pending_events().unwrap();
+    let now = fixture.clock.now();
     let due = wake_waiting_of_users(&pending_events, &users, now)
         .await
         .unwrap();
     assert_eq!(due, 1);
-    assert_eq!(stack.retry_due().await.done, 1);
-    assert!(stack.certificate().await.is_some());
+    assert_eq!(fixture.retry_due().await.done, 1);
+    assert!(fixture.certificate().await.is_some());
 }
 
 /// Coming back to it: an event that waits for nothing that was imported stays as it is.
 #[tokio::test]
 async fn an_import_makes_due_only_what_waited_for_it() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     for email in ["bob@example.org", "eve@example.org"] {
-        stack
+        fixture
             .deliver(&json!({"email": email, "course_id": RUN}))
             .await;
     }
     let id = "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
-    stack.put_user("bob@example.org", id, Some("bob")).await;
-    stack.clock.advance(Duration::from_secs(1));
-    let users = stack.use_cases().users().unwrap();
-    let pending_events = stack.use_cases().pending_events().unwrap();
-    let now = stack.clock.now();
+    fixture.put_user("bob@example.org", id, Some("bob")).await;
+    fixture.clock.advance(Duration::from_secs(1));
+    let users = fixture.use_cases().users().unwrap();
+    let pending_events = fixture.use_cases().pending_events().unwrap();
+    let now = fixture.clock.now();
     assert_eq!(
         wake_waiting_of_users(&pending_events, &users, now)
             .await
@@ -245,11 +245,11 @@ async fn an_import_makes_due_only_what_waited_for_it() {
             .unwrap(),
         0
     );
-    for event in stack.pending().await {
+    for event in fixture.pending().await {
         let is_bobs = event.email.as_str() == "bob@example.org";
         assert_eq!(event.next_attempt_at == now, is_bobs);
     }
-    let runs = stack.use_cases().course_runs().unwrap();
+    let runs = fixture.use_cases().course_runs().unwrap();
     assert_eq!(
         wake_waiting_of_runs(&pending_events, &runs, now)
             .await

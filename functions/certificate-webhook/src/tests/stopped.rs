@@ -11,7 +11,7 @@ use local::lms::{At, FaultRule, LmsFault};
 use shared::domain::CertificateState;
 use shared::use_cases::certifying::CERTIFYING_TIME;
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 /// What there is before the delivery that is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,31 +36,31 @@ const SCENARIOS: [Scenario; 6] = [Fresh, Pending, Withdrawn, Faulty, NotPassed, 
 
 impl Scenario {
     async fn prepare(self) -> Portal {
-        let stack = Stack::new().await;
+        let fixture = Fixture::new().await;
         let mode = if self == NotEligible {
             "audit"
         } else {
             "verified"
         };
-        stack.enroll(mode).await;
-        stack.grade(0.9, true);
+        fixture.enroll(mode).await;
+        fixture.grade(0.9, true);
         match self {
             Fresh | NotEligible => {}
             Pending => {
-                stack
+                fixture
                     .lms
                     .add_fault(FaultRule::of(LmsFault::Refuse).times(1));
-                assert_eq!(stack.pass().await.status, 202);
+                assert_eq!(fixture.pass().await.status, 202);
             }
             Withdrawn => {
-                assert_eq!(stack.pass().await.body["certificate_status"], "created");
+                assert_eq!(fixture.pass().await.body["certificate_status"], "created");
                 let withdrawn = S("withdrawn".to_owned());
-                stack.set("CertificatesTable", "state", withdrawn).await;
+                fixture.set("CertificatesTable", "state", withdrawn).await;
             }
-            Faulty => stack.lms.add_fault(FaultRule::of(LmsFault::Refuse)),
-            NotPassed => stack.grade(0.1, false),
+            Faulty => fixture.lms.add_fault(FaultRule::of(LmsFault::Refuse)),
+            NotPassed => fixture.grade(0.1, false),
         }
-        stack.portal
+        fixture.portal
     }
 
     /// What was in the way is so no more.
@@ -95,7 +95,7 @@ async fn the_senders_next_try_ends_the_same() {
         // The calls are those that the work makes when nothing stops it.
         let portal = scenario.prepare().await;
         let (proxy, client) = portal.proxy(FAST_RETRIES).await;
-        Stack::wired(portal, client, CERTIFYING_TIME).pass().await;
+        Fixture::wired(portal, client, CERTIFYING_TIME).pass().await;
         let calls = proxy.calls().len();
         assert!(
             (3..=4).contains(&calls),
@@ -108,17 +108,17 @@ async fn the_senders_next_try_ends_the_same() {
             let case = format!("{scenario:?}, {stop:?}");
             let portal = scenario.prepare().await;
             let (proxy, client) = portal.proxy(FAST_RETRIES).await;
-            let stack = Stack::wired(portal, client, CERTIFYING_TIME);
-            let came_there = stopped(stop, &proxy, &stack.lms, stack.pass()).await;
+            let fixture = Fixture::wired(portal, client, CERTIFYING_TIME);
+            let came_there = stopped(stop, &proxy, &fixture.lms, fixture.pass()).await;
             stops += usize::from(came_there);
-            check(&stack, &case).await;
+            check(&fixture, &case).await;
             if scenario == Pending {
-                let is_done = stack.certificate().await.is_some();
-                assert!(is_done || stack.pending().await.len() == 1, "{case}");
+                let is_done = fixture.certificate().await.is_some();
+                assert!(is_done || fixture.pending().await.len() == 1, "{case}");
             }
 
             // Another process gets the sender's next try.
-            let next = Stack::on(stack.beside());
+            let next = Fixture::on(fixture.beside());
             scenario.resolve(&next).await;
             let answer = next.pass().await;
             assert_eq!(answer.status, 200, "{case}");
@@ -151,13 +151,13 @@ async fn an_accepted_event_comes_true_by_itself() {
     for stop in Stop::all(4, At::Grades) {
         let portal = Pending.prepare().await;
         let (proxy, client) = portal.proxy(FAST_RETRIES).await;
-        let stack = Stack::wired(portal, client, CERTIFYING_TIME);
+        let fixture = Fixture::wired(portal, client, CERTIFYING_TIME);
         assert!(
-            stopped(stop, &proxy, &stack.lms, stack.pass()).await,
+            stopped(stop, &proxy, &fixture.lms, fixture.pass()).await,
             "{stop:?}"
         );
-        stack.clock.advance(Duration::from_secs(90));
-        let next = stack.beside();
+        fixture.clock.advance(Duration::from_secs(90));
+        let next = fixture.beside();
         next.retry_due().await;
         let certificate = next.certificate().await.unwrap();
         assert_eq!(certificate.history.len(), 1, "{stop:?}");
@@ -171,13 +171,13 @@ async fn grade_and_certificate_come_together() {
     for stop in Stop::all(3, At::Grades) {
         let portal = Fresh.prepare().await;
         let (proxy, client) = portal.proxy(FAST_RETRIES).await;
-        let stack = Stack::wired(portal, client, CERTIFYING_TIME);
+        let fixture = Fixture::wired(portal, client, CERTIFYING_TIME);
         assert!(
-            stopped(stop, &proxy, &stack.lms, stack.pass()).await,
+            stopped(stop, &proxy, &fixture.lms, fixture.pass()).await,
             "{stop:?}"
         );
-        let is_graded = stack.stored_grade().await.is_some();
-        let is_certified = stack.certificate().await.is_some();
+        let is_graded = fixture.stored_grade().await.is_some();
+        let is_certified = fixture.certificate().await.is_some();
         assert_eq!(
             (is_graded, is_certified),
             (stop == Stop::After(3), stop == Stop::After(3))

@@ -9,7 +9,7 @@ use local::lms::{FaultRule, LmsFault};
 use serde_json::json;
 use shared::domain::{BlockedReason, EventKey, EventKind};
 
-use super::stack::{Stack, passed};
+use super::fixture::{Fixture, passed};
 
 /// An event that could not even be pending is not accepted, whatever it is pending
 /// for; nor is anything else that the store fails at.
@@ -23,14 +23,14 @@ async fn what_cannot_be_pending_is_503() {
         ("BatchGetItem", None),
         ("TransactWriteItems", None),
     ] {
-        let (stack, proxy) = Stack::behind_proxy(FAST_RETRIES).await;
+        let (fixture, proxy) = Fixture::behind_proxy(FAST_RETRIES).await;
         let is_paid = pending_for != Some(BlockedReason::NotEligible);
-        stack
+        fixture
             .enroll(if is_paid { "verified" } else { "audit" })
             .await;
-        stack.grade(0.9, pending_for != Some(BlockedReason::NotPassed));
+        fixture.grade(0.9, pending_for != Some(BlockedReason::NotPassed));
         if pending_for == Some(BlockedReason::LmsUnavailable) {
-            stack.lms.add_fault(FaultRule::of(LmsFault::Refuse));
+            fixture.lms.add_fault(FaultRule::of(LmsFault::Refuse));
         }
         let email = match pending_for {
             Some(BlockedReason::NoSuchUser) => "bob@example.org",
@@ -43,7 +43,7 @@ async fn what_cannot_be_pending_is_503() {
                 Fault::Pass
             }
         });
-        let answer = stack.deliver(&passed(email)).await;
+        let answer = fixture.deliver(&passed(email)).await;
         let case = format!("{failing}, {pending_for:?}: {answer:?}");
         assert_eq!(
             (answer.status, &answer.headers["retry-after"]),
@@ -52,17 +52,17 @@ async fn what_cannot_be_pending_is_503() {
         );
         assert_eq!(answer.body["certificate_status"], json!(null), "{case}");
         assert!(answer.body["error"].is_string(), "{case}");
-        let done = stack.log.done();
+        let done = fixture.log.done();
         assert_eq!(
             (&done["reason"], &done["level"]),
             (&json!("store"), &json!("ERROR")),
             "{case}"
         );
-        assert_eq!(stack.pending().await, [], "{case}");
+        assert_eq!(fixture.pending().await, [], "{case}");
         // The sender's next try meets a store that is well.
         proxy.set(|_| Fault::Pass);
-        stack.lms.revoke();
-        let answer = stack.deliver(&passed(email)).await;
+        fixture.lms.revoke();
+        let answer = fixture.deliver(&passed(email)).await;
         assert!([200, 404].contains(&answer.status), "{case}");
     }
 }
@@ -71,27 +71,27 @@ async fn what_cannot_be_pending_is_503() {
 /// its certificate once the cause is gone.
 #[tokio::test]
 async fn what_the_store_refuses_is_pending_as_failed() {
-    let (stack, proxy) = Stack::behind_proxy(FAST_RETRIES).await;
-    stack.enroll("verified").await;
-    stack.grade(0.9, true);
+    let (fixture, proxy) = Fixture::behind_proxy(FAST_RETRIES).await;
+    fixture.enroll("verified").await;
+    fixture.grade(0.9, true);
     proxy.set(|call| match call.operation.as_str() {
         "TransactWriteItems" => Fault::Refuse("ValidationException"),
         _ => Fault::Pass,
     });
-    let answer = stack.pass().await;
+    let answer = fixture.pass().await;
     assert_eq!(answer.status, 500, "{answer:?}");
-    let done = stack.log.done();
+    let done = fixture.log.done();
     assert_eq!(
         (&done["outcome"], &done["error_code"]),
         (&json!("failed"), &json!("ValidationException"))
     );
-    let pending = stack.pending_event().await;
+    let pending = fixture.pending_event().await;
     assert_eq!(done["event_key"], pending.event_key.to_string());
     assert_eq!(pending.reason, BlockedReason::Failed);
     proxy.set(|_| Fault::Pass);
-    stack.clock.advance(Duration::from_secs(120));
-    assert_eq!(stack.retry_due().await.certified, 1);
-    assert_eq!(stack.pending().await, []);
+    fixture.clock.advance(Duration::from_secs(120));
+    assert_eq!(fixture.retry_due().await.certified, 1);
+    assert_eq!(fixture.pending().await, []);
 }
 
 /// A certificate that stands is told as that, also where the event that had
@@ -102,13 +102,13 @@ async fn an_event_that_stays_is_no_failure() {
         let portal = Portal::new().await;
         let (proxy, client) = portal.proxy(FAST_RETRIES).await;
         // Half a second for the LMS and what must be left after it, and one more.
-        let stack = Stack::wired(portal, client, Duration::from_millis(9500));
-        stack.enroll("verified").await;
-        stack.grade(0.9, true);
-        stack
+        let fixture = Fixture::wired(portal, client, Duration::from_millis(9500));
+        fixture.enroll("verified").await;
+        fixture.grade(0.9, true);
+        fixture
             .lms
             .add_fault(FaultRule::of(LmsFault::Refuse).times(1));
-        assert_eq!(stack.pass().await.status, 202);
+        assert_eq!(fixture.pass().await.status, 202);
         proxy.set(move |call| match call.operation.as_str() {
             "DeleteItem" => fault,
             _ => Fault::Pass,
@@ -121,22 +121,22 @@ async fn an_event_that_stays_is_no_failure() {
                 std::future::pending::<()>().await
             };
             tokio::select! {
-                answer = stack.pass() => answer,
+                answer = fixture.pass() => answer,
                 () = delete => unreachable!(),
             }
         } else {
-            stack.pass().await
+            fixture.pass().await
         };
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.body["certificate_status"], "created");
-        assert!(stack.log.done()["error_code"].is_string());
-        assert_eq!(stack.pending().await.len(), 1);
+        assert!(fixture.log.done()["error_code"].is_string());
+        assert_eq!(fixture.pending().await.len(), 1);
         // It finds itself done at its next attempt.
         proxy.set(|_| Fault::Pass);
-        stack.clock.advance(Duration::from_secs(90));
-        assert_eq!(stack.retry_due().await.done, 1);
-        assert_eq!(stack.pending().await, []);
-        assert_eq!(stack.certificate().await.unwrap().history.len(), 1);
+        fixture.clock.advance(Duration::from_secs(90));
+        assert_eq!(fixture.retry_due().await.done, 1);
+        assert_eq!(fixture.pending().await, []);
+        assert_eq!(fixture.certificate().await.unwrap().history.len(), 1);
     }
 }
 
@@ -146,14 +146,14 @@ async fn a_slow_store_does_not_count_as_lms_unavailable() {
     let portal = Portal::new().await;
     let client = portal.client();
     // What must be left once the LMS was asked, and hardly more.
-    let stack = Stack::wired(portal, client, Duration::from_millis(8300));
-    stack.enroll("verified").await;
-    stack.grade(0.9, true);
-    let answer = stack.pass().await;
+    let fixture = Fixture::wired(portal, client, Duration::from_millis(8300));
+    fixture.enroll("verified").await;
+    fixture.grade(0.9, true);
+    let answer = fixture.pass().await;
     assert_eq!(answer.status, 503, "{answer:?}");
-    assert_eq!(stack.log.done()["error_code"], "Timeout");
-    assert_eq!(stack.lms.calls().len(), 0);
-    assert_eq!(stack.pending().await, []);
+    assert_eq!(fixture.log.done()["error_code"], "Timeout");
+    assert_eq!(fixture.lms.calls().len(), 0);
+    assert_eq!(fixture.pending().await, []);
 }
 
 /// An enrollment's pending event that is not of the expected shape is not this
@@ -169,7 +169,7 @@ async fn only_the_own_pending_event_must_be_readable() {
         put.item("reason", S("?".to_owned())).send().await.unwrap();
         match kind {
             EventKind::Certificate => {
-                let answer = Stack::on(portal).pass().await;
+                let answer = Fixture::on(portal).pass().await;
                 assert_eq!(answer.status, status, "{answer:?}");
             }
             // The enrollment attempts for both, and goes on.
@@ -186,13 +186,13 @@ async fn only_the_own_pending_event_must_be_readable() {
 #[tokio::test]
 async fn redeliveries_at_once_are_all_pending() {
     for state in ["waiting", "dead"] {
-        let (stack, proxy) =
-            Stack::behind_proxy(shared::adapters::store::CallLimits::PRODUCTION).await;
-        stack.enroll("verified").await;
-        stack.lms.add_fault(FaultRule::of(LmsFault::Refuse));
-        assert_eq!(stack.pass().await.status, 202);
-        let key = stack.pending_event().await.event_key;
-        stack
+        let (fixture, proxy) =
+            Fixture::behind_proxy(shared::adapters::store::CallLimits::PRODUCTION).await;
+        fixture.enroll("verified").await;
+        fixture.lms.add_fault(FaultRule::of(LmsFault::Refuse));
+        assert_eq!(fixture.pass().await.status, 202);
+        let key = fixture.pending_event().await.event_key;
+        fixture
             .dynamodb
             .update_item()
             .table_name("PendingEventsTable")
@@ -213,11 +213,11 @@ async fn redeliveries_at_once_are_all_pending() {
                 _ => Fault::Pass,
             }
         });
-        let answers = futures::future::join_all((0..20).map(|_| stack.pass())).await;
+        let answers = futures::future::join_all((0..20).map(|_| fixture.pass())).await;
         for answer in answers {
             assert_eq!(answer.status, 202, "{state}: {answer:?}");
         }
-        let event = stack.pending_event().await;
+        let event = fixture.pending_event().await;
         let wait = event.next_attempt_at.duration_since(event.delivered_at);
         assert!(wait.as_secs() <= 72, "{state}: {wait}");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use harness::sweep::calls_of_a_sweep;
 use local::lms::At;
 
-use super::stack::{Stack, wired};
+use super::fixture::{Fixture, wired};
 
 fn counts(calls: &[(&str, usize)]) -> BTreeMap<String, usize> {
     let calls = calls.iter().filter(|(_, count)| *count > 0);
@@ -22,32 +22,32 @@ fn counts(calls: &[(&str, usize)]) -> BTreeMap<String, usize> {
 #[tokio::test]
 async fn a_handful_of_reads_for_a_page_and_a_write_for_a_change() {
     for pages in [1, 2] {
-        let stack = Stack::new().await;
-        stack.lms.pages_of(50);
+        let fixture = Fixture::new().await;
+        fixture.lms.pages_of(50);
         for learner in 0..50 * pages {
             match learner % 50 {
                 // Missing.
                 0..20 => {
-                    stack.put_learner(learner).await;
-                    stack.lists(learner, "verified", true);
+                    fixture.put_learner(learner).await;
+                    fixture.lists(learner, "verified", true);
                 }
                 // With another mode.
                 20..30 => {
-                    stack.enrolled(learner, "audit").await;
-                    stack.lists(learner, "verified", true);
+                    fixture.enrolled(learner, "audit").await;
+                    fixture.lists(learner, "verified", true);
                 }
                 // To be deactivated.
                 30..32 => {
-                    stack.enrolled(learner, "audit").await;
-                    stack.lists(learner, "audit", false);
+                    fixture.enrolled(learner, "audit").await;
+                    fixture.lists(learner, "audit", false);
                 }
                 // As the LMS has it.
-                _ => stack.enrolled(learner, "audit").await,
+                _ => fixture.enrolled(learner, "audit").await,
             }
         }
         let pages = pages as usize;
-        stack.clock.advance(Duration::from_secs(60));
-        let sweep = async || calls_of_a_sweep(stack.beside(), At::Enrollments, wired).await;
+        fixture.clock.advance(Duration::from_secs(60));
+        let sweep = async || calls_of_a_sweep(fixture.beside(), At::Enrollments, wired).await;
         let expected = counts(&[
             // No such sweep was there before, but a dry run.
             ("GetItem", 2),
@@ -63,7 +63,7 @@ async fn a_handful_of_reads_for_a_page_and_a_write_for_a_change() {
         // The pages, and each who was held back once more.
         assert_eq!(sweep().await, (expected, pages + 2 * pages));
 
-        stack.clock.advance(Duration::from_secs(60));
+        fixture.clock.advance(Duration::from_secs(60));
         let expected = counts(&[
             ("GetItem", 1),
             ("BatchGetItem", 1 + 2 * pages),

@@ -4,7 +4,7 @@ use harness::{ADA, ADA_ID, RUN};
 use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 const OTHER: &str = "course-v1:Demo+Another+2026_T3";
 
@@ -12,65 +12,65 @@ const OTHER: &str = "course-v1:Demo+Another+2026_T3";
 /// knows: the portal may lack the enrollment that is to be created.
 #[tokio::test]
 async fn a_learner_in_all_runs_of_the_lms() {
-    let stack = Stack::new().await;
-    stack.put_run(OTHER).await;
-    stack.put_run("course-v1:Demo+OfOthers+2026_T3").await;
+    let fixture = Fixture::new().await;
+    fixture.put_run(OTHER).await;
+    fixture.put_run("course-v1:Demo+OfOthers+2026_T3").await;
     // Here it is one of the portal's and not of the LMS's.
-    stack.put_run("course-v1:Demo+OnlyHere+2026_T3").await;
-    stack
+    fixture.put_run("course-v1:Demo+OnlyHere+2026_T3").await;
+    fixture
         .set_enrollment(ADA, "course-v1:Demo+OnlyHere+2026_T3", "audit", true)
         .await;
-    stack.enroll("verified").await;
+    fixture.enroll("verified").await;
     for (run, is_active) in [
         (RUN, true),
         (OTHER, false),
         ("course-v1:Not+Known+Here", true),
     ] {
-        stack.lms.enroll("ada", run, "verified", is_active);
+        fixture.lms.enroll("ada", run, "verified", is_active);
     }
-    stack
+    fixture
         .lms
         .enroll("bob", "course-v1:Demo+OfOthers+2026_T3", "verified", true);
     // The LMS's list comes in pages as well.
-    stack.lms.pages_of(1);
+    fixture.lms.pages_of(1);
     for learner in [ADA, ADA_ID] {
-        let answer = list(&stack, json!({"learner": learner, "dry_run": true})).await;
+        let answer = list(&fixture, json!({"learner": learner, "dry_run": true})).await;
         let sweep = |run| json!({"sweep": {"run": run, "learner": learner, "dry_run": true}});
         assert_eq!(answer["sweeps"], json!([sweep(OTHER), sweep(RUN)]));
         assert_eq!(answer["next"], Value::Null);
     }
     // A run that is named is the only one.
-    let answer = list(&stack, json!({"learner": ADA, "run": OTHER})).await;
+    let answer = list(&fixture, json!({"learner": ADA, "run": OTHER})).await;
     let sweep = json!({"sweep": {"run": OTHER, "learner": ADA}});
     assert_eq!(answer["sweeps"], json!([sweep]));
 }
 
-async fn list(stack: &Stack, fields: Value) -> Value {
-    stack.call(json!({"list": fields})).await.unwrap()
+async fn list(fixture: &Fixture, fields: Value) -> Value {
+    fixture.call(json!({"list": fields})).await.unwrap()
 }
 
 /// Nobody is swept by half a list of their runs.
 #[tokio::test]
 async fn an_lms_that_does_not_tell_a_learners_runs() {
-    let stack = Stack::new().await;
-    stack.lms.pages_of(1);
-    stack.put_run(OTHER).await;
+    let fixture = Fixture::new().await;
+    fixture.lms.pages_of(1);
+    fixture.put_run(OTHER).await;
     for run in [RUN, OTHER] {
-        stack.lms.enroll("ada", run, "verified", true);
+        fixture.lms.enroll("ada", run, "verified", true);
     }
     for (fault, after, code) in [
         (LmsFault::Fail { status: 502 }, 1, "502"),
         (LmsFault::Repeat, 0, "InvalidResponse:circle"),
     ] {
         let order = FaultRule::of(fault).at(At::Enrollments).after(after);
-        stack.lms.add_fault(order);
+        fixture.lms.add_fault(order);
         let call = json!({"list": {"learner": ADA}});
-        assert!(stack.call(call).await.is_err());
-        let line = stack.log.last("sweep call failed");
+        assert!(fixture.call(call).await.is_err());
+        let line = fixture.log.last("sweep call failed");
         assert_eq!(
             (&line["level"], &line["reason"], &line["error_code"]),
             (&json!("ERROR"), &json!("lms"), &json!(code))
         );
-        stack.lms.revoke();
+        fixture.lms.revoke();
     }
 }

@@ -11,7 +11,7 @@ use shared::clock::Clock;
 use shared::domain::{Change, Enrollment, History, HistoryEntry, Mode, ModeSource};
 use uuid::Uuid;
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 /// What there is of a learner before.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,41 +42,41 @@ use Before::{
 };
 
 impl Before {
-    async fn prepare(self, stack: &Stack, learner: u32) {
-        stack.put_learner(learner).await;
+    async fn prepare(self, fixture: &Fixture, learner: u32) {
+        fixture.put_learner(learner).await;
         let email = email(learner);
-        let announce = async |mode| stack.announce(&email, Some("staff"), Some(mode)).await;
+        let announce = async |mode| fixture.announce(&email, Some("staff"), Some(mode)).await;
         match self {
             Nothing => {}
             Announced(mode) => announce(mode).await,
             Unenrolled(mode) => {
                 announce(mode).await;
-                stack.lists(learner, mode, false);
+                fixture.lists(learner, mode, false);
             }
-            Operator(mode) => stack.enroll_user(&email, mode).await,
+            Operator(mode) => fixture.enroll_user(&email, mode).await,
             ModeSet(mode) => {
                 announce("audit").await;
-                stack.enroll_user(&email, mode).await;
+                fixture.enroll_user(&email, mode).await;
             }
             MadeInactive(mode) => {
                 announce("audit").await;
-                stack.set_enrollment(&email, RUN, mode, false).await;
+                fixture.set_enrollment(&email, RUN, mode, false).await;
             }
             ActiveAgain(mode) => {
-                stack.set_enrollment(&email, RUN, mode, false).await;
+                fixture.set_enrollment(&email, RUN, mode, false).await;
                 announce(mode).await;
             }
-            Imported(mode) => import(stack, learner, mode, true).await,
-            ImportedInactive(mode) => import(stack, learner, mode, false).await,
+            Imported(mode) => import(fixture, learner, mode, true).await,
+            ImportedInactive(mode) => import(fixture, learner, mode, false).await,
         }
     }
 }
 
 /// Adds an enrollment as the import of enrollments does.
-async fn import(stack: &Stack, learner: u32, mode: &str, active: bool) {
+async fn import(fixture: &Fixture, learner: u32, mode: &str, active: bool) {
     let mode: Mode = mode.parse().unwrap();
     let entry = HistoryEntry {
-        at: stack.clock.now(),
+        at: fixture.clock.now(),
         change_id: Uuid::new_v4(),
         by: Change::Import {
             name: "a test".to_owned(),
@@ -103,7 +103,7 @@ async fn import(stack: &Stack, learner: u32, mode: &str, active: bool) {
         version: 1,
         history: History::new(entry),
     };
-    let enrollments = stack.use_cases().enrollments().unwrap();
+    let enrollments = fixture.use_cases().enrollments().unwrap();
     enrollments.add(&[enrollment]).await.unwrap();
 }
 
@@ -289,42 +289,42 @@ const ROWS: [LearnerRow; 28] = [
 /// A row's mode may have as many characters as the LMS's column, and blanks around it.
 #[tokio::test]
 async fn a_mode_is_any_text_of_up_to_100_characters() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let longest = "é".repeat(100);
     let modes = ["paid-executive-education", " honor\t", &longest];
     let learners = || (0..).zip(modes);
     for (learner, mode) in learners() {
-        Nothing.prepare(&stack, learner).await;
-        stack.lists(learner, mode, true);
+        Nothing.prepare(&fixture, learner).await;
+        fixture.lists(learner, mode, true);
     }
     let tally = json!({"listed": modes.len(), "created": modes.len()});
-    assert_eq!(stack.sweep().await["tally"], tally);
+    assert_eq!(fixture.sweep().await["tally"], tally);
     for (learner, mode) in learners() {
-        let enrollment = stack.enrollment_of(learner).await.unwrap();
+        let enrollment = fixture.enrollment_of(learner).await.unwrap();
         assert_eq!(enrollment.mode.as_str(), mode.trim(), "{mode:?}");
     }
 }
 
 #[tokio::test]
 async fn each_learner_is_put_right() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let learners = || (0..).zip(ROWS);
     for (learner, (before, ..)) in learners() {
-        before.prepare(&stack, learner).await;
+        before.prepare(&fixture, learner).await;
     }
     // What is unenrolled is so by a sweep.
-    stack.clock.advance(Duration::from_secs(60));
+    fixture.clock.advance(Duration::from_secs(60));
     let unenrolled = ROWS.iter().filter(|row| matches!(row.0, Unenrolled(_)));
     let unenrolled = unenrolled.count();
-    assert_eq!(stack.sweep().await["tally"]["deactivated"], unenrolled);
+    assert_eq!(fixture.sweep().await["tally"]["deactivated"], unenrolled);
 
-    stack.clock.advance(Duration::from_secs(60));
+    fixture.clock.advance(Duration::from_secs(60));
     let mut before = BTreeMap::new();
     for (learner, (_, (mode, is_active), ..)) in learners() {
-        stack.lists(learner, mode, is_active);
-        before.insert(learner, stack.enrollment_of(learner).await);
+        fixture.lists(learner, mode, is_active);
+        before.insert(learner, fixture.enrollment_of(learner).await);
     }
-    let answer = stack.sweep().await;
+    let answer = fixture.sweep().await;
     assert_eq!(answer["status"], "done");
 
     let mut tally = BTreeMap::from([("listed", ROWS.len())]);
@@ -335,13 +335,13 @@ async fn each_learner_is_put_right() {
     tally.insert("unchanged", unchanged.count());
     assert_eq!(answer["tally"], json!(tally));
 
-    let found = stack.effects();
+    let found = fixture.effects();
     let mut histories = Vec::new();
     for (learner, row) in learners() {
         let (_, _, effects, expected) = row;
         let found = found.get(&id(learner)).cloned().unwrap_or_default();
         assert_eq!(found, effects, "{row:?}");
-        let after = stack.enrollment_of(learner).await;
+        let after = fixture.enrollment_of(learner).await;
         let state = after
             .as_ref()
             .map(|after| (after.mode.as_str(), after.active));
@@ -379,7 +379,7 @@ async fn each_learner_is_put_right() {
         histories.push(entry.clone());
     }
     // Every history says by which sweep.
-    let sweep_id = stack.log.last("sweep ended")["sweep_id"].clone();
+    let sweep_id = fixture.log.last("sweep ended")["sweep_id"].clone();
     for entry in histories {
         let by = Change::Sweep {
             sweep_id: sweep_id.as_str().unwrap().parse().unwrap(),
@@ -389,25 +389,25 @@ async fn each_learner_is_put_right() {
     }
 
     // A second sweep finds nothing to do.
-    stack.clock.advance(Duration::from_secs(60));
-    let all = stack.everything().await;
-    stack.sweep().await;
-    assert_eq!(stack.everything().await, all);
+    fixture.clock.advance(Duration::from_secs(60));
+    let all = fixture.everything().await;
+    fixture.sweep().await;
+    assert_eq!(fixture.everything().await, all);
 }
 
 /// Who is in the list and not here, who is here and not in the list, rows that
 /// cannot be, and items of another shape: each counted, and the others put right.
 #[tokio::test]
 async fn no_learner_stops_another() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     for learner in 0..6 {
-        stack.put_learner(learner).await;
-        stack.lists(learner, "verified", true);
+        fixture.put_learner(learner).await;
+        fixture.lists(learner, "verified", true);
     }
     // 0: gone from the list. 1: a mode that cannot be. 2: an enrollment of another shape.
-    stack.lms.unlist(&username(0), RUN);
-    stack.lists(1, "", true);
-    stack
+    fixture.lms.unlist(&username(0), RUN);
+    fixture.lists(1, "", true);
+    fixture
         .dynamodb
         .put_item()
         .table_name("EnrollmentsTable")
@@ -418,7 +418,7 @@ async fn no_learner_stops_another() {
         .await
         .unwrap();
     // 3: a username that belongs to no user by now. The portal knows no stranger.
-    stack
+    fixture
         .dynamodb
         .put_item()
         .table_name("UsernamesTable")
@@ -427,9 +427,9 @@ async fn no_learner_stops_another() {
         .send()
         .await
         .unwrap();
-    stack.lms.enroll("stranger", RUN, "verified", true);
-    stack.lms.enroll("not a username ", RUN, "verified", true);
-    let answer = stack.sweep().await;
+    fixture.lms.enroll("stranger", RUN, "verified", true);
+    fixture.lms.enroll("not a username ", RUN, "verified", true);
+    let answer = fixture.sweep().await;
     assert_eq!(
         answer["tally"],
         json!({
@@ -439,9 +439,9 @@ async fn no_learner_stops_another() {
     );
     assert_eq!(answer["status"], "done");
     for learner in [4, 5] {
-        assert!(stack.enrollment_of(learner).await.is_some());
+        assert!(fixture.enrollment_of(learner).await.is_some());
     }
-    assert!(stack.enrollment_of(0).await.is_none());
+    assert!(fixture.enrollment_of(0).await.is_none());
 }
 
 /// The LMS may spell a username in another case than the portal: the row is the
@@ -451,16 +451,16 @@ async fn no_learner_stops_another() {
 async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
     for (here, there) in [("Kepler", "kepler"), ("kepler", "KEPLER")] {
         for fields in [json!({}), json!({"learner": ADA})] {
-            let stack = Stack::new().await;
-            stack.put_user(ADA, ADA_ID, Some(here)).await;
+            let fixture = Fixture::new().await;
+            fixture.put_user(ADA, ADA_ID, Some(here)).await;
             for (is_active, did) in [
                 (true, "created"),
                 (false, "deactivated"),
                 (true, "reactivated"),
             ] {
-                stack.clock.advance(Duration::from_secs(60));
-                stack.lms.enroll(there, RUN, "verified", is_active);
-                let answer = stack.sweep_with(fields.clone()).await;
+                fixture.clock.advance(Duration::from_secs(60));
+                fixture.lms.enroll(there, RUN, "verified", is_active);
+                let answer = fixture.sweep_with(fields.clone()).await;
                 let tally = json!({"listed": 1, did: 1});
                 assert_eq!(answer["tally"], tally, "{here} {there} {fields}");
             }
@@ -472,48 +472,48 @@ async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
 /// that was never swept, and the others stay as they are.
 #[tokio::test]
 async fn one_learner_alone() {
-    let stack = Stack::never_swept().await;
-    stack.put_learner(1).await;
-    stack.lists(1, "verified", true);
+    let fixture = Fixture::never_swept().await;
+    fixture.put_learner(1).await;
+    fixture.lists(1, "verified", true);
     for (learner, is_active, did) in [
         (ADA, true, "created"),
         (ADA_ID, false, "deactivated"),
         (ADA, true, "reactivated"),
     ] {
-        stack.clock.advance(Duration::from_secs(60));
-        stack.lms.enroll("ada", RUN, "verified", is_active);
-        let answer = stack.sweep_with(json!({"learner": learner})).await;
+        fixture.clock.advance(Duration::from_secs(60));
+        fixture.lms.enroll("ada", RUN, "verified", is_active);
+        let answer = fixture.sweep_with(json!({"learner": learner})).await;
         assert_eq!(answer["tally"], json!({"listed": 1, did: 1}));
         assert_eq!(answer["status"], "done");
-        assert_eq!(stack.enrollment().await.active, is_active);
+        assert_eq!(fixture.enrollment().await.active, is_active);
     }
     // She is gone from the LMS: that proves nothing.
-    stack.clock.advance(Duration::from_secs(60));
-    stack.lms.unlist("ada", RUN);
-    let before = stack.everything().await;
-    let answer = stack.sweep_with(json!({"learner": ADA})).await;
+    fixture.clock.advance(Duration::from_secs(60));
+    fixture.lms.unlist("ada", RUN);
+    let before = fixture.everything().await;
+    let answer = fixture.sweep_with(json!({"learner": ADA})).await;
     assert_eq!(
         (&answer["status"], &answer["tally"]),
         (&json!("done"), &json!({}))
     );
-    assert_eq!(stack.everything().await, before);
-    assert!(stack.enrollment_of(1).await.is_none());
+    assert_eq!(fixture.everything().await, before);
+    assert!(fixture.enrollment_of(1).await.is_none());
     // Nobody has seen yet what a sweep of all would do.
-    stack.dry_run().await;
+    fixture.dry_run().await;
 
     for learner in ["nobody@example.org", "6f0d3a52-0000-4f5e-9d0a-2f5f6f1b9c11"] {
         let call = json!({"sweep": {"run": RUN, "learner": learner}});
-        let error = stack.call(call).await.unwrap_err();
+        let error = fixture.call(call).await.unwrap_err();
         assert_eq!(error.to_string(), "the portal knows no such user");
     }
-    stack
+    fixture
         .put_user("no-name@example.org", &id(9).to_string(), None)
         .await;
     for call in [
         json!({"sweep": {"run": RUN, "learner": "no-name@example.org"}}),
         json!({"list": {"learner": "no-name@example.org"}}),
     ] {
-        let error = stack.call(call).await.unwrap_err();
+        let error = fixture.call(call).await.unwrap_err();
         assert_eq!(error.to_string(), "the user has no username of the LMS");
     }
 }
@@ -523,7 +523,7 @@ async fn one_learner_alone() {
 #[tokio::test]
 async fn the_first_sweep_only_reports() {
     let found = json!({"listed": 3, "created": 1, "mode_changed": 1, "deactivated": 1});
-    let before = Stack::never_swept().await;
+    let before = Fixture::never_swept().await;
     before.lms.pages_of(2);
     before.put_learner(0).await;
     before.lists(0, "verified", true);
@@ -544,18 +544,18 @@ async fn the_first_sweep_only_reports() {
         (Some(json!({"dry_run": true})), json!({}), true),
     ] {
         let case = format!("{earlier:?} {fields}");
-        let stack = Stack::on(before.copy().await);
-        let items = stack.everything().await;
+        let fixture = Fixture::on(before.copy().await);
+        let items = fixture.everything().await;
         if let Some(fields) = earlier {
-            stack.sweep_with(fields).await;
-            assert_eq!(stack.everything().await, items, "{case}");
+            fixture.sweep_with(fields).await;
+            assert_eq!(fixture.everything().await, items, "{case}");
         }
-        let answer = stack.sweep_with(fields).await;
+        let answer = fixture.sweep_with(fields).await;
         assert_eq!(
             (&answer["tally"], &answer["dry_run"]),
             (&found, &json!(!writes)),
             "{case}"
         );
-        assert_eq!(stack.everything().await != items, writes, "{case}");
+        assert_eq!(fixture.everything().await != items, writes, "{case}");
     }
 }

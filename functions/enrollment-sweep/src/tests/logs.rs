@@ -8,34 +8,34 @@ use local::Fault;
 use local::lms::{At, CLIENT_SECRET, FaultRule, LmsFault};
 use serde_json::{Value, json};
 
-use super::stack::{Stack, wired};
+use super::fixture::{Fixture, wired};
 
 /// A run of which the list has something of everything.
-async fn prepare() -> Stack {
-    let stack = Stack::never_swept().await;
-    stack.put_learner(0).await;
-    stack.lists(0, "verified", true);
+async fn prepare() -> Fixture {
+    let fixture = Fixture::never_swept().await;
+    fixture.put_learner(0).await;
+    fixture.lists(0, "verified", true);
     for learner in 1..4 {
-        stack.enrolled(learner, "audit").await;
+        fixture.enrolled(learner, "audit").await;
     }
-    stack.lists(1, "audit", false);
-    stack.lists(2, "verified", true);
-    stack.put_learner(4).await;
-    stack.lists(4, "", true);
-    stack.lms.enroll("stranger", RUN, "verified", true);
-    stack.clock.advance(Duration::from_secs(60));
-    stack
+    fixture.lists(1, "audit", false);
+    fixture.lists(2, "verified", true);
+    fixture.put_learner(4).await;
+    fixture.lists(4, "", true);
+    fixture.lms.enroll("stranger", RUN, "verified", true);
+    fixture.clock.advance(Duration::from_secs(60));
+    fixture
 }
 
 /// A line for each learner whom something happened to, or would, and one at the
 /// end; of whom nobody knows who they are there is but the count.
 #[tokio::test]
 async fn a_line_a_learner_and_one_a_sweep() {
-    let stack = prepare().await;
+    let fixture = prepare().await;
     for dry_run in [true, false] {
-        let earlier = stack.log.lines().len();
-        stack.sweep().await;
-        let mut lines = stack.log.lines().split_off(earlier);
+        let earlier = fixture.log.lines().len();
+        fixture.sweep().await;
+        let mut lines = fixture.log.lines().split_off(earlier);
         let last = lines.pop().unwrap();
         for (field, value) in [
             ("message", json!("sweep ended")),
@@ -74,7 +74,7 @@ async fn a_line_a_learner_and_one_a_sweep() {
         }
         let effects = ["created", "deactivated", "mode_changed"];
         for (learner, effect) in (0..).zip(effects) {
-            assert_eq!(stack.effects()[&id(learner)], [effect]);
+            assert_eq!(fixture.effects()[&id(learner)], [effect]);
         }
     }
 }
@@ -82,11 +82,11 @@ async fn a_line_a_learner_and_one_a_sweep() {
 /// Where it resumes the next call, and where it has failed.
 #[tokio::test]
 async fn levels() {
-    let stack = prepare().await;
-    stack.lms.pages_of(4);
+    let fixture = prepare().await;
+    fixture.lms.pages_of(4);
     let call = json!({"sweep": {"run": RUN}});
-    stack.call_for(call, 1).await.unwrap();
-    let line = stack.log.last("sweep suspended");
+    fixture.call_for(call, 1).await.unwrap();
+    let line = fixture.log.last("sweep suspended");
     assert_eq!(
         (&line["level"], &line["outcome"]),
         (&json!("INFO"), &json!("suspended"))
@@ -96,22 +96,22 @@ async fn levels() {
         (&json!(4), &Value::Null)
     );
 
-    stack
+    fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Huge).at(At::Enrollments));
-    stack.sweep().await;
-    let line = stack.log.last("sweep ended");
+    fixture.sweep().await;
+    let line = fixture.log.last("sweep ended");
     assert_eq!(
         (&line["level"], &line["outcome"]),
         (&json!("ERROR"), &json!("failed"))
     );
     assert_eq!(line["reason"], "InvalidResponse:too_large");
 
-    stack
+    fixture
         .call(json!({"sweep": {"run": RUN, "forse": true}}))
         .await
         .unwrap_err();
-    let line = stack.log.last("sweep call failed");
+    let line = fixture.log.last("sweep call failed");
     assert_eq!(
         (&line["level"], &line["reason"]),
         (&json!("ERROR"), &json!("malformed"))
@@ -124,15 +124,15 @@ async fn levels() {
 async fn a_store_that_fails() {
     let portal = prepare().await.function.portal;
     let (proxy, client) = portal.proxy(FAST_RETRIES).await;
-    let stack = wired(portal, client);
+    let fixture = wired(portal, client);
     for failing in ["GetItem", "BatchGetItem", "PutItem", "Query"] {
         proxy.set(move |call| match &call.operation {
             operation if operation == failing => Fault::Refuse("AccessDeniedException"),
             _ => Fault::Pass,
         });
         let call = json!({"sweep": {"run": RUN}});
-        stack.call(call).await.unwrap_err();
-        let line = stack.log.last("sweep call failed");
+        fixture.call(call).await.unwrap_err();
+        let line = fixture.log.last("sweep call failed");
         for (field, value) in [
             ("level", "ERROR"),
             ("sweep", "enrollments"),
@@ -144,7 +144,7 @@ async fn a_store_that_fails() {
         }
     }
     proxy.set(|_| Fault::Pass);
-    assert_eq!(stack.sweep().await["status"], "done");
+    assert_eq!(fixture.sweep().await["status"], "done");
 
     // One on the way, and one who was held back until the list was through.
     let failing = [id(2), id(1)];
@@ -157,17 +157,17 @@ async fn a_store_that_fails() {
             Fault::Pass
         }
     });
-    let answer = stack.sweep().await;
+    let answer = fixture.sweep().await;
     assert_eq!(
         (&answer["status"], &answer["tally"]["created"]),
         (&json!("done"), &json!(1))
     );
     assert_eq!(answer["tally"]["failed:ValidationException"], 2);
-    let effects = stack.effects();
+    let effects = fixture.effects();
     for id in failing {
         assert_eq!(effects[&id], ["failed:ValidationException"]);
     }
-    for line in stack.log.lines() {
+    for line in fixture.log.lines() {
         if line["effect"] == "failed:ValidationException" {
             assert_eq!(line["level"], "WARN");
         }
@@ -177,13 +177,13 @@ async fn a_store_that_fails() {
 /// A panic is its learner's alone, and is told by its place and not its message.
 #[tokio::test]
 async fn a_panic_is_logged_with_its_location() {
-    let stack = prepare().await;
-    stack.sweep().await;
-    let client = harness::panicking_client(stack.engine_url(), "UpdateItem");
-    let stack = wired(stack.beside(), client);
-    let answer = stack.sweep().await;
+    let fixture = prepare().await;
+    fixture.sweep().await;
+    let client = harness::panicking_client(fixture.engine_url(), "UpdateItem");
+    let fixture = wired(fixture.beside(), client);
+    let answer = fixture.sweep().await;
     assert_eq!(answer["status"], "done");
-    let effects = stack.effects();
+    let effects = fixture.effects();
     assert_eq!(effects.len(), 3);
     for effect in effects.values().flatten() {
         assert!(
@@ -191,14 +191,14 @@ async fn a_panic_is_logged_with_its_location() {
             "{effect}"
         );
     }
-    assert!(!stack.log.text().contains('@'));
+    assert!(!fixture.log.text().contains('@'));
 }
 
 /// Nothing of a learner but the id, nothing of a credential, whatever happens.
 #[tokio::test]
 async fn no_address_username_or_secret_is_ever_logged() {
-    let stack = prepare().await;
-    stack.sweep().await;
+    let fixture = prepare().await;
+    fixture.sweep().await;
     for fault in [
         LmsFault::Html,
         LmsFault::OtherLearner,
@@ -206,25 +206,25 @@ async fn no_address_username_or_secret_is_ever_logged() {
         LmsFault::ModeNumber,
         LmsFault::Repeat,
     ] {
-        stack
+        fixture
             .lms
             .add_fault(FaultRule::of(fault).at(At::Enrollments));
-        stack.sweep().await;
+        fixture.sweep().await;
         let of_ada = json!({"sweep": {"run": RUN, "learner": ADA}});
-        let _ = stack.call(of_ada).await;
-        stack.lms.revoke();
-        stack.clock.advance(Duration::from_hours(15));
+        let _ = fixture.call(of_ada).await;
+        fixture.lms.revoke();
+        fixture.clock.advance(Duration::from_hours(15));
     }
-    stack.sweep().await;
+    fixture.sweep().await;
     for learner in [ADA, "bob@example.org", "nobody"] {
-        let _ = stack
+        let _ = fixture
             .call(json!({"sweep": {"run": RUN, "learner": learner}}))
             .await;
-        let _ = stack.call(json!({"list": {"learner": learner}})).await;
+        let _ = fixture.call(json!({"list": {"learner": learner}})).await;
     }
-    assert!(!stack.log.metrics().is_empty());
+    assert!(!fixture.log.metrics().is_empty());
     // The one word of ours that has one of these in it.
-    let log = stack.log.text().replace("UnreadableRuns", "");
+    let log = fixture.log.text().replace("UnreadableRuns", "");
     assert!(log.lines().count() > 20, "{log}");
     for word in [
         "@",

@@ -5,28 +5,28 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shared::web::Metric;
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 /// One who is enrolled, one who no longer is, and one whom nothing is done to; a
 /// first sweep is a dry run, and counts nobody.
 #[tokio::test]
 async fn learners_and_how_it_ended() {
-    let stack = Stack::never_swept().await;
-    stack.put_learner(0).await;
-    stack.lists(0, "verified", true);
+    let fixture = Fixture::never_swept().await;
+    fixture.put_learner(0).await;
+    fixture.lists(0, "verified", true);
     for (learner, active) in [(1, false), (2, true)] {
-        stack.enrolled(learner, "audit").await;
-        stack.lists(learner, "audit", active);
+        fixture.enrolled(learner, "audit").await;
+        fixture.lists(learner, "audit", active);
     }
-    stack.clock.advance(Duration::from_secs(60));
-    stack.sweep().await;
+    fixture.clock.advance(Duration::from_secs(60));
+    fixture.sweep().await;
     for metric in [Metric::SweptLearners, Metric::SweepsDone] {
-        assert_eq!(stack.log.metric(metric), Vec::<Value>::new());
+        assert_eq!(fixture.log.metric(metric), Vec::<Value>::new());
     }
-    assert_eq!(stack.log.metric(Metric::LmsRequests), [json!(2)]);
+    assert_eq!(fixture.log.metric(Metric::LmsRequests), [json!(2)]);
 
-    stack.sweep().await;
-    let last = stack.log.metrics().pop().unwrap();
+    fixture.sweep().await;
+    let last = fixture.log.metrics().pop().unwrap();
     for (member, value) in [
         ("sweep", json!("enrollments")),
         ("SweptLearners", json!(2)),

@@ -3,6 +3,7 @@
 
 mod calls;
 mod chosen;
+mod fixture;
 mod learners;
 mod logs;
 mod metrics;
@@ -10,6 +11,5 @@ mod moved;
 mod pages;
 mod pending_passes;
 mod safety_limit;
-mod stack;
 mod stopped;
 mod wiring;

@@ -9,25 +9,25 @@ use harness::{FAST_RETRIES, RUN};
 use local::Fault;
 use serde_json::json;
 
-use super::stack::{Stack, wired};
+use super::fixture::{Fixture, wired};
 
 /// Each learner of whom the LMS's list says something else, and what the sweep
 /// would do: missing, deactivated, with another mode, inactive.
-async fn differing() -> Stack {
-    let stack = Stack::new().await;
-    stack.put_learner(0).await;
+async fn differing() -> Fixture {
+    let fixture = Fixture::new().await;
+    fixture.put_learner(0).await;
     for learner in 1..4 {
-        stack.enrolled(learner, "audit").await;
+        fixture.enrolled(learner, "audit").await;
     }
-    stack.lists(3, "audit", false);
-    stack.clock.advance(Duration::from_secs(60));
-    stack.sweep().await;
-    stack.lists(0, "verified", true);
-    stack.lists(1, "audit", false);
-    stack.lists(2, "verified", true);
-    stack.lists(3, "audit", true);
-    stack.clock.advance(Duration::from_secs(60));
-    stack
+    fixture.lists(3, "audit", false);
+    fixture.clock.advance(Duration::from_secs(60));
+    fixture.sweep().await;
+    fixture.lists(0, "verified", true);
+    fixture.lists(1, "audit", false);
+    fixture.lists(2, "verified", true);
+    fixture.lists(3, "audit", true);
+    fixture.clock.advance(Duration::from_secs(60));
+    fixture
 }
 
 /// What all of them come to where nothing came in between.
@@ -39,16 +39,16 @@ const ALL: [&str; 4] = ["created", "deactivated", "mode_changed", "reactivated"]
 async fn before_the_page_is_asked_for() {
     let before = differing().await;
     for (milliseconds, left) in [(0, true), (1, false)] {
-        let stack = Stack::on(before.copy().await);
+        let fixture = Fixture::on(before.copy().await);
         for learner in 0..4 {
             // A role changes nothing that the sweep goes by, but for the one who
             // is enrolled or active by it.
-            stack
+            fixture
                 .announce(&email(learner), Some("staff"), Some("audit"))
                 .await;
         }
-        stack.clock.advance(Duration::from_millis(milliseconds));
-        let answer = stack.sweep().await;
+        fixture.clock.advance(Duration::from_millis(milliseconds));
+        let answer = fixture.sweep().await;
         let expected = if left {
             json!({"listed": 4, "left:changed_meanwhile": 3, "unchanged": 1})
         } else {
@@ -69,7 +69,7 @@ async fn between_the_question_and_the_write() {
             let case = format!("{changed} at {held}");
             let portal = before.copy().await;
             let (proxy, client) = portal.proxy(FAST_RETRIES).await;
-            let stack = wired(portal, client);
+            let fixture = wired(portal, client);
             let run_is_read = AtomicBool::new(held == "UpdateItem");
             proxy.set(move |call| {
                 if call.operation == held && run_is_read.swap(true, SeqCst) {
@@ -80,11 +80,11 @@ async fn between_the_question_and_the_write() {
             });
             let others = async {
                 proxy.stuck(1).await;
-                stack.clock.advance(Duration::from_millis(1));
-                stack.announce(&email(changed), Some("staff"), None).await;
+                fixture.clock.advance(Duration::from_millis(1));
+                fixture.announce(&email(changed), Some("staff"), None).await;
                 proxy.set(|_| Fault::Pass);
             };
-            let (answer, ()) = tokio::join!(stack.sweep(), others);
+            let (answer, ()) = tokio::join!(fixture.sweep(), others);
             let mut expected = json!({"listed": 4});
             for (learner, effect) in (0..).zip(ALL) {
                 let effect = match (learner == changed, effect, held) {
@@ -96,7 +96,7 @@ async fn between_the_question_and_the_write() {
                 expected[effect] = 1.into();
             }
             assert_eq!(answer["tally"], expected, "{case}");
-            let enrollment = Stack { function: stack }.enrollment_of(changed).await;
+            let enrollment = Fixture { function: fixture }.enrollment_of(changed).await;
             let enrollment = enrollment.unwrap();
             assert_eq!(enrollment.mode.as_str(), "audit", "{case}");
             assert!(enrollment.active && !enrollment.roles.is_empty(), "{case}");
@@ -108,32 +108,32 @@ async fn between_the_question_and_the_write() {
 /// by a delivery, by an operator, or gone altogether.
 #[tokio::test]
 async fn while_they_are_held_back() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     for learner in 0..4 {
-        stack.enrolled(learner, "audit").await;
-        stack.lists(learner, "audit", false);
+        fixture.enrolled(learner, "audit").await;
+        fixture.lists(learner, "audit", false);
     }
-    stack.clock.advance(Duration::from_secs(60));
+    fixture.clock.advance(Duration::from_secs(60));
     // The list is through with the first two calls, whose time is over then.
-    stack.lms.pages_of(2);
+    fixture.lms.pages_of(2);
     let call = json!({"sweep": {"run": RUN}});
     for _ in 0..2 {
-        let answer = stack.call_for(call.clone(), 1).await.unwrap();
+        let answer = fixture.call_for(call.clone(), 1).await.unwrap();
         assert_eq!(answer["status"], "suspended");
         assert_eq!(answer["tally"]["deactivated"], json!(null));
     }
-    stack.clock.advance(Duration::from_secs(1));
-    stack.announce(&email(0), Some("staff"), None).await;
-    stack.set_enrollment(&email(1), RUN, "audit", false).await;
-    let enrollments = stack.use_cases().enrollments().unwrap();
+    fixture.clock.advance(Duration::from_secs(1));
+    fixture.announce(&email(0), Some("staff"), None).await;
+    fixture.set_enrollment(&email(1), RUN, "audit", false).await;
+    let enrollments = fixture.use_cases().enrollments().unwrap();
     enrollments.erase(id(2)).await.unwrap();
-    let answer = stack.sweep().await;
+    let answer = fixture.sweep().await;
     assert_eq!(
         answer["tally"],
         json!({"listed": 4, "deactivated": 1, "left:changed_meanwhile": 1, "unchanged": 2})
     );
-    assert!(stack.enrollment_of(0).await.unwrap().active);
-    assert!(stack.enrollment_of(2).await.is_none());
-    let history = stack.enrollment_of(1).await.unwrap().history;
+    assert!(fixture.enrollment_of(0).await.unwrap().active);
+    assert!(fixture.enrollment_of(2).await.is_none());
+    let history = fixture.enrollment_of(1).await.unwrap().history;
     assert_eq!(history.len(), 2);
 }

@@ -8,23 +8,23 @@ use harness::sweep::username;
 use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 /// A run of nine learners whom the portal lacks, in pages of three.
-async fn nine() -> Stack {
-    let stack = Stack::new().await;
-    stack.lms.pages_of(3);
+async fn nine() -> Fixture {
+    let fixture = Fixture::new().await;
+    fixture.lms.pages_of(3);
     for learner in 0..9 {
-        stack.put_learner(learner).await;
-        stack.lists(learner, "verified", true);
+        fixture.put_learner(learner).await;
+        fixture.lists(learner, "verified", true);
     }
-    stack
+    fixture
 }
 
-async fn enrolled(stack: &Stack) -> usize {
+async fn enrolled(fixture: &Fixture) -> usize {
     let mut enrolled = 0;
     for learner in 0..9 {
-        enrolled += usize::from(stack.enrollment_of(learner).await.is_some());
+        enrolled += usize::from(fixture.enrollment_of(learner).await.is_some());
     }
     enrolled
 }
@@ -33,41 +33,41 @@ async fn enrolled(stack: &Stack) -> usize {
 /// the whole run is done.
 #[tokio::test]
 async fn a_page_that_fails_three_times() {
-    let stack = nine().await;
+    let fixture = nine().await;
     let failing = FaultRule::of(LmsFault::Fail { status: 502 }).at(At::Enrollments);
-    stack.lms.add_fault(failing.after(1).times(3));
-    let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
+    fixture.lms.add_fault(failing.after(1).times(3));
+    let answer = fixture.call(json!({"sweep": {"run": RUN}})).await.unwrap();
     let checkpoint = (
         &answer["status"],
         &answer["reason"],
         &answer["wait_seconds"],
     );
     assert_eq!(checkpoint, (&json!("suspended"), &json!("502"), &json!(30)));
-    assert_eq!(enrolled(&stack).await, 3);
-    stack.clock.advance(Duration::from_secs(30));
-    let answer = stack.sweep().await;
+    assert_eq!(enrolled(&fixture).await, 3);
+    fixture.clock.advance(Duration::from_secs(30));
+    let answer = fixture.sweep().await;
     assert_eq!(answer["status"], "done");
     assert_eq!(answer["tally"], json!({"listed": 9, "created": 9}));
-    assert_eq!(enrolled(&stack).await, 9);
+    assert_eq!(enrolled(&fixture).await, 9);
 }
 
 /// Only failures in a row count: a list whose every page fails at first is read to
 /// its end.
 #[tokio::test]
 async fn a_list_that_fails_at_each_page() {
-    let stack = Stack::new().await;
-    stack.lms.pages_of(1);
+    let fixture = Fixture::new().await;
+    fixture.lms.pages_of(1);
     let call = json!({"sweep": {"run": RUN}});
     for learner in 0..7 {
-        stack.lists(learner, "verified", true);
+        fixture.lists(learner, "verified", true);
     }
     for page in 1..=7 {
         let failing = FaultRule::of(LmsFault::Fail { status: 502 }).at(At::Enrollments);
-        stack.lms.add_fault(failing.times(3));
-        let answer = stack.call_for(call.clone(), 1).await.unwrap();
+        fixture.lms.add_fault(failing.times(3));
+        let answer = fixture.call_for(call.clone(), 1).await.unwrap();
         assert_eq!(answer["wait_seconds"], 30, "{page}: {answer}");
-        stack.clock.advance(Duration::from_secs(30));
-        let answer = stack.call_for(call.clone(), 1).await.unwrap();
+        fixture.clock.advance(Duration::from_secs(30));
+        let answer = fixture.call_for(call.clone(), 1).await.unwrap();
         assert_eq!(answer["tally"], json!({"listed": page, "no_user": page}));
         let status = if page == 7 { "done" } else { "suspended" };
         assert_eq!(answer["status"], status, "{page}");
@@ -123,22 +123,22 @@ async fn lists_that_lie() {
             json!({"listed": 9, "failed:InvalidResponse:is_active": 9}),
         ),
     ] {
-        let stack = nine().await;
-        stack
+        let fixture = nine().await;
+        fixture
             .lms
             .add_fault(FaultRule::of(fault.clone()).at(At::Enrollments));
-        let answer = stack.sweep().await;
+        let answer = fixture.sweep().await;
         assert_eq!(
             (&answer["status"], &answer["reason"], &answer["tally"]),
             (&json!(status), &reason, &tally),
             "{fault:?}"
         );
         let created = tally["created"].as_u64().unwrap_or_default();
-        assert_eq!(enrolled(&stack).await as u64, created, "{fault:?}");
+        assert_eq!(enrolled(&fixture).await as u64, created, "{fault:?}");
         // Nothing is asked for but a token, the list, and once the list of grades.
-        let all = stack.lms.calls().len();
+        let all = fixture.lms.calls().len();
         let grades = usize::from(fault == LmsFault::Repeat);
-        let expected = stack.lms.count(At::Enrollments) + 1 + grades;
+        let expected = fixture.lms.count(At::Enrollments) + 1 + grades;
         assert_eq!(all, expected, "{fault:?}");
     }
 }
@@ -146,18 +146,18 @@ async fn lists_that_lie() {
 /// Who left the list stays enrolled; so does everybody where it is empty.
 #[tokio::test]
 async fn absence_proves_nothing() {
-    let stack = nine().await;
-    stack.sweep().await;
-    stack.clock.advance(Duration::from_secs(60));
-    let before = stack.everything().await;
+    let fixture = nine().await;
+    fixture.sweep().await;
+    fixture.clock.advance(Duration::from_secs(60));
+    let before = fixture.everything().await;
     for gone in [1, 9] {
         for learner in 0..gone {
-            stack.lms.unlist(&username(learner), RUN);
+            fixture.lms.unlist(&username(learner), RUN);
         }
         for options in [json!({}), json!({"confirm": true, "force": true})] {
-            let answer = stack.sweep_with(options).await;
+            let answer = fixture.sweep_with(options).await;
             assert_eq!(answer["status"], "done");
-            assert_eq!(stack.everything().await, before);
+            assert_eq!(fixture.everything().await, before);
         }
     }
 }
@@ -166,47 +166,47 @@ async fn absence_proves_nothing() {
 /// have is an empty list to it.
 #[tokio::test]
 async fn runs_that_are_not_there() {
-    let stack = Stack::never_swept().await;
+    let fixture = Fixture::never_swept().await;
     let unknown = "course-v1:No+Such+Run";
     for (run, status, reason) in [
         (unknown, "failed", json!("no_such_run")),
         (RUN, "done", Value::Null),
     ] {
-        let answer = stack.sweep_with(json!({"run": run})).await;
+        let answer = fixture.sweep_with(json!({"run": run})).await;
         assert_eq!(
             (&answer["status"], &answer["reason"]),
             (&json!(status), &reason)
         );
     }
-    assert_eq!(stack.lms.count(At::Enrollments), 1);
+    assert_eq!(fixture.lms.count(At::Enrollments), 1);
 }
 
 /// A first sweep that did not see the whole list has shown what it saw and no
 /// more: the next one still writes nothing.
 #[tokio::test]
 async fn a_first_sweep_that_failed_was_none() {
-    let stack = Stack::never_swept().await;
-    stack.lms.pages_of(1);
+    let fixture = Fixture::never_swept().await;
+    fixture.lms.pages_of(1);
     for learner in 0..2 {
-        stack.put_learner(learner).await;
-        stack.lists(learner, "verified", true);
+        fixture.put_learner(learner).await;
+        fixture.lists(learner, "verified", true);
     }
-    let before = stack.everything().await;
-    stack
+    let before = fixture.everything().await;
+    fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Refuse).at(At::Enrollments).after(1));
-    assert_eq!(stack.sweep().await["status"], "failed");
-    stack.lms.revoke();
-    stack.dry_run().await;
-    assert_eq!(stack.everything().await, before);
+    assert_eq!(fixture.sweep().await["status"], "failed");
+    fixture.lms.revoke();
+    fixture.dry_run().await;
+    assert_eq!(fixture.everything().await, before);
     // One that failed later makes nothing unseen.
-    stack
+    fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Refuse).at(At::Enrollments).after(1));
-    assert_eq!(stack.sweep().await["status"], "failed");
-    stack.lms.revoke();
+    assert_eq!(fixture.sweep().await["status"], "failed");
+    fixture.lms.revoke();
     assert_eq!(
-        stack.sweep().await["tally"],
+        fixture.sweep().await["tally"],
         json!({"listed": 2, "created": 1, "unchanged": 1})
     );
 }
@@ -218,29 +218,29 @@ async fn a_first_sweep_that_failed_was_none() {
 #[tokio::test]
 async fn learners_are_asked_for_by_name() {
     for seconds in [1, 900] {
-        let stack = nine().await;
+        let fixture = nine().await;
         // The list has the first three.
         for learner in [3, 4] {
-            stack.enrolled(learner, "verified").await;
+            fixture.enrolled(learner, "verified").await;
         }
-        stack.lists(4, "verified", false);
+        fixture.lists(4, "verified", false);
         for learner in [5, 6] {
             let grade = local::lms::GradeRow {
                 percent: 0.5,
                 passed: false,
                 letter_grade: None,
             };
-            stack.lms.grade(&username(learner), RUN, grade);
+            fixture.lms.grade(&username(learner), RUN, grade);
         }
         let (odd, odd_id) = ("odd@example.org", "7d2f6f0e-52a1-4a1b-9c53-7b8e0a9d3f11");
-        stack.put_user(odd, odd_id, Some("a.b")).await;
-        stack.enroll_user(odd, "verified").await;
-        stack.clock.advance(Duration::from_secs(60));
+        fixture.put_user(odd, odd_id, Some("a.b")).await;
+        fixture.enroll_user(odd, "verified").await;
+        fixture.clock.advance(Duration::from_secs(60));
         let repeat = FaultRule::of(LmsFault::Repeat).at(At::Enrollments);
-        stack.lms.add_fault(repeat.times(2));
+        fixture.lms.add_fault(repeat.times(2));
         let call = json!({"sweep": {"run": RUN}});
         let answer = loop {
-            let answer = stack.call_for(call.clone(), seconds).await.unwrap();
+            let answer = fixture.call_for(call.clone(), seconds).await.unwrap();
             if answer["status"] != "suspended" {
                 break answer;
             }
@@ -250,9 +250,9 @@ async fn learners_are_asked_for_by_name() {
         assert_eq!(tally["failed:400 username"], 1, "{answer}");
         assert_eq!(tally["created"], 5, "{answer}");
         assert_eq!(tally["deactivated"], 1, "{answer}");
-        assert_eq!(enrolled(&stack).await, 7);
-        assert!(!stack.enrollment_of(4).await.unwrap().active);
-        let line = stack.log.last("sweeping by username");
+        assert_eq!(enrolled(&fixture).await, 7);
+        assert!(!fixture.enrollment_of(4).await.unwrap().active);
+        let line = fixture.log.last("sweeping by username");
         assert_eq!(line["level"], "WARN");
     }
 }

@@ -7,7 +7,7 @@ use harness::{ADA, FAST_RETRIES, Portal, RUN};
 use local::lms::At;
 use shared::domain::BlockedReason;
 
-use super::stack::{Stack, wired};
+use super::fixture::{Fixture, wired};
 
 /// What there is of Ada's enrollment before.
 #[derive(Debug, Clone, Copy)]
@@ -19,31 +19,31 @@ enum Before {
 
 /// A portal where Ada has passed, and her pass has been retried in vain; the LMS
 /// lists her as paid by now.
-async fn passed(before: Before) -> Stack {
-    let stack = Stack::new().await;
+async fn passed(before: Before) -> Fixture {
+    let fixture = Fixture::new().await;
     match before {
         Before::Missing => {}
-        Before::Unpaid => stack.announce(ADA, None, Some("audit")).await,
+        Before::Unpaid => fixture.announce(ADA, None, Some("audit")).await,
         Before::Unenrolled => {
-            stack.announce(ADA, None, Some("verified")).await;
-            stack.clock.advance(Duration::from_secs(1));
-            stack.lms.enroll("ada", RUN, "verified", false);
-            assert_eq!(stack.sweep().await["tally"]["deactivated"], 1);
+            fixture.announce(ADA, None, Some("verified")).await;
+            fixture.clock.advance(Duration::from_secs(1));
+            fixture.lms.enroll("ada", RUN, "verified", false);
+            assert_eq!(fixture.sweep().await["tally"]["deactivated"], 1);
         }
     }
-    stack.grade(0.9, true);
-    stack.add_pending_pass().await;
+    fixture.grade(0.9, true);
+    fixture.add_pending_pass().await;
     assert_eq!(
-        stack.pending_event().await.reason,
+        fixture.pending_event().await.reason,
         BlockedReason::NotEligible
     );
     // Looked at once in vain: from now on only the enrollment makes it due.
-    stack.clock.advance(Duration::from_secs(90));
-    assert_eq!(stack.retry_due().await.attempted, 1);
-    stack.clock.advance(Duration::from_hours(24));
-    assert_eq!(stack.retry_due().await.attempted, 0);
-    stack.lms.enroll("ada", RUN, "verified", true);
-    stack
+    fixture.clock.advance(Duration::from_secs(90));
+    assert_eq!(fixture.retry_due().await.attempted, 1);
+    fixture.clock.advance(Duration::from_hours(24));
+    assert_eq!(fixture.retry_due().await.attempted, 0);
+    fixture.lms.enroll("ada", RUN, "verified", true);
+    fixture
 }
 
 /// It is due at once, and its certificate comes with the next attempt; also where
@@ -54,13 +54,13 @@ async fn the_certificate_comes_with_the_next_attempt_at() {
         let prepared = passed(before).await;
         let portal = prepared.copy().await;
         let (proxy, client) = portal.proxy(FAST_RETRIES).await;
-        let stack = wired(portal, client);
-        assert_eq!(stack.sweep().await["status"], "done");
+        let fixture = wired(portal, client);
+        assert_eq!(fixture.sweep().await["status"], "done");
         let calls = proxy.calls();
         let written = ["UpdateItem", "UpdateItem", "UpdateItem"];
         let updates = calls.iter().filter(|call| *call == "UpdateItem");
         assert!(updates.eq(&written), "{before:?}: {calls:?}");
-        comes_true(&stack).await;
+        comes_true(&fixture).await;
 
         // To the stops it is all the same what the write is.
         let calls = match before {
@@ -71,25 +71,25 @@ async fn the_certificate_comes_with_the_next_attempt_at() {
             let case = format!("{before:?}, {stop:?}");
             let portal = prepared.copy().await;
             let (proxy, client) = portal.proxy(FAST_RETRIES).await;
-            let stack = wired(portal, client);
+            let fixture = wired(portal, client);
             assert!(
-                stopped(stop, &proxy, &stack.lms, stack.sweep()).await,
+                stopped(stop, &proxy, &fixture.lms, fixture.sweep()).await,
                 "{case}"
             );
             let is_paid = async || {
-                let enrollments = stack.enrollments(harness::ADA_ID).await;
+                let enrollments = fixture.enrollments(harness::ADA_ID).await;
                 let mut paid = enrollments.iter().filter(|e| e.active);
                 paid.any(|e| e.mode.as_str() == "verified")
             };
             // Nobody sweeps again where it is done, and it comes all the same.
             if !is_paid().await {
-                stack.clock.advance(Duration::from_secs(1));
-                let next = Stack::on(stack.beside());
+                fixture.clock.advance(Duration::from_secs(1));
+                let next = Fixture::on(fixture.beside());
                 assert_eq!(next.sweep().await["status"], "done", "{case}");
             }
-            stack.clock.advance(Duration::from_secs(100));
+            fixture.clock.advance(Duration::from_secs(100));
             assert!(is_paid().await, "{case}");
-            comes_true(&stack).await;
+            comes_true(&fixture).await;
         }
     }
 }
@@ -108,12 +108,12 @@ async fn a_pass_in_an_unpaid_enrollment_is_not_retried() {
         (Before::Unpaid, "audit", true),
         (Before::Unpaid, "audit", false),
     ] {
-        let stack = passed(before).await;
-        stack.lms.enroll("ada", RUN, mode, is_active);
-        let pending = stack.pending_event().await;
-        assert_eq!(stack.sweep().await["status"], "done");
+        let fixture = passed(before).await;
+        fixture.lms.enroll("ada", RUN, mode, is_active);
+        let pending = fixture.pending_event().await;
+        assert_eq!(fixture.sweep().await["status"], "done");
         assert_eq!(
-            stack.pending_event().await,
+            fixture.pending_event().await,
             pending,
             "{before:?} {mode} {is_active}"
         );

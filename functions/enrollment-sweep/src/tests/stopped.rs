@@ -11,27 +11,27 @@ use local::Fault;
 use local::lms::At;
 use serde_json::json;
 
-use super::stack::{Stack, wired};
+use super::fixture::{Fixture, wired};
 
 /// A run of which the next sweep has something of everything to do, in pages of two.
 async fn prepare() -> Portal {
-    let stack = Stack::new().await;
-    stack.lms.pages_of(2);
+    let fixture = Fixture::new().await;
+    fixture.lms.pages_of(2);
     // 0 is missing.
-    stack.put_learner(0).await;
+    fixture.put_learner(0).await;
     for learner in 1..4 {
-        stack.enrolled(learner, "audit").await;
+        fixture.enrolled(learner, "audit").await;
     }
-    stack.lists(2, "audit", false);
-    stack.clock.advance(Duration::from_secs(60));
-    assert_eq!(stack.sweep().await["tally"]["deactivated"], 1);
-    stack.clock.advance(Duration::from_secs(60));
-    stack.lists(0, "verified", true);
+    fixture.lists(2, "audit", false);
+    fixture.clock.advance(Duration::from_secs(60));
+    assert_eq!(fixture.sweep().await["tally"]["deactivated"], 1);
+    fixture.clock.advance(Duration::from_secs(60));
+    fixture.lists(0, "verified", true);
     // To be reactivated, and to be deactivated, on two pages.
-    stack.lists(2, "verified", true);
-    stack.lists(1, "audit", false);
-    stack.lists(3, "audit", false);
-    stack.function.portal
+    fixture.lists(2, "verified", true);
+    fixture.lists(1, "audit", false);
+    fixture.lists(3, "audit", false);
+    fixture.function.portal
 }
 
 /// In calls that are short of time, do a page each, and write down where they stand.
@@ -57,24 +57,24 @@ async fn the_end_is_the_same() {
 /// resumed from where it stood.
 #[tokio::test]
 async fn a_first_sweep_that_was_cut_short() {
-    let stack = Stack::never_swept().await;
-    stack.lms.pages_of(2);
+    let fixture = Fixture::never_swept().await;
+    fixture.lms.pages_of(2);
     for learner in 0..6 {
-        stack.put_learner(learner).await;
-        stack.lists(learner, "verified", true);
+        fixture.put_learner(learner).await;
+        fixture.lists(learner, "verified", true);
     }
-    let before = settled(stack.everything().await);
+    let before = settled(fixture.everything().await);
     let call = json!({"sweep": {"run": RUN}});
-    let answer = stack.call_for(call, 1).await.unwrap();
+    let answer = fixture.call_for(call, 1).await.unwrap();
     assert_eq!(answer["status"], "suspended");
     assert_eq!(answer["dry_run"], true);
-    stack.clock.advance(Duration::from_secs(60));
-    let next = Stack::on(stack.beside());
+    fixture.clock.advance(Duration::from_secs(60));
+    let next = Fixture::on(fixture.beside());
     let answer = next.sweep().await;
     assert_eq!(answer["dry_run"], true);
     assert_eq!(answer["tally"], json!({"listed": 6, "created": 6}));
-    assert_eq!(stack.lms.count(At::Enrollments), 3);
-    assert_eq!(settled(stack.everything().await), before);
+    assert_eq!(fixture.lms.count(At::Enrollments), 3);
+    assert_eq!(settled(fixture.everything().await), before);
 
     let answer = next.sweep().await;
     assert_eq!(answer["dry_run"], false);
@@ -85,14 +85,14 @@ async fn a_first_sweep_that_was_cut_short() {
 /// as the LMS has it, and written once.
 #[tokio::test]
 async fn what_was_done_is_not_done_again() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     for learner in 0..3 {
-        stack.enrolled(learner, "audit").await;
-        stack.lists(learner, "audit", false);
+        fixture.enrolled(learner, "audit").await;
+        fixture.lists(learner, "audit", false);
     }
-    stack.clock.advance(Duration::from_secs(60));
-    let (proxy, client) = stack.proxy(FAST_RETRIES).await;
-    let first = wired(stack.beside(), client);
+    fixture.clock.advance(Duration::from_secs(60));
+    let (proxy, client) = fixture.proxy(FAST_RETRIES).await;
+    let first = wired(fixture.beside(), client);
     proxy.set(|call| match call.operation.as_str() {
         "DeleteItem" => Fault::Hang,
         _ => Fault::Pass,
@@ -101,12 +101,12 @@ async fn what_was_done_is_not_done_again() {
         answer = first.sweep() => panic!("{answer}"),
         () = proxy.stuck(1) => {}
     }
-    stack.clock.advance(Duration::from_secs(60));
-    let answer = stack.sweep().await;
+    fixture.clock.advance(Duration::from_secs(60));
+    let answer = fixture.sweep().await;
     assert_eq!(answer["status"], "done");
     assert_eq!(answer["tally"], json!({"listed": 3, "unchanged": 3}));
     for learner in 0..3 {
-        let enrollment = stack.enrollment_of(learner).await.unwrap();
+        let enrollment = fixture.enrollment_of(learner).await.unwrap();
         assert_eq!(enrollment.history.len(), 2);
     }
 }
@@ -121,18 +121,18 @@ async fn a_place_that_is_not_gone_on_with() {
         (Duration::from_secs(60), json!({"confirm": true}), 3),
         (Duration::from_secs(60), json!({"dry_run": true}), 3),
     ] {
-        let stack = Stack::new().await;
-        stack.lms.pages_of(1);
+        let fixture = Fixture::new().await;
+        fixture.lms.pages_of(1);
         for learner in 0..3 {
-            stack.enrolled(learner, "audit").await;
+            fixture.enrolled(learner, "audit").await;
         }
         let call = json!({"sweep": {"run": RUN}});
-        stack.call_for(call, 1).await.unwrap();
-        let asked = stack.lms.count(At::Enrollments);
-        stack.clock.advance(turned);
-        let answer = stack.sweep_with(fields.clone()).await;
+        fixture.call_for(call, 1).await.unwrap();
+        let asked = fixture.lms.count(At::Enrollments);
+        fixture.clock.advance(turned);
+        let answer = fixture.sweep_with(fields.clone()).await;
         assert_eq!(answer["tally"], json!({"listed": 3, "unchanged": 3}));
-        let asked = stack.lms.count(At::Enrollments) - asked;
+        let asked = fixture.lms.count(At::Enrollments) - asked;
         assert_eq!(asked, listed, "{turned:?} {fields}");
     }
 }
@@ -141,18 +141,18 @@ async fn a_place_that_is_not_gone_on_with() {
 /// one: who is active again by then does not count towards the safety limit.
 #[tokio::test]
 async fn whom_it_held_back_of_a_page_that_is_read_again() {
-    let stack = Stack::new().await;
-    stack.lms.pages_of(6);
+    let fixture = Fixture::new().await;
+    fixture.lms.pages_of(6);
     for learner in 0..12 {
-        stack.enrolled(learner, "audit").await;
-        stack.lists(learner, "audit", false);
+        fixture.enrolled(learner, "audit").await;
+        fixture.lists(learner, "audit", false);
     }
-    stack.clock.advance(Duration::from_secs(60));
+    fixture.clock.advance(Duration::from_secs(60));
     let call = json!({"sweep": {"run": RUN}});
-    stack.call_for(call.clone(), 1).await.unwrap();
+    fixture.call_for(call.clone(), 1).await.unwrap();
     // The next page is held back, and where it stands is not written down any more.
-    let (proxy, client) = stack.proxy(FAST_RETRIES).await;
-    let second = wired(stack.beside(), client);
+    let (proxy, client) = fixture.proxy(FAST_RETRIES).await;
+    let second = wired(fixture.beside(), client);
     let pages = AtomicUsize::new(0);
     proxy.set(move |call| {
         let holds = String::from_utf8_lossy(&call.body).contains("usernames");
@@ -168,10 +168,10 @@ async fn whom_it_held_back_of_a_page_that_is_read_again() {
         () = proxy.stuck(1) => {}
     }
     for learner in 6..12 {
-        stack.lists(learner, "audit", true);
+        fixture.lists(learner, "audit", true);
     }
-    stack.clock.advance(Duration::from_secs(60));
-    let answer = stack.sweep().await;
+    fixture.clock.advance(Duration::from_secs(60));
+    let answer = fixture.sweep().await;
     assert_eq!(answer["status"], "done");
     assert_eq!(
         answer["tally"],

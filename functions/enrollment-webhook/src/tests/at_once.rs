@@ -12,7 +12,7 @@ use shared::adapters::store::CallLimits;
 
 use harness::{ADA, RUN};
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 const ROLES: [&str; 5] = [
     "beta_testers",
@@ -23,11 +23,11 @@ const ROLES: [&str; 5] = [
 ];
 
 /// Delivers all at once, to these processes in turn; counts the answers.
-async fn deliver_all(stacks: &[Stack], bodies: &[Value]) -> (usize, usize) {
+async fn deliver_all(stacks: &[Fixture], bodies: &[Value]) -> (usize, usize) {
     let processes = stacks.iter().cycle();
     let deliveries = processes
         .zip(bodies)
-        .map(|(stack, body)| stack.deliver(body));
+        .map(|(fixture, body)| fixture.deliver(body));
     let answers = join_all(deliveries).await;
     let odd = answers.iter().find(|a| ![200, 201].contains(&a.status));
     assert!(odd.is_none(), "{odd:?}");
@@ -36,16 +36,16 @@ async fn deliver_all(stacks: &[Stack], bodies: &[Value]) -> (usize, usize) {
 }
 
 /// The three storms: fifty firsts, fifty re-activations, fifty with five roles.
-async fn storms(stacks: &[Stack]) {
-    let stack = &stacks[0];
+async fn storms(stacks: &[Fixture]) {
+    let fixture = &stacks[0];
     let equal = vec![json!({"email": ADA, "course_id": RUN}); 50];
     assert_eq!(deliver_all(stacks, &equal).await, (1, 49));
-    let enrollment = stack.enrollment().await;
+    let enrollment = fixture.enrollment().await;
     assert_eq!(enrollment.history.len(), 1);
 
-    stack.set_enrollment("active", Bool(false)).await;
+    fixture.set_enrollment("active", Bool(false)).await;
     assert_eq!(deliver_all(stacks, &equal).await, (0, 50));
-    let enrollment = stack.enrollment().await;
+    let enrollment = fixture.enrollment().await;
     assert!(enrollment.active);
     assert_eq!(enrollment.history.len(), 2);
 
@@ -53,7 +53,7 @@ async fn storms(stacks: &[Stack]) {
         .map(|n| json!({"email": ADA, "course_id": RUN, "role": ROLES[n % 5]}))
         .collect();
     assert_eq!(deliver_all(stacks, &with_roles).await, (0, 50));
-    let enrollment = stack.enrollment().await;
+    let enrollment = fixture.enrollment().await;
     let roles: BTreeSet<_> = enrollment.roles.iter().map(|role| role.as_str()).collect();
     assert_eq!(roles, BTreeSet::from(ROLES));
     assert_eq!(enrollment.history.len(), 7);
@@ -61,7 +61,7 @@ async fn storms(stacks: &[Stack]) {
 
 #[tokio::test]
 async fn fifty_at_once() {
-    storms(&[Stack::new().await]).await;
+    storms(&[Fixture::new().await]).await;
 }
 
 /// The same with a store that, at every fourth write, refuses, throttles, fails,
@@ -76,7 +76,7 @@ async fn fifty_at_once_through_failures() {
     ];
     let each = FAULTS.iter().map(|fault| vec![*fault]);
     for faults in each.chain([FAULTS.to_vec()]) {
-        let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
+        let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;
         let writes = Mutex::new(HashSet::new());
         proxy.set(move |call| {
             // A write bears an id of its own; a second attempt bears it again, and passes.
@@ -92,10 +92,10 @@ async fn fifty_at_once_through_failures() {
         // The SDK allows each process so many retries.
         let beside = || {
             let client = harness::client(&proxy.url, CallLimits::PRODUCTION);
-            Stack::wired(stack.beside(), client, Duration::from_secs(9))
+            Fixture::wired(fixture.beside(), client, Duration::from_secs(9))
         };
         let mut stacks: Vec<_> = (0..9).map(|_| beside()).collect();
-        stacks.push(stack);
+        stacks.push(fixture);
         storms(&stacks).await;
         let calls = proxy.calls();
         let writes = calls.iter().filter(|call| *call == "UpdateItem").count();
@@ -106,7 +106,7 @@ async fn fifty_at_once_through_failures() {
 /// Fifty deliveries for a user who is not known are one pending event with all their roles.
 #[tokio::test]
 async fn fifty_pending_at_once() {
-    let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
+    let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;
     let pending = Mutex::new(HashSet::new());
     proxy.set(move |call| {
         // The first answer to each write is lost after its effect.
@@ -119,9 +119,9 @@ async fn fifty_pending_at_once() {
     let bodies: Vec<_> = (0..50)
         .map(|n| json!({"email": "bob@example.org", "course_id": RUN, "role": ROLES[n % 5]}))
         .collect();
-    let statuses = join_all(bodies.iter().map(|body| stack.deliver(body))).await;
+    let statuses = join_all(bodies.iter().map(|body| fixture.deliver(body))).await;
     assert!(statuses.iter().all(|answer| answer.status == 404));
-    let [event] = stack.pending().await.try_into().unwrap();
+    let [event] = fixture.pending().await.try_into().unwrap();
     // Each write was made twice, and that did no harm.
     assert_eq!((event.roles.len(), event.version), (5, 100));
 }

@@ -6,13 +6,13 @@ use shared::adapters::store::CallLimits;
 
 use harness::{ADA, RUN};
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 #[tokio::test]
 async fn calls_of_each_path() {
     const READ: &str = "BatchGetItem";
     const WRITE: &str = "UpdateItem";
-    let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
+    let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;
     let bob = "bob@example.org";
     let cases: &[(&str, &str, &str, u16, &[&str])] = &[
         ("first", ADA, RUN, 201, &[READ, WRITE]),
@@ -40,34 +40,34 @@ async fn calls_of_each_path() {
     ];
     for (name, email, course_id, status, calls) in cases {
         match *name {
-            "re-activated" => stack.set_enrollment("active", Bool(false)).await,
+            "re-activated" => fixture.set_enrollment("active", Bool(false)).await,
             "known now, pending event removed" => {
-                stack
+                fixture
                     .put_user(bob, "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11", None)
                     .await;
             }
             _ => {}
         }
         let before = proxy.calls().len();
-        let answer = stack
+        let answer = fixture
             .deliver(&json!({"email": email, "course_id": course_id}))
             .await;
         assert_eq!(answer.status, *status, "{name}");
         assert_eq!(proxy.calls()[before..], **calls, "{name}");
-        assert_eq!(stack.log.done()["dynamodb_calls"], calls.len(), "{name}");
+        assert_eq!(fixture.log.done()["dynamodb_calls"], calls.len(), "{name}");
     }
 }
 
 /// The warm-up reads a key that cannot exist, and only the first request is a cold start.
 #[tokio::test]
 async fn warm_up_costs_one_read() {
-    let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
-    stack.webhook.warm_up().await;
+    let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;
+    fixture.webhook.warm_up().await;
     assert_eq!(proxy.calls(), ["GetItem"]);
     for cold in [true, false] {
-        stack
+        fixture
             .deliver(&json!({"email": ADA, "course_id": RUN}))
             .await;
-        assert_eq!(stack.log.done()["cold_start"], cold);
+        assert_eq!(fixture.log.done()["cold_start"], cold);
     }
 }

@@ -11,7 +11,7 @@ use shared::domain::{EventKey, EventKind};
 
 use harness::{ADA, ADA_ID, EXPIRED, NOT_STAFF, Portal, REVOKED, RUN, STAFF, from_gateway, tokens};
 
-use super::stack::{Stack, delivery, request};
+use super::fixture::{Fixture, delivery, request};
 
 const REALM: &str = r#"Bearer realm="api""#;
 const INVALID_TOKEN: &str = r#"Bearer realm="api", error="invalid_token""#;
@@ -31,7 +31,7 @@ fn bearing(values: &[&str]) -> Request {
 /// request, which is wrong as well.
 #[tokio::test]
 async fn the_caller_is_authenticated_first() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let staff = format!("Bearer {STAFF}");
     let bearer = |token: &str| format!("Bearer {token}");
     let rows: &[(&[&str], u16, &str, &str)] = &[
@@ -70,7 +70,7 @@ async fn the_caller_is_authenticated_first() {
         (&[&format!("Bearer   {STAFF} ")], 415, "", "content_type"),
     ];
     for (values, status, challenge, reason) in rows {
-        let answer = stack.send(bearing(values)).await;
+        let answer = fixture.send(bearing(values)).await;
         assert_eq!(answer.status, *status, "{values:?}");
         let header = answer
             .headers
@@ -79,7 +79,7 @@ async fn the_caller_is_authenticated_first() {
         assert_eq!(header, *challenge, "{values:?}");
         assert_eq!(answer.headers["content-type"], "application/json");
         assert!(answer.body["error"].as_str().unwrap().ends_with('.'));
-        let done = stack.log.done();
+        let done = fixture.log.done();
         assert_eq!(done["reason"], *reason, "{values:?}");
         assert_eq!(done["level"], "WARN");
         assert_eq!(done["dynamodb_calls"], 0);
@@ -90,17 +90,17 @@ async fn the_caller_is_authenticated_first() {
 /// one map, and with the last alone in another.
 #[tokio::test]
 async fn two_authorizations_through_the_gateway() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let event = include_str!("../../../../events/gateway/rest-role-added.json");
     let mut event: serde_json::Value = serde_json::from_str(event).unwrap();
     let good = format!("Bearer {STAFF}");
     event["headers"]["Authorization"] = json!(good);
     event["multiValueHeaders"]["Authorization"] = json!(["Bearer another", good]);
     assert_eq!(
-        stack.send(from_gateway(&event.to_string())).await.status,
+        fixture.send(from_gateway(&event.to_string())).await.status,
         401
     );
-    assert_eq!(stack.log.done()["reason"], "two_authorizations");
+    assert_eq!(fixture.log.done()["reason"], "two_authorizations");
 }
 
 /// ContractRow 2: no token can be authenticated, or not this one, for now.
@@ -111,15 +111,15 @@ async fn a_token_that_cannot_be_authenticated_is_503() {
     let proxy = FaultyProxy::before(&secrets.url, |_| Fault::Pass)
         .await
         .unwrap();
-    let stack = Stack::with_secrets(portal, through, crate::STORE_TIME, &proxy.url);
+    let fixture = Fixture::with_secrets(portal, through, crate::STORE_TIME, &proxy.url);
     let away = |_: &Call| Fault::Garbage;
     let sound = json!({"email": ADA, "course_id": RUN}).to_string();
     let expect = async |token: &str, status: u16, code: &str| {
         let mut request = delivery(&sound);
         let authorization = format!("Bearer {token}").parse().unwrap();
         request.headers_mut().insert("authorization", authorization);
-        let answer = stack.send(request).await;
-        let done = stack.log.done();
+        let answer = fixture.send(request).await;
+        let done = fixture.log.done();
         assert_eq!(answer.status, status, "{done}");
         assert_eq!(done["error_code"].as_str().unwrap_or(""), code, "{done}");
         if status == 503 {
@@ -135,7 +135,7 @@ async fn a_token_that_cannot_be_authenticated_is_503() {
         }
     };
     expect(STAFF, 503, "NoTokensYet").await;
-    secrets.put(&stack.secret, "no list").await.unwrap();
+    secrets.put(&fixture.secret, "no list").await.unwrap();
     expect(STAFF, 503, "MalformedSecret").await;
     proxy.set(away);
     expect(STAFF, 503, "UnreadableAnswer").await;
@@ -145,16 +145,16 @@ async fn a_token_that_cannot_be_authenticated_is_503() {
     // The list is there, goes stale, and serves; an unknown token may be a new one.
     proxy.set(|_| Fault::Pass);
     secrets
-        .put(&stack.secret, &tokens().to_string())
+        .put(&fixture.secret, &tokens().to_string())
         .await
         .unwrap();
     expect(STAFF, 201, "").await;
     proxy.set(away);
-    stack.clock.advance(Duration::from_secs(61));
+    fixture.clock.advance(Duration::from_secs(61));
     expect(STAFF, 200, "").await;
     expect("chk_unknown", 503, "UnreadableAnswer").await;
     expect(REVOKED, 401, "").await;
-    stack.clock.advance(Duration::from_secs(15 * 60));
+    fixture.clock.advance(Duration::from_secs(15 * 60));
     expect(STAFF, 503, "UnreadableAnswer").await;
 
     // Back: a token that was revoked meanwhile is refused, a new one works.
@@ -162,7 +162,7 @@ async fn a_token_that_cannot_be_authenticated_is_503() {
     changed["tokens"][0]["revoked_at"] = json!("2026-11-22T09:00:00Z");
     changed["tokens"][1]["staff"] = json!(true);
     secrets
-        .put(&stack.secret, &changed.to_string())
+        .put(&fixture.secret, &changed.to_string())
         .await
         .unwrap();
     proxy.set(|_| Fault::Pass);
@@ -173,7 +173,7 @@ async fn a_token_that_cannot_be_authenticated_is_503() {
 /// The token counts from the header alone.
 #[tokio::test]
 async fn a_token_in_query_or_body_is_no_token() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let body = json!({"email": ADA, "course_id": RUN, "access_token": STAFF}).to_string();
     let uri =
         format!("https://hooks.example.org/api/openedx_webhook/enrollment/?access_token={STAFF}");
@@ -181,17 +181,17 @@ async fn a_token_in_query_or_body_is_no_token() {
         .header("content-type", "application/json")
         .body(Body::from(body))
         .unwrap();
-    assert_eq!(stack.send(request).await.status, 401);
+    assert_eq!(fixture.send(request).await.status, 401);
 }
 
 /// ContractRow 5, in front of a body that is wrong as well.
 #[tokio::test]
 async fn any_method_but_post_is_405() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     for method in ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"] {
         let mut request = delivery("no JSON");
         *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
-        let answer = stack.send(request).await;
+        let answer = fixture.send(request).await;
         assert_eq!(
             (answer.status, &answer.headers["allow"]),
             (405, &"POST".parse().unwrap())
@@ -202,7 +202,7 @@ async fn any_method_but_post_is_405() {
 /// Rows 6 to 8: the size before the type, the type before the content.
 #[tokio::test]
 async fn the_body_is_json_of_at_most_64_kib() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let limit = 64 * 1024;
     let sound = json!({"email": ADA, "course_id": RUN}).to_string();
     let padded = |length: usize| format!("{sound}{}", " ".repeat(length - sound.len()));
@@ -272,14 +272,14 @@ async fn the_body_is_json_of_at_most_64_kib() {
                 .headers_mut()
                 .insert("content-type", content_type.parse().unwrap());
         }
-        let answer = stack.send(request).await;
+        let answer = fixture.send(request).await;
         let shown = String::from_utf8_lossy(&body[..body.len().min(80)]);
         assert_eq!(
             answer.status, *status,
             "{shown} {content_type:?} {answer:?}"
         );
         assert_eq!(
-            stack.log.done()["reason"].as_str().unwrap_or(""),
+            fixture.log.done()["reason"].as_str().unwrap_or(""),
             *reason,
             "{shown}"
         );
@@ -289,7 +289,7 @@ async fn the_body_is_json_of_at_most_64_kib() {
 /// Rows 9 and 10: each field at fault is named, and nothing of its value is repeated.
 #[tokio::test]
 async fn faulty_fields_are_named() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let long_email = format!("{}@x", "é".repeat(253));
     let long_id = "é".repeat(256);
     let pair =
@@ -365,18 +365,18 @@ async fn faulty_fields_are_named() {
         ),
     ];
     for (body, fields, error) in rows {
-        let answer = stack.send(delivery(body)).await;
+        let answer = fixture.send(delivery(body)).await;
         assert_eq!(answer.status, 400, "{body}");
         assert_eq!(answer.body, json!({"error": error}), "{body}");
-        assert_eq!(stack.log.done()["reason"], *fields, "{body}");
+        assert_eq!(fixture.log.done()["reason"], *fields, "{body}");
     }
-    assert!(stack.enrollments(ADA_ID).await.is_empty());
+    assert!(fixture.enrollments(ADA_ID).await.is_empty());
 }
 
 /// What is taken as it should be: repeated keys, unknown fields, null and blank terms.
 #[tokio::test]
 async fn lenient_where_the_contract_is() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let bodies = [
         format!(r#"{{"email":"x","email":" ADA@Example.ORG ","course_id":"  {RUN}\n"}}"#),
         format!(r#"{{"email":"{ADA}","course_id":"{RUN}","role":null,"mode":null}}"#),
@@ -387,14 +387,14 @@ async fn lenient_where_the_contract_is() {
         ),
     ];
     for (n, body) in bodies.iter().enumerate() {
-        let answer = stack.send(delivery(body)).await;
+        let answer = fixture.send(delivery(body)).await;
         assert_eq!(
             answer.status,
             if n == 0 { 201 } else { 200 },
             "{body} {answer:?}"
         );
     }
-    let enrollment = stack.enrollment().await;
+    let enrollment = fixture.enrollment().await;
     assert_eq!(
         (enrollment.mode.as_str(), enrollment.roles.len()),
         ("audit", 0)
@@ -413,11 +413,11 @@ async fn a_mode_and_a_role_are_taken_without_the_blanks_around_them() {
         ("\u{a0}honor\n", " instructor "),
         (&longest_mode, &longest_role),
     ] {
-        let stack = Stack::new().await;
+        let fixture = Fixture::new().await;
         let body = json!({"email": ADA, "course_id": RUN, "mode": mode, "role": role});
-        let answer = stack.deliver(&body).await;
+        let answer = fixture.deliver(&body).await;
         assert_eq!(answer.status, 201, "{body} {answer:?}");
-        let enrollment = stack.enrollment().await;
+        let enrollment = fixture.enrollment().await;
         assert_eq!(enrollment.mode.as_str(), mode.trim(), "{body}");
         let roles = enrollment.roles.iter().map(|role| role.as_str());
         assert_eq!(roles.collect::<Vec<_>>(), [role.trim()], "{body}");
@@ -427,7 +427,7 @@ async fn a_mode_and_a_role_are_taken_without_the_blanks_around_them() {
 /// Rows 11 and 12. An event whose course cannot exist is not pending.
 #[tokio::test]
 async fn what_is_not_found_is_pending() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let unknown_run = "course-v1:Demo+Other+2026";
     let planted = "course learner@example.com chk_0123456789abcdef0123456789abcdef0123456789";
     let rows: &[(&str, &str, &str, &str, bool)] = &[
@@ -482,12 +482,12 @@ async fn what_is_not_found_is_pending() {
         ),
     ];
     for (email, course_id, error, reason, is_pending) in rows {
-        let answer = stack
+        let answer = fixture
             .deliver(&json!({"email": email, "course_id": course_id}))
             .await;
         assert_eq!(answer.status, 404, "{email} {course_id}");
         assert_eq!(answer.body, json!({"error": error}));
-        let done = stack.log.done();
+        let done = fixture.log.done();
         assert_eq!(
             (&done["reason"], &done["level"]),
             (&json!(reason), &json!("WARN"))
@@ -506,7 +506,7 @@ async fn what_is_not_found_is_pending() {
             if *is_pending { "pending" } else { "dropped" }
         );
     }
-    assert_eq!(stack.pending().await.len(), 4);
+    assert_eq!(fixture.pending().await.len(), 4);
 }
 
 /// Both spellings of the path, from both versions of the gateway's events: what
@@ -531,15 +531,15 @@ async fn the_sample_events_of_the_gateway() {
             200,
         ),
     ];
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     for (event, status) in samples {
         for (path, status) in [("enrollment/\"", status), ("enrollment\"", 200)] {
             let event = event
                 .replace("COURSEHOOK_TOKEN", STAFF)
                 .replace("enrollment/\"", path);
-            let answer = stack.send(from_gateway(&event)).await;
+            let answer = fixture.send(from_gateway(&event)).await;
             assert_eq!(answer.status, status, "{answer:?}");
-            let received = stack
+            let received = fixture
                 .log
                 .lines()
                 .into_iter()
@@ -548,7 +548,7 @@ async fn the_sample_events_of_the_gateway() {
             assert_eq!(received.unwrap()["path"], logged);
         }
     }
-    let enrollment = stack.enrollment().await;
+    let enrollment = fixture.enrollment().await;
     assert_eq!(
         enrollment
             .roles
@@ -559,20 +559,20 @@ async fn the_sample_events_of_the_gateway() {
     );
     // The first delivery named no mode, and a later one a paid one.
     assert_eq!(enrollment.mode.as_str(), "verified");
-    assert_eq!(stack.log.done()["mode_differs"].as_bool(), None);
+    assert_eq!(fixture.log.done()["mode_differs"].as_bool(), None);
 }
 
 /// The bare deliveries are what the gateway's events hold.
 #[tokio::test]
 async fn the_sample_deliveries() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     for body in [
         include_str!("../../../../events/enrollment/enrollment-created.json"),
         include_str!("../../../../events/enrollment/role-added.json"),
     ] {
-        assert!(stack.send(delivery(body)).await.status < 300);
+        assert!(fixture.send(delivery(body)).await.status < 300);
     }
-    let enrollment = stack.enrollment().await;
+    let enrollment = fixture.enrollment().await;
     assert_eq!(enrollment.mode.as_str(), "verified");
     assert_eq!(
         enrollment

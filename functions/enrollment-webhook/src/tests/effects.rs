@@ -10,7 +10,7 @@ use shared::domain::{BlockedReason, Change, CourseRole, EventState};
 
 use harness::{ADA, ADA_ID, RUN, now};
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 fn body(role: Option<&str>, mode: Option<&str>) -> Value {
     json!({"email": ADA, "course_id": RUN, "role": role, "mode": mode})
@@ -216,25 +216,29 @@ async fn every_row_of_the_enrollment_table() {
         then,
     });
     for (n, row) in rows.iter().enumerate() {
-        let stack = Stack::new().await;
-        let first = stack.deliver(&body(Some("staff"), Some("verified"))).await;
+        let fixture = Fixture::new().await;
+        let first = fixture
+            .deliver(&body(Some("staff"), Some("verified")))
+            .await;
         assert_eq!(first.status, 201);
         for (attribute, value) in &row.before {
-            stack.set_enrollment(attribute, value()).await;
+            fixture.set_enrollment(attribute, value()).await;
         }
-        let before = stack.enrollment().await;
+        let before = fixture.enrollment().await;
 
-        let answer = stack.deliver(&body(row.role, row.mode)).await;
+        let answer = fixture.deliver(&body(row.role, row.mode)).await;
         assert_eq!(answer.status, 200, "row {n}");
-        assert_eq!(stack.log.done()["outcome"], row.outcome, "row {n}");
+        assert_eq!(fixture.log.done()["outcome"], row.outcome, "row {n}");
         let differs = row.mode.is_some_and(|mode| mode != row.then);
         assert_eq!(
-            stack.log.done()["mode_differs"].as_bool().unwrap_or(false),
+            fixture.log.done()["mode_differs"]
+                .as_bool()
+                .unwrap_or(false),
             differs,
             "row {n}"
         );
 
-        let after = stack.enrollment().await;
+        let after = fixture.enrollment().await;
         assert_eq!(
             answer.body,
             json!({
@@ -271,10 +275,10 @@ async fn a_first_delivery_creates() {
         (None, None, "audit"),
         (Some("staff"), Some("honor"), "honor"),
     ] {
-        let stack = Stack::new().await;
-        let answer = stack.deliver(&body(role, mode)).await;
+        let fixture = Fixture::new().await;
+        let answer = fixture.deliver(&body(role, mode)).await;
         assert_eq!(answer.status, 201);
-        let enrollment = stack.enrollment().await;
+        let enrollment = fixture.enrollment().await;
         assert_eq!(
             answer.body["enrollment_id"],
             json!(enrollment.enrollment_id)
@@ -289,7 +293,7 @@ async fn a_first_delivery_creates() {
         assert_eq!(names(&entry.announced_roles), Vec::from_iter(role));
         assert_eq!(entry.announced_mode.as_ref().map(|m| m.as_str()), mode);
         assert_eq!(entry.mode.as_ref().map(|m| m.as_str()), Some(stored));
-        let done = stack.log.done();
+        let done = fixture.log.done();
         assert_eq!(
             entry.by,
             Change::Delivery {
@@ -298,7 +302,7 @@ async fn a_first_delivery_creates() {
             }
         );
         // Absent is absent: DynamoDB holds no NULL and no empty set.
-        let item = stack
+        let item = fixture
             .dynamodb
             .scan()
             .table_name("EnrollmentsTable")
@@ -314,16 +318,16 @@ async fn a_first_delivery_creates() {
 /// Redeliveries of an event that waits merge with it.
 #[tokio::test]
 async fn pending_events_merge() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let bob = |role: Option<&str>, mode: Option<&str>| json!({"email": "Bob@Example.org", "course_id": RUN, "role": role, "mode": mode});
     for (role, mode) in [
         (Some("staff"), Some("verified")),
         (Some("instructor"), None),
         (None, None),
     ] {
-        assert_eq!(stack.deliver(&bob(role, mode)).await.status, 404);
+        assert_eq!(fixture.deliver(&bob(role, mode)).await.status, 404);
     }
-    let [event] = stack.pending().await.try_into().unwrap();
+    let [event] = fixture.pending().await.try_into().unwrap();
     assert_eq!(event.email.as_str(), "bob@example.org");
     assert_eq!(names(&event.roles), ["instructor", "staff"]);
     assert_eq!(event.mode.as_ref().map(|m| m.as_str()), Some("verified"));
@@ -337,16 +341,16 @@ async fn pending_events_merge() {
 
     // Bob becomes known: the next delivery takes effect, and with it all that
     // waited, which waits no more.
-    stack
+    fixture
         .put_user(
             "bob@example.org",
             "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11",
             None,
         )
         .await;
-    assert_eq!(stack.deliver(&bob(None, None)).await.status, 201);
-    assert!(stack.pending().await.is_empty());
-    let [enrollment] = stack
+    assert_eq!(fixture.deliver(&bob(None, None)).await.status, 201);
+    assert!(fixture.pending().await.is_empty());
+    let [enrollment] = fixture
         .enrollments("9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11")
         .await
         .try_into()
@@ -361,22 +365,25 @@ async fn pending_events_merge() {
 #[tokio::test]
 async fn what_waited_takes_effect_with_the_next() {
     for (next_mode, stored) in [(None, "honor"), (Some("verified"), "verified")] {
-        let stack = Stack::new().await;
+        let fixture = Fixture::new().await;
         let run = "course-v1:Demo+Later+2026";
         let body = |role: Option<&str>, mode: Option<&str>| json!({"email": ADA, "course_id": run, "role": role, "mode": mode});
         assert_eq!(
-            stack
+            fixture
                 .deliver(&body(Some("instructor"), Some("honor")))
                 .await
                 .status,
             404
         );
-        stack.put_run(run).await;
+        fixture.put_run(run).await;
         assert_eq!(
-            stack.deliver(&body(Some("staff"), next_mode)).await.status,
+            fixture
+                .deliver(&body(Some("staff"), next_mode))
+                .await
+                .status,
             201
         );
-        let enrollment = stack.enrollment().await;
+        let enrollment = fixture.enrollment().await;
         assert_eq!(names(&enrollment.roles), ["instructor", "staff"]);
         assert_eq!(enrollment.mode.as_str(), stored);
     }
@@ -386,13 +393,16 @@ async fn what_waited_takes_effect_with_the_next() {
 /// and takes nothing back: not why the event waits, nor when it was delivered.
 #[tokio::test]
 async fn an_older_delivery_takes_nothing_back() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let run = "course-v1:Demo+Later+2026";
     let body = |role: &str, mode: &str| json!({"email": "bob@example.org", "course_id": run, "role": role, "mode": mode});
-    assert_eq!(stack.deliver(&body("staff", "verified")).await.status, 404);
-    let [newer] = stack.pending().await.try_into().unwrap();
-    stack.clock.set(now() - SignedDuration::from_secs(1));
-    stack
+    assert_eq!(
+        fixture.deliver(&body("staff", "verified")).await.status,
+        404
+    );
+    let [newer] = fixture.pending().await.try_into().unwrap();
+    fixture.clock.set(now() - SignedDuration::from_secs(1));
+    fixture
         .put_user(
             "bob@example.org",
             "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11",
@@ -400,10 +410,10 @@ async fn an_older_delivery_takes_nothing_back() {
         )
         .await;
     assert_eq!(
-        stack.deliver(&body("instructor", "audit")).await.status,
+        fixture.deliver(&body("instructor", "audit")).await.status,
         404
     );
-    let [merged] = stack.pending().await.try_into().unwrap();
+    let [merged] = fixture.pending().await.try_into().unwrap();
     assert_eq!(merged.roles.len(), 2);
     assert_eq!(merged.mode.as_ref().map(|m| m.as_str()), Some("verified"));
     assert_eq!(
@@ -416,31 +426,31 @@ async fn an_older_delivery_takes_nothing_back() {
 /// However many roles have waited, all take effect.
 #[tokio::test]
 async fn any_number_of_roles_can_wait() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let run = "course-v1:Demo+Later+2026";
     let body = |role: usize| {
         let role = format!("{role:>064}");
         json!({"email": ADA, "course_id": run, "role": role})
     };
     for role in 0..130 {
-        assert_eq!(stack.deliver(&body(role)).await.status, 404);
+        assert_eq!(fixture.deliver(&body(role)).await.status, 404);
     }
-    stack.put_run(run).await;
-    assert_eq!(stack.deliver(&body(130)).await.status, 201);
-    let enrollment = stack.enrollment().await;
+    fixture.put_run(run).await;
+    assert_eq!(fixture.deliver(&body(130)).await.status, 201);
+    let enrollment = fixture.enrollment().await;
     assert_eq!((enrollment.roles.len(), enrollment.history.len()), (131, 1));
-    assert!(stack.pending().await.is_empty());
+    assert!(fixture.pending().await.is_empty());
 }
 
 /// A redelivery of an event that had ended starts it renewed.
 #[tokio::test]
 async fn an_ended_event_starts_again() {
     for ended in ["dead", "expired"] {
-        let stack = Stack::new().await;
+        let fixture = Fixture::new().await;
         let body = json!({"email": ADA, "course_id": "course-v1:A+B+C", "role": "staff"});
-        stack.deliver(&body).await;
-        let [first] = stack.pending().await.try_into().unwrap();
-        stack
+        fixture.deliver(&body).await;
+        let [first] = fixture.pending().await.try_into().unwrap();
+        fixture
             .dynamodb
             .update_item()
             .table_name("PendingEventsTable")
@@ -458,8 +468,8 @@ async fn an_ended_event_starts_again() {
             .send()
             .await
             .unwrap();
-        assert_eq!(stack.deliver(&body).await.status, 404);
-        let [renewed] = stack.pending().await.try_into().unwrap();
+        assert_eq!(fixture.deliver(&body).await.status, 404);
+        let [renewed] = fixture.pending().await.try_into().unwrap();
         assert_eq!(
             (renewed.state, renewed.attempts),
             (EventState::Waiting, 0),
@@ -471,7 +481,7 @@ async fn an_ended_event_starts_again() {
             "{ended}"
         );
         assert_eq!(renewed.roles, first.roles);
-        let items = stack
+        let items = fixture
             .dynamodb
             .scan()
             .table_name("PendingEventsTable")

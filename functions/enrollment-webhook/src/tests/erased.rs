@@ -11,25 +11,25 @@ use shared::domain::LearnerRef;
 use shared::use_cases::erasing::IN_FLIGHT;
 use tokio::sync::Notify;
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 /// What a delivery writes that has read the user before they were gone goes,
 /// too, and nobody has to find it.
 #[tokio::test]
 async fn what_a_delivery_under_way_writes_goes_too() {
-    let (stack, proxy) = Stack::behind_proxy(FAST_RETRIES).await;
+    let (fixture, proxy) = Fixture::behind_proxy(FAST_RETRIES).await;
     proxy.set(|call| match call.operation.as_str() {
         "UpdateItem" => Fault::Hold,
         _ => Fault::Pass,
     });
     let clock = Arc::new(FakeClock::at(now()));
-    let wiring = Wiring::new(stack.environment(), stack.client(), clock.clone());
+    let wiring = Wiring::new(fixture.environment(), fixture.client(), clock.clone());
     let erasing = wiring.erasing().unwrap();
     let (is_gone, is_delivered) = (Notify::new(), Notify::new());
 
     let delivery = async {
         let body = json!({"email": ADA, "course_id": harness::RUN});
-        assert_eq!(stack.deliver(&body).await.status, 201);
+        assert_eq!(fixture.deliver(&body).await.status, 201);
         is_delivered.notify_one();
     };
     let erasure = async {
@@ -43,11 +43,11 @@ async fn what_a_delivery_under_way_writes_goes_too() {
         is_gone.notified().await;
         proxy.set(|_| Fault::Pass);
         is_delivered.notified().await;
-        assert_eq!(stack.enrollments(ADA_ID).await.len(), 1);
+        assert_eq!(fixture.enrollments(ADA_ID).await.len(), 1);
         clock.advance(IN_FLIGHT);
     };
     let ((), erased, ()) = tokio::join!(delivery, erasure, meanwhile);
     let erased = erased.unwrap();
     assert_eq!((erased.user, erased.enrollments), (ADA_ID.parse().ok(), 1));
-    assert_eq!(stack.enrollments(ADA_ID).await, []);
+    assert_eq!(fixture.enrollments(ADA_ID).await, []);
 }

@@ -8,7 +8,7 @@ use shared::adapters::store::CallLimits;
 
 use harness::{ADA, ADA_ID, FAST_RETRIES, Portal, RUN, SHORT_TIMEOUTS};
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 use crate::STORE_TIME;
 
 const ATTEMPTS: usize = CallLimits::PRODUCTION.attempts as usize;
@@ -46,7 +46,7 @@ async fn an_unavailable_store_is_answered_503() {
             } else {
                 FAST_RETRIES
             };
-            let (stack, proxy) = Stack::behind_proxy(limits).await;
+            let (fixture, proxy) = Fixture::behind_proxy(limits).await;
             proxy.set(move |call| {
                 if call.operation == failing {
                     fault
@@ -54,7 +54,7 @@ async fn an_unavailable_store_is_answered_503() {
                     Fault::Pass
                 }
             });
-            let answer = stack
+            let answer = fixture
                 .deliver(&json!({"email": ADA, "course_id": RUN}))
                 .await;
             let case = format!("{fault:?} at {failing}: {answer:?}");
@@ -66,7 +66,7 @@ async fn an_unavailable_store_is_answered_503() {
                 usize::from(attempts == 1 && failing == "UpdateItem" && code != "UnreadableAnswer");
             assert_eq!(tried, attempts + keeps, "{case}");
 
-            let done = stack.log.done();
+            let done = fixture.log.done();
             assert_eq!(
                 (&done["level"], &done["reason"]),
                 (&json!("ERROR"), &json!("store"))
@@ -75,22 +75,22 @@ async fn an_unavailable_store_is_answered_503() {
                 assert_eq!(done["error_code"], code, "{case}");
             }
             assert_eq!(
-                stack.log.lines().len(),
+                fixture.log.lines().len(),
                 2,
                 "received and done, no more: {case}"
             );
 
             // Either nothing is there, or all of it: what was done while its answer was lost.
-            let found = stack.enrollments(ADA_ID).await;
+            let found = fixture.enrollments(ADA_ID).await;
             let lost = fault == Fault::LostAnswer && failing == "UpdateItem";
             assert_eq!(found.len(), usize::from(lost), "{case}");
 
             proxy.set(|_| Fault::Pass);
-            let answer = stack
+            let answer = fixture
                 .deliver(&json!({"email": ADA, "course_id": RUN}))
                 .await;
             assert_eq!(answer.status, if lost { 200 } else { 201 }, "{case}");
-            assert_eq!(stack.enrollment().await.history.len(), 1, "{case}");
+            assert_eq!(fixture.enrollment().await.history.len(), 1, "{case}");
         }
     }
 }
@@ -98,7 +98,7 @@ async fn an_unavailable_store_is_answered_503() {
 /// A delivery that cannot even be pending is not accepted.
 #[tokio::test]
 async fn what_cannot_be_pending_is_503() {
-    let (stack, proxy) = Stack::behind_proxy(FAST_RETRIES).await;
+    let (fixture, proxy) = Fixture::behind_proxy(FAST_RETRIES).await;
     let body = json!({"email": "bob@example.org", "course_id": RUN});
     proxy.set(|call| {
         if call.operation == "UpdateItem" {
@@ -107,13 +107,13 @@ async fn what_cannot_be_pending_is_503() {
             Fault::Pass
         }
     });
-    let answer = stack.deliver(&body).await;
-    assert_eq!((answer.status, stack.pending().await.len()), (503, 0));
+    let answer = fixture.deliver(&body).await;
+    assert_eq!((answer.status, fixture.pending().await.len()), (503, 0));
     proxy.set(|_| Fault::Pass);
     assert_eq!(
         (
-            stack.deliver(&body).await.status,
-            stack.pending().await.len()
+            fixture.deliver(&body).await.status,
+            fixture.pending().await.len()
         ),
         (404, 1)
     );
@@ -123,10 +123,10 @@ async fn what_cannot_be_pending_is_503() {
 /// waited for it cannot be removed; it will be found done at its next attempt.
 #[tokio::test]
 async fn an_event_that_stays_is_no_failure() {
-    let (stack, proxy) = Stack::behind_proxy(FAST_RETRIES).await;
+    let (fixture, proxy) = Fixture::behind_proxy(FAST_RETRIES).await;
     let body = json!({"email": "bob@example.org", "course_id": RUN, "role": "staff"});
-    assert_eq!(stack.deliver(&body).await.status, 404);
-    stack
+    assert_eq!(fixture.deliver(&body).await.status, 404);
+    fixture
         .put_user(
             "bob@example.org",
             "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11",
@@ -137,19 +137,19 @@ async fn an_event_that_stays_is_no_failure() {
         "DeleteItem" => Fault::Refuse("AccessDeniedException"),
         _ => Fault::Pass,
     });
-    assert_eq!(stack.deliver(&body).await.status, 201);
-    let done = stack.log.done();
+    assert_eq!(fixture.deliver(&body).await.status, 201);
+    let done = fixture.log.done();
     assert_eq!(
         (&done["outcome"], &done["error_code"]),
         (&json!("created"), &json!("AccessDeniedException"))
     );
-    assert_eq!(stack.pending().await.len(), 1);
+    assert_eq!(fixture.pending().await.len(), 1);
 }
 
 /// An effect whose answer was lost is told as what it was.
 #[tokio::test]
 async fn a_lost_answer_is_found_again() {
-    let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
+    let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;
     // The second call is the write: done, and its answer lost.
     proxy.set(|call| {
         if call.number == 2 {
@@ -158,17 +158,17 @@ async fn a_lost_answer_is_found_again() {
             Fault::Pass
         }
     });
-    let answer = stack
+    let answer = fixture
         .deliver(&json!({"email": ADA, "course_id": RUN}))
         .await;
     assert_eq!(answer.status, 201);
     assert_eq!(proxy.calls(), ["BatchGetItem", "UpdateItem", "UpdateItem"]);
-    let done = stack.log.done();
+    let done = fixture.log.done();
     assert_eq!(
         (&done["outcome"], &done["dynamodb_calls"]),
         (&json!("created"), &json!(3))
     );
-    assert_eq!(stack.enrollment().await.history.len(), 1);
+    assert_eq!(fixture.enrollment().await.history.len(), 1);
 }
 
 /// However long each call may take, the store as a whole is given up before
@@ -181,16 +181,16 @@ async fn the_store_has_its_time_and_no_more() {
     let portal = Portal::new().await;
     let (proxy, through) = portal.proxy(FAST_RETRIES).await;
     proxy.set(|_| Fault::Hang);
-    let stack = Stack::wired(portal, through, Duration::from_millis(100));
+    let fixture = Fixture::wired(portal, through, Duration::from_millis(100));
     let body = json!({"email": ADA, "course_id": RUN});
     // Far above the store's time here, and far below that of an answer as a whole.
-    let answer = tokio::time::timeout(Duration::from_secs(15), stack.deliver(&body)).await;
+    let answer = tokio::time::timeout(Duration::from_secs(15), fixture.deliver(&body)).await;
     let answer = answer.unwrap();
     assert_eq!(
         (answer.status, &answer.headers["retry-after"]),
         (503, &"5".parse().unwrap())
     );
-    assert_eq!(stack.log.done()["reason"], "out_of_time");
+    assert_eq!(fixture.log.done()["reason"], "out_of_time");
 }
 
 /// Keys that DynamoDB leaves unprocessed are asked for again, not taken for absent.
@@ -200,7 +200,7 @@ async fn unprocessed_keys_are_asked_for_again() {
         "UsersTable": {"ConsistentRead": true, "Keys": [{"email": {"S": "ada@example.org"}}]},
         "CourseRunsTable": {"ConsistentRead": true, "Keys": [
             {"course_id": {"S": "course-v1:Demo+RustOnLambda+2026_T3"}}]}}}"#;
-    let (stack, proxy) = Stack::behind_proxy(FAST_RETRIES).await;
+    let (fixture, proxy) = Fixture::behind_proxy(FAST_RETRIES).await;
     proxy.set(|call| {
         if call.number == 1 {
             Fault::Reply(UNPROCESSED)
@@ -209,7 +209,7 @@ async fn unprocessed_keys_are_asked_for_again() {
         }
     });
     let body = json!({"email": ADA, "course_id": RUN});
-    assert_eq!(stack.deliver(&body).await.status, 201);
+    assert_eq!(fixture.deliver(&body).await.status, 201);
     assert_eq!(
         proxy.calls(),
         ["BatchGetItem", "BatchGetItem", "UpdateItem"]
@@ -219,26 +219,26 @@ async fn unprocessed_keys_are_asked_for_again() {
         "BatchGetItem" => Fault::Reply(UNPROCESSED),
         _ => Fault::Pass,
     });
-    assert_eq!(stack.deliver(&body).await.status, 503);
-    assert_eq!(stack.log.done()["error_code"], "UnprocessedKeys");
+    assert_eq!(fixture.deliver(&body).await.status, 503);
+    assert_eq!(fixture.log.done()["error_code"], "UnprocessedKeys");
 }
 
 /// What the tables hold is read as strictly as what is sent.
 #[tokio::test]
 async fn an_item_of_another_shape_is_500() {
-    let stack = Stack::new().await;
-    stack.put_user(ADA, "no uuid at all", None).await;
-    let answer = stack
+    let fixture = Fixture::new().await;
+    fixture.put_user(ADA, "no uuid at all", None).await;
+    let answer = fixture
         .deliver(&json!({"email": ADA, "course_id": RUN}))
         .await;
     assert_eq!(answer.status, 500);
     assert_eq!(answer.body, json!({"error": "Something went wrong."}));
-    let done = stack.log.done();
+    let done = fixture.log.done();
     assert_eq!(
         (&done["reason"], &done["level"]),
         (&json!("corrupt_item:UsersTable"), &json!("ERROR"))
     );
-    assert!(!stack.log.text().contains("no uuid"));
+    assert!(!fixture.log.text().contains("no uuid"));
 }
 
 /// Row 14: a dependency that panics is 500 and one error in the log, which
@@ -247,15 +247,15 @@ async fn an_item_of_another_shape_is_500() {
 async fn a_panic_is_500() {
     let portal = Portal::new().await;
     let through = harness::panicking_client(portal.engine_url(), "BatchGetItem");
-    let stack = Stack::wired(portal, through, STORE_TIME);
+    let fixture = Fixture::wired(portal, through, STORE_TIME);
     for _ in 0..2 {
-        let before = stack.log.lines().len();
-        let answer = stack
+        let before = fixture.log.lines().len();
+        let answer = fixture
             .deliver(&json!({"email": ADA, "course_id": RUN}))
             .await;
         assert_eq!(answer.status, 500);
         assert_eq!(answer.body, json!({"error": "Something went wrong."}));
-        let lines = stack.log.lines();
+        let lines = fixture.log.lines();
         let errors: Vec<_> = lines[before..]
             .iter()
             .filter(|l| l["level"] == "ERROR")
@@ -267,5 +267,5 @@ async fn a_panic_is_500() {
             "{reason}"
         );
     }
-    assert!(!stack.log.text().contains(ADA));
+    assert!(!fixture.log.text().contains(ADA));
 }

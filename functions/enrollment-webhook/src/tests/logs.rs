@@ -8,15 +8,15 @@ use local::Fault;
 
 use harness::{ADA, ADA_ID, FAST_RETRIES, NOT_STAFF, RUN, STAFF};
 
-use super::stack::{Stack, delivery, request};
+use super::fixture::{Fixture, delivery, request};
 
 /// The two lines of a delivery, field by field.
 #[tokio::test]
 async fn two_lines_a_delivery() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let body = json!({"email": ADA, "course_id": RUN, "role": "staff", "mode": "verified"});
-    stack.deliver(&body).await;
-    let [received, done] = <[Value; 2]>::try_from(stack.log.lines()).unwrap();
+    fixture.deliver(&body).await;
+    let [received, done] = <[Value; 2]>::try_from(fixture.log.lines()).unwrap();
     let pick = |line: &Value, fields: &[&str]| -> Vec<Value> {
         fields.iter().map(|field| line[*field].clone()).collect()
     };
@@ -78,7 +78,7 @@ async fn two_lines_a_delivery() {
 async fn no_address_and_no_token_is_ever_logged() {
     const ADDRESS: &str = "planted@example.com";
     const TOKEN: &str = "chk_planted0123456789abcdef0123456789abcdef";
-    let (stack, proxy) = Stack::behind_proxy(FAST_RETRIES).await;
+    let (fixture, proxy) = Fixture::behind_proxy(FAST_RETRIES).await;
     proxy.set(|call| {
         let body = String::from_utf8_lossy(&call.body);
         if body.contains("refused-") {
@@ -88,10 +88,10 @@ async fn no_address_and_no_token_is_ever_logged() {
         }
     });
     let odd = format!("odd-{ADDRESS}");
-    stack
+    fixture
         .put_user(ADDRESS, "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11", None)
         .await;
-    stack.put_user(&odd, ADDRESS, None).await;
+    fixture.put_user(&odd, ADDRESS, None).await;
 
     let mut requests: Vec<Request> = Vec::new();
     for planted in [ADDRESS, TOKEN] {
@@ -163,15 +163,15 @@ async fn no_address_and_no_token_is_ever_logged() {
     let count = requests.len();
     let mut statuses = std::collections::BTreeSet::new();
     for request in requests {
-        let answer = stack.send(request).await;
-        if stack
+        let answer = fixture.send(request).await;
+        if fixture
             .pending()
             .await
             .iter()
             .any(|event| event.email.as_str().starts_with("later-"))
         {
             let later = format!("later-{ADDRESS}");
-            stack
+            fixture
                 .put_user(&later, "7f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11", None)
                 .await;
         }
@@ -186,8 +186,8 @@ async fn no_address_and_no_token_is_ever_logged() {
         [200, 201, 400, 401, 403, 404, 405, 413, 415, 500, 503]
     );
 
-    let log = stack.log.text();
-    let (lines, metrics) = (stack.log.lines().len(), stack.log.metrics().len());
+    let log = fixture.log.text();
+    let (lines, metrics) = (fixture.log.lines().len(), fixture.log.metrics().len());
     assert_eq!((lines, metrics), (2 * count, count));
     for planted in ["planted", "example.com", STAFF, "@"] {
         assert!(!log.contains(planted), "{planted}: {log}");

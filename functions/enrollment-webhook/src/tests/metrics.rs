@@ -5,30 +5,30 @@ use lambda_http::Body;
 use serde_json::{Value, json};
 use shared::web::Metric;
 
-use super::stack::{Stack, request};
+use super::fixture::{Fixture, request};
 
 /// A delivery about this address, with this token.
-async fn deliver(stack: &Stack, token: &str, email: &str) {
+async fn deliver(fixture: &Fixture, token: &str, email: &str) {
     let body = json!({"email": email, "course_id": RUN});
     let request = request()
         .header("authorization", format!("Bearer {token}"))
         .header("content-type", "application/json");
     let request = request.body(Body::from(body.to_string()));
-    stack.send(request.unwrap()).await;
+    fixture.send(request.unwrap()).await;
 }
 
 /// One document a delivery, with its outcome and whether it was pending.
 #[tokio::test]
 async fn deliveries_by_outcome() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     for (email, outcome, pending) in [
         (ADA, "created", 0),
         (ADA, "unchanged", 0),
         ("bob@example.org", "pending", 1),
         ("no address", "invalid", 0),
     ] {
-        deliver(&stack, STAFF, email).await;
-        let document = stack.log.metrics().pop().unwrap();
+        deliver(&fixture, STAFF, email).await;
+        let document = fixture.log.metrics().pop().unwrap();
         for (member, value) in [
             ("kind", json!("enrollment")),
             ("outcome", json!(outcome)),
@@ -42,14 +42,14 @@ async fn deliveries_by_outcome() {
         }
         assert!(document["DeliveryTime"].is_u64());
     }
-    assert_eq!(stack.log.metrics().len(), 4);
+    assert_eq!(fixture.log.metrics().len(), 4);
 }
 
 /// By a token in force, also without rights; a dead one is known, and a stranger's
 /// belongs to no user.
 #[tokio::test]
 async fn tokens_in_use_and_refused() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     for (token, token_id, refused) in [
         (STAFF, Some("staff"), 0),
         (NOT_STAFF, Some("not-staff"), 0),
@@ -58,28 +58,31 @@ async fn tokens_in_use_and_refused() {
         ("chk_nobodys", None, 0),
         ("not a token", None, 0),
     ] {
-        deliver(&stack, token, ADA).await;
-        let document = stack.log.metrics().pop().unwrap();
+        deliver(&fixture, token, ADA).await;
+        let document = fixture.log.metrics().pop().unwrap();
         assert_eq!(document["token_id"].as_str(), token_id, "{token}");
         let delivered = token_id.map(|_| 1);
         assert_eq!(document["TokenDeliveries"].as_u64(), delivered, "{token}");
         assert_eq!(document["KnownTokensRefused"], refused, "{token}");
     }
     // None of these has an end to come.
-    let left = stack.log.metric(Metric::TokenDaysLeft);
+    let left = fixture.log.metric(Metric::TokenDaysLeft);
     assert_eq!(left, Vec::<Value>::new());
 }
 
 /// A token that nears its end tells so with each delivery.
 #[tokio::test]
 async fn a_token_near_its_end() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let mut list = tokens();
     list["tokens"][0]["expires_at"] = json!("2026-12-02T21:00:00Z");
-    let secrets = stack.secrets;
-    secrets.put(&stack.secret, &list.to_string()).await.unwrap();
-    deliver(&stack, STAFF, ADA).await;
-    deliver(&stack, STAFF, "bob@example.org").await;
-    let left = stack.log.metric(Metric::TokenDaysLeft);
+    let secrets = fixture.secrets;
+    secrets
+        .put(&fixture.secret, &list.to_string())
+        .await
+        .unwrap();
+    deliver(&fixture, STAFF, ADA).await;
+    deliver(&fixture, STAFF, "bob@example.org").await;
+    let left = fixture.log.metric(Metric::TokenDaysLeft);
     assert_eq!(left, [json!(10.5), json!(10.5)]);
 }

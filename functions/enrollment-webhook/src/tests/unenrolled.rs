@@ -7,7 +7,7 @@ use shared::adapters::store::CallLimits;
 
 use harness::{ADA, RUN, now};
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 const BOB: &str = "bob@example.org";
 const UNENROLLED: &str = "Unenrollment successful";
@@ -30,19 +30,19 @@ async fn only_false_says_that_the_learner_is_unenrolled() {
         ("{}", 400),
         (r#""""#, 400),
     ] {
-        let stack = Stack::new().await;
+        let fixture = Fixture::new().await;
         let body = format!(r#"{{"email":"{ADA}","course_id":"{RUN}","is_active":{value}}}"#);
-        let answer = stack.send(super::stack::delivery(&body)).await;
+        let answer = fixture.send(super::fixture::delivery(&body)).await;
         assert_eq!(answer.status, status, "{value}: {answer:?}");
         if status == 400 {
             assert_eq!(
                 answer.body["error"], "is_active is not a boolean.",
                 "{value}"
             );
-            assert_eq!(stack.log.done()["reason"], "is_active", "{value}");
+            assert_eq!(fixture.log.done()["reason"], "is_active", "{value}");
         }
         assert_eq!(
-            stack.enrollments(harness::ADA_ID).await.len(),
+            fixture.enrollments(harness::ADA_ID).await.len(),
             usize::from(status == 201)
         );
     }
@@ -58,18 +58,18 @@ async fn an_active_enrollment_becomes_inactive_once() {
         ("mode_set_by", S("import".to_owned()), true, true),
         ("active", Bool(false), true, false),
     ] {
-        let stack = Stack::new().await;
+        let fixture = Fixture::new().await;
         let first = json!({"email": ADA, "course_id": RUN, "role": "staff", "mode": "verified"});
-        let first = stack.deliver(&first).await;
-        stack.set_enrollment(attribute, value.clone()).await;
-        let before = stack.enrollment().await;
+        let first = fixture.deliver(&first).await;
+        fixture.set_enrollment(attribute, value.clone()).await;
+        let before = fixture.enrollment().await;
 
         // A role beside it is ignored.
         let mut body = unenroll(ADA, RUN);
         body["role"] = json!("instructor");
         for repeat in [false, true] {
             let case = format!("{attribute} {value:?} {repeat}");
-            let answer = stack.deliver(&body).await;
+            let answer = fixture.deliver(&body).await;
             let expected = json!({
                 "message": UNENROLLED,
                 "enrollment_id": first.body["enrollment_id"],
@@ -82,8 +82,8 @@ async fn an_active_enrollment_becomes_inactive_once() {
             } else {
                 "unchanged"
             };
-            assert_eq!(stack.log.done()["outcome"], outcome, "{case}");
-            let after = stack.enrollment().await;
+            assert_eq!(fixture.log.done()["outcome"], outcome, "{case}");
+            let after = fixture.enrollment().await;
             assert!(!after.active, "{case}");
             assert_eq!(after.roles, before.roles, "{case}");
             assert_eq!(after.mode, before.mode, "{case}");
@@ -101,12 +101,12 @@ async fn an_active_enrollment_becomes_inactive_once() {
 /// Known, and never enrolled: there is nothing to change, and no record is made.
 #[tokio::test]
 async fn who_was_never_enrolled_has_no_record() {
-    let (stack, proxy) = Stack::behind_proxy(CallLimits::PRODUCTION).await;
-    let answer = stack.deliver(&unenroll(ADA, RUN)).await;
+    let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;
+    let answer = fixture.deliver(&unenroll(ADA, RUN)).await;
     let expected = json!({"message": UNENROLLED, "active": false, "edx_enrolled": false});
     assert_eq!((answer.status, &answer.body), (200, &expected));
-    assert_eq!(stack.log.done()["outcome"], "unchanged");
-    assert_eq!(stack.enrollments(harness::ADA_ID).await, []);
+    assert_eq!(fixture.log.done()["outcome"], "unchanged");
+    assert_eq!(fixture.enrollments(harness::ADA_ID).await, []);
     assert_eq!(proxy.calls(), ["BatchGetItem", "BatchGetItem"]);
 }
 
@@ -121,23 +121,23 @@ async fn what_is_pending_no_longer_enrolls() {
     ] {
         for role in [None, Some("staff")] {
             let case = format!("{email} {course_id} {role:?}");
-            let stack = Stack::new().await;
+            let fixture = Fixture::new().await;
             let unenrollment = unenroll(email, course_id);
-            let answer = stack.deliver(&unenrollment).await;
+            let answer = fixture.deliver(&unenrollment).await;
             assert_eq!(
                 (answer.status, &answer.body["error"]),
                 (404, &json!(message)),
                 "{case}"
             );
-            assert_eq!(stack.log.done()["outcome"], "dropped", "{case}");
-            assert_eq!(stack.pending().await, [], "{case}");
+            assert_eq!(fixture.log.done()["outcome"], "dropped", "{case}");
+            assert_eq!(fixture.pending().await, [], "{case}");
 
             let enrollment =
                 json!({"email": email, "course_id": course_id, "role": role, "mode": "verified"});
-            assert_eq!(stack.deliver(&enrollment).await.status, 404, "{case}");
-            stack.clock.set(now() + SignedDuration::from_secs(10));
-            assert_eq!(stack.deliver(&unenrollment).await.status, 404, "{case}");
-            let pending = stack.pending().await;
+            assert_eq!(fixture.deliver(&enrollment).await.status, 404, "{case}");
+            fixture.clock.set(now() + SignedDuration::from_secs(10));
+            assert_eq!(fixture.deliver(&unenrollment).await.status, 404, "{case}");
+            let pending = fixture.pending().await;
             if role.is_none() {
                 assert_eq!(pending, [], "{case}");
                 continue;
@@ -148,10 +148,10 @@ async fn what_is_pending_no_longer_enrolls() {
             assert!(event.unenrolled, "{case}");
 
             // Enrolled again: it is as if nothing had been said in between.
-            stack.clock.set(now() + SignedDuration::from_secs(20));
+            fixture.clock.set(now() + SignedDuration::from_secs(20));
             let again = json!({"email": email, "course_id": course_id});
-            assert_eq!(stack.deliver(&again).await.status, 404, "{case}");
-            let event = stack.pending_event().await;
+            assert_eq!(fixture.deliver(&again).await.status, 404, "{case}");
+            let event = fixture.pending_event().await;
             assert_eq!((event.unenrolled, &event.mode), (false, &None), "{case}");
         }
     }
@@ -162,19 +162,19 @@ async fn what_is_pending_no_longer_enrolls() {
 #[tokio::test]
 async fn an_enrollment_that_waits_is_done_by_it() {
     for (role, roles) in [(None, 0), (Some("staff"), 1)] {
-        let stack = Stack::new().await;
+        let fixture = Fixture::new().await;
         let later = "course-v1:Demo+Later+2026";
         let body = json!({"email": ADA, "course_id": later, "role": role, "mode": "verified"});
-        assert_eq!(stack.deliver(&body).await.status, 404);
-        stack.put_run(later).await;
-        let answer = stack.deliver(&unenroll(ADA, later)).await;
+        assert_eq!(fixture.deliver(&body).await.status, 404);
+        fixture.put_run(later).await;
+        let answer = fixture.deliver(&unenroll(ADA, later)).await;
         assert_eq!(
             (answer.status, &answer.body["active"]),
             (200, &json!(false)),
             "{role:?}"
         );
-        assert_eq!(stack.pending().await, [], "{role:?}");
-        let enrollments = stack.enrollments(harness::ADA_ID).await;
+        assert_eq!(fixture.pending().await, [], "{role:?}");
+        let enrollments = fixture.enrollments(harness::ADA_ID).await;
         assert_eq!(enrollments.len(), roles, "{role:?}");
         for enrollment in enrollments {
             assert!(

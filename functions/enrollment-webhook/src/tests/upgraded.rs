@@ -8,29 +8,29 @@ use local::Fault;
 use serde_json::json;
 use shared::domain::BlockedReason;
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 /// The LMS announces the new mode of an active enrollment: it is paid at once,
 /// and a pass that waits for that is tried again at once.
 #[tokio::test]
 async fn an_upgrade_wakes_the_pass_that_waits() {
-    let stack = Stack::new().await;
-    stack.announce(ADA, None, Some("audit")).await;
-    stack.grade(0.9, true);
-    stack.add_pending_pass().await;
-    let waiting = stack.pending_event().await;
+    let fixture = Fixture::new().await;
+    fixture.announce(ADA, None, Some("audit")).await;
+    fixture.grade(0.9, true);
+    fixture.add_pending_pass().await;
+    let waiting = fixture.pending_event().await;
     assert_eq!(
         (waiting.reason, waiting.last_error.as_deref()),
         (BlockedReason::NotEligible, Some("unpaid_mode"))
     );
 
-    stack.clock.set(now() + SignedDuration::from_secs(5));
+    fixture.clock.set(now() + SignedDuration::from_secs(5));
     let upgrade = json!({"email": ADA, "course_id": RUN, "mode": "verified"});
-    assert_eq!(stack.deliver(&upgrade).await.status, 200);
-    assert_eq!(stack.enrollment().await.mode.as_str(), "verified");
-    assert!(stack.pending_event().await.next_attempt_at <= now() + SignedDuration::from_secs(5));
-    assert_eq!(stack.retry_due().await.certified, 1);
-    assert!(stack.certificate().await.is_some());
+    assert_eq!(fixture.deliver(&upgrade).await.status, 200);
+    assert_eq!(fixture.enrollment().await.mode.as_str(), "verified");
+    assert!(fixture.pending_event().await.next_attempt_at <= now() + SignedDuration::from_secs(5));
+    assert_eq!(fixture.retry_due().await.certified, 1);
+    assert!(fixture.certificate().await.is_some());
 }
 
 /// An enrollment that was re-activated as what it is now earns no certificate by
@@ -42,23 +42,23 @@ async fn a_refunded_enrollment_earns_nothing_by_a_role() {
         (None, Some("honor")),
         (Some("staff"), None),
     ] {
-        let stack = Stack::new().await;
-        stack.announce(ADA, None, Some("verified")).await;
-        stack
+        let fixture = Fixture::new().await;
+        fixture.announce(ADA, None, Some("verified")).await;
+        fixture
             .set_enrollment(
                 "active",
                 aws_sdk_dynamodb::types::AttributeValue::Bool(false),
             )
             .await;
-        stack
+        fixture
             .set_enrollment("change_status", S("refunded".to_owned()))
             .await;
-        stack
+        fixture
             .set_enrollment("mode_set_by", S("import".to_owned()))
             .await;
         let body = json!({"email": ADA, "course_id": RUN, "role": role, "mode": mode});
-        assert_eq!(stack.deliver(&body).await.status, 200);
-        let enrollment = stack.enrollment().await;
+        assert_eq!(fixture.deliver(&body).await.status, 200);
+        let enrollment = fixture.enrollment().await;
         let expected = (true, mode.unwrap_or("audit"), None);
         let found = (
             enrollment.active,
@@ -66,18 +66,18 @@ async fn a_refunded_enrollment_earns_nothing_by_a_role() {
             enrollment.mode_set_by,
         );
         assert_eq!(found, expected, "{role:?} {mode:?}");
-        stack.grade(0.9, true);
-        stack.add_pending_pass().await;
-        assert_eq!(stack.certificate().await.map(|c| c.certificate_id), None);
+        fixture.grade(0.9, true);
+        fixture.add_pending_pass().await;
+        assert_eq!(fixture.certificate().await.map(|c| c.certificate_id), None);
     }
 }
 
 /// A history that another program let grow is cut, and its entries are counted.
 #[tokio::test]
 async fn a_history_of_thousands_of_entries_takes_one_more() {
-    let stack = Stack::new().await;
-    stack.announce(ADA, None, Some("audit")).await;
-    let scan = stack
+    let fixture = Fixture::new().await;
+    fixture.announce(ADA, None, Some("audit")).await;
+    let scan = fixture
         .dynamodb
         .scan()
         .table_name("EnrollmentsTable")
@@ -96,11 +96,11 @@ async fn a_history_of_thousands_of_entries_takes_one_more() {
         M(entry.clone())
     });
     let entries = L(entries.collect());
-    stack.set_enrollment("history", entries).await;
+    fixture.set_enrollment("history", entries).await;
     for (role, count) in [("staff", 2001), ("instructor", 2002)] {
         let body = json!({"email": ADA, "course_id": RUN, "role": role});
-        assert_eq!(stack.deliver(&body).await.status, 200, "{role}");
-        let history = stack.enrollment().await.history;
+        assert_eq!(fixture.deliver(&body).await.status, 200, "{role}");
+        let history = fixture.enrollment().await.history;
         assert_eq!((history.len(), history.count()), (51, count), "{role}");
         let first = history[0].change_id.to_string();
         assert_eq!(first, "00000000-0000-4000-8000-000000000000");
@@ -111,17 +111,17 @@ async fn a_history_of_thousands_of_entries_takes_one_more() {
         );
     }
     // A program that does not count versions is seen by the moment of its change.
-    stack.set_enrollment("version", N("0".to_owned())).await;
+    fixture.set_enrollment("version", N("0".to_owned())).await;
     let body = json!({"email": ADA, "course_id": RUN, "role": "finance_admin"});
-    assert_eq!(stack.deliver(&body).await.status, 200);
+    assert_eq!(fixture.deliver(&body).await.status, 200);
 }
 
 /// What the store refuses is no outage: 500, and the event is pending, and takes
 /// effect once the cause is gone.
 #[tokio::test]
 async fn what_the_store_refuses_is_pending_as_failed() {
-    let (stack, proxy) = Stack::behind_proxy(FAST_RETRIES).await;
-    stack.announce(ADA, None, Some("audit")).await;
+    let (fixture, proxy) = Fixture::behind_proxy(FAST_RETRIES).await;
+    fixture.announce(ADA, None, Some("audit")).await;
     proxy.set(|call| {
         let body = String::from_utf8_lossy(&call.body);
         if body.contains("EnrollmentsTable") && call.operation == "UpdateItem" {
@@ -131,13 +131,13 @@ async fn what_the_store_refuses_is_pending_as_failed() {
         }
     });
     let body = json!({"email": ADA, "course_id": RUN, "role": "staff"});
-    let answer = stack.deliver(&body).await;
+    let answer = fixture.deliver(&body).await;
     assert_eq!(
         (answer.status, &answer.body["error"]),
         (500, &json!("Something went wrong."))
     );
     assert!(!answer.headers.contains_key("retry-after"));
-    let done = stack.log.done();
+    let done = fixture.log.done();
     assert_eq!(
         (&done["outcome"], &done["error_code"], &done["level"]),
         (
@@ -146,14 +146,14 @@ async fn what_the_store_refuses_is_pending_as_failed() {
             &json!("ERROR")
         )
     );
-    let pending = stack.pending_event().await;
+    let pending = fixture.pending_event().await;
     assert_eq!(done["event_key"], pending.event_key.to_string());
     assert_eq!(
         (pending.reason, pending.last_error.as_deref()),
         (BlockedReason::Failed, Some("ValidationException"))
     );
-    stack.clock.set(now() + SignedDuration::from_mins(2));
-    assert_eq!(stack.retry_due().await.done, 1);
-    assert_eq!(stack.enrollment().await.roles.len(), 1);
-    assert_eq!(stack.pending().await, []);
+    fixture.clock.set(now() + SignedDuration::from_mins(2));
+    assert_eq!(fixture.retry_due().await.done, 1);
+    assert_eq!(fixture.enrollment().await.roles.len(), 1);
+    assert_eq!(fixture.pending().await, []);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use harness::sweep::calls_of_a_sweep;
 use local::lms::At;
 
-use super::stack::{Stack, wired};
+use super::fixture::{Fixture, wired};
 
 fn counts(calls: &[(&str, usize)]) -> BTreeMap<String, usize> {
     let calls = calls.iter().filter(|(_, count)| *count > 0);
@@ -21,17 +21,17 @@ fn counts(calls: &[(&str, usize)]) -> BTreeMap<String, usize> {
 #[tokio::test]
 async fn a_handful_of_reads_for_a_page_and_a_write_for_a_change() {
     for pages in [1, 3] {
-        let stack = Stack::new().await;
-        stack.lms.pages_of(50);
+        let fixture = Fixture::new().await;
+        fixture.lms.pages_of(50);
         let learners = 50 * pages;
         for learner in 0..learners {
-            stack.learner(learner).await;
+            fixture.learner(learner).await;
             // One in five has passed.
-            stack.says(learner, if learner % 5 == 0 { 0.9 } else { 0.3 });
+            fixture.says(learner, if learner % 5 == 0 { 0.9 } else { 0.3 });
         }
         let (learners, pages) = (learners as usize, pages as usize);
         let passed = learners / 5;
-        let (calls, asked) = calls_of_a_sweep(stack.beside(), At::Grades, wired).await;
+        let (calls, asked) = calls_of_a_sweep(fixture.beside(), At::Grades, wired).await;
         let expected = counts(&[
             ("GetItem", 1),
             ("BatchGetItem", 1 + 5 * pages),
@@ -42,8 +42,8 @@ async fn a_handful_of_reads_for_a_page_and_a_write_for_a_change() {
         ]);
         assert_eq!((calls, asked), (expected, pages));
 
-        stack.clock.advance(Duration::from_secs(60));
-        let (calls, asked) = calls_of_a_sweep(stack.beside(), At::Grades, wired).await;
+        fixture.clock.advance(Duration::from_secs(60));
+        let (calls, asked) = calls_of_a_sweep(fixture.beside(), At::Grades, wired).await;
         let expected = counts(&[
             ("GetItem", 1),
             ("BatchGetItem", 1 + 3 * pages),

@@ -6,13 +6,13 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::clock::Clock;
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 /// The runs that a list has, page after page, each as `Run` of its id.
-async fn listed(stack: &Stack, fields: Value) -> Vec<String> {
+async fn listed(fixture: &Fixture, fields: Value) -> Vec<String> {
     let (mut runs, mut call) = (Vec::new(), json!({"list": fields}));
     while !call.is_null() {
-        let answer = stack.call(call).await.unwrap();
+        let answer = fixture.call(call).await.unwrap();
         let sweeps = answer["sweeps"].as_array().unwrap().iter();
         assert!(sweeps.len() <= 100);
         let ids = sweeps.map(|sweep| sweep["sweep"]["run"].as_str().unwrap());
@@ -24,8 +24,8 @@ async fn listed(stack: &Stack, fields: Value) -> Vec<String> {
 }
 
 /// A portal with runs of every kind, each named by what it is.
-async fn with_runs() -> Stack {
-    let stack = Stack::new().await;
+async fn with_runs() -> Fixture {
+    let fixture = Fixture::new().await;
     for (name, live, days) in [
         ("no-date", true, None),
         ("not-live", false, None),
@@ -35,40 +35,42 @@ async fn with_runs() -> Stack {
         ("not-live-past", false, Some(-1)),
     ] {
         let id = format!("course-v1:Org+Course+{name}");
-        stack.put_run(&id).await;
-        stack.set_run(&id, "live", Bool(live)).await;
+        fixture.put_run(&id).await;
+        fixture.set_run(&id, "live", Bool(live)).await;
         if let Some(days) = days {
-            let date = stack.clock.now() + SignedDuration::from_hours(24 * days);
+            let date = fixture.clock.now() + SignedDuration::from_hours(24 * days);
             let date = S(date.to_string());
-            stack.set_run(&id, "certificate_available_date", date).await;
+            fixture
+                .set_run(&id, "certificate_available_date", date)
+                .await;
         }
     }
-    stack
+    fixture
 }
 
 #[tokio::test]
 async fn runs_that_are_live_and_not_long_past() {
-    let stack = with_runs().await;
+    let fixture = with_runs().await;
     let due = ["2026_T3", "no-date", "past", "to-come"];
-    assert_eq!(listed(&stack, json!({})).await, due);
-    let all = listed(&stack, json!({"force": true})).await;
+    assert_eq!(listed(&fixture, json!({})).await, due);
+    let all = listed(&fixture, json!({"force": true})).await;
     assert_eq!(all.len(), 7);
     // A run that is named is swept whatever it is.
     let run = "course-v1:Org+Course+long-past";
-    assert_eq!(listed(&stack, json!({"run": run})).await, ["long-past"]);
+    assert_eq!(listed(&fixture, json!({"run": run})).await, ["long-past"]);
 }
 
 /// Alone, a learner is swept in all of their runs; a request says all that the
 /// sweep is to know.
 #[tokio::test]
 async fn a_learner_in_all_of_their_runs() {
-    let stack = with_runs().await;
-    stack.enroll("verified").await;
+    let fixture = with_runs().await;
+    fixture.enroll("verified").await;
     let other = "course-v1:Org+Course+not-live";
-    stack.set_enrollment(ADA, other, "audit", false).await;
+    fixture.set_enrollment(ADA, other, "audit", false).await;
     for learner in [ADA, ADA_ID] {
         let call = json!({"list": {"learner": learner, "dry_run": true, "force": true}});
-        let answer = stack.call(call).await.unwrap();
+        let answer = fixture.call(call).await.unwrap();
         let sweep = |run| json!({"sweep": {"run": run, "learner": learner, "dry_run": true, "force": true}});
         assert_eq!(answer["sweeps"], json!([sweep(RUN), sweep(other)]));
         assert_eq!(answer["next"], Value::Null);
@@ -78,18 +80,22 @@ async fn a_learner_in_all_of_their_runs() {
 /// Many runs come in pages, each once; one of another shape is told and passed over.
 #[tokio::test]
 async fn many_runs_in_pages() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let mut expected = vec!["2026_T3".to_owned()];
     for n in 0..250 {
         let name = format!("run{n:03}");
-        stack.put_run(&format!("course-v1:Org+Course+{name}")).await;
+        fixture
+            .put_run(&format!("course-v1:Org+Course+{name}"))
+            .await;
         expected.push(name);
     }
     let broken = "course-v1:Org+Course+broken";
-    stack.put_run(broken).await;
-    stack.set_run(broken, "live", S("perhaps".to_owned())).await;
-    assert_eq!(listed(&stack, json!({})).await, expected);
-    let lines = stack.log.lines();
+    fixture.put_run(broken).await;
+    fixture
+        .set_run(broken, "live", S("perhaps".to_owned()))
+        .await;
+    assert_eq!(listed(&fixture, json!({})).await, expected);
+    let lines = fixture.log.lines();
     let mut text = lines.iter().filter(|line| line["level"] == "ERROR");
     let line = text.next().unwrap();
     assert_eq!(

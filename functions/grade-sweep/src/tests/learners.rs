@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::domain::{CertificateState, Change, LetterGrade};
 
-use super::stack::{Stack, graded, wired};
+use super::fixture::{Fixture, graded, wired};
 
 /// What there is of Ada before.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,39 +38,39 @@ enum Before {
 use Before::{Certified, Enrolled, Inactive, NotEnrolled, Overridden, Revoked, Unpaid, Withdrawn};
 use CertificateState::InForce;
 
-async fn prepare(before: Before) -> Stack {
-    let stack = Stack::new().await;
+async fn prepare(before: Before) -> Fixture {
+    let fixture = Fixture::new().await;
     let mode = if before == Unpaid {
         "audit"
     } else {
         "verified"
     };
     if before != NotEnrolled {
-        stack.enroll(mode).await;
+        fixture.enroll(mode).await;
     }
     if before == Inactive {
-        stack.set("EnrollmentsTable", "active", Bool(false)).await;
+        fixture.set("EnrollmentsTable", "active", Bool(false)).await;
     }
     if matches!(before, Certified | Withdrawn | Revoked) {
-        stack.lms.grade("ada", RUN, graded(0.9));
-        assert_eq!(stack.sweep().await["tally"]["issued"], 1);
+        fixture.lms.grade("ada", RUN, graded(0.9));
+        assert_eq!(fixture.sweep().await["tally"]["issued"], 1);
     }
-    stack.lms.enroll("ada", RUN, mode, true);
+    fixture.lms.enroll("ada", RUN, mode, true);
     if before == Withdrawn {
-        stack.clock.advance(Duration::from_secs(60));
-        stack.lms.grade("ada", RUN, graded(0.0));
-        stack.a_day_passes().await;
-        assert_eq!(stack.sweep().await["tally"]["withdrawn"], 1);
+        fixture.clock.advance(Duration::from_secs(60));
+        fixture.lms.grade("ada", RUN, graded(0.0));
+        fixture.a_day_passes().await;
+        assert_eq!(fixture.sweep().await["tally"]["withdrawn"], 1);
     }
     if before == Revoked {
         let revoked = S("revoked".to_owned());
-        stack.set("CertificatesTable", "state", revoked).await;
+        fixture.set("CertificatesTable", "state", revoked).await;
     }
     if let Overridden(percent) = before {
-        stack.override_grade(percent, percent >= 0.5).await;
+        fixture.override_grade(percent, percent >= 0.5).await;
     }
-    stack.clock.advance(Duration::from_secs(60));
-    stack
+    fixture.clock.advance(Duration::from_secs(60));
+    fixture
 }
 
 /// Each row: what there is, what the LMS says, what the sweep did, and what the
@@ -139,32 +139,32 @@ async fn each_learner_is_put_right() {
         (Overridden(0.9), 0.9, json!({"issued": 1}), Some(InForce)),
     ] {
         let case = format!("{before:?} {percent}");
-        let stack = prepare(before).await;
+        let fixture = prepare(before).await;
         // An operator's pass has no letter.
         let mut row = graded(percent);
         if before == Overridden(percent) {
             row.letter_grade = None;
         }
-        stack.lms.grade("ada", RUN, row);
-        let stored = stack.stored_grade().await;
-        let answer = stack.sweep().await;
+        fixture.lms.grade("ada", RUN, row);
+        let stored = fixture.stored_grade().await;
+        let answer = fixture.sweep().await;
         let mut expected = did;
         expected["listed"] = 1.into();
         assert_eq!(answer["tally"], expected, "{case}");
         assert_eq!(answer["status"], "done", "{case}");
-        let state = stack.certificate().await.map(|c| c.state);
+        let state = fixture.certificate().await.map(|c| c.state);
         assert_eq!(state, certificate, "{case}");
-        let grade = stack.stored_grade().await.unwrap();
+        let grade = fixture.stored_grade().await.unwrap();
         match before {
             Overridden(_) => assert_eq!(Some(grade), stored, "{case}"),
             _ => assert_eq!(grade.score.percent.get(), percent, "{case}"),
         }
 
         // A second sweep finds nothing to do.
-        stack.clock.advance(Duration::from_secs(60));
-        let all = stack.everything().await;
-        stack.sweep().await;
-        assert_eq!(stack.everything().await, all, "{case}");
+        fixture.clock.advance(Duration::from_secs(60));
+        let all = fixture.everything().await;
+        fixture.sweep().await;
+        assert_eq!(fixture.everything().await, all, "{case}");
     }
 }
 
@@ -174,51 +174,51 @@ async fn each_learner_is_put_right() {
 async fn a_zero_withdraws_only_where_it_is_sure() {
     const LEFT_ONCE: &str = "left:zero_seen_once";
     for confirm in [false, true] {
-        let stack = prepare(Certified).await;
+        let fixture = prepare(Certified).await;
         let sweep = async |case: &str, did: Value, state: CertificateState| {
-            let answer = stack.sweep_with(json!({"confirm": confirm})).await;
+            let answer = fixture.sweep_with(json!({"confirm": confirm})).await;
             let mut expected = did;
             expected["listed"] = 1.into();
             assert_eq!(answer["tally"], expected, "{case}, {confirm}");
             assert_eq!(answer["status"], "done", "{case}");
-            assert_eq!(stack.certificate().await.unwrap().state, state, "{case}");
+            assert_eq!(fixture.certificate().await.unwrap().state, state, "{case}");
         };
-        let says = |percent| stack.lms.grade("ada", RUN, graded(percent));
+        let says = |percent| fixture.lms.grade("ada", RUN, graded(percent));
         says(0.0);
         sweep("first", json!({"grade_stored": 1, LEFT_ONCE: 1}), InForce).await;
-        let grade = stack.stored_grade().await.unwrap();
-        assert_eq!(grade.zero_since, Some(stack.clock.now()));
-        stack.clock.advance(Duration::from_secs(24 * 3600 - 1));
+        let grade = fixture.stored_grade().await.unwrap();
+        assert_eq!(grade.zero_since, Some(fixture.clock.now()));
+        fixture.clock.advance(Duration::from_secs(24 * 3600 - 1));
         sweep("a second early", json!({LEFT_ONCE: 1}), InForce).await;
-        assert_eq!(stack.stored_grade().await.unwrap(), grade);
+        assert_eq!(fixture.stored_grade().await.unwrap(), grade);
 
         // Another grade in between: the day begins again.
-        stack.clock.advance(Duration::from_secs(60));
+        fixture.clock.advance(Duration::from_secs(60));
         says(0.9);
         sweep("well again", json!({"grade_stored": 1}), InForce).await;
-        stack.clock.advance(Duration::from_secs(60));
+        fixture.clock.advance(Duration::from_secs(60));
         says(0.0);
         sweep("0 again", json!({"grade_stored": 1, LEFT_ONCE: 1}), InForce).await;
-        stack.clock.advance(Duration::from_hours(24));
+        fixture.clock.advance(Duration::from_hours(24));
 
         // What is listed is not enough: the LMS is asked once more, twice.
         for (what, enrolled) in [("inactive", Some(false)), ("unknown", None)] {
             match enrolled {
-                Some(active) => stack.lms.enroll("ada", RUN, "verified", active),
-                None => stack.lms.unlist("ada", RUN),
+                Some(active) => fixture.lms.enroll("ada", RUN, "verified", active),
+                None => fixture.lms.unlist("ada", RUN),
             }
             sweep(what, json!({"left:unconfirmed": 1}), InForce).await;
         }
-        stack.lms.enroll("ada", RUN, "verified", true);
-        stack
+        fixture.lms.enroll("ada", RUN, "verified", true);
+        fixture
             .lms
             .add_fault(FaultRule::of(LmsFault::Refuse).at(At::Enrollments));
         sweep("not ours to read", json!({"left:unconfirmed": 1}), InForce).await;
-        stack.lms.revoke();
-        let lists = stack.lms.count(At::Enrollments);
+        fixture.lms.revoke();
+        let lists = fixture.lms.count(At::Enrollments);
         let withdrawn = CertificateState::Withdrawn;
         sweep("sure", json!({"withdrawn": 1}), withdrawn).await;
-        assert_eq!(stack.lms.count(At::Enrollments), lists + 1);
+        assert_eq!(fixture.lms.count(At::Enrollments), lists + 1);
         sweep("done", json!({"unchanged": 1}), withdrawn).await;
     }
 }
@@ -227,10 +227,10 @@ async fn a_zero_withdraws_only_where_it_is_sure() {
 /// sweep, which writes that down and no history.
 #[tokio::test]
 async fn a_zero_of_a_delivery_is_no_sweeps() {
-    let stack = prepare(Certified).await;
-    stack.store_as_delivery(0.0).await;
-    stack.clock.advance(Duration::from_hours(48));
-    stack.lms.grade(
+    let fixture = prepare(Certified).await;
+    fixture.store_as_delivery(0.0).await;
+    fixture.clock.advance(Duration::from_hours(48));
+    fixture.lms.grade(
         "ada",
         RUN,
         local::lms::GradeRow {
@@ -238,22 +238,22 @@ async fn a_zero_of_a_delivery_is_no_sweeps() {
             ..graded(0.0)
         },
     );
-    let before = stack.stored_grade().await.unwrap();
-    let tally = stack.sweep().await["tally"].clone();
+    let before = fixture.stored_grade().await.unwrap();
+    let tally = fixture.sweep().await["tally"].clone();
     assert_eq!(tally, json!({"listed": 1, "left:zero_seen_once": 1}));
-    let after = stack.stored_grade().await.unwrap();
+    let after = fixture.stored_grade().await.unwrap();
     assert_eq!(after, before.found_zero(after.zero_since.unwrap()));
-    stack.clock.advance(Duration::from_hours(24));
-    assert_eq!(stack.sweep().await["tally"]["withdrawn"], 1);
+    fixture.clock.advance(Duration::from_hours(24));
+    assert_eq!(fixture.sweep().await["tally"]["withdrawn"], 1);
 }
 
 /// A 0 that an operator has set is no lost grade.
 #[tokio::test]
 async fn an_operators_zero_withdraws_at_once() {
-    let stack = prepare(Certified).await;
-    stack.override_grade(0.0, false).await;
-    stack.clock.advance(Duration::from_secs(60));
-    let tally = stack.sweep().await["tally"].clone();
+    let fixture = prepare(Certified).await;
+    fixture.override_grade(0.0, false).await;
+    fixture.clock.advance(Duration::from_secs(60));
+    let tally = fixture.sweep().await["tally"].clone();
     assert_eq!(
         tally,
         json!({"listed": 1, "left:grade_overridden": 2, "withdrawn": 1})
@@ -263,20 +263,20 @@ async fn an_operators_zero_withdraws_at_once() {
 /// A learner's own sweep is as careful.
 #[tokio::test]
 async fn a_learners_own_sweep_is_as_careful() {
-    let stack = prepare(Certified).await;
-    stack.lms.grade("ada", RUN, graded(0.0));
+    let fixture = prepare(Certified).await;
+    fixture.lms.grade("ada", RUN, graded(0.0));
     let one = json!({"learner": ADA});
-    let tally = stack.sweep_with(one.clone()).await["tally"].clone();
+    let tally = fixture.sweep_with(one.clone()).await["tally"].clone();
     assert_eq!(
         tally,
         json!({"listed": 1, "grade_stored": 1, "left:zero_seen_once": 1})
     );
-    stack.clock.advance(Duration::from_hours(24));
-    stack.lms.enroll("ada", RUN, "verified", false);
-    let tally = stack.sweep_with(one.clone()).await["tally"].clone();
+    fixture.clock.advance(Duration::from_hours(24));
+    fixture.lms.enroll("ada", RUN, "verified", false);
+    let tally = fixture.sweep_with(one.clone()).await["tally"].clone();
     assert_eq!(tally, json!({"listed": 1, "left:unconfirmed": 1}));
-    stack.lms.enroll("ada", RUN, "verified", true);
-    let tally = stack.sweep_with(one).await["tally"].clone();
+    fixture.lms.enroll("ada", RUN, "verified", true);
+    let tally = fixture.sweep_with(one).await["tally"].clone();
     assert_eq!(tally, json!({"listed": 1, "withdrawn": 1}));
 }
 
@@ -288,16 +288,16 @@ async fn a_pass_of_zero_is_none() {
         (Certified, Some(InForce)),
         (Withdrawn, Some(CertificateState::Withdrawn)),
     ] {
-        let stack = prepare(before).await;
+        let fixture = prepare(before).await;
         let row = local::lms::GradeRow {
             passed: true,
             ..graded(0.0)
         };
-        stack.lms.grade("ada", RUN, row);
-        let tally = stack.sweep().await["tally"].clone();
+        fixture.lms.grade("ada", RUN, row);
+        let tally = fixture.sweep().await["tally"].clone();
         assert_eq!(tally, json!({"listed": 1, "grade_stored": 1}), "{before:?}");
         assert_eq!(
-            stack.certificate().await.map(|c| c.state),
+            fixture.certificate().await.map(|c| c.state),
             state,
             "{before:?}"
         );
@@ -317,32 +317,32 @@ async fn a_label_never_costs_the_certificate() {
         (&longest, Some(longest.as_str())),
         (&too_long, None),
     ] {
-        let stack = prepare(Enrolled).await;
+        let fixture = prepare(Enrolled).await;
         let mut row = graded(0.9);
         row.letter_grade = Some(letter.to_owned());
-        stack.lms.grade("ada", RUN, row);
+        fixture.lms.grade("ada", RUN, row);
         let tally = json!({"grade_stored": 1, "issued": 1, "listed": 1});
-        assert_eq!(stack.sweep().await["tally"], tally, "{letter:?}");
-        let grade = stack.stored_grade().await.unwrap();
+        assert_eq!(fixture.sweep().await["tally"], tally, "{letter:?}");
+        let grade = fixture.stored_grade().await.unwrap();
         let label = grade.score.letter_grade.as_ref().map(LetterGrade::as_str);
         assert_eq!(label, stored, "{letter:?}");
 
-        stack.clock.advance(Duration::from_secs(60));
+        fixture.clock.advance(Duration::from_secs(60));
         let tally = json!({"unchanged": 1, "listed": 1});
-        assert_eq!(stack.sweep().await["tally"], tally, "{letter:?}");
+        assert_eq!(fixture.sweep().await["tally"], tally, "{letter:?}");
     }
 }
 
 /// The certificate keeps its id, and every history says by which sweep.
 #[tokio::test]
 async fn histories_name_the_sweep() {
-    let stack = prepare(Withdrawn).await;
-    stack.lms.grade("ada", RUN, graded(0.9));
-    stack.sweep().await;
-    let certificate = stack.certificate().await.unwrap();
+    let fixture = prepare(Withdrawn).await;
+    fixture.lms.grade("ada", RUN, graded(0.9));
+    fixture.sweep().await;
+    let certificate = fixture.certificate().await.unwrap();
     let states: Vec<_> = certificate.history.iter().map(|e| e.state).collect();
     assert_eq!(states, [InForce, CertificateState::Withdrawn, InForce]);
-    let grade = stack.stored_grade().await.unwrap();
+    let grade = fixture.stored_grade().await.unwrap();
     let by = certificate.history.iter().map(|entry| &entry.by);
     let ids: std::collections::HashSet<_> = by
         .chain(grade.history.iter().map(|entry| &entry.by))
@@ -372,16 +372,20 @@ async fn certificates_wait_for_their_date() {
         (false, None, true, true),
         (false, Some(1), true, true),
     ] {
-        let stack = Stack::new().await;
-        stack.enroll("verified").await;
-        stack.lms.grade("ada", RUN, graded(0.9));
-        stack.set_run(RUN, "is_self_paced", Bool(self_paced)).await;
+        let fixture = Fixture::new().await;
+        fixture.enroll("verified").await;
+        fixture.lms.grade("ada", RUN, graded(0.9));
+        fixture
+            .set_run(RUN, "is_self_paced", Bool(self_paced))
+            .await;
         if let Some(days) = days {
-            let date = stack.clock.now() + jiff::SignedDuration::from_hours(24 * days);
+            let date = fixture.clock.now() + jiff::SignedDuration::from_hours(24 * days);
             let date = S(date.to_string());
-            stack.set_run(RUN, "certificate_available_date", date).await;
+            fixture
+                .set_run(RUN, "certificate_available_date", date)
+                .await;
         }
-        let tally = &stack.sweep_with(json!({"force": force})).await["tally"];
+        let tally = &fixture.sweep_with(json!({"force": force})).await["tally"];
         assert_eq!(tally["grade_stored"], 1, "{self_paced} {days:?} {force}");
         let expected = if issued { json!(1) } else { Value::Null };
         assert_eq!(tally["issued"], expected, "{self_paced} {days:?} {force}");
@@ -391,65 +395,65 @@ async fn certificates_wait_for_their_date() {
 /// A pass that was pending is done by the sweep that issues its certificate.
 #[tokio::test]
 async fn a_pending_pass_is_done_by_the_sweep() {
-    let stack = Stack::new().await;
-    stack.enroll("verified").await;
-    stack.lms.add_fault(FaultRule::of(LmsFault::Refuse));
-    stack.add_pending_pass().await;
-    stack.lms.revoke();
-    stack.clock.advance(Duration::from_secs(60));
-    stack.lms.grade("ada", RUN, graded(0.9));
-    assert_eq!(stack.sweep().await["tally"]["issued"], 1);
-    assert_eq!(stack.pending().await, []);
+    let fixture = Fixture::new().await;
+    fixture.enroll("verified").await;
+    fixture.lms.add_fault(FaultRule::of(LmsFault::Refuse));
+    fixture.add_pending_pass().await;
+    fixture.lms.revoke();
+    fixture.clock.advance(Duration::from_secs(60));
+    fixture.lms.grade("ada", RUN, graded(0.9));
+    assert_eq!(fixture.sweep().await["tally"]["issued"], 1);
+    assert_eq!(fixture.pending().await, []);
 }
 
 /// One learner goes through the same code as a page of them, and the others stay
 /// as they are.
 #[tokio::test]
 async fn one_learner_alone() {
-    let stack = Stack::new().await;
-    stack.enroll("verified").await;
-    stack.lms.grade("ada", RUN, graded(0.9));
-    stack.learner(1).await;
-    stack.says(1, 0.9);
+    let fixture = Fixture::new().await;
+    fixture.enroll("verified").await;
+    fixture.lms.grade("ada", RUN, graded(0.9));
+    fixture.learner(1).await;
+    fixture.says(1, 0.9);
     for learner in [ADA, ADA_ID] {
-        let answer = stack.sweep_with(json!({"learner": learner})).await;
+        let answer = fixture.sweep_with(json!({"learner": learner})).await;
         assert_eq!(answer["tally"]["listed"], 1);
-        assert!(stack.certificate().await.is_some());
-        assert!(stack.record(1).await.grade.is_none());
+        assert!(fixture.certificate().await.is_some());
+        assert!(fixture.record(1).await.grade.is_none());
     }
     // She is gone from the LMS: that proves nothing.
-    stack.clock.advance(Duration::from_secs(60));
-    stack.lms.remove("ada", RUN);
-    let answer = stack.sweep_with(json!({"learner": ADA})).await;
+    fixture.clock.advance(Duration::from_secs(60));
+    fixture.lms.remove("ada", RUN);
+    let answer = fixture.sweep_with(json!({"learner": ADA})).await;
     let found = json!({"failed:404 user_does_not_exist": 1});
     assert_eq!(
         (&answer["status"], &answer["tally"]),
         (&json!("done"), &found)
     );
-    let certificate = stack.certificate().await.unwrap();
+    let certificate = fixture.certificate().await.unwrap();
     assert_eq!(certificate.state, InForce);
 
     for learner in ["nobody@example.org", "6f0d3a52-0000-4f5e-9d0a-2f5f6f1b9c11"] {
         let call = json!({"sweep": {"run": RUN, "learner": learner}});
-        let error = stack.call(call).await.unwrap_err();
+        let error = fixture.call(call).await.unwrap_err();
         assert_eq!(error.to_string(), "the portal knows no such user");
     }
-    assert!(!stack.log.text().contains('@'));
+    assert!(!fixture.log.text().contains('@'));
 }
 
 /// Who is in the list and not here, who is here and not in the list, and an item
 /// of another shape: each counted or left, and the others put right.
 #[tokio::test]
 async fn no_learner_stops_another() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     for learner in 0..6 {
-        stack.learner(learner).await;
-        stack.says(learner, 0.9);
+        fixture.learner(learner).await;
+        fixture.says(learner, 0.9);
     }
     // 0: nobody here has the username. 1: gone from the list. 2: a grade of another shape.
-    stack.lms.grade("stranger", RUN, graded(0.9));
-    stack.lms.remove(&username(1), RUN);
-    stack
+    fixture.lms.grade("stranger", RUN, graded(0.9));
+    fixture.lms.remove(&username(1), RUN);
+    fixture
         .dynamodb
         .put_item()
         .table_name("GradesTable")
@@ -464,8 +468,8 @@ async fn no_learner_stops_another() {
         percent: f64::NAN,
         ..graded(0.9)
     };
-    stack.lms.grade(&username(3), RUN, broken);
-    let answer = stack.sweep().await;
+    fixture.lms.grade(&username(3), RUN, broken);
+    let answer = fixture.sweep().await;
     assert_eq!(
         answer["tally"],
         json!({
@@ -475,9 +479,9 @@ async fn no_learner_stops_another() {
     );
     assert_eq!(answer["status"], "done");
     for learner in [0, 4, 5] {
-        assert_eq!(stack.certificate_state(learner).await, Some(InForce));
+        assert_eq!(fixture.certificate_state(learner).await, Some(InForce));
     }
-    assert!(stack.record(1).await.grade.is_none());
+    assert!(fixture.record(1).await.grade.is_none());
 }
 
 /// What changed after the page was asked for is left alone, whoever changed it;
@@ -490,21 +494,21 @@ async fn what_changed_meanwhile_is_left_alone() {
         (20, true, true),
         (31, true, false),
     ] {
-        let stack = prepare(Certified).await;
-        stack.lms.grade("ada", RUN, graded(0.8));
-        stack.sweep().await;
-        stack.clock.advance(Duration::from_secs(60));
+        let fixture = prepare(Certified).await;
+        fixture.lms.grade("ada", RUN, graded(0.8));
+        fixture.sweep().await;
+        fixture.clock.advance(Duration::from_secs(60));
         let case = format!("{seconds} {by_delivery}");
         if by_delivery {
-            stack.lms.grade("ada", RUN, graded(0.7));
-            stack.store_as_delivery(0.7).await;
+            fixture.lms.grade("ada", RUN, graded(0.7));
+            fixture.store_as_delivery(0.7).await;
         } else {
-            stack.override_grade(0.7, true).await;
-            stack.release().await;
+            fixture.override_grade(0.7, true).await;
+            fixture.release().await;
         }
-        stack.clock.advance(Duration::from_secs(seconds));
-        stack.lms.grade("ada", RUN, graded(0.0));
-        let answer = stack.sweep().await;
+        fixture.clock.advance(Duration::from_secs(seconds));
+        fixture.lms.grade("ada", RUN, graded(0.0));
+        let answer = fixture.sweep().await;
         let expected = if left {
             json!({"listed": 1, "left:changed_meanwhile": 1})
         } else {
@@ -544,24 +548,24 @@ async fn a_lost_answer_is_no_change_of_somebody_else() {
 async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
     for (here, there) in [("Kepler", "kepler"), ("kepler", "KEPLER")] {
         for fields in [json!({}), json!({"learner": ADA})] {
-            let stack = Stack::new().await;
-            stack.put_user(ADA, ADA_ID, Some(here)).await;
-            stack.enroll("verified").await;
+            let fixture = Fixture::new().await;
+            fixture.put_user(ADA, ADA_ID, Some(here)).await;
+            fixture.enroll("verified").await;
             for (percent, did) in [(0.9, "issued"), (0.0, "withdrawn"), (0.8, "restored")] {
-                stack.lms.grade(there, RUN, graded(percent));
-                stack.lms.enroll(there, RUN, "verified", true);
+                fixture.lms.grade(there, RUN, graded(percent));
+                fixture.lms.enroll(there, RUN, "verified", true);
                 let mut tally = json!({"listed": 1, "grade_stored": 1, did: 1});
                 if did == "withdrawn" {
-                    stack.sweep_with(fields.clone()).await;
-                    stack.clock.advance(Duration::from_hours(24));
+                    fixture.sweep_with(fields.clone()).await;
+                    fixture.clock.advance(Duration::from_hours(24));
                     tally = json!({"listed": 1, did: 1});
                 }
-                let answer = stack.sweep_with(fields.clone()).await;
+                let answer = fixture.sweep_with(fields.clone()).await;
                 assert_eq!(answer["tally"], tally, "{here} {there} {fields}");
-                stack.clock.advance(Duration::from_secs(60));
+                fixture.clock.advance(Duration::from_secs(60));
             }
             // Whoever is named is asked for as the portal spells them.
-            let calls = stack.lms.calls();
+            let calls = fixture.lms.calls();
             let mut asked = calls.iter().filter_map(|call| call.username.as_deref());
             let spelling = if fields == json!({}) { there } else { here };
             assert!(asked.all(|asked| asked == spelling), "{calls:?}");
@@ -572,11 +576,11 @@ async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
 /// Two spellings of one username in a list are one learner, who is believed once.
 #[tokio::test]
 async fn a_list_has_no_learner_twice() {
-    let stack = Stack::new().await;
-    stack.enroll("verified").await;
-    stack.lms.grade("ada", RUN, graded(0.9));
-    stack.lms.grade("ADA", RUN, graded(0.8));
-    let answer = stack.sweep().await;
+    let fixture = Fixture::new().await;
+    fixture.enroll("verified").await;
+    fixture.lms.grade("ada", RUN, graded(0.9));
+    fixture.lms.grade("ADA", RUN, graded(0.8));
+    let answer = fixture.sweep().await;
     assert_eq!(
         answer["tally"],
         json!({"listed": 1, "grade_stored": 1, "issued": 1})

@@ -8,38 +8,38 @@ use local::Fault;
 use local::lms::{CLIENT_SECRET, FaultRule, LmsFault};
 use serde_json::{Value, json};
 
-use super::stack::{Stack, graded, wired};
+use super::fixture::{Fixture, graded, wired};
 
 /// A run of which the list has something of everything.
-async fn prepare() -> Stack {
-    let stack = Stack::new().await;
+async fn prepare() -> Fixture {
+    let fixture = Fixture::new().await;
     for learner in 0..4 {
-        stack.learner(learner).await;
-        stack.says(learner, 0.9);
+        fixture.learner(learner).await;
+        fixture.says(learner, 0.9);
     }
-    stack.sweep().await;
-    stack.clock.advance(Duration::from_secs(60));
+    fixture.sweep().await;
+    fixture.clock.advance(Duration::from_secs(60));
     // 0 stays. 1 loses a certificate, 2 has another grade, 4 passes.
-    stack.says(1, 0.0);
-    stack.a_day_passes().await;
-    stack.says(2, 0.8);
-    stack.learner(4).await;
-    stack.says(4, 0.9);
+    fixture.says(1, 0.0);
+    fixture.a_day_passes().await;
+    fixture.says(2, 0.8);
+    fixture.learner(4).await;
+    fixture.says(4, 0.9);
     // A row that cannot be, and somebody whom nobody knows.
-    stack.says(3, f64::NAN);
-    stack.lms.grade("stranger", RUN, graded(0.9));
-    stack
+    fixture.says(3, f64::NAN);
+    fixture.lms.grade("stranger", RUN, graded(0.9));
+    fixture
 }
 
 /// A line for each thing that happened to a learner, or would, and one at the
 /// end; of whom nobody knows who they are there is but the count.
 #[tokio::test]
 async fn a_line_an_effect_and_one_a_sweep() {
-    let stack = prepare().await;
+    let fixture = prepare().await;
     for dry_run in [true, false] {
-        let earlier = stack.log.lines().len();
-        stack.sweep_with(json!({"dry_run": dry_run})).await;
-        let mut lines = stack.log.lines().split_off(earlier);
+        let earlier = fixture.log.lines().len();
+        fixture.sweep_with(json!({"dry_run": dry_run})).await;
+        let mut lines = fixture.log.lines().split_off(earlier);
         let last = lines.pop().unwrap();
         for (field, value) in [
             ("message", json!("sweep ended")),
@@ -82,7 +82,7 @@ async fn a_line_an_effect_and_one_a_sweep() {
             (2, vec!["grade_stored"]),
             (4, vec!["grade_stored", "issued"]),
         ] {
-            assert_eq!(stack.effects()[&id(learner)], effects, "{learner}");
+            assert_eq!(fixture.effects()[&id(learner)], effects, "{learner}");
         }
     }
 }
@@ -93,7 +93,7 @@ async fn a_line_an_effect_and_one_a_sweep() {
 async fn a_store_that_fails_for_one() {
     let portal = prepare().await.function.portal;
     let (proxy, client) = portal.proxy(FAST_RETRIES).await;
-    let stack = wired(portal, client);
+    let fixture = wired(portal, client);
     let failing = [id(4), id(1)];
     proxy.set(move |call| {
         let body = String::from_utf8_lossy(&call.body);
@@ -104,35 +104,35 @@ async fn a_store_that_fails_for_one() {
             Fault::Pass
         }
     });
-    let answer = stack.sweep().await;
+    let answer = fixture.sweep().await;
     assert_eq!(
         (&answer["status"], &answer["tally"]["grade_stored"]),
         (&json!("done"), &json!(1))
     );
-    let effects = stack.effects();
+    let effects = fixture.effects();
     let failed = "failed:ValidationException";
     assert_eq!(effects[&id(4)], [failed]);
     assert_eq!(effects[&id(1)], [failed]);
-    for line in stack.log.lines() {
+    for line in fixture.log.lines() {
         if line["effect"] == failed {
             assert_eq!(line["level"], "WARN");
         }
     }
-    let line = stack.log.last("sweep ended");
+    let line = fixture.log.last("sweep ended");
     assert_eq!(
         (&line["level"], &line["failed"]),
         (&json!("INFO"), &json!(3))
     );
 
     // A store that is away ends the call, and the next one goes on.
-    stack.clock.advance(Duration::from_secs(60));
+    fixture.clock.advance(Duration::from_secs(60));
     proxy.set(|call| match call.operation.as_str() {
         "TransactWriteItems" => Fault::Refuse("ServiceUnavailable"),
         _ => Fault::Pass,
     });
     let call = json!({"sweep": {"run": RUN}});
-    stack.call(call).await.unwrap_err();
-    let line = stack.log.last("sweep call failed");
+    fixture.call(call).await.unwrap_err();
+    let line = fixture.log.last("sweep call failed");
     for (field, value) in [
         ("level", "ERROR"),
         ("sweep", "grades"),
@@ -143,7 +143,7 @@ async fn a_store_that_fails_for_one() {
         assert_eq!(line[field], value, "{field}");
     }
     proxy.set(|_| Fault::Pass);
-    let answer = stack.sweep().await;
+    let answer = fixture.sweep().await;
     assert_eq!(answer["status"], "done");
     assert_eq!(answer["tally"]["withdrawn"], 1);
 }
@@ -151,25 +151,25 @@ async fn a_store_that_fails_for_one() {
 /// A panic is its learner's alone, and is told by its place and not its message.
 #[tokio::test]
 async fn a_panic_is_logged_with_its_location() {
-    let stack = prepare().await;
-    let client = harness::panicking_client(stack.engine_url(), "TransactWriteItems");
-    let stack = wired(stack.beside(), client);
-    let answer = stack.sweep().await;
+    let fixture = prepare().await;
+    let client = harness::panicking_client(fixture.engine_url(), "TransactWriteItems");
+    let fixture = wired(fixture.beside(), client);
+    let answer = fixture.sweep().await;
     assert_eq!(answer["status"], "done");
-    let effects = stack.effects();
+    let effects = fixture.effects();
     for learner in [1, 4] {
         let last = effects[&id(learner)].last().unwrap();
         assert!(last.starts_with("failed:panic:tools/harness/"), "{last}");
     }
     assert_eq!(effects[&id(2)], ["grade_stored"]);
-    assert!(!stack.log.text().contains('@'));
+    assert!(!fixture.log.text().contains('@'));
 }
 
 /// Nothing of a learner but the id, nothing of a credential, whatever happens.
 #[tokio::test]
 async fn no_address_username_or_secret_is_ever_logged() {
-    let stack = prepare().await;
-    stack.lms.grade("ada", RUN, graded(0.9));
+    let fixture = prepare().await;
+    fixture.lms.grade("ada", RUN, graded(0.9));
     let one = email(0);
     for fault in [
         LmsFault::Html,
@@ -179,25 +179,25 @@ async fn no_address_username_or_secret_is_ever_logged() {
         LmsFault::Zero,
         LmsFault::Repeat,
     ] {
-        stack.lms.add_fault(FaultRule::of(fault));
-        stack.sweep().await;
+        fixture.lms.add_fault(FaultRule::of(fault));
+        fixture.sweep().await;
         let of_ada = json!({"sweep": {"run": RUN, "learner": ADA}});
-        let _ = stack.call(of_ada).await;
-        stack.lms.revoke();
-        stack.clock.advance(Duration::from_hours(15));
+        let _ = fixture.call(of_ada).await;
+        fixture.lms.revoke();
+        fixture.clock.advance(Duration::from_hours(15));
     }
-    stack.lms.remove(&username(0), RUN);
+    fixture.lms.remove(&username(0), RUN);
     for learner in [ADA, ADA_ID, &one, "bob@example.org", "nobody"] {
         for call in [
             json!({"sweep": {"run": RUN, "learner": learner}}),
             json!({"list": {"learner": learner}}),
         ] {
-            let _ = stack.call(call).await;
+            let _ = fixture.call(call).await;
         }
     }
-    assert!(!stack.log.metrics().is_empty());
+    assert!(!fixture.log.metrics().is_empty());
     // The one word of ours that has one of these in it.
-    let log = stack.log.text().replace("UnreadableRuns", "");
+    let log = fixture.log.text().replace("UnreadableRuns", "");
     assert!(log.lines().count() > 20, "{log}");
     for word in [
         "@",

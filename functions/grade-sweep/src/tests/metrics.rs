@@ -9,7 +9,7 @@ use local::lms::{FaultRule, LmsFault};
 use serde_json::{Value, json};
 use shared::web::Metric;
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 /// How a sweep ended: done, halted or failed.
 const ENDS: [Metric; 3] = [
@@ -19,19 +19,19 @@ const ENDS: [Metric; 3] = [
 ];
 
 /// A run of so many learners who have passed, in pages of three.
-async fn with_learners(learners: u32) -> Stack {
-    let stack = Stack::new().await;
-    stack.lms.pages_of(3);
+async fn with_learners(learners: u32) -> Fixture {
+    let fixture = Fixture::new().await;
+    fixture.lms.pages_of(3);
     for learner in 0..learners {
-        stack.learner(learner).await;
-        stack.says(learner, 0.9);
+        fixture.learner(learner).await;
+        fixture.says(learner, 0.9);
     }
-    stack
+    fixture
 }
 
 /// All values of a metric, added up.
-fn sum(stack: &Stack, metric: Metric) -> u64 {
-    let values = stack.log.metric(metric);
+fn sum(fixture: &Fixture, metric: Metric) -> u64 {
+    let values = fixture.log.metric(metric);
     values.iter().map(|value| value.as_u64().unwrap()).sum()
 }
 
@@ -42,20 +42,20 @@ fn of(document: &Value, metrics: [Metric; 3]) -> [Value; 3] {
 /// Three calls, each with what it has done itself, and one end.
 #[tokio::test]
 async fn each_call_counts_its_own_part() {
-    let stack = with_learners(9).await;
-    stack.sweep_for(json!({}), 1).await;
-    let documents = stack.log.metrics();
+    let fixture = with_learners(9).await;
+    fixture.sweep_for(json!({}), 1).await;
+    let documents = fixture.log.metrics();
     assert!(documents.len() > 2, "{documents:?}");
-    assert_eq!(sum(&stack, Metric::CertificatesIssued), 9);
-    assert_eq!(sum(&stack, Metric::SweptLearners), 9);
+    assert_eq!(sum(&fixture, Metric::CertificatesIssued), 9);
+    assert_eq!(sum(&fixture, Metric::SweptLearners), 9);
     assert!(
         documents
             .iter()
             .all(|document| document["sweep"] == "grades")
     );
     // A token and three pages.
-    assert_eq!(sum(&stack, Metric::LmsRequests), 4);
-    let ends: u64 = ENDS.map(|metric| sum(&stack, metric)).iter().sum();
+    assert_eq!(sum(&fixture, Metric::LmsRequests), 4);
+    let ends: u64 = ENDS.map(|metric| sum(&fixture, metric)).iter().sum();
     assert_eq!(ends, 1);
     assert_eq!(
         of(documents.last().unwrap(), ENDS),
@@ -64,13 +64,13 @@ async fn each_call_counts_its_own_part() {
 
     // One of them loses it, and has it back.
     for (percent, withdrawn) in [(0.0, 1), (0.9, 0)] {
-        stack.clock.advance(Duration::from_secs(60));
-        stack.says(0, percent);
+        fixture.clock.advance(Duration::from_secs(60));
+        fixture.says(0, percent);
         if withdrawn > 0 {
-            stack.a_day_passes().await;
+            fixture.a_day_passes().await;
         }
-        stack.sweep().await;
-        let last = stack.log.metrics().pop().unwrap();
+        fixture.sweep().await;
+        let last = fixture.log.metrics().pop().unwrap();
         assert_eq!(last["CertificatesWithdrawn"], withdrawn);
         assert_eq!(last["CertificatesIssued"], 1 - withdrawn);
     }
@@ -79,9 +79,9 @@ async fn each_call_counts_its_own_part() {
 /// What is a dry run has asked the LMS, and has done nothing.
 #[tokio::test]
 async fn a_report_counts_what_it_asked_alone() {
-    let stack = with_learners(3).await;
-    stack.sweep_with(json!({"dry_run": true})).await;
-    let [document] = stack.log.metrics().try_into().unwrap();
+    let fixture = with_learners(3).await;
+    fixture.sweep_with(json!({"dry_run": true})).await;
+    let [document] = fixture.log.metrics().try_into().unwrap();
     let members = document.as_object().unwrap().keys();
     let members: Vec<_> = members.filter(|member| *member != "_aws").collect();
     assert_eq!(members, ["LmsFailures", "LmsRequests", "LmsTime"]);
@@ -90,21 +90,21 @@ async fn a_report_counts_what_it_asked_alone() {
 /// The safety limit, and a list that cannot be read.
 #[tokio::test]
 async fn how_sweeps_end() {
-    let stack = with_learners(12).await;
-    stack.sweep().await;
+    let fixture = with_learners(12).await;
+    fixture.sweep().await;
     for learner in 0..12 {
-        stack.clock.advance(Duration::from_secs(60));
-        stack.says(learner, 0.0);
+        fixture.clock.advance(Duration::from_secs(60));
+        fixture.says(learner, 0.0);
     }
-    stack.a_day_passes().await;
-    assert_eq!(stack.sweep().await["status"], "halted");
-    let halted = stack.log.metrics().pop().unwrap();
+    fixture.a_day_passes().await;
+    assert_eq!(fixture.sweep().await["status"], "halted");
+    let halted = fixture.log.metrics().pop().unwrap();
     assert_eq!(of(&halted, ENDS), [0, 1, 0].map(Value::from));
     assert_eq!(halted["CertificatesWithdrawn"], 0);
 
-    stack.lms.add_fault(FaultRule::of(LmsFault::Refuse));
-    assert_eq!(stack.sweep().await["status"], "failed");
-    let failed = stack.log.metrics().pop().unwrap();
+    fixture.lms.add_fault(FaultRule::of(LmsFault::Refuse));
+    assert_eq!(fixture.sweep().await["status"], "failed");
+    let failed = fixture.log.metrics().pop().unwrap();
     assert_eq!(of(&failed, ENDS), [0, 0, 1].map(Value::from));
     assert!(failed["LmsFailures"].as_u64().unwrap() > 0);
 }
@@ -112,13 +112,13 @@ async fn how_sweeps_end() {
 /// Runs that cannot be swept; a list with none of them says so too.
 #[tokio::test]
 async fn runs_of_another_shape() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let unreadable = async || {
-        stack.call(json!({"list": {}})).await.unwrap();
-        stack.log.metric(Metric::UnreadableRuns)
+        fixture.call(json!({"list": {}})).await.unwrap();
+        fixture.log.metric(Metric::UnreadableRuns)
     };
     assert_eq!(unreadable().await, [json!(0)]);
-    stack.set_run(RUN, "live", S("perhaps".to_owned())).await;
+    fixture.set_run(RUN, "live", S("perhaps".to_owned())).await;
     assert_eq!(unreadable().await, [json!(0), json!(1)]);
-    assert!(!stack.log.text().contains(&username(0)));
+    assert!(!fixture.log.text().contains(&username(0)));
 }

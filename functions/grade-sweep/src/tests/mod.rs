@@ -3,11 +3,11 @@
 
 mod calls;
 mod chosen;
+mod fixture;
 mod learners;
 mod logs;
 mod metrics;
 mod pages;
 mod safety_limit;
-mod stack;
 mod stopped;
 mod wiring;

@@ -8,23 +8,23 @@ use harness::sweep::username;
 use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 /// A run of nine learners who have passed, in pages of three.
-async fn nine() -> Stack {
-    let stack = Stack::new().await;
-    stack.lms.pages_of(3);
+async fn nine() -> Fixture {
+    let fixture = Fixture::new().await;
+    fixture.lms.pages_of(3);
     for learner in 0..9 {
-        stack.learner(learner).await;
-        stack.says(learner, 0.9);
+        fixture.learner(learner).await;
+        fixture.says(learner, 0.9);
     }
-    stack
+    fixture
 }
 
-async fn certified(stack: &Stack) -> usize {
+async fn certified(fixture: &Fixture) -> usize {
     let mut certified = 0;
     for learner in 0..9 {
-        certified += usize::from(stack.certificate_state(learner).await.is_some());
+        certified += usize::from(fixture.certificate_state(learner).await.is_some());
     }
     certified
 }
@@ -55,24 +55,24 @@ async fn a_page_that_fails_three_times() {
             retry_after: Some(7),
         },
     ] {
-        let stack = nine().await;
-        stack
+        let fixture = nine().await;
+        fixture
             .lms
             .add_fault(FaultRule::of(fault.clone()).after(1).times(3));
         let mut waits = Vec::new();
         let answer = loop {
-            let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
+            let answer = fixture.call(json!({"sweep": {"run": RUN}})).await.unwrap();
             if answer["status"] != "suspended" {
                 break answer;
             }
             assert!(!answer["reason"].is_null(), "{answer}");
             let wait = answer["wait_seconds"].as_u64().unwrap();
             waits.push(wait);
-            stack.clock.advance(Duration::from_secs(wait));
+            fixture.clock.advance(Duration::from_secs(wait));
         };
         assert_eq!(answer["status"], "done", "{fault:?}");
         assert_eq!(answer["tally"]["issued"], 9, "{fault:?}");
-        assert_eq!(certified(&stack).await, 9, "{fault:?}");
+        assert_eq!(certified(&fixture).await, 9, "{fault:?}");
         // What is broken is asked for again three times in one call, and what
         // says how long to wait is left alone for so long.
         let asked = match fault {
@@ -96,27 +96,27 @@ async fn a_page_that_fails_three_times() {
 /// An LMS that stays away is given up, and alarmed; the next sweep goes through.
 #[tokio::test]
 async fn an_lms_that_stays_away() {
-    let stack = nine().await;
-    stack
+    let fixture = nine().await;
+    fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Fail { status: 503 }).after(1));
-    let began = shared::clock::Clock::now(&*stack.clock);
-    let answer = stack.sweep().await;
+    let began = shared::clock::Clock::now(&*fixture.clock);
+    let answer = fixture.sweep().await;
     assert_eq!(
         (&answer["status"], &answer["reason"]),
         (&json!("failed"), &json!("503"))
     );
     assert_eq!(answer["tally"]["issued"], 3);
-    let line = stack.log.last("sweep ended");
+    let line = fixture.log.last("sweep ended");
     assert_eq!(
         (&line["level"], &line["outcome"]),
         (&json!("ERROR"), &json!("failed"))
     );
-    let took = shared::clock::Clock::now(&*stack.clock).duration_since(began);
+    let took = shared::clock::Clock::now(&*fixture.clock).duration_since(began);
     assert!((15..20).contains(&took.as_mins()), "{took:?}");
 
-    stack.lms.revoke();
-    let answer = stack.sweep().await;
+    fixture.lms.revoke();
+    let answer = fixture.sweep().await;
     assert_eq!(
         answer["tally"],
         json!({"listed": 9, "unchanged": 3, "grade_stored": 6, "issued": 6})
@@ -171,62 +171,62 @@ async fn lists_that_lie() {
             0,
         ),
     ] {
-        let stack = nine().await;
-        stack.lms.add_fault(FaultRule::of(fault.clone()));
-        let answer = stack.sweep().await;
+        let fixture = nine().await;
+        fixture.lms.add_fault(FaultRule::of(fault.clone()));
+        let answer = fixture.sweep().await;
         assert_eq!(
             (&answer["status"], &answer["reason"]),
             (&json!(status), &reason),
             "{fault:?}"
         );
-        assert_eq!(certified(&stack).await, done, "{fault:?}");
+        assert_eq!(certified(&fixture).await, done, "{fault:?}");
         // Nothing is asked for but a token and the list.
-        let all = stack.lms.calls().len();
-        assert_eq!(all, stack.lms.count(At::Grades) + 1, "{fault:?}");
+        let all = fixture.lms.calls().len();
+        assert_eq!(all, fixture.lms.count(At::Grades) + 1, "{fault:?}");
     }
 }
 
 /// Who left the list keeps all they have; so does everybody where it is empty.
 #[tokio::test]
 async fn absence_proves_nothing() {
-    let stack = nine().await;
-    stack.sweep().await;
-    stack.clock.advance(Duration::from_secs(60));
-    let before = stack.everything().await;
+    let fixture = nine().await;
+    fixture.sweep().await;
+    fixture.clock.advance(Duration::from_secs(60));
+    let before = fixture.everything().await;
     for gone in [1, 9] {
         for learner in 0..gone {
-            stack.lms.remove(&username(learner), RUN);
+            fixture.lms.remove(&username(learner), RUN);
         }
-        let answer = stack.sweep().await;
+        let answer = fixture.sweep().await;
         assert_eq!(answer["status"], "done");
-        assert_eq!(stack.everything().await, before);
+        assert_eq!(fixture.everything().await, before);
     }
 }
 
 /// A run that the LMS, or the portal, does not have.
 #[tokio::test]
 async fn runs_that_are_not_there() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let unknown = "course-v1:No+Such+Run";
     for (run, reason) in [(RUN, "404 course_does_not_exist"), (unknown, "no_such_run")] {
-        let answer = stack.sweep_with(json!({"run": run})).await;
+        let answer = fixture.sweep_with(json!({"run": run})).await;
         assert_eq!(
             (&answer["status"], &answer["reason"]),
             (&json!("failed"), &json!(reason))
         );
     }
-    assert_eq!(stack.lms.count(At::Grades), 1);
+    assert_eq!(fixture.lms.count(At::Grades), 1);
 }
 
 /// An old site's list is one page, and longer than what is worked on at once.
 #[tokio::test]
 async fn a_long_list_without_pages() {
-    let stack = nine().await;
+    let fixture = nine().await;
     for stranger in 9..210 {
-        stack.says(stranger, 0.9);
+        fixture.says(stranger, 0.9);
     }
-    stack.lms.add_fault(FaultRule::of(LmsFault::Bare));
-    let answer = stack.sweep().await;
+    fixture.lms.add_fault(FaultRule::of(LmsFault::Bare));
+    let answer = fixture.sweep().await;
     assert_eq!(
         answer["tally"],
         json!({"listed": 210, "grade_stored": 9, "issued": 9, "no_user": 201})

@@ -10,28 +10,28 @@ use serde_json::json;
 use shared::clock::Clock;
 use shared::domain::CertificateState::{InForce, Withdrawn};
 use shared::domain::Change;
-use shared::use_cases::correcting::{CertificateAction, correct_certificate};
+use shared::use_cases::operator::{CertificateAction, correct_certificate};
 
-use super::stack::{Stack, wired};
+use super::fixture::{Fixture, wired};
 
 /// A run some of whose learners have certificates, and the others none.
-async fn with_certificates(certified: u32, others: u32) -> Stack {
-    let stack = Stack::new().await;
+async fn with_certificates(certified: u32, others: u32) -> Fixture {
+    let fixture = Fixture::new().await;
     for learner in 0..certified {
-        stack.learner(learner).await;
-        stack.says(learner, 0.9);
+        fixture.learner(learner).await;
+        fixture.says(learner, 0.9);
     }
-    assert_eq!(stack.sweep().await["tally"]["issued"], certified);
-    stack.put_others(certified..certified + others).await;
-    stack.clock.advance(Duration::from_secs(60));
-    stack
+    assert_eq!(fixture.sweep().await["tally"]["issued"], certified);
+    fixture.put_others(certified..certified + others).await;
+    fixture.clock.advance(Duration::from_secs(60));
+    fixture
 }
 
 /// How many certificates are withdrawn, of the first so many learners.
-async fn withdrawn(stack: &Stack, learners: u32) -> u32 {
+async fn withdrawn(fixture: &Fixture, learners: u32) -> u32 {
     let mut count = 0;
     for learner in 0..learners {
-        match stack.certificate_state(learner).await.unwrap() {
+        match fixture.certificate_state(learner).await.unwrap() {
             Withdrawn => count += 1,
             state => assert_eq!(state, InForce),
         }
@@ -44,12 +44,12 @@ async fn withdrawn(stack: &Stack, learners: u32) -> u32 {
 #[tokio::test]
 async fn more_than_ten_and_more_than_two_percent() {
     for (losing, halted) in [(10, false), (11, true)] {
-        let stack = with_certificates(losing, 600).await;
+        let fixture = with_certificates(losing, 600).await;
         for learner in 0..losing {
-            stack.says(learner, 0.0);
+            fixture.says(learner, 0.0);
         }
-        stack.a_day_passes().await;
-        let answer = stack.sweep().await;
+        fixture.a_day_passes().await;
+        let answer = fixture.sweep().await;
         let expected = if halted {
             ("halted", "left:safety_limit", 0)
         } else {
@@ -58,7 +58,7 @@ async fn more_than_ten_and_more_than_two_percent() {
         let (status, did, lost) = expected;
         assert_eq!(answer["status"], status, "{losing}");
         assert_eq!(answer["tally"][did], losing, "{losing}");
-        assert_eq!(withdrawn(&stack, losing).await, lost, "{losing}");
+        assert_eq!(withdrawn(&fixture, losing).await, lost, "{losing}");
     }
 }
 
@@ -66,28 +66,28 @@ async fn more_than_ten_and_more_than_two_percent() {
 /// alarm is raised, and it waits until an operator has looked, or the LMS is well.
 #[tokio::test]
 async fn a_grader_that_says_0_for_all() {
-    let stack = with_certificates(20, 0).await;
-    stack.lms.pages_of(7);
+    let fixture = with_certificates(20, 0).await;
+    fixture.lms.pages_of(7);
     // One who was never graded before.
-    stack.learner(20).await;
-    stack.says(20, 0.9);
-    stack.lms.add_fault(FaultRule::of(LmsFault::Zero));
-    stack.a_day_passes().await;
-    let before = stack.everything().await;
-    let dry_run = stack.sweep_with(json!({"dry_run": true})).await;
+    fixture.learner(20).await;
+    fixture.says(20, 0.9);
+    fixture.lms.add_fault(FaultRule::of(LmsFault::Zero));
+    fixture.a_day_passes().await;
+    let before = fixture.everything().await;
+    let dry_run = fixture.sweep_with(json!({"dry_run": true})).await;
     let found = json!({"listed": 21, "unchanged": 1, "withdrawn": 20});
     assert_eq!(
         (&dry_run["status"], &dry_run["tally"]),
         (&json!("halted"), &found)
     );
-    assert_eq!(stack.everything().await, before);
+    assert_eq!(fixture.everything().await, before);
 
     for _ in 0..2 {
-        let answer = stack.sweep().await;
+        let answer = fixture.sweep().await;
         assert_eq!(answer["status"], "halted");
         assert_eq!(answer["tally"]["left:safety_limit"], 20);
-        assert_eq!(withdrawn(&stack, 20).await, 0);
-        let line = stack.log.last("sweep ended");
+        assert_eq!(withdrawn(&fixture, 20).await, 0);
+        let line = fixture.log.last("sweep ended");
         assert_eq!(
             (&line["level"], &line["outcome"]),
             (&json!("ERROR"), &json!("halted"))
@@ -96,64 +96,64 @@ async fn a_grader_that_says_0_for_all() {
             (&line["left"], &line["course_id"]),
             (&json!(20), &json!(RUN))
         );
-        stack.clock.advance(Duration::from_secs(60));
+        fixture.clock.advance(Duration::from_secs(60));
     }
 
     // The LMS is well again: nothing happened to anybody.
-    stack.lms.revoke();
-    let answer = stack.sweep().await;
+    fixture.lms.revoke();
+    let answer = fixture.sweep().await;
     assert_eq!(answer["status"], "done");
     assert_eq!(
         answer["tally"],
         json!({"listed": 21, "grade_stored": 21, "issued": 1})
     );
-    assert_eq!(withdrawn(&stack, 21).await, 0);
+    assert_eq!(withdrawn(&fixture, 21).await, 0);
 
     // It really is so, says an operator.
-    stack.clock.advance(Duration::from_secs(60));
-    stack.lms.add_fault(FaultRule::of(LmsFault::Zero));
+    fixture.clock.advance(Duration::from_secs(60));
+    fixture.lms.add_fault(FaultRule::of(LmsFault::Zero));
     let confirm = json!({"confirm": true});
-    let answer = stack.sweep_with(confirm.clone()).await;
+    let answer = fixture.sweep_with(confirm.clone()).await;
     assert_eq!(answer["tally"]["left:zero_seen_once"], 21);
-    assert_eq!(withdrawn(&stack, 21).await, 0);
-    stack.clock.advance(Duration::from_hours(24));
-    let answer = stack.sweep_with(confirm).await;
+    assert_eq!(withdrawn(&fixture, 21).await, 0);
+    fixture.clock.advance(Duration::from_hours(24));
+    let answer = fixture.sweep_with(confirm).await;
     assert_eq!(answer["status"], "done");
     assert_eq!(answer["tally"]["withdrawn"], 21);
-    assert_eq!(withdrawn(&stack, 21).await, 21);
+    assert_eq!(withdrawn(&fixture, 21).await, 21);
 }
 
 /// Much may happen until the list is through: the LMS is asked once more for each
 /// who would lose something, and what it says then counts.
 #[tokio::test]
 async fn the_lms_is_asked_once_more() {
-    let stack = with_certificates(4, 0).await;
+    let fixture = with_certificates(4, 0).await;
     for learner in 0..4 {
-        stack.says(learner, 0.0);
+        fixture.says(learner, 0.0);
     }
-    stack.a_day_passes().await;
-    stack.lms.pages_of(2);
+    fixture.a_day_passes().await;
+    fixture.lms.pages_of(2);
     // A page, and its time is over.
     let call = json!({"sweep": {"run": RUN}});
     for _ in 0..2 {
-        let answer = stack.call_for(call.clone(), 1).await.unwrap();
+        let answer = fixture.call_for(call.clone(), 1).await.unwrap();
         assert_eq!(answer["status"], "suspended");
-        stack.clock.advance(Duration::from_secs(1));
+        fixture.clock.advance(Duration::from_secs(1));
     }
-    assert_eq!(withdrawn(&stack, 4).await, 0);
+    assert_eq!(withdrawn(&fixture, 4).await, 0);
     // It was a mistake; an operator has set the grade; she has left the LMS; it is so.
-    stack.says(0, 0.9);
-    stack.override_grade_of(1, 0.8).await;
-    stack.lms.remove(&username(2), RUN);
-    stack.clock.advance(Duration::from_secs(1));
-    let answer = stack.sweep().await;
+    fixture.says(0, 0.9);
+    fixture.override_grade_of(1, 0.8).await;
+    fixture.lms.remove(&username(2), RUN);
+    fixture.clock.advance(Duration::from_secs(1));
+    let answer = fixture.sweep().await;
     let tally = &answer["tally"];
     assert_eq!(tally["withdrawn"], 1, "{tally}");
     assert_eq!(tally["left:changed_meanwhile"], 1, "{tally}");
     assert_eq!(tally["left:grade_overridden"], 1, "{tally}");
     for (learner, state) in [(0, InForce), (1, InForce), (2, InForce), (3, Withdrawn)] {
         assert_eq!(
-            stack.certificate_state(learner).await,
+            fixture.certificate_state(learner).await,
             Some(state),
             "{learner}"
         );
@@ -164,86 +164,88 @@ async fn the_lms_is_asked_once_more() {
 /// are left are asked for then.
 #[tokio::test]
 async fn the_lms_may_fail_when_asked_once_more() {
-    let stack = with_certificates(3, 0).await;
+    let fixture = with_certificates(3, 0).await;
     for learner in 0..3 {
-        stack.says(learner, 0.0);
+        fixture.says(learner, 0.0);
     }
-    stack.a_day_passes().await;
+    fixture.a_day_passes().await;
     // The list and the first of the three, then fault.
     let fault = LmsFault::Fail { status: 503 };
-    stack.lms.add_fault(FaultRule::of(fault).after(2).times(2));
-    let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
+    fixture
+        .lms
+        .add_fault(FaultRule::of(fault).after(2).times(2));
+    let answer = fixture.call(json!({"sweep": {"run": RUN}})).await.unwrap();
     assert_eq!(
         (&answer["status"], &answer["reason"]),
         (&json!("suspended"), &json!("503"))
     );
-    assert_eq!(withdrawn(&stack, 3).await, 1);
-    stack.clock.advance(Duration::from_secs(30));
-    let answer = stack.sweep().await;
+    assert_eq!(withdrawn(&fixture, 3).await, 1);
+    fixture.clock.advance(Duration::from_secs(30));
+    let answer = fixture.sweep().await;
     assert_eq!(
         (&answer["status"], &answer["tally"]["withdrawn"]),
         (&json!("done"), &json!(3))
     );
-    assert_eq!(withdrawn(&stack, 3).await, 3);
+    assert_eq!(withdrawn(&fixture, 3).await, 3);
 }
 
 /// So it may where it is asked for their enrollments.
 #[tokio::test]
 async fn the_lms_may_fail_when_asked_for_enrollments() {
-    let stack = with_certificates(2, 0).await;
+    let fixture = with_certificates(2, 0).await;
     for learner in 0..2 {
-        stack.says(learner, 0.0);
+        fixture.says(learner, 0.0);
     }
-    stack.a_day_passes().await;
+    fixture.a_day_passes().await;
     let fault = LmsFault::Fail { status: 503 };
-    stack
+    fixture
         .lms
         .add_fault(FaultRule::of(fault).at(At::Enrollments).times(2));
-    let answer = stack.call(json!({"sweep": {"run": RUN}})).await.unwrap();
+    let answer = fixture.call(json!({"sweep": {"run": RUN}})).await.unwrap();
     let found = (&answer["status"], &answer["reason"]);
     assert_eq!(found, (&json!("suspended"), &json!("503")));
-    assert_eq!(withdrawn(&stack, 2).await, 0);
-    stack.clock.advance(Duration::from_secs(30));
-    assert_eq!(stack.sweep().await["tally"]["withdrawn"], 2);
+    assert_eq!(withdrawn(&fixture, 2).await, 0);
+    fixture.clock.advance(Duration::from_secs(30));
+    assert_eq!(fixture.sweep().await["tally"]["withdrawn"], 2);
 }
 
 /// A certificate that an operator has changed since the page was asked for.
 #[tokio::test]
 async fn a_certificate_that_changed_meanwhile_is_left_alone() {
-    let stack = with_certificates(1, 0).await;
-    stack.says(0, 0.0);
-    stack.a_day_passes().await;
-    let records = stack.use_cases().records().unwrap();
-    let certificates = stack.use_cases().certificates().unwrap();
+    let fixture = with_certificates(1, 0).await;
+    fixture.says(0, 0.0);
+    fixture.a_day_passes().await;
+    let records = fixture.use_cases().records().unwrap();
+    let certificates = fixture.use_cases().certificates().unwrap();
     let about = (id(0), &RUN.parse().unwrap());
     let by = Change::Operator {
         name: "a test".to_owned(),
     };
-    let now = stack.clock.now();
+    let now = fixture.clock.now();
     for word in [CertificateAction::Revoke, CertificateAction::Restore] {
         let corrected = correct_certificate(&records, &certificates, about, &word, &by, now);
         assert!(corrected.await.unwrap().unwrap().changed);
     }
-    let answer = stack.sweep().await;
+    let answer = fixture.sweep().await;
     let found = json!({"listed": 1, "left:changed_meanwhile": 1});
     assert_eq!(answer["tally"], found);
-    assert_eq!(stack.certificate_state(0).await, Some(InForce));
+    assert_eq!(fixture.certificate_state(0).await, Some(InForce));
 }
 
 /// Whoever resumes a sweep that was believed to be stopped, and is not, holds
 /// back as many as it, and so does it: neither takes the other's for few.
 #[tokio::test]
 async fn two_that_go_on_with_the_same_sweep() {
-    let stack = with_certificates(12, 0).await;
-    stack.lms.pages_of(3);
-    stack.lms.add_fault(FaultRule::of(LmsFault::Zero));
-    stack.a_day_passes().await;
+    let fixture = with_certificates(12, 0).await;
+    fixture.lms.pages_of(3);
+    fixture.lms.add_fault(FaultRule::of(LmsFault::Zero));
+    fixture.a_day_passes().await;
     let call = json!({"sweep": {"run": RUN}});
-    let answer = stack.call_for(call.clone(), 1).await.unwrap();
+    let answer = fixture.call_for(call.clone(), 1).await.unwrap();
     assert_eq!(answer["status"], "suspended");
 
-    let (proxy, client) = stack.proxy(FAST_RETRIES).await;
-    let slow = wired(stack.beside(), client);
+    let (proxy, client) = fixture.proxy(FAST_RETRIES).await;
+    let slow = wired(fixture.beside(), client);
     // It has taken over whom the first call held back, and reads its second page.
     proxy.set(|call| match call.operation.as_str() {
         "BatchGetItem" if call.body.windows(10).any(|part| part == b"learner000") => Fault::Hold,
@@ -251,7 +253,7 @@ async fn two_that_go_on_with_the_same_sweep() {
     });
     let other = async {
         proxy.stuck(1).await;
-        let answer = stack.sweep().await;
+        let answer = fixture.sweep().await;
         proxy.set(|_| Fault::Pass);
         answer
     };
@@ -260,5 +262,5 @@ async fn two_that_go_on_with_the_same_sweep() {
         assert_eq!(answer["status"], "halted");
         assert_eq!(answer["tally"]["left:safety_limit"], 12);
     }
-    assert_eq!(withdrawn(&stack, 12).await, 0);
+    assert_eq!(withdrawn(&fixture, 12).await, 0);
 }

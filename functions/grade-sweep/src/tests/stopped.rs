@@ -8,32 +8,32 @@ use harness::{Portal, RUN};
 use local::lms::At;
 use serde_json::json;
 
-use super::stack::{Stack, wired};
+use super::fixture::{Fixture, wired};
 
 /// A run of which the next sweep has something of everything to do, in pages of three.
 async fn prepare() -> Portal {
-    let stack = Stack::new().await;
-    stack.lms.pages_of(3);
+    let fixture = Fixture::new().await;
+    fixture.lms.pages_of(3);
     for learner in 0..7 {
-        stack.learner(learner).await;
-        stack.says(learner, 0.9);
+        fixture.learner(learner).await;
+        fixture.says(learner, 0.9);
     }
-    stack.sweep().await;
-    stack.clock.advance(Duration::from_secs(60));
+    fixture.sweep().await;
+    fixture.clock.advance(Duration::from_secs(60));
     // Withdrawn, to be restored.
-    stack.says(0, 0.0);
-    stack.a_day_passes().await;
+    fixture.says(0, 0.0);
+    fixture.a_day_passes().await;
     // To be withdrawn, on two pages.
-    stack.says(1, 0.0);
-    stack.says(6, 0.0);
-    stack.a_day_passes().await;
-    stack.says(0, 0.9);
+    fixture.says(1, 0.0);
+    fixture.says(6, 0.0);
+    fixture.a_day_passes().await;
+    fixture.says(0, 0.9);
     // A grade that changes, and one that does not.
-    stack.says(2, 0.8);
+    fixture.says(2, 0.8);
     // To be issued.
-    stack.learner(7).await;
-    stack.says(7, 0.9);
-    stack.function.portal
+    fixture.learner(7).await;
+    fixture.says(7, 0.9);
+    fixture.function.portal
 }
 
 #[tokio::test]
@@ -50,23 +50,23 @@ async fn the_end_is_the_same() {
 #[tokio::test]
 async fn a_page_a_call() {
     let before = prepare().await;
-    let stack = Stack::on(before.copy().await);
-    assert_eq!(stack.sweep().await["status"], "done");
-    let expected = settled(stack.everything().await);
+    let fixture = Fixture::on(before.copy().await);
+    assert_eq!(fixture.sweep().await["status"], "done");
+    let expected = settled(fixture.everything().await);
 
-    let stack = Stack::on(before);
+    let fixture = Fixture::on(before);
     let mut answers = Vec::new();
     loop {
         let call = json!({"sweep": {"run": RUN}});
-        let answer = stack.call_for(call, 1).await.unwrap();
+        let answer = fixture.call_for(call, 1).await.unwrap();
         answers.push(answer["status"].clone());
         if answer["status"] != "suspended" {
             assert_eq!(answer["tally"]["listed"], 8);
             break;
         }
-        stack.clock.advance(Duration::from_secs(1));
+        fixture.clock.advance(Duration::from_secs(1));
     }
     // Three pages, and those who were held back of two of them.
     assert!(answers.len() >= 4, "{answers:?}");
-    assert_eq!(settled(stack.everything().await), expected);
+    assert_eq!(settled(fixture.everything().await), expected);
 }

@@ -2,75 +2,75 @@
 
 use local::lms::At;
 
+use super::fixture::Fixture;
 use super::lms::with_passes;
-use super::stack::Stack;
 
 /// Each event is retried by one of them.
 #[tokio::test]
 async fn two_runs_share_the_work() {
-    let stack = with_passes(30).await;
-    let other = Stack::on(stack.beside());
-    let asked = stack.lms.count(At::Grades);
-    let (one, another) = tokio::join!(stack.run(), other.run());
+    let fixture = with_passes(30).await;
+    let other = Fixture::on(fixture.beside());
+    let asked = fixture.lms.count(At::Grades);
+    let (one, another) = tokio::join!(fixture.run(), other.run());
     let attempted = |summary: &serde_json::Value| summary["attempted"].as_u64().unwrap();
     assert_eq!(attempted(&one) + attempted(&another), 30, "{one} {another}");
     assert!(
         attempted(&one) > 0 && attempted(&another) > 0,
         "{one} {another}"
     );
-    assert_eq!(stack.lms.count(At::Grades) - asked, 30);
-    assert_eq!(stack.pending().await, []);
-    let certificates = stack.dynamodb.scan().table_name("CertificatesTable");
+    assert_eq!(fixture.lms.count(At::Grades) - asked, 30);
+    assert_eq!(fixture.pending().await, []);
+    let certificates = fixture.dynamodb.scan().table_name("CertificatesTable");
     assert_eq!(certificates.send().await.unwrap().count, 30);
 }
 
 /// A run that has hardly any time left claims nothing: what is claimed is finished.
 #[tokio::test]
 async fn a_run_ends_before_its_deadline() {
-    let stack = with_passes(3).await;
-    let summary = stack.run_for(40).await.unwrap();
+    let fixture = with_passes(3).await;
+    let summary = fixture.run_for(40).await.unwrap();
     assert_eq!(summary["attempted"], 0);
     assert!(
-        stack
+        fixture
             .pending()
             .await
             .iter()
             .all(|event| event.attempts == 0)
     );
-    assert_eq!(stack.run_for(60).await.unwrap()["done"], 3);
+    assert_eq!(fixture.run_for(60).await.unwrap()["done"], 3);
 
     // A deadline that is over is none: `cargo lambda watch` names such a one.
-    let stack = with_passes(3).await;
-    assert_eq!(stack.run_for(-60).await.unwrap()["done"], 3);
+    let fixture = with_passes(3).await;
+    assert_eq!(fixture.run_for(-60).await.unwrap()["done"], 3);
 }
 
 /// Nothing due costs a query, and three for the counts.
 #[tokio::test]
 async fn nothing_due_costs_four_queries() {
-    let stack = with_passes(0).await;
-    let (proxy, client) = stack.proxy(harness::FAST_RETRIES).await;
-    let stack = Stack::wired(stack.beside(), client);
-    stack.run().await;
+    let fixture = with_passes(0).await;
+    let (proxy, client) = fixture.proxy(harness::FAST_RETRIES).await;
+    let fixture = Fixture::wired(fixture.beside(), client);
+    fixture.run().await;
     assert_eq!(proxy.calls(), ["Query"; 4]);
-    assert_eq!(stack.lms.calls().len(), 0);
+    assert_eq!(fixture.lms.calls().len(), 0);
 }
 
 /// The longest due comes first, and a run that runs out of time leaves the others.
 #[tokio::test]
 async fn the_longest_due_comes_first() {
-    let stack = with_passes(6).await;
-    let mut due: Vec<_> = stack.pending().await;
+    let fixture = with_passes(6).await;
+    let mut due: Vec<_> = fixture.pending().await;
     due.sort_by_key(|event| event.next_attempt_at);
     let expected: Vec<_> = due
         .iter()
         .map(|event| event.event_key.to_string())
         .collect();
-    let (proxy, client) = stack.proxy(harness::FAST_RETRIES).await;
-    let stack = Stack::wired(stack.beside(), client);
-    stack.run().await;
+    let (proxy, client) = fixture.proxy(harness::FAST_RETRIES).await;
+    let fixture = Fixture::wired(fixture.beside(), client);
+    fixture.run().await;
     assert!(proxy.calls().len() > 6);
     // Claimed in this order, whatever the order in which they end.
-    let mut claimed = stack.log.lines();
+    let mut claimed = fixture.log.lines();
     claimed.retain(|line| line["message"] == "event retried");
     let mut text: Vec<_> = claimed
         .iter()

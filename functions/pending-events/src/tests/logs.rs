@@ -4,15 +4,15 @@ use local::Fault;
 use local::lms::{CLIENT_SECRET, FaultRule, LmsFault};
 use serde_json::{Value, json};
 
+use super::fixture::Fixture;
 use super::lms::with_passes;
-use super::stack::Stack;
 
 /// A line for each event, and one at the end.
 #[tokio::test]
 async fn a_line_an_event_and_one_a_run() {
-    let stack = with_passes(2).await;
-    stack.run().await;
-    let [first, second, last] = <[Value; 3]>::try_from(stack.log.lines()).unwrap();
+    let fixture = with_passes(2).await;
+    fixture.run().await;
+    let [first, second, last] = <[Value; 3]>::try_from(fixture.log.lines()).unwrap();
     for line in [first, second] {
         for (field, value) in [
             ("message", json!("event retried")),
@@ -47,13 +47,13 @@ async fn a_line_an_event_and_one_a_run() {
 /// What waits on says for what, why, and until when.
 #[tokio::test]
 async fn what_waits_says_why() {
-    let stack = with_passes(1).await;
-    stack
+    let fixture = with_passes(1).await;
+    fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Fail { status: 502 }));
-    stack.run().await;
-    let line = stack.log.last("event retried");
-    let event = stack.pending_event().await;
+    fixture.run().await;
+    let line = fixture.log.last("event retried");
+    let event = fixture.pending_event().await;
     for (field, value) in [
         ("outcome", "waits".to_owned()),
         ("reason", "lms_unavailable".to_owned()),
@@ -68,47 +68,47 @@ async fn what_waits_says_why() {
 #[tokio::test]
 async fn a_store_that_fails_is_an_error() {
     for failing in ["Query", "UpdateItem", "BatchGetItem", "TransactWriteItems"] {
-        let stack = with_passes(1).await;
-        let (proxy, client) = stack.proxy(harness::FAST_RETRIES).await;
-        let stack = Stack::wired(stack.beside(), client);
+        let fixture = with_passes(1).await;
+        let (proxy, client) = fixture.proxy(harness::FAST_RETRIES).await;
+        let fixture = Fixture::wired(fixture.beside(), client);
         proxy.set(move |call| match &call.operation {
             operation if operation == failing => Fault::Refuse("AccessDeniedException"),
             _ => Fault::Pass,
         });
-        let run = stack.run_for(120).await;
+        let run = fixture.run_for(120).await;
         let (message, fails) = match failing {
             "Query" | "UpdateItem" => ("retry batch failed", true),
             _ => ("event retried", false),
         };
         assert_eq!(run.is_err(), fails, "{failing}");
-        let line = stack.log.last(message);
+        let line = fixture.log.last(message);
         assert_eq!(line["level"], "ERROR", "{failing}");
         assert_eq!(line["error_code"], "AccessDeniedException", "{failing}");
         // It is there when the store is well again.
         proxy.set(|_| Fault::Pass);
-        stack.clock.advance(std::time::Duration::from_secs(180));
-        assert_eq!(stack.run().await["done"], 1, "{failing}");
+        fixture.clock.advance(std::time::Duration::from_secs(180));
+        assert_eq!(fixture.run().await["done"], 1, "{failing}");
     }
 }
 
 #[tokio::test]
 async fn no_address_username_or_secret_is_ever_logged() {
-    let stack = with_passes(3).await;
+    let fixture = with_passes(3).await;
     for fault in [
         LmsFault::Html,
         LmsFault::OtherLearner,
         LmsFault::Drop,
         LmsFault::NoRow,
     ] {
-        stack.lms.revoke();
-        stack.lms.add_fault(FaultRule::of(fault));
-        stack.run().await;
-        stack.clock.advance(std::time::Duration::from_hours(15));
+        fixture.lms.revoke();
+        fixture.lms.add_fault(FaultRule::of(fault));
+        fixture.run().await;
+        fixture.clock.advance(std::time::Duration::from_hours(15));
     }
-    stack.lms.revoke();
-    stack.run().await;
-    assert!(!stack.log.metrics().is_empty());
-    let log = stack.log.text();
+    fixture.lms.revoke();
+    fixture.run().await;
+    assert!(!fixture.log.metrics().is_empty());
+    let log = fixture.log.text();
     assert!(log.lines().count() > 10, "{log}");
     for word in ["@", "learner0", CLIENT_SECRET, "JWT"] {
         assert!(!log.contains(word), "{word}: {log}");

@@ -8,13 +8,13 @@ use local::lms::{FaultRule, LmsFault};
 use serde_json::{Value, json};
 use shared::web::Metric;
 
+use super::fixture::Fixture;
 use super::lms::with_passes;
-use super::stack::Stack;
 
 /// What one more run has counted, of these.
-async fn counted<const N: usize>(stack: &Stack, metrics: [Metric; N]) -> [Value; N] {
-    stack.run().await;
-    let document = stack.log.metrics().pop().unwrap();
+async fn counted<const N: usize>(fixture: &Fixture, metrics: [Metric; N]) -> [Value; N] {
+    fixture.run().await;
+    let document = fixture.log.metrics().pop().unwrap();
     metrics.map(|metric| document[metric.name()].clone())
 }
 
@@ -31,41 +31,41 @@ async fn attempts_and_certificates() {
         Metric::LmsRequests,
         Metric::LmsFailures,
     ];
-    let stack = with_passes(2).await;
-    stack.announce("bob@example.org", None, None).await;
-    stack.clock.advance(Duration::from_secs(90));
+    let fixture = with_passes(2).await;
+    fixture.announce("bob@example.org", None, None).await;
+    fixture.clock.advance(Duration::from_secs(90));
     let id = "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
-    stack.put_user("bob@example.org", id, None).await;
-    stack
+    fixture.put_user("bob@example.org", id, None).await;
+    fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Fail { status: 502 }).times(1));
     // A token and two grades.
-    let found = counted(&stack, LOOKS).await;
+    let found = counted(&fixture, LOOKS).await;
     assert_eq!(found, [3, 2, 0, 1, 1, 3, 1].map(Value::from));
-    let [times] = stack.log.metric(Metric::LmsTime).try_into().unwrap();
+    let [times] = fixture.log.metric(Metric::LmsTime).try_into().unwrap();
     assert_eq!(times.as_array().map(Vec::len), Some(3));
     // Nothing is due, and there are samples all the same.
-    let found = counted(&stack, LOOKS).await;
+    let found = counted(&fixture, LOOKS).await;
     assert_eq!(found, [0, 0, 0, 0, 1, 0, 0].map(Value::from));
     // A run that comes to nothing has none: the alarm is that they are missing.
-    let (proxy, client) = stack.proxy(FAST_RETRIES).await;
-    let stack = Stack::wired(stack.beside(), client);
+    let (proxy, client) = fixture.proxy(FAST_RETRIES).await;
+    let fixture = Fixture::wired(fixture.beside(), client);
     proxy.set(|_| Fault::Refuse("AccessDeniedException"));
-    stack.run_for(120).await.unwrap_err();
-    assert_eq!(stack.log.metrics(), Vec::<Value>::new());
+    fixture.run_for(120).await.unwrap_err();
+    assert_eq!(fixture.log.metrics(), Vec::<Value>::new());
 }
 
 /// The store fails for what was claimed.
 #[tokio::test]
 async fn an_attempt_that_fails() {
-    let stack = with_passes(1).await;
-    let (proxy, client) = stack.proxy(FAST_RETRIES).await;
-    let stack = Stack::wired(stack.beside(), client);
+    let fixture = with_passes(1).await;
+    let (proxy, client) = fixture.proxy(FAST_RETRIES).await;
+    let fixture = Fixture::wired(fixture.beside(), client);
     proxy.set(|call| match call.operation.as_str() {
         "BatchGetItem" => Fault::Refuse("AccessDeniedException"),
         _ => Fault::Pass,
     });
-    let failed = counted(&stack, [Metric::RetriesFailed, Metric::EventsDone]).await;
+    let failed = counted(&fixture, [Metric::RetriesFailed, Metric::EventsDone]).await;
     assert_eq!(failed, [json!(1), json!(0)]);
 }
 
@@ -78,19 +78,19 @@ async fn dead_and_expired_events() {
         Metric::DeadEvents,
         Metric::ExpiredEvents,
     ];
-    let stack = Stack::new().await;
-    stack
+    let fixture = Fixture::new().await;
+    fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Fail { status: 500 }));
-    stack.add_pending_pass_of(ADA).await;
-    stack.announce("bob@example.org", None, None).await;
+    fixture.add_pending_pass_of(ADA).await;
+    fixture.announce("bob@example.org", None, None).await;
     let mut seen = Vec::new();
     for _ in 0..32 {
-        let found = counted(&stack, STATES).await;
+        let found = counted(&fixture, STATES).await;
         if seen.last() != Some(&found) {
             seen.push(found);
         }
-        stack.clock.advance(Duration::from_hours(24));
+        fixture.clock.advance(Duration::from_hours(24));
     }
     let expected = [[2, 0, 0], [1, 1, 0], [0, 1, 1]];
     assert_eq!(seen, expected.map(|counts| counts.map(Value::from)));

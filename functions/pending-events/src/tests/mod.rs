@@ -3,12 +3,12 @@
 
 mod at_once;
 mod ends;
+mod fixture;
 mod lms;
 mod logs;
 mod lost;
 mod metrics;
 mod renamed;
-mod stack;
 mod stopped;
 mod unenrolled;
 mod wiring;

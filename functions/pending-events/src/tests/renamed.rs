@@ -8,7 +8,7 @@ use shared::adapters::store::pending_events::NewPendingEvent;
 use shared::clock::Clock;
 use shared::domain::{BlockedReason, Change, EventKey, EventKind, EventState, Setting};
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 const NEW: &str = "ada.lovelace@example.org";
 
@@ -19,7 +19,7 @@ fn key(kind: EventKind, email: &str) -> EventKey {
 
 /// Keeps an event as a webhook does that has read the user before the address changed.
 async fn add_pending(
-    stack: &Stack,
+    fixture: &Fixture,
     kind: EventKind,
     email: &str,
     role: Option<&str>,
@@ -33,25 +33,25 @@ async fn add_pending(
         role: role.as_ref(),
         mode: None,
         blocked: &reason.into(),
-        delivered_at: stack.clock.now(),
+        delivered_at: fixture.clock.now(),
     };
-    let pending_events = stack.use_cases().pending_events().unwrap();
+    let pending_events = fixture.use_cases().pending_events().unwrap();
     pending_events.add(&waiting).await.unwrap();
 }
 
 /// What is pending comes along, and what it waits for finds it there.
 #[tokio::test]
 async fn what_was_pending_before_takes_effect_after() {
-    let stack = Stack::new().await;
-    stack.enroll("audit").await;
-    stack.grade(0.9, true);
-    stack.add_pending_pass().await;
-    let event = stack.pending_event().await;
+    let fixture = Fixture::new().await;
+    fixture.enroll("audit").await;
+    fixture.grade(0.9, true);
+    fixture.add_pending_pass().await;
+    let event = fixture.pending_event().await;
     assert_eq!(event.reason, BlockedReason::NotEligible);
 
-    let renamed = stack.rename(ADA, NEW).await;
+    let renamed = fixture.rename(ADA, NEW).await;
     assert_eq!((renamed.changed, renamed.events_moved), (true, 1));
-    let moved = stack.pending_event().await;
+    let moved = fixture.pending_event().await;
     assert_eq!(moved.event_key, key(EventKind::Certificate, NEW));
     assert_eq!((moved.email.as_str(), moved.reason), (NEW, event.reason));
     assert_eq!(
@@ -59,43 +59,43 @@ async fn what_was_pending_before_takes_effect_after() {
         (event.pending_since, event.waited)
     );
     // The same again changes nothing.
-    let again = stack.rename(ADA, NEW).await;
+    let again = fixture.rename(ADA, NEW).await;
     assert_eq!((again.changed, again.events_moved), (false, 0));
 
     // By either address the enrollment is theirs, and its event is found.
     for email in [ADA, NEW] {
-        stack.enroll_user(email, "verified").await;
+        fixture.enroll_user(email, "verified").await;
     }
-    assert_eq!(stack.run().await["done"], 1);
-    assert!(stack.certificate().await.is_some());
-    assert_eq!(stack.pending().await, []);
+    assert_eq!(fixture.run().await["done"], 1);
+    assert!(fixture.certificate().await.is_some());
+    assert_eq!(fixture.pending().await, []);
 }
 
 /// Whatever the LMS sends to the former address is pending under the one that the
 /// learner has.
 #[tokio::test]
 async fn the_former_address_goes_on_finding_them() {
-    let stack = Stack::new().await;
-    stack.rename(ADA, NEW).await;
-    stack.announce(ADA, Some("staff"), None).await;
-    stack.announce(NEW, Some("instructor"), None).await;
-    assert_eq!(stack.enrollment().await.roles.len(), 2);
+    let fixture = Fixture::new().await;
+    fixture.rename(ADA, NEW).await;
+    fixture.announce(ADA, Some("staff"), None).await;
+    fixture.announce(NEW, Some("instructor"), None).await;
+    assert_eq!(fixture.enrollment().await.roles.len(), 2);
 
-    stack.add_pending_pass_of(ADA).await;
-    let event = stack.pending_event().await;
+    fixture.add_pending_pass_of(ADA).await;
+    let event = fixture.pending_event().await;
     assert_eq!(event.event_key, key(EventKind::Certificate, NEW));
-    stack.enroll_user(NEW, "verified").await;
-    stack.grade(0.9, true);
-    stack.clock.advance(Duration::from_secs(90));
-    assert_eq!(stack.run().await["done"], 1);
-    assert!(stack.certificate().await.is_some());
+    fixture.enroll_user(NEW, "verified").await;
+    fixture.grade(0.9, true);
+    fixture.clock.advance(Duration::from_secs(90));
+    assert_eq!(fixture.run().await["done"], 1);
+    assert!(fixture.certificate().await.is_some());
 
     // There and back again: both addresses lead to the one that they have.
-    assert!(stack.rename(NEW, ADA).await.changed);
+    assert!(fixture.rename(NEW, ADA).await.changed);
     for email in [ADA, NEW] {
-        stack.announce(email, Some("finance_admin"), None).await;
+        fixture.announce(email, Some("finance_admin"), None).await;
     }
-    let [enrollment] = stack.enrollments(ADA_ID).await.try_into().unwrap();
+    let [enrollment] = fixture.enrollments(ADA_ID).await.try_into().unwrap();
     assert_eq!(enrollment.roles.len(), 3);
 }
 
@@ -104,12 +104,12 @@ async fn the_former_address_goes_on_finding_them() {
 #[tokio::test]
 async fn what_is_pending_under_a_former_address_moves_at_its_next_attempt() {
     for is_there_already in [false, true] {
-        let stack = Stack::new().await;
-        stack.enroll("audit").await;
-        stack.grade(0.9, true);
-        stack.rename(ADA, NEW).await;
+        let fixture = Fixture::new().await;
+        fixture.enroll("audit").await;
+        fixture.grade(0.9, true);
+        fixture.rename(ADA, NEW).await;
         add_pending(
-            &stack,
+            &fixture,
             EventKind::Certificate,
             ADA,
             None,
@@ -118,7 +118,7 @@ async fn what_is_pending_under_a_former_address_moves_at_its_next_attempt() {
         .await;
         if is_there_already {
             add_pending(
-                &stack,
+                &fixture,
                 EventKind::Certificate,
                 NEW,
                 None,
@@ -126,9 +126,9 @@ async fn what_is_pending_under_a_former_address_moves_at_its_next_attempt() {
             )
             .await;
         }
-        stack.clock.advance(Duration::from_secs(80));
-        stack.run().await;
-        let event = stack.pending_event().await;
+        fixture.clock.advance(Duration::from_secs(80));
+        fixture.run().await;
+        let event = fixture.pending_event().await;
         assert_eq!(event.event_key, key(EventKind::Certificate, NEW));
         assert_eq!(
             (event.state, event.reason, event.last_error.as_deref()),
@@ -138,19 +138,19 @@ async fn what_is_pending_under_a_former_address_moves_at_its_next_attempt() {
                 Some("unpaid_mode")
             )
         );
-        stack.enroll_user(NEW, "verified").await;
-        assert_eq!(stack.run().await["done"], 1);
-        assert!(stack.certificate().await.is_some());
+        fixture.enroll_user(NEW, "verified").await;
+        assert_eq!(fixture.run().await["done"], 1);
+        assert!(fixture.certificate().await.is_some());
     }
 }
 
 /// What has waited under both addresses takes effect together.
 #[tokio::test]
 async fn what_waits_under_both_addresses_is_one() {
-    let stack = Stack::on(Portal::empty().await);
+    let fixture = Fixture::on(Portal::empty().await);
     let enrollment = EventKind::Enrollment;
     add_pending(
-        &stack,
+        &fixture,
         enrollment,
         ADA,
         Some("staff"),
@@ -158,55 +158,55 @@ async fn what_waits_under_both_addresses_is_one() {
     )
     .await;
     add_pending(
-        &stack,
+        &fixture,
         enrollment,
         NEW,
         Some("instructor"),
         BlockedReason::NoSuchUser,
     )
     .await;
-    stack.put_user(ADA, ADA_ID, Some(ADA_USERNAME)).await;
-    let renamed = stack.rename(ADA, NEW).await;
+    fixture.put_user(ADA, ADA_ID, Some(ADA_USERNAME)).await;
+    let renamed = fixture.rename(ADA, NEW).await;
     assert_eq!((renamed.events_moved, renamed.events_due), (1, 1));
-    let event = stack.pending_event().await;
+    let event = fixture.pending_event().await;
     assert_eq!(event.roles.len(), 2);
 
     // What comes to the former address before the run is known joins it, also
     // what had read the user before the address changed.
-    stack.announce(ADA, Some("data_researcher"), None).await;
-    assert_eq!(stack.pending_event().await.roles.len(), 3);
+    fixture.announce(ADA, Some("data_researcher"), None).await;
+    assert_eq!(fixture.pending_event().await.roles.len(), 3);
     add_pending(
-        &stack,
+        &fixture,
         enrollment,
         ADA,
         Some("finance_admin"),
         BlockedReason::NoSuchRun,
     )
     .await;
-    stack.put_run(RUN).await;
-    stack.announce(ADA, Some("sales_admin"), None).await;
-    assert_eq!(stack.enrollment().await.roles.len(), 5);
-    assert_eq!(stack.pending().await, []);
+    fixture.put_run(RUN).await;
+    fixture.announce(ADA, Some("sales_admin"), None).await;
+    assert_eq!(fixture.enrollment().await.roles.len(), 5);
+    assert_eq!(fixture.pending().await, []);
 }
 
 /// Of two that wait, the newer one says what it yields to: somebody was
 /// unenrolled after the older one was delivered, and before the newer one.
 #[tokio::test]
 async fn the_newer_of_two_addresses_events_counts() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let enrollment = EventKind::Enrollment;
-    stack.rename(ADA, NEW).await;
-    stack.announce(NEW, None, None).await;
+    fixture.rename(ADA, NEW).await;
+    fixture.announce(NEW, None, None).await;
     add_pending(
-        &stack,
+        &fixture,
         enrollment,
         ADA,
         Some("staff"),
         BlockedReason::NoSuchRun,
     )
     .await;
-    stack.clock.advance(Duration::from_secs(5));
-    let enrolling = stack.use_cases().enrolling().unwrap();
+    fixture.clock.advance(Duration::from_secs(5));
+    let enrolling = fixture.use_cases().enrolling().unwrap();
     let (email, run) = (NEW.parse().unwrap(), RUN.parse().unwrap());
     let by = Change::Operator {
         name: "a test".to_owned(),
@@ -217,13 +217,13 @@ async fn the_newer_of_two_addresses_events_counts() {
         &run,
         Setting::mode(mode, false),
         by,
-        stack.clock.now(),
+        fixture.clock.now(),
     );
     unenrolled.await.unwrap();
-    assert!(!stack.enrollment().await.active);
-    stack.clock.advance(Duration::from_secs(5));
+    assert!(!fixture.enrollment().await.active);
+    fixture.clock.advance(Duration::from_secs(5));
     add_pending(
-        &stack,
+        &fixture,
         enrollment,
         NEW,
         Some("instructor"),
@@ -232,15 +232,15 @@ async fn the_newer_of_two_addresses_events_counts() {
     .await;
 
     // The older one alone is retried, and takes the other one along.
-    let events = stack.pending().await;
+    let events = fixture.pending().await;
     let older = events.iter().find(|event| event.email.as_str() == ADA);
-    let pending_events = stack.use_cases().pending_events().unwrap();
-    let now = stack.clock.now();
+    let pending_events = fixture.use_cases().pending_events().unwrap();
+    let now = fixture.clock.now();
     assert!(pending_events.make_due(older.unwrap(), now).await.unwrap());
-    assert_eq!(stack.run().await["attempted"], 1);
-    let after = stack.enrollment().await;
+    assert_eq!(fixture.run().await["attempted"], 1);
+    let after = fixture.enrollment().await;
     assert_eq!((after.active, after.roles.len()), (true, 2));
-    assert_eq!(stack.pending().await, []);
+    assert_eq!(fixture.pending().await, []);
 }
 
 /// While the address goes to and fro, announcements to both come in: none is
@@ -248,45 +248,45 @@ async fn the_newer_of_two_addresses_events_counts() {
 #[tokio::test]
 async fn announcements_and_changes_of_the_address_at_once() {
     const ROLES: usize = 30;
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let announce = async |n: usize| {
         let email = if n.is_multiple_of(2) { ADA } else { NEW };
-        stack
+        fixture
             .announce(email, Some(&format!("role-{n}")), None)
             .await;
     };
     let to_and_fro = async {
         for (old, new) in [(ADA, NEW), (NEW, ADA), (ADA, NEW)] {
-            assert!(stack.rename(old, new).await.changed);
+            assert!(fixture.rename(old, new).await.changed);
         }
     };
     let announcements = (0..ROLES).map(announce);
     tokio::join!(to_and_fro, futures::future::join_all(announcements));
     for _ in 0..3 {
-        stack.clock.advance(Duration::from_hours(1));
-        stack.run().await;
+        fixture.clock.advance(Duration::from_hours(1));
+        fixture.run().await;
     }
-    assert_eq!(stack.enrollment().await.roles.len(), ROLES);
-    assert_eq!(stack.pending().await, []);
+    assert_eq!(fixture.enrollment().await.roles.len(), ROLES);
+    assert_eq!(fixture.pending().await, []);
 }
 
 /// A former address that leads nowhere belongs to no user; one that leads in a circle
 /// is no reason to go round for ever.
 #[tokio::test]
 async fn former_addresses_that_lead_nowhere() {
-    let stack = Stack::new().await;
+    let fixture = Fixture::new().await;
     let alias = async |from: &str, to: &str| {
-        let put = stack.dynamodb.put_item().table_name("UsersTable");
+        let put = fixture.dynamodb.put_item().table_name("UsersTable");
         let put = put.item("email", S(from.to_owned()));
         put.item("alias_of", S(to.to_owned())).send().await.unwrap();
     };
-    let users = stack.use_cases().users().unwrap();
+    let users = fixture.use_cases().users().unwrap();
     let email = "a@example.org".parse().unwrap();
     alias("a@example.org", "b@example.org").await;
     assert_eq!(users.get(&email).await, Ok(None));
-    stack.announce("a@example.org", None, None).await;
+    fixture.announce("a@example.org", None, None).await;
     assert_eq!(
-        stack.pending_event().await.reason,
+        fixture.pending_event().await.reason,
         BlockedReason::NoSuchUser
     );
 
@@ -297,6 +297,6 @@ async fn former_addresses_that_lead_nowhere() {
             .await
             .is_err_and(|error| error.is_outage())
     );
-    stack.clock.advance(Duration::from_secs(80));
-    assert_eq!(stack.run().await["failed"], 1);
+    fixture.clock.advance(Duration::from_secs(80));
+    assert_eq!(fixture.run().await["failed"], 1);
 }

@@ -11,7 +11,7 @@ use shared::domain::{BlockedReason, Change, EventState, Setting};
 use shared::use_cases::certifying::{Pass, Source};
 use shared::use_cases::enrolling::{Announcement, EnrollmentEvent};
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
 /// What is pending, and due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Scenario {
             Passed => self.resolve(&portal),
             Dies => {
                 // An attempt, so that the LMS is known to have been unavailable.
-                Stack::on(portal.beside()).run().await;
+                Fixture::on(portal.beside()).run().await;
                 portal.clock.advance(Duration::from_hours(8 * 24));
             }
             Faulty | Role => {}
@@ -70,7 +70,7 @@ async fn the_next_run_ends_the_same() {
     for scenario in [Passed, Faulty, Dies, Role] {
         let portal = scenario.prepare().await;
         let (proxy, client) = portal.proxy(FAST_RETRIES).await;
-        Stack::wired(portal, client).run().await;
+        Fixture::wired(portal, client).run().await;
         let calls = proxy.calls();
         assert!((7..=9).contains(&calls.len()), "{scenario:?}: {calls:?}");
 
@@ -79,30 +79,30 @@ async fn the_next_run_ends_the_same() {
             let case = format!("{scenario:?}, {stop:?}");
             let portal = scenario.prepare().await;
             let (proxy, client) = portal.proxy(FAST_RETRIES).await;
-            let stack = Stack::wired(portal, client);
-            let came_there = stopped(stop, &proxy, &stack.lms, stack.run()).await;
+            let fixture = Fixture::wired(portal, client);
+            let came_there = stopped(stop, &proxy, &fixture.lms, fixture.run()).await;
             stops += usize::from(came_there);
-            let certificate = stack.certificate().await;
+            let certificate = fixture.certificate().await;
             assert!(
-                certificate.is_none() || stack.stored_grade().await.is_some(),
+                certificate.is_none() || fixture.stored_grade().await.is_some(),
                 "{case}"
             );
             let is_done = match scenario {
-                Role => !stack.enrollments(ADA_ID).await.is_empty(),
+                Role => !fixture.enrollments(ADA_ID).await.is_empty(),
                 _ => certificate.is_some(),
             };
             assert!(
-                is_done || stack.pending().await.len() == 1,
+                is_done || fixture.pending().await.len() == 1,
                 "{case}: it is gone"
             );
 
             // The lease is over, and so is whatever was in the way.
-            scenario.resolve(&stack);
-            if scenario == Dies && stack.pending_event().await.state == EventState::Dead {
-                retry(&stack).await;
+            scenario.resolve(&fixture);
+            if scenario == Dies && fixture.pending_event().await.state == EventState::Dead {
+                retry(&fixture).await;
             }
-            stack.clock.advance(Duration::from_hours(20));
-            let next = Stack::on(stack.beside());
+            fixture.clock.advance(Duration::from_hours(20));
+            let next = Fixture::on(fixture.beside());
             next.run().await;
             assert_eq!(next.pending().await, [], "{case}");
             match scenario {
@@ -204,7 +204,7 @@ async fn becomes_paid(
         );
         // Looked at once in vain: from now on only the enrollment makes it due.
         portal.clock.advance(Duration::from_secs(90));
-        Stack::on(portal.beside()).run().await;
+        Fixture::on(portal.beside()).run().await;
         portal.clock.advance(Duration::from_hours(24));
         portal
     };
@@ -230,7 +230,7 @@ async fn becomes_paid(
             "{stop:?}"
         );
         portal.clock.advance(Duration::from_secs(100));
-        Stack::on(portal.beside()).run().await;
+        Fixture::on(portal.beside()).run().await;
         let enrollments = portal.enrollments(ADA_ID).await;
         let mut modes = enrollments
             .iter()
@@ -241,7 +241,7 @@ async fn becomes_paid(
         if !is_paid {
             // Whoever does it again brings the certificate.
             set(&portal, portal.client()).await;
-            Stack::on(portal.beside()).run().await;
+            Fixture::on(portal.beside()).run().await;
             assert!(portal.certificate().await.is_some(), "{stop:?}");
         }
         assert_eq!(portal.pending().await, [], "{stop:?}");
@@ -253,13 +253,13 @@ async fn becomes_paid(
 #[tokio::test]
 async fn a_delivery_and_a_retry_at_once() {
     let portal = Passed.prepare().await;
-    let stack = Stack::on(portal);
-    let certifying = stack.use_cases().certifying().unwrap();
+    let fixture = Fixture::on(portal);
+    let certifying = fixture.use_cases().certifying().unwrap();
     let http = harness::http_client();
     let limits = shared::use_cases::lms::LmsLimits::NONE;
-    let lms = stack
+    let lms = fixture
         .use_cases()
-        .lms_client(stack.secrets_client(), http, limits);
+        .lms_client(fixture.secrets_client(), http, limits);
     let lms = lms.unwrap();
     let pass = Pass {
         email: ADA.parse().unwrap(),
@@ -267,17 +267,17 @@ async fn a_delivery_and_a_retry_at_once() {
         by: Change::Operator {
             name: "a test".to_owned(),
         },
-        at: stack.clock.now(),
+        at: fixture.clock.now(),
     };
     let source = Source::Lms {
         lms: &lms,
         asking: &|_| {},
     };
     let until = tokio::time::Instant::now() + Duration::from_secs(60);
-    let (_, certified) = tokio::join!(stack.run(), certifying.certify(&pass, source, until));
+    let (_, certified) = tokio::join!(fixture.run(), certifying.certify(&pass, source, until));
     certified.unwrap();
-    stack.clock.advance(Duration::from_secs(180));
-    stack.run().await;
-    assert_eq!(stack.certificate().await.unwrap().history.len(), 1);
-    assert_eq!(stack.pending().await, []);
+    fixture.clock.advance(Duration::from_secs(180));
+    fixture.run().await;
+    assert_eq!(fixture.certificate().await.unwrap().history.len(), 1);
+    assert_eq!(fixture.pending().await, []);
 }

@@ -5,16 +5,16 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue::S;
 use harness::{ADA, ADA_ID, Portal, RUN};
 
-use super::stack::Stack;
+use super::fixture::Fixture;
 
-/// A stack with the run, and nobody.
-async fn with_the_run() -> Stack {
-    let stack = Stack::on(Portal::empty().await);
-    stack.put_run(RUN).await;
-    stack
+/// A fixture with the run, and nobody.
+async fn with_the_run() -> Fixture {
+    let fixture = Fixture::on(Portal::empty().await);
+    fixture.put_run(RUN).await;
+    fixture
 }
 
-impl Stack {
+impl Fixture {
     /// Ada becomes known, and what is pending is tried again once, a day later.
     async fn is_known_by_now(&self) {
         self.put_user(ADA, ADA_ID, None).await;
@@ -29,16 +29,16 @@ impl Stack {
 #[tokio::test]
 async fn an_unenrolled_event_leaves_its_roles() {
     for again in [false, true] {
-        let stack = with_the_run().await;
-        stack.announce(ADA, Some("staff"), Some("verified")).await;
-        stack.clock.advance(Duration::from_secs(1));
-        stack.unenroll(ADA).await;
+        let fixture = with_the_run().await;
+        fixture.announce(ADA, Some("staff"), Some("verified")).await;
+        fixture.clock.advance(Duration::from_secs(1));
+        fixture.unenroll(ADA).await;
         if again {
-            stack.clock.advance(Duration::from_secs(1));
-            stack.announce(ADA, None, None).await;
+            fixture.clock.advance(Duration::from_secs(1));
+            fixture.announce(ADA, None, None).await;
         }
-        stack.is_known_by_now().await;
-        let enrollment = stack.enrollment().await;
+        fixture.is_known_by_now().await;
+        let enrollment = fixture.enrollment().await;
         let state = (
             enrollment.active,
             enrollment.edx_enrolled,
@@ -54,15 +54,15 @@ async fn an_unenrolled_event_leaves_its_roles() {
 /// An enrollment that was made after the un-enrollment stays active.
 #[tokio::test]
 async fn an_unenrolled_event_takes_nothing_that_is_newer() {
-    let stack = with_the_run().await;
-    stack.announce(ADA, Some("staff"), Some("verified")).await;
-    stack.clock.advance(Duration::from_secs(1));
-    stack.unenroll(ADA).await;
-    stack.clock.advance(Duration::from_secs(1));
-    stack.put_user(ADA, ADA_ID, None).await;
-    stack.set_enrollment(ADA, RUN, "verified", true).await;
-    stack.is_known_by_now().await;
-    let enrollment = stack.enrollment().await;
+    let fixture = with_the_run().await;
+    fixture.announce(ADA, Some("staff"), Some("verified")).await;
+    fixture.clock.advance(Duration::from_secs(1));
+    fixture.unenroll(ADA).await;
+    fixture.clock.advance(Duration::from_secs(1));
+    fixture.put_user(ADA, ADA_ID, None).await;
+    fixture.set_enrollment(ADA, RUN, "verified", true).await;
+    fixture.is_known_by_now().await;
+    let enrollment = fixture.enrollment().await;
     assert!(enrollment.active);
     assert_eq!(
         (enrollment.mode.as_str(), enrollment.roles.len()),
@@ -74,19 +74,19 @@ async fn an_unenrolled_event_takes_nothing_that_is_newer() {
 #[tokio::test]
 async fn an_upgrade_that_waited_is_not_applied_to_what_is_newer() {
     for (is_older, mode) in [(true, "audit"), (false, "verified")] {
-        let stack = with_the_run().await;
-        stack.put_user(ADA, ADA_ID, None).await;
+        let fixture = with_the_run().await;
+        fixture.put_user(ADA, ADA_ID, None).await;
         let make = async || {
-            stack.announce(ADA, None, Some("audit")).await;
-            stack
+            fixture.announce(ADA, None, Some("audit")).await;
+            fixture
                 .set("EnrollmentsTable", "mode_set_by", S("import".to_owned()))
                 .await;
         };
         if !is_older {
             make().await;
         }
-        stack.clock.advance(Duration::from_secs(1));
-        stack
+        fixture.clock.advance(Duration::from_secs(1));
+        fixture
             .dynamodb
             .delete_item()
             .table_name("UsersTable")
@@ -94,17 +94,17 @@ async fn an_upgrade_that_waited_is_not_applied_to_what_is_newer() {
             .send()
             .await
             .unwrap();
-        stack.announce(ADA, Some("staff"), Some("verified")).await;
-        stack.clock.advance(Duration::from_secs(1));
-        stack.put_user(ADA, ADA_ID, None).await;
-        let pending = stack.pending_event().await;
+        fixture.announce(ADA, Some("staff"), Some("verified")).await;
+        fixture.clock.advance(Duration::from_secs(1));
+        fixture.put_user(ADA, ADA_ID, None).await;
+        let pending = fixture.pending_event().await;
         if is_older {
             // As an import writes it, which tries nothing again.
-            make_imported(&stack).await;
+            make_imported(&fixture).await;
         }
-        assert_eq!(stack.pending().await, [pending]);
-        stack.is_known_by_now().await;
-        let enrollment = stack.enrollment().await;
+        assert_eq!(fixture.pending().await, [pending]);
+        fixture.is_known_by_now().await;
+        let enrollment = fixture.enrollment().await;
         assert_eq!(enrollment.mode.as_str(), mode, "{is_older}");
         assert_eq!(enrollment.roles, ["staff".parse().unwrap()].into());
         assert_eq!(enrollment.mode_set_by.is_some(), is_older);
@@ -112,16 +112,16 @@ async fn an_upgrade_that_waited_is_not_applied_to_what_is_newer() {
 }
 
 /// Adds an active enrollment in the mode `audit`, as an import does.
-async fn make_imported(stack: &Stack) {
+async fn make_imported(fixture: &Fixture) {
     use shared::domain::{Change, EnrollmentChange, ModeSource, Setting};
     let by = Change::Import {
         name: "a test".to_owned(),
     };
-    let now = shared::clock::Clock::now(&*stack.clock);
+    let now = shared::clock::Clock::now(&*fixture.clock);
     let change = EnrollmentChange::new(ADA_ID.parse().unwrap(), RUN.parse().unwrap(), by, now);
     let setting = Setting::mode("audit".parse().unwrap(), true);
     let mut made = change.set(None, &setting).unwrap();
     made.mode_set_by = Some(ModeSource::Import);
-    let enrollments = stack.use_cases().enrollments().unwrap();
+    let enrollments = fixture.use_cases().enrollments().unwrap();
     enrollments.add(&[made]).await.unwrap();
 }

@@ -12,8 +12,8 @@ use shared::domain::{
     Certificate, CertificateEntry, Change, EnrollmentChange, Grade, GradeEntry, History, Score,
     Setting, SweepOutcome,
 };
-use shared::use_cases::correcting::{CertificateAction, correct_certificate, override_grade};
 use shared::use_cases::lms::LmsLimits;
+use shared::use_cases::operator::{CertificateAction, correct_certificate, override_grade};
 use uuid::Uuid;
 
 use super::{ListRow, Scene, State, operator, put_learner, runtime, scene};

@@ -8,7 +8,7 @@ use shared::domain::{
     Certificate, CertificateEntry, CertificateState, CourseId, Email, Grade, History, Renaming,
 };
 use shared::use_cases::certifying::{BlockedBy, CertifyOutcome, Pass, Source};
-use shared::use_cases::correcting::{
+use shared::use_cases::operator::{
     CertificateAction, CertificateActionError, Corrected, correct_certificate,
 };
 use shared::use_cases::retry::ATTEMPT_TIME;
@@ -19,25 +19,25 @@ use super::{grades, runs};
 use crate::advice::{self, Advice};
 use crate::cli::exit_code;
 use crate::confirm::confirm;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::listing::{Listed, Listing, emails_of};
 use crate::output::{self, Output};
-use crate::stack::Stack;
 use crate::{cli, import, time};
 
 pub async fn run(
     command: cli::Certificates,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<ExitCode, Failure> {
     match command {
         cli::Certificates::Import(import) => {
-            return import::certificates(import, stack, output).await;
+            return import::certificates(import, context, output).await;
         }
-        cli::Certificates::List { run, state } => list(run, state, stack, output).await?,
-        cli::Certificates::Show { email, history } => show(email, history, stack, output).await?,
+        cli::Certificates::List { run, state } => list(run, state, context, output).await?,
+        cli::Certificates::Show { email, history } => show(email, history, context, output).await?,
         cli::Certificates::Issue { email, course_id } => {
-            return issue(email, course_id, stack, output).await;
+            return issue(email, course_id, context, output).await;
         }
         cli::Certificates::Revoke {
             email,
@@ -49,7 +49,7 @@ pub async fn run(
                 course_id,
                 &CertificateAction::Revoke,
                 yes,
-                stack,
+                context,
                 output,
             )
             .await?
@@ -61,7 +61,7 @@ pub async fn run(
                 course_id,
                 &CertificateAction::Restore,
                 true,
-                stack,
+                context,
                 output,
             )
             .await?;
@@ -72,7 +72,7 @@ pub async fn run(
             name,
         } => {
             let action = CertificateAction::Rename(name);
-            correct(email, course_id, &action, true, stack, output).await?;
+            correct(email, course_id, &action, true, context, output).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -81,10 +81,10 @@ pub async fn run(
 async fn list(
     run: CourseId,
     only: Option<CertificateState>,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<(), Failure> {
-    let tables = stack.tables().await;
+    let tables = context.tables().await;
     let (users, runs) = (tables.users()?, tables.course_runs()?);
     let certificates = tables.certificates()?;
     runs::find(&runs, run.clone()).await?;
@@ -113,8 +113,13 @@ async fn list(
     listing.pages(read, write).await
 }
 
-async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Result<(), Failure> {
-    let tables = stack.tables().await;
+async fn show(
+    email: Email,
+    history: bool,
+    context: &Context,
+    output: Output,
+) -> Result<(), Failure> {
+    let tables = context.tables().await;
     let (users, certificates) = (tables.users()?, tables.certificates()?);
     let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
     let certificates = certificates.of_user(user.user_id).await?;
@@ -139,10 +144,10 @@ async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Res
 async fn issue(
     email: Email,
     course_id: CourseId,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    let tables = stack.tables().await;
+    let tables = context.tables().await;
     let (users, runs, records) = (tables.users()?, tables.course_runs()?, tables.records()?);
     let Some(user) = users.get(&email).await? else {
         return Err(Failure::NoSuchUser(email));
@@ -164,7 +169,7 @@ async fn issue(
     // Where the LMS has no say, what it takes to ask it need not be there.
     let is_asked = !by_operator && state != Some(CertificateState::InForce);
     let lms = if is_asked {
-        Some(stack.lms_client(&tables).await?)
+        Some(context.lms_client(&tables).await?)
     } else {
         None
     };
@@ -178,8 +183,8 @@ async fn issue(
     let pass = Pass {
         email: email.clone(),
         course_id: Some(course_id.clone()),
-        by: stack.operator(),
-        at: stack.clock().now(),
+        by: context.operator(),
+        at: context.clock().now(),
     };
     let until = Instant::now() + ATTEMPT_TIME;
     let certified = certifying.attempt(&pass, source, until).await?;
@@ -209,10 +214,10 @@ async fn correct(
     course_id: CourseId,
     action: &CertificateAction,
     yes: bool,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<(), Failure> {
-    let tables = stack.tables().await;
+    let tables = context.tables().await;
     let (users, records) = (tables.users()?, tables.records()?);
     let certificates = tables.certificates()?;
     let Some(user) = users.get(&email).await? else {
@@ -227,7 +232,7 @@ async fn correct(
         );
         confirm(&question, yes)?;
     }
-    let (by, at) = (stack.operator(), stack.clock().now());
+    let (by, at) = (context.operator(), context.clock().now());
     let about = (user.user_id, &course_id);
     let corrected = correct_certificate(&records, &certificates, about, action, &by, at).await?;
     let Corrected { now, changed } = match corrected {

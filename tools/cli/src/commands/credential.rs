@@ -13,10 +13,10 @@ use shared::bootstrap;
 use shared::domain::Credential;
 
 use crate::cli;
+use crate::context::Context;
 use crate::encoding::without_byte_order_mark;
 use crate::failure::Failure;
 use crate::output::{self, Output};
-use crate::stack::Stack;
 
 /// As long as a webhook waits for a grade.
 pub const LIMIT: Duration = Duration::from_secs(15);
@@ -26,14 +26,14 @@ const MAX_BYTES: u64 = 65_537;
 
 pub async fn run(
     command: cli::Credential,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<ExitCode, Failure> {
     match command {
         cli::Credential::Set {
             is_static,
             unchecked,
-        } => set(is_static, unchecked, stack, output).await?,
+        } => set(is_static, unchecked, context, output).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -41,10 +41,10 @@ pub async fn run(
 async fn set(
     is_static: bool,
     unchecked: bool,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<(), Failure> {
-    let secret = stack.credential_for_the_lms().await?;
+    let secret = context.credential_for_the_lms().await?;
     let credential = if io::stdin().is_terminal() {
         typed(is_static).map_err(Failure::Input)?
     } else {
@@ -53,7 +53,7 @@ async fn set(
     let asked = if unchecked {
         None
     } else {
-        token(stack, &credential).await?
+        token(context, &credential).await?
     };
     let checked = asked.is_some();
     if let Some(Err(error)) = asked {
@@ -88,13 +88,13 @@ async fn set(
 /// Whether the LMS gives a client a token. A static token is not asked for
 /// one, and shows only at a grade.
 pub async fn token(
-    stack: &Stack,
+    context: &Context,
     credential: &Credential,
 ) -> Result<Option<Result<(), LmsApiError>>, Failure> {
     let Credential::Client { id, secret } = credential else {
         return Ok(None);
     };
-    let lms_url: BaseUrl = stack.setting("LMS_URL")?;
+    let lms_url: BaseUrl = context.setting("LMS_URL")?;
     let lms = LmsApi::new(bootstrap::lms::client()?, lms_url);
     let token = tokio::time::timeout(LIMIT, lms.access_token(id, secret)).await;
     let token = token.unwrap_or(Err(LmsApiError::Timeout));

@@ -13,11 +13,11 @@ use clap::builder::styling::{AnsiColor, Style};
 use tokio::signal;
 
 use crate::cli;
+use crate::context::{Context, LOG};
 use crate::failure::Failure;
 use crate::log::{self, Line, Message};
 use crate::output::{self, Output};
 use crate::rows::FileError;
-use crate::stack::{LOG, Stack};
 use crate::time;
 
 /// How often a file that is followed is looked at.
@@ -25,17 +25,17 @@ const PERIOD: Duration = Duration::from_millis(200);
 
 pub async fn run(
     command: cli::Deliveries,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<ExitCode, Failure> {
     let file = match command.log {
         Some(file) => file,
-        None => stack.variable(LOG)?.into(),
+        None => context.variable(LOG)?.into(),
     };
     let is_coloured = match command.color {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
-        ColorChoice::Auto => io::stdout().is_terminal() && !stack.wants_no_color(),
+        ColorChoice::Auto => io::stdout().is_terminal() && !context.wants_no_color(),
     };
     let mut shown = DeliveryView {
         output,

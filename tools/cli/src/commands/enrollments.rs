@@ -12,30 +12,30 @@ use shared::use_cases::{ChangeOutcome, Changed};
 
 use super::runs;
 use crate::cli::{self, SetEnrollment};
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::listing::{Listed, Listing, emails_of};
 use crate::output::{self, Output, yes_or_no};
-use crate::stack::Stack;
 use crate::{import, time};
 
 pub async fn run(
     command: cli::Enrollments,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<ExitCode, Failure> {
     match command {
         cli::Enrollments::Import(import) => {
-            return import::enrollments(import, stack, output).await;
+            return import::enrollments(import, context, output).await;
         }
-        cli::Enrollments::List { run } => list(run, stack, output).await?,
-        cli::Enrollments::Show { email, history } => show(email, history, stack, output).await?,
-        cli::Enrollments::Set(set) => change(set, stack, output).await?,
+        cli::Enrollments::List { run } => list(run, context, output).await?,
+        cli::Enrollments::Show { email, history } => show(email, history, context, output).await?,
+        cli::Enrollments::Set(set) => change(set, context, output).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(run: CourseId, stack: &Stack, output: Output) -> Result<(), Failure> {
-    let tables = stack.tables().await;
+async fn list(run: CourseId, context: &Context, output: Output) -> Result<(), Failure> {
+    let tables = context.tables().await;
     let (users, runs) = (tables.users()?, tables.course_runs()?);
     let enrollments = tables.enrollments()?;
     runs::find(&runs, run.clone()).await?;
@@ -64,8 +64,13 @@ async fn list(run: CourseId, stack: &Stack, output: Output) -> Result<(), Failur
     listing.pages(read, write).await
 }
 
-async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Result<(), Failure> {
-    let tables = stack.tables().await;
+async fn show(
+    email: Email,
+    history: bool,
+    context: &Context,
+    output: Output,
+) -> Result<(), Failure> {
+    let tables = context.tables().await;
     let (users, enrollments) = (tables.users()?, tables.enrollments()?);
     let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
     let enrollments = enrollments.of_user(user.user_id).await?;
@@ -80,7 +85,7 @@ async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Res
     })
 }
 
-async fn change(set: SetEnrollment, stack: &Stack, output: Output) -> Result<(), Failure> {
+async fn change(set: SetEnrollment, context: &Context, output: Output) -> Result<(), Failure> {
     let SetEnrollment {
         email,
         course_id,
@@ -97,9 +102,9 @@ async fn change(set: SetEnrollment, stack: &Stack, output: Output) -> Result<(),
         mode,
         remove_roles: remove_role.into_iter().collect(),
     };
-    let enrolling = stack.tables().await.enrolling()?;
-    let by = stack.operator();
-    let now = stack.clock().now();
+    let enrolling = context.tables().await.enrolling()?;
+    let by = context.operator();
+    let now = context.clock().now();
     let set = enrolling.set(&email, &course_id, setting, by, now);
     let Changed {
         enrollment,

@@ -13,20 +13,24 @@ use shared::domain::{
     Waited,
 };
 use shared::use_cases::StoreError;
-use shared::use_cases::correcting::retry_event;
+use shared::use_cases::operator::retry_event;
 
 use self::several::Summary;
 use crate::advice::Advice;
 use crate::cli::Filter;
 use crate::confirm::confirm;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{self, Output};
-use crate::stack::Stack;
 use crate::{cli, time};
 
-pub async fn run(command: cli::Events, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
-    let pending_events = stack.tables().await.pending_events()?;
-    let now = stack.clock().now();
+pub async fn run(
+    command: cli::Events,
+    context: &Context,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let pending_events = context.tables().await.pending_events()?;
+    let now = context.clock().now();
     match command {
         cli::Events::List { filter } => {
             let events = meant(&pending_events, &filter, now).await?;

@@ -8,30 +8,39 @@ use shared::domain::{
     CertificateState, Change, CourseId, Email, Grade, GradeEntry, History, LetterGrade, Score,
 };
 use shared::use_cases::certifying::{BlockedBy, CertifyOutcome, Certifying, Pass, Source};
-use shared::use_cases::correcting::{Corrected, override_grade, release_grade};
+use shared::use_cases::operator::{Corrected, override_grade, release_grade};
 use shared::use_cases::retry::ATTEMPT_TIME;
 use tokio::time::Instant;
 
 use crate::cli::{self, OverrideGrade};
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{self, Output, yes_or_no};
-use crate::stack::Stack;
 use crate::{advice, import, time};
 
-pub async fn run(command: cli::Grades, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
+pub async fn run(
+    command: cli::Grades,
+    context: &Context,
+    output: Output,
+) -> Result<ExitCode, Failure> {
     match command {
-        cli::Grades::Import(import) => return import::grades(import, stack, output).await,
-        cli::Grades::Show { email, history } => show(email, history, stack, output).await?,
-        cli::Grades::Override(grade) => set(grade, stack, output).await?,
+        cli::Grades::Import(import) => return import::grades(import, context, output).await,
+        cli::Grades::Show { email, history } => show(email, history, context, output).await?,
+        cli::Grades::Override(grade) => set(grade, context, output).await?,
         cli::Grades::Release { email, course_id } => {
-            release(email, course_id, stack, output).await?;
+            release(email, course_id, context, output).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Result<(), Failure> {
-    let tables = stack.tables().await;
+async fn show(
+    email: Email,
+    history: bool,
+    context: &Context,
+    output: Output,
+) -> Result<(), Failure> {
+    let tables = context.tables().await;
     let (users, grades) = (tables.users()?, tables.grades()?);
     let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
     let grades = grades.of_user(user.user_id).await?;
@@ -46,7 +55,7 @@ async fn show(email: Email, history: bool, stack: &Stack, output: Output) -> Res
     })
 }
 
-async fn set(grade: OverrideGrade, stack: &Stack, output: Output) -> Result<(), Failure> {
+async fn set(grade: OverrideGrade, context: &Context, output: Output) -> Result<(), Failure> {
     let OverrideGrade {
         email,
         course_id,
@@ -54,7 +63,7 @@ async fn set(grade: OverrideGrade, stack: &Stack, output: Output) -> Result<(), 
         letter,
         passed,
     } = grade;
-    let tables = stack.tables().await;
+    let tables = context.tables().await;
     let (users, runs, records) = (tables.users()?, tables.course_runs()?, tables.records()?);
     // Before anything is written, so that a setting that is missing is told in time.
     let certifying = tables.certifying()?;
@@ -73,7 +82,7 @@ async fn set(grade: OverrideGrade, stack: &Stack, output: Output) -> Result<(), 
     if passed && !score.is_pass() {
         return Err(Failure::PassOfZero);
     }
-    let (by, at) = (stack.operator(), stack.clock().now());
+    let (by, at) = (context.operator(), context.clock().now());
     let set = override_grade(&records, user.user_id, &course_id, &score, &by, at);
     let Corrected { now, changed } = set.await?;
     let pass = Pass {
@@ -101,15 +110,15 @@ async fn set(grade: OverrideGrade, stack: &Stack, output: Output) -> Result<(), 
 async fn release(
     email: Email,
     course_id: CourseId,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<(), Failure> {
-    let tables = stack.tables().await;
+    let tables = context.tables().await;
     let (users, records) = (tables.users()?, tables.records()?);
     let Some(user) = users.get(&email).await? else {
         return Err(Failure::NoSuchUser(email));
     };
-    let (by, at) = (stack.operator(), stack.clock().now());
+    let (by, at) = (context.operator(), context.clock().now());
     let released = release_grade(&records, user.user_id, &course_id, &by, at).await?;
     let Some(Corrected { now, changed }) = released else {
         return Err(Failure::NoGrade { email, course_id });

@@ -8,18 +8,22 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::exit_code;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::gateway::{Gateway, bearer, silence};
 use crate::output::{self, Output};
 use crate::samples::{self, Delivery};
-use crate::stack::Stack;
 
-pub async fn run(paths: &[PathBuf], stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
-    let gateway = Gateway::at(&stack.variable("COURSEHOOK_URL")?)?;
-    let token = bearer(&stack.variable("COURSEHOOK_TOKEN")?)?;
+pub async fn run(
+    paths: &[PathBuf],
+    context: &Context,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let gateway = Gateway::at(&context.variable("COURSEHOOK_URL")?)?;
+    let token = bearer(&context.variable("COURSEHOOK_TOKEN")?)?;
     let deliveries = samples::read_all(paths)?;
 
-    let clock = stack.clock();
+    let clock = context.clock();
     let mut answers = Vec::new();
     for delivery in deliveries {
         let start = clock.now();

@@ -7,21 +7,25 @@ use serde::Serialize;
 use shared::adapters::store::course_runs::CourseRuns;
 use shared::domain::{CourseId, CourseRun};
 
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::listing::Listing;
 use crate::output::{self, Output, yes_or_no};
-use crate::stack::Stack;
 use crate::{cli, import, time};
 
-pub async fn run(command: cli::Runs, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
+pub async fn run(
+    command: cli::Runs,
+    context: &Context,
+    output: Output,
+) -> Result<ExitCode, Failure> {
     match command {
-        cli::Runs::Import(file) => import::runs(&file, stack, output).await,
+        cli::Runs::Import(file) => import::runs(&file, context, output).await,
         cli::Runs::List => {
-            list(&stack.tables().await.course_runs()?, output).await?;
+            list(&context.tables().await.course_runs()?, output).await?;
             Ok(ExitCode::SUCCESS)
         }
         cli::Runs::Show { course_id } => {
-            let runs = stack.tables().await.course_runs()?;
+            let runs = context.tables().await.course_runs()?;
             show(&find(&runs, course_id).await?, output)?;
             Ok(ExitCode::SUCCESS)
         }

@@ -15,19 +15,19 @@ use shared::use_cases::importing::RUNS_AT_ONCE;
 
 use super::{certificates, enrollments, events, grades, runs, users};
 use crate::advice::Advice;
+use crate::context::Context;
+use crate::diagnosis::Diagnosis;
 use crate::failure::Failure;
 use crate::output::{self, Output};
-use crate::stack::Stack;
-use crate::standing::Standing;
 use crate::time;
 
 pub async fn run(
     email: Email,
     only: Option<CourseId>,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    let tables = stack.tables().await;
+    let tables = context.tables().await;
     let (users, runs) = (tables.users()?, tables.course_runs()?);
     let (enrollments, grades) = (tables.enrollments()?, tables.grades()?);
     let (certificates, pending_events) = (tables.certificates()?, tables.pending_events()?);
@@ -64,14 +64,14 @@ pub async fn run(
     let known = find_runs(&runs, &ids).await?;
     let swept = last_sweeps(&sweeps, &ids).await?;
 
-    let now = stack.clock().now();
-    let standings = ids.into_iter().map(|course_id| {
+    let now = context.clock().now();
+    let diagnoses = ids.into_iter().map(|course_id| {
         let mut events: Vec<_> = pending
             .iter()
             .filter(|e| e.course_id == *course_id)
             .collect();
         events.sort_by_key(|event| event.kind.as_str());
-        let standing = Standing {
+        let diagnosis = Diagnosis {
             email,
             user: user.as_ref(),
             course_id,
@@ -82,14 +82,14 @@ pub async fn run(
             events,
             swept: swept.get(course_id),
         };
-        let advice = standing.advice(&paid_modes, now);
-        (standing, advice)
+        let advice = diagnosis.advice(&paid_modes, now);
+        (diagnosis, advice)
     });
-    let standings: Vec<_> = standings.collect();
+    let diagnoses: Vec<_> = diagnoses.collect();
     let shown = StatusView {
         email: email.as_str(),
         user: user.as_ref().map(users::UserView::from),
-        runs: standings.iter().map(InRun::from).collect(),
+        runs: diagnoses.iter().map(InRun::from).collect(),
     };
     output.answer(&shown, || {
         let who = match &shown.user {
@@ -99,12 +99,12 @@ pub async fn run(
                 email.as_str()
             ),
         };
-        if standings.is_empty() {
+        if diagnoses.is_empty() {
             return format!("{who}\n\nThe learner has nothing in any course run.");
         }
-        let sections = standings.iter().map(|(standing, advice)| {
-            let heading = standing.course_id.to_string();
-            (heading, section(standing, advice))
+        let sections = diagnoses.iter().map(|(diagnosis, advice)| {
+            let heading = diagnosis.course_id.to_string();
+            (heading, section(diagnosis, advice))
         });
         output::sections(who, sections)
     })?;
@@ -142,23 +142,23 @@ async fn last_sweeps(
         .await
 }
 
-fn section(standing: &Standing<'_>, advice: &Advice) -> String {
+fn section(diagnosis: &Diagnosis<'_>, advice: &Advice) -> String {
     let or = |cell: Option<String>, none: &str| cell.unwrap_or_else(|| none.to_owned());
     let fields = output::fields([
-        ("run", or(standing.run.map(run_cell), "not known")),
+        ("run", or(diagnosis.run.map(run_cell), "not known")),
         (
             "enrollment",
-            or(standing.enrollment.map(enrollment_cell), "none"),
+            or(diagnosis.enrollment.map(enrollment_cell), "none"),
         ),
-        ("grade", or(standing.grade.map(grades::in_words), "none")),
+        ("grade", or(diagnosis.grade.map(grades::in_words), "none")),
         (
             "certificate",
-            or(standing.certificate.map(certificate_cell), "none"),
+            or(diagnosis.certificate.map(certificate_cell), "none"),
         ),
     ]);
     let mut blocks = vec![fields];
-    if !standing.events.is_empty() {
-        blocks.push(events::table(standing.events.iter().copied()));
+    if !diagnosis.events.is_empty() {
+        blocks.push(events::table(diagnosis.events.iter().copied()));
     }
     blocks.push(advice.text());
     blocks.join("\n\n")
@@ -214,17 +214,17 @@ struct InRun<'a> {
     advice: &'a Advice,
 }
 
-impl<'a> From<&'a (Standing<'a>, Advice)> for InRun<'a> {
-    fn from((standing, advice): &'a (Standing<'a>, Advice)) -> Self {
+impl<'a> From<&'a (Diagnosis<'a>, Advice)> for InRun<'a> {
+    fn from((diagnosis, advice): &'a (Diagnosis<'a>, Advice)) -> Self {
         Self {
-            course_id: standing.course_id,
-            run: standing.run.map(runs::RunView::from),
-            enrollment: standing.enrollment.map(enrollments::EnrollmentView::from),
-            grade: standing.grade.map(grades::GradeView::from),
-            certificate: standing
+            course_id: diagnosis.course_id,
+            run: diagnosis.run.map(runs::RunView::from),
+            enrollment: diagnosis.enrollment.map(enrollments::EnrollmentView::from),
+            grade: diagnosis.grade.map(grades::GradeView::from),
+            certificate: diagnosis
                 .certificate
                 .map(certificates::CertificateView::from),
-            events: standing
+            events: diagnosis
                 .events
                 .iter()
                 .copied()

@@ -14,37 +14,41 @@ use shared::use_cases::issuing_tokens::{Issued, TokenError, TokenRegistry};
 use tokio::signal;
 
 use crate::confirm::confirm;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::log::{self, Message};
 use crate::output::{self, Output, yes_or_no};
-use crate::stack::Stack;
 use crate::{cli, time};
 
-pub async fn run(command: cli::Tokens, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
-    let tokens = stack.tokens().await?;
-    let now = stack.clock().now();
+pub async fn run(
+    command: cli::Tokens,
+    context: &Context,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let tokens = context.tokens().await?;
+    let now = context.clock().now();
     match command {
         cli::Tokens::Issue {
             name,
             staff,
             expires_in,
-        } => issue(&tokens, &name, staff, expires_in, stack, output).await?,
+        } => issue(&tokens, &name, staff, expires_in, context, output).await?,
         cli::Tokens::Rotate {
             id,
             old_ends_in,
             expires_in,
-        } => rotate(&tokens, &id, old_ends_in, expires_in, stack, output).await?,
+        } => rotate(&tokens, &id, old_ends_in, expires_in, context, output).await?,
         cli::Tokens::List => {
             let tokens = tokens.list().await?;
-            let log = stack.log();
+            let log = context.log();
             if log.is_none() {
-                output::note(&on_aws(stack.deployed()));
+                output::note(&on_aws(context.deployed()));
             }
             list(tokens, log.and_then(|log| last_seen(&log)), now, output)?;
         }
         cli::Tokens::Revoke { id, yes } => {
             if !yes {
-                ask_about(&id, &tokens.list().await?, stack, now)?;
+                ask_about(&id, &tokens.list().await?, context, now)?;
             }
             revoke(&tokens, &id, now, output).await?;
         }
@@ -57,7 +61,7 @@ async fn issue(
     name: &str,
     staff: bool,
     expires_in: Option<SignedDuration>,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<(), Failure> {
     if output::is_dead_end() {
@@ -66,7 +70,7 @@ async fn issue(
     let issued = tokens.issue(name, staff, expires_in).await?;
     let undo = async || tokens.revoke(&issued.record.id).await.map(drop);
     let again = "issue another one";
-    hand_over(&issued, None, stack, output, undo, again).await
+    hand_over(&issued, None, context, output, undo, again).await
 }
 
 async fn rotate(
@@ -74,7 +78,7 @@ async fn rotate(
     id: &str,
     old_ends_in: SignedDuration,
     expires_in: Option<SignedDuration>,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<(), Failure> {
     if output::is_dead_end() {
@@ -82,9 +86,9 @@ async fn rotate(
     }
     let rotated = tokens.rotate(id, old_ends_in, expires_in).await?;
     let undo = async || tokens.undo(&rotated).await;
-    let old = Some(TokenView::of(&rotated.old, stack.clock().now()));
+    let old = Some(TokenView::of(&rotated.old, context.clock().now()));
     let again = "the old one ends when it did before; rotate it again";
-    hand_over(&rotated.issued, old, stack, output, undo, again).await
+    hand_over(&rotated.issued, old, context, output, undo, again).await
 }
 
 /// The token alone goes to standard output, so that a shell can take it, and
@@ -93,7 +97,7 @@ async fn rotate(
 async fn hand_over(
     issued: &Issued,
     old: Option<TokenView<'_>>,
-    stack: &Stack,
+    context: &Context,
     output: Output,
     undo: impl AsyncFnOnce() -> Result<(), TokenError>,
     again: &'static str,
@@ -121,7 +125,7 @@ async fn hand_over(
         token: token.expose_secret(),
         old,
     };
-    let clock = stack.clock();
+    let clock = context.clock();
     let known = async {
         output::note(&format!("issued {} ({name}): {rights}, {end}", record.id));
         if let Some(ends) = &old_ends {
@@ -179,12 +183,17 @@ async fn revoke(
 }
 
 /// Asks whether a token is to be revoked, unless it is good for nothing anyway.
-fn ask_about(id: &str, all: &[TokenRecord], stack: &Stack, now: Timestamp) -> Result<(), Failure> {
+fn ask_about(
+    id: &str,
+    all: &[TokenRecord],
+    context: &Context,
+    now: Timestamp,
+) -> Result<(), Failure> {
     let mut live = all.iter().filter(|t| t.state(now) == TokenState::Live);
     let Some(token) = live.find(|token| token.id == id) else {
         return Ok(());
     };
-    let seen = stack.log().and_then(|log| last_seen(&log));
+    let seen = context.log().and_then(|log| last_seen(&log));
     let seen = seen.map(|seen| match seen.get(id) {
         Some(at) => format!(", last seen at {}", time::show(*at)),
         None => ", which the log has not seen".to_owned(),
@@ -229,7 +238,7 @@ fn on_aws(deployed: Option<&str>) -> String {
     let quoted = output::quoted(name);
     format!(
         r#"note: {why}, so it is not known when the tokens were last seen. On AWS, for the stack {name} and the last 30 days:
-  QUERY=$(aws logs start-query --start-time $(( $(date +%s) - 2592000 )) --end-time $(date +%s) --log-group-names $(aws cloudformation describe-stacks --stack-name {quoted} --query "Stacks[0].Outputs[?ends_with(OutputKey, 'WebhookLogGroup')].OutputValue" --output text) --query-string 'filter message = "delivery processed" and ispresent(token_id) | stats max(@timestamp) by token_id' --query queryId --output text)
+  QUERY=$(aws logs start-query --start-time $(( $(date +%s) - 2592000 )) --end-time $(date +%s) --log-group-names $(aws cloudformation describe-stacks --context-name {quoted} --query "Stacks[0].Outputs[?ends_with(OutputKey, 'WebhookLogGroup')].OutputValue" --output text) --query-string 'filter message = "delivery processed" and ispresent(token_id) | stats max(@timestamp) by token_id' --query queryId --output text)
   sleep 10; aws logs get-query-results --query-id $QUERY --output text"#
     )
 }

@@ -11,21 +11,25 @@ use shared::use_cases::renaming::{self, NewAddress, RenameError, Renamed};
 use uuid::Uuid;
 
 use crate::confirm::confirm;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::listing::Listing;
 use crate::output::{self, Output, count};
-use crate::stack::Stack;
 use crate::{cli, import};
 
-pub async fn run(command: cli::Users, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
+pub async fn run(
+    command: cli::Users,
+    context: &Context,
+    output: Output,
+) -> Result<ExitCode, Failure> {
     match command {
-        cli::Users::Import(file) => import::users(&file, stack, output).await,
+        cli::Users::Import(file) => import::users(&file, context, output).await,
         cli::Users::List => {
-            list(&stack.tables().await.users()?, output).await?;
+            list(&context.tables().await.users()?, output).await?;
             Ok(ExitCode::SUCCESS)
         }
         cli::Users::Show { email } => {
-            let users = stack.tables().await.users()?;
+            let users = context.tables().await.users()?;
             let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
             let shown = UserView::from(&user);
             output.answer(&shown, || shown.fields())?;
@@ -36,9 +40,9 @@ pub async fn run(command: cli::Users, stack: &Stack, output: Output) -> Result<E
                 email: given::email(&new).map_err(Failure::Address)?,
                 as_given: new.trim().to_owned(),
             };
-            rename_email(old, &new, forget, stack, output).await
+            rename_email(old, &new, forget, context, output).await
         }
-        cli::Users::Erase { learner, now, yes } => erase(&learner, now, yes, stack, output).await,
+        cli::Users::Erase { learner, now, yes } => erase(&learner, now, yes, context, output).await,
     }
 }
 
@@ -64,10 +68,10 @@ async fn rename_email(
     old: LearnerRef,
     new: &NewAddress,
     forget: bool,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    let tables = stack.tables().await;
+    let tables = context.tables().await;
     let (users, pending_events) = (tables.users()?, tables.pending_events()?);
     let old = match old {
         LearnerRef::Address(email) => email,
@@ -79,7 +83,7 @@ async fn rename_email(
     if old == new.email {
         return Err(Failure::SameAddress);
     }
-    let now = stack.clock().now();
+    let now = context.clock().now();
     let renamed = renaming::rename_email(&users, &pending_events, &old, new, forget, now);
     let renamed = match renamed.await? {
         Ok(renamed) => renamed,
@@ -133,10 +137,10 @@ async fn erase(
     learner: &LearnerRef,
     now: bool,
     yes: bool,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    let erasing = stack.tables().await.erasing()?;
+    let erasing = context.tables().await.erasing()?;
     // Nobody is asked about an address of which nothing is known.
     let KnownLearner { user, events } = erasing.known(learner).await?;
     let who = match (&user, learner) {

@@ -15,28 +15,28 @@ use super::records::{SeenRecords, about, describe, import_mode};
 use super::{Reader, Warning, Writer, doubts};
 use crate::advice;
 use crate::cli::ImportRecords;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::rows::{Columns, CsvRow, RowError};
 use crate::seen::{Seen, content};
-use crate::stack::Stack;
 
 pub async fn import(
     import: ImportRecords,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    let tables = stack.tables().await;
+    let tables = context.tables().await;
     let (users, runs) = (tables.users()?, tables.course_runs()?);
     let (certificates, dry_run) = (tables.certificates()?, import.dry_run);
     let writer = CertificateWriter {
-        import: RecordImport::new(users, runs, certificates, stack.import(), dry_run),
-        clock: stack.clock(),
+        import: RecordImport::new(users, runs, certificates, context.import(), dry_run),
+        clock: context.clock(),
     };
     let reader = CertificateReader {
         seen: SeenRecords::default(),
         ids: Seen::default(),
-        now: stack.clock().now(),
+        now: context.clock().now(),
     };
     super::import(&import.file, import_mode(&import), reader, &writer, output).await
 }

@@ -17,11 +17,11 @@ use super::records::{SeenRecords, about, describe, import_mode};
 use super::{Reader, Warning, Writer};
 use crate::advice;
 use crate::cli::ImportEnrollments;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::rows::{Columns, CsvRow, RowError};
 use crate::seen::{Seen, content};
-use crate::stack::Stack;
 
 /// Between two roles, whose names may have blanks in them.
 const BETWEEN_ROLES: char = ';';
@@ -32,17 +32,17 @@ const OF_OTHER_LISTS: [char; 9] = [',', '|', '[', ']', '{', '}', '(', ')', '"'];
 
 pub async fn import(
     ImportEnrollments { import, force }: ImportEnrollments,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    let tables = stack.tables().await;
+    let tables = context.tables().await;
     let (users, runs) = (tables.users()?, tables.course_runs()?);
     let (enrollments, dry_run) = (tables.enrollments()?, import.dry_run);
     let writer = EnrollmentWriter {
-        import: RecordImport::new(users, runs, enrollments, stack.import(), dry_run),
+        import: RecordImport::new(users, runs, enrollments, context.import(), dry_run),
         pending_events: tables.pending_events()?,
         made_due: Cell::new(0),
-        clock: stack.clock(),
+        clock: context.clock(),
     };
     let reader = EnrollmentReader {
         force,

@@ -17,22 +17,22 @@ use super::records::{SeenRecords, about, describe, import_mode};
 use super::{Reader, Warning, Writer};
 use crate::advice;
 use crate::cli::ImportRecords;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::rows::{Columns, CsvRow, FileError, RowError, Rows};
 use crate::seen::content;
-use crate::stack::Stack;
 
 pub async fn import(
     import: ImportRecords,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    let tables = stack.tables().await;
+    let tables = context.tables().await;
     let (users, runs, grades) = (tables.users()?, tables.course_runs()?, tables.grades()?);
     let writer = GradeWriter {
-        import: RecordImport::new(users, runs, grades, stack.import(), import.dry_run),
-        clock: stack.clock(),
+        import: RecordImport::new(users, runs, grades, context.import(), import.dry_run),
+        clock: context.clock(),
     };
     let file = &import.file.file;
     let input = open_on_our_scale(file).map_err(|problem| in_file(file, problem))?;

@@ -13,18 +13,22 @@ use shared::use_cases::importing::{
 
 use super::{ImportMode, Reader, Warning, Writer, doubts};
 use crate::cli::ImportFile;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::rows::{Columns, CsvRow, RowError};
 use crate::seen::{Seen, content};
-use crate::stack::Stack;
 
-pub async fn import(file: &ImportFile, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
-    let tables = stack.tables().await;
+pub async fn import(
+    file: &ImportFile,
+    context: &Context,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let tables = context.tables().await;
     let writer = RunWriter {
         runs: tables.course_runs()?,
         pending_events: tables.pending_events()?,
-        now: stack.clock().now(),
+        now: context.clock().now(),
     };
     let reader = RunReader::default();
     super::import(file, ImportMode::Replace, reader, &writer, output).await

@@ -14,20 +14,24 @@ use shared::use_cases::importing::{
 use super::doubts::{self, is_word_for_nothing};
 use super::{ImportMode, Reader, Warning, Writer};
 use crate::cli::ImportFile;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::rows::{Columns, CsvRow, RowError};
 use crate::seen::{Seen, content};
-use crate::stack::Stack;
 
-pub async fn import(file: &ImportFile, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
-    let tables = stack.tables().await;
+pub async fn import(
+    file: &ImportFile,
+    context: &Context,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let tables = context.tables().await;
     let users = tables.users()?;
     let writer = UserWriter {
         import: UserImport::new(users.clone()),
         users,
         pending_events: tables.pending_events()?,
-        now: stack.clock().now(),
+        now: context.clock().now(),
     };
     let reader = UserReader::default();
     super::import(file, ImportMode::Replace, reader, &writer, output).await

@@ -3,11 +3,11 @@ use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
 use shared::domain::EventKind;
 
-use crate::harness::{ADA, RUN, Ran, Stack, WithLms, lms_unavailable, ran};
+use crate::harness::{ADA, CliFixture, RUN, Ran, WithLms, lms_unavailable, ran};
 
 /// With a certificate for [`ADA`], and its id.
-async fn with_a_certificate() -> (Stack, String) {
-    let stack = Stack::with_ada_and_a_run().await;
+async fn with_a_certificate() -> (CliFixture, String) {
+    let stack = CliFixture::with_ada_and_a_run().await;
     stack
         .run(&["enrollments", "set", ADA, RUN, "--mode", "verified"])
         .await
@@ -20,7 +20,7 @@ async fn with_a_certificate() -> (Stack, String) {
     (stack, id)
 }
 
-async fn revoke(stack: &Stack, more: &[&str]) -> Ran {
+async fn revoke(stack: &CliFixture, more: &[&str]) -> Ran {
     let arguments = [&["certificates", "revoke", ADA, RUN], more].concat();
     stack.run(&arguments).await
 }
@@ -216,7 +216,7 @@ async fn a_name_is_corrected_in_any_state() {
 /// A certificate without a name says so, with the command that gives it one.
 #[tokio::test]
 async fn a_certificate_without_a_name_says_so() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let bob = "bob@example.org";
     let csv = format!("email\n{bob}\n");
     let import = ["users", "import", "-"];
@@ -542,7 +542,7 @@ async fn without_a_certificate_to_issue_it_says_why() {
 /// What it takes to ask the LMS must be there only where the LMS is asked.
 #[tokio::test]
 async fn the_grade_of_an_operator_decides_without_the_lms() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let issue = async || {
         let mut command = stack.command(&["certificates", "issue", ADA, RUN]);
         command

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::harness::{Ran, Stack};
+use crate::harness::{CliFixture, Ran};
 
 /// Runs a program on a terminal of its own and answers its questions with the
 /// lines of standard input; a question that says so once nothing is echoed any
@@ -36,14 +36,14 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
 
 /// A stack with a secret that has no value yet, and an LMS.
 struct Portal {
-    stack: Stack,
+    stack: CliFixture,
     secret: String,
     lms: Lms,
 }
 
 impl Portal {
     async fn start() -> Self {
-        let stack = Stack::with_secrets().await;
+        let stack = CliFixture::with_secrets().await;
         Self {
             secret: stack.another_secret(None).await,
             lms: Lms::start(0).await.unwrap(),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::timeout;
 
-use crate::harness::{RUN, Stack, interrupted, ran};
+use crate::harness::{CliFixture, RUN, interrupted, ran};
 
 /// A log line of a second, with these fields more.
 fn line(second: u32, message: &str, more: &str) -> String {
@@ -49,7 +49,7 @@ const ROWS: [&str; 6] = [
 
 #[tokio::test]
 async fn what_became_of_deliveries_is_a_table() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let file = stack.file("functions.log", lines());
     let table = ROWS.join("\n") + "\n";
     let shown = async |arguments: &[&str], variable: (&str, &str)| {
@@ -88,7 +88,7 @@ async fn what_became_of_deliveries_is_a_table() {
 
 #[tokio::test]
 async fn other_programs_may_put_something_before_a_line() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let input: String = lines()
         .lines()
         .map(|line| format!("2026-11-22T10:00:00 {line}\n"))
@@ -104,7 +104,7 @@ async fn other_programs_may_put_something_before_a_line() {
 
 #[tokio::test]
 async fn the_colour_tells_what_became_of_it() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let file = stack.file("functions.log", lines());
     let always = ["deliveries", "--log", &file, "--color", "always"];
     let shown = stack.run(&always).await.ok();
@@ -117,7 +117,7 @@ async fn the_colour_tells_what_became_of_it() {
 /// As with `tail -f`, and also where the file is emptied or replaced.
 #[tokio::test]
 async fn a_log_is_followed() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let path = stack.file("functions.log", lines() + "\n");
     let mut command = stack.command(&["deliveries", "--follow", "-n", "1", "--log", &path]);
     let mut child = command.spawn().unwrap();
@@ -152,7 +152,7 @@ async fn a_log_is_followed() {
 /// Neither credentials nor a stack's description are asked for.
 #[tokio::test]
 async fn a_log_is_read_without_aws() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let file = stack.file("functions.log", lines());
     let deliveries = async |more: &[&str]| {
         let mut command = stack.command(&[&["deliveries"], more].concat());

@@ -6,12 +6,12 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::harness::{ADA, Stack, ran};
+use crate::harness::{ADA, CliFixture, ran};
 
 /// What a stack says comes before the environment.
 #[tokio::test]
 async fn a_stack_that_is_deployed_names_tables_secrets_url_and_settings() {
-    let stack = Stack::with_secrets().await;
+    let stack = CliFixture::with_secrets().await;
     stack
         .run_with_input(&["users", "import", "-"], "email\nada@example.org\n")
         .await
@@ -69,7 +69,7 @@ async fn a_stack_that_is_deployed_names_tables_secrets_url_and_settings() {
 /// another one.
 #[tokio::test]
 async fn two_stacks_are_never_mixed() {
-    let stack = Stack::with_secrets().await;
+    let stack = CliFixture::with_secrets().await;
     let table = ("PendingEventsTable", "PendingEventsTable");
     let name = stack.deploy(&[], &[table]).await;
     let run = async |arguments: &[&str]| {
@@ -135,7 +135,7 @@ async fn two_stacks_are_never_mixed() {
 
 #[tokio::test]
 async fn an_unusable_stack_is_reported() {
-    let stack = Stack::with_secrets().await;
+    let stack = CliFixture::with_secrets().await;
     let foreign = stack.deploy(&[], &[("Other", "x")]).await;
     for (name, message) in [
         ("absent", "no CloudFormation stack absent in us-east-1, "),
@@ -200,7 +200,7 @@ async fn an_unusable_stack_is_reported() {
 /// Profile and region are those that are named, whatever else there is.
 #[tokio::test]
 async fn a_profile_and_a_region_can_be_named() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let config = stack.file(
         "config",
         "[profile other]\nregion = eu-west-1\n\

@@ -14,11 +14,11 @@ use shared::clock::{Clock, SystemClock};
 use shared::domain::{Blocked, BlockedReason, EventKind, EventState};
 use tokio::net::TcpListener;
 
-use crate::harness::{ADA, RUN, Ran, Stack, lms_unavailable, ran};
+use crate::harness::{ADA, CliFixture, RUN, Ran, lms_unavailable, ran};
 
 /// All that the doctor looks at, with nothing to fix.
 struct Portal {
-    stack: Stack,
+    stack: CliFixture,
     lms: Lms,
     url: String,
     credential: String,
@@ -35,7 +35,7 @@ type Findings = BTreeMap<String, (String, String, String)>;
 
 impl Portal {
     async fn start() -> Self {
-        let stack = Stack::with_secrets().await;
+        let stack = CliFixture::with_secrets().await;
         for (what, csv) in [
             (
                 "users",
@@ -550,7 +550,7 @@ async fn each_fault_is_reported_and_stops_no_other_check() {
 /// One rule by name: a token may end once a live one ends later.
 #[tokio::test]
 async fn an_expiring_token_is_reported_unless_another_replaces_it() {
-    let stack = Stack::with_secrets().await;
+    let stack = CliFixture::with_secrets().await;
     let now = SystemClock.now();
     let hours = |hours: i64| now + SignedDuration::from_hours(hours);
     let revoked = json!({"revoked_at": now});
@@ -844,7 +844,7 @@ async fn a_thousand_enrollments_are_looked_at_for_their_modes() {
 }
 
 /// Tables that differ from the template's: each in its index, or in much else.
-async fn bad_tables(stack: &Stack) {
+async fn bad_tables(stack: &CliFixture) {
     let client = stack.dynamodb();
     let attribute = |name: &str, kind: ScalarAttributeType| {
         let attribute = AttributeDefinition::builder().attribute_name(name);

@@ -3,11 +3,11 @@ use shared::adapters::store::enrollments::Enrollments;
 use shared::clock::{Clock, SystemClock};
 use shared::domain::{Announced, Change, EnrollmentChange};
 
-use crate::harness::{ADA, RUN, Stack};
+use crate::harness::{ADA, CliFixture, RUN};
 
 #[tokio::test]
 async fn an_enrollment_is_created_changed_and_left_alone() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let set = |more: &[&'static str]| {
         let arguments = [&["enrollments", "set", ADA, RUN], more].concat();
         let stack = &stack;
@@ -44,7 +44,7 @@ async fn an_enrollment_is_created_changed_and_left_alone() {
 
 #[tokio::test]
 async fn what_the_lms_announced_is_shown() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let user = stack.run(&["users", "show", ADA, "--json"]).await.json();
     let by = Change::Delivery {
         request_id: "r".to_owned(),
@@ -153,7 +153,7 @@ async fn what_the_lms_announced_is_shown() {
 
 #[tokio::test]
 async fn no_role_is_removed_where_there_is_no_enrollment() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let set = ["enrollments", "set", ADA, RUN, "--remove-role", "staff"];
     let ran = stack.run(&set).await;
     assert_eq!((ran.code, ran.out.as_str()), (2, ""));
@@ -171,7 +171,7 @@ async fn no_role_is_removed_where_there_is_no_enrollment() {
 
 #[tokio::test]
 async fn user_and_run_must_exist() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let refused = async |email, run| {
         let ran = stack
             .run(&["enrollments", "set", email, run, "--mode", "audit"])
@@ -202,7 +202,7 @@ async fn user_and_run_must_exist() {
 
 #[tokio::test]
 async fn a_mode_with_a_slip_is_refused() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let set = async |more: &[&str]| {
         let arguments = [&["enrollments", "set", ADA, RUN, "--mode"], more].concat();
         stack.run(&arguments).await

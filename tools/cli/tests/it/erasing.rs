@@ -8,7 +8,7 @@ use shared::domain::{BlockedReason, EventKind};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::harness::{ADA, RUN, Stack, ran};
+use crate::harness::{ADA, CliFixture, RUN, ran};
 
 const FORMER: &str = "countess@example.org";
 
@@ -17,7 +17,7 @@ struct Traces(Vec<String>);
 
 impl Traces {
     /// Those that any item of any table has, by table.
-    async fn left(&self, stack: &Stack) -> BTreeMap<String, Vec<String>> {
+    async fn left(&self, stack: &CliFixture) -> BTreeMap<String, Vec<String>> {
         let mut left = BTreeMap::new();
         for table in &Template::load().unwrap().tables {
             let scan = stack.dynamodb().scan().table_name(&table.name);
@@ -33,8 +33,8 @@ impl Traces {
 }
 
 /// [`ADA`] with all that a learner can have, and the certificate's id.
-async fn with_all_of_ada() -> (Stack, Traces, String) {
-    let stack = Stack::with_ada_and_a_run().await;
+async fn with_all_of_ada() -> (CliFixture, Traces, String) {
+    let stack = CliFixture::with_ada_and_a_run().await;
     let csv = format!("email,edx_username\n{FORMER},ada_l\n{ADA},\nbob@example.org,bob\n");
     let imports = ["users", "import", "-"];
     stack
@@ -158,7 +158,7 @@ async fn it_asks_first() {
 
 #[tokio::test]
 async fn what_is_pending_for_nobody_can_be_erased() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     stack
         .add_pending(EventKind::Enrollment, ADA, RUN, BlockedReason::NoSuchUser)
         .await;
@@ -277,7 +277,7 @@ async fn a_user_is_erased_by_their_id() {
 /// An import gives the user a username while they are erased: it goes, too.
 #[tokio::test]
 async fn a_change_in_between_is_no_way_out() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
         "TransactWriteItems" => Fault::Hold,
         _ => Fault::Pass,

@@ -9,19 +9,19 @@ use serde_json::json;
 use shared::adapters::store::pending_events::{NewPendingEvent, Removal};
 use shared::clock::{Clock, SystemClock};
 use shared::domain::{Blocked, BlockedReason, EventKey, EventKind, EventState};
-use shared::use_cases::correcting::retry_event;
+use shared::use_cases::operator::retry_event;
 use tokio::time::timeout;
 
-use crate::harness::{ADA, RUN, Ran, Stack, interrupted, lms_unavailable, ran};
+use crate::harness::{ADA, CliFixture, RUN, Ran, interrupted, lms_unavailable, ran};
 
-async fn run(stack: &Stack, word: &str, key: &str, more: &[&str]) -> Ran {
+async fn run(stack: &CliFixture, word: &str, key: &str, more: &[&str]) -> Ran {
     let arguments = [&["events", word, key], more].concat();
     stack.run(&arguments).await
 }
 
 #[tokio::test]
 async fn pending_events_are_listed_those_first_that_come_next() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     assert_eq!(
         stack.run(&["events", "list", "--json"]).await.json(),
         json!([])
@@ -83,7 +83,7 @@ async fn pending_events_are_listed_those_first_that_come_next() {
 
 #[tokio::test]
 async fn those_that_have_ended_are_listed_by_themselves() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let enrollment = EventKind::Enrollment;
     for (email, state) in [
         ("dead@example.org", Some(EventState::Dead)),
@@ -116,7 +116,7 @@ async fn those_that_have_ended_are_listed_by_themselves() {
 
 #[tokio::test]
 async fn an_event_is_shown_whole() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let event = stack
         .add_pending(EventKind::Certificate, ADA, RUN, lms_unavailable("403"))
         .await;
@@ -167,7 +167,7 @@ async fn an_event_is_shown_whole() {
 /// by itself.
 #[tokio::test]
 async fn it_is_said_what_would_help() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let blocked = Blocked {
         error: Some("unpaid_mode".to_owned()),
         ..BlockedReason::NotEligible.into()
@@ -204,7 +204,7 @@ fn alike() -> [String; 2] {
 
 #[tokio::test]
 async fn a_key_must_mean_one_event() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let mut keys = Vec::new();
     for email in alike() {
         let event = stack.add_pending(
@@ -237,7 +237,7 @@ async fn a_key_must_mean_one_event() {
 
 #[tokio::test]
 async fn a_dead_event_is_retried() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let certificate = EventKind::Certificate;
     let event = stack
         .add_pending(certificate, ADA, RUN, lms_unavailable("403"))
@@ -268,7 +268,7 @@ async fn a_dead_event_is_retried() {
 
 #[tokio::test]
 async fn an_event_is_retried_as_it_is_by_now() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let add_event = async || {
         let certificate = EventKind::Certificate;
         stack
@@ -295,7 +295,7 @@ async fn an_event_is_retried_as_it_is_by_now() {
 
 #[tokio::test]
 async fn an_event_is_dropped_by_whoever_says_yes() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let (enrollment, reason) = (EventKind::Enrollment, BlockedReason::NoSuchUser);
     let event = stack.add_pending(enrollment, ADA, RUN, reason).await;
     let key = event.event_key.as_str();
@@ -327,7 +327,7 @@ async fn an_event_is_dropped_by_whoever_says_yes() {
 
 #[tokio::test]
 async fn an_event_that_changes_meanwhile_is_not_dropped() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let add_event = async || {
         let enrollment = EventKind::Enrollment;
         stack
@@ -377,7 +377,7 @@ async fn an_event_that_changes_meanwhile_is_not_dropped() {
 
 /// Keeps one event for each way in which a filter can tell events apart, and
 /// gives them the names that the tests have for them.
-async fn several(stack: &Stack) {
+async fn several(stack: &CliFixture) {
     let (enrollment, certificate) = (EventKind::Enrollment, EventKind::Certificate);
     let now = SystemClock.now();
     for (name, kind, course_id, blocked, hours, end) in [
@@ -442,7 +442,7 @@ fn names(events: &serde_json::Value) -> String {
 
 #[tokio::test]
 async fn filters_narrow_what_is_meant() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     several(&stack).await;
     for (filter, meant) in [
         (&[][..], "abcde"),
@@ -468,7 +468,7 @@ async fn filters_narrow_what_is_meant() {
 
 #[tokio::test]
 async fn one_key_or_a_filter_must_be_given() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     for word in ["retry", "drop"] {
         for (more, message) in [
             (&[][..], "<KEY|--dead|--expired|--run <COURSE_ID>"),
@@ -490,7 +490,7 @@ async fn one_key_or_a_filter_must_be_given() {
 
 #[tokio::test]
 async fn several_events_are_retried_at_once() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     several(&stack).await;
     let retry = ["events", "retry", "--reason", "lms_unavailable"];
     let message = stack.run(&[&retry[..], &["--dead"]].concat()).await.ok();
@@ -513,7 +513,7 @@ async fn several_events_are_retried_at_once() {
 /// What other programs read is the same, whichever way an event is named.
 #[tokio::test]
 async fn one_event_is_answered_as_several_are() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let add_event =
         || stack.add_pending(EventKind::Enrollment, ADA, RUN, BlockedReason::NoSuchUser);
     for more in [&["retry"][..], &["drop", "--yes"]] {
@@ -535,7 +535,7 @@ async fn one_event_is_answered_as_several_are() {
 
 #[tokio::test]
 async fn several_events_are_dropped_by_whoever_says_yes() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     several(&stack).await;
     for number in 0..4 {
         let email = format!("x{number}@example.org");
@@ -571,7 +571,7 @@ async fn several_events_are_dropped_by_whoever_says_yes() {
 /// The rest is done all the same.
 #[tokio::test]
 async fn each_event_that_fails_is_named() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     several(&stack).await;
     let key = EventKey::of(
         EventKind::Certificate,
@@ -616,7 +616,7 @@ async fn each_event_that_fails_is_named() {
 #[tokio::test]
 async fn what_an_interruption_leaves_the_same_command_does() {
     const EVENTS: usize = 11;
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     for number in 0..EVENTS {
         let email = format!("x{number}@example.org");
         stack

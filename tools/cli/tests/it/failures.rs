@@ -12,14 +12,14 @@ use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::harness::{ADA, RUN, Ran, Stack, interrupted, ran};
+use crate::harness::{ADA, CliFixture, RUN, Ran, interrupted, ran};
 
 /// What to do when an import was cut short.
 const AGAIN: &str = "import the file again: what is there already stays as it is";
 
 #[tokio::test]
 async fn a_missing_variable_is_named_and_only_those_used_are_missed() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     for (arguments, variable) in [
         (["users", "show", "a@b"], "USERNAMES_TABLE"),
         (["runs", "show", "a/b/c"], "COURSE_RUNS_TABLE"),
@@ -60,7 +60,7 @@ async fn a_missing_variable_is_named_and_only_those_used_are_missed() {
 
 #[tokio::test]
 async fn what_aws_says_becomes_one_sentence() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let describe = async |arguments: &[&str], variable: &str, value: &str| {
         let mut command = stack.command(arguments);
         command.env(variable, value);
@@ -104,7 +104,7 @@ async fn what_aws_says_becomes_one_sentence() {
 
 #[tokio::test]
 async fn an_import_that_is_cut_short_says_so_and_can_be_done_again() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let mut csv = "email\n".to_owned();
     csv.extend((0..500).map(|n| format!("learner{n}@example.org\n")));
     let file = stack.file("users.csv", csv);
@@ -152,7 +152,7 @@ async fn an_import_that_is_cut_short_says_so_and_can_be_done_again() {
 /// What was written before the interruption is there, and so is what waited for it.
 #[tokio::test]
 async fn an_interrupted_import_makes_due_what_it_has_written() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let (enrollment, run) = (EventKind::Enrollment, "course-v1:Org+Bees+2026");
     let waits = stack.add_pending(enrollment, "a0@example.org", run, BlockedReason::NoSuchUser);
     let key = waits.await.event_key;
@@ -179,7 +179,7 @@ async fn an_interrupted_import_makes_due_what_it_has_written() {
 
 #[tokio::test]
 async fn an_import_can_be_interrupted() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let file = stack.file("users.csv", "email\nnobody\nada@example.org\n");
     for json in [false, true] {
         let (calls, mut called) = mpsc::unbounded_channel();
@@ -209,7 +209,7 @@ async fn an_import_can_be_interrupted() {
 
 #[tokio::test]
 async fn throttling_only_slows_an_import() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let proxy = FaultyProxy::before(stack.url(), |call| {
         if call.number % 3 == 0 {
             Fault::Throttle
@@ -232,7 +232,7 @@ async fn throttling_only_slows_an_import() {
 
 #[tokio::test]
 async fn files_that_cannot_be_read_are_refused_at_once() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let too_long_array = format!("[{}]", "{\"email\": \"ada@example.org\"},".repeat(4_000));
     for (content, message) in [
         ("", "is empty"),
@@ -340,7 +340,7 @@ async fn files_that_cannot_be_read_are_refused_at_once() {
 
 #[tokio::test]
 async fn a_file_without_a_row_is_imported_where_that_is_said() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     for (what, heading) in [
         ("users", "email"),
         ("runs", "course_id,title"),
@@ -371,7 +371,7 @@ async fn a_file_without_a_row_is_imported_where_that_is_said() {
 
 #[tokio::test]
 async fn usage_is_explained() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     for (arguments, message) in [
         (&["users"][..], "Usage: coursehook users"),
         (&["users", "import"], "<FILE>"),
@@ -429,7 +429,7 @@ fn closed_pipe() -> Stdio {
 
 #[tokio::test]
 async fn a_reader_that_goes_away_is_no_failure_of_what_only_reads() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let event = stack.add_pending(
         EventKind::Enrollment,
         "bob@example.org",
@@ -464,7 +464,7 @@ async fn a_reader_that_goes_away_is_no_failure_of_what_only_reads() {
 
 #[tokio::test]
 async fn a_token_that_cannot_be_handed_over_is_in_force_no_more() {
-    let stack = Stack::with_secrets().await;
+    let stack = CliFixture::with_secrets().await;
     let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
     for (out, more) in [
         (closed_pipe(), None),
@@ -523,7 +523,7 @@ async fn a_token_that_cannot_be_handed_over_is_in_force_no_more() {
 /// Where the answer to a change is lost, nobody knows whether it was made.
 #[tokio::test]
 async fn a_change_of_tokens_whose_answer_is_lost_says_where_to_look() {
-    let stack = Stack::with_secrets().await;
+    let stack = CliFixture::with_secrets().await;
     let secrets = SecretsManager::for_tests().await.unwrap();
     let issue = ["tokens", "issue", "lms", "--staff", "--json"];
     let issued = stack.run(&issue).await.json();

@@ -5,15 +5,15 @@ use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
 use shared::domain::{BlockedReason, EventKey, EventKind, Score};
 
-use crate::harness::{ADA, RUN, Ran, Stack, WithLms, ran};
+use crate::harness::{ADA, CliFixture, RUN, Ran, WithLms, ran};
 
 /// Sets [`ADA`]'s grade in [`RUN`].
-async fn set(stack: &Stack, more: &[&str]) -> Ran {
+async fn set(stack: &CliFixture, more: &[&str]) -> Ran {
     let arguments = [&["grades", "override", ADA, RUN], more].concat();
     stack.run(&arguments).await
 }
 
-async fn enroll(stack: &Stack, more: &[&str]) {
+async fn enroll(stack: &CliFixture, more: &[&str]) {
     let arguments = [&["enrollments", "set", ADA, RUN, "--mode"], more].concat();
     stack.run(&arguments).await.ok();
 }
@@ -23,7 +23,7 @@ const FAIL: [&str; 4] = ["--percent", "0.4", "--letter", "F"];
 
 #[tokio::test]
 async fn an_overridden_pass_issues_the_certificate() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     enroll(&stack, &["verified"]).await;
     // It had waited for the LMS, which has no say any more.
     let certificate = EventKind::Certificate;
@@ -88,7 +88,7 @@ async fn a_letter_is_any_text() {
 
 #[tokio::test]
 async fn without_a_certificate_it_says_why_and_what_to_do() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let failed = set(&stack, &FAIL).await.ok();
     let message = "There is no certificate, since the grade is no pass; --passed makes it one.\n";
     assert!(failed.ends_with(message), "{failed}");
@@ -133,7 +133,7 @@ async fn without_a_certificate_it_says_why_and_what_to_do() {
 
 #[tokio::test]
 async fn a_grade_and_its_history_are_shown() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let show = ["grades", "show", ADA];
     let shown = async |more: &str| stack.run(&[show[0], show[1], show[2], more]).await;
     assert_eq!(shown("--json").await.json(), json!([]));
@@ -182,7 +182,7 @@ async fn a_grade_and_its_history_are_shown() {
 #[tokio::test]
 async fn a_grade_with_a_slip_is_refused() {
     let too_long = "é".repeat(256);
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     for (percent, letter, message) in [
         (
             "87",
@@ -218,7 +218,7 @@ async fn a_grade_with_a_slip_is_refused() {
 
 #[tokio::test]
 async fn the_paid_modes_must_be_known() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let arguments = [&["grades", "override", ADA, RUN], &PASS[..]].concat();
     for (value, message) in [
         (
@@ -251,7 +251,7 @@ async fn the_paid_modes_must_be_known() {
 
 #[tokio::test]
 async fn a_grade_whose_certificate_could_not_be_decided_is_set_all_the_same() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     enroll(&stack, &["verified"]).await;
     let is_set = AtomicBool::new(false);
     let proxy = FaultyProxy::before(stack.url(), move |call| {
@@ -281,7 +281,7 @@ async fn a_grade_whose_certificate_could_not_be_decided_is_set_all_the_same() {
 
 #[tokio::test]
 async fn a_grade_is_handed_back_to_the_lms() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let release = async |more: &[&str]| {
         let arguments = [&["grades", "release", ADA, RUN], more].concat();
         stack.run(&arguments).await

@@ -26,13 +26,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use uuid::Uuid;
 
-/// A user of [`Stack::with_ada_and_a_run`].
+/// A user of [`CliFixture::with_ada_and_a_run`].
 pub const ADA: &str = "ada@example.org";
-/// A run of [`Stack::with_ada_and_a_run`].
+/// A run of [`CliFixture::with_ada_and_a_run`].
 pub const RUN: &str = "course-v1:Org+Bees+2026";
 
 /// Tables and a list of tokens that no other test has.
-pub struct Stack {
+pub struct CliFixture {
     dynamodb: Dynamodb,
     /// Set where a test needs Secrets Manager.
     secrets: Option<(&'static SecretsManager, String)>,
@@ -59,7 +59,7 @@ impl Ran {
     }
 }
 
-impl Stack {
+impl CliFixture {
     pub async fn start() -> Self {
         Self {
             dynamodb: Dynamodb::in_memory().await.unwrap(),
@@ -420,9 +420,9 @@ impl Stack {
     }
 }
 
-/// A [`Stack::with_ada_and_a_run`], and an LMS that knows [`ADA`] as `ada`.
+/// A [`CliFixture::with_ada_and_a_run`], and an LMS that knows [`ADA`] as `ada`.
 pub struct WithLms {
-    pub stack: Stack,
+    pub stack: CliFixture,
     pub lms: Lms,
     secrets: &'static SecretsManager,
     secret: String,
@@ -430,7 +430,7 @@ pub struct WithLms {
 
 impl WithLms {
     pub async fn start() -> Self {
-        let stack = Stack::with_ada_and_a_run().await;
+        let stack = CliFixture::with_ada_and_a_run().await;
         let users = format!("email,edx_username\n{ADA},ada\n");
         let import = ["users", "import", "-"];
         stack.run_with_input(&import, &users).await.ok();

@@ -10,7 +10,7 @@ use shared::adapters::store::enrollments::Enrollments;
 use shared::clock::{Clock, SystemClock};
 use shared::domain::{Announced, BlockedReason, Change, EnrollmentChange, EventKind};
 
-use crate::harness::{ADA, RUN, Ran, Stack, ran};
+use crate::harness::{ADA, CliFixture, RUN, Ran, ran};
 
 const ANTS: &str = "Org/Ants/1";
 /// The ids of certificates, by their last digit.
@@ -25,13 +25,13 @@ const NOT_A_MODE: &str = "Open edX is not known to have a mode verfied; use one 
     paid-executive-education, unpaid-executive-education, paid-bootcamp, unpaid-bootcamp, \
     or import the file with --force";
 
-async fn import(stack: &Stack, what: &str, csv: &str, more: &[&str]) -> Ran {
+async fn import(stack: &CliFixture, what: &str, csv: &str, more: &[&str]) -> Ran {
     let arguments = [&[what, "import", "-"], more].concat();
     stack.run_with_input(&arguments, csv).await
 }
 
 /// What there is of [`ADA`].
-async fn shown(stack: &Stack, what: &str) -> Vec<Value> {
+async fn shown(stack: &CliFixture, what: &str) -> Vec<Value> {
     let shown = stack.run(&[what, "show", ADA, "--json"]).await.json();
     shown.as_array().unwrap().clone()
 }
@@ -217,7 +217,7 @@ fn lines(what: &str) -> (&'static str, Vec<(String, Option<String>)>) {
 #[tokio::test]
 async fn bad_lines_are_named_and_the_rest_is_imported() {
     for what in ["enrollments", "grades", "certificates"] {
-        let stack = Stack::with_ada_and_a_run().await;
+        let stack = CliFixture::with_ada_and_a_run().await;
         let (heading, lines) = lines(what);
         let rows: Vec<_> = lines.iter().map(|(line, _)| line.as_str()).collect();
         let csv = format!("{heading}\n{}\n", rows.join("\n"));
@@ -326,7 +326,7 @@ async fn a_duplicate_row_is_reported_with_its_differences() {
             "the same address as line 2, which was taken and differs in name",
         ),
     ] {
-        let stack = Stack::with_ada_and_a_run().await;
+        let stack = CliFixture::with_ada_and_a_run().await;
         let csv = format!("{heading}\n{first}\n{second}\n");
         let ran = import(&stack, what, &csv, &["--json"]).await;
         assert_eq!((ran.code, &ran.json()["created"]), (1, &json!(1)), "{csv}");
@@ -338,7 +338,7 @@ async fn a_duplicate_row_is_reported_with_its_differences() {
 /// What a certificate shows is retried as a user's name is.
 #[tokio::test]
 async fn names_and_titles_that_most_likely_are_none_are_warned_of() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let runs = "course_id,title\nOrg/C/1,Bees &amp; Ants\nOrg/C/2,#REF!\n";
     let certificates = format!(
         "email,course_id,certificate_id,issued_at,learner_name,run_title\n\
@@ -368,7 +368,7 @@ async fn names_and_titles_that_most_likely_are_none_are_warned_of() {
 
 #[tokio::test]
 async fn json_lines_have_numbers_and_flags() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let grade = |percent: &str, passed: &str| {
         format!(
             "{{\"email\": \"{ADA}\", \"course_id\": \"{RUN}\", \
@@ -394,7 +394,7 @@ async fn json_lines_have_numbers_and_flags() {
 /// A 1 and a 2 would be grades on either scale, and each certify somebody.
 #[tokio::test]
 async fn nothing_is_written_of_grades_that_are_out_of_100() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let runs: String = (0..200).map(|n| format!("Org/Run/{n},A run\n")).collect();
     let runs = format!("course_id,title\n{runs}");
     import(&stack, "runs", &runs, &[]).await.ok();
@@ -458,7 +458,7 @@ async fn nothing_is_written_of_grades_that_are_out_of_100() {
 
 #[tokio::test]
 async fn grades_above_the_whole_course_are_warned_of() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let csv = format!("email,course_id,percent,passed\n{ADA},{RUN},1.05,yes\n{ADA},{ANTS},1,yes\n");
     let warning = "warning: percent is above 1, which is the whole course: line 2\n";
     for (more, created) in [
@@ -480,7 +480,7 @@ async fn grades_above_the_whole_course_are_warned_of() {
 /// It is no file, and read only once; what is written for the time leaves nothing.
 #[tokio::test]
 async fn grades_are_read_from_a_pipe() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let csv = format!("email,course_id,percent,passed\n{ADA},{RUN},0.5,no\n");
     stack.file("grades.csv", csv);
     std::fs::create_dir(stack.path("temporary")).unwrap();
@@ -495,7 +495,7 @@ async fn grades_are_read_from_a_pipe() {
 
 #[tokio::test]
 async fn an_enrollment_is_pending_as_the_file_has_it() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let csv = format!(
         "email,course_id,mode,active,edx_enrolled,roles,change_status,enrollment_id\n\
          {ADA},{RUN},verified,,yes,Group Moderator; staff;,enrolled,{ID}1\n\
@@ -557,7 +557,7 @@ async fn an_enrollment_is_pending_as_the_file_has_it() {
 
 #[tokio::test]
 async fn an_inactive_enrollment_is_unenrolled_where_nothing_else_is_said() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let csv = format!("email,course_id,mode,active\n{ADA},{RUN},honor,0\n");
     import(&stack, "enrollments", &csv, &[]).await.ok();
     let [bees] = shown(&stack, "enrollments").await.try_into().unwrap();
@@ -580,7 +580,7 @@ async fn an_enrollment_is_active_by_all_that_its_row_says() {
              is active"
         ))
     };
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let mut cases = vec![
         ("", "", Ok((true, None))),
         ("t", "", Ok((true, None))),
@@ -664,7 +664,7 @@ async fn unknown_roles_are_reported_with_the_separator() {
         ),
         ("x;y", vec!["x", "y"], Some(warning.to_owned())),
     ] {
-        let stack = Stack::with_ada_and_a_run().await;
+        let stack = CliFixture::with_ada_and_a_run().await;
         let csv = format!("email,course_id,mode,roles\n{ADA},{RUN},audit,{cell}\n");
         let ran = import(&stack, "enrollments", &csv, &[]).await;
         assert_eq!(
@@ -675,7 +675,7 @@ async fn unknown_roles_are_reported_with_the_separator() {
         let [bees] = shown(&stack, "enrollments").await.try_into().unwrap();
         assert_eq!(bees["roles"], json!(roles), "{cell}");
     }
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     for role in [
         "staff,instructor",
         "staff, instructor",
@@ -705,7 +705,7 @@ async fn unknown_roles_are_reported_with_the_separator() {
 
 #[tokio::test]
 async fn a_mode_that_is_not_known_is_imported_with_force() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let csv = format!("email,course_id,mode\n{ADA},{RUN},verfied\n");
     let refused = import(&stack, "enrollments", &csv, &[]).await;
     assert_eq!(refused.err, format!("line 2: {NOT_A_MODE}\n"));
@@ -717,7 +717,7 @@ async fn a_mode_that_is_not_known_is_imported_with_force() {
 
 #[tokio::test]
 async fn a_grade_is_pending_as_the_file_has_it() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let csv = format!(
         "email,course_id,percent,passed,letter_grade,set_by_admin\n\
          {ADA},{RUN},0.87,true, A (Very Good) ,true\n{ADA},{ANTS},0,false,,\n"
@@ -741,7 +741,7 @@ async fn a_grade_is_pending_as_the_file_has_it() {
 
 #[tokio::test]
 async fn a_certificate_keeps_its_id_its_date_and_its_state() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     import(&stack, "runs", "course_id,title\nOrg/Cats/1,Cats\n", &[])
         .await
         .ok();
@@ -800,7 +800,7 @@ async fn a_certificate_keeps_its_id_its_date_and_its_state() {
 /// Whatever comes after an import, no second certificate is issued.
 #[tokio::test]
 async fn a_pass_finds_the_imported_certificate() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let certificates = format!(
         "email,course_id,certificate_id,issued_at,is_revoked\n\
          {ADA},{RUN},{ID}1,2024-05-01,\n{ADA},{ANTS},{ID}2,2024-05-01,1\n"
@@ -832,7 +832,7 @@ async fn a_pass_finds_the_imported_certificate() {
 
 #[tokio::test]
 async fn a_certificate_id_belongs_to_one_learner_and_run() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let csv = |run: &str| {
         format!("email,course_id,certificate_id,issued_at\n{ADA},{run},{ID}1,2024-05-01\n")
     };
@@ -849,7 +849,7 @@ async fn a_certificate_id_belongs_to_one_learner_and_run() {
 /// Two addresses of one user have one record, also where nothing is written.
 #[tokio::test]
 async fn two_addresses_of_one_user_are_one_learner() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let new = "ada.l@example.org";
     stack.run(&["users", "rename-email", ADA, new]).await.ok();
     let csv = format!("email,course_id,mode\n{ADA},{RUN},verified\n{new},{RUN},audit\n");
@@ -871,7 +871,7 @@ async fn two_addresses_of_one_user_are_one_learner() {
 /// By an enrollment that counts, and when it is really imported.
 #[tokio::test]
 async fn an_enrollment_makes_due_the_pass_that_waits_for_it() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let mut keys = Vec::new();
     for (run, reason) in [
         (RUN, BlockedReason::NotEligible),
@@ -902,7 +902,7 @@ async fn an_enrollment_makes_due_the_pass_that_waits_for_it() {
     let again = import(&stack, "enrollments", &csv(""), &[]).await.ok();
     assert_eq!(again, "0 created, 2 unchanged, 0 differing, 0 bad lines\n");
 
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     stack
         .add_pending(EventKind::Certificate, ADA, RUN, BlockedReason::NotEligible)
         .await;
@@ -918,7 +918,7 @@ async fn an_enrollment_makes_due_the_pass_that_waits_for_it() {
 /// some time after the write that was announced, and not when it would have been.
 #[tokio::test]
 async fn a_waiting_pass_is_retried_even_if_the_import_stops_short() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let event = stack.add_pending(EventKind::Certificate, ADA, RUN, BlockedReason::NotEligible);
     let event = event.await;
     let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
@@ -1061,7 +1061,7 @@ async fn what_differs_is_named_and_left_alone() {
             ". It was issued here before this one was imported, and keeps its id".to_owned(),
         ),
     ] {
-        let stack = Stack::with_ada_and_a_run().await;
+        let stack = CliFixture::with_ada_and_a_run().await;
         let csv = |row: &str| format!("{heading}\n{ADA},{RUN},{row}\n");
         import(&stack, what, &csv(&here), &[]).await.ok();
         let before = shown(&stack, what).await;
@@ -1130,8 +1130,8 @@ fn many() -> Many {
     }
 }
 
-async fn with_many() -> (Stack, Many) {
-    let (stack, many) = (Stack::with_ada_and_a_run().await, many());
+async fn with_many() -> (CliFixture, Many) {
+    let (stack, many) = (CliFixture::with_ada_and_a_run().await, many());
     import(&stack, "users", &many.users, &[]).await.ok();
     (stack, many)
 }
@@ -1226,7 +1226,7 @@ async fn a_write_whose_answer_was_lost_counts_as_created() {
 /// One of many is there by the time that they are written.
 #[tokio::test]
 async fn what_came_in_between_is_left_alone_and_the_others_are_added() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
         "TransactWriteItems" => Fault::Hold,
         _ => Fault::Pass,

@@ -4,13 +4,13 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::harness::{ADA, RUN, Stack};
+use crate::harness::{ADA, CliFixture, RUN};
 
 fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
-async fn put(stack: &Stack, table: &str, item: Vec<(&str, AttributeValue)>) {
+async fn put(stack: &CliFixture, table: &str, item: Vec<(&str, AttributeValue)>) {
     let item = item
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value));
@@ -27,7 +27,7 @@ fn rows(text: &str) -> Vec<Vec<&str>> {
 #[tokio::test]
 async fn users_are_listed_however_many_pages_they_fill() {
     const USERS: usize = 6;
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let empty = stack.run(&["users", "list", "--json"]).await.json();
     assert_eq!(empty, json!([]));
     let empty = stack.run(&["users", "list"]).await.ok();
@@ -80,7 +80,7 @@ async fn users_are_listed_however_many_pages_they_fill() {
 /// JSON allows characters as they are that a terminal heeds.
 #[tokio::test]
 async fn no_json_moves_the_cursor() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let user = vec![
         ("email", text(ADA)),
         ("email_as_given", text(ADA)),
@@ -104,7 +104,7 @@ async fn no_json_moves_the_cursor() {
 
 #[tokio::test]
 async fn runs_are_listed() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let listed = stack.run(&["runs", "list"]).await.ok();
     let table: BTreeSet<_> = rows(&listed).into_iter().skip(1).collect();
     let expected = [
@@ -121,7 +121,7 @@ async fn runs_are_listed() {
 #[tokio::test]
 async fn who_is_in_a_run_is_listed() {
     const LEARNERS: usize = 120;
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let users: String = (1..LEARNERS).map(|n| format!("l{n}@b.org\n")).collect();
     let users = format!("email\n{users}");
     let import = ["users", "import", "-"];
@@ -176,7 +176,7 @@ async fn who_is_in_a_run_is_listed() {
 
 #[tokio::test]
 async fn certificates_for_a_run_are_listed_by_state() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let import = ["users", "import", "-"];
     let imported = stack.run_with_input(&import, "email\nbob@example.org\n");
     imported.await.ok();

@@ -3,12 +3,12 @@ use local::{Fault, FaultyProxy};
 use serde_json::json;
 use shared::domain::{BlockedReason, EventKind, EventState};
 
-use crate::harness::{ADA, RUN, Stack, ran};
+use crate::harness::{ADA, CliFixture, RUN, ran};
 
 /// The address that [`ADA`] has by now.
 const NEW: &str = "Ada.Lovelace@example.org";
 
-async fn rename(stack: &Stack, arguments: &[&str]) -> crate::harness::Ran {
+async fn rename(stack: &CliFixture, arguments: &[&str]) -> crate::harness::Ran {
     stack
         .run(&[&["users", "rename-email"], arguments].concat())
         .await
@@ -16,7 +16,7 @@ async fn rename(stack: &Stack, arguments: &[&str]) -> crate::harness::Ran {
 
 #[tokio::test]
 async fn a_learner_has_another_address() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     stack
         .run_with_input(
             &["users", "import", "-"],
@@ -77,7 +77,7 @@ async fn a_learner_has_another_address() {
 
 #[tokio::test]
 async fn an_address_that_was_never_theirs_is_forgotten() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let typo = "ada@exmaple.org";
     rename(&stack, &[ADA, typo]).await.ok();
     // What came for her comes along, and what waits for somebody of that address stays.
@@ -112,7 +112,7 @@ async fn an_address_that_was_never_theirs_is_forgotten() {
 
 #[tokio::test]
 async fn an_invalid_new_address_is_refused() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let csv = "email\nbob@example.org\n";
     stack
         .run_with_input(&["users", "import", "-"], csv)
@@ -152,7 +152,7 @@ async fn an_invalid_new_address_is_refused() {
 /// refused the address. No argument can name the address, so the id does.
 #[tokio::test]
 async fn an_address_with_characters_that_nobody_sees_is_shown_and_replaced() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let id = "3349ca65-ca93-44ef-9977-069eb88918d0";
     let (email, name) = ("ada\u{200b}@example.org", "Ada\u{202e}\u{feff} Lovelace");
     let put = stack.dynamodb().put_item().table_name("UsersTable");
@@ -196,7 +196,7 @@ async fn an_address_with_characters_that_nobody_sees_is_shown_and_replaced() {
 /// both addresses, and the former one adds only what is not known.
 #[tokio::test]
 async fn imports_know_of_both_addresses() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let import = async |rows: &str| {
         let csv = format!("email,edx_username,name\n{rows}");
         stack.run_with_input(&["users", "import", "-"], &csv).await
@@ -370,7 +370,7 @@ async fn a_line_about_another_person_is_refused() {
             updated.clone(),
         ),
     ] {
-        let stack = Stack::start().await;
+        let stack = CliFixture::start().await;
         let import = async |rows: &str| {
             let csv = format!("email,edx_username,name\n{rows}\n");
             let arguments = ["users", "import", "-", "--json"];
@@ -412,7 +412,7 @@ async fn the_printed_command_frees_the_address() {
         ("-o'ld@example.org,brandnew,Somebody Else", "--forget --"),
     ] {
         let (address, _) = line.split_once(',').unwrap();
-        let stack = Stack::start().await;
+        let stack = CliFixture::start().await;
         let import = async |rows: &str| {
             let csv = format!("email,edx_username,name\n{rows}\n");
             stack.run_with_input(&["users", "import", "-"], &csv).await
@@ -465,7 +465,7 @@ async fn a_line_with_a_former_address_waits_for_the_others_of_its_file() {
         "old.one@example.org,,One Duo\nnew.one@example.org,one,One Duo\n",
         "new.one@example.org,one,One Duo\nold.one@example.org,,One Duo\n",
     ] {
-        let stack = Stack::start().await;
+        let stack = CliFixture::start().await;
         let import = async |rows: &str| {
             let csv = format!("email,edx_username,name\n{rows}");
             stack.run_with_input(&["users", "import", "-"], &csv).await
@@ -486,7 +486,7 @@ async fn a_line_with_a_former_address_waits_for_the_others_of_its_file() {
 /// what waits under the old one does not end with it.
 #[tokio::test]
 async fn what_was_given_up_for_want_of_the_user_begins_again() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let new = NEW.to_lowercase();
     let enrollment = EventKind::Enrollment;
     for course in [RUN, "Org/Bees/1"] {
@@ -519,7 +519,7 @@ async fn what_was_given_up_for_want_of_the_user_begins_again() {
 /// What somebody else changes while the address does is not lost.
 #[tokio::test]
 async fn a_change_in_between_comes_along() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
         "TransactWriteItems" => Fault::Hold,
         _ => Fault::Pass,
@@ -552,7 +552,7 @@ async fn a_change_in_between_comes_along() {
 /// Cut short between the address and its events, it is made up for.
 #[tokio::test]
 async fn the_same_again_does_the_rest() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     stack
         .add_pending(
             EventKind::Enrollment,

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::harness::{Ran, Stack, ran};
+use crate::harness::{CliFixture, Ran, ran};
 
 type Requests = Arc<Mutex<Vec<(Method, Uri, HeaderMap, Bytes)>>>;
 
@@ -30,7 +30,7 @@ impl Receiver {
         Self { url, requests }
     }
 
-    fn replay(&self, stack: &Stack, arguments: &[&str]) -> Command {
+    fn replay(&self, stack: &CliFixture, arguments: &[&str]) -> Command {
         let mut command = stack.command(&[&["replay"], arguments].concat());
         command
             .env("COURSEHOOK_URL", &self.url)
@@ -67,7 +67,7 @@ fn delivery(email: &str) -> String {
 
 #[tokio::test]
 async fn the_same_requests_are_made_again_in_order() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let receiver = Receiver::start().await;
     let body = delivery("ada@example.org");
     // Some editors write a byte order mark; it is no part of the delivery.
@@ -173,7 +173,7 @@ async fn the_same_requests_are_made_again_in_order() {
 
 #[tokio::test]
 async fn what_was_not_accepted_is_an_exit_code() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let receiver = Receiver::start().await;
     let codes = [
         (201, 0),
@@ -227,7 +227,7 @@ async fn what_was_not_accepted_is_an_exit_code() {
 
 #[tokio::test]
 async fn nothing_is_sent_where_a_file_is_no_delivery() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let receiver = Receiver::start().await;
     stack.file("enrollment/0-good.json", delivery("ada@example.org"));
     std::fs::create_dir(stack.path("empty")).unwrap();
@@ -295,7 +295,7 @@ async fn nothing_is_sent_where_a_file_is_no_delivery() {
 
 #[tokio::test]
 async fn a_webhook_that_is_not_there_is_amiss_only_if_none_is() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let receiver = Receiver::start().await;
     stack.file("certificate/1.json", delivery("s404@nowhere.example.org"));
     stack.file("enrollment/2.json", delivery("s404@example.org"));

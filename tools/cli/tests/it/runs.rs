@@ -5,14 +5,14 @@ use local::{Fault, FaultyProxy};
 use serde_json::json;
 use shared::domain::{BlockedReason, EventKind};
 
-use crate::harness::{ADA, RUN, Ran, Stack};
+use crate::harness::{ADA, CliFixture, RUN, Ran};
 
 const HEADING: &str =
     "course_id,title,live,is_self_paced,start_date,end_date,certificate_available_date";
 
 #[tokio::test]
 async fn bad_lines_are_named_and_the_rest_is_imported() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let rows = [
         "course-v1:Org+Bees+2026,Bees,TRUE,no,2026-09-01,2026-12-01T01:00:00+01:00,",
         "Org/Ants/Old,\"Ants, and more\",1,yes,,,2027-01-01T00:00:00.5Z",
@@ -88,7 +88,7 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
 
 #[tokio::test]
 async fn an_absent_column_leaves_what_is_there_and_json_lines_have_flags() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let import = async |lines: &str| stack.run_with_input(&["runs", "import", "-"], lines).await;
     let line = json!({
         "course_id": "Org/C/R", "title": "C", "live": true, "is_self_paced": "no",
@@ -139,7 +139,7 @@ async fn an_absent_column_leaves_what_is_there_and_json_lines_have_flags() {
 /// then.
 #[tokio::test]
 async fn a_column_that_is_absent_leaves_what_is_there_and_an_empty_cell_empties() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let import = async |file: &str| stack.run_with_input(&["runs", "import", "-"], file).await;
     let all =
         format!("{HEADING}\nOrg/C/R,C,yes,yes,2026-09-01,2026-12-01,2027-01-01\nOrg/C/S,S,,,,,\n");
@@ -230,7 +230,7 @@ async fn a_column_that_is_absent_leaves_what_is_there_and_an_empty_cell_empties(
 
 #[tokio::test]
 async fn a_date_that_contradicts_one_that_is_left_is_refused() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let import = async |file: &str| stack.run_with_input(&["runs", "import", "-"], file).await;
     import("course_id,title,start_date,end_date\nOrg/C/R,C,2026-09-01,2026-12-01\n")
         .await
@@ -267,7 +267,7 @@ async fn a_date_that_contradicts_one_that_is_left_is_refused() {
 /// column that the file lacks.
 #[tokio::test]
 async fn an_import_of_runs_writes_its_own_columns_alone() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let file = stack.file("runs.csv", "course_id,title\nOrg/C/R,C\n");
     stack.run(&["runs", "import", &file]).await.ok();
     let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
@@ -308,7 +308,7 @@ async fn an_import_of_runs_writes_its_own_columns_alone() {
 
 #[tokio::test]
 async fn an_import_makes_due_what_has_waited_for_a_run() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let import = async |csv: &str| {
         stack
             .run_with_input(&["runs", "import", "-"], csv)

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 use shared::domain::{Blocked, BlockedReason, EventKey, EventKind, EventState, Score};
 
-use crate::harness::{ADA, RUN, Stack, lms_unavailable};
+use crate::harness::{ADA, CliFixture, RUN, lms_unavailable};
 
 /// One thing that befalls [`ADA`] in a run.
 enum Step {
@@ -288,7 +288,7 @@ fn cases() -> Vec<Case> {
 }
 
 impl Step {
-    async fn befall(self, stack: &Stack, run: &str) {
+    async fn befall(self, stack: &CliFixture, run: &str) {
         let of_run = async |start: [&str; 2], more: &[&str]| {
             let arguments = [&start, &[ADA, run], more].concat();
             stack.run(&arguments).await.ok();
@@ -334,8 +334,8 @@ fn pass_in(run: &str) -> EventKey {
 }
 
 #[tokio::test]
-async fn each_standing_has_its_sentence_and_its_commands() {
-    let stack = Stack::with_ada_and_a_run().await;
+async fn each_diagnosis_has_its_sentence_and_its_commands() {
+    let stack = CliFixture::with_ada_and_a_run().await;
     let mut csv = "course_id,title,is_self_paced,certificate_available_date\n".to_owned();
     for case in cases() {
         let name = case.name;
@@ -392,7 +392,7 @@ async fn each_standing_has_its_sentence_and_its_commands() {
 
 #[tokio::test]
 async fn all_of_a_learner_is_in_one_view() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let bare = stack.run(&["status", ADA]).await.ok();
     let nothing = "\n\nThe learner has nothing in any course run.\n";
     assert!(bare.ends_with(nothing), "{bare}");
@@ -472,7 +472,7 @@ async fn all_of_a_learner_is_in_one_view() {
 
 #[tokio::test]
 async fn what_waits_for_a_user_is_shown_without_one() {
-    let stack = Stack::with_ada_and_a_run().await;
+    let stack = CliFixture::with_ada_and_a_run().await;
     let bob = "bob@example.org";
     let none = stack.run(&["status", bob]).await;
     assert_eq!((none.code, none.out.as_str()), (2, ""), "{none:?}");
@@ -541,7 +541,7 @@ async fn what_waits_for_a_user_is_shown_without_one() {
 #[tokio::test]
 async fn printed_commands_can_be_run_as_they_are() {
     let (email, run) = ("-o'hara@b.org", "-O/C/1");
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     for (what, csv) in [
         ("users", format!("email\n{email}\n")),
         ("runs", format!("course_id,title\n{run},C\n")),

@@ -8,7 +8,7 @@ use shared::domain::{
 };
 use uuid::Uuid;
 
-use crate::harness::Stack;
+use crate::harness::CliFixture;
 
 const PLAIN: SweepOptions = leave(false, false);
 const FORCE: SweepOptions = leave(true, false);
@@ -75,7 +75,7 @@ fn line(shown: &Value) -> Line {
 }
 
 #[tokio::test]
-async fn the_newest_standing_alone_is_listed() {
+async fn only_the_newest_sweep_of_a_kind_is_listed() {
     let cases: &[(&[(SweepOptions, At)], Line)] = &[
         (&[(PLAIN, Ended(1))], (false, false, Some(1), None)),
         (&[(REPORT, Ended(1))], (false, true, Some(1), None)),
@@ -123,7 +123,7 @@ async fn the_newest_standing_alone_is_listed() {
             (false, false, Some(5), Some(9)),
         ),
     ];
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let sweeps = Sweeps::new(stack.dynamodb(), "SweepsTable".to_owned());
     let kinds = [SweepKind::Grades, SweepKind::Enrollments];
     for (n, (records, _)) in cases.iter().enumerate() {

@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use crate::harness::Stack;
+use crate::harness::CliFixture;
 
 const PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/tables.md"));
 
@@ -27,7 +27,7 @@ fn examples() -> Vec<(&'static str, &'static str)> {
 /// conditions hold back a second write.
 #[tokio::test]
 async fn what_other_programs_write_is_read() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let send = async |operation: &str, body: &'static str| {
         let client = shared::bootstrap::lms::client().unwrap();
         let request = client

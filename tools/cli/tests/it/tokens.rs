@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use shared::clock::{Clock, SystemClock};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
-use crate::harness::{Ran, Stack, interrupted, ran};
+use crate::harness::{CliFixture, Ran, interrupted, ran};
 
 #[tokio::test]
 async fn a_token_is_issued_listed_and_revoked() {
-    let stack = Stack::with_secrets().await;
+    let stack = CliFixture::with_secrets().await;
     assert_eq!(
         stack.run(&["tokens", "list", "--json"]).await.json(),
         json!([])
@@ -80,7 +80,7 @@ async fn a_token_is_issued_listed_and_revoked() {
 #[tokio::test]
 async fn operators_at_the_same_time_lose_nothing() {
     const OPERATORS: usize = 8;
-    let stack = Stack::with_secrets().await;
+    let stack = CliFixture::with_secrets().await;
     let issue = |name: String| {
         let mut command = stack.command(&["tokens", "issue", &name, "--json"]);
         async move { Ran::from(command.output().await.unwrap()) }
@@ -130,7 +130,7 @@ async fn operators_at_the_same_time_lose_nothing() {
 
 #[tokio::test]
 async fn a_token_is_rotated() {
-    let stack = Stack::with_secrets().await;
+    let stack = CliFixture::with_secrets().await;
     let list = async || stack.run(&["tokens", "list", "--json"]).await.json();
     let issue = ["tokens", "issue", "lms", "--staff", "--json"];
     let old = stack.run(&issue).await.json();
@@ -181,7 +181,7 @@ async fn a_token_is_rotated() {
 
 #[tokio::test]
 async fn a_token_that_was_seen_is_listed_with_when() {
-    let stack = Stack::with_secrets().await;
+    let stack = CliFixture::with_secrets().await;
     let issue = async |name: &str| {
         let issued = stack.run(&["tokens", "issue", name, "--json"]).await.json();
         issued["id"].as_str().unwrap().to_owned()
@@ -244,7 +244,7 @@ async fn a_token_that_was_seen_is_listed_with_when() {
 /// It may be the one that the LMS bears.
 #[tokio::test]
 async fn a_live_token_is_revoked_by_whoever_says_yes() {
-    let stack = Stack::with_secrets().await;
+    let stack = CliFixture::with_secrets().await;
     let issue = ["tokens", "issue", "lms", "--json"];
     let issued = stack.run(&issue).await.json();
     let id = issued["id"].as_str().unwrap();
@@ -276,7 +276,7 @@ async fn a_live_token_is_revoked_by_whoever_says_yes() {
 /// A token is shown only once every instance of the webhooks takes it.
 #[tokio::test]
 async fn a_token_is_shown_three_seconds_after_it_was_written() {
-    let stack = Stack::with_secrets().await;
+    let stack = CliFixture::with_secrets().await;
     let shown = async |arguments: &[&str]| {
         let shown = stack.run(&[arguments, &["--json"]].concat()).await.json();
         // When it was made, which is before it was written.
@@ -292,7 +292,7 @@ async fn a_token_is_shown_three_seconds_after_it_was_written() {
 /// Whoever gives up before the token is shown leaves nothing behind.
 #[tokio::test]
 async fn a_token_that_was_not_waited_for_is_in_force_no_more() {
-    let stack = Stack::with_secrets().await;
+    let stack = CliFixture::with_secrets().await;
     let issue = ["tokens", "issue", "old", "--json"];
     let old = stack.run(&issue).await.json();
     let id = old["id"].as_str().unwrap();

@@ -6,7 +6,7 @@ use serde_json::json;
 use shared::domain::{BlockedReason, EventKind};
 use tokio::process::Command;
 
-use crate::harness::{RUN, Stack, ran};
+use crate::harness::{CliFixture, RUN, ran};
 
 const STRAY: &str = "a quotation mark stands inside a cell; a cell that has one must be in \
     quotation marks, and each one in it doubled";
@@ -75,7 +75,7 @@ fn bad_lines() -> Vec<(u64, String)> {
 
 #[tokio::test]
 async fn bad_lines_are_named_and_the_rest_is_imported() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let file = stack.file("users.csv", csv());
     let bad = bad_lines();
 
@@ -133,7 +133,7 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
 
 #[tokio::test]
 async fn json_lines_come_from_standard_input() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let lines = "\n\
         {\"email\": \"Ada@Example.org\", \"edx_username\": \"ada\", \"name\": null, \"age\": 36}\n\
         {\"email\": \"bob@example.org\", \"name\": \"Bob\\nSmith\"}\n\
@@ -166,7 +166,7 @@ async fn json_lines_come_from_standard_input() {
 
 #[tokio::test]
 async fn an_empty_cell_leaves_what_is_there() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let import = async |csv: &str| {
         stack
             .run_with_input(&["users", "import", "-"], csv)
@@ -201,7 +201,7 @@ async fn an_empty_cell_leaves_what_is_there() {
 
 #[tokio::test]
 async fn usernames_move_between_users() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let import = async |csv: &str| stack.run_with_input(&["users", "import", "-"], csv).await;
     let username = async |email| {
         let user = stack.run(&["users", "show", email, "--json"]).await.json();
@@ -252,7 +252,7 @@ async fn usernames_move_between_users() {
 /// What makes two usernames one does not depend on the case of ASCII letters.
 #[tokio::test]
 async fn a_username_in_another_case_is_the_same_username() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let import = async |rows: &str| {
         let csv = format!("email,edx_username\n{rows}\n");
         stack.run_with_input(&["users", "import", "-"], &csv).await
@@ -322,7 +322,7 @@ async fn a_username_in_another_case_is_the_same_username() {
 #[tokio::test]
 async fn a_long_chain_of_usernames_takes_several_imports() {
     const USERS: usize = 7;
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let import = async |shift: usize| {
         let row = |user| format!("learner{user}@example.org,name{}\n", user + shift);
         let rows: String = (0..USERS).map(row).collect();
@@ -341,7 +341,7 @@ async fn a_long_chain_of_usernames_takes_several_imports() {
 #[tokio::test]
 async fn many_usernames_change_at_once() {
     const USERS: usize = 50;
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     for (name, outcome) in [
         ("old", "50 created, 0 updated"),
         ("new", "0 created, 50 updated"),
@@ -360,7 +360,7 @@ async fn many_usernames_change_at_once() {
 /// which they are.
 #[tokio::test]
 async fn a_missing_quotation_mark_is_reported_with_the_lines_it_swallows() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let csv = "email,note\nada2@x,\"hello\nbob2@x,fine\ncy2@x,\"bye\ndee2@x,z\n";
     let ran = stack.run_with_input(&["users", "import", "-"], csv).await;
     assert_eq!(ran.code, 1);
@@ -437,7 +437,7 @@ async fn cells_that_are_left_out_are_absent_columns() {
             0,
         ),
     ] {
-        let stack = Stack::start().await;
+        let stack = CliFixture::start().await;
         let ran = stack.run_with_input(&["users", "import", "-"], &csv).await;
         assert_eq!(
             (ran.code, ran.err.as_str()),
@@ -446,7 +446,7 @@ async fn cells_that_are_left_out_are_absent_columns() {
         );
         assert!(ran.out.starts_with(counts), "{csv}: {ran:?}");
     }
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let csv = "email,name\nada@x\nbob@x\n";
     let ran = stack
         .run_with_input(&["users", "import", "-", "--json"], csv)
@@ -463,7 +463,7 @@ async fn cells_that_are_left_out_are_absent_columns() {
 /// They are imported: somebody may be called so.
 #[tokio::test]
 async fn names_that_most_likely_are_none_are_warned_of() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let names = [
         "NULL",
         "\\N",
@@ -516,7 +516,7 @@ async fn a_quotation_mark_that_is_never_closed_ends_the_import() {
     let csv = format!("email,name\n{rows}ada@example.org,\"Ada\nbob@example.org,Bob\n");
     let message = "line 72: a quotation mark is not closed until the end of the file; of what comes \
         after it nothing is imported";
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let import = ["users", "import", "-"];
     let ran = stack.run_with_input(&import, &csv).await;
     assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
@@ -540,7 +540,7 @@ async fn a_quotation_mark_that_is_never_closed_ends_the_import() {
 /// Whatever stands in such a cell, it is no row.
 #[tokio::test]
 async fn a_cell_of_several_lines_is_one_cell() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let csv = "email,note\r\nada@example.org,\"see\r\nmallory@example.org,x\r\nabove\"\r\n\
         bob@example.org,\r\n";
     let ran = stack.run_with_input(&["users", "import", "-"], csv).await;
@@ -588,7 +588,7 @@ async fn files_of_spreadsheets_are_read() {
             format!("\u{feff}{json}").replace('\n', "\r\n"),
         ),
     ] {
-        let stack = Stack::start().await;
+        let stack = CliFixture::start().await;
         let ran = stack.run_with_input(&["users", "import", "-"], &file).await;
         assert_eq!(ran.err, "", "{kind}");
         assert_eq!(
@@ -607,7 +607,7 @@ async fn files_of_spreadsheets_are_read() {
 
 #[tokio::test]
 async fn each_unknown_name_is_reported_once() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let lines = "\
         {\"email\": \"ada@example.org\", \"age\": 36}\n\
         {\"email\": \"bob@example.org\", \"\u{1b}[2J\": 1, \"age\": 36}\n\
@@ -628,7 +628,7 @@ async fn each_unknown_name_is_reported_once() {
 
 #[tokio::test]
 async fn many_batches_keep_their_lines() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let mut csv = "email,edx_username\n".to_owned();
     for number in 0..1_000 {
         let at = if number % 100 == 7 { "" } else { "@" };
@@ -656,7 +656,7 @@ async fn many_batches_keep_their_lines() {
 
 #[tokio::test]
 async fn an_import_makes_due_what_has_waited_for_a_user() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let import = async |csv: &str| stack.run_with_input(&["users", "import", "-"], csv).await;
     let enrollment = EventKind::Enrollment;
     for email in ["ada@example.org", "bob@example.org"] {
@@ -689,7 +689,7 @@ async fn an_import_makes_due_what_has_waited_for_a_user() {
 
 #[tokio::test]
 async fn an_import_makes_due_what_has_waited_for_a_username() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let import = async |csv: &str| {
         let ran = stack.run_with_input(&["users", "import", "-", "--json"], csv);
         ran.await.json()["events_due"].clone()
@@ -705,7 +705,7 @@ async fn an_import_makes_due_what_has_waited_for_a_username() {
 
 #[tokio::test]
 async fn a_second_import_makes_due_what_the_one_that_was_cut_short_left() {
-    let stack = Stack::start().await;
+    let stack = CliFixture::start().await;
     let (enrollment, email) = (EventKind::Enrollment, "ada@example.org");
     let event = stack.add_pending(enrollment, email, RUN, BlockedReason::NoSuchUser);
     let key = event.await.event_key;
@@ -919,7 +919,7 @@ async fn a_thousand_bad_lines_of_every_kind_are_each_named() {
         ),
         (BAD_JSON, &json, vec![json(0)]),
     ] {
-        let stack = Stack::start().await;
+        let stack = CliFixture::start().await;
         let (mut bad, mut rows) = (Vec::new(), 1);
         for n in 0..BAD {
             let (line, problem) = kinds[n % kinds.len()](n);
@@ -946,7 +946,7 @@ async fn a_thousand_bad_lines_of_every_kind_are_each_named() {
 }
 
 /// All users and usernames, without the ids that chance gives them.
-async fn table(stack: &Stack) -> Vec<String> {
+async fn table(stack: &CliFixture) -> Vec<String> {
     let mut all = Vec::new();
     for table in ["UsersTable", "UsernamesTable"] {
         for mut item in stack.scan(table).await {
@@ -965,7 +965,7 @@ async fn an_import_that_was_killed_and_is_done_again_ends_the_same() {
     let row = |n| format!("Learner{n}@example.org,learner{n},Learner {n}\n");
     let rows: String = (0..USERS).map(row).collect();
     let csv = format!("email,edx_username,name\n{rows}");
-    let whole = Stack::start().await;
+    let whole = CliFixture::start().await;
     whole
         .run_with_input(&["users", "import", "-"], &csv)
         .await
@@ -974,7 +974,7 @@ async fn an_import_that_was_killed_and_is_done_again_ends_the_same() {
     assert_eq!(expected.len(), 2 * USERS);
 
     for signal in ["KILL", "INT"] {
-        let stack = Stack::start().await;
+        let stack = CliFixture::start().await;
         let file = stack.file("users.csv", &csv);
         let writes = AtomicUsize::new(0);
         // Of eight at a time some are done, some hang, and of one nobody hears.

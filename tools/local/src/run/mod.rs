@@ -54,7 +54,7 @@ pub enum Error {
 
 /// Runs until Ctrl-C or SIGTERM, which is a good end.
 pub async fn run() -> Result<(), Error> {
-    let mut stack = Stack::default();
+    let mut stack = LocalStack::default();
     let result = tokio::select! {
         biased;
         stopped = stop_signal() => stopped,
@@ -66,7 +66,7 @@ pub async fn run() -> Result<(), Error> {
 
 /// What is running. Fields are filled in the order of the start.
 #[derive(Default)]
-struct Stack {
+struct LocalStack {
     lock: Option<File>,
     dynamodb: Option<Dynamodb>,
     secrets_manager: Option<SecretsManager>,
@@ -75,7 +75,7 @@ struct Stack {
     env_file: Option<EnvFile>,
 }
 
-impl Stack {
+impl LocalStack {
     /// Starts everything and returns only if something fails.
     async fn run(&mut self) -> Result<(), Error> {
         let settings = Settings::read()?;

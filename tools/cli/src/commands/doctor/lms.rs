@@ -7,33 +7,33 @@ use shared::use_cases::lms::{About, LmsClient, LmsError};
 use super::Finding;
 use crate::advice;
 use crate::commands::credential::{self, LIMIT};
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output;
-use crate::stack::Stack;
 
-pub async fn check(stack: &Stack, learner: Option<(Email, CourseId)>) -> Vec<Finding> {
+pub async fn check(context: &Context, learner: Option<(Email, CourseId)>) -> Vec<Finding> {
     let learner = learner.as_ref();
     let (token, grade, enrollments) = tokio::join!(
-        token(stack),
-        of_learner(stack, "LMS grades", learner, grade),
-        of_learner(stack, "LMS enrollments", learner, enrollments)
+        token(context),
+        of_learner(context, "LMS grades", learner, grade),
+        of_learner(context, "LMS enrollments", learner, enrollments)
     );
     vec![token, grade, enrollments]
 }
 
 /// That an access token is had; a static one shows only at a grade.
-async fn token(stack: &Stack) -> Finding {
+async fn token(context: &Context) -> Finding {
     const CHECK: &str = "LMS token";
     let asked = async {
-        let secret = stack.credential_for_the_lms().await?;
+        let secret = context.credential_for_the_lms().await?;
         // What is wrong with the secret its own check tells.
         match secret.read().await.ok().flatten() {
-            Some(known) => credential::token(stack, &known).await.map(Some),
+            Some(known) => credential::token(context, &known).await.map(Some),
             None => Ok(None),
         }
     };
     match asked.await {
-        Err(failure) => Finding::failed(stack, CHECK, failure),
+        Err(failure) => Finding::failed(context, CHECK, failure),
         Ok(None) => no_credential(CHECK),
         Ok(Some(None)) => Finding::ok(CHECK, "a static one, which need not be asked for"),
         Ok(Some(Some(Ok(_)))) => Finding::ok(CHECK, "the LMS gives our client a token"),
@@ -43,14 +43,14 @@ async fn token(stack: &Stack) -> Finding {
 
 /// What the LMS says of the learner who is named, or of any.
 async fn of_learner(
-    stack: &Stack,
+    context: &Context,
     check: &'static str,
     learner: Option<&(Email, CourseId)>,
     ask: impl AsyncFn(&LmsClient, &Learner) -> Finding,
 ) -> Finding {
     let found = match learner.cloned() {
-        Some((email, course_id)) => named(stack, email, course_id).await,
-        None => any(stack).await,
+        Some((email, course_id)) => named(context, email, course_id).await,
+        None => any(context).await,
     };
     let learner = match found {
         Ok(Ok(learner)) => learner,
@@ -58,12 +58,12 @@ async fn of_learner(
             let ask = "coursehook doctor EMAIL COURSE_ID asks for theirs";
             return Finding::skip(check, why, ask);
         }
-        Err(failure) => return Finding::failed(stack, check, failure),
+        Err(failure) => return Finding::failed(context, check, failure),
     };
-    let client = async { stack.lms_client(&stack.tables().await).await };
+    let client = async { context.lms_client(&context.tables().await).await };
     match client.await {
         Ok(client) => ask(&client, &learner).await,
-        Err(failure) => Finding::failed(stack, check, failure),
+        Err(failure) => Finding::failed(context, check, failure),
     }
 }
 
@@ -113,11 +113,11 @@ async fn enrollments(client: &LmsClient, (email, username, course_id): &Learner)
 type Learner = (Email, Username, CourseId);
 
 async fn named(
-    stack: &Stack,
+    context: &Context,
     email: Email,
     course_id: CourseId,
 ) -> Result<Result<Learner, String>, Failure> {
-    let user = stack.tables().await.users()?.get(&email).await?;
+    let user = context.tables().await.users()?.get(&email).await?;
     let shown = output::printable(email.as_str());
     Ok(match user {
         None => Err(format!("there is no user {shown}")),
@@ -132,9 +132,9 @@ async fn named(
 }
 
 /// Somebody whose grade a webhook could ask for.
-async fn any(stack: &Stack) -> Result<Result<Learner, String>, Failure> {
+async fn any(context: &Context) -> Result<Result<Learner, String>, Failure> {
     const LOOKED_AT: usize = 20;
-    let tables = stack.tables().await;
+    let tables = context.tables().await;
     let (users, enrollments) = (tables.users()?, tables.enrollments()?);
     for user in users.with_usernames().await?.into_iter().take(LOOKED_AT) {
         let of_user = enrollments.of_user(user.user_id).await?;

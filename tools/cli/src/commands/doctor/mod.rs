@@ -15,9 +15,9 @@ use shared::adapters::lms::BaseUrl;
 use shared::domain::{CourseId, Email, EventState};
 
 use crate::cli::exit_code;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{self, Output};
-use crate::stack::Stack;
 use crate::time;
 
 /// What a check came to.
@@ -87,9 +87,9 @@ impl Finding {
 
     /// What failed, in the words that any command has for it: first what is
     /// wrong, then what to do.
-    fn failed(stack: &Stack, check: impl Into<String>, failure: impl Into<Failure>) -> Self {
-        let failure = failure.into().of_stack(stack.deployed());
-        if stack.is_unknown() && matches!(failure, Failure::Variable { .. }) {
+    fn failed(context: &Context, check: impl Into<String>, failure: impl Into<Failure>) -> Self {
+        let failure = failure.into().of_stack(context.deployed());
+        if context.is_unknown() && matches!(failure, Failure::Variable { .. }) {
             return Self::skip(check, "the stack is not known", "fix that first");
         }
         let message = failure.to_string();
@@ -124,15 +124,15 @@ impl Finding {
 /// Makes all checks, whatever becomes of each.
 pub async fn run(
     learner: Option<(Email, CourseId)>,
-    stack: &mut Stack,
+    context: &mut Context,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    stack.use_short_timeouts();
-    let now = stack.clock().now();
-    let mut findings = vec![credentials(stack, now).await];
-    if let Some(name) = stack.deployed().map(str::to_owned) {
+    context.use_short_timeouts();
+    let now = context.clock().now();
+    let mut findings = vec![credentials(context, now).await];
+    if let Some(name) = context.deployed().map(str::to_owned) {
         let check = format!("stack {name}");
-        findings.push(match stack.read_deployed().await {
+        findings.push(match context.read_deployed().await {
             Ok(lacking) if lacking.is_empty() => {
                 Finding::ok(check, "its outputs and parameters are read")
             }
@@ -141,23 +141,23 @@ pub async fn run(
                 format!("it lacks {}", lacking.join(", ")),
                 "deploy the template of this version",
             ),
-            Err(failure) => Finding::failed(stack, check, failure),
+            Err(failure) => Finding::failed(context, check, failure),
         });
     }
-    findings.extend(settings(stack).await);
+    findings.extend(settings(context).await);
     let (tables, secrets, lms, webhooks, events, modes) = tokio::join!(
-        tables::check(stack),
-        secrets::check(stack, now),
-        lms::check(stack, learner),
-        webhooks::check(stack),
-        pending_events(stack),
-        modes::check(stack),
+        tables::check(context),
+        secrets::check(context, now),
+        lms::check(context, learner),
+        webhooks::check(context),
+        pending_events(context),
+        modes::check(context),
     );
     for more in [tables, secrets, lms, webhooks, events, modes] {
         findings.extend(more);
     }
 
-    let is_coloured = io::stdout().is_terminal() && !stack.wants_no_color();
+    let is_coloured = io::stdout().is_terminal() && !context.wants_no_color();
     output.answer(&findings, || {
         let width = findings.iter().map(|finding| finding.check.len()).max();
         let line = |finding: &Finding| finding.line(width.unwrap_or_default(), is_coloured);
@@ -173,15 +173,15 @@ pub async fn run(
 
 /// That there are some, and where they are for. Whether AWS takes them the
 /// other checks tell.
-async fn credentials(stack: &Stack, now: Timestamp) -> Finding {
+async fn credentials(context: &Context, now: Timestamp) -> Finding {
     const CHECK: &str = "credentials";
-    let credentials = match stack.credentials().await {
+    let credentials = match context.credentials().await {
         Ok(credentials) => credentials,
-        Err(failure) => return Finding::failed(stack, CHECK, failure),
+        Err(failure) => return Finding::failed(context, CHECK, failure),
     };
     let end = credentials.expiry();
     let end = end.and_then(|end| Timestamp::try_from(end).ok());
-    let Some(region) = stack.aws().await.region() else {
+    let Some(region) = context.aws().await.region() else {
         return Finding::fix(
             CHECK,
             "there is no region",
@@ -206,19 +206,19 @@ async fn credentials(stack: &Stack, now: Timestamp) -> Finding {
 }
 
 /// What the functions have beside names of tables and secrets.
-async fn settings(stack: &Stack) -> [Finding; 2] {
-    let advice = if stack.deployed().is_some() {
+async fn settings(context: &Context) -> [Finding; 2] {
+    let advice = if context.deployed().is_some() {
         "deploy the stack with another one"
     } else {
         "set it as the functions have it, or name the stack with --stack"
     };
     let describe = |name: &'static str, fault: Option<Failure>| match fault {
-        None => Finding::ok(name, stack.variable(name).unwrap_or_default()),
+        None => Finding::ok(name, context.variable(name).unwrap_or_default()),
         Some(Failure::Setting(malformed)) => Finding::fix(name, malformed.to_string(), advice),
-        Some(failure) => Finding::failed(stack, name, failure),
+        Some(failure) => Finding::failed(context, name, failure),
     };
-    let lms_url = stack.setting::<BaseUrl>("LMS_URL").err();
-    let paid_modes = stack.tables().await.paid_modes().err();
+    let lms_url = context.setting::<BaseUrl>("LMS_URL").err();
+    let paid_modes = context.tables().await.paid_modes().err();
     [
         describe("LMS_URL", lms_url),
         describe("PAID_MODES", paid_modes.map(Failure::from)),
@@ -226,16 +226,16 @@ async fn settings(stack: &Stack) -> [Finding; 2] {
 }
 
 /// A dead event is somebody's certificate that nobody tries for any more.
-async fn pending_events(stack: &Stack) -> Vec<Finding> {
+async fn pending_events(context: &Context) -> Vec<Finding> {
     const CHECK: &str = "pending events";
     let counted = async {
-        let events = stack.tables().await.pending_events()?;
+        let events = context.tables().await.pending_events()?;
         let dead = events.count(EventState::Dead).await?;
         let expired = events.count(EventState::Expired).await?;
         Ok::<_, Failure>((dead, expired))
     };
     vec![match counted.await {
-        Err(failure) => Finding::failed(stack, CHECK, failure),
+        Err(failure) => Finding::failed(context, CHECK, failure),
         Ok((0, expired)) => Finding::ok(CHECK, format!("none is dead, {expired} expired")),
         Ok((dead, expired)) => Finding::fix(
             CHECK,

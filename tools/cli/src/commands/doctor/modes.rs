@@ -8,9 +8,9 @@ use shared::domain::{
 };
 
 use super::Finding;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::count;
-use crate::stack::Stack;
 
 /// The most enrollments, and the most events, that are checked.
 const CHECKED: i32 = 1_000;
@@ -26,10 +26,10 @@ struct Seen {
     passes: u64,
 }
 
-pub async fn check(stack: &Stack) -> Vec<Finding> {
+pub async fn check(context: &Context) -> Vec<Finding> {
     const CHECK: &str = "certificate modes";
-    vec![match look(stack).await {
-        Err(failure) => Finding::failed(stack, CHECK, failure),
+    vec![match look(context).await {
+        Err(failure) => Finding::failed(context, CHECK, failure),
         Ok((looked_at, paid_modes, seen)) if seen.is_empty() => Finding::ok(
             CHECK,
             format!(
@@ -40,15 +40,15 @@ pub async fn check(stack: &Stack) -> Vec<Finding> {
         Ok((looked_at, paid_modes, seen)) => Finding::warn(
             CHECK,
             describe(looked_at, &seen),
-            setting(stack, &paid_modes, seen),
+            setting(context, &paid_modes, seen),
         ),
     }]
 }
 
 /// How many active enrollments were looked at, the paid modes, and the eligible
 /// modes that they lack.
-async fn look(stack: &Stack) -> Result<(u64, PaidModes, BTreeMap<Mode, Seen>), Failure> {
-    let tables = stack.tables().await;
+async fn look(context: &Context) -> Result<(u64, PaidModes, BTreeMap<Mode, Seen>), Failure> {
+    let tables = context.tables().await;
     let (paid_modes, enrollments) = (tables.paid_modes()?, tables.enrollments()?);
     let is_lacking = |mode: &Mode| mode.is_certificate_eligible() && !paid_modes.contain(mode);
     let mut seen: BTreeMap<Mode, Seen> = BTreeMap::new();
@@ -57,7 +57,7 @@ async fn look(stack: &Stack) -> Result<(u64, PaidModes, BTreeMap<Mode, Seen>), F
     for mode in modes.into_iter().filter(is_lacking) {
         seen.entry(mode).or_default().enrollments += 1;
     }
-    for Enrollment { mode, .. } in waiting(stack).await? {
+    for Enrollment { mode, .. } in waiting(context).await? {
         if is_lacking(&mode) {
             seen.entry(mode).or_default().passes += 1;
         }
@@ -66,8 +66,8 @@ async fn look(stack: &Stack) -> Result<(u64, PaidModes, BTreeMap<Mode, Seen>), F
 }
 
 /// The active enrollments whose learners' passes wait as `unpaid_mode`.
-async fn waiting(stack: &Stack) -> Result<Vec<Enrollment>, Failure> {
-    let tables = stack.tables().await;
+async fn waiting(context: &Context) -> Result<Vec<Enrollment>, Failure> {
+    let tables = context.tables().await;
     let (users, events) = (tables.users()?, tables.pending_events()?);
     let enrollments = tables.enrollments()?;
     let mut waiting = Vec::new();
@@ -114,7 +114,7 @@ fn describe(checked: u64, seen: &BTreeMap<Mode, Seen>) -> String {
 }
 
 /// The setting that has them all, where the template takes them.
-fn setting(stack: &Stack, paid_modes: &PaidModes, seen: BTreeMap<Mode, Seen>) -> String {
+fn setting(context: &Context, paid_modes: &PaidModes, seen: BTreeMap<Mode, Seen>) -> String {
     // The template's pattern of PaidModes.
     let is_plain = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '_' | '-');
     let modes = seen.into_keys();
@@ -124,7 +124,7 @@ fn setting(stack: &Stack, paid_modes: &PaidModes, seen: BTreeMap<Mode, Seen>) ->
         "a pass in such a mode earns nothing here, and is given up after 30 days".to_owned();
     if !modes.is_empty() {
         let all = paid_modes.and(modes);
-        let setting = if stack.deployed().is_some() {
+        let setting = if context.deployed().is_some() {
             format!("deploy with PARAMETERS=\"PaidModes={all}\"")
         } else {
             format!("set PAID_MODES={all}, in a deployment PARAMETERS=\"PaidModes={all}\"")

@@ -6,28 +6,28 @@ use shared::domain::Credential;
 use shared::domain::token::{TokenRecord, TokenState};
 
 use super::Finding;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output;
-use crate::stack::Stack;
 use crate::time;
 
 /// How long before its end a token is to be replaced: there is time to tell
 /// whoever bears it.
 const BEFORE_ITS_END: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-pub async fn check(stack: &Stack, now: Timestamp) -> Vec<Finding> {
-    let (mut tokens, credential) = tokio::join!(tokens(stack, now), credential(stack));
+pub async fn check(context: &Context, now: Timestamp) -> Vec<Finding> {
+    let (mut tokens, credential) = tokio::join!(tokens(context, now), credential(context));
     tokens.push(credential);
     tokens
 }
 
 /// The list of tokens, and each that is about to end or has ended.
-async fn tokens(stack: &Stack, now: Timestamp) -> Vec<Finding> {
+async fn tokens(context: &Context, now: Timestamp) -> Vec<Finding> {
     const CHECK: &str = "WebhookTokensSecret";
-    let listed = async { Ok::<_, Failure>(stack.tokens().await?.list().await?) };
+    let listed = async { Ok::<_, Failure>(context.tokens().await?.list().await?) };
     let listed = match listed.await {
         Ok(listed) => listed,
-        Err(failure) => return vec![Finding::failed(stack, CHECK, failure)],
+        Err(failure) => return vec![Finding::failed(context, CHECK, failure)],
     };
     let staff = || listed.iter().filter(|token| token.staff);
     let live = staff().filter(|token| token.state(now) == TokenState::Live);
@@ -84,16 +84,16 @@ fn about_end(
     }
 }
 
-async fn credential(stack: &Stack) -> Finding {
+async fn credential(context: &Context) -> Finding {
     const CHECK: &str = "OpenedxApiSecret";
     const ADVICE: &str = "coursehook credential set";
-    let read = async { Ok::<_, Failure>(stack.credential_for_the_lms().await?.read().await) };
+    let read = async { Ok::<_, Failure>(context.credential_for_the_lms().await?.read().await) };
     match read.await {
-        Err(failure) => Finding::failed(stack, CHECK, failure),
+        Err(failure) => Finding::failed(context, CHECK, failure),
         Ok(Ok(Some(Credential::Client { .. }))) => Finding::ok(CHECK, "an OAuth2 client"),
         Ok(Ok(Some(Credential::Static { .. }))) => Finding::ok(CHECK, "a static token"),
         Ok(Ok(None)) => Finding::fix(CHECK, "it has no value yet", ADVICE),
         Ok(Err(error @ SecretError::Malformed)) => Finding::fix(CHECK, error.to_string(), ADVICE),
-        Ok(Err(error)) => Finding::failed(stack, CHECK, Failure::Secret(error)),
+        Ok(Err(error)) => Finding::failed(context, CHECK, Failure::Secret(error)),
     }
 }

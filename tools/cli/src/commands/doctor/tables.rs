@@ -11,40 +11,40 @@ use shared::adapters::AwsError;
 use shared::adapters::store::StoreError;
 
 use super::Finding;
+use crate::context::Context;
 use crate::failure::Failure;
-use crate::stack::Stack;
 
 /// What can be told of a table, each under a name, in words that are equal
 /// where the table is as it should be.
 type Facts = BTreeMap<String, String>;
 
-pub async fn check(stack: &Stack) -> Vec<Finding> {
+pub async fn check(context: &Context) -> Vec<Finding> {
     let template = match Template::load() {
         Ok(template) => template,
-        Err(error) => return vec![Finding::failed(stack, "template", error)],
+        Err(error) => return vec![Finding::failed(context, "template", error)],
     };
-    let client = stack.dynamodb().await;
+    let client = context.dynamodb().await;
     let tables = template.tables.iter();
     let tables: Vec<_> = tables
-        .map(|table| (table, stack.optional(&variable_of(&table.name))))
+        .map(|table| (table, context.optional(&variable_of(&table.name))))
         .collect();
     let looked_at = tables
         .iter()
-        .map(|(table, name)| look_at(stack, &client, table, *name));
-    let recovery = recovery(stack, &client, &tables);
+        .map(|(table, name)| look_at(context, &client, table, *name));
+    let recovery = recovery(context, &client, &tables);
     let (mut findings, recovery) = tokio::join!(join_all(looked_at), recovery);
     findings.push(recovery);
     findings
 }
 
-async fn look_at(stack: &Stack, client: &Client, table: &Table, name: Option<&str>) -> Finding {
+async fn look_at(context: &Context, client: &Client, table: &Table, name: Option<&str>) -> Finding {
     let check = &table.name;
     let Some(name) = name else {
-        return Finding::failed(stack, check, Failure::missing(variable_of(check)));
+        return Finding::failed(context, check, Failure::missing(variable_of(check)));
     };
     let found = match facts_of(client, name).await {
         Ok(found) => found,
-        Err(error) => return Finding::failed(stack, check, error),
+        Err(error) => return Finding::failed(context, check, error),
     };
     let differences = differences(&wanted(table), &found);
     if differences.is_empty() {
@@ -209,7 +209,11 @@ fn key<'a>(types: &Facts, parts: impl Iterator<Item = (&'a str, &'a str)>) -> St
 }
 
 /// Whether the tables can be had back as they were, where the endpoint can tell.
-async fn recovery(stack: &Stack, client: &Client, tables: &[(&Table, Option<&str>)]) -> Finding {
+async fn recovery(
+    context: &Context,
+    client: &Client,
+    tables: &[(&Table, Option<&str>)],
+) -> Finding {
     const CHECK: &str = "backups";
     let wanted = tables
         .iter()
@@ -244,7 +248,7 @@ async fn recovery(stack: &Stack, client: &Client, tables: &[(&Table, Option<&str
                 return Finding::skip(CHECK, "this DynamoDB cannot tell", "on AWS it can");
             }
             Err(error) => {
-                return Finding::failed(stack, CHECK, StoreError::Aws(AwsError::from(&error)));
+                return Finding::failed(context, CHECK, StoreError::Aws(AwsError::from(&error)));
             }
         }
     }

@@ -7,19 +7,19 @@ use reqwest::{Method, Response};
 use serde_json::Value;
 
 use super::Finding;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::gateway::{Gateway, bearer, silence};
-use crate::stack::Stack;
 
 const URL: &str = "COURSEHOOK_URL";
 const TOKEN: &str = "COURSEHOOK_TOKEN";
 
-pub async fn check(stack: &Stack) -> Vec<Finding> {
+pub async fn check(context: &Context) -> Vec<Finding> {
     const CHECK: &str = "webhooks";
-    let url = match stack.variable(URL) {
+    let url = match context.variable(URL) {
         Ok(url) => url,
-        Err(missing) if stack.deployed().is_some() => {
-            return vec![Finding::failed(stack, CHECK, missing)];
+        Err(missing) if context.deployed().is_some() => {
+            return vec![Finding::failed(context, CHECK, missing)];
         }
         Err(_) => {
             return vec![Finding::skip(
@@ -31,10 +31,10 @@ pub async fn check(stack: &Stack) -> Vec<Finding> {
     };
     let gateway = match Gateway::at(&url) {
         Ok(gateway) => gateway,
-        Err(failure) => return vec![Finding::failed(stack, URL, failure)],
+        Err(failure) => return vec![Finding::failed(context, URL, failure)],
     };
     let webhooks = ["enrollment", "certificate"].map(|kind| without_a_token(&gateway, kind));
-    let (mut findings, token) = tokio::join!(join_all(webhooks), with_the_token(stack, &gateway));
+    let (mut findings, token) = tokio::join!(join_all(webhooks), with_the_token(context, &gateway));
     findings.push(token);
     findings
 }
@@ -66,8 +66,8 @@ async fn without_a_token(gateway: &Gateway, kind: &str) -> Finding {
 }
 
 /// A token of ours must be taken. The method is one that changes nothing.
-async fn with_the_token(stack: &Stack, gateway: &Gateway) -> Finding {
-    let Ok(token) = stack.variable(TOKEN) else {
+async fn with_the_token(context: &Context, gateway: &Gateway) -> Finding {
+    let Ok(token) = context.variable(TOKEN) else {
         return Finding::skip(
             TOKEN,
             "it is not set",
@@ -84,7 +84,7 @@ async fn with_the_token(stack: &Stack, gateway: &Gateway) -> Finding {
     let answer = match asked.await {
         Ok(Ok(answer)) => WebhookResponse::of(answer).await,
         Ok(Err(error)) => return unheard(TOKEN, path, &error),
-        Err(failure) => return Finding::failed(stack, TOKEN, failure),
+        Err(failure) => return Finding::failed(context, TOKEN, failure),
     };
     match answer.status {
         405 if answer.allows_post => Finding::ok(TOKEN, "the webhooks take it"),

@@ -28,21 +28,25 @@ use super::runs;
 use crate::advice;
 use crate::cli::{self, SweepRuns, exit_code};
 use crate::confirm::confirm;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{self, Output, count};
 use crate::progress;
-use crate::stack::Stack;
 
-pub async fn run(command: cli::Sweep, stack: &Stack, output: Output) -> Result<ExitCode, Failure> {
-    let tables = stack.tables().await;
+pub async fn run(
+    command: cli::Sweep,
+    context: &Context,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let tables = context.tables().await;
     match command {
         cli::Sweep::Grades(options) => {
-            let sweeping = stack.grade_sweeping(&tables).await?;
-            sweep(&sweeping, options, stack, output).await
+            let sweeping = context.grade_sweeping(&tables).await?;
+            sweep(&sweeping, options, context, output).await
         }
         cli::Sweep::Enrollments(options) => {
-            let sweeping = stack.enrollment_sweeping(&tables).await?;
-            sweep(&sweeping, options, stack, output).await
+            let sweeping = context.enrollment_sweeping(&tables).await?;
+            sweep(&sweeping, options, context, output).await
         }
         cli::Sweep::List => {
             list::list(&tables.sweeps()?, output).await?;
@@ -54,24 +58,24 @@ pub async fn run(command: cli::Sweep, stack: &Stack, output: Output) -> Result<E
 async fn sweep<K: Kind>(
     sweeping: &Sweeping<K>,
     options: SweepRuns,
-    stack: &Stack,
+    context: &Context,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    let tables = stack.tables().await;
+    let tables = context.tables().await;
     if let Some(course_id) = &options.run {
         let run = runs::find(&tables.course_runs()?, course_id.clone()).await?;
         if options.confirm {
             confirm(&question(K::KIND, &run), options.yes)?;
         }
     }
-    let (wanted, clock) = (options.wanted(), stack.clock());
+    let (wanted, clock) = (options.wanted(), context.clock());
     let began = clock.now();
     let interruption = Interruption::default();
     let sweeps = Sweeps {
         sweeping,
         enrollments: tables.enrollments()?,
         wanted,
-        operator: stack.name(),
+        operator: context.name(),
         output,
         clock,
         interruption: &interruption,

@@ -18,12 +18,12 @@ use crate::handler::CertificateWebhook;
 
 pub const WEBHOOK: Webhook = Webhook("certificate");
 
-pub struct Stack {
+pub struct Fixture {
     pub webhook: CertificateWebhook,
     pub portal: Portal,
 }
 
-impl Deref for Stack {
+impl Deref for Fixture {
     type Target = Portal;
 
     fn deref(&self) -> &Portal {
@@ -31,8 +31,8 @@ impl Deref for Stack {
     }
 }
 
-impl Stack {
-    /// A stack whose store answers as it should.
+impl Fixture {
+    /// A fixture whose store answers as it should.
     pub async fn new() -> Self {
         Self::on(Portal::new().await)
     }
@@ -42,7 +42,7 @@ impl Stack {
         Self::wired(portal, client, CERTIFYING_TIME)
     }
 
-    /// A stack that reaches its store through a proxy, which lets
+    /// A fixture that reaches its store through a proxy, which lets
     /// everything pass until it is told otherwise.
     pub async fn behind_proxy(limits: CallLimits) -> (Self, FaultyProxy) {
         let portal = Portal::new().await;
@@ -50,7 +50,7 @@ impl Stack {
         (Self::wired(portal, client, CERTIFYING_TIME), proxy)
     }
 
-    /// A stack that reaches its store by this client.
+    /// A fixture that reaches its store by this client.
     pub fn wired(portal: Portal, through: Client, acting_time: Duration) -> Self {
         let wired = crate::wire(
             portal.environment(),

@@ -13,14 +13,14 @@ use local::lms::GradeRow;
 use shared::adapters::store::records::{LearnerRecords, Written};
 use shared::clock::Clock;
 use shared::domain::{CertificateState, Change, Grade, GradeEntry, Score};
-use shared::use_cases::correcting::{override_grade, release_grade};
+use shared::use_cases::operator::{override_grade, release_grade};
 use uuid::Uuid;
 
-pub struct Stack {
+pub struct Fixture {
     pub function: Sweep,
 }
 
-impl Deref for Stack {
+impl Deref for Fixture {
     type Target = Sweep;
 
     fn deref(&self) -> &Sweep {
@@ -54,12 +54,12 @@ pub fn graded(percent: f64) -> GradeRow {
     }
 }
 
-impl Stack {
+impl Fixture {
     /// A portal whose run is self-paced, and has certificates at once.
     pub async fn new() -> Self {
-        let stack = Self::on(Portal::new().await);
-        stack.set_run(RUN, "is_self_paced", Bool(true)).await;
-        stack
+        let fixture = Self::on(Portal::new().await);
+        fixture.set_run(RUN, "is_self_paced", Bool(true)).await;
+        fixture
     }
 
     pub fn on(portal: Portal) -> Self {

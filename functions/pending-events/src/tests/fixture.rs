@@ -13,12 +13,12 @@ use tracing::instrument::WithSubscriber;
 
 use crate::handler::PendingEvents;
 
-pub struct Stack {
+pub struct Fixture {
     pub function: PendingEvents,
     pub portal: Portal,
 }
 
-impl Deref for Stack {
+impl Deref for Fixture {
     type Target = Portal;
 
     fn deref(&self) -> &Portal {
@@ -26,7 +26,7 @@ impl Deref for Stack {
     }
 }
 
-impl Stack {
+impl Fixture {
     pub async fn new() -> Self {
         Self::on(Portal::new().await)
     }
@@ -36,7 +36,7 @@ impl Stack {
         Self::wired(portal, client)
     }
 
-    /// A stack that reaches its store by this client.
+    /// A fixture that reaches its store by this client.
     pub fn wired(portal: Portal, through: Client) -> Self {
         let wired = crate::wire(
             portal.environment(),

@@ -13,7 +13,7 @@ use crate::commands::{certificates, grades};
 use crate::{output, time};
 
 /// What there is of a learner in one course run.
-pub struct Standing<'a> {
+pub struct Diagnosis<'a> {
     pub email: &'a Email,
     /// `None` where nobody has the address.
     pub user: Option<&'a User>,
@@ -29,7 +29,7 @@ pub struct Standing<'a> {
     pub swept: Option<&'a SweepEnd>,
 }
 
-impl Standing<'_> {
+impl Diagnosis<'_> {
     /// Why there is a certificate or none; and where one could be issued, whether
     /// the sweep that would do it did not do all.
     pub fn advice(&self, paid_modes: &PaidModes, now: Timestamp) -> Advice {

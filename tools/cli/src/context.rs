@@ -49,7 +49,7 @@ const ENDPOINTS: [&str; 3] = [
 ];
 
 /// What surrounds a command.
-pub struct Stack {
+pub struct Context {
     environment: Environment,
     /// The one that is deployed, where it is named.
     deployed: Option<String>,
@@ -61,7 +61,7 @@ pub struct Stack {
     dynamodb: OnceCell<Client>,
 }
 
-impl Stack {
+impl Context {
     /// Makes no call.
     pub fn new(named: Deployment) -> Result<Self, Failure> {
         let mut environment = Environment::of_process();

@@ -19,12 +19,12 @@ use crate::handler::EnrollmentWebhook;
 
 const WEBHOOK: Webhook = Webhook("enrollment");
 
-pub struct Stack {
+pub struct Fixture {
     pub webhook: EnrollmentWebhook,
     portal: Portal,
 }
 
-impl Deref for Stack {
+impl Deref for Fixture {
     type Target = Portal;
 
     fn deref(&self) -> &Portal {
@@ -32,15 +32,15 @@ impl Deref for Stack {
     }
 }
 
-impl Stack {
-    /// A stack whose store answers as it should.
+impl Fixture {
+    /// A fixture whose store answers as it should.
     pub async fn new() -> Self {
         let portal = Portal::new().await;
         let client = portal.client();
         Self::wired(portal, client, Duration::from_secs(9))
     }
 
-    /// A stack that reaches its store through a proxy, which lets
+    /// A fixture that reaches its store through a proxy, which lets
     /// everything pass until it is told otherwise.
     pub async fn behind_proxy(limits: CallLimits) -> (Self, FaultyProxy) {
         let portal = Portal::new().await;
@@ -48,13 +48,13 @@ impl Stack {
         (Self::wired(portal, client, Duration::from_secs(9)), proxy)
     }
 
-    /// A stack that reaches its store by this client.
+    /// A fixture that reaches its store by this client.
     pub fn wired(portal: Portal, through: Client, store_time: Duration) -> Self {
         let secrets = portal.secrets.url.clone();
         Self::with_secrets(portal, through, store_time, &secrets)
     }
 
-    /// A stack that asks for its tokens at this address.
+    /// A fixture that asks for its tokens at this address.
     pub fn with_secrets(
         portal: Portal,
         through: Client,

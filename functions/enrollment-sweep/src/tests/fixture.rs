@@ -9,11 +9,11 @@ use harness::sweep::{Sweep, email, id, username};
 use harness::{Portal, RUN};
 use shared::domain::Enrollment;
 
-pub struct Stack {
+pub struct Fixture {
     pub function: Sweep,
 }
 
-impl Deref for Stack {
+impl Deref for Fixture {
     type Target = Sweep;
 
     fn deref(&self) -> &Sweep {
@@ -37,12 +37,12 @@ pub fn wired(portal: Portal, through: Client) -> Sweep {
     })
 }
 
-impl Stack {
+impl Fixture {
     /// A portal whose run has been swept once, so that the next sweep writes.
     pub async fn new() -> Self {
-        let stack = Self::never_swept().await;
-        stack.dry_run().await;
-        stack
+        let fixture = Self::never_swept().await;
+        fixture.dry_run().await;
+        fixture
     }
 
     pub async fn never_swept() -> Self {
