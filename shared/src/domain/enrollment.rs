@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{CourseId, CourseRole, EventKey, History, Mode, PaidModes};
+use super::{CourseId, CourseRole, EventKey, History, Mode};
 
 /// One learner in one course run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,44 +57,6 @@ impl Enrollment {
     /// write, whose answer was lost, from somebody else's.
     pub fn holds(&self, change: Uuid) -> bool {
         self.history.iter().any(|entry| entry.change_id == change)
-    }
-}
-
-/// Why an enrollment earns no certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ineligible {
-    /// There is none.
-    NotEnrolled,
-    /// It is not active.
-    Inactive,
-    /// Its mode is none that is paid for.
-    UnpaidMode,
-}
-
-impl Ineligible {
-    /// The word that answers, logs and the table have for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotEnrolled => "not_enrolled",
-            Self::Inactive => "inactive",
-            Self::UnpaidMode => "unpaid_mode",
-        }
-    }
-}
-
-/// The enrollment, where a pass in it earns a certificate.
-///
-/// # Errors
-/// What it lacks.
-pub fn eligible<'a>(
-    enrollment: Option<&'a Enrollment>,
-    paid_modes: &PaidModes,
-) -> Result<&'a Enrollment, Ineligible> {
-    match enrollment {
-        None => Err(Ineligible::NotEnrolled),
-        Some(enrollment) if !enrollment.active => Err(Ineligible::Inactive),
-        Some(enrollment) if !paid_modes.contain(&enrollment.mode) => Err(Ineligible::UnpaidMode),
-        Some(enrollment) => Ok(enrollment),
     }
 }
 

@@ -2,6 +2,7 @@
 //! environment or the clock: time and identifiers made by chance come in as arguments.
 
 pub mod certificate;
+pub mod certificate_rule;
 pub mod course_id;
 pub mod course_run;
 pub mod credential;
@@ -22,11 +23,12 @@ pub mod token;
 pub mod user;
 
 pub use certificate::{Certificate, CertificateEntry, CertificateState, Renaming};
+pub use certificate_rule::Ineligible;
 pub use course_id::CourseId;
 pub use course_run::{CourseRun, CourseRunChange};
 pub use credential::Credential;
 pub use email::Email;
-pub use enrollment::{Change, Enrollment, HistoryEntry, Ineligible, ModeSource};
+pub use enrollment::{Change, Enrollment, HistoryEntry, ModeSource};
 pub use enrollment_change::{Announced, EnrollmentChange, Setting};
 pub use event::{EventKey, EventKind};
 pub use grade::{Grade, GradeEntry, LetterGrade, Percent, Score};

@@ -7,18 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::enrollment::eligible;
-use super::{
-    Certificate, CertificateState, Change, CourseRun, Enrollment, Grade, ModeSource, PageCursor,
-    PaidModes, Score,
-};
+use super::{Certificate, Change, CourseRun, Enrollment, Grade, ModeSource, PageCursor, PaidModes};
 
 /// How long before its write a delivery may have asked the LMS, or have been
 /// answered by it: a certificate's answer takes no longer.
 const IN_FLIGHT: SignedDuration = SignedDuration::from_secs(30);
-
-/// How long the LMS must answer 0 before a certificate is withdrawn.
-const ZERO_FOR: SignedDuration = SignedDuration::from_hours(24);
 
 /// How many learners a sweep may always take something from.
 const FEW: u64 = 10;
@@ -415,54 +408,6 @@ impl Certificate {
     pub fn is_newer(&self, asked_at: Timestamp) -> bool {
         let last = self.history.last();
         last.is_some_and(|entry| is_newer(&entry.by, entry.at, asked_at))
-    }
-}
-
-/// Whether the LMS, asked at `asked_at`, answers 0 for so long by now that a
-/// certificate is withdrawn. One lost row of its grades looks the same as a 0.
-pub fn is_zero_for_good(stored: &Grade, asked_at: Timestamp) -> bool {
-    stored
-        .zero_since
-        .is_some_and(|since| asked_at.duration_since(since) >= ZERO_FOR)
-}
-
-/// What is to become of a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CertificateChange<'a> {
-    /// There is none, and the grade earns one in this enrollment.
-    Issue(&'a Enrollment),
-    /// The withdrawn one is earned again, in this enrollment.
-    Restore(&'a Enrollment, &'a Certificate),
-    /// The grade has become 0.
-    Withdraw(&'a Certificate),
-    /// It would be restored, had an operator not revoked it.
-    Revoked,
-}
-
-/// What a grade makes of a certificate; `None` where it stays as it is.
-///
-/// A grade between 0 and a pass takes nothing back: the learner has passed once.
-pub fn certificate_change<'a>(
-    score: &Score,
-    enrollment: Option<&'a Enrollment>,
-    certificate: Option<&'a Certificate>,
-    paid_modes: &PaidModes,
-) -> Option<CertificateChange<'a>> {
-    let state = certificate.map(|certificate| certificate.state);
-    match (certificate, state) {
-        (Some(held), Some(CertificateState::InForce)) => {
-            score.is_zero().then_some(CertificateChange::Withdraw(held))
-        }
-        (Some(_), Some(CertificateState::Revoked)) => {
-            score.is_pass().then_some(CertificateChange::Revoked)
-        }
-        _ if !score.is_pass() => None,
-        (held, _) => {
-            let enrollment = eligible(enrollment, paid_modes).ok()?;
-            Some(held.map_or(CertificateChange::Issue(enrollment), |held| {
-                CertificateChange::Restore(enrollment, held)
-            }))
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::adapters::store::records::{
     CertificateWrite, GradeWrite, LearnerRecords, Records, Written,
 };
 use crate::clock::SharedClock;
-use crate::domain::enrollment::eligible;
+use crate::domain::certificate_rule::eligible;
 use crate::domain::{
     Blocked, BlockedReason, Certificate, CertificateEntry, CertificateState, Change, CourseId,
     Email, Enrollment, EventKey, EventKind, Grade, GradeEntry, History, Ineligible, PaidModes,

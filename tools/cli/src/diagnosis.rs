@@ -1,7 +1,7 @@
 //! Why a learner has a certificate in a course run, or has none.
 
 use jiff::Timestamp;
-use shared::domain::enrollment::eligible;
+use shared::domain::certificate_rule::eligible;
 use shared::domain::{
     BlockedReason, Certificate, CertificateState, CourseId, CourseRun, Email, Enrollment,
     EventKind, EventState, Grade, Ineligible, PaidModes, PendingEvent, SweepEnd, SweepOutcome,

@@ -14,7 +14,7 @@ use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::records::{
     CertificateWrite, GradeWrite, LearnerRecords, Records, Written,
 };
-use crate::domain::sweep::{CertificateChange, certificate_change, is_zero_for_good};
+use crate::domain::certificate_rule::{CertificateChange, certificate_change, is_zero_for_good};
 use crate::domain::{
     Certificate, CertificateEntry, CertificateState, CourseId, Cursor, Effect, Email, Enrollment,
     EventKind, Grade, GradeEntry, History, Left, PageCursor, PaidModes, SweepKind, User, Username,
