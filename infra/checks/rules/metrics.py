@@ -71,7 +71,7 @@ def dimensions(stack):
 
 
 @check
-def looked_at(stack):
+def is_used(stack):
     """A metric that nobody looks at is paid for in vain."""
     used = {use.name for use in own_uses(stack)}
     for name in emitted(stack):

@@ -439,7 +439,7 @@ WRONG_FOR_RULES = [
         graph({"expression": f"SEARCH('{{{OWN},kind}} MetricName=\"Deliveries\"', 'Sum')"}),
     ),
     (
-        "metrics/used",
+        "metrics/is-used",
         {"pages metrics.md": lambda page: f"{page}\n| metric | |\n|---|---|\n| `LmsMood` | |\n"},
     ),
     ("outputs/everything", {"Outputs Dashboard Value": {"Ref": "Dashboard"}}),

@@ -187,10 +187,10 @@ impl RetryWorker {
             }
         });
         let stopped = AtomicBool::new(false);
-        let goes_on = || !stopped.load(Ordering::Relaxed) && Instant::now() < context.claim_until;
+        let may_continue = || !stopped.load(Ordering::Relaxed) && Instant::now() < context.claim_until;
         let attempts = pages
             .try_flatten()
-            .take_while(|_| ready(goes_on()))
+            .take_while(|_| ready(may_continue()))
             .map(async |due| self.attempt(&due?, context).await)
             .buffer_unordered(self.at_once);
         let mut attempts = pin!(attempts);

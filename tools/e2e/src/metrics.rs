@@ -111,8 +111,8 @@ pub async fn hold(
     some("metric of the functions", emitted.len())?;
     let template = with_name(&stack.template, &stack.name);
     emitted.extend(of_filters(&template));
-    let mut looked_at = of_alarms(&template);
-    some("metric that an alarm looks at", looked_at.len())?;
+    let mut used = of_alarms(&template);
+    some("metric that an alarm looks at", used.len())?;
     some(
         "dashboard",
         stack.of_kind("AWS::CloudWatch::Dashboard").count(),
@@ -125,15 +125,15 @@ pub async fn hold(
         let body = body.map_err(|error| Failure::Lacks(format!("readable dashboard: {error}")))?;
         let metrics = of_dashboard(&body)?;
         some("metric that the dashboard looks at", metrics.len())?;
-        looked_at.extend(metrics.into_iter().map(|metric| (metric, name.to_owned())));
+        used.extend(metrics.into_iter().map(|metric| (metric, name.to_owned())));
     }
     none(
         "what is looked at and what is emitted",
-        &differences(&looked_at, &emitted),
+        &differences(&used, &emitted),
     )?;
     println!(
         "     {} metrics are looked at, {} are emitted",
-        looked_at.len(),
+        used.len(),
         emitted.len()
     );
     Ok(())
@@ -147,8 +147,8 @@ fn some(what: &str, count: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-fn differences(looked_at: &BTreeMap<Metric, String>, emitted: &BTreeSet<Metric>) -> Vec<String> {
-    let missing = looked_at.iter().filter(|(metric, _)| {
+fn differences(used: &BTreeMap<Metric, String>, emitted: &BTreeSet<Metric>) -> Vec<String> {
+    let missing = used.iter().filter(|(metric, _)| {
         !metric.is_of_aws() && !emitted.iter().any(|emitted| metric.is(emitted))
     });
     missing
@@ -392,13 +392,13 @@ mod tests {
             ["Coursehook/s", "DeadEvents", {"stat": "Maximum"}],
             ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", "q"],
         ]}}, {"type": "alarm", "properties": {"alarms": ["arn"]}}]});
-        let looked_at = of_dashboard(&body).unwrap().into_iter();
-        let looked_at = looked_at.map(|metric| (metric, String::new()));
-        let looked_at: BTreeMap<_, _> = looked_at.collect();
-        assert_eq!(looked_at.len(), 3);
+        let used = of_dashboard(&body).unwrap().into_iter();
+        let used = used.map(|metric| (metric, String::new()));
+        let used: BTreeMap<_, _> = used.collect();
+        assert_eq!(used.len(), 3);
         let emitted = emitted([LINE.to_owned()].iter());
-        assert_eq!(differences(&looked_at, &emitted), Vec::<String>::new());
-        assert_eq!(differences(&looked_at, &BTreeSet::new()).len(), 2);
+        assert_eq!(differences(&used, &emitted), Vec::<String>::new());
+        assert_eq!(differences(&used, &BTreeSet::new()).len(), 2);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::fixture::Fixture;
 /// What a delivery writes that has read the user before they were gone goes,
 /// too, and nobody has to find it.
 #[tokio::test]
-async fn what_a_delivery_under_way_writes_goes_too() {
+async fn a_write_of_a_delivery_in_progress_is_erased_too() {
     let (fixture, proxy) = Fixture::behind_proxy(FAST_RETRIES).await;
     proxy.set(|call| match call.operation.as_str() {
         "UpdateItem" => Fault::Hold,

@@ -308,7 +308,7 @@ async fn throttled_for_an_unknown_time() {
 
 /// The stand-in itself would show more than one at once.
 #[tokio::test]
-async fn the_server_sees_how_many_are_under_way() {
+async fn the_server_counts_the_requests_in_flight() {
     let barrier = Arc::new(Barrier::new(3));
     let server = Server::start(move |_| Reply::Meet(Arc::clone(&barrier), Box::new(good()))).await;
     let lms = super::lms(&server.url);

@@ -97,8 +97,8 @@ pub struct Server {
 #[derive(Default)]
 struct Log {
     asked: Vec<Asked>,
-    under_way: usize,
-    most_under_way: usize,
+    in_flight: usize,
+    most_in_flight: usize,
 }
 
 impl Server {
@@ -133,7 +133,7 @@ impl Server {
 
     /// The most requests that were under way at once.
     pub fn most_at_once(&self) -> usize {
-        self.asked.lock().unwrap().most_under_way
+        self.asked.lock().unwrap().most_in_flight
     }
 }
 
@@ -155,15 +155,15 @@ async fn serve(
         let mut log = log.lock().unwrap();
         asked.number = log.asked.len() + 1;
         log.asked.push(asked.clone());
-        log.under_way += 1;
-        log.most_under_way = log.most_under_way.max(log.under_way);
+        log.in_flight += 1;
+        log.most_in_flight = log.most_in_flight.max(log.in_flight);
     }
     let mut reply = plan(&asked);
     if let Reply::Meet(barrier, then) = reply {
         barrier.wait().await;
         reply = *then;
     }
-    log.lock().unwrap().under_way -= 1;
+    log.lock().unwrap().in_flight -= 1;
     match reply {
         Reply::Bytes(bytes) => stream.write_all(&bytes).await?,
         Reply::Half(body) => {

@@ -70,11 +70,11 @@ async fn what_aws_says_becomes_one_sentence() {
         ran.err
     };
     let nowhere = "http://127.0.0.1:1";
-    let told_unreachable =
+    let unreachable =
         describe(&["events", "list"], "AWS_ENDPOINT_URL_DYNAMODB", nowhere).await;
     assert!(
-        told_unreachable.contains("is the local stack running"),
-        "{told_unreachable}"
+        unreachable.contains("is the local stack running"),
+        "{unreachable}"
     );
     let of_tokens = describe(
         &["tokens", "list"],

@@ -70,7 +70,7 @@ fn line(shown: &Value) -> Line {
         shown["force"].as_bool().unwrap(),
         shown["dry_run"].as_bool().unwrap(),
         second(&shown["last"]["ended_at"]),
-        second(&shown["under_way"]["began_at"]),
+        second(&shown["in_progress"]["began_at"]),
     )
 }
 

@@ -580,7 +580,7 @@ async fn an_interrupted_sweep_is_gone_on_with() {
     let list = portal.stack.run(&["sweep", "list"]).await.ok();
     assert!(list.contains("  after 1 page, since "), "{list}");
     let list = portal.stack.run(&["sweep", "list", "--json"]).await.json();
-    assert_eq!(list[0]["under_way"]["pages"], 1);
+    assert_eq!(list[0]["in_progress"]["pages"], 1);
     assert_eq!(list[0]["last"], json!(null));
 
     let asked = portal.lms.count(At::Grades);

@@ -93,23 +93,23 @@ struct Shared {
     calls: Mutex<Vec<LmsCall>>,
     /// How many requests are being answered, and the most that ever were.
     in_flight: AtomicUsize,
-    most_under_way: AtomicUsize,
+    most_in_flight: AtomicUsize,
     /// The most rows that a page has; 0 where only `page_size` says how many.
     rows_of_a_page: AtomicUsize,
 }
 
 /// One request that is being answered, or whose sender has gone.
-struct UnderWay(Arc<Shared>);
+struct InFlight(Arc<Shared>);
 
-impl UnderWay {
+impl InFlight {
     fn begin(shared: &Arc<Shared>) -> Self {
         let now = shared.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
-        shared.most_under_way.fetch_max(now, Ordering::SeqCst);
+        shared.most_in_flight.fetch_max(now, Ordering::SeqCst);
         Self(Arc::clone(shared))
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
@@ -117,7 +117,7 @@ impl Drop for UnderWay {
 
 /// Counts the requests that are under way.
 async fn count(State(lms): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let _under_way = UnderWay::begin(&lms);
+    let _in_flight = InFlight::begin(&lms);
     next.run(request).await
 }
 
@@ -238,7 +238,7 @@ impl Lms {
     /// The most requests that were ever under way at once.
     #[must_use]
     pub fn most_at_once(&self) -> usize {
-        self.shared.most_under_way.load(Ordering::SeqCst)
+        self.shared.most_in_flight.load(Ordering::SeqCst)
     }
 
     /// The requests so far, those too that were never answered.

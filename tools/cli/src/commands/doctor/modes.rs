@@ -30,16 +30,16 @@ pub async fn check(context: &Context) -> Vec<Finding> {
     const CHECK: &str = "certificate modes";
     vec![match look(context).await {
         Err(failure) => Finding::failed(context, CHECK, failure),
-        Ok((looked_at, paid_modes, seen)) if seen.is_empty() => Finding::ok(
+        Ok((checked, paid_modes, seen)) if seen.is_empty() => Finding::ok(
             CHECK,
             format!(
                 "{paid_modes}: no other that is certificate-eligible among {}",
-                count(looked_at, "active enrollment")
+                count(checked, "active enrollment")
             ),
         ),
-        Ok((looked_at, paid_modes, seen)) => Finding::warn(
+        Ok((checked, paid_modes, seen)) => Finding::warn(
             CHECK,
-            describe(looked_at, &seen),
+            describe(checked, &seen),
             setting(context, &paid_modes, seen),
         ),
     }]
@@ -53,7 +53,7 @@ async fn look(context: &Context) -> Result<(u64, PaidModes, BTreeMap<Mode, Seen>
     let is_lacking = |mode: &Mode| mode.is_certificate_eligible() && !paid_modes.contain(mode);
     let mut seen: BTreeMap<Mode, Seen> = BTreeMap::new();
     let modes = enrollments.modes_of_some(CHECKED).await?;
-    let looked_at = modes.len() as u64;
+    let checked = modes.len() as u64;
     for mode in modes.into_iter().filter(is_lacking) {
         seen.entry(mode).or_default().enrollments += 1;
     }
@@ -62,7 +62,7 @@ async fn look(context: &Context) -> Result<(u64, PaidModes, BTreeMap<Mode, Seen>
             seen.entry(mode).or_default().passes += 1;
         }
     }
-    Ok((looked_at, paid_modes, seen))
+    Ok((checked, paid_modes, seen))
 }
 
 /// The active enrollments whose learners' passes wait as `unpaid_mode`.

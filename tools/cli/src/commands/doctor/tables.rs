@@ -28,11 +28,11 @@ pub async fn check(context: &Context) -> Vec<Finding> {
     let tables: Vec<_> = tables
         .map(|table| (table, context.optional(&variable_of(&table.name))))
         .collect();
-    let looked_at = tables
+    let checked = tables
         .iter()
         .map(|(table, name)| look_at(context, &client, table, *name));
     let recovery = recovery(context, &client, &tables);
-    let (mut findings, recovery) = tokio::join!(join_all(looked_at), recovery);
+    let (mut findings, recovery) = tokio::join!(join_all(checked), recovery);
     findings.push(recovery);
     findings
 }

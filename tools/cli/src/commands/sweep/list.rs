@@ -108,7 +108,7 @@ struct SweepView<'a> {
     #[serde(flatten)]
     options: SweepOptions,
     last: Option<Last<'a>>,
-    under_way: Option<UnderWay<'a>>,
+    in_progress: Option<InProgress<'a>>,
     #[serde(skip)]
     known: &'a KnownSweep,
 }
@@ -126,7 +126,7 @@ struct Last<'a> {
 
 /// Where one stands that has not ended.
 #[derive(Serialize)]
-struct UnderWay<'a> {
+struct InProgress<'a> {
     sweep_id: Uuid,
     began_at: Timestamp,
     /// `None` where the list is through.
@@ -142,7 +142,7 @@ impl<'a> From<&'a KnownSweep> for SweepView<'a> {
             sweep: known.kind.as_str(),
             options: known.options,
             last: record.last.as_ref().map(Last::from),
-            under_way: record.checkpoint.as_ref().map(UnderWay::from),
+            in_progress: record.checkpoint.as_ref().map(InProgress::from),
             known,
         }
     }
@@ -161,7 +161,7 @@ impl<'a> From<&'a SweepEnd> for Last<'a> {
     }
 }
 
-impl<'a> From<&'a Checkpoint> for UnderWay<'a> {
+impl<'a> From<&'a Checkpoint> for InProgress<'a> {
     fn from(checkpoint: &'a Checkpoint) -> Self {
         let pages = match &checkpoint.stage {
             Stage::Listing(cursor) => Some(cursor.pages()),
