@@ -38,7 +38,7 @@ $(CHECKS)/.done: infra/checks/requirements.txt
 $(SAM)/.done: infra/requirements.txt
 # Two packages of the LMS ask for Python 3.12, and run on 3.11.
 $(PEERS)/.done: export PIP_IGNORE_REQUIRES_PYTHON := 1
-# The last step makes the file: an install that was interrupted begins anew.
+# The last step makes the file: an install that was interrupted begins again.
 # Without dependencies, since requirements.txt names them all.
 %/.done:
 	python3 -m venv --clear $*

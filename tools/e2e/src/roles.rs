@@ -19,14 +19,14 @@ const TABLE: &str = "docs/permissions.md";
 const HEADING: &str = "\
 # Permissions
 
-What each role of [infra/template.yaml](../infra/template.yaml) allows, and what was done in its name. `make e2e` writes
-this table and fails where it is no longer true: it deploys the template to an emulator of AWS that enforces IAM, drives
-it, and notes each call that the functions' SDK makes. A call that a role lacks is refused there, and one that it has to
-spare is named.
+This table lists what each role of [infra/template.yaml](../infra/template.yaml) allows, and which calls were made in its
+name. `make e2e` writes it and fails if it is out of date: it deploys the template to an emulator of AWS that enforces IAM,
+tests it there, and records each call of the functions' SDK. The emulator refuses a call that a role lacks. The test names
+a call that a role does not need.
 
-What services of AWS do in a role's name is no call of ours: that is listed by hand, in
-[tools/e2e/src/roles.rs](../tools/e2e/src/roles.rs), and here with who does it. `Table/index/name` is an index, and the
-names are the logical ids of the template.
+Calls that services of AWS make in a role's name are not ours. They are listed by hand in
+[tools/e2e/src/roles.rs](../tools/e2e/src/roles.rs), and here with the service. `Table/index/name` is an index. The names
+are the logical ids of the template.
 ";
 
 /// By whom a call is made that a function made.
