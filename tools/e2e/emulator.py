@@ -25,7 +25,7 @@ from ministack.services.cloudformation import changesets, engine, handlers, prov
 def expect(found: bool, what: str) -> None:
     """Ends the program where `ministack` is not as it was when this was written."""
     if not found:
-        raise SystemExit(f"{what} in this ministack: {__file__} is to be looked at again")
+        raise SystemExit(f"{what} in this ministack: check {__file__} again")
 
 
 def serve_any_method() -> None:
