@@ -1,4 +1,4 @@
-//! A learner's certificate for a course run.
+//! Learner's certificate for a course run.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,40 +13,41 @@ use super::{Change, CourseId, History};
 /// One learner's certificate for one course run.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// Made by chance when it is first issued, or as an import has it, and never changed.
+    /// Random id made when it is first issued, or the id that an import gives. It never
+    /// changes.
     pub certificate_id: Uuid,
-    /// With `course_id` the table's key.
+    /// Together with `course_id` the table's key.
     pub user_id: Uuid,
     /// The run's id, as the LMS has it.
     pub course_id: CourseId,
-    /// Whether it counts.
+    /// The state: whether the certificate counts.
     pub state: CertificateState,
-    /// When it was first issued; restoring does not change it.
+    /// The time at which it was first issued. Restoring it does not change this.
     pub issued_at: Timestamp,
-    /// The learner's name when it was issued, or as an operator has corrected it;
-    /// absent where the portal had none.
+    /// The learner's name when it was issued, or as an operator has corrected it; absent if the
+    /// portal had none.
     pub learner_name: Option<String>,
-    /// The run's title when it was issued; absent where the portal had none.
+    /// The run's title when it was issued; absent if the portal had none.
     pub run_title: Option<String>,
-    /// Grows with every write; a change rests on the version that was read.
+    /// Grows with every write. A conditional write requires the version that was read.
     pub version: u64,
     /// One entry for each write.
     pub history: History<CertificateEntry>,
 }
 
-/// Whether a certificate counts.
+/// The state of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CertificateState {
     /// It counts.
     InForce,
-    /// Taken back because the grade became 0; a later pass restores it.
+    /// It was taken back because the grade became 0; a later pass restores it.
     Withdrawn,
-    /// Taken back by an operator; only an operator restores it.
+    /// It was taken back by an operator; only an operator restores it.
     Revoked,
 }
 
-/// The text is no state of a certificate.
+/// Error of a text that is not a state of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("is none of in_force, withdrawn and revoked")]
 pub struct CertificateStateError;
@@ -62,10 +63,10 @@ impl FromStr for CertificateState {
 }
 
 impl CertificateState {
-    /// What a certificate can be.
+    /// All states.
     pub const ALL: [Self; 3] = [Self::InForce, Self::Withdrawn, Self::Revoked];
 
-    /// The word that the table has for it.
+    /// Returns the name of the state in the table.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::InForce => "in_force",
@@ -75,28 +76,28 @@ impl CertificateState {
     }
 }
 
-/// One write to a certificate: by whom, the state after it, and the name that
-/// it was given, if it was.
+/// One write to a certificate: its author, the state after it, and the corrected name, if it
+/// corrected the name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateEntry {
-    /// When the delivery or the command came, to the millisecond.
+    /// The time at which the delivery or the command came, to the millisecond.
     pub at: Timestamp,
-    /// New for each change; a second attempt at its write bears it again.
+    /// Id of the change, new for each change. A repeated attempt at its write has the same id.
     pub change_id: Uuid,
     /// In JSON its fields stand beside the entry's own.
     #[serde(flatten)]
     pub by: Change,
     /// The state after the write.
     pub state: CertificateState,
-    /// The name that was corrected by it, where it was that.
+    /// The correction of the name, if the write was one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub renamed: Option<Renaming>,
 }
 
-/// A name that was corrected. `Debug` shows neither of the two.
+/// A correction of the name. `Debug` shows neither of the two names.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Renaming {
-    /// The name before; absent where there was none.
+    /// The name before; absent if there was none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub from: Option<String>,
     /// The name after.
@@ -109,7 +110,7 @@ impl fmt::Debug for Renaming {
     }
 }
 
-/// By ids and state alone; the name is personal.
+/// Shows only ids and state; the name is personal data.
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -127,7 +128,7 @@ impl fmt::Debug for Certificate {
 }
 
 impl Certificate {
-    /// The certificate after the write that this entry stands for.
+    /// Returns the certificate after the write that this entry records.
     #[must_use]
     pub fn after(&self, entry: CertificateEntry) -> Self {
         let mut after = self.clone();
@@ -140,7 +141,7 @@ impl Certificate {
         after
     }
 
-    /// What makes `to` the name on it; `None` where that is the name already.
+    /// The correction that makes `to` the name on it, or `None` if it already is.
     pub fn renaming(&self, to: &str) -> Option<Renaming> {
         let from = self.learner_name.as_deref();
         (from != Some(to)).then(|| Renaming {
@@ -149,14 +150,14 @@ impl Certificate {
         })
     }
 
-    /// The entry of the write that made its state what it is, as far as that is
-    /// kept: a name is corrected in any state.
+    /// The entry of the write that set the current state, if that entry is still stored.
+    /// Corrections of the name are skipped: they are possible in any state.
     pub fn last_of_state(&self) -> Option<&CertificateEntry> {
         let mut entries = self.history.iter().rev();
         entries.find(|entry| entry.renamed.is_none())
     }
 
-    /// The state in which it was before it was revoked, or in which it is.
+    /// The state before it was revoked; if it is not revoked, the current state.
     pub fn state_unless_revoked(&self) -> CertificateState {
         let states = self.history.iter().rev().map(|entry| entry.state);
         let mut states = [self.state].into_iter().chain(states);
@@ -164,8 +165,8 @@ impl Certificate {
         found.unwrap_or(CertificateState::InForce)
     }
 
-    /// Whether the write named `change` is in this certificate: tells our own
-    /// write, whose answer was lost, from somebody else's.
+    /// True if the history contains the write `change`. This distinguishes our own write, whose
+    /// answer was lost, from another writer's.
     pub fn holds(&self, change: Uuid) -> bool {
         self.history.iter().any(|entry| entry.change_id == change)
     }
@@ -176,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_revoked_certificate_is_what_it_was_before() {
+    fn the_state_before_a_revocation_is_found() {
         use CertificateState::{InForce, Revoked, Withdrawn};
         for (states, before) in [
             (&[InForce][..], InForce),
@@ -207,7 +208,7 @@ mod tests {
             assert_eq!(certificate.state_unless_revoked(), before, "{states:?}");
             assert!(!format!("{certificate:?}").contains("Lovelace"));
 
-            // A correction of the name changes no state, and its entry is no entry of one.
+            // A correction of the name changes no state, and its entry is not one of a state.
             let renaming = CertificateEntry {
                 renamed: certificate.renaming("Ada King"),
                 change_id: Uuid::max(),

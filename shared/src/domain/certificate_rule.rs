@@ -1,25 +1,25 @@
-//! The rule who gets a certificate, and who loses it.
+//! The rule that decides who gets a certificate and who loses it.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Certificate, CertificateState, Enrollment, Grade, PaidModes, Score};
 
-/// How long the LMS must answer 0 before a certificate is withdrawn.
+/// The time for which the LMS must answer 0 before a certificate is withdrawn.
 const ZERO_FOR: SignedDuration = SignedDuration::from_hours(24);
 
-/// Why an enrollment earns no certificate.
+/// The reason why an enrollment earns no certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ineligible {
-    /// There is none.
+    /// There is no enrollment.
     NotEnrolled,
-    /// It is not active.
+    /// The enrollment is not active.
     Inactive,
-    /// Its mode is none that is paid for.
+    /// The mode of the enrollment is not a paid mode.
     UnpaidMode,
 }
 
 impl Ineligible {
-    /// The word that answers, logs and the table have for it.
+    /// Returns the name of the reason in answers, logs and the table.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotEnrolled => "not_enrolled",
@@ -29,10 +29,10 @@ impl Ineligible {
     }
 }
 
-/// The enrollment, where a pass in it earns a certificate.
+/// Returns the enrollment if a pass in it earns a certificate.
 ///
 /// # Errors
-/// What it lacks.
+/// The reason why it earns none.
 pub fn eligible<'a>(
     enrollment: Option<&'a Enrollment>,
     paid_modes: &PaidModes,
@@ -45,30 +45,31 @@ pub fn eligible<'a>(
     }
 }
 
-/// Whether the LMS, asked at `asked_at`, answers 0 for so long by now that a
-/// certificate is withdrawn. One lost row of its grades looks the same as a 0.
+/// True if the LMS, asked at `asked_at`, has answered 0 for so long that a certificate is
+/// withdrawn. A lost row of its grades looks the same as a 0.
 pub fn is_zero_for_good(stored: &Grade, asked_at: Timestamp) -> bool {
     stored
         .zero_since
         .is_some_and(|since| asked_at.duration_since(since) >= ZERO_FOR)
 }
 
-/// What is to become of a certificate.
+/// The change that a grade requires of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateChange<'a> {
     /// There is none, and the grade earns one in this enrollment.
     Issue(&'a Enrollment),
-    /// The withdrawn one is earned again, in this enrollment.
+    /// The certificate was withdrawn and is earned again in this enrollment.
     Restore(&'a Enrollment, &'a Certificate),
     /// The grade has become 0.
     Withdraw(&'a Certificate),
-    /// It would be restored, had an operator not revoked it.
+    /// The certificate is earned, but an operator has revoked it.
     Revoked,
 }
 
-/// What a grade makes of a certificate; `None` where it stays as it is.
+/// Returns the change that a grade requires of a certificate, or `None` if it stays as it
+/// is.
 ///
-/// A grade between 0 and a pass takes nothing back: the learner has passed once.
+/// A grade between 0 and a pass withdraws nothing: the learner has passed once.
 pub fn certificate_change<'a>(
     score: &Score,
     enrollment: Option<&'a Enrollment>,

@@ -1,4 +1,4 @@
-//! The identifier of a course run.
+//! Identifier of a course run.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,18 +8,17 @@ use icu_properties::props::{GeneralCategory, GeneralCategoryGroup};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A course run's id: `course-v1:Org+Course+Run`, or the legacy `Org/Course/Run`.
+/// A course run's id: `course-v1:Org+Course+Run`, or the legacy form `Org/Course/Run`.
 ///
-/// Compared byte for byte. The rule is that of the PyPI package
-/// edx-opaque-keys for a course without branch or version: letters and digits
-/// of any script (Unicode's general categories L* and N*, as `\w` of Python has
-/// them) and `_ - .`, besides `~` and `:` in the first form and `%` in the legacy one.
-/// `make peers` compares the two.
+/// Ids are compared byte for byte. The rule is that of the PyPI package edx-opaque-keys for a
+/// course without branch or version: letters and digits of any script (Unicode's general
+/// categories L* and N*, as in Python's `\w`) and `_ - .`; the first form also allows `~` and
+/// `:`, the legacy one `%`. `make peers` compares the two implementations.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CourseId(String);
 
-/// The text cannot be a course run's id.
+/// Error of a text that cannot be a course run's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("is not a course run id such as course-v1:Org+Course+Run")]
 pub struct CourseIdError;
@@ -27,7 +26,7 @@ pub struct CourseIdError;
 super::text::text!(CourseId, CourseIdError);
 
 impl CourseId {
-    /// The longest id in characters: the column of the LMS.
+    /// The greatest number of characters: that of the LMS's column.
     pub const MAX_CHARS: usize = 255;
 }
 
@@ -47,16 +46,16 @@ impl FromStr for CourseId {
     }
 }
 
-/// Whether `text` is three parts joined by `joint`, none empty, each of the
-/// letters that ids are made of and `also`.
+/// True if `text` consists of three parts joined by `joint`, none of them empty, and each made
+/// of the characters allowed in ids and those in `also`.
 fn three_parts(text: &str, joint: char, also: &[char]) -> bool {
     let may_stand = |c| is_letter_or_digit(c) || matches!(c, '_' | '-' | '.') || also.contains(&c);
     let sound = |part: &str| !part.is_empty() && part.chars().all(may_stand);
     text.split(joint).count() == 3 && text.split(joint).all(sound)
 }
 
-/// Whether the general category is a letter's or a number's. `char::is_alphanumeric`
-/// goes by another property, Alphabetic, which vowel signs and circled letters have too.
+/// True if the general category is a letter's or a number's. `char::is_alphanumeric` uses
+/// another property, Alphabetic, which vowel signs and circled letters have too.
 fn is_letter_or_digit(c: char) -> bool {
     const LETTERS_AND_NUMBERS: GeneralCategoryGroup =
         GeneralCategoryGroup::Letter.union(GeneralCategoryGroup::Number);
@@ -73,9 +72,10 @@ impl fmt::Display for CourseId {
 mod tests {
     use super::*;
 
-    /// Each row was also given to edx-opaque-keys' `CourseKey.from_string`, with the same answer.
+    /// Each row was also given to edx-opaque-keys' `CourseKey.from_string`, which gave the same
+    /// answer.
     #[test]
-    fn form() {
+    fn course_ids_are_accepted_as_by_edx_opaque_keys() {
         for (text, sound) in [
             ("course-v1:Org+Course+Run", true),
             ("course-v1:Ö+é+日本", true),
@@ -91,9 +91,10 @@ mod tests {
             ("course-v1:A+B+C@x", false),
             ("course-v1:a+b+c\n", false),
             ("course-v1:e\u{301}+a+b", false),
-            // Of each category of letters and numbers one: Lu Ll Lt Lm Lo Nd Nl No.
+            // One of each category of letters and numbers: Lu Ll Lt Lm Lo Nd Nl No.
             ("course-v1:Ωωǅʰ+ไทย+٣Ⅷ½", true),
-            // SARA I and CANDRABINDU (Mn), AA (Mc), which are Alphabetic, and circled letters (So).
+            // SARA I and CANDRABINDU (Mn), AA (Mc), which are Alphabetic, and circled letters
+            // (So).
             ("course-v1:ทดส\u{e34}+a+b", false),
             ("course-v1:क\u{901}+a+b", false),
             ("course-v1:कक\u{93e}+a+b", false),
@@ -101,7 +102,7 @@ mod tests {
             ("Org/ⓩ/Run", false),
             // A circled number is a number (No).
             ("course-v1:①+a+b", true),
-            // Other punctuation that joins words (Pc), which is no letter.
+            // Other punctuation that joins words (Pc), which is not a letter.
             ("course-v1:a‿b+a+b", false),
             ("course-v2:A+B+C", false),
             ("ccx-v1:a+b+c+ccx@1", false),

@@ -1,58 +1,60 @@
-//! A course run as the portal knows it.
+//! Course run as the portal knows it.
 
 use jiff::Timestamp;
 
 use super::CourseId;
 
-/// One run of a course. Where a date is absent, people read "Coming soon".
+/// One run of a course. If a date is absent, people read "Coming soon".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CourseRun {
     /// The table's key.
     pub course_id: CourseId,
-    /// What people read; an import requires it.
+    /// The title that people read; an import requires it.
     pub title: String,
-    /// The portal's own flag, which sweeps go by. An import sets it false where the cell is empty.
+    /// The portal's own flag, which decides whether sweeps take the run. An import sets it to
+    /// false if the cell is empty.
     pub live: bool,
-    /// Learners go at a pace of their own. False where an import's cell is empty.
+    /// True if learners go at their own pace. False if an import's cell is empty.
     pub is_self_paced: bool,
-    /// A moment in UTC, as the two below; of a plain date an import makes its midnight.
+    /// A time in UTC, as the two below. An import turns a plain date into its midnight.
     pub start_date: Option<Timestamp>,
-    /// An import refuses one that is before `start_date`.
+    /// The end. An import refuses one that is before `start_date`.
     pub end_date: Option<Timestamp>,
-    /// When certificates become available; an import compares it with neither of the others.
+    /// The time at which certificates become available. An import does not compare it with the
+    /// other two.
     pub certificate_available_date: Option<Timestamp>,
 }
 
 impl CourseRun {
-    /// When it starts and ends, where it ends before it starts.
+    /// The start and the end, if the end is before the start.
     pub fn ends_before_start(&self) -> Option<(Timestamp, Timestamp)> {
         let dates = self.start_date.zip(self.end_date);
         dates.filter(|(start, end)| end < start)
     }
 }
 
-/// What is to become of a course run, whether or not there is one. `None` leaves
-/// what is there; of a new run a flag is then false, and a date absent.
+/// A change of a course run that may or may not exist yet. `None` keeps the current value; in a
+/// new run it makes a flag false and a date absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CourseRunChange {
-    /// Which run.
+    /// The run's id.
     pub course_id: CourseId,
-    /// What people read.
+    /// The title that people read.
     pub title: String,
     /// The portal's own flag.
     pub live: Option<bool>,
-    /// Learners go at a pace of their own.
+    /// True if learners go at their own pace.
     pub is_self_paced: Option<bool>,
-    /// `Some(None)` empties it, as it does the two below.
+    /// The start. `Some(None)` removes it, and likewise the two below.
     pub start_date: Option<Option<Timestamp>>,
-    /// A moment in UTC.
+    /// The end, in UTC.
     pub end_date: Option<Option<Timestamp>>,
-    /// When certificates become available.
+    /// The time at which certificates become available.
     pub certificate_available_date: Option<Option<Timestamp>>,
 }
 
 impl CourseRunChange {
-    /// The run after it, where `before` is the one that there is.
+    /// Returns the run after the change. `before` is the existing run, if there is one.
     pub fn after(&self, before: Option<&CourseRun>) -> CourseRun {
         let flag = |given: Option<bool>, of: fn(&CourseRun) -> bool| {
             given.unwrap_or_else(|| before.is_some_and(of))
@@ -74,7 +76,7 @@ impl CourseRunChange {
     }
 }
 
-/// Leaves nothing of what is there.
+/// Sets every field: nothing of an existing run stays.
 impl From<CourseRun> for CourseRunChange {
     fn from(run: CourseRun) -> Self {
         Self {

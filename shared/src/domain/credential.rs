@@ -1,26 +1,26 @@
-//! What Coursehook shows to the LMS.
+//! Credential that Coursehook presents to the LMS.
 
 use secrecy::{ExposeSecret, SecretString};
 
 /// The credential for the LMS's API. `Debug` shows no secret.
 #[derive(Debug, Clone)]
 pub enum Credential {
-    /// An OAuth2 client, which is given access tokens for a while.
+    /// An OAuth2 client, which obtains access tokens of limited lifetime.
     Client {
-        /// The client's id, which is no secret.
+        /// The client's id, which is not secret.
         id: String,
         /// The client's secret.
         secret: SecretString,
     },
-    /// A service token that a site hands out once and for all.
+    /// A service token that a site issues once and that does not expire.
     Static {
         /// The token.
         token: SecretString,
     },
 }
 
-/// Of our own credentials one with the other, never with what somebody sent:
-/// the time that it takes tells nobody anything.
+/// Compares our own credentials with each other, never with a value that a caller sent, so
+/// the duration of the comparison reveals nothing.
 impl PartialEq for Credential {
     fn eq(&self, other: &Self) -> bool {
         let same = |a: &SecretString, b: &SecretString| a.expose_secret() == b.expose_secret();

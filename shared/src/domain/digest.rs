@@ -2,18 +2,19 @@
 
 use sha2::{Digest, Sha256};
 
-/// The SHA-256 of `bytes`, 64 lowercase hex digits.
+/// Returns the SHA-256 of `bytes` as 64 lowercase hex digits.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// The SHA-256 over `parts`, each preceded by its length in bytes (eight
-/// bytes, big endian), so that no two different lists of parts meet in one digest.
+/// Returns the SHA-256 over `parts` as lowercase hex. Each part is preceded by its length
+/// in bytes (eight bytes, big endian), so that two different lists of parts do not have the
+/// same digest.
 pub fn sha256_hex_of_parts(parts: &[&str]) -> String {
     hex(&sha256_of_parts(parts))
 }
 
-/// The same, as it is.
+/// Returns the same digest as [`sha256_hex_of_parts`], as bytes.
 pub fn sha256_of_parts(parts: &[&str]) -> [u8; 32] {
     let mut digest = Sha256::new();
     for part in parts {
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_digest() {
+    fn the_digest_of_abc_is_that_of_the_standard() {
         assert_eq!(
             sha256_hex(b"abc"),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,4 +1,4 @@
-//! A learner's address, in the one form in which it is a key.
+//! Learner's address in the normal form that is used as a key.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,15 +6,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// An address as Coursehook compares it: trimmed, and lowercased letter by
+/// An address in the form in which Coursehook compares it: trimmed, and lowercased letter by
 /// letter.
 ///
-/// A non-ASCII letter whose lowercase is or contains an ASCII letter stays as
-/// it is: the Kelvin sign is not a k, and whoever owns an address with one is
-/// not whoever owns the address with the other. Nothing else is folded or
-/// normalised.
+/// A non-ASCII letter whose lowercase is or contains an ASCII letter is left unchanged: the
+/// Kelvin sign is not a k, and the two addresses may have different owners. Nothing else is
+/// folded or normalised.
 ///
-/// `Debug` shows no address, so that none reaches a log by way of a struct.
+/// `Debug` shows no address, so that none reaches a log as part of a struct.
 ///
 /// ```
 /// let email: shared::domain::Email = " Ada@Example.ORG ".parse()?;
@@ -25,19 +24,19 @@ use thiserror::Error;
 #[serde(try_from = "String", into = "String")]
 pub struct Email(String);
 
-/// Why a text is no address.
+/// Error of a text that is not an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EmailError {
     /// Nothing is left after trimming.
     #[error("is blank")]
     Blank,
-    /// One of Unicode's category Cc is in it, after trimming.
+    /// It contains a character of Unicode's category Cc after trimming.
     #[error("has a control character")]
     ControlCharacter,
-    /// An @ is all that is asked of its form, and there is none.
+    /// It has no @, the only requirement on its form.
     #[error("has no @")]
     NoAt,
-    /// After trimming it has more than [`Email::MAX_CHARS`] characters.
+    /// It has more than [`Email::MAX_CHARS`] characters after trimming.
     #[error("is longer than {} characters", Email::MAX_CHARS)]
     TooLong,
 }
@@ -45,8 +44,8 @@ pub enum EmailError {
 super::text::text!(Email, EmailError);
 
 impl Email {
-    /// The longest address in characters, after trimming (RFC 5321's path
-    /// without its brackets, and the column of the LMS).
+    /// The greatest number of characters after trimming (RFC 5321's path without its brackets,
+    /// and the LMS's column).
     pub const MAX_CHARS: usize = 254;
 }
 
@@ -71,8 +70,8 @@ impl FromStr for Email {
     }
 }
 
-/// The lowercase of one letter, or the letter itself where a non-ASCII one
-/// would turn into ASCII.
+/// Returns the lowercase of one letter, or the letter itself if it is a non-ASCII letter whose
+/// lowercase contains an ASCII letter.
 fn lowercase(letter: char) -> impl Iterator<Item = char> {
     let lower = letter.to_lowercase();
     let keep = !letter.is_ascii() && lower.clone().any(|l| l.is_ascii());
@@ -91,21 +90,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn normal_form() {
+    fn an_address_has_one_normal_form() {
         for (given, normal) in [
             (" Ada@Example.ORG\t", "ada@example.org"),
             ("ÀÉ@example.org", "àé@example.org"),
-            // U+212A KELVIN SIGN and U+0130 I WITH DOT ABOVE lowercase into ASCII: they stay.
+            // U+212A KELVIN SIGN and U+0130 I WITH DOT ABOVE lowercase into ASCII: they are
+            // left unchanged.
             ("\u{212A}@example.org", "\u{212A}@example.org"),
             ("\u{0130}@example.org", "\u{0130}@example.org"),
             // U+212B ANGSTROM SIGN lowercases to a letter outside ASCII.
             ("\u{212B}@example.org", "\u{00E5}@example.org"),
-            // Letter by letter: a capital sigma at a word's end is not a final sigma.
+            // Letters are lowercased one by one: a capital sigma at the end of a word does not
+            // become a final sigma.
             (
                 "ΑΣ@example.org",
                 "ας@example.org".replace('ς', "σ").as_str(),
             ),
-            // Nothing is normalised: a decomposed e-acute stays in two.
+            // Nothing is normalised: a decomposed e-acute stays two characters.
             ("e\u{0301}@example.org", "e\u{0301}@example.org"),
             ("\u{a0}a b@c\u{3000}", "a b@c"),
         ] {
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn refused() {
+    fn malformed_addresses_are_refused() {
         let long = format!("{}@x", "é".repeat(253));
         for (given, error) in [
             ("", EmailError::Blank),

@@ -1,4 +1,4 @@
-//! A learner's enrollment in a course run.
+//! Learner's enrollment in a course run.
 
 use std::collections::BTreeSet;
 
@@ -8,82 +8,86 @@ use uuid::Uuid;
 
 use super::{CourseId, CourseRole, EventKey, History, Mode};
 
-/// One learner in one course run.
+/// One learner's enrollment in one course run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enrollment {
-    /// Made by chance when the enrollment is created, or as an import has it, and never changed;
-    /// answers bear it.
+    /// Random id made when the enrollment is created, or the id that an import gives. It
+    /// never changes; answers contain it.
     pub enrollment_id: Uuid,
-    /// With `course_id` the table's key.
+    /// Together with `course_id` the table's key.
     pub user_id: Uuid,
     /// The run's id, as the LMS has it.
     pub course_id: CourseId,
-    /// How the learner is enrolled; a pass earns a certificate in some modes alone.
+    /// The mode in which the learner is enrolled. A pass earns a certificate only in some
+    /// modes.
     pub mode: Mode,
-    /// Who chose the mode, where that was not the LMS. A re-activation removes it.
+    /// The source of the mode, or `None` if it is the LMS. A reactivation removes it.
     pub mode_set_by: Option<ModeSource>,
-    /// False from an operator's `--inactive`, an import that says so, or a sweep that finds the
-    /// learner un-enrolled, until a delivery, an operator or a sweep enrolls the learner again.
+    /// False after an operator's `--inactive`, an import that says so, or a sweep that
+    /// finds the learner un-enrolled, until a delivery, an operator or a sweep enrolls the
+    /// learner again.
     pub active: bool,
-    /// An operator made it inactive, and sweeps leave it so; false where it is active.
+    /// True if an operator made it inactive: sweeps leave it so. False if it is active.
     pub inactive_by_operator: bool,
-    /// The LMS has said that the learner is enrolled there.
+    /// True if the LMS has said that the learner is enrolled there.
     pub edx_enrolled: bool,
-    /// All that deliveries or an import have named; an operator alone removes one.
+    /// All roles that deliveries or an import have named. Only an operator removes one.
     pub roles: BTreeSet<CourseRole>,
-    /// Why an enrollment is inactive, e.g. `unenrolled`.
+    /// The reason why the enrollment is inactive, e.g. `unenrolled`.
     pub change_status: Option<String>,
-    /// The moment of the last entry in `history`.
+    /// The time of the last entry in `history`.
     pub changed_at: Timestamp,
-    /// Grows with every write; a change rests on the version that was read.
+    /// Grows with every write. A conditional write requires the version that was read.
     pub version: u64,
     /// One entry for each write.
     pub history: History<HistoryEntry>,
 }
 
-/// Who chose an enrollment's mode, where that was not the LMS.
+/// The source of an enrollment's mode, if it is not the LMS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModeSource {
-    /// A person with the command line, or another program than ours: the LMS
-    /// never changes the mode while the enrollment is active.
+    /// A person with the command line, or a program other than ours. The LMS never changes
+    /// the mode while the enrollment is active.
     Operator,
-    /// An import: of what the LMS says, only an upgrade to a paid mode replaces it.
+    /// An import. The LMS replaces the mode only with an upgrade to a paid mode.
     Import,
 }
 
 impl Enrollment {
-    /// Whether the write named `change` is in this enrollment: tells our own
-    /// write, whose answer was lost, from somebody else's.
+    /// True if the history contains the write `change`. This distinguishes our own write,
+    /// whose answer was lost, from another writer's.
     pub fn holds(&self, change: Uuid) -> bool {
         self.history.iter().any(|entry| entry.change_id == change)
     }
 }
 
-/// One write to an enrollment: by whom, and what it made true.
+/// One write to an enrollment: its author, and the values that it set.
 ///
-/// The state after a write is that of the entries up to it.
+/// The state after a write results from all entries up to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
-    /// When the delivery or the command came, to the millisecond.
+    /// The time at which the delivery or the command came, to the millisecond.
     pub at: Timestamp,
-    /// New for each change; a second attempt at its write bears it again.
+    /// Id of the change, new for each change. A repeated attempt at its write has the same
+    /// id.
     pub change_id: Uuid,
     /// In JSON its fields stand beside the entry's own.
     #[serde(flatten)]
     pub by: Change,
-    /// What the write made the enrollment's `active`.
+    /// The value of the enrollment's `active` after the write.
     pub active: bool,
-    /// What the write made the enrollment's `edx_enrolled`; absent where it left that alone.
+    /// The value of the enrollment's `edx_enrolled` after the write; absent if unchanged.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub edx_enrolled: Option<bool>,
-    /// The mode that the write set; absent where it left that alone.
+    /// The mode that the write set; absent if unchanged.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mode: Option<Mode>,
     /// The mode that the LMS named, whether or not the write set it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub announced_mode: Option<Mode>,
-    /// The roles that the LMS named, or an import; those that were not there were added.
+    /// The roles that the LMS or an import named. Those that the enrollment lacked were
+    /// added.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
     pub announced_roles: BTreeSet<CourseRole>,
     /// The roles that an operator removed.
@@ -91,13 +95,14 @@ pub struct HistoryEntry {
     pub removed_roles: BTreeSet<CourseRole>,
 }
 
-/// Who or what changed something.
+/// The author of a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "lowercase")]
 pub enum Change {
-    /// A delivery: the id of the request, and of the token that it bore.
+    /// A delivery: the id of the request and the id of its token.
     Delivery {
-        /// Lambda's id of the request, which both log lines bear; empty outside of Lambda.
+        /// Lambda's id of the request, which both log lines contain; empty outside of
+        /// Lambda.
         request_id: String,
         /// The token's id in the list of tokens.
         token_id: String,
@@ -105,9 +110,10 @@ pub enum Change {
     /// A pending event that was retried.
     #[serde(rename = "pending_event")]
     PendingEvent {
-        /// Whose deliveries the enrollment's, grade's or certificate's change goes back to.
+        /// The key of the event whose deliveries caused the change of the enrollment, grade
+        /// or certificate.
         event_key: EventKey,
-        /// Lambda's id of the request that looked; empty outside of Lambda.
+        /// Lambda's id of the request that retried it; empty outside of Lambda.
         request_id: String,
     },
     /// A person with the command line.
@@ -115,16 +121,16 @@ pub enum Change {
         /// The variable `USER` or `LOGNAME` of their environment, else `operator`.
         name: String,
     },
-    /// An import of what another receiver had.
+    /// An import from another receiver.
     Import {
-        /// Who imported it, as an operator's name.
+        /// The name of the person who imported it, as an operator's name.
         name: String,
     },
     /// A sweep: the LMS's list of the run has it so.
     Sweep {
-        /// The sweep's own id, which its log lines bear.
+        /// The sweep's own id, which its log lines contain.
         sweep_id: Uuid,
-        /// The operator who made it at a terminal; absent where the schedule did.
+        /// The operator who ran it at a terminal; absent if the schedule ran it.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         name: Option<String>,
     },

@@ -1,8 +1,8 @@
-//! What an announcement of the LMS, an operator or a sweep makes of an enrollment.
+//! Changes of an enrollment by an announcement of the LMS, an operator or a sweep.
 //!
-//! Each function returns the whole enrollment after the change, or `None` where
-//! nothing differs. The store writes it on the condition that the enrollment
-//! still is as it was read.
+//! Each function returns the whole enrollment after the change, or `None` if nothing differs.
+//! The store writes it with a conditional write, which requires the enrollment to be as it was
+//! read.
 
 use std::collections::BTreeSet;
 
@@ -14,37 +14,37 @@ use super::{
     Change, CourseId, CourseRole, Enrollment, History, HistoryEntry, Mode, ModeSource, PaidModes,
 };
 
-/// Why an enrollment is inactive that was made so for no other reason.
+/// The default reason for which an enrollment is inactive.
 pub const UNENROLLED: &str = "unenrolled";
 
-/// A change to one enrollment, and the ids by which it is known again.
+/// A change of one enrollment, with the ids that identify it.
 #[derive(Debug, Clone)]
 pub struct EnrollmentChange {
-    /// With `course_id` the table's key. That both exist is the caller's affair.
+    /// Together with `course_id` the table's key. The caller makes sure that both exist.
     pub user_id: Uuid,
-    /// The run, also where there is no enrollment in it yet.
+    /// The run, even if there is no enrollment in it yet.
     pub course_id: CourseId,
     /// The enrollment's id, if this change creates it.
     pub new_enrollment_id: Uuid,
     /// This change's own id, used for no other.
     pub change_id: Uuid,
-    /// Written into the history entry.
+    /// The author, written into the history entry.
     pub by: Change,
-    /// The moment of the history entry, and then `changed_at`.
+    /// The time of the history entry; it becomes `changed_at`.
     pub at: Timestamp,
 }
 
 /// One announcement of the LMS about a learner and a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announced {
-    /// Whether the learner is enrolled; false is an un-enrollment.
+    /// True if the learner is enrolled; false is an un-enrollment.
     pub active: bool,
-    /// The mode that it names.
+    /// The mode that the announcement names.
     pub mode: Option<Mode>,
-    /// The roles that it names.
+    /// The roles that the announcement names.
     pub roles: BTreeSet<CourseRole>,
-    /// When it was delivered, where it has waited since; absent, it comes just now.
-    /// An enrollment that was changed later keeps its mode and stays as active as it is.
+    /// The time of the delivery, if the event was pending since; absent if it is being
+    /// delivered now. An enrollment that was changed later keeps its mode and its `active`.
     pub delivered_at: Option<Timestamp>,
 }
 
@@ -55,19 +55,19 @@ impl Announced {
     }
 }
 
-/// What an operator says of an enrollment.
+/// The values that an operator sets on an enrollment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// The mode, which the LMS then leaves alone; absent, it stays.
+    /// The mode, which the LMS then does not change; absent, it stays.
     pub mode: Option<Mode>,
-    /// Whether it is active; absent, that stays. A new one is active.
+    /// The new `active`; absent, it stays. A new enrollment is active.
     pub active: Option<bool>,
-    /// The roles to be removed.
+    /// The roles to remove.
     pub remove_roles: BTreeSet<CourseRole>,
 }
 
 impl Setting {
-    /// This mode, active or not, and the roles as they are.
+    /// Returns a setting with this mode and `active`, which removes no roles.
     pub const fn mode(mode: Mode, active: bool) -> Self {
         Self {
             mode: Some(mode),
@@ -78,7 +78,7 @@ impl Setting {
 }
 
 impl EnrollmentChange {
-    /// A change with fresh ids of its own.
+    /// Returns a change with new random ids.
     pub fn new(user_id: Uuid, course_id: CourseId, by: Change, at: Timestamp) -> Self {
         Self {
             user_id,
@@ -90,13 +90,13 @@ impl EnrollmentChange {
         }
     }
 
-    /// The enrollment after these announcements, oldest first; `None` where
-    /// nothing differs, also where there is none and none is needed.
+    /// Returns the enrollment after these announcements, oldest first, or `None` if nothing
+    /// differs or if there is no enrollment and none is needed.
     ///
-    /// A re-activation takes the mode that the announcement names, `audit` where
-    /// it names none, whoever chose the mode before (openedx-platform does the
-    /// same). An active enrollment changes its mode only from an unpaid one to a
-    /// paid one, and only where no operator chose it.
+    /// A reactivation takes the mode that the announcement names, or `audit` if it names none,
+    /// no matter who chose the mode before (openedx-platform does the same). An active
+    /// enrollment changes its mode only from an unpaid one to a paid one, and only if no
+    /// operator chose it.
     pub fn announce(
         &self,
         before: Option<&Enrollment>,
@@ -104,8 +104,8 @@ impl EnrollmentChange {
         paid_modes: &PaidModes,
     ) -> Option<Enrollment> {
         let mut after = before.cloned();
-        // Whether one of these announcements enrolls the learner: a later one
-        // then says in which mode.
+        // True if one of these announcements enrolls the learner. A later one may then set any
+        // mode.
         let mut enrolls = false;
         for event in announced {
             let is_new = after.is_none();
@@ -160,8 +160,8 @@ impl EnrollmentChange {
         Some(self.written(after, entry))
     }
 
-    /// The enrollment as an operator sets it; `None` where nothing differs, and
-    /// where there is none and no mode is named to create one with.
+    /// Returns the enrollment as an operator sets it, or `None` if nothing differs or if there
+    /// is no enrollment and no mode is named to create one with.
     pub fn set(&self, before: Option<&Enrollment>, setting: &Setting) -> Option<Enrollment> {
         let mut after = match before {
             Some(before) => before.clone(),
@@ -199,7 +199,7 @@ impl EnrollmentChange {
         Some(self.written(after, entry))
     }
 
-    /// The enrollment as the LMS's list has it.
+    /// Returns the enrollment corrected to agree with the LMS's list.
     pub fn correct(&self, before: Option<&Enrollment>, correction: &Correction) -> Enrollment {
         let mut after = match before {
             Some(before) => before.clone(),
@@ -217,7 +217,7 @@ impl EnrollmentChange {
             after.mode = mode.clone();
             after.mode_set_by = None;
         }
-        // Who is active in the LMS's list is enrolled there.
+        // A learner who is active in the LMS's list is enrolled there.
         after.edx_enrolled |= after.active;
         let entry = HistoryEntry {
             mode: correction.mode.clone(),
@@ -227,7 +227,7 @@ impl EnrollmentChange {
         self.written(after, entry)
     }
 
-    /// An enrollment that is not active yet, and has no history.
+    /// Returns an enrollment that is not active yet and has no history.
     fn fresh(&self, mode: Mode) -> Enrollment {
         Enrollment {
             enrollment_id: self.new_enrollment_id,
@@ -246,7 +246,7 @@ impl EnrollmentChange {
         }
     }
 
-    /// What this change did, as far as the two enrollments tell it.
+    /// Returns the history entry of this change, as far as it follows from the two enrollments.
     fn entry(&self, before: Option<&Enrollment>, after: &Enrollment) -> HistoryEntry {
         let mode = before.is_none_or(|before| before.mode != after.mode);
         let edx_enrolled = before.is_some_and(|before| before.edx_enrolled);
@@ -278,7 +278,7 @@ fn activate(enrollment: &mut Enrollment) {
     enrollment.change_status = None;
 }
 
-/// Makes an enrollment inactive, unless it is.
+/// Makes an enrollment inactive, unless it already is.
 fn deactivate(enrollment: &mut Enrollment) {
     if enrollment.active || enrollment.change_status.is_none() {
         enrollment.active = false;

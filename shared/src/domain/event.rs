@@ -1,4 +1,4 @@
-//! What the LMS announces, and the name by which an event goes.
+//! Events that the LMS announces, and their keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::digest::sha256_hex_of_parts;
 use super::{CourseId, Email};
 
-/// What an event is about; each kind has a webhook of its own.
+/// The kind of an event. Each kind has its own webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EventKind {
@@ -20,10 +20,10 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// One for each webhook.
+    /// All kinds, one for each webhook.
     pub const ALL: [Self; 2] = [Self::Enrollment, Self::Certificate];
 
-    /// The word that tables, log lines and event keys have for it.
+    /// Returns the name of the kind in tables, log lines and event keys.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Enrollment => "enrollment",
@@ -32,16 +32,16 @@ impl EventKind {
     }
 }
 
-/// The name of an event (kind, address, course run) wherever people and
-/// machines speak of it: 64 hex digits that hold no address.
+/// The key of an event (kind, address, course run) in the table, logs and commands: 64 hex
+/// digits that reveal no address.
 ///
-/// The body of a delivery bears no id, so the business key alone tells a
-/// repeat from a first.
+/// The body of a delivery contains no id, so only this business key identifies a repeated
+/// delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EventKey(String);
 
-/// The text is no event key.
+/// Error of a text that is not an event key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("is not 64 lowercase hex digits")]
 pub struct EventKeyError;
@@ -49,7 +49,7 @@ pub struct EventKeyError;
 super::text::text!(EventKey, EventKeyError);
 
 impl EventKey {
-    /// The SHA-256 of the three, each with its length, in lowercase hex.
+    /// Returns the SHA-256 of the three, each preceded by its length, in lowercase hex.
     pub fn of(kind: EventKind, email: &Email, course_id: &CourseId) -> Self {
         Self(sha256_hex_of_parts(&[
             kind.as_str(),

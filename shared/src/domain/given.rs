@@ -1,11 +1,10 @@
-//! Texts that people type, copy or export: addresses, usernames, course ids,
-//! names.
+//! Texts that people type, copy or export: addresses, usernames, course ids, names.
 //!
-//! A text that was copied from a mail, a web page or a spreadsheet may hold
-//! characters that nobody sees, or more than the address alone. Such a text
-//! finds no learner, and nobody sees why. These functions refuse it, and name
-//! the character. They are for imports and for arguments of commands. Webhooks
-//! and stored items are read by the types' own `FromStr`, which is less strict.
+//! A text that was copied from a mail, a web page or a spreadsheet may contain invisible
+//! characters, or more than the address alone. Such a text finds no learner, and nobody can see
+//! the cause. These functions refuse it, and name the character. They are for imports and for
+//! arguments of commands. Webhooks and stored items are read by the types' own `FromStr`, which
+//! is less strict.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -20,50 +19,50 @@ use super::{CourseId, Email, Username};
 /// The longest name or title in characters.
 pub const NAME_MAX_CHARS: usize = 255;
 
-/// Why a text is refused where a person or an export gave it.
+/// The reason why a text that a person or an export gave is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum GivenError {
-    /// It holds a character that is not visible ([`is_invisible`]); of names
-    /// only a line separator or a character that changes the reading direction.
+    /// It contains a character that is not visible ([`is_invisible`]). In names, only a line
+    /// separator or a character that changes the reading direction.
     #[error("has {0}")]
     Invisible(Located),
-    /// U+FFFD stands where some program could not read the original.
+    /// It contains U+FFFD, where some program could not read the original character.
     #[error("has {0}, in place of a character that was lost; export it again as UTF-8")]
     Lost(Located),
-    /// An address that begins with the scheme of a link.
+    /// It is an address that begins with the scheme of a link.
     #[error("begins with mailto:; give the address alone")]
     Mailto,
-    /// A list of addresses.
+    /// It is a list of addresses.
     #[error("has more than one address; give one")]
     SeveralAddresses,
-    /// An address with a mark that belongs to the text around it.
+    /// It is an address with a mark that belongs to the text around it.
     #[error("has {0}; give the address alone")]
     Mark(Located),
-    /// An address with a blank inside.
+    /// It is an address with a blank inside.
     #[error("has {0}; an address has no blanks")]
     Blank(Located),
-    /// An address with more than one @.
+    /// It is an address with more than one @.
     #[error("has more than one @")]
     SeveralAts,
-    /// An address with nothing before its @, or nothing after it.
+    /// It is an address with nothing before its @, or nothing after it.
     #[error("has nothing before or after its @")]
     HalfAnAddress,
-    /// A name or title without any character, after trimming.
+    /// It is a name or title without any character, after trimming.
     #[error("is blank")]
     NoName,
-    /// A name or title with one of Unicode's category Cc.
+    /// It is a name or title with a character of Unicode's category Cc.
     #[error("has a control character")]
     ControlCharacter,
-    /// A name or title of more than [`NAME_MAX_CHARS`] characters.
+    /// It is a name or title of more than [`NAME_MAX_CHARS`] characters.
     #[error("is longer than {NAME_MAX_CHARS} characters")]
     LongName,
-    /// It is no address at all.
+    /// It is not an address at all.
     #[error("{0}")]
     Email(#[from] EmailError),
-    /// It is no username at all.
+    /// It is not a username at all.
     #[error("{0}")]
     Username(#[from] UsernameError),
-    /// It is no id of a course run at all.
+    /// It is not the id of a course run at all.
     #[error("{0}")]
     CourseId(#[from] CourseIdError),
 }
@@ -71,8 +70,8 @@ pub enum GivenError {
 /// Reads an address that a person or an export gave.
 ///
 /// # Errors
-/// Beside what [`Email`] refuses: characters that are not visible, blanks,
-/// `mailto:`, brackets, quotation marks, punctuation, several addresses.
+/// Besides what [`Email`] refuses: characters that are not visible, blanks, `mailto:`,
+/// brackets, quotation marks, punctuation, several addresses.
 ///
 /// ```
 /// use shared::domain::given;
@@ -108,9 +107,9 @@ pub fn email(text: &str) -> Result<Email, GivenError> {
     }
 }
 
-/// Brackets, quotation marks and separators of lists. RFC 5322 allows them in
-/// quoted local parts and comments alone, which no LMS address has. The
-/// typographic apostrophe stands where a word processor replaced the plain one.
+/// True for brackets, quotation marks and separators of lists. RFC 5322 allows them only in
+/// quoted local parts and comments, which no LMS address has. The typographic apostrophe is
+/// there because word processors replace the plain one.
 fn is_mark(c: char) -> bool {
     matches!(
         c,
@@ -118,8 +117,8 @@ fn is_mark(c: char) -> bool {
     )
 }
 
-/// What ends a sentence or stands around a word, and may stand inside an
-/// address: `o'hara@example.org`.
+/// True for marks that end a sentence or surround a word, and that may occur inside an address:
+/// `o'hara@example.org`.
 const fn is_mark_at_an_end(c: char) -> bool {
     matches!(c, '.' | ':' | '\'' | '`')
 }
@@ -127,8 +126,8 @@ const fn is_mark_at_an_end(c: char) -> bool {
 /// Reads a username of the LMS that a person or an export gave.
 ///
 /// # Errors
-/// Beside what [`Username`] refuses: characters that are not visible. Blanks,
-/// `@`, `.` and `+` occur in usernames.
+/// Besides what [`Username`] refuses: characters that are not visible. Blanks, `@`, `.` and `+`
+/// occur in usernames.
 pub fn username(text: &str) -> Result<Username, GivenError> {
     all_visible(text.trim())?;
     Ok(text.parse()?)
@@ -137,20 +136,18 @@ pub fn username(text: &str) -> Result<Username, GivenError> {
 /// Reads the id of a course run that a person or an export gave.
 ///
 /// # Errors
-/// What [`CourseId`] refuses; a character that is not visible is named.
+/// The errors of [`CourseId`]; a character that is not visible is named.
 pub fn course_id(text: &str) -> Result<CourseId, GivenError> {
     all_visible(text)?;
     Ok(text.parse()?)
 }
 
-/// Reads the name of a person or a thing, or a title, without the blanks around
-/// it.
+/// Reads the name of a person or a thing, or a title, without the blanks around it.
 ///
 /// # Errors
-/// No characters or more than [`NAME_MAX_CHARS`], control characters, separators
-/// of lines, U+FFFD, and the characters that have text read in another
-/// direction. Others that are not visible belong to the spelling of some
-/// languages, as the joiners of Persian and Hindi do.
+/// No characters, more than [`NAME_MAX_CHARS`], control characters, separators of lines,
+/// U+FFFD, and the characters that change the reading direction. Other characters that are not
+/// visible belong to the spelling of some languages, as the joiners of Persian and Hindi do.
 pub fn name(text: &str) -> Result<String, GivenError> {
     let text = text.trim();
     if text.is_empty() {
@@ -181,7 +178,7 @@ fn none_lost(text: &str) -> Result<(), GivenError> {
     found.map_or(Ok(()), |found| Err(GivenError::Lost(found)))
 }
 
-/// A character of a text, and where it stands.
+/// A character of a text, and its position.
 ///
 /// ```
 /// use shared::domain::given::Located;
@@ -193,17 +190,17 @@ fn none_lost(text: &str) -> Result<(), GivenError> {
 pub struct Located {
     /// The character.
     pub character: char,
-    /// Counted from 1, in characters, without the blanks around the text.
+    /// The position, counted from 1, in characters, without the blanks around the text.
     pub at: usize,
 }
 
 impl Located {
-    fn find(text: &str, is_meant: impl Fn(char) -> bool) -> Option<Self> {
+    fn find(text: &str, predicate: impl Fn(char) -> bool) -> Option<Self> {
         let mut all = (1..).zip(text.chars());
-        all.find(|(_, c)| is_meant(*c)).map(Self::from)
+        all.find(|(_, c)| predicate(*c)).map(Self::from)
     }
 
-    /// The mark at the end of a text, or at its beginning.
+    /// The mark at the end of a text, or else at its beginning.
     fn at_an_end(text: &str) -> Option<Self> {
         let last = (text.chars().count(), text.chars().next_back()?);
         let first = (1, text.chars().next()?);
@@ -232,7 +229,7 @@ impl fmt::Display for Located {
     }
 }
 
-/// A character by its number in Unicode: `U+200B`.
+/// A character shown by its number in Unicode: `U+200B`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CodePoint(pub char);
 
@@ -242,9 +239,9 @@ impl fmt::Display for CodePoint {
     }
 }
 
-/// Whether a character shows nothing of its own and is no control character:
-/// Unicode's property `Default_Ignorable_Code_Point` (version 16), the separators
-/// of lines and paragraphs, the marks of annotations, and the blank of Braille.
+/// True if a character shows nothing of its own and is not a control character: Unicode's
+/// property `Default_Ignorable_Code_Point` (version 16), the separators of lines and
+/// paragraphs, the marks of annotations, and the blank of Braille.
 pub fn is_invisible(c: char) -> bool {
     const INVISIBLE: &[RangeInclusive<char>] = &[
         '\u{ad}'..='\u{ad}',
@@ -269,8 +266,8 @@ pub fn is_invisible(c: char) -> bool {
     !c.is_ascii() && INVISIBLE.iter().any(|range| range.contains(&c))
 }
 
-/// Unicode's name of a character that cannot be told by looking, for those that
-/// are met in files.
+/// Unicode's name of a character that cannot be identified by sight, for those that occur in
+/// files.
 fn name_of(c: char) -> Option<&'static str> {
     Some(match c {
         ' ' => "SPACE",
@@ -324,9 +321,9 @@ mod tests {
 
     const ADDRESS: &str = "ada@example.org";
 
-    /// Each with the place where it is met, and its name where it has one here.
+    /// Each character with the name under which the message reports it.
     #[test]
-    fn what_nobody_sees_is_named() {
+    fn an_invisible_character_is_named() {
         for (c, name) in [
             ('\u{200b}', "U+200B ZERO WIDTH SPACE"),
             ('\u{feff}', "U+FEFF ZERO WIDTH NO-BREAK SPACE"),
@@ -369,7 +366,7 @@ mod tests {
                     "{text:?}"
                 );
                 assert_eq!(course_id(&text).map_err(refused), Err(message), "{text:?}");
-                // What is stored, and what a webhook brings, is read as before.
+                // Stored items and webhooks accept the text.
                 assert_eq!(text.parse::<Email>().unwrap().as_str(), text);
                 assert_eq!(text.parse::<Username>().unwrap().as_str(), text);
             }
@@ -377,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_stands_alone() {
+    fn an_address_with_anything_around_it_is_refused() {
         for (text, message) in [
             (
                 "ada lovelace@example.org",
@@ -505,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_one_line_that_reads_as_it_is_written() {
+    fn a_name_is_one_line_in_its_own_reading_direction() {
         let longest = "é".repeat(NAME_MAX_CHARS);
         for text in [
             "Ada Lovelace",

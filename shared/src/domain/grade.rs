@@ -1,4 +1,4 @@
-//! A learner's grade in a course run.
+//! Learner's grade in a course run.
 
 use std::str::FromStr;
 
@@ -9,22 +9,22 @@ use uuid::Uuid;
 
 use super::{Change, CourseId, History};
 
-/// How much of a course a learner has achieved: 1 is all of it. Extra credit
-/// may lead beyond, up to 2.
+/// The share of a course that a learner has achieved: 1 is all of it. Extra credit may raise it
+/// to 2 at most.
 ///
-/// Held to ten decimals: the LMS itself rounds to two, and a number that is
-/// next to nothing is beyond what DynamoDB can hold.
+/// Rounded to ten decimals: the LMS itself rounds to two, and DynamoDB cannot store a number
+/// that is too close to 0.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct Percent(f64);
 
-/// The number is no percent.
+/// Error of a number that is not a percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("is not a number between 0 and 2")]
 pub struct PercentError;
 
 impl Percent {
-    /// The number, between 0 and 2.
+    /// Returns the number, between 0 and 2.
     pub const fn get(self) -> f64 {
         self.0
     }
@@ -36,7 +36,7 @@ impl TryFrom<f64> for Percent {
     fn try_from(number: f64) -> Result<Self, PercentError> {
         const DECIMALS: f64 = 1e10;
         if (0.0..=2.0).contains(&number) {
-            // Adding zero makes the negative zero a plain one.
+            // Adding zero turns the negative zero into the positive one.
             Ok(Self((number * DECIMALS).round() / DECIMALS + 0.0))
         } else {
             Err(PercentError)
@@ -61,13 +61,12 @@ impl FromStr for Percent {
     }
 }
 
-/// A grade as people read it, `A`, `Pass` or `A (Very Good)` for instance: any
-/// text of 1 to 255 characters.
+/// A letter grade, such as `A`, `Pass` or `A (Very Good)`: any text of 1 to 255 characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LetterGrade(String);
 
-/// Why a text is no letter grade.
+/// Error of a text that is not a letter grade.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum LetterGradeError {
     /// It has no characters at all.
@@ -81,7 +80,7 @@ pub enum LetterGradeError {
 super::text::text!(LetterGrade, LetterGradeError);
 
 impl LetterGrade {
-    /// The longest one in characters: the column of the LMS, which takes any text.
+    /// The greatest number of characters: that of the LMS's column, which takes any text.
     pub const MAX_CHARS: usize = 255;
 }
 
@@ -99,25 +98,25 @@ impl FromStr for LetterGrade {
     }
 }
 
-/// What a grade says, whoever gave it: the LMS, an operator, or an import.
+/// The values of a grade, whether the LMS, an operator or an import gave it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Score {
-    /// Of the whole course.
+    /// The share of the whole course.
     pub percent: Percent,
-    /// Whether that is enough; where the line is drawn is the LMS's affair.
+    /// True if that is enough for a pass. The LMS decides where the line is drawn.
     pub passed: bool,
-    /// Absent where the LMS has none.
+    /// The letter grade; absent if the LMS has none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub letter_grade: Option<LetterGrade>,
 }
 
 impl Score {
-    /// Whether it earns a certificate: a grade of 0 never does, whatever is said of it.
+    /// True if it earns a certificate. A grade of 0 never does, even if it is marked as passed.
     pub fn is_pass(&self) -> bool {
         self.passed && self.percent.get() > 0.0
     }
 
-    /// Whether it is 0, and no pass.
+    /// True if it is 0 and not marked as passed.
     pub fn is_zero(&self) -> bool {
         !self.passed && self.percent.get() == 0.0
     }
@@ -126,43 +125,43 @@ impl Score {
 /// One learner's grade in one course run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grade {
-    /// With `course_id` the table's key.
+    /// Together with `course_id` the table's key.
     pub user_id: Uuid,
     /// The run's id, as the LMS has it.
     pub course_id: CourseId,
-    /// The grade in force.
+    /// The current grade.
     pub score: Score,
-    /// An operator has set it, or an import says so, and the LMS's never replaces it.
+    /// True if an operator has set it, or an import says so: the LMS's grade never replaces it.
     pub set_by_admin: bool,
-    /// When a sweep first found that the LMS answers 0, while a certificate was
-    /// in force; absent once there is another grade. The LMS answers 0 as well
-    /// where it has lost the grade.
+    /// The time at which a sweep first found that the LMS answers 0 while a certificate was in
+    /// force; absent once there is another grade. The LMS also answers 0 if it has lost the
+    /// grade.
     pub zero_since: Option<Timestamp>,
-    /// Grows with every write; a change rests on the version that was read.
+    /// Grows with every write. A conditional write requires the version that was read.
     pub version: u64,
     /// One entry for each write.
     pub history: History<GradeEntry>,
 }
 
-/// One write to a grade: by whom, and the grade after it.
+/// One write to a grade: its author, and the grade after it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GradeEntry {
-    /// When the delivery or the command came, to the millisecond.
+    /// The time at which the delivery or the command came, to the millisecond.
     pub at: Timestamp,
-    /// New for each change; a second attempt at its write bears it again.
+    /// Id of the change, new for each change. A repeated attempt at its write has the same id.
     pub change_id: Uuid,
     /// In JSON its fields stand beside the entry's own.
     #[serde(flatten)]
     pub by: Change,
-    /// The grade that the write made it; its fields stand beside the others, too.
+    /// The grade after the write; its fields also stand beside the others.
     #[serde(flatten)]
     pub score: Score,
-    /// Whether an operator set it.
+    /// True if an operator set it.
     pub set_by_admin: bool,
 }
 
 impl Grade {
-    /// The grade after a write, where `before` is the one that was read.
+    /// Returns the grade after a write. `before` is the grade that was read, if there is one.
     pub fn after(
         before: Option<&Self>,
         user_id: Uuid,
@@ -183,7 +182,7 @@ impl Grade {
         }
     }
 
-    /// The grade once a sweep has found at `moment` that the LMS answers 0.
+    /// The grade after a sweep has found at `moment` that the LMS answers 0.
     #[must_use]
     pub fn found_zero(&self, moment: Timestamp) -> Self {
         Self {
@@ -193,7 +192,7 @@ impl Grade {
         }
     }
 
-    /// Whether the write named `change` is the one that made the grade what it is.
+    /// True if the last write to the grade is the write `change`.
     pub fn is_made_by(&self, change: Uuid) -> bool {
         self.history
             .last()

@@ -1,14 +1,14 @@
-//! What happened to one item of a table, as far as it is kept.
+//! History of one item of a table, cut to a fixed number of entries.
 
 use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
-/// The first entry and the last 50 entries of what was written to an item,
-/// oldest first, and how many there were in all.
+/// The first entry and the last 50 entries of the writes to an item, oldest first, and the
+/// number of all entries ever written.
 ///
-/// An item of DynamoDB holds at most 400 KB, and a learner may be enrolled and
-/// un-enrolled without end. Reads like a slice of the entries that are kept.
+/// A DynamoDB item holds at most 400 KB, and a learner may be enrolled and un-enrolled any
+/// number of times. The type dereferences to a slice of the stored entries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Stored<T>")]
 pub struct History<T> {
@@ -18,11 +18,11 @@ pub struct History<T> {
     count: u64,
 }
 
-/// A history as an item has it.
+/// A history as an item stores it.
 #[derive(Deserialize)]
 struct Stored<T> {
     history: Vec<T>,
-    /// Absent where another program wrote the item and did not count.
+    /// Absent if another program wrote the item and did not count.
     #[serde(default)]
     history_count: u64,
 }
@@ -36,24 +36,24 @@ impl<T> From<Stored<T>> for History<T> {
 }
 
 impl<T> History<T> {
-    /// How many of the last entries are kept, beside the first.
+    /// The number of last entries that are kept, besides the first.
     pub const LAST_KEPT: usize = 50;
 
-    /// The history of an item that is new.
+    /// The history of a new item.
     pub fn new(first: T) -> Self {
         Self::from(vec![first])
     }
 
-    /// Adds an entry, and drops the oldest of the last ones where they are too many.
+    /// Adds an entry, and drops the oldest of the last entries if there are too many.
     pub fn push(&mut self, entry: T) {
         self.count = self.count.saturating_add(1);
         self.entries.push(entry);
-        // More than one where another program appended without dropping any.
+        // More than one if another program appended without dropping any.
         let surplus = self.entries.len().saturating_sub(1 + Self::LAST_KEPT);
         self.entries.drain(1..=surplus);
     }
 
-    /// How many entries there were, those that are not kept included.
+    /// The number of all entries ever written, dropped ones included.
     pub const fn count(&self) -> u64 {
         self.count
     }
@@ -65,7 +65,7 @@ impl<T> Default for History<T> {
     }
 }
 
-/// The history that these entries make, oldest first.
+/// Makes a history of these entries, oldest first.
 impl<T> From<Vec<T>> for History<T> {
     fn from(entries: Vec<T>) -> Self {
         let count = entries.len() as u64;
@@ -73,7 +73,7 @@ impl<T> From<Vec<T>> for History<T> {
     }
 }
 
-/// The entries that are kept, oldest first.
+/// The stored entries, oldest first.
 impl<T> Deref for History<T> {
     type Target = [T];
 
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_and_the_last_fifty_entries_are_kept() {
+    fn only_the_first_and_the_last_fifty_entries_are_kept() {
         let mut history = History::default();
         for (n, expected) in [
             (1, vec![0]),
@@ -102,9 +102,9 @@ mod tests {
         }
     }
 
-    /// Another program appended without counting or dropping.
+    /// Another program has appended entries without counting or dropping.
     #[test]
-    fn a_history_of_another_program_is_cut_and_counted() {
+    fn a_history_written_by_another_program_is_cut_and_counted() {
         let json = serde_json::json!({"history": (0..2200).collect::<Vec<_>>()});
         let mut history: History<u64> = serde_json::from_value(json).unwrap();
         assert_eq!((history.len(), history.count()), (2200, 2200));

@@ -1,5 +1,5 @@
-//! Identifiers, records and rules. Nothing here knows of AWS, HTTP, the
-//! environment or the clock: time and identifiers made by chance come in as arguments.
+//! Identifiers, records and rules. This module does not depend on AWS, HTTP, the environment or
+//! the clock: times and random identifiers are passed as arguments.
 
 pub mod certificate;
 pub mod certificate_rule;

@@ -1,16 +1,16 @@
-//! Where one is in a list of the LMS's that comes in pages.
+//! Position in a list of the LMS that comes in pages.
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Where in a list a page begins: the LMS's own word, of 1 to 1000 bytes.
+/// The beginning of a page in a list: an opaque text of the LMS, of 1 to 1000 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cursor(String);
 
-/// The text is no cursor.
+/// Error of a text that is not a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("does not have between 1 and {} bytes", Cursor::MAX_BYTES)]
 pub struct CursorError;
@@ -30,26 +30,26 @@ impl FromStr for Cursor {
     }
 }
 
-/// The next page of a list, and what tells whether the pages lead anywhere.
+/// The next page of a list, with the state that detects endless pagination.
 ///
-/// Its size does not grow with the list: pages that lead in a circle are noticed
-/// by Brent's algorithm (BIT 20, 1980), which remembers one of them.
+/// Its size does not grow with the list: Brent's algorithm (BIT 20, 1980), which remembers one
+/// page, detects a cycle of pages.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageCursor {
-    /// Of the next page; absent for the first one.
+    /// The cursor of the next page; absent for the first one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     cursor: Option<Cursor>,
-    /// How many pages there were before.
+    /// The number of pages before it.
     pages: u32,
-    /// The last one of which the number was a power of two.
+    /// The cursor of the last page whose number was a power of two.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     remembered: Option<Cursor>,
 }
 
-/// Why the pages of a list cannot be followed.
+/// The reason why the pages of a list cannot be followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PaginationError {
-    /// A page is announced that was announced before.
+    /// The LMS announces a page that it announced before.
     #[error("a page that came before")]
     Circle,
     /// There are more pages than any course run could fill.
@@ -58,24 +58,26 @@ pub enum PaginationError {
 }
 
 impl PageCursor {
-    /// The most pages that a list can have: of a hundred rows, a million of them.
+    /// The greatest number of pages that a list can have: with a hundred rows each, a million
+    /// rows.
     pub const MAX_PAGES: u32 = 10_000;
 
-    /// Where the next page begins; `None` for the first.
+    /// The cursor of the next page, or `None` for the first one.
     pub fn cursor(&self) -> Option<&Cursor> {
         self.cursor.as_ref()
     }
 
-    /// How many pages there were before the next one.
+    /// The number of pages before the next one.
     pub fn pages(&self) -> u32 {
         self.pages
     }
 
-    /// The cursor after the next page, which announces `next`; `None` where it is the last.
+    /// Returns the cursor after the next page, which announces `next`, or `None` if that is the
+    /// last page.
     ///
     /// # Errors
-    /// The pages cannot be followed. A circle is noticed at the latest when it was
-    /// gone through about three times.
+    /// The pages cannot be followed. A cycle is detected after at most about three passes
+    /// through it.
     pub fn follow(&self, next: Option<Cursor>) -> Result<Option<Self>, PaginationError> {
         let Some(next) = next else { return Ok(None) };
         let pages = self.pages + 1;
@@ -106,8 +108,8 @@ mod tests {
         n.to_string().parse().unwrap()
     }
 
-    /// Follows pages of which the nth announces `next(n)`: how many were read,
-    /// and what ended it.
+    /// Follows pages of which the nth announces `next(n)`. Returns the number of pages read,
+    /// and the error that ended it.
     fn walk(next: impl Fn(u32) -> Option<u32>) -> (u32, Option<PaginationError>) {
         let (mut cursor, mut at, mut read) = (PageCursor::default(), 0, 0);
         loop {
@@ -117,7 +119,7 @@ mod tests {
                 Ok(None) => return (read, None),
                 Err(error) => return (read, Some(error)),
                 Ok(Some(after)) => {
-                    // As if another process went on with it.
+                    // As if another process had resumed.
                     let text = serde_json::to_string(&after).unwrap();
                     cursor = serde_json::from_str(&text).unwrap();
                     assert_eq!(cursor.pages(), read);
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn every_circle_is_noticed() {
+    fn every_cycle_is_detected() {
         for before in 0..40 {
             for length in 1..40 {
                 let last = before + length - 1;
@@ -153,7 +155,7 @@ mod tests {
                 );
             }
         }
-        // A page that announces itself is noticed at once.
+        // A page that announces itself is detected at once.
         assert_eq!(walk(|n| Some(n.max(1))), (2, Some(PaginationError::Circle)));
     }
 }

@@ -1,4 +1,4 @@
-//! Events that could not take effect yet, and when they are retried.
+//! Events that could not take effect yet, and the schedule of their retries.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,85 +9,89 @@ use uuid::Uuid;
 use super::digest::sha256_hex;
 use super::{CourseId, CourseRole, Email, EventKey, EventKind, Mode};
 
-/// An accepted event that waits for its time. There is one for each [`EventKey`].
+/// An accepted event that could not take effect yet. There is one for each [`EventKey`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingEvent {
-    /// The table's key, made of kind, address and course id.
+    /// The table's key, made from kind, address and course id.
     pub event_key: EventKey,
-    /// Which webhook it came by.
+    /// The webhook that received it.
     pub kind: EventKind,
-    /// The address in its normal form; there may be no user of it yet.
+    /// The address in its normal form. There may be no user with it yet.
     pub email: Email,
-    /// The run that was announced, whether or not the portal knows it.
+    /// The run that was announced, whether or not the portal has it.
     pub course_id: CourseId,
-    /// Those of all its deliveries; empty where none named one.
+    /// The roles of all its deliveries; empty if none named one.
     pub roles: BTreeSet<CourseRole>,
-    /// The last mode that a delivery named; absent where none did.
+    /// The last mode that a delivery named, or `None` if none did.
     pub mode: Option<Mode>,
-    /// The learner was un-enrolled since: the roles take effect, and enroll nobody.
+    /// The learner was un-enrolled since: the roles still take effect, but enroll nobody.
     pub unenrolled: bool,
-    /// The reason for which it was blocked when it was last delivered or retried.
+    /// The reason that blocked it when it was last delivered or retried.
     pub reason: BlockedReason,
-    /// More of the reason, where there is more to tell: the code of what
-    /// failed, or what an enrollment lacks. Never an address.
+    /// Details of the reason, if there are any: the code of the error, or the reason why an
+    /// enrollment is not eligible. Never an address.
     pub last_error: Option<String>,
-    /// Each delivery makes it `Waiting`.
+    /// The state. Each delivery sets it to `Waiting`.
     pub state: EventState,
-    /// How often it was retried since it was pending, or stored again.
+    /// The number of attempts since the event became pending, or was delivered again after
+    /// it had ended.
     pub attempts: u32,
-    /// The claim under which it was last retried, by which whoever made it
-    /// knows it again; absent until the first attempt.
+    /// The id of the claim under which it was last retried, by which the claiming process
+    /// recognises its own claim; absent until the first attempt.
     pub claim_id: Option<Uuid>,
-    /// How long it has waited, for each reason that it was retried for.
+    /// The time that it has waited, for each reason that blocked an attempt.
     pub waited: BTreeMap<BlockedReason, Waited>,
-    /// When it is due; while it is retried, when that is over at the latest.
+    /// The time of the next attempt; while an attempt is running, the time by which that is
+    /// over.
     pub next_attempt_at: Timestamp,
-    /// When it was first pending, or stored again after it had ended.
+    /// The time at which it became pending, or was delivered again after it had ended.
     pub pending_since: Timestamp,
-    /// When it was last delivered: what is newer than this is never undone by it.
+    /// The time of its last delivery. The event never undoes a change that is newer than
+    /// this.
     pub delivered_at: Timestamp,
-    /// Grows with every write; a change rests on the version that was read.
+    /// Grows with every write. A conditional write requires the version that was read.
     pub version: u64,
 }
 
-/// How long an event has waited for one reason.
+/// The time that an event has waited for one reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waited {
-    /// When the reason was first met; LMS errors begins again once the LMS has answered.
+    /// The time at which the reason was first met. For errors of the LMS it starts again
+    /// once the LMS has answered.
     pub since: Timestamp,
-    /// How often it was met again since.
+    /// The number of times the reason was met again since.
     pub attempts: u32,
 }
 
-/// Why an event is pending.
+/// The reason why an event is pending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BlockedReason {
     /// No user has the address.
     NoSuchUser,
-    /// The user is known, and the course run is not.
+    /// The user exists, but the course run does not.
     NoSuchRun,
     /// The user has no username of the LMS, so the LMS cannot be asked.
     NoUsername,
     /// The LMS gave no grade that can be used.
     LmsUnavailable,
-    /// Something of ours fails, and not for a moment: an item is not of the
+    /// Something on our side fails, and the error is not transient: an item is not of the
     /// expected shape, or a call is refused.
     Failed,
-    /// The grade is no pass, or not yet: a pass may be announced before it is there.
+    /// The grade is not a pass, or not yet: the LMS may announce a pass before it stores it.
     NotPassed,
-    /// The learner has passed, and has no active enrollment in a paid mode.
+    /// The learner has passed, but has no active enrollment in a paid mode.
     NotEligible,
 }
 
-/// The blocked reason of an event, with its detail.
+/// The blocked reason of an event, with its details.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocked {
-    /// The kind of thing.
+    /// The reason.
     pub reason: BlockedReason,
-    /// More of it, as [`PendingEvent::last_error`] has it.
+    /// Details, as in [`PendingEvent::last_error`].
     pub error: Option<String>,
-    /// The LMS asked to be left alone until then.
+    /// The LMS asked for no requests until then.
     pub not_before: Option<Timestamp>,
 }
 
@@ -101,20 +105,22 @@ impl From<BlockedReason> for Blocked {
     }
 }
 
-/// What is to become of a pending event.
+/// The state of a pending event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EventState {
-    /// It is retried when its time comes.
+    /// It is retried at the time of its next attempt.
     Waiting,
-    /// Given up after errors that are not the event's own; alarmed.
+    /// Dead letter: given up after errors that are not caused by the event; raises an
+    /// alarm.
     Dead,
-    /// Given up because what it waits for never came; listed, not alarmed.
+    /// Given up because the user or run that it waited for never came; listed, raises no
+    /// alarm.
     Expired,
 }
 
 impl EventState {
-    /// The word that the table has for it.
+    /// Returns the name of the state in the table.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -124,12 +130,12 @@ impl EventState {
     }
 }
 
-/// What becomes of an event that was retried in vain.
+/// The result of an attempt in which the event could not take effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AfterAttempt {
-    /// It waits on, or has ended as dead or expired: what is to be stored.
+    /// The event to be stored: it keeps waiting, or has ended as dead or expired.
     Stored(Box<PendingEvent>),
-    /// It has waited long enough, and others will see to it: it goes.
+    /// The event is removed: it has waited long enough, and a sweep does the rest.
     Dropped,
 }
 
@@ -142,7 +148,7 @@ const fn hours(hours: i64) -> SignedDuration {
 }
 
 impl BlockedReason {
-    /// In the order in which they are looked for.
+    /// All reasons, in the order in which they are checked.
     pub const ALL: [Self; 7] = [
         Self::NoSuchUser,
         Self::NoSuchRun,
@@ -153,7 +159,7 @@ impl BlockedReason {
         Self::NotEligible,
     ];
 
-    /// The word that the table has for it.
+    /// Returns the name of the reason in the table.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoSuchUser => "no_such_user",
@@ -166,7 +172,7 @@ impl BlockedReason {
         }
     }
 
-    /// How long after each attempt the next one is due, before jitter; the last one repeats.
+    /// The wait after each attempt until the next one, before jitter; the last one repeats.
     const fn intervals(self) -> &'static [SignedDuration] {
         match self {
             Self::NoSuchUser | Self::NoSuchRun => const { &[minutes(1), minutes(5), hours(24)] },
@@ -183,13 +189,13 @@ impl BlockedReason {
                 }
             }
             Self::NotPassed => const { &[minutes(1), minutes(10), hours(24)] },
-            // The first attempt meets an enrollment that came while the event was
-            // being pending; any other makes the event due.
+            // The first attempt catches an enrollment that was changed while the event was
+            // being stored. Any other change of the enrollment schedules an attempt itself.
             Self::NotEligible => const { &[minutes(1), Self::NotEligible.patience()] },
         }
     }
 
-    /// How long an event may wait for this.
+    /// The longest time that an event may wait for this reason.
     const fn patience(self) -> SignedDuration {
         match self {
             Self::LmsUnavailable | Self::NoUsername | Self::Failed => hours(7 * 24),
@@ -199,11 +205,11 @@ impl BlockedReason {
         }
     }
 
-    /// When an event that was retried `attempts` times for this, the last time
-    /// at `now`, is due again: the interval give or take 20 %.
+    /// The time of the next attempt for an event that this reason blocked `attempts` times,
+    /// the last time at `now`: the interval, plus or minus 20 %.
     ///
-    /// The spread comes from the event's own key, so that events pending together
-    /// are not all due together, and needs no source of chance.
+    /// The jitter is computed from the event's key, so that events stored together are not
+    /// all due together. It needs no random source.
     pub fn next_attempt_at(self, key: &EventKey, attempts: u32, now: Timestamp) -> Timestamp {
         let intervals = self.intervals();
         let last = intervals.len() - 1;
@@ -217,8 +223,8 @@ impl BlockedReason {
         later(now, SignedDuration::from_millis(wait))
     }
 
-    /// What the event waits for: the one key under which it is found when that
-    /// comes. `None` where nothing that is imported would help.
+    /// The one key under which an import that may unblock the event finds it, or `None` if no
+    /// import would help.
     pub fn blocked_on(self, email: &Email, course_id: &CourseId) -> Option<String> {
         match self {
             Self::NoSuchUser | Self::NoUsername => {
@@ -231,7 +237,7 @@ impl BlockedReason {
 }
 
 impl PendingEvent {
-    /// What becomes of the event after an attempt at `now` that `blocked` describes.
+    /// The event after an attempt at `now` that `blocked` prevented from taking effect.
     pub fn after_attempt(mut self, blocked: Blocked, now: Timestamp) -> AfterAttempt {
         let Blocked {
             reason,
@@ -244,9 +250,9 @@ impl PendingEvent {
         ) {
             self.waited.remove(&BlockedReason::LmsUnavailable);
         }
-        // A reason that is met for the first time has its first interval before
-        // it, as where a delivery meets it: what is about to put it right may
-        // have been too late for this look.
+        // A reason that is met for the first time starts with its first interval, as it
+        // does when a delivery meets it: the missing item may have been created just after
+        // this attempt read the tables.
         let waited = self.waited.entry(reason);
         let waited = waited
             .and_modify(|waited| waited.attempts = waited.attempts.saturating_add(1))
@@ -254,12 +260,12 @@ impl PendingEvent {
                 since: now,
                 attempts: 0,
             });
-        // Whoever makes the enrollment paid makes due what waits for that, and
-        // nothing else: it may have done so while this event waited for another
-        // reason, and was retried.
+        // A change to a paid enrollment schedules only the events that wait for it. It may
+        // have happened while this event waited for another reason, so the intervals start
+        // again.
         let comes_to_wait = reason == BlockedReason::NotEligible && self.reason != reason;
         let attempts = if comes_to_wait { 0 } else { waited.attempts };
-        // Whoever delivers it again has as long to wait.
+        // A new delivery starts the waiting time again.
         let since = waited.since.max(self.delivered_at);
 
         self.reason = reason;
@@ -283,8 +289,8 @@ impl PendingEvent {
         AfterAttempt::Stored(Box::new(self))
     }
 
-    /// The event when it could not be retried after all, since the LMS is
-    /// left alone: the try does not count, and it is due again at `due`.
+    /// The event after a claim that did not become an attempt because requests to the LMS
+    /// are paused: the attempt is not counted, and the next one is at `due`.
     #[must_use]
     pub fn release(mut self, due: Timestamp) -> Self {
         self.attempts = self.attempts.saturating_sub(1);
@@ -292,7 +298,7 @@ impl PendingEvent {
         self
     }
 
-    /// The event under another address of the same learner, as a new one.
+    /// The event as a new item under another address of the same learner.
     #[must_use]
     pub fn rekeyed(&self, email: &Email) -> Self {
         Self {
@@ -303,10 +309,10 @@ impl PendingEvent {
         }
     }
 
-    /// This event and `other`, which announced the same to another address of
-    /// the learner, in one. Where one of them waits it waits, for what that one
-    /// waits for; of two that wait the newer one says for what, and it is looked
-    /// at when the first of them would be.
+    /// This event merged with `other`, which announced the same change to another address
+    /// of the learner. If only one of them waits, the merged event waits for that one's
+    /// reason. If both wait, it takes the newer one's reason and the earlier of the two
+    /// attempts.
     #[must_use]
     pub fn merged(&self, other: &Self) -> Self {
         let (newer, older) = if self.delivered_at < other.delivered_at {
@@ -341,8 +347,8 @@ impl PendingEvent {
         }
     }
 
-    /// The event when an operator has it retried: at once, and with all
-    /// its time before it.
+    /// The event after an operator had it retried: it is due at once, and its waiting time
+    /// starts again.
     #[must_use]
     pub fn retried(mut self, now: Timestamp) -> Self {
         self.state = EventState::Waiting;
@@ -394,9 +400,9 @@ mod tests {
         }
     }
 
-    /// Of two events about the same, one was announced to a former address.
+    /// Two events announce the same change; one was sent to a former address.
     #[test]
-    fn events_of_two_addresses_are_one() {
+    fn events_of_two_addresses_are_merged_into_one() {
         let moment = |second| Timestamp::from_second(second).unwrap();
         let role = |role: &str| BTreeSet::from([role.parse::<CourseRole>().unwrap()]);
         let email: Email = "new@example.org".parse().unwrap();
@@ -428,7 +434,7 @@ mod tests {
                 50,
                 Some(Mode::audit()),
             ),
-            // Whichever of them has ended, the other one has its time.
+            // If one of them has ended, the time of the other one counts.
             (
                 PendingEvent {
                     reason: BlockedReason::NoSuchUser,
@@ -465,9 +471,9 @@ mod tests {
         now.duration_since(then).as_secs_f64() / 60.0
     }
 
-    /// Minutes from look to look, and what the event ends as.
+    /// Checks the minutes between attempts, and the state in which the event ends.
     #[test]
-    fn each_reason_has_its_intervals_and_its_end() {
+    fn each_reason_has_its_own_intervals_and_final_state() {
         use EventState::{Dead, Expired};
         let missing: &[i64] = &[1, 5, DAY];
         let intervals: &[i64] = &[1, 5, 30, 120, 360, 720];
@@ -484,9 +490,9 @@ mod tests {
             let began = event.pending_since;
             let mut now = reason.next_attempt_at(&event.event_key, 0, began);
             let mut last = began;
-            for look in 0.. {
-                let case = format!("{reason:?}, look {look}");
-                let expected = *intervals.get(look).unwrap_or(intervals.last().unwrap()) as f64;
+            for attempt in 0.. {
+                let case = format!("{reason:?}, attempt {attempt}");
+                let expected = *intervals.get(attempt).unwrap_or(intervals.last().unwrap()) as f64;
                 let took = minutes_after(last, now);
                 let at_the_end = minutes_after(began, now) == (days * DAY) as f64;
                 assert!(
@@ -514,12 +520,12 @@ mod tests {
         }
     }
 
-    /// LmsFault with the LMS in between neither begins the wait for a pass again
-    /// nor ends it early.
+    /// Errors of the LMS in between do not restart the wait for a pass and do not end it
+    /// early.
     #[test]
-    fn each_reason_has_a_time_of_its_own() {
+    fn each_reason_has_its_own_waiting_time() {
         let day = |day: i64| later(Timestamp::UNIX_EPOCH, hours(24 * day));
-        let look = |event: PendingEvent, reason: BlockedReason, at: i64| match event
+        let retry = |event: PendingEvent, reason: BlockedReason, at: i64| match event
             .after_attempt(reason.into(), day(at))
         {
             AfterAttempt::Stored(event) => *event,
@@ -531,21 +537,21 @@ mod tests {
             (BlockedReason::LmsUnavailable, 29),
             (BlockedReason::LmsUnavailable, 35),
         ] {
-            pending = look(pending, reason, at);
+            pending = retry(pending, reason, at);
             assert_eq!(pending.state, EventState::Waiting, "{reason:?} at day {at}");
         }
         let unavailable = pending.clone();
         assert_eq!(
-            look(unavailable, BlockedReason::LmsUnavailable, 36).state,
+            retry(unavailable, BlockedReason::LmsUnavailable, 36).state,
             EventState::Dead
         );
         let after = pending.after_attempt(BlockedReason::NotPassed.into(), day(36));
         assert_eq!(after, AfterAttempt::Dropped);
 
-        // An answer of the LMS ends its unavailability.
+        // An answer of the LMS ends the wait for the LMS.
         let mut pending = event(BlockedReason::LmsUnavailable, 1);
-        pending = look(pending, BlockedReason::NotPassed, 6);
-        pending = look(pending, BlockedReason::LmsUnavailable, 8);
+        pending = retry(pending, BlockedReason::NotPassed, 6);
+        pending = retry(pending, BlockedReason::LmsUnavailable, 8);
         assert_eq!(
             (
                 pending.state,
@@ -555,10 +561,10 @@ mod tests {
         );
     }
 
-    /// While it waited for another reason nobody made it due: it is retried
-    /// soon, however often it was found not eligible before.
+    /// While the event waited for another reason, no enrollment change made it due. It is
+    /// retried soon, however often it was not eligible before.
     #[test]
-    fn whoever_comes_to_wait_for_the_enrollment_again_is_retried_soon() {
+    fn an_event_that_becomes_not_eligible_again_is_retried_soon() {
         let now = Timestamp::UNIX_EPOCH;
         let mut pending = event(BlockedReason::NotEligible, 1);
         for (reason, seconds) in [
@@ -577,7 +583,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lms_is_left_alone_as_long_as_it_asks() {
+    fn no_attempt_is_due_before_the_time_that_the_lms_asked_for() {
         let now = Timestamp::UNIX_EPOCH;
         for (asked, due) in [(3, 60 * 6), (60 * 6, 60 * 6)] {
             let blocked = Blocked {
@@ -598,7 +604,7 @@ mod tests {
     }
 
     #[test]
-    fn events_pending_together_are_due_apart() {
+    fn events_stored_together_are_due_at_different_times() {
         let due: BTreeSet<_> = (0..200)
             .map(|person| event(BlockedReason::NoSuchUser, person))
             .map(|e| e.reason.next_attempt_at(&e.event_key, 0, e.pending_since))

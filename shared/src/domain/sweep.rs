@@ -1,4 +1,4 @@
-//! A sweep: one course run put right by what the LMS lists of it.
+//! Sweep: the correction of one course run by the LMS's list of it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,17 +9,17 @@ use uuid::Uuid;
 
 use super::{Certificate, Change, CourseRun, Enrollment, Grade, ModeSource, PageCursor, PaidModes};
 
-/// How long before its write a delivery may have asked the LMS, or have been
-/// answered by it: a certificate's answer takes no longer.
+/// The longest time before its write at which a delivery may have asked the LMS or got its
+/// answer. A certificate's answer takes no longer.
 const IN_FLIGHT: SignedDuration = SignedDuration::from_secs(30);
 
-/// How many learners a sweep may always take something from.
+/// The number of learners from whom a sweep may always take something.
 const FEW: u64 = 10;
 
-/// A sweep may take something from one learner in so many.
+/// A sweep may take something from one learner in this many.
 const ONE_IN: u64 = 50;
 
-/// What a sweep is of.
+/// The kind of a sweep: the list of the LMS that it goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SweepKind {
@@ -30,10 +30,10 @@ pub enum SweepKind {
 }
 
 impl SweepKind {
-    /// Both.
+    /// Both kinds.
     pub const ALL: [Self; 2] = [Self::Grades, Self::Enrollments];
 
-    /// The word that commands, logs and the table have for it.
+    /// Returns the name of the kind in commands, logs and the table.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Grades => "grades",
@@ -42,19 +42,21 @@ impl SweepKind {
     }
 }
 
-/// What a sweep may do.
+/// The options of a sweep: what it may do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepOptions {
-    /// The run is swept also where it is not live or past its window, and its
-    /// certificates also before their date. Never skips enrollment, mode or grade.
+    /// The sweep also takes a run that is not live or is past its window, and changes its
+    /// certificates before their date. It never ignores enrollment, mode or grade.
     pub force: bool,
-    /// Nothing is written; what would be is counted and told.
+    /// A dry run: nothing is written. The changes that a real sweep would make are counted
+    /// and reported.
     pub dry_run: bool,
-    /// An operator has looked: no safety limit stops it.
+    /// An operator has confirmed the losses: no safety limit stops the sweep.
     pub confirm: bool,
 }
 
-/// What became of one learner of a list, or would, where a sweep is a dry run.
+/// The effect of a sweep on one learner of a list; in a dry run, the effect that it would
+/// have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// A grade was stored, new or changed.
@@ -63,55 +65,55 @@ pub enum Effect {
     Issued,
     /// A withdrawn certificate was restored by a pass.
     Restored,
-    /// A certificate was withdrawn, since the grade became 0.
+    /// A certificate was withdrawn, because the grade became 0.
     Withdrawn,
     /// An enrollment was created.
     Created,
     /// An inactive enrollment was made active again.
     Reactivated,
-    /// An active enrollment was made inactive, as `unenrolled`.
+    /// An active enrollment was made inactive, with the status `unenrolled`.
     Deactivated,
-    /// The enrollment has another mode now.
+    /// The mode of the enrollment was changed.
     ModeChanged,
-    /// An enrollment of an operator's is one of the LMS's too.
+    /// An enrollment that an operator created is now also the LMS's.
     Confirmed,
-    /// All was as the LMS has it.
+    /// Nothing differed from the LMS.
     Unchanged,
-    /// The portal knows nobody of this username.
+    /// The portal has no user with this username.
     NoUser,
-    /// Something differs, and stays as it is.
+    /// Something differs and was left as it is.
     Left(Left),
-    /// What the LMS says, or what the table holds, cannot be used, or a write
-    /// failed: a code that says why.
+    /// The answer of the LMS or the item in the table cannot be used, or a write failed.
+    /// The text is a code that says why.
     Failed(String),
 }
 
-/// Why something that differs stays as it is.
+/// The reason why something that differs was left as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
-    /// It changed after the LMS was asked, or so shortly before that the LMS's
-    /// answer may be older.
+    /// It changed after the LMS was asked, or so shortly before that the LMS's answer may
+    /// be older than the change.
     ChangedMeanwhile,
-    /// An operator has overridden the grade, and the LMS has another.
+    /// An operator has overridden the grade, and the LMS has another grade.
     GradeOverridden,
     /// An operator has revoked the certificate of a learner who has passed.
     Revoked,
-    /// An operator or an import has set the mode, and the LMS has another.
+    /// An operator or an import has set the mode, and the LMS has another mode.
     ModeSetByAdmin,
-    /// An operator has made the enrollment inactive, and the LMS has it active.
+    /// An operator has made the enrollment inactive, and in the LMS it is active.
     InactiveByOperator,
-    /// The grade is 0 by the LMS, and no sweep found that so a day ago: the
-    /// certificate stays for now.
+    /// The grade is 0 in the LMS, but no sweep found it so a day ago. The certificate stays
+    /// for now.
     ZeroSeenOnce,
-    /// The grade is 0 by the LMS, which does not list the learner's enrollment as
-    /// active, or does not let us read it: the certificate stays.
+    /// The grade is 0 in the LMS, but the LMS does not list the learner's enrollment as
+    /// active, or does not let us read it. The certificate stays.
     Unconfirmed,
-    /// So many would lose something that the sweep stopped at its safety limit.
+    /// So many learners would lose something that the sweep stopped at its safety limit.
     SafetyLimit,
 }
 
 impl Left {
-    /// The word that tables and logs have for it.
+    /// Returns the name of the reason in tables and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ChangedMeanwhile => "changed_meanwhile",
@@ -127,8 +129,8 @@ impl Left {
 }
 
 impl Effect {
-    /// The word that tables and logs have for it; `left:` and `failed:` are
-    /// followed by the reason.
+    /// Returns the name of the effect in tables and logs. The prefixes `left:` and
+    /// `failed:` are followed by the reason.
     pub fn as_str(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::GradeStored => "grade_stored",
@@ -148,8 +150,8 @@ impl Effect {
     }
 }
 
-/// How often each thing happened, by the words of [`Effect::as_str`]; `listed`
-/// is how many rows the LMS's list had.
+/// The number of times each effect happened, by its name from [`Effect::as_str`]. The key
+/// `listed` counts the rows of the LMS's list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Tally(BTreeMap<String, u64>);
@@ -162,50 +164,51 @@ impl Tally {
         self.add(Self::LISTED, rows);
     }
 
-    /// Counts one thing that happened to one learner.
+    /// Counts one effect on one learner.
     pub fn note(&mut self, effect: &Effect) {
         self.note_many(effect, 1);
     }
 
-    /// Counts it for so many learners.
+    /// Counts one effect on `learners` learners.
     pub fn note_many(&mut self, effect: &Effect, learners: u64) {
         self.add(&effect.as_str(), learners);
     }
 
-    /// Adds what another has counted.
+    /// Adds the counts of another tally.
     pub fn extend(&mut self, other: &Self) {
         for (word, count) in &other.0 {
             self.add(word, *count);
         }
     }
 
-    /// How many rows the LMS's list had so far.
+    /// The number of rows of the LMS's list so far.
     pub fn listed(&self) -> u64 {
         self.0.get(Self::LISTED).copied().unwrap_or_default()
     }
 
-    /// How often this happened.
+    /// The number of times this effect happened.
     pub fn of(&self, effect: &Effect) -> u64 {
         let word = effect.as_str();
         self.0.get(word.as_ref()).copied().unwrap_or_default()
     }
 
-    /// How many learners have lost something, or would.
+    /// The number of learners who have lost something; in a dry run, who would lose
+    /// something.
     pub fn losing(&self) -> u64 {
         self.of(&Effect::Withdrawn) + self.of(&Effect::Deactivated)
     }
 
-    /// How often something differed and stayed, for whatever reason.
+    /// The number of differences that were left as they are, for any reason.
     pub fn left(&self) -> u64 {
         self.beginning_with("left:")
     }
 
-    /// How often something failed, for whatever reason.
+    /// The number of failures, for any reason.
     pub fn failed(&self) -> u64 {
         self.beginning_with("failed:")
     }
 
-    /// The words with a reason, each with its count.
+    /// The names that contain a reason, each with its count.
     pub fn reasons(&self) -> impl Iterator<Item = (&str, u64)> {
         self.iter().filter(|(word, _)| word.contains(':'))
     }
@@ -217,7 +220,7 @@ impl Tally {
         words.map(|(_, count)| count).sum()
     }
 
-    /// All words with their counts, by word.
+    /// All names with their counts, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().map(|(word, count)| (word.as_str(), *count))
     }
@@ -229,65 +232,66 @@ impl Tally {
     }
 }
 
-/// Where a sweep of a run stands, so that it can be resumed.
+/// The position of a sweep in a run, stored so that the sweep can be resumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// New for each sweep of a run; in the histories, too.
+    /// The sweep's id, new for each sweep of a run. The histories contain it too.
     pub sweep_id: Uuid,
-    /// Under which those are held back who would lose something. The process that resumes
-    /// with a sweep takes them over under another id: who was believed to be
-    /// stopped may go on as well, and each has to know how many they are.
+    /// Key of the lease under which the sweep holds back learners who would lose something.
+    /// A process that resumes the sweep copies them to a lease id of its own: the process
+    /// that was believed stopped may still be running, and each of the two must know its
+    /// own number of losses.
     pub lease_id: Uuid,
-    /// When the sweep began.
+    /// The time at which the sweep began.
     pub began_at: Timestamp,
-    /// What it may do.
+    /// The options of the sweep.
     pub options: SweepOptions,
-    /// What it is at.
+    /// The stage that the sweep has reached.
     pub stage: Stage,
-    /// What it has done so far.
+    /// The effects so far.
     pub tally: Tally,
-    /// How many of the learners of the list so far had what they might lose: a
-    /// certificate in force, an active enrollment.
+    /// The number of learners of the list so far who had something to lose: a certificate
+    /// in force, or an active enrollment.
     pub at_stake: u64,
-    /// How often in a row the LMS gave no answer.
+    /// The number of times in a row that the LMS gave no answer.
     pub failures: u32,
-    /// When this was written down last.
+    /// The time at which this checkpoint was last saved.
     pub saved_at: Timestamp,
 }
 
-/// What a sweep is at.
+/// The stage of a sweep.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// It goes through the LMS's list, and is here.
+    /// The sweep goes through the LMS's list, and has reached this page.
     Listing(PageCursor),
-    /// The list cannot be read to its end, and the LMS is asked for learners by name.
+    /// The list cannot be read to its end, so the sweep asks the LMS for learners by name.
     ByName(ByName),
-    /// The list is through, and what it held back is done.
+    /// The list has been read to its end, and the losses that were held back are applied.
     Applying,
 }
 
-/// Where a sweep is that asks for learners by name.
+/// The position of a sweep that asks for learners by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ByName {
-    /// How many pages and requests by name there were before.
+    /// The number of pages and of requests by name before this one.
     pub pages: u32,
-    /// Whose names come next.
+    /// The source of the next names.
     pub names: Names,
 }
 
-/// Whom a sweep asks for by name.
+/// The learners whom a sweep asks for by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Names {
-    /// Those who have an enrollment in the run here, from behind this user on.
+    /// The learners with an enrollment in the run here, after this user.
     Enrolled(Option<Uuid>),
-    /// Those beside them whom the LMS's list of grades has, from here on.
+    /// The other learners, from the LMS's list of grades, starting at this page.
     Graded(PageCursor),
 }
 
 impl Checkpoint {
-    /// The beginning of a sweep.
+    /// The checkpoint at the beginning of a sweep.
     pub fn new(sweep_id: Uuid, began_at: Timestamp, options: SweepOptions) -> Self {
         Self {
             sweep_id,
@@ -303,41 +307,41 @@ impl Checkpoint {
     }
 }
 
-/// How a sweep of a run ended.
+/// The end of a sweep of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepEnd {
-    /// The sweep's own id, which the histories have.
+    /// The sweep's own id, which the histories contain.
     pub sweep_id: Uuid,
-    /// When it began.
+    /// The time at which the sweep began.
     pub began_at: Timestamp,
-    /// When it ended.
+    /// The time at which the sweep ended.
     pub ended_at: Timestamp,
-    /// What it was allowed.
+    /// The options of the sweep.
     pub options: SweepOptions,
-    /// How.
+    /// The outcome.
     pub outcome: SweepOutcome,
-    /// Why it failed: a code.
+    /// The code of the error, if the sweep failed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
-    /// What it did, or would have done where it was a dry run.
+    /// The effects of the sweep; of a dry run, the effects that it would have had.
     pub tally: Tally,
 }
 
-/// How a sweep of a run ended.
+/// The outcome of a sweep of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SweepOutcome {
-    /// The whole list is through; single learners may have failed.
+    /// The whole list was processed; single learners may have failed.
     Done,
-    /// So many would lose something that none did, until an operator confirms it.
-    /// Of a dry run: the sweep would end so.
+    /// So many learners would lose something that the sweep took nothing from any of them;
+    /// it waits for an operator's confirmation. In a dry run: a real sweep would be halted.
     Halted,
     /// The list could not be read to its end.
     Failed,
 }
 
 impl SweepOutcome {
-    /// The word that logs and the table have for it.
+    /// Returns the name of the outcome in logs and the table.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -347,16 +351,16 @@ impl SweepOutcome {
     }
 }
 
-/// Whether a sweep would take something from so many of a run's learners that
-/// an operator has to look first: more than ten, and more than 2 % of those who
-/// have what is taken. Of all who are enrolled it might be few, and yet
-/// everybody's certificate.
+/// True if a sweep would take something from so many of a run's learners that an operator
+/// has to confirm it first: more than ten, and more than 2 % of the learners who have what
+/// is taken. The limit is not a share of all enrolled learners: a small share of them might
+/// be everybody who has a certificate.
 pub const fn exceeds_safety_limit(losing: u64, at_stake: u64) -> bool {
     losing > FEW && losing.saturating_mul(ONE_IN) > at_stake
 }
 
-/// Whether sweeps that name no run take this one: it is live, and its
-/// certificates have been available for no longer than the window, or have no date.
+/// True if sweeps that name no run take this one: it is live, and its certificates have
+/// been available for no longer than the window, or have no date.
 pub fn is_swept(run: &CourseRun, window: SignedDuration, now: Timestamp) -> bool {
     let is_past = run
         .certificate_available_date
@@ -364,9 +368,9 @@ pub fn is_swept(run: &CourseRun, window: SignedDuration, now: Timestamp) -> bool
     run.live && !is_past
 }
 
-/// Whether sweeps issue, withdraw and restore a run's certificates by now: at
-/// once where learners go at their own pace, else from their date on. Without a
-/// date it has not come.
+/// True if sweeps may now issue, withdraw and restore a run's certificates. In a self-paced
+/// run they always may, in another one from its certificate date on, and never if it has no
+/// date.
 pub fn certifies(run: &CourseRun, now: Timestamp) -> bool {
     let has_come = run
         .certificate_available_date
@@ -374,10 +378,10 @@ pub fn certifies(run: &CourseRun, now: Timestamp) -> bool {
     run.is_self_paced || has_come
 }
 
-/// Whether something whose last change this is may be newer than what the LMS
-/// answers to a question of `asked_at`. A delivery's change rests on an answer
-/// that may have come some time after the delivery, and the LMS may announce what
-/// its lists do not have yet.
+/// True if an item whose last change is `by`, made at `at`, may be newer than an answer of
+/// the LMS to a request sent at `asked_at`. A delivery's change rests on an answer of the
+/// LMS that may have come some time after the delivery, and the LMS may announce changes
+/// that its lists do not contain yet.
 pub fn is_newer(by: &Change, at: Timestamp, asked_at: Timestamp) -> bool {
     let in_flight = match by {
         Change::Delivery { .. } | Change::PendingEvent { .. } => IN_FLIGHT,
@@ -388,7 +392,7 @@ pub fn is_newer(by: &Change, at: Timestamp, asked_at: Timestamp) -> bool {
 }
 
 impl Grade {
-    /// Whether it may be newer than an answer of the LMS, as [`is_newer`] has it.
+    /// True if the grade may be newer than an answer of the LMS; see [`is_newer`].
     pub fn is_newer(&self, asked_at: Timestamp) -> bool {
         let last = self.history.last();
         last.is_some_and(|entry| is_newer(&entry.by, entry.at, asked_at))
@@ -396,7 +400,7 @@ impl Grade {
 }
 
 impl Enrollment {
-    /// Whether it may be newer than an answer of the LMS, as [`is_newer`] has it.
+    /// True if the enrollment may be newer than an answer of the LMS; see [`is_newer`].
     pub fn is_newer(&self, asked_at: Timestamp) -> bool {
         let last = self.history.last();
         last.is_some_and(|entry| is_newer(&entry.by, entry.at, asked_at))
@@ -404,44 +408,44 @@ impl Enrollment {
 }
 
 impl Certificate {
-    /// Whether it may be newer than an answer of the LMS, as [`is_newer`] has it.
+    /// True if the certificate may be newer than an answer of the LMS; see [`is_newer`].
     pub fn is_newer(&self, asked_at: Timestamp) -> bool {
         let last = self.history.last();
         last.is_some_and(|entry| is_newer(&entry.by, entry.at, asked_at))
     }
 }
 
-/// What the LMS's list makes of an enrollment.
+/// The change that the LMS's list requires of an enrollment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Correction {
-    /// What that is called, each; empty where all is as the LMS has it.
+    /// The effects to report; empty if the enrollment agrees with the LMS.
     pub effects: Vec<Effect>,
-    /// Whether the enrollment is to be active; `None` where that stays as it is.
+    /// The new value of `active`, or `None` if it stays as it is.
     pub active: Option<bool>,
-    /// The mode that it is to have, where that is another.
+    /// The new mode, or `None` if it stays as it is.
     pub mode: Option<super::Mode>,
 }
 
 impl Correction {
-    /// Whether anything is to be written.
+    /// True if anything has to be written.
     pub fn is_any(&self) -> bool {
         let is_left = |effect: &Effect| matches!(effect, Effect::Left(_));
         self.effects.iter().any(|effect| !is_left(effect))
     }
 
-    /// Whether a learner loses their enrollment by it.
+    /// True if the learner loses the enrollment.
     pub fn deactivates(&self) -> bool {
         self.active == Some(false)
     }
 }
 
-/// What a row of the LMS's list makes of the learner's enrollment. Who is not
-/// enrolled, neither here nor there, needs none.
+/// Returns the change that a row of the LMS's list requires of the learner's enrollment. A
+/// learner who is enrolled on neither side needs none.
 ///
-/// An enrollment that is made active again takes the LMS's mode, whoever chose
-/// the mode before. Of an active one a mode that an operator chose stays, and one
-/// that was imported unless the LMS's is an upgrade to a paid mode. An enrollment
-/// that an operator made inactive stays so: the LMS's list does not know of it.
+/// An enrollment that is reactivated takes the LMS's mode, no matter who chose the mode
+/// before. An active enrollment keeps a mode that an operator chose. It keeps an imported
+/// mode unless the LMS's mode is an upgrade to a paid one. An enrollment that an operator
+/// made inactive stays inactive: the LMS's list does not know of that decision.
 pub fn correction(
     ours: Option<&Enrollment>,
     mode: &super::Mode,
@@ -501,7 +505,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_than_ten_and_more_than_two_percent() {
+    fn the_safety_limit_is_ten_learners_and_two_percent() {
         for (losing, at_stake, expected) in [
             (0, 0, false),
             (10, 0, false),

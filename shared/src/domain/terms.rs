@@ -1,5 +1,5 @@
-//! Words of the LMS that Coursehook carries along: a course role, an
-//! enrollment mode. Which ones there are is the LMS's affair, so none is refused.
+//! Words of the LMS that Coursehook stores: a course role, an enrollment mode. The LMS decides
+//! which ones exist, so none is refused.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,14 +8,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Why a text is neither a role nor a mode.
+/// Error of a text that is neither a role nor a mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TermError {
-    /// It has no characters at all. Blanks around it are removed where a text
-    /// comes in, and not here: what is compared with a stored one is as stored.
+    /// It has no characters at all. Blanks around it are removed where a text is received, not
+    /// here: a text that is compared with a stored one is left as stored.
     #[error("is empty")]
     Empty,
-    /// It has more characters than this, the most that the type takes.
+    /// It has more characters than this, the greatest number that the type takes.
     #[error("is longer than {0} characters")]
     TooLong(usize),
 }
@@ -30,26 +30,26 @@ macro_rules! term {
         super::text::text!($name, TermError);
 
         impl $name {
-            /// The longest one in characters.
+            /// The greatest number of characters.
             pub const MAX_CHARS: usize = $max;
 
-            /// Those that Open edX is known to use.
+            /// The words that Open edX is known to use.
             pub const KNOWN: &[&'static str] = &$known;
 
-            /// Whether it is one of [`Self::KNOWN`], compared byte for byte.
+            /// True if it is one of [`Self::KNOWN`], compared byte for byte.
             pub fn is_known(&self) -> bool {
                 Self::KNOWN.contains(&self.0.as_str())
             }
 
-            /// The text itself if it is one that Open edX is known to use, else
-            /// `other`: what a stranger wrote there stays out of the log.
+            /// Returns the text itself if Open edX is known to use it, else `other`: a text of
+            /// unknown origin stays out of the log.
             pub fn for_log(&self) -> &'static str {
                 let known = Self::KNOWN.iter().find(|known| **known == self.0);
                 known.copied().unwrap_or("other")
             }
         }
 
-        /// As the log has it: a stranger may have written an address there.
+        /// Shows the same as the log: the text may contain an address.
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(self.for_log())
@@ -79,8 +79,7 @@ macro_rules! term {
 }
 
 term! {
-    /// What the LMS made somebody in a course: instructor, staff, and so on.
-    /// It gives no rights here.
+    /// The role of a person in a course: instructor, staff, and so on. It gives no rights here.
     CourseRole, 64, [
         "instructor", "staff", "limited_staff", "beta_testers", "finance_admin", "sales_admin",
         "data_researcher", "library_user", "course_creator_group", "support", "ccx_coach",
@@ -89,8 +88,8 @@ term! {
 }
 
 term! {
-    /// How somebody is enrolled: audit, verified, and so on (`CourseMode` of the
-    /// LMS, whose column of an enrollment's mode holds 100 characters).
+    /// The mode of an enrollment: audit, verified, and so on (`CourseMode` of the LMS, whose
+    /// column for an enrollment's mode holds 100 characters).
     Mode, 100, [
         "audit", "honor", "verified", "professional", "no-id-professional", "credit", "masters",
         "executive-education", "paid-executive-education", "unpaid-executive-education",
@@ -99,15 +98,15 @@ term! {
 }
 
 impl Mode {
-    /// The mode of an enrollment whose announcement named none.
+    /// Returns the mode of an enrollment whose announcement named none.
     pub fn audit() -> Self {
         Self("audit".to_owned())
     }
 
-    /// Whether Open edX awards certificates in this mode, and so announces a
-    /// pass in it. It does in every mode but `audit` and those that are named
-    /// unpaid (`CourseMode.is_eligible_for_certificate`), also in ones of a
-    /// site's own; in `honor` unless the site has `DISABLE_HONOR_CERTIFICATES`.
+    /// True if Open edX awards certificates in this mode, and so announces a pass in it. It
+    /// does in every mode except `audit` and those whose name begins with `unpaid-`
+    /// (`CourseMode.is_eligible_for_certificate`), also in a site's own modes; in `honor`
+    /// unless the site has `DISABLE_HONOR_CERTIFICATES`.
     pub fn is_certificate_eligible(&self) -> bool {
         self.0 != "audit" && !self.0.starts_with("unpaid-")
     }
@@ -117,31 +116,31 @@ impl Mode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaidModes(BTreeSet<Mode>);
 
-/// Why a text is no list of modes.
+/// Error of a text that is not a list of modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PaidModesError {
-    /// Nobody could ever earn a certificate.
+    /// It names no mode: nobody could ever earn a certificate.
     #[error("names no mode")]
     Empty,
-    /// One between two commas is no mode.
+    /// A text between two commas is not a mode.
     #[error("names a mode that {0}")]
     Mode(#[from] TermError),
 }
 
 impl PaidModes {
-    /// Whether this is one of them.
+    /// True if `mode` is one of them.
     pub fn contain(&self, mode: &Mode) -> bool {
         self.0.contains(mode)
     }
 
-    /// These modes and others.
+    /// Returns these modes and others.
     #[must_use]
     pub fn and(&self, others: impl IntoIterator<Item = Mode>) -> Self {
         Self(self.0.iter().cloned().chain(others).collect())
     }
 }
 
-/// Modes with commas between them, as the setting has them.
+/// Shows the modes with commas between them, as in the setting.
 impl fmt::Display for PaidModes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let modes = Vec::from_iter(self.0.iter().map(Mode::as_str));
@@ -149,7 +148,7 @@ impl fmt::Display for PaidModes {
     }
 }
 
-/// Modes with commas between them; blanks around them do not count.
+/// Reads modes with commas between them; blanks around them do not count.
 impl FromStr for PaidModes {
     type Err = PaidModesError;
 
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn every_known_word_is_one() {
+    fn every_known_word_is_accepted() {
         for known in Mode::KNOWN {
             assert!(known.parse::<Mode>().is_ok(), "{known}");
             assert!(known.parse::<PaidModes>().is_ok(), "{known}");
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_come_in_all_modes_but_audit_and_the_unpaid_ones() {
+    fn certificates_are_awarded_in_all_modes_except_audit_and_the_unpaid_ones() {
         let is_eligible = |mode: &str| Mode(mode.to_owned()).is_certificate_eligible();
         for mode in Mode::KNOWN
             .iter()
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn paid_modes_are_a_list() {
+    fn paid_modes_are_read_from_a_list() {
         let modes = " verified,\tprofessional , paid-executive-education\n";
         let modes: PaidModes = modes.parse().unwrap();
         for paid in ["verified", "professional", "paid-executive-education"] {

@@ -1,12 +1,12 @@
-//! What all identifiers that are texts have in common.
+//! Common code of the identifiers that are texts.
 
-/// Gives a type around a `String` its way out, `as_str`, and serde its way in,
-/// through the one door: the type's own `FromStr`. The type says
-/// `#[serde(try_from = "String", into = "String")]`.
+/// Implements the conversions of a type around a `String`: `as_str`, `Into<String>`, and
+/// `TryFrom<String>`, which calls the type's own `FromStr`. The type declares
+/// `#[serde(try_from = "String", into = "String")]`, so that serde uses the same check.
 macro_rules! text {
     ($name:ident, $error:ty) => {
         impl $name {
-            /// The text in the form in which it is compared and stored.
+            /// Returns the text in the form in which it is compared and stored.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

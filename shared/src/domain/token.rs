@@ -1,49 +1,49 @@
-//! The tokens that may call the webhooks, and how one is authenticated.
+//! Tokens that may call the webhooks, and the check of one.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
-/// How long a dead token stays listed, so that a delivery that still bears it
-/// can be told from a stranger's.
+/// The time for which a dead token stays listed, so that a delivery that still uses it can be
+/// distinguished from a stranger's.
 const DEAD_TOKENS_ARE_LISTED_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// What is known of one token. The token itself is known to nobody but whoever holds it.
+/// The stored data of one token. The token itself is known only to its holder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenRecord {
-    /// Twelve hex digits that name the token in logs, histories and commands.
+    /// Twelve hex digits that identify the token in logs, histories and commands.
     pub id: String,
-    /// What the operator called it.
+    /// The name that the operator gave it.
     pub name: String,
     /// Lowercase hex SHA-256 of the token.
     pub sha256: String,
-    /// Whether its bearer may call the webhooks.
+    /// True if its holder may call the webhooks.
     pub staff: bool,
-    /// When it was issued, to the millisecond.
+    /// The time at which it was issued, to the millisecond.
     pub created_at: Timestamp,
-    /// The first moment at which it is no good; absent where it is good until revoked.
+    /// The first moment at which it is no longer valid; absent if it is valid until revoked.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_at: Option<Timestamp>,
-    /// When it was first revoked; absent where it never was.
+    /// The time at which it was first revoked; absent if it never was.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub revoked_at: Option<Timestamp>,
 }
 
-/// What a token is good for at some moment.
+/// The state of a token at some moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenState {
-    /// Neither revoked nor at its end.
+    /// It is neither revoked nor expired.
     Live,
-    /// Its end has come, and nobody has revoked it.
+    /// Its expiry time has passed, and nobody has revoked it.
     Expired,
-    /// Somebody has revoked it, before its end or after.
+    /// Somebody has revoked it, before or after its expiry time.
     Revoked,
 }
 
 impl TokenRecord {
-    /// What it is good for at `now`. A revocation counts whatever its moment.
+    /// Returns the state at `now`. A revocation counts whatever its time.
     pub fn state(&self, now: Timestamp) -> TokenState {
         if self.revoked_at.is_some() {
             TokenState::Revoked
@@ -54,7 +54,7 @@ impl TokenRecord {
         }
     }
 
-    /// The same token with an end, unless it has one that is sooner.
+    /// Returns the token with an expiry time, unless it has an earlier one.
     #[must_use]
     pub fn ending(&self, at: Timestamp) -> Self {
         let end = self.expires_at.map_or(at, |end| end.min(at));
@@ -64,7 +64,7 @@ impl TokenRecord {
         }
     }
 
-    /// When it died, if it did.
+    /// The time at which the token expired or was revoked, or `None` if it is live.
     fn died_at(&self, now: Timestamp) -> Option<Timestamp> {
         match self.state(now) {
             TokenState::Live => None,
@@ -77,22 +77,23 @@ impl TokenRecord {
 /// All tokens, as the secret `webhook-tokens` holds them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenList {
-    /// In the order of issue. A dead one goes with the first change after its 30 days.
+    /// The tokens in the order of issue. A dead one is removed by the first change after its 30
+    /// days.
     pub tokens: Vec<TokenRecord>,
 }
 
-/// There is no token of this id.
+/// Error of an id that no token has.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("there is no token with the id {0}")]
 pub struct NoSuchTokenError(pub String);
 
-/// Why a token cannot be given an end.
+/// The reason why a token cannot be given an expiry time.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EndTokenError {
-    /// There is none of this id.
+    /// There is no token with this id.
     #[error(transparent)]
     NoSuchTokenError(#[from] NoSuchTokenError),
-    /// It is good for nothing any more.
+    /// It is no longer valid.
     #[error("the token {id} is {}", .state.as_str())]
     Dead {
         /// The token's id.
@@ -103,7 +104,7 @@ pub enum EndTokenError {
 }
 
 impl TokenState {
-    /// The word that people read for it.
+    /// Returns the name of the state that people read.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Live => "live",
@@ -114,8 +115,8 @@ impl TokenState {
 }
 
 impl TokenList {
-    /// The record of the token of this digest, lowercase hex SHA-256; all are
-    /// compared, each in constant time.
+    /// The record of the token with this digest (lowercase hex SHA-256). All are compared, each
+    /// in constant time.
     pub fn find(&self, digest: &str) -> Option<&TokenRecord> {
         self.tokens.iter().fold(None, |found, record| {
             let same = bool::from(record.sha256.as_bytes().ct_eq(digest.as_bytes()));
@@ -123,7 +124,7 @@ impl TokenList {
         })
     }
 
-    /// Whether a token of this id is listed, live or dead.
+    /// True if a token with this id is listed, live or dead.
     pub fn lists(&self, id: &str) -> bool {
         self.tokens.iter().any(|record| record.id == id)
     }
@@ -134,8 +135,8 @@ impl TokenList {
         record.ok_or_else(|| NoSuchTokenError(id.to_owned()))
     }
 
-    /// Gives a live token an end, unless it has one that is sooner; hands back
-    /// the token as it was before.
+    /// Gives a live token an expiry time, unless it has an earlier one. Returns the token as it
+    /// was before.
     pub fn end(
         &mut self,
         id: &str,
@@ -156,7 +157,8 @@ impl TokenList {
         }
     }
 
-    /// Puts back the end that a token had, if it still has the one that it was given.
+    /// Restores the expiry time that a token had, if it still has the one that it was given
+    /// since.
     pub fn put_back_end(
         &mut self,
         before: &TokenRecord,
@@ -169,10 +171,10 @@ impl TokenList {
         Ok(())
     }
 
-    /// Revokes a token from now on; says whether that changed anything.
+    /// Revokes a token from now on. Returns true if that changed anything.
     pub fn revoke(&mut self, id: &str, now: Timestamp) -> Result<bool, NoSuchTokenError> {
         let record = self.record(id)?;
-        // Ours, of this very moment, is met again where its answer was lost.
+        // Our own revocation, at this very moment, is found again if its answer was lost.
         let changes = record.revoked_at.is_none_or(|at| at == now);
         if changes {
             record.revoked_at = Some(now);
@@ -180,7 +182,7 @@ impl TokenList {
         Ok(changes)
     }
 
-    /// Forgets the tokens that died more than 30 days ago.
+    /// Removes the tokens that died 30 days ago or earlier.
     pub fn prune(&mut self, now: Timestamp) {
         self.tokens.retain(|record| {
             record
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn state_and_pruning_by_day() {
+    fn a_token_expires_and_is_pruned_30_days_after_its_death() {
         // id, expires on, revoked on, state on day 50, still listed on day 50
         let rows = [
             ("forever", None, None, TokenState::Live, true),
@@ -237,13 +239,13 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_never_put_off_and_can_be_put_back() {
+    fn an_end_is_never_moved_later_and_can_be_restored() {
         let day = |day: i64| Timestamp::from_second(day * 86_400).unwrap();
         let dead = |id: &str, state| {
             let id = id.to_owned();
             Err(EndTokenError::Dead { id, state })
         };
-        // id, expires on, revoked on, expires on once it is to end on day 57
+        // id, expires on, revoked on, expires on after it is given the end on day 57
         for (id, expires, revoked, expected) in [
             ("forever", None, None, Ok(57)),
             ("later", Some(60), None, Ok(57)),
@@ -270,7 +272,7 @@ mod tests {
             let given = expected.map_or(before.expires_at, |end| Some(day(end)));
             assert_eq!(list.tokens[0].expires_at, given, "{id}");
 
-            // Somebody else's end is left alone.
+            // An end that somebody else set is left unchanged.
             assert_eq!(list.put_back_end(&before, Some(day(99))), Ok(()));
             assert_eq!(list.tokens[0].expires_at, given, "{id}");
             assert_eq!(list.put_back_end(&before, given), Ok(()));

@@ -1,4 +1,4 @@
-//! A learner as the portal knows them.
+//! Learner as the portal knows them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,46 +11,46 @@ use uuid::Uuid;
 
 use super::Email;
 
-/// A person of the portal. One address is one user; a username belongs to one user.
+/// A person in the portal. One address is one user; a username belongs to one user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
-    /// Made by chance when the user is first imported, and never changed.
+    /// Random id made when the user is first imported; it never changes.
     pub user_id: Uuid,
     /// The address in its normal form; the table's key.
     pub email: Email,
     /// The address as it was given, before it was normalised.
     pub email_as_given: String,
-    /// The learner's name in the LMS; without it the LMS cannot be asked for a grade.
+    /// The learner's username in the LMS. Without it the LMS cannot be asked for a grade.
     pub edx_username: Option<Username>,
-    /// The person's own name, as an import gave it; absent until one did.
+    /// The person's own name, as an import gave it; absent until an import does.
     pub name: Option<String>,
-    /// Addresses that were theirs before, in their normal form. The LMS may go
-    /// on sending them, and they find the user still.
+    /// The user's former addresses in their normal form. The LMS may continue to send them, and
+    /// they still find the user.
     pub former_emails: BTreeSet<Email>,
 }
 
-/// A learner as people and programs name them: by an address or by a user id.
+/// A reference to a learner in commands and programs: an address or a user id.
 #[derive(Debug, Clone)]
 pub enum LearnerRef {
     /// The user who has this address, or had it before.
     Address(Email),
-    /// The user of this id, who may be erased already.
+    /// The user with this id, who may have been erased.
     User(Uuid),
 }
 
 impl User {
-    /// All addresses that find the user: the one they have, and the former ones.
+    /// All addresses that find the user: the current one and the former ones.
     pub fn addresses(&self) -> impl Iterator<Item = &Email> {
         [&self.email].into_iter().chain(&self.former_emails)
     }
 
-    /// Whether a username and a name, which a file has for an address of the
-    /// user's, are another person's.
+    /// True if a username and a name, which a file has for an address of the user, belong to
+    /// another person.
     ///
-    /// For a former address: the usernames differ, or, where either side has
-    /// none, the names differ. For the address that the user has (`is_current`):
-    /// both usernames and both names are there, and both differ. A name that is
-    /// missing differs from none, and names are compared as [`is_same_name`] does.
+    /// For a former address: the usernames differ, or, if either side has no username, the
+    /// names differ. For the current address (`is_current`): both usernames and both names are
+    /// present, and both pairs differ. A missing name differs from none. Names are compared by
+    /// [`is_same_name`].
     pub fn is_another_person(
         &self,
         is_current: bool,
@@ -68,8 +68,8 @@ impl User {
         }
     }
 
-    /// The user under another address, given as `as_given`. The one until now
-    /// is a former one then.
+    /// The user with another address, given as `as_given`. The current address becomes a former
+    /// one.
     #[must_use]
     pub fn renamed(&self, email: Email, as_given: String) -> Self {
         let mut former_emails = self.former_emails.clone();
@@ -84,18 +84,18 @@ impl User {
     }
 }
 
-/// By the id alone; the rest is personal.
+/// Shows only the id; the rest is personal data.
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "User({})", self.user_id)
     }
 }
 
-/// Whether two texts are one name. The case of letters, the number and kind of
-/// blanks, and Unicode's forms of one character (NFKC) do not count.
+/// True if two texts are the same name. The case of letters, the number and kind of blanks, and
+/// Unicode's forms of one character (NFKC) do not count.
 pub fn is_same_name(one: &str, other: &str) -> bool {
     let form = |name: &str| {
-        // Uppercase first: it joins what has one capital, such as ß and SS.
+        // Uppercase first: it unifies letters that share a capital, such as ß and SS.
         let folded = name.to_uppercase().to_lowercase();
         let normal = ComposingNormalizerBorrowed::new_nfkc().normalize(&folded);
         Vec::from_iter(normal.split_whitespace()).join(" ")
@@ -103,18 +103,18 @@ pub fn is_same_name(one: &str, other: &str) -> bool {
     form(one) == form(other)
 }
 
-/// A username of the LMS, as it is spelled. The LMS is asked with it.
+/// A username of the LMS in its original spelling, which is used in requests to the LMS.
 ///
-/// Two spellings may be one learner's: whose a username is, its
-/// [`key`](Username::key) tells. So a spelling is no key of a map.
+/// Two spellings may be the same learner's: the [`key`](Username::key) identifies the owner. A
+/// spelling must not be the key of a map.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Username(String);
 
-/// What makes two usernames one: a username with its ASCII letters lowercased.
+/// The key of a username: the username with its ASCII letters lowercased.
 ///
-/// In the LMS (Django's `User`, on MySQL's usual collations) the case of letters
-/// makes no second username. Letters outside ASCII count as they are spelled.
+/// In the LMS (Django's `User`, on MySQL's usual collations) two usernames cannot differ only
+/// in the case of letters. Letters outside ASCII are compared as they are spelled.
 ///
 /// ```
 /// use shared::domain::Username;
@@ -128,16 +128,16 @@ pub struct Username(String);
 #[serde(try_from = "String", into = "String")]
 pub struct UsernameKey(String);
 
-/// Why a text is no username.
+/// Error of a text that is not a username.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum UsernameError {
     /// Nothing is left after trimming.
     #[error("is blank")]
     Blank,
-    /// One of Unicode's category Cc is in it, after trimming.
+    /// It contains a character of Unicode's category Cc after trimming.
     #[error("has a control character")]
     ControlCharacter,
-    /// After trimming it has more than [`Username::MAX_CHARS`] characters.
+    /// It has more than [`Username::MAX_CHARS`] characters after trimming.
     #[error("is longer than {} characters", Username::MAX_CHARS)]
     TooLong,
 }
@@ -146,12 +146,12 @@ super::text::text!(Username, UsernameError);
 super::text::text!(UsernameKey, UsernameError);
 
 impl Username {
-    /// The key by which it is unique and found.
+    /// Returns the key by which the username is unique and found.
     pub fn key(&self) -> UsernameKey {
         UsernameKey(self.0.to_ascii_lowercase())
     }
 
-    /// The longest username in characters: the column of the LMS (Django's `User`).
+    /// The greatest number of characters: that of the LMS's column (Django's `User`).
     pub const MAX_CHARS: usize = 150;
 }
 
@@ -172,7 +172,7 @@ impl FromStr for Username {
     }
 }
 
-/// The key of any spelling.
+/// Parses any spelling into its key.
 impl FromStr for UsernameKey {
     type Err = UsernameError;
 
@@ -181,7 +181,7 @@ impl FromStr for UsernameKey {
     }
 }
 
-/// A username often is a person's name or address: `Debug` does not show it.
+/// Hides the username, which often is a person's name or address.
 impl fmt::Debug for Username {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Username(..)")
@@ -208,7 +208,7 @@ mod tests {
             ("KEPLER", " kEPLER ", true),
             ("a.B+c_D-1@X", "A.b+C_d-1@x", true),
             ("kepler", "keplers", false),
-            // Only ASCII is folded, and nothing is normalised.
+            // Only ASCII letters are lowercased, and nothing is normalised.
             ("\u{212A}epler", "kepler", false),
             ("É", "é", false),
             ("\u{e9}", "e\u{301}", false),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_the_same_however_it_is_written() {
+    fn spellings_of_one_name_are_the_same_name() {
         for (one, other, is_same) in [
             ("Ada Lovelace", "Ada Lovelace", true),
             ("Ada Lovelace", "ADA lovelace", true),
@@ -246,10 +246,10 @@ mod tests {
         }
     }
 
-    /// Username and name here, those of the file, and whether the file's are
-    /// another person's: at the current address, and at a former one.
+    /// Each row: username and name here, those of the file, and whether the file's belong to
+    /// another person at the current address and at a former one.
     #[test]
-    fn who_has_another_username_or_name_is_another_person() {
+    fn a_different_username_or_name_means_another_person() {
         for (here, there, at_current, at_former) in [
             (["ada", "Ada"], ["ada", "Ada"], false, false),
             (["ada", "Ada"], ["ada", "Bob"], false, false),
