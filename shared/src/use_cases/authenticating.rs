@@ -1,4 +1,4 @@
-//! Who may call: the list of tokens, cached, and the decision on one token.
+//! Authentication of bearer tokens: the cached list of tokens, and the decision on one token.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -11,56 +11,56 @@ use crate::clock::{SharedClock, within};
 use crate::domain::digest::sha256_hex;
 use crate::domain::token::{TokenList, TokenState};
 
-/// How old a list may be before it is read again: a revoked token dies within this.
+/// The age at which the list is read again: a revoked token is refused within this time.
 const FRESH_FOR: SignedDuration = SignedDuration::from_secs(60);
 
-/// How old a list may be that serves while Secrets Manager is away.
+/// The greatest age of a list that is used while Secrets Manager is unavailable.
 const SERVED_STALE_FOR: SignedDuration = SignedDuration::from_mins(15);
 
-/// How old a list may be that an unknown token is refused by.
+/// The greatest age of a list by which an unknown token is refused.
 const REFUSES_FOR: SignedDuration = SignedDuration::from_secs(2);
 
-/// How long after a token was written every instance takes it: a list that refuses it is
-/// older than `REFUSES_FOR` by then, and so is read again. A second more is for Secrets
-/// Manager, whose reads may be behind a write.
+/// The time after which every instance accepts a token that was written to the list: a list
+/// that refuses it is older than `REFUSES_FOR` by then, and so is read again. One more second
+/// is for Secrets Manager, whose reads may be behind a write.
 ///
-/// Whoever hands a token out waits for that, since a token that comes sooner may be
-/// remembered as unknown for as long as the list is.
+/// A token must not be handed out earlier: if a caller uses it sooner, it may be remembered as
+/// unknown for as long as the list is cached.
 pub const KNOWN_EVERYWHERE_AFTER: Duration = Duration::from_secs(3);
 
-/// How many digests of unknown tokens are remembered with a list, each of 64 bytes.
+/// The greatest number of digests of unknown tokens remembered with a list, each of 64 bytes.
 const MAX_STRANGERS: usize = 1000;
 
-/// How long after a failed read the list is served stale before it is read
-/// again. A read may fail by hanging, and not every delivery is to wait for that.
+/// The time after a failed read in which the stale list is used without a new read. A read may
+/// fail by hanging, and not every delivery should wait for that.
 const AFTER_A_FAILURE: SignedDuration = SignedDuration::from_secs(15);
 
 /// Authenticates bearer tokens by the list in Secrets Manager.
 ///
-/// The list is read at start, pending for a minute, read again by one caller for
-/// all, and served for up to a quarter of an hour while Secrets Manager is
-/// away. A token that is not in it is refused at once if the list is younger than two
-/// seconds, or has refused it before; else the list is read again first. So a new token
-/// works from the moment it is shown ([`KNOWN_EVERYWHERE_AFTER`]), nobody waits for
-/// anything but a read, and a flood of strangers' tokens costs a read in two seconds.
+/// The list is read at start and cached for a minute. One caller then reads it again for all.
+/// While Secrets Manager is unavailable, the list is used for up to a quarter of an hour. A
+/// token that is not in it is refused at once if the list is younger than two seconds, or has
+/// refused it before; otherwise the list is read again first. So a new token works from the
+/// moment it is shown ([`KNOWN_EVERYWHERE_AFTER`]), no caller waits for anything but a read,
+/// and a flood of unknown tokens costs at most one read every two seconds.
 pub struct TokenCheck {
     secret: TokenSecret,
     clock: SharedClock,
     known: RwLock<TokenListState>,
-    /// Held by whoever reads the list.
+    /// Held by the caller that reads the list.
     reading: tokio::sync::Mutex<()>,
 }
 
-/// What is known of the list, and of the last attempt to read it.
+/// The cached list, and the last attempt to read it.
 #[derive(Debug, Clone, Default)]
 struct TokenListState {
     list: Option<Arc<Listed>>,
-    /// The last attempt that came to its end.
+    /// The last attempt that has ended.
     last_attempt: Option<Attempt>,
 }
 
 impl TokenListState {
-    /// How many attempts came to their end.
+    /// The number of attempts that have ended.
     fn attempts(&self) -> u64 {
         self.last_attempt
             .as_ref()
@@ -71,7 +71,7 @@ impl TokenListState {
 #[derive(Debug)]
 struct Listed {
     tokens: TokenList,
-    /// When the read began.
+    /// The time at which the read began.
     read_at: Timestamp,
     /// Digests of tokens that are not in it, at most [`MAX_STRANGERS`].
     strangers: Mutex<HashSet<String>>,
@@ -112,8 +112,8 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// The failure that still stands at `now`: the list is not asked for again until it
-    /// is older. An outage stands for longer, since it may show by hanging.
+    /// The failure, if it still counts at `now`: until it is older, the list is not read again.
+    /// The failure of an outage counts for longer, because a read may hang in an outage.
     fn stands(&self, now: Timestamp) -> Option<&TokensUnavailableError> {
         self.failure.as_ref().filter(|failure| {
             let limit = if failure.is_outage() {
@@ -126,46 +126,47 @@ impl Attempt {
     }
 }
 
-/// When a request came, by the clock and by the attempts made until then.
+/// The arrival of a request: its time, and the number of attempts that had ended by then.
 #[derive(Debug, Clone, Copy)]
 struct Arrival {
     at: Timestamp,
-    /// An attempt of a higher number ended later: its list is young enough.
+    /// The number of attempts that had ended. An attempt with a higher number ended later, so
+    /// its list is young enough.
     ended: u64,
 }
 
 /// The decision on a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthDecision {
-    /// Live, and of staff: `id` may call.
+    /// The token is live and has staff rights: its holder may call.
     Staff {
         /// The token's id in the list, which may be logged.
         id: String,
-        /// When it ends; absent where it is good until revoked.
+        /// The time at which it expires; absent if it is valid until revoked.
         expires_at: Option<Timestamp>,
     },
-    /// Live, without staff rights.
+    /// The token is live but has no staff rights.
     NotStaff {
         /// The token's id in the list, which may be logged.
         id: String,
-        /// When it ends; absent where it is good until revoked.
+        /// The time at which it expires; absent if it is valid until revoked.
         expires_at: Option<Timestamp>,
     },
-    /// Listed, and its end has come.
+    /// The token is listed and has expired.
     Expired {
         /// The token's id in the list, which may be logged.
         id: String,
     },
-    /// Listed, and revoked, before its end or after.
+    /// The token is listed and was revoked, before or after its expiry time.
     Revoked {
         /// The token's id in the list, which may be logged.
         id: String,
     },
-    /// Not listed, also after the list was read again.
+    /// The token is not listed, even after the list was read again.
     Unknown,
 }
 
-/// No token, or not this one, can be authenticated: there is no list, or it cannot be read again.
+/// Error of an authentication without a usable list: there is none, or it cannot be read again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokensUnavailableError {
     /// The secret has no value yet: no token was ever issued.
@@ -184,7 +185,7 @@ impl TokensUnavailableError {
         }
     }
 
-    /// A word for the log.
+    /// Returns the error's name in the log.
     pub fn code(&self) -> &str {
         match self {
             Self::NoTokensYet => "NoTokensYet",
@@ -194,7 +195,8 @@ impl TokensUnavailableError {
 }
 
 impl TokenCheck {
-    /// Reads nothing yet: [`TokenCheck::warm_up`] does, or the first token to be authenticated.
+    /// Makes no read: the first one is made by [`TokenCheck::warm_up`] or by the first token to
+    /// be authenticated.
     pub fn new(secret: TokenSecret, clock: SharedClock) -> Self {
         Self {
             secret,
@@ -204,8 +206,8 @@ impl TokenCheck {
         }
     }
 
-    /// Reads the list ahead of the first request. A failure is no matter: the
-    /// first request tries again.
+    /// Reads the list ahead of the first request. A failure is ignored: the first request tries
+    /// again.
     pub async fn warm_up(&self) {
         let _ = self.read_after(self.arrival()).await;
     }
@@ -235,7 +237,7 @@ impl TokenCheck {
         }
     }
 
-    /// The decision on a listed token; `None` for one that is not.
+    /// Returns the decision on a listed token, or `None` if the token is not listed.
     fn decide(&self, list: &Listed, digest: &str) -> Option<AuthDecision> {
         let record = list.tokens.find(digest)?;
         let (id, expires_at) = (record.id.clone(), record.expires_at);
@@ -247,11 +249,11 @@ impl TokenCheck {
         })
     }
 
-    /// The list: fresh if it can be had, else stale, within its limits.
+    /// Returns a fresh list if possible, else a stale one within its limits.
     async fn list(&self, arrived: Arrival) -> Result<Arc<Listed>, TokensUnavailableError> {
         let known = self.known();
         let Some(list) = known.list else {
-            // Nothing can be authenticated without: every request may try.
+            // Nothing can be authenticated without a list, so every request may try to read it.
             return self.read_after(arrived).await;
         };
         if within(FRESH_FOR, list.read_at, arrived.at) {
@@ -271,8 +273,8 @@ impl TokenCheck {
         }
     }
 
-    /// The list as it was at most [`REFUSES_FOR`] ago, or since `arrived`: a token that is
-    /// not in it was not shown to anybody before the request came.
+    /// Returns the list as it was at most [`REFUSES_FOR`] ago, or since `arrived`: a token that
+    /// is not in it was not shown to anybody before the request came.
     async fn list_that_refuses(
         &self,
         arrived: Arrival,
@@ -295,7 +297,7 @@ impl TokenCheck {
         .await
     }
 
-    /// Reads the list, or shares what an attempt has found that ended since `arrived`.
+    /// Reads the list, or shares the result of an attempt that ended since `arrived`.
     async fn read_after(&self, arrived: Arrival) -> Result<Arc<Listed>, TokensUnavailableError> {
         self.read_unless(|known| {
             let attempt = known.last_attempt.as_ref();
@@ -310,8 +312,8 @@ impl TokenCheck {
         .await
     }
 
-    /// Reads the list, unless what is known by then is enough. One reads; the others wait
-    /// for it, and ask then.
+    /// Reads the list, unless the cached state is enough. One caller reads; the others wait for
+    /// it, and then check the state.
     async fn read_unless(
         &self,
         enough: impl FnOnce(&TokenListState) -> Option<Result<Arc<Listed>, TokensUnavailableError>>,
@@ -362,9 +364,9 @@ impl TokenCheck {
 mod tests {
     use super::*;
 
-    /// However many strangers come, a list remembers so many of them and no more.
+    /// A list remembers a limited number of unknown tokens, however many are presented.
     #[test]
-    fn a_list_remembers_a_thousand_strangers() {
+    fn a_list_remembers_at_most_a_thousand_unknown_tokens() {
         let list = Listed::new(TokenList::default(), Timestamp::UNIX_EPOCH);
         let digest = |n: usize| sha256_hex(n.to_string().as_bytes());
         for n in 0..2 * MAX_STRANGERS {

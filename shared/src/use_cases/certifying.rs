@@ -1,4 +1,4 @@
-//! Somebody has passed: the grade is stored, and the certificate issued.
+//! Certificates for learners who have passed: stores the grade and issues the certificate.
 
 use std::time::Duration;
 
@@ -23,19 +23,20 @@ use crate::domain::{
     Score,
 };
 
-/// How long certifying may take in all: an answer to the LMS has a second more.
+/// The time limit of certifying. An answer to the LMS may take a second more.
 pub const CERTIFYING_TIME: Duration = Duration::from_secs(24);
 
-/// How long the LMS may take, token and retry included.
+/// The time limit of the request to the LMS, token and retry included.
 const LMS_TIME: Duration = Duration::from_secs(15);
 
-/// With less than this the LMS is not asked at all.
+/// The least time for a request to the LMS; with less time left, none is made.
 const LEAST_LMS_TIME: Duration = Duration::from_millis(500);
 
-/// What must be left once the LMS has been asked: one call to the store at its longest.
+/// The time that must remain after the request to the LMS: the longest time of one call to the
+/// store.
 const KEEPING_TIME: Duration = Duration::from_secs(8);
 
-/// How often a decision is made again because something came in between.
+/// The number of times a decision is made while other writers keep changing the records.
 const ROUNDS: u32 = 10;
 
 /// Issues certificates to learners who have passed.
@@ -48,82 +49,83 @@ pub struct Certifying {
     clock: SharedClock,
 }
 
-/// The announcement that somebody has passed a run.
+/// The announcement that a learner has passed a run.
 #[derive(Debug, Clone)]
 pub struct Pass {
-    /// The learner's; there may be no user of it yet.
+    /// The learner's address. There may be no user with it yet.
     pub email: Email,
-    /// `None` where what was sent cannot be a course id at all.
+    /// The run, or `None` if the text that was sent cannot be a course id.
     pub course_id: Option<CourseId>,
-    /// Written into the histories.
+    /// The author, written into the histories.
     pub by: Change,
-    /// The moment that the histories, or the pending event, have for it.
+    /// The time to be stored in the histories or in the pending event.
     pub at: Timestamp,
 }
 
-/// Where the grade comes from that decides.
+/// The source of the grade that decides.
 #[derive(Clone, Copy)]
 pub enum Source<'a> {
-    /// The LMS is asked, unless an operator has set the grade.
+    /// The LMS, unless an operator has set the grade.
     Lms {
-        /// Asks it.
+        /// The client for the request.
         lms: &'a LmsClient,
-        /// SweepEvent who it is about before the LMS is asked.
+        /// Called with the learner's user id before the LMS is asked.
         asking: &'a (dyn Fn(Uuid) + Sync),
     },
-    /// Nobody is asked: what is stored decides.
+    /// The stored grade; no request is made.
     Record,
 }
 
-/// What became of an announcement.
+/// The result of an announcement.
 #[derive(Debug, Clone)]
 pub struct Certified {
-    /// Absent where no user has the address.
+    /// The user's id; absent if no user has the address.
     pub user_id: Option<Uuid>,
-    /// The address that the learner has, also where a former one was announced.
+    /// The learner's current address, even if a former one was announced.
     pub email: Email,
-    /// What became of it.
+    /// The outcome.
     pub outcome: CertifyOutcome,
-    /// The event that it is pending as; `None` where it is not, since it is done,
-    /// no course id was sent, or keeping it is the caller's affair.
+    /// The key of the pending event. `None` if none was stored because the announcement took
+    /// effect, no course id was sent, or the caller stores the event itself.
     pub pending: Option<EventKey>,
-    /// Why a pending event that is done could not be removed. It will be found
-    /// done when it is retried.
+    /// The error if a pending event that has taken effect could not be removed. Its next
+    /// attempt will find it done.
     pub left_over: Option<StoreError>,
 }
 
-/// What became of an announcement, in the end or for now.
+/// The outcome of an announcement, final or for now.
 #[derive(Debug, Clone)]
 pub enum CertifyOutcome {
-    /// A certificate is in force since before.
+    /// A certificate was already in force.
     Exists(Uuid),
-    /// The certificate was issued, or the withdrawn one restored.
+    /// The certificate was issued, or a withdrawn one was restored.
     Created(Uuid),
     /// An operator has revoked the certificate, and only an operator restores it.
     Revoked,
-    /// The certificate is blocked, and the event waits.
+    /// The certificate is blocked, and the event must wait.
     Blocked(BlockedBy),
 }
 
-/// What blocks a certificate.
+/// The cause that blocks a certificate.
 #[derive(Debug, Clone)]
 pub enum BlockedBy {
     /// No user has the address.
     NoSuchUser,
-    /// The portal does not know the run.
+    /// The portal does not have the run.
     NoSuchRun,
     /// The user has no username of the LMS.
     NoUsername,
     /// The LMS gave no grade that can be used.
     Lms(LmsError),
-    /// The grade is no pass.
+    /// The grade is not a pass.
     NotPassed,
-    /// The grade is a pass, in an enrollment that earns no certificate.
+    /// The grade is a pass, but the enrollment earns no certificate.
     NotEligible(Ineligible),
 }
 
 impl BlockedBy {
-    /// What a pending event is to remember of it. `now` is when the LMS has answered.
+    /// Returns the blocked reason to be stored in a pending event. `now` is the time at which
+    /// the LMS has answered.
     pub fn blocked(&self, now: Timestamp) -> Blocked {
         match self {
             Self::NoSuchUser => BlockedReason::NoSuchUser.into(),
@@ -146,8 +148,8 @@ impl BlockedBy {
 }
 
 impl Certifying {
-    /// Takes the tables that the function was wired with, and the modes in
-    /// which a pass earns a certificate. Makes no call.
+    /// Takes the function's tables, and the modes in which a pass earns a certificate. Makes no
+    /// call.
     pub fn new(
         lookup: Lookup,
         records: Records,
@@ -164,15 +166,15 @@ impl Certifying {
         }
     }
 
-    /// Issues the certificate, or keeps the event until it can be issued; done
-    /// by `until`, whatever the LMS does.
+    /// Issues the certificate, or stores a pending event until it can be issued. Ends by
+    /// `until`, whatever the LMS does.
     ///
-    /// Two reads, the LMS, one transaction; one more call where the event is
-    /// pending, and where a pending one of the same key is done by this.
+    /// The cost is two reads, the request to the LMS, and one transaction. Storing a pending
+    /// event costs one more call, and so does removing one with the same key that took effect.
     ///
     /// # Errors
-    /// The store failed, or did not answer in time. What fails not for a moment
-    /// alone is stored as a pending event with the reason `failed`.
+    /// The store failed, or did not answer in time. If the error is not transient, the event is
+    /// stored as a pending event with the reason `failed`.
     pub async fn certify(
         &self,
         pass: &Pass,
@@ -186,7 +188,7 @@ impl Certifying {
                 let pending = self
                     .add_pending(pass, &pass.email, &error.blocked(), until)
                     .await;
-                // Where it cannot be pending either, the first failure is what to tell.
+                // If the event cannot be stored either, the first error is reported.
                 let pending = pending.unwrap_or_default();
                 return Err(DeliveryError { error, pending });
             }
@@ -200,7 +202,7 @@ impl Certifying {
         Ok(certified)
     }
 
-    /// Keeps the event, unless no course id was sent.
+    /// Stores a pending event, unless no course id was sent.
     async fn add_pending(
         &self,
         pass: &Pass,
@@ -225,11 +227,11 @@ impl Certifying {
             .map(Some)
     }
 
-    /// Issues the certificate, if it can be issued. Keeps nothing; a pending event
-    /// of the same key that is done is removed.
+    /// Issues the certificate, if it can be issued. Stores no pending event. A pending event
+    /// with the same key that has taken effect is removed.
     ///
     /// # Errors
-    /// As [`Certifying::certify`].
+    /// The store failed, or did not answer in time.
     pub async fn attempt(
         &self,
         pass: &Pass,
@@ -237,7 +239,7 @@ impl Certifying {
         until: Instant,
     ) -> Result<Certified, StoreError> {
         let (found, outcome) = in_time(until, self.decide(pass, source, until)).await?;
-        // What is decided stands, also where the removal takes too long.
+        // The decision stands, even if the removal takes too long.
         let mut left_over = None;
         if !matches!(outcome, CertifyOutcome::Blocked(_)) {
             for pending in found.pending(EventKind::Certificate) {
@@ -284,34 +286,35 @@ impl Certifying {
 
     /// Opens the connection to the tables.
     pub async fn warm_up(&self) {
-        // A failure here is no matter: the first request meets it again and says so.
+        // A failure is ignored here: the first request meets the same failure and reports it.
         let _ = self.lookup.warm_up().await;
     }
 }
 
-/// A store that takes longer than there is time counts as one that timed out.
+/// Runs work on the store. If it does not end in time, it returns the error of a store that
+/// timed out.
 async fn in_time<T>(
     until: Instant,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     let timed_out = Err(AwsError::Timeout.into());
-    // In a box: what waits for three parties at once is large, and is moved often.
+    // Boxed because the future, which waits for three parties, is large and moved often.
     timeout_at(until, Box::pin(work)).await.unwrap_or(timed_out)
 }
 
-/// A learner, a run, and the change that is made to what the learner has in it.
+/// A learner, a run, and the change of the learner's records in it.
 struct Decision<'a> {
     certifying: &'a Certifying,
     user: &'a FoundUser,
     run: &'a FoundRun,
     course_id: &'a CourseId,
     pass: &'a Pass,
-    /// By which our own writes are known again.
+    /// The id by which our own writes are recognised.
     change_id: Uuid,
     new_certificate_id: Uuid,
 }
 
-/// What the LMS said, and which version of the stored grade it was asked for.
+/// The LMS's grade, and the version of the stored grade for which it was requested.
 struct LmsGrade {
     version: Option<u64>,
     score: Score,
@@ -336,10 +339,11 @@ impl<'a> Decision<'a> {
         }
     }
 
-    /// Reads, asks, decides and writes, again where something came in between.
+    /// Reads the records, asks the LMS, decides and writes; starts again if another write came
+    /// in between.
     ///
-    /// What the decision rests on is read before the LMS is asked and checked
-    /// when it is written, so that an old answer never replaces a newer one.
+    /// The records behind the decision are read before the LMS is asked, and are checked by the
+    /// write's conditions, so that an old answer never replaces a newer one.
     async fn make(&self, source: Source<'_>, until: Instant) -> Result<CertifyOutcome, StoreError> {
         let records = &self.certifying.records;
         let mut answer = None;
@@ -367,7 +371,7 @@ impl<'a> Decision<'a> {
                 (Err(_), GradeWrite::Put { before, after }) => Write::Grade(*before, after),
                 (Ok(earned), grade) => Write::Certificate(earned, grade),
             };
-            // What may have been written, and was not, is not tried for ever.
+            // A write whose outcome was unclear, and which was not made, is not retried.
             if let Some(failure) = unclear {
                 return Err(failure.into());
             }
@@ -393,11 +397,11 @@ impl<'a> Decision<'a> {
         Err(StoreError::contended())
     }
 
-    /// The grade that decides: an operator's, else the LMS's.
+    /// Returns the grade that decides: an operator's, else the LMS's.
     ///
     /// # Errors
-    /// The outer one where the store has left no time to ask; the inner one is
-    /// what blocks the certificate.
+    /// The outer error says that the store has left no time for the request. The inner one is
+    /// the cause that blocks the certificate.
     async fn score(
         &self,
         record: &LearnerRecords,
@@ -423,7 +427,7 @@ impl<'a> Decision<'a> {
         let left = until.saturating_duration_since(Instant::now());
         let within = left.saturating_sub(KEEPING_TIME).min(LMS_TIME);
         if within < LEAST_LMS_TIME {
-            // The store has used up the time; that is not an error of the LMS.
+            // The store has used up the time; this is not an error of the LMS.
             return Err(AwsError::Timeout.into());
         }
         if answer.is_none() {
@@ -458,7 +462,7 @@ impl<'a> Decision<'a> {
         }
     }
 
-    /// The certificate that the grade earns, or what becomes of the event without.
+    /// Returns the certificate that the grade earns, or the outcome of the event without one.
     fn earned<'r>(
         &self,
         record: &'r LearnerRecords,
@@ -512,15 +516,15 @@ impl<'a> Decision<'a> {
     }
 }
 
-/// What there is to be written.
+/// The items to write.
 enum Write<'w, 'r> {
-    /// The grade alone: as it was read, and as it is to be.
+    /// Only the grade: as it was read, and as it is to be.
     Grade(Option<&'r Grade>, &'w Grade),
-    /// The certificate too.
+    /// The certificate and the grade.
     Certificate(&'w Earned<'r>, &'w GradeWrite<'r>),
 }
 
-/// A certificate that is earned, and the enrollment that it is earned in.
+/// A certificate that is earned, and the enrollment in which it is earned.
 struct Earned<'r> {
     enrollment: &'r Enrollment,
     id: Uuid,

@@ -1,5 +1,4 @@
-//! Somebody is enrolled, un-enrolled or has a role, says the LMS or an operator:
-//! what that does here.
+//! Enrollments, un-enrollments and roles, announced by the LMS or set by an operator.
 
 use std::collections::BTreeSet;
 
@@ -16,12 +15,12 @@ use crate::domain::{
     EventKey, EventKind, EventState, Mode, PaidModes, PendingEvent, Setting,
 };
 
-/// How long after an enrollment is about to change a certificate's event that
-/// waits for it is retried: by then the write is done, or given up, also an
-/// operator's, whose calls are more patient.
+/// The time from just before the write of an enrollment to the retry of the certificate event
+/// that waits for it. By then the write is done or given up, even an operator's, whose calls
+/// wait longer.
 const AFTER_THE_WRITE: SignedDuration = SignedDuration::from_secs(90);
 
-/// Enrolls learners as the LMS announces it, or as an operator says.
+/// Enrolls learners as the LMS announces it, or as an operator sets it.
 #[derive(Debug, Clone)]
 pub struct Enrolling {
     lookup: Lookup,
@@ -33,89 +32,89 @@ pub struct Enrolling {
 /// The LMS's announcement about a learner and a run, or the retry of one.
 #[derive(Debug, Clone)]
 pub struct Announcement {
-    /// The learner's; there may be no user of it yet.
+    /// The learner's address. There may be no user with it yet.
     pub email: Email,
-    /// `None` where what was sent cannot be a course id at all.
+    /// The run, or `None` if the text that was sent cannot be a course id.
     pub course_id: Option<CourseId>,
-    /// What is delivered just now; `None` where what is pending is tried again.
+    /// The event that is being delivered, or `None` if a pending event is retried.
     pub event: Option<EnrollmentEvent>,
-    /// Written into the enrollment's history.
+    /// The author, written into the enrollment's history.
     pub by: Change,
-    /// The moment that the history, or the pending event, has for it.
+    /// The time to be stored in the history or in the pending event.
     pub at: Timestamp,
 }
 
-/// What a delivery says of a learner and a run.
+/// The content of a delivery about a learner and a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnrollmentEvent {
     /// The learner is enrolled, or has a role.
     Enrolled {
-        /// Added to the enrollment's roles; absent where none was announced.
+        /// The role to be added to the enrollment's roles; absent if none was announced.
         role: Option<CourseRole>,
-        /// Counts where this creates or re-activates the enrollment, and as an
-        /// upgrade to a paid mode; absent, a pending event's mode counts.
+        /// The mode. It counts if this creates or reactivates the enrollment, or if it is an
+        /// upgrade to a paid mode. If it is absent, a pending event's mode counts.
         mode: Option<Mode>,
     },
     /// The learner is un-enrolled.
     Unenrolled,
 }
 
-/// What an announcement did.
+/// The result of an announcement.
 #[derive(Debug, Clone)]
 pub enum Enrolled {
-    /// The enrollment stands as announced; `changed` says what that took.
+    /// The enrollment is as announced.
     Stands {
-        /// Who has the address.
+        /// The id of the user who has the address.
         user_id: Uuid,
-        /// The enrollment as it stands, and whether it is new, changed or as it was.
+        /// The enrollment, and whether it was created, updated or unchanged.
         changed: Box<Changed>,
-        /// The mode that was announced, by this or by the event that waited.
+        /// The mode that was announced, by this delivery or by the event that waited.
         mode: Option<Mode>,
-        /// Why a pending event that is done could not be removed. It will be
-        /// found done when it is tried again.
+        /// The error if a pending event that has taken effect could not be removed. Its next
+        /// attempt will find it done.
         left_over: Option<StoreError>,
     },
-    /// User and run are known, and the learner was never enrolled: there is
-    /// nothing that an un-enrollment could change.
+    /// User and run are known, but the learner was never enrolled: an un-enrollment has nothing
+    /// to change.
     NotEnrolled {
-        /// Who has the address.
+        /// The id of the user who has the address.
         user_id: Uuid,
         /// As in [`Enrolled::Stands`].
         left_over: Option<StoreError>,
     },
-    /// The portal knows no such user.
+    /// The portal has no such user.
     NoSuchUser {
-        /// The pending event; `None` where it is not pending: it is an un-enrollment,
-        /// or no course id was sent.
+        /// The key of the pending event. `None` if none was stored because this is an
+        /// un-enrollment, or because no course id was sent.
         pending: Option<EventKey>,
     },
-    /// The portal knows no such run.
+    /// The portal has no such run.
     NoSuchRun {
-        /// Who has the address.
+        /// The id of the user who has the address.
         user_id: Uuid,
-        /// The address that they have, also where a former one was announced.
+        /// The learner's current address, even if a former one was announced.
         email: Email,
         /// As in [`Enrolled::NoSuchUser`].
         pending: Option<EventKey>,
     },
 }
 
-/// What an operator's word did.
+/// The result of an operator's command about an enrollment.
 #[derive(Debug, Clone)]
 pub enum Set {
-    /// The enrollment stands as said.
+    /// The enrollment is as the operator set it.
     Stands(Box<Changed>),
-    /// The portal knows no such user.
+    /// The portal has no such user.
     NoSuchUser,
-    /// The portal knows no such run.
+    /// The portal has no such run.
     NoSuchRun,
     /// There is no enrollment, and no mode to create one with was named.
     NotEnrolled,
 }
 
 impl Enrolling {
-    /// Takes the tables that the function was wired with, and the modes in
-    /// which a pass earns a certificate. Makes no call.
+    /// Takes the function's tables, and the modes in which a pass earns a certificate. Makes no
+    /// call.
     pub fn new(
         lookup: Lookup,
         enrollments: Enrollments,
@@ -130,16 +129,17 @@ impl Enrolling {
         }
     }
 
-    /// Does what is announced, or keeps the event until user and run are known.
-    /// An un-enrollment is never pending: it takes from the pending event what
-    /// would enroll the learner.
+    /// Applies an announcement, or stores a pending event until user and run are known. An
+    /// un-enrollment is never stored: it removes from a pending event the part that would
+    /// enroll the learner.
     ///
-    /// Two round trips where the enrollment is new or as announced; one more
-    /// where it changes, and where a pending event of the same key is done by this,
-    /// and two where a certificate's waits for it.
+    /// The cost is two round trips if the enrollment is new or already as announced. A change
+    /// of the enrollment costs one more, the removal of a pending event with the same key one
+    /// more, and a certificate event that waits for the enrollment two more.
     ///
     /// # Errors
-    /// The store failed. What fails not for a moment alone is stored as a pending event with the reason `failed`.
+    /// The store failed. If the error is not transient, the event is stored as a pending event
+    /// with the reason `failed`.
     pub async fn enroll(&self, announcement: &Announcement) -> Result<Enrolled, DeliveryError> {
         let enrolled = match self.attempt(announcement).await {
             Ok(enrolled) => enrolled,
@@ -165,8 +165,8 @@ impl Enrolling {
         })
     }
 
-    /// Keeps an event that fails not for a moment alone, so that it takes effect
-    /// once the cause is gone.
+    /// Stores a pending event if the error is not transient, so that the event takes effect
+    /// once the cause is fixed.
     async fn fails(&self, announcement: &Announcement, error: StoreError) -> DeliveryError {
         if error.is_outage() {
             return error.into();
@@ -175,15 +175,15 @@ impl Enrolling {
         let pending = self
             .add_pending(announcement, &announcement.email, &blocked)
             .await;
-        // Where it cannot be pending either, the first failure is what to tell.
+        // If the event cannot be stored either, the first error is reported.
         DeliveryError {
             error,
             pending: pending.unwrap_or_default(),
         }
     }
 
-    /// Does what is announced if user and run are known. Keeps nothing; a pending
-    /// event of the same key takes effect together with this, and is removed.
+    /// Applies an announcement if user and run are known. Stores no pending event. A pending
+    /// event with the same key takes effect together with this one, and is removed.
     pub async fn attempt(&self, announcement: &Announcement) -> Result<Enrolled, StoreError> {
         let Announcement {
             email,
@@ -246,7 +246,7 @@ impl Enrolling {
         })
     }
 
-    /// Takes from the pending events what would enroll the learner.
+    /// Removes from the pending events the part that would enroll the learner.
     async fn unenroll_pending(&self, found: &Found, at: Timestamp) -> Result<(), StoreError> {
         for pending in found.pending(EventKind::Enrollment) {
             self.pending_events.unenroll(pending, at).await?;
@@ -254,7 +254,7 @@ impl Enrolling {
         Ok(())
     }
 
-    /// Does what an operator says of an enrollment.
+    /// Sets an enrollment as an operator says.
     pub async fn set(
         &self,
         email: &Email,
@@ -328,12 +328,12 @@ impl Enrolling {
 
     /// Opens the connection to the tables.
     pub async fn warm_up(&self) {
-        // A failure here is no matter: the first request meets it again and says so.
+        // A failure is ignored here: the first request meets the same failure and reports it.
         let _ = self.lookup.warm_up().await;
     }
 }
 
-/// What becomes of an announcement whose user or run is not known.
+/// Returns the result of an announcement whose user or run is not known.
 fn unknown(user: Option<&FoundUser>) -> Enrolled {
     match user {
         None => Enrolled::NoSuchUser { pending: None },
@@ -345,8 +345,8 @@ fn unknown(user: Option<&FoundUser>) -> Enrolled {
     }
 }
 
-/// What is announced in all, oldest first: what is pending, and then what is
-/// delivered just now. An un-enrollment leaves of what is pending the roles.
+/// Returns all announcements, oldest first: the pending ones, then the one that is being
+/// delivered. An un-enrollment leaves only the roles of the pending ones.
 fn announced(found: &Found, delivered: Option<&EnrollmentEvent>) -> Vec<Announced> {
     let is_unenrollment = delivered == Some(&EnrollmentEvent::Unenrolled);
     let mut events: Vec<_> = found
@@ -379,25 +379,25 @@ fn announced(found: &Found, delivered: Option<&EnrollmentEvent>) -> Vec<Announce
     events
 }
 
-/// The certificate's events of the same learner and run that wait for the
+/// Returns the pending certificate events of the same learner and run that wait for the
 /// enrollment to become active and paid.
 fn certificates_that_wait(found: &Found) -> Vec<&PendingEvent> {
     let events = found.pending(EventKind::Certificate);
     events.filter(|event| waits_for_enrollment(event)).collect()
 }
 
-/// Whether a certificate's event waits for the enrollment to become active and paid.
+/// True if a certificate event waits for the enrollment to become active and paid.
 pub(super) fn waits_for_enrollment(event: &PendingEvent) -> bool {
     event.reason == BlockedReason::NotEligible && event.state == EventState::Waiting
 }
 
-/// Has a certificate's event that waits for an enrollment retried soon after
-/// the enrollment is written.
+/// Schedules the retry of a certificate event that waits for an enrollment for soon after the
+/// enrollment is written.
 ///
-/// It is done before the write: whoever is stopped in between has caused a
-/// look too many, and not one too few. Whoever retries the event meanwhile
-/// finds it changed, and leaves it due. An pending event later than it
-/// was looked for here is retried after a minute of its own.
+/// This is done before the write: if the process is stopped in between, the event gets one
+/// attempt too many, not one too few. An attempt that runs at the same time finds the event
+/// changed, and leaves it due. An event that is stored after the read that looked for it here
+/// is retried after a minute anyway.
 pub(super) async fn schedule_retry(
     pending_events: &PendingEvents,
     event: &PendingEvent,
@@ -407,8 +407,8 @@ pub(super) async fn schedule_retry(
     pending_events.set_next_attempt(event, at).await
 }
 
-/// Has it retried now that the enrollment is written; whether it is. Where
-/// this fails it is retried a little later.
+/// Makes the event due now that the enrollment is written. Returns true if that succeeded; if
+/// it fails, the event is retried a little later.
 pub(super) async fn wake_now(
     pending_events: &PendingEvents,
     event: &PendingEvent,

@@ -1,4 +1,4 @@
-//! A learner is to be forgotten.
+//! Erasure of a learner's personal data.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use crate::adapters::store::users::{Users, Written};
 use crate::clock::SharedClock;
 use crate::domain::{Email, EventKey, LearnerRef, User};
 
-/// How often a change is made again because somebody else wrote in between.
+/// The number of attempts at a change when other writers keep changing the item.
 const ATTEMPTS: u32 = 5;
 
-/// How long after the user is gone a delivery may still be under way that has
-/// read them: a function is stopped after 28 seconds, and an attempt at a pending
-/// event takes no longer.
+/// The time after the removal of a user within which a delivery that has read the user may
+/// still write: a function is stopped after 28 seconds, and an attempt at a pending event takes
+/// no longer.
 pub const IN_FLIGHT: Duration = Duration::from_secs(30);
 
-/// Forgets people.
+/// Erases learners.
 pub struct Erasing {
     users: Users,
     enrollments: Enrollments,
@@ -32,34 +32,34 @@ pub struct Erasing {
     clock: SharedClock,
 }
 
-/// What was known of a person, and is no more.
+/// The data of a person that was erased.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Erased {
-    /// The user, where there was one.
+    /// The user's id, if there was a user.
     pub user: Option<Uuid>,
-    /// How many former addresses the user had.
+    /// The number of former addresses of the user.
     pub former_emails: usize,
-    /// How many enrollments they had.
+    /// The number of enrollments of the user.
     pub enrollments: u64,
-    /// How many grades they had.
+    /// The number of grades of the user.
     pub grades: u64,
-    /// How many pending events there were for their addresses.
+    /// The number of pending events for the user's addresses.
     pub events: u64,
-    /// The ids of the certificates, which stay and belong to nobody.
+    /// The ids of the certificates, which stay without an owner.
     pub certificates: Vec<String>,
 }
 
-/// What there is of a person.
+/// The data of a person that would be erased.
 #[derive(Debug, Clone)]
 pub struct KnownLearner {
-    /// The user, where there is one.
+    /// The user, if there is one.
     pub user: Option<User>,
-    /// How many pending events there are for their addresses.
+    /// The number of pending events for their addresses.
     pub events: usize,
 }
 
 impl Erasing {
-    /// Takes the tables that hold anything of a person. Makes no call.
+    /// Takes the tables that hold personal data. Makes no call.
     pub fn new(
         users: Users,
         enrollments: Enrollments,
@@ -78,7 +78,7 @@ impl Erasing {
         }
     }
 
-    /// What there is to be erased; the records are not looked at.
+    /// Returns the data that would be erased; the records are not read.
     pub async fn known(&self, learner: &LearnerRef) -> Result<KnownLearner, StoreError> {
         let user = self.user(learner).await?;
         let addresses = addresses(learner, user.as_ref());
@@ -86,15 +86,15 @@ impl Erasing {
         Ok(KnownLearner { user, events })
     }
 
-    /// Erases all that is known of somebody; also where only events are pending
-    /// for an address. Certificates stay, so that whoever was shown one can look
-    /// it up: without name and history, and each under a user id of its own.
+    /// Erases all data of a learner, also if there are only pending events for an address.
+    /// Certificates stay, so that anybody who was shown one can look it up; each loses its name
+    /// and history, and gets a user id of its own.
     ///
-    /// The user goes last, so that whoever was stopped before does the same
-    /// again. What a delivery that was under way has written since goes when
-    /// [`IN_FLIGHT`] is over, which is waited for unless `at_once`; `gone` is
-    /// told before. Who is stopped there does it again, by the user's id for the
-    /// records, and by the address for what is pending for it.
+    /// The user is removed last, so that an erasure that was interrupted can be repeated. A
+    /// delivery that was in progress may have written since; those writes are erased after
+    /// [`IN_FLIGHT`], which is awaited unless `at_once` is set. `gone` is called before that
+    /// wait. If the erasure is interrupted there, it can be repeated with the user's id for the
+    /// records, and with the address for its pending events.
     pub async fn erase(
         &self,
         learner: &LearnerRef,
@@ -136,7 +136,8 @@ impl Erasing {
                 let Some(email) = self.users.email_of(*user_id).await? else {
                     return Ok(None);
                 };
-                // The index may be behind, and the address somebody else's by now.
+                // The index may be behind the table, and the address may have another owner
+                // now.
                 let user = self.users.get(&email).await?;
                 Ok(user.filter(|user| user.user_id == *user_id))
             }
@@ -171,7 +172,7 @@ impl Erasing {
     }
 }
 
-/// The addresses by which somebody goes or went.
+/// Returns the current and former addresses of a learner.
 fn addresses(learner: &LearnerRef, user: Option<&User>) -> BTreeSet<Email> {
     let asked = match learner {
         LearnerRef::Address(email) => Some(email),

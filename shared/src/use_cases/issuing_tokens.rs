@@ -1,4 +1,4 @@
-//! Tokens are issued, rotated and revoked, by several operators at once if need be.
+//! Issue, rotation and revocation of tokens, also by several operators at the same time.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::clock::SharedClock;
 use crate::domain::digest::sha256_hex;
 use crate::domain::token::{EndTokenError, NoSuchTokenError, TokenList, TokenRecord};
 
-/// How often a change is done again because somebody else's came first.
+/// The number of attempts at a change when other operators keep changing the list.
 const ATTEMPTS: u32 = 20;
 
 /// Changes the list of tokens.
@@ -21,55 +21,54 @@ pub struct TokenRegistry {
     clock: SharedClock,
 }
 
-/// A new token. It can be read here and never again.
+/// A new token. It can be read only here.
 #[derive(Debug)]
 pub struct Issued {
-    /// What is listed of it: its digest and not the token.
+    /// The listed record of the token: it holds the digest, not the token.
     pub record: TokenRecord,
-    /// `chk_` and 64 hex digits.
+    /// The token: `chk_` and 64 hex digits.
     pub token: SecretString,
 }
 
-/// A new token in place of an old one, which is good for a while longer.
+/// A new token that replaces an old one, which stays valid for a while.
 #[derive(Debug)]
 pub struct Rotated {
-    /// The new one, with the old one's name and rights.
+    /// The new token, with the old one's name and rights.
     pub issued: Issued,
-    /// The old one, with the end that it has now.
+    /// The old token, with its new end.
     pub old: TokenRecord,
-    /// The old one as it was before.
+    /// The old token as it was before.
     before: TokenRecord,
 }
 
-/// A token was revoked.
+/// The result of a revocation.
 #[derive(Debug, Clone)]
 pub struct Revoked {
-    /// As it is listed now, with the moment when it was first revoked.
+    /// The token as it is listed now, with the time at which it was first revoked.
     pub record: TokenRecord,
-    /// Whether it was not revoked already.
+    /// True if it was not revoked before.
     pub changed: bool,
 }
 
-/// Why the list could not be changed.
+/// Error of a change of the list.
 #[derive(Debug, Error)]
 pub enum TokenError {
     /// The list could not be read or written, or would be too large.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The new list was sent, and what became of it is not known: the change may
-    /// have been made.
+    /// The new list was sent, but its outcome is not known: the change may have been made.
     #[error("{0}, and the change may have been made")]
     Unclear(SecretError),
-    /// No listed token has this id; one that died long ago is listed no more.
+    /// No listed token has this id; one that died long ago is no longer listed.
     #[error("{0}; `coursehook tokens list` shows them all")]
     NoSuchTokenError(#[from] NoSuchTokenError),
-    /// It is expired or revoked, and whoever bore it has no use for a while longer.
+    /// The token is expired or revoked, so extending its use by a rotation makes no sense.
     #[error("{0}; `coursehook tokens issue` issues another one")]
     Dead(EndTokenError),
-    /// Its end is later than a [`jiff::Timestamp`] can be.
+    /// The end is later than the greatest [`jiff::Timestamp`].
     #[error("the token would end after the year 9999; use a shorter time")]
     EndsTooLate,
-    /// Somebody else's change came first, each of 20 times.
+    /// Another operator's change came first, in each of 20 attempts.
     #[error("others kept changing the list of tokens; try again")]
     Contended,
 }
@@ -93,12 +92,12 @@ impl Fresh {
     fn new() -> Self {
         Self {
             id: Uuid::new_v4().simple().to_string()[..12].to_owned(),
-            // 244 bits of chance, behind a prefix that scanners for leaked secrets can look for.
+            // 244 random bits, behind a prefix that scanners for leaked secrets can look for.
             token: format!("chk_{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()),
         }
     }
 
-    /// What is listed of it.
+    /// Returns the record to be listed.
     fn record(
         &self,
         name: &str,
@@ -125,7 +124,7 @@ impl Fresh {
     }
 }
 
-/// The end of what begins now.
+/// Returns the end of a period that begins now.
 fn end_of(time: SignedDuration, now: Timestamp) -> Result<Timestamp, TokenError> {
     now.checked_add(time).map_err(|_| TokenError::EndsTooLate)
 }
@@ -136,14 +135,14 @@ impl TokenRegistry {
         Self { secret, clock }
     }
 
-    /// All tokens that are listed, dead ones included.
+    /// Returns all listed tokens, dead ones included.
     pub async fn list(&self) -> Result<Vec<TokenRecord>, TokenError> {
         let stored = self.secret.read().await?;
         Ok(stored.list.unwrap_or_default().tokens)
     }
 
-    /// Makes a token and lists its digest. It is to be shown to nobody before
-    /// [`KNOWN_EVERYWHERE_AFTER`](super::authenticating::KNOWN_EVERYWHERE_AFTER).
+    /// Makes a token and lists its digest. The caller must not show it before
+    /// [`KNOWN_EVERYWHERE_AFTER`](super::authenticating::KNOWN_EVERYWHERE_AFTER) has passed.
     pub async fn issue(
         &self,
         name: &str,
@@ -155,7 +154,7 @@ impl TokenRegistry {
         let fresh = Fresh::new();
         let record = fresh.record(name, staff, now, expires_at);
         self.change(|list| {
-            // A change that was done, and whose answer was lost, is met here again.
+            // A change that was made, and whose answer was lost, is found here.
             if !list.lists(&record.id) {
                 list.tokens.push(record.clone());
             }
@@ -165,10 +164,10 @@ impl TokenRegistry {
         Ok(fresh.issued(record))
     }
 
-    /// Issues a token with the name and the rights of a live one, which ends
-    /// after `old_ends_in`, or when it would have anyway, if that is sooner.
-    /// One change of the list: both, or neither. The new one is to be shown no
-    /// sooner than one of [`TokenRegistry::issue`].
+    /// Issues a token with the name and the rights of a live one. The old one then ends after
+    /// `old_ends_in`, or at its own end if that is sooner. This is one change of the list: both
+    /// happen, or neither. The caller must wait before showing the new token, as after
+    /// [`TokenRegistry::issue`].
     pub async fn rotate(
         &self,
         id: &str,
@@ -181,7 +180,7 @@ impl TokenRegistry {
         let fresh = Fresh::new();
         let mut before = None;
         self.change(|list| {
-            // A change that was done, and whose answer was lost, is met here again.
+            // A change that was made, and whose answer was lost, is found here.
             if !list.lists(&fresh.id) {
                 let old = list.end(id, old_end, now)?;
                 let record = fresh.record(&old.name, old.staff, now, expires_at);
@@ -200,8 +199,8 @@ impl TokenRegistry {
         })
     }
 
-    /// Undoes a rotation whose token nobody has: it is revoked, and the old
-    /// one's end is what it was. One change of the list.
+    /// Undoes a rotation whose token nobody has received: revokes the new token, and restores
+    /// the end of the old one. This is one change of the list.
     pub async fn undo(&self, rotated: &Rotated) -> Result<(), TokenError> {
         let now = self.clock.now();
         let Rotated {
@@ -217,7 +216,8 @@ impl TokenRegistry {
         .await
     }
 
-    /// Revokes a token. Functions that know it as live take it for at most a minute more.
+    /// Revokes a token. Functions that have it cached as live accept it for at most another
+    /// minute.
     pub async fn revoke(&self, id: &str) -> Result<Revoked, TokenError> {
         let now = self.clock.now();
         let (record, changed) = self
@@ -233,8 +233,8 @@ impl TokenRegistry {
         Ok(Revoked { record, changed })
     }
 
-    /// Reads the list, changes it, and makes it current, again and again until
-    /// nobody else's change came between.
+    /// Reads the list, changes it, and makes it current. Retries until no other change came in
+    /// between.
     async fn change<T>(
         &self,
         mut change: impl FnMut(&mut TokenList) -> Result<T, TokenError>,
@@ -258,9 +258,9 @@ impl TokenRegistry {
                 Err(error) => return Err(error.into()),
                 Ok(Replaced::Done) => return Ok(outcome),
                 Ok(Replaced::Moved) => {
-                    // Chance keeps two operators from meeting again each time.
-                    let chance = u64::from(Uuid::new_v4().as_bytes()[0]);
-                    let wait = Duration::from_millis(chance * u64::from(attempt + 1) / 4);
+                    // The random wait keeps two operators from colliding each time.
+                    let random = u64::from(Uuid::new_v4().as_bytes()[0]);
+                    let wait = Duration::from_millis(random * u64::from(attempt + 1) / 4);
                     self.clock.sleep(wait).await;
                 }
             }

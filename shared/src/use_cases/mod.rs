@@ -1,4 +1,5 @@
-//! What Coursehook does: each use case decides, and leaves reading and writing to the adapters.
+//! Use cases of Coursehook. Each one makes the decisions, and leaves reading and writing to the
+//! adapters.
 
 pub mod authenticating;
 pub mod certifying;
@@ -12,22 +13,23 @@ pub mod renaming;
 pub mod retry;
 pub mod sweeping;
 
-/// Why a use case could not read or write what it needs.
+/// Error of a use case that could not read or write its data.
 pub use crate::adapters::store::StoreError;
-/// What an enrollment took, as the store tells it.
+/// The result of an enrollment change, as the store returns it.
 pub use crate::adapters::store::enrollments::{ChangeOutcome, Changed};
 
 use thiserror::Error;
 
 use crate::domain::{Blocked, BlockedReason, EventKey};
 
-/// Why a delivery could not take effect.
+/// Error of a delivery that could not take effect.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{error}")]
 pub struct DeliveryError {
-    /// What failed.
+    /// The error of the store.
     pub error: StoreError,
-    /// The event, stored as a pending event with the reason `failed`, where the failure is not one of a moment.
+    /// The key of the event, if the failure is not transient: the event is then stored as a
+    /// pending event with the reason `failed`.
     pub pending: Option<EventKey>,
 }
 
@@ -41,7 +43,7 @@ impl From<StoreError> for DeliveryError {
 }
 
 impl StoreError {
-    /// What an event that fails by this waits for.
+    /// Returns the blocked reason of an event that fails with this error.
     pub(crate) fn blocked(&self) -> Blocked {
         Blocked {
             error: Some(self.code().to_owned()),

@@ -1,4 +1,4 @@
-//! What operators put right by hand: grades, certificates and pending events.
+//! Corrections that operators make by hand: grades, certificates and pending events.
 
 use std::fmt;
 
@@ -14,20 +14,20 @@ use crate::domain::{
     PendingEvent, Score,
 };
 
-/// How often a change is made again because somebody else wrote in between.
+/// The number of attempts at a change when other writers keep changing the item.
 const ATTEMPTS: u32 = 5;
 
-/// A grade or a certificate after an operator command, and whether it took a change.
+/// A grade or a certificate after an operator command, and whether the command changed it.
 #[derive(Debug, Clone)]
 pub struct Corrected<T> {
-    /// As it stands now.
+    /// The current value.
     pub now: T,
-    /// False where it stood so before, and nothing was written.
+    /// False if it already had that value and nothing was written.
     pub changed: bool,
 }
 
-/// Sets a learner's grade in a run; from then on the LMS's never replaces it.
-/// That user and run exist is the caller's affair.
+/// Sets a learner's grade in a run; the LMS's grade never replaces it from then on. The caller
+/// makes sure that user and run exist.
 pub async fn override_grade(
     records: &Records,
     user_id: Uuid,
@@ -65,8 +65,8 @@ pub async fn override_grade(
     Err(StoreError::contended())
 }
 
-/// Hands a grade that an operator has set back to the LMS: it stays as it is
-/// until the LMS gives another one. `None` where there is no grade.
+/// Releases a grade that an operator has set: it stays as it is until the LMS gives another
+/// one. Returns `None` if there is no grade.
 pub async fn release_grade(
     records: &Records,
     user_id: Uuid,
@@ -100,7 +100,8 @@ pub async fn release_grade(
     Err(StoreError::contended())
 }
 
-/// Writes a grade, if it still is as it was read: the grade after it.
+/// Writes a grade, if it still is as it was read. Returns the grade after the write, or `None`
+/// if it was changed meanwhile.
 async fn write_grade(
     records: &Records,
     before: Option<&Grade>,
@@ -115,16 +116,16 @@ async fn write_grade(
 /// An operator command about a certificate.
 #[derive(Clone, PartialEq, Eq)]
 pub enum CertificateAction {
-    /// It counts no more, until an operator restores it.
+    /// Revokes it: it no longer counts, until an operator restores it.
     Revoke,
-    /// A revoked one is again what it was before: in force, or withdrawn until
-    /// a pass restores it.
+    /// Restores a revoked one to its state before: in force, or withdrawn until a pass restores
+    /// it.
     Restore,
-    /// This is the learner's name on it, in whatever state it is.
+    /// Changes the learner's name on it, whatever its state.
     Rename(String),
 }
 
-/// Without the name, which is personal.
+/// Hides the name, which is personal data.
 impl fmt::Debug for CertificateAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -135,19 +136,19 @@ impl fmt::Debug for CertificateAction {
     }
 }
 
-/// Why a certificate stays as it is.
+/// The reason why a certificate stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CertificateActionError {
-    /// There is none.
+    /// There is no certificate.
     NoCertificate,
-    /// It was withdrawn since the grade became 0: a pass restores it.
+    /// It was withdrawn because the grade became 0: a pass restores it.
     Withdrawn,
 }
 
 /// Revokes or restores a learner's certificate, or corrects the name on it.
 ///
 /// # Errors
-/// The outer one is the store's; the inner one says why the action does not apply.
+/// The outer error is the store's; the inner one says why the action does not apply.
 pub async fn correct_certificate(
     records: &Records,
     certificates: &Certificates,
@@ -192,9 +193,9 @@ pub async fn correct_certificate(
     Err(StoreError::contended())
 }
 
-/// Has a pending event retried at once and with all its time before it, however
-/// it stands by now: the event as it is then. `None` where it is gone, since it
-/// took effect or was removed.
+/// Has a pending event retried at once and restarts its waiting time, whatever its current
+/// state. Returns the event as it is then, or `None` if it is gone because it took effect or
+/// was removed.
 pub async fn retry_event(
     pending_events: &PendingEvents,
     mut event: PendingEvent,

@@ -1,4 +1,4 @@
-//! A learner has another address by now.
+//! Changes of a learner's address.
 
 use jiff::Timestamp;
 
@@ -9,52 +9,52 @@ use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::users::{Users, Written};
 use crate::domain::{BlockedReason, Email, EventState, PendingEvent, User};
 
-/// How often a change is made again because somebody else wrote in between.
+/// The number of attempts at a change when other writers keep changing the item.
 const ATTEMPTS: u32 = 5;
 
-/// DynamoDB reads 100 keys a call.
+/// The number of keys in one call: DynamoDB reads 100.
 const KEYS_AT_ONCE: usize = 100;
 
-/// The address that a learner has by now.
+/// The new address of a learner.
 #[derive(Clone)]
 pub struct NewAddress {
-    /// In its normal form.
+    /// The address in its normal form.
     pub email: Email,
-    /// As it was given.
+    /// The address as it was given.
     pub as_given: String,
 }
 
-/// What a learner's new address took.
+/// The result of a change of address.
 #[derive(Debug, Clone)]
 pub struct Renamed {
-    /// As the user stands now.
+    /// The user after the change.
     pub user: User,
-    /// Whether the user had another address before, or one more that led there.
+    /// True if the user had another address before, or a former address was removed.
     pub changed: bool,
-    /// How many pending events came along.
+    /// The number of pending events that moved to the new address.
     pub events_moved: u64,
-    /// How many pending events had waited for a user of the new address, and are
+    /// The number of pending events that had waited for a user with the new address, and are
     /// retried within a minute.
     pub events_due: u64,
 }
 
-/// Why a learner keeps the address that they have.
+/// The reason why a learner keeps the current address.
 #[derive(Debug, Clone)]
 pub enum RenameError {
-    /// Nobody has the old one, nor had it before.
+    /// No user has the old address now or had it before.
     NoSuchUser,
-    /// Another user has the new one, or had it before.
+    /// Another user has the new address, or had it before.
     Taken(Box<User>),
 }
 
-/// Gives the user of `old`, or who had it before, the address `new`. All that
-/// is theirs stays so; pending events come along. The old address goes on finding
-/// them, unless `forget` says that it was never theirs.
+/// Gives the address `new` to the user who has `old`, or had it before. The user keeps all
+/// records, and pending events move along. The old address still finds the user, unless
+/// `forget` says that it was never the user's.
 ///
-/// Each step may be done again: whoever was stopped in between does it once more.
+/// Each step can be repeated: if the process is stopped in between, run it again.
 ///
 /// # Errors
-/// The outer one is the store's; the inner one says why nothing was changed.
+/// The outer error is the store's; the inner one says why nothing was changed.
 pub async fn rename_email(
     users: &Users,
     pending_events: &PendingEvents,
@@ -70,8 +70,8 @@ pub async fn rename_email(
     let former = Vec::from_iter(&user.former_emails);
     let mut events_moved = 0;
     for event in events_of(pending_events, &former).await? {
-        // What has waited for anybody of an address that was never theirs is
-        // somebody else's.
+        // An event that waited for any user of an address that was never this user's belongs to
+        // somebody else.
         let is_foreign = forget && event.email == *old && event.reason == BlockedReason::NoSuchUser;
         if !is_foreign {
             let moved = pending_events.rekey(event, &user.email).await?;
@@ -83,7 +83,8 @@ pub async fn rename_email(
         changed = true;
     }
     let mut events_due = wake_waiting_of_users(pending_events, users, now).await?;
-    // What was given up since nobody had the new address has its time again.
+    // An event that had expired because nobody had the new address is retried, and its waiting
+    // time starts again.
     for event in events_of(pending_events, &[&user.email]).await? {
         let is_expired =
             event.state == EventState::Expired && event.reason == BlockedReason::NoSuchUser;
@@ -99,8 +100,8 @@ pub async fn rename_email(
     }))
 }
 
-/// The pending events for these addresses, but for those that cannot be
-/// read: they are found at their next attempt.
+/// Returns the pending events for these addresses, except those that cannot be read: their next
+/// attempt meets that error.
 async fn events_of(
     pending_events: &PendingEvents,
     addresses: &[&Email],
@@ -119,7 +120,7 @@ async fn events_of(
     Ok(events)
 }
 
-/// The user under the new address, and whether they had another one before.
+/// Returns the user with the new address, and true if the user had another one before.
 async fn give_address(
     users: &Users,
     old: &Email,
@@ -146,7 +147,7 @@ async fn give_address(
     Err(StoreError::contended())
 }
 
-/// The user without a former address.
+/// Returns the user without a former address.
 async fn forget_address(users: &Users, email: &Email, former: &Email) -> Result<User, StoreError> {
     for _ in 0..ATTEMPTS {
         let Some(mut user) = users.get(email).await? else {

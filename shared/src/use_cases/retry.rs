@@ -1,4 +1,4 @@
-//! Pending events are retried when they are due.
+//! Retries of pending events that are due.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,16 +23,16 @@ use crate::domain::{
 };
 use crate::panic::caught;
 
-/// How long one event may take; at a webhook it has no longer.
+/// The time limit of one attempt; a webhook has no more for a delivery.
 pub const ATTEMPT_TIME: Duration = CERTIFYING_TIME;
 
-/// How long an event is left alone that is not of the expected shape.
+/// The wait before the next attempt at an event that is not of the expected shape.
 const UNREADABLE_FOR: SignedDuration = SignedDuration::from_hours(12);
 
-/// How much longer a attempt may take than what it does may take.
+/// The extra time of an attempt beyond the time limit of its use case.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Retries pending events again, each through the use case of its webhook.
+/// Retries pending events, each through the use case of its webhook.
 pub struct RetryWorker {
     pending_events: PendingEvents,
     enrolling: Enrolling,
@@ -42,32 +42,34 @@ pub struct RetryWorker {
     at_once: usize,
 }
 
-/// The time of one run.
+/// The context of one run: its request id and its time limits.
 #[derive(Debug, Clone)]
 pub struct RunContext {
-    /// Lambda's id of the request; for the histories.
+    /// Lambda's id of the request, for the histories.
     pub request_id: String,
-    /// When the last event is claimed; [`ATTEMPT_TIME`] later all are done.
+    /// The time until which events are claimed. All attempts end at most [`ATTEMPT_TIME`]
+    /// later.
     pub claim_until: Instant,
-    /// When the process is stopped at the latest, and its events are anybody's again.
+    /// The end of the leases: the process is stopped by then, and another one may claim its
+    /// events.
     pub lease: Timestamp,
 }
 
-/// One event that was retried.
+/// An attempt at one event.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// Its key.
+    /// The key of the event.
     pub event_key: EventKey,
-    /// As it was claimed; absent where it is not of the expected shape.
+    /// The event as it was claimed; absent if it is not of the expected shape.
     pub event: Option<PendingEvent>,
-    /// Absent where no user has the address.
+    /// The user's id; absent if no user has the address.
     pub user_id: Option<Uuid>,
-    /// What became of it.
+    /// The outcome of the attempt.
     pub outcome: AttemptOutcome,
 }
 
 impl Attempt {
-    /// Whether a certificate was issued or restored.
+    /// True if a certificate was issued or restored.
     fn has_certified(&self) -> bool {
         let kind = self.event.as_ref().map(|event| event.kind);
         let is_created =
@@ -76,58 +78,58 @@ impl Attempt {
     }
 }
 
-/// What became of an event that was retried.
+/// The outcome of an attempt.
 #[derive(Debug, Clone)]
 pub enum AttemptOutcome {
-    /// It took effect, or had before, and is gone.
+    /// The event took effect, or had taken effect before, and was removed.
     Done {
-        /// What it did, in a word of the webhook's log.
+        /// The effect, as a word of the webhook's log.
         effect: &'static str,
-        /// Why it could not be removed: it will be outcome done at its next attempt.
+        /// The error if it could not be removed. Its next attempt will find it done.
         left_over: Option<StoreError>,
     },
-    /// It waits on, as this.
+    /// It keeps waiting, in this state.
     Waiting(Box<PendingEvent>),
     /// It has ended, as dead or expired.
     Ended(Box<PendingEvent>),
-    /// It has waited long enough for this, and is gone.
+    /// It has waited long enough for this reason, and was removed.
     Dropped(BlockedReason),
-    /// Requests to the LMS are paused: the attempt does not count.
+    /// Requests to the LMS are paused: the attempt is not counted.
     Released,
-    /// It was delivered again or made due meanwhile, and stays as that has left it.
+    /// It was delivered again or made due meanwhile; that change stays.
     Changed,
-    /// The store failed. It is retried when its lease is over, or
-    /// later, where the failure is not one of a moment.
+    /// The store failed. The event is retried when its lease is over, or later if the error is
+    /// not transient.
     Failed(StoreError),
-    /// Something panicked, at this place in the source; it is retried later.
+    /// The attempt panicked at this place in the source. It is retried later.
     Panicked(String),
 }
 
-/// What one run did.
+/// The counts of one run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RetrySummary {
-    /// Events that were claimed.
+    /// The number of events that were claimed.
     pub attempted: u64,
-    /// Of these, those that took effect.
+    /// The number of those that took effect.
     pub done: u64,
-    /// Of these, those that could not be finished.
+    /// The number of those whose attempt failed with an error or a panic.
     pub failed: u64,
-    /// Certificates that were issued or restored.
+    /// The number of certificates that were issued or restored.
     pub certified: u64,
-    /// Whether requests to the LMS are paused, and certificates' events with it.
+    /// True if requests to the LMS are paused, and with them the certificate events.
     pub lms_paused: bool,
-    /// How many events there are now that wait.
+    /// The number of events that are waiting now.
     pub waiting: u64,
-    /// How many dead events there are now, whenever they died.
+    /// The number of dead events now, whenever they died.
     pub dead: u64,
-    /// How many expired events there are now.
+    /// The number of expired events now.
     pub expired: u64,
 }
 
-/// What an attempt has outcome.
+/// The result of a use case for one event.
 struct UseCaseResult {
     user_id: Option<Uuid>,
-    /// The address that the learner has, where there is a user.
+    /// The learner's current address, if there is a user.
     email: Option<Email>,
     outcome: UseCaseOutcome,
 }
@@ -139,8 +141,8 @@ enum UseCaseOutcome {
 }
 
 impl RetryWorker {
-    /// `at_once` events are retried side by side: as many as may call the LMS
-    /// at once. Makes no call.
+    /// Takes the use cases, and the number of events that are retried in parallel: as many as
+    /// may call the LMS at the same time. Makes no call.
     pub fn new(
         pending_events: PendingEvents,
         enrolling: Enrolling,
@@ -164,13 +166,13 @@ impl RetryWorker {
         tokio::join!(self.enrolling.warm_up(), self.lms.warm_up());
     }
 
-    /// Retries the events that are due, the longest due first, until there
-    /// are no more or the time is over. `on_event` is told of each.
+    /// Retries the events that are due, the longest due first, until there are no more or the
+    /// time is over. Calls `on_event` after each attempt.
     ///
-    /// Any number of runs may go on at once: each event is claimed by one.
+    /// Any number of runs may work at the same time: each event is claimed by one of them.
     ///
     /// # Errors
-    /// The store failed: what was claimed is finished, and no more claimed.
+    /// The store failed. The events already claimed are finished, and no more are claimed.
     pub async fn run(
         &self,
         context: &RunContext,
@@ -187,10 +189,10 @@ impl RetryWorker {
             }
         });
         let stopped = AtomicBool::new(false);
-        let may_continue = || !stopped.load(Ordering::Relaxed) && Instant::now() < context.claim_until;
+        let may_claim = || !stopped.load(Ordering::Relaxed) && Instant::now() < context.claim_until;
         let attempts = pages
             .try_flatten()
-            .take_while(|_| ready(may_continue()))
+            .take_while(|_| ready(may_claim()))
             .map(async |due| self.attempt(&due?, context).await)
             .buffer_unordered(self.at_once);
         let mut attempts = pin!(attempts);
@@ -234,7 +236,8 @@ impl RetryWorker {
         due: &Due,
         context: &RunContext,
     ) -> Result<Option<Attempt>, StoreError> {
-        // While requests to the LMS are paused, its events need not be claimed in vain.
+        // Certificate events are not claimed while requests to the LMS are paused: the attempt
+        // could not succeed.
         if due.kind == Some(EventKind::Certificate) && self.lms.is_paused() {
             return Ok(None);
         }
@@ -247,10 +250,10 @@ impl RetryWorker {
         {
             Ok(Some(event)) => event,
             Ok(None) => return Ok(None),
-            // One event's fault is not the table's.
+            // An error of one item is not an error of the table.
             Err(error @ StoreError::Corrupt(_)) => {
                 let later = now.checked_add(UNREADABLE_FOR).unwrap_or(now);
-                // Where this fails, it is claimed again when its lease is over.
+                // If this fails, the event is claimed again when its lease is over.
                 let _ = self.pending_events.postpone(&event_key, later).await;
                 return Ok(Some(Attempt {
                     event_key,
@@ -263,9 +266,9 @@ impl RetryWorker {
         };
         let until = Instant::now() + ATTEMPT_TIME;
         let attempt = self.perform(&event, &context.request_id, now, until);
-        // Certifying keeps to the time by itself, and enrolling is cut short.
-        let at_last = until + GRACE;
-        let (user_id, outcome) = match caught(timeout_at(at_last, attempt)).await {
+        // Certifying keeps its time limit itself; enrolling is cut off here.
+        let deadline = until + GRACE;
+        let (user_id, outcome) = match caught(timeout_at(deadline, attempt)).await {
             Ok(Ok(Ok(UseCaseResult {
                 user_id,
                 email,
@@ -306,8 +309,8 @@ impl RetryWorker {
         }))
     }
 
-    /// Has an event wait that failed by itself, so that it is neither tried
-    /// each time its lease is over nor for ever: `end`, unless that is its end.
+    /// Stores the failure of an event, so that the event is not retried each time its lease is
+    /// over, and not without end. Returns `outcome`, unless the event has ended.
     async fn record_failure(
         &self,
         event: &PendingEvent,
@@ -320,12 +323,12 @@ impl RetryWorker {
         });
         match self.save(event, &event.email, failed).await {
             Ok(ended @ AttemptOutcome::Ended(_)) => ended,
-            // Where it cannot even be written back, its lease ends by itself.
+            // If it cannot even be saved, its lease ends by itself.
             _ => outcome,
         }
     }
 
-    /// Does what the event's webhook would do, save for keeping the event.
+    /// Runs the use case of the event's webhook, without storing a pending event.
     async fn perform(
         &self,
         event: &PendingEvent,
@@ -426,9 +429,8 @@ impl RetryWorker {
         }
     }
 
-    /// Writes down what was outcome. An event that was pending under a former address
-    /// of the learner goes on waiting under `email`, the one that they have:
-    /// there it is outcome by what it waits for.
+    /// Saves the outcome. An event that was stored under a former address of the learner keeps
+    /// waiting under `email`, the current one: imports look for it there.
     async fn save(
         &self,
         event: &PendingEvent,

@@ -1,4 +1,4 @@
-//! Certificates that another receiver had issued: they keep their ids.
+//! Import of certificates that another receiver had issued. They keep their ids.
 
 use std::collections::BTreeSet;
 
@@ -13,25 +13,25 @@ use crate::adapters::store::certificates::Certificates;
 use crate::adapters::store::records::Written;
 use crate::domain::{Certificate, CertificateEntry, CertificateState, CourseId, Email, History};
 
-/// Certificate ids of one call that are looked up at the same time.
+/// The number of certificate ids of one call that are looked up at the same time.
 const IDS_AT_ONCE: usize = 8;
 
-/// A certificate as a file has it.
+/// A certificate as a file contains it.
 #[derive(Clone)]
 pub struct CertificateRow {
-    /// Whose certificate it is; there must be a user of it.
+    /// The learner's address; there must be a user with it.
     pub email: Email,
-    /// The run, which must be known.
+    /// The run; the portal must have it.
     pub course_id: CourseId,
-    /// Kept as it is, since people show it.
+    /// The id, which is kept because people show it.
     pub certificate_id: Uuid,
-    /// When the other receiver issued it.
+    /// The time at which the other receiver issued it.
     pub issued_at: Timestamp,
-    /// A revoked one was in force before, as far as anybody knows.
+    /// The state. A revoked certificate counts as having been in force before.
     pub state: CertificateState,
-    /// Absent, it is the user's as it is now, and not compared.
+    /// The learner's name. If it is absent, it is the user's current name, and is not compared.
     pub learner_name: Option<String>,
-    /// Absent, it is the run's as it is now, and not compared.
+    /// The run's title. If it is absent, it is the run's current title, and is not compared.
     pub run_title: Option<String>,
 }
 
@@ -105,9 +105,9 @@ impl RecordTable for Certificates {
 }
 
 impl RecordImport<Certificates> {
-    /// Imports some certificates (at most [`super::RECORDS_AT_ONCE`]), none of the same
-    /// id; the answers are in the rows' order. Each that is new costs a query
-    /// more, for its id.
+    /// Imports some certificates (at most [`super::RECORDS_AT_ONCE`]), no two with the same id.
+    /// The answers are in the order of the rows. Each new certificate costs one more query, for
+    /// its id.
     pub async fn import(
         &self,
         rows: &[CertificateRow],
@@ -119,8 +119,8 @@ impl RecordImport<Certificates> {
         self.carry_out(rows, decisions).await
     }
 
-    /// The decision, unless another learner or run has the certificate's id. An
-    /// index finds them, and the table decides.
+    /// Returns the decision, unless another learner or run has the certificate's id. An index
+    /// finds the candidates, and the table decides.
     async fn unless_taken(
         &self,
         decision: Decision<Certificate>,

@@ -1,4 +1,4 @@
-//! Enrollments that another receiver had.
+//! Import of enrollments from another receiver.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -18,26 +18,27 @@ use crate::domain::{
 };
 use crate::use_cases::enrolling::{schedule_retry, waits_for_enrollment, wake_now};
 
-/// An enrollment as a file has it.
+/// An enrollment as a file contains it.
 #[derive(Clone)]
 pub struct EnrollmentRow {
-    /// Who is enrolled; there must be a user of it.
+    /// The learner's address; there must be a user with it.
     pub email: Email,
-    /// The run, which must be known.
+    /// The run; the portal must have it.
     pub course_id: CourseId,
-    /// From the import on it is no longer the LMS's affair.
+    /// The mode. While the enrollment is active, the LMS then changes it only by an upgrade to a
+    /// paid mode.
     pub mode: Mode,
-    /// Whether it counts.
+    /// True if the enrollment is active.
     pub active: bool,
-    /// The LMS has said so to the other receiver; absent, it has not, and it is
-    /// not compared.
+    /// True if the LMS had said so to the other receiver. If it is absent, it counts as false
+    /// and is not compared.
     pub edx_enrolled: Option<bool>,
-    /// Empty, they are not compared.
+    /// The roles. If there are none, they are not compared.
     pub roles: BTreeSet<CourseRole>,
-    /// Why it is inactive; absent, it is [`UNENROLLED`], and not compared. Of
-    /// an active one it is passed over.
+    /// The reason why it is inactive. If it is absent, it is [`UNENROLLED`], and is not
+    /// compared. For an active enrollment it is ignored.
     pub change_status: Option<String>,
-    /// Kept as it is; absent, it is a new one, and not compared.
+    /// The id, which is kept. If it is absent, a new one is made, and is not compared.
     pub enrollment_id: Option<Uuid>,
 }
 
@@ -134,9 +135,9 @@ fn words(roles: &BTreeSet<CourseRole>) -> String {
 }
 
 impl RecordImport<Enrollments> {
-    /// Imports some enrollments (at most [`RECORDS_AT_ONCE`]); the answers are in
-    /// the rows' order. Certificates' events that waited for one of them are
-    /// made due; how many is said, too.
+    /// Imports some enrollments (at most [`RECORDS_AT_ONCE`]). The answers are in the order of
+    /// the rows. Certificate events that waited for one of the enrollments are made due; their
+    /// number is returned too.
     pub async fn import(
         &self,
         pending_events: &PendingEvents,
@@ -163,8 +164,8 @@ impl RecordImport<Enrollments> {
     }
 }
 
-/// The certificates' events that wait for an enrollment that is to be added.
-/// They were announced under the user's address, or under the one in the file.
+/// Returns the certificate events that wait for an enrollment to be added. They were announced
+/// under the user's address, or under the one in the file.
 async fn waiting(
     pending_events: &PendingEvents,
     rows: &[EnrollmentRow],
@@ -184,7 +185,7 @@ async fn waiting(
     let mut events = Vec::new();
     for keys in keys.chunks(RECORDS_AT_ONCE) {
         let found = pending_events.get_many(keys).await?;
-        // One that cannot be read is found when it is due.
+        // An event that cannot be read reports its error at its next attempt.
         events.extend(found.into_iter().flatten().filter(waits_for_enrollment));
     }
     Ok(events)

@@ -1,4 +1,4 @@
-//! Pending events that have waited for what was imported.
+//! Pending events that wait for imported items.
 
 use jiff::Timestamp;
 
@@ -6,13 +6,13 @@ use crate::adapters::store::StoreError;
 use crate::adapters::store::pending_events::PendingEvents;
 use crate::domain::PendingEvent;
 
-/// Makes those of the waiting events due that `came` picks.
+/// Makes due the waiting events that `came` selects, and returns their number.
 pub(super) async fn wake_waiting(
     pending_events: &PendingEvents,
     came: impl AsyncFn(&[PendingEvent]) -> Result<Vec<PendingEvent>, StoreError>,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    /// DynamoDB reads 100 keys a call.
+    /// The number of keys in one call: DynamoDB reads 100.
     const AT_ONCE: usize = 100;
     let mut made_due = 0;
     let mut start = Some(None);
@@ -20,7 +20,7 @@ pub(super) async fn wake_waiting(
         let page = pending_events.waiting_for_imports(from).await?;
         for keys in page.entries.chunks(AT_ONCE) {
             let events = pending_events.get_many(keys).await?;
-            // One that cannot be read is found when it is due.
+            // An event that cannot be read reports its error at its next attempt.
             let events: Vec<_> = events.into_iter().flatten().collect();
             for event in came(&events).await? {
                 if pending_events.make_due(&event, now).await? {

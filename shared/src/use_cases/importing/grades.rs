@@ -1,4 +1,4 @@
-//! Grades that another receiver had.
+//! Import of grades from another receiver.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -10,20 +10,20 @@ use crate::adapters::store::grades::Grades;
 use crate::adapters::store::records::Written;
 use crate::domain::{CourseId, Email, Grade, GradeEntry, LetterGrade, Percent, Score};
 
-/// A grade as a file has it.
+/// A grade as a file contains it.
 #[derive(Clone)]
 pub struct GradeRow {
-    /// Whose grade it is; there must be a user of it.
+    /// The learner's address; there must be a user with it.
     pub email: Email,
-    /// The run, which must be known.
+    /// The run; the portal must have it.
     pub course_id: CourseId,
-    /// Of the whole course.
+    /// The share of the whole course.
     pub percent: Percent,
-    /// Whether that is enough.
+    /// True if that is enough for a pass.
     pub passed: bool,
-    /// Absent, it is not compared.
+    /// The letter grade. If it is absent, it is not compared.
     pub letter_grade: Option<LetterGrade>,
-    /// An operator had set it; absent, the LMS had, and it is not compared.
+    /// True if an operator had set it. If it is absent, it counts as false and is not compared.
     pub set_by_admin: Option<bool>,
 }
 
@@ -93,8 +93,8 @@ impl RecordTable for Grades {
 }
 
 impl RecordImport<Grades> {
-    /// Imports some grades (at most [`super::RECORDS_AT_ONCE`]); the answers are in the
-    /// rows' order.
+    /// Imports some grades (at most [`super::RECORDS_AT_ONCE`]). The answers are in the order
+    /// of the rows.
     pub async fn import(&self, rows: &[GradeRow], at: Timestamp) -> Result<Answers, StoreError> {
         let decisions = self.decide(rows, at).await?;
         self.carry_out(rows, decisions).await

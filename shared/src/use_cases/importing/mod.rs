@@ -1,9 +1,8 @@
-//! Users, course runs, and what learners have in them come from elsewhere, many
-//! at a time.
+//! Imports of users, course runs, and learners' records from another receiver, many at a time.
 //!
-//! Users and runs are made as the file has them, as often as it is imported.
-//! Enrollments, grades and certificates are only ever added: what is there
-//! already, and differs, is left as it is and told.
+//! Users and runs are made to agree with the file, each time it is imported. Enrollments,
+//! grades and certificates are only added: an existing record that differs is left unchanged
+//! and reported.
 
 mod certificates;
 mod enrollments;
@@ -27,77 +26,76 @@ pub use self::records::{RECORDS_AT_ONCE, RecordImport};
 pub use self::runs::{RUNS_AT_ONCE, import_runs, wake_waiting_of_runs};
 pub use self::users::{USERS_AT_ONCE, UserImport, UserRow, import_users, wake_waiting_of_users};
 
-/// How often one row is decided again because somebody else wrote in between.
+/// The number of attempts at one row while other writers keep changing it.
 const ATTEMPTS: u32 = 5;
 
-/// What became of some rows, in their order.
+/// The results of some rows, in the order of the rows.
 pub type Answers = Vec<Result<Imported, RowRefusedError>>;
 
-/// What became of a row.
+/// The result of a row that was imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Imported {
-    /// There was none, and now there is.
+    /// The item did not exist, and was created.
     Created,
-    /// It differed, and now is as the row says.
+    /// The item differed, and was updated.
     Updated,
-    /// It was as the row says; nothing was written.
+    /// The item already agreed with the row; nothing was written.
     Unchanged,
 }
 
-/// Why one row could not be imported, while the others could.
+/// The reason why one row could not be imported. The other rows are not affected.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RowRefusedError {
-    /// Another user has it already; usernames are compared by their keys.
+    /// Another user already has it; usernames are compared by their keys.
     #[error("the username belongs to {}", .owner.as_str())]
     UsernameTaken {
         /// The address of the user who has it.
         owner: Email,
-        /// Whether the row's own address is a user's, so that there are two of them.
+        /// True if the row's own address also belongs to a user, so that there are two users.
         are_two: bool,
     },
-    /// The address is, or was, another person's, as far as usernames and names
-    /// tell ([`User::is_another_person`]).
+    /// The address is, or was, another person's, according to usernames and names
+    /// ([`User::is_another_person`]).
     #[error("the address is, or was, another person's, of the user id {}", .holder.user_id)]
     AddressOfAnother {
-        /// Who has the address now, or had it before.
+        /// The user who has the address now, or had it before.
         holder: Box<User>,
-        /// The address of the user who has the row's username, where somebody
-        /// has it.
+        /// The address of the user who has the row's username, if there is one.
         username_owner: Option<Email>,
     },
-    /// Somebody else's write came in between, each of five times.
+    /// Another write came in between, in each of five attempts.
     #[error("somebody else kept changing the same at the same time; import it again")]
     Contended,
     /// No user has the address.
     #[error("there is no user {}", .0.as_str())]
     NoSuchUser(Email),
-    /// The portal does not know the run.
+    /// The portal does not have the run.
     #[error("there is no course run {0}")]
     NoSuchRun(CourseId),
-    /// The learner has something else in the run already. It is left as it is.
+    /// The learner already has a different record in the run. It is left as it is.
     #[error(
         "there is {what} already, and it differs ({}); it is left as it is",
         describe(.differences)
     )]
     Differs {
-        /// What there is, with its article.
+        /// The name of the record, with its article.
         what: &'static str,
-        /// At least one.
+        /// The differences, at least one.
         differences: Vec<Difference>,
     },
-    /// With a date that the row leaves as it is, a course run would end before it
-    /// starts.
+    /// The course run would end before it starts, together with a date that the row leaves
+    /// unchanged.
     #[error(
         "end_date would be {end}, before start_date, {start}; one of them is left as it is here"
     )]
     EndsBeforeStart {
-        /// The date after the import.
+        /// The start after the import.
         start: Timestamp,
-        /// The date after the import.
+        /// The end after the import.
         end: Timestamp,
     },
-    /// Another learner, or another run of this one, has a certificate of this
-    /// id; or somebody had it who was erased.
+    /// The certificate id belongs to another learner, to another run of this learner, or to a
+    /// learner who was erased.
     #[error(
         "the certificate_id belongs to another learner or course run, or to somebody who was erased"
     )]
@@ -105,7 +103,7 @@ pub enum RowRefusedError {
 }
 
 impl RowRefusedError {
-    /// Whether the same row may be taken once other rows of its file are.
+    /// True if the same row may be accepted after other rows of its file were imported.
     pub const fn may_pass(&self) -> bool {
         matches!(
             self,
@@ -114,19 +112,19 @@ impl RowRefusedError {
     }
 }
 
-/// A column in which a row says something else than what is there.
+/// A column in which a row differs from the stored item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// Its name in the file.
+    /// The column's name in the file.
     pub column: &'static str,
-    /// What is there; `none` where nothing is.
+    /// The stored value, or `none` if there is none.
     pub here: String,
-    /// What the file has.
+    /// The value in the file.
     pub in_file: String,
 }
 
 impl Difference {
-    /// `None` where the two are the same.
+    /// Returns the difference, or `None` if both are the same.
     fn between<T: PartialEq + fmt::Display>(
         column: &'static str,
         here: Option<&T>,

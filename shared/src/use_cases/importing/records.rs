@@ -1,5 +1,4 @@
-//! What the imports of enrollments, grades and certificates have in common:
-//! they only ever add.
+//! Common code of the imports of enrollments, grades and certificates, which only add records.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -15,43 +14,43 @@ use crate::adapters::store::records::Written;
 use crate::adapters::store::users::Users;
 use crate::domain::{Change, CourseId, CourseRun, Email, User};
 
-/// The rows of one call of an import of enrollments, grades or certificates, at
-/// most: DynamoDB reads 100 keys a call and writes 100 items a transaction.
+/// The greatest number of rows in one call of an import of enrollments, grades or certificates:
+/// DynamoDB reads 100 keys a call and writes 100 items a transaction.
 pub const RECORDS_AT_ONCE: usize = 100;
 
-/// A learner and a course run, which have one record in each table.
+/// Key of the one record that a learner has in each table for a course run.
 pub type RecordKey = (Uuid, CourseId);
 
-/// A table of what learners have in course runs, and how rows become that.
+/// A table of learners' records in course runs, and the conversion of rows into records.
 pub trait RecordTable {
-    /// What a file has.
+    /// A row of a file.
     type Row;
-    /// What the table has.
+    /// A record of the table.
     type Record: Clone;
-    /// What it is called, with its article.
+    /// The name of a record, with its article.
     const WHAT: &'static str;
 
     fn about(row: &Self::Row) -> (&Email, &CourseId);
-    /// What a row becomes where there is nothing yet, with ids of its own.
+    /// Returns the record that a row becomes if there is none yet, with new ids of its own.
     fn record(row: &Self::Row, owner: &Owner<'_>) -> Self::Record;
-    /// In what the row differs from what is there.
+    /// Returns the differences between the row and the stored record.
     fn differences(row: &Self::Row, there: &Self::Record) -> Vec<Difference>;
     fn key(record: &Self::Record) -> RecordKey;
-    /// The change that made the record.
+    /// Returns the id of the change that made the record.
     fn made_by(record: &Self::Record) -> Option<Uuid>;
 
     fn get_many(
         &self,
         keys: &[RecordKey],
     ) -> impl Future<Output = Result<Vec<Self::Record>, StoreError>> + Send;
-    /// All of them or none, each on the condition that there is none yet.
+    /// Adds all records or none, on the condition that none of them exists yet.
     fn add(
         &self,
         records: &[Self::Record],
     ) -> impl Future<Output = Result<Written, StoreError>> + Send;
 }
 
-/// Whose a record is to be, and how it comes.
+/// The user, run, author and time for a new record.
 pub struct Owner<'a> {
     pub user: &'a User,
     pub run: &'a CourseRun,
@@ -59,7 +58,7 @@ pub struct Owner<'a> {
     pub at: Timestamp,
 }
 
-/// What is to become of a row.
+/// The decision on a row.
 pub(super) enum Decision<T> {
     /// Nothing is written.
     Settled(Result<Imported, RowRefusedError>),
@@ -68,15 +67,15 @@ pub(super) enum Decision<T> {
 
 /// A record to be added.
 pub(super) struct Addition<T> {
-    /// The user's own address, which may be another one than the row's.
+    /// The user's own address, which may differ from the row's.
     pub email: Email,
     pub record: T,
 }
 
-/// Adds to a table what learners have in course runs, as a file has it.
+/// Adds learners' records in course runs to a table, as a file contains them.
 ///
-/// What is there already is never changed: it is told whether it is as the row
-/// says. Importing a file again so changes nothing, and compares.
+/// An existing record is never changed; the answer says whether it agrees with the row. So
+/// importing a file again changes nothing, and compares.
 pub struct RecordImport<T> {
     users: Users,
     course_runs: CourseRuns,
@@ -86,8 +85,8 @@ pub struct RecordImport<T> {
 }
 
 impl<T> RecordImport<T> {
-    /// Takes the tables, and whose doing it is. With `dry_run` all is decided
-    /// and nothing written. Makes no call.
+    /// Takes the tables and the author of the changes. With `dry_run`, everything is decided
+    /// and nothing is written. Makes no call.
     pub fn new(users: Users, course_runs: CourseRuns, table: T, by: Change, dry_run: bool) -> Self {
         Self {
             users,
@@ -100,8 +99,8 @@ impl<T> RecordImport<T> {
 }
 
 impl<T: RecordTable> RecordImport<T> {
-    /// What is to become of each row (at most [`RECORDS_AT_ONCE`]): three
-    /// BatchGetItem.
+    /// Decides what to write for each row (at most [`RECORDS_AT_ONCE`]). The cost is three
+    /// BatchGetItem calls.
     pub(super) async fn decide(
         &self,
         rows: &[T::Row],
@@ -139,7 +138,7 @@ impl<T: RecordTable> RecordImport<T> {
         }
 
         let keys = additions.iter().flatten().map(|a| T::key(&a.record));
-        // Two addresses may be one user's.
+        // Two addresses may belong to one user.
         let keys: HashSet<_> = keys.collect();
         let there = self.table.get_many(&Vec::from_iter(keys)).await?;
         let there: HashMap<_, _> = there.iter().map(|r| (T::key(r), r)).collect();
@@ -156,8 +155,7 @@ impl<T: RecordTable> RecordImport<T> {
         Ok(decisions.collect())
     }
 
-    /// Writes what is to be added, in one transaction; where one of them is
-    /// there by now, each by itself.
+    /// Writes the additions in one transaction, or each on its own if one of them now exists.
     pub(super) async fn carry_out(
         &self,
         rows: &[T::Row],
@@ -165,7 +163,7 @@ impl<T: RecordTable> RecordImport<T> {
     ) -> Result<Answers, StoreError> {
         let mut answers = Vec::with_capacity(rows.len());
         let (mut together, mut alone) = (Vec::new(), Vec::new());
-        // A transaction takes no item twice, and two addresses may be one user's.
+        // A transaction accepts no item twice, and two addresses may belong to one user.
         let mut firsts = HashMap::new();
         for decision in decisions {
             let index = answers.len();
@@ -205,8 +203,8 @@ impl<T: RecordTable> RecordImport<T> {
         Ok(answers)
     }
 
-    /// Adds one record, unless there is one by now; it may be this one, whose
-    /// answer was lost.
+    /// Adds one record, unless one exists by now. That may be this one, if the answer of its
+    /// write was lost.
     async fn add_alone(
         &self,
         row: &T::Row,

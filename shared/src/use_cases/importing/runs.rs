@@ -1,4 +1,4 @@
-//! Course runs.
+//! Import of course runs.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -11,14 +11,14 @@ use crate::adapters::store::course_runs::CourseRuns;
 use crate::adapters::store::pending_events::PendingEvents;
 use crate::domain::{BlockedReason, CourseRunChange, PendingEvent};
 
-/// The runs of one call of [`import_runs`], at most.
+/// The greatest number of runs in one call of [`import_runs`].
 pub const RUNS_AT_ONCE: usize = 100;
 
-/// Imports some runs, none twice and at most [`RUNS_AT_ONCE`]; the answers are
-/// in the order given. Importing a run again changes nothing. One BatchGetItem,
-/// and one UpdateItem for each run that is not as it is to be.
+/// Imports some runs, none of them twice and at most [`RUNS_AT_ONCE`]. The answers are in the
+/// order of the rows. Importing a run again changes nothing. The cost is one BatchGetItem, and
+/// one UpdateItem for each run that changes.
 ///
-/// A row whose dates contradict one that it leaves is refused.
+/// A row is refused if its dates contradict a date that it leaves unchanged.
 pub async fn import_runs(
     course_runs: &CourseRuns,
     runs: &[CourseRunChange],
@@ -48,9 +48,9 @@ pub async fn import_runs(
     Ok(answers)
 }
 
-/// Makes the events due that wait for a run that exists by now; how many.
+/// Makes due the events that wait for a run that now exists, and returns their number.
 ///
-/// As [`super::wake_waiting_of_users`].
+/// Call it after each import, as [`super::wake_waiting_of_users`].
 pub async fn wake_waiting_of_runs(
     pending_events: &PendingEvents,
     course_runs: &CourseRuns,

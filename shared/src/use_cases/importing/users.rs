@@ -1,4 +1,4 @@
-//! Users, with their usernames.
+//! Import of users with their usernames.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,45 +14,45 @@ use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::users::{FoundUsers, UserWrite, Users, Written};
 use crate::domain::{BlockedReason, Email, PendingEvent, User, Username};
 
-/// The users of one call of [`import_users`], at most; new ones fit in one transaction.
+/// The greatest number of users in one call of [`import_users`]. New ones fit in one
+/// transaction.
 pub const USERS_AT_ONCE: usize = Users::AT_ONCE;
 
-/// A user as a file has them. What is absent is left as it is.
+/// A user as a file contains them. An absent value leaves the stored one unchanged.
 #[derive(Clone)]
 pub struct UserRow {
     /// The address in its normal form, which finds the user.
     pub email: Email,
-    /// The address as the file has it.
+    /// The address as the file contains it.
     pub email_as_given: String,
-    /// A row whose username belongs to another address is refused.
+    /// The username. A row is refused if its username belongs to another address.
     pub edx_username: Option<Username>,
     /// The person's own name.
     pub name: Option<String>,
 }
 
-/// Imports some users, none twice and at most [`USERS_AT_ONCE`]; the answers
-/// are in the rows' order. Importing a row again changes nothing.
+/// Imports some users, none of them twice and at most [`USERS_AT_ONCE`]. The answers are in the
+/// order of the rows. Importing a row again changes nothing.
 ///
-/// One BatchGetItem and, where something is to be written, one TransactWriteItems
-/// or two.
+/// The cost is one BatchGetItem and, if something is written, one or two TransactWriteItems.
 pub async fn import_users(users: &Users, rows: &[UserRow]) -> Result<Answers, StoreError> {
     read_and_write(users, &candidates(rows)).await
 }
 
-/// Imports users, as [`import_users`] does, call after call.
+/// Imports users as [`import_users`] does, call after call.
 ///
-/// Where a call has found none of its users, the next one writes them without
-/// having looked, which most often is right and spares a read of each. A write
-/// that was wrong costs as much as one that is done, and does nothing: it rests
-/// on there being nobody yet. Then it is looked first again, so that a file that
-/// is imported once more costs its reads alone.
+/// If a call has found none of its users, the next one writes its users without reading them
+/// first. Most often this is right, and saves one read for each user. A wrong write costs as
+/// much as a successful one and changes nothing: it is a conditional write that requires that
+/// no user exists. The calls then read first again, so that importing a file once more costs
+/// only its reads.
 pub struct UserImport {
     users: Users,
     found_none: AtomicBool,
 }
 
 impl UserImport {
-    /// Looks first, at the first call. Makes none.
+    /// Makes no call. The first import reads first.
     pub const fn new(users: Users) -> Self {
         Self {
             users,
@@ -60,7 +60,7 @@ impl UserImport {
         }
     }
 
-    /// One call of [`import_users`].
+    /// Imports some users as [`import_users`] does.
     pub async fn import(&self, rows: &[UserRow]) -> Result<Answers, StoreError> {
         let candidates = candidates(rows);
         if self.found_none.load(Ordering::Relaxed) {
@@ -77,7 +77,7 @@ impl UserImport {
     }
 }
 
-/// A row, and the id of the user that it makes if there is none.
+/// A row, and the id for the user that it creates if there is none.
 struct Candidate<'a> {
     row: &'a UserRow,
     new_id: Uuid,
@@ -99,7 +99,7 @@ impl Candidate<'_> {
         }
     }
 
-    /// Whether the row's address is a former one of somebody's.
+    /// True if the row's address is a former address of a user.
     fn is_former(&self, found: &FoundUsers) -> bool {
         let user = found.by_email.get(&self.row.email);
         user.is_some_and(|user| user.email != self.row.email)
@@ -123,8 +123,8 @@ async fn read_and_write(
     let mut writes = Vec::new();
     for candidate in candidates {
         if candidate.is_former(&found) {
-            // Another row may be about the same user, whom one transaction
-            // cannot write twice.
+            // Another row may be about the same user, and one transaction cannot write a user
+            // twice.
             answers.push(import_user(users, candidate).await?);
             continue;
         }
@@ -137,7 +137,7 @@ async fn read_and_write(
     for writes in transactions(&writes) {
         let all: Vec<UserWrite> = writes.iter().map(|(_, write)| write.clone()).collect();
         if users.write(&all).await? == Written::Moved {
-            // One of them is not as it was read: each is decided again, by itself.
+            // One of them is not as it was read: each is decided again, on its own.
             for (index, _) in writes {
                 answers[*index] = import_user(users, &candidates[*index]).await?;
             }
@@ -146,7 +146,7 @@ async fn read_and_write(
     Ok(answers)
 }
 
-/// Writes in parts, each as long as one transaction can be.
+/// Splits the writes into parts, each as large as one transaction can be.
 fn transactions(mut writes: &[(usize, UserWrite)]) -> Vec<&[(usize, UserWrite)]> {
     let mut parts = Vec::new();
     while !writes.is_empty() {
@@ -189,9 +189,9 @@ async fn find(users: &Users, candidates: &[Candidate<'_>]) -> Result<FoundUsers,
     users.find(&emails, &usernames).await
 }
 
-/// What a row asks for, given what was found. A row about another person than
-/// the one who has its address, or had it, is refused. Else a row with a former
-/// address is older than what is known of the user: it adds what they lack.
+/// Decides what to write for a row, given the users that were found. A row about another person
+/// than the one who has its address, or had it, is refused. Otherwise, a row with a former
+/// address is older than the stored user: it only adds values that the user lacks.
 fn decide(
     candidate: &Candidate<'_>,
     found: &FoundUsers,
@@ -242,18 +242,18 @@ fn decide(
         let before = Some(before.clone());
         (Imported::Updated, Some(UserWrite { before, after }))
     } else if before.user_id == *new_id {
-        // Ours, whose answer was lost.
+        // Our own write, whose answer was lost.
         (Imported::Created, None)
     } else {
         (Imported::Unchanged, None)
     })
 }
 
-/// Makes the events due that wait for a user who exists by now, or for a
-/// username that the user has by now; how many.
+/// Makes due the events that wait for a user who now exists, or for a username that the user
+/// now has, and returns their number.
 ///
-/// It is done after an import, whether or not the import changed anything: so
-/// an import that was cut short is made up for by the next one.
+/// Call it after each import, whether or not the import changed anything: the next import then
+/// completes one that was cut short.
 pub async fn wake_waiting_of_users(
     pending_events: &PendingEvents,
     users: &Users,

@@ -10,22 +10,21 @@ use crate::adapters::secrets::CredentialSecret;
 use crate::clock::SharedClock;
 use crate::domain::{CourseId, Cursor, Score, Username};
 
-/// How long a page of a list may take, with token and retries.
+/// The time limit for a page of a list, with token and retries.
 pub const PAGE_TIME: Duration = Duration::from_secs(15);
 
-/// How many rows a page is asked to have, the most that the LMS gives of enrollments.
+/// The number of rows requested in a page, the most that the LMS returns of enrollments.
 const PAGE_SIZE: u32 = 100;
 
-/// What is asked of the LMS, by all of a process.
+/// The client for all requests of a process to the LMS.
 ///
-/// The credential is kept for a minute, and served for up to a quarter of an
-/// hour while Secrets Manager is away. An access token is kept until shortly
-/// before its end, and obtained by one caller for all who wait. A request
-/// whose connection breaks is made once more, since a function's connections
-/// die while its machine is frozen; one that is answered is not. A token that
-/// the LMS refuses is renewed once, and the credential is read again for it; one
-/// that is younger than a second is first tried again after one.
-/// Where the LMS says how long to wait, nothing is asked until then.
+/// The credential is cached for a minute, and is used for up to a quarter of an hour while
+/// Secrets Manager is unavailable. An access token is cached until shortly before it expires;
+/// one caller obtains it for all who wait. A request whose connection breaks is made once more,
+/// because a function's connections die while its machine is frozen; a request that is answered
+/// is not repeated. If the LMS refuses a token, the token is renewed once, and the credential
+/// is read again for that. A refused token that is younger than a second is first tried again
+/// after one second. If the LMS says how long to wait, no request is made until then.
 pub struct LmsClient {
     lms: LmsApi,
     login: Login,
@@ -34,7 +33,8 @@ pub struct LmsClient {
 }
 
 impl LmsClient {
-    /// Makes no request: [`LmsClient::warm_up`] does, or the first question.
+    /// Makes no request: [`LmsClient::warm_up`] makes the first one, or else the first call
+    /// does.
     pub fn new(
         lms: LmsApi,
         secret: CredentialSecret,
@@ -49,32 +49,33 @@ impl LmsClient {
         }
     }
 
-    /// Obtains a token ahead of the first request, and opens a connection
-    /// thereby; a static token is only read. A failure is no matter: the first request tries again.
+    /// Obtains a token ahead of the first request, which also opens a connection; a static
+    /// token is only read. A failure is ignored: the first request tries again.
     pub async fn warm_up(&self) {
         if let Ok(permit) = self.rate_limiter.permit(Endpoint::Grades).await {
             let _ = self.login.authorization(&permit, None).await;
         }
     }
 
-    /// Begins an invocation: failures before it do not count, and the LMS is
-    /// not left alone any more. What it said of when to ask again still holds.
+    /// Begins an invocation: resets the count of failures, so that the circuit breaker is
+    /// closed. A pause that the LMS asked for still holds.
     pub fn begin_invocation(&self) {
         self.rate_limiter.begin();
     }
 
-    /// Whether requests to the LMS are paused, since it failed too often in a row or asked for it.
+    /// True if requests to the LMS are paused, because it failed too often in a row or asked
+    /// for a pause.
     pub fn is_paused(&self) -> bool {
         self.rate_limiter.paused().is_some()
     }
 
-    /// The grade of one learner in one course run.
+    /// Returns the grade of one learner in one course run.
     ///
-    /// `within` is the time for the whole of it, tokens and second attempts
-    /// included; the wait for the permit that [`LmsLimits`] gives comes on top.
+    /// `within` is the time limit for all of it, tokens and second attempts included. The wait
+    /// for the permit that [`LmsLimits`] gives is not included.
     ///
     /// # Errors
-    /// [`LmsApiError::Timeout`] where `within` has passed; else as the variants say.
+    /// [`LmsApiError::Timeout`] if `within` has passed; else as the variants say.
     pub async fn grade(
         &self,
         course_id: &CourseId,
@@ -87,12 +88,12 @@ impl LmsClient {
         .await
     }
 
-    /// The page of a course run's grades at `cursor`, or the first; a
-    /// [`PageCursor`](crate::domain::PageCursor) leads from one to the next. Learners whose grade the LMS could not
-    /// compute are in none.
+    /// Returns the page of a course run's grades at `cursor`, or the first page; a
+    /// [`PageCursor`](crate::domain::PageCursor) leads from one page to the next. No page
+    /// contains learners whose grade the LMS could not compute.
     ///
     /// # Errors
-    /// As [`LmsClient::grade`]; the page can be asked for again.
+    /// The same as of [`LmsClient::grade`]; the page can be requested again.
     pub async fn grades_page(
         &self,
         course_id: &CourseId,
@@ -106,12 +107,12 @@ impl LmsClient {
         .await
     }
 
-    /// The page of enrollments at `cursor`, or the first, those too that have
-    /// ended; a
-    /// [`PageCursor`](crate::domain::PageCursor) leads from one to the next.
+    /// Returns the page of enrollments at `cursor`, or the first page, including enrollments
+    /// that have ended; a [`PageCursor`](crate::domain::PageCursor) leads from one page to the
+    /// next.
     ///
     /// # Errors
-    /// As [`LmsClient::grade`]; the page can be asked for again.
+    /// The same as of [`LmsClient::grade`]; the page can be requested again.
     pub async fn enrollments_page(
         &self,
         about: &About,
@@ -129,8 +130,8 @@ impl LmsClient {
         .await
     }
 
-    /// Makes one call in its permit, with a token, and once more with a new one
-    /// where the LMS refuses the first.
+    /// Makes one call under its permit, with a token, and once more with a new token if the LMS
+    /// refuses the first.
     async fn call<T, A>(
         &self,
         endpoint: Endpoint,
@@ -141,7 +142,7 @@ impl LmsClient {
         A: Future<Output = Result<T, LmsApiError>>,
     {
         let permit = self.rate_limiter.permit(endpoint).await?;
-        // In a box: whoever asks would be as large, and is moved often.
+        // Boxed because otherwise the caller's future would be as large, and it is moved often.
         let work = Box::pin(async {
             let first = self.login.authorization(&permit, None).await?;
             let refused = match self.send_with(&permit, &first, &request).await {
@@ -161,8 +162,8 @@ impl LmsClient {
         result
     }
 
-    /// Makes one request with this authorization, and once more after a second
-    /// where the LMS refuses a token that it has only just issued.
+    /// Makes one request with this authorization, and once more after a second if the LMS
+    /// refuses a token that it has only just issued.
     async fn send_with<T, A>(
         &self,
         permit: &Permit<'_>,

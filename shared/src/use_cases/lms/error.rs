@@ -1,4 +1,4 @@
-//! Why there is no answer, whoever is to blame.
+//! Errors of requests to the LMS, on the LMS's side or ours.
 
 use std::time::Duration;
 
@@ -6,32 +6,32 @@ use thiserror::Error;
 
 use crate::adapters::lms::{InvalidResponse, LmsApiError};
 
-/// Why there is no answer.
+/// Error of a request to the LMS.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LmsError {
-    /// The LMS was asked, and gave none.
+    /// The LMS was asked, and gave no usable answer.
     #[error(transparent)]
     Api(#[from] LmsApiError),
-    /// There is no credential to ask with.
+    /// There is no credential for the request.
     #[error("there is no credential for the LMS: {0}")]
     NoCredential(#[from] NoCredentialError),
-    /// Nothing was asked: requests to the LMS are paused, since it said so, or since it
-    /// failed several times in a row.
+    /// No request was made: requests to the LMS are paused, because the LMS asked for that, or
+    /// because it failed several times in a row.
     #[error("requests to the LMS are paused")]
     Paused {
-        /// How much longer, where the LMS said it.
+        /// The rest of the pause, if the LMS gave its length.
         retry_after: Option<Duration>,
     },
 }
 
-/// Why there is nothing to ask the LMS with.
+/// The reason why there is no credential for the LMS.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NoCredentialError {
-    /// The secret has no value: nobody has put a credential there yet.
+    /// The secret has no value: no credential has been stored yet.
     #[error("nobody has stored one yet")]
     NoneYet,
-    /// The secret could not be read, or it holds something else: a code that
-    /// says why.
+    /// The secret could not be read, or it holds something else. The text is a code that says
+    /// why.
     #[error("it cannot be read ({0})")]
     Unreadable(String),
 }
@@ -43,8 +43,8 @@ impl From<InvalidResponse> for LmsError {
 }
 
 impl LmsError {
-    /// A short text for logs and for what is stored as a last error: that of
-    /// [`LmsApiError::code`], or a word of ours.
+    /// Returns a short text for logs and for `last_error`: that of [`LmsApiError::code`], or a
+    /// word of our own.
     pub fn code(&self) -> String {
         let word = match self {
             Self::Api(error) => return error.code(),
@@ -55,7 +55,7 @@ impl LmsError {
         word.to_owned()
     }
 
-    /// The kind of error in one word, for those who read an answer.
+    /// Returns the kind of error as one word, for the readers of an answer.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Api(error) => error.reason(),
@@ -67,7 +67,7 @@ impl LmsError {
         }
     }
 
-    /// How long the LMS is not to be asked again, where it said so.
+    /// The time for which the LMS asked not to be asked again, or `None` if it gave none.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Api(error) => error.retry_after(),
@@ -76,12 +76,12 @@ impl LmsError {
         }
     }
 
-    /// Whether the LMS asks for fewer requests.
+    /// True if the LMS asks for fewer requests.
     pub fn is_throttled(&self) -> bool {
         matches!(self, Self::Api(LmsApiError::Throttled { .. }))
     }
 
-    /// Whether asking again within seconds may help.
+    /// True if a retry within seconds may help.
     pub fn is_retryable(&self) -> bool {
         self.is_lms_wide()
             && !self.needs_operator()
@@ -89,8 +89,8 @@ impl LmsError {
             && self.retry_after().is_none()
     }
 
-    /// Whether somebody has to fix it, so that asking again soon is of no use: the
-    /// LMS does not take our credential, or there is none.
+    /// True if an operator has to fix the cause, so that an early retry is of no use: the LMS
+    /// does not accept our credential, or there is none.
     pub fn needs_operator(&self) -> bool {
         matches!(
             self,
@@ -102,8 +102,7 @@ impl LmsError {
         )
     }
 
-    /// Whether asking for anything else now would fail likewise, as
-    /// [`LmsApiError::is_lms_wide`] has it.
+    /// True if any other request would fail now too; see [`LmsApiError::is_lms_wide`].
     pub fn is_lms_wide(&self) -> bool {
         match self {
             Self::Api(error) => error.is_lms_wide(),

@@ -1,5 +1,4 @@
-//! What the LMS is shown: the credential and the access token, each obtained
-//! by one caller for all.
+//! Login to the LMS: the credential and the access token, each obtained by one caller for all.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,27 +13,26 @@ use crate::adapters::secrets::{CredentialSecret, SecretError};
 use crate::clock::{SharedClock, within};
 use crate::domain::Credential;
 
-/// How old a credential may be before it is read again: one that is replaced
-/// takes effect within this.
+/// The age at which a credential is read again: a replaced one takes effect within this time.
 const FRESH_FOR: SignedDuration = SignedDuration::from_secs(60);
 
-/// How old a credential may be that serves while Secrets Manager is away.
+/// The greatest age of a credential that is used while Secrets Manager is unavailable.
 const SERVED_STALE_FOR: SignedDuration = SignedDuration::from_mins(15);
 
-/// How long after a failed read a credential is served stale before it is
-/// read again. A read may fail by hanging, and not every call is to wait for that.
+/// The time after a failed read in which a stale credential is used without a new read. A read
+/// may fail by hanging, and not every call should wait for that.
 const AFTER_A_FAILURE: SignedDuration = SignedDuration::from_secs(15);
 
-/// How long before its end a token is used no more, unless it lives so
-/// shortly that a tenth of its life is less.
+/// The time before its expiry at which a token is no longer used, unless a tenth of its
+/// lifetime is shorter.
 const BEFORE_THE_END: Duration = Duration::from_mins(5);
 
-/// For how long a token is used of which the LMS did not say how long it is good.
+/// The time for which a token is used if the LMS did not give its lifetime.
 const OF_UNKNOWN_LIFE: SignedDuration = SignedDuration::from_mins(1);
 
-/// For how long a token is new. A JWT is good from the second on in which the clock
-/// of the host that issued it has it issued, whatever leeway the LMS is set to give;
-/// where that clock is ahead, others refuse the token until then.
+/// The time for which a token is new. A JWT is valid from the second in which it was issued by
+/// the clock of the issuing host, whatever leeway the LMS is configured to give. If that clock
+/// is ahead, other hosts refuse the token until then.
 pub(super) const NEW_FOR: Duration = Duration::from_secs(1);
 
 /// The credential and the access token.
@@ -42,24 +40,25 @@ pub(super) struct Login {
     lms: LmsApi,
     secret: CredentialSecret,
     clock: SharedClock,
-    /// How many attempts to obtain an authorization came to nothing new.
+    /// The number of attempts to obtain an authorization that failed, or that followed a
+    /// refusal.
     ended: AtomicU64,
-    /// Held by whoever makes an attempt.
+    /// Held by the caller that makes an attempt.
     known: Mutex<LoginState>,
 }
 
 #[derive(Default)]
 struct LoginState {
     credential: Option<Cached<Credential>>,
-    /// When Secrets Manager was last found to be away.
+    /// The time at which Secrets Manager was last found to be unavailable.
     away_at: Option<Timestamp>,
-    /// What the LMS gave for this credential.
+    /// The token that the LMS gave for this credential.
     token: Option<Cached<AccessToken>>,
-    /// How the last of the attempts ended that are counted.
+    /// The result of the last attempt counted in `ended`.
     last: Option<Result<Authorization, LmsError>>,
 }
 
-/// Something with the moments at which it was asked for and had.
+/// A value with the times at which it was requested and received.
 struct Cached<T> {
     value: T,
     at: Timestamp,
@@ -67,7 +66,7 @@ struct Cached<T> {
 }
 
 impl LoginState {
-    /// What was last shown to the LMS.
+    /// The authorization that was last used for the LMS.
     fn authorization(&self) -> Option<Authorization> {
         match &self.credential.as_ref()?.value {
             Credential::Static { token } => Authorization::bearer(token),
@@ -90,11 +89,11 @@ impl Login {
         }
     }
 
-    /// What to show to the LMS, which has refused `refused`. That is returned
-    /// again where there is nothing newer.
+    /// Returns an authorization for the LMS; after a refusal of `refused`, a newer one. Returns
+    /// `refused` again if there is none newer.
     ///
-    /// One obtains it, in its `permit`; whoever came meanwhile shares what
-    /// comes of that, be it a failure.
+    /// One caller obtains it, under its `permit`. The callers that arrived meanwhile share the
+    /// result, even a failure.
     pub(super) async fn authorization(
         &self,
         permit: &Permit<'_>,
@@ -108,8 +107,8 @@ impl Login {
             return last.clone();
         }
         let result = self.obtain(&mut known, permit, refused).await;
-        // What was obtained for the first time is known now, and found by
-        // whoever comes next. A failure is not, nor that there is nothing newer.
+        // A first authorization is in the cache now, where the next caller finds it. A failure
+        // is not, and neither is the fact that there is nothing newer.
         if result.is_err() || refused.is_some() {
             known.last = Some(result.clone());
             self.ended.fetch_add(1, Ordering::Relaxed);
@@ -117,7 +116,7 @@ impl Login {
         result
     }
 
-    /// Whether this is a token that the LMS has only just issued.
+    /// True if the LMS has only just issued this token.
     pub(super) async fn is_new(&self, authorization: &Authorization) -> bool {
         let known = self.known.lock().await;
         let new_for = SignedDuration::try_from(NEW_FOR).unwrap_or(SignedDuration::ZERO);
@@ -133,7 +132,7 @@ impl Login {
         permit: &Permit<'_>,
         refused: Option<&Authorization>,
     ) -> Result<Authorization, LmsError> {
-        // Somebody may have replaced what was refused.
+        // Another caller may already have replaced the refused token.
         let force = refused.is_some() && known.authorization().as_ref() == refused;
         self.refresh_credential(known, force).await?;
         let LoginState {
@@ -166,8 +165,8 @@ impl Login {
         }
     }
 
-    /// Sees to it that the known credential is a fresh one, or a stale one
-    /// that serves. `force` makes it be read whatever its age.
+    /// Makes sure that the cached credential is a fresh one, or a stale one within its limits.
+    /// `force` reads it whatever its age.
     async fn refresh_credential(
         &self,
         known: &mut LoginState,
@@ -215,7 +214,7 @@ impl Login {
     }
 }
 
-/// For how long after it was asked for a token is used.
+/// Returns the time for which a token is used, counted from its request.
 fn good_for(token: &AccessToken) -> SignedDuration {
     let Some(expires_in) = token.expires_in else {
         return OF_UNKNOWN_LIFE;

@@ -1,6 +1,6 @@
-//! Requests to the LMS: [`LmsClient`] makes them with one access token for the
-//! whole process, and once more where a connection broke; `rate_limiter` keeps
-//! to the rate limits and holds the circuit breaker.
+//! Requests to the LMS. [`LmsClient`] makes them with one access token for the whole process,
+//! and once more if a connection broke. `rate_limiter` keeps the rate limits and contains the
+//! circuit breaker.
 
 mod client;
 mod error;

@@ -1,4 +1,4 @@
-//! How much is asked of the LMS, and when nothing is.
+//! Rate limits and circuit breaker of requests to the LMS.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,26 +12,26 @@ use super::error::LmsError;
 use crate::adapters::lms::LmsApiError;
 use crate::clock::{SharedClock, within};
 
-/// The most that a process asks of the LMS.
+/// The limits of a process's requests to the LMS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LmsLimits {
-    /// How many requests may be under way at once.
+    /// The greatest number of requests in progress at the same time.
     pub concurrency: NonZeroU32,
-    /// How much time there is at least between the beginnings of two.
+    /// The least time between the starts of two requests.
     pub spacing: Duration,
-    /// The same between two for enrollments, for which the LMS has a throttle of its
-    /// own: 120 a minute for a staff user, 40 for others.
+    /// The least time between the starts of two requests for enrollments, for which the LMS has
+    /// a throttle of its own: 120 a minute for a staff user, 40 for others.
     pub enrollment_spacing: Duration,
-    /// After how many calls in a row that failed by the LMS's own fault
-    /// ([`LmsError::is_lms_wide`]) it is left alone until the next
-    /// invocation; `None` where it never is.
+    /// The number of calls failing in a row for a cause of the LMS as a whole
+    /// ([`LmsError::is_lms_wide`]) after which the circuit breaker opens until the next
+    /// invocation, or `None` if it never opens.
     pub circuit_breaker_threshold: Option<NonZeroU32>,
 }
 
 impl LmsLimits {
-    /// The limits of each of so many parties who share these. In any stretch
-    /// of time they begin together what one alone would; one request at once is
-    /// the least that each may make.
+    /// Returns the limits of each of `parties` processes that share these limits. Together they
+    /// start as many requests in any period as one process alone would. Each may make at least
+    /// one request at a time.
     #[must_use]
     pub fn shared_by(self, parties: NonZeroU32) -> Self {
         let concurrency = self.concurrency.get() / parties;
@@ -43,7 +43,7 @@ impl LmsLimits {
         }
     }
 
-    /// As many requests as there are callers: for a function that answers one
+    /// No limits, as many requests as there are callers: for a function that answers one
     /// delivery at a time.
     pub const NONE: Self = Self {
         concurrency: NonZeroU32::MAX,
@@ -53,7 +53,7 @@ impl LmsLimits {
     };
 }
 
-/// What a call asks for.
+/// The endpoint of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint {
     Grades,
@@ -70,12 +70,12 @@ pub(super) struct RateLimiter {
 
 #[derive(Default)]
 struct State {
-    /// When the next request may begin, as far as the spacing goes.
+    /// The time at which the next request may start, according to the spacing.
     next_request_at: Timestamp,
-    /// The same of the next one for enrollments.
+    /// The time at which the next request for enrollments may start, according to its spacing.
     next_enrollment_request_at: Timestamp,
     failures: u32,
-    /// The LMS asked for pause: since when, and for how long.
+    /// The pause that the LMS asked for: its start and its length.
     pause: Option<(Timestamp, Duration)>,
 }
 
@@ -90,11 +90,11 @@ impl RateLimiter {
         }
     }
 
-    /// Waits for the permit of one call; no request of it need wait for another
-    /// permit, and the first not for a slot either.
+    /// Waits for the permit of one call, and for the slot of its first request. None of its
+    /// requests needs another permit.
     pub(super) async fn permit(&self, endpoint: Endpoint) -> Result<Permit<'_>, LmsError> {
         self.check_paused()?;
-        // An error would mean that it was closed, which it never is.
+        // An error would mean that the semaphore was closed, which never happens.
         let concurrency = self.concurrency.acquire().await.ok();
         if endpoint == Endpoint::Enrollments {
             self.wait_for_enrollment_spacing().await?;
@@ -109,12 +109,12 @@ impl RateLimiter {
         })
     }
 
-    /// Forgets the failures.
+    /// Resets the count of failures.
     pub(super) fn begin(&self) {
         self.state().failures = 0;
     }
 
-    /// Whether nothing is asked for now, and what is answered instead.
+    /// The error to return instead of making a request, or `None` if requests are not paused.
     pub(super) fn paused(&self) -> Option<LmsError> {
         let state = self.state();
         if let Some((since, lasts)) = state.pause {
@@ -131,7 +131,7 @@ impl RateLimiter {
         has_failed.then_some(LmsError::Paused { retry_after: None })
     }
 
-    /// Takes note of how a call ended.
+    /// Records how a call ended.
     pub(super) fn ended(&self, failure: Option<&LmsError>) {
         let mut state = self.state();
         if failure.is_some_and(LmsError::is_lms_wide) {
@@ -141,8 +141,8 @@ impl RateLimiter {
         }
     }
 
-    /// Takes note of how long the LMS is to be left alone; what it said before
-    /// and lasts longer still holds.
+    /// Records the length of a pause that the LMS asked for. An earlier pause that ends later
+    /// still holds.
     fn pause(&self, lasts: Duration) {
         let now = self.clock.now();
         let end = |(since, lasts): (Timestamp, Duration)| since.saturating_add(lasts).ok();
@@ -156,21 +156,21 @@ impl RateLimiter {
         self.paused().map_or(Ok(()), Err)
     }
 
-    /// Waits until one more request may begin.
+    /// Waits until one more request may start.
     async fn wait_for_spacing(&self) -> Result<(), LmsError> {
         let spacing = self.limits.spacing;
         self.wait(|| self.reserve(spacing, |state| &mut state.next_request_at))
             .await
     }
 
-    /// Waits until one more request for enrollments may begin.
+    /// Waits until one more request for enrollments may start.
     async fn wait_for_enrollment_spacing(&self) -> Result<(), LmsError> {
         let spacing = self.limits.enrollment_spacing;
         self.wait(|| self.reserve(spacing, |state| &mut state.next_enrollment_request_at))
             .await
     }
 
-    /// Waits for as long as `take` says, which takes a slot.
+    /// Waits for the time that `take` returns; `take` reserves a slot.
     async fn wait(&self, take: impl Fn() -> Duration) -> Result<(), LmsError> {
         self.check_paused()?;
         let wait = take();
@@ -181,14 +181,14 @@ impl RateLimiter {
         Ok(())
     }
 
-    /// Takes the next slot, of those that are so far apart: how long it is until then.
+    /// Reserves the next slot, at the given spacing, and returns the wait until then.
     fn reserve(&self, spacing: Duration, next: impl Fn(&mut State) -> &mut Timestamp) -> Duration {
         let now = self.clock.now();
         let mut state = self.state();
         let next = next(&mut state);
         let wait = Duration::try_from(next.duration_since(now)).unwrap_or_default();
-        // Whoever holds a permit waits for one slot at most. One that is
-        // farther away was taken before the clock was set back.
+        // The holder of a permit waits for one slot at most. A slot that is farther away was
+        // reserved before the clock was set back.
         let longest = spacing.saturating_mul(self.limits.concurrency.get());
         let wait = if wait > longest { Duration::ZERO } else { wait };
         let after = now.saturating_add(wait.saturating_add(spacing));
@@ -201,20 +201,19 @@ impl RateLimiter {
     }
 }
 
-/// A call's permit. Its requests come one after another.
+/// The permit of a call. The requests of a call are made one after another.
 pub(super) struct Permit<'a> {
     rate_limiter: &'a RateLimiter,
     endpoint: Endpoint,
     _concurrency: Option<SemaphorePermit<'a>>,
-    /// Whether the slot that came with the permit is still to be used.
+    /// True until the slot that came with the permit is used.
     is_spaced: AtomicBool,
-    /// The same of that for enrollments.
+    /// True until the slot for enrollments that came with the permit is used.
     is_enrollment_spaced: AtomicBool,
 }
 
 impl Permit<'_> {
-    /// Makes a request of what the permit is for, and once more where its connection
-    /// broke.
+    /// Makes a request to the permit's endpoint, and once more if its connection broke.
     pub(super) async fn send<T, A>(&self, request: impl Fn() -> A) -> Result<T, LmsError>
     where
         A: Future<Output = Result<T, LmsApiError>>,
@@ -223,7 +222,7 @@ impl Permit<'_> {
             .await
     }
 
-    /// The same of a request for a token.
+    /// Makes a request for a token, and once more if its connection broke.
     pub(super) async fn request_token<T, A>(&self, request: impl Fn() -> A) -> Result<T, LmsError>
     where
         A: Future<Output = Result<T, LmsApiError>>,
@@ -270,9 +269,9 @@ mod tests {
     use super::*;
     use crate::clock::FakeClock;
 
-    /// Two answers that were on their way at once may say different times.
+    /// Two answers that were in flight at the same time may ask for different pauses.
     #[test]
-    fn the_longer_silence_holds() {
+    fn the_longer_of_two_pauses_holds() {
         for order in [[3600, 1], [1, 3600]] {
             let clock = Arc::new(FakeClock::at(Timestamp::UNIX_EPOCH));
             let rate_limiter = RateLimiter::new(clock.clone(), LmsLimits::NONE);

@@ -1,9 +1,8 @@
-//! A sweep of a run whose list cannot be read to its end: the LMS is asked for
-//! learners by name.
+//! Sweep of a run whose list cannot be read to its end: the LMS is asked for learners by name.
 //!
-//! The LMS's cursors are moments of enrollment, and it cannot page through more than
-//! a thousand learners who were enrolled at the same one: the page says of itself that
-//! it comes next (`OFFSET_CUTOFF` of Django REST framework's `CursorPagination`).
+//! The LMS's cursors are times of enrollment, and it cannot page through more than a thousand
+//! learners who were enrolled at the same time: the page then names itself as the next one
+//! (`OFFSET_CUTOFF` of Django REST framework's `CursorPagination`).
 
 use std::collections::HashSet;
 
@@ -16,23 +15,24 @@ use crate::adapters::lms::{InvalidResponse, LmsApiError};
 use crate::adapters::store::StoreError;
 use crate::domain::{ByName, CourseRun, Effect, Names, PageCursor, Username};
 
-/// How many bytes of usernames one request names: many servers take lines of 4,094.
+/// The greatest number of bytes of usernames in one request: many servers accept lines of
+/// 4,094.
 const MAX_BYTES: usize = 2_000;
 
-/// How many users are looked for at once.
+/// The number of users looked up at once.
 const LOOKUPS_AT_ONCE: usize = 16;
 
-/// What one step of such a sweep came to.
+/// The result of one step of a sweep by name.
 pub(super) struct Step<R> {
-    /// When the LMS was asked first.
+    /// The time at which the LMS was first asked.
     pub(super) asked_at: Timestamp,
-    /// What it says.
+    /// The rows that the LMS returned.
     pub(super) rows: Vec<Result<R, InvalidResponse>>,
-    /// What comes next; `None` at the end.
+    /// The next step, or `None` at the end.
     pub(super) next: Option<ByName>,
 }
 
-/// Why there is no step: the LMS, or the tables.
+/// Error of a step: from the LMS, or from the tables.
 pub(super) enum StepError {
     Lms(LmsError),
     Store(StoreError),
@@ -51,8 +51,8 @@ impl From<LmsError> for StepError {
 }
 
 impl<K: Kind> Sweeping<K> {
-    /// The rows of some learners: first of those who have an enrollment here, then of
-    /// those whom the LMS's list of grades has beside them.
+    /// Returns the rows of some learners: first of those who have an enrollment here, then of
+    /// the others in the LMS's list of grades.
     pub(super) async fn by_name(
         &self,
         run: &CourseRun,
@@ -86,7 +86,8 @@ impl<K: Kind> Sweeping<K> {
             match self.ask_by_name(run, &some).await {
                 Ok(found) => rows.extend(found),
                 Err(error) if error.is_lms_wide() => return Err(error),
-                // Who is not there is left alone, as in a list.
+                // A learner missing in the LMS is left unchanged, like a learner who is not
+                // in a list.
                 Err(LmsError::Api(LmsApiError::NoSuchLearner | LmsApiError::NotEnrolled)) => {}
                 Err(error) => {
                     let failed = Effect::Failed(error.code());
@@ -99,7 +100,7 @@ impl<K: Kind> Sweeping<K> {
         Ok(rows)
     }
 
-    /// Asks for learners, again where the LMS gives no answer.
+    /// Asks for learners, and retries if the LMS gives no answer.
     async fn ask_by_name(
         &self,
         run: &CourseRun,
@@ -119,7 +120,8 @@ impl<K: Kind> Sweeping<K> {
         }
     }
 
-    /// The names of some who have an enrollment here, and where to go on.
+    /// Returns the usernames of some learners who have an enrollment here, and the next
+    /// position.
     async fn enrolled(
         &self,
         run: &CourseRun,
@@ -135,7 +137,8 @@ impl<K: Kind> Sweeping<K> {
         Ok((self.usernames(&ids).await?, Some(next)))
     }
 
-    /// The names of some of the LMS's list of grades, and where to go on.
+    /// Returns the usernames of some learners in the LMS's list of grades, and the next
+    /// position.
     async fn graded(
         &self,
         run: &CourseRun,
@@ -143,20 +146,20 @@ impl<K: Kind> Sweeping<K> {
     ) -> Result<(Vec<Username>, Option<Names>), StepError> {
         let page = match self.kind.graded(&self.lms, &run.course_id, cursor).await {
             Ok(Some(page)) => page,
-            // Whoever may list enrollments need not be let read grades.
+            // A credential that may list enrollments may lack the right to read grades.
             Ok(None) | Err(LmsError::Api(LmsApiError::Forbidden | LmsApiError::NoSuchRun)) => {
                 return Ok((Vec::new(), None));
             }
             Err(error) => return Err(error.into()),
         };
-        // The rest of a list that cannot be read to its end cannot be had.
+        // If the list cannot be read to its end, the rest of it is left out.
         let next = cursor.follow(page.next).unwrap_or(None);
         let usernames = page.rows.into_iter().flatten().map(|row| row.username);
         let usernames = self.others(run, usernames.collect()).await?;
         Ok((usernames, next.map(Names::Graded)))
     }
 
-    /// The usernames of those of these users who have one.
+    /// Returns the usernames of those users who have one.
     async fn usernames(&self, ids: &[Uuid]) -> Result<Vec<Username>, StoreError> {
         let emails = stream::iter(ids).map(|id| self.users.email_of(*id));
         let emails: Vec<_> = emails.buffered(LOOKUPS_AT_ONCE).try_collect().await?;
@@ -166,8 +169,8 @@ impl<K: Kind> Sweeping<K> {
         Ok(users.filter_map(|user| user.edx_username).collect())
     }
 
-    /// Those of these learners who are users and have no enrollment here: the others
-    /// were asked for.
+    /// Returns those learners who are users and have no enrollment here. The others have
+    /// already been asked for.
     async fn others(
         &self,
         run: &CourseRun,
@@ -189,8 +192,9 @@ impl<K: Kind> Sweeping<K> {
     }
 }
 
-/// These names, as many in a request as it can have. The LMS refuses a request for the
-/// sake of one name that it does not accept, so that such a one is asked for alone.
+/// Distributes the names over as few requests as possible. The LMS refuses a whole request if
+/// it does not accept one of its names, so each name with unusual characters gets a request of
+/// its own.
 fn requests(usernames: Vec<Username>, at_once: usize) -> Vec<Vec<Username>> {
     let is_plain = |name: &Username| {
         let mut bytes = name.as_str().bytes();
@@ -221,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_names_in_a_request_as_it_can_have() {
+    fn a_request_holds_as_many_names_as_it_can() {
         let short = |n: usize| format!("user-{n:03}");
         let long = |n: usize| format!("{n:0>148}");
         let cases = [

@@ -1,4 +1,4 @@
-//! Which runs are swept.
+//! Choice of the runs to sweep.
 
 use super::{Kind, Request, SweepError, Sweeping};
 use crate::adapters::store::StoreError;
@@ -6,32 +6,32 @@ use crate::domain::LearnerRef;
 use crate::domain::sweep::is_swept;
 use crate::domain::{CourseId, SweepOptions, User};
 
-/// What is to be swept: a run, a learner, both, or else every run that is due.
+/// The request of a caller: a run, a learner, both, or neither for every run that is due.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    /// This run, also where it is not live or past its window.
+    /// The run, even if it is not live or is past its window.
     pub run: Option<CourseId>,
-    /// This learner; alone, in all of their runs.
+    /// The learner; without a run, in all of their runs.
     pub learner: Option<LearnerRef>,
-    /// What the sweeps may do.
+    /// The options of the sweeps.
     pub options: SweepOptions,
 }
 
-/// Some of the runs that are to be swept.
+/// Some of the runs to sweep.
 #[derive(Debug, Clone)]
 pub struct Chosen {
-    /// A request for each.
+    /// A request for each run.
     pub requests: Vec<Request>,
-    /// How many there are that are not of the expected shape.
+    /// The number of runs that are not of the expected shape.
     pub unreadable: u64,
-    /// Where to go on; `None` at the end.
+    /// The next position, or `None` at the end.
     pub next: Option<CourseId>,
 }
 
 impl<K: Kind> Sweeping<K> {
-    /// Some of the runs that are wanted: of all that are due those among the next
-    /// hundred that there are; of a learner all. `after` is where the answer
-    /// before says to go on.
+    /// Returns some of the runs to sweep. For a learner these are all of them. For all due runs
+    /// these are the due ones among the next hundred runs in the table; `after` is the `next`
+    /// of the answer before.
     pub async fn choose(
         &self,
         wanted: &Wanted,
@@ -75,7 +75,7 @@ impl<K: Kind> Sweeping<K> {
         })
     }
 
-    /// Those of these runs that the portal knows, each once, by id.
+    /// Returns those runs that the portal has, each once, by id.
     async fn known(&self, mut runs: Vec<CourseId>) -> Result<Vec<CourseId>, StoreError> {
         const AT_ONCE: usize = 100;
         runs.sort();
@@ -88,7 +88,7 @@ impl<K: Kind> Sweeping<K> {
         Ok(known)
     }
 
-    /// The user who is meant.
+    /// Returns the user to whom `learner` refers.
     pub(super) async fn user(&self, learner: &LearnerRef) -> Result<User, SweepError> {
         let email = match learner {
             LearnerRef::Address(email) => Some(email.clone()),
@@ -100,7 +100,7 @@ impl<K: Kind> Sweeping<K> {
         };
         let is_meant = |user: &User| match learner {
             LearnerRef::Address(_) => true,
-            // The index that told the address may be behind.
+            // The index that gave the address may be behind the table.
             LearnerRef::User(user_id) => user.user_id == *user_id,
         };
         user.filter(is_meant).ok_or(SweepError::NoSuchUser)

@@ -1,4 +1,4 @@
-//! A run's enrollments, as the LMS lists them.
+//! Sweep of a run's enrollments by the LMS's list.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ use crate::domain::{
 use crate::use_cases::enrolling::{schedule_retry, waits_for_enrollment, wake_now};
 use crate::use_cases::lms::{About, EnrollmentRow, GradeRow, LmsClient, LmsError, Page};
 
-/// What a sweep of enrollments uses.
+/// The resources of a sweep of enrollments.
 pub struct EnrollmentSweep {
     enrollments: Enrollments,
     pending_events: PendingEvents,
@@ -40,7 +40,7 @@ impl EnrollmentSweep {
     }
 }
 
-/// An enrollment as it was read, where there is one, and what it is to be made.
+/// An enrollment as it was read, if there is one, and the correction of it.
 type Plan<'a> = (Option<&'a Enrollment>, Correction);
 
 impl Kind for EnrollmentSweep {
@@ -72,7 +72,7 @@ impl Kind for EnrollmentSweep {
         Ok(lms.enrollments_page(&about, None).await?.rows)
     }
 
-    /// The row itself says that the learner was un-enrolled.
+    /// Always true: the row itself says that the learner was un-enrolled.
     async fn is_confirmed(
         &self,
         _: &LmsClient,
@@ -105,7 +105,7 @@ impl Kind for EnrollmentSweep {
         &self.enrollments
     }
 
-    /// The LMS's list of the learner: the portal may lack some.
+    /// Reads the LMS's list of the learner's enrollments: the portal may lack some.
     async fn runs_of(&self, lms: &LmsClient, user: &User) -> Result<Vec<CourseId>, SweepError> {
         let username = user.edx_username.clone().ok_or(SweepError::NoUsername)?;
         let rows = all_pages(lms, &About::Learner(username)).await?;
@@ -163,7 +163,7 @@ impl Kind for EnrollmentSweep {
 }
 
 impl EnrollmentSweep {
-    /// The certificates' events that wait for enrollments which may become paid
+    /// Returns the pending certificate events that wait for enrollments which may become paid
     /// and active now.
     async fn waiting(
         &self,
@@ -179,7 +179,7 @@ impl EnrollmentSweep {
             .collect())
     }
 
-    /// Writes what is to be written for a learner: what that did.
+    /// Writes the correction of one learner, and returns its effects.
     async fn one(
         &self,
         task: &Task<'_>,
@@ -216,7 +216,7 @@ impl EnrollmentSweep {
     }
 }
 
-/// The rows of all pages of a short list.
+/// Returns the rows of all pages of a short list.
 async fn all_pages(
     lms: &LmsClient,
     about: &About,
@@ -231,7 +231,7 @@ async fn all_pages(
     Ok(rows)
 }
 
-/// The key of the certificate's event of a learner, where one is pending.
+/// Returns the key of the learner's certificate event, which may be pending.
 fn key(task: &Task<'_>, learner: &Learner<EnrollmentRow>) -> EventKey {
     let (email, run) = (&learner.owner.email, &task.run.course_id);
     EventKey::of(EventKind::Certificate, email, run)

@@ -1,4 +1,5 @@
-//! A run's grades, stored as the LMS has them, and what they make of certificates.
+//! Sweep of a run's grades: stores the LMS's grades, and issues, withdraws and restores
+//! certificates.
 
 use std::collections::HashMap;
 
@@ -21,7 +22,7 @@ use crate::domain::{
 };
 use crate::use_cases::lms::{About, GradeRow, LmsClient, LmsError, PAGE_TIME, Page};
 
-/// What a sweep of grades uses.
+/// The resources of a sweep of grades.
 pub struct GradeSweep {
     lookup: Lookup,
     records: Records,
@@ -49,21 +50,21 @@ impl GradeSweep {
     }
 }
 
-/// What is to be done for one learner.
+/// The planned changes for one learner.
 struct Plan<'r> {
     grade: GradeWrite<'r>,
     certificate: Option<CertificateChange<'r>>,
-    /// What differs and stays.
+    /// The differences that are left as they are.
     left: Vec<Effect>,
 }
 
 impl Plan<'_> {
-    /// Whether the learner loses a certificate by it.
+    /// True if the learner loses a certificate.
     fn withdraws(&self) -> bool {
         matches!(self.certificate, Some(CertificateChange::Withdraw(_)))
     }
 
-    /// What all of it is called.
+    /// Returns the effects of the plan.
     fn effects(&self) -> Vec<Effect> {
         let mut effects = Vec::new();
         if let GradeWrite::Put { before, after } = &self.grade
@@ -89,7 +90,7 @@ impl Kind for GradeSweep {
 
     const NAMES_AT_ONCE: usize = 1;
 
-    // Each is a request.
+    // Each of them costs a request.
     const LEARNERS_AT_ONCE: u16 = 25;
 
     async fn page(
@@ -112,9 +113,9 @@ impl Kind for GradeSweep {
         Ok(vec![Ok(GradeRow { username, score })])
     }
 
-    /// The LMS answers 0 also where it has lost a grade, or has the learner no
-    /// more: its list of enrollments must have the learner active. Where our
-    /// credential may not read that list, nothing is confirmed.
+    /// True if the LMS's list of enrollments has the learner as active. The LMS also answers 0
+    /// if it has lost a grade or no longer has the learner. If our credential may not read that
+    /// list, nothing is confirmed.
     async fn is_confirmed(
         &self,
         lms: &LmsClient,
@@ -184,7 +185,7 @@ impl Kind for GradeSweep {
                     if plan.withdraws() && !task.options.dry_run && is_held_back {
                         worked.held.push(learner.username.clone());
                         plan.certificate = None;
-                        // What is held back is told when it is done, or is not.
+                        // A loss that is held back is reported when it is applied or kept.
                         if plan.effects().is_empty() {
                             continue;
                         }
@@ -218,7 +219,7 @@ impl Kind for GradeSweep {
     }
 }
 
-/// The grade's write, which also says since when the LMS answers 0.
+/// Returns the grade's write extended by the time since which the LMS answers 0.
 fn found_zero(grade: GradeWrite<'_>, moment: Timestamp) -> GradeWrite<'_> {
     match grade {
         GradeWrite::Same(stored) if stored.zero_since.is_some() => GradeWrite::Same(stored),
@@ -237,7 +238,8 @@ fn found_zero(grade: GradeWrite<'_>, moment: Timestamp) -> GradeWrite<'_> {
 }
 
 impl GradeSweep {
-    /// What is to be done for a learner. An operator's grade counts in place of the LMS's.
+    /// Returns the planned changes for a learner. An operator's grade takes precedence over the
+    /// LMS's.
     fn plan<'r>(
         &self,
         task: &Task<'_>,
@@ -288,7 +290,7 @@ impl GradeSweep {
             left.push(Effect::Left(Left::Revoked));
         }
         let mut grade = grade;
-        // An operator's 0 is no lost grade.
+        // A 0 set by an operator is not a lost grade.
         let is_by_admin = record
             .grade
             .as_ref()
@@ -314,7 +316,7 @@ impl GradeSweep {
         }
     }
 
-    /// The names of those who are to have a certificate, and what is pending of their passes.
+    /// Returns the users who earn a certificate, with the pending events of their passes.
     async fn found(
         &self,
         task: &Task<'_>,
@@ -335,7 +337,7 @@ impl GradeSweep {
             .await
     }
 
-    /// Writes what is to be written for a learner: what that did.
+    /// Writes the planned changes of one learner, and returns their effects.
     async fn one<'a>(
         &self,
         task: &Task<'_>,
@@ -359,7 +361,7 @@ impl GradeSweep {
         let (enrollment, write): (Option<&Enrollment>, _) = match plan.certificate {
             Some(CertificateChange::Issue(enrollment)) => {
                 let user = found.and_then(|found| found.user.as_ref());
-                // Renamed or erased since the username was looked up.
+                // The user was renamed or erased since the username was looked up.
                 let Some(user) = user.filter(|user| user.user_id == learner.owner.user_id) else {
                     return moved;
                 };
@@ -396,7 +398,8 @@ impl GradeSweep {
             Written::Done => {}
             Written::Moved => return moved,
         }
-        // A pass that is pending is done by this; one that is not removed finds itself done.
+        // The certificate also settles a pending event of the pass. If the event cannot be
+        // removed, its next attempt finds the certificate.
         for pending in found.iter().flat_map(|found| &found.pending) {
             let _ = self.pending_events.remove(pending).await;
         }

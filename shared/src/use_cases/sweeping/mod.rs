@@ -1,8 +1,9 @@
-//! Course runs, put right by what the LMS lists of them, whatever events came or did not.
+//! Sweeps: corrections of course runs by the LMS's lists, independent of the events received.
 //!
-//! A sweep believes nothing that it was not told: who is not in a list is left
-//! alone, and so is what changed after the list was asked for. It takes nothing
-//! from anybody before the whole list is through and they are known to be few.
+//! A sweep relies only on positive information. It leaves unchanged a learner who is not in a
+//! list, and everything that changed after the list was requested. It takes nothing from
+//! anybody before the whole list has been read and the losses are known to be within the safety
+//! limit.
 
 mod by_name;
 mod choosing;
@@ -39,15 +40,14 @@ use crate::domain::{
     SweepKind, SweepOptions, User, Username,
 };
 
-/// How long before a sweep is to stop its last page is asked for: the LMS's
-/// attempts at a page with the waits between them, then the work on it.
+/// The time before a sweep must stop at which it requests its last page: the LMS's attempts at
+/// a page with the waits between them, then the work on the page.
 pub const LAST_PAGE_TIME: Duration = Duration::from_secs(90);
 
-/// The waits before a page is asked for again that the LMS did not give.
+/// The waits before each retry of a page that the LMS did not return.
 const AGAIN_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
-/// For how long after it was last written down where it stands a sweep that was
-/// cut short is resumed.
+/// The time after its last saved checkpoint within which an interrupted sweep is resumed.
 const RESUMED_FOR: SignedDuration = SignedDuration::from_hours(12);
 
 /// Sweeps of one kind.
@@ -63,88 +63,88 @@ pub struct Sweeping<K> {
 
 /// The tables that every sweep uses.
 pub struct SweepTables {
-    /// The runs that there are.
+    /// The course runs.
     pub runs: CourseRuns,
-    /// Who has which username.
+    /// The users with their usernames.
     pub users: Users,
-    /// Where sweeps stand.
+    /// The checkpoints and ends of sweeps.
     pub sweeps: Sweeps,
 }
 
-/// One run that is to be swept.
+/// A request to sweep one run.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The run.
     pub run: CourseId,
-    /// This learner alone, where one is named: by the code that works on a page of them.
+    /// The one learner to sweep, if one is named; the same code works on a page of learners.
     pub learner: Option<LearnerRef>,
-    /// What the sweep may do.
+    /// The options of the sweep.
     pub options: SweepOptions,
-    /// The operator who makes it at a terminal, for the histories.
+    /// The operator who runs it at a terminal, for the histories.
     pub operator: Option<String>,
 }
 
-/// How far a sweep came.
+/// The state of a sweep at the end of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// It goes on from where it stands when it is asked for again, after this wait.
+    /// It is suspended. The next call, after this wait, resumes it from its checkpoint.
     Suspended {
-        /// Zero, unless the LMS is to be left alone.
+        /// The wait; zero unless requests to the LMS are paused.
         wait: Duration,
-        /// What requests to the LMS are paused for.
+        /// The reason why requests to the LMS are paused.
         reason: Option<String>,
-        /// Where it stands.
+        /// The checkpoint.
         checkpoint: Checkpoint,
     },
     /// It has ended.
     Ended(SweepEnd),
 }
 
-/// What is told while a sweep goes on.
+/// An event that a sweep reports while it runs.
 #[derive(Debug, Clone, Copy)]
 pub enum SweepEvent<'a> {
     /// A sweep begins, or one that was cut short is resumed.
     Begins {
-        /// Where it stands.
+        /// The checkpoint from which it starts.
         checkpoint: &'a Checkpoint,
-        /// Whether it was cut short.
+        /// True if the sweep was cut short before and is resumed now.
         resumed: bool,
     },
-    /// What became of one learner, other than nothing.
+    /// The effect on one learner, unless nothing changed.
     Learner {
         /// The sweep's own id.
         sweep_id: Uuid,
-        /// Absent where the portal knows nobody of the username.
+        /// The user's id; absent if no user with the username could be found.
         user_id: Option<Uuid>,
-        /// The user's address, which is for operators and no log; absent as the
-        /// two others are.
+        /// The user's address, if it was read. It is for operators only, and never for a log.
         email: Option<&'a Email>,
-        /// The learner's name in the LMS; absent where the list is through.
+        /// The learner's username in the LMS; absent if a row of the list cannot be used.
         username: Option<&'a Username>,
-        /// What became of them.
+        /// The effect.
         effect: &'a Effect,
     },
-    /// The LMS's list cannot be read to its end, and learners are asked for by name.
+    /// The LMS's list cannot be read to its end, so learners are asked for by name.
     ByName(&'a Checkpoint),
-    /// One more page is through.
+    /// One more page has been processed.
     Page(&'a Checkpoint),
 }
 
-/// One kind of sweep: what it asks the LMS for, and what it does about it.
+/// One kind of sweep: the requests that it makes to the LMS, and the corrections that follow.
 ///
-/// Two there are, and a sweep is the same for both but for this.
+/// There are two kinds. Everything else is the same for both.
 #[expect(async_fn_in_trait, reason = "nobody sends a sweep to another thread")]
 pub trait Kind {
-    /// Which it is.
+    /// The kind.
     const KIND: SweepKind;
 
     /// A row of the LMS's list.
     type Row;
 
-    /// How many learners the LMS can be asked for in one request.
+    /// The number of learners who can be named in one request to the LMS.
     const NAMES_AT_ONCE: usize;
 
-    /// How many learners are asked for by name before it is checked whether to go on.
+    /// The number of learners asked for by name before the sweep checks whether it may
+    /// continue.
     const LEARNERS_AT_ONCE: u16;
 
     /// Asks for a page of the LMS's list of a run.
@@ -163,8 +163,8 @@ pub trait Kind {
         username: &Username,
     ) -> Result<Vec<Result<Self::Row, InvalidResponse>>, LmsError>;
 
-    /// Whether the LMS also says otherwise that the learner of a run may lose what
-    /// `rows_of` takes from them.
+    /// True if a second answer of the LMS confirms that the learner may lose what `rows_of`
+    /// takes from them.
     async fn is_confirmed(
         &self,
         lms: &LmsClient,
@@ -180,8 +180,8 @@ pub trait Kind {
         usernames: &[Username],
     ) -> Result<Vec<Result<Self::Row, InvalidResponse>>, LmsError>;
 
-    /// Asks for a page of the LMS's list of grades, where that is another list and so
-    /// may name learners whom this one does not.
+    /// Asks for a page of the LMS's list of grades. Returns `None` if that list is the one
+    /// being swept, because it then names no other learners.
     async fn graded(
         &self,
         lms: &LmsClient,
@@ -192,14 +192,14 @@ pub trait Kind {
     /// The portal's enrollments.
     fn enrollments(&self) -> &Enrollments;
 
-    /// The runs that the LMS or the portal has a learner in.
+    /// Returns the runs in which the LMS or the portal has the learner.
     async fn runs_of(&self, lms: &LmsClient, user: &User) -> Result<Vec<CourseId>, SweepError>;
 
-    /// Whose a row is, as the LMS spells it.
+    /// Returns the username of a row, as the LMS spells it.
     fn username(row: &Self::Row) -> &Username;
 
-    /// Puts right what these learners have. What becomes of those who would lose
-    /// something by it is in the task.
+    /// Corrects the records of these learners. The task says how to treat those who would lose
+    /// something.
     async fn work(
         &self,
         task: &Task<'_>,
@@ -208,25 +208,25 @@ pub trait Kind {
     ) -> Result<Worked, StoreError>;
 }
 
-/// What the work on some learners leaves to be done.
+/// The result of the work on some learners.
 #[derive(Debug, Clone, Default)]
 pub struct Worked {
-    /// Those who would lose something.
+    /// The learners whose losses are held back.
     pub held: Vec<Username>,
-    /// How many have what they might lose, those who are held back included.
+    /// The number of learners who have something to lose, those held back included.
     pub at_stake: u64,
 }
 
-/// Why nothing could be swept, or no runs found.
+/// Error of a call that could sweep nothing, or find no runs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SweepError {
-    /// A table could not be read or written; what was written stays.
+    /// A table could not be read or written. Earlier writes stay.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The LMS did not on_event a learner's runs.
+    /// The LMS did not return a learner's runs.
     #[error(transparent)]
     Lms(#[from] LmsError),
-    /// Nobody has the address or the id of the learner who was named.
+    /// No user has the address or the id of the learner who was named.
     #[error("the portal knows no such user")]
     NoSuchUser,
     /// The learner who was named has no username of the LMS.
@@ -234,46 +234,46 @@ pub enum SweepError {
     NoUsername,
 }
 
-/// What becomes of those who would lose something.
+/// The treatment of learners who would lose something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Losses {
-    /// They are held back until the whole list is through.
+    /// They are held back until the whole list has been read.
     HeldBack,
-    /// They lose it: the LMS was asked once more for them.
+    /// They lose it: the LMS was asked for them once more.
     Taken,
-    /// They keep it: the LMS was asked once more, and does not confirm it.
+    /// They keep it: the LMS was asked once more, and did not confirm it.
     Unconfirmed,
 }
 
-/// What is done to some learners of a run.
+/// The work on some learners of a run.
 pub struct Task<'a> {
     run: &'a CourseRun,
     options: SweepOptions,
     losses: Losses,
-    /// Whether certificates are issued, withdrawn and restored by now.
+    /// True if certificates may be issued, withdrawn and restored now.
     certifies: bool,
     by: Change,
-    /// When the LMS was asked for what is done now.
+    /// The time at which the LMS was asked for these rows.
     asked_at: Timestamp,
     now: Timestamp,
 }
 
-/// A user, and what the LMS says of them.
+/// A user, and the row of the LMS about them.
 pub struct Learner<R> {
     owner: Owner,
     username: Username,
     row: R,
 }
 
-/// A page that the LMS gave, and when it was asked for.
+/// A page that the LMS returned, and the time at which it was requested.
 struct Asked<R> {
     asked_at: Timestamp,
     page: Page<R>,
 }
 
 impl<K: Kind> Sweeping<K> {
-    /// `window` is for how long after its certificates became available a run is
-    /// swept that is not named. Makes no call.
+    /// Takes the tables and the window: the time for which a run that is not named is swept
+    /// after its certificates became available. Makes no call.
     pub fn new(
         kind: K,
         lms: LmsClient,
@@ -297,16 +297,17 @@ impl<K: Kind> Sweeping<K> {
         }
     }
 
-    /// Sweeps a run, from where the last sweep stands that was cut short, until
-    /// it has ended or `may_continue` says no; that is asked before each page, which
-    /// takes [`LAST_PAGE_TIME`] at most. `on_event` is told on the way.
+    /// Sweeps a run, starting from the checkpoint of the last sweep if that was cut short,
+    /// until the sweep has ended or `may_continue` returns false. `may_continue` is called
+    /// before each page, which takes at most [`LAST_PAGE_TIME`]. Progress is reported to
+    /// `on_event`.
     ///
-    /// What the LMS gets wrong ends in [`Progress`]: it is waited for, or the
-    /// sweep has failed. One learner's failure never stops the others.
+    /// Errors of the LMS are reported as [`Progress`]: the sweep is suspended, or it has
+    /// failed. The failure of one learner never stops the others.
     ///
     /// # Errors
-    /// The tables cannot be read or written at all. What was done stays, and
-    /// another call goes on from the last place that was written down.
+    /// The tables cannot be read or written at all. Earlier writes stay, and another call
+    /// resumes from the last saved checkpoint.
     pub async fn sweep(
         &self,
         request: &Request,
@@ -343,8 +344,8 @@ impl<K: Kind> Sweeping<K> {
         }
     }
 
-    /// What is known of such sweeps, where the one that is asked for stands, and
-    /// whether it was cut short.
+    /// Returns the record of the sweeps with these options, the checkpoint to start from, and
+    /// true if that is the checkpoint of a sweep that was cut short.
     async fn load_checkpoint(
         &self,
         request: &Request,
@@ -356,17 +357,19 @@ impl<K: Kind> Sweeping<K> {
             return Ok((SweepRecord::default(), begin(options), false));
         }
         let mut record = self.record(&request.run, options).await?;
-        // Nobody has seen yet what a sweep would make of these enrollments.
-        let may_report = K::KIND == SweepKind::Enrollments && !options.confirm && !options.dry_run;
-        if may_report && record.complete_at.is_none() {
+        // The first sweep of a run's enrollments is a dry run: nobody has seen its effects yet.
+        let may_need_dry_run =
+            K::KIND == SweepKind::Enrollments && !options.confirm && !options.dry_run;
+        if may_need_dry_run && record.complete_at.is_none() {
             let dry_run = SweepOptions {
                 dry_run: true,
                 ..options
             };
-            let reports = self.record(&request.run, dry_run).await?;
-            let was_seen = reports.complete_at.is_some() || self.was_swept(&request.run).await?;
-            if !was_seen {
-                (options, record) = (dry_run, reports);
+            let dry_record = self.record(&request.run, dry_run).await?;
+            let was_swept =
+                dry_record.complete_at.is_some() || self.was_swept(&request.run).await?;
+            if !was_swept {
+                (options, record) = (dry_run, dry_record);
             }
         }
         let cut_short = record.checkpoint.clone();
@@ -385,8 +388,8 @@ impl<K: Kind> Sweeping<K> {
         ))
     }
 
-    /// Whether the schedule's sweeps of a run, or a dry run of them, have ever come
-    /// to the end of the list.
+    /// True if a scheduled sweep of the run, or a dry run of one, has ever reached the end of
+    /// the list.
     async fn was_swept(&self, course_id: &CourseId) -> Result<bool, StoreError> {
         for dry_run in [false, true] {
             let options = SweepOptions {
@@ -401,7 +404,7 @@ impl<K: Kind> Sweeping<K> {
         Ok(false)
     }
 
-    /// What is known of the sweeps of a run that may do this.
+    /// Returns the record of the sweeps of a run with these options.
     async fn record(
         &self,
         course_id: &CourseId,
@@ -415,7 +418,7 @@ impl<K: Kind> Sweeping<K> {
         self.sweeps.get(which).await
     }
 
-    /// Asks for a page, again where the LMS gives none.
+    /// Asks for a page, and retries if the LMS returns none.
     async fn ask(&self, run: &CourseRun, cursor: &PageCursor) -> Result<Asked<K::Row>, LmsError> {
         let mut waits = AGAIN_AFTER.into_iter();
         loop {
@@ -432,7 +435,8 @@ impl<K: Kind> Sweeping<K> {
         }
     }
 
-    /// Who these rows are about. A learner whom a list has twice is believed once.
+    /// Returns the learners of these rows. If a list contains a learner twice, only the first
+    /// row counts.
     async fn learners(
         &self,
         rows: Vec<Result<K::Row, InvalidResponse>>,

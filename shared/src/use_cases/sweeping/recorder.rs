@@ -1,4 +1,4 @@
-//! What became of learners, counted and told.
+//! Recording of a sweep's effects on learners.
 
 use std::cell::RefCell;
 
@@ -10,10 +10,10 @@ use crate::adapters::store::StoreError;
 use crate::domain::{Effect, Email, Tally, Username};
 use crate::panic::caught;
 
-/// How many learners' writes are under way at once.
+/// The number of learners whose writes run at once.
 const WRITES_AT_ONCE: usize = 16;
 
-/// Counts and tells what becomes of learners.
+/// Counts the effects on learners, and reports each of them to a callback.
 pub struct Recorder<'a> {
     sweep_id: Uuid,
     on_event: &'a dyn Fn(SweepEvent<'_>),
@@ -29,7 +29,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Recorder what became of somebody of whom no more is known than this.
+    /// Records the effect on a learner when only these values are known.
     pub(super) fn record(
         &self,
         user_id: Option<Uuid>,
@@ -58,7 +58,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Recorder all that became of a learner; nothing is `unchanged`.
+    /// Records all effects on a learner; an empty list is recorded as `unchanged`.
     pub(super) fn record_all<R>(&self, learner: &Learner<R>, effects: &[Effect]) {
         let owner = &learner.owner;
         let (id, email) = (Some(owner.user_id), Some(&owner.email));
@@ -72,17 +72,17 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// Does what is planned for each of these learners, some at the same time, and
-/// recorder what it did. One learner's failure is not the others'.
+/// Carries out the plan of each learner, several at the same time, and records its effects. The
+/// failure of one learner does not affect the others.
 ///
 /// # Errors
-/// The store is away: not one write came through.
+/// The store is unavailable: not a single write succeeded.
 pub(super) async fn carry_out<R, P>(
     plans: &[(&Learner<R>, P)],
     recorder: &Recorder<'_>,
     one: impl AsyncFn(&Learner<R>, &P) -> Result<Vec<Effect>, StoreError>,
 ) -> Result<(), StoreError> {
-    let panicked = |checkpoint| Ok(vec![Effect::Failed(format!("panic:{checkpoint}"))]);
+    let panicked = |location| Ok(vec![Effect::Failed(format!("panic:{location}"))]);
     let results = stream::iter(plans).map(async |(learner, plan)| {
         let result = caught(one(learner, plan)).await;
         (*learner, result.unwrap_or_else(panicked))
@@ -106,7 +106,7 @@ pub(super) async fn carry_out<R, P>(
     Ok(())
 }
 
-/// What is told of a learner whom the store failed.
+/// Returns the effect to record for a learner whose reads or writes failed.
 pub(super) fn failed(error: &StoreError) -> Effect {
     Effect::Failed(error.code().to_owned())
 }

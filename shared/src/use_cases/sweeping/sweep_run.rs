@@ -1,4 +1,4 @@
-//! A sweep of a run on its way, from the place where it stands.
+//! A sweep of a run in progress, from its checkpoint on.
 
 use std::time::Duration;
 
@@ -24,45 +24,46 @@ use crate::domain::{
     Tally, Username,
 };
 
-/// How many rows are worked on together: DynamoDB reads 100 keys a call.
+/// The number of rows processed together: DynamoDB reads 100 keys a call.
 const ROWS_AT_ONCE: usize = 100;
 
-/// How long the work on some rows may take. A learner who is erased meanwhile is
-/// looked for once more after 30 seconds, and must not come back after that.
+/// The time limit for the work on some rows. An erasure that runs at the same time looks for
+/// the learner once more after 30 seconds; the work must not write the learner back after that.
 const WORK_TIME: Duration = Duration::from_secs(25);
 
-/// How long requests to the LMS are paused when it has given no answer; twice as long each
-/// time.
+/// The first pause of requests to the LMS after it has given no answer; each further pause is
+/// twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The same where it throttles and does not say for how long: its throttles are of a
-/// minute.
+/// The first pause if the LMS throttles and does not say for how long: its throttles count
+/// requests per minute.
 const FIRST_PAUSE_OF_A_THROTTLE: Duration = Duration::from_mins(1);
 
-/// How often in a row it may give none before the sweep is given up.
+/// The greatest number of pauses in a row; one more failure ends the sweep.
 const PAUSES: u32 = 5;
 
-/// For longer than this nobody waits for the LMS; the next sweep will ask again.
+/// The longest pause. If the LMS asks for a longer one, the sweep ends, and the next sweep asks
+/// again.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
-/// How often a sweep under way writes down where it stands.
+/// The interval at which a running sweep saves its checkpoint.
 const SAVED_EVERY: SignedDuration = SignedDuration::from_secs(10);
 
-/// A sweep of a run that goes on.
+/// A sweep of a run in progress.
 pub(super) struct SweepRun<'a, K> {
     sweeping: &'a Sweeping<K>,
     request: &'a Request,
-    /// What was known before.
+    /// The stored record of the sweeps before.
     record: SweepRecord,
     checkpoint: Checkpoint,
-    /// Whoever is asked to go on does one page at least.
+    /// True until the first page of this call: each call processes at least one page.
     is_first: bool,
     may_continue: &'a dyn Fn() -> bool,
     on_event: &'a dyn Fn(SweepEvent<'_>),
 }
 
 impl<'a, K: Kind> SweepRun<'a, K> {
-    /// From this place on; `record` is what was known before.
+    /// Starts from `checkpoint`; `record` is the stored record of the sweeps before.
     pub(super) fn new(
         sweeping: &'a Sweeping<K>,
         request: &'a Request,
@@ -82,7 +83,7 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         }
     }
 
-    /// Whether one more page is to be worked on in this call.
+    /// True if one more page may be processed in this call.
     fn may_continue(&mut self) -> bool {
         std::mem::take(&mut self.is_first) || (self.may_continue)()
     }
@@ -115,8 +116,8 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         }
     }
 
-    /// Goes through the LMS's list of a run. While one page is worked on, the
-    /// next one is asked for.
+    /// Goes through the LMS's list of a run. While one page is processed, the next one is
+    /// requested.
     pub(super) async fn list(mut self, run: &CourseRun) -> Result<Progress, SweepError> {
         let sweeping = self.sweeping;
         let mut next = None;
@@ -164,8 +165,8 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         self.by_name(run).await
     }
 
-    /// What comes after a list that cannot be read to its end: all learners who may lose something
-    /// are asked for by name, those too whom it had.
+    /// Starts the stage after a list that cannot be read to its end: all learners who may lose
+    /// something are asked for by name, including those who were in the list.
     async fn begins_by_name(&mut self, pages: u32) -> Result<Stage, StoreError> {
         let sweeps = &self.sweeping.sweeps;
         loop {
@@ -179,7 +180,7 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         }
         self.checkpoint.at_stake = 0;
         if self.checkpoint.options.dry_run {
-            // Each is told of once more.
+            // The effect on each learner is counted and reported once more.
             self.checkpoint.tally = Tally::default();
         }
         (self.on_event)(SweepEvent::ByName(&self.checkpoint));
@@ -189,7 +190,7 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         }))
     }
 
-    /// Goes through those whom the LMS has to be asked for by name, if so.
+    /// Goes through the learners to be asked for by name, if the sweep is in that stage.
     async fn by_name(mut self, run: &CourseRun) -> Result<Progress, SweepError> {
         let sweeping = self.sweeping;
         while let Stage::ByName(by_name) = self.checkpoint.stage.clone() {
@@ -215,8 +216,8 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         self.apply(run).await
     }
 
-    /// Works on the rows of one page, and holds back who would lose something:
-    /// what that did, and how many might lose something.
+    /// Processes the rows of one page, and holds back the losses. Returns the effects, and the
+    /// number of learners who have something to lose.
     async fn page(
         &self,
         run: &CourseRun,
@@ -240,7 +241,7 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         self.sweeping.sweeps.hold(self.held(), &held, now).await
     }
 
-    /// Works on rows, some at a time: an old site's list is one page.
+    /// Processes the rows, a limited number at a time: an old site's list is one page.
     async fn rows(
         &self,
         task: &Task<'_>,
@@ -262,11 +263,12 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         Ok(all)
     }
 
-    /// Takes from those who were held back, if they are few.
+    /// Applies the losses that were held back, if they are within the safety limit.
     async fn apply(mut self, run: &CourseRun) -> Result<Progress, SweepError> {
         let sweeping = self.sweeping;
         let losing = self.losing().await?;
-        // Of what was begun those who are left are fewer than those who were.
+        // A resumed sweep has fewer losses left than when it first passed this check, so it
+        // passes again.
         if !self.checkpoint.options.confirm
             && exceeds_safety_limit(losing, self.checkpoint.at_stake)
         {
@@ -300,11 +302,11 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         }
     }
 
-    /// Asks the LMS once more for a learner who was held back: much may have
-    /// happened since it listed them. What it says now is done.
+    /// Asks the LMS once more for a learner whose loss was held back, because much may have
+    /// changed since it listed them, and applies the new answer.
     ///
     /// # Errors
-    /// The inner one is an error of the LMS as a whole.
+    /// The inner error is one of the LMS as a whole.
     async fn once_more(
         &mut self,
         run: &CourseRun,
@@ -318,11 +320,11 @@ impl<'a, K: Kind> SweepRun<'a, K> {
                 self.rows(&task, rows, &recorder).await?;
             }
             Err(error) if error.is_lms_wide() => return Ok(Err(error)),
-            // Whoever cannot be asked for is not known to be gone.
+            // A learner who cannot be asked for may still be there.
             Err(error @ LmsError::Api(LmsApiError::BadUsername)) => {
                 recorder.record(None, Some(username), &Effect::Failed(error.code()));
             }
-            // Who is gone by now has lost nothing.
+            // A learner who is gone from the LMS loses nothing.
             Err(_) => recorder.record(None, Some(username), &Effect::Left(Left::ChangedMeanwhile)),
         }
         self.checkpoint.failures = 0;
@@ -330,7 +332,7 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         Ok(Ok(()))
     }
 
-    /// The rows of a learner who was held back, and what is to become of them.
+    /// Returns the rows of a learner who was held back, and the treatment of their losses.
     async fn asked_again(
         &self,
         run: &CourseRun,
@@ -356,7 +358,7 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         kind.rows_of(lms, &run.course_id, username).await
     }
 
-    /// How many are held back, or would be.
+    /// Returns the number of learners who are held back, or would be in a real sweep.
     async fn losing(&self) -> Result<u64, StoreError> {
         if self.checkpoint.options.dry_run {
             return Ok(self.checkpoint.tally.losing());
@@ -373,8 +375,8 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         }
     }
 
-    /// Holds back whom another one held back before this checkpoint. Of the pages to
-    /// come it may have held back more, who are told again.
+    /// Copies to this sweep's lease the losses that were held back under `lease_id` before this
+    /// checkpoint. Losses of later pages are not copied: those pages are processed again.
     pub(super) async fn acquire(&mut self, lease_id: Uuid) -> Result<(), StoreError> {
         let pages = match &self.checkpoint.stage {
             Stage::Listing(cursor) => cursor.pages(),
@@ -397,7 +399,7 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         if is_any { self.save().await } else { Ok(()) }
     }
 
-    /// Does the same for one learner, from whom all may be taken: one is few.
+    /// Sweeps one learner. No safety limit applies: one learner is below it.
     pub(super) async fn learner(
         mut self,
         run: &CourseRun,
@@ -428,7 +430,8 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         Ok(self.ended(SweepOutcome::Done, None).await?)
     }
 
-    /// The LMS gave no answer: it is left alone for a while, or the sweep is given up.
+    /// Handles a missing answer of the LMS: suspends the sweep for a while, or ends it as
+    /// failed.
     async fn has_no_answer(mut self, error: &LmsError) -> Result<Progress, StoreError> {
         self.checkpoint.failures += 1;
         let first = if error.is_throttled() {
@@ -462,7 +465,7 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         self.ended(SweepOutcome::Failed, reason).await
     }
 
-    /// Writes down how it ended; a learner's own sweep is written down nowhere.
+    /// Ends the sweep and stores how it ended. The sweep of a single learner is not stored.
     async fn ended(
         self,
         outcome: SweepOutcome,
@@ -522,10 +525,11 @@ impl<'a, K: Kind> SweepRun<'a, K> {
     }
 }
 
-/// Work on some rows that takes too long counts as a store that timed out.
+/// Runs the work on some rows. If it takes too long, it returns the error of a store that timed
+/// out.
 async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let timed_out = Err(AwsError::Timeout.into());
-    // In a box: work on a page is large, and is moved often.
+    // Boxed because the future is large and moved often.
     let work = timeout(WORK_TIME, Box::pin(work));
     work.await.unwrap_or(timed_out)
 }
