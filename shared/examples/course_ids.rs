@@ -1,7 +1,7 @@
-//! Says of each text on standard input whether it is a course run's id.
+//! Prints for each text on standard input whether it is a course run's id.
 //!
-//! A line of input is a JSON string, and a line of output `true` or `false`. For
-//! `make peers`, which compares the answers with those of edx-opaque-keys.
+//! A line of input is a JSON string, and a line of output is `true` or `false`. `make
+//! peers` uses it to compare the answers with those of edx-opaque-keys.
 
 use std::io::{self, BufRead, BufWriter, Write};
 

@@ -1,5 +1,5 @@
-//! What one request costs: counted where calls are made, read where the request
-//! is logged.
+//! Counts of the calls made for one request. They are counted where calls are made and
+//! read where the request is logged.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Of how many requests to the LMS the time is kept: a metric has so many
-/// values at most, and a sweep makes any number of requests.
+/// The maximum number of LMS requests whose duration is recorded. A metric has at most
+/// 100 values, and a sweep makes any number of requests.
 const TIMES_KEPT: usize = 100;
 
 tokio::task_local! {
@@ -28,41 +28,41 @@ struct Made {
 }
 
 impl Counter {
-    /// How many calls of DynamoDB until now; it grows while the work goes on.
+    /// The number of DynamoDB calls so far. It grows while the work goes on.
     pub fn dynamodb(&self) -> u32 {
         self.0.dynamodb.load(Ordering::Relaxed)
     }
 
-    /// How many requests to the LMS until now, those for a token included.
+    /// The number of requests to the LMS so far, including requests for a token.
     pub fn lms(&self) -> u32 {
         self.0.lms.load(Ordering::Relaxed)
     }
 
-    /// Of these, those that did not give what was asked, by the LMS's or the
-    /// network's fault or by its refusal, or that were given up.
+    /// The number of LMS requests that did not return what was asked for, because the LMS
+    /// or the network failed, the LMS refused, or the request was cancelled.
     pub fn lms_failures(&self) -> u32 {
         self.0.lms_failures.load(Ordering::Relaxed)
     }
 
-    /// How long the first hundred of them took that have ended, each from when
-    /// it was sent until its answer was read.
+    /// The durations of the first hundred LMS requests that have ended, each measured
+    /// from sending the request until its answer was read.
     pub fn lms_times(&self) -> Vec<Duration> {
         let times = self.0.lms_times.lock();
         times.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Runs `work`; every call it makes is counted here.
+    /// Runs `work` and counts every call it makes here.
     pub async fn count<F: Future>(&self, work: F) -> F::Output {
         COUNTER.scope(self.clone(), work).await
     }
 
-    /// That of the request at hand, if there is one.
+    /// The counter of the current request, or `None` outside of a request.
     fn current() -> Option<Self> {
         COUNTER.try_with(Self::clone).ok()
     }
 }
 
-/// Counts one call of DynamoDB for the request at hand; outside of one it counts
+/// Counts one DynamoDB call for the current request. Outside of a request it counts
 /// nothing.
 pub(crate) fn dynamodb() {
     if let Some(Counter(made)) = Counter::current() {
@@ -70,8 +70,8 @@ pub(crate) fn dynamodb() {
     }
 }
 
-/// A request to the LMS on its way. Where it is dropped before it was answered,
-/// it was given up, as when its time is over, and counts as failed.
+/// A request to the LMS that is in progress. If it is dropped before it was answered, for
+/// example because its time is over, it was cancelled and counts as failed.
 pub(crate) struct LmsRequest {
     counter: Option<Counter>,
     began: Instant,
@@ -79,7 +79,8 @@ pub(crate) struct LmsRequest {
 }
 
 impl LmsRequest {
-    /// Counts one for the request at hand; outside of one it counts nothing.
+    /// Counts one LMS request for the current request. Outside of a request it counts
+    /// nothing.
     pub(crate) fn begin() -> Self {
         let counter = Counter::current();
         if let Some(Counter(made)) = &counter {
@@ -92,7 +93,7 @@ impl LmsRequest {
         }
     }
 
-    /// It has ended by itself.
+    /// Records that the LMS request has ended by itself.
     pub(crate) fn ended(mut self, failed: bool) {
         self.failed = failed;
     }

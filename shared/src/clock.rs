@@ -1,4 +1,4 @@
-//! Time enters here and nowhere else, so that tests can hold it still.
+//! The only source of time, so that tests can control it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,29 +7,29 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp, TimestampRound, Unit};
 use tokio::sync::watch;
 
-/// A source of time. There are two: the system's, and the one that tests turn by hand.
+/// A source of time: either the system's clock or one that tests advance by hand.
 pub trait Clock: Send + Sync {
-    /// Now, to the millisecond, which is what the tables keep.
+    /// The current time to the millisecond, which is the precision that the tables store.
     fn now(&self) -> Timestamp;
 
-    /// Waits until that much time has passed on this clock.
+    /// Waits until `duration` has passed on this clock.
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-/// A clock that many hold.
+/// A clock that several owners share.
 pub type SharedClock = Arc<dyn Clock>;
 
-/// Whether `then` lies less than `limit` before `now`. A moment in the future
-/// is no such moment: the clock was set back, and nothing is known of its age.
+/// True if `then` lies less than `limit` before `now`. False if `then` is in the future:
+/// the clock was set back, and the age of `then` is unknown.
 pub fn within(limit: SignedDuration, then: Timestamp, now: Timestamp) -> bool {
     (SignedDuration::ZERO..limit).contains(&now.duration_since(then))
 }
 
 /// The machine's own clock.
 ///
-/// Wall time, not a monotonic counter: a function's machine is frozen between
-/// requests, and a counter that stands still meanwhile would keep a revoked
-/// token alive.
+/// It shows wall time and is not a monotonic counter. A function's machine is frozen
+/// between requests, and a counter that stands still meanwhile would keep a revoked token
+/// alive.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -53,7 +53,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is turned by hand.
+/// A clock that stands still until a test advances it.
 #[derive(Debug)]
 pub struct FakeClock {
     time: watch::Sender<Timestamp>,
@@ -61,7 +61,8 @@ pub struct FakeClock {
 }
 
 impl FakeClock {
-    /// A clock that shows `now`; who sleeps on it waits for it to be turned.
+    /// Returns a clock that shows `now`. A sleeper on it waits until the clock is
+    /// advanced.
     pub fn at(now: Timestamp) -> Self {
         Self {
             time: watch::Sender::new(now),
@@ -69,7 +70,8 @@ impl FakeClock {
         }
     }
 
-    /// A clock that shows `now`; who sleeps on it turns it and goes on at once.
+    /// Returns a clock that shows `now`. A sleeper on it advances it and continues at
+    /// once.
     pub fn leaping_from(now: Timestamp) -> Self {
         Self {
             leaps: true,
@@ -77,13 +79,13 @@ impl FakeClock {
         }
     }
 
-    /// Lets time pass; whoever sleeps until then wakes.
+    /// Lets time pass. Sleepers whose time is over wake.
     pub fn advance(&self, by: Duration) {
         self.time
             .send_modify(|now| *now = now.saturating_add(by).unwrap_or(*now));
     }
 
-    /// Sets the clock, back or forth.
+    /// Sets the clock, backwards or forwards.
     pub fn set(&self, now: Timestamp) {
         self.time.send_replace(now);
     }

@@ -1,5 +1,5 @@
-//! A panic while a request is answered, or an event retried, becomes an
-//! error, which tells where it was and nothing of what it said.
+//! Turns a panic during a request or a retry into an error. The error names the location
+//! of the panic and leaves out its message.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,8 @@ thread_local! {
     static LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Runs `work`; a panic in it is caught and told by its place in the source.
+/// Runs `work`. Catches a panic in it and returns the location of the panic in the
+/// source.
 ///
 /// # Errors
 /// The place of the panic, as `file:line`.
@@ -33,8 +34,8 @@ pub async fn caught<F: Future>(work: F) -> Result<F::Output, String> {
     .await
 }
 
-/// The message of a panic may hold anything, and the standard hook prints it:
-/// for guarded work the hook notes the place and prints nothing.
+/// Installs a panic hook that prints nothing for guarded work and notes the location
+/// instead. The standard hook prints the message of a panic, which may hold anything.
 fn hush_guarded_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

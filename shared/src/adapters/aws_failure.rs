@@ -1,28 +1,30 @@
-//! What went wrong when AWS was called.
+//! Errors of calls to AWS.
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use thiserror::Error;
 
-/// A call to AWS that failed after its retries. Holds AWS's error code and
-/// nothing that the request or the answer said besides.
+/// Error of a call to AWS that failed after its retries. It holds AWS's error code and
+/// nothing else of the request or the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AwsError {
-    /// AWS asked for fewer calls, or was too busy: its error code, or `UnprocessedKeys`.
+    /// AWS asked for fewer calls or was too busy. Holds its error code, or
+    /// `UnprocessedKeys`.
     #[error("throttled ({0})")]
     Throttled(String),
-    /// Connecting, an attempt or the whole call took longer than it may.
+    /// Connecting, an attempt or the whole call exceeded its time limit.
     #[error("no answer in time")]
     Timeout,
     /// The request could not be sent, or the connection broke before an answer.
     #[error("cannot be reached")]
     Unreachable,
-    /// Anything else: AWS's error code, or a word of ours such as `UnreadableAnswer`.
+    /// Any other failure. Holds AWS's error code, or a code of ours such as
+    /// `UnreadableAnswer`.
     #[error("failed ({0})")]
     Failed(String),
 }
 
-/// Error codes with which a service says that it has failed itself, or that
-/// somebody else was writing the same just then.
+/// Error codes with which a service says that it has failed itself, or that another
+/// request was writing the same item at that moment.
 const OUTAGES: [&str; 5] = [
     "InternalServerError",
     "InternalServiceError",
@@ -31,15 +33,16 @@ const OUTAGES: [&str; 5] = [
     UNREADABLE,
 ];
 
-/// Error codes that say that the request is wrong: of a call, and of one item of
-/// a transaction (DynamoDB's API reference).
+/// Error codes that say that the request is wrong, either of a call or of one item of a
+/// transaction (DynamoDB's API reference).
 const INVALID_REQUEST: [&str; 2] = ["ValidationException", "ValidationError"];
 
-/// Our word for an answer that is none of the service's.
+/// Our code for an answer that does not come from the service.
 const UNREADABLE: &str = "UnreadableAnswer";
 
 impl AwsError {
-    /// Whether the service is away or overloaded, rather than there and saying no.
+    /// True if the service is unavailable or overloaded, as opposed to refusing the
+    /// request.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Throttled(_) | Self::Timeout | Self::Unreachable => true,
@@ -47,13 +50,13 @@ impl AwsError {
         }
     }
 
-    /// Whether the service refuses the request itself: an item over 400 KB, for
-    /// instance. Sent again it is refused again.
+    /// True if the service refuses the request itself, for example an item over 400 KB.
+    /// The same request would be refused again.
     pub fn is_invalid_request(&self) -> bool {
         matches!(self, Self::Failed(code) if INVALID_REQUEST.contains(&code.as_str()))
     }
 
-    /// AWS's error code, or a word of ours where there was no answer.
+    /// AWS's error code, or a code of ours if there was no answer.
     pub fn code(&self) -> &str {
         match self {
             Self::Throttled(code) | Self::Failed(code) => code,
@@ -63,14 +66,14 @@ impl AwsError {
     }
 }
 
-/// Error codes that say "slower" (DynamoDB and Secrets Manager API references).
+/// Error codes that ask for fewer calls (DynamoDB and Secrets Manager API references).
 const THROTTLING: [&str; 6] = [
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
     "ThrottledException",
     "ThrottlingException",
     "TooManyRequestsException",
-    // The same transaction is still on its way, sent by an attempt that timed out.
+    // The same transaction, sent by an attempt that timed out, is still in progress.
     "TransactionInProgressException",
 ];
 

@@ -1,5 +1,5 @@
-//! What is elsewhere: the tables, the secrets, the LMS. Each adapter
-//! turns one outside client's answers and failures into the domain's words.
+//! The outside systems: the tables, the secrets, the LMS. Each adapter translates the
+//! answers and failures of one outside client into the domain's terms.
 
 pub mod aws_failure;
 pub mod lms;

@@ -1,4 +1,4 @@
-//! AWS's clients, made once.
+//! The AWS clients, made once at start-up.
 
 use std::error::Error;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use thiserror::Error;
 
 use crate::adapters::store::{self, CallLimits};
 
-/// What somebody has named, in place of what the SDK would find by itself.
+/// A choice of profile and region that overrides what the SDK would find by itself.
 #[derive(Debug, Clone, Default)]
 pub struct Choice {
-    /// A profile of AWS's configuration files. Its credentials count, also
-    /// where the environment has others, as with the `--profile` of AWS's own tools.
+    /// A profile of AWS's configuration files. Its credentials are used even if the
+    /// environment has others, as with the `--profile` of AWS's own tools.
     pub profile: Option<String>,
-    /// `eu-central-1` for instance.
+    /// A region, for example `eu-central-1`.
     pub region: Option<String>,
 }
 
-/// Region, credentials and endpoints, as the SDK finds them
-/// (`AWS_REGION`, `AWS_ENDPOINT_URL_DYNAMODB` and so on), where none are chosen.
+/// Reads region, credentials and endpoints as the SDK finds them (`AWS_REGION`,
+/// `AWS_ENDPOINT_URL_DYNAMODB` and so on). What `choice` names takes precedence.
 pub async fn configuration(choice: Choice) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if let Some(region) = choice.region {
@@ -34,7 +34,8 @@ pub async fn configuration(choice: Choice) -> SdkConfig {
         return loader.load().await;
     };
     let found = loader.profile_name(&profile).load().await;
-    // By itself the SDK would take a profile's only where the environment has none.
+    // By itself the SDK would use a profile's credentials only if the environment has
+    // none.
     let with_region = ProviderConfig::without_region().with_region(found.region().cloned());
     let credentials = ProfileFileCredentialsProvider::builder()
         .configure(&with_region)
@@ -47,16 +48,17 @@ pub async fn configuration(choice: Choice) -> SdkConfig {
         .build()
 }
 
-/// There is nothing to sign calls with. Says why, in the SDK's words.
+/// Error: there are no credentials to sign calls with. It gives the reason in the SDK's
+/// words.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("there are no credentials for AWS: {0}")]
 pub struct CredentialsError(String);
 
-/// The credentials that calls are signed with. Asks whoever gives them, which
-/// may be AWS; whether they are good for anything only a call can tell.
+/// Returns the credentials that calls are signed with. It asks their provider, which may
+/// be AWS. Only a call can show whether they are valid.
 ///
 /// # Errors
-/// Where the SDK finds none, or cannot use what it finds.
+/// If the SDK finds no credentials or cannot use those that it finds.
 pub async fn credentials(aws: &SdkConfig) -> Result<Credentials, CredentialsError> {
     let Some(provider) = aws.credentials_provider() else {
         return Err(CredentialsError("none are configured".to_owned()));
@@ -72,14 +74,14 @@ pub async fn credentials(aws: &SdkConfig) -> Result<Credentials, CredentialsErro
     })
 }
 
-/// The client for the tables.
+/// Returns the client for the tables.
 #[expect(clippy::disallowed_methods, reason = "clients are made at start-up")]
 pub fn dynamodb(aws: &SdkConfig, limits: CallLimits) -> aws_sdk_dynamodb::Client {
     aws_sdk_dynamodb::Client::from_conf(store::settings(aws, limits).build())
 }
 
-/// The client for the secrets: at most three attempts of two seconds, since
-/// whoever waits for a token's decision waits for its answer too.
+/// Returns the client for the secrets. It makes at most three attempts of two seconds,
+/// because a caller that waits for a token check waits for its answer too.
 #[expect(clippy::disallowed_methods, reason = "clients are made at start-up")]
 pub fn secrets_manager(aws: &SdkConfig) -> aws_sdk_secretsmanager::Client {
     const ATTEMPT: Duration = Duration::from_secs(2);

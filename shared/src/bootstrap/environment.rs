@@ -1,4 +1,4 @@
-//! The environment, read here and nowhere else.
+//! The environment variables, which only this module reads.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -10,29 +10,29 @@ use thiserror::Error;
 #[derive(Debug, Clone, Default)]
 pub struct Environment(HashMap<String, String>);
 
-/// A variable that must be set is not.
+/// Error: a required variable is not set.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the environment variable {0} is not set")]
 pub struct Missing(pub &'static str);
 
-/// A variable that must be set is not, or it cannot be used.
+/// Error: a required variable is not set, or its value cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SettingError {
-    /// It is not set.
+    /// The variable is not set.
     #[error(transparent)]
     Missing(#[from] Missing),
-    /// Its value, which is not repeated, has not the form that it must have.
+    /// The value does not have the required form. The error does not repeat the value.
     #[error("the environment variable {name} cannot be used: it {why}")]
     Malformed {
         /// The variable's name.
         name: &'static str,
-        /// What is wrong with its value.
+        /// The defect of its value.
         why: String,
     },
 }
 
 impl Environment {
-    /// The environment of this process. Variables that are not text are left out.
+    /// Reads the environment of this process. Variables that are not text are left out.
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that reads the environment"
@@ -43,20 +43,19 @@ impl Environment {
             .collect()
     }
 
-    /// The value of a variable; an empty one counts as not set.
+    /// The value of a required variable. An empty value counts as not set.
     ///
     /// # Errors
-    /// Names the variable that is missing.
+    /// Names the missing variable.
     pub fn required(&self, name: &'static str) -> Result<String, Missing> {
         self.optional(name).map(str::to_owned).ok_or(Missing(name))
     }
 
-    /// The value of a variable, read as what it stands for; an empty one
-    /// counts as not set.
+    /// The parsed value of a required variable. An empty value counts as not set.
     ///
     /// # Errors
-    /// Names the variable that is missing or of another form, and says what
-    /// is wrong with it in the words of `T`, which must not repeat it.
+    /// Names the variable that is missing or malformed, and describes the defect in the
+    /// words of `T`'s error, which must not repeat the value.
     pub fn parsed<T>(&self, name: &'static str) -> Result<T, SettingError>
     where
         T: FromStr<Err: Display>,
@@ -68,7 +67,8 @@ impl Environment {
         self.required(name)?.parse().map_err(malformed)
     }
 
-    /// The value of a variable that need not be set; an empty one counts as not set.
+    /// The value of an optional variable, or `None` if it is not set. An empty value
+    /// counts as not set.
     pub fn optional(&self, name: &str) -> Option<&str> {
         self.0
             .get(name)
@@ -77,7 +77,7 @@ impl Environment {
     }
 }
 
-/// A variable that is there already takes the new value.
+/// Adds variables. A variable that is already set takes the new value.
 impl Extend<(String, String)> for Environment {
     fn extend<I: IntoIterator<Item = (String, String)>>(&mut self, variables: I) {
         self.0.extend(variables);

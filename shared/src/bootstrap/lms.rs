@@ -1,12 +1,12 @@
-//! The LMS's client, made once.
+//! The HTTP client for the LMS, made once at start-up.
 
 use std::time::Duration;
 
-/// The settings of the LMS's client, to be made into one at start-up.
+/// Returns the settings of the LMS's client, from which the client is built at start-up.
 ///
-/// It follows no redirect, since the next request would show our credential to
-/// whomever the LMS names; it keeps no cookie and heeds no proxy of the
-/// environment. Its TLS is the one that the AWS clients have.
+/// The client follows no redirect, because the next request would show our credential to
+/// any host that the LMS names. It keeps no cookie and ignores the proxies of the
+/// environment. It uses the same TLS library as the AWS clients.
 #[expect(clippy::disallowed_methods, reason = "clients are made at start-up")]
 pub fn settings() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
@@ -16,11 +16,10 @@ pub fn settings() -> reqwest::ClientBuilder {
         .no_proxy()
 }
 
-/// The client for the LMS.
+/// Returns the client for the LMS.
 ///
 /// # Errors
-/// When the TLS library cannot start, for instance without the system's
-/// certificates.
+/// If the TLS library cannot start, for example without the system's certificates.
 pub fn client() -> reqwest::Result<reqwest::Client> {
     settings().build()
 }

@@ -1,4 +1,4 @@
-//! The log: JSON lines, ours alone.
+//! The structured log: JSON lines that only this program writes.
 
 use std::fmt::{self, Debug};
 
@@ -15,17 +15,17 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::web::log::TARGET;
 use crate::web::metrics;
 
-/// A subscriber that writes our own lines to `writer`, one JSON object each, and
+/// Returns a subscriber that writes our own lines to `writer`, one JSON object each, and
 /// between them the documents of the metrics.
 ///
-/// What libraries have to say is left out, at every level: the SDK logs
-/// requests, and those hold addresses.
+/// It leaves out the log lines of libraries at every level: the SDK logs requests, and
+/// requests hold email addresses.
 pub fn subscriber<W>(writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Clone + Send + Sync + 'static,
 {
     let of = |target, level| Targets::new().with_target(target, level);
-    // A target holds for those whose names begin with it, too.
+    // A filter for a target also matches every target whose name begins with it.
     let our_lines = of(TARGET, LevelFilter::INFO).with_target(metrics::TARGET, LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer()
         .json()
@@ -42,8 +42,8 @@ where
     tracing_subscriber::registry().with(lines).with(documents)
 }
 
-/// Writes the document that an event has, and nothing else: CloudWatch takes it
-/// for metrics only where it is a line of its own.
+/// Writes the document of an event and nothing else. CloudWatch reads it as metrics only
+/// if it is a line of its own.
 struct Documents;
 
 impl<S, N> FormatEvent<S, N> for Documents
@@ -72,18 +72,18 @@ impl Visit for Document {
         self.0.push_str(text);
     }
 
-    /// A document is a text.
+    /// Ignores every field that is not text, because a document is always text.
     fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
 }
 
 /// Writes this process's log to standard output, which Lambda hands to CloudWatch.
 pub fn to_stdout() {
-    // It can be set once; a second call finds the same one in place.
+    // The global subscriber can be set once. A second call finds the same one in place.
     let _ = tracing::subscriber::set_global_default(subscriber(std::io::stdout));
 }
 
-/// Writes a panic as one error that tells its place; what it says could hold
-/// anything.
+/// Writes each panic as one log line at level ERROR with its location. The message is
+/// left out, because it could hold anything.
 pub fn panics_by_their_place() {
     std::panic::set_hook(Box::new(|info| {
         let location = info
@@ -93,7 +93,7 @@ pub fn panics_by_their_place() {
     }));
 }
 
-/// Writes why the start failed, and hands it on.
+/// Writes a log line with the reason why the start failed, and returns the error.
 pub fn start_failed<E: fmt::Display>(error: E) -> E {
     tracing::error!(target: TARGET, reason = %error, "start failed");
     error

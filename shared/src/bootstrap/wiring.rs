@@ -1,4 +1,4 @@
-//! Use cases, put together from the variables that each of them needs.
+//! Construction of the use cases from the variables that each of them needs.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -28,12 +28,13 @@ use crate::use_cases::lms::{LmsClient, LmsLimits};
 use crate::use_cases::sweeping::{EnrollmentSweep, GradeSweep, SweepTables, Sweeping};
 use crate::web::Metrics;
 
-/// Each of the two retries pending events that there may be at once has a quarter of
-/// what may be asked of the LMS, and so has each kind of sweep.
+/// The number of equal shares of the LMS request budget. Each of the two runs of
+/// pending-events that may be active at once has one share, and so has each kind of
+/// sweep.
 const QUARTERS: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 
-/// The tables that the environment names, and what is done with them. Nothing
-/// here makes a call; an error names the variable at fault.
+/// Builds the tables that the environment names and the use cases that work on them.
+/// Nothing here makes a call. An error names the variable at fault.
 pub struct Wiring<'a> {
     environment: &'a Environment,
     dynamodb: aws_sdk_dynamodb::Client,
@@ -41,7 +42,7 @@ pub struct Wiring<'a> {
 }
 
 impl<'a> Wiring<'a> {
-    /// Tables are reached through this client.
+    /// Returns a wiring that reaches the tables through `dynamodb`.
     pub fn new(
         environment: &'a Environment,
         dynamodb: aws_sdk_dynamodb::Client,
@@ -62,13 +63,13 @@ impl<'a> Wiring<'a> {
         self.environment.required(name)
     }
 
-    /// `METRICS_NAMESPACE`
+    /// The metrics of `METRICS_NAMESPACE`.
     pub fn metrics(&self) -> Result<Metrics, Missing> {
         let namespace = self.variable("METRICS_NAMESPACE")?;
         Ok(Metrics::new(namespace, Arc::clone(&self.clock)))
     }
 
-    /// `USERS_TABLE`, `USERNAMES_TABLE`
+    /// The table of users, from `USERS_TABLE` and `USERNAMES_TABLE`.
     pub fn users(&self) -> Result<Users, Missing> {
         let (users, usernames) = (
             self.variable("USERS_TABLE")?,
@@ -77,43 +78,43 @@ impl<'a> Wiring<'a> {
         Ok(Users::new(self.client(), users, usernames))
     }
 
-    /// `COURSE_RUNS_TABLE`
+    /// The table of course runs, from `COURSE_RUNS_TABLE`.
     pub fn course_runs(&self) -> Result<CourseRuns, Missing> {
         let table = self.variable("COURSE_RUNS_TABLE")?;
         Ok(CourseRuns::new(self.client(), table))
     }
 
-    /// `ENROLLMENTS_TABLE`
+    /// The table of enrollments, from `ENROLLMENTS_TABLE`.
     pub fn enrollments(&self) -> Result<Enrollments, Missing> {
         let table = self.variable("ENROLLMENTS_TABLE")?;
         Ok(Enrollments::new(self.client(), table))
     }
 
-    /// `GRADES_TABLE`
+    /// The table of grades, from `GRADES_TABLE`.
     pub fn grades(&self) -> Result<Grades, Missing> {
         let table = self.variable("GRADES_TABLE")?;
         Ok(Grades::new(self.client(), table))
     }
 
-    /// `CERTIFICATES_TABLE`
+    /// The table of certificates, from `CERTIFICATES_TABLE`.
     pub fn certificates(&self) -> Result<Certificates, Missing> {
         let table = self.variable("CERTIFICATES_TABLE")?;
         Ok(Certificates::new(self.client(), table))
     }
 
-    /// `PENDING_EVENTS_TABLE`
+    /// The table of pending events, from `PENDING_EVENTS_TABLE`.
     pub fn pending_events(&self) -> Result<PendingEvents, Missing> {
         let table = self.variable("PENDING_EVENTS_TABLE")?;
         Ok(PendingEvents::new(self.client(), table))
     }
 
-    /// `SWEEPS_TABLE`
+    /// The table of sweeps, from `SWEEPS_TABLE`.
     pub fn sweeps(&self) -> Result<Sweeps, Missing> {
         let table = self.variable("SWEEPS_TABLE")?;
         Ok(Sweeps::new(self.client(), table))
     }
 
-    /// `USERS_TABLE`, `COURSE_RUNS_TABLE`, `PENDING_EVENTS_TABLE`
+    /// The lookup, from `USERS_TABLE`, `COURSE_RUNS_TABLE` and `PENDING_EVENTS_TABLE`.
     fn lookup(&self) -> Result<Lookup, Missing> {
         let users = self.variable("USERS_TABLE")?;
         let course_runs = self.variable("COURSE_RUNS_TABLE")?;
@@ -126,7 +127,7 @@ impl<'a> Wiring<'a> {
         ))
     }
 
-    /// `ENROLLMENTS_TABLE`, `GRADES_TABLE`, `CERTIFICATES_TABLE`
+    /// The records, from `ENROLLMENTS_TABLE`, `GRADES_TABLE` and `CERTIFICATES_TABLE`.
     pub fn records(&self) -> Result<Records, Missing> {
         let enrollments = self.variable("ENROLLMENTS_TABLE")?;
         let grades = self.variable("GRADES_TABLE")?;
@@ -139,7 +140,8 @@ impl<'a> Wiring<'a> {
         ))
     }
 
-    /// The variables of the lookup and of the enrollments, and `PAID_MODES`.
+    /// The use case of enrolling, from the variables of the lookup and of the
+    /// enrollments, and `PAID_MODES`.
     pub fn enrolling(&self) -> Result<Enrolling, SettingError> {
         Ok(Enrolling::new(
             self.lookup()?,
@@ -149,7 +151,8 @@ impl<'a> Wiring<'a> {
         ))
     }
 
-    /// The variables of users, enrollments, grades, certificates and pending events.
+    /// The use case of erasing, from the variables of users, enrollments, grades,
+    /// certificates and pending events.
     pub fn erasing(&self) -> Result<Erasing, Missing> {
         Ok(Erasing::new(
             self.users()?,
@@ -161,12 +164,13 @@ impl<'a> Wiring<'a> {
         ))
     }
 
-    /// `PAID_MODES`
+    /// The paid modes, from `PAID_MODES`.
     pub fn paid_modes(&self) -> Result<PaidModes, SettingError> {
         self.environment.parsed("PAID_MODES")
     }
 
-    /// The variables of the lookup and of the records, and `PAID_MODES`.
+    /// The use case of certifying, from the variables of the lookup and of the records,
+    /// and `PAID_MODES`.
     pub fn certifying(&self) -> Result<Certifying, SettingError> {
         Ok(Certifying::new(
             self.lookup()?,
@@ -177,14 +181,14 @@ impl<'a> Wiring<'a> {
         ))
     }
 
-    /// `WEBHOOK_TOKENS_SECRET`
+    /// The check of webhook tokens, from `WEBHOOK_TOKENS_SECRET`.
     pub fn tokens(&self, secrets: aws_sdk_secretsmanager::Client) -> Result<TokenCheck, Missing> {
         let secret = self.variable("WEBHOOK_TOKENS_SECRET")?;
         let secret = TokenSecret::new(secrets, secret);
         Ok(TokenCheck::new(secret, Arc::clone(&self.clock)))
     }
 
-    /// `OPENEDX_API_SECRET`, `LMS_URL`
+    /// The LMS client, from `OPENEDX_API_SECRET` and `LMS_URL`.
     pub fn lms_client(
         &self,
         secrets: aws_sdk_secretsmanager::Client,
@@ -198,8 +202,8 @@ impl<'a> Wiring<'a> {
         Ok(LmsClient::new(lms, secret, clock, limits))
     }
 
-    /// `LMS_CONCURRENCY`, `LMS_PER_SECOND`, `LMS_ENROLLMENTS_PER_MINUTE`: what all jobs
-    /// that go on by themselves keep to together; each takes its share.
+    /// The limits that all background jobs together keep to, from `LMS_CONCURRENCY`,
+    /// `LMS_PER_SECOND` and `LMS_ENROLLMENTS_PER_MINUTE`. Each job takes its share.
     pub fn lms_limits(&self) -> Result<LmsLimits, SettingError> {
         let per_second: NonZeroU32 = self.environment.parsed("LMS_PER_SECOND")?;
         let of_enrollments: NonZeroU32 = self.environment.parsed("LMS_ENROLLMENTS_PER_MINUTE")?;
@@ -211,7 +215,7 @@ impl<'a> Wiring<'a> {
         })
     }
 
-    /// The variables of the tables that every sweep uses.
+    /// The tables that every sweep uses, from their variables.
     fn sweep_tables(&self) -> Result<SweepTables, Missing> {
         Ok(SweepTables {
             runs: self.course_runs()?,
@@ -220,28 +224,29 @@ impl<'a> Wiring<'a> {
         })
     }
 
-    /// `SWEEP_WINDOW_DAYS`
+    /// The sweep window, from `SWEEP_WINDOW_DAYS`.
     fn sweep_window(&self) -> Result<SignedDuration, SettingError> {
         let days: u16 = self.environment.parsed("SWEEP_WINDOW_DAYS")?;
         Ok(SignedDuration::from_hours(24 * i64::from(days)))
     }
 
-    /// The variables of [`Wiring::lms_limits`]: what an attempt at the pending events asks of
-    /// the LMS at most.
+    /// The limits on LMS requests of one run of pending-events, from the variables of
+    /// [`Wiring::lms_limits`].
     pub fn retry_limits(&self) -> Result<LmsLimits, SettingError> {
         Ok(self.lms_limits()?.shared_by(QUARTERS))
     }
 
-    /// The same variables and `SWEEP_CONCURRENCY`: what one of as many sweeps as each
-    /// kind makes at once asks of the LMS at most. Of all that go on by themselves the
-    /// sweeps of each kind have a quarter together.
+    /// The limits on LMS requests of one sweep, from the same variables and
+    /// `SWEEP_CONCURRENCY`, the number of sweeps of each kind that run at once. The
+    /// sweeps of one kind together have a quarter of the budget of all background jobs.
     pub fn sweep_limits(&self) -> Result<LmsLimits, SettingError> {
         let at_once: NonZeroU32 = self.environment.parsed("SWEEP_CONCURRENCY")?;
         let parties = at_once.saturating_mul(QUARTERS);
         Ok(self.lms_limits()?.shared_by(parties))
     }
 
-    /// The variables of the tables, of the LMS and of certifying.
+    /// The sweep of grades, from the variables of the tables, of the LMS and of
+    /// certifying.
     pub fn grade_sweeping(
         &self,
         secrets: aws_sdk_secretsmanager::Client,
@@ -264,7 +269,8 @@ impl<'a> Wiring<'a> {
         ))
     }
 
-    /// The variables of the tables and of the LMS, and `PAID_MODES`.
+    /// The sweep of enrollments, from the variables of the tables and of the LMS, and
+    /// `PAID_MODES`.
     pub fn enrollment_sweeping(
         &self,
         secrets: aws_sdk_secretsmanager::Client,

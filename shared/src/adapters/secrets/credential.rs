@@ -11,9 +11,9 @@ use crate::domain::Credential;
 
 /// The secret that holds the [`Credential`] for the LMS.
 ///
-/// Its value is JSON that an operator puts there: `{"client_id": "...",
-/// "client_secret": "..."}` for an OAuth2 client, or `{"token": "..."}` for a
-/// static service token, and nothing besides.
+/// Its value is JSON that an operator stores: `{"client_id": "...", "client_secret":
+/// "..."}` for an OAuth2 client, or `{"token": "..."}` for a static service token, and no
+/// other field.
 #[derive(Debug, Clone)]
 pub struct CredentialSecret {
     client: Client,
@@ -34,29 +34,28 @@ enum Stored {
 }
 
 impl CredentialSecret {
-    /// `secret_id` is the secret's name or ARN. Makes no call.
+    /// Returns the secret whose name or ARN is `secret_id`. Makes no call.
     pub fn new(client: Client, secret_id: String) -> Self {
         Self { client, secret_id }
     }
 
-    /// The credential; `None` where nobody has put one there yet.
+    /// Reads the credential; `None` if none has been stored yet.
     ///
     /// # Errors
-    /// [`SecretError::Malformed`] where the value is none of the two forms,
-    /// where a part of it is empty, and where a token could not stand in a
-    /// header; else what Secrets Manager failed with.
+    /// [`SecretError::Malformed`] if the value has neither of the two forms, if a part of
+    /// it is empty, or if a token cannot be sent in a header; otherwise the error of
+    /// Secrets Manager.
     pub async fn read(&self) -> Result<Option<Credential>, SecretError> {
         let value = super::current(&self.client, &self.secret_id).await?;
         value.text.as_deref().map(parse).transpose()
     }
 
-    /// Makes `credential` the one that readers get; Secrets Manager keeps the
-    /// one before.
+    /// Writes `credential` as the current version. Secrets Manager keeps the previous
+    /// one.
     ///
     /// # Errors
-    /// [`SecretError::Malformed`], with nothing written, where
-    /// [`CredentialSecret::read`] would not take it; else what Secrets Manager
-    /// failed with.
+    /// [`SecretError::Malformed`], with nothing written, if [`CredentialSecret::read`]
+    /// would not accept it; otherwise the error of Secrets Manager.
     pub async fn write(&self, credential: &Credential) -> Result<(), SecretError> {
         let text = text(credential);
         parse(&text)?;
@@ -76,7 +75,7 @@ fn text(credential: &Credential) -> String {
     value.to_string()
 }
 
-/// The credential that the text says in one of the two forms.
+/// Parses a credential from either of the two forms.
 ///
 /// # Errors
 /// [`SecretError::Malformed`].
@@ -105,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_two_forms_and_nothing_else() {
+    fn only_the_two_forms_are_accepted() {
         let client = Credential::Client {
             id: "i".to_owned(),
             secret: "s\"".into(),

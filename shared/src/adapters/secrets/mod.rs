@@ -1,5 +1,5 @@
-//! What Secrets Manager holds: the list of webhook tokens, and the credential
-//! for the LMS.
+//! The secrets in Secrets Manager: the list of webhook tokens, and the credential for the
+//! LMS.
 
 mod credential;
 mod tokens;
@@ -13,25 +13,25 @@ pub use tokens::{Replaced, StoredTokens, TokenSecret};
 
 use super::AwsError;
 
-/// The most bytes that Secrets Manager takes (AWS quotas).
+/// The largest value that Secrets Manager accepts, in bytes (AWS quotas).
 const MAX_BYTES: usize = 65_536;
 
-/// Why a secret could not be read or written.
+/// Error of reading or writing a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SecretError {
-    /// Secrets Manager failed or refused, for instance because there is no such secret.
+    /// Secrets Manager failed or refused, for example because there is no such secret.
     #[error("Secrets Manager: {0}")]
     Aws(#[from] AwsError),
-    /// There is a value, and it has not the form of what the secret is for.
+    /// The secret has a value that is not in the required form.
     #[error("the secret's value is not of the form that it must have")]
     Malformed,
-    /// The list of tokens would not fit into a secret.
+    /// The list of tokens does not fit into a secret.
     #[error("the list of tokens would exceed {MAX_BYTES} bytes; revoke tokens that are not used")]
     TooLarge,
 }
 
 impl SecretError {
-    /// Whether Secrets Manager is away, rather than there and saying no.
+    /// True if Secrets Manager is unavailable, as opposed to refusing the request.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Aws(failure) => failure.is_outage(),
@@ -39,7 +39,7 @@ impl SecretError {
         }
     }
 
-    /// AWS's error code, or a word of ours.
+    /// AWS's error code, or a code of ours.
     pub fn code(&self) -> &str {
         match self {
             Self::Aws(failure) => failure.code(),
@@ -49,12 +49,12 @@ impl SecretError {
     }
 }
 
-/// A secret as readers get it.
+/// The current value of a secret, as readers get it.
 #[derive(Default)]
 struct Value {
-    /// The version that is current; `None` where the secret never had one.
+    /// The current version; `None` if the secret never had one.
     version: Option<String>,
-    /// `None` where the secret has no value yet.
+    /// The text; `None` if the secret has no value yet.
     text: Option<String>,
 }
 
@@ -62,7 +62,7 @@ struct Value {
 async fn current(client: &Client, secret_id: &str) -> Result<Value, SecretError> {
     let answer = client.get_secret_value().secret_id(secret_id).send().await;
     match answer {
-        // Somebody has stored a value, and not as text.
+        // A value is stored, but not as text.
         Ok(answer) if answer.secret_string.is_none() && answer.secret_binary.is_some() => {
             Err(SecretError::Malformed)
         }
@@ -71,8 +71,8 @@ async fn current(client: &Client, secret_id: &str) -> Result<Value, SecretError>
             text: answer.secret_string.filter(|text| !text.is_empty()),
         }),
         Err(error) => match error.as_service_error() {
-            // A secret without any version is "not found", and so is a
-            // secret that does not exist; the message alone tells them apart.
+            // Secrets Manager answers "not found" both for a secret without any version
+            // and for a secret that does not exist. Only the message tells them apart.
             Some(GetSecretValueError::ResourceNotFoundException(e))
                 if e.message().is_some_and(|m| m.contains("staging label")) =>
             {

@@ -12,8 +12,8 @@ use crate::domain::token::TokenList;
 /// The label of the version that readers get.
 const CURRENT: &str = "AWSCURRENT";
 
-/// How the labels begin under which new versions are written; the second when,
-/// and the version, follow.
+/// Prefix of the labels under which new versions are written. The Unix time in seconds
+/// and the version follow.
 const LABEL: &str = "writing-";
 
 /// The secret that holds the [`TokenList`].
@@ -26,29 +26,29 @@ pub struct TokenSecret {
 /// A version of the list.
 #[derive(Debug, Clone, Default)]
 pub struct StoredTokens {
-    /// The version that was current; `None` where the secret never had one.
+    /// The version that was current; `None` if the secret never had one.
     pub version: Option<String>,
-    /// `None` where the secret has no value yet.
+    /// The list; `None` if the secret has no value yet.
     pub list: Option<TokenList>,
 }
 
-/// What became of a new list.
+/// The result of replacing the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replaced {
-    /// The new list is the one that readers get.
+    /// Readers now get the new list.
     Done,
-    /// The list that was read is not current any more: read again, and do it
-    /// again if need be.
+    /// The list that was read is no longer current. The caller reads again and repeats
+    /// the change if it is still needed.
     Moved,
 }
 
 impl TokenSecret {
-    /// `secret_id` is the secret's name or ARN. Makes no call.
+    /// Returns the secret whose name or ARN is `secret_id`. Makes no call.
     pub fn new(client: Client, secret_id: String) -> Self {
         Self { client, secret_id }
     }
 
-    /// The current list.
+    /// Reads the current list.
     pub async fn read(&self) -> Result<StoredTokens, SecretError> {
         let Value { version, text } = super::current(&self.client, &self.secret_id).await?;
         let list = text
@@ -58,11 +58,11 @@ impl TokenSecret {
         Ok(StoredTokens { version, list })
     }
 
-    /// Makes `list` current, if `read` still is.
+    /// Makes `list` current if `read` still is.
     ///
-    /// The list is written as a version under a label of its own, which no
-    /// reader asks for, and then AWSCURRENT is moved from the version that was
-    /// read: of two that do so at once, one move is refused.
+    /// The list is first written as a version under a label of its own, which no reader
+    /// asks for. AWSCURRENT is then moved from the version that was read to the new one.
+    /// If two callers do so at once, one of the moves is refused.
     pub async fn replace(
         &self,
         read: &StoredTokens,
@@ -80,18 +80,18 @@ impl TokenSecret {
             self.remove_stale_labels(now).await;
             put = self.put(&text, &version, &label).await;
         }
-        // The first version of a secret becomes current whatever its label.
+        // The first version of a secret becomes current under any label.
         let replaced = if put? {
             Ok(Replaced::Done)
         } else {
             self.make_current(read.version.as_deref(), &version).await
         };
-        // Should this fail, the label is left until AWS allows no more of them.
+        // If this fails, the label is left until AWS allows no more of them.
         let _ = self.remove_label(&label, &version).await;
         replaced
     }
 
-    /// Writes a version; whether it is the current one thereby.
+    /// Writes a version. Returns true if it is the current one after that.
     async fn put(&self, text: &str, version: &str, label: &str) -> Result<bool, AwsError> {
         let answer = self
             .client
@@ -118,9 +118,9 @@ impl TokenSecret {
             .map_err(|error| AwsError::from(&error))
     }
 
-    /// Removes the labels of changes that were interrupted an hour ago or
-    /// longer: AWS allows a secret twenty. Where that fails, so does what
-    /// comes after, and says why.
+    /// Removes the labels of changes that were interrupted an hour ago or longer, because
+    /// AWS allows a secret only twenty labels. If that fails, the next step fails too and
+    /// reports the error.
     async fn remove_stale_labels(&self, now: Timestamp) {
         const INTERRUPTED_AFTER_SECONDS: i64 = 3600;
         let is_stale = |label: &str| {
@@ -162,9 +162,9 @@ impl TokenSecret {
             return Ok(Replaced::Done);
         };
         match error.as_service_error() {
-            // AWSCURRENT is not where it was read. It may be where we put it,
-            // if the answer to a first attempt was lost: whoever reads again
-            // then finds the change made.
+            // AWSCURRENT is not where it was read. It may be on our version, if the
+            // answer to a first attempt was lost. A caller that reads again then finds
+            // the change made.
             Some(
                 UpdateSecretVersionStageError::InvalidParameterException(_)
                 | UpdateSecretVersionStageError::InvalidRequestException(_),
