@@ -37,7 +37,7 @@ const OUTAGES: [&str; 5] = [
 /// transaction (DynamoDB's API reference).
 const INVALID_REQUEST: [&str; 2] = ["ValidationException", "ValidationError"];
 
-/// Our code for an answer that does not come from the service.
+/// Our code for an answer that does not have the form of the service's answers.
 const UNREADABLE: &str = "UnreadableAnswer";
 
 impl AwsError {

@@ -1,5 +1,5 @@
-//! Sending a request, and what every answer has in common: its size, and what
-//! a status means.
+//! Sends requests and reads the parts that all answers share: the size limit and the
+//! meaning of a status.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use serde_json::{Map, Value};
 use super::{About, ErrorCode, InvalidResponse, LmsApiError, TokenEndpointError};
 use crate::calls::LmsRequest;
 
-/// No answer that we ask for is larger.
+/// The largest answer that is read, in bytes. No answer that we ask for is larger.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// Sends a request and has its answer read. It is counted, with how long all of
-/// that took and whether it failed.
+/// Sends a request and reads its answer with `read`. Counts the request, its duration and
+/// whether it failed.
 pub(super) async fn to<T>(
     request: RequestBuilder,
     read: impl AsyncFnOnce(Response) -> Result<T, LmsApiError>,
@@ -31,7 +31,7 @@ pub(super) async fn to<T>(
     result
 }
 
-/// The body, read no further than it may be long.
+/// Reads the body, up to the size limit.
 pub(super) async fn body(mut answer: Response) -> Result<Vec<u8>, LmsApiError> {
     let mut body = Vec::new();
     while let Some(part) = answer.chunk().await.map_err(broken)? {
@@ -43,7 +43,8 @@ pub(super) async fn body(mut answer: Response) -> Result<Vec<u8>, LmsApiError> {
     Ok(body)
 }
 
-/// The error itself names the URL, and that the learner: only its kind is kept.
+/// Maps an error of the HTTP client. Only its kind is kept, because the error itself
+/// names the URL and the URL names the learner.
 fn broken(error: reqwest::Error) -> LmsApiError {
     if error.is_timeout() {
         LmsApiError::Timeout
@@ -52,28 +53,29 @@ fn broken(error: reqwest::Error) -> LmsApiError {
     }
 }
 
-/// What `parse` reads in the body of a 200.
+/// Parses the body of a 200 with `parse`.
 pub(super) async fn parsed<T>(
     answer: Response,
     parse: impl FnOnce(&[u8]) -> Result<T, InvalidResponse>,
 ) -> Result<T, LmsApiError> {
     let page = is_html(&answer).then(|| unavailable(&answer));
     match (parse(&body(answer).await?), page) {
-        // Somebody before the LMS has a page of their own: a login, a maintenance.
+        // A proxy before the LMS answers with a page of its own: a login, a maintenance
+        // page.
         (Err(InvalidResponse::NotJson), Some(page)) => Err(page),
         (parsed, _) => Ok(parsed?),
     }
 }
 
-/// What it means that the token endpoint answered this, which is not 200.
+/// The meaning of an answer of the token endpoint other than 200.
 ///
-/// A refusal is a JSON object with an `error` (RFC 6749, 5.2). Anything else
-/// comes from what stands before the LMS and says nothing of our client.
+/// A refusal is a JSON object with an `error` (RFC 6749, 5.2). Any other answer comes
+/// from a proxy before the LMS and says nothing about our client.
 pub(super) async fn no_token(answer: Response) -> LmsApiError {
     let retry_after = retry_after(answer.headers());
     let otherwise = match answer.status() {
         StatusCode::TOO_MANY_REQUESTS => return throttled(&answer),
-        // So older sites throttle.
+        // Older sites throttle with a 403 page.
         StatusCode::FORBIDDEN if is_html(&answer) => throttled(&answer),
         StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             unavailable(&answer)
@@ -93,7 +95,7 @@ pub(super) async fn no_token(answer: Response) -> LmsApiError {
     }
 }
 
-/// What it means that the grades endpoint answered this, which is not 200.
+/// The meaning of an answer of the grades endpoint other than 200.
 pub(super) async fn no_grades(answer: Response) -> LmsApiError {
     if answer.status() != StatusCode::NOT_FOUND {
         return refused(answer).await;
@@ -111,8 +113,8 @@ pub(super) async fn no_grades(answer: Response) -> LmsApiError {
     }
 }
 
-/// What it means that the enrollments list, asked for this, answered so, which is
-/// not 200. It has no 404 of its own: a run that there is not has no enrollments.
+/// The meaning of an answer of the enrollments list other than 200, to a request for
+/// `about`. The list has no 404 of its own: a run that does not exist has no enrollments.
 pub(super) async fn no_enrollments(answer: Response, about: &About) -> LmsApiError {
     if answer.status() != StatusCode::BAD_REQUEST {
         return refused(answer).await;
@@ -123,7 +125,7 @@ pub(super) async fn no_enrollments(answer: Response, about: &About) -> LmsApiErr
         Ok(None) => return otherwise,
         Err(error) => return error,
     };
-    // Each field that the list cannot read is named with what is wrong with it.
+    // The LMS names each field that it cannot read, with the error of that field.
     let fields = said.get("developer_message").and_then(Value::as_object);
     let fields = fields.unwrap_or(&said);
     let is_name = fields.contains_key("username") && !fields.contains_key("course_id");
@@ -134,7 +136,8 @@ pub(super) async fn no_enrollments(answer: Response, about: &About) -> LmsApiErr
     }
 }
 
-/// What a status means whatever was asked for. An API's verdict is a JSON object.
+/// The meaning of a status that is the same for all endpoints. A refusal by the API
+/// itself is a JSON object.
 async fn refused(answer: Response) -> LmsApiError {
     let otherwise = unavailable(&answer);
     let status = answer.status();
@@ -170,8 +173,8 @@ fn is_html(answer: &Response) -> bool {
     text(answer.headers(), CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"))
 }
 
-/// The JSON object in the body, whatever the header calls it; `None` where the
-/// body is anything else.
+/// The JSON object in the body, regardless of the content type; `None` if the body is
+/// anything else.
 async fn object(answer: Response) -> Result<Option<Map<String, Value>>, LmsApiError> {
     match body(answer).await {
         Err(LmsApiError::InvalidResponse(_)) => Ok(None),
@@ -179,8 +182,8 @@ async fn object(answer: Response) -> Result<Option<Map<String, Value>>, LmsApiEr
     }
 }
 
-/// The `error_code` of an error, where there is a plain one. What the check of a
-/// token says is inside of `developer_message`.
+/// The `error_code` of an error, or `None` if there is no plain one. An error of the
+/// token check has it inside of `developer_message`.
 fn error_code(said: &Map<String, Value>) -> Option<ErrorCode> {
     let inner = said.get("developer_message").and_then(Value::as_object);
     let code = inner.and_then(|inner| inner.get("error_code"));
@@ -188,13 +191,14 @@ fn error_code(said: &Map<String, Value>) -> Option<ErrorCode> {
     ErrorCode::new(code?.as_str()?)
 }
 
-/// How long to wait: seconds, or a date (RFC 9110, 10.2.3), which is reckoned
-/// from the answer's own date, so that it is no matter whose clock is wrong.
+/// The time to wait before the next request: a number of seconds, or a date (RFC 9110,
+/// 10.2.3). A date is compared with the answer's own date, so that a wrong clock on
+/// either side does no harm.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let when = text(headers, RETRY_AFTER)?;
     let is_a_number = !when.is_empty() && when.bytes().all(|b| b.is_ascii_digit());
     let seconds = if is_a_number {
-        // What is too large to be read is too long in any case.
+        // A number too large to parse exceeds the maximum anyway.
         when.parse().unwrap_or(u64::MAX)
     } else {
         let wait = date(when)?.duration_since(date(text(headers, DATE)?)?);
@@ -203,8 +207,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(LmsApiError::LONGEST_RETRY_AFTER))
 }
 
-/// A date in any of the forms of RFC 9110, 5.6.7: today's, that of RFC 850 and
-/// that of C's `asctime`.
+/// Parses a date in any of the three forms of RFC 9110, 5.6.7: the current one, that of
+/// RFC 850 and that of C's `asctime`.
 fn date(text: &str) -> Option<Timestamp> {
     let obsolete = |form| {
         let date = strtime::parse(form, text).ok()?.to_datetime().ok()?;
@@ -224,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_in_its_forms() {
+    fn retry_after_is_read_in_all_its_forms() {
         const NOW: &str = "Sun, 22 Nov 2026 09:00:00 GMT";
         for (given, date, seconds) in [
             ("7", None, Some(7)),

@@ -1,4 +1,4 @@
-//! What goes into the `Authorization` header, and where it comes from.
+//! The `Authorization` header and the access token that it is made from.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use super::InvalidResponse;
 pub struct Authorization(HeaderValue);
 
 impl Authorization {
-    /// `JWT <token>`, for an access token of the LMS; `None` where the token
-    /// is empty or could not stand in a header.
+    /// Returns `JWT <token>`, for an access token of the LMS; `None` if the token is
+    /// empty or cannot be sent in a header.
     pub fn jwt(token: &SecretString) -> Option<Self> {
         Self::of("JWT", token)
     }
 
-    /// `Bearer <token>`, for a static service token; `None` where the token is
-    /// empty or could not stand in a header.
+    /// Returns `Bearer <token>`, for a static service token; `None` if the token is empty
+    /// or cannot be sent in a header.
     pub fn bearer(token: &SecretString) -> Option<Self> {
         Self::of("Bearer", token)
     }
@@ -41,13 +41,13 @@ impl Authorization {
     }
 }
 
-/// An access token, as the LMS has just given it.
+/// A new access token from the LMS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessToken {
     /// The token, ready to be sent.
     pub authorization: Authorization,
-    /// For how long it is good, in whole seconds; `None` where the LMS did not say
-    /// it, which RFC 6749, 5.1, only recommends.
+    /// The lifetime of the token in whole seconds; `None` if the LMS did not give it,
+    /// which RFC 6749, 5.1, only recommends.
     pub expires_in: Option<Duration>,
 }
 
@@ -67,7 +67,7 @@ impl AccessToken {
     }
 }
 
-/// A number of seconds: `3600`, `3600.0` or `"3600"`, of which the whole ones count.
+/// A number of seconds: `3600`, `3600.0` or `"3600"`, rounded down to whole seconds.
 #[derive(Deserialize)]
 #[serde(try_from = "Value")]
 struct Seconds(Duration);
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_sent_and_not_shown() {
+    fn a_token_is_sent_but_never_shown_in_debug_output() {
         let jwt = Authorization::jwt(&"hidden".into()).unwrap();
         assert_eq!(jwt.header(), "JWT hidden");
         assert!(!format!("{jwt:?}").contains("hidden"));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_token_endpoint_answers() {
+    fn answers_of_the_token_endpoint_are_parsed_or_rejected() {
         for (expires_in, seconds) in [
             (r#","expires_in": 3600"#, Some(3600)),
             (r#","expires_in": "3600""#, Some(3600)),

@@ -1,28 +1,29 @@
-//! Where the LMS is.
+//! The base URL of the LMS.
 
 use std::str::FromStr;
 
 use reqwest::Url;
 use thiserror::Error;
 
-/// The LMS's base URL, `https://lms.example.org` for instance, under which all
-/// its paths are. It may have a path of its own; a slash at its end is no matter.
+/// The LMS's base URL, for example `https://lms.example.org`. All paths of the LMS are
+/// under it. It may have a path of its own, and a slash at its end is ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
-/// Why a text is no base URL. Does not repeat the text, which may hold a password.
+/// Error: a text is not a base URL. It does not repeat the text, which may hold a
+/// password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BaseUrlError {
-    /// It has not the form of a URL with a host.
+    /// The text is not a URL with a host.
     #[error("is not a URL such as https://lms.example.org")]
     NotAUrl,
-    /// It begins with another scheme than http and https.
+    /// The URL has a scheme other than http and https.
     #[error("begins with neither http:// nor https://")]
     Scheme,
-    /// It has a user's name or a password, and requests have a credential of their own.
+    /// The URL has a user name or a password. Requests have a credential of their own.
     #[error("has a user name or a password")]
     User,
-    /// It has a query or a fragment, so that nothing can be put at its end.
+    /// The URL has a query or a fragment, so that no path can be appended.
     #[error("has a query or a fragment")]
     Query,
 }
@@ -46,8 +47,8 @@ impl FromStr for BaseUrl {
 }
 
 impl BaseUrl {
-    /// The URL of a path under this one. Each part is encoded so that it is one
-    /// part of the path, whatever it holds; `+` and `:` stand as they are.
+    /// Returns the URL of a path under this one. Each part is encoded so that it stays
+    /// one part of the path, whatever it holds. `+` and `:` are not encoded.
     pub(super) fn with<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Url {
         let mut url = self.0.clone();
         // Every http URL has a path.
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_base_url_is() {
+    fn a_base_url_is_http_without_user_query_or_fragment() {
         for (text, url) in [
             (
                 "https://lms.example.org",

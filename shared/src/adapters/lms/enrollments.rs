@@ -1,38 +1,39 @@
-//! What a 200 of the enrollments list holds.
+//! Rows of the enrollments list.
 
 use serde_json::Value;
 
 use super::{InvalidResponse, page};
 use crate::domain::{CourseId, Mode, Username};
 
-/// Whose enrollments are asked for.
+/// The enrollments to ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum About {
-    /// All of a course run's.
+    /// All enrollments in a course run.
     Run(CourseId),
-    /// All of a learner's.
+    /// All enrollments of a learner.
     Learner(Username),
-    /// The one of a learner in a course run.
+    /// The enrollment of one learner in one course run.
     LearnerInRun(Username, CourseId),
-    /// Those of some learners (at most 100) in a course run. No name has a comma.
+    /// The enrollments of some learners (at most 100) in a course run. No username
+    /// contains a comma.
     LearnersInRun(Vec<Username>, CourseId),
 }
 
 /// A learner and their enrollment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnrollmentRow {
-    /// The learner's name in the LMS, as it is spelled there.
+    /// The learner's username as the LMS spells it.
     pub username: Username,
     /// The course run.
     pub course_id: CourseId,
-    /// How the learner is enrolled there, or was.
+    /// The enrollment mode, also of an enrollment that has ended.
     pub mode: Mode,
-    /// Whether the learner still is enrolled.
+    /// True if the learner is still enrolled.
     pub is_active: bool,
 }
 
 impl About {
-    /// The course run, where it is about one.
+    /// The course run that is asked for, or `None` if all runs are.
     pub fn course_id(&self) -> Option<&CourseId> {
         match self {
             Self::Run(course_id)
@@ -42,7 +43,7 @@ impl About {
         }
     }
 
-    /// The learner, where it is about one.
+    /// The one learner who is asked for, or `None` if there are several.
     pub fn username(&self) -> Option<&Username> {
         match self {
             Self::Learner(username) | Self::LearnerInRun(username, _) => Some(username),
@@ -50,7 +51,7 @@ impl About {
         }
     }
 
-    /// The learners whom it is about, separated by commas; `None` where it is about all.
+    /// The learners who are asked for, separated by commas; `None` if all learners are.
     pub(super) fn usernames(&self) -> Option<String> {
         match self {
             Self::Learner(username) | Self::LearnerInRun(username, _) => {
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_and_what_may_be_odd_about_it() {
+    fn a_row_is_parsed_or_rejected_by_its_fields() {
         let (run, ada) = (RUN.parse().unwrap(), "ada".parse().unwrap());
         let both = About::LearnerInRun(ada, run);
         let (longest, too_long) = ("é".repeat(100), "é".repeat(101));
@@ -221,9 +222,10 @@ mod tests {
         }
     }
 
-    /// What was not asked for is no matter, and what was is.
+    /// A row of a run or learner that was not asked for is accepted only if that part was
+    /// left open.
     #[test]
-    fn rows_of_others() {
+    fn rows_of_another_run_or_learner_are_rejected() {
         let [run, ada] = [
             About::Run(RUN.parse().unwrap()),
             About::Learner("ada".parse().unwrap()),

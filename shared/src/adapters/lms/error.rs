@@ -1,4 +1,4 @@
-//! Why the LMS gave no answer that can be used.
+//! Errors of requests to the LMS.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,99 +8,101 @@ use thiserror::Error;
 
 use crate::domain::PaginationError;
 
-/// Why there is no answer that can be used.
+/// Error of a request to the LMS: there is no usable answer.
 ///
-/// Of what the LMS said it holds the status and a plain `error_code`, and
-/// nothing of what was asked: texts of the LMS and URLs name learners.
+/// It holds the status and a plain `error_code` of the answer and nothing of the request,
+/// because texts of the LMS and URLs name learners.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LmsApiError {
-    /// 429, or the page with which older sites refuse tokens that are asked
-    /// for too often.
+    /// 429, or the page with which older sites refuse tokens that are requested too
+    /// often.
     #[error("the LMS asks for fewer requests")]
     Throttled {
-        /// How long to ask nothing, where the LMS said it; at most
+        /// The time without requests that the LMS asks for, if it gave one; at most
         /// [`LmsApiError::LONGEST_RETRY_AFTER`].
         retry_after: Option<Duration>,
     },
-    /// An answer that says nothing about what was asked: 5xx, a redirect, or any
-    /// other that is not in the form of the API, as where the base URL is wrong or
-    /// something before the LMS has answered.
+    /// An answer that says nothing about the request: 5xx, a redirect, or any other
+    /// answer that does not have the form of the API. For example, the base URL is wrong
+    /// or a proxy before the LMS has answered.
     #[error("the LMS answered {status}")]
     Unavailable {
         /// The HTTP status.
         status: u16,
-        /// How long to ask nothing, as in [`LmsApiError::Throttled`].
+        /// The time without requests that the LMS asks for, as in
+        /// [`LmsApiError::Throttled`].
         retry_after: Option<Duration>,
     },
-    /// No answer in the time that there was.
+    /// No answer within the time limit.
     #[error("the LMS did not answer in time")]
     Timeout,
-    /// No connection, or it broke before the answer was whole.
+    /// No connection, or the connection broke before the answer was complete.
     #[error("the LMS cannot be reached")]
     Unreachable,
-    /// 401: our token is not good, also after it was renewed.
+    /// 401: our token is not valid, even after it was renewed.
     #[error("the LMS does not take our token")]
     Unauthorized {
-        /// `token_expired` for instance.
+        /// The LMS's code, for example `token_expired`.
         error_code: Option<ErrorCode>,
     },
-    /// 403: our credential may not read what was asked for.
+    /// 403: our credential may not read the resource.
     #[error("the LMS does not let us read that")]
     Forbidden,
     /// The LMS gives our OAuth2 client no token.
     #[error("the LMS gives our client no token: {why}")]
     NoToken {
-        /// Why not.
+        /// The reason of the token endpoint.
         why: TokenEndpointError,
-        /// How long to ask nothing, as in [`LmsApiError::Throttled`].
+        /// The time without requests that the LMS asks for, as in
+        /// [`LmsApiError::Throttled`].
         retry_after: Option<Duration>,
     },
     /// The LMS has no such course run, or cannot read its id.
     #[error("the LMS has no such course run")]
     NoSuchRun,
-    /// The LMS has nobody of this username.
+    /// The LMS has no user with this username.
     #[error("the LMS has no such learner")]
     NoSuchLearner,
-    /// The LMS cannot read the username: its list of enrollments takes `A` to `Z`,
-    /// `a` to `z`, digits, `_` and `-` alone unless it is set otherwise.
+    /// The LMS cannot parse the username. Its list of enrollments accepts only `A` to
+    /// `Z`, `a` to `z`, digits, `_` and `-`, unless it is configured otherwise.
     #[error("the LMS does not accept the username")]
     BadUsername,
     /// The learner was never enrolled in the course run.
     #[error("the LMS says that the learner was never enrolled there")]
     NotEnrolled,
-    /// 200, with an answer that cannot be one.
+    /// 200 with an invalid answer.
     #[error("the response of the LMS is invalid: {0}")]
     InvalidResponse(#[from] InvalidResponse),
 }
 
-/// Why the token endpoint gives no token: the codes of RFC 6749, 5.2.
+/// Error codes of the token endpoint (RFC 6749, 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TokenEndpointError {
-    /// `invalid_request`: the LMS cannot read what was asked.
+    /// `invalid_request`: the LMS cannot parse the request.
     #[error("invalid_request")]
     InvalidRequest,
-    /// `invalid_client`: there is no client of this id and secret.
+    /// `invalid_client`: there is no client with this id and secret.
     #[error("invalid_client")]
     InvalidClient,
-    /// `invalid_grant`: what was presented to obtain the token is not good.
+    /// `invalid_grant`: the grant presented to obtain the token is not valid.
     #[error("invalid_grant")]
     InvalidGrant,
-    /// `unauthorized_client`: the client may not ask with client credentials.
+    /// `unauthorized_client`: the client may not use the client credentials grant.
     #[error("unauthorized_client")]
     UnauthorizedClient,
-    /// `unsupported_grant_type`: the LMS saw another grant type, or none.
+    /// `unsupported_grant_type`: the LMS saw another grant type or none.
     #[error("unsupported_grant_type")]
     UnsupportedGrantType,
-    /// `invalid_scope`: the client may not have what it gets by default.
+    /// `invalid_scope`: the client may not have its default scope.
     #[error("invalid_scope")]
     InvalidScope,
-    /// A code that the RFC does not have.
+    /// A code that the RFC does not define.
     #[error("another reason")]
     Other,
 }
 
 impl TokenEndpointError {
-    /// What an `error` of the token endpoint means.
+    /// Parses the `error` of an answer of the token endpoint.
     pub(super) fn of(error: &str) -> Self {
         match error {
             "invalid_request" => Self::InvalidRequest,
@@ -113,7 +115,7 @@ impl TokenEndpointError {
         }
     }
 
-    /// A word for logs.
+    /// The code for logs.
     fn code(self) -> &'static str {
         match self {
             Self::InvalidRequest => "NoToken:invalid_request",
@@ -127,31 +129,31 @@ impl TokenEndpointError {
     }
 }
 
-/// What is wrong with an answer.
+/// The defect of an invalid response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum InvalidResponse {
     /// The list that must hold the learner's row is empty.
     #[error("no row")]
     NoRow,
-    /// The row is of another username, or of none.
+    /// The row has another username or none.
     #[error("a row of another learner")]
     AnotherLearner,
-    /// The row is of another course run, or of none.
+    /// The row has another course run or none.
     #[error("a row of another course run")]
     AnotherRun,
-    /// `percent` is no number between 0 and 2.
+    /// `percent` is not a number between 0 and 2.
     #[error("a percent that is no number between 0 and 2")]
     Percent,
     /// `passed` is neither true nor false.
     #[error("passed is neither true nor false")]
     Passed,
-    /// `mode` is no text, an empty one, or a long one.
+    /// `mode` is not text, is empty or is too long.
     #[error("a mode that is none")]
     Mode,
     /// `is_active` is neither true nor false.
     #[error("is_active is neither true nor false")]
     IsActive,
-    /// The body is larger than a mebibyte; the rest of it was not read.
+    /// The body is larger than a mebibyte. The rest of it was not read.
     #[error("more than a mebibyte")]
     TooLarge,
     /// The body is not JSON.
@@ -160,10 +162,10 @@ pub enum InvalidResponse {
     /// The body is JSON of another shape.
     #[error("JSON of another shape")]
     NotAsExpected,
-    /// A list has a learner twice.
+    /// A list has the same learner twice.
     #[error("a learner twice")]
     Twice,
-    /// The pages of a list lead in a circle.
+    /// The pages of a list lead back to an earlier page.
     #[error("a page that came before")]
     Circle,
     /// A list has more pages than any course run could fill.
@@ -171,22 +173,21 @@ pub enum InvalidResponse {
     TooManyPages,
 }
 
-/// The LMS's own word for what is wrong, a plain one: at most forty of `a` to
-/// `z` and `_`.
+/// An error code of the LMS: at most forty characters of `a` to `z` and `_`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorCode(String);
 
 impl ErrorCode {
     const MAX_CHARS: usize = 40;
 
-    /// The word, if it is a plain one; what is not could be a text about somebody.
+    /// Parses an error code; `None` for any other text, which could name a person.
     pub fn new(word: &str) -> Option<Self> {
         let is_plain = (1..=Self::MAX_CHARS).contains(&word.len())
             && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         is_plain.then(|| Self(word.to_owned()))
     }
 
-    /// The word.
+    /// The code as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -199,14 +200,14 @@ impl fmt::Display for ErrorCode {
 }
 
 impl LmsApiError {
-    /// The longest time for which the LMS may silence us.
+    /// The longest time without requests that is accepted from the LMS.
     pub const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(12);
 
-    /// A short text for logs and for what is stored as a last error: the
-    /// status, with the LMS's code where there is one, or a word of ours.
+    /// A short code for logs and for stored last errors: the status, with the LMS's code
+    /// if there is one, or a code of ours.
     pub fn code(&self) -> String {
         let word = match self {
-            // Alone these two are the API's own.
+            // Only these two statuses are answers of the API itself.
             Self::Unavailable {
                 status: status @ (401 | 403),
                 ..
@@ -230,7 +231,7 @@ impl LmsApiError {
         word.to_owned()
     }
 
-    /// The kind of error in one word, for those who read an answer.
+    /// The kind of error as one word, for readers of an answer.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Throttled { .. } => "lms_throttled",
@@ -245,7 +246,7 @@ impl LmsApiError {
         }
     }
 
-    /// How long the LMS is not to be asked again, where it said so.
+    /// The time without requests that the LMS asks for, or `None` if it asks for none.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Throttled { retry_after }
@@ -255,8 +256,8 @@ impl LmsApiError {
         }
     }
 
-    /// Whether the LMS has answered what was asked, only that there is no such
-    /// thing: no failure, of nobody.
+    /// True if the LMS answered the request and there is no such run, learner or
+    /// enrollment. Such an answer is not a failure.
     pub fn is_an_answer(&self) -> bool {
         matches!(
             self,
@@ -264,9 +265,9 @@ impl LmsApiError {
         )
     }
 
-    /// Whether the LMS, or our credential for it, is unavailable as a whole, so
-    /// that asking for anything else now would fail likewise; `false` for what
-    /// is the matter with this learner, this run or this row.
+    /// True if the LMS, or our credential for it, is unavailable as a whole, so that any
+    /// other request now would fail likewise. False for an error of this learner, this
+    /// run or this row.
     pub fn is_lms_wide(&self) -> bool {
         match self {
             Self::Throttled { .. }
@@ -297,7 +298,7 @@ impl LmsApiError {
 }
 
 impl InvalidResponse {
-    /// A word for logs.
+    /// The code for logs.
     pub fn code(self) -> &'static str {
         match self {
             Self::NoRow => "no_row",
@@ -326,7 +327,7 @@ impl From<PaginationError> for InvalidResponse {
     }
 }
 
-/// Of serde_json's error, which may quote the body, only its kind is kept.
+/// Keeps only the kind of serde_json's error, which may quote the body.
 impl From<serde_json::Error> for InvalidResponse {
     fn from(error: serde_json::Error) -> Self {
         match error.classify() {
@@ -341,7 +342,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_code_is_a_plain_word() {
+    fn an_error_code_has_only_lowercase_letters_and_underscores() {
         assert!(ErrorCode::new("user_not_enrolled").is_some());
         assert!(ErrorCode::new(&"a".repeat(40)).is_some());
         let long = "a".repeat(41);

@@ -1,4 +1,4 @@
-//! What a 200 of the grades endpoint holds.
+//! Rows of the grades endpoint.
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -9,9 +9,9 @@ use crate::domain::{CourseId, Percent, Score, Username};
 /// A learner and their grade.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GradeRow {
-    /// The learner's name in the LMS, as it is spelled there.
+    /// The learner's username as the LMS spells it.
     pub username: Username,
-    /// What the LMS says of them.
+    /// The learner's score.
     pub score: Score,
 }
 
@@ -24,7 +24,7 @@ impl GradeRow {
     }
 }
 
-/// The one row that there must be.
+/// Parses the answer for one learner, which must hold exactly one row.
 pub(super) fn of_learner(
     body: &[u8],
     course_id: &CourseId,
@@ -36,7 +36,7 @@ pub(super) fn of_learner(
         [row] => page::object(row)?,
         _ => return Err(InvalidResponse::NotAsExpected),
     };
-    // The LMS's own spelling, which need not be ours.
+    // The LMS's own spelling may differ from ours.
     let found = page::username(&row["username"]);
     if found.map_err(|_| InvalidResponse::AnotherLearner)?.key() != username.key() {
         return Err(InvalidResponse::AnotherLearner);
@@ -49,7 +49,8 @@ fn score(row: &Value, course_id: &CourseId) -> Result<Score, InvalidResponse> {
         return Err(InvalidResponse::AnotherRun);
     }
     let percent = row["percent"].as_f64().ok_or(InvalidResponse::Percent)?;
-    // Only people read it, so one that cannot be read never costs the learner the grade.
+    // Only people read the letter grade, so an unreadable one never costs the learner the
+    // grade.
     let letter_grade = row["letter_grade"].as_str();
     let letter_grade = letter_grade.and_then(|text| text.trim().parse().ok());
     Ok(Score {
@@ -74,7 +75,7 @@ mod tests {
         })
     }
 
-    /// A row with one field changed, or taken away.
+    /// A row with one field changed or removed.
     fn with(field: &str, value: Option<Value>) -> Value {
         let mut row = row();
         match value {
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_and_what_may_be_odd_about_it() {
+    fn a_row_is_parsed_or_rejected_by_its_fields() {
         let (longest, too_long) = ("é".repeat(255), "é".repeat(256));
         for (field, value, score) in [
             (
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn one_row_and_nothing_else() {
+    fn an_answer_for_one_learner_has_exactly_one_row() {
         let two = json!([row(), with("username", Some(json!("eve")))]).to_string();
         let paged = json!({"next": null, "results": [row()]}).to_string();
         let half = json!([row()]).to_string()[..50].to_owned();
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_in_a_page() {
+    fn a_row_in_a_page_is_parsed_or_rejected_by_its_fields() {
         for (field, value, invalid) in [
             ("username", json!("eve"), None),
             ("percent", json!(null), Some(InvalidResponse::Percent)),

@@ -1,6 +1,6 @@
-//! The LMS's web API: an access token, one learner's grade, the grades of a
-//! whole course run, enrollments. One request each; who keeps the token, waits
-//! and tries again is `use_cases::lms`.
+//! The LMS's web API: an access token, one learner's grade, the grades of a whole course
+//! run, enrollments. Each method makes one request. `use_cases::lms` keeps the token,
+//! waits and retries.
 //!
 //! The rules are those of Open edX's `oauth_dispatch`, `grades` and
 //! `enrollment` REST APIs.
@@ -26,7 +26,7 @@ pub use page::Page;
 
 use crate::domain::{CourseId, Cursor, Score, Username};
 
-/// An Open edX LMS.
+/// The web API of an Open edX LMS.
 #[derive(Debug, Clone)]
 pub struct LmsApi {
     client: Client,
@@ -34,9 +34,9 @@ pub struct LmsApi {
 }
 
 impl LmsApi {
-    /// `client` must follow no redirect, or it would show our credential to
-    /// whomever the LMS names; `bootstrap::lms::client` makes such a one. Makes
-    /// no request.
+    /// Returns the API of the LMS at `base_url`. `client` must follow no redirect, or it
+    /// would show our credential to any host that the LMS names; `bootstrap::lms::client`
+    /// returns such a client. Makes no request.
     pub fn new(client: Client, base_url: BaseUrl) -> Self {
         Self { client, base_url }
     }
@@ -44,7 +44,7 @@ impl LmsApi {
     /// Asks for an access token: `POST oauth2/access_token`, client credentials.
     ///
     /// # Errors
-    /// [`LmsApiError::NoToken`] where the LMS refuses the client.
+    /// [`LmsApiError::NoToken`] if the LMS refuses the client.
     pub async fn access_token(
         &self,
         id: &str,
@@ -65,12 +65,12 @@ impl LmsApi {
         .await
     }
 
-    /// Asks for the grade of one learner in one course run. The row that comes
-    /// back must be of this username, in whatever spelling, and of this run, byte
-    /// for byte; the LMS leaves the address empty, so that it says nothing.
+    /// Asks for the grade of one learner in one course run. The returned row must have
+    /// this username, in any spelling, and this run, byte for byte. Its email address is
+    /// not checked, because the LMS leaves it empty.
     ///
     /// # Errors
-    /// [`LmsApiError::InvalidResponse`] where the answer is anything but that one row.
+    /// [`LmsApiError::InvalidResponse`] if the answer is anything but that one row.
     pub async fn grade(
         &self,
         authorization: &Authorization,
@@ -78,7 +78,7 @@ impl LmsApi {
         username: &Username,
     ) -> Result<Score, LmsApiError> {
         let mut url = self.grades_url(course_id)?;
-        // A `Username` is never empty: an empty one would mean the whole run.
+        // A `Username` is never empty. An empty one would mean the whole run.
         url.query_pairs_mut()
             .append_pair("username", username.as_str());
         self.get(url, authorization, answer::no_grades, |body| {
@@ -87,14 +87,13 @@ impl LmsApi {
         .await
     }
 
-    /// Asks for a page of the grades of a course run: the first one, or the
-    /// one that `cursor`, of the page before it, says. The LMS need not heed
-    /// `page_size`. It leaves out, without a word, whose grade it could not
-    /// compute.
+    /// Asks for a page of the grades of a course run: the first page, or the page at
+    /// `cursor`, which the previous page gave. The LMS may ignore `page_size`. It
+    /// silently leaves out learners whose grade it could not compute.
     ///
     /// # Errors
-    /// [`LmsApiError::InvalidResponse`] where the answer is no page. A row that is at
-    /// fault is an error in the page and leaves the other rows as they are.
+    /// [`LmsApiError::InvalidResponse`] if the answer is not a page. An invalid row is an
+    /// error within the page and does not affect the other rows.
     pub async fn grades_page(
         &self,
         authorization: &Authorization,
@@ -109,14 +108,13 @@ impl LmsApi {
         .await
     }
 
-    /// Asks for a page of enrollments, those too that have ended: the first
-    /// one, or the one that `cursor`, of the page before it, says. The LMS
-    /// gives at most 100 rows, and none for a run or a learner that it does
-    /// not know.
+    /// Asks for a page of enrollments, including those that have ended: the first page,
+    /// or the page at `cursor`, which the previous page gave. The LMS returns at most 100
+    /// rows, and none for a run or a learner that it does not know.
     ///
     /// # Errors
-    /// As [`LmsApi::grades_page`]; a row of another run or another learner than
-    /// was asked for is at fault.
+    /// As [`LmsApi::grades_page`]. A row of another run or another learner than was asked
+    /// for is invalid.
     pub async fn enrollments_page(
         &self,
         authorization: &Authorization,
@@ -142,20 +140,20 @@ impl LmsApi {
 
     fn grades_url(&self, course_id: &CourseId) -> Result<Url, LmsApiError> {
         let parts = || course_id.as_str().split('/');
-        // Such a part is a step to another path in any URL, so the LMS cannot
-        // be asked for this run, and no LMS has it.
+        // Such a part changes the path in any URL, so the LMS cannot be asked for this
+        // run, and no LMS has it.
         if parts().any(|part| part == "." || part == "..") {
             return Err(LmsApiError::NoSuchRun);
         }
         let path = ["api", "grades", "v1", "courses"];
-        // Without the last slash the LMS redirects.
+        // The LMS redirects a URL without the last slash.
         Ok(self
             .base_url
             .with(path.into_iter().chain(parts()).chain([""])))
     }
 
-    /// What `parse` reads in the body of a 200; of any other answer `refused`
-    /// says what it means.
+    /// Sends a GET request. `parse` reads the body of a 200, and `refused` maps any other
+    /// answer to an error.
     async fn get<T>(
         &self,
         url: Url,

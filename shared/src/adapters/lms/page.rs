@@ -1,4 +1,4 @@
-//! A list in pages, whatever its rows are.
+//! A page of a list, for rows of any type.
 
 use reqwest::Url;
 use serde::Deserialize;
@@ -11,15 +11,15 @@ use crate::domain::{Cursor, Username};
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page<T> {
-    /// Each row, or what is wrong with it.
+    /// Each row, or its defect.
     pub rows: Vec<Result<T, InvalidResponse>>,
-    /// Where the next page begins; `None` where this is the last.
+    /// The cursor of the next page; `None` if this is the last page.
     pub next: Option<Cursor>,
 }
 
 impl<T> Page<T> {
-    /// An old site's bare array is the only page. Each row is parsed by
-    /// itself, so that a broken one leaves the others.
+    /// Parses a page. The bare array of an older site is the only page. Each row is
+    /// parsed by itself, so that an invalid row does not affect the others.
     pub(super) fn parse(
         body: &[u8],
         row: impl Fn(&Value) -> Result<T, InvalidResponse>,
@@ -50,12 +50,12 @@ impl<T> Page<T> {
     }
 }
 
-/// The name of the cursor in a query.
+/// The name of the cursor's query parameter.
 const CURSOR: &str = "cursor";
 
-/// The cursor in the query of the URL of the next page. Nothing else of that
-/// URL is heeded: behind its proxy the LMS may not know its own host, and our
-/// credential goes to no other.
+/// The cursor in the query of the next page's URL. The rest of that URL is ignored:
+/// behind its proxy the LMS may not know its own host, and our credential is sent to no
+/// other host.
 fn cursor(next: &str) -> Option<Cursor> {
     let (_, query) = next.split_once('?')?;
     let mut url = Url::parse("http://localhost").ok()?;
@@ -64,7 +64,7 @@ fn cursor(next: &str) -> Option<Cursor> {
     cursor.parse().ok()
 }
 
-/// The page of a list that begins at `cursor`, or its first one.
+/// Returns the URL of the page at `cursor`, or of the first page.
 pub(super) fn at(mut list: Url, cursor: Option<&Cursor>, size: u32) -> Url {
     list.query_pairs_mut()
         .append_pair("page_size", &size.to_string())
@@ -72,7 +72,7 @@ pub(super) fn at(mut list: Url, cursor: Option<&Cursor>, size: u32) -> Url {
     list
 }
 
-/// A row: a JSON object.
+/// Parses a row, which must be a JSON object.
 pub(super) fn object(row: &RawValue) -> Result<Value, InvalidResponse> {
     serde_json::from_str(row.get())
         .ok()
@@ -80,12 +80,12 @@ pub(super) fn object(row: &RawValue) -> Result<Value, InvalidResponse> {
         .ok_or(InvalidResponse::NotAsExpected)
 }
 
-/// The username that a row has in this field.
+/// Parses the username in a field of a row.
 pub(super) fn username(value: &Value) -> Result<Username, InvalidResponse> {
     let name = value.as_str().ok_or(InvalidResponse::NotAsExpected)?;
     name.parse::<Username>()
         .ok()
-        // Parsing trims, and a name with blanks around it is another one.
+        // Parsing trims, and a name with blanks around it is a different name.
         .filter(|username| username.as_str() == name)
         .ok_or(InvalidResponse::NotAsExpected)
 }
@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    /// A list whose rows are texts under `name`.
+    /// Parses a list whose rows hold a text under `name`.
     fn read(body: &str) -> Result<Page<String>, InvalidResponse> {
         Page::parse(body.as_bytes(), |row| {
             let name = row["name"].as_str().ok_or(InvalidResponse::NoRow)?;
@@ -105,9 +105,9 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_row_leaves_the_others() {
-        // The last two serde_json itself refuses: a number beyond all numbers,
-        // half a character.
+    fn an_invalid_row_does_not_affect_the_others() {
+        // serde_json itself rejects the last two: a number out of range, half a surrogate
+        // pair.
         let rows = r#"[
             {"name": "a"}, {"name": null}, null, {"name": "b"},
             {"name": "x", "more": 1e999}, {"name": "\ud800"}
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn of_next_only_the_cursor_is_heeded() {
+    fn only_the_cursor_of_the_next_url_is_used() {
         let long = format!("?cursor={}", "a".repeat(1001));
         for (next, cursor) in [
             ("https://lms/api/?cursor=cD0y&page_size=50", Some("cD0y")),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_cursor_is_parsed_too() {
+    fn a_stored_cursor_is_validated_too() {
         let (longest, too_long) = ("é".repeat(500), "é".repeat(501));
         for (text, is_one) in [
             ("", false),

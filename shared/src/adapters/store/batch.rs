@@ -1,4 +1,4 @@
-//! Reads of many items, from several tables, in one call.
+//! Reads many items from several tables in one call.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,12 +9,13 @@ use aws_sdk_dynamodb::types::KeysAndAttributes;
 use super::{Item, StoreError};
 use crate::adapters::AwsError;
 
-/// How often keys that DynamoDB hands back unprocessed are asked for again.
+/// The maximum number of calls, including the first, until DynamoDB has processed all
+/// keys.
 const ROUNDS: u32 = 6;
 
-/// The items of these keys (at most 100), by table, read strongly
-/// consistently. Keys that DynamoDB leaves unprocessed are asked for again,
-/// later each time; what is missing in the end does not exist.
+/// Reads the items of these keys (at most 100), grouped by table, with strong
+/// consistency. Keys that DynamoDB leaves unprocessed are requested again with growing
+/// backoff. A key without an item in the result does not exist.
 pub async fn get(
     client: &Client,
     keys: impl IntoIterator<Item = (&str, Vec<Item>)>,

@@ -46,7 +46,7 @@ struct CertificateItem {
     history: History<CertificateEntry>,
 }
 
-/// A certificate from its item.
+/// Reads a certificate from its item.
 pub(super) fn certificate(table: &str, item: Item) -> Result<Certificate, StoreError> {
     let item: CertificateItem = read(table, item)?;
     Ok(Certificate {
@@ -77,7 +77,7 @@ fn item(table: &str, certificate: &Certificate) -> Result<Item, StoreError> {
     write(table, item)
 }
 
-/// A certificate where there must be none yet.
+/// Returns the write of a new certificate, on the condition that there is none yet.
 pub(super) fn issue(
     table: &str,
     certificate: &Certificate,
@@ -85,7 +85,7 @@ pub(super) fn issue(
     put_new(table, item(table, certificate)?)
 }
 
-/// That the certificate is the one that was read, as it was read.
+/// Condition: the certificate is unchanged since it was read.
 const AS_READ: &str = "#certificate_id = :certificate_id AND #version = :version";
 
 fn as_read(before: &Certificate) -> HashMap<String, AttributeValue> {
@@ -94,7 +94,8 @@ fn as_read(before: &Certificate) -> HashMap<String, AttributeValue> {
     values(&[AS_READ], all.into())
 }
 
-/// A certificate's change, on the condition that it is as it was read.
+/// Returns the write of a changed certificate, on the condition that it is unchanged
+/// since it was read.
 pub(super) fn change(
     table: &str,
     before: &Certificate,
@@ -112,13 +113,13 @@ pub(super) fn change(
 }
 
 impl Certificates {
-    /// The certificates in the table of this name. Makes no call.
+    /// Returns the certificates in the table of this name. Makes no call.
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }
 
-    /// One page of a run's certificates, by user; those that are not of the expected
-    /// shape as errors.
+    /// Reads one page of a run's certificates, ordered by user. A malformed item is an
+    /// error within the page.
     pub async fn of_run(
         &self,
         course_id: &CourseId,
@@ -128,7 +129,7 @@ impl Certificates {
         Ok(page.map(|item| certificate(&self.table, item)))
     }
 
-    /// All certificates of a user, by course id.
+    /// Reads all certificates of a user, ordered by course id.
     pub async fn of_user(&self, user_id: Uuid) -> Result<Vec<Certificate>, StoreError> {
         let items = of_user(&self.client, &self.table, user_id).await?;
         let certificates = items.into_iter();
@@ -136,8 +137,8 @@ impl Certificates {
         certificates.collect()
     }
 
-    /// The certificates of these learners in these runs (at most 100) that
-    /// exist, in no order.
+    /// Reads the existing certificates of these learners in these runs (at most 100), in
+    /// no order.
     pub async fn get_many(
         &self,
         keys: &[(Uuid, CourseId)],
@@ -147,16 +148,16 @@ impl Certificates {
         certificates.collect()
     }
 
-    /// Writes some certificates (at most 100), all of them or none, each on the
-    /// condition that its learner has none in its run yet.
+    /// Writes some certificates (at most 100), all of them or none, each on the condition
+    /// that its learner has none in its run yet.
     pub async fn add(&self, certificates: &[Certificate]) -> Result<Written, StoreError> {
         let items = certificates.iter().map(|new| issue(&self.table, new));
         let items = items.collect::<Result<_, _>>()?;
         transaction::write(&self.client, items).await
     }
 
-    /// The learners and runs that have a certificate of this id, as the index
-    /// has it, which may be behind.
+    /// Finds the learners and runs that have a certificate of this id, according to the
+    /// index, which may lag behind the table.
     pub async fn holders(&self, certificate_id: Uuid) -> Result<Vec<(Uuid, CourseId)>, StoreError> {
         const OF_ID: &str = "#certificate_id = :certificate_id";
         let answer = self
@@ -177,8 +178,8 @@ impl Certificates {
         holders.collect()
     }
 
-    /// Writes a certificate, if it still is as it was read. The certificate as it
-    /// is then, whether or not this wrote it: it then holds the entry's id.
+    /// Writes a certificate if it is unchanged since it was read. Returns the certificate
+    /// as it then is. If this call wrote it, its history holds the id of the new entry.
     pub async fn put(
         &self,
         before: &Certificate,
@@ -207,14 +208,14 @@ impl Certificates {
         }
     }
 
-    /// Makes all certificates of a user no user's, whatever shape they have: each
-    /// has a user id of its own, which nobody has, and neither name nor history.
-    /// Their ids.
+    /// Makes all certificates of a user anonymous, whatever shape they have. Each gets a
+    /// new user id that no user has, and loses its name and its history. Returns the
+    /// certificate ids.
     ///
     /// One transaction for each.
     pub async fn make_anonymous(&self, user_id: Uuid) -> Result<Vec<String>, StoreError> {
         const ATTEMPTS: u32 = 5;
-        /// Whatever else there is may be personal.
+        /// The attributes that are kept. Any other attribute may be personal data.
         const KEPT: [&str; 5] = [
             "course_id",
             "certificate_id",
@@ -233,7 +234,8 @@ impl Certificates {
                 let kept = kept.filter(|(name, _)| KEPT.contains(&name.as_str()));
                 let mut anonymous: Item = kept.map(|(n, v)| (n.clone(), v.clone())).collect();
                 anonymous.insert("user_id".to_owned(), text(Uuid::new_v4().to_string()));
-                // What happened at which moment would tell which of them were one person's.
+                // The times in the history would show which certificates belonged to one
+                // person.
                 anonymous.insert("history".to_owned(), AttributeValue::L(Vec::new()));
                 anonymous.insert("version".to_owned(), number(1));
 
@@ -254,7 +256,7 @@ impl Certificates {
                     TransactWriteItem::builder().delete(delete).build(),
                     put_new(&self.table, anonymous)?,
                 ];
-                // One that has changed meanwhile is read again.
+                // A certificate that has changed meanwhile is read again.
                 if transaction::write(&self.client, items).await? == Written::Done {
                     done.push(id.unwrap_or_default());
                 }

@@ -1,4 +1,4 @@
-//! How every call to DynamoDB is made: its time limit, its retries, its count.
+//! Settings of every DynamoDB call: its time limit, its retries, its count.
 
 use std::time::Duration;
 
@@ -10,16 +10,17 @@ use aws_sdk_dynamodb::error::BoxError;
 
 use crate::calls;
 
-/// How long a call may take. The SDK itself sets no limit to an answer.
+/// The time limits of a call. The SDK itself sets no time limit for an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLimits {
-    /// For each attempt, connecting included.
+    /// The time limit of each attempt, including the connection.
     pub attempt: Duration,
-    /// The most attempts, the first included.
+    /// The maximum number of attempts, including the first.
     pub attempts: u32,
-    /// Before the first retry; grows, with jitter, up to `longest_backoff`.
+    /// The backoff before the first retry. It grows, with jitter, up to
+    /// `longest_backoff`.
     pub first_backoff: Duration,
-    /// No wait between two attempts is longer.
+    /// The maximum backoff between two attempts.
     pub longest_backoff: Duration,
 }
 
@@ -32,7 +33,7 @@ impl CallLimits {
         longest_backoff: Duration::from_millis(500),
     };
 
-    /// The longest that one call can take, retries and the waits between them included.
+    /// The longest time that one call can take, including retries and backoff.
     pub const fn longest(&self) -> Duration {
         let waits = self.attempts.saturating_sub(1);
         Duration::from_millis(
@@ -42,7 +43,7 @@ impl CallLimits {
     }
 }
 
-/// The settings of a DynamoDB client, to be made into one at start-up.
+/// Returns the settings of a DynamoDB client, from which the client is built at start-up.
 pub fn settings(aws: &aws_config::SdkConfig, limits: CallLimits) -> Builder {
     Builder::from(aws)
         .timeout_config(
@@ -62,7 +63,7 @@ pub fn settings(aws: &aws_config::SdkConfig, limits: CallLimits) -> Builder {
         .interceptor(CountCalls)
 }
 
-/// Tells [`crate::calls`] of each attempt.
+/// Counts each attempt in [`crate::calls`].
 #[derive(Debug)]
 struct CountCalls;
 
@@ -82,8 +83,9 @@ impl Intercept for CountCalls {
     }
 }
 
-/// A single write that meets a transaction on the same item is refused with a
-/// conflict, which passes within milliseconds; the SDK does not retry it.
+/// Retries transaction conflicts. A single write that meets a transaction on the same
+/// item is refused with a conflict, which passes within milliseconds. The SDK does not
+/// retry it.
 #[derive(Debug)]
 struct RetryConflicts;
 

@@ -39,7 +39,7 @@ pub(super) fn key(course_id: &CourseId) -> Item {
     Item::from([("course_id".to_owned(), text(course_id.as_str()))])
 }
 
-/// A course run from its item.
+/// Reads a course run from its item.
 fn course_run(table: &str, item: Item) -> Result<CourseRun, StoreError> {
     let item: CourseRunItem = read(table, item)?;
     Ok(CourseRun {
@@ -54,12 +54,12 @@ fn course_run(table: &str, item: Item) -> Result<CourseRun, StoreError> {
 }
 
 impl CourseRuns {
-    /// The runs in the table of this name. Makes no call.
+    /// Returns the runs in the table of this name. Makes no call.
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }
 
-    /// The runs of these ids (at most 100) that exist, in no order.
+    /// Reads the existing runs of these ids (at most 100), in no order.
     pub async fn get_many(&self, ids: &[CourseId]) -> Result<Vec<CourseRun>, StoreError> {
         let keys = ids.iter().map(key).collect();
         let mut found = batch::get(&self.client, [(self.table.as_str(), keys)]).await?;
@@ -71,8 +71,8 @@ impl CourseRuns {
             .collect()
     }
 
-    /// One page of all runs, in no order; those that are not of the expected
-    /// shape as errors.
+    /// Reads one page of all runs, in no order. A malformed item is an error within the
+    /// page.
     pub async fn page(
         &self,
         start: Option<Start>,
@@ -81,8 +81,8 @@ impl CourseRuns {
         Ok(page.map(|item| course_run(&self.table, item)))
     }
 
-    /// Those of these ids (at most 100) that there are runs of, whatever shape
-    /// they have, in no order.
+    /// Returns those of these ids (at most 100) that have a run, whatever shape it has,
+    /// in no order.
     pub async fn known(&self, ids: &[CourseId]) -> Result<Vec<CourseId>, StoreError> {
         let keys = ids.iter().map(key).collect();
         let mut found = batch::get(&self.client, [(self.table.as_str(), keys)]).await?;
@@ -91,9 +91,9 @@ impl CourseRuns {
         Ok(ids.map(|Keyed { course_id }| course_id).collect())
     }
 
-    /// At most a hundred runs behind the one that is named, in the table's own
-    /// order, and the last of them where there are more; those that are not of the
-    /// expected shape as errors.
+    /// Reads at most a hundred runs after the given one, in the table's own order. Also
+    /// returns the id of the last of them if there are more. A malformed item is an
+    /// error.
     pub async fn some_after(
         &self,
         course_id: Option<&CourseId>,
@@ -110,9 +110,9 @@ impl CourseRuns {
         Ok((runs.collect(), last.transpose()?))
     }
 
-    /// Changes a run, or makes it if there is none. What the change leaves is as
-    /// it is when the write comes, whoever made it so, and so are attributes that
-    /// are not known here. One UpdateItem.
+    /// Changes a run, or creates it if there is none. Attributes that the change leaves
+    /// out, and attributes that this program does not know, keep the value that they have
+    /// at the moment of the write. One UpdateItem.
     pub async fn change(&self, change: &CourseRunChange) -> Result<(), StoreError> {
         let mut set = vec!["#title = :title".to_owned()];
         let mut remove = Vec::new();

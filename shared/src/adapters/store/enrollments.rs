@@ -49,7 +49,7 @@ struct EnrollmentItem {
     change_status: Option<String>,
     #[serde(serialize_with = "as_moment")]
     changed_at: Timestamp,
-    /// Absent where another program wrote the item.
+    /// The version; absent if another program wrote the item.
     #[serde(default)]
     version: u64,
     #[serde(flatten)]
@@ -72,7 +72,7 @@ const fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-/// An enrollment from its item.
+/// Reads an enrollment from its item.
 pub(super) fn enrollment(table: &str, item: Item) -> Result<Enrollment, StoreError> {
     let item: EnrollmentItem = read(table, item)?;
     Ok(Enrollment {
@@ -92,12 +92,13 @@ pub(super) fn enrollment(table: &str, item: Item) -> Result<Enrollment, StoreErr
     })
 }
 
-/// Writes compare it.
+/// Serializes a time in the fixed form of the table, because conditional writes compare
+/// it.
 fn as_moment<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&moment(*at))
 }
 
-/// The item of an enrollment.
+/// Returns the item of an enrollment.
 fn item(table: &str, enrollment: &Enrollment) -> Result<Item, StoreError> {
     let Enrollment {
         enrollment_id,
@@ -132,44 +133,45 @@ fn item(table: &str, enrollment: &Enrollment) -> Result<Item, StoreError> {
     write(table, item)
 }
 
-/// The enrollment after a change was asked for, and whether it took one.
+/// An enrollment after a requested change.
 #[derive(Debug, Clone)]
 pub struct Changed {
-    /// As the write left it, or as it was found where nothing differed.
+    /// The enrollment as the write left it, or as it was found if nothing differed.
     pub enrollment: Enrollment,
-    /// Whether it is new, changed or as it was.
+    /// The effect of the change: created, updated or unchanged.
     pub outcome: ChangeOutcome,
 }
 
-/// What an enrollment took.
+/// The effect of a change on an enrollment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeOutcome {
-    /// There was none, and now there is.
+    /// There was no enrollment, and it was created.
     Created,
-    /// Something differed: it was changed, with one more history entry.
+    /// Something differed, and the enrollment was changed, with one more history entry.
     Updated,
-    /// All was as asked; nothing was written.
+    /// Nothing differed, and nothing was written.
     Unchanged,
 }
 
 impl Enrollments {
-    /// The enrollments in the table of this name. Makes no call.
+    /// Returns the enrollments in the table of this name. Makes no call.
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }
 
-    /// Makes the enrollment what `decide` makes of it; `decide` returns `None`
-    /// where nothing differs. `None` where there is no enrollment and none is needed.
+    /// Changes the enrollment to what `decide` returns. `decide` returns `None` if
+    /// nothing differs. Returns `None` if there is no enrollment and none is needed.
     ///
-    /// One UpdateItem where there was none before, or where nothing differs; one
-    /// more, for each time that somebody else wrote meanwhile, where something
-    /// does. One read more where `decide` makes nothing of no enrollment.
+    /// One UpdateItem if there was no enrollment before, or if nothing differs. If
+    /// something differs, one more UpdateItem, and one more for each concurrent write by
+    /// somebody else. One more read if `decide` returns `None` for a missing enrollment.
     pub async fn change(
         &self,
         change: &EnrollmentChange,
         decide: impl Fn(Option<&Enrollment>) -> Option<Enrollment>,
     ) -> Result<Option<Changed>, StoreError> {
-        /// Fifty writers at once, each of whom changes something, take so many.
+        /// Fifty concurrent writers, each of whom changes something, take that many
+        /// attempts.
         const ATTEMPTS: u32 = 60;
         let mut before: Option<Enrollment> = None;
         let mut is_read = false;
@@ -201,7 +203,7 @@ impl Enrollments {
                 Put::Refused(found) => found.map(|found| *found),
             };
             is_read = true;
-            // A first attempt did its work, and its answer was lost.
+            // A first attempt was successful, but its answer was lost.
             if let Some(enrollment) = before.take_if(|found| found.holds(change.change_id)) {
                 let is_new = enrollment.enrollment_id == change.new_enrollment_id;
                 let outcome = if is_new {
@@ -218,8 +220,8 @@ impl Enrollments {
         Err(StoreError::contended())
     }
 
-    /// Makes the enrollment what it is to be, on the condition that it still is
-    /// as it was read. One UpdateItem.
+    /// Writes `after` on the condition that the enrollment is unchanged since it was read
+    /// as `before`. One UpdateItem.
     pub async fn replace(
         &self,
         change: &EnrollmentChange,
@@ -233,14 +235,14 @@ impl Enrollments {
         })
     }
 
-    /// One UpdateItem, which leaves attributes of other programs alone.
+    /// Writes with one UpdateItem, which does not touch attributes of other programs.
     async fn put(
         &self,
         before: Option<&Enrollment>,
         after: &Enrollment,
     ) -> Result<Put, StoreError> {
         const ABSENT: &str = "attribute_not_exists(#user_id)";
-        // Other programs may not count the version, or change no moment.
+        // Other programs may leave the version or the time of change as they are.
         const AS_READ: &str = "#enrollment_id = :enrollment_id AND #changed_at = :before \
              AND (#version = :read OR (attribute_not_exists(#version) AND :read = :zero))";
         let mut all = item(&self.table, after)?;
@@ -278,21 +280,22 @@ impl Enrollments {
         }
     }
 
-    /// How many enrollments a run has, as the index has it, which may be behind.
+    /// Counts the enrollments of a run, according to the index, which may lag behind the
+    /// table.
     pub async fn count_of_run(&self, course_id: &CourseId) -> Result<u64, StoreError> {
         page::count_of_run(&self.client, &self.table, course_id).await
     }
 
-    /// The enrollments of these learners in these runs (at most 100) that
-    /// exist, in no order.
+    /// Reads the existing enrollments of these learners in these runs (at most 100), in
+    /// no order.
     pub async fn get_many(&self, keys: &[(Uuid, CourseId)]) -> Result<Vec<Enrollment>, StoreError> {
         let items = of_keys(&self.client, &self.table, keys).await?.into_iter();
         let enrollments = items.map(|item| enrollment(&self.table, item));
         enrollments.collect()
     }
 
-    /// The enrollments of these learners (at most 100) in a run that exist; each,
-    /// or that it is not of the expected shape.
+    /// Reads the existing enrollments of these learners (at most 100) in a run. A
+    /// malformed item is an error for its learner.
     pub async fn in_run(
         &self,
         course_id: &CourseId,
@@ -307,8 +310,8 @@ impl Enrollments {
         Ok(enrollments.collect())
     }
 
-    /// Writes some enrollments (at most 100), all of them or none, each on the
-    /// condition that its learner has none in its run yet.
+    /// Writes some enrollments (at most 100), all of them or none, each on the condition
+    /// that its learner has none in its run yet.
     pub async fn add(&self, enrollments: &[Enrollment]) -> Result<Written, StoreError> {
         let items = enrollments
             .iter()
@@ -317,8 +320,8 @@ impl Enrollments {
         transaction::write(&self.client, items).await
     }
 
-    /// One page of a run's enrollments, by user; those that are not of the expected
-    /// shape as errors.
+    /// Reads one page of a run's enrollments, ordered by user. A malformed item is an
+    /// error within the page.
     pub async fn of_run(
         &self,
         course_id: &CourseId,
@@ -328,8 +331,8 @@ impl Enrollments {
         Ok(page.map(|item| enrollment(&self.table, item)))
     }
 
-    /// The modes of the active ones among up to `most` enrollments, which are
-    /// those that a scan comes upon first. One whose mode cannot be read is left out.
+    /// Reads the modes of the active ones among the first enrollments that a scan finds,
+    /// up to `most` enrollments. An enrollment with an unreadable mode is left out.
     ///
     /// One Scan for each mebibyte of items.
     pub async fn modes_of_some(&self, most: i32) -> Result<Vec<Mode>, StoreError> {
@@ -363,8 +366,9 @@ impl Enrollments {
         Ok(modes)
     }
 
-    /// The first users (at most `most`) behind this one who have an enrollment in a
-    /// run, by id, as the index has it, which may be behind.
+    /// Reads the ids of the first users (at most `most`) after this one who have an
+    /// enrollment in a run, ordered by id, according to the index, which may lag behind
+    /// the table.
     ///
     /// One Query.
     pub async fn users_of_run(
@@ -376,7 +380,7 @@ impl Enrollments {
         page::users_of_run(&self.client, &self.table, course_id, after, most).await
     }
 
-    /// All enrollments of a user, by course id.
+    /// Reads all enrollments of a user, ordered by course id.
     pub async fn of_user(&self, user_id: Uuid) -> Result<Vec<Enrollment>, StoreError> {
         let items = of_user(&self.client, &self.table, user_id).await?;
         let enrollments = items.into_iter();
@@ -384,7 +388,7 @@ impl Enrollments {
         enrollments.collect()
     }
 
-    /// The runs in which a user has an enrollment, whatever shape it has.
+    /// Returns the runs in which a user has an enrollment, whatever shape it has.
     pub async fn runs_of(&self, user_id: Uuid) -> Result<Vec<CourseId>, StoreError> {
         let items = of_user(&self.client, &self.table, user_id).await?;
         let ids = items.into_iter().filter_map(|mut item| {
@@ -394,17 +398,18 @@ impl Enrollments {
         Ok(ids.collect())
     }
 
-    /// Removes all enrollments of a user with their histories, whatever shape they
-    /// have; how many.
+    /// Removes all enrollments of a user with their histories, whatever shape they have,
+    /// and returns their number.
     pub async fn erase(&self, user_id: Uuid) -> Result<u64, StoreError> {
         erase_of_user(&self.client, &self.table, user_id).await
     }
 }
 
-/// What became of a conditional write.
+/// The result of a conditional write.
 enum Put {
-    /// It is written.
+    /// The enrollment was written.
     Done,
-    /// The enrollment is not as it was read: as it is, where there is one.
+    /// The enrollment has changed since it was read. Holds the current one, if there is
+    /// one.
     Refused(Option<Box<Enrollment>>),
 }

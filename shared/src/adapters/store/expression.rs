@@ -1,5 +1,5 @@
-//! Expressions of DynamoDB: every attribute goes by `#name`, since plain names
-//! may be reserved words (`mode`, `state`, `roles` are).
+//! DynamoDB expressions. Every attribute is written as `#name`, because plain names may
+//! be reserved words (`mode`, `state`, `roles` are).
 
 use std::collections::HashMap;
 
@@ -15,8 +15,8 @@ pub fn names(expressions: &[&str]) -> HashMap<String, String> {
         .collect()
 }
 
-/// Those of `values` that are in `expressions`: DynamoDB refuses a request
-/// with one that is not.
+/// Keeps those of `values` that `expressions` use. DynamoDB refuses a request with an
+/// unused value.
 pub fn values(
     expressions: &[&str],
     mut values: HashMap<&str, AttributeValue>,
@@ -26,8 +26,8 @@ pub fn values(
         .collect()
 }
 
-/// The condition that an item has all that it had when it was read, with its
-/// names and values.
+/// The condition that an item still has all attributes that it had when it was read, with
+/// its names and values.
 pub fn exactly(item: &Item) -> (String, HashMap<String, String>, Item) {
     let (mut conditions, mut names, mut values) = (Vec::new(), HashMap::new(), Item::new());
     for (n, (name, value)) in item.iter().enumerate() {
@@ -38,7 +38,7 @@ pub fn exactly(item: &Item) -> (String, HashMap<String, String>, Item) {
     (conditions.join(" AND "), names, values)
 }
 
-/// The words behind `mark`.
+/// The words that follow `mark`.
 fn placeholders<'a>(expressions: &[&'a str], mark: char) -> impl Iterator<Item = &'a str> {
     expressions
         .iter()
@@ -49,8 +49,8 @@ fn placeholders<'a>(expressions: &[&'a str], mark: char) -> impl Iterator<Item =
         })
 }
 
-/// A moment as the tables hold it: RFC 3339 in UTC, always with three decimals,
-/// so that texts sort as moments do.
+/// Formats a time as the tables store it: RFC 3339 in UTC, always with three decimals, so
+/// that the texts sort in order of time.
 pub fn moment(at: Timestamp) -> String {
     format!("{at:.3}")
 }
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_found() {
+    fn names_are_found_in_expressions() {
         let found = names(&["SET #a = :a, #b_c=if_not_exists(#b_c,:z)", "#a <> :b"]);
         let mut pairs: Vec<_> = found.into_iter().collect();
         pairs.sort();
@@ -86,14 +86,14 @@ mod tests {
     }
 
     #[test]
-    fn only_values_that_are_named_are_sent() {
+    fn only_values_that_the_expressions_use_are_sent() {
         let all = HashMap::from([("now", flag(true)), ("no", flag(true))]);
         let sent = values(&["SET #a = :now", "#b = :now"], all);
         assert_eq!(sent, HashMap::from([(":now".to_owned(), flag(true))]));
     }
 
     #[test]
-    fn moments_sort_as_texts() {
+    fn times_sort_as_texts() {
         let at = |ms| moment(Timestamp::from_millisecond(ms).unwrap());
         assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
         assert!(at(1000) < at(1500) && at(1500) < at(1501) && at(1501) < at(2000));

@@ -38,7 +38,7 @@ struct GradeItem {
     history: History<GradeEntry>,
 }
 
-/// A grade from its item.
+/// Reads a grade from its item.
 pub(super) fn grade(table: &str, item: Item) -> Result<Grade, StoreError> {
     let item: GradeItem = read(table, item)?;
     Ok(Grade {
@@ -52,8 +52,8 @@ pub(super) fn grade(table: &str, item: Item) -> Result<Grade, StoreError> {
     })
 }
 
-/// What a write of `after` needs: the item, and the condition that the grade
-/// still is the one that was read, with its values.
+/// The parts of a write of `after`: the item, and the condition that the grade is
+/// unchanged since it was read, with its values.
 fn as_put(
     table: &str,
     before: Option<&Grade>,
@@ -74,8 +74,8 @@ fn as_put(
     Ok((write(table, item)?, condition, values))
 }
 
-/// A write of `after` in a transaction, on the condition that the grade still is
-/// the one that was read.
+/// Returns the write of `after` in a transaction, on the condition that the grade is
+/// unchanged since it was read.
 pub(super) fn put(
     table: &str,
     before: Option<&Grade>,
@@ -93,8 +93,9 @@ pub(super) fn put(
     Ok(TransactWriteItem::builder().put(put).build())
 }
 
-/// The same by itself, at half of a transaction's price. A first attempt that did
-/// its work, and whose answer was lost, is known by the change's id.
+/// Writes `after` by itself, on the same condition, at half of a transaction's price. If
+/// a first attempt was successful but its answer was lost, it is recognized by the
+/// change's id.
 pub(super) async fn put_alone(
     client: &Client,
     table: &str,
@@ -129,7 +130,7 @@ pub(super) async fn put_alone(
     })
 }
 
-/// A check that the grade still is the one that was read.
+/// Returns a check that the grade is unchanged since it was read.
 pub(super) fn check(table: &str, grade: &Grade) -> Result<TransactWriteItem, StoreError> {
     let condition = as_read_condition(grade);
     let check = ConditionCheck::builder()
@@ -143,8 +144,9 @@ pub(super) fn check(table: &str, grade: &Grade) -> Result<TransactWriteItem, Sto
     Ok(TransactWriteItem::builder().condition_check(check).build())
 }
 
-/// Who hands a grade back to the LMS, or sets it by hand, may not count the
-/// version: so both are compared.
+/// The condition that a grade is unchanged since it was read. It compares both
+/// attributes, because another program that sets a grade by hand, or returns it to the
+/// LMS, may not increase the version.
 const fn as_read_condition(grade: &Grade) -> &'static str {
     if grade.set_by_admin {
         "#version = :version AND #set_by_admin = :set_by_admin"
@@ -162,25 +164,26 @@ fn as_read(grade: &Grade) -> [(&'static str, AttributeValue); 2] {
 }
 
 impl Grades {
-    /// The grades in the table of this name. Makes no call.
+    /// Returns the grades in the table of this name. Makes no call.
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }
 
-    /// All grades of a user, by course id.
+    /// Reads all grades of a user, ordered by course id.
     pub async fn of_user(&self, user_id: Uuid) -> Result<Vec<Grade>, StoreError> {
         let items = of_user(&self.client, &self.table, user_id).await?;
         let grades = items.into_iter().map(|item| grade(&self.table, item));
         grades.collect()
     }
 
-    /// Removes all grades of a user with their histories, whatever shape they
-    /// have; how many.
+    /// Removes all grades of a user with their histories, whatever shape they have, and
+    /// returns their number.
     pub async fn erase(&self, user_id: Uuid) -> Result<u64, StoreError> {
         erase_of_user(&self.client, &self.table, user_id).await
     }
 
-    /// The grades of these learners in these runs (at most 100) that exist, in no order.
+    /// Reads the existing grades of these learners in these runs (at most 100), in no
+    /// order.
     pub async fn get_many(&self, keys: &[(Uuid, CourseId)]) -> Result<Vec<Grade>, StoreError> {
         let items = of_keys(&self.client, &self.table, keys).await?;
         let grades = items.into_iter().map(|item| grade(&self.table, item));

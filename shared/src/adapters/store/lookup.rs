@@ -1,4 +1,4 @@
-//! What a delivery is about, read from three tables in one call.
+//! Reads everything that a delivery refers to from three tables in one call.
 
 use std::collections::HashMap;
 
@@ -18,60 +18,59 @@ pub struct Lookup {
     pending_events: String,
 }
 
-/// What exists of what a delivery speaks of.
+/// The existing user, run and pending events of a delivery.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
-    /// `None` where no user has the address.
+    /// The user; `None` if no user has the address.
     pub user: Option<FoundUser>,
-    /// `None`, too, where no run was asked for.
+    /// The run; `None` if it does not exist or was not asked for.
     pub run: Option<FoundRun>,
-    /// Those that were asked for and exist, whatever their state. Of a kind
-    /// there may be two where the address is a former one of the user's.
+    /// The pending events that were asked for and exist, in any state. There may be two
+    /// of one kind if the address is a former one of the user's.
     pub pending: Vec<PendingEvent>,
 }
 
-/// A user, as far as a delivery needs them. Users and runs may be written by
-/// other programs than ours: what is not as it should be, and can be done
-/// without, counts as absent.
+/// The part of a user that a delivery needs. Other programs may write users and runs too.
+/// A malformed optional attribute counts as absent.
 #[derive(Clone, Deserialize)]
 pub struct FoundUser {
-    /// The address that the user has; another one than asked for where that is
-    /// a former one of theirs.
+    /// The user's current address. It differs from the one asked for if that is a former
+    /// one.
     pub email: Email,
-    /// Who has the address.
+    /// The user's id.
     pub user_id: Uuid,
-    /// Without it the LMS cannot be asked for a grade.
+    /// The username in the LMS. Without it the LMS cannot be asked for a grade.
     #[serde(default, deserialize_with = "super::if_sound")]
     pub edx_username: Option<Username>,
-    /// For the certificate.
+    /// The name on the certificate.
     #[serde(default, deserialize_with = "super::if_sound")]
     pub name: Option<String>,
 }
 
-/// By the id alone; the rest is personal.
+/// Shows only the id. The rest is personal data.
 impl std::fmt::Debug for FoundUser {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "FoundUser({})", self.user_id)
     }
 }
 
-/// A run, as far as a delivery needs it.
+/// The part of a run that a delivery needs.
 #[derive(Debug, Clone, Deserialize)]
 pub struct FoundRun {
-    /// For the certificate.
+    /// The title on the certificate.
     #[serde(default, deserialize_with = "super::if_sound")]
     pub title: Option<String>,
 }
 
 impl Found {
-    /// The pending events of this kind, where it was asked for.
+    /// The pending events of this kind, if that kind was asked for.
     pub fn pending(&self, kind: EventKind) -> impl Iterator<Item = &PendingEvent> {
         self.pending.iter().filter(move |event| event.kind == kind)
     }
 }
 
 impl Lookup {
-    /// Takes the names of the three tables. Makes no call.
+    /// Returns a lookup in the tables of these names. Makes no call.
     pub fn new(client: Client, users: String, course_runs: String, pending_events: String) -> Self {
         Self {
             client,
@@ -81,10 +80,12 @@ impl Lookup {
         }
     }
 
-    /// One BatchGetItem, for the pending event of the first kind, and of the other
-    /// kinds those that can be read. Without a run to look for, only the user
-    /// is read. One more where the address is a former one: what is pending under
-    /// the address that the user has is found as well.
+    /// Finds the user, the run and the pending events of these kinds. The pending event
+    /// of the first kind must be readable; unreadable events of other kinds are left out.
+    /// Without a run, only the user is read.
+    ///
+    /// One BatchGetItem, and one more if the address is a former one: events that are
+    /// pending under the current address are found as well.
     pub async fn find(
         &self,
         email: &Email,
@@ -115,7 +116,8 @@ impl Lookup {
                 match pending_events::pending_event(&self.pending_events, item) {
                     Ok(event) => found.pending.push(event),
                     Err(error) if is_own => return Err(error),
-                    // Another event's fault is no reason to refuse this one.
+                    // An unreadable event of another kind is no reason to refuse this
+                    // delivery.
                     Err(_) => {}
                 }
             }
@@ -136,10 +138,11 @@ impl Lookup {
         Err(StoreError::contended())
     }
 
-    /// The users of these addresses (at most 100, the ones that they have) and
-    /// what is pending of this kind for them and a run, as far as it can be read.
+    /// Finds the users of these addresses (at most 100, all of them current) and the
+    /// events of this kind that are pending for them and a run. Unreadable items are left
+    /// out.
     ///
-    /// Two BatchGetItems, side by side.
+    /// Two concurrent BatchGetItems.
     pub async fn find_many(
         &self,
         emails: &[&Email],
@@ -159,7 +162,7 @@ impl Lookup {
         .await?;
         let mut found: HashMap<Email, Found> = HashMap::new();
         for item in users.remove(&self.users).unwrap_or_default() {
-            // A former address, or a user whom nothing can be known of.
+            // The item is a former address, or a user who cannot be read.
             let Ok(user) = read::<FoundUser>(&self.users, item) else {
                 continue;
             };
@@ -178,7 +181,8 @@ impl Lookup {
         Ok(found)
     }
 
-    /// Opens the connection: reads a key that cannot exist (no address is without an @).
+    /// Opens the connection by reading a key that cannot exist, because every address has
+    /// an @.
     pub async fn warm_up(&self) -> Result<(), StoreError> {
         self.client
             .get_item()

@@ -1,7 +1,8 @@
-//! The DynamoDB tables. One file a table; [`lookup`] and [`records`] take several together.
+//! The DynamoDB tables, one file for each table. [`lookup`] and [`records`] read several
+//! tables together.
 //!
-//! Reads that decide are strongly consistent. Absent is absent, never NULL:
-//! DynamoDB refuses NULL in the key of an index.
+//! Reads that decide something are strongly consistent. An absent attribute is left out
+//! and never NULL: DynamoDB refuses NULL in the key of an index.
 
 mod batch;
 pub mod certificates;
@@ -32,25 +33,27 @@ use super::AwsError;
 use crate::domain::CourseId;
 pub use client::{CallLimits, settings};
 
-/// Why a table could not be read or written.
+/// Error of reading or writing a table.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StoreError {
-    /// DynamoDB failed, refused, or did not answer, also when tried again.
+    /// DynamoDB failed, refused the call, or did not answer, even after retries.
     #[error("the store: {0}")]
     Aws(#[from] AwsError),
-    /// An item does not have the shape that this program writes. The text
-    /// names the table alone: what stands in the item may be personal.
+    /// An item does not have the shape that this program writes. The text names only the
+    /// table, because the item may hold personal data.
     #[error("an item of {0} is not of the expected shape")]
     Corrupt(String),
 }
 
 impl StoreError {
-    /// Others kept writing what was to be written, until we gave up.
+    /// Returns the error of a write that gave up because other writers kept changing the
+    /// same item.
     pub fn contended() -> Self {
         AwsError::Throttled("Contended".to_owned()).into()
     }
 
-    /// Whether the store is away or overloaded, so that the same may succeed in a moment.
+    /// True if the store is unavailable or overloaded, so that the same call may succeed
+    /// soon.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Aws(failure) => failure.is_outage(),
@@ -58,7 +61,7 @@ impl StoreError {
         }
     }
 
-    /// AWS's error code, or a word of ours.
+    /// AWS's error code, or a code of ours.
     pub fn code(&self) -> &str {
         match self {
             Self::Aws(failure) => failure.code(),
@@ -75,19 +78,19 @@ impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for StoreError {
 
 type Item = std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue>;
 
-/// Reads an item of `table` into the struct that stands for it.
+/// Deserializes an item of `table`.
 fn read<'a, T: Deserialize<'a>>(table: &str, item: Item) -> Result<T, StoreError> {
     serde_dynamo::aws_sdk_dynamodb_1::from_item(item)
         .map_err(|_| StoreError::Corrupt(table.to_owned()))
 }
 
-/// Writes the struct that stands for an item of `table`.
+/// Serializes an item of `table`.
 fn write<T: serde::Serialize>(table: &str, item: T) -> Result<Item, StoreError> {
     serde_dynamo::aws_sdk_dynamodb_1::to_item(item)
         .map_err(|_| StoreError::Corrupt(table.to_owned()))
 }
 
-/// The key of what a learner has in a course run: enrollment, grade, certificate.
+/// The key of a learner's enrollment, grade or certificate in a course run.
 fn key_of(user_id: Uuid, course_id: &CourseId) -> Item {
     Item::from([
         ("user_id".to_owned(), text(user_id.to_string())),
@@ -95,12 +98,13 @@ fn key_of(user_id: Uuid, course_id: &CourseId) -> Item {
     ])
 }
 
-/// Whose an item of such a table is.
+/// The user id in the key of such an item, or `None` if it is missing or malformed.
 fn user_of(item: &Item) -> Option<Uuid> {
     item.get("user_id")?.as_s().ok()?.parse().ok()
 }
 
-/// All items of a user in a table whose key is user and course run, by course id.
+/// Reads all items of a user in a table whose key is user and course run, ordered by
+/// course id.
 async fn of_user(client: &Client, table: &str, user_id: Uuid) -> Result<Vec<Item>, StoreError> {
     const OF_USER: &str = "#user_id = :user_id";
     let items = client
@@ -118,7 +122,8 @@ async fn of_user(client: &Client, table: &str, user_id: Uuid) -> Result<Vec<Item
     Ok(items)
 }
 
-/// Removes all items of a user in such a table, whatever they hold; how many.
+/// Removes all items of a user in such a table, whatever they hold, and returns their
+/// number.
 async fn erase_of_user(client: &Client, table: &str, user_id: Uuid) -> Result<u64, StoreError> {
     let mut erased = 0;
     for mut item in of_user(client, table, user_id).await? {
@@ -130,7 +135,7 @@ async fn erase_of_user(client: &Client, table: &str, user_id: Uuid) -> Result<u6
     Ok(erased)
 }
 
-/// The items of these learners in these runs (at most 100) that exist, in no order.
+/// Reads the existing items of these learners in these runs (at most 100), in no order.
 async fn of_keys(
     client: &Client,
     table: &str,
@@ -141,7 +146,8 @@ async fn of_keys(
     Ok(found.remove(table).unwrap_or_default())
 }
 
-/// The write of an item where its learner has none in its run yet.
+/// Returns the write of a new item, on the condition that its learner has none in its run
+/// yet.
 fn put_new(table: &str, item: Item) -> Result<TransactWriteItem, StoreError> {
     const ABSENT: &str = "attribute_not_exists(#user_id)";
     let put = Put::builder()
@@ -154,13 +160,14 @@ fn put_new(table: &str, item: Item) -> Result<TransactWriteItem, StoreError> {
     Ok(TransactWriteItem::builder().put(put).build())
 }
 
-/// A request that lacks a part the API requires: ours are complete by construction.
+/// Error of a request that lacks a part that the API requires. Our requests are complete
+/// by construction.
 fn incomplete<E>(_: E) -> StoreError {
     AwsError::Failed("ConstructionFailure".to_owned()).into()
 }
 
-/// An attribute that can be done without: one that is not as it should be
-/// counts as absent. Items may be written by other programs than this one.
+/// Deserializes an optional attribute. A malformed value counts as absent, because other
+/// programs may write these items too.
 fn if_sound<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     from: D,
 ) -> Result<Option<T>, D::Error> {

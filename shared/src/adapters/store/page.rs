@@ -1,4 +1,4 @@
-//! A page of what an index or a table has.
+//! Pages of the entries of an index or a table.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
@@ -9,21 +9,21 @@ use super::expression::{names, text};
 use super::{Item, StoreError, batch};
 use crate::domain::CourseId;
 
-/// A page of what an index or the table has, and where the next one starts.
+/// A page of the entries of an index or a table, and the start of the next page.
 #[derive(Debug, Clone)]
 pub struct Page<T> {
-    /// In the order of the index; the table has none.
+    /// The entries, in the order of the index. A table has no order.
     pub entries: Vec<T>,
-    /// `None` at the end.
+    /// The start of the next page; `None` at the end.
     pub next: Option<Start>,
 }
 
-/// Where a page starts.
+/// The start of a page.
 #[derive(Debug, Clone)]
 pub struct Start(pub(super) Item);
 
 impl<T> Page<T> {
-    /// The same page of what the entries are made into.
+    /// Returns the same page with each entry mapped by `make`.
     pub(super) fn map<U>(self, make: impl FnMut(T) -> U) -> Page<U> {
         Page {
             entries: self.entries.into_iter().map(make).collect(),
@@ -32,8 +32,8 @@ impl<T> Page<T> {
     }
 }
 
-/// One page of a table's items, in no order; with `filter`, an expression that
-/// names no values, those that it holds for.
+/// Reads one page of a table's items, in no order. With `filter`, an expression without
+/// values, it returns only the items that match.
 pub(super) async fn of_table(
     client: &Client,
     table: &str,
@@ -43,7 +43,8 @@ pub(super) async fn of_table(
     some_of_table(client, table, filter, None, start).await
 }
 
-/// The same of at most so many items, those included that the filter leaves out.
+/// Like [`of_table`], but reads at most `limit` items, including those that the filter
+/// leaves out.
 pub(super) async fn some_of_table(
     client: &Client,
     table: &str,
@@ -67,10 +68,10 @@ pub(super) async fn some_of_table(
     })
 }
 
-/// How many items a run has in a table whose key is user and course run, as the
-/// index has it.
+/// Counts the items of a run in a table whose key is user and course run, according to
+/// the index.
 ///
-/// One Query for each mebibyte of keys, some ten thousand of them.
+/// One Query for each mebibyte of keys, which is about ten thousand keys.
 pub(super) async fn count_of_run(
     client: &Client,
     table: &str,
@@ -103,8 +104,8 @@ fn keys_of_run(client: &Client, table: &str, course_id: &CourseId) -> QueryFluen
         .expression_attribute_values(":course_id", text(course_id.as_str()))
 }
 
-/// The first users behind this one, at most `most`, who have an item of a run in a
-/// table whose key is user and course run, by id.
+/// Reads the ids of the first users after this one, at most `most`, who have an item of a
+/// run in a table whose key is user and course run, ordered by id.
 ///
 /// One Query.
 pub(super) async fn users_of_run(
@@ -128,8 +129,8 @@ pub(super) async fn users_of_run(
     Ok(ids.collect())
 }
 
-/// One page of a run's items in a table whose key is user and course run, by
-/// user. The index has the keys, and the table what there is.
+/// Reads one page of a run's items in a table whose key is user and course run, ordered
+/// by user. The keys come from the index, and the items from the table.
 ///
 /// One Query of a hundred keys, and one BatchGetItem.
 pub(super) async fn of_run(

@@ -19,7 +19,7 @@ use crate::domain::{
     PendingEvent, Waited,
 };
 
-/// How long an event that has ended can still be looked up.
+/// The time for which an event that has ended can still be looked up.
 const LISTED_AFTER_ITS_END: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 /// The events that could not take effect yet.
@@ -56,31 +56,33 @@ struct PendingEventItem {
     version: u64,
 }
 
-/// A delivery that has to wait.
+/// A delivery to store as a pending event.
 #[derive(Debug, Clone)]
 pub struct NewPendingEvent<'a> {
-    /// With `email` and `course_id` the event's key.
+    /// The kind. Together with `email` and `course_id` it is the event's key.
     pub kind: EventKind,
-    /// Whose event it is, whether or not a user has this address.
+    /// The learner's address, whether or not a user has it.
     pub email: &'a Email,
-    /// The run that was announced, whether or not the portal knows it.
+    /// The announced run, whether or not the portal knows it.
     pub course_id: &'a CourseId,
-    /// Joins the roles pending so far; absent where the delivery named none.
+    /// A role that is added to the roles stored so far; absent if the delivery named
+    /// none.
     pub role: Option<&'a CourseRole>,
-    /// Replaces the mode pending so far; absent, it leaves that as it is.
+    /// A mode that replaces the mode stored so far. If it is absent, the stored mode
+    /// stays.
     pub mode: Option<&'a Mode>,
-    /// The reason for which it is blocked now; replaces what was there before.
+    /// The reason for which it is blocked now. It replaces the stored reason.
     pub blocked: &'a Blocked,
-    /// When it came; a new event's first attempt is counted from here.
+    /// The time of the delivery, from which a new event's first attempt is scheduled.
     pub delivered_at: Timestamp,
 }
 
-/// An event that is due, as the index has it.
+/// A due event, as the index has it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Due {
-    /// The key to claim it by.
+    /// The key by which to claim it.
     pub event_key: EventKey,
-    /// Which webhook it came by, where the index says it in a word that is known.
+    /// The webhook that it came from, or `None` if the index has no known kind.
     #[serde(default, deserialize_with = "super::if_sound")]
     pub kind: Option<EventKind>,
 }
@@ -103,7 +105,7 @@ pub(super) fn key_of(item: &Item) -> Item {
         .collect()
 }
 
-/// A pending event from its item.
+/// Reads a pending event from its item.
 pub(super) fn pending_event(table: &str, item: Item) -> Result<PendingEvent, StoreError> {
     let item: PendingEventItem = read(table, item)?;
     Ok(PendingEvent {
@@ -127,7 +129,7 @@ pub(super) fn pending_event(table: &str, item: Item) -> Result<PendingEvent, Sto
     })
 }
 
-/// The whole item of an event.
+/// Returns the whole item of an event.
 fn item(table: &str, event: &PendingEvent) -> Result<Item, StoreError> {
     let is_over = event.state != EventState::Waiting;
     let blocked_on = event.reason.blocked_on(&event.email, &event.course_id);
@@ -167,8 +169,8 @@ fn item(table: &str, event: &PendingEvent) -> Result<Item, StoreError> {
     Ok(attributes.collect())
 }
 
-/// That the event is as it was read. One that was removed and pending again
-/// begins with version 1 again.
+/// Condition: the event is unchanged since it was read. An event that was removed and
+/// stored again starts with version 1 again, so `pending_since` is compared too.
 const AS_READ: &str = "#version = :version AND #pending_since = :pending_since";
 
 fn as_read(event: &PendingEvent) -> HashMap<&'static str, AttributeValue> {
@@ -178,7 +180,7 @@ fn as_read(event: &PendingEvent) -> HashMap<&'static str, AttributeValue> {
     ])
 }
 
-/// When a delivery that is pending now would be retried first.
+/// The time of the first attempt at a delivery that is stored now.
 fn due(event_key: &EventKey, waiting: &NewPendingEvent<'_>) -> Timestamp {
     let Blocked {
         reason, not_before, ..
@@ -187,7 +189,7 @@ fn due(event_key: &EventKey, waiting: &NewPendingEvent<'_>) -> Timestamp {
     not_before.map_or(due, |moment| due.max(moment))
 }
 
-/// That the event is retried from some moment on.
+/// Update: the event is retried from a given time on.
 const SET_NEXT_ATTEMPT: &str = "SET #next_attempt_at = :at, #version = #version + :one";
 
 fn next_attempt_values(
@@ -203,50 +205,52 @@ fn next_attempt_values(
 }
 
 impl PendingEvents {
-    /// The pending events in the table of this name. Makes no call.
+    /// Returns the pending events in the table of this name. Makes no call.
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }
 
-    /// Keeps a delivery. It merges with the event of the same key, if there is
-    /// one: roles unite, a mode is never replaced by an absent one, the newer
-    /// delivery says why the event waits and may make it due sooner, and an
-    /// event that had ended starts again.
+    /// Stores a delivery as a pending event. If there is an event with the same key, the
+    /// two are merged: their roles are united, and an absent mode never replaces a stored
+    /// one. The newer delivery sets the blocked reason and may make the event due sooner.
+    /// An event that had ended starts again.
     ///
-    /// One update; two where the event had ended, was delivered later, or
-    /// would have been due later.
+    /// One update; two if the event had ended, was delivered later, or would have been
+    /// due later.
     pub async fn add(&self, waiting: &NewPendingEvent<'_>) -> Result<EventKey, StoreError> {
         const ATTEMPTS: u32 = 5;
         let event_key = EventKey::of(waiting.kind, waiting.email, waiting.course_id);
-        let mut how = How::GoOn;
+        let mut case = MergeCase::Continue;
         for _ in 0..ATTEMPTS {
-            let Err(found) = self.merge(&event_key, waiting, how).await? else {
+            let Err(found) = self.merge(&event_key, waiting, case).await? else {
                 return Ok(event_key);
             };
-            how = match found {
-                None => How::GoOn,
-                Some(event) if event.state != EventState::Waiting => How::Restart,
-                Some(event) if event.delivered_at > waiting.delivered_at => How::Add,
-                Some(event) if event.next_attempt_at > due(&event_key, waiting) => How::Sooner,
-                Some(_) => How::GoOn,
+            case = match found {
+                None => MergeCase::Continue,
+                Some(event) if event.state != EventState::Waiting => MergeCase::Restart,
+                Some(event) if event.delivered_at > waiting.delivered_at => MergeCase::Add,
+                Some(event) if event.next_attempt_at > due(&event_key, waiting) => {
+                    MergeCase::Sooner
+                }
+                Some(_) => MergeCase::Continue,
             };
         }
         Err(StoreError::contended())
     }
 
-    /// One attempt to keep a delivery; where the event is not what the attempt
-    /// was meant for, the event as it is.
+    /// One attempt to store a delivery. If the event does not match `case`, returns the
+    /// event as it is.
     async fn merge(
         &self,
         event_key: &EventKey,
         waiting: &NewPendingEvent<'_>,
-        how: How,
+        case: MergeCase,
     ) -> Result<Result<(), Option<Box<PendingEvent>>>, StoreError> {
         const DELIVERED: &str = "#kind = :kind, #email = :email, #course_id = :course_id, \
              #reason = :reason, #state = :waiting, #delivered_at = :now, \
              #version = if_not_exists(#version, :zero) + :one";
-        let (mut set, condition) = match how {
-            How::GoOn => (
+        let (mut set, condition) = match case {
+            MergeCase::Continue => (
                 format!(
                     "{DELIVERED}, #attempts = if_not_exists(#attempts, :zero), \
                      #pending_since = if_not_exists(#pending_since, :now), \
@@ -256,18 +260,18 @@ impl PendingEvents {
                 "attribute_not_exists(#event_key) \
                  OR (#state = :waiting AND #delivered_at <= :now AND #next_attempt_at <= :next_attempt_at)",
             ),
-            How::Sooner => (
+            MergeCase::Sooner => (
                 format!("{DELIVERED}, #next_attempt_at = :next_attempt_at"),
                 "#state = :waiting AND #delivered_at <= :now AND #next_attempt_at > :next_attempt_at",
             ),
-            How::Restart => (
+            MergeCase::Restart => (
                 format!(
                     "{DELIVERED}, #attempts = :zero, #pending_since = :now, #waited = :waited, \
                      #next_attempt_at = :next_attempt_at"
                 ),
                 "#state <> :waiting",
             ),
-            How::Add => (
+            MergeCase::Add => (
                 "#version = #version + :one".to_owned(),
                 "attribute_exists(#event_key)",
             ),
@@ -277,12 +281,12 @@ impl PendingEvents {
             .blocked
             .reason
             .blocked_on(waiting.email, waiting.course_id);
-        match how {
-            How::Add if waiting.mode.is_some() => {
+        match case {
+            MergeCase::Add if waiting.mode.is_some() => {
                 set.push_str(", #mode = if_not_exists(#mode, :mode)");
             }
-            How::Add => {}
-            How::GoOn | How::Sooner | How::Restart => {
+            MergeCase::Add => {}
+            MergeCase::Continue | MergeCase::Sooner | MergeCase::Restart => {
                 if waiting.mode.is_some() {
                     set.push_str(", #mode = :mode");
                 }
@@ -338,7 +342,7 @@ impl PendingEvents {
             .map(|updated| updated.map(drop))
     }
 
-    /// One conditional update: the event after it or, where the condition did
+    /// Makes one conditional update. Returns the event after it or, if the condition did
     /// not hold, the event as it is.
     async fn change(
         &self,
@@ -357,9 +361,9 @@ impl PendingEvents {
         }
     }
 
-    /// Takes a due event in hand until `lease` is over: that counts as a try.
-    /// `None` where it is not due any more, since somebody else has claimed or
-    /// removed it. Our own claim, whose answer was lost, is known by its id.
+    /// Claims a due event until `lease`, which counts as an attempt. Returns `None` if
+    /// the event is no longer due, because somebody else has claimed or removed it. Our
+    /// own claim whose answer was lost is recognized by its id.
     pub async fn claim(
         &self,
         event_key: &EventKey,
@@ -385,7 +389,7 @@ impl PendingEvents {
         })
     }
 
-    /// Has an event that cannot be read left alone until `at`.
+    /// Postpones the next attempt at an unreadable event to `at`.
     pub async fn postpone(&self, event_key: &EventKey, at: Timestamp) -> Result<(), StoreError> {
         const POSTPONE: (&str, &str) =
             ("SET #next_attempt_at = :at", "attribute_exists(#event_key)");
@@ -394,8 +398,8 @@ impl PendingEvents {
         postpone.await.map(drop)
     }
 
-    /// Writes what became of an event, unless it has changed since it was read:
-    /// whether it was written. `event` still bears the version that was read.
+    /// Writes the result of an attempt, unless the event has changed since it was read.
+    /// Returns true if it was written. `event` must still have the version that was read.
     pub async fn save(&self, event: &PendingEvent, now: Timestamp) -> Result<bool, StoreError> {
         let blocked_on = event.reason.blocked_on(&event.email, &event.course_id);
         let is_over = event.state != EventState::Waiting;
@@ -436,7 +440,7 @@ impl PendingEvents {
         Ok(
             match self.change(&event.event_key, &update, AS_READ, all).await? {
                 Ok(_) => true,
-                // Ours, whose answer was lost.
+                // The stored event is our own write, whose answer was lost.
                 Err(found) => found.is_some_and(|found| {
                     let written = PendingEvent {
                         version: event.version + 1,
@@ -448,9 +452,9 @@ impl PendingEvents {
         )
     }
 
-    /// Has a waiting event retried from `at` on, be it sooner or later than
-    /// it would have been, if it still waits for the reason it was read with.
-    /// Who retries it meanwhile will find it changed.
+    /// Sets the next attempt at a waiting event to `at`, sooner or later than before, if
+    /// it still waits for the reason it was read with. A concurrent attempt at it will
+    /// find it changed.
     pub async fn set_next_attempt(
         &self,
         event: &PendingEvent,
@@ -466,8 +470,8 @@ impl PendingEvents {
         updated.await.map(drop)
     }
 
-    /// Makes a waiting event due at `at`, if it still waits for the reason it
-    /// was read with and would have been due later: whether it did.
+    /// Makes a waiting event due at `at`, if it still waits for the reason it was read
+    /// with and would have been due later. Returns true if it did.
     pub async fn make_due(&self, event: &PendingEvent, at: Timestamp) -> Result<bool, StoreError> {
         const WAITS: &str = "#state = :waiting AND #reason = :reason AND #next_attempt_at > :at";
         let updated = self.change(
@@ -479,12 +483,12 @@ impl PendingEvents {
         Ok(updated.await?.is_ok())
     }
 
-    /// Keeps an event under another address of the same learner, together with
-    /// the one that is there, and no more under this; also where it has changed
-    /// since it was read. `None` where it is gone.
+    /// Moves an event to another address of the same learner, and merges it with an event
+    /// that is already there. It is moved even if it has changed since it was read.
+    /// Returns `None` if the event no longer exists.
     ///
-    /// Two writes, the second of which removes: whoever is stopped in between
-    /// leaves both, which is as if the LMS had announced it to both addresses.
+    /// Two writes, of which the second removes the old event. An interruption between
+    /// them leaves both events, as if the LMS had announced the event to both addresses.
     pub async fn rekey(
         &self,
         mut event: PendingEvent,
@@ -536,8 +540,7 @@ impl PendingEvents {
         found.transpose()
     }
 
-    /// Removes an event that is done, unless it was delivered again since it
-    /// was read.
+    /// Removes an event that is done, unless it has changed since it was read.
     pub async fn remove(&self, event: &PendingEvent) -> Result<Removal, StoreError> {
         let answer = self
             .client
@@ -564,8 +567,9 @@ impl PendingEvents {
         }
     }
 
-    /// Takes from an enrollment's event what would enroll the learner, unless it was
-    /// delivered after `at`: it keeps its roles, and is removed where it has none.
+    /// Removes the part of an enrollment event that would enroll the learner, unless the
+    /// event was delivered after `at`. The event keeps its roles, and is removed if it
+    /// has none.
     pub async fn unenroll(&self, event: &PendingEvent, at: Timestamp) -> Result<(), StoreError> {
         const ATTEMPTS: u32 = 5;
         const UNENROLL: &str = "SET #unenrolled = :true, #delivered_at = :at, \
@@ -598,8 +602,8 @@ impl PendingEvents {
         Err(StoreError::contended())
     }
 
-    /// The events of these keys (at most 100) that exist, in no order; each, or
-    /// that it is not of the expected shape.
+    /// Reads the existing events of these keys (at most 100), in no order. A malformed
+    /// item is an error in its place.
     pub async fn get_many(
         &self,
         keys: &[EventKey],
@@ -613,8 +617,8 @@ impl PendingEvents {
         Ok(events.collect())
     }
 
-    /// The keys of the events of these addresses, of whatever shape they are.
-    /// Reads the whole table.
+    /// Returns the keys of the events of these addresses, whatever shape they have. Reads
+    /// the whole table.
     pub async fn keys_of(&self, addresses: &[&Email]) -> Result<Vec<EventKey>, StoreError> {
         const KEY: &str = "#event_key";
         let emails = addresses.iter().map(|email| text(email.as_str()));
@@ -643,15 +647,16 @@ impl PendingEvents {
         keys.collect()
     }
 
-    /// Removes an event for good, however it stands and whatever shape it has.
+    /// Deletes an event in any state, whatever shape it has.
     pub async fn erase(&self, event_key: &EventKey) -> Result<(), StoreError> {
         let delete = self.client.delete_item().table_name(&self.table);
         delete.set_key(Some(key(event_key))).send().await?;
         Ok(())
     }
 
-    /// One page of the events that are due at `now`, the longest due first. The
-    /// index may be behind: [`PendingEvents::claim`] decides.
+    /// Reads one page of the events that are due at `now`, ordered by due time, the
+    /// earliest first. The index may lag behind the table: [`PendingEvents::claim`]
+    /// decides.
     pub async fn due(&self, now: Timestamp, start: Option<Start>) -> Result<Page<Due>, StoreError> {
         const DUE: &str = "#state = :waiting AND #next_attempt_at <= :now";
         let answer = self
@@ -674,9 +679,9 @@ impl PendingEvents {
         })
     }
 
-    /// The keys of waiting events, those first that are due last, and at most
-    /// `most` (up to some thousands), as the index has them. What waits longest
-    /// for its next attempt comes first, which is what waits for payment.
+    /// Returns the keys of at most `most` waiting events (up to some thousands),
+    /// according to the index, those with the latest next attempt first. Events blocked
+    /// on a payment have the longest backoff, so they come first.
     ///
     /// One Query.
     pub async fn due_last(&self, most: i32) -> Result<Vec<EventKey>, StoreError> {
@@ -698,7 +703,7 @@ impl PendingEvents {
         keys.collect()
     }
 
-    /// How many events are in a state, as the index has it.
+    /// Counts the events in a state, according to the index.
     pub async fn count(&self, state: EventState) -> Result<u64, StoreError> {
         const IN_STATE: &str = "#state = :state";
         let mut pages = self
@@ -719,8 +724,8 @@ impl PendingEvents {
         Ok(count)
     }
 
-    /// One page of the events that wait for a user or a run to be imported, in
-    /// no order, ended ones left out.
+    /// Reads one page of the events that wait for the import of a user or a run, in no
+    /// order, without those that have ended.
     pub async fn waiting_for_imports(
         &self,
         start: Option<Start>,
@@ -741,8 +746,8 @@ impl PendingEvents {
         })
     }
 
-    /// One page of all pending events, in no order; of those that are not of the
-    /// expected shape the key.
+    /// Reads one page of all pending events, in no order. For a malformed item it returns
+    /// only the key.
     pub async fn page(
         &self,
         start: Option<Start>,
@@ -760,27 +765,28 @@ impl PendingEvents {
     }
 }
 
-/// What became of an event that was to be removed.
+/// The result of removing an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
-    /// It is gone.
+    /// The event was removed.
     Done,
-    /// It was gone: a first attempt has removed it, whose answer was lost, or
-    /// somebody else has.
+    /// The event was already gone: a first attempt whose answer was lost has removed it,
+    /// or somebody else has.
     Gone,
-    /// It has changed since it was read, and stays.
+    /// The event has changed since it was read, and was not removed.
     Changed,
 }
 
-/// How a delivery meets the event of its key.
+/// The case in which a delivery merges with the event of its key.
 #[derive(Debug, Clone, Copy)]
-enum How {
-    /// The event goes on waiting where it stood, or begins.
-    GoOn,
+enum MergeCase {
+    /// The event keeps waiting as before, or is created.
+    Continue,
     /// The event would have been due later than a new one.
     Sooner,
-    /// The event had ended, and starts again.
+    /// The event had ended and starts again.
     Restart,
-    /// The event was delivered later than this; only what it lacks is added.
+    /// The event was delivered later than this delivery. Only attributes that it lacks
+    /// are added.
     Add,
 }

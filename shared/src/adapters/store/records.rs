@@ -1,5 +1,5 @@
-//! What one learner has in one course run (enrollment, grade, certificate),
-//! read in one call and written in one transaction.
+//! A learner's records in one course run (enrollment, grade, certificate), read in one
+//! call and written in one transaction.
 
 use std::collections::HashMap;
 
@@ -24,47 +24,47 @@ pub struct Records {
     certificates: String,
 }
 
-/// What there is of one learner in one run.
+/// The records of one learner in one run.
 #[derive(Debug, Clone, Default)]
 pub struct LearnerRecords {
-    /// Active or not.
+    /// The enrollment, active or not.
     pub enrollment: Option<Enrollment>,
-    /// The LMS's, or an operator's.
+    /// The grade, set by the LMS or by an operator.
     pub grade: Option<Grade>,
-    /// In whatever state.
+    /// The certificate, in any state.
     pub certificate: Option<Certificate>,
 }
 
-/// What is to become of a grade.
+/// The write of a grade within a transaction.
 #[derive(Debug, Clone)]
 pub enum GradeWrite<'a> {
-    /// It is written, if it still is as it was read.
+    /// Writes the grade if it is unchanged since it was read.
     Put {
-        /// As it was read.
+        /// The grade as it was read.
         before: Option<&'a Grade>,
-        /// As it is to be.
+        /// The grade to write.
         after: Grade,
     },
-    /// It is not written, and must still be as it was read.
+    /// Does not write the grade, but requires that it is unchanged since it was read.
     Same(&'a Grade),
 }
 
-/// What is to become of a certificate, which rests on an enrollment.
+/// The write of a certificate within a transaction.
 #[derive(Debug, Clone)]
 pub enum CertificateWrite<'a> {
-    /// There must be none yet.
+    /// Writes a new certificate. There must be none yet.
     Issue(Certificate),
-    /// It must still be as it was read.
+    /// Changes a certificate. It must be unchanged since it was read.
     Change {
-        /// As it was read.
+        /// The certificate as it was read.
         before: &'a Certificate,
-        /// As it is to be.
+        /// The certificate to write.
         after: Certificate,
     },
 }
 
 impl Records {
-    /// Takes the names of the three tables. Makes no call.
+    /// Returns the records in the tables of these names. Makes no call.
     pub fn new(client: Client, enrollments: String, grades: String, certificates: String) -> Self {
         Self {
             client,
@@ -74,7 +74,7 @@ impl Records {
         }
     }
 
-    /// One BatchGetItem.
+    /// Reads the records of one learner in a run with one BatchGetItem.
     pub async fn find(
         &self,
         user_id: Uuid,
@@ -86,16 +86,17 @@ impl Records {
             .unwrap_or_else(|| Ok(LearnerRecords::default()))
     }
 
-    /// What each of these learners has in a run, or that an item of theirs is not
-    /// of the expected shape. Everybody is in there, also who has nothing.
+    /// Reads the records of each of these learners in a run. A malformed item is an error
+    /// for its learner. The result has an entry for every learner, including those
+    /// without any record.
     ///
-    /// One BatchGetItem for each 33 learners, side by side.
+    /// One BatchGetItem for every 33 learners, all of them concurrent.
     pub async fn find_many(
         &self,
         course_id: &CourseId,
         user_ids: &[Uuid],
     ) -> Result<HashMap<Uuid, Result<LearnerRecords, StoreError>>, StoreError> {
-        /// DynamoDB reads 100 keys a call, and each learner has three.
+        /// DynamoDB reads 100 keys in a call, and each learner has three.
         const AT_ONCE: usize = 33;
         let tables = [&self.enrollments, &self.grades, &self.certificates];
         let reads = user_ids.chunks(AT_ONCE).map(|user_ids| {
@@ -125,7 +126,7 @@ impl Records {
         Ok(found)
     }
 
-    /// Takes an item of a table into a record.
+    /// Adds an item of a table to a learner's records.
     fn add(&self, record: &mut LearnerRecords, table: &str, item: Item) -> Result<(), StoreError> {
         if table == self.enrollments {
             record.enrollment = Some(enrollments::enrollment(table, item)?);
@@ -137,7 +138,8 @@ impl Records {
         Ok(())
     }
 
-    /// One PutItem: the grade alone, on the condition that it still is as it was read.
+    /// Writes the grade alone with one PutItem, on the condition that it is unchanged
+    /// since it was read.
     pub async fn write_grade(
         &self,
         before: Option<&Grade>,
@@ -146,9 +148,10 @@ impl Records {
         grades::put_alone(&self.client, &self.grades, before, after).await
     }
 
-    /// One TransactWriteItems: the grade, the certificate that it earns or loses,
-    /// and a check that the enrollment that it is earned in is active and in the
-    /// mode that was read; it is lost in whatever enrollment.
+    /// Writes the grade and the certificate that it earns or loses with one
+    /// TransactWriteItems. If `enrollment` is given, the transaction checks that it is
+    /// still active and in the mode that was read: a certificate is earned only then. A
+    /// certificate is lost whatever the enrollment is.
     pub async fn write(
         &self,
         enrollment: Option<&Enrollment>,
@@ -178,7 +181,7 @@ impl Records {
     }
 
     fn enrollment_check(&self, enrollment: &Enrollment) -> Result<TransactWriteItem, StoreError> {
-        const STANDS: &str = "#active = :true AND #mode = :mode";
+        const ACTIVE_IN_MODE: &str = "#active = :true AND #mode = :mode";
         let all = [
             ("true", flag(true)),
             ("mode", text(enrollment.mode.as_str())),
@@ -186,9 +189,9 @@ impl Records {
         let check = ConditionCheck::builder()
             .table_name(&self.enrollments)
             .set_key(Some(key_of(enrollment.user_id, &enrollment.course_id)))
-            .condition_expression(STANDS)
-            .set_expression_attribute_names(Some(names(&[STANDS])))
-            .set_expression_attribute_values(Some(values(&[STANDS], all.into())))
+            .condition_expression(ACTIVE_IN_MODE)
+            .set_expression_attribute_names(Some(names(&[ACTIVE_IN_MODE])))
+            .set_expression_attribute_values(Some(values(&[ACTIVE_IN_MODE], all.into())))
             .build()
             .map_err(incomplete)?;
         Ok(TransactWriteItem::builder().condition_check(check).build())

@@ -1,5 +1,6 @@
-//! The table `sweeps`: of each course run, where its sweeps stand and how the
-//! last ones ended; and of each sweep under way, whom it holds back.
+//! The table `sweeps`. For each course run it holds the checkpoints of its sweeps and the
+//! results of the last ones. For each running sweep it holds the learners whom the sweep
+//! holds back.
 
 use aws_sdk_dynamodb::Client;
 use jiff::{SignedDuration, Timestamp};
@@ -11,7 +12,8 @@ use super::page::{self, Page, Start};
 use super::{Item, StoreError, read, write};
 use crate::domain::{Checkpoint, CourseId, SweepEnd, SweepKind, SweepOptions, Username};
 
-/// How long the table keeps whom a sweep held back; it is done by then, or was given up.
+/// The time for which the table keeps the learners whom a sweep held back. By then the
+/// sweep is finished or was abandoned.
 const HELD_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Sweeps of course runs.
@@ -21,20 +23,21 @@ pub struct Sweeps {
     table: String,
 }
 
-/// Which of a run's sweeps. Those that force or are dry runs are others, and
-/// stand elsewhere; one that an operator confirms ends what waited for that.
+/// The identity of a run's sweep record. Sweeps that force and dry runs have records of
+/// their own. A sweep that an operator confirms has the same record as the unconfirmed
+/// one, and finishes what waited for the confirmation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Which<'a> {
     /// The run.
     pub course_id: &'a CourseId,
-    /// What is swept.
+    /// The kind of sweep.
     pub kind: SweepKind,
-    /// What they may do.
+    /// The options of the sweep.
     pub options: SweepOptions,
 }
 
 impl<'a> Which<'a> {
-    /// Those that the schedule makes.
+    /// Returns the record that scheduled sweeps use.
     pub fn scheduled(course_id: &'a CourseId, kind: SweepKind) -> Self {
         Self {
             course_id,
@@ -43,7 +46,7 @@ impl<'a> Which<'a> {
         }
     }
 
-    /// `grades`, or `enrollments+dry_run` for instance.
+    /// The sort key, for example `grades` or `enrollments+dry_run`.
     fn part(&self) -> String {
         let flags = [
             ("force", self.options.force),
@@ -55,27 +58,27 @@ impl<'a> Which<'a> {
     }
 }
 
-/// What is known of such sweeps.
+/// The record of such sweeps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SweepRecord {
-    /// Where a sweep stands that has not ended.
+    /// The checkpoint of a sweep that has not ended.
     pub checkpoint: Option<Checkpoint>,
-    /// How the last one ended that did.
+    /// The result of the last sweep that ended.
     pub last: Option<SweepEnd>,
-    /// When one last came to the end of the LMS's list.
+    /// The time at which a sweep last reached the end of the LMS's list.
     pub complete_at: Option<Timestamp>,
 }
 
-/// The same, and of which it is known.
+/// A sweep record with its run, kind and options.
 #[derive(Debug, Clone)]
 pub struct KnownSweep {
     /// The run.
     pub course_id: CourseId,
-    /// What is swept.
+    /// The kind of sweep.
     pub kind: SweepKind,
-    /// What such sweeps may do, whether or not they are confirmed.
+    /// The options of the sweeps, without the confirmation.
     pub options: SweepOptions,
-    /// What is known.
+    /// The record.
     pub record: SweepRecord,
 }
 
@@ -103,12 +106,12 @@ impl From<RecordItem> for SweepRecord {
     }
 }
 
-/// Learners of one page from whom a sweep would take something.
+/// Learners of one page who would lose something in a sweep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldPage {
-    /// How many pages there were before theirs.
+    /// The number of pages before theirs.
     pub page: u32,
-    /// Who they are in the LMS.
+    /// Their usernames in the LMS.
     pub usernames: Vec<Username>,
 }
 
@@ -121,14 +124,14 @@ struct HeldItem {
     expires_at: i64,
 }
 
-/// Those whom a sweep of a run holds back, as far as the table's keys go.
+/// The sweep that holds learners back; part of the key of their items.
 #[derive(Debug, Clone, Copy)]
 pub struct HeldBy<'a> {
     /// The run.
     pub course_id: &'a CourseId,
-    /// What is swept.
+    /// The kind of sweep.
     pub kind: SweepKind,
-    /// The id of whoever holds them back.
+    /// The id of the lease under which they are held back.
     pub lease_id: Uuid,
 }
 
@@ -138,7 +141,7 @@ impl HeldBy<'_> {
     }
 
     fn part(&self, page: u32) -> String {
-        // Texts of one width sort as numbers do.
+        // Texts of equal width sort in the order of their numbers.
         format!("{}{page:06}", self.prefix())
     }
 }
@@ -151,13 +154,13 @@ fn key(course_id: &CourseId, part: &str) -> Item {
 }
 
 impl Sweeps {
-    /// The sweeps in the table of this name. Makes no call.
+    /// Returns the sweeps in the table of this name. Makes no call.
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }
 
-    /// What is known of such sweeps. What is not of the expected shape, as after a
-    /// step back to an earlier version, counts as nothing: they begin again.
+    /// Reads the record of such sweeps. A record of an unexpected shape, for example
+    /// after a rollback to an earlier version, counts as absent: the sweeps start again.
     pub async fn get(&self, which: Which<'_>) -> Result<SweepRecord, StoreError> {
         let answer = self
             .client
@@ -174,7 +177,7 @@ impl Sweeps {
         Ok(record.map(SweepRecord::from).unwrap_or_default())
     }
 
-    /// Writes it down.
+    /// Writes the record of such sweeps.
     pub async fn put(&self, which: Which<'_>, record: &SweepRecord) -> Result<(), StoreError> {
         let item = RecordItem {
             course_id: which.course_id.clone(),
@@ -191,8 +194,8 @@ impl Sweeps {
         self.put_item(write(&self.table, item)?).await
     }
 
-    /// Writes down whom a sweep holds back of a page, in place of any who were
-    /// held back of it before.
+    /// Writes the learners of a page whom a sweep holds back, and replaces any earlier
+    /// ones of that page.
     pub async fn hold(
         &self,
         of: HeldBy<'_>,
@@ -216,7 +219,8 @@ impl Sweeps {
         Ok(())
     }
 
-    /// The pages of which a sweep holds somebody back, a few at a time, by page.
+    /// Reads the pages on which a sweep holds learners back, a few at a time, ordered by
+    /// page.
     pub async fn held(
         &self,
         of: HeldBy<'_>,
@@ -238,7 +242,7 @@ impl Sweeps {
             .send()
             .await?;
         let items = answer.items.unwrap_or_default().into_iter();
-        // What cannot be read holds nobody back: the next sweep will.
+        // An unreadable item holds nobody back. The next sweep will hold them back again.
         let held = items.filter_map(|item| {
             let item: HeldItem = read(&self.table, item).ok()?;
             Some(HeldPage {
@@ -252,7 +256,7 @@ impl Sweeps {
         })
     }
 
-    /// Forgets whom a sweep holds back of a page.
+    /// Removes the learners of a page whom a sweep holds back.
     pub async fn release(&self, of: HeldBy<'_>, page: u32) -> Result<(), StoreError> {
         let delete = self.client.delete_item().table_name(&self.table);
         let key = key(of.course_id, &of.part(page));
@@ -260,8 +264,8 @@ impl Sweeps {
         Ok(())
     }
 
-    /// One page of what is known of all runs' sweeps, in no order; records that
-    /// are not of the expected shape as errors.
+    /// Reads one page of the sweep records of all runs, in no order. A malformed record
+    /// is an error within the page.
     pub async fn page(
         &self,
         start: Option<Start>,

@@ -1,4 +1,4 @@
-//! Several items written together, all of them or none.
+//! Writes several items together, all of them or none.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::adapters::AwsError;
 
-/// What became of a transaction.
+/// The result of a conditional write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
-    /// All of it is written.
+    /// Everything was written.
     Done,
-    /// Something is not as it was read: nothing was written; read again and
-    /// decide again.
+    /// An item has changed since it was read, and nothing was written. The caller reads
+    /// again and decides again.
     Moved,
 }
 
-/// How often a transaction is sent that the table is too busy for. The SDK
-/// does not send a cancelled one again.
+/// The maximum number of attempts while the table is busy. The SDK does not retry a
+/// cancelled transaction.
 const ATTEMPTS: u32 = 8;
 
-/// Writes these items (at most 100). Where the table throttles one, or another
-/// transaction holds it, the same is sent again, later each time.
+/// Writes these items (at most 100). If the table throttles an item, or another
+/// transaction holds it, the same transaction is sent again with growing backoff.
 pub async fn write(client: &Client, items: Vec<TransactWriteItem>) -> Result<Written, StoreError> {
     let mut attempt = 1;
     loop {
@@ -57,15 +57,15 @@ pub async fn write(client: &Client, items: Vec<TransactWriteItem>) -> Result<Wri
     }
 }
 
-/// The wait after an attempt: twice as long each time, and by chance up to half
-/// of it shorter, so that those who met do not meet again.
+/// The backoff after an attempt. It doubles each time, and is up to half of it shorter at
+/// random, so that writers that met once do not meet again.
 fn pause(attempt: u32) -> Duration {
     let longest = Duration::from_millis(25 << attempt);
-    let chance = u16::try_from(Uuid::new_v4().as_u128() & 0x3ff).unwrap_or_default();
-    longest / 2 + longest * u32::from(chance) / 2048
+    let random = u16::try_from(Uuid::new_v4().as_u128() & 0x3ff).unwrap_or_default();
+    longest / 2 + longest * u32::from(random) / 2048
 }
 
-/// Why a transaction was cancelled, by the gravest of its reasons.
+/// The cause of a cancelled transaction, which is the most severe of its reasons.
 #[derive(Debug, PartialEq, Eq)]
 enum Cause {
     Failed(String),
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_and_differ() {
+    fn backoff_grows_and_is_random() {
         let mut last = Duration::ZERO;
         for attempt in 1..ATTEMPTS {
             let longest = Duration::from_millis(25 << attempt);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gravest_reason_counts() {
+    fn the_most_severe_reason_counts() {
         let failed = |code: &str| Cause::Failed(code.to_owned());
         let busy = |code: &str| Cause::Busy(code.to_owned());
         for (codes, expected) in [

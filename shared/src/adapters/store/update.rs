@@ -1,4 +1,4 @@
-//! One conditional update of an item, which is handed back either way.
+//! One conditional update of an item, which returns the item either way.
 
 use std::collections::HashMap;
 
@@ -9,16 +9,16 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use super::expression::{names, values};
 use super::{Item, StoreError};
 
-/// What became of an update.
+/// The result of an update.
 pub enum Updated {
-    /// The item after it.
+    /// The update was made. Holds the item after it.
     Done(Item),
-    /// The condition did not hold: the item as it is, if there is one.
+    /// The condition did not hold. Holds the item as it is, if there is one.
     Refused(Option<Item>),
 }
 
-/// Updates the item of this key if the condition holds. Of `all` values those
-/// are sent that the expressions name.
+/// Updates the item of this key if the condition holds. Sends only those of the values
+/// `all` that the expressions use.
 pub async fn update(
     client: &Client,
     table: &str,

@@ -1,8 +1,8 @@
-//! The tables `users` and `usernames`, written together: a username belongs to
-//! one user, however its ASCII letters are cased.
+//! The tables `users` and `usernames`, which are written together. A username belongs to
+//! one user, whatever the case of its ASCII letters.
 //!
-//! Beside users, `users` has an item for each former address, `alias_of` being
-//! the address that the user has now.
+//! Beside users, `users` has an item for each former address, whose `alias_of` is the
+//! user's current address.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -46,7 +46,7 @@ struct Keyed {
 #[derive(Serialize, Deserialize)]
 struct UsernameItem {
     username_key: UsernameKey,
-    /// As it is spelled.
+    /// The username in its original spelling.
     edx_username: Username,
     email: Email,
     user_id: Uuid,
@@ -57,34 +57,36 @@ struct Alias {
     email: Email,
 }
 
-/// That a username belongs to no user, or this user's.
+/// Condition: a username belongs to no user, or to this user.
 const FREE_OR_OURS: &str = "attribute_not_exists(#username_key) OR #user_id = :user_id";
 
-/// That nobody has an address, or that it leads to another one.
+/// Condition: an address belongs to nobody, or is an alias of `:email`.
 const FREE_OR_LEADS_THERE: &str = "attribute_not_exists(#email) OR #alias_of = :email";
 
-/// How often a former address may lead to another one while a user is looked
-/// for: each leads to the address that the user has, unless that changes just now.
+/// The maximum number of aliases that are followed to find a user. Each alias points to
+/// the user's current address, unless that changes at this moment.
 pub(super) const ALIASES_FOLLOWED: u32 = 4;
 
-/// A user to be written, and the one that was read in its place.
+/// A user to write, and the user as it was read before.
 #[derive(Clone)]
 pub struct UserWrite {
-    /// As it was read, which the write insists on; `None` where there must be no user yet.
+    /// The user as it was read, which the write requires unchanged; `None` if there must
+    /// be no user yet.
     pub before: Option<User>,
-    /// As it is to be; the address and the id are those of `before`.
+    /// The user to write. Its address and id are those of `before`.
     pub after: User,
 }
 
 impl UserWrite {
-    /// The items that it writes: the user, and each username that comes or goes.
+    /// The number of items that it writes: the user, and each username that is added or
+    /// removed.
     pub fn items(&self) -> usize {
         let (new, old) = self.usernames();
         1 + usize::from(old.is_some()) + usize::from(new.is_some())
     }
 
-    /// The username that is written, where it changes, and the one that is
-    /// removed. One that gets another spelling is the same item, and not removed.
+    /// The username to write, if it changes, and the one to remove. A username that only
+    /// changes its spelling is the same item, and is not removed.
     fn usernames(&self) -> (Option<&Username>, Option<UsernameKey>) {
         let before = self.before.as_ref();
         let old = before.and_then(|user| user.edx_username.as_ref());
@@ -97,26 +99,27 @@ impl UserWrite {
     }
 }
 
-/// The users and usernames that some rows speak of.
+/// The users and usernames that some rows refer to.
 #[derive(Default)]
 pub struct FoundUsers {
-    /// The users that exist, by the address asked for: where that is a former
-    /// one, the user has another one by now.
+    /// The existing users by the address asked for. If that address is a former one, the
+    /// user now has another one.
     pub by_email: HashMap<Email, User>,
-    /// Whose each username is; one that nobody has is not in here.
+    /// The address of the owner of each username. A username without an owner is not in
+    /// the map.
     pub owner_of: HashMap<UsernameKey, Email>,
 }
 
-/// Whose a username is.
+/// The owner of a username.
 #[derive(Clone)]
 pub struct Owner {
     /// The user's id, which never changes.
     pub user_id: Uuid,
-    /// The address that they have.
+    /// The user's current address.
     pub email: Email,
 }
 
-/// By the id alone; the address is personal.
+/// Shows only the id. The address is personal data.
 impl std::fmt::Debug for Owner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Owner({})", self.user_id)
@@ -128,8 +131,8 @@ pub(super) fn key(email: &Email) -> Item {
     Item::from([("email".to_owned(), text(email.as_str()))])
 }
 
-/// The address that the user of this item has now, where the item is one of a
-/// former address.
+/// The current address of the user of this item, if the item is a former address;
+/// otherwise `None`.
 pub(super) fn alias_of(table: &str, item: &Item) -> Result<Option<Email>, StoreError> {
     let Some(target) = item.get("alias_of") else {
         return Ok(None);
@@ -140,7 +143,7 @@ pub(super) fn alias_of(table: &str, item: &Item) -> Result<Option<Email>, StoreE
         .ok_or_else(|| StoreError::Corrupt(table.to_owned()))
 }
 
-/// A user from their item.
+/// Reads a user from their item.
 fn user(table: &str, item: Item) -> Result<User, StoreError> {
     let item: UserItem = read(table, item)?;
     Ok(User {
@@ -153,7 +156,7 @@ fn user(table: &str, item: Item) -> Result<User, StoreError> {
     })
 }
 
-/// The item of a user, as far as this program knows it.
+/// The item of a user, with the attributes that this program knows.
 fn item(user: &User) -> UserItem {
     UserItem {
         email: user.email.clone(),
@@ -165,7 +168,7 @@ fn item(user: &User) -> UserItem {
     }
 }
 
-/// What this program knows of a user and may change.
+/// The attributes of a user that this program knows and may change.
 fn attributes(user: &User) -> [(&'static str, Option<AttributeValue>); 4] {
     let former = user.former_emails.iter().map(|email| text(email.as_str()));
     let former = Vec::from_iter(former);
@@ -181,7 +184,7 @@ fn attributes(user: &User) -> [(&'static str, Option<AttributeValue>); 4] {
     ]
 }
 
-/// The condition that a user still is as they were read, with its values.
+/// The condition that a user is unchanged since they were read, with its values.
 fn as_read(user: &User) -> (String, Item) {
     let mut conditions = vec!["#user_id = :user_id".to_owned()];
     let mut values = Item::from([(":user_id".to_owned(), text(user.user_id.to_string()))]);
@@ -209,14 +212,15 @@ fn username_key(username: &UsernameKey) -> Item {
 }
 
 impl Users {
-    /// The most users that [`Users::find`] takes at once: DynamoDB reads 100
-    /// keys a call, and each row has two.
+    /// The maximum number of users for one call of [`Users::find`]. DynamoDB reads 100
+    /// keys in a call, and each row has two.
     pub const AT_ONCE: usize = 50;
 
-    /// The most items that [`Users::write`] takes at once.
+    /// The maximum number of items for one call of [`Users::write`].
     pub const ITEMS_AT_ONCE: usize = 100;
 
-    /// Takes the names of the tables `users` and `usernames`. Makes no call.
+    /// Returns the users in the tables `users` and `usernames` of these names. Makes no
+    /// call.
     pub fn new(client: Client, users: String, usernames: String) -> Self {
         Self {
             client,
@@ -225,22 +229,22 @@ impl Users {
         }
     }
 
-    /// The user of this address, where the portal knows one.
+    /// Reads the user of this address, or `None` if the portal knows none.
     pub async fn get(&self, email: &Email) -> Result<Option<User>, StoreError> {
         let found = self.find(&[email], &[]).await?;
         Ok(found.by_email.into_values().next())
     }
 
-    /// Whose each of these usernames (at most 100) is; each, or that its item is
-    /// not of the expected shape. One that nobody has is not among them.
+    /// Finds the owner of each of these usernames (at most 100). A malformed item is an
+    /// error for its username. A username without an owner is not in the result.
     ///
     /// One BatchGetItem.
     pub async fn owners(
         &self,
         usernames: &[UsernameKey],
     ) -> Result<HashMap<UsernameKey, Result<Owner, StoreError>>, StoreError> {
-        // DynamoDB refuses a call that has a key twice, and a list of the LMS may
-        // have one username in two spellings.
+        // DynamoDB refuses a call with a repeated key, and a list of the LMS may have one
+        // username in two spellings.
         let usernames: BTreeSet<_> = usernames.iter().collect();
         let keys = usernames.into_iter().map(username_key).collect();
         let mut items = batch::get(&self.client, [(self.usernames.as_str(), keys)]).await?;
@@ -256,8 +260,8 @@ impl Users {
         Ok(owners.collect())
     }
 
-    /// Some of the users who have an edX username, those that one read of the
-    /// table comes upon.
+    /// Reads some of the users who have an edX username: those on the first page of a
+    /// scan.
     pub async fn with_usernames(&self) -> Result<Vec<User>, StoreError> {
         const HAS_ONE: &str = "attribute_exists(#edx_username)";
         let page = page::of_table(&self.client, &self.users, Some(HAS_ONE), None).await?;
@@ -265,8 +269,8 @@ impl Users {
         items.map(|item| user(&self.users, item)).collect()
     }
 
-    /// The users of these addresses and the owners of these usernames, at most
-    /// 100 in all and none twice.
+    /// Finds the users of these addresses and the owners of these usernames, at most 100
+    /// in all and none twice.
     ///
     /// One BatchGetItem; one more where some of the addresses are former ones.
     pub async fn find(
@@ -290,7 +294,7 @@ impl Users {
             let owner: UsernameItem = read(&self.usernames, item)?;
             found.owner_of.insert(owner.username_key, owner.email);
         }
-        // The addresses asked for, by the one that the user is looked for under.
+        // Maps the address that is read next to the addresses that were asked for.
         let mut asked: HashMap<Email, BTreeSet<Email>> = HashMap::new();
         for email in emails {
             asked.insert((*email).clone(), BTreeSet::from([(*email).clone()]));
@@ -324,9 +328,8 @@ impl Users {
         Err(StoreError::contended())
     }
 
-    /// One page of all users, in no order; those that are not of the expected
-    /// shape as errors. An item that only names another address of a user
-    /// (`alias_of`) is none.
+    /// Reads one page of all users, in no order. A malformed item is an error within the
+    /// page. An alias item (`alias_of`) is not a user.
     pub async fn page(
         &self,
         start: Option<Start>,
@@ -336,9 +339,9 @@ impl Users {
         Ok(page.map(|item| user(&self.users, item)))
     }
 
-    /// The address of the user of this id, as the index has it, which may be
-    /// behind: who decides by it reads the user and compares the id. `None`
-    /// where there is no such user.
+    /// Returns the address of the user of this id, according to the index, which may lag
+    /// behind the table; `None` if there is no such user. A caller that decides by it
+    /// must read the user and compare the id.
     pub async fn email_of(&self, user_id: Uuid) -> Result<Option<Email>, StoreError> {
         const OF_USER: &str = "#user_id = :user_id";
         let answer = self
@@ -356,9 +359,8 @@ impl Users {
         Ok(keyed.transpose()?.map(|Keyed { email }| email))
     }
 
-    /// Writes some users with their usernames, at most [`Users::ITEMS_AT_ONCE`]
-    /// items, all of them or none, each on the condition that it still is as it
-    /// was read.
+    /// Writes some users with their usernames, at most [`Users::ITEMS_AT_ONCE`] items,
+    /// all of them or none, each on the condition that it is unchanged since it was read.
     pub async fn write(&self, writes: &[UserWrite]) -> Result<Written, StoreError> {
         let mut items = Vec::new();
         for write in writes {
@@ -367,11 +369,12 @@ impl Users {
         transaction::write(&self.client, items).await
     }
 
-    /// Gives a user the address of `after`, and with it all that this program
-    /// does not know of the item. The address until now and those before lead there.
+    /// Changes the address of a user to that of `after`. The new item keeps all
+    /// attributes that this program does not know. The previous address and all former
+    /// ones become aliases of the new one.
     ///
-    /// A read and one transaction, on the condition that the user still is as
-    /// it was read and that nobody else has the address.
+    /// A read and one transaction, on the condition that the user is unchanged since it
+    /// was read and that nobody else has the new address.
     pub async fn rename(&self, before: &User, after: &User) -> Result<Written, StoreError> {
         let answer = self
             .client
@@ -411,7 +414,7 @@ impl Users {
         transaction::write(&self.client, items).await
     }
 
-    /// Has a former address find the user no more: it was not theirs.
+    /// Removes a former address of a user, because it was not theirs.
     pub async fn forget(&self, before: &User, former: &Email) -> Result<Written, StoreError> {
         let mut after = before.clone();
         after.former_emails.remove(former);
@@ -422,8 +425,8 @@ impl Users {
         transaction::write(&self.client, items).await
     }
 
-    /// Removes a user, the username, and what former addresses there are: one
-    /// transaction, on the condition that the user still is as it was read.
+    /// Removes a user, the username, and all former addresses in one transaction, on the
+    /// condition that the user is unchanged since it was read.
     pub async fn erase(&self, user: &User) -> Result<Written, StoreError> {
         let (condition, values) = as_read(user);
         let own = Delete::builder()
@@ -460,7 +463,8 @@ impl Users {
         Ok(items)
     }
 
-    /// A username, now this user's, where it is nobody else's.
+    /// Returns the write that gives a username to this user, on the condition that nobody
+    /// else has it.
     fn username_of(
         &self,
         username: &Username,
@@ -483,7 +487,8 @@ impl Users {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    /// A username that is this user's no more, and nobody else's.
+    /// Returns the removal of a username of this user, on the condition that nobody else
+    /// has it.
     fn username_gone(
         &self,
         username: &UsernameKey,
@@ -500,7 +505,8 @@ impl Users {
         Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
-    /// A former address that leads nowhere any more, if it led to `email`.
+    /// Returns the removal of a former address, on the condition that it is an alias of
+    /// `email`.
     fn alias_gone(&self, former: &Email, email: &Email) -> Result<TransactWriteItem, StoreError> {
         let delete = Delete::builder()
             .table_name(&self.users)
@@ -513,7 +519,8 @@ impl Users {
         Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
-    /// An item where there is none, or one that leads to `email`.
+    /// Returns the write of an item, on the condition that there is none, or one that is
+    /// an alias of `email`.
     fn put_where_free(&self, email: &Email, item: Item) -> Result<TransactWriteItem, StoreError> {
         let put = Put::builder()
             .table_name(&self.users)
@@ -526,7 +533,7 @@ impl Users {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    /// A user where there is none.
+    /// Returns the write of a new user, on the condition that there is none.
     fn creation(&self, user: &User) -> Result<TransactWriteItem, StoreError> {
         const ABSENT: &str = "attribute_not_exists(#email)";
         let put = Put::builder()
@@ -539,8 +546,8 @@ impl Users {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    /// A user whose attributes, those that we know, still are as they were
-    /// read; others are left alone.
+    /// Returns the change of a user, on the condition that the attributes that we know
+    /// are unchanged since they were read. Other attributes are not touched.
     fn change(&self, before: &User, after: &User) -> Result<TransactWriteItem, StoreError> {
         let (mut set, mut remove) = (Vec::new(), Vec::new());
         let (condition, mut values) = as_read(before);
