@@ -1,4 +1,4 @@
-//! Answers are JSON, all of them.
+//! HTTP answers. Every answer is JSON.
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::error::ErrorResponse;
 
-/// An answer to be sent.
+/// An HTTP answer.
 pub type HttpResponse = Response<Body>;
 
-/// A JSON answer.
+/// Returns a JSON answer.
 pub fn json_answer(status: StatusCode, body: &Value) -> HttpResponse {
     let mut answer = Response::new(Body::Text(body.to_string()));
     *answer.status_mut() = status;
@@ -20,7 +20,7 @@ pub fn json_answer(status: StatusCode, body: &Value) -> HttpResponse {
     answer
 }
 
-/// The answer to a error: `{"error": "<one sentence>"}`.
+/// Returns the answer to an error: `{"error": "<one sentence>"}`.
 pub fn error_answer(response: &ErrorResponse) -> HttpResponse {
     let mut answer = json_answer(response.status, &json!({ "error": response.message }));
     if let Some((name, value)) = &response.header {

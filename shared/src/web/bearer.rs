@@ -1,5 +1,5 @@
-//! The token in the `Authorization` header (RFC 6750, section 2.1). It is never
-//! taken from the query or the body.
+//! Reads the token in the `Authorization` header (RFC 6750, section 2.1). It is never
+//! read from the query or the body.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -7,22 +7,22 @@ use secrecy::SecretString;
 
 use super::error::BearerError;
 
-/// The longest token that is looked up, in bytes; ours have 68.
+/// The longest token that is looked up, in bytes. Our tokens have 68 bytes.
 const MAX_BYTES: usize = 512;
 
-/// What the header holds.
+/// The content of the header.
 #[derive(Debug)]
 pub enum Bearer {
-    /// Of a token's form (RFC 6750's `b64token`); whose it is, if anybody's, is not known yet.
+    /// A well-formed token (RFC 6750's `b64token`), which is not authenticated yet.
     Token(SecretString),
-    /// Not of a token's form: it can be no token of ours.
+    /// A malformed token, which cannot be one of ours.
     Malformed,
 }
 
-/// The bearer token of a request.
+/// Reads the bearer token of a request.
 ///
 /// # Errors
-/// No `Authorization`, more than one, or another scheme.
+/// If there is no `Authorization` header, more than one, or one with another scheme.
 pub fn bearer(headers: &HeaderMap) -> Result<Bearer, BearerError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(BearerError::Missing)?;
@@ -36,8 +36,8 @@ pub fn bearer(headers: &HeaderMap) -> Result<Bearer, BearerError> {
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(BearerError::OtherScheme);
     }
-    // A version-2 gateway event joins repeated headers by a comma, and no
-    // token holds one.
+    // A version-2 gateway event joins repeated headers with a comma, and no token
+    // contains a comma.
     if token.contains(',') {
         return Err(BearerError::Repeated);
     }
@@ -49,9 +49,9 @@ pub fn bearer(headers: &HeaderMap) -> Result<Bearer, BearerError> {
     }
 }
 
-/// RFC 6750's `b64token`.
+/// True if the text is RFC 6750's `b64token`.
 fn is_b64token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
-    let sound = |c: u8| c.is_ascii_alphanumeric() || b"-._~+/".contains(&c);
-    !body.is_empty() && body.bytes().all(sound)
+    let is_allowed = |c: u8| c.is_ascii_alphanumeric() || b"-._~+/".contains(&c);
+    !body.is_empty() && body.bytes().all(is_allowed)
 }

@@ -1,4 +1,4 @@
-//! What a delivery's body says, parsed into what cannot be wrong.
+//! Parses a delivery's body into types that hold only valid values.
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
@@ -13,39 +13,41 @@ use thiserror::Error;
 use super::error::{FieldFault, NotJsonError, WebhookError};
 use crate::domain::{CourseId, CourseRole, Email, Mode};
 
-/// The largest body, in bytes, once decoded.
+/// The largest body in bytes, after decoding.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// The deepest nesting of arrays and objects; serde_json's own limit where it builds values.
+/// The deepest nesting of arrays and objects, which is also serde_json's own limit for
+/// values.
 const MAX_DEPTH: usize = 128;
 
-/// What the LMS sent.
+/// A delivery of the LMS.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The field `email`, in its normal form.
+    /// The field `email`, normalized.
     pub email: Email,
     /// The field `course_id`, trimmed.
     pub course: Course,
-    /// The field `role`, trimmed; absent where it is missing, null or blank.
+    /// The field `role`, trimmed; absent if it is missing, null or blank.
     pub role: Option<CourseRole>,
-    /// The field `mode`, trimmed; absent where it is missing, null or blank.
+    /// The field `mode`, trimmed; absent if it is missing, null or blank.
     pub mode: Option<Mode>,
-    /// The field `is_active`, true where it is missing or null: false says that
-    /// the learner was un-enrolled (openedx-events-sender posts it).
+    /// The field `is_active`, true if it is missing or null. False says that the learner
+    /// was un-enrolled (openedx-events-sender posts it).
     pub is_active: bool,
 }
 
 /// The course run that a delivery names.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Course {
-    /// Of a course id's form; whether the portal knows the run is not asked here.
+    /// A well-formed course id. The portal may not know the run.
     Run(CourseId),
-    /// No course id at all; up to version 0.4 the sender names an org-wide
-    /// role's course with the word `None`.
+    /// A text that is not a course id. Up to version 0.4 the sender gives the course of
+    /// an org-wide role as the word `None`.
     NotAnId(String),
 }
 
-/// What is no course id could be anything, an address too.
+/// Hides a text that is not a course id, because it could be anything, for example an
+/// email address.
 impl fmt::Debug for Course {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -56,7 +58,7 @@ impl fmt::Debug for Course {
 }
 
 impl Course {
-    /// The id, where it is one.
+    /// The course id, or `None` if the text is not one.
     pub fn id(&self) -> Option<&CourseId> {
         match self {
             Self::Run(id) => Some(id),
@@ -68,7 +70,8 @@ impl Course {
 /// Parses a delivery.
 ///
 /// # Errors
-/// Too large, not JSON by its type or by its content, or with faulty fields, in this order.
+/// In this order: the body is too large, its content type is not JSON, it is not JSON, or
+/// it has invalid fields.
 pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Delivery, WebhookError> {
     if body.len() > MAX_BODY_BYTES {
         return Err(WebhookError::TooLarge);
@@ -80,8 +83,8 @@ pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Delivery, WebhookError>
     if depth(text) > MAX_DEPTH {
         return Err(NotJsonError::TooDeep.into());
     }
-    // Into a map first: a struct would refuse a repeated key, and here the last
-    // one wins. Keys are bytes because a key that is no text is still JSON.
+    // A map, because a struct would reject a repeated key, and here the last one wins.
+    // Keys are bytes, because a key that is not valid text is still JSON.
     let values: HashMap<ByteBuf, Box<RawValue>> =
         serde_json::from_str(text).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => NotJsonError::NotAnObject,
@@ -109,16 +112,16 @@ pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Delivery, WebhookError>
     }
 }
 
-/// Why a text names no course at all.
+/// Error: a text does not name a course.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CourseError {
-    /// Nothing is left after trimming.
+    /// The text is blank after trimming.
     #[error("is blank")]
     Blank,
-    /// One of Unicode's category Cc is in it, after trimming.
+    /// The trimmed text has a control character (Unicode's category Cc).
     #[error("has a control character")]
     ControlCharacter,
-    /// After trimming it has more than [`CourseId::MAX_CHARS`] characters.
+    /// The trimmed text has more than [`CourseId::MAX_CHARS`] characters.
     #[error("is longer than {} characters", CourseId::MAX_CHARS)]
     TooLong,
 }
@@ -143,7 +146,7 @@ impl FromStr for Course {
     }
 }
 
-/// The fields of a body, and what was found wrong with them so far.
+/// The fields of a body, and the errors found in them so far.
 struct Fields {
     values: HashMap<ByteBuf, Box<RawValue>>,
     faults: Vec<FieldFault>,
@@ -155,7 +158,8 @@ impl Fields {
         self.parsed(field, text)
     }
 
-    /// The blanks around a text are removed, and a blank text counts as absent.
+    /// Parses an optional field. Blanks around its text are removed, and a blank text
+    /// counts as absent.
     fn optional<T: FromStr<Err: Display>>(&mut self, field: &'static str) -> Option<T> {
         let text = self.text(field)?.map(|text| text.trim().to_owned());
         match text {
@@ -164,7 +168,7 @@ impl Fields {
         }
     }
 
-    /// A field's value as a boolean; `None` where absent, null or at fault.
+    /// A field's value as a boolean; `None` if it is absent, null or invalid.
     fn flag(&mut self, field: &'static str) -> Option<bool> {
         match self.values.get(Bytes::new(field.as_bytes()))?.get() {
             "null" => None,
@@ -178,14 +182,14 @@ impl Fields {
         }
     }
 
-    /// A field's value as text, or what is wrong with it; `None` where absent or null.
+    /// A field's value as text, or its error; `None` if it is absent or null.
     fn text(&self, field: &str) -> Option<Result<String, &'static str>> {
         let value = self.values.get(Bytes::new(field.as_bytes()))?.get();
         if value == "null" {
             return None;
         }
-        // As bytes, since serde_json refuses lone surrogates in a string
-        // outright, and the answer is to name the field.
+        // Read as bytes, because serde_json rejects the whole body for a lone surrogate
+        // in a string, and the answer must name the field.
         let bytes = match serde_json::from_str::<ByteBuf>(value) {
             Ok(bytes) if value.starts_with('"') => bytes.into_vec(),
             _ => return Some(Err("is not a string")),
@@ -208,7 +212,7 @@ impl Fields {
     }
 }
 
-/// Whether the content type is JSON, whatever its parameters.
+/// True if the content type is JSON, with any parameters.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter().peekable();
     types.peek().is_some()
@@ -221,7 +225,8 @@ fn is_json(headers: &HeaderMap) -> bool {
         })
 }
 
-/// How deep arrays and objects nest in a JSON text, brackets within strings left out.
+/// The nesting depth of arrays and objects in a JSON text. Brackets within strings do not
+/// count.
 fn depth(text: &str) -> usize {
     let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
     for byte in text.bytes() {
@@ -252,23 +257,28 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing that is sent makes the parser panic.
+        /// The parser never panics, whatever bytes it reads.
         #[test]
-        fn any_bytes(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn parsing_any_bytes_does_not_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(&json(), &body);
         }
 
-        /// Nor does anything that looks like a delivery; what is taken is as it should be.
+        /// The parser never panics on a body like a delivery, and an accepted delivery
+        /// has a valid address.
         #[test]
-        fn any_texts(email in any::<String>(), course in any::<String>(), role in any::<Option<String>>()) {
+        fn parsing_any_texts_does_not_panic(
+            email in any::<String>(),
+            course in any::<String>(),
+            role in any::<Option<String>>(),
+        ) {
             let body = serde_json::json!({"email": email, "course_id": course, "role": role});
             match parse(&json(), body.to_string().as_bytes()) {
                 Ok(delivery) => {
-                    let known = delivery.email.as_str();
-                    prop_assert!(known.contains('@') && known.trim() == known);
-                    prop_assert!(!known.chars().any(char::is_control));
+                    let email = delivery.email.as_str();
+                    prop_assert!(email.contains('@') && email.trim() == email);
+                    prop_assert!(!email.chars().any(char::is_control));
                 }
-                Err(refusal) => prop_assert!(matches!(refusal, WebhookError::Invalid(_))),
+                Err(error) => prop_assert!(matches!(error, WebhookError::Invalid(_))),
             }
         }
     }

@@ -1,5 +1,4 @@
-//! Every way in which a delivery is not simply accepted, and the one table that
-//! turns each into an answer.
+//! Every error of a webhook, and the one table that maps each to an answer.
 
 use http::StatusCode;
 use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -10,120 +9,126 @@ use crate::domain::EventKey;
 use crate::use_cases::authenticating::TokensUnavailableError;
 use crate::use_cases::{DeliveryError, StoreError};
 
-/// Why a delivery is not simply accepted.
+/// Error of a delivery: it is not simply accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WebhookError {
-    /// There is no one `Authorization` header with a bearer token.
+    /// The request does not have exactly one `Authorization` header with a bearer token.
     NoBearer(BearerError),
-    /// The token cannot be authenticated for now.
+    /// The token cannot be authenticated at the moment.
     TokensUnavailable(TokensUnavailableError),
-    /// The token is malformed, not listed, or dead (`invalid_token` of RFC 6750, section 3.1).
+    /// The token is malformed, not listed, expired or revoked (`invalid_token` of RFC
+    /// 6750, section 3.1).
     InvalidToken(InvalidTokenError),
-    /// A live token without staff rights.
+    /// The token is live but has no staff rights.
     NotStaff,
-    /// Any method but POST.
+    /// The method is not POST.
     MethodNotAllowed,
-    /// The body has more than [`MAX_BODY_BYTES`](super::delivery::MAX_BODY_BYTES), decoded.
+    /// The decoded body has more than
+    /// [`MAX_BODY_BYTES`](super::delivery::MAX_BODY_BYTES).
     TooLarge,
-    /// No content type, or one that is not JSON.
+    /// The content type is missing or not JSON.
     NotJsonType,
-    /// The content type is JSON's and the body is no JSON object.
+    /// The content type is JSON, but the body is not a JSON object.
     NotJson(NotJsonError),
-    /// Every field at fault.
+    /// Some fields are invalid. Holds all of them.
     Invalid(Vec<FieldFault>),
-    /// No user has the address.
+    /// No user has the email address.
     UserNotFound {
-        /// The pending event; `None` where it is dropped, since no course id was sent.
+        /// The pending event; `None` if it was dropped because no course id was sent.
         pending: Option<EventKey>,
     },
-    /// The user is known, and the course run is not.
+    /// The user is known, but the course run is not.
     RunNotFound {
-        /// As sent; the answer repeats an id, or a short plain word.
+        /// The course as sent. The answer repeats it only if it is a course id or a short
+        /// plain word.
         course: Course,
         /// The user who was found, for the log.
         user_id: Uuid,
-        /// The pending event; `None` where it is dropped, since no course id was sent.
+        /// The pending event; `None` if it was dropped because no course id was sent.
         pending: Option<EventKey>,
     },
-    /// The store failed, or one of its items is not of the expected shape.
+    /// The store failed, or one of its items is malformed.
     Store {
-        /// What failed.
+        /// The error of the store.
         error: StoreError,
-        /// The event, stored as a pending event with the reason `failed` where the failure is not one of a moment.
+        /// The pending event, stored with the reason `failed` if the failure is not
+        /// temporary.
         pending: Option<EventKey>,
     },
-    /// The store did not answer within the time that a request has.
+    /// The store did not answer within the time limit of a request.
     OutOfTime,
-    /// Something panicked, at this place in the source.
+    /// The code panicked.
     Panicked {
-        /// `FILE:LINE`, or `unknown`.
+        /// The location of the panic in the source as `FILE:LINE`, or `unknown`.
         location: String,
     },
 }
 
-/// Why there is no bearer token.
+/// Error: the request has no bearer token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BearerError {
-    /// No `Authorization` header.
+    /// There is no `Authorization` header.
     Missing,
-    /// More than one such header, or several that the gateway has joined by commas.
+    /// There is more than one such header, or several that the gateway has joined with
+    /// commas.
     Repeated,
-    /// Not `Bearer`, in whatever case, or no readable text.
+    /// The scheme is not `Bearer`, in any case, or the header is not readable text.
     OtherScheme,
 }
 
-/// Why a bearer token is no good.
+/// Error: a bearer token is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvalidTokenError {
-    /// Not of a token's form, so that no list is needed to tell.
+    /// The token is malformed, which is known without the list of tokens.
     Malformed,
-    /// Not listed, also after the list was read again.
+    /// The token is not listed, even after the list was read again.
     Unknown,
-    /// Listed, and its end has come.
+    /// The token is listed and has expired.
     Expired,
-    /// Listed, and revoked.
+    /// The token is listed and revoked.
     Revoked,
 }
 
-/// Why a body is no JSON object.
+/// Error: a body is not a JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotJsonError {
-    /// The bytes are no UTF-8.
+    /// The bytes are not UTF-8.
     NotUtf8,
-    /// The text breaks JSON's syntax, or ends too early.
+    /// The text is not valid JSON, or ends too early.
     NotJson,
-    /// It is JSON of another type: an array, a string, and so on.
+    /// The text is JSON of another type: an array, a string, and so on.
     NotAnObject,
-    /// Arrays and objects nest more than 128 deep.
+    /// Arrays and objects are nested more than 128 deep.
     TooDeep,
 }
 
-/// A field and what is wrong with it; never its value.
+/// A field and its error, without its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldFault {
-    /// `email`, `course_id`, `role`, `mode` or `is_active`.
+    /// The field: `email`, `course_id`, `role`, `mode` or `is_active`.
     pub field: &'static str,
-    /// The rest of the sentence that the field's name begins: `is missing`, for instance.
+    /// The rest of a sentence that begins with the field's name, for example `is
+    /// missing`.
     pub what: String,
 }
 
-/// One response of the table: what is answered, and what is logged.
+/// One response of the table: the answer, and the words for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorResponse {
-    /// The sender tries again at 5xx, 408 and 429, and at no other.
+    /// The HTTP status. The sender retries at 5xx, 408 and 429, and at no other status.
     pub status: StatusCode,
-    /// The one header that the answer bears beside its content type, where it bears one.
+    /// The header of the answer besides its content type, if it has one.
     pub header: Option<(HeaderName, &'static str)>,
-    /// One sentence; it repeats nothing of the request but the course id.
+    /// One sentence. It repeats nothing of the request except the course id.
     pub message: String,
-    /// What happened, as the log has it.
+    /// The outcome in the log.
     pub outcome: &'static str,
-    /// Which of several reasons it was, as the log has it.
+    /// The reason of the outcome in the log.
     pub reason: String,
 }
 
-/// Seconds after which a sender may try again: by then a store that was slow
-/// has answered or given up, and the list of tokens may be read again.
+/// The number of seconds after which a sender may retry. By then a slow store has
+/// answered or timed out, and the list of tokens may be read again.
 const RETRY_SOON: &str = "5";
 
 const REALM: &str = r#"Bearer realm="api""#;
@@ -131,7 +136,7 @@ const INVALID_TOKEN: &str = r#"Bearer realm="api", error="invalid_token""#;
 const INSUFFICIENT_SCOPE: &str = r#"Bearer realm="api", error="insufficient_scope""#;
 
 impl WebhookError {
-    /// The answer to this error. A temporary error is never a 4xx, since the
+    /// Returns the response to this error. A temporary error is never a 4xx, because the
     /// sender drops those for good.
     pub fn response(&self) -> ErrorResponse {
         let response = |status, header, message: &str, outcome, reason: &str| ErrorResponse {
@@ -289,7 +294,7 @@ impl WebhookError {
         }
     }
 
-    /// The error code of whatever outside thing failed.
+    /// The error code of the outside service that failed, or `None` if none did.
     pub fn error_code(&self) -> Option<&str> {
         match self {
             Self::TokensUnavailable(error) => Some(error.code()),
@@ -299,7 +304,7 @@ impl WebhookError {
         }
     }
 
-    /// The pending event, where there is one.
+    /// The pending event, or `None` if there is none.
     pub fn pending(&self) -> Option<&EventKey> {
         match self {
             Self::UserNotFound { pending }
@@ -309,7 +314,7 @@ impl WebhookError {
         }
     }
 
-    /// The user, where one was found.
+    /// The user, or `None` if none was found.
     pub fn user_id(&self) -> Option<Uuid> {
         match self {
             Self::RunNotFound { user_id, .. } => Some(*user_id),
@@ -347,8 +352,8 @@ fn pending_or_dropped(pending: Option<&EventKey>) -> &'static str {
     }
 }
 
-/// A course as an answer may name it. What is no course id could be anything,
-/// an address or a token too: only a short plain word is repeated.
+/// The course as an answer may name it. A text that is not a course id could be anything,
+/// for example an email address or a token, so only a short plain word is repeated.
 fn named(course: &Course) -> &str {
     const LONGEST_WORD: usize = 32;
     match course {
@@ -370,9 +375,10 @@ mod tests {
     use crate::adapters::AwsError;
     use crate::adapters::secrets::SecretError;
 
-    /// The whole table: status, header, message, outcome, reason and error code.
+    /// Every row of the table has its status, header, message, outcome, reason and error
+    /// code.
     #[test]
-    fn the_table() {
+    fn every_error_has_its_response() {
         let key = || {
             EventKey::of(
                 crate::domain::EventKind::Enrollment,

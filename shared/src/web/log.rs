@@ -1,12 +1,12 @@
-//! The lines that are logged. A delivery writes `received` before its token is
-//! checked and `done` with what became of it, and in between `accepted` where
-//! the LMS is about to be asked. A run of pending events writes `event retried` for
-//! each, and `retry batch finished` at its end. A sweep writes `learner` for each whom something
-//! became of, and `swept` at its end, or `sweep suspended` where it is to be resumed.
+//! The lines of the structured log. A delivery writes `delivery received` before its
+//! token is checked and `delivery processed` with its outcome. Between them it writes
+//! `asking the LMS for the grade` if the LMS is about to be asked. A run of
+//! pending-events writes `event retried` for each event, and `retry batch finished` at
+//! its end. A sweep writes `learner swept` for each effect on a learner, and `sweep
+//! ended` at its end, or `sweep suspended` if it is to be resumed.
 //!
-//! None ever holds an address, a token or a body. A role, a mode or a course
-//! id that is not of a known form could be any of these: it is logged as
-//! `other`, or by its digest.
+//! No line ever holds an email address, a token or a body. A role, a mode or a course id
+//! in an unknown form could be any of these: it is logged as `other`, or by its digest.
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -23,56 +23,60 @@ use crate::use_cases::StoreError;
 use crate::use_cases::retry::{Attempt, AttemptOutcome, RetrySummary};
 use crate::use_cases::sweeping::{Progress, SweepError};
 
-/// What is known of a request by the time it is answered.
+/// The fields of the line `delivery processed`.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryLine {
-    /// Lambda's; empty outside of Lambda.
+    /// Lambda's request id; empty outside of Lambda.
     pub request_id: String,
-    /// What became of it, in a word of the table in `docs/logs.md`.
+    /// The outcome, a word of the table in `docs/logs.md`.
     pub outcome: &'static str,
-    /// Which of an outcome's reasons it was; absent where the delivery took effect.
+    /// The reason of the outcome; absent if the delivery took effect.
     pub reason: Option<String>,
     /// The HTTP status of the answer.
     pub status: u16,
-    /// Absent where no user was found.
+    /// The user; absent if no user was found.
     pub user_id: Option<Uuid>,
-    /// As sent, or `sha256:` and 16 hex digits; absent where the body was not read or is faulty.
+    /// The course id as sent, or `sha256:` and 16 hex digits; absent if the body was not
+    /// read or is invalid.
     pub course_id: Option<String>,
-    /// The word, or `other` where Open edX is not known to use it; absent where none was sent.
+    /// The role, or `other` if Open edX is not known to use it; absent if none was sent.
     pub role: Option<&'static str>,
-    /// As `role`.
+    /// The mode, in the same form as `role`.
     pub mode: Option<&'static str>,
-    /// The event's mode is another than the enrollment's, which it does not change.
+    /// True if the event's mode differs from the enrollment's mode, which the event does
+    /// not change.
     pub mode_differs: bool,
-    /// The token, where it is listed, also where it is dead or has no rights.
+    /// The token if it is listed, including one that has expired, is revoked or has no
+    /// rights.
     pub token: Option<UsedToken>,
-    /// The event that the delivery was pending as, where it was.
+    /// The pending event that the delivery was stored as, if it was.
     pub event_key: Option<EventKey>,
-    /// The code of whatever outside thing failed.
+    /// The error code of the outside service that failed.
     pub error_code: Option<String>,
-    /// From the request's arrival at the handler to its answer, by the clock on the wall.
+    /// The time from the request's arrival at the handler to its answer, in wall time.
     pub duration_ms: u64,
-    /// Each attempt counts.
+    /// The number of DynamoDB calls, in which each attempt counts.
     pub dynamodb_calls: u32,
-    /// Each attempt counts, those for a token too; absent where the webhook never asks the LMS.
+    /// The number of LMS requests, in which each attempt and each request for a token
+    /// counts; absent if the webhook never asks the LMS.
     pub lms_calls: Option<u32>,
-    /// It is the first request of this instance.
+    /// True for the first request of this instance (cold start).
     pub cold_start: bool,
 }
 
-/// A token that is listed.
+/// A listed token.
 #[derive(Debug, Clone)]
 pub struct UsedToken {
     /// Its id in the list.
     pub id: String,
-    /// Whether it has neither expired nor been revoked.
+    /// True if the token has neither expired nor been revoked.
     pub is_live: bool,
-    /// When it ends that is live; absent where it is good until revoked.
+    /// The time at which a live token expires; absent if it is valid until revoked.
     pub expires_at: Option<Timestamp>,
 }
 
 impl UsedToken {
-    /// One that is in force, until that moment.
+    /// Returns a token that is in force until `expires_at`.
     pub fn live(id: String, expires_at: Option<Timestamp>) -> Self {
         Self {
             id,
@@ -81,7 +85,7 @@ impl UsedToken {
         }
     }
 
-    /// One that has expired or is revoked.
+    /// Returns a token that has expired or is revoked.
     pub fn dead(id: String) -> Self {
         Self {
             id,
@@ -92,7 +96,7 @@ impl UsedToken {
 }
 
 impl DeliveryLine {
-    /// Recorder what the delivery says, in a form fit for the log.
+    /// Records the fields of the delivery in a form fit for the log.
     pub fn delivery(&mut self, delivery: &Delivery) {
         self.course_id = Some(match &delivery.course {
             Course::Run(id) => id.as_str().to_owned(),
@@ -108,8 +112,8 @@ pub fn received(kind: EventKind, request_id: &str, path: &str) {
     tracing::info!(target: TARGET, kind = kind.as_str(), request_id, path, "delivery received");
 }
 
-/// Writes the line `asking the LMS for the grade`: an event is about to be asked about that the
-/// sender has no part in any more, unless we end without an answer.
+/// Writes the line `asking the LMS for the grade`. From here on the sender does not
+/// deliver the event again, unless this request ends without an answer.
 pub fn accepted(kind: EventKind, request_id: &str, user_id: Uuid, course_id: &CourseId) {
     tracing::info!(
         target: TARGET,
@@ -121,8 +125,8 @@ pub fn accepted(kind: EventKind, request_id: &str, user_id: Uuid, course_id: &Co
     );
 }
 
-/// Writes the line `delivery processed`: an error where we failed, a warning where the
-/// delivery did not take effect, information where it did.
+/// Writes the line `delivery processed`. The level is ERROR if the request failed on our
+/// side, WARN if the delivery did not take effect, and INFO if it did.
 pub fn done(kind: EventKind, record: &DeliveryLine) {
     macro_rules! line {
         ($level:ident) => {
@@ -157,8 +161,8 @@ pub fn done(kind: EventKind, record: &DeliveryLine) {
     }
 }
 
-/// Writes the line `event retried`: an error where the event is given up or the
-/// store failed, a warning where it has ended, information else.
+/// Writes the line `event retried`. The level is ERROR if the event is now dead or the
+/// store failed, WARN if it has ended otherwise, and INFO in all other cases.
 pub fn event_retried(request_id: &str, attempt: &Attempt) {
     let Attempt {
         event_key,
@@ -167,7 +171,7 @@ pub fn event_retried(request_id: &str, attempt: &Attempt) {
         outcome: end,
     } = attempt;
     let event = event.as_ref();
-    // As it is now, where that is another than it was claimed.
+    // The event after the attempt, if that differs from the event that was claimed.
     let now = match end {
         AttemptOutcome::Waiting(now) | AttemptOutcome::Ended(now) => Some(now),
         _ => None,
@@ -222,8 +226,8 @@ pub fn event_retried(request_id: &str, attempt: &Attempt) {
     }
 }
 
-/// Writes the line `retry batch finished`: what a run of pending events did, and how many there
-/// are that somebody should look into.
+/// Writes the line `retry batch finished`: the results of a run of pending-events, and
+/// the numbers of waiting, dead and expired events.
 pub fn retry_batch_finished(
     request_id: &str,
     summary: &RetrySummary,
@@ -248,13 +252,14 @@ pub fn retry_batch_finished(
     );
 }
 
-/// Writes that a run of pending events was cut short, and why.
+/// Writes the line `retry batch failed`: a run of pending-events was cut short by an
+/// error.
 pub fn retry_batch_failed(request_id: &str, error: &StoreError) {
     tracing::error!(target: TARGET, request_id, error_code = error.code(), "retry batch failed");
 }
 
-/// Writes the line `runs listed`: how many runs are to be swept of a page of them.
-/// One that is not of the expected shape cannot be swept.
+/// Writes the line `runs listed`: the number of runs to sweep on one page of them. A
+/// malformed run cannot be swept.
 pub fn runs_listed(kind: SweepKind, runs: usize, unreadable: u64) {
     let sweep = kind.as_str();
     match unreadable {
@@ -266,17 +271,17 @@ pub fn runs_listed(kind: SweepKind, runs: usize, unreadable: u64) {
     }
 }
 
-/// Writes the line `sweeping by username`: the LMS's list of a run cannot be read to its end, and the
-/// sweep asks for learners by name.
+/// Writes the line `sweeping by username`. The LMS's list of a run cannot be read to its
+/// end, so the sweep asks for learners by username.
 pub fn asked_by_name(kind: SweepKind, sweep_id: Uuid, course_id: &CourseId) {
     let (sweep, course_id) = (kind.as_str(), course_id.as_str());
     tracing::warn!(target: TARGET, sweep, %sweep_id, course_id, "sweeping by username");
 }
 
-/// What became of a learner in a sweep, or would have where it is a dry run.
+/// The effect of a sweep on a learner, or the effect that a dry run would have had.
 #[derive(Debug)]
 pub struct SweptLearner<'a> {
-    /// What is swept.
+    /// The kind of sweep.
     pub kind: SweepKind,
     /// The sweep's own id.
     pub sweep_id: Uuid,
@@ -284,14 +289,14 @@ pub struct SweptLearner<'a> {
     pub course_id: &'a CourseId,
     /// The learner.
     pub user_id: Uuid,
-    /// What became of them.
+    /// The effect on the learner.
     pub effect: &'a Effect,
-    /// Whether nothing was written.
+    /// True for a dry run, which writes nothing.
     pub is_dry_run: bool,
 }
 
 impl SweptLearner<'_> {
-    /// Writes the line `learner swept`, a warning where something failed.
+    /// Writes the line `learner swept`, with the level WARN if something failed.
     pub fn write(&self) {
         macro_rules! line {
             ($level:ident) => {
@@ -314,37 +319,38 @@ impl SweptLearner<'_> {
     }
 }
 
-/// How far a call has brought the sweep of a run.
+/// The fields of the line `sweep ended` or `sweep suspended`: the result of one call that
+/// sweeps a run.
 #[derive(Debug)]
 pub struct Swept<'a> {
-    /// What is swept.
+    /// The kind of sweep.
     pub kind: SweepKind,
-    /// Lambda's id of the request.
+    /// Lambda's request id.
     pub request_id: &'a str,
     /// The run.
     pub course_id: &'a CourseId,
-    /// How far it came.
+    /// The progress of the sweep.
     pub progress: &'a Progress,
-    /// What became of learners in this call.
+    /// The effects on learners in this call.
     pub counts: &'a LearnerCounts,
-    /// Of this call.
+    /// The duration of this call.
     pub duration_ms: u64,
-    /// Those of this call.
+    /// The calls of DynamoDB and the LMS in this call.
     pub calls: &'a Counter,
 }
 
-/// What was told of learners.
+/// The number of effects on learners, and of learners.
 #[derive(Debug, Default)]
 pub struct LearnerCounts {
-    /// What became of them, counted.
+    /// The number of each effect.
     pub tally: Tally,
-    /// How many they are, one beside the next told of once.
+    /// The number of learners. Consecutive effects on one learner count once.
     pub learners: u64,
     last: Option<Uuid>,
 }
 
 impl LearnerCounts {
-    /// Adds one thing; all that became of a learner comes one after another.
+    /// Counts one effect. All effects on one learner must come one after another.
     pub fn note(&mut self, user_id: Uuid, effect: &Effect) {
         self.tally.note(effect);
         if self.last.replace(user_id) != Some(user_id) {
@@ -354,8 +360,8 @@ impl LearnerCounts {
 }
 
 impl Swept<'_> {
-    /// Writes the line `sweep ended` where the sweep has ended, an error where it has
-    /// failed or stopped at its safety limit; else the line `sweep suspended`.
+    /// Writes the line `sweep ended` if the sweep has ended, otherwise `sweep suspended`.
+    /// The level is ERROR if the sweep failed or was halted by its safety limit.
     pub fn write(&self) {
         let (sweep_id, outcome, reason, options, tally) = match self.progress {
             Progress::Suspended {
@@ -421,7 +427,8 @@ impl Swept<'_> {
     }
 }
 
-/// Writes that a call of a sweep's function came to nothing, and why.
+/// Writes the line `sweep call failed` with the reason why a call of a sweep's function
+/// failed.
 pub fn sweep_failed(kind: SweepKind, request_id: &str, error: &CallError) {
     let sweep = kind.as_str();
     let error_code = match error {
@@ -439,6 +446,6 @@ pub fn sweep_failed(kind: SweepKind, request_id: &str, error: &CallError) {
     tracing::error!(target: TARGET, sweep, request_id, reason, error_code, "sweep call failed");
 }
 
-/// The target of our lines; beside that of the metrics no other is logged, since
-/// what libraries say could hold anything.
+/// The target of our log lines. Only this target and that of the metrics are logged,
+/// because lines of libraries could hold anything.
 pub const TARGET: &str = "coursehook";

@@ -1,8 +1,8 @@
-//! What is counted and timed, as CloudWatch reads it from the log: documents of
-//! the embedded metric format, one beside each line that sums something up.
+//! The metrics that CloudWatch reads from the log: documents in the embedded metric
+//! format, one beside each log line that sums something up.
 //!
-//! A document says no more than its line does, and nothing of a learner.
-//! `docs/metrics.md` says what each metric tells.
+//! A document says no more than its log line does, and nothing about a learner.
+//! `docs/metrics.md` explains each metric.
 //!
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
@@ -18,11 +18,12 @@ use crate::domain::{Effect, EventKind, SweepKind, SweepOutcome};
 use crate::use_cases::retry::RetrySummary;
 use crate::use_cases::sweeping::Progress;
 
-/// The target of the events that are documents, each in the field `document`.
+/// The target of the events that are documents. Each has its document in the field
+/// `document`.
 pub const TARGET: &str = "coursehook::metrics";
 
-/// The metrics that there are: for each its name, its unit, and the dimensions
-/// by which it is split.
+/// Defines the metrics: for each its name, its unit, and the dimensions by which it is
+/// split.
 macro_rules! metrics {
     ($($(#[$doc:meta])* $name:ident, $unit:ident, [$($dimension:ident),*];)*) => {
         /// A metric of ours.
@@ -32,20 +33,21 @@ macro_rules! metrics {
         }
 
         impl Metric {
-            /// All that there are.
+            /// All metrics.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// Its name in CloudWatch.
+            /// The name of the metric in CloudWatch.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
             }
 
-            /// Its unit in CloudWatch.
+            /// The unit of the metric in CloudWatch.
             pub const fn unit(self) -> &'static str {
                 match self { $(Self::$name => stringify!($unit),)* }
             }
 
-            /// The names of its dimensions; none where it is one for the whole stack.
+            /// The names of its dimensions; empty if there is one metric for the whole
+            /// stack.
             pub const fn dimensions(self) -> &'static [&'static str] {
                 match self { $(Self::$name => &[$(stringify!($dimension)),*],)* }
             }
@@ -56,47 +58,47 @@ macro_rules! metrics {
 metrics! {
     /// Deliveries that were answered.
     Deliveries, Count, [kind, outcome];
-    /// How long answering a delivery took.
+    /// The time that it took to answer a delivery.
     DeliveryTime, Milliseconds, [kind];
-    /// Deliveries that were pending as events.
+    /// Deliveries that were stored as pending events.
     DeliveriesPending, Count, [];
-    /// Deliveries that were refused since their token has expired or is revoked.
+    /// Deliveries that were refused because their token has expired or is revoked.
     KnownTokensRefused, Count, [];
     /// Deliveries with a token in force.
     TokenDeliveries, Count, [token_id];
-    /// How many days the token of a delivery is in force for.
+    /// The number of days for which the token of a delivery is still in force.
     TokenDaysLeft, None, [];
     /// Certificates that were issued or restored.
     CertificatesIssued, Count, [];
     /// Certificates that sweeps have withdrawn.
     CertificatesWithdrawn, Count, [];
-    /// Requests to the LMS, those for a token included.
+    /// Requests to the LMS, including requests for a token.
     LmsRequests, Count, [];
-    /// Of these, those that did not give what was asked.
+    /// Requests to the LMS that did not return what was asked for.
     LmsFailures, Count, [];
-    /// How long each of them took, or the first hundred of a call.
+    /// The duration of each request to the LMS, for the first hundred of a call.
     LmsTime, Milliseconds, [];
-    /// How many pending events there are that wait.
+    /// The number of waiting pending events.
     WaitingEvents, Count, [];
-    /// How many dead ones there are.
+    /// The number of dead pending events.
     DeadEvents, Count, [];
-    /// How many expired ones there are.
+    /// The number of expired pending events.
     ExpiredEvents, Count, [];
     /// Pending events that were retried.
     EventsRetried, Count, [];
-    /// Of these, those that took effect.
+    /// Retried events that took effect.
     EventsDone, Count, [];
-    /// Of these, those that could not be finished.
+    /// Retried events that could not be finished.
     RetriesFailed, Count, [];
-    /// Sweeps of course runs that came to their end.
+    /// Sweeps of course runs that finished.
     SweepsDone, Count, [];
-    /// Those that stopped at their safety limit.
+    /// Sweeps that were halted by their safety limit.
     SweepsHalted, Count, [];
-    /// Those that failed.
+    /// Sweeps that failed.
     SweepsFailed, Count, [];
-    /// Learners something became of in sweeps.
+    /// Learners on whom sweeps had an effect.
     SweptLearners, Count, [sweep];
-    /// Course runs that cannot be swept, being of another shape.
+    /// Course runs that cannot be swept because they are malformed.
     UnreadableRuns, Count, [];
 }
 
@@ -107,7 +109,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The metrics are in this namespace of CloudWatch, which is the stack's own.
+    /// Returns metrics in this CloudWatch namespace, which is the stack's own.
     pub fn new(namespace: String, clock: SharedClock) -> Self {
         Self { namespace, clock }
     }
@@ -161,8 +163,8 @@ impl Metrics {
         self.write(document);
     }
 
-    /// Writes the document beside the line `sweep ended` or `sweep suspended`. What only
-    /// reports has asked the LMS, and done nothing else.
+    /// Writes the document beside the line `sweep ended` or `sweep suspended`. For a dry
+    /// run it has only the requests to the LMS.
     pub fn swept(&self, swept: &Swept<'_>) {
         let mut document = Document::default();
         document.lms(swept.calls);
@@ -194,13 +196,13 @@ impl Metrics {
     }
 }
 
-/// Of a duration, how many days it is.
+/// The number of days of a duration.
 fn days(duration: SignedDuration) -> f64 {
     const DAY: SignedDuration = SignedDuration::from_hours(24);
     duration.as_secs_f64() / DAY.as_secs_f64()
 }
 
-/// A document that is being put together.
+/// A document under construction.
 #[derive(Default)]
 struct Document {
     /// The metrics with their values, and the dimensions with theirs.
@@ -215,11 +217,11 @@ impl Document {
 
     fn metric(&mut self, metric: Metric, value: impl Into<Value>) {
         self.members.insert(metric.name().to_owned(), value.into());
-        let alike = self.metrics.entry(metric.dimensions()).or_default();
-        alike.push(metric);
+        let same_dimensions = self.metrics.entry(metric.dimensions()).or_default();
+        same_dimensions.push(metric);
     }
 
-    /// One where it is so, else none.
+    /// Adds a metric with the value 1 if `is_so`, otherwise 0.
     fn count(&mut self, metric: Metric, is_so: bool) {
         self.metric(metric, u64::from(is_so));
     }
@@ -235,7 +237,7 @@ impl Document {
         }
     }
 
-    /// The document; `at` is in milliseconds since 1970.
+    /// Returns the finished document. `at` is in milliseconds since 1970.
     fn finish(self, namespace: &str, at: i64) -> Value {
         let directives = self.metrics.into_iter().map(|(dimensions, metrics)| {
             let metrics = metrics.into_iter();

@@ -1,5 +1,5 @@
-//! Where HTTP meets the use cases: who calls, what was sent, what is answered,
-//! what is logged and measured.
+//! The layer between HTTP and the use cases: it authenticates callers, parses requests,
+//! builds answers, and writes logs and metrics.
 
 pub mod answer;
 pub mod bearer;

@@ -1,4 +1,4 @@
-//! What the state machine asks of a sweep's function, and what it is answered.
+//! Calls of a sweep's function by the state machine, and their answers.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::use_cases::sweeping::{
 /// One call of a sweep's function.
 #[derive(Debug, Clone)]
 enum Call {
-    /// `{"list": {...}}`: which runs are to be swept, a page of them.
+    /// `{"list": {...}}`: list the runs to sweep, one page of them.
     List {
         wanted: Wanted,
         start: Option<CourseId>,
@@ -31,39 +31,39 @@ enum Call {
     Sweep(Request),
 }
 
-/// Why a call is answered with an error.
+/// Error of a call.
 #[derive(Debug, Error)]
 pub enum CallError {
-    /// It is none of the two forms; the text names what is wrong, and no value.
+    /// The call has neither of the two forms. The text names the defect and no value.
     #[error("the call cannot be read: {0}")]
     Malformed(&'static str),
-    /// It could not be done.
+    /// The call failed.
     #[error(transparent)]
     Sweep(#[from] SweepError),
 }
 
-/// A sweep as a function: each call of the state machine is answered here.
+/// The function of a sweep, which answers each call of the state machine.
 pub struct SweepFunction<K> {
     sweeping: Sweeping<K>,
     metrics: Metrics,
     clock: SharedClock,
 }
 
-/// The invocation that a call came with.
+/// The invocation of the function in which a call came.
 #[derive(Debug, Clone)]
 pub struct Invocation {
     /// Lambda's id of the request.
     pub request_id: String,
-    /// When the function is stopped.
+    /// The time at which Lambda stops the function.
     pub deadline: Instant,
 }
 
-/// How long a call has where nobody says it: `cargo lambda watch` names a
-/// deadline in 1970. It is the functions' time-out in the template.
+/// The time for a call without a usable deadline: `cargo lambda watch` gives a deadline
+/// in 1970. It equals the functions' timeout in the template.
 const CALL_TIME: Duration = Duration::from_mins(15);
 
 impl Invocation {
-    /// `deadline` is Lambda's, in milliseconds since 1970.
+    /// Returns an invocation. `deadline` is Lambda's, in milliseconds since 1970.
     pub fn new(request_id: String, deadline: u64, now: Timestamp) -> Self {
         let now = u64::try_from(now.as_millisecond()).unwrap_or_default();
         let left = match deadline.saturating_sub(now) {
@@ -78,7 +78,7 @@ impl Invocation {
 }
 
 impl<K: Kind> SweepFunction<K> {
-    /// Makes no call.
+    /// Returns the function of a sweep. Makes no call.
     pub fn new(sweeping: Sweeping<K>, metrics: Metrics, clock: SharedClock) -> Self {
         Self {
             sweeping,
@@ -87,11 +87,11 @@ impl<K: Kind> SweepFunction<K> {
         }
     }
 
-    /// Answers one call, and logs what came of it.
+    /// Answers one call, and logs its result.
     ///
     /// # Errors
-    /// The call cannot be read; or the tables, or for a list the LMS, cannot be
-    /// reached, and the same call may do better later.
+    /// If the call cannot be parsed, or if the tables or, for a list, the LMS cannot be
+    /// reached. In the second case the same call may succeed later.
     pub async fn answer(&self, call: &Value, invocation: &Invocation) -> Result<Value, CallError> {
         let answer = async {
             match parse(call)? {
@@ -153,7 +153,7 @@ impl<K: Kind> SweepFunction<K> {
             SweepEvent::Learner { .. } | SweepEvent::Page(_) => {}
         };
         let may_continue = || until.is_some_and(|until| Instant::now() < until);
-        // In a box, since a sweep is large.
+        // Boxed, because the future of a sweep is large.
         let work = Box::pin(self.sweeping.sweep(request, &may_continue, &on_event));
         let progress = calls.count(work).await?;
         let took = self.clock.now().duration_since(began).as_millis();
@@ -172,7 +172,7 @@ impl<K: Kind> SweepFunction<K> {
     }
 }
 
-/// What the state machine goes by, and what people read in its executions.
+/// Returns the answer, which the state machine acts on and people read in its executions.
 fn answer(run: &CourseId, progress: &Progress) -> Value {
     let (status, wait, reason, options, tally) = match progress {
         Progress::Suspended {
@@ -198,7 +198,7 @@ fn answer(run: &CourseId, progress: &Progress) -> Value {
     json!({
         "run": run,
         "status": status,
-        // A wait that is not over would be the next call's.
+        // Rounded up, so that the next call need not wait out a remainder.
         "wait_seconds": wait.as_secs() + u64::from(wait.subsec_nanos() > 0),
         "reason": reason,
         "dry_run": options.dry_run,
@@ -206,7 +206,7 @@ fn answer(run: &CourseId, progress: &Progress) -> Value {
     })
 }
 
-/// The fields that both forms have.
+/// Returns the fields that both forms of a call have.
 fn fields(
     run: Option<&CourseId>,
     learner: Option<&LearnerRef>,
@@ -248,7 +248,7 @@ fn parse(call: &Value) -> Result<Call, CallError> {
         "sweep" => false,
         _ => return Err(FORMS),
     };
-    // A word that is misspelled would otherwise do more than was meant.
+    // A misspelled option would otherwise make the sweep do more than was intended.
     let is_known = |name: &str| match name {
         "run" | "learner" | "force" | "dry_run" | "confirm" => true,
         "start" => is_list,
@@ -273,7 +273,8 @@ fn parse(call: &Value) -> Result<Call, CallError> {
             confirm: flag(fields, "confirm")?,
         },
     };
-    // An operator has retried one run, and not at all of them.
+    // An operator confirms the sweep of one run after checking it, and never of all runs
+    // at once.
     if wanted.options.confirm && wanted.run.is_none() {
         return Err(CallError::Malformed("`confirm` needs a `run`"));
     }
@@ -301,7 +302,7 @@ fn learner(fields: &Map<String, Value>) -> Result<Option<LearnerRef>, CallError>
     Ok(Some(learner))
 }
 
-/// A text that may be absent or null; the outer `None` where it is anything else.
+/// A text that may be absent or null; the outer `None` if it is anything else.
 fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<Option<&'a str>> {
     match fields.get(name) {
         None | Some(Value::Null) => Some(None),
@@ -325,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_read_and_written_alike() {
+    fn a_call_is_written_as_it_is_read() {
         let user = "6f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
         for call in [
             json!({"run": "course-v1:a+b+c"}),
@@ -352,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_says_so_and_repeats_nothing() {
+    fn an_error_of_a_malformed_call_repeats_no_value() {
         for call in [
             json!({}),
             json!([]),

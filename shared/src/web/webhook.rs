@@ -1,5 +1,5 @@
-//! The way of a delivery through a webhook, the same for every kind of event:
-//! received, caller authenticated, parsed, acted upon, answered, logged.
+//! The processing of a delivery by a webhook, the same for every kind of event:
+//! authenticate the caller, parse the body, act on the delivery, answer it, log it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,11 +24,12 @@ use crate::domain::{Change, EventKey, EventKind};
 use crate::panic;
 use crate::use_cases::authenticating::{AuthDecision, TokenCheck};
 
-/// How long an answer may take in all. The LMS waits for 30 seconds, the
-/// gateway for 29, the function is stopped after 28.
+/// The time limit of an answer in all. The LMS waits for 30 seconds, the gateway for 29,
+/// and the function is stopped after 28.
 const ANSWER_TIME: Duration = Duration::from_secs(25);
 
-/// What is left of it for the answer, once a delivery has been acted on.
+/// The part of that time which is reserved for the answer after the delivery was acted
+/// on.
 const LAST_SECOND: Duration = Duration::from_secs(1);
 
 /// Answers the requests of one webhook.
@@ -41,44 +42,47 @@ pub struct Webhook {
     warm: AtomicBool,
 }
 
-/// A delivery by somebody who may make it.
+/// A delivery from an authorized caller.
 #[derive(Debug, Clone)]
 pub struct Delivered {
-    /// What was sent, already found sound.
+    /// The parsed and valid delivery.
     pub delivery: Delivery,
-    /// Lambda's id of the request; empty outside of Lambda.
+    /// Lambda's request id; empty outside of Lambda.
     pub request_id: String,
-    /// The request and its token, for the histories.
+    /// The request and its token, for the history entries.
     pub by: Change,
-    /// When it was parsed, to the millisecond.
+    /// The time at which it was parsed, to the millisecond.
     pub at: Timestamp,
-    /// When acting on it must be over, so that there is an answer in time.
+    /// The time by which acting on it must be over, so that the answer is in time.
     pub until: Instant,
 }
 
-/// A delivery that took effect, or had done so before, or is pending.
+/// A delivery that took effect, had taken effect before, or is pending.
 #[derive(Debug, Clone)]
 pub struct Accepted {
-    /// 201 where something was created, 202 where the event is tried again, else 200.
+    /// The HTTP status: 201 if something was created, 202 if the event will be retried,
+    /// otherwise 200.
     pub status: StatusCode,
-    /// The JSON of the answer.
+    /// The JSON body of the answer.
     pub body: Value,
-    /// What happened, as the log has it.
+    /// The outcome in the log.
     pub outcome: &'static str,
-    /// Why the event is pending; absent where the delivery took effect.
+    /// The reason why the event is pending; absent if the delivery took effect.
     pub reason: Option<&'static str>,
-    /// The event that the delivery was pending as, where it was.
+    /// The pending event that the delivery was stored as, if it was.
     pub event_key: Option<EventKey>,
-    /// Whom it is about; for the log.
+    /// The learner, for the log.
     pub user_id: Uuid,
-    /// The event's mode is another than the enrollment's, which it does not change.
+    /// True if the event's mode differs from the enrollment's mode, which the event does
+    /// not change.
     pub mode_differs: bool,
-    /// The code of whatever failed without harm.
+    /// The error code of a failure that did no harm.
     pub error_code: Option<String>,
 }
 
 impl Webhook {
-    /// `time_limit` is how long acting on a delivery may take once it is parsed.
+    /// Returns a webhook. `time_limit` is the time limit for acting on a delivery after
+    /// it was parsed.
     pub fn new(
         kind: EventKind,
         tokens: TokenCheck,
@@ -101,8 +105,8 @@ impl Webhook {
         self.tokens.warm_up().await;
     }
 
-    /// Answers one request. `act` is asked once the caller is known to be
-    /// staff and the delivery to be sound.
+    /// Answers one request. `act` is called only if the caller has staff rights and the
+    /// delivery is valid.
     pub async fn answer<F, A>(&self, request: Request, act: F) -> HttpResponse
     where
         F: FnOnce(Delivered) -> A,
@@ -193,7 +197,7 @@ impl Webhook {
             .unwrap_or(Err(WebhookError::OutOfTime))
     }
 
-    /// The id of the staff token that the request bears.
+    /// Authenticates the caller. Returns the id of the staff token of the request.
     async fn caller(
         &self,
         headers: &HeaderMap,
@@ -232,8 +236,8 @@ impl Webhook {
         error.map_or(Ok(id), Err)
     }
 
-    /// The request's path for the log: one of the two spellings that are ours,
-    /// or `other`. In front of it the gateway may have put its stage.
+    /// The request's path for the log: one of our two spellings, or `other`. The gateway
+    /// may have put its stage before it.
     fn path(&self, request: &Request) -> String {
         let ours = match self.kind {
             EventKind::Enrollment => "/api/openedx_webhook/enrollment",
