@@ -1,5 +1,5 @@
-//! Enrollments against a model: whatever the LMS and operators do, in whatever
-//! order, table and model agree, on the state and on what was written down.
+//! Enrollments against a model. After any sequence of steps by the LMS and by operators,
+//! the table and the model must agree on the state and on the history.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What an enrollment should be.
+/// The expected enrollment.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Model {
     exists: bool,
@@ -61,8 +61,9 @@ impl Model {
         match step {
             Step::Announce { mode, roles } => {
                 after.exists = true;
-                // Created or re-activated in the announced mode; an upgrade to the
-                // one paid mode, unless an operator chose the mode.
+                // An announcement creates or reactivates the enrollment in the announced
+                // mode. It upgrades the enrollment to the one paid mode, unless an
+                // operator chose the mode.
                 if !self.active {
                     after.mode = mode.unwrap_or("audit");
                     after.by_operator = false;
@@ -197,7 +198,7 @@ async fn follow(steps: Vec<Step>) {
 }
 
 #[test]
-fn table_and_model_agree() {
+fn the_table_agrees_with_the_model() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,4 +1,4 @@
-//! Users from elsewhere: what is written, what is left alone, what waits.
+//! Import of users: the rows that are written, left alone, or wait.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +32,7 @@ fn row(email: &str, username: &str, name: Option<&str>) -> UserRow {
     }
 }
 
-/// A table that is busy makes an import slower; it makes no row a bad one.
+/// A busy table makes an import slower, but no row an error.
 #[tokio::test]
 async fn a_busy_table_is_waited_for() {
     for code in [
@@ -41,7 +41,7 @@ async fn a_busy_table_is_waited_for() {
         "TransactionConflict",
     ] {
         let engine = Dynamodb::in_memory().await.unwrap();
-        // The read comes first, then the transaction: twice in vain.
+        // The read comes first, then the transaction, which is cancelled twice.
         let plan = move |call: &local::Call| match call.number {
             2 | 3 => Fault::Cancel(code),
             _ => Fault::Pass,
@@ -57,11 +57,11 @@ async fn a_busy_table_is_waited_for() {
     }
 }
 
-/// Where nobody was there, the next are written unseen; where that was wrong, it
-/// is looked first again.
+/// If no user of a batch existed, the next batch is written without a read. If that was
+/// wrong, the batch is read first and written again.
 #[tokio::test]
-async fn an_import_looks_first_where_it_has_found_somebody() {
-    const LOOK: &str = "BatchGetItem";
+async fn an_import_reads_first_after_a_batch_with_existing_users() {
+    const READ: &str = "BatchGetItem";
     const WRITE: &str = "TransactWriteItems";
     let engine = Dynamodb::in_memory().await.unwrap();
     let proxy = FaultyProxy::before(&engine.url, |_| Fault::Pass);
@@ -74,14 +74,14 @@ async fn an_import_looks_first_where_it_has_found_somebody() {
     });
     let mut calls = Vec::new();
     for (rows, answers, made) in [
-        (["a", "b"], [&created, &created], &[LOOK, WRITE][..]),
+        (["a", "b"], [&created, &created], &[READ, WRITE][..]),
         (["c", "d"], [&created, &created], &[WRITE]),
-        (["d", "e"], [&unchanged, &created], &[WRITE, LOOK, WRITE]),
-        (["d", "e"], [&unchanged, &unchanged], &[LOOK]),
-        (["f", "g"], [&created, &created], &[LOOK, WRITE]),
-        (["h", "A"], [&created, &taken], &[WRITE, LOOK, WRITE]),
+        (["d", "e"], [&unchanged, &created], &[WRITE, READ, WRITE]),
+        (["d", "e"], [&unchanged, &unchanged], &[READ]),
+        (["f", "g"], [&created, &created], &[READ, WRITE]),
+        (["h", "A"], [&created, &taken], &[WRITE, READ, WRITE]),
     ] {
-        // "A" is another address that wants a's username.
+        // "A" is another address that claims a's username.
         let row = |name: &str| row(&format!("{name}{name}@x"), &name.to_lowercase(), None);
         let row = |name: &str| match name {
             "A" => UserRow {
@@ -97,9 +97,9 @@ async fn an_import_looks_first_where_it_has_found_somebody() {
     }
 }
 
-/// Two spellings of one username are one key.
+/// Two spellings of one username are one key, and are found once.
 #[tokio::test]
-async fn whose_a_username_is_may_be_asked_twice() {
+async fn an_owner_is_found_by_two_spellings_of_a_username() {
     let engine = Dynamodb::in_memory().await.unwrap();
     let users = users(&engine.url);
     let rows = [row("ada@example.org", "Ada", None)];
@@ -113,9 +113,10 @@ async fn whose_a_username_is_may_be_asked_twice() {
     assert_eq!(owners, [("ada".to_owned(), "ada@example.org".to_owned())]);
 }
 
-/// An address that leads to another one belongs to no user to take, also unseen.
+/// An alias of another address must not become a new user, even if the batch is written
+/// without a read.
 #[tokio::test]
-async fn a_former_address_makes_no_second_user() {
+async fn a_former_address_does_not_create_a_second_user() {
     let engine = Dynamodb::in_memory().await.unwrap();
     let users = users(&engine.url);
     let import = UserImport::new(users.clone());
@@ -133,9 +134,9 @@ async fn a_former_address_makes_no_second_user() {
     assert_eq!(imported, [Ok(Imported::Created), Ok(Imported::Unchanged)]);
 }
 
-/// The first attempt has done its work, and the second finds it done.
+/// The first attempt was successful, and the second finds the user created.
 #[tokio::test]
-async fn a_user_whose_answer_was_lost_counts_as_created() {
+async fn a_user_is_created_even_if_the_answer_was_lost() {
     let engine = Dynamodb::in_memory().await.unwrap();
     let proxy = FaultyProxy::before(&engine.url, |call| match call.number {
         2 => Fault::LostAnswer,
@@ -150,9 +151,9 @@ async fn a_user_whose_answer_was_lost_counts_as_created() {
     assert_eq!(again, [Ok(Imported::Unchanged)]);
 }
 
-/// What is wrong with a transaction itself is told as a failure.
+/// An error of the transaction itself fails the import.
 #[tokio::test]
-async fn a_faulty_transaction_is_a_failure() {
+async fn an_invalid_transaction_fails_the_import() {
     let engine = Dynamodb::in_memory().await.unwrap();
     let plan = |call: &local::Call| match call.operation.as_str() {
         "TransactWriteItems" => Fault::Cancel("ValidationError"),
@@ -163,9 +164,9 @@ async fn a_faulty_transaction_is_a_failure() {
     assert_eq!(failed.unwrap_err().code(), "ValidationError");
 }
 
-/// A user who has changed since they were read is not written over.
+/// A user who has changed since they were read is not overwritten.
 #[tokio::test]
-async fn a_change_in_between_is_not_undone() {
+async fn a_concurrent_change_is_not_overwritten() {
     let engine = Dynamodb::in_memory().await.unwrap();
     let users = users(&engine.url);
     let user = |name: &str, username: &str| User {
@@ -192,14 +193,15 @@ async fn a_change_in_between_is_not_undone() {
         Written::Moved
     );
     assert_eq!(users.get(&second.email).await.unwrap(), Some(second));
-    // Nor was the other half of that transaction written.
+    // The username of that transaction was not written either.
     let found = users.find(&[], &["ada.l".parse().unwrap()]).await.unwrap();
     assert!(found.owner_of.is_empty());
 }
 
-/// An import leaves alone what it does not know, and what the file does not have.
+/// An import does not touch attributes that it does not know, and values that the file
+/// does not have.
 #[tokio::test]
-async fn other_attributes_stay() -> Result<(), StoreError> {
+async fn other_attributes_are_kept() -> Result<(), StoreError> {
     let engine = Dynamodb::in_memory().await.unwrap();
     let (users, client) = (users(&engine.url), client(&engine.url));
     import_users(&users, &[row("ada@example.org", "ada", Some("Ada"))]).await?;

@@ -1,12 +1,12 @@
-//! Each layer of the library names only what it may use.
+//! Checks that each layer of the library names only what it may use.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use syn::visit::Visit;
 
-/// A layer, the crates it may name, and the layers it may name. `std`, `core`
-/// and a layer's own modules are everyone's.
+/// A layer, the crates it may name, and the layers it may name. Every layer may also name
+/// `std`, `core` and its own modules.
 struct Layer {
     name: &'static str,
     crates: &'static [&'static str],
@@ -71,7 +71,8 @@ const LAYERS: &[Layer] = &[
     },
 ];
 
-/// The first names of all paths in a file, and the second of those that begin with `crate`.
+/// The first segments of all paths in a file, and the second segments of paths that begin
+/// with `crate`.
 #[derive(Default)]
 struct Named {
     crates: BTreeSet<String>,
@@ -91,7 +92,7 @@ impl Named {
             [first, second, ..] if first == "crate" => {
                 self.layers.insert(second.clone());
             }
-            // Enough steps up, and one is in another layer.
+            // A path with several `super` can lead into another layer.
             [first, ..] if up > 1 && LAYERS.iter().any(|layer| layer.name == first) => {
                 self.layers.insert(first.clone());
             }
@@ -132,7 +133,7 @@ impl<'ast> Visit<'ast> for Named {
         syn::visit::visit_path(self, path);
     }
 
-    /// What stands in a macro's call is only seen as words: every `name::` counts.
+    /// Reads the tokens of a macro call as plain words. Every `name::` counts.
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         syn::visit::visit_macro(self, call);
         let words = call.tokens.to_string().replace(" :: ", "::");
@@ -144,7 +145,7 @@ impl<'ast> Visit<'ast> for Named {
         }
     }
 
-    /// Unit tests may use what they like.
+    /// Skips unit tests, which may use any crate.
     fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
         let is_test = |a: &syn::Attribute| matches!(&a.meta, syn::Meta::List(list) if list.tokens.to_string() == "test");
         if !module.attrs.iter().any(is_test) {
@@ -153,8 +154,8 @@ impl<'ast> Visit<'ast> for Named {
     }
 }
 
-/// What `source`, a file of `layer`, names and may not.
-fn strays(layer: &Layer, dependencies: &BTreeSet<String>, source: &str) -> BTreeSet<String> {
+/// The names in `source`, a file of `layer`, that the layer may not use.
+fn violations(layer: &Layer, dependencies: &BTreeSet<String>, source: &str) -> BTreeSet<String> {
     let named = Named::in_file(source);
     let crates = named
         .crates
@@ -170,7 +171,7 @@ fn strays(layer: &Layer, dependencies: &BTreeSet<String>, source: &str) -> BTree
         .collect()
 }
 
-/// The crates that the library depends on, as its code names them.
+/// The crates that the library depends on, as its code spells them.
 fn dependencies() -> BTreeSet<String> {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let section = manifest.split("[dependencies]").nth(1).unwrap();
@@ -204,7 +205,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn each_layer_names_only_what_it_may() {
+fn each_layer_names_only_allowed_crates_and_layers() {
     let dependencies = dependencies();
     assert!(
         dependencies.contains("aws_sdk_dynamodb"),
@@ -215,16 +216,20 @@ fn each_layer_names_only_what_it_may() {
         assert!(files.len() > 3, "{files:?}");
         for file in files {
             let source = std::fs::read_to_string(&file).unwrap();
-            let strays = strays(layer, &dependencies, &source);
-            assert!(strays.is_empty(), "{} names {strays:?}", file.display());
+            let violations = violations(layer, &dependencies, &source);
+            assert!(
+                violations.is_empty(),
+                "{} names {violations:?}",
+                file.display()
+            );
         }
     }
 }
 
-/// What two adapters have to do with each other is a use case's affair. Only
-/// what AWS answers in the same way to two of them is theirs together.
+/// An adapter must not name another adapter. Only a use case may combine adapters. The
+/// adapters share only the errors that AWS returns to two of them alike.
 #[test]
-fn no_adapter_names_another() {
+fn no_adapter_names_another_adapter() {
     let adapters = ["lms", "secrets", "store"];
     for own in adapters {
         for file in files(&root().join("src/adapters").join(own)) {
@@ -237,10 +242,11 @@ fn no_adapter_names_another() {
     }
 }
 
-/// The check itself can fail: each of these stands in a layer where it may not.
+/// The check must be able to fail: each of these sources names something that its layer
+/// may not.
 #[test]
-fn strays_are_found() {
-    for (layer, source, stray) in [
+fn violations_are_found() {
+    for (layer, source, violation) in [
         (
             "domain",
             "use aws_sdk_dynamodb::Client;",
@@ -285,10 +291,10 @@ fn strays_are_found() {
         ("use_cases", "fn f() { std::env::var(\"X\"); }", "std::env"),
     ] {
         let layer = LAYERS.iter().find(|r| r.name == layer).unwrap();
-        let found = strays(layer, &dependencies(), source);
-        assert!(found.contains(stray), "{source}: {found:?}");
+        let found = violations(layer, &dependencies(), source);
+        assert!(found.contains(violation), "{source}: {found:?}");
     }
     let layer = &LAYERS[0];
     let tests = "#[cfg(test)] mod tests { use tokio::sync::Mutex; }";
-    assert!(strays(layer, &dependencies(), tests).is_empty());
+    assert!(violations(layer, &dependencies(), tests).is_empty());
 }

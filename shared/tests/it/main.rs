@@ -1,4 +1,4 @@
-//! Tests of the shared library from outside, in one program.
+//! Integration tests of the shared library, in one program.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 

@@ -1,5 +1,5 @@
-//! What each line has beside it, and that CloudWatch takes it for metrics: the
-//! log of the harness reads nothing else.
+//! The metrics document beside each log line, and its form as CloudWatch reads it. The
+//! log of the harness checks only that form.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use shared::web::log::{DeliveryLine, LearnerCounts, Swept, UsedToken};
 use shared::web::{Metric, Metrics};
 use uuid::Uuid;
 
-/// The members of the one document that `write` writes, but for the metadata.
+/// The members of the one document that `write` writes, without the metadata.
 fn written(write: impl FnOnce(&Metrics)) -> Map<String, Value> {
     let log = Log::default();
     let clock = Arc::new(FakeClock::at(harness::now()));
@@ -29,12 +29,12 @@ fn written(write: impl FnOnce(&Metrics)) -> Map<String, Value> {
     let mut members = document.as_object().unwrap().clone();
     let about = members.remove("_aws").unwrap();
     assert_eq!(about["Timestamp"], harness::now().as_millisecond());
-    // It is a line of its own, and no other is written by it.
+    // The document is a line of its own, and no other line is written.
     assert_eq!(log.lines(), Vec::<Value>::new());
     members
 }
 
-/// All that `members` has, and no more.
+/// Asserts that `members` are exactly the expected ones.
 fn assert_members(members: &Map<String, Value>, expected: Value) {
     assert_eq!(Value::from(members.clone()), expected);
 }
@@ -44,7 +44,7 @@ fn in_days(days: i64) -> Option<Timestamp> {
 }
 
 #[test]
-fn of_a_delivery() {
+fn a_delivery_has_its_metrics() {
     let key = EventKey::of(
         EventKind::Enrollment,
         &harness::ADA.parse().unwrap(),
@@ -56,7 +56,8 @@ fn of_a_delivery() {
     let of_token = || json!({"token_id": "a", "TokenDeliveries": 1});
     let ends = |days: f64| json!({"token_id": "a", "TokenDeliveries": 1, "TokenDaysLeft": days});
     let half_a_day = Some(harness::now() + SignedDuration::from_hours(12));
-    // outcome, token, whether pending, what of tokens, refused as known
+    // The outcome, the token, whether the event is pending, the token's metrics, and the
+    // refusals of known tokens.
     for (outcome, token, pending, of_tokens, refused) in [
         ("created", live(None), false, of_token(), 0),
         ("pending", live(in_days(14)), true, ends(14.0), 0),
@@ -95,7 +96,7 @@ fn of_a_delivery() {
 }
 
 #[test]
-fn of_a_retry_of_pending_events() {
+fn a_run_of_pending_events_has_its_metrics() {
     let summary = RetrySummary {
         attempted: 7,
         done: 4,
@@ -116,17 +117,17 @@ fn of_a_retry_of_pending_events() {
 }
 
 #[test]
-fn of_a_list_of_runs() {
+fn a_list_of_runs_has_its_metrics() {
     for unreadable in [0, 2] {
         let members = written(|metrics| metrics.listed(unreadable));
         assert_members(&members, json!({"UnreadableRuns": unreadable}));
     }
 }
 
-/// What one call counts of four learners; the sweep itself has counted more, since
-/// earlier calls are in that.
+/// The metrics of one call count its four learners. The sweep has counted more, because
+/// its tally includes earlier calls.
 #[test]
-fn of_a_call_of_a_sweep() {
+fn a_call_of_a_sweep_has_its_metrics() {
     let (now, id) = (harness::now(), Uuid::from_u128);
     let mut counts = LearnerCounts::default();
     for (learner, effect) in [
@@ -221,10 +222,10 @@ fn only_our_own_documents_are_written() {
     assert_eq!(line["message"], "a line");
 }
 
-/// The page names each metric that there is, with its dimensions and its unit, in
-/// our order; and no other.
+/// The page must list every metric with its dimensions and its unit, in the order of the
+/// code, and no other metric.
 #[test]
-fn the_page_names_the_metrics_that_there_are() {
+fn the_page_lists_every_metric() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
     let page = std::fs::read_to_string(page).unwrap();
     let rows = page.lines().filter_map(|line| {

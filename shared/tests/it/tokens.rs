@@ -1,5 +1,5 @@
-//! Tokens from end to end: the registry that operators change and the check
-//! that functions make, on a real Secrets Manager, with time held still.
+//! Tokens end to end: the registry that operators change and the check that functions
+//! make, on a real Secrets Manager, with a fake clock.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ use shared::use_cases::authenticating::{
 use shared::use_cases::issuing_tokens::{Issued, TokenError, TokenRegistry};
 use uuid::Uuid;
 
-/// A secret of the test's own, with a check that reads it through a proxy.
+/// A secret for one test, with a token check that reads it through a proxy.
 struct Tokens {
     clock: Arc<FakeClock>,
     registry: TokenRegistry,
@@ -36,7 +36,7 @@ impl Tokens {
         let proxy = FaultyProxy::before(&secrets.url, |_| Fault::Pass)
             .await
             .unwrap();
-        // Whoever waits turns it, and is seen to have waited.
+        // A sleeper advances the clock, so that the test sees how long it waited.
         let start = "2026-11-22T09:00:00Z".parse().unwrap();
         let clock = Arc::new(FakeClock::leaping_from(start));
         Self {
@@ -60,7 +60,7 @@ impl Tokens {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
-    /// How many labels of ours the secret has.
+    /// The number of our labels on the secret.
     async fn labels(&self) -> usize {
         let secrets = SecretsManager::for_tests().await.unwrap();
         let client = aws::secrets_manager(&local::sdk::configuration(&secrets.url));
@@ -70,16 +70,16 @@ impl Tokens {
         labels.filter(|label| label.starts_with("writing-")).count()
     }
 
-    /// How often the list was read so far.
+    /// The number of reads of the list so far.
     fn reads(&self) -> usize {
         self.proxy.calls().len()
     }
 
-    fn away(&self) {
+    fn fail(&self) {
         self.proxy.set(|_| Fault::InternalError);
     }
 
-    fn back(&self) {
+    fn recover(&self) {
         self.proxy.set(|_| Fault::Pass);
     }
 }
@@ -110,7 +110,7 @@ fn is_unavailable(decision: &Result<AuthDecision, TokensUnavailableError>) -> bo
 }
 
 #[tokio::test]
-async fn a_token_through_its_life() {
+async fn a_token_is_issued_authenticated_and_revoked() {
     let tokens = Tokens::new().await;
     let plain = tokens.registry.issue("portal", false, None).await.unwrap();
     let ending = Some(SignedDuration::from_mins(10));
@@ -154,21 +154,23 @@ async fn a_token_through_its_life() {
     let unknown = tokens.registry.revoke("no-such-id").await;
     assert!(matches!(unknown, Err(TokenError::NoSuchTokenError(_))));
 
-    // Nothing but digests is stored.
+    // Only digests are stored.
     let secrets = SecretsManager::for_tests().await.unwrap();
     let stored = secrets.value(&tokens.secret).await.unwrap().unwrap();
     assert!(!stored.contains(lasting.token.expose_secret()));
     assert!(stored.contains(&lasting.record.sha256));
 }
 
-/// A new token works once it is shown, a revoked one dies within a minute, with no restart.
+/// A new token must work from the moment it is shown, and a revoked one must stop working
+/// within a minute, without a restart.
 #[tokio::test]
-async fn changes_arrive_without_a_restart() {
+async fn changes_take_effect_without_a_restart() {
     let tokens = Tokens::new().await;
     let old = tokens.issue().await;
     assert_eq!(tokens.authenticate(&old).await, staff(&old));
 
-    // A minute has not passed, and two seconds have: the unknown token makes the list be read.
+    // Less than a minute has passed, but more than two seconds: the unknown token causes
+    // a read of the list.
     let new = tokens.issue().await;
     tokens.clock.advance(KNOWN_EVERYWHERE_AFTER);
     assert_eq!(tokens.authenticate(&new).await, staff(&new));
@@ -182,23 +184,23 @@ async fn changes_arrive_without_a_restart() {
     assert_eq!(tokens.reads(), 3);
 }
 
-/// Secrets Manager away at start: no token can be authenticated; once it is back,
-/// the next delivery is, with no restart.
+/// If Secrets Manager is unavailable at the start, no token can be authenticated. Once it
+/// is available again, the next delivery is authenticated without a restart.
 #[tokio::test]
-async fn away_at_start() {
+async fn an_outage_at_the_start_ends_without_a_restart() {
     let tokens = Tokens::new().await;
     let issued = tokens.issue().await;
-    tokens.away();
+    tokens.fail();
     tokens.check.warm_up().await;
     assert!(is_unavailable(&tokens.authenticate(&issued).await));
     tokens.advance(1);
-    tokens.back();
+    tokens.recover();
     assert_eq!(tokens.authenticate(&issued).await, staff(&issued));
 }
 
-/// No token was ever issued, or what is stored is no list.
+/// Tokens are unavailable if none was ever issued, or if the stored value is not a list.
 #[tokio::test]
-async fn no_list_yet_and_no_list_at_all() {
+async fn without_a_list_no_token_is_authenticated() {
     let tokens = Tokens::new().await;
     assert_eq!(
         tokens.check.authenticate("anything").await,
@@ -209,25 +211,25 @@ async fn no_list_yet_and_no_list_at_all() {
     tokens.advance(1);
     let malformed = Err(TokensUnavailableError::Secret(SecretError::Malformed));
     assert_eq!(tokens.check.authenticate("anything").await, malformed);
-    // An operator does not write over what is no list.
+    // An operator does not overwrite a value that is not a list.
     let issued = tokens.registry.issue("lms", true, None).await;
     assert!(matches!(
         issued,
         Err(TokenError::Secret(SecretError::Malformed))
     ));
-    // A secret that is not there at all is a failure, not an empty list.
+    // A missing secret is an error and not an empty list.
     let missing = at(&secrets.url, "no-such-secret").read().await;
     assert!(matches!(missing, Err(SecretError::Aws(_))), "{missing:?}");
 }
 
-/// Away for an hour: a quarter of it is served by the list as it was, the rest
-/// is 503; an unknown token is 503 from the start, since it may be a new one.
+/// During an outage of an hour the cached list serves for a quarter of an hour, and the
+/// rest is 503. An unknown token is 503 from the start, because it may be a new one.
 #[tokio::test]
-async fn away_for_an_hour() {
+async fn during_an_outage_the_cached_list_serves_for_a_quarter_of_an_hour() {
     let tokens = Tokens::new().await;
     let known = tokens.issue().await;
     assert_eq!(tokens.authenticate(&known).await, staff(&known));
-    // The SDK does not try this one again: it allows a process only so many
+    // The SDK does not retry this fault. It allows a process only a limited number of
     // retries, and the other tests need some.
     tokens.proxy.set(|_| Fault::Garbage);
     tokens.advance(5);
@@ -245,24 +247,24 @@ async fn away_for_an_hour() {
             assert!(is_unavailable(&decision));
         }
     }
-    // From second 15 to second 895 after the list was read.
+    // From 15 seconds to 895 seconds after the list was read.
     assert_eq!(served, 89);
 
-    tokens.back();
+    tokens.recover();
     tokens.advance(5);
     assert_eq!(tokens.authenticate(&known).await, staff(&known));
 }
 
-/// While Secrets Manager hangs and the list is stale, deliveries do not each
-/// wait for another failure: it is asked once, and again a quarter of a minute later.
+/// While Secrets Manager hangs and the list is stale, not every delivery waits for a
+/// failure: the list is read once, and again 15 seconds later.
 #[tokio::test]
-async fn an_outage_is_not_waited_for_by_everyone() {
+async fn during_an_outage_only_one_delivery_waits_for_each_read() {
     let tokens = Tokens::new().await;
     let known = tokens.issue().await;
     assert_eq!(tokens.authenticate(&known).await, staff(&known));
     let clock = Arc::clone(&tokens.clock);
     tokens.proxy.set(move |_| {
-        // What a read that hangs takes, all attempts together.
+        // The duration of a hanging read, including all attempts.
         clock.advance(Duration::from_secs(6));
         Fault::Garbage
     });
@@ -275,9 +277,9 @@ async fn an_outage_is_not_waited_for_by_everyone() {
     assert_eq!(tokens.reads() - before, 2);
 }
 
-/// Fifty deliveries that find the list too old cause one read.
+/// Fifty concurrent deliveries that find the list too old cause one read.
 #[tokio::test]
-async fn one_reads_for_all() {
+async fn concurrent_deliveries_share_one_read() {
     let tokens = Tokens::new().await;
     let issued = tokens.issue().await;
     for _ in 0..3 {
@@ -289,10 +291,10 @@ async fn one_reads_for_all() {
     }
 }
 
-/// A stranger's flood of bad tokens costs a read in two seconds, keeps nobody waiting,
-/// and a token that is shown meanwhile gets in.
+/// A flood of unknown tokens costs one read in two seconds and makes nobody wait, and a
+/// token that is shown meanwhile works.
 #[tokio::test]
-async fn a_flood_keeps_no_new_token_out() {
+async fn a_flood_of_unknown_tokens_does_not_block_a_new_token() {
     let tokens = Tokens::new().await;
     let known = tokens.issue().await;
     assert_eq!(tokens.authenticate(&known).await, staff(&known));
@@ -303,7 +305,8 @@ async fn a_flood_keeps_no_new_token_out() {
         tokens.clock.advance(KNOWN_EVERYWHERE_AFTER);
         let presented_at = tokens.clock.now();
         let strangers: Vec<_> = (0..100).map(|n| format!("stranger-{turn}-{n}")).collect();
-        // Twice, and others after them: the list is young, and remembers those.
+        // The same tokens twice, and then others: the list is recent, and the known
+        // unknown tokens are remembered.
         for more in ["", "", "-more"] {
             let strangers: Vec<_> = strangers.iter().map(|s| format!("{s}{more}")).collect();
             let flood = join_all(
@@ -311,8 +314,8 @@ async fn a_flood_keeps_no_new_token_out() {
                     .iter()
                     .map(|token| tokens.check.authenticate(token)),
             );
-            let (decisions, newcomer) = tokio::join!(flood, tokens.authenticate(&new));
-            assert_eq!(newcomer, staff(&new));
+            let (decisions, new_decision) = tokio::join!(flood, tokens.authenticate(&new));
+            assert_eq!(new_decision, staff(&new));
             assert!(decisions.iter().all(|j| *j == Ok(AuthDecision::Unknown)));
             assert_eq!(tokens.authenticate(&known).await, staff(&known));
             assert_eq!(tokens.reads() - start, turn);
@@ -321,13 +324,13 @@ async fn a_flood_keeps_no_new_token_out() {
     }
 }
 
-/// However old the list of an instance is, and whatever strangers do meanwhile: a token
-/// works there from the moment it is shown.
+/// A token must work at every instance from the moment it is shown, however old the
+/// instance's list is, and with or without unknown tokens meanwhile.
 #[tokio::test]
 async fn a_new_token_works_at_every_instance_once_it_is_shown() {
     const BEFORE_THE_WRITE: [u64; 8] = [59_000, 30_000, 5_000, 2_500, 2_000, 1_500, 500, 0];
     const STEP: Duration = Duration::from_millis(100);
-    for (strangers_come, presented_after) in [
+    for (unknown_tokens_come, presented_after) in [
         (true, 0),
         (false, 0),
         (true, 1),
@@ -352,7 +355,7 @@ async fn a_new_token_works_at_every_instance_once_it_is_shown() {
         let shown_at = written_at + SignedDuration::try_from(KNOWN_EVERYWHERE_AFTER).unwrap();
         let presented_at = shown_at + SignedDuration::from_secs(presented_after);
         while tokens.clock.now() < presented_at {
-            if strangers_come {
+            if unknown_tokens_come {
                 let stranger = tokens.clock.now().to_string();
                 let authenticated = instances
                     .iter()
@@ -368,29 +371,29 @@ async fn a_new_token_works_at_every_instance_once_it_is_shown() {
         }
         for (instance, before) in instances.iter().zip(BEFORE_THE_WRITE) {
             let authenticated = instance.authenticate(new.token.expose_secret()).await;
-            let case = format!("{before} ms, {strangers_come}, {presented_after} s");
+            let case = format!("{before} ms, {unknown_tokens_come}, {presented_after} s");
             assert_eq!(authenticated, staff(&new), "{case}");
-            // Nobody has waited, either.
+            // Nobody has waited either.
             assert_eq!(tokens.clock.now(), presented_at, "{case}");
         }
     }
 }
 
-/// A thousand unknown tokens in a minute, one after the other as an instance takes them:
-/// how often the list is read, and how long they wait by the clock.
+/// A thousand unknown tokens in a minute, one after the other, must cause few reads of
+/// the list and little waiting.
 #[tokio::test]
-async fn a_thousand_strangers_cost_an_instance_little() {
+async fn a_thousand_unknown_tokens_cause_few_reads() {
     type Stranger = fn(u64) -> String;
     let another: Stranger = |n| format!("stranger-{n}");
     let same: Stranger = |_| "stranger".to_owned();
     let in_turn: Stranger = |n| format!("stranger-{}", n % 100);
-    // What strangers bear, how long a read takes and whether it fails, and how many reads
-    // there are.
+    // The unknown token, the duration of a read, whether reads fail, and the expected
+    // number of reads.
     for (case, stranger, takes, fails, expected) in [
         ("each another one", another, 500, false, 25..=30),
         ("always the same", same, 500, false, 1..=1),
         ("a hundred in turn", in_turn, 500, false, 25..=30),
-        // As long as a read that hangs takes, all attempts together.
+        // The duration of a hanging read, including all attempts.
         ("Secrets Manager hangs", another, 6_000, true, 3..=3),
     ] {
         let tokens = Tokens::new().await;
@@ -426,9 +429,9 @@ async fn a_thousand_strangers_cost_an_instance_little() {
     }
 }
 
-/// A clock that is set back makes no list young again.
+/// A clock that is set back must not make the list recent again.
 #[tokio::test]
-async fn a_clock_set_back_is_no_reason_to_trust() {
+async fn a_clock_set_back_does_not_make_the_list_recent_again() {
     let tokens = Tokens::new().await;
     let issued = tokens.issue().await;
     assert_eq!(tokens.authenticate(&issued).await, staff(&issued));
@@ -439,34 +442,34 @@ async fn a_clock_set_back_is_no_reason_to_trust() {
     assert_eq!(tokens.authenticate(&issued).await, revoked(&issued));
 }
 
-/// Secrets Manager that is there and says no is not an outage: an emergency
-/// stop by policy, or by a value that is no list, stops within a minute.
+/// A refusal by Secrets Manager is not an outage: an emergency stop by policy, or by a
+/// value that is not a list, takes effect within a minute.
 #[tokio::test]
-async fn a_no_is_no_outage() {
-    for how in ["denied", "no list"] {
+async fn a_refusal_by_secrets_manager_is_not_an_outage() {
+    for cause in ["denied", "no list"] {
         let tokens = Tokens::new().await;
         let issued = tokens.issue().await;
         assert_eq!(tokens.authenticate(&issued).await, staff(&issued));
-        if how == "denied" {
+        if cause == "denied" {
             tokens.proxy.set(|_| Fault::Refuse("AccessDeniedException"));
         } else {
             let secrets = SecretsManager::for_tests().await.unwrap();
-            secrets.put(&tokens.secret, how).await.unwrap();
+            secrets.put(&tokens.secret, cause).await.unwrap();
         }
         tokens.advance(60);
-        assert!(tokens.authenticate(&issued).await.is_err(), "{how}");
+        assert!(tokens.authenticate(&issued).await.is_err(), "{cause}");
     }
 }
 
-/// AWS allows a secret twenty labels: none is left behind, and those that
-/// interrupted changes left are removed when there are too many.
+/// AWS allows a secret twenty labels. A change leaves none behind, and labels of
+/// interrupted changes are removed when there are too many.
 #[tokio::test]
 async fn no_label_is_left_behind() {
     let tokens = Tokens::new().await;
     tokens.issue().await;
     assert_eq!(tokens.labels().await, 0);
     let registry = TokenRegistry::new(at(&tokens.proxy.url, &tokens.secret), tokens.clock.clone());
-    // Everything fails after the new version is written.
+    // Every call after the write of the new version fails.
     tokens.proxy.set(|call| match call.operation.as_str() {
         "UpdateSecretVersionStage" => Fault::Refuse("AccessDeniedException"),
         _ => Fault::Pass,
@@ -474,7 +477,8 @@ async fn no_label_is_left_behind() {
     assert!(registry.issue("x", true, None).await.is_err());
     assert_eq!(tokens.labels().await, 1);
 
-    // No room for another: one as young as this may still be at work.
+    // There is no room for another label. A label younger than an hour may belong to a
+    // change in progress.
     let full = |call: &local::Call| match call.operation.as_str() {
         "PutSecretValue" => Fault::Refuse("LimitExceededException"),
         _ => Fault::Pass,
@@ -487,7 +491,7 @@ async fn no_label_is_left_behind() {
     assert!(registry.issue("x", true, None).await.is_err());
     assert_eq!(tokens.labels().await, 0);
 
-    // The second put of a change finds the room that it has made.
+    // The second put of a change finds the room that the change has made.
     let puts = AtomicUsize::new(0);
     tokens.proxy.set(move |call| match call.operation.as_str() {
         "PutSecretValue" if puts.fetch_add(1, Ordering::Relaxed) == 0 => {
@@ -499,10 +503,10 @@ async fn no_label_is_left_behind() {
     assert_eq!(tokens.registry.list().await.unwrap().len(), 2);
 }
 
-/// Operators who issue and revoke at once lose neither change, also where an
-/// answer is lost after its effect.
+/// Operators who issue and revoke concurrently lose no change, even if an answer is lost
+/// after its effect.
 #[tokio::test]
-async fn operators_at_once_lose_no_change() {
+async fn concurrent_operators_lose_no_change() {
     for answers_get_lost in [false, true] {
         let tokens = Tokens::new().await;
         let (first, second) = (tokens.issue().await, tokens.issue().await);

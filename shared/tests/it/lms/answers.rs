@@ -1,4 +1,4 @@
-//! One request each: what is sent, and what every answer means.
+//! Single requests: the bytes that are sent, and the meaning of every answer.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn jwt() -> Authorization {
 }
 
 #[tokio::test]
-async fn what_is_sent() {
+async fn requests_are_sent_as_the_lms_expects() {
     let server = Server::start(|asked| {
         if asked.is_for_a_token() {
             Reply::token("hidden-token")
@@ -69,7 +69,7 @@ async fn what_is_sent() {
         assert!(asked.head.contains("user-agent: coursehook/"), "{asked:?}");
     }
 
-    // In a path such parts would lead elsewhere.
+    // Such parts would change the path.
     let steps = "../../..".parse().unwrap();
     let elsewhere = lms.grade(&jwt(), &steps, &learner()).await;
     assert_eq!(elsewhere, Err(LmsApiError::NoSuchRun));
@@ -77,7 +77,7 @@ async fn what_is_sent() {
 }
 
 #[tokio::test]
-async fn every_answer_of_the_grades_endpoint() {
+async fn every_answer_of_the_grades_endpoint_has_its_meaning() {
     let refusal = |status, code: &str| {
         let message = format!("{LEARNER} is unknown at http://127.0.0.1");
         Reply::json(
@@ -154,7 +154,7 @@ async fn every_answer_of_the_grades_endpoint() {
             true,
         ),
         (refusal(401, LEARNER), unauthorized(""), "401", true),
-        // What the check of a token says is inside.
+        // An error of the token check has its code inside of `developer_message`.
         (
             Reply::json(
                 401,
@@ -182,7 +182,8 @@ async fn every_answer_of_the_grades_endpoint() {
             "403",
             true,
         ),
-        // JSON is a verdict, whatever its label says, and nothing else is one.
+        // A JSON object is an answer of the API, whatever its content type, and nothing
+        // else is.
         (
             Reply::new(403, &[html], &says(json!("x")).to_string()),
             LmsApiError::Forbidden,
@@ -300,8 +301,8 @@ async fn every_answer_of_the_grades_endpoint() {
         assert_eq!(found.code(), code);
         assert_eq!(found.is_lms_wide(), is_lms_wide, "{code}");
         assert_discreet(found.clone());
-        // Lists are refused in the same way, but that the list of enrollments
-        // has no 404 of its own.
+        // Lists are refused in the same way, except that the list of enrollments has no
+        // 404 of its own.
         if !matches!(found, LmsApiError::InvalidResponse(_)) {
             let about = About::Run(run());
             let list = lms.enrollments_page(&jwt(), &about, None, 50).await;
@@ -316,7 +317,7 @@ async fn every_answer_of_the_grades_endpoint() {
             assert_eq!(page, Err(found));
         }
     }
-    // Nobody listens.
+    // No server listens on this port.
     let refused = lms("http://127.0.0.1:9")
         .grade(&jwt(), &run(), &learner())
         .await;
@@ -324,9 +325,9 @@ async fn every_answer_of_the_grades_endpoint() {
     assert_discreet(refused.unwrap_err());
 }
 
-/// What is asked of the enrollments list, and what a page of it holds.
+/// Checks the requests for enrollments and the rows of a page.
 #[tokio::test]
-async fn a_page_of_enrollments() {
+async fn a_page_of_enrollments_is_requested_and_read() {
     let next = "http://other.example.org/?course_id=x&cursor=b%2Bc%3D";
     let server = Server::start(move |asked| match asked.number {
         1 | 4 => {
@@ -396,7 +397,7 @@ async fn a_page_of_enrollments() {
 }
 
 #[tokio::test]
-async fn every_answer_of_the_token_endpoint() {
+async fn every_answer_of_the_token_endpoint_has_its_meaning() {
     let seconds = ("Retry-After", "30");
     let html = ("Content-Type", "text/html; charset=utf-8");
     let half_a_minute = Some(Duration::from_secs(30));
@@ -453,7 +454,7 @@ async fn every_answer_of_the_token_endpoint() {
         retry_after: half_a_minute,
     };
     rows.extend([
-        // So the toolkit labels some of its refusals.
+        // The OAuth2 toolkit sends some of its refusals with this content type.
         (
             Reply::new(400, &[html], &says("invalid_request").to_string()),
             refused(TokenEndpointError::InvalidRequest),
@@ -464,7 +465,7 @@ async fn every_answer_of_the_token_endpoint() {
             refused_for_a_while,
             "BadClient",
         ),
-        // None of these is the endpoint's.
+        // None of these answers comes from the token endpoint.
         (Reply::html(400), unavailable(400), "400"),
         (Reply::html(401), unavailable(401), "401 not_the_api"),
         (
@@ -483,7 +484,7 @@ async fn every_answer_of_the_token_endpoint() {
             "401 not_the_api",
         ),
         (Reply::json(400, &json!(["error"])), unavailable(400), "400"),
-        // But for the throttle of older sites.
+        // Except for the throttling of older sites.
         (Reply::html(403), throttled(None), "429"),
         (
             Reply::new(403, &[html, seconds], ""),
@@ -521,9 +522,9 @@ async fn every_answer_of_the_token_endpoint() {
     }
 }
 
-/// What of a request for enrollments the list cannot read, by whom it was about.
+/// A 400 of the enrollments list depends on the field that it names and on the request.
 #[tokio::test]
-async fn every_400_of_the_enrollments_list() {
+async fn every_400_of_the_enrollments_list_has_its_meaning() {
     let says = |fields: Value| json!({"developer_message": fields});
     let (name, run_id) = (json!({"username": ["x"]}), json!({"course_id": ["x"]}));
     let both = json!({"username": ["x"], "course_id": ["x"]});
@@ -557,7 +558,7 @@ async fn every_400_of_the_enrollments_list() {
     assert_eq!(LmsApiError::BadUsername.code(), "400 username");
 }
 
-/// Neither the credential nor anything else goes to whomever a redirect names.
+/// No redirect is followed, so the credential is sent to no other host.
 #[tokio::test]
 async fn no_redirect_is_followed() {
     for status in [301, 302, 303, 307, 308] {
@@ -575,19 +576,19 @@ async fn no_redirect_is_followed() {
     }
 }
 
-/// What follows the first mebibyte is not waited for.
+/// The answer ends after the first mebibyte. The rest is not waited for.
 #[tokio::test]
-async fn a_body_without_end_is_not_read_to_its_end() {
+async fn an_endless_body_is_not_read_to_its_end() {
     let part = format!("100000\r\n{}\r\n", " ".repeat(1024 * 1024));
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    // The end of the chunks never comes, and the connection stays open.
+    // The last chunk never comes, and the connection stays open.
     let endless = format!("{head}{part}{part}");
     let server = Server::start(move |_| Reply::Open(endless.clone().into_bytes())).await;
     let grade = lms(&server.url).grade(&jwt(), &run(), &learner()).await;
     assert_eq!(grade, Err(InvalidResponse::TooLarge.into()));
 }
 
-/// Each request counts, whatever becomes of it.
+/// Each request counts, whether it succeeds or fails.
 #[tokio::test]
 async fn requests_are_counted() {
     let server = Server::start(|asked| match asked.number {

@@ -1,4 +1,4 @@
-//! One client for all: token and credential, second attempts, time.
+//! One client shared by all callers: token and credential, retries, time limits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,7 @@ use super::{
 const OTHER_CLIENT: &str = r#"{"client_id": "id", "client_secret": "hidden-other"}"#;
 const OTHER_STATIC: &str = r#"{"token": "hidden-newer"}"#;
 
-/// A token of a number of its own, and the grade for whoever has one.
+/// Replies with a numbered token, and with the grade for every other request.
 fn numbered(asked: &Asked) -> Reply {
     if asked.is_for_a_token() {
         Reply::token(&format!("hidden-{}", asked.number))
@@ -44,7 +44,7 @@ fn unauthorized(code: &str) -> LmsError {
 }
 
 #[tokio::test]
-async fn fifty_at_once_get_one_token() {
+async fn fifty_concurrent_callers_share_one_token() {
     let site = Site::new(CLIENT, numbered).await;
     let grades = join_all((0..50).map(|_| is_send(site.grade()))).await;
     assert!(grades.iter().all(|grade| *grade == Ok(score())));
@@ -52,9 +52,9 @@ async fn fifty_at_once_get_one_token() {
     assert_eq!(site.reads(), 1);
 }
 
-/// Of fifty who wait for a token that is not given, none asks again.
+/// If fifty callers wait for a token and the request fails, none of them repeats it.
 #[tokio::test]
-async fn fifty_at_once_share_a_failure() {
+async fn fifty_concurrent_callers_share_a_failure() {
     let site = Site::new(CLIENT, |_| Reply::html(502)).await;
     let grades = join_all((0..50).map(|_| site.grade())).await;
     let failed = Err(unavailable(502).into());
@@ -63,7 +63,7 @@ async fn fifty_at_once_share_a_failure() {
 }
 
 #[tokio::test]
-async fn warming_up_gets_the_token() {
+async fn warming_up_requests_the_token() {
     let site = Site::new(CLIENT, numbered).await;
     site.client.warm_up().await;
     assert_eq!(site.server.counts(), (1, 0));
@@ -75,9 +75,10 @@ async fn warming_up_gets_the_token() {
     assert_eq!(broken.grade().await, Err(LmsApiError::Unreachable.into()));
 }
 
-/// An hour's token is used for 55 minutes, a minute's for 54 seconds.
+/// A token with a lifetime of an hour is used for 55 minutes, one with a minute for 54
+/// seconds.
 #[tokio::test]
-async fn a_token_is_renewed_before_its_end() {
+async fn a_token_is_renewed_before_it_expires() {
     for (expires_in, used_for) in [(3600, 3300), (60, 54)] {
         let site = Site::new(CLIENT, move |asked| {
             let body = json!({"access_token": "hidden", "expires_in": expires_in});
@@ -93,14 +94,14 @@ async fn a_token_is_renewed_before_its_end() {
             assert_eq!(site.grade().await, Ok(score()));
             assert_eq!(site.server.counts().0, tokens, "{expires_in}");
         }
-        // A clock that is set back makes no token young again.
+        // A clock that is set back does not make the token new again.
         site.clock.set(start());
         assert_eq!(site.grade().await, Ok(score()));
         assert_eq!(site.server.counts().0, 4);
     }
 }
 
-/// Twenty whose token is refused at once: one renews it for all.
+/// If the token of twenty callers is refused at once, one of them renews it for all.
 #[tokio::test]
 async fn a_refused_token_is_renewed_once_for_all() {
     const CALLERS: usize = 20;
@@ -113,23 +114,23 @@ async fn a_refused_token_is_renewed_once_for_all() {
     })
     .await;
     site.client.warm_up().await;
-    // So that it is no new one.
+    // The token must be older than a second.
     site.advance(1);
     let grades = join_all((0..CALLERS).map(|_| site.grade())).await;
     assert!(grades.iter().all(|grade| *grade == Ok(score())));
     assert_eq!(site.server.counts(), (2, 2 * CALLERS));
-    // The credential was read again for it, though it was young.
+    // The credential was read again for it, although it was read recently.
     assert_eq!(site.reads(), 2);
 }
 
-/// A token is renewed once and no more. One that is younger than a second is tried
-/// again after one, since the clock of whoever issued it may be ahead.
+/// A token is renewed at most once. If it is younger than a second, it is retried after a
+/// second, because the clock of its issuer may be ahead.
 #[tokio::test]
-async fn a_new_token_is_tried_again_and_renewed_once() {
+async fn a_new_token_is_retried_and_renewed_once() {
     let failed = || Err(unauthorized("token_nonexistent"));
     let cases = [
-        // A credential, how old its token is, how many requests are refused: how many
-        // were made, and how long that took.
+        // The credential, the age of its token, the number of refusals, the expected
+        // numbers of requests, and the expected duration.
         (CLIENT, 0, 1, (1, 2), 1, Ok(score())),
         (CLIENT, 0, 2, (2, 3), 1, Ok(score())),
         (CLIENT, 0, 3, (2, 4), 2, Ok(score())),
@@ -162,9 +163,9 @@ async fn a_new_token_is_tried_again_and_renewed_once() {
     }
 }
 
-/// The LMS need not say how long a token is good.
+/// The LMS need not give the lifetime of a token.
 #[tokio::test]
-async fn a_token_of_unknown_life_is_used_for_a_minute() {
+async fn a_token_of_unknown_lifetime_is_used_for_a_minute() {
     let site = Site::new(CLIENT, |asked| {
         if asked.is_for_a_token() {
             Reply::json(200, &json!({"access_token": "hidden"}))
@@ -180,9 +181,9 @@ async fn a_token_of_unknown_life_is_used_for_a_minute() {
     }
 }
 
-/// A static token cannot be renewed: only an operator can replace it.
+/// A static token cannot be renewed. Only an operator can replace it.
 #[tokio::test]
-async fn a_static_token_that_is_refused() {
+async fn a_refused_static_token_must_be_replaced() {
     let site = Site::new(STATIC, |asked| match asked.authorization() {
         Some("Bearer hidden-newer") => good(),
         _ => refused("token_malformed"),
@@ -197,7 +198,8 @@ async fn a_static_token_that_is_refused() {
     assert_eq!((site.server.counts(), site.reads()), ((0, 3), 3));
 }
 
-/// Ten with a static token that is refused: the secret is read once for all.
+/// If ten requests with a static token are refused, the secret is read once for all of
+/// them.
 #[tokio::test]
 async fn a_static_token_is_read_again_once_for_all() {
     let barrier = Arc::new(Barrier::new(10));
@@ -212,10 +214,10 @@ async fn a_static_token_is_read_again_once_for_all() {
     assert_eq!((site.server.counts(), site.reads()), ((0, 10), 2));
 }
 
-/// A credential that is replaced takes effect within a minute, and its
-/// predecessor's token is not used any more.
+/// A replaced credential takes effect within a minute, and the token of the old
+/// credential is not used any more.
 #[tokio::test]
-async fn a_replaced_credential() {
+async fn a_replaced_credential_takes_effect_within_a_minute() {
     let site = Site::new(CLIENT, numbered).await;
     assert_eq!(site.grade().await, Ok(score()));
     site.put(OTHER_CLIENT).await;
@@ -240,10 +242,10 @@ async fn a_replaced_credential() {
     assert!(asked[3].body.contains("client_secret=hidden-other"));
 }
 
-/// No credential, one that is none, and Secrets Manager away: for a quarter of
-/// an hour the last credential serves.
+/// There is an error without a credential and with a malformed one. During an outage of
+/// Secrets Manager the last credential serves for a quarter of an hour.
 #[tokio::test]
-async fn no_credential() {
+async fn without_a_usable_credential_nothing_is_asked() {
     let site = Site::new("", numbered).await;
     let none = LmsError::from(NoCredentialError::NoneYet);
     assert_eq!(site.grade().await, Err(none.clone()));
@@ -257,7 +259,7 @@ async fn no_credential() {
 
     site.put(CLIENT).await;
     assert_eq!(site.grade().await, Ok(score()));
-    // The SDK does not try this one again: it allows a process only so many
+    // The SDK does not retry this fault. It allows a process only a limited number of
     // retries, and the other tests need some.
     site.secrets.set(|_| Fault::Garbage);
     let before = site.reads();
@@ -266,7 +268,7 @@ async fn no_credential() {
         assert_eq!(site.grade().await, Ok(score()));
         site.advance(1);
     }
-    // Not everyone waits for a failure: one does in a quarter of a minute.
+    // Not every caller waits for a failure: only one does in 15 seconds.
     assert_eq!(site.reads() - before, 2);
     site.advance(900 - 60 - 20 - 1);
     assert_eq!(site.grade().await, Ok(score()));
@@ -276,7 +278,7 @@ async fn no_credential() {
     assert_discreet(away.clone());
     site.secrets.set(|_| Fault::Pass);
     assert_eq!(site.grade().await, Ok(score()));
-    // A no is no outage.
+    // A refusal is not an outage.
     site.secrets.set(|_| Fault::Refuse("AccessDeniedException"));
     site.advance(60);
     assert_eq!(
@@ -285,18 +287,18 @@ async fn no_credential() {
     );
 }
 
-/// A secret that does not exist is a failure of its own.
+/// A secret that does not exist is an error of its own.
 #[tokio::test]
-async fn no_secret_at_all() {
+async fn a_missing_secret_is_an_error() {
     let manager = SecretsManager::for_tests().await.unwrap();
     let manager = shared::bootstrap::aws::secrets_manager(&local::sdk::configuration(&manager.url));
     let secret = shared::adapters::secrets::CredentialSecret::new(manager, "none".to_owned());
     assert!(matches!(secret.read().await, Err(SecretError::Aws(_))));
 }
 
-/// A connection that breaks is tried once more, a status is not.
+/// A request is retried once if its connection breaks, and not for a status.
 #[tokio::test]
-async fn one_second_attempt_where_a_connection_breaks() {
+async fn a_broken_connection_is_retried_once() {
     let half = || Reply::Half(json!([super::row(super::LEARNER)]));
     let rows: Vec<(Reply, usize, Result<_, LmsError>)> = vec![
         (Reply::BROKEN, 1, Ok(score())),
@@ -312,7 +314,7 @@ async fn one_second_attempt_where_a_connection_breaks() {
             Reply::Bytes(bytes) if !bytes.is_empty() => 1,
             _ => 2,
         };
-        // The requests for tokens and those for grades alike.
+        // The same holds for requests for tokens and for grades.
         for of_tokens in [true, false] {
             let (reply, left) = (reply.clone(), Mutex::new(times));
             let site = Site::new(CLIENT, move |asked| {
@@ -334,9 +336,9 @@ async fn one_second_attempt_where_a_connection_breaks() {
     }
 }
 
-/// What of a request is a failure, and what an answer.
+/// Failed requests are counted as failures, and valid answers are not.
 #[tokio::test]
-async fn failures_are_counted_and_answers_are_none() {
+async fn only_failures_are_counted_as_failures() {
     let not_enrolled = json!({"error_code": "user_not_enrolled"});
     for (reply, requests, failures) in [
         (good(), 2, 0),
@@ -347,8 +349,8 @@ async fn failures_are_counted_and_answers_are_none() {
         (Reply::html(403), 2, 1),
         (Reply::json(200, &json!([])), 2, 1),
         (Reply::new(200, &[], "<"), 2, 1),
-        // With a token that is tried again, renewed and tried again, and over a new
-        // connection.
+        // The token is retried, renewed and retried again. A broken connection is
+        // replaced by a new one.
         (refused("token_expired"), 6, 4),
         (Reply::BROKEN, 3, 2),
     ] {
@@ -368,10 +370,10 @@ async fn failures_are_counted_and_answers_are_none() {
     }
 }
 
-/// Of a token that is not given, too; and of many requests the first hundred tell
-/// their time.
+/// A request for a token counts too. The durations of only the first hundred requests are
+/// recorded.
 #[tokio::test]
-async fn a_token_is_a_request_and_not_all_times_are_kept() {
+async fn token_requests_count_and_a_hundred_durations_are_recorded() {
     let site = Site::new(CLIENT, |_| Reply::html(502)).await;
     let calls = Counter::default();
     calls.count(site.grade()).await.unwrap_err();
@@ -389,9 +391,9 @@ async fn a_token_is_a_request_and_not_all_times_are_kept() {
     assert_eq!(calls.lms(), 101);
 }
 
-/// Whoever is stopped while they wait has waited in vain.
+/// A request that is cancelled while it waits for the answer counts as failed.
 #[tokio::test]
-async fn a_request_that_is_given_up_has_failed() {
+async fn a_cancelled_request_counts_as_failed() {
     let site = Site::new(STATIC, |_| Reply::Hang).await;
     let calls = Counter::default();
     let asked = async {
@@ -407,10 +409,10 @@ async fn a_request_that_is_given_up_has_failed() {
     assert_eq!(calls.lms_times().len(), 1);
 }
 
-/// Nothing is waited for longer than there is time, be it a token, a grade,
-/// the rest of a body, or somebody else who waits for a token.
+/// No wait exceeds the time limit: not for a token, a grade, the rest of a body, or
+/// another caller's request for a token.
 #[tokio::test]
-async fn time_is_limited() {
+async fn every_wait_is_limited() {
     const LITTLE: Duration = Duration::from_millis(50);
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[".to_vec();
     for (of_tokens, reply) in [
@@ -431,7 +433,7 @@ async fn time_is_limited() {
             }
         })
         .await;
-        // So that the time goes where it is meant to.
+        // The first call takes the time that reading the secret needs.
         let secret_is_read = site.grade_within(LITTLE * 4).await;
         assert_eq!(secret_is_read, Err(LmsApiError::Timeout.into()));
         let grades = join_all((0..3).map(|_| site.grade_within(LITTLE))).await;
@@ -441,15 +443,15 @@ async fn time_is_limited() {
                 .all(|grade| *grade == Err(LmsApiError::Timeout.into()))
         );
         assert_eq!(LmsApiError::Timeout.code(), "Timeout");
-        // Who gave up stands in no user's way.
+        // The cancelled calls do not block later ones.
         hangs.store(false, Ordering::Relaxed);
         assert_eq!(site.grade().await, Ok(score()));
     }
 }
 
-/// What the LMS says of a learner says nothing of the token.
+/// An answer about a learner or a permission does not make the token invalid.
 #[tokio::test]
-async fn other_refusals_renew_nothing() {
+async fn other_refusals_do_not_renew_the_token() {
     for (status, code) in [
         (403, ""),
         (404, "user_not_enrolled"),

@@ -1,5 +1,5 @@
-//! The LMS's client: what it sends, what it makes of every answer, and how
-//! tokens, limits and second attempts are shared by all who ask.
+//! The LMS client: the requests that it sends, the meaning of every answer, and the
+//! tokens, limits and retries that all callers share.
 
 mod answers;
 mod client;
@@ -27,10 +27,10 @@ const LEARNER: &str = "ada.personal@example.org";
 const CLIENT: &str = r#"{"client_id": "id", "client_secret": "hidden-secret"}"#;
 const STATIC: &str = r#"{"token": "hidden-static"}"#;
 
-/// Longer than any answer takes here.
+/// Longer than any answer takes in these tests.
 const AMPLE: Duration = Duration::from_secs(60);
 
-/// An LMS, a secret of the test's own, and the client between them.
+/// An LMS, a secret for one test, and the client between them.
 struct Site {
     server: Server,
     secrets: FaultyProxy,
@@ -91,7 +91,7 @@ impl Site {
         manager.put(&self.secret, credential).await.unwrap();
     }
 
-    /// How often the secret was read.
+    /// The number of reads of the secret.
     fn reads(&self) -> usize {
         self.secrets.calls().len()
     }
@@ -124,7 +124,7 @@ fn row(username: &str) -> Value {
     })
 }
 
-/// The grade that every good row has.
+/// The grade in every valid row.
 fn score() -> Score {
     Score {
         percent: 0.87.try_into().unwrap(),
@@ -133,7 +133,7 @@ fn score() -> Score {
     }
 }
 
-/// The learner's row.
+/// The reply with the learner's row.
 fn good() -> Reply {
     Reply::json(200, &json!([row(LEARNER)]))
 }
@@ -150,7 +150,7 @@ fn unavailable(status: u16) -> LmsApiError {
     }
 }
 
-/// An error says nothing that it must not, in any of its forms.
+/// Asserts that an error reveals no secret and no learner in any of its forms.
 fn assert_discreet(error: impl Into<LmsError>) {
     let error = error.into();
     for text in [format!("{error:?}"), error.to_string(), error.code()] {
@@ -160,7 +160,7 @@ fn assert_discreet(error: impl Into<LmsError>) {
     }
 }
 
-/// What this returns can be given to a runtime of many threads.
+/// Checks at compile time that `work` can run on a multi-threaded runtime.
 fn is_send<T: Send>(work: T) -> T {
     work
 }

@@ -1,4 +1,4 @@
-//! How much is asked of the LMS, and when nothing is.
+//! Rate limits of requests to the LMS, and the circuit breaker.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -25,9 +25,10 @@ fn limits(concurrency: u32, per_second: u32, failures: u32) -> LmsLimits {
     }
 }
 
-/// Four may be under way at once: with twenty who ask, four are, and no more.
+/// At most four requests may run at once: of twenty callers, four are served at once, and
+/// no more.
 #[tokio::test]
-async fn no_more_at_once_than_allowed() {
+async fn concurrent_requests_are_limited() {
     let barrier = Arc::new(Barrier::new(4));
     let limits = limits(4, u32::MAX, 0);
     let site = Site::with(STATIC, FakeClock::at(start()), limits, move |_| {
@@ -39,10 +40,10 @@ async fn no_more_at_once_than_allowed() {
     assert_eq!(site.server.most_at_once(), 4);
 }
 
-/// Five in a second: the requests begin 200 ms apart, those for tokens and
-/// second attempts too, and the first at once.
+/// At five requests per second, requests start 200 ms apart, including requests for
+/// tokens and retries. The first starts at once.
 #[tokio::test]
-async fn no_more_in_a_second_than_allowed() {
+async fn requests_per_second_are_limited() {
     let limits = limits(100, 5, 0);
     let clock = FakeClock::leaping_from(start());
     let site = Site::with(CLIENT, clock, limits, |asked| {
@@ -61,25 +62,25 @@ async fn no_more_in_a_second_than_allowed() {
         let spaces = requests - 1;
         assert_eq!(since(), SignedDuration::from_millis(200) * spaces);
     }
-    // Who has not asked for long need not wait, and cannot make up for it.
+    // After a pause a caller need not wait, but cannot catch up on unused requests.
     site.advance(600);
     let before = since();
     for _ in 0..2 {
         assert_eq!(site.grade().await, Ok(score()));
     }
     assert_eq!(since() - before, SignedDuration::from_millis(200));
-    // Nor does a clock that is set back keep anybody waiting, but for the one
-    // space between the request for another token and the grade.
+    // A clock that is set back delays nobody either, except for the one interval between
+    // the request for another token and the grade.
     let back = SignedDuration::from_hours(-1);
     site.clock.set(start() + back);
     assert_eq!(site.grade().await, Ok(score()));
     assert_eq!(since(), back + SignedDuration::from_millis(200));
 }
 
-/// A share is exact also where it is no whole number of requests in a second,
-/// or less than one, and no user's share of those at once is none.
+/// A share is exact even if it is not a whole number of requests per second, or less than
+/// one. Each share allows at least one request at once.
 #[tokio::test]
-async fn a_share_of_the_limits() {
+async fn a_share_of_the_limits_is_exact() {
     for (parties, at_once, spacing) in [(1, 10, 100), (4, 2, 400), (7, 1, 700), (12, 1, 1200)] {
         let limits = limits(10, 10, 3).shared_by(NonZeroU32::new(parties).unwrap());
         assert_eq!(limits.concurrency.get(), at_once);
@@ -94,10 +95,10 @@ async fn a_share_of_the_limits() {
     }
 }
 
-/// The wait for a turn takes no time of the call: one that has none at all
-/// waits until its turn has come, and only then is out of time.
+/// Waiting for a permit does not use up the time of the call. A call without any time
+/// waits for its permit, and only then times out.
 #[tokio::test]
-async fn waiting_for_a_turn_takes_no_time_of_the_call() {
+async fn waiting_for_a_permit_does_not_use_up_the_time_of_the_call() {
     let limits = limits(1, 1, 0);
     let site = Site::with(STATIC, FakeClock::at(start()), limits, |asked| {
         if asked.number == 1 {
@@ -117,7 +118,7 @@ async fn waiting_for_a_turn_takes_no_time_of_the_call() {
     assert_eq!(grade.await, Err(LmsApiError::Timeout.into()));
 }
 
-/// After three failures in a row nothing is asked, until the next invocation.
+/// After three consecutive failures no request is sent until the next invocation.
 #[tokio::test]
 async fn after_three_failures_the_circuit_breaker_opens() {
     let status = Arc::new(AtomicU16::new(503));
@@ -132,7 +133,7 @@ async fn after_three_failures_the_circuit_breaker_opens() {
         }
     })
     .await;
-    // What is a learner's own ends the row as well as a grade does.
+    // An error of one learner ends the series of failures just as a grade does.
     for (answer, result) in [
         (200, Ok(score())),
         (404, Err(LmsApiError::NotEnrolled.into())),
@@ -166,9 +167,10 @@ async fn after_three_failures_the_circuit_breaker_opens() {
     assert_eq!(site.grade().await, Ok(score()));
 }
 
-/// Who waits for a turn when the rest begins asks nothing either.
+/// A caller that waits for a permit when the circuit breaker opens sends no request
+/// either.
 #[tokio::test]
-async fn a_rest_holds_for_those_who_wait() {
+async fn an_open_circuit_breaker_stops_waiting_requests_too() {
     let limits = limits(1, 5, 3);
     let clock = FakeClock::leaping_from(start());
     let site = Site::with(STATIC, clock, limits, |_| Reply::html(500)).await;
@@ -178,15 +180,15 @@ async fn a_rest_holds_for_those_who_wait() {
         .filter(|g| **g == Err(LmsError::Paused { retry_after: None }));
     assert_eq!(paused.count(), 97);
     assert_eq!(site.server.asked().len(), 3);
-    // Nobody has waited for the sake of being told so.
+    // Nobody has waited only to learn that requests are paused.
     let waited = site.clock.now().duration_since(start());
     assert_eq!(waited, SignedDuration::from_millis(400));
 }
 
-/// Where the LMS says how long, nothing is asked until then, and everybody is
-/// told how long it still is: whatever it refuses with, in every form.
+/// If the LMS gives a time to wait, no request is sent until then, and every caller gets
+/// the remaining time. This holds for every refusal and every form of the time.
 #[tokio::test]
-async fn the_lms_says_when_to_ask_again() {
+async fn no_request_is_sent_before_retry_after() {
     const NOW: (&str, &str) = ("Date", "Sun, 22 Nov 2026 09:00:00 GMT");
     let seconds = vec![("Retry-After", "100")];
     let refused = json!({"error": "invalid_client"}).to_string();
@@ -212,8 +214,8 @@ async fn the_lms_says_when_to_ask_again() {
         let site = Site::new(CLIENT, {
             let refuses = Arc::clone(&refuses);
             move |asked| {
-                let is_meant = asked.is_for_a_token() == of_tokens;
-                if is_meant && refuses.load(Ordering::Relaxed) {
+                let is_refused_kind = asked.is_for_a_token() == of_tokens;
+                if is_refused_kind && refuses.load(Ordering::Relaxed) {
                     answer.clone()
                 } else if asked.is_for_a_token() {
                     Reply::token("hidden")
@@ -228,12 +230,12 @@ async fn the_lms_says_when_to_ask_again() {
         assert_eq!(error.retry_after(), lasts, "{case}");
         refuses.store(false, Ordering::Relaxed);
         let asked = site.server.asked().len();
-        for gone in [0, 1, seconds - 1] {
+        for elapsed in [0, 1, seconds - 1] {
             site.clock
-                .set(start() + SignedDuration::from_secs(gone as i64));
-            // A new invocation is no reason to ask.
+                .set(start() + SignedDuration::from_secs(elapsed as i64));
+            // A new invocation does not end the pause.
             site.client.begin_invocation();
-            let left = Duration::from_secs(seconds - gone);
+            let left = Duration::from_secs(seconds - elapsed);
             let paused = LmsError::Paused {
                 retry_after: Some(left),
             };
@@ -247,8 +249,8 @@ async fn the_lms_says_when_to_ask_again() {
     }
 }
 
-/// Requests for enrollments begin 600 ms apart, the second of two attempts too.
-/// Tokens and grades do not count, and are as fast as ever.
+/// Requests for enrollments start 600 ms apart, including the second of two attempts.
+/// Requests for tokens and grades do not count, and are not slowed down.
 #[tokio::test]
 async fn enrollments_have_a_limit_of_their_own() {
     for (parties, spacing) in [(1, 600), (4, 2400)] {
@@ -280,12 +282,12 @@ async fn enrollments_have_a_limit_of_their_own() {
         assert_eq!(since(), general * 2);
         let about = About::Run(run());
         let began = since();
-        // The first takes two attempts.
+        // The first page takes two attempts.
         for spaces in [1, 2, 3] {
             site.client.enrollments_page(&about, None).await.unwrap();
             assert_eq!(since() - began, spacing * spaces, "{parties}");
         }
-        // Nobody else waits for that.
+        // Other requests do not wait for that limit.
         let before = since();
         for _ in 0..2 {
             assert_eq!(site.grade().await, Ok(score()));
@@ -294,9 +296,9 @@ async fn enrollments_have_a_limit_of_their_own() {
     }
 }
 
-/// Without a word on how long, the next may ask.
+/// If the LMS throttles without a time to wait, the next request is sent.
 #[tokio::test]
-async fn throttled_for_an_unknown_time() {
+async fn throttling_without_a_time_does_not_pause_requests() {
     let site = Site::new(STATIC, |asked| match asked.number {
         1 => Reply::html(429),
         _ => good(),
@@ -306,9 +308,9 @@ async fn throttled_for_an_unknown_time() {
     assert_eq!(site.grade().await, Ok(score()));
 }
 
-/// The stand-in itself would show more than one at once.
+/// The test server counts concurrent requests, so it would show more than allowed.
 #[tokio::test]
-async fn the_server_counts_the_requests_in_flight() {
+async fn the_server_counts_concurrent_requests() {
     let barrier = Arc::new(Barrier::new(3));
     let server = Server::start(move |_| Reply::Meet(Arc::clone(&barrier), Box::new(good()))).await;
     let lms = super::lms(&server.url);

@@ -1,4 +1,4 @@
-//! Whole course runs, page by page.
+//! Grades and enrollments of whole course runs, page by page.
 
 use std::collections::BTreeMap;
 
@@ -27,9 +27,9 @@ fn cursor(text: &str) -> Cursor {
     text.parse().unwrap()
 }
 
-/// Three pages, each under our own base URL, whatever the LMS takes itself for.
+/// Three pages, each requested under our own base URL, whatever host the LMS names.
 #[tokio::test]
-async fn page_by_page() {
+async fn every_page_is_requested_under_our_own_base_url() {
     let other = Server::start(|_| page(&[], None)).await;
     let next = format!(
         "{}/elsewhere/?username=eve&cursor=b%2Bc%3D&page_size=7",
@@ -63,18 +63,18 @@ async fn page_by_page() {
     assert_eq!(other.counts(), (0, 0));
 }
 
-/// An old site's bare array is the whole list.
+/// The bare array of an older site is the whole list.
 #[tokio::test]
-async fn a_bare_array() {
+async fn a_bare_array_is_the_whole_list() {
     let site = Site::new(STATIC, |_| Reply::json(200, &json!([row("a"), row("b")]))).await;
     let page = site.client.grades_page(&run(), None).await.unwrap();
     assert_eq!(page.next, None);
     assert_eq!(names(page), ["a", "b"]);
 }
 
-/// A broken row is told as such, and the others are there.
+/// An invalid row is an error, and the other rows are returned.
 #[tokio::test]
-async fn a_broken_row() {
+async fn an_invalid_row_does_not_affect_the_others() {
     let site = Site::new(STATIC, |_| {
         let mut broken = row("b");
         broken["percent"] = Value::Null;
@@ -88,9 +88,9 @@ async fn a_broken_row() {
     assert_eq!(page.rows[2].as_ref().unwrap().username.as_str(), "c");
 }
 
-/// A page that fails can be asked for again.
+/// A page that failed can be requested again.
 #[tokio::test]
-async fn a_page_that_fails() {
+async fn a_failed_page_can_be_requested_again() {
     let site = Site::new(STATIC, |asked| match asked.number {
         1 => Reply::html(503),
         2 => Reply::BROKEN,
@@ -106,9 +106,9 @@ async fn a_page_that_fails() {
     assert_eq!(asked[0].line, asked[2].line);
 }
 
-/// Enrollments come as grades do: with a token that is renewed, in pages.
+/// Enrollments are read like grades: in pages, with a token that is renewed.
 #[tokio::test]
-async fn enrollments() {
+async fn enrollments_are_read_in_pages_with_a_renewed_token() {
     let row = |username: &str| json!({"user": username, "course_id": RUN, "mode": "audit", "is_active": false});
     let site = Site::new(CLIENT, move |asked| match asked.number {
         1 => Reply::token("hidden-token"),
@@ -122,7 +122,7 @@ async fn enrollments() {
     })
     .await;
     site.client.warm_up().await;
-    // So that the token is no new one.
+    // The token must be older than a second.
     site.advance(1);
     let about = About::Run(run());
     let first = is_send(site.client.enrollments_page(&about, None)).await;
@@ -144,9 +144,10 @@ async fn enrollments() {
     assert!(asked[4].line.ends_with("&cursor=b"), "{:?}", asked[4]);
 }
 
-/// The same of its file of enrollments: by run, by learner, and by both.
+/// The client reads exactly the enrollments of the stand-in's sample file: by run, by
+/// learner, and by both.
 #[tokio::test]
-async fn the_stand_ins_enrollments_are_what_is_read() {
+async fn the_client_reads_the_stand_ins_enrollments() {
     let portal = harness::Portal::new().await;
     let client = portal.use_cases().lms_client(
         portal.secrets_client(),
@@ -189,11 +190,10 @@ async fn the_stand_ins_enrollments_are_what_is_read() {
     }
 }
 
-/// What the stand-in's file says is what the client reads, learner by learner
-/// and page by page; `tools/peers` holds a client that is not ours against the
-/// same file.
+/// The client reads exactly the grades of the stand-in's sample file, learner by learner
+/// and page by page. `tools/peers` tests a client that is not ours with the same file.
 #[tokio::test]
-async fn the_stand_ins_file_is_what_is_read() {
+async fn the_client_reads_the_stand_ins_grades() {
     let portal = harness::Portal::new().await;
     let limits = LmsLimits::NONE;
     let client =

@@ -1,4 +1,4 @@
-//! An LMS that answers as a test tells it, byte for byte.
+//! A test LMS that answers with given bytes.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -12,11 +12,11 @@ use tokio::task::JoinHandle;
 /// A request.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// Counted from 1.
+    /// The number of the request, from 1.
     pub number: usize,
-    /// Method and target, `GET /x?y=z` for instance, as they were sent.
+    /// Method and target as they were sent, for example `GET /x?y=z`.
     pub line: String,
-    /// All headers, lowercase, one in a line.
+    /// All headers in lowercase, one per line.
     pub head: String,
     pub body: String,
 }
@@ -26,32 +26,33 @@ impl Asked {
         self.line.starts_with("POST ") && self.line.ends_with("/oauth2/access_token")
     }
 
-    /// What follows `Authorization: `.
+    /// The text after `Authorization: `, or `None` without such a header.
     pub fn authorization(&self) -> Option<&str> {
         let mut lines = self.head.lines();
         lines.find_map(|line| line.strip_prefix("authorization: "))
     }
 }
 
-/// What becomes of a request.
+/// The reply to a request.
 #[derive(Clone)]
 pub enum Reply {
-    /// These bytes, and the connection is closed; none at all is a broken connection.
+    /// Sends these bytes and closes the connection. No bytes make a broken connection.
     Bytes(Vec<u8>),
-    /// These bytes, and the connection stays open.
+    /// Sends these bytes and keeps the connection open.
     Open(Vec<u8>),
-    /// The head promises more of this body than comes before the connection is closed.
+    /// Closes the connection after half of this body, although the head announces all of
+    /// it.
     Half(Value),
-    /// Nothing, ever.
+    /// Never replies.
     Hang,
-    /// As soon as so many are under way as the barrier holds.
+    /// Replies as soon as the barrier's number of requests is in progress.
     Meet(Arc<Barrier>, Box<Reply>),
 }
 
 impl Reply {
     pub const BROKEN: Self = Self::Bytes(Vec::new());
 
-    /// An answer of any status, with headers of its own and a body.
+    /// An answer with any status, headers and body.
     pub fn new(status: u16, headers: &[(&str, &str)], body: &str) -> Self {
         let headers: String = headers
             .iter()
@@ -76,7 +77,7 @@ impl Reply {
         Self::new(status, &[kind], "<html>ada@example.org</html>")
     }
 
-    /// A token that is good for an hour.
+    /// An answer with a token that is valid for an hour.
     pub fn token(token: &str) -> Self {
         Self::json(
             200,
@@ -87,7 +88,7 @@ impl Reply {
     }
 }
 
-/// The server, gone when dropped.
+/// The server, which stops when dropped.
 pub struct Server {
     pub url: String,
     asked: Arc<Mutex<Log>>,
@@ -124,14 +125,14 @@ impl Server {
         self.asked.lock().unwrap().asked.clone()
     }
 
-    /// How many requests there were so far for tokens, and how many others.
+    /// The numbers of requests so far: for tokens, and others.
     pub fn counts(&self) -> (usize, usize) {
         let asked = self.asked();
         let tokens = asked.iter().filter(|asked| asked.is_for_a_token()).count();
         (tokens, asked.len() - tokens)
     }
 
-    /// The most requests that were under way at once.
+    /// The largest number of concurrent requests.
     pub fn most_at_once(&self) -> usize {
         self.asked.lock().unwrap().most_in_flight
     }
@@ -181,7 +182,7 @@ async fn serve(
     stream.shutdown().await
 }
 
-/// One request; `None` where the connection was closed before there was one.
+/// Reads one request; `None` if the connection was closed before it.
 async fn read(stream: &mut TcpStream) -> io::Result<Option<Asked>> {
     let mut bytes = Vec::new();
     let (head, mut body) = loop {

@@ -1,4 +1,4 @@
-//! The enrollments' side.
+//! Sweeps of enrollments against the model.
 
 use std::collections::BTreeSet;
 
@@ -32,11 +32,11 @@ struct Enrolled {
     edx_enrolled: bool,
     /// An operator has made it inactive.
     by_operator: bool,
-    /// How often it was written.
+    /// The number of history entries.
     entries: usize,
 }
 
-/// What the LMS lists: the mode, and whether the learner is enrolled.
+/// The LMS's row: the mode, and whether the learner is enrolled.
 type Listed = (Mode, bool);
 
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +78,7 @@ impl State for Learner {
         if !self.is_known {
             return;
         }
-        let stands = |enrollment: &Enrolled| match other {
+        let is_unchanged = |enrollment: &Enrolled| match other {
             Other::Announce => enrollment.active && enrollment.edx_enrolled,
             Other::Set(mode, active) => {
                 (enrollment.mode, enrollment.active) == (mode, active)
@@ -86,13 +86,13 @@ impl State for Learner {
             }
             Other::Erase => false,
         };
-        if self.enrollment.as_ref().is_some_and(stands) {
+        if self.enrollment.as_ref().is_some_and(is_unchanged) {
             return;
         }
         self.is_newer = true;
         match other {
             Other::Announce => self.write(|enrollment| {
-                // Re-activated by an event that names no mode.
+                // Reactivated by an event without a mode.
                 if !enrollment.active {
                     enrollment.mode = "audit";
                     enrollment.mode_set_by = None;
@@ -119,7 +119,7 @@ impl State for Learner {
             return false;
         }
         match self.enrollment.clone() {
-            // Missing: created, with the LMS's mode.
+            // Missing in the table: created in the LMS's mode.
             None if is_active => self.write(|enrollment| {
                 enrollment.mode = mode;
                 enrollment.active = true;
@@ -131,7 +131,8 @@ impl State for Learner {
             Some(ours) if !ours.active && ours.by_operator => {}
             Some(ours) => {
                 // Active again: reactivated in the LMS's mode. Another mode: changed,
-                // unless an operator chose ours, or an import did and it is no upgrade.
+                // unless an operator chose our mode, or an import did and the change is
+                // not an upgrade.
                 let is_upgrade = mode == "verified" && ours.mode != "verified";
                 let stays = match ours.mode_set_by.filter(|_| ours.active) {
                     None => false,
@@ -139,16 +140,16 @@ impl State for Learner {
                     Some(ModeSource::Operator) => true,
                 };
                 let is_taken = !stays && (ours.mode != mode || !ours.active);
-                let right = Enrolled {
+                let expected = Enrolled {
                     mode: if stays { ours.mode } else { mode },
                     mode_set_by: ours.mode_set_by.filter(|_| !is_taken),
                     active: true,
                     edx_enrolled: true,
                     ..ours.clone()
                 };
-                if right != ours {
+                if expected != ours {
                     self.write(|enrollment| {
-                        *enrollment = right;
+                        *enrollment = expected;
                     });
                 }
             }
@@ -200,7 +201,7 @@ fn other() -> impl Strategy<Value = Other> {
     ]
 }
 
-/// The item of an enrollment, written yesterday.
+/// The item of an enrollment that was written yesterday.
 fn item(learner: u32, enrolled: &Enrolled, portal: &Portal) -> Enrollment {
     let by = if enrolled.by_operator {
         operator()
@@ -263,14 +264,14 @@ async fn change(portal: &Portal, learner: u32, other: Other) {
     }
 }
 
-async fn agrees(scene: Scene<Learner, Listed, Other>) {
+async fn assert_agrees_with_model(scene: Scene<Learner, Listed, Other>) {
     let portal = Portal::new().await;
     let wiring = portal.use_cases();
     let sweeping = || {
         let secrets = portal.secrets_client();
         wiring.enrollment_sweeping(secrets, http_client(), LmsLimits::NONE)
     };
-    // The run's first sweep, which is a dry run.
+    // The run's first sweep is a dry run.
     let dry_run = SweepOptions {
         dry_run: true,
         ..SweepOptions::default()
@@ -360,9 +361,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn a_sweep_of_enrollments_ends_as_the_model(
+    fn a_sweep_of_enrollments_agrees_with_the_model(
         scene in scene(learner(), (mode(), prop::bool::weighted(0.7)), other()),
     ) {
-        runtime().block_on(agrees(scene));
+        runtime().block_on(assert_agrees_with_model(scene));
     }
 }

@@ -1,4 +1,4 @@
-//! The grades' side.
+//! Sweeps of grades against the model.
 
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, S};
 use harness::sweep::{email, id, username};
@@ -21,11 +21,11 @@ use super::{ListRow, Scene, State, operator, put_learner, runtime, scene};
 #[derive(Debug, Clone, PartialEq)]
 struct Learner {
     is_known: bool,
-    /// Whether it is paid and active.
+    /// True if it is paid, and true if it is active.
     enrollment: Option<(bool, bool)>,
     grade: Option<Graded>,
     certificate: Option<Certified>,
-    /// Whether the run's certificates may come and go.
+    /// True if the run's certificates may be issued and withdrawn.
     certifies: bool,
 }
 
@@ -50,7 +50,7 @@ struct Certified {
 enum Other {
     /// An operator overrides the grade.
     Override(f64),
-    /// A delivery stores what the LMS has answered it.
+    /// A delivery stores the grade that the LMS answered it with.
     Deliver(f64),
     /// An operator revokes the certificate.
     Revoke,
@@ -102,14 +102,14 @@ impl State for Learner {
     fn changed(&mut self, other: Other) {
         match other {
             Other::Override(percent) => {
-                let stands = |grade: &Graded| grade.by_operator && grade.percent == percent;
-                if !self.grade.as_ref().is_some_and(stands) {
+                let is_unchanged = |grade: &Graded| grade.by_operator && grade.percent == percent;
+                if !self.grade.as_ref().is_some_and(is_unchanged) {
                     self.grade(percent, true, true);
                 }
             }
             Other::Deliver(percent) => {
-                let stands = |grade: &Graded| grade.by_operator || grade.percent == percent;
-                if !self.grade.as_ref().is_some_and(stands) {
+                let is_unchanged = |grade: &Graded| grade.by_operator || grade.percent == percent;
+                if !self.grade.as_ref().is_some_and(is_unchanged) {
                     self.grade(percent, false, true);
                 }
             }
@@ -133,7 +133,8 @@ impl State for Learner {
         }
         match &self.grade {
             Some(grade) if grade.by_operator || grade.percent == percent => {}
-            // What is newer than the answer is left alone, and what rests on it.
+            // A grade newer than the answer is not changed, nor is the certificate that
+            // depends on it.
             Some(grade) if grade.is_newer => return false,
             _ => self.grade(percent, false, false),
         }
@@ -148,7 +149,8 @@ impl State for Learner {
                 self.certify(InForce, false);
                 false
             }
-            // An operator's 0 counts at once, and the LMS's a day later.
+            // A grade of 0 counts at once if an operator set it, and a day later if the
+            // LMS did.
             Some(InForce) => {
                 let grade = self.grade.as_ref();
                 percent == 0.0
@@ -205,7 +207,8 @@ fn learner() -> impl Strategy<Value = Learner> {
 }
 
 fn other() -> impl Strategy<Value = Other> {
-    // Whether a 0 of somebody else's takes anything is not the sweep's affair.
+    // Not tested here: a grade of 0 set by somebody else, which may withdraw a
+    // certificate without the sweep.
     let percent = || prop::sample::select(vec![0.3, 0.9]);
     prop_oneof![
         percent().prop_map(Other::Override),
@@ -215,10 +218,11 @@ fn other() -> impl Strategy<Value = Other> {
     ]
 }
 
-/// Whether the run is self-paced, and in how many days its certificates are available.
-type Pace = (bool, Option<i64>);
+/// True if the run is self-paced, and the number of days until its certificates are
+/// available.
+type RunDates = (bool, Option<i64>);
 
-fn pace() -> impl Strategy<Value = Pace> {
+fn run_dates() -> impl Strategy<Value = RunDates> {
     let days = prop::sample::select(vec![-1, 1]);
     (prop::bool::weighted(0.6), prop::option::of(days))
 }
@@ -231,7 +235,7 @@ fn score(percent: f64) -> Score {
     }
 }
 
-/// Writes what there is of a learner, as of yesterday.
+/// Writes the initial records of a learner, dated yesterday.
 async fn put(portal: &Portal, learner: u32, start: &Learner) {
     let wiring = portal.use_cases();
     if start.is_known {
@@ -305,8 +309,8 @@ async fn change(portal: &Portal, learner: u32, other: Other) {
         Other::Deliver(percent) => {
             let before = records.find(user_id, &course_id).await.unwrap().grade;
             let score = score(percent);
-            let stands = |grade: &Grade| grade.set_by_admin || grade.score == score;
-            if before.as_ref().is_some_and(stands) {
+            let is_unchanged = |grade: &Grade| grade.set_by_admin || grade.score == score;
+            if before.as_ref().is_some_and(is_unchanged) {
                 return;
             }
             let entry = GradeEntry {
@@ -351,7 +355,10 @@ async fn change(portal: &Portal, learner: u32, other: Other) {
     }
 }
 
-async fn agrees(mut scene: Scene<Learner, f64, Other>, (is_self_paced, days): Pace) {
+async fn assert_agrees_with_model(
+    mut scene: Scene<Learner, f64, Other>,
+    (is_self_paced, days): RunDates,
+) {
     let portal = Portal::new().await;
     portal.lms.pages_of(scene.rows_of_a_page);
     portal
@@ -364,8 +371,8 @@ async fn agrees(mut scene: Scene<Learner, f64, Other>, (is_self_paced, days): Pa
             .set_run(RUN, "certificate_available_date", date)
             .await;
     }
-    // The LMS knows the run, also where it lists nobody.
-    says(&portal, u32::MAX, 0.0);
+    // The LMS knows the run, even if it lists no learner.
+    set_lms_row(&portal, u32::MAX, 0.0);
     portal.lms.remove(&username(u32::MAX), RUN);
     let certifies = is_self_paced || days == Some(-1) || scene.options.force;
     for (learner, (start, row)) in (0..).zip(&mut scene.learners) {
@@ -376,7 +383,7 @@ async fn agrees(mut scene: Scene<Learner, f64, Other>, (is_self_paced, days): Pa
             ListRow::Wrong => f64::NAN,
             ListRow::Sound(percent) => *percent,
         };
-        says(&portal, learner, row);
+        set_lms_row(&portal, learner, row);
     }
     if !certifies {
         scene.losers = 0;
@@ -401,7 +408,7 @@ async fn agrees(mut scene: Scene<Learner, f64, Other>, (is_self_paced, days): Pa
             certifies,
         };
         put(&portal, learner, &start).await;
-        says(&portal, learner, 0.0);
+        set_lms_row(&portal, learner, 0.0);
     }
 
     let wiring = portal.use_cases();
@@ -437,7 +444,7 @@ async fn agrees(mut scene: Scene<Learner, f64, Other>, (is_self_paced, days): Pa
     }
 }
 
-fn says(portal: &Portal, learner: u32, percent: f64) {
+fn set_lms_row(portal: &Portal, learner: u32, percent: f64) {
     let row = GradeRow {
         percent,
         passed: is_pass(percent),
@@ -451,10 +458,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn a_sweep_of_grades_ends_as_the_model(
+    fn a_sweep_of_grades_agrees_with_the_model(
         scene in scene(learner(), percent(), other()),
-        pace in pace(),
+        run_dates in run_dates(),
     ) {
-        runtime().block_on(agrees(scene, pace));
+        runtime().block_on(assert_agrees_with_model(scene, run_dates));
     }
 }

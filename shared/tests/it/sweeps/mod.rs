@@ -1,5 +1,5 @@
-//! Sweeps against a model: little runs of random learners, lists of the LMS in
-//! small pages, and others who change things between one page and the next.
+//! Sweeps against a model: small runs of random learners, lists of the LMS in small
+//! pages, and others who change things between two pages.
 
 mod enrollments;
 mod grades;
@@ -22,51 +22,51 @@ use tokio::task::block_in_place;
 #[derive(Debug, Clone)]
 struct Scene<S, R, O> {
     learners: Vec<(S, ListRow<R>)>,
-    /// What others do to which learner, after the work on which page.
+    /// Changes by others: after which page, to which learner, and the change.
     others: Vec<(usize, usize, O)>,
-    /// So many more learners, of whom each would lose what they have.
+    /// The number of additional learners who would each lose what they have.
     losers: usize,
     rows_of_a_page: usize,
-    /// Else each call does a page.
+    /// True if one call does all pages. Otherwise each call does one page.
     in_one_call: bool,
     options: SweepOptions,
 }
 
-/// What the LMS lists of a learner.
+/// The row of a learner in the LMS's list.
 #[derive(Debug, Clone, Copy)]
 enum ListRow<R> {
     Absent,
-    /// It cannot be read.
+    /// An unreadable row.
     Wrong,
     Sound(R),
 }
 
-/// What there is of one learner, and what becomes of it by the rules that the
-/// sweeps are to keep.
+/// The expected state of one learner, and its changes by the rules that the sweeps must
+/// keep.
 trait State: Clone + PartialEq + Debug {
-    /// Whether an operator's confirmation takes at once what a learner would lose,
-    /// and asks the LMS no more.
+    /// True if a confirmed sweep takes at once what a learner would lose, without asking
+    /// the LMS again.
     const CONFIRMED_AT_ONCE: bool;
 
     type Row: Copy;
     type Other: Copy;
 
-    /// The LMS is asked now: what changes from here on is newer than its answer.
+    /// The LMS is asked now. Changes from here on are newer than its answer.
     fn asked(&mut self);
 
     /// Somebody else changes something.
     fn changed(&mut self, other: Self::Other);
 
-    /// The learner's turn has come: all but what they lose is done, and whether
-    /// they are to lose something.
+    /// The sweep handles the learner: it does everything except a loss. Returns true if
+    /// the learner is to lose something.
     fn swept(&mut self, row: Self::Row) -> bool;
 
-    /// What they are to lose is taken, unless it has changed since the LMS was asked.
+    /// The loss takes effect, unless something has changed since the LMS was asked.
     fn taken(&mut self);
 }
 
 impl<S: State> Scene<S, S::Row, S::Other> {
-    /// What all learners have in the end, and how the sweep ends.
+    /// The expected states of all learners at the end, and the outcome of the sweep.
     fn end(&self) -> (Vec<S>, SweepOutcome) {
         let is_listed = |(_, row): &&(S, ListRow<S::Row>)| !matches!(row, ListRow::Absent);
         let rows = self.learners.iter().filter(is_listed).count() + self.losers;
@@ -83,7 +83,7 @@ impl<S: State> Scene<S, S::Row, S::Other> {
             };
             let page = listed / self.rows_of_a_page;
             listed += usize::from(!matches!(row, ListRow::Absent));
-            // In one call a page is asked for while the one before is worked on.
+            // In one call a page is requested while the previous one is processed.
             let asked = if self.in_one_call {
                 page.saturating_sub(1)
             } else {
@@ -114,7 +114,7 @@ impl<S: State> Scene<S, S::Row, S::Other> {
         }
         let losers = if self.options.confirm { 0 } else { self.losers };
         let losing = losers + ends.iter().filter(|(.., loses)| *loses).count();
-        // More than ten; and of so small a run they are more than 2 % anyway.
+        // More than ten. In so small a run that is always more than 2 %.
         let is_halted = losing > 10 && !self.options.confirm;
         let ends = ends.into_iter().map(|(mut state, row, loses)| {
             if let ListRow::Sound(row) = row
@@ -138,8 +138,8 @@ impl<S: State> Scene<S, S::Row, S::Other> {
         (ends.collect(), outcome)
     }
 
-    /// Sweeps it, on a portal that holds it: how that ended. `change` does what
-    /// others do.
+    /// Sweeps the run on a portal that holds it, and returns the outcome. `change` makes
+    /// the changes by others.
     async fn sweep<K: Kind>(
         &self,
         sweeping: &Sweeping<K>,
@@ -186,14 +186,14 @@ impl<S: State> Scene<S, S::Row, S::Other> {
         }
     }
 
-    /// The numbers of those who lose what they have.
+    /// The numbers of the additional learners who lose what they have.
     fn losers(&self) -> Range<u32> {
         let first = u32::try_from(self.learners.len()).unwrap();
         first..first + u32::try_from(self.losers).unwrap()
     }
 }
 
-/// A scene of learners, rows and others' doings of these kinds.
+/// A random scene of learners, rows and changes by others.
 fn scene<S: State, R: Debug + Copy, O: Debug + Copy>(
     state: impl Strategy<Value = S>,
     row: impl Strategy<Value = R>,
@@ -237,7 +237,7 @@ fn scene<S: State, R: Debug + Copy, O: Debug + Copy>(
         })
 }
 
-/// One more thread than is blocked while others change something.
+/// Returns a runtime with one more thread than is blocked while others change something.
 fn runtime() -> Runtime {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(2).enable_all().build().unwrap()
