@@ -161,8 +161,9 @@ pub fn done(kind: EventKind, record: &DeliveryLine) {
     }
 }
 
-/// Writes the line `event retried`. The level is ERROR if the event is now dead or the
-/// store failed, WARN if it has ended otherwise, and INFO in all other cases.
+/// Writes the line `event retried`. The level is ERROR if the event is now dead, the store
+/// failed or the attempt panicked, WARN if the event has ended otherwise, and INFO in all
+/// other cases.
 pub fn event_retried(request_id: &str, attempt: &Attempt) {
     let Attempt {
         event_key,

@@ -1,4 +1,4 @@
-//! Import of users: the rows that are written, left alone, or wait.
+//! Import of users: the rows that are written, the rows that are left alone, and retries.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! The metrics document beside each log line, and its form as CloudWatch reads it. The
-//! log of the harness checks only that form.
+//! The metrics document beside each log line. The log of the harness checks that
+//! CloudWatch would read each document as metrics.
 
 use std::sync::Arc;
 

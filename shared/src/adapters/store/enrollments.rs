@@ -170,8 +170,7 @@ impl Enrollments {
         change: &EnrollmentChange,
         decide: impl Fn(Option<&Enrollment>) -> Option<Enrollment>,
     ) -> Result<Option<Changed>, StoreError> {
-        /// Fifty concurrent writers, each of whom changes something, take that many
-        /// attempts.
+        /// Fifty concurrent writers that each change something take that many attempts.
         const ATTEMPTS: u32 = 60;
         let mut before: Option<Enrollment> = None;
         let mut is_read = false;

@@ -1,6 +1,5 @@
 //! The table `sweeps`. For each course run it holds the checkpoints of its sweeps and the
-//! results of the last ones. For each running sweep it holds the learners whom the sweep
-//! holds back.
+//! results of the last ones. For each running sweep it holds the held-back learners.
 
 use aws_sdk_dynamodb::Client;
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +11,7 @@ use super::page::{self, Page, Start};
 use super::{Item, StoreError, read, write};
 use crate::domain::{Checkpoint, CourseId, SweepEnd, SweepKind, SweepOptions, Username};
 
-/// The time for which the table keeps the learners whom a sweep held back. By then the
+/// The time for which the table keeps the held-back learners of a sweep. By then the
 /// sweep is finished or was abandoned.
 const HELD_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
 
@@ -194,8 +193,8 @@ impl Sweeps {
         self.put_item(write(&self.table, item)?).await
     }
 
-    /// Writes the learners of a page whom a sweep holds back, and replaces any earlier
-    /// ones of that page.
+    /// Writes the held-back learners of a page, and replaces any earlier ones of that
+    /// page.
     pub async fn hold(
         &self,
         of: HeldBy<'_>,
@@ -256,7 +255,7 @@ impl Sweeps {
         })
     }
 
-    /// Removes the learners of a page whom a sweep holds back.
+    /// Removes the held-back learners of a page.
     pub async fn release(&self, of: HeldBy<'_>, page: u32) -> Result<(), StoreError> {
         let delete = self.client.delete_item().table_name(&self.table);
         let key = key(of.course_id, &of.part(page));

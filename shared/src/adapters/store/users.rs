@@ -272,7 +272,7 @@ impl Users {
     /// Finds the users of these addresses and the owners of these usernames, at most 100
     /// in all and none twice.
     ///
-    /// One BatchGetItem; one more where some of the addresses are former ones.
+    /// One BatchGetItem; one more if some of the addresses are former ones.
     pub async fn find(
         &self,
         emails: &[&Email],
@@ -506,7 +506,7 @@ impl Users {
     }
 
     /// Returns the removal of a former address, on the condition that it is an alias of
-    /// `email`.
+    /// `email` or does not exist.
     fn alias_gone(&self, former: &Email, email: &Email) -> Result<TransactWriteItem, StoreError> {
         let delete = Delete::builder()
             .table_name(&self.users)

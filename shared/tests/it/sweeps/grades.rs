@@ -133,8 +133,8 @@ impl State for Learner {
         }
         match &self.grade {
             Some(grade) if grade.by_operator || grade.percent == percent => {}
-            // A grade newer than the answer is not changed, nor is the certificate that
-            // depends on it.
+            // A grade newer than the answer is not changed, and neither is the
+            // certificate that depends on it.
             Some(grade) if grade.is_newer => return false,
             _ => self.grade(percent, false, false),
         }
