@@ -157,7 +157,7 @@ impl LocalStack {
             () = secrets_manager.ended() => {
                 Err(Error::Died { name: "Secrets Manager", log: secrets_log })
             }
-            never = schedule::run(&url) => match never {
+            never = schedule::run(&url), if settings.is_scheduled => match never {
                 Ok(never) => match never {},
                 Err(source) => Err(gateway::GatewayError::from(source).into()),
             }

@@ -20,6 +20,8 @@ pub struct Settings {
     pub lms_url: Option<String>,
     /// The operators' command, `coursehook`.
     pub cli: PathBuf,
+    /// Is true if a retry pass starts each minute; else each call of the function is one.
+    pub is_scheduled: bool,
 }
 
 /// A setting is wrong.
@@ -31,12 +33,15 @@ pub enum SettingsError {
     Taken { port: u16, other: u16 },
     #[error("port {port} cannot be used: {source}; choose others: PORT=9100 make run")]
     Unusable { port: u16, source: io::Error },
+    #[error("SCHEDULE is {0:?}; give on or off")]
+    Schedule(String),
     #[error("the folder of this program is unknown: {0}")]
     Program(io::Error),
 }
 
 impl Settings {
-    /// Reads `PORT`, `DATA`, `LMS_URL`, `COURSEHOOK_LOCAL` and `COURSEHOOK_CLI`; empty is absent.
+    /// Reads `PORT`, `DATA`, `LMS_URL`, `SCHEDULE`, `COURSEHOOK_LOCAL` and `COURSEHOOK_CLI`;
+    /// empty is absent.
     pub fn read() -> Result<Self, SettingsError> {
         let port = match variable("PORT") {
             None => 9000,
@@ -44,6 +49,11 @@ impl Settings {
                 Ok(number @ 1..=65532) => number,
                 _ => return Err(SettingsError::Port(port)),
             },
+        };
+        let is_scheduled = match variable("SCHEDULE").as_deref() {
+            None | Some("on") => true,
+            Some("off") => false,
+            Some(other) => return Err(SettingsError::Schedule(other.to_owned())),
         };
         // Cargo puts all of the workspace's programs into one folder.
         let beside = std::env::current_exe().map_err(SettingsError::Program)?;
@@ -54,6 +64,7 @@ impl Settings {
             lms_url: variable("LMS_URL"),
             cli: variable("COURSEHOOK_CLI")
                 .map_or_else(|| beside.with_file_name("coursehook"), PathBuf::from),
+            is_scheduled,
         })
     }
 
