@@ -1,150 +1,15 @@
 //! `make run` as people use it: started, used, stopped, killed, started again.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails says where"
-)]
-
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
-use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
+
+use crate::stack::{ADA, RUN, RunningStack, START, command, ports};
 
 const PATH: &str = "/api/openedx_webhook/enrollment";
 const CERTIFICATE: &str = "/api/openedx_webhook/certificate/";
-const ADA: &str = "ada@example.org";
-const RUN: &str = "course-v1:Demo+RustOnLambda+2026_T3";
-
-/// Long enough to build the function on a slow machine; nobody waits for it in vain.
-const START: Duration = Duration::from_secs(600);
-const STOP: Duration = Duration::from_secs(30);
-
-struct RunningStack {
-    process: Child,
-    port: u16,
-    variables: Vec<(String, String)>,
-}
-
-fn command(folder: &Path, port: u16) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_coursehook-local"));
-    command
-        .env("COURSEHOOK_LOCAL", folder)
-        .env("PORT", port.to_string())
-        .env_remove("DATA")
-        .env_remove("LMS_URL")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
-}
-
-impl RunningStack {
-    async fn start(folder: &Path, port: u16) -> Self {
-        let mut process = command(folder, port).spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let up = async {
-            let mut said = Vec::new();
-            while let Some(line) = lines.next_line().await.unwrap() {
-                let is_last = line.starts_with("Ctrl-C");
-                said.push(line);
-                if is_last {
-                    return said.join("\n");
-                }
-            }
-            panic!("it ended: {said:?}");
-        };
-        let said = timeout(START, up).await.unwrap();
-        assert!(said.contains(&format!("http://127.0.0.1:{port}")), "{said}");
-        // What it says from now on is of no interest, but it must not wait for a reader.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let variables = fs::read_to_string(folder.join("env")).unwrap();
-        let variables = variables.lines().map(|line| {
-            let (name, value) = line.split_once('=').unwrap();
-            (name.to_owned(), value.to_owned())
-        });
-        Self {
-            process,
-            port,
-            variables: variables.collect(),
-        }
-    }
-
-    fn variable(&self, name: &str) -> &str {
-        let found = self.variables.iter().find(|(n, _)| n == name);
-        found.map_or_else(|| panic!("no {name}"), |(_, value)| value)
-    }
-
-    /// Delivers to the webhook; the status and the body.
-    async fn deliver(&self, path: &str, token: &str) -> (u16, Value) {
-        let answer = local::client()
-            .unwrap()
-            .post(format!("{}{path}", self.variable("COURSEHOOK_URL")))
-            .bearer_auth(token)
-            .json(&json!({"email": ADA, "course_id": RUN}))
-            .send()
-            .await
-            .unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
-    }
-
-    /// Calls the function that the schedule calls; what it says it did.
-    async fn retry_due(&self) -> Value {
-        let url = self.variable("COURSEHOOK_URL");
-        let url = format!("{url}/2015-03-31/functions/pending-events/invocations");
-        let call = local::client().unwrap().post(url).body("{}");
-        call.send().await.unwrap().json().await.unwrap()
-    }
-
-    async fn coursehook(&self, arguments: &[&str]) -> Output {
-        let cli = Path::new(env!("CARGO_BIN_EXE_coursehook-local")).with_file_name("coursehook");
-        Command::new(cli)
-            .args(arguments)
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .output()
-            .await
-            .unwrap()
-    }
-
-    /// Sends a signal; the exit code, if there is one.
-    async fn end(mut self, signal: &str) -> Option<i32> {
-        let process = self.process.id().unwrap().to_string();
-        let sent = Command::new("kill")
-            .args(["-s", signal, &process])
-            .status()
-            .await
-            .unwrap();
-        assert!(sent.success());
-        let status = timeout(STOP, self.process.wait()).await.unwrap().unwrap();
-        let free = async {
-            while !are_free(self.port) {
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
-        timeout(STOP, free).await.expect("a process still listens");
-        status.code()
-    }
-}
-
-/// Whether nothing listens on a stack's four ports.
-fn are_free(port: u16) -> bool {
-    let listen = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-    (port..port + 4).all(|port| listen(port).is_ok())
-}
-
-/// Four ports that are free, away from those that the system hands out.
-fn ports() -> u16 {
-    let somewhere = (std::process::id() % 1000) as u16 * 4;
-    let candidates = (0..1000).map(|n| 20_000 + (somewhere + n * 4) % 4000);
-    candidates.into_iter().find(|port| are_free(*port)).unwrap()
-}
 
 #[tokio::test]
 async fn a_day_with_the_local_stack() {
