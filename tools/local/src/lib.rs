@@ -37,6 +37,7 @@ pub mod rest_api;
 pub mod sdk;
 pub mod secrets_manager;
 pub mod step_functions;
+pub mod terminal;
 pub mod venv;
 
 pub use background::client;
