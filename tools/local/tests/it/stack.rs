@@ -24,7 +24,7 @@ pub const RUN: &str = "course-v1:Demo+RustOnLambda+2026_T3";
 /// Limits the stacks that ports are looked for.
 const STACKS: u16 = 1000;
 
-pub struct Stack {
+pub struct RunningStack {
     process: Child,
     pub port: u16,
     variables: Vec<(String, String)>,
@@ -50,9 +50,20 @@ pub fn command(folder: &Path, port: u16) -> Command {
     command
 }
 
-impl Stack {
+impl RunningStack {
     pub async fn start(folder: &Path, port: u16) -> Self {
-        let mut process = command(folder, port).spawn().unwrap();
+        Self::started(command(folder, port), folder, port).await
+    }
+
+    /// Starts a stack that retries no pending event by itself.
+    pub async fn without_schedule(folder: &Path, port: u16) -> Self {
+        let mut command = command(folder, port);
+        command.env("SCHEDULE", "off");
+        Self::started(command, folder, port).await
+    }
+
+    async fn started(mut command: Command, folder: &Path, port: u16) -> Self {
+        let mut process = command.spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let up = async {
             let mut said = Vec::new();
@@ -100,9 +111,9 @@ impl Stack {
     }
 
     /// Calls the function that the schedule calls, and returns its summary.
-    pub async fn look_again(&self) -> Value {
+    pub async fn retry_due(&self) -> Value {
         let url = self.variable("COURSEHOOK_URL");
-        let url = format!("{url}/2015-03-31/functions/kept-events/invocations");
+        let url = format!("{url}/2015-03-31/functions/pending-events/invocations");
         let call = local::client().unwrap().post(url).body("{}");
         call.send().await.unwrap().json().await.unwrap()
     }
