@@ -70,8 +70,7 @@ async fn what_aws_says_becomes_one_sentence() {
         ran.err
     };
     let nowhere = "http://127.0.0.1:1";
-    let unreachable =
-        describe(&["events", "list"], "AWS_ENDPOINT_URL_DYNAMODB", nowhere).await;
+    let unreachable = describe(&["events", "list"], "AWS_ENDPOINT_URL_DYNAMODB", nowhere).await;
     assert!(
         unreachable.contains("is the local stack running"),
         "{unreachable}"
