@@ -1,4 +1,4 @@
-//! One delivery: who has passed, and what became of it, in HTTP's words.
+//! Handles one delivery: maps what certifying the pass did to an HTTP response.
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};

@@ -40,8 +40,7 @@ async fn main() -> Result<(), Error> {
     lambda_runtime::run(Adapter::from(handler).map_request(multi_value_headers)).await
 }
 
-/// Puts the webhook together from what it needs and nothing more; infra's
-/// CertificateWebhookRole allows the same.
+/// Builds the webhook from exactly what it needs; infra's CertificateWebhookRole allows the same.
 fn wire(
     environment: &Environment,
     dynamodb: aws_sdk_dynamodb::Client,

@@ -1,4 +1,4 @@
-//! One delivery: what was announced, and what it did, in HTTP's words.
+//! Handles one delivery: maps what the announcement changed to an HTTP response.
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
@@ -8,10 +8,10 @@ use shared::use_cases::{ChangeOutcome, StoreError};
 use shared::web::{Accepted, Delivered, Webhook, WebhookError};
 use uuid::Uuid;
 
-/// What an enrollment is answered with.
+/// The message in the answer to an enrollment.
 const ENROLLED: &str = "Enrollment successful";
 
-/// What an un-enrollment is answered with.
+/// The message in the answer to an un-enrollment.
 const UNENROLLED: &str = "Unenrollment successful";
 
 /// Answers `POST /api/openedx_webhook/enrollment/`.
@@ -79,7 +79,7 @@ impl EnrollmentWebhook {
             }
         };
         let (status, outcome) = match changed.outcome {
-            // What waited may have had roles, which an un-enrollment leaves.
+            // A pending event may have had roles, which an un-enrollment leaves as they are.
             ChangeOutcome::Created if !delivery.is_active => (StatusCode::OK, "created"),
             ChangeOutcome::Created => (StatusCode::CREATED, "created"),
             ChangeOutcome::Updated => (StatusCode::OK, "updated"),
@@ -104,7 +104,7 @@ impl EnrollmentWebhook {
     }
 }
 
-/// The answer to an un-enrollment of a learner who was never enrolled.
+/// Returns the answer to an un-enrollment of a learner who was never enrolled.
 fn not_enrolled(user_id: Uuid, left_over: Option<StoreError>) -> Accepted {
     Accepted {
         status: StatusCode::OK,

@@ -19,8 +19,8 @@ use shared::domain::EventKind;
 use shared::web::Webhook;
 use shared::web::gateway::multi_value_headers;
 
-/// How long the store may take for one delivery in all. Two calls at their
-/// longest would take fourteen seconds; a store that hangs is answered 503 within ten.
+/// The time that the store may take for one delivery in all. Two calls at their longest would take
+/// 14 seconds; a store that hangs is answered 503 within 10.
 const STORE_TIME: Duration = Duration::from_secs(9);
 
 #[tokio::main(flavor = "current_thread")]
@@ -41,8 +41,7 @@ async fn main() -> Result<(), Error> {
     lambda_runtime::run(Adapter::from(handler).map_request(multi_value_headers)).await
 }
 
-/// Puts the webhook together from what it needs and nothing more; infra's
-/// EnrollmentWebhookRole allows the same.
+/// Builds the webhook from exactly what it needs; infra's EnrollmentWebhookRole allows the same.
 fn wire(
     environment: &Environment,
     dynamodb: aws_sdk_dynamodb::Client,

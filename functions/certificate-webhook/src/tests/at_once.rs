@@ -9,7 +9,7 @@ use shared::adapters::store::CallLimits;
 
 use super::fixture::Fixture;
 
-/// Fifty at once; how often each status was answered.
+/// Delivers the pass fifty times at once; returns how often each status was answered.
 async fn storm(fixture: &Fixture) -> BTreeMap<String, usize> {
     let answers = join_all((0..50).map(|_| fixture.pass())).await;
     let mut counts = BTreeMap::new();
@@ -41,14 +41,14 @@ async fn storms(fixture: &Fixture) {
 }
 
 #[tokio::test]
-async fn fifty_at_once() {
+async fn fifty_deliveries_at_once_issue_one_certificate() {
     storms(&Fixture::new().await).await;
 }
 
-/// The same where every third transaction conflicts with another, is
-/// throttled, fails, or is done while its answer is lost.
+/// The same holds where every third transaction conflicts with another, is throttled, fails, or
+/// takes effect while its answer is lost.
 #[tokio::test]
-async fn fifty_at_once_through_failures() {
+async fn fifty_deliveries_at_once_through_failures_issue_one_certificate() {
     const FAULTS: [Fault; 5] = [
         Fault::LostAnswer,
         Fault::Cancel("TransactionConflict"),
@@ -63,7 +63,7 @@ async fn fifty_at_once_through_failures() {
         let seen = Mutex::new((HashSet::new(), 0));
         proxy.set(move |call| {
             let (bodies, met) = &mut *seen.lock().unwrap();
-            // The same transaction, sent once more, passes.
+            // The same transaction passes when it is sent again.
             if call.operation != "TransactWriteItems" || !bodies.insert(call.body.clone()) {
                 return Fault::Pass;
             }
@@ -80,10 +80,10 @@ async fn fifty_at_once_through_failures() {
     }
 }
 
-/// Fifty that have to wait are one pending event, also where each answer to the
-/// first write is lost.
+/// Fifty blocked deliveries are one pending event, also where each answer to the first write is
+/// lost.
 #[tokio::test]
-async fn fifty_pending_at_once() {
+async fn fifty_blocked_deliveries_at_once_are_one_pending_event() {
     let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;
     fixture.grade(0.9, true);
     let pending = Mutex::new(HashSet::new());
@@ -100,10 +100,10 @@ async fn fifty_pending_at_once() {
     assert_eq!(fixture.stored_grade().await.unwrap().history.len(), 1);
 }
 
-/// A transaction whose answer is lost at every attempt may have been done: it
-/// is read again, and told as what it was.
+/// A transaction whose answer is lost at every attempt may have taken effect: the state is read
+/// again, and the answer reports what it is.
 #[tokio::test]
-async fn an_answer_that_is_lost_for_good() {
+async fn a_transaction_whose_answer_is_always_lost_is_read_again() {
     for (fault, status, expected) in [
         (Fault::LostAnswer, 200, "created"),
         (Fault::InternalError, 503, ""),

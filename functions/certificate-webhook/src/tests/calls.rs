@@ -1,4 +1,4 @@
-//! What each path costs in calls to DynamoDB and to the LMS.
+//! The number of calls to DynamoDB and to the LMS on each path.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use shared::adapters::store::CallLimits;
 use super::fixture::Fixture;
 
 #[tokio::test]
-async fn calls_of_each_path() {
+async fn each_path_makes_the_documented_calls() {
     const READ: &str = "BatchGetItem";
     const WRITE: &str = "TransactWriteItems";
     const WRITE_GRADE: &str = "PutItem";
@@ -71,7 +71,7 @@ async fn calls_of_each_path() {
         assert_eq!(done["lms_calls"], *lms_calls, "{name}");
     }
 
-    // The first of a learner, with nothing in the way.
+    // The first delivery of a learner, which nothing blocks.
     let bob = "bob@example.org";
     let id = "9f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
     fixture.put_user(bob, id, Some("bob")).await;
@@ -87,7 +87,7 @@ async fn calls_of_each_path() {
     assert_eq!(proxy.calls()[before..], [READ, KEEP]);
 }
 
-/// Connections are opened and the token fetched before the first request.
+/// The warm-up opens the connections and fetches the token before the first request.
 #[tokio::test]
 async fn warm_up_reads_once_and_fetches_the_token() {
     let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;
@@ -98,7 +98,7 @@ async fn warm_up_reads_once_and_fetches_the_token() {
     fixture.grade(0.9, true);
     fixture.pass().await;
     assert_eq!(fixture.log.done()["lms_calls"], 1);
-    // A token that is about to expire is renewed before.
+    // A token that is about to expire is renewed first.
     fixture.clock.advance(Duration::from_secs(3590));
     fixture.pass().await;
     assert_eq!(fixture.log.done()["lms_calls"], 2);

@@ -1,4 +1,4 @@
-//! The contract's certificate table, row by row, and what all webhooks share.
+//! The contract's certificate table, row by row, and the rules that all webhooks share.
 
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, S};
 use harness::{ADA, ADA_ID, RUN, STAFF, from_gateway};
@@ -9,20 +9,20 @@ use shared::domain::{BlockedReason, CertificateState, Change, EventState, Letter
 
 use super::fixture::{Fixture, WEBHOOK, passed};
 
-/// What there is before Ada's pass is announced.
+/// The state before Ada's pass is announced.
 #[derive(Debug, Clone, Copy)]
 enum Before {
     /// An active enrollment in this mode.
     Enrolled(&'static str),
-    /// None.
+    /// No enrollment.
     NotEnrolled,
-    /// An inactive one in the paid mode.
+    /// An inactive enrollment in the paid mode.
     Inactive,
-    /// A certificate in this state, in an active paid enrollment.
+    /// A certificate in this state, with an active paid enrollment.
     Certificate(&'static str),
 }
 
-/// Brings that about.
+/// Brings this state about.
 async fn prepare(fixture: &Fixture, before: Before) {
     match before {
         Before::NotEnrolled => {}
@@ -41,7 +41,7 @@ async fn prepare(fixture: &Fixture, before: Before) {
     }
 }
 
-/// Who is found, what the LMS says, what is answered, and what is there afterwards.
+/// Each row: the state before, the LMS's grade, the answer, and the pending event afterwards.
 #[tokio::test]
 async fn every_row_of_the_certificate_table() {
     use Before::{Certificate, Enrolled, Inactive, NotEnrolled};
@@ -95,7 +95,7 @@ async fn every_row_of_the_certificate_table() {
             None,
             Some(BlockedReason::NotPassed),
         ),
-        // A grade of 0 never certifies, whatever is said of it.
+        // A grade of 0 never certifies, even if the LMS marks it as passed.
         (
             Enrolled("verified"),
             (0.0, true),
@@ -110,7 +110,7 @@ async fn every_row_of_the_certificate_table() {
             None,
             Some(BlockedReason::NotPassed),
         ),
-        // The webhook never withdraws, nor does a failing grade restore.
+        // The webhook never withdraws a certificate, and a failing grade never restores one.
         (
             Certificate("withdrawn"),
             zero,
@@ -150,7 +150,7 @@ async fn every_row_of_the_certificate_table() {
             assert_eq!(state, earlier.as_ref().map(|c| c.state), "{case}");
         }
         assert_eq!(answer.body, body, "{case}");
-        // A restored certificate is the one that it was.
+        // A restored certificate keeps its id and its date of issue.
         if let (Some(earlier), Some(now)) = (&earlier, &certificate) {
             assert_eq!(earlier.certificate_id, now.certificate_id, "{case}");
             assert_eq!(earlier.issued_at, now.issued_at, "{case}");
@@ -176,9 +176,9 @@ async fn every_row_of_the_certificate_table() {
     }
 }
 
-/// What is stored says whom, what, when and by whom.
+/// Certificate and grade record the learner, the run, the time and the delivery that wrote them.
 #[tokio::test]
-async fn what_is_stored() {
+async fn certificate_and_grade_record_the_delivery() {
     let fixture = Fixture::new().await;
     fixture.enroll("verified").await;
     fixture.grade(1.25, true);
@@ -212,15 +212,15 @@ async fn what_is_stored() {
     assert_eq!((&issued.by, &graded.by), (&by, &by));
     assert_eq!(issued.at, graded.at);
 
-    // A grade that is as it was is not written again.
+    // An unchanged grade is not written again.
     let written = fixture.pass().await;
     assert_eq!(written.body["certificate_status"], "exists");
     assert_eq!(fixture.stored_grade().await.unwrap(), grade);
 }
 
-/// Whatever the LMS has for a label, the pass is graded and certified.
+/// The pass is graded and certified with any label that the LMS has.
 #[tokio::test]
-async fn a_label_never_costs_the_certificate() {
+async fn any_letter_grade_is_certified() {
     let (longest, too_long) = ("é".repeat(255), "é".repeat(256));
     for (letter, stored) in [
         (None, None),
@@ -250,7 +250,7 @@ async fn a_label_never_costs_the_certificate() {
     }
 }
 
-/// An operator's grade stands, decides, and spares the LMS the question.
+/// An operator's grade stays and decides, and the LMS is not asked.
 #[tokio::test]
 async fn an_overridden_grade_decides() {
     for (is_pass, status) in [(true, "created"), (false, "not_passed")] {
@@ -267,7 +267,7 @@ async fn an_overridden_grade_decides() {
     }
 }
 
-/// Rows 11 and 12: the event is pending, and where no course run could be meant it is not.
+/// Rows 11 and 12: the event is pending, except where the course id cannot be that of a run.
 #[tokio::test]
 async fn an_unknown_user_or_run_is_404() {
     let fixture = Fixture::new().await;
@@ -304,7 +304,7 @@ async fn an_unknown_user_or_run_is_404() {
     assert_eq!(fixture.lms.calls().len(), 0);
 }
 
-/// A user whom the LMS cannot be asked about is waited for.
+/// The event of a user without an LMS username is pending until they have one.
 #[tokio::test]
 async fn a_user_without_a_username_is_pending() {
     let fixture = Fixture::new().await;
@@ -320,10 +320,10 @@ async fn a_user_without_a_username_is_pending() {
     assert_eq!(fixture.log.done()["level"], "WARN");
 }
 
-/// What comes before the certificate table is the same for each webhook; the
-/// enrollment webhook's tests hold it value by value.
+/// The checks before the certificate table are the same for each webhook; the enrollment webhook's
+/// tests check every value.
 #[tokio::test]
-async fn what_all_webhooks_share() {
+async fn requests_are_checked_as_in_every_webhook() {
     let fixture = Fixture::new().await;
     let body = passed(ADA).to_string();
     let request = |method: Method, token: &str, content_type: &str, body: &str| {
@@ -356,9 +356,9 @@ async fn what_all_webhooks_share() {
     }
 }
 
-/// The sample deliveries, as either gateway hands them over.
+/// The sample deliveries are accepted in the form of both gateways.
 #[tokio::test]
-async fn samples_through_the_gateways() {
+async fn the_sample_events_of_both_gateways_are_accepted() {
     for event in [
         include_str!("../../../../events/gateway/rest-passed.json"),
         include_str!("../../../../events/gateway/http-passed.json"),

@@ -1,5 +1,4 @@
-//! What every test stands on: the webhook as `main` wires it, on a portal of
-//! the test's own.
+//! The fixture of every test: the webhook as `main` wires it, on a portal of the test's own.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -32,7 +31,7 @@ impl Deref for Fixture {
 }
 
 impl Fixture {
-    /// A fixture whose store answers as it should.
+    /// Returns a fixture whose store works.
     pub async fn new() -> Self {
         Self::on(Portal::new().await)
     }
@@ -42,15 +41,15 @@ impl Fixture {
         Self::wired(portal, client, CERTIFYING_TIME)
     }
 
-    /// A fixture that reaches its store through a proxy, which lets
-    /// everything pass until it is told otherwise.
+    /// Returns a fixture that reaches its store through a proxy, which passes every call on until
+    /// it is given faults.
     pub async fn behind_proxy(limits: CallLimits) -> (Self, FaultyProxy) {
         let portal = Portal::new().await;
         let (proxy, client) = portal.proxy(limits).await;
         (Self::wired(portal, client, CERTIFYING_TIME), proxy)
     }
 
-    /// A fixture that reaches its store by this client.
+    /// Returns a fixture that reaches its store through this client.
     pub fn wired(portal: Portal, through: Client, acting_time: Duration) -> Self {
         let wired = crate::wire(
             portal.environment(),
@@ -80,13 +79,13 @@ impl Fixture {
         self.send(WEBHOOK.delivery(&body.to_string())).await
     }
 
-    /// Delivers that Ada has passed.
+    /// Delivers Ada's pass.
     pub async fn pass(&self) -> WebhookResponse {
         self.deliver(&passed(ADA)).await
     }
 }
 
-/// That somebody has passed the run.
+/// Returns the body that announces that this learner has passed the run.
 pub fn passed(email: &str) -> Value {
     json!({"email": email, "course_id": RUN})
 }

@@ -1,5 +1,5 @@
-//! An LMS that fails in each way there is: the delivery is accepted, and the
-//! certificate issued by one run of pending events once the LMS is well again.
+//! An LMS that fails in every possible way: the delivery is accepted, and one retry pass issues the
+//! certificate once the LMS works again.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use shared::use_cases::certifying::CERTIFYING_TIME;
 
 use super::fixture::Fixture;
 
-/// What the LMS does, how the answer tells it, and the code that is pending.
+/// The faults of the LMS, each with the `reason` in the answer and the error code of the pending
+/// event.
 fn faults() -> Vec<(FaultRule, &'static str, &'static str)> {
     let grades = |fault| FaultRule::of(fault);
     let token = |fault| FaultRule::of(fault).at(At::Token);
@@ -101,13 +102,13 @@ fn faults() -> Vec<(FaultRule, &'static str, &'static str)> {
 }
 
 #[tokio::test]
-async fn whatever_the_lms_does_the_event_is_pending_and_takes_effect() {
-    for (order, reason, code) in faults() {
+async fn any_lms_fault_makes_the_event_pending_until_the_lms_works() {
+    for (rule, reason, code) in faults() {
         let fixture = Fixture::new().await;
         fixture.enroll("verified").await;
         fixture.grade(0.9, true);
-        let case = format!("{order:?}");
-        fixture.lms.add_fault(order);
+        let case = format!("{rule:?}");
+        fixture.lms.add_fault(rule);
 
         let answer = fixture.pass().await;
         assert_eq!(answer.status, 202, "{case}: {answer:?}");
@@ -146,11 +147,11 @@ async fn whatever_the_lms_does_the_event_is_pending_and_takes_effect() {
     }
 }
 
-/// An LMS that knows neither learner nor run may know them later.
+/// A run or a learner unknown to the LMS may be known to it later: the event is pending.
 #[tokio::test]
-async fn whom_the_lms_does_not_know_it_may_know_later() {
+async fn a_learner_or_run_unknown_to_the_lms_stays_pending() {
     let known: [(&str, Option<(&str, &str)>); 3] = [
-        // Nothing at all, somebody else in the run, the learner in another run.
+        // No row at all, another learner in the run, the learner in another run.
         ("lms_no_such_run", None),
         ("lms_no_such_learner", Some(("somebody", RUN))),
         ("lms_not_enrolled", Some(("ada", "course-v1:A+B+C"))),
@@ -181,10 +182,10 @@ async fn whom_the_lms_does_not_know_it_may_know_later() {
     }
 }
 
-/// The LMS's answer may spell the learner's username in another case than the
-/// portal; it is asked with the portal's spelling.
+/// The LMS may answer with the username in another case than the portal's; it is asked with the
+/// portal's spelling.
 #[tokio::test]
-async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
+async fn the_case_of_the_username_in_the_lms_is_ignored() {
     for (here, there) in [("Kepler", "kepler"), ("kepler", "KEPLER"), ("ada", "Ada")] {
         let fixture = Fixture::new().await;
         fixture.put_user(ADA, ADA_ID, Some(here)).await;
@@ -208,9 +209,9 @@ async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
     }
 }
 
-/// No credential, or none that can be read, is an error too.
+/// A missing or unreadable credential makes the event pending, too.
 #[tokio::test]
-async fn without_a_credential_the_event_is_pending() {
+async fn a_missing_credential_makes_the_event_pending() {
     let portal = Portal::new().await;
     for value in ["", "{}"] {
         portal
@@ -228,7 +229,7 @@ async fn without_a_credential_the_event_is_pending() {
     assert_eq!(fixture.lms.calls().len(), 0);
 }
 
-/// The learner's pass is announced before the LMS has the grade.
+/// A pass that is announced before the LMS has the grade is retried.
 #[tokio::test]
 async fn a_grade_that_lags_behind_is_retried() {
     let fixture = Fixture::new().await;
@@ -249,12 +250,12 @@ async fn a_grade_that_lags_behind_is_retried() {
     assert_eq!((grade.history.len(), grade.score.percent.get()), (2, 0.9));
 }
 
-/// An LMS that hangs is given up with enough time left to keep the event: an
-/// answer comes 25 seconds after the request at the latest.
+/// An LMS that hangs is abandoned with enough time left to store the pending event: an answer comes
+/// 25 seconds after the request at the latest.
 #[tokio::test]
-async fn an_lms_that_hangs_is_given_up_in_time() {
+async fn a_hanging_lms_is_abandoned_in_time() {
     assert!(CERTIFYING_TIME < Duration::from_secs(25));
-    // As much less for acting as the LMS is given less time for.
+    // The time to act is shortened by as much as the time for the LMS.
     let portal = Portal::new().await;
     let client = portal.client();
     let fixture = Fixture::wired(portal, client, Duration::from_secs(9));
@@ -276,8 +277,8 @@ async fn an_lms_that_hangs_is_given_up_in_time() {
     assert_eq!(fixture.retry_due().await.done, 1);
 }
 
-/// Once throttled for a while, the LMS is asked nothing until that is over,
-/// neither for the same learner nor for another.
+/// After a `Retry-After` the LMS is not asked until that time is over, neither for the same learner
+/// nor for another.
 #[tokio::test]
 async fn retry_after_is_honoured() {
     let fixture = Fixture::new().await;
@@ -303,10 +304,10 @@ async fn retry_after_is_honoured() {
     assert_eq!(fixture.pass().await.body["certificate_status"], "created");
 }
 
-/// Away from Friday evening to Monday morning: the event lives, and the LMS is
+/// The LMS is down from Friday evening to Monday morning: the event stays pending, and the LMS is
 /// asked a few times a day.
 #[tokio::test]
-async fn an_lms_away_for_a_weekend() {
+async fn a_weekend_without_the_lms_costs_a_few_attempts_a_day() {
     let fixture = Fixture::new().await;
     fixture.enroll("verified").await;
     fixture.grade(0.9, true);
@@ -325,12 +326,12 @@ async fn an_lms_away_for_a_weekend() {
         assert_eq!(fixture.retry_due().await.attempted, 1);
         attempts += 1;
     }
-    // After 1, 5 and 30 minutes, 2 and 6 hours, and then each 12.
+    // Attempts come after 1, 5 and 30 minutes, 2 and 6 hours, and then every 12 hours.
     assert!(
         (8..=10).contains(&attempts),
         "{attempts} attempts in 62 hours"
     );
-    // Each, and the delivery, meets two dead connections.
+    // The delivery and each attempt meet two dead connections.
     assert_eq!(fixture.lms.calls().len(), 2 * (attempts + 1));
     assert_eq!(fixture.pending_event().await.state, EventState::Waiting);
     fixture.lms.revoke();
@@ -339,8 +340,8 @@ async fn an_lms_away_for_a_weekend() {
     assert!(fixture.certificate().await.is_some());
 }
 
-/// An event that is retried daily by now, and is announced again while the
-/// LMS is unavailable, is retried as soon as a new one would be.
+/// An event that is retried daily by now, and is delivered again while the LMS is unavailable, is
+/// retried as soon as a new event would be.
 #[tokio::test]
 async fn a_redelivery_is_retried_as_soon_as_a_new_event() {
     let fixture = Fixture::new().await;

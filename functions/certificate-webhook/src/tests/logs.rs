@@ -1,4 +1,4 @@
-//! What is logged, and above all what never is.
+//! The log lines of a delivery, and the data that must never be in one.
 
 use harness::{ADA, ADA_ID, RUN, STAFF};
 use local::lms::{CLIENT_SECRET, FaultRule, GradeRow, LmsFault};
@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::fixture::{Fixture, passed};
 
-/// The three lines of a delivery, field by field.
+/// A delivery logs three lines with these fields.
 #[tokio::test]
-async fn three_lines_a_delivery() {
+async fn a_delivery_logs_three_lines() {
     let fixture = Fixture::new().await;
     fixture.enroll("verified").await;
     fixture.grade(0.9, true);
@@ -39,9 +39,10 @@ async fn three_lines_a_delivery() {
     }
 }
 
-/// The line `accepted` is there before the LMS is asked, and only where it is.
+/// The line for the question to the LMS is written before the LMS is asked, and only if it is
+/// asked.
 #[tokio::test]
-async fn accepted_comes_before_the_question() {
+async fn the_question_to_the_lms_is_logged_before_it_is_asked() {
     let fixture = Fixture::new().await;
     fixture
         .lms
@@ -65,7 +66,7 @@ async fn accepted_comes_before_the_question() {
     assert!(!fixture.log.text().contains("\"accepted\""));
 }
 
-/// Nothing of a learner but the id, nothing of a credential, whatever happens.
+/// A line names a learner by id only, and holds no part of a credential, in any case.
 #[tokio::test]
 async fn no_address_username_or_token_is_ever_logged() {
     let planted = "planted-person";
@@ -98,7 +99,7 @@ async fn no_address_username_or_token_is_ever_logged() {
         let answer = fixture.deliver(&passed(&email)).await;
         assert!(!answer.body.to_string().contains(planted), "{answer:?}");
     }
-    // Somebody of whom the LMS has never heard, and of whom the portal has not.
+    // A learner unknown to the LMS, and one unknown to the portal.
     fixture.lms.remove(planted, RUN);
     fixture.lms.revoke();
     fixture.deliver(&passed(&email)).await;

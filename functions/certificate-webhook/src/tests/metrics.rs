@@ -1,4 +1,4 @@
-//! What is counted of passes: certificates, and what the LMS was asked.
+//! The metrics of passes: certificates and requests to the LMS.
 
 use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
@@ -6,14 +6,14 @@ use shared::web::Metric;
 
 use super::fixture::{Fixture, passed};
 
-/// What one more pass has counted.
+/// Delivers a pass; returns the metrics document that it wrote.
 async fn counted(fixture: &Fixture) -> Value {
     fixture.pass().await;
     fixture.log.metrics().pop().unwrap()
 }
 
 #[tokio::test]
-async fn certificates_and_what_the_lms_was_asked() {
+async fn certificates_and_lms_requests_are_counted() {
     let fixture = Fixture::new().await;
     fixture.enroll("verified").await;
     let assert_counted = |document: &Value, expected: [u64; 4], outcome: &str| {
@@ -32,18 +32,18 @@ async fn certificates_and_what_the_lms_was_asked() {
         let requests = Some(expected[2]).filter(|requests| *requests > 0);
         assert_eq!(times, requests, "{outcome}");
     };
-    // A token, and a grade that is not given.
+    // A request for a token, and one for a grade, which fails.
     fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Fail { status: 503 }).at(At::Grades));
     assert_counted(&counted(&fixture).await, [0, 1, 2, 1], "pending");
-    // Not even a new connection helps.
+    // The attempt on a new connection fails, too.
     fixture.lms.revoke();
     fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Drop).at(At::Grades));
     assert_counted(&counted(&fixture).await, [0, 1, 2, 2], "pending");
-    // That nobody is enrolled there is an answer.
+    // "Nobody is enrolled there" is an answer and no error.
     fixture.lms.revoke();
     assert_counted(&counted(&fixture).await, [0, 1, 1, 0], "pending");
     fixture.grade(0.9, true);
@@ -51,8 +51,8 @@ async fn certificates_and_what_the_lms_was_asked() {
     assert_counted(&counted(&fixture).await, [0, 0, 0, 0], "exists");
 }
 
-/// Where nobody is asked there is a sample all the same, so that what is missing
-/// is told from what is well.
+/// A delivery that does not reach the LMS has samples, too, so that an absent sample means an
+/// error.
 #[tokio::test]
 async fn every_answer_has_a_sample() {
     let fixture = Fixture::new().await;

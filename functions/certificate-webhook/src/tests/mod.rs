@@ -1,5 +1,5 @@
-//! The webhook, from the gateway's request to the tables and the LMS, on the
-//! real engine and with the real token check.
+//! Tests of the webhook, from the gateway's request to the tables and the LMS, on the real engine
+//! and with the real token check.
 
 mod at_once;
 mod calls;

@@ -1,5 +1,4 @@
-//! Something comes between what was read and what is written: it is seen, and
-//! never overwritten.
+//! Changes between the reads and the write of a delivery are detected, and never overwritten.
 
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, S};
 use harness::{ADA_ID, RUN};
@@ -10,8 +9,8 @@ use shared::domain::{BlockedReason, CertificateState};
 
 use super::fixture::Fixture;
 
-/// Delivers, and lets `meanwhile` happen when all is read, the LMS has
-/// answered, and the transaction is on its way.
+/// Delivers, and runs `meanwhile` when everything is read, the LMS has answered, and the
+/// transaction is on its way.
 async fn while_it_is_written(
     percent: f64,
     is_pass: bool,
@@ -60,9 +59,10 @@ async fn a_stale_zero_changes_nothing() {
     assert_eq!(certificate.state, CertificateState::InForce);
 }
 
-/// The grade has moved: the LMS is asked again, since nobody knows which answer is the later one.
+/// The grade has changed: the LMS is asked again, since it is unknown which answer is the later
+/// one.
 #[tokio::test]
-async fn a_grade_that_moved_is_asked_for_again() {
+async fn a_changed_grade_is_asked_for_again() {
     let regraded = async |fixture: &Fixture| {
         fixture.grade(0.6, true);
         fixture
@@ -84,9 +84,9 @@ async fn a_grade_that_moved_is_asked_for_again() {
     assert_eq!(fixture.lms.count(At::Grades), 3);
 }
 
-/// An operator overrides the grade while the LMS is asked: the operator's stands, and decides.
+/// An operator overrides the grade while the LMS is asked: the operator's grade stays, and decides.
 #[tokio::test]
-async fn an_override_in_between_stands() {
+async fn an_override_made_meanwhile_stays() {
     for (lms_passes, operator_passes, expected) in [
         (true, false, "not_passed"),
         (false, true, "created"),
@@ -106,9 +106,9 @@ async fn an_override_in_between_stands() {
     }
 }
 
-/// An override is no new version where somebody has set it by hand in the table.
+/// An override that was set by hand in the table, without a new version, is not overwritten.
 #[tokio::test]
-async fn a_grade_that_is_handed_over_is_not_overwritten() {
+async fn an_override_set_by_hand_is_not_overwritten() {
     let graded = async |fixture: &Fixture| {
         fixture.grade(0.3, false);
         fixture.pass().await;
@@ -116,7 +116,7 @@ async fn a_grade_that_is_handed_over_is_not_overwritten() {
     let by_hand = async |fixture: &Fixture| {
         fixture.set("GradesTable", "set_by_admin", Bool(true)).await;
     };
-    // The held transaction of `graded` itself has passed: it comes before the plan.
+    // The held transaction of `graded` itself has passed: it comes before the fault plan.
     let (fixture, status) = while_it_is_written(0.9, true, graded, by_hand).await;
     assert_eq!(status, "not_passed");
     assert_eq!(
@@ -125,9 +125,9 @@ async fn a_grade_that_is_handed_over_is_not_overwritten() {
     );
 }
 
-/// The enrollment is no longer what the decision rests on.
+/// An enrollment that is no longer active or paid earns no certificate.
 #[tokio::test]
-async fn an_enrollment_that_changed_earns_nothing() {
+async fn a_changed_enrollment_earns_no_certificate() {
     let cases = [
         ("active", Bool(false), "inactive"),
         ("mode", S("audit".to_owned()), "unpaid_mode"),
@@ -144,15 +144,15 @@ async fn an_enrollment_that_changed_earns_nothing() {
         let event = fixture.pending_event().await;
         assert_eq!(event.reason, BlockedReason::NotEligible);
         assert_eq!(event.last_error.as_deref(), Some(why));
-        // The answer of the LMS is still good: the grade did not move.
+        // The answer of the LMS is still valid: the grade did not change.
         assert_eq!(fixture.lms.count(At::Grades), 1);
         assert_eq!(fixture.stored_grade().await.unwrap().history.len(), 1);
     }
 }
 
-/// Issued by somebody else, and revoked by an operator, in between.
+/// A certificate that was issued meanwhile stays as it is, also if an operator has revoked it.
 #[tokio::test]
-async fn a_certificate_that_came_in_between_stands() {
+async fn a_certificate_issued_meanwhile_stays() {
     for state in ["in_force", "revoked", "withdrawn"] {
         let issued = async |fixture: &Fixture| {
             let other = Fixture::on(fixture.beside());

@@ -1,4 +1,4 @@
-//! The order in which things are announced, imported and set does not matter.
+//! The order of announcements, imports and an operator's changes does not matter.
 
 use std::time::Duration;
 
@@ -12,21 +12,20 @@ use shared::use_cases::importing::{
 
 use super::fixture::Fixture;
 
-/// What may happen, in any order.
+/// A step; steps come in any order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// Ada is imported.
     User,
     /// The run is imported.
     Run,
-    /// The LMS announces that Ada is instructor there, as its authoring side
-    /// does as soon as a run is made.
+    /// The LMS announces that Ada is instructor there, as Studio does as soon as a run is created.
     Role,
     /// The LMS announces that Ada is enrolled as verified.
     Enrolled,
     /// The LMS announces that Ada has passed.
     Passed,
-    /// A minute and a half pass, and what is due is retried.
+    /// 90 seconds pass, and due events are retried.
     Time,
 }
 
@@ -78,7 +77,7 @@ async fn take(fixture: &Fixture, step: Step) {
     }
 }
 
-/// All orders of these.
+/// Returns all orders of these steps.
 fn orders(steps: &[Step]) -> Vec<Vec<Step>> {
     let Some((first, rest)) = steps.split_first() else {
         return vec![Vec::new()];
@@ -96,12 +95,12 @@ fn orders(steps: &[Step]) -> Vec<Vec<Step>> {
     orders(rest).iter().flat_map(insert).collect()
 }
 
-/// Each order of user, run, enrollment and pass, at once and with time for a
-/// look between any two: the same enrollment, grade and certificate.
+/// Each order of user, run, enrollment and pass, at once and with time for an attempt between any
+/// two, ends with the same enrollment, grade and certificate.
 #[tokio::test]
 async fn every_order_ends_the_same() {
     let mut orders = orders(&[User, Run, Enrolled, Passed]);
-    // And with time for an attempt after each step.
+    // With time for an attempt after each step.
     let slow: Vec<Vec<Step>> = orders
         .iter()
         .map(|order| order.iter().flat_map(|step| [*step, Time]).collect())
@@ -113,9 +112,9 @@ async fn every_order_ends_the_same() {
     }
 }
 
-/// The creator's role is announced before the portal knows the run.
+/// The creator's role takes effect though it is announced before the portal knows the run.
 #[tokio::test]
-async fn a_role_that_comes_before_its_run_is_there_in_the_end() {
+async fn a_role_announced_before_its_run_takes_effect() {
     for order in [
         vec![Role, User, Run, Enrolled, Passed],
         vec![User, Role, Enrolled, Run, Passed],
@@ -132,7 +131,7 @@ async fn ends_with_a_certificate(order: &[Step], roles: &[&str]) {
     for step in order {
         take(&fixture, *step).await;
     }
-    // The schedule goes on.
+    // The schedule continues.
     for _ in 0..2 {
         take(&fixture, Time).await;
     }
@@ -157,10 +156,10 @@ async fn ends_with_a_certificate(order: &[Step], roles: &[&str]) {
     assert_eq!(fixture.pending().await, [], "{order:?}");
 }
 
-/// An operator sets the paid mode after the learner has passed, or makes the
-/// enrollment active again: days later, and one attempt issues the certificate.
+/// An operator sets the paid mode after the learner has passed, or makes the enrollment active
+/// again: even days later, one attempt issues the certificate.
 #[tokio::test]
-async fn an_operator_makes_the_enrollment_paid() {
+async fn an_enrollment_made_paid_later_issues_the_certificate() {
     for inactive_first in [false, true] {
         let fixture = Fixture::new().await;
         fixture
@@ -175,7 +174,7 @@ async fn an_operator_makes_the_enrollment_paid() {
             fixture.pass().await.body["certificate_status"],
             "not_eligible"
         );
-        // The attempt after a minute finds nothing new, and there is none after it for long.
+        // The attempt after a minute changes nothing, and the next one comes much later.
         take(&fixture, Time).await;
         let version = fixture.pending_event().await.version;
         fixture.clock.advance(Duration::from_hours(24 * 10));
@@ -190,9 +189,9 @@ async fn an_operator_makes_the_enrollment_paid() {
     }
 }
 
-/// A user without a username gets one by an import.
+/// A user gets a username by a later import: the pending pass takes effect.
 #[tokio::test]
-async fn a_username_is_imported_later() {
+async fn a_username_imported_later_issues_the_certificate() {
     let fixture = Fixture::new().await;
     fixture.put_user(ADA, ADA_ID, None).await;
     fixture.enroll("verified").await;
@@ -217,9 +216,10 @@ async fn a_username_is_imported_later() {
     assert!(fixture.certificate().await.is_some());
 }
 
-/// Coming back to it: an event that waits for nothing that was imported stays as it is.
+/// An import makes due only the events that are blocked on what it imported; all others stay as
+/// they are.
 #[tokio::test]
-async fn an_import_makes_due_only_what_waited_for_it() {
+async fn an_import_makes_due_only_events_blocked_on_it() {
     let fixture = Fixture::new().await;
     for email in ["bob@example.org", "eve@example.org"] {
         fixture
@@ -238,7 +238,7 @@ async fn an_import_makes_due_only_what_waited_for_it() {
             .unwrap(),
         1
     );
-    // It is due already: nothing is written a second time.
+    // The event is due already: nothing is written a second time.
     assert_eq!(
         wake_waiting_of_users(&pending_events, &users, now)
             .await

@@ -1,6 +1,6 @@
-//! Stopped before and after each call to the outside: never two certificates,
-//! never one without its grade, never an accepted event gone; and the sender's
-//! next try ends as if nothing had happened.
+//! A process that is stopped before or after any outside call never leaves two certificates, never
+//! one without its grade, and never loses an accepted event; the sender's next attempt ends as if
+//! nothing had happened.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use shared::use_cases::certifying::CERTIFYING_TIME;
 
 use super::fixture::Fixture;
 
-/// What there is before the delivery that is stopped.
+/// The state before the delivery that is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scenario {
     /// A paid enrollment and a pass.
     Fresh,
-    /// The same, and an pending event since the LMS failed.
+    /// The same, and a pending event since the LMS failed.
     Pending,
     /// A certificate that was withdrawn.
     Withdrawn,
     /// An LMS that fails.
     LmsFault,
-    /// A grade that is no pass yet.
+    /// A grade that is not a pass yet.
     NotPassed,
     /// An enrollment that is not paid for.
     NotEligible,
@@ -63,14 +63,14 @@ impl Scenario {
         fixture.portal
     }
 
-    /// What was in the way is so no more.
+    /// Removes what blocked the event.
     async fn resolve(self, portal: &Portal) {
         portal.lms.revoke();
         portal.grade(0.9, true);
         portal.enroll("verified").await;
     }
 
-    /// Entries of the certificate's history and of the grade's, in the end.
+    /// The number of entries in the certificate's history and in the grade's at the end.
     fn entries(self) -> (usize, usize) {
         match self {
             Withdrawn => (2, 1),
@@ -79,7 +79,7 @@ impl Scenario {
     }
 }
 
-/// Never a certificate in force without a passing grade.
+/// Asserts that a certificate in force has a passing grade.
 async fn check(portal: &Portal, case: &str) {
     let grade = portal.stored_grade().await;
     if let Some(certificate) = portal.certificate().await
@@ -90,9 +90,9 @@ async fn check(portal: &Portal, case: &str) {
 }
 
 #[tokio::test]
-async fn the_senders_next_try_ends_the_same() {
+async fn the_senders_next_attempt_ends_the_same() {
     for scenario in SCENARIOS {
-        // The calls are those that the work makes when nothing stops it.
+        // The calls are those of an uninterrupted delivery.
         let portal = scenario.prepare().await;
         let (proxy, client) = portal.proxy(FAST_RETRIES).await;
         Fixture::wired(portal, client, CERTIFYING_TIME).pass().await;
@@ -117,13 +117,13 @@ async fn the_senders_next_try_ends_the_same() {
                 assert!(is_done || fixture.pending().await.len() == 1, "{case}");
             }
 
-            // Another process gets the sender's next try.
+            // Another process gets the sender's next attempt.
             let next = Fixture::on(fixture.beside());
             scenario.resolve(&next).await;
             let answer = next.pass().await;
             assert_eq!(answer.status, 200, "{case}");
             check(&next, &case).await;
-            // What was pending by the first try may be found done at its next attempt.
+            // An event that the first attempt made pending may be found done at its next attempt.
             next.clock.advance(Duration::from_secs(90));
             next.retry_due().await;
 
@@ -132,7 +132,7 @@ async fn the_senders_next_try_ends_the_same() {
             assert_eq!(certificate.state, CertificateState::InForce, "{case}");
             let (certificates, grades) = scenario.entries();
             assert_eq!(certificate.history.len(), certificates, "{case}");
-            // A grade that was no pass has an entry of its own, where it was written.
+            // A failing grade, if it was written, has a history entry of its own.
             let more = usize::from(scenario == NotPassed);
             assert!(
                 (grades..=grades + more).contains(&grade.history.len()),
@@ -140,14 +140,14 @@ async fn the_senders_next_try_ends_the_same() {
             );
             assert_eq!(next.pending().await, [], "{case}");
         }
-        // At each call, and at the LMS wherever it is asked.
+        // Stops at each call, and at each request to the LMS.
         assert!(stops > 2 * calls, "{scenario:?}: {stops} stops");
     }
 }
 
-/// Where the event had been accepted before, nobody has to try again.
+/// An event that was accepted before takes effect without another attempt of the sender.
 #[tokio::test]
-async fn an_accepted_event_comes_true_by_itself() {
+async fn an_accepted_event_takes_effect_without_the_sender() {
     for stop in Stop::all(4, At::Grades) {
         let portal = Pending.prepare().await;
         let (proxy, client) = portal.proxy(FAST_RETRIES).await;
@@ -165,9 +165,9 @@ async fn an_accepted_event_comes_true_by_itself() {
     }
 }
 
-/// The grade and the certificate are one write: one is never there without the other.
+/// The grade and the certificate are one write: one is never stored without the other.
 #[tokio::test]
-async fn grade_and_certificate_come_together() {
+async fn grade_and_certificate_are_stored_together() {
     for stop in Stop::all(3, At::Grades) {
         let portal = Fresh.prepare().await;
         let (proxy, client) = portal.proxy(FAST_RETRIES).await;

@@ -1,4 +1,5 @@
-//! A store unavailable: what is accepted is pending, and what cannot be is 503.
+//! An unavailable store: an accepted event is pending, and one that cannot be stored is answered
+//! 503.
 
 use std::time::Duration;
 
@@ -11,10 +12,10 @@ use shared::domain::{BlockedReason, EventKey, EventKind};
 
 use super::fixture::{Fixture, passed};
 
-/// An event that could not even be pending is not accepted, whatever it is pending
-/// for; nor is anything else that the store fails at.
+/// An event that cannot be stored as pending is not accepted, for any blocked reason; any other
+/// failure of the store is answered 503, too.
 #[tokio::test]
-async fn what_cannot_be_pending_is_503() {
+async fn an_event_that_cannot_be_stored_is_503() {
     for (failing, pending_for) in [
         ("UpdateItem", Some(BlockedReason::LmsUnavailable)),
         ("UpdateItem", Some(BlockedReason::NotPassed)),
@@ -59,7 +60,7 @@ async fn what_cannot_be_pending_is_503() {
             "{case}"
         );
         assert_eq!(fixture.pending().await, [], "{case}");
-        // The sender's next try meets a store that is well.
+        // The sender's next attempt meets a store that works.
         proxy.set(|_| Fault::Pass);
         fixture.lms.revoke();
         let answer = fixture.deliver(&passed(email)).await;
@@ -67,10 +68,10 @@ async fn what_cannot_be_pending_is_503() {
     }
 }
 
-/// What the store refuses is no outage: 500, and the pass is pending, and issues
-/// its certificate once the cause is gone.
+/// A request that the store rejects is no outage: the answer is 500, the pass is pending, and its
+/// certificate is issued once the cause is gone.
 #[tokio::test]
-async fn what_the_store_refuses_is_pending_as_failed() {
+async fn a_write_the_store_rejects_makes_the_event_pending() {
     let (fixture, proxy) = Fixture::behind_proxy(FAST_RETRIES).await;
     fixture.enroll("verified").await;
     fixture.grade(0.9, true);
@@ -94,14 +95,14 @@ async fn what_the_store_refuses_is_pending_as_failed() {
     assert_eq!(fixture.pending().await, []);
 }
 
-/// A certificate that stands is told as that, also where the event that had
-/// waited for it cannot be removed, or the removal hangs.
+/// An issued certificate is reported as such, also where the pending event cannot be removed, or
+/// the removal hangs.
 #[tokio::test]
-async fn an_event_that_stays_is_no_failure() {
+async fn an_event_that_cannot_be_removed_is_no_failure() {
     for fault in [Fault::Refuse("AccessDeniedException"), Fault::Hang] {
         let portal = Portal::new().await;
         let (proxy, client) = portal.proxy(FAST_RETRIES).await;
-        // Half a second for the LMS and what must be left after it, and one more.
+        // Half a second for the LMS and the time that must be left after it, and one second more.
         let fixture = Fixture::wired(portal, client, Duration::from_millis(9500));
         fixture.enroll("verified").await;
         fixture.grade(0.9, true);
@@ -114,7 +115,7 @@ async fn an_event_that_stays_is_no_failure() {
             _ => Fault::Pass,
         });
         let answer = if fault == Fault::Hang {
-            // By the time of this machine it would take as long as it may.
+            // In real time the removal would take as long as it may.
             let delete = async {
                 proxy.stuck(1).await;
                 proxy.set(|_| Fault::Pass);
@@ -131,7 +132,7 @@ async fn an_event_that_stays_is_no_failure() {
         assert_eq!(answer.body["certificate_status"], "created");
         assert!(fixture.log.done()["error_code"].is_string());
         assert_eq!(fixture.pending().await.len(), 1);
-        // It finds itself done at its next attempt.
+        // The next attempt finds the event done.
         proxy.set(|_| Fault::Pass);
         fixture.clock.advance(Duration::from_secs(90));
         assert_eq!(fixture.retry_due().await.done, 1);
@@ -140,12 +141,12 @@ async fn an_event_that_stays_is_no_failure() {
     }
 }
 
-/// Time that the store has used up is not laid to the LMS.
+/// Time that the store has used up is not blamed on the LMS.
 #[tokio::test]
 async fn a_slow_store_does_not_count_as_lms_unavailable() {
     let portal = Portal::new().await;
     let client = portal.client();
-    // What must be left once the LMS was asked, and hardly more.
+    // The time that must be left once the LMS was asked, and hardly more.
     let fixture = Fixture::wired(portal, client, Duration::from_millis(8300));
     fixture.enroll("verified").await;
     fixture.grade(0.9, true);
@@ -156,10 +157,10 @@ async fn a_slow_store_does_not_count_as_lms_unavailable() {
     assert_eq!(fixture.pending().await, []);
 }
 
-/// An enrollment's pending event that is not of the expected shape is not this
-/// delivery's affair; its own is.
+/// An enrollment's pending event of an unexpected shape does not concern this delivery; an
+/// unreadable event of its own does.
 #[tokio::test]
-async fn only_the_own_pending_event_must_be_readable() {
+async fn only_the_deliverys_own_pending_event_must_be_readable() {
     for (kind, status) in [(EventKind::Certificate, 500), (EventKind::Enrollment, 201)] {
         let portal = Portal::new().await;
         let (email, run) = (ADA.parse().unwrap(), RUN.parse().unwrap());
@@ -172,7 +173,7 @@ async fn only_the_own_pending_event_must_be_readable() {
                 let answer = Fixture::on(portal).pass().await;
                 assert_eq!(answer.status, status, "{answer:?}");
             }
-            // The enrollment attempts for both, and goes on.
+            // The enrollment webhook reads both, and continues.
             EventKind::Enrollment => {
                 portal.announce(ADA, None, None).await;
                 assert_eq!(portal.enrollment().await.history.len(), 1);
@@ -181,8 +182,8 @@ async fn only_the_own_pending_event_must_be_readable() {
     }
 }
 
-/// Redeliveries meet an event that is not due for long, or that has ended,
-/// while each first answer is lost: they are pending all the same.
+/// Redeliveries of an event that is not due for long, or that is dead, are all answered as pending,
+/// also where each first answer is lost.
 #[tokio::test]
 async fn redeliveries_at_once_are_all_pending() {
     for state in ["waiting", "dead"] {

@@ -1,4 +1,4 @@
-//! Many deliveries at once: each change takes effect once and is written down once.
+//! Many deliveries at once: each change takes effect once and has one history entry.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
@@ -22,7 +22,7 @@ const ROLES: [&str; 5] = [
     "staff",
 ];
 
-/// Delivers all at once, to these processes in turn; counts the answers.
+/// Delivers all bodies at once, to these processes in turn; counts the answers.
 async fn deliver_all(stacks: &[Fixture], bodies: &[Value]) -> (usize, usize) {
     let processes = stacks.iter().cycle();
     let deliveries = processes
@@ -35,7 +35,7 @@ async fn deliver_all(stacks: &[Fixture], bodies: &[Value]) -> (usize, usize) {
     (count(201), count(200))
 }
 
-/// The three storms: fifty firsts, fifty re-activations, fifty with five roles.
+/// Runs three storms: fifty first deliveries, fifty re-activations, fifty with five roles.
 async fn storms(stacks: &[Fixture]) {
     let fixture = &stacks[0];
     let equal = vec![json!({"email": ADA, "course_id": RUN}); 50];
@@ -60,14 +60,14 @@ async fn storms(stacks: &[Fixture]) {
 }
 
 #[tokio::test]
-async fn fifty_at_once() {
+async fn fifty_deliveries_at_once_change_the_enrollment_once() {
     storms(&[Fixture::new().await]).await;
 }
 
-/// The same with a store that, at every fourth write, refuses, throttles, fails,
-/// or does its work and loses the answer.
+/// The same holds with a store that, at every fourth write, reports a conflict, throttles, fails,
+/// or takes the write and loses the answer.
 #[tokio::test]
-async fn fifty_at_once_through_failures() {
+async fn fifty_deliveries_at_once_through_failures_change_the_enrollment_once() {
     const FAULTS: [Fault; 4] = [
         Fault::LostAnswer,
         Fault::Conflict,
@@ -89,7 +89,7 @@ async fn fifty_at_once_through_failures() {
                 _ => Fault::Pass,
             }
         });
-        // The SDK allows each process so many retries.
+        // The SDK limits the retries of each process.
         let beside = || {
             let client = harness::client(&proxy.url, CallLimits::PRODUCTION);
             Fixture::wired(fixture.beside(), client, Duration::from_secs(9))
@@ -103,9 +103,9 @@ async fn fifty_at_once_through_failures() {
     }
 }
 
-/// Fifty deliveries for a user who is not known are one pending event with all their roles.
+/// Fifty deliveries for an unknown user are one pending event with all their roles.
 #[tokio::test]
-async fn fifty_pending_at_once() {
+async fn fifty_blocked_deliveries_at_once_are_one_pending_event() {
     let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;
     let pending = Mutex::new(HashSet::new());
     proxy.set(move |call| {
@@ -122,6 +122,6 @@ async fn fifty_pending_at_once() {
     let statuses = join_all(bodies.iter().map(|body| fixture.deliver(body))).await;
     assert!(statuses.iter().all(|answer| answer.status == 404));
     let [event] = fixture.pending().await.try_into().unwrap();
-    // Each write was made twice, and that did no harm.
+    // Each write was made twice, without harm.
     assert_eq!((event.roles.len(), event.version), (5, 100));
 }

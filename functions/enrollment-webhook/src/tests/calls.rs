@@ -1,4 +1,4 @@
-//! What each path costs in calls to DynamoDB.
+//! The number of calls to DynamoDB on each path.
 
 use aws_sdk_dynamodb::types::AttributeValue::Bool;
 use serde_json::json;
@@ -9,7 +9,7 @@ use harness::{ADA, RUN};
 use super::fixture::Fixture;
 
 #[tokio::test]
-async fn calls_of_each_path() {
+async fn each_path_makes_the_documented_calls() {
     const READ: &str = "BatchGetItem";
     const WRITE: &str = "UpdateItem";
     let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;

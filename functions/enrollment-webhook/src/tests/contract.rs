@@ -17,7 +17,8 @@ const REALM: &str = r#"Bearer realm="api""#;
 const INVALID_TOKEN: &str = r#"Bearer realm="api", error="invalid_token""#;
 const INSUFFICIENT_SCOPE: &str = r#"Bearer realm="api", error="insufficient_scope""#;
 
-/// A request with these `Authorization` headers, and a body that would be refused too.
+/// Returns a request with these `Authorization` headers, and with a body that would be rejected,
+/// too.
 fn bearing(values: &[&str]) -> Request {
     let with = |builder: Builder, value: &&str| builder.header("authorization", *value);
     values
@@ -27,7 +28,7 @@ fn bearing(values: &[&str]) -> Request {
         .unwrap()
 }
 
-/// Rows 1, 3 and 4: whoever may not call learns nothing of the rest of the
+/// Rows 1, 3 and 4: a caller without the right to call learns nothing about the rest of the
 /// request, which is wrong as well.
 #[tokio::test]
 async fn the_caller_is_authenticated_first() {
@@ -65,7 +66,7 @@ async fn the_caller_is_authenticated_first() {
             INSUFFICIENT_SCOPE,
             "insufficient_scope",
         ),
-        // A good token in the scheme's other spellings goes on to the next fault.
+        // A valid token in other spellings of the scheme passes on to the next check.
         (&[&format!("bEARER {STAFF}")], 415, "", "content_type"),
         (&[&format!("Bearer   {STAFF} ")], 415, "", "content_type"),
     ];
@@ -86,8 +87,8 @@ async fn the_caller_is_authenticated_first() {
     }
 }
 
-/// Two headers are two also as a REST API hands them over: with all values in
-/// one map, and with the last alone in another.
+/// Two headers count as two also in a REST API's event: all values in one map, and the last alone
+/// in another.
 #[tokio::test]
 async fn two_authorizations_through_the_gateway() {
     let fixture = Fixture::new().await;
@@ -103,7 +104,7 @@ async fn two_authorizations_through_the_gateway() {
     assert_eq!(fixture.log.done()["reason"], "two_authorizations");
 }
 
-/// ContractRow 2: no token can be authenticated, or not this one, for now.
+/// Row 2: no token, or not this one, can be authenticated for now.
 #[tokio::test]
 async fn a_token_that_cannot_be_authenticated_is_503() {
     let portal = Portal::without_tokens().await;
@@ -139,10 +140,10 @@ async fn a_token_that_cannot_be_authenticated_is_503() {
     expect(STAFF, 503, "MalformedSecret").await;
     proxy.set(away);
     expect(STAFF, 503, "UnreadableAnswer").await;
-    // What has no token's form needs no list.
+    // A value that has not the form of a token is rejected without the list.
     expect("(x)", 401, "").await;
 
-    // The list is there, goes stale, and serves; an unknown token may be a new one.
+    // The list is there, goes stale, and is still used; an unknown token may be a new one.
     proxy.set(|_| Fault::Pass);
     secrets
         .put(&fixture.secret, &tokens().to_string())
@@ -157,7 +158,7 @@ async fn a_token_that_cannot_be_authenticated_is_503() {
     fixture.clock.advance(Duration::from_secs(15 * 60));
     expect(STAFF, 503, "UnreadableAnswer").await;
 
-    // Back: a token that was revoked meanwhile is refused, a new one works.
+    // The list is readable again: a token that was revoked meanwhile is rejected, a new one works.
     let mut changed = tokens();
     changed["tokens"][0]["revoked_at"] = json!("2026-11-22T09:00:00Z");
     changed["tokens"][1]["staff"] = json!(true);
@@ -170,7 +171,7 @@ async fn a_token_that_cannot_be_authenticated_is_503() {
     expect(NOT_STAFF, 200, "").await;
 }
 
-/// The token counts from the header alone.
+/// The token is read from the header alone.
 #[tokio::test]
 async fn a_token_in_query_or_body_is_no_token() {
     let fixture = Fixture::new().await;
@@ -184,7 +185,7 @@ async fn a_token_in_query_or_body_is_no_token() {
     assert_eq!(fixture.send(request).await.status, 401);
 }
 
-/// ContractRow 5, in front of a body that is wrong as well.
+/// Row 5, with a body that is wrong as well.
 #[tokio::test]
 async fn any_method_but_post_is_405() {
     let fixture = Fixture::new().await;
@@ -199,7 +200,7 @@ async fn any_method_but_post_is_405() {
     }
 }
 
-/// Rows 6 to 8: the size before the type, the type before the content.
+/// Rows 6 to 8: the size is checked before the type, the type before the content.
 #[tokio::test]
 async fn the_body_is_json_of_at_most_64_kib() {
     let fixture = Fixture::new().await;
@@ -286,9 +287,9 @@ async fn the_body_is_json_of_at_most_64_kib() {
     }
 }
 
-/// Rows 9 and 10: each field at fault is named, and nothing of its value is repeated.
+/// Rows 9 and 10: each invalid field is named, and its value is not repeated.
 #[tokio::test]
-async fn faulty_fields_are_named() {
+async fn invalid_fields_are_named() {
     let fixture = Fixture::new().await;
     let long_email = format!("{}@x", "é".repeat(253));
     let long_id = "é".repeat(256);
@@ -373,9 +374,9 @@ async fn faulty_fields_are_named() {
     assert!(fixture.enrollments(ADA_ID).await.is_empty());
 }
 
-/// What is taken as it should be: repeated keys, unknown fields, null and blank terms.
+/// Repeated keys, unknown fields, null and blank terms are accepted as the contract says.
 #[tokio::test]
-async fn lenient_where_the_contract_is() {
+async fn lenient_cases_of_the_contract_are_accepted() {
     let fixture = Fixture::new().await;
     let bodies = [
         format!(r#"{{"email":"x","email":" ADA@Example.ORG ","course_id":"  {RUN}\n"}}"#),
@@ -402,9 +403,9 @@ async fn lenient_where_the_contract_is() {
     assert_eq!(enrollment.history.len(), 1);
 }
 
-/// ContractRow 10: the longest words, and blanks around a word.
+/// Row 10: the longest words are accepted, and blanks around a word are removed.
 #[tokio::test]
-async fn a_mode_and_a_role_are_taken_without_the_blanks_around_them() {
+async fn blanks_around_a_mode_and_a_role_are_removed() {
     let (longest_mode, longest_role) = ("é".repeat(100), "é".repeat(64));
     for (mode, role) in [
         ("paid-executive-education", "staff"),
@@ -424,9 +425,9 @@ async fn a_mode_and_a_role_are_taken_without_the_blanks_around_them() {
     }
 }
 
-/// Rows 11 and 12. An event whose course cannot exist is not pending.
+/// Rows 11 and 12: the event is pending. An event whose course id cannot be that of a run is not.
 #[tokio::test]
-async fn what_is_not_found_is_pending() {
+async fn an_event_of_an_unknown_user_or_run_is_pending() {
     let fixture = Fixture::new().await;
     let unknown_run = "course-v1:Demo+Other+2026";
     let planted = "course learner@example.com chk_0123456789abcdef0123456789abcdef0123456789";
@@ -509,10 +510,10 @@ async fn what_is_not_found_is_pending() {
     assert_eq!(fixture.pending().await.len(), 4);
 }
 
-/// Both spellings of the path, from both versions of the gateway's events: what
-/// a sender really sends, as the gateway hands it on.
+/// Both spellings of the path, in both versions of the gateway's events: what a sender really
+/// sends, as the gateway passes it on.
 #[tokio::test]
-async fn the_sample_events_of_the_gateway() {
+async fn the_sample_events_of_both_gateways_are_accepted() {
     let samples = [
         (
             include_str!("../../../../events/gateway/rest-role-added.json"),
@@ -557,14 +558,14 @@ async fn the_sample_events_of_the_gateway() {
             .collect::<Vec<_>>(),
         ["instructor"]
     );
-    // The first delivery named no mode, and a later one a paid one.
+    // The first delivery named no mode, a later one a paid one.
     assert_eq!(enrollment.mode.as_str(), "verified");
     assert_eq!(fixture.log.done()["mode_differs"].as_bool(), None);
 }
 
-/// The bare deliveries are what the gateway's events hold.
+/// The plain deliveries are the bodies of the gateway's events.
 #[tokio::test]
-async fn the_sample_deliveries() {
+async fn the_sample_deliveries_are_accepted() {
     let fixture = Fixture::new().await;
     for body in [
         include_str!("../../../../events/enrollment/enrollment-created.json"),

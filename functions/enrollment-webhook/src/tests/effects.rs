@@ -1,4 +1,4 @@
-//! What a delivery does to an enrollment, and to the pending events.
+//! The effects of a delivery on an enrollment and on the pending events.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ async fn every_row_of_the_enrollment_table() {
         mode: Option<&'static str>,
         outcome: &'static str,
         roles: &'static [&'static str],
-        /// The mode after it.
+        /// The mode after the delivery.
         then: &'static str,
     }
     let inactive: &[(&str, Attribute)] = &[
@@ -58,7 +58,7 @@ async fn every_row_of_the_enrollment_table() {
             "unchanged",
             "verified",
         ),
-        // To an unpaid mode, and from one paid mode to another: the sweep's affair.
+        // To an unpaid mode, or from one paid mode to another: left to the sweep.
         (
             of("verified", &[]),
             None,
@@ -74,8 +74,8 @@ async fn every_row_of_the_enrollment_table() {
             "unchanged",
             "verified",
         ),
-        // An upgrade to a paid mode, also over what an import says, and not over
-        // what an operator says.
+        // An upgrade to a paid mode overrides a mode that an import set, and not one that an
+        // operator set.
         (
             of("audit", &[]),
             None,
@@ -104,7 +104,7 @@ async fn every_row_of_the_enrollment_table() {
             "unchanged",
             "audit",
         ),
-        // A role of an active enrollment changes no mode.
+        // A role in an active enrollment does not change the mode.
         (
             of("verified", &[]),
             Some("instructor"),
@@ -126,7 +126,7 @@ async fn every_row_of_the_enrollment_table() {
             "updated",
             "audit",
         ),
-        // Inactive: active again, in the event's mode, whoever chose it before.
+        // Inactive: active again, in the event's mode, regardless of what set the mode before.
         (
             of("verified", inactive),
             None,
@@ -192,7 +192,7 @@ async fn every_row_of_the_enrollment_table() {
             "updated",
             "verified",
         ),
-        // Everything at once is one write and one entry.
+        // All changes together are one write and one history entry.
         (
             of(
                 "audit",
@@ -268,9 +268,9 @@ async fn every_row_of_the_enrollment_table() {
     }
 }
 
-/// The first row: what is created, and what its history says.
+/// The first row: the enrollment is created with these values and this history entry.
 #[tokio::test]
-async fn a_first_delivery_creates() {
+async fn a_first_delivery_creates_the_enrollment() {
     for (role, mode, stored) in [
         (None, None, "audit"),
         (Some("staff"), Some("honor"), "honor"),
@@ -301,7 +301,7 @@ async fn a_first_delivery_creates() {
                 token_id: "staff".to_owned(),
             }
         );
-        // Absent is absent: DynamoDB holds no NULL and no empty set.
+        // An absent value has no attribute: DynamoDB stores no NULL and no empty set.
         let item = fixture
             .dynamodb
             .scan()
@@ -315,7 +315,7 @@ async fn a_first_delivery_creates() {
     }
 }
 
-/// Redeliveries of an event that waits merge with it.
+/// Redeliveries of a pending event merge with it.
 #[tokio::test]
 async fn pending_events_merge() {
     let fixture = Fixture::new().await;
@@ -339,8 +339,8 @@ async fn pending_events_merge() {
     let wait = event.next_attempt_at.duration_since(now());
     assert!((SignedDuration::from_secs(48)..=SignedDuration::from_secs(72)).contains(&wait));
 
-    // Bob becomes known: the next delivery takes effect, and with it all that
-    // waited, which waits no more.
+    // Bob becomes known: the next delivery takes effect, and with it the pending event, which is
+    // removed.
     fixture
         .put_user(
             "bob@example.org",
@@ -360,10 +360,10 @@ async fn pending_events_merge() {
     assert_eq!(enrollment.history.len(), 1);
 }
 
-/// What waited comes to an enrollment that is there by now: its roles are
-/// added, its mode is not. A delivery's own mode goes before one that waited.
+/// A pending event takes effect on an enrollment that exists by now: its roles are added, its mode
+/// is not used. A delivery's own mode has precedence over a pending one.
 #[tokio::test]
-async fn what_waited_takes_effect_with_the_next() {
+async fn a_pending_event_takes_effect_with_the_next_delivery() {
     for (next_mode, stored) in [(None, "honor"), (Some("verified"), "verified")] {
         let fixture = Fixture::new().await;
         let run = "course-v1:Demo+Later+2026";
@@ -389,10 +389,10 @@ async fn what_waited_takes_effect_with_the_next() {
     }
 }
 
-/// A delivery that comes to the table after a newer one adds what that lacks,
-/// and takes nothing back: not why the event waits, nor when it was delivered.
+/// A delivery that reaches the table after a newer one adds what that one lacks, and overwrites
+/// neither the blocked reason nor the time of delivery.
 #[tokio::test]
-async fn an_older_delivery_takes_nothing_back() {
+async fn an_older_delivery_overwrites_nothing() {
     let fixture = Fixture::new().await;
     let run = "course-v1:Demo+Later+2026";
     let body = |role: &str, mode: &str| json!({"email": "bob@example.org", "course_id": run, "role": role, "mode": mode});
@@ -423,9 +423,9 @@ async fn an_older_delivery_takes_nothing_back() {
     assert_eq!(merged.version, 2);
 }
 
-/// However many roles have waited, all take effect.
+/// Any number of pending roles takes effect.
 #[tokio::test]
-async fn any_number_of_roles_can_wait() {
+async fn any_number_of_pending_roles_takes_effect() {
     let fixture = Fixture::new().await;
     let run = "course-v1:Demo+Later+2026";
     let body = |role: usize| {
@@ -442,9 +442,9 @@ async fn any_number_of_roles_can_wait() {
     assert!(fixture.pending().await.is_empty());
 }
 
-/// A redelivery of an event that had ended starts it renewed.
+/// A redelivery of an event that had ended makes it pending again.
 #[tokio::test]
-async fn an_ended_event_starts_again() {
+async fn a_redelivery_makes_an_ended_event_pending_again() {
     for ended in ["dead", "expired"] {
         let fixture = Fixture::new().await;
         let body = json!({"email": ADA, "course_id": "course-v1:A+B+C", "role": "staff"});

@@ -1,4 +1,4 @@
-//! A learner is erased while a delivery is under way.
+//! A learner is erased while a delivery is being processed.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use tokio::sync::Notify;
 
 use super::fixture::Fixture;
 
-/// What a delivery writes that has read the user before they were gone goes,
-/// too, and nobody has to find it.
+/// The record of a delivery that had read the user before they were erased is erased, too, without
+/// any manual search.
 #[tokio::test]
-async fn a_write_of_a_delivery_in_progress_is_erased_too() {
+async fn the_record_of_a_concurrent_delivery_is_erased() {
     let (fixture, proxy) = Fixture::behind_proxy(FAST_RETRIES).await;
     proxy.set(|call| match call.operation.as_str() {
         "UpdateItem" => Fault::Hold,

@@ -1,4 +1,4 @@
-//! A store unavailable: the sender is asked to come again, nothing is half-written.
+//! An unavailable store: the sender is asked to retry, and nothing is half-written.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::STORE_TIME;
 
 const ATTEMPTS: usize = CallLimits::PRODUCTION.attempts as usize;
 
-/// Row 13, for the read and for the write: 503, `Retry-After`, the code in the
-/// log, no more attempts than allowed, and the next try of the sender succeeds.
+/// Row 13, for the read and for the write: the answer is 503 with `Retry-After`, the code is in the
+/// log, there are no more attempts than allowed, and the sender's next attempt succeeds.
 #[tokio::test]
 async fn an_unavailable_store_is_answered_503() {
     let faults = [
@@ -61,10 +61,11 @@ async fn an_unavailable_store_is_answered_503() {
             assert_eq!(answer.status, 503, "{case}");
             assert_eq!(answer.headers["retry-after"], "5", "{case}");
             let tried = proxy.calls().iter().filter(|call| *call == failing).count();
-            // What fails not for a moment is to be pending, which is refused, too.
-            let keeps =
+            // A permanent error leads to one more write, that of the pending event, which fails,
+            // too.
+            let more =
                 usize::from(attempts == 1 && failing == "UpdateItem" && code != "UnreadableAnswer");
-            assert_eq!(tried, attempts + keeps, "{case}");
+            assert_eq!(tried, attempts + more, "{case}");
 
             let done = fixture.log.done();
             assert_eq!(
@@ -80,7 +81,8 @@ async fn an_unavailable_store_is_answered_503() {
                 "received and done, no more: {case}"
             );
 
-            // Either nothing is there, or all of it: what was done while its answer was lost.
+            // Either nothing is stored, or all of it: the write took effect and its answer was
+            // lost.
             let found = fixture.enrollments(ADA_ID).await;
             let lost = fault == Fault::LostAnswer && failing == "UpdateItem";
             assert_eq!(found.len(), usize::from(lost), "{case}");
@@ -95,9 +97,9 @@ async fn an_unavailable_store_is_answered_503() {
     }
 }
 
-/// A delivery that cannot even be pending is not accepted.
+/// A delivery that cannot be stored as pending is not accepted.
 #[tokio::test]
-async fn what_cannot_be_pending_is_503() {
+async fn a_delivery_that_cannot_be_stored_is_503() {
     let (fixture, proxy) = Fixture::behind_proxy(FAST_RETRIES).await;
     let body = json!({"email": "bob@example.org", "course_id": RUN});
     proxy.set(|call| {
@@ -119,10 +121,10 @@ async fn what_cannot_be_pending_is_503() {
     );
 }
 
-/// An enrollment that stands is told as that, also where the event that had
-/// waited for it cannot be removed; it will be found done at its next attempt.
+/// An enrollment that took effect is reported as such, also where its pending event cannot be
+/// removed; the next attempt finds the event done.
 #[tokio::test]
-async fn an_event_that_stays_is_no_failure() {
+async fn an_event_that_cannot_be_removed_is_no_failure() {
     let (fixture, proxy) = Fixture::behind_proxy(FAST_RETRIES).await;
     let body = json!({"email": "bob@example.org", "course_id": RUN, "role": "staff"});
     assert_eq!(fixture.deliver(&body).await.status, 404);
@@ -146,11 +148,11 @@ async fn an_event_that_stays_is_no_failure() {
     assert_eq!(fixture.pending().await.len(), 1);
 }
 
-/// An effect whose answer was lost is told as what it was.
+/// A change whose answer was lost is reported as what it did.
 #[tokio::test]
-async fn a_lost_answer_is_found_again() {
+async fn a_change_whose_answer_is_lost_is_reported() {
     let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;
-    // The second call is the write: done, and its answer lost.
+    // The second call is the write: it takes effect, and its answer is lost.
     proxy.set(|call| {
         if call.number == 2 {
             Fault::LostAnswer
@@ -171,10 +173,9 @@ async fn a_lost_answer_is_found_again() {
     assert_eq!(fixture.enrollment().await.history.len(), 1);
 }
 
-/// However long each call may take, the store as a whole is given up before
-/// ten seconds are over.
+/// The store as a whole is abandoned before ten seconds are over, however long each call may take.
 #[tokio::test]
-async fn the_store_has_its_time_and_no_more() {
+async fn a_slow_store_is_abandoned_in_time() {
     assert!(STORE_TIME < Duration::from_secs(10));
     assert!(CallLimits::PRODUCTION.longest() < STORE_TIME);
 
@@ -193,9 +194,9 @@ async fn the_store_has_its_time_and_no_more() {
     assert_eq!(fixture.log.done()["reason"], "out_of_time");
 }
 
-/// Keys that DynamoDB leaves unprocessed are asked for again, not taken for absent.
+/// Keys that DynamoDB leaves unprocessed are requested again, and not treated as absent.
 #[tokio::test]
-async fn unprocessed_keys_are_asked_for_again() {
+async fn unprocessed_keys_are_requested_again() {
     const UNPROCESSED: &str = r#"{"Responses": {}, "UnprocessedKeys": {
         "UsersTable": {"ConsistentRead": true, "Keys": [{"email": {"S": "ada@example.org"}}]},
         "CourseRunsTable": {"ConsistentRead": true, "Keys": [
@@ -223,7 +224,7 @@ async fn unprocessed_keys_are_asked_for_again() {
     assert_eq!(fixture.log.done()["error_code"], "UnprocessedKeys");
 }
 
-/// What the tables hold is read as strictly as what is sent.
+/// Items of the tables are validated as strictly as requests.
 #[tokio::test]
 async fn an_item_of_another_shape_is_500() {
     let fixture = Fixture::new().await;
@@ -241,8 +242,8 @@ async fn an_item_of_another_shape_is_500() {
     assert!(!fixture.log.text().contains("no uuid"));
 }
 
-/// Row 14: a dependency that panics is 500 and one error in the log, which
-/// tells the place and not the message; the next request is answered as ever.
+/// Row 14: a dependency that panics is answered 500 and logs one error, with the place and without
+/// the message; the next request is answered normally.
 #[tokio::test]
 async fn a_panic_is_500() {
     let portal = Portal::new().await;

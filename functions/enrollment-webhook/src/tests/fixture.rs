@@ -1,5 +1,4 @@
-//! What every test stands on: the webhook as `main` wires it, on a portal of
-//! the test's own.
+//! The fixture of every test: the webhook as `main` wires it, on a portal of the test's own.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -33,28 +32,28 @@ impl Deref for Fixture {
 }
 
 impl Fixture {
-    /// A fixture whose store answers as it should.
+    /// Returns a fixture whose store works.
     pub async fn new() -> Self {
         let portal = Portal::new().await;
         let client = portal.client();
         Self::wired(portal, client, Duration::from_secs(9))
     }
 
-    /// A fixture that reaches its store through a proxy, which lets
-    /// everything pass until it is told otherwise.
+    /// Returns a fixture that reaches its store through a proxy, which passes every call on until
+    /// it is given faults.
     pub async fn behind_proxy(limits: CallLimits) -> (Self, FaultyProxy) {
         let portal = Portal::new().await;
         let (proxy, client) = portal.proxy(limits).await;
         (Self::wired(portal, client, Duration::from_secs(9)), proxy)
     }
 
-    /// A fixture that reaches its store by this client.
+    /// Returns a fixture that reaches its store through this client.
     pub fn wired(portal: Portal, through: Client, store_time: Duration) -> Self {
         let secrets = portal.secrets.url.clone();
         Self::with_secrets(portal, through, store_time, &secrets)
     }
 
-    /// A fixture that asks for its tokens at this address.
+    /// Returns a fixture that reads its tokens from this address.
     pub fn with_secrets(
         portal: Portal,
         through: Client,
@@ -94,12 +93,12 @@ impl Fixture {
     }
 }
 
-/// A delivery with a staff token.
+/// Returns a delivery with a staff token.
 pub fn delivery(body: &str) -> Request {
     WEBHOOK.delivery(body)
 }
 
-/// A POST to the webhook, as yet without headers.
+/// Returns a POST to the webhook, as yet without headers.
 pub fn request() -> Builder {
     WEBHOOK.request()
 }

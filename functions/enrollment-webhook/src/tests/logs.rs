@@ -1,4 +1,4 @@
-//! What is logged, and above all what never is.
+//! The log lines of a delivery, and the data that must never be in one.
 
 use lambda_http::http::HeaderValue;
 use lambda_http::{Body, Request};
@@ -10,9 +10,9 @@ use harness::{ADA, ADA_ID, FAST_RETRIES, NOT_STAFF, RUN, STAFF};
 
 use super::fixture::{Fixture, delivery, request};
 
-/// The two lines of a delivery, field by field.
+/// A delivery logs two lines with these fields.
 #[tokio::test]
-async fn two_lines_a_delivery() {
+async fn a_delivery_logs_two_lines() {
     let fixture = Fixture::new().await;
     let body = json!({"email": ADA, "course_id": RUN, "role": "staff", "mode": "verified"});
     fixture.deliver(&body).await;
@@ -72,8 +72,8 @@ async fn two_lines_a_delivery() {
     }
 }
 
-/// Addresses and tokens planted in every field, of a delivery that is taken
-/// and of one that is refused at each step, are in no line and in no answer.
+/// Addresses and tokens are planted in every field, of a delivery that is accepted and of one that
+/// is rejected at each step; they are in no line and in no answer.
 #[tokio::test]
 async fn no_address_and_no_token_is_ever_logged() {
     const ADDRESS: &str = "planted@example.com";
@@ -108,7 +108,7 @@ async fn no_address_and_no_token_is_ever_logged() {
             requests.push(delivery(&body.to_string()));
             body[field] = json!([planted]);
             requests.push(delivery(&body.to_string()));
-            // In a delivery that is pending.
+            // In a delivery that becomes pending.
             body[field] = json!(value);
             body["email"] = json!(format!("nobody-{ADDRESS}"));
             requests.push(delivery(&body.to_string()));
@@ -148,11 +148,11 @@ async fn no_address_and_no_token_is_ever_logged() {
         let not_staff = format!("Bearer {NOT_STAFF}").parse().unwrap();
         request.headers_mut().insert("authorization", not_staff);
         requests.push(request);
-        // An pending event with planted words, and takes effect with the next.
+        // A pending event with planted words, which takes effect with the next delivery.
         let later = json!({"email": format!("later-{ADDRESS}"), "course_id": RUN, "role": planted, "mode": short});
         requests.push(delivery(&later.to_string()));
         requests.push(delivery(&later.to_string()));
-        // To a store that refuses, and to one whose item is of another shape.
+        // To a store that rejects the write, and with an item of another shape.
         for email in [format!("refused-{ADDRESS}"), odd.clone()] {
             requests.push(delivery(
                 &json!({"email": email, "course_id": RUN}).to_string(),
@@ -192,7 +192,7 @@ async fn no_address_and_no_token_is_ever_logged() {
     for planted in ["planted", "example.com", STAFF, "@"] {
         assert!(!log.contains(planted), "{planted}: {log}");
     }
-    // What could not be told is told as such.
+    // A value that must not be logged is replaced by a placeholder.
     for described in [
         "\"role\":\"other\"",
         "\"mode\":\"other\"",

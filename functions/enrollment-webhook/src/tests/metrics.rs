@@ -1,4 +1,4 @@
-//! What is counted of deliveries, and of the tokens that they come with.
+//! The metrics of deliveries and of the tokens that they bear.
 
 use harness::{ADA, EXPIRED, NOT_STAFF, REVOKED, RUN, STAFF, tokens};
 use lambda_http::Body;
@@ -7,7 +7,7 @@ use shared::web::Metric;
 
 use super::fixture::{Fixture, request};
 
-/// A delivery about this address, with this token.
+/// Sends a delivery about this address, with this token.
 async fn deliver(fixture: &Fixture, token: &str, email: &str) {
     let body = json!({"email": email, "course_id": RUN});
     let request = request()
@@ -17,9 +17,9 @@ async fn deliver(fixture: &Fixture, token: &str, email: &str) {
     fixture.send(request.unwrap()).await;
 }
 
-/// One document a delivery, with its outcome and whether it was pending.
+/// A delivery writes one document, with its outcome and whether it became pending.
 #[tokio::test]
-async fn deliveries_by_outcome() {
+async fn deliveries_are_counted_by_outcome() {
     let fixture = Fixture::new().await;
     for (email, outcome, pending) in [
         (ADA, "created", 0),
@@ -34,7 +34,7 @@ async fn deliveries_by_outcome() {
             ("outcome", json!(outcome)),
             ("Deliveries", json!(1)),
             ("DeliveriesPending", json!(pending)),
-            // It asks the LMS nothing, and issues nothing.
+            // This webhook does not ask the LMS, and issues no certificate.
             ("LmsRequests", Value::Null),
             ("CertificatesIssued", Value::Null),
         ] {
@@ -45,10 +45,10 @@ async fn deliveries_by_outcome() {
     assert_eq!(fixture.log.metrics().len(), 4);
 }
 
-/// By a token in force, also without rights; a dead one is known, and a stranger's
-/// belongs to no user.
+/// A valid token, also one without rights, is counted under its id; an expired or revoked one as a
+/// known token that was rejected; an unknown one not at all.
 #[tokio::test]
-async fn tokens_in_use_and_refused() {
+async fn used_and_rejected_tokens_are_counted() {
     let fixture = Fixture::new().await;
     for (token, token_id, refused) in [
         (STAFF, Some("staff"), 0),
@@ -65,14 +65,14 @@ async fn tokens_in_use_and_refused() {
         assert_eq!(document["TokenDeliveries"].as_u64(), delivered, "{token}");
         assert_eq!(document["KnownTokensRefused"], refused, "{token}");
     }
-    // None of these has an end to come.
+    // None of these tokens has an expiry ahead.
     let left = fixture.log.metric(Metric::TokenDaysLeft);
     assert_eq!(left, Vec::<Value>::new());
 }
 
-/// A token that nears its end tells so with each delivery.
+/// A token close to its expiry has a sample with each delivery.
 #[tokio::test]
-async fn a_token_near_its_end() {
+async fn the_days_left_of_a_token_are_measured() {
     let fixture = Fixture::new().await;
     let mut list = tokens();
     list["tokens"][0]["expires_at"] = json!("2026-12-02T21:00:00Z");

@@ -16,9 +16,9 @@ fn unenroll(email: &str, course_id: &str) -> Value {
     json!({"email": email, "course_id": course_id, "mode": "verified", "is_active": false})
 }
 
-/// `true` and `null` are as if it were absent; what is no boolean is named.
+/// `true` and `null` are treated as absent; a value that is no boolean is named as invalid.
 #[tokio::test]
-async fn only_false_says_that_the_learner_is_unenrolled() {
+async fn only_false_unenrolls() {
     for (value, status) in [
         ("true", 201),
         ("null", 201),
@@ -48,9 +48,9 @@ async fn only_false_says_that_the_learner_is_unenrolled() {
     }
 }
 
-/// Each row: what the enrollment has before, and what the un-enrollment changes.
+/// Each row: the enrollment's attribute before, and what the un-enrollment changes.
 #[tokio::test]
-async fn an_active_enrollment_becomes_inactive_once() {
+async fn an_active_enrollment_is_deactivated_once() {
     for (attribute, value, edx_enrolled, is_written) in [
         ("edx_enrolled", Bool(true), true, true),
         ("edx_enrolled", Bool(false), false, true),
@@ -64,7 +64,7 @@ async fn an_active_enrollment_becomes_inactive_once() {
         fixture.set_enrollment(attribute, value.clone()).await;
         let before = fixture.enrollment().await;
 
-        // A role beside it is ignored.
+        // A role in the same delivery is ignored.
         let mut body = unenroll(ADA, RUN);
         body["role"] = json!("instructor");
         for repeat in [false, true] {
@@ -98,9 +98,9 @@ async fn an_active_enrollment_becomes_inactive_once() {
     }
 }
 
-/// Known, and never enrolled: there is nothing to change, and no record is made.
+/// A user who was never enrolled: nothing changes, and no record is created.
 #[tokio::test]
-async fn who_was_never_enrolled_has_no_record() {
+async fn a_learner_who_was_never_enrolled_gets_no_record() {
     let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;
     let answer = fixture.deliver(&unenroll(ADA, RUN)).await;
     let expected = json!({"message": UNENROLLED, "active": false, "edx_enrolled": false});
@@ -110,10 +110,10 @@ async fn who_was_never_enrolled_has_no_record() {
     assert_eq!(proxy.calls(), ["BatchGetItem", "BatchGetItem"]);
 }
 
-/// User or run are not known: 404, and nothing is pending. An pending event
-/// enrolls nobody any more, and its roles stay.
+/// User or run are unknown: the answer is 404, and no event is stored. A pending event of before
+/// enrolls no longer, and keeps its roles.
 #[tokio::test]
-async fn what_is_pending_no_longer_enrolls() {
+async fn an_unenrollment_cancels_a_pending_enrollment() {
     let later = "course-v1:Demo+Later+2026";
     for (email, course_id, message) in [
         (BOB, RUN, "User not found".to_owned()),
@@ -147,7 +147,7 @@ async fn what_is_pending_no_longer_enrolls() {
             assert_eq!((roles, &event.mode), (vec!["staff"], &None), "{case}");
             assert!(event.unenrolled, "{case}");
 
-            // Enrolled again: it is as if nothing had been said in between.
+            // Enrolled again: the outcome is as if the un-enrollment had not been.
             fixture.clock.set(now() + SignedDuration::from_secs(20));
             let again = json!({"email": email, "course_id": course_id});
             assert_eq!(fixture.deliver(&again).await.status, 404, "{case}");
@@ -157,10 +157,10 @@ async fn what_is_pending_no_longer_enrolls() {
     }
 }
 
-/// User and run are known by now, and an enrollment still waits: it is done by
-/// the un-enrollment, which comes after it.
+/// User and run are known by now, and an enrollment is still pending: the un-enrollment, which
+/// comes after it, completes it.
 #[tokio::test]
-async fn an_enrollment_that_waits_is_done_by_it() {
+async fn an_unenrollment_completes_a_pending_enrollment() {
     for (role, roles) in [(None, 0), (Some("staff"), 1)] {
         let fixture = Fixture::new().await;
         let later = "course-v1:Demo+Later+2026";

@@ -1,5 +1,5 @@
-//! An upgrade to a paid mode, and the pass that waits for it; histories that are
-//! long, and items that are too large.
+//! An upgrade to a paid mode, and the pending pass that it unblocks; long histories, and items that
+//! are too large.
 
 use aws_sdk_dynamodb::types::AttributeValue::{L, M, N, S};
 use harness::{ADA, FAST_RETRIES, RUN, now};
@@ -10,10 +10,10 @@ use shared::domain::BlockedReason;
 
 use super::fixture::Fixture;
 
-/// The LMS announces the new mode of an active enrollment: it is paid at once,
-/// and a pass that waits for that is tried again at once.
+/// The LMS announces the new mode of an active enrollment: it is paid at once, and a pass that is
+/// blocked on it is retried at once.
 #[tokio::test]
-async fn an_upgrade_wakes_the_pass_that_waits() {
+async fn an_upgrade_makes_the_pending_pass_due() {
     let fixture = Fixture::new().await;
     fixture.announce(ADA, None, Some("audit")).await;
     fixture.grade(0.9, true);
@@ -33,10 +33,10 @@ async fn an_upgrade_wakes_the_pass_that_waits() {
     assert!(fixture.certificate().await.is_some());
 }
 
-/// An enrollment that was re-activated as what it is now earns no certificate by
-/// what it was before.
+/// A refunded enrollment that is active again in an unpaid mode earns no certificate by its former
+/// paid mode.
 #[tokio::test]
-async fn a_refunded_enrollment_earns_nothing_by_a_role() {
+async fn a_refunded_enrollment_earns_no_certificate() {
     for (role, mode) in [
         (None, Some("audit")),
         (None, Some("honor")),
@@ -110,16 +110,16 @@ async fn a_history_of_thousands_of_entries_takes_one_more() {
             "{role}"
         );
     }
-    // A program that does not count versions is seen by the moment of its change.
+    // A change by a program that does not count versions is detected by its time.
     fixture.set_enrollment("version", N("0".to_owned())).await;
     let body = json!({"email": ADA, "course_id": RUN, "role": "finance_admin"});
     assert_eq!(fixture.deliver(&body).await.status, 200);
 }
 
-/// What the store refuses is no outage: 500, and the event is pending, and takes
+/// A write that the store rejects is no outage: the answer is 500, the event is pending, and takes
 /// effect once the cause is gone.
 #[tokio::test]
-async fn what_the_store_refuses_is_pending_as_failed() {
+async fn a_write_the_store_rejects_makes_the_event_pending() {
     let (fixture, proxy) = Fixture::behind_proxy(FAST_RETRIES).await;
     fixture.announce(ADA, None, Some("audit")).await;
     proxy.set(|call| {
