@@ -1,4 +1,4 @@
-//! Course runs' enrollments, put right: start-up and wiring, nothing else.
+//! The function that corrects course runs' enrollments: start-up and wiring, nothing else.
 
 mod handler;
 #[cfg(test)]
@@ -34,8 +34,7 @@ async fn main() -> Result<(), Error> {
     .await
 }
 
-/// Puts the function together from what it needs and nothing more; infra's
-/// EnrollmentSweepRole allows the same.
+/// Builds the function from exactly what it needs; infra's EnrollmentSweepRole allows the same.
 fn wire(
     environment: &Environment,
     dynamodb: aws_sdk_dynamodb::Client,

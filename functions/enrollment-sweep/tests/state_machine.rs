@@ -1,4 +1,4 @@
-//! The template's state machine, executed on an emulator, and the function itself.
+//! The template's state machine, executed on an emulator with the function itself.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use local::StepFunctions;
 use local::lms::At;
 use serde_json::json;
 
-/// Shorter than what a page is given, so that each call does a page and hands back.
+/// A time shorter than a page is given, so that each call processes a page and is suspended.
 const SHORT: Duration = Duration::from_secs(60);
 
-/// The first execution is a dry run, and the second one enrolls: both go through
-/// a list of three pages call after call.
+/// The first execution is a dry run, and the second one enrolls; both read a list of three pages,
+/// call after call.
 #[tokio::test]
 async fn the_first_execution_reports_and_the_next_one_enrolls() {
     let portal = Portal::new().await;

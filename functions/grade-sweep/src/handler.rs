@@ -1,4 +1,4 @@
-//! One call of the state machine, answered.
+//! Handles one call of the state machine.
 
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::Value;
@@ -17,10 +17,10 @@ impl Handler {
         Self { function, clock }
     }
 
-    /// Lists runs, or sweeps one until the time is over.
+    /// Lists the due runs, or sweeps one until the time is over.
     ///
     /// # Errors
-    /// The call cannot be read, or could not be done.
+    /// The call cannot be parsed, or failed.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Error> {
         let LambdaEvent { payload, context } = event;
         let invocation = Invocation::new(context.request_id, context.deadline, self.clock.now());

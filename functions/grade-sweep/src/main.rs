@@ -1,4 +1,5 @@
-//! Course runs' grades and certificates, put right: start-up and wiring, nothing else.
+//! The function that corrects course runs' grades and certificates: start-up and wiring, nothing
+//! else.
 
 mod handler;
 #[cfg(test)]
@@ -34,8 +35,7 @@ async fn main() -> Result<(), Error> {
     .await
 }
 
-/// Puts the function together from what it needs and nothing more; infra's
-/// GradeSweepRole allows the same.
+/// Builds the function from exactly what it needs; infra's GradeSweepRole allows the same.
 fn wire(
     environment: &Environment,
     dynamodb: aws_sdk_dynamodb::Client,

@@ -1,4 +1,4 @@
-//! The template's state machine, executed on an emulator, and the function itself.
+//! The template's state machine, executed on an emulator with the function itself.
 
 use std::time::Duration;
 
@@ -8,12 +8,11 @@ use local::lms::GradeRow;
 use local::{Fault, StepFunctions};
 use serde_json::json;
 
-/// Shorter than what a page is given, so that each call does a page and hands back.
+/// A time shorter than a page is given, so that each call processes a page and is suspended.
 const SHORT: Duration = Duration::from_secs(60);
 
-/// Runs of several pages are gone through call after call; one that cannot be
-/// swept is passed over, one that the LMS does not have fails by itself, and
-/// the rest is done.
+/// Runs of several pages are swept call after call; one that cannot be swept is skipped, one that
+/// the LMS lacks fails alone, and all others are swept.
 #[tokio::test]
 async fn every_run_is_swept_and_a_failed_one_passed_over() {
     let portal = Portal::new().await;
@@ -47,7 +46,7 @@ async fn every_run_is_swept_and_a_failed_one_passed_over() {
             portal.set_enrollment(&email, run, "verified", true).await;
         }
     }
-    // Where its sweep stands the tables will not tell.
+    // The store refuses to read the state of this run's sweep.
     let (proxy, _) = portal.proxy(FAST_RETRIES).await;
     proxy.set(|call| {
         let is_broken = call.body.windows(6).any(|part| part == b"broken");
@@ -99,11 +98,11 @@ async fn every_run_is_swept_and_a_failed_one_passed_over() {
         runs.sort_unstable();
         assert_eq!(runs, [RUN, second]);
     }
-    // Three pages of each of two runs, one question about the run that the LMS
-    // does not have, and none about the broken one.
+    // Three pages of each of two runs, one request for the run that the LMS lacks, and none for the
+    // broken one.
     assert_eq!(portal.lms.count(local::lms::At::Grades), 3 + 3 + 1);
 
-    // What was done is done: the next execution only asks.
+    // Completed work stays: the next execution only reads.
     let before = portal.everything().await;
     let execution = emulator
         .execute(&machine, "second", &json!({"run": second}))

@@ -1,4 +1,4 @@
-//! One run, each minute: the events that are due are retried.
+//! Handles one retry pass, each minute: due events are retried.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use shared::use_cases::retry::{ATTEMPT_TIME, RetryWorker, RunContext};
 use shared::web::{Metrics, log};
 use tokio::time::Instant;
 
-/// How long a run has where nobody says it: `cargo lambda watch` names a
-/// deadline in 1970. It is the function's time-out in the template.
+/// The time of a pass without a usable deadline: `cargo lambda watch` gives one in 1970. It is the
+/// function's timeout in the template.
 const RUN_TIME: SignedDuration = SignedDuration::from_secs(120);
 
-/// What is left of a run's time when its last event has been worked on: for
-/// claiming it, writing it back, and the counts, each a call to the store at its longest.
+/// The time that a pass has left after its last attempt: for claiming the event, writing it back,
+/// and the counts, each a call to the store at its longest.
 const CLOSING_TIME: Duration = Duration::from_secs(30);
 
 /// Answers the schedule.
@@ -40,11 +40,10 @@ impl PendingEvents {
         self.worker.warm_up().await;
     }
 
-    /// Retries what is due, and says what came of it. What the schedule sends
-    /// is of no interest.
+    /// Retries due events, and returns a summary. The schedule's payload is ignored.
     ///
     /// # Errors
-    /// The store failed; what was claimed is finished.
+    /// The store failed; every claimed event has been processed.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Error> {
         let context = event.context;
         let began = self.clock.now();

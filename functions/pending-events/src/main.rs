@@ -1,4 +1,4 @@
-//! Pending events, retried: start-up and wiring, nothing else.
+//! The function that retries pending events: start-up and wiring, nothing else.
 
 mod handler;
 #[cfg(test)]
@@ -35,8 +35,7 @@ async fn main() -> Result<(), Error> {
     .await
 }
 
-/// Puts the function together from what it needs and nothing more; infra's
-/// PendingEventsRole allows the same.
+/// Builds the function from exactly what it needs; infra's PendingEventsRole allows the same.
 fn wire(
     environment: &Environment,
     dynamodb: aws_sdk_dynamodb::Client,

@@ -1,4 +1,4 @@
-//! What a sweep costs: calls for each page, whatever the size of the run.
+//! The number of calls of a sweep: it grows with the pages, and not with the size of the run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,12 +15,11 @@ fn counts(calls: &[(&str, usize)]) -> BTreeMap<String, usize> {
         .collect()
 }
 
-/// Pages of 50: a read of the usernames, one of the enrollments, and one of the
-/// passes that wait for what is to be written; a write for each learner whom
-/// something changes for. For a page with somebody who is deactivated three calls
-/// more. In a second sweep no write but the sweep's own record.
+/// Each page of 50 costs a read of the usernames, one of the enrollments, and one of the passes
+/// blocked on the enrollments to be written, and a write for each changed learner. A page with a
+/// learner to deactivate costs three calls more. A second sweep writes nothing but its own record.
 #[tokio::test]
-async fn a_handful_of_reads_for_a_page_and_a_write_for_a_change() {
+async fn a_page_costs_a_few_reads_and_a_change_one_write() {
     for pages in [1, 2] {
         let fixture = Fixture::new().await;
         fixture.lms.pages_of(50);
@@ -49,18 +48,19 @@ async fn a_handful_of_reads_for_a_page_and_a_write_for_a_change() {
         fixture.clock.advance(Duration::from_secs(60));
         let sweep = async || calls_of_a_sweep(fixture.beside(), At::Enrollments, wired).await;
         let expected = counts(&[
-            // No such sweep was there before, but a dry run.
+            // There was no such sweep before, only a dry run.
             ("GetItem", 2),
-            // The run, three for each page, and two for each who was held back.
+            // The run, three for each page, and two for each learner who was held back.
             ("BatchGetItem", 1 + 3 * pages + 2 * 2 * pages),
             ("UpdateItem", 32 * pages),
-            // Whom it holds back of a page, and how it ended.
+            // The held-back learners of each page, and the outcome of the sweep.
             ("PutItem", pages + 1),
-            // How many they are, who they are, and whether that was all.
+            // The number of held-back learners, the learners themselves, and the end of their
+            // pages.
             ("Query", 3),
             ("DeleteItem", pages),
         ]);
-        // The pages, and each who was held back once more.
+        // The pages, and each held-back learner once more.
         assert_eq!(sweep().await, (expected, pages + 2 * pages));
 
         fixture.clock.advance(Duration::from_secs(60));

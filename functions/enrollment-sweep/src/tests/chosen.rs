@@ -1,4 +1,4 @@
-//! Which runs are swept.
+//! The runs that are swept.
 
 use harness::{ADA, ADA_ID, RUN};
 use local::lms::{At, FaultRule, LmsFault};
@@ -8,14 +8,14 @@ use super::fixture::Fixture;
 
 const OTHER: &str = "course-v1:Demo+Another+2026_T3";
 
-/// Alone, a learner is swept in all runs that the LMS lists them in and the portal
-/// knows: the portal may lack the enrollment that is to be created.
+/// A single learner is swept in all runs in which the LMS lists them and which the portal knows:
+/// the portal may lack the enrollment that is to be created.
 #[tokio::test]
-async fn a_learner_in_all_runs_of_the_lms() {
+async fn a_single_learner_is_swept_in_all_runs_of_the_lms() {
     let fixture = Fixture::new().await;
     fixture.put_run(OTHER).await;
     fixture.put_run("course-v1:Demo+OfOthers+2026_T3").await;
-    // Here it is one of the portal's and not of the LMS's.
+    // This run is known to the portal and not to the LMS.
     fixture.put_run("course-v1:Demo+OnlyHere+2026_T3").await;
     fixture
         .set_enrollment(ADA, "course-v1:Demo+OnlyHere+2026_T3", "audit", true)
@@ -31,7 +31,7 @@ async fn a_learner_in_all_runs_of_the_lms() {
     fixture
         .lms
         .enroll("bob", "course-v1:Demo+OfOthers+2026_T3", "verified", true);
-    // The LMS's list comes in pages as well.
+    // The LMS's list of a learner's runs comes in pages as well.
     fixture.lms.pages_of(1);
     for learner in [ADA, ADA_ID] {
         let answer = list(&fixture, json!({"learner": learner, "dry_run": true})).await;
@@ -39,7 +39,7 @@ async fn a_learner_in_all_runs_of_the_lms() {
         assert_eq!(answer["sweeps"], json!([sweep(OTHER), sweep(RUN)]));
         assert_eq!(answer["next"], Value::Null);
     }
-    // A run that is named is the only one.
+    // A run that is named is the only one swept.
     let answer = list(&fixture, json!({"learner": ADA, "run": OTHER})).await;
     let sweep = json!({"sweep": {"run": OTHER, "learner": ADA}});
     assert_eq!(answer["sweeps"], json!([sweep]));
@@ -49,9 +49,9 @@ async fn list(fixture: &Fixture, fields: Value) -> Value {
     fixture.call(json!({"list": fields})).await.unwrap()
 }
 
-/// Nobody is swept by half a list of their runs.
+/// A learner is not swept by an incomplete list of their runs.
 #[tokio::test]
-async fn an_lms_that_does_not_tell_a_learners_runs() {
+async fn an_lms_that_fails_to_list_a_learners_runs_fails_the_call() {
     let fixture = Fixture::new().await;
     fixture.lms.pages_of(1);
     fixture.put_run(OTHER).await;

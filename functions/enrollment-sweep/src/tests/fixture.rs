@@ -1,5 +1,4 @@
-//! What every test stands on: the function as `main` wires it, on a portal of
-//! the test's own.
+//! The fixture of every test: the function as `main` wires it, on a portal of the test's own.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ impl Deref for Fixture {
     }
 }
 
-/// The function on a portal, whose store it reaches by this client.
+/// Returns the function on a portal, whose store it reaches through this client.
 pub fn wired(portal: Portal, through: Client) -> Sweep {
     let wired = crate::wire(
         portal.environment(),
@@ -38,7 +37,7 @@ pub fn wired(portal: Portal, through: Client) -> Sweep {
 }
 
 impl Fixture {
-    /// A portal whose run has been swept once, so that the next sweep writes.
+    /// Returns a portal whose run has had a dry run, so that the next sweep writes.
     pub async fn new() -> Self {
         let fixture = Self::never_swept().await;
         fixture.dry_run().await;
@@ -56,7 +55,7 @@ impl Fixture {
         }
     }
 
-    /// The run's first sweep, which writes nothing.
+    /// Runs the first sweep of the run, which writes nothing.
     pub async fn dry_run(&self) {
         let answer = self.sweep().await;
         assert_eq!(
@@ -72,12 +71,12 @@ impl Fixture {
         self.lists(learner, mode, true);
     }
 
-    /// Has the LMS list a learner so.
+    /// Makes the LMS list a learner with this mode, active or not.
     pub fn lists(&self, learner: u32, mode: &str, is_active: bool) {
         self.lms.enroll(&username(learner), RUN, mode, is_active);
     }
 
-    /// A learner's enrollment in the run, where there is one.
+    /// Returns a learner's enrollment in the run, or `None`.
     pub async fn enrollment_of(&self, learner: u32) -> Option<Enrollment> {
         let mut all = self.enrollments(&id(learner).to_string()).await;
         assert!(all.len() < 2, "{all:?}");

@@ -1,4 +1,4 @@
-//! What a sweep makes of one learner, by what the LMS lists and what there is.
+//! The effect of a sweep on one learner, by the LMS's row and by the enrollment before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,24 +13,24 @@ use uuid::Uuid;
 
 use super::fixture::Fixture;
 
-/// What there is of a learner before.
+/// A learner's enrollment before the sweep.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Before {
     /// No enrollment.
     Nothing,
-    /// One that the LMS announced, in this mode and with a role.
+    /// An enrollment that the LMS announced, in this mode and with a role.
     Announced(&'static str),
     /// The same, deactivated by an earlier sweep.
     Unenrolled(&'static str),
-    /// One of an operator's, of which the LMS has said nothing.
+    /// An enrollment that an operator made, and of which the LMS has said nothing.
     Operator(&'static str),
-    /// One that the LMS announced, and of which an operator then set the mode.
+    /// An enrollment that the LMS announced, and whose mode an operator then set.
     ModeSet(&'static str),
-    /// One that an operator has made inactive.
+    /// An enrollment that an operator has made inactive.
     MadeInactive(&'static str),
-    /// The same, made active since by a role that the LMS announced.
+    /// The same, made active again by a role that the LMS announced.
     ActiveAgain(&'static str),
-    /// One of an import, in this mode.
+    /// An enrollment of an import, in this mode.
     Imported(&'static str),
     /// The same, inactive.
     ImportedInactive(&'static str),
@@ -107,9 +107,9 @@ async fn import(fixture: &Fixture, learner: u32, mode: &str, active: bool) {
     enrollments.add(&[enrollment]).await.unwrap();
 }
 
-/// Each row: what there is, the mode in which the LMS lists the learner and
-/// whether as active, what the sweep does, and the mode after and whether it is
-/// active; `None` where there is no enrollment then.
+/// Each row: the enrollment before; the mode in which the LMS lists the learner, and whether as
+/// active; the sweep's effects; the mode afterwards, and whether the enrollment is active, or
+/// `None` if there is none.
 type LearnerRow = (
     Before,
     (&'static str, bool),
@@ -149,7 +149,7 @@ const ROWS: [LearnerRow; 28] = [
         &["deactivated"],
         Some(("audit", false)),
     ),
-    // What is over keeps the mode that it had.
+    // An enrollment that ended keeps its mode.
     (
         Announced("verified"),
         ("audit", false),
@@ -192,7 +192,7 @@ const ROWS: [LearnerRow; 28] = [
         &["left:mode_set_by_admin", "confirmed"],
         Some(("verified", true)),
     ),
-    // Who set the mode has not said that the learner is enrolled for ever.
+    // The operator who set the mode has not said that the enrollment never ends.
     (
         Operator("verified"),
         ("verified", false),
@@ -259,7 +259,7 @@ const ROWS: [LearnerRow; 28] = [
         &["reactivated", "mode_changed"],
         Some(("audit", true)),
     ),
-    // An upgrade replaces what an import says, and nothing that an operator says.
+    // An upgrade replaces a mode that an import set, and not one that an operator set.
     (
         Imported("audit"),
         ("verified", true),
@@ -306,13 +306,13 @@ async fn a_mode_is_any_text_of_up_to_100_characters() {
 }
 
 #[tokio::test]
-async fn each_learner_is_put_right() {
+async fn each_learner_is_corrected() {
     let fixture = Fixture::new().await;
     let learners = || (0..).zip(ROWS);
     for (learner, (before, ..)) in learners() {
         before.prepare(&fixture, learner).await;
     }
-    // What is unenrolled is so by a sweep.
+    // The rows that are unenrolled are so by a sweep.
     fixture.clock.advance(Duration::from_secs(60));
     let unenrolled = ROWS.iter().filter(|row| matches!(row.0, Unenrolled(_)));
     let unenrolled = unenrolled.count();
@@ -378,7 +378,7 @@ async fn each_learner_is_put_right() {
         assert_eq!(entry.mode, sets_mode.then_some(after.mode), "{row:?}");
         histories.push(entry.clone());
     }
-    // Every history says by which sweep.
+    // Every history entry names its sweep.
     let sweep_id = fixture.log.last("sweep ended")["sweep_id"].clone();
     for entry in histories {
         let by = Change::Sweep {
@@ -388,23 +388,23 @@ async fn each_learner_is_put_right() {
         assert_eq!(entry.by, by);
     }
 
-    // A second sweep finds nothing to do.
+    // A second sweep changes nothing.
     fixture.clock.advance(Duration::from_secs(60));
     let all = fixture.everything().await;
     fixture.sweep().await;
     assert_eq!(fixture.everything().await, all);
 }
 
-/// Who is in the list and not here, who is here and not in the list, rows that
-/// cannot be, and items of another shape: each counted, and the others put right.
+/// Learners who are only in the LMS's list or only in the portal, rows that are invalid, and items
+/// of an unexpected shape are each counted, and all others are corrected.
 #[tokio::test]
-async fn no_learner_stops_another() {
+async fn a_broken_row_does_not_stop_the_others() {
     let fixture = Fixture::new().await;
     for learner in 0..6 {
         fixture.put_learner(learner).await;
         fixture.lists(learner, "verified", true);
     }
-    // 0: gone from the list. 1: a mode that cannot be. 2: an enrollment of another shape.
+    // 0: gone from the list. 1: an invalid mode. 2: an enrollment of an unexpected shape.
     fixture.lms.unlist(&username(0), RUN);
     fixture.lists(1, "", true);
     fixture
@@ -417,7 +417,7 @@ async fn no_learner_stops_another() {
         .send()
         .await
         .unwrap();
-    // 3: a username that belongs to no user by now. The portal knows no stranger.
+    // 3: a username's item of an unexpected shape. The portal has no user `stranger`.
     fixture
         .dynamodb
         .put_item()
@@ -444,11 +444,10 @@ async fn no_learner_stops_another() {
     assert!(fixture.enrollment_of(0).await.is_none());
 }
 
-/// The LMS may spell a username in another case than the portal: the row is the
-/// learner's, also where the LMS is asked once more since they lose something,
-/// and where the learner is named.
+/// The LMS may spell a username in another case than the portal: the row is the learner's, also
+/// where the LMS is asked again because they lose something, and where the learner is named.
 #[tokio::test]
-async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
+async fn the_case_of_the_username_in_the_lms_is_ignored() {
     for (here, there) in [("Kepler", "kepler"), ("kepler", "KEPLER")] {
         for fields in [json!({}), json!({"learner": ADA})] {
             let fixture = Fixture::new().await;
@@ -468,10 +467,10 @@ async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
     }
 }
 
-/// One learner goes through the same code as a page of them, at once and in a run
-/// that was never swept, and the others stay as they are.
+/// One learner goes through the same code as a page of them, also in a run that was never swept;
+/// the others stay as they are.
 #[tokio::test]
-async fn one_learner_alone() {
+async fn a_single_learner_can_be_swept() {
     let fixture = Fixture::never_swept().await;
     fixture.put_learner(1).await;
     fixture.lists(1, "verified", true);
@@ -498,7 +497,7 @@ async fn one_learner_alone() {
     );
     assert_eq!(fixture.everything().await, before);
     assert!(fixture.enrollment_of(1).await.is_none());
-    // Nobody has seen yet what a sweep of all would do.
+    // The effects of a sweep of all learners have not been reported yet.
     fixture.dry_run().await;
 
     for learner in ["nobody@example.org", "6f0d3a52-0000-4f5e-9d0a-2f5f6f1b9c11"] {
@@ -518,10 +517,10 @@ async fn one_learner_alone() {
     }
 }
 
-/// A run's first sweep is a dry run, as does any that is told to; who has looked
-/// may have it write at once.
+/// A run's first sweep is a dry run, and so is any that is asked for as one; an operator may have
+/// the first sweep write with `confirm`.
 #[tokio::test]
-async fn the_first_sweep_only_reports() {
+async fn the_first_sweep_is_a_dry_run() {
     let found = json!({"listed": 3, "created": 1, "mode_changed": 1, "deactivated": 1});
     let before = Fixture::never_swept().await;
     before.lms.pages_of(2);
@@ -533,7 +532,7 @@ async fn the_first_sweep_only_reports() {
     before.lists(2, "audit", false);
     before.clock.advance(Duration::from_secs(60));
 
-    // The sweep before it, the sweep, and whether that writes.
+    // The sweep before this one, this sweep, and whether it writes.
     for (earlier, fields, writes) in [
         (None, json!({}), false),
         (None, json!({"force": true}), false),

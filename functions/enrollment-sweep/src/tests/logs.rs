@@ -1,4 +1,4 @@
-//! What is logged, and above all what never is.
+//! The log lines of a sweep, and the data that must never be in one.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::fixture::{Fixture, wired};
 
-/// A run of which the list has something of everything.
+/// Returns a run whose list has a learner of each kind.
 async fn prepare() -> Fixture {
     let fixture = Fixture::never_swept().await;
     fixture.put_learner(0).await;
@@ -27,10 +27,10 @@ async fn prepare() -> Fixture {
     fixture
 }
 
-/// A line for each learner whom something happened to, or would, and one at the
-/// end; of whom nobody knows who they are there is but the count.
+/// A sweep logs a line for each learner whom it changes, or would change, and one at the end;
+/// unknown learners are only counted.
 #[tokio::test]
-async fn a_line_a_learner_and_one_a_sweep() {
+async fn a_sweep_logs_a_line_for_each_change_and_one_at_its_end() {
     let fixture = prepare().await;
     for dry_run in [true, false] {
         let earlier = fixture.log.lines().len();
@@ -54,7 +54,7 @@ async fn a_line_a_learner_and_one_a_sweep() {
             ("no_user", json!(1)),
             ("failed", json!(1)),
             ("left", Value::Null),
-            // A token and the list, then the list and who was held back.
+            // A token and the list, then the list and the held-back learners.
             ("lms_calls", json!(2)),
         ] {
             assert_eq!(last[field], value, "{field} {dry_run}");
@@ -79,9 +79,9 @@ async fn a_line_a_learner_and_one_a_sweep() {
     }
 }
 
-/// Where it resumes the next call, and where it has failed.
+/// A suspended call logs its checkpoint, and a failed one its error.
 #[tokio::test]
-async fn levels() {
+async fn suspended_and_failed_sweeps_have_their_level() {
     let fixture = prepare().await;
     fixture.lms.pages_of(4);
     let call = json!({"sweep": {"run": RUN}});
@@ -118,10 +118,10 @@ async fn levels() {
     );
 }
 
-/// A store that fails is an error, and the same call does better later; one
-/// learner whom it fails for is a warning.
+/// A store that fails is an error, and the same call succeeds later; a failure for one learner is a
+/// warning.
 #[tokio::test]
-async fn a_store_that_fails() {
+async fn a_failing_store_is_an_error() {
     let portal = prepare().await.function.portal;
     let (proxy, client) = portal.proxy(FAST_RETRIES).await;
     let fixture = wired(portal, client);
@@ -146,7 +146,7 @@ async fn a_store_that_fails() {
     proxy.set(|_| Fault::Pass);
     assert_eq!(fixture.sweep().await["status"], "done");
 
-    // One on the way, and one who was held back until the list was through.
+    // A learner in the middle of the list, and one who was held back until its end.
     let failing = [id(2), id(1)];
     proxy.set(move |call| {
         let body = String::from_utf8_lossy(&call.body);
@@ -174,7 +174,7 @@ async fn a_store_that_fails() {
     }
 }
 
-/// A panic is its learner's alone, and is told by its place and not its message.
+/// A panic affects its learner alone; its place is logged, and not its message.
 #[tokio::test]
 async fn a_panic_is_logged_with_its_location() {
     let fixture = prepare().await;
@@ -194,7 +194,7 @@ async fn a_panic_is_logged_with_its_location() {
     assert!(!fixture.log.text().contains('@'));
 }
 
-/// Nothing of a learner but the id, nothing of a credential, whatever happens.
+/// A line names a learner by id only, and holds no part of a credential, in any case.
 #[tokio::test]
 async fn no_address_username_or_secret_is_ever_logged() {
     let fixture = prepare().await;
@@ -223,7 +223,7 @@ async fn no_address_username_or_secret_is_ever_logged() {
         let _ = fixture.call(json!({"list": {"learner": learner}})).await;
     }
     assert!(!fixture.log.metrics().is_empty());
-    // The one word of ours that has one of these in it.
+    // The one word of the log itself that contains one of these.
     let log = fixture.log.text().replace("UnreadableRuns", "");
     assert!(log.lines().count() > 20, "{log}");
     for word in [

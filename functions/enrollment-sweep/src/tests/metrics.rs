@@ -1,4 +1,4 @@
-//! What is counted of a sweep.
+//! The metrics of a sweep.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use shared::web::Metric;
 
 use super::fixture::Fixture;
 
-/// One who is enrolled, one who no longer is, and one whom nothing is done to; a
-/// first sweep is a dry run, and counts nobody.
+/// One learner is enrolled, one no longer is, and one stays unchanged. A first sweep is a dry run,
+/// and counts nobody.
 #[tokio::test]
-async fn learners_and_how_it_ended() {
+async fn learners_and_outcomes_are_counted() {
     let fixture = Fixture::never_swept().await;
     fixture.put_learner(0).await;
     fixture.lists(0, "verified", true);
@@ -33,10 +33,10 @@ async fn learners_and_how_it_ended() {
         ("SweepsDone", json!(1)),
         ("SweepsHalted", json!(0)),
         ("SweepsFailed", json!(0)),
-        // The list, and who was held back.
+        // The list, and the held-back learner.
         ("LmsRequests", json!(2)),
         ("LmsFailures", json!(0)),
-        // Of certificates it knows nothing.
+        // An enrollment sweep has no metrics of certificates.
         ("CertificatesIssued", Value::Null),
         ("CertificatesWithdrawn", Value::Null),
     ] {

@@ -1,5 +1,5 @@
-//! The function, from the state machine's call to the tables and the LMS, on the
-//! real engine.
+//! Tests of the function, from the state machine's call to the tables and the LMS, on the real
+//! engine.
 
 mod calls;
 mod chosen;

@@ -1,4 +1,4 @@
-//! What changed after the page was asked for is left alone, whoever changed it.
+//! An enrollment that changed after the page was requested is left as it is, whatever changed it.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::fixture::{Fixture, wired};
 
-/// Each learner of whom the LMS's list says something else, and what the sweep
-/// would do: missing, deactivated, with another mode, inactive.
+/// Returns a run with one learner for each difference from the LMS's list, in the order of the
+/// sweep's effects: missing, to be deactivated, with another mode, inactive.
 async fn differing() -> Fixture {
     let fixture = Fixture::new().await;
     fixture.put_learner(0).await;
@@ -30,19 +30,19 @@ async fn differing() -> Fixture {
     fixture
 }
 
-/// What all of them come to where nothing came in between.
+/// The effects on the learners if nothing changes meanwhile.
 const ALL: [&str; 4] = ["created", "deactivated", "mode_changed", "reactivated"];
 
-/// A change of the very moment when the page is asked for may be newer; one of
-/// the millisecond before is not.
+/// A change in the same millisecond in which the page is requested may be newer than the page; one
+/// of the millisecond before is not.
 #[tokio::test]
-async fn before_the_page_is_asked_for() {
+async fn a_change_before_the_page_is_requested_is_overwritten() {
     let before = differing().await;
     for (milliseconds, left) in [(0, true), (1, false)] {
         let fixture = Fixture::on(before.copy().await);
         for learner in 0..4 {
-            // A role changes nothing that the sweep goes by, but for the one who
-            // is enrolled or active by it.
+            // A role changes nothing that the sweep depends on, except for the learner whom it
+            // enrolls or makes active.
             fixture
                 .announce(&email(learner), Some("staff"), Some("audit"))
                 .await;
@@ -58,10 +58,10 @@ async fn before_the_page_is_asked_for() {
     }
 }
 
-/// Somebody else's write while the sweep is between its question and its own
-/// write: theirs stands, and the others are put right.
+/// Another writer changes an enrollment between the sweep's request and its write: that change
+/// stays, and all others are corrected.
 #[tokio::test]
-async fn between_the_question_and_the_write() {
+async fn a_change_between_request_and_write_stays() {
     let before = differing().await;
     // The first read is that of the usernames.
     for held in ["BatchGetItem", "UpdateItem"] {
@@ -89,7 +89,7 @@ async fn between_the_question_and_the_write() {
             for (learner, effect) in (0..).zip(ALL) {
                 let effect = match (learner == changed, effect, held) {
                     (false, ..) => effect,
-                    // It is read as the LMS has it.
+                    // The sweep reads it as the LMS lists it.
                     (true, "reactivated", "BatchGetItem") => "unchanged",
                     (true, ..) => "left:changed_meanwhile",
                 };
@@ -104,17 +104,17 @@ async fn between_the_question_and_the_write() {
     }
 }
 
-/// Whoever was held back and has changed until their turn comes is left alone:
-/// by a delivery, by an operator, or gone altogether.
+/// A held-back learner who changes before their turn is left as they are: changed by a delivery, by
+/// an operator, or removed.
 #[tokio::test]
-async fn while_they_are_held_back() {
+async fn a_change_to_a_held_back_learner_stays() {
     let fixture = Fixture::new().await;
     for learner in 0..4 {
         fixture.enrolled(learner, "audit").await;
         fixture.lists(learner, "audit", false);
     }
     fixture.clock.advance(Duration::from_secs(60));
-    // The list is through with the first two calls, whose time is over then.
+    // The first two calls end when their time is over, and have read the whole list.
     fixture.lms.pages_of(2);
     let call = json!({"sweep": {"run": RUN}});
     for _ in 0..2 {

@@ -1,5 +1,4 @@
-//! What can go wrong with the LMS's list: it is waited for, or the sweep has
-//! failed; what came of it is done.
+//! Errors of the LMS's list: the sweep waits and retries, or fails; effects up to then stay.
 
 use std::time::Duration;
 
@@ -10,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::fixture::Fixture;
 
-/// A run of nine learners whom the portal lacks, in pages of three.
-async fn nine() -> Fixture {
+/// Returns a run of nine learners whom the portal lacks, in pages of three.
+async fn nine_learners() -> Fixture {
     let fixture = Fixture::new().await;
     fixture.lms.pages_of(3);
     for learner in 0..9 {
@@ -29,11 +28,11 @@ async fn enrolled(fixture: &Fixture) -> usize {
     enrolled
 }
 
-/// The second page fails three times, and is there when it is asked for again:
-/// the whole run is done.
+/// The second page fails three times, and succeeds when it is requested again: the whole run is
+/// swept.
 #[tokio::test]
-async fn a_page_that_fails_three_times() {
-    let fixture = nine().await;
+async fn a_page_that_fails_three_times_is_retried() {
+    let fixture = nine_learners().await;
     let failing = FaultRule::of(LmsFault::Fail { status: 502 }).at(At::Enrollments);
     fixture.lms.add_fault(failing.after(1).times(3));
     let answer = fixture.call(json!({"sweep": {"run": RUN}})).await.unwrap();
@@ -51,10 +50,9 @@ async fn a_page_that_fails_three_times() {
     assert_eq!(enrolled(&fixture).await, 9);
 }
 
-/// Only failures in a row count: a list whose every page fails at first is read to
-/// its end.
+/// Only failures in a row count: a list whose every page fails at first is read to its end.
 #[tokio::test]
-async fn a_list_that_fails_at_each_page() {
+async fn a_list_whose_every_page_fails_once_is_read_to_its_end() {
     let fixture = Fixture::new().await;
     fixture.lms.pages_of(1);
     let call = json!({"sweep": {"run": RUN}});
@@ -74,11 +72,11 @@ async fn a_list_that_fails_at_each_page() {
     }
 }
 
-/// Each: what is wrong with the list, how the sweep ends, why, and what came of it.
+/// Each row: the fault of the list, the status of the sweep, its reason, and its tally.
 #[tokio::test]
-async fn lists_that_lie() {
+async fn invalid_lists_are_detected() {
     for (fault, status, reason, tally) in [
-        // Only the cursor is believed, and the whole run is done.
+        // Only the cursor of the URL is used, and the whole run is swept.
         (
             LmsFault::Misdirect {
                 to: "http://elsewhere.example".into(),
@@ -87,8 +85,9 @@ async fn lists_that_lie() {
             Value::Null,
             json!({"listed": 9, "created": 9}),
         ),
-        // Every `next` leads to the first page, which the second one is by that. Whoever
-        // has an enrollment here is asked for by name, and cannot be told so either.
+        // Every `next` leads to the first page, so the second page is the first one again. Learners
+        // with an enrollment in the portal are then requested by username, which fails in the same
+        // way.
         (
             LmsFault::Repeat,
             "done",
@@ -123,7 +122,7 @@ async fn lists_that_lie() {
             json!({"listed": 9, "failed:InvalidResponse:is_active": 9}),
         ),
     ] {
-        let fixture = nine().await;
+        let fixture = nine_learners().await;
         fixture
             .lms
             .add_fault(FaultRule::of(fault.clone()).at(At::Enrollments));
@@ -135,7 +134,7 @@ async fn lists_that_lie() {
         );
         let created = tally["created"].as_u64().unwrap_or_default();
         assert_eq!(enrolled(&fixture).await as u64, created, "{fault:?}");
-        // Nothing is asked for but a token, the list, and once the list of grades.
+        // The only requests are those for a token, for the list, and once for the list of grades.
         let all = fixture.lms.calls().len();
         let grades = usize::from(fault == LmsFault::Repeat);
         let expected = fixture.lms.count(At::Enrollments) + 1 + grades;
@@ -143,10 +142,10 @@ async fn lists_that_lie() {
     }
 }
 
-/// Who left the list stays enrolled; so does everybody where it is empty.
+/// A learner who left the list stays enrolled; so does everybody if it is empty.
 #[tokio::test]
 async fn absence_proves_nothing() {
-    let fixture = nine().await;
+    let fixture = nine_learners().await;
     fixture.sweep().await;
     fixture.clock.advance(Duration::from_secs(60));
     let before = fixture.everything().await;
@@ -162,10 +161,9 @@ async fn absence_proves_nothing() {
     }
 }
 
-/// A run that the portal does not have is not asked for; one that the LMS does not
-/// have is an empty list to it.
+/// A run that the portal lacks is not requested; one that the LMS lacks is an empty list to it.
 #[tokio::test]
-async fn runs_that_are_not_there() {
+async fn unknown_runs_are_not_swept() {
     let fixture = Fixture::never_swept().await;
     let unknown = "course-v1:No+Such+Run";
     for (run, status, reason) in [
@@ -181,10 +179,10 @@ async fn runs_that_are_not_there() {
     assert_eq!(fixture.lms.count(At::Enrollments), 1);
 }
 
-/// A first sweep that did not see the whole list has shown what it saw and no
-/// more: the next one still writes nothing.
+/// A first sweep that did not read the whole list has reported only a part: the next one is a dry
+/// run, too.
 #[tokio::test]
-async fn a_first_sweep_that_failed_was_none() {
+async fn a_failed_first_sweep_is_followed_by_a_dry_run() {
     let fixture = Fixture::never_swept().await;
     fixture.lms.pages_of(1);
     for learner in 0..2 {
@@ -199,7 +197,7 @@ async fn a_first_sweep_that_failed_was_none() {
     fixture.lms.revoke();
     fixture.dry_run().await;
     assert_eq!(fixture.everything().await, before);
-    // One that failed later makes nothing unseen.
+    // A later sweep that failed does not undo the first dry run.
     fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Refuse).at(At::Enrollments).after(1));
@@ -211,15 +209,15 @@ async fn a_first_sweep_that_failed_was_none() {
     );
 }
 
-/// Where the list cannot be read to its end, those who have an enrollment here are asked for by
-/// name, then those whom the list of grades has beside them; whoever is in neither, or
-/// has a name that the LMS does not accept, is left alone. It goes the same way in one
-/// call and in many.
+/// If the list cannot be read to its end, the learners with an enrollment in the portal are
+/// requested by username, then the others in the list of grades. A learner in neither, or with a
+/// username that the LMS rejects, is left as they are. The result is the same in one call and in
+/// many.
 #[tokio::test]
-async fn learners_are_asked_for_by_name() {
+async fn learners_are_requested_by_username_if_the_list_fails() {
     for seconds in [1, 900] {
-        let fixture = nine().await;
-        // The list has the first three.
+        let fixture = nine_learners().await;
+        // The list has the first three learners.
         for learner in [3, 4] {
             fixture.enrolled(learner, "verified").await;
         }

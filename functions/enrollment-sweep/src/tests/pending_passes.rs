@@ -1,4 +1,4 @@
-//! A pass that was pending until its learner is enrolled and has paid.
+//! A pass that is pending until its learner is enrolled and has paid.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use shared::domain::BlockedReason;
 
 use super::fixture::{Fixture, wired};
 
-/// What there is of Ada's enrollment before.
+/// Ada's enrollment before the sweep.
 #[derive(Debug, Clone, Copy)]
 enum Before {
     Missing,
@@ -17,7 +17,7 @@ enum Before {
     Unenrolled,
 }
 
-/// A portal where Ada has passed, and her pass has been retried in vain; the LMS
+/// Returns a portal where Ada has passed and her pass has been retried without success; the LMS
 /// lists her as paid by now.
 async fn passed(before: Before) -> Fixture {
     let fixture = Fixture::new().await;
@@ -37,7 +37,7 @@ async fn passed(before: Before) -> Fixture {
         fixture.pending_event().await.reason,
         BlockedReason::NotEligible
     );
-    // Looked at once in vain: from now on only the enrollment makes it due.
+    // One attempt without success: from now on only the enrollment makes the event due.
     fixture.clock.advance(Duration::from_secs(90));
     assert_eq!(fixture.retry_due().await.attempted, 1);
     fixture.clock.advance(Duration::from_hours(24));
@@ -46,10 +46,10 @@ async fn passed(before: Before) -> Fixture {
     fixture
 }
 
-/// It is due at once, and its certificate comes with the next attempt; also where
-/// the sweep is stopped before or after any of its calls, and resumed.
+/// The event is due at once, and the next attempt issues the certificate, also where the sweep is
+/// stopped before or after any of its calls, and resumed.
 #[tokio::test]
-async fn the_certificate_comes_with_the_next_attempt_at() {
+async fn the_next_attempt_issues_the_certificate() {
     for before in [Before::Missing, Before::Unpaid, Before::Unenrolled] {
         let prepared = passed(before).await;
         let portal = prepared.copy().await;
@@ -60,9 +60,9 @@ async fn the_certificate_comes_with_the_next_attempt_at() {
         let written = ["UpdateItem", "UpdateItem", "UpdateItem"];
         let updates = calls.iter().filter(|call| *call == "UpdateItem");
         assert!(updates.eq(&written), "{before:?}: {calls:?}");
-        comes_true(&fixture).await;
+        assert_takes_effect(&fixture).await;
 
-        // To the stops it is all the same what the write is.
+        // The kind of the write makes no difference to the stops.
         let calls = match before {
             Before::Missing => calls.len(),
             Before::Unpaid | Before::Unenrolled => continue,
@@ -81,7 +81,8 @@ async fn the_certificate_comes_with_the_next_attempt_at() {
                 let mut paid = enrollments.iter().filter(|e| e.active);
                 paid.any(|e| e.mode.as_str() == "verified")
             };
-            // Nobody sweeps again where it is done, and it comes all the same.
+            // If the enrollment is paid, no other sweep follows, and the certificate is issued
+            // nevertheless.
             if !is_paid().await {
                 fixture.clock.advance(Duration::from_secs(1));
                 let next = Fixture::on(fixture.beside());
@@ -89,18 +90,18 @@ async fn the_certificate_comes_with_the_next_attempt_at() {
             }
             fixture.clock.advance(Duration::from_secs(100));
             assert!(is_paid().await, "{case}");
-            comes_true(&fixture).await;
+            assert_takes_effect(&fixture).await;
         }
     }
 }
 
-async fn comes_true(portal: &Portal) {
+async fn assert_takes_effect(portal: &Portal) {
     assert_eq!(portal.retry_due().await.done, 1);
     assert!(portal.certificate().await.is_some());
     assert_eq!(portal.pending().await, []);
 }
 
-/// A sweep that leaves the enrollment unpaid, or takes it away, has nobody look.
+/// A sweep that leaves the enrollment unpaid, or deactivates it, does not make the event due.
 #[tokio::test]
 async fn a_pass_in_an_unpaid_enrollment_is_not_retried() {
     for (before, mode, is_active) in [

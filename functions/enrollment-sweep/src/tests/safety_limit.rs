@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::fixture::Fixture;
 
-/// A run with so many learners whom the LMS lists as inactive; so many others are
-/// enrolled as well.
+/// Returns a run with `losing` learners whom the LMS lists as inactive, and `others` who stay
+/// enrolled.
 async fn losing(losing: u32, others: u32) -> Fixture {
     let fixture = Fixture::new().await;
     for learner in 0..losing {
@@ -19,7 +19,7 @@ async fn losing(losing: u32, others: u32) -> Fixture {
     fixture
 }
 
-/// How many of the first so many learners are inactive.
+/// Returns how many of the first `learners` learners are inactive.
 async fn inactive(fixture: &Fixture, learners: u32) -> u32 {
     let mut count = 0;
     for learner in 0..learners {
@@ -29,10 +29,10 @@ async fn inactive(fixture: &Fixture, learners: u32) -> u32 {
     count
 }
 
-/// Ten are few in any run. Eleven are too many where they are all whose enrollment
-/// is active, however many others there are.
+/// Ten deactivations are within the limit in any run. Eleven are above it if they are all active
+/// enrollments, however many other learners there are.
 #[tokio::test]
-async fn more_than_ten_and_more_than_two_percent() {
+async fn more_than_ten_and_more_than_two_percent_halt_the_sweep() {
     let fixture = losing(10, 0).await;
     let answer = fixture.sweep().await;
     assert_eq!(answer["tally"], json!({"listed": 10, "deactivated": 10}));
@@ -48,10 +48,10 @@ async fn more_than_ten_and_more_than_two_percent() {
     assert_eq!(inactive(&fixture, 11).await, 0);
 }
 
-/// A list that says inactive for all, on several pages: everything else is done,
-/// the alarm is raised, and it waits until an operator has looked.
+/// A list that says inactive for all, on several pages: everything else is done, the alarm is
+/// raised, and the sweeps stay halted until an operator confirms.
 #[tokio::test]
-async fn a_list_that_says_inactive_for_all() {
+async fn a_list_that_says_inactive_for_all_halts_the_sweep() {
     let fixture = losing(15, 0).await;
     fixture.lms.pages_of(4);
     fixture.put_learner(15).await;
@@ -81,7 +81,7 @@ async fn a_list_that_says_inactive_for_all() {
         fixture.clock.advance(Duration::from_secs(60));
     }
 
-    // It really is so, says an operator.
+    // An operator confirms that the list is right.
     let answer = fixture.sweep_with(json!({"confirm": true})).await;
     assert_eq!(answer["status"], "done");
     assert_eq!(
@@ -91,9 +91,9 @@ async fn a_list_that_says_inactive_for_all() {
     assert_eq!(inactive(&fixture, 16).await, 15);
 }
 
-/// They are counted on however many pages they are.
+/// The held-back learners are counted on any number of pages.
 #[tokio::test]
-async fn held_back_on_more_pages_than_are_read_at_once() {
+async fn held_back_learners_are_counted_on_all_pages() {
     let fixture = losing(51, 0).await;
     fixture.lms.pages_of(1);
     let answer = fixture.sweep().await;

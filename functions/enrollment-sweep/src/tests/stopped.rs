@@ -1,5 +1,5 @@
-//! Stopped before and after each call to the outside, and started again: it ends
-//! as if nothing had happened.
+//! A sweep that is stopped before or after any outside call, and started again, ends as if nothing
+//! had happened.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::fixture::{Fixture, wired};
 
-/// A run of which the next sweep has something of everything to do, in pages of two.
+/// Returns a run whose next sweep has an effect of each kind, in pages of two.
 async fn prepare() -> Portal {
     let fixture = Fixture::new().await;
     fixture.lms.pages_of(2);
@@ -34,9 +34,9 @@ async fn prepare() -> Portal {
     fixture.function.portal
 }
 
-/// In calls that are short of time, do a page each, and write down where they stand.
+/// Calls that are short of time process a page each, and write their checkpoint.
 #[tokio::test]
-async fn the_end_is_the_same() {
+async fn a_stopped_sweep_ends_the_same() {
     let before = prepare().await;
     let end = ends_the_same(&before, At::Enrollments, 1, wired).await;
     for (learner, mode, active, entries) in [
@@ -53,10 +53,10 @@ async fn the_end_is_the_same() {
     }
 }
 
-/// A first sweep that was cut short is a dry run when it is resumed, and is
-/// resumed from where it stood.
+/// A first sweep that was interrupted stays a dry run when it is resumed, and is resumed from its
+/// checkpoint.
 #[tokio::test]
-async fn a_first_sweep_that_was_cut_short() {
+async fn an_interrupted_first_sweep_stays_a_dry_run() {
     let fixture = Fixture::never_swept().await;
     fixture.lms.pages_of(2);
     for learner in 0..6 {
@@ -81,10 +81,10 @@ async fn a_first_sweep_that_was_cut_short() {
     assert_eq!(answer["tally"], json!({"listed": 6, "created": 6}));
 }
 
-/// Who was deactivated by whoever was stopped before it could write that down is
-/// as the LMS has it, and written once.
+/// A learner whom a sweep deactivated before it was stopped, without recording that, is as the LMS
+/// lists them, and is written once.
 #[tokio::test]
-async fn what_was_done_is_not_done_again() {
+async fn effects_before_the_stop_are_not_repeated() {
     let fixture = Fixture::new().await;
     for learner in 0..3 {
         fixture.enrolled(learner, "audit").await;
@@ -111,11 +111,11 @@ async fn what_was_done_is_not_done_again() {
     }
 }
 
-/// A place of yesterday is not resumed, and neither is that of a sweep which
-/// was allowed something else: the list is read from its beginning.
+/// A checkpoint that is half a day old is not resumed, and neither is that of a sweep with other
+/// options: the list is read from its beginning.
 #[tokio::test]
-async fn a_place_that_is_not_gone_on_with() {
-    for (turned, fields, listed) in [
+async fn old_checkpoints_and_those_with_other_options_are_not_resumed() {
+    for (passed, fields, listed) in [
         (Duration::from_hours(11), json!({}), 2),
         (Duration::from_hours(12), json!({}), 3),
         (Duration::from_secs(60), json!({"confirm": true}), 3),
@@ -129,18 +129,18 @@ async fn a_place_that_is_not_gone_on_with() {
         let call = json!({"sweep": {"run": RUN}});
         fixture.call_for(call, 1).await.unwrap();
         let asked = fixture.lms.count(At::Enrollments);
-        fixture.clock.advance(turned);
+        fixture.clock.advance(passed);
         let answer = fixture.sweep_with(fields.clone()).await;
         assert_eq!(answer["tally"], json!({"listed": 3, "unchanged": 3}));
         let asked = fixture.lms.count(At::Enrollments) - asked;
-        assert_eq!(asked, listed, "{turned:?} {fields}");
+        assert_eq!(asked, listed, "{passed:?} {fields}");
     }
 }
 
-/// Whom it held back of a page that was not written down is told again by the next
-/// one: who is active again by then does not count towards the safety limit.
+/// The held-back learners of a page without a checkpoint are determined again by the next sweep: a
+/// learner who is active again by then does not count towards the safety limit.
 #[tokio::test]
-async fn whom_it_held_back_of_a_page_that_is_read_again() {
+async fn held_back_learners_of_a_repeated_page_are_determined_again() {
     let fixture = Fixture::new().await;
     fixture.lms.pages_of(6);
     for learner in 0..12 {
@@ -150,7 +150,7 @@ async fn whom_it_held_back_of_a_page_that_is_read_again() {
     fixture.clock.advance(Duration::from_secs(60));
     let call = json!({"sweep": {"run": RUN}});
     fixture.call_for(call.clone(), 1).await.unwrap();
-    // The next page is held back, and where it stands is not written down any more.
+    // The held-back learners of the next page are written, and its checkpoint is not.
     let (proxy, client) = fixture.proxy(FAST_RETRIES).await;
     let second = wired(fixture.beside(), client);
     let pages = AtomicUsize::new(0);

@@ -1,5 +1,4 @@
-//! The function reads the variables that the template gives it, all of them
-//! and no other.
+//! The function reads exactly the variables that the template gives it.
 
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use shared::bootstrap::{aws, lms};
 use shared::clock::SystemClock;
 
 #[test]
-fn the_template_gives_what_is_needed_and_no_more() {
+fn the_template_gives_exactly_the_variables_that_are_read() {
     needs_all_and_no_more("EnrollmentSweepFunction", |environment| {
         let nowhere = "http://127.0.0.1:1";
         let dynamodb = harness::client(nowhere, FAST_RETRIES);

@@ -1,4 +1,4 @@
-//! What a sweep costs: calls for each page, whatever the size of the run.
+//! The number of calls of a sweep: it grows with the pages, and not with the size of the run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,11 +15,11 @@ fn counts(calls: &[(&str, usize)]) -> BTreeMap<String, usize> {
         .collect()
 }
 
-/// Pages of 50: a read of the usernames, two of what 50 learners have, and two more
-/// where certificates are issued; a write for each learner whom something
-/// changes for, and none in a second sweep but the sweep's own record.
+/// Each page of 50 costs a read of the usernames, two of the learners' records, and two more if
+/// certificates are issued, and a write for each changed learner. A second sweep writes nothing but
+/// its own record.
 #[tokio::test]
-async fn a_handful_of_reads_for_a_page_and_a_write_for_a_change() {
+async fn a_page_costs_a_few_reads_and_a_change_one_write() {
     for pages in [1, 3] {
         let fixture = Fixture::new().await;
         fixture.lms.pages_of(50);

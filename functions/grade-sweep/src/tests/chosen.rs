@@ -1,4 +1,4 @@
-//! Which runs are swept.
+//! The runs that are swept.
 
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, S};
 use harness::{ADA, ADA_ID, RUN};
@@ -8,7 +8,7 @@ use shared::clock::Clock;
 
 use super::fixture::Fixture;
 
-/// The runs that a list has, page after page, each as `Run` of its id.
+/// Returns the runs of a list, page after page, each as the `Run` part of its id.
 async fn listed(fixture: &Fixture, fields: Value) -> Vec<String> {
     let (mut runs, mut call) = (Vec::new(), json!({"list": fields}));
     while !call.is_null() {
@@ -23,7 +23,7 @@ async fn listed(fixture: &Fixture, fields: Value) -> Vec<String> {
     runs
 }
 
-/// A portal with runs of every kind, each named by what it is.
+/// Returns a portal with runs of every kind, each named after its kind.
 async fn with_runs() -> Fixture {
     let fixture = Fixture::new().await;
     for (name, live, days) in [
@@ -49,21 +49,20 @@ async fn with_runs() -> Fixture {
 }
 
 #[tokio::test]
-async fn runs_that_are_live_and_not_long_past() {
+async fn live_runs_that_are_not_long_past_are_swept() {
     let fixture = with_runs().await;
     let due = ["2026_T3", "no-date", "past", "to-come"];
     assert_eq!(listed(&fixture, json!({})).await, due);
     let all = listed(&fixture, json!({"force": true})).await;
     assert_eq!(all.len(), 7);
-    // A run that is named is swept whatever it is.
+    // A run that is named is swept in any state.
     let run = "course-v1:Org+Course+long-past";
     assert_eq!(listed(&fixture, json!({"run": run})).await, ["long-past"]);
 }
 
-/// Alone, a learner is swept in all of their runs; a request says all that the
-/// sweep is to know.
+/// A single learner is swept in all of their runs; each request repeats the options of the sweep.
 #[tokio::test]
-async fn a_learner_in_all_of_their_runs() {
+async fn a_single_learner_is_swept_in_all_of_their_runs() {
     let fixture = with_runs().await;
     fixture.enroll("verified").await;
     let other = "course-v1:Org+Course+not-live";
@@ -77,9 +76,9 @@ async fn a_learner_in_all_of_their_runs() {
     }
 }
 
-/// Many runs come in pages, each once; one of another shape is told and passed over.
+/// Many runs are listed in pages, each once; a run of an unexpected shape is logged and skipped.
 #[tokio::test]
-async fn many_runs_in_pages() {
+async fn many_runs_are_listed_in_pages() {
     let fixture = Fixture::new().await;
     let mut expected = vec!["2026_T3".to_owned()];
     for n in 0..250 {

@@ -1,5 +1,4 @@
-//! What every test stands on: the function as `main` wires it, on a portal of
-//! the test's own.
+//! The fixture of every test: the function as `main` wires it, on a portal of the test's own.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -28,7 +27,7 @@ impl Deref for Fixture {
     }
 }
 
-/// The function on a portal, whose store it reaches by this client.
+/// Returns the function on a portal, whose store it reaches through this client.
 pub fn wired(portal: Portal, through: Client) -> Sweep {
     let wired = crate::wire(
         portal.environment(),
@@ -44,7 +43,7 @@ pub fn wired(portal: Portal, through: Client) -> Sweep {
     })
 }
 
-/// A grade as the LMS has it: a pass from 0.5 on.
+/// Returns a grade as the LMS has it: a pass from 0.5 on.
 pub fn graded(percent: f64) -> GradeRow {
     let passed = percent >= 0.5;
     GradeRow {
@@ -55,7 +54,7 @@ pub fn graded(percent: f64) -> GradeRow {
 }
 
 impl Fixture {
-    /// A portal whose run is self-paced, and has certificates at once.
+    /// Returns a portal whose run is self-paced, so that certificates are issued at once.
     pub async fn new() -> Self {
         let fixture = Self::on(Portal::new().await);
         fixture.set_run(RUN, "is_self_paced", Bool(true)).await;
@@ -75,33 +74,33 @@ impl Fixture {
         self.enroll_user(&email(learner), "verified").await;
     }
 
-    /// What the LMS says of a learner, who is enrolled there.
+    /// Sets the LMS's grade of a learner, who is enrolled there.
     pub fn says(&self, learner: u32, percent: f64) {
         self.lms.grade(&username(learner), RUN, graded(percent));
         self.lms.enroll(&username(learner), RUN, "verified", true);
     }
 
-    /// A sweep finds what the LMS says now, and a day passes: another sweep
-    /// withdraws the certificates of those whose grade is 0.
+    /// Sweeps the LMS's present grades and advances a day: the next sweep withdraws the
+    /// certificates of learners whose grade is 0.
     pub async fn a_day_passes(&self) {
         self.sweep().await;
         self.clock.advance(Duration::from_hours(24));
     }
 
-    /// What a learner has in the run.
+    /// Returns a learner's records in the run.
     pub async fn record(&self, learner: u32) -> LearnerRecords {
         let records = self.use_cases().records().unwrap();
         let run = RUN.parse().unwrap();
         records.find(id(learner), &run).await.unwrap()
     }
 
-    /// In which state a learner's certificate is, where there is one.
+    /// Returns the state of a learner's certificate, or `None` if there is none.
     pub async fn certificate_state(&self, learner: u32) -> Option<CertificateState> {
         let certificate = self.record(learner).await.certificate;
         certificate.map(|certificate| certificate.state)
     }
 
-    /// Stores Ada's grade as a delivery of now would.
+    /// Stores Ada's grade as a delivery would now.
     pub async fn store_as_delivery(&self, percent: f64) {
         let records = self.use_cases().records().unwrap();
         let (user_id, run) = (ADA_ID.parse().unwrap(), RUN.parse().unwrap());
@@ -125,7 +124,7 @@ impl Fixture {
         assert_eq!(written, Written::Done);
     }
 
-    /// Hands Ada's grade back to the LMS, as an operator.
+    /// Releases Ada's grade to the LMS, as an operator.
     pub async fn release(&self) {
         let records = self.use_cases().records().unwrap();
         let (user_id, run) = (ADA_ID.parse().unwrap(), RUN.parse().unwrap());

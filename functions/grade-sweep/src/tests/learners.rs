@@ -1,4 +1,4 @@
-//! What a sweep makes of one learner, by what the LMS says and what there is.
+//! The effect of a sweep on one learner, by the LMS's grade and by the records before.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,18 +14,18 @@ use shared::domain::{CertificateState, Change, LetterGrade};
 
 use super::fixture::{Fixture, graded, wired};
 
-/// What there is of Ada before.
+/// Ada's records before the sweep.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Before {
-    /// A paid enrollment and no more.
+    /// A paid enrollment, and nothing else.
     Enrolled,
     /// No enrollment at all.
     NotEnrolled,
-    /// An enrollment that is not paid.
+    /// An unpaid enrollment.
     Unpaid,
-    /// One that is not active.
+    /// An inactive enrollment.
     Inactive,
-    /// A certificate in force, of a sweep.
+    /// A certificate in force, issued by a sweep.
     Certified,
     /// The same, withdrawn since the grade became 0.
     Withdrawn,
@@ -73,10 +73,10 @@ async fn prepare(before: Before) -> Fixture {
     fixture
 }
 
-/// Each row: what there is, what the LMS says, what the sweep did, and what the
-/// certificate is then.
+/// Each row: the records before, the LMS's grade, the sweep's tally, and the state of the
+/// certificate afterwards.
 #[tokio::test]
-async fn each_learner_is_put_right() {
+async fn each_learner_is_corrected() {
     for (before, percent, did, certificate) in [
         (
             Enrolled,
@@ -90,9 +90,9 @@ async fn each_learner_is_put_right() {
         (Unpaid, 0.9, json!({"grade_stored": 1}), None),
         (Inactive, 0.9, json!({"grade_stored": 1}), None),
         (Certified, 0.9, json!({"unchanged": 1}), Some(InForce)),
-        // Between 0 and a pass: who has passed once keeps the certificate.
+        // Between 0 and a pass: a learner who has passed once keeps the certificate.
         (Certified, 0.3, json!({"grade_stored": 1}), Some(InForce)),
-        // The LMS says 0 also of a grade that it lost: one sweep is not enough.
+        // The LMS reports 0 also for a grade that it lost: one sweep is not enough.
         (
             Certified,
             0.0,
@@ -123,7 +123,7 @@ async fn each_learner_is_put_right() {
             json!({"grade_stored": 1}),
             Some(CertificateState::Revoked),
         ),
-        // An operator's grade stays, and it is the one that counts.
+        // An operator's grade stays, and decides.
         (
             Overridden(0.9),
             0.0,
@@ -140,7 +140,7 @@ async fn each_learner_is_put_right() {
     ] {
         let case = format!("{before:?} {percent}");
         let fixture = prepare(before).await;
-        // An operator's pass has no letter.
+        // An operator's pass has no letter grade.
         let mut row = graded(percent);
         if before == Overridden(percent) {
             row.letter_grade = None;
@@ -160,7 +160,7 @@ async fn each_learner_is_put_right() {
             _ => assert_eq!(grade.score.percent.get(), percent, "{case}"),
         }
 
-        // A second sweep finds nothing to do.
+        // A second sweep changes nothing.
         fixture.clock.advance(Duration::from_secs(60));
         let all = fixture.everything().await;
         fixture.sweep().await;
@@ -168,10 +168,10 @@ async fn each_learner_is_put_right() {
     }
 }
 
-/// A 0 of the LMS's withdraws a certificate once two sweeps a day apart have found
-/// it, the LMS lists the learner's enrollment as active, and says 0 again.
+/// A 0 of the LMS withdraws a certificate only if two sweeps a day apart have found it, the LMS
+/// lists the learner's enrollment as active, and reports 0 again.
 #[tokio::test]
-async fn a_zero_withdraws_only_where_it_is_sure() {
+async fn a_zero_withdraws_only_if_it_is_confirmed() {
     const LEFT_ONCE: &str = "left:zero_seen_once";
     for confirm in [false, true] {
         let fixture = prepare(Certified).await;
@@ -192,7 +192,7 @@ async fn a_zero_withdraws_only_where_it_is_sure() {
         sweep("a second early", json!({LEFT_ONCE: 1}), InForce).await;
         assert_eq!(fixture.stored_grade().await.unwrap(), grade);
 
-        // Another grade in between: the day begins again.
+        // Another grade in between: the day starts again.
         fixture.clock.advance(Duration::from_secs(60));
         says(0.9);
         sweep("well again", json!({"grade_stored": 1}), InForce).await;
@@ -201,7 +201,7 @@ async fn a_zero_withdraws_only_where_it_is_sure() {
         sweep("0 again", json!({"grade_stored": 1, LEFT_ONCE: 1}), InForce).await;
         fixture.clock.advance(Duration::from_hours(24));
 
-        // What is listed is not enough: the LMS is asked once more, twice.
+        // The list is not enough: the LMS is asked twice more.
         for (what, enrolled) in [("inactive", Some(false)), ("unknown", None)] {
             match enrolled {
                 Some(active) => fixture.lms.enroll("ada", RUN, "verified", active),
@@ -223,10 +223,10 @@ async fn a_zero_withdraws_only_where_it_is_sure() {
     }
 }
 
-/// A grade of 0 that was stored by something else than a sweep is found by the first
-/// sweep, which writes that down and no history.
+/// A grade of 0 that something other than a sweep stored is found by the first sweep, which records
+/// that without a history entry.
 #[tokio::test]
-async fn a_zero_of_a_delivery_is_no_sweeps() {
+async fn a_zero_stored_by_a_delivery_counts_from_the_first_sweep() {
     let fixture = prepare(Certified).await;
     fixture.store_as_delivery(0.0).await;
     fixture.clock.advance(Duration::from_hours(48));
@@ -247,7 +247,7 @@ async fn a_zero_of_a_delivery_is_no_sweeps() {
     assert_eq!(fixture.sweep().await["tally"]["withdrawn"], 1);
 }
 
-/// A 0 that an operator has set is no lost grade.
+/// A 0 that an operator has set is not a lost grade.
 #[tokio::test]
 async fn an_operators_zero_withdraws_at_once() {
     let fixture = prepare(Certified).await;
@@ -260,9 +260,9 @@ async fn an_operators_zero_withdraws_at_once() {
     );
 }
 
-/// A learner's own sweep is as careful.
+/// A sweep of a single learner takes the same precautions.
 #[tokio::test]
-async fn a_learners_own_sweep_is_as_careful() {
+async fn a_single_learners_sweep_takes_the_same_precautions() {
     let fixture = prepare(Certified).await;
     fixture.lms.grade("ada", RUN, graded(0.0));
     let one = json!({"learner": ADA});
@@ -280,9 +280,9 @@ async fn a_learners_own_sweep_is_as_careful() {
     assert_eq!(tally, json!({"listed": 1, "withdrawn": 1}));
 }
 
-/// A grade of 0 that the LMS calls a pass earns nothing, and takes nothing.
+/// A grade of 0 that the LMS marks as passed issues nothing, and withdraws nothing.
 #[tokio::test]
-async fn a_pass_of_zero_is_none() {
+async fn a_pass_with_a_grade_of_zero_changes_nothing() {
     for (before, state) in [
         (Enrolled, None),
         (Certified, Some(InForce)),
@@ -304,10 +304,10 @@ async fn a_pass_of_zero_is_none() {
     }
 }
 
-/// Whatever the LMS has for a label, the pass is graded and certified, and a
-/// second sweep finds the label as it was stored.
+/// The pass is graded and certified with any label that the LMS has, and a second sweep finds the
+/// label as it was stored.
 #[tokio::test]
-async fn a_label_never_costs_the_certificate() {
+async fn any_letter_grade_is_certified() {
     let (longest, too_long) = ("é".repeat(255), "é".repeat(256));
     for (letter, stored) in [
         (" ", None),
@@ -333,7 +333,7 @@ async fn a_label_never_costs_the_certificate() {
     }
 }
 
-/// The certificate keeps its id, and every history says by which sweep.
+/// The certificate keeps its id, and every history entry names its sweep.
 #[tokio::test]
 async fn histories_name_the_sweep() {
     let fixture = prepare(Withdrawn).await;
@@ -359,7 +359,7 @@ async fn histories_name_the_sweep() {
     assert_eq!(certificate.run_title.as_deref(), Some("Rust on Lambda"));
 }
 
-/// Certificates wait for their date where the run is not self-paced; grades do not.
+/// Certificates wait for their date if the run is not self-paced; grades do not.
 #[tokio::test]
 async fn certificates_wait_for_their_date() {
     for (self_paced, days, force, issued) in [
@@ -392,9 +392,9 @@ async fn certificates_wait_for_their_date() {
     }
 }
 
-/// A pass that was pending is done by the sweep that issues its certificate.
+/// A pending pass is completed by the sweep that issues its certificate.
 #[tokio::test]
-async fn a_pending_pass_is_done_by_the_sweep() {
+async fn a_pending_pass_is_completed_by_the_sweep() {
     let fixture = Fixture::new().await;
     fixture.enroll("verified").await;
     fixture.lms.add_fault(FaultRule::of(LmsFault::Refuse));
@@ -406,10 +406,9 @@ async fn a_pending_pass_is_done_by_the_sweep() {
     assert_eq!(fixture.pending().await, []);
 }
 
-/// One learner goes through the same code as a page of them, and the others stay
-/// as they are.
+/// One learner goes through the same code as a page of them, and the others stay as they are.
 #[tokio::test]
-async fn one_learner_alone() {
+async fn a_single_learner_can_be_swept() {
     let fixture = Fixture::new().await;
     fixture.enroll("verified").await;
     fixture.lms.grade("ada", RUN, graded(0.9));
@@ -441,16 +440,16 @@ async fn one_learner_alone() {
     assert!(!fixture.log.text().contains('@'));
 }
 
-/// Who is in the list and not here, who is here and not in the list, and an item
-/// of another shape: each counted or left, and the others put right.
+/// Learners who are only in the LMS's list or only in the portal, and an item of an unexpected
+/// shape, are each counted or left, and all others are corrected.
 #[tokio::test]
-async fn no_learner_stops_another() {
+async fn a_broken_row_does_not_stop_the_others() {
     let fixture = Fixture::new().await;
     for learner in 0..6 {
         fixture.learner(learner).await;
         fixture.says(learner, 0.9);
     }
-    // 0: nobody here has the username. 1: gone from the list. 2: a grade of another shape.
+    // 0: no user has the username. 1: gone from the list. 2: a grade of an unexpected shape.
     fixture.lms.grade("stranger", RUN, graded(0.9));
     fixture.lms.remove(&username(1), RUN);
     fixture
@@ -463,7 +462,7 @@ async fn no_learner_stops_another() {
         .send()
         .await
         .unwrap();
-    // 3: a row that cannot be.
+    // 3: an invalid row.
     let broken = local::lms::GradeRow {
         percent: f64::NAN,
         ..graded(0.9)
@@ -484,10 +483,10 @@ async fn no_learner_stops_another() {
     assert!(fixture.record(1).await.grade.is_none());
 }
 
-/// What changed after the page was asked for is left alone, whoever changed it;
-/// a delivery's change also shortly before.
+/// A record that changed after the page was requested is left as it is, whatever changed it; a
+/// change by a delivery also shortly before.
 #[tokio::test]
-async fn what_changed_meanwhile_is_left_alone() {
+async fn a_record_that_changed_meanwhile_is_left_as_it_is() {
     for (seconds, by_delivery, left) in [
         (0, false, true),
         (1, false, false),
@@ -518,9 +517,9 @@ async fn what_changed_meanwhile_is_left_alone() {
     }
 }
 
-/// A write whose answer is lost is known again when it is sent once more.
+/// A write whose answer is lost is recognized when it is sent again.
 #[tokio::test]
-async fn a_lost_answer_is_no_change_of_somebody_else() {
+async fn a_write_whose_answer_is_lost_is_recognized() {
     for (percent, did) in [(0.3, "grade_stored"), (0.9, "issued")] {
         let before = prepare(Enrolled).await;
         before.lms.grade("ada", RUN, graded(percent));
@@ -541,11 +540,10 @@ async fn a_lost_answer_is_no_change_of_somebody_else() {
     }
 }
 
-/// The LMS may spell a username in another case than the portal: the row is the
-/// learner's, also where the LMS is asked once more since they lose something,
-/// and where the learner is named.
+/// The LMS may spell a username in another case than the portal: the row is the learner's, also
+/// where the LMS is asked again because they lose something, and where the learner is named.
 #[tokio::test]
-async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
+async fn the_case_of_the_username_in_the_lms_is_ignored() {
     for (here, there) in [("Kepler", "kepler"), ("kepler", "KEPLER")] {
         for fields in [json!({}), json!({"learner": ADA})] {
             let fixture = Fixture::new().await;
@@ -564,7 +562,7 @@ async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
                 assert_eq!(answer["tally"], tally, "{here} {there} {fields}");
                 fixture.clock.advance(Duration::from_secs(60));
             }
-            // Whoever is named is asked for as the portal spells them.
+            // A learner who is named is requested in the portal's spelling.
             let calls = fixture.lms.calls();
             let mut asked = calls.iter().filter_map(|call| call.username.as_deref());
             let spelling = if fields == json!({}) { there } else { here };
@@ -573,9 +571,9 @@ async fn a_username_may_be_spelled_in_another_case_by_the_lms() {
     }
 }
 
-/// Two spellings of one username in a list are one learner, who is believed once.
+/// Two spellings of one username in a list are one learner, and only one row counts.
 #[tokio::test]
-async fn a_list_has_no_learner_twice() {
+async fn two_rows_of_one_learner_count_once() {
     let fixture = Fixture::new().await;
     fixture.enroll("verified").await;
     fixture.lms.grade("ada", RUN, graded(0.9));

@@ -1,4 +1,4 @@
-//! What is logged, and above all what never is.
+//! The log lines of a sweep, and the data that must never be in one.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::fixture::{Fixture, graded, wired};
 
-/// A run of which the list has something of everything.
+/// Returns a run whose list has a learner of each kind.
 async fn prepare() -> Fixture {
     let fixture = Fixture::new().await;
     for learner in 0..4 {
@@ -19,22 +19,22 @@ async fn prepare() -> Fixture {
     }
     fixture.sweep().await;
     fixture.clock.advance(Duration::from_secs(60));
-    // 0 stays. 1 loses a certificate, 2 has another grade, 4 passes.
+    // 0 stays unchanged. 1 loses a certificate, 2 has another grade, 4 passes.
     fixture.says(1, 0.0);
     fixture.a_day_passes().await;
     fixture.says(2, 0.8);
     fixture.learner(4).await;
     fixture.says(4, 0.9);
-    // A row that cannot be, and somebody whom nobody knows.
+    // An invalid row, and an unknown learner.
     fixture.says(3, f64::NAN);
     fixture.lms.grade("stranger", RUN, graded(0.9));
     fixture
 }
 
-/// A line for each thing that happened to a learner, or would, and one at the
-/// end; of whom nobody knows who they are there is but the count.
+/// A sweep logs a line for each effect on a learner, actual or in a dry run, and one at the end;
+/// unknown learners are only counted.
 #[tokio::test]
-async fn a_line_an_effect_and_one_a_sweep() {
+async fn a_sweep_logs_a_line_for_each_effect_and_one_at_its_end() {
     let fixture = prepare().await;
     for dry_run in [true, false] {
         let earlier = fixture.log.lines().len();
@@ -58,8 +58,8 @@ async fn a_line_an_effect_and_one_a_sweep() {
             ("no_user", json!(1)),
             ("failed", json!(1)),
             ("left", Value::Null),
-            // A token and the list; the list, and once more the grade and the
-            // enrollment of who is held back.
+            // A token and the list; then the list, and again the grade and the enrollment of the
+            // held-back learner.
             ("lms_calls", json!(if dry_run { 2 } else { 3 })),
         ] {
             assert_eq!(last[field], value, "{field} {dry_run}");
@@ -87,10 +87,10 @@ async fn a_line_an_effect_and_one_a_sweep() {
     }
 }
 
-/// A store that fails for one learner is a warning, and the others are done: also
-/// where one is held back until the list is through.
+/// A store that fails for one learner is a warning, and the others are processed: also where one is
+/// held back until the end of the list.
 #[tokio::test]
-async fn a_store_that_fails_for_one() {
+async fn a_store_that_fails_for_one_learner_is_a_warning() {
     let portal = prepare().await.function.portal;
     let (proxy, client) = portal.proxy(FAST_RETRIES).await;
     let fixture = wired(portal, client);
@@ -124,7 +124,7 @@ async fn a_store_that_fails_for_one() {
         (&json!("INFO"), &json!(3))
     );
 
-    // A store that is away ends the call, and the next one goes on.
+    // An unavailable store ends the call, and the next one resumes.
     fixture.clock.advance(Duration::from_secs(60));
     proxy.set(|call| match call.operation.as_str() {
         "TransactWriteItems" => Fault::Refuse("ServiceUnavailable"),
@@ -148,7 +148,7 @@ async fn a_store_that_fails_for_one() {
     assert_eq!(answer["tally"]["withdrawn"], 1);
 }
 
-/// A panic is its learner's alone, and is told by its place and not its message.
+/// A panic affects its learner alone; its place is logged, and not its message.
 #[tokio::test]
 async fn a_panic_is_logged_with_its_location() {
     let fixture = prepare().await;
@@ -165,7 +165,7 @@ async fn a_panic_is_logged_with_its_location() {
     assert!(!fixture.log.text().contains('@'));
 }
 
-/// Nothing of a learner but the id, nothing of a credential, whatever happens.
+/// A line names a learner by id only, and holds no part of a credential, in any case.
 #[tokio::test]
 async fn no_address_username_or_secret_is_ever_logged() {
     let fixture = prepare().await;
@@ -196,7 +196,7 @@ async fn no_address_username_or_secret_is_ever_logged() {
         }
     }
     assert!(!fixture.log.metrics().is_empty());
-    // The one word of ours that has one of these in it.
+    // The one word of the log itself that contains one of these.
     let log = fixture.log.text().replace("UnreadableRuns", "");
     assert!(log.lines().count() > 20, "{log}");
     for word in [

@@ -1,4 +1,4 @@
-//! What is counted of a sweep, and that calls which go on count their own part.
+//! The metrics of a sweep: each of its calls counts its own part.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use shared::web::Metric;
 
 use super::fixture::Fixture;
 
-/// How a sweep ended: done, halted or failed.
+/// The metrics of a sweep's outcome: done, halted or failed.
 const ENDS: [Metric; 3] = [
     Metric::SweepsDone,
     Metric::SweepsHalted,
     Metric::SweepsFailed,
 ];
 
-/// A run of so many learners who have passed, in pages of three.
+/// Returns a run of this many learners who have passed, in pages of three.
 async fn with_learners(learners: u32) -> Fixture {
     let fixture = Fixture::new().await;
     fixture.lms.pages_of(3);
@@ -29,7 +29,7 @@ async fn with_learners(learners: u32) -> Fixture {
     fixture
 }
 
-/// All values of a metric, added up.
+/// Returns the sum of all values of a metric.
 fn sum(fixture: &Fixture, metric: Metric) -> u64 {
     let values = fixture.log.metric(metric);
     values.iter().map(|value| value.as_u64().unwrap()).sum()
@@ -39,7 +39,7 @@ fn of(document: &Value, metrics: [Metric; 3]) -> [Value; 3] {
     metrics.map(|metric| document[metric.name()].clone())
 }
 
-/// Three calls, each with what it has done itself, and one end.
+/// Three calls each count their own part, and the sweep counts one outcome.
 #[tokio::test]
 async fn each_call_counts_its_own_part() {
     let fixture = with_learners(9).await;
@@ -62,7 +62,7 @@ async fn each_call_counts_its_own_part() {
         [1, 0, 0].map(Value::from)
     );
 
-    // One of them loses it, and has it back.
+    // One learner loses the certificate, and has it back.
     for (percent, withdrawn) in [(0.0, 1), (0.9, 0)] {
         fixture.clock.advance(Duration::from_secs(60));
         fixture.says(0, percent);
@@ -76,9 +76,9 @@ async fn each_call_counts_its_own_part() {
     }
 }
 
-/// What is a dry run has asked the LMS, and has done nothing.
+/// A dry run counts its requests to the LMS, and no effects.
 #[tokio::test]
-async fn a_report_counts_what_it_asked_alone() {
+async fn a_dry_run_counts_only_its_requests() {
     let fixture = with_learners(3).await;
     fixture.sweep_with(json!({"dry_run": true})).await;
     let [document] = fixture.log.metrics().try_into().unwrap();
@@ -87,9 +87,9 @@ async fn a_report_counts_what_it_asked_alone() {
     assert_eq!(members, ["LmsFailures", "LmsRequests", "LmsTime"]);
 }
 
-/// The safety limit, and a list that cannot be read.
+/// The safety limit, and a list that cannot be read, have their outcomes.
 #[tokio::test]
-async fn how_sweeps_end() {
+async fn each_outcome_of_a_sweep_is_counted() {
     let fixture = with_learners(12).await;
     fixture.sweep().await;
     for learner in 0..12 {
@@ -109,9 +109,9 @@ async fn how_sweeps_end() {
     assert!(failed["LmsFailures"].as_u64().unwrap() > 0);
 }
 
-/// Runs that cannot be swept; a list with none of them says so too.
+/// Runs of an unexpected shape are counted; a list without any has a sample of 0.
 #[tokio::test]
-async fn runs_of_another_shape() {
+async fn unreadable_runs_are_counted() {
     let fixture = Fixture::new().await;
     let unreadable = async || {
         fixture.call(json!({"list": {}})).await.unwrap();

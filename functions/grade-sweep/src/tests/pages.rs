@@ -1,5 +1,4 @@
-//! What can go wrong with the LMS's list: it is waited for, or the sweep has
-//! failed; what came of it is done.
+//! Errors of the LMS's list: the sweep waits and retries, or fails; effects up to then stay.
 
 use std::time::Duration;
 
@@ -10,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::fixture::Fixture;
 
-/// A run of nine learners who have passed, in pages of three.
-async fn nine() -> Fixture {
+/// Returns a run of nine learners who have passed, in pages of three.
+async fn nine_learners() -> Fixture {
     let fixture = Fixture::new().await;
     fixture.lms.pages_of(3);
     for learner in 0..9 {
@@ -36,16 +35,16 @@ fn page(status: u16, retry_after: Option<u32>) -> LmsFault {
     }
 }
 
-/// The second page fails three times, and is there when it is asked for again:
-/// the whole run is done.
+/// The second page fails three times, and succeeds when it is requested again: the whole run is
+/// swept.
 #[tokio::test]
-async fn a_page_that_fails_three_times() {
+async fn a_page_that_fails_three_times_is_retried() {
     for fault in [
         LmsFault::Fail { status: 502 },
         LmsFault::Drop,
         LmsFault::Half,
         LmsFault::Html,
-        // What stands before the LMS says nothing of our credential.
+        // An answer of a proxy in front of the LMS says nothing about the credential.
         page(401, None),
         page(403, None),
         page(400, None),
@@ -55,7 +54,7 @@ async fn a_page_that_fails_three_times() {
             retry_after: Some(7),
         },
     ] {
-        let fixture = nine().await;
+        let fixture = nine_learners().await;
         fixture
             .lms
             .add_fault(FaultRule::of(fault.clone()).after(1).times(3));
@@ -73,8 +72,8 @@ async fn a_page_that_fails_three_times() {
         assert_eq!(answer["status"], "done", "{fault:?}");
         assert_eq!(answer["tally"]["issued"], 9, "{fault:?}");
         assert_eq!(certified(&fixture).await, 9, "{fault:?}");
-        // What is broken is asked for again three times in one call, and what
-        // says how long to wait is left alone for so long.
+        // A broken answer is requested again three times in one call; after a throttle with a time
+        // the LMS is not asked until that time is over.
         let asked = match fault {
             LmsFault::Throttle {
                 retry_after: Some(_),
@@ -83,9 +82,9 @@ async fn a_page_that_fails_three_times() {
                 retry_after: Some(_),
                 ..
             } => vec![7, 7, 7],
-            // A throttle is of a minute, and then of more.
+            // A throttle without a time pauses for a minute, then for longer.
             LmsFault::Throttle { retry_after: None } => vec![60, 120, 240],
-            // A connection that breaks is tried once more by the client itself.
+            // A broken connection is retried once by the client itself.
             _ if waits.is_empty() => vec![],
             _ => vec![30],
         };
@@ -93,10 +92,10 @@ async fn a_page_that_fails_three_times() {
     }
 }
 
-/// An LMS that stays away is given up, and alarmed; the next sweep goes through.
+/// A sweep of an LMS that stays unavailable fails, and raises an alarm; the next sweep succeeds.
 #[tokio::test]
-async fn an_lms_that_stays_away() {
-    let fixture = nine().await;
+async fn an_lms_that_stays_unavailable_fails_the_sweep() {
+    let fixture = nine_learners().await;
     fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Fail { status: 503 }).after(1));
@@ -123,12 +122,12 @@ async fn an_lms_that_stays_away() {
     );
 }
 
-/// Each: what is wrong with the list, how the sweep ends, why, and for how many
-/// it has done what it was to do.
+/// Each row: the fault of the list, the status of the sweep, its reason, and the number of learners
+/// it certified.
 #[tokio::test]
-async fn lists_that_lie() {
+async fn invalid_lists_are_detected() {
     for (fault, status, reason, done) in [
-        // Only the cursor is believed, and the whole run is done.
+        // Only the cursor of the URL is used, and the whole run is swept.
         (
             LmsFault::Misdirect {
                 to: "http://elsewhere.example".into(),
@@ -137,10 +136,10 @@ async fn lists_that_lie() {
             Value::Null,
             9,
         ),
-        // Every `next` leads to the first page, which the second one is by that: whoever
-        // has an enrollment here is asked for by name.
+        // Every `next` leads to the first page, so the second page is the first one again: learners
+        // with an enrollment in the portal are then requested by username.
         (LmsFault::Repeat, "done", Value::Null, 9),
-        // Only people can fix that our credential is refused.
+        // A rejected credential can only be fixed by people.
         (LmsFault::Refuse, "failed", json!("403"), 0),
         (LmsFault::Bare, "done", Value::Null, 9),
         (LmsFault::NoRow, "done", Value::Null, 0),
@@ -171,7 +170,7 @@ async fn lists_that_lie() {
             0,
         ),
     ] {
-        let fixture = nine().await;
+        let fixture = nine_learners().await;
         fixture.lms.add_fault(FaultRule::of(fault.clone()));
         let answer = fixture.sweep().await;
         assert_eq!(
@@ -180,16 +179,16 @@ async fn lists_that_lie() {
             "{fault:?}"
         );
         assert_eq!(certified(&fixture).await, done, "{fault:?}");
-        // Nothing is asked for but a token and the list.
+        // The only requests are those for a token and for grades.
         let all = fixture.lms.calls().len();
         assert_eq!(all, fixture.lms.count(At::Grades) + 1, "{fault:?}");
     }
 }
 
-/// Who left the list keeps all they have; so does everybody where it is empty.
+/// A learner who left the list keeps all records; so does everybody if it is empty.
 #[tokio::test]
 async fn absence_proves_nothing() {
-    let fixture = nine().await;
+    let fixture = nine_learners().await;
     fixture.sweep().await;
     fixture.clock.advance(Duration::from_secs(60));
     let before = fixture.everything().await;
@@ -203,9 +202,9 @@ async fn absence_proves_nothing() {
     }
 }
 
-/// A run that the LMS, or the portal, does not have.
+/// A run that the LMS or the portal lacks fails.
 #[tokio::test]
-async fn runs_that_are_not_there() {
+async fn unknown_runs_fail() {
     let fixture = Fixture::new().await;
     let unknown = "course-v1:No+Such+Run";
     for (run, reason) in [(RUN, "404 course_does_not_exist"), (unknown, "no_such_run")] {
@@ -218,10 +217,10 @@ async fn runs_that_are_not_there() {
     assert_eq!(fixture.lms.count(At::Grades), 1);
 }
 
-/// An old site's list is one page, and longer than what is worked on at once.
+/// The list of an old site is one page, which is longer than a batch.
 #[tokio::test]
-async fn a_long_list_without_pages() {
-    let fixture = nine().await;
+async fn a_long_list_without_pages_is_swept() {
+    let fixture = nine_learners().await;
     for stranger in 9..210 {
         fixture.says(stranger, 0.9);
     }

@@ -14,7 +14,7 @@ use shared::use_cases::operator::{CertificateAction, correct_certificate};
 
 use super::fixture::{Fixture, wired};
 
-/// A run some of whose learners have certificates, and the others none.
+/// Returns a run with `certified` learners who have certificates, and `others` who have none.
 async fn with_certificates(certified: u32, others: u32) -> Fixture {
     let fixture = Fixture::new().await;
     for learner in 0..certified {
@@ -27,7 +27,7 @@ async fn with_certificates(certified: u32, others: u32) -> Fixture {
     fixture
 }
 
-/// How many certificates are withdrawn, of the first so many learners.
+/// Returns how many of the first `learners` learners' certificates are withdrawn.
 async fn withdrawn(fixture: &Fixture, learners: u32) -> u32 {
     let mut count = 0;
     for learner in 0..learners {
@@ -39,10 +39,10 @@ async fn withdrawn(fixture: &Fixture, learners: u32) -> u32 {
     count
 }
 
-/// Ten are few in any run. Eleven are too many where they are all who have a
-/// certificate, however many others are enrolled.
+/// Ten withdrawals are within the limit in any run. Eleven are above it if they are all
+/// certificates, however many other learners are enrolled.
 #[tokio::test]
-async fn more_than_ten_and_more_than_two_percent() {
+async fn more_than_ten_and_more_than_two_percent_halt_the_sweep() {
     for (losing, halted) in [(10, false), (11, true)] {
         let fixture = with_certificates(losing, 600).await;
         for learner in 0..losing {
@@ -62,13 +62,13 @@ async fn more_than_ten_and_more_than_two_percent() {
     }
 }
 
-/// A grader that says 0 for all, on several pages: everything else is done, the
-/// alarm is raised, and it waits until an operator has looked, or the LMS is well.
+/// A grader that reports 0 for all, on several pages: everything else is done, the alarm is raised,
+/// and the sweeps stay halted until an operator confirms, or the LMS works again.
 #[tokio::test]
-async fn a_grader_that_says_0_for_all() {
+async fn a_grader_that_reports_0_for_all_halts_the_sweep() {
     let fixture = with_certificates(20, 0).await;
     fixture.lms.pages_of(7);
-    // One who was never graded before.
+    // A learner who was never graded before.
     fixture.learner(20).await;
     fixture.says(20, 0.9);
     fixture.lms.add_fault(FaultRule::of(LmsFault::Zero));
@@ -99,7 +99,7 @@ async fn a_grader_that_says_0_for_all() {
         fixture.clock.advance(Duration::from_secs(60));
     }
 
-    // The LMS is well again: nothing happened to anybody.
+    // The LMS works again: no certificate has changed.
     fixture.lms.revoke();
     let answer = fixture.sweep().await;
     assert_eq!(answer["status"], "done");
@@ -109,7 +109,7 @@ async fn a_grader_that_says_0_for_all() {
     );
     assert_eq!(withdrawn(&fixture, 21).await, 0);
 
-    // It really is so, says an operator.
+    // An operator confirms that the grades are right.
     fixture.clock.advance(Duration::from_secs(60));
     fixture.lms.add_fault(FaultRule::of(LmsFault::Zero));
     let confirm = json!({"confirm": true});
@@ -123,17 +123,17 @@ async fn a_grader_that_says_0_for_all() {
     assert_eq!(withdrawn(&fixture, 21).await, 21);
 }
 
-/// Much may happen until the list is through: the LMS is asked once more for each
-/// who would lose something, and what it says then counts.
+/// Much may change until the end of the list: the LMS is asked again for each learner who would
+/// lose something, and this later answer counts.
 #[tokio::test]
-async fn the_lms_is_asked_once_more() {
+async fn the_lms_is_asked_again_before_a_withdrawal() {
     let fixture = with_certificates(4, 0).await;
     for learner in 0..4 {
         fixture.says(learner, 0.0);
     }
     fixture.a_day_passes().await;
     fixture.lms.pages_of(2);
-    // A page, and its time is over.
+    // The call processes one page, then its time is over.
     let call = json!({"sweep": {"run": RUN}});
     for _ in 0..2 {
         let answer = fixture.call_for(call.clone(), 1).await.unwrap();
@@ -141,7 +141,8 @@ async fn the_lms_is_asked_once_more() {
         fixture.clock.advance(Duration::from_secs(1));
     }
     assert_eq!(withdrawn(&fixture, 4).await, 0);
-    // It was a mistake; an operator has set the grade; she has left the LMS; it is so.
+    // 0: it was a mistake. 1: an operator has set the grade. 2: she has left the LMS. 3: the grade
+    // is right.
     fixture.says(0, 0.9);
     fixture.override_grade_of(1, 0.8).await;
     fixture.lms.remove(&username(2), RUN);
@@ -160,16 +161,16 @@ async fn the_lms_is_asked_once_more() {
     }
 }
 
-/// The LMS fails while it is asked once more: it is waited for, and those who
-/// are left are asked for then.
+/// The LMS fails while it is asked again: the sweep waits, and then asks for the remaining
+/// learners.
 #[tokio::test]
-async fn the_lms_may_fail_when_asked_once_more() {
+async fn the_sweep_waits_if_the_lms_fails_when_asked_again() {
     let fixture = with_certificates(3, 0).await;
     for learner in 0..3 {
         fixture.says(learner, 0.0);
     }
     fixture.a_day_passes().await;
-    // The list and the first of the three, then fault.
+    // The list and the first of the three succeed, then the fault sets in.
     let fault = LmsFault::Fail { status: 503 };
     fixture
         .lms
@@ -189,9 +190,9 @@ async fn the_lms_may_fail_when_asked_once_more() {
     assert_eq!(withdrawn(&fixture, 3).await, 3);
 }
 
-/// So it may where it is asked for their enrollments.
+/// The LMS fails while it is asked for the learners' enrollments: the sweep waits, too.
 #[tokio::test]
-async fn the_lms_may_fail_when_asked_for_enrollments() {
+async fn the_sweep_waits_if_the_lms_fails_when_asked_for_enrollments() {
     let fixture = with_certificates(2, 0).await;
     for learner in 0..2 {
         fixture.says(learner, 0.0);
@@ -209,9 +210,9 @@ async fn the_lms_may_fail_when_asked_for_enrollments() {
     assert_eq!(fixture.sweep().await["tally"]["withdrawn"], 2);
 }
 
-/// A certificate that an operator has changed since the page was asked for.
+/// A certificate that an operator has changed since the page was requested stays as it is.
 #[tokio::test]
-async fn a_certificate_that_changed_meanwhile_is_left_alone() {
+async fn a_certificate_that_changed_meanwhile_stays() {
     let fixture = with_certificates(1, 0).await;
     fixture.says(0, 0.0);
     fixture.a_day_passes().await;
@@ -232,10 +233,10 @@ async fn a_certificate_that_changed_meanwhile_is_left_alone() {
     assert_eq!(fixture.certificate_state(0).await, Some(InForce));
 }
 
-/// Whoever resumes a sweep that was believed to be stopped, and is not, holds
-/// back as many as it, and so does it: neither takes the other's for few.
+/// If a sweep that was believed to be stopped is still running, both it and the one that resumes it
+/// hold back all learners: neither takes a part of them for the whole.
 #[tokio::test]
-async fn two_that_go_on_with_the_same_sweep() {
+async fn two_processes_on_one_sweep_both_keep_the_limit() {
     let fixture = with_certificates(12, 0).await;
     fixture.lms.pages_of(3);
     fixture.lms.add_fault(FaultRule::of(LmsFault::Zero));
@@ -246,7 +247,7 @@ async fn two_that_go_on_with_the_same_sweep() {
 
     let (proxy, client) = fixture.proxy(FAST_RETRIES).await;
     let slow = wired(fixture.beside(), client);
-    // It has taken over whom the first call held back, and reads its second page.
+    // It has taken over the learners whom the first call held back, and reads its second page.
     proxy.set(|call| match call.operation.as_str() {
         "BatchGetItem" if call.body.windows(10).any(|part| part == b"learner000") => Fault::Hold,
         _ => Fault::Pass,

@@ -1,5 +1,5 @@
-//! Stopped before and after each call to the outside, and started again: it ends
-//! as if nothing had happened.
+//! A sweep that is stopped before or after any outside call, and started again, ends as if nothing
+//! had happened.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::fixture::{Fixture, wired};
 
-/// A run of which the next sweep has something of everything to do, in pages of three.
+/// Returns a run whose next sweep has an effect of each kind, in pages of three.
 async fn prepare() -> Portal {
     let fixture = Fixture::new().await;
     fixture.lms.pages_of(3);
@@ -20,7 +20,7 @@ async fn prepare() -> Portal {
     }
     fixture.sweep().await;
     fixture.clock.advance(Duration::from_secs(60));
-    // Withdrawn, to be restored.
+    // Withdrawn, and to be restored.
     fixture.says(0, 0.0);
     fixture.a_day_passes().await;
     // To be withdrawn, on two pages.
@@ -37,7 +37,7 @@ async fn prepare() -> Portal {
 }
 
 #[tokio::test]
-async fn the_end_is_the_same() {
+async fn a_stopped_sweep_ends_the_same() {
     let before = prepare().await;
     let end = ends_the_same(&before, At::Grades, 900, wired).await;
     for (learner, state) in [(0, "in_force"), (1, "withdrawn"), (6, "withdrawn")] {
@@ -46,9 +46,9 @@ async fn the_end_is_the_same() {
     }
 }
 
-/// Calls that are short of time do a page each, and what they come to is the same.
+/// Calls that are short of time process a page each, with the same result.
 #[tokio::test]
-async fn a_page_a_call() {
+async fn calls_of_a_page_each_end_the_same() {
     let before = prepare().await;
     let fixture = Fixture::on(before.copy().await);
     assert_eq!(fixture.sweep().await["status"], "done");
@@ -66,7 +66,7 @@ async fn a_page_a_call() {
         }
         fixture.clock.advance(Duration::from_secs(1));
     }
-    // Three pages, and those who were held back of two of them.
+    // Three pages, and the held-back learners of two of them.
     assert!(answers.len() >= 4, "{answers:?}");
     assert_eq!(settled(fixture.everything().await), expected);
 }

@@ -1,13 +1,13 @@
-//! Two runs at once, as the schedule allows, and a run that ends in time.
+//! Two concurrent passes, as the schedule allows, and a pass that ends in time.
 
 use local::lms::At;
 
 use super::fixture::Fixture;
 use super::lms::with_passes;
 
-/// Each event is retried by one of them.
+/// Each event is retried by one of the two passes.
 #[tokio::test]
-async fn two_runs_share_the_work() {
+async fn two_passes_share_the_work() {
     let fixture = with_passes(30).await;
     let other = Fixture::on(fixture.beside());
     let asked = fixture.lms.count(At::Grades);
@@ -24,9 +24,9 @@ async fn two_runs_share_the_work() {
     assert_eq!(certificates.send().await.unwrap().count, 30);
 }
 
-/// A run that has hardly any time left claims nothing: what is claimed is finished.
+/// A pass that has hardly any time left claims nothing: a claimed event is always processed.
 #[tokio::test]
-async fn a_run_ends_before_its_deadline() {
+async fn a_pass_ends_before_its_deadline() {
     let fixture = with_passes(3).await;
     let summary = fixture.run_for(40).await.unwrap();
     assert_eq!(summary["attempted"], 0);
@@ -39,12 +39,12 @@ async fn a_run_ends_before_its_deadline() {
     );
     assert_eq!(fixture.run_for(60).await.unwrap()["done"], 3);
 
-    // A deadline that is over is none: `cargo lambda watch` names such a one.
+    // A deadline in the past is ignored: `cargo lambda watch` gives such a one.
     let fixture = with_passes(3).await;
     assert_eq!(fixture.run_for(-60).await.unwrap()["done"], 3);
 }
 
-/// Nothing due costs a query, and three for the counts.
+/// A pass with nothing due costs one query, and three for the counts.
 #[tokio::test]
 async fn nothing_due_costs_four_queries() {
     let fixture = with_passes(0).await;
@@ -55,7 +55,8 @@ async fn nothing_due_costs_four_queries() {
     assert_eq!(fixture.lms.calls().len(), 0);
 }
 
-/// The longest due comes first, and a run that runs out of time leaves the others.
+/// The event that has been due longest comes first, and a pass that runs out of time leaves the
+/// others.
 #[tokio::test]
 async fn the_longest_due_comes_first() {
     let fixture = with_passes(6).await;
@@ -69,7 +70,7 @@ async fn the_longest_due_comes_first() {
     let fixture = Fixture::wired(fixture.beside(), client);
     fixture.run().await;
     assert!(proxy.calls().len() > 6);
-    // Claimed in this order, whatever the order in which they end.
+    // Events are claimed in this order, whatever the order in which they end.
     let mut claimed = fixture.log.lines();
     claimed.retain(|line| line["message"] == "event retried");
     let mut text: Vec<_> = claimed
@@ -77,7 +78,7 @@ async fn the_longest_due_comes_first() {
         .map(|l| l["event_key"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(text.len(), 6);
-    // Two at once may end in either order, and no more.
+    // Two concurrent attempts may end in either order, and not more than two run.
     for (place, key) in expected.iter().enumerate() {
         let found = text.iter().position(|text| text == key).unwrap();
         assert!(found.abs_diff(place) <= 1, "{expected:?} {text:?}");

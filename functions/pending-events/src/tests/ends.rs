@@ -1,4 +1,4 @@
-//! How long events wait, and what becomes of them in the end.
+//! The time for which events are pending, and their final states.
 
 use std::time::Duration;
 
@@ -11,9 +11,8 @@ use shared::use_cases::enrolling::Set;
 
 use super::fixture::Fixture;
 
-/// Goes from look to look until nothing is due any more within a year; how
-/// many days that took, and how many attempts.
-async fn to_the_end(fixture: &Fixture) -> (i64, usize) {
+/// Retries until no event is waiting; returns the number of days, and of attempts.
+async fn retry_to_the_end(fixture: &Fixture) -> (i64, usize) {
     let began = fixture.clock.now();
     let mut attempts = 0;
     while let Some(event) = fixture.pending().await.pop()
@@ -27,7 +26,7 @@ async fn to_the_end(fixture: &Fixture) -> (i64, usize) {
     (took.as_hours() / 24, attempts)
 }
 
-/// LmsFault with the LMS for seven days: dead, and an error in the log.
+/// After seven days of an unavailable LMS the event is dead, and an error is logged.
 #[tokio::test]
 async fn an_lms_that_stays_unavailable_ends_dead() {
     let fixture = Fixture::new().await;
@@ -36,7 +35,7 @@ async fn an_lms_that_stays_unavailable_ends_dead() {
         .lms
         .add_fault(FaultRule::of(LmsFault::Fail { status: 500 }));
     fixture.add_pending_pass().await;
-    let (days, attempts) = to_the_end(&fixture).await;
+    let (days, attempts) = retry_to_the_end(&fixture).await;
     assert_eq!(days, 7);
     assert!((16..=22).contains(&attempts), "{attempts}");
 
@@ -52,18 +51,18 @@ async fn an_lms_that_stays_unavailable_ends_dead() {
     );
     assert_eq!(line["event_key"], event.event_key.as_str());
     assert_eq!(line["error_code"], "500");
-    // The alarm goes by this, as long as it lies there.
+    // The alarm depends on this value, as long as the event is stored.
     fixture.clock.advance(Duration::from_hours(24));
     assert_eq!(fixture.run().await["dead"], 1);
     assert_eq!(fixture.log.last("retry batch finished")["dead"], 1);
-    // It can be looked up for ninety days more.
+    // The event stays readable for ninety days more.
     let item = fixture.item().await;
     let expires_at = item["expires_at"].as_n().unwrap().parse::<i64>().unwrap();
     let ended = event.next_attempt_at.as_second();
     assert_eq!(expires_at - ended, 90 * 24 * 3600);
     assert!(!item.contains_key("blocked_on"));
 
-    // A redelivery begins again; the LMS is well by then.
+    // A redelivery makes it pending again; the LMS works by then.
     fixture.lms.revoke();
     fixture.grade(0.9, true);
     fixture
@@ -78,9 +77,9 @@ async fn an_lms_that_stays_unavailable_ends_dead() {
     assert!(fixture.certificate().await.is_some());
 }
 
-/// Somebody who is never imported: after thirty days expired, and no error.
+/// An event of a user who is never imported is expired after thirty days, and no error.
 #[tokio::test]
-async fn what_never_came_ends_expired() {
+async fn an_event_of_a_user_never_imported_expires() {
     let fixture = Fixture::on(Portal::empty().await);
     fixture.add_pending_pass().await;
     fixture.announce(ADA, None, None).await;
@@ -109,10 +108,10 @@ async fn what_never_came_ends_expired() {
     assert_eq!(fixture.lms.calls().len(), 0);
 }
 
-/// A pass that the LMS never confirms, and one that never becomes eligible:
-/// gone after thirty days, with one line each.
+/// A pass that the LMS never confirms, and one that never becomes eligible, are removed after
+/// thirty days, with one log line each.
 #[tokio::test]
-async fn what_others_see_to_is_dropped() {
+async fn a_pass_never_confirmed_or_never_eligible_is_dropped() {
     for (mode, is_pass, reason) in [
         ("verified", false, "not_passed"),
         ("audit", true, "not_eligible"),
@@ -121,7 +120,7 @@ async fn what_others_see_to_is_dropped() {
         fixture.enroll(mode).await;
         fixture.grade(0.5, is_pass);
         fixture.add_pending_pass().await;
-        let (days, attempts) = to_the_end(&fixture).await;
+        let (days, attempts) = retry_to_the_end(&fixture).await;
         assert_eq!(days, 30, "{reason}");
         let most = if is_pass { 3 } else { 45 };
         assert!(attempts <= most, "{reason}: {attempts} attempts");
@@ -139,10 +138,10 @@ async fn what_others_see_to_is_dropped() {
     }
 }
 
-/// A pending enrollment never undoes a change newer than its delivery; what does
-/// not contradict it is added.
+/// A pending enrollment never undoes a change newer than its delivery; the parts that do not
+/// contradict it are added.
 #[tokio::test]
-async fn a_newer_change_stands() {
+async fn a_newer_change_is_not_undone() {
     let fixture = Fixture::on(Portal::empty().await);
     fixture.put_run(RUN).await;
     fixture.announce(ADA, Some("staff"), None).await;
@@ -183,13 +182,13 @@ async fn a_newer_change_stands() {
     );
     assert_eq!(fixture.pending().await, []);
 
-    // One that is delivered after the change makes it active again.
+    // A delivery after the change makes it active again.
     fixture.announce(ADA, None, None).await;
     assert!(fixture.enrollment().await.active);
 }
 
 impl Fixture {
-    /// The one pending event as the table has it.
+    /// Returns the one pending event as the table stores it.
     async fn item(&self) -> std::collections::HashMap<String, AttributeValue> {
         let scan = self.dynamodb.scan().table_name("PendingEventsTable");
         let [item] = scan
@@ -204,8 +203,7 @@ impl Fixture {
     }
 }
 
-/// The same with an enrollment that waits for its user: roles unite, and the
-/// thirty days begin again.
+/// A redelivery merges roles with a pending enrollment, and its thirty days start again.
 #[tokio::test]
 async fn a_redelivered_role_has_thirty_days_more() {
     let fixture = Fixture::on(Portal::empty().await);

@@ -1,5 +1,4 @@
-//! What every test stands on: the function as `main` wires it, on a portal of
-//! the test's own.
+//! The fixture of every test: the function as `main` wires it, on a portal of the test's own.
 
 use std::ops::Deref;
 
@@ -36,7 +35,7 @@ impl Fixture {
         Self::wired(portal, client)
     }
 
-    /// A fixture that reaches its store by this client.
+    /// Returns a fixture that reaches its store through this client.
     pub fn wired(portal: Portal, through: Client) -> Self {
         let wired = crate::wire(
             portal.environment(),
@@ -51,12 +50,12 @@ impl Fixture {
         }
     }
 
-    /// Runs as the schedule makes it, with two minutes to go.
+    /// Runs a pass as the schedule does, with two minutes left.
     pub async fn run(&self) -> Value {
         self.run_for(120).await.unwrap()
     }
 
-    /// Runs with this many seconds to go.
+    /// Runs a pass with this many seconds left.
     pub async fn run_for(&self, seconds: i64) -> Result<Value, Error> {
         let mut context = Context::default();
         context.request_id = "the-run".to_owned();

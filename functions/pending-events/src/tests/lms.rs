@@ -1,4 +1,4 @@
-//! The LMS is spared: few at once, none while it is unavailable.
+//! The load on the LMS: few requests at once, and none while it is unavailable.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::fixture::Fixture;
 
-/// A portal where so many learners' passes are pending since the LMS failed, and due.
+/// Returns a portal where the passes of this many learners are pending since the LMS failed, and
+/// due.
 pub async fn with_passes(learners: usize) -> Fixture {
     let fixture = Fixture::new().await;
     for learner in 0..learners {
@@ -36,10 +37,10 @@ pub async fn with_passes(learners: usize) -> Fixture {
     fixture
 }
 
-/// After three failures in a row the LMS is asked no more in this run, and what
-/// was not asked has lost no try; once it is well one run issues all.
+/// After three failures in a row the LMS is not asked again in this pass, and events that did not
+/// reach it have lost no attempt; once it works, one pass issues all certificates.
 #[tokio::test]
-async fn after_three_failures_the_lms_paused() {
+async fn three_failures_pause_the_lms() {
     let fixture = with_passes(20).await;
     let before = fixture.lms.count(At::Grades);
     for fault in [
@@ -52,10 +53,10 @@ async fn after_three_failures_the_lms_paused() {
         let asked = fixture.lms.count(At::Grades);
         let summary = fixture.run().await;
         assert_eq!(summary["lms_paused"], true);
-        // Those that are on their way when the third fails still come there.
+        // Requests that are on their way when the third one fails are still sent.
         let asked = fixture.lms.count(At::Grades) - asked;
         assert!((3..=4).contains(&asked), "{fault:?}: asked {asked} times");
-        // Each question is a try, and each try a question.
+        // Each request is an attempt, and each attempt a request.
         let attempts: u32 = fixture
             .pending()
             .await
@@ -67,7 +68,7 @@ async fn after_three_failures_the_lms_paused() {
         fixture.clock.advance(Duration::from_secs(20));
     }
     fixture.lms.revoke();
-    // Those that failed wait a little longer than the others.
+    // Events that failed wait a little longer than the others.
     fixture.clock.advance(Duration::from_hours(1));
     let asked = fixture.lms.count(At::Grades);
     let summary = fixture.run().await;
@@ -80,7 +81,7 @@ async fn after_three_failures_the_lms_paused() {
     assert_eq!(fixture.pending().await, []);
 }
 
-/// An error for one learner is no reason to spare the LMS.
+/// An error for one learner does not open the circuit breaker.
 #[tokio::test]
 async fn an_error_for_one_learner_does_not_open_the_circuit_breaker() {
     let fixture = with_passes(10).await;
@@ -100,9 +101,9 @@ async fn an_error_for_one_learner_does_not_open_the_circuit_breaker() {
     }
 }
 
-/// While the circuit breaker is open, enrollments are processed.
+/// Enrollments are processed while the circuit breaker is open.
 #[tokio::test]
-async fn enrollments_need_no_lms() {
+async fn enrollments_are_processed_without_the_lms() {
     let fixture = with_passes(8).await;
     fixture
         .announce("later@example.org", Some("instructor"), None)
@@ -121,10 +122,10 @@ async fn enrollments_need_no_lms() {
     assert_eq!(fixture.enrollments(&id).await.len(), 1);
 }
 
-/// Throttled with a time: nothing is asked until then, by this run or the
-/// next ones, and nobody loses a try by it.
+/// After a throttle with a time the LMS is not asked until then, by this pass or the next ones, and
+/// no event loses an attempt.
 #[tokio::test]
-async fn retry_after_silences_all() {
+async fn retry_after_pauses_all_requests() {
     let fixture = with_passes(12).await;
     let (proxy, client) = fixture.proxy(harness::FAST_RETRIES).await;
     let fixture = Fixture::wired(fixture.beside(), client);
@@ -134,7 +135,7 @@ async fn retry_after_silences_all() {
     fixture.lms.add_fault(FaultRule::of(throttle));
     fixture.run().await;
     let asked = fixture.lms.count(At::Grades);
-    // One says it, and those on their way may hear it too.
+    // One request gets this answer, and those on their way may get it too.
     let attempts: u32 = fixture
         .pending()
         .await
@@ -148,7 +149,7 @@ async fn retry_after_silences_all() {
         let before = proxy.calls().len();
         fixture.run().await;
         assert_eq!(fixture.lms.count(At::Grades), asked);
-        // Nothing is even claimed.
+        // No event is even claimed.
         assert_eq!(proxy.calls()[before..], ["Query"; 4]);
     }
     for event in fixture.pending().await {
@@ -159,10 +160,10 @@ async fn retry_after_silences_all() {
     assert_eq!(fixture.run().await["done"], 12);
 }
 
-/// Never more at once than may be, however many are due: a quarter of what may
-/// be at all, since two runs may go on at once, and the sweeps beside them.
+/// The number of concurrent requests stays at its limit, however many events are due: a quarter of
+/// the total limit, since two passes may run at once, beside the sweeps.
 #[tokio::test]
-async fn no_more_at_once_than_may_be() {
+async fn concurrent_requests_stay_within_the_limit() {
     let fixture = with_passes(12).await;
     let answers_slowly = LmsFault::Slow { delay_ms: 30 };
     fixture.lms.add_fault(FaultRule::of(answers_slowly));
@@ -174,17 +175,17 @@ async fn no_more_at_once_than_may_be() {
     );
 }
 
-/// An event that is in hand when the LMS begins to rest, and was not asked
-/// for, gets its try back and is due at once.
+/// A claimed event whose request is withheld since the LMS was paused meanwhile gets its attempt
+/// back, and is due at once.
 #[tokio::test]
-async fn a_try_is_given_back() {
+async fn a_withheld_attempt_is_not_counted() {
     let fixture = with_passes(8).await;
     let (proxy, client) = fixture.proxy(harness::FAST_RETRIES).await;
     let fixture = Fixture::wired(fixture.beside(), client);
     fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Fail { status: 503 }));
-    // The first read of the first event is held, until three others have failed.
+    // The first read of the first event is held until three others have failed.
     let is_first = AtomicBool::new(true);
     proxy.set(move |call| {
         let is_read = call.operation == "BatchGetItem";
@@ -195,7 +196,7 @@ async fn a_try_is_given_back() {
         }
     });
     let others_fail = async {
-        // Four claims, and three that were written back.
+        // Four claims, and three events that were written back.
         let is_update = |call: &&String| *call == "UpdateItem";
         while proxy.calls().iter().filter(is_update).count() < 7 {
             tokio::task::yield_now().await;

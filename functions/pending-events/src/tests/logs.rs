@@ -1,4 +1,4 @@
-//! What is logged, and above all what never is.
+//! The log lines of a pass, and the data that must never be in one.
 
 use local::Fault;
 use local::lms::{CLIENT_SECRET, FaultRule, LmsFault};
@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::fixture::Fixture;
 use super::lms::with_passes;
 
-/// A line for each event, and one at the end.
+/// A pass logs a line for each event, and one at the end.
 #[tokio::test]
-async fn a_line_an_event_and_one_a_run() {
+async fn a_pass_logs_a_line_for_each_event_and_one_at_its_end() {
     let fixture = with_passes(2).await;
     fixture.run().await;
     let [first, second, last] = <[Value; 3]>::try_from(fixture.log.lines()).unwrap();
@@ -44,9 +44,10 @@ async fn a_line_an_event_and_one_a_run() {
     }
 }
 
-/// What waits on says for what, why, and until when.
+/// The line of an event that stays pending names its blocked reason, the error, and the next
+/// attempt.
 #[tokio::test]
-async fn what_waits_says_why() {
+async fn an_event_that_stays_pending_logs_why() {
     let fixture = with_passes(1).await;
     fixture
         .lms
@@ -55,7 +56,7 @@ async fn what_waits_says_why() {
     let line = fixture.log.last("event retried");
     let event = fixture.pending_event().await;
     for (field, value) in [
-        ("outcome", "waits".to_owned()),
+        ("outcome", "waiting".to_owned()),
         ("reason", "lms_unavailable".to_owned()),
         ("error_code", "502".to_owned()),
         ("next_attempt_at", event.next_attempt_at.to_string()),
@@ -64,7 +65,7 @@ async fn what_waits_says_why() {
     }
 }
 
-/// A store that fails is one error, and the run says so to Lambda.
+/// A store that fails is logged as one error, and the call fails.
 #[tokio::test]
 async fn a_store_that_fails_is_an_error() {
     for failing in ["Query", "UpdateItem", "BatchGetItem", "TransactWriteItems"] {
@@ -84,7 +85,7 @@ async fn a_store_that_fails_is_an_error() {
         let line = fixture.log.last(message);
         assert_eq!(line["level"], "ERROR", "{failing}");
         assert_eq!(line["error_code"], "AccessDeniedException", "{failing}");
-        // It is there when the store is well again.
+        // The event is still there when the store works again.
         proxy.set(|_| Fault::Pass);
         fixture.clock.advance(std::time::Duration::from_secs(180));
         assert_eq!(fixture.run().await["done"], 1, "{failing}");

@@ -1,5 +1,5 @@
-//! Answers of the tables that are lost, items that cannot be read, calls that
-//! fail for good, and panics.
+//! Answers of the store that are lost, items that cannot be parsed, calls that always fail, and
+//! panics.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -15,13 +15,13 @@ use shared::domain::{BlockedReason, EventState};
 use super::fixture::Fixture;
 use super::lms::with_passes;
 
-/// The first answer to each write is lost after its effect: each event is
-/// retried once all the same, and its end told.
+/// The first answer to each write is lost after its effect: each event is nevertheless retried
+/// once, and its outcome is logged.
 #[tokio::test]
-async fn every_answer_is_lost_once() {
-    for lms_is_well in [true, false] {
+async fn an_event_whose_answers_are_lost_is_retried_once() {
+    for lms_works in [true, false] {
         let fixture = with_passes(3).await;
-        if !lms_is_well {
+        if !lms_works {
             fixture.lms.add_fault(FaultRule::of(LmsFault::NoRow));
         }
         let (proxy, client) = fixture.proxy(FAST_RETRIES).await;
@@ -39,7 +39,7 @@ async fn every_answer_is_lost_once() {
         assert_eq!(summary["attempted"], 3, "{summary}");
         let lines = fixture.log.lines();
         let outcomes: Vec<_> = lines.iter().filter_map(|l| l["outcome"].as_str()).collect();
-        let expected = if lms_is_well { "created" } else { "waits" };
+        let expected = if lms_works { "created" } else { "waiting" };
         assert_eq!(outcomes, [expected; 3]);
         for event in fixture.pending().await {
             assert_eq!(event.attempts, 1);
@@ -47,10 +47,9 @@ async fn every_answer_is_lost_once() {
     }
 }
 
-/// An event that is not of the expected shape is one error each time, and the
-/// others go on.
+/// An event of an unexpected shape is one error each time, and the others are processed.
 #[tokio::test]
-async fn an_event_that_cannot_be_read() {
+async fn an_unreadable_event_is_an_error_and_the_others_are_processed() {
     let fixture = with_passes(3).await;
     let key = fixture.pending().await[0].event_key.clone();
     fixture
@@ -78,12 +77,12 @@ async fn an_event_that_cannot_be_read() {
         .unwrap();
     assert_eq!(failed["reason"], "corrupt_item:PendingEventsTable");
     assert_eq!(failed["event_key"], key.as_str());
-    // It is left alone for half a day, and the others are listed.
+    // The event is left for half a day, and the others are listed.
     fixture.clock.advance(Duration::from_hours(11));
     assert_eq!(fixture.run().await["failed"], 0);
     fixture.clock.advance(Duration::from_hours(2));
     assert_eq!(fixture.run().await["failed"], 1);
-    // An import goes on, too.
+    // An import is processed, too.
     let tables = fixture.use_cases();
     let (pending_events, users) = (tables.pending_events().unwrap(), tables.users().unwrap());
     let now = fixture.clock.now();
@@ -92,9 +91,9 @@ async fn an_event_that_cannot_be_read() {
         .unwrap();
 }
 
-/// What fails for good is tried less and less often, and dead in the end.
+/// An event that always fails is retried less and less often, and is dead in the end.
 #[tokio::test]
-async fn what_fails_for_good_ends_dead() {
+async fn an_event_that_always_fails_ends_dead() {
     let fixture = Fixture::new().await;
     fixture.enroll("verified").await;
     fixture
@@ -125,13 +124,13 @@ async fn what_fails_for_good_ends_dead() {
     assert_eq!(event.last_error.as_deref(), Some("CorruptItem"));
     assert_eq!(fixture.clock.now().duration_since(began).as_hours() / 24, 7);
     assert_eq!(fixture.log.last("event retried")["outcome"], "dead");
-    // The LMS was not asked in vain.
+    // The LMS was asked no more than needed.
     assert_eq!(fixture.lms.calls().len(), 2);
 }
 
-/// The call after the claim panics.
+/// A panic in the call after the claim fails one event alone.
 #[tokio::test]
-async fn a_panic_is_one_events_failure() {
+async fn a_panic_fails_one_event_only() {
     let fixture = with_passes(2).await;
     let panics = harness::panicking_client(fixture.engine_url(), "BatchGetItem");
     let fixture = Fixture::wired(fixture.beside(), panics);
@@ -159,10 +158,10 @@ async fn a_panic_is_one_events_failure() {
     assert_eq!(next.run().await["done"], 2);
 }
 
-/// Enrollment and pass have waited for the same import, are due at the same
-/// moment and retried side by side, in whatever order.
+/// An enrollment and a pass blocked on the same import are due at the same time; they are retried
+/// side by side, in any order.
 #[tokio::test]
-async fn enrollment_and_pass_side_by_side() {
+async fn enrollment_and_pass_can_be_retried_side_by_side() {
     for name in ["ada", "bob", "eve", "grace", "alan"] {
         let fixture = Fixture::on(harness::Portal::empty().await);
         let email = format!("{name}@example.org");
@@ -177,7 +176,7 @@ async fn enrollment_and_pass_side_by_side() {
             letter_grade: None,
         };
         fixture.lms.grade(name, RUN, row);
-        // The LMS answers when the enrollment has long been written.
+        // The LMS answers long after the enrollment has been written.
         fixture
             .lms
             .add_fault(FaultRule::of(LmsFault::Slow { delay_ms: 200 }));

@@ -1,4 +1,4 @@
-//! What is counted of a run, and what there is by its end.
+//! The metrics of a pass, and the numbers of events at its end.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use shared::web::Metric;
 use super::fixture::Fixture;
 use super::lms::with_passes;
 
-/// What one more run has counted, of these.
+/// Runs another pass; returns the values of these metrics.
 async fn counted<const N: usize>(fixture: &Fixture, metrics: [Metric; N]) -> [Value; N] {
     fixture.run().await;
     let document = fixture.log.metrics().pop().unwrap();
     metrics.map(|metric| document[metric.name()].clone())
 }
 
-/// What was retried: a pass that is certified, one that waits on, and an
-/// enrollment, which is no certificate.
+/// Three attempts: a pass that is certified, one that stays pending, and an enrollment, which
+/// issues no certificate.
 #[tokio::test]
-async fn attempts_and_certificates() {
-    const LOOKS: [Metric; 7] = [
+async fn attempts_and_certificates_are_counted() {
+    const ATTEMPTS: [Metric; 7] = [
         Metric::EventsRetried,
         Metric::EventsDone,
         Metric::RetriesFailed,
@@ -40,14 +40,14 @@ async fn attempts_and_certificates() {
         .lms
         .add_fault(FaultRule::of(LmsFault::Fail { status: 502 }).times(1));
     // A token and two grades.
-    let found = counted(&fixture, LOOKS).await;
+    let found = counted(&fixture, ATTEMPTS).await;
     assert_eq!(found, [3, 2, 0, 1, 1, 3, 1].map(Value::from));
     let [times] = fixture.log.metric(Metric::LmsTime).try_into().unwrap();
     assert_eq!(times.as_array().map(Vec::len), Some(3));
-    // Nothing is due, and there are samples all the same.
-    let found = counted(&fixture, LOOKS).await;
+    // Nothing is due, and there are samples nevertheless.
+    let found = counted(&fixture, ATTEMPTS).await;
     assert_eq!(found, [0, 0, 0, 0, 1, 0, 0].map(Value::from));
-    // A run that comes to nothing has none: the alarm is that they are missing.
+    // A pass that fails has no samples: the alarm is raised by their absence.
     let (proxy, client) = fixture.proxy(FAST_RETRIES).await;
     let fixture = Fixture::wired(fixture.beside(), client);
     proxy.set(|_| Fault::Refuse("AccessDeniedException"));
@@ -55,9 +55,9 @@ async fn attempts_and_certificates() {
     assert_eq!(fixture.log.metrics(), Vec::<Value>::new());
 }
 
-/// The store fails for what was claimed.
+/// The store fails for a claimed event.
 #[tokio::test]
-async fn an_attempt_that_fails() {
+async fn a_failed_attempt_is_counted() {
     let fixture = with_passes(1).await;
     let (proxy, client) = fixture.proxy(FAST_RETRIES).await;
     let fixture = Fixture::wired(fixture.beside(), client);
@@ -69,10 +69,10 @@ async fn an_attempt_that_fails() {
     assert_eq!(failed, [json!(1), json!(0)]);
 }
 
-/// What has ended, by how: the LMS is unavailable for a week, and nobody comes for
-/// a month.
+/// Ended events are counted by state: the LMS is unavailable for a week, and a user is not imported
+/// for a month.
 #[tokio::test]
-async fn dead_and_expired_events() {
+async fn dead_and_expired_events_are_counted() {
     const STATES: [Metric; 3] = [
         Metric::WaitingEvents,
         Metric::DeadEvents,

@@ -1,5 +1,4 @@
-//! The function, from the schedule's call to the tables and the LMS, on the
-//! real engine.
+//! Tests of the function, from the schedule's call to the tables and the LMS, on the real engine.
 
 mod at_once;
 mod ends;

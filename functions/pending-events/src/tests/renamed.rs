@@ -1,4 +1,4 @@
-//! A learner has another address, and the LMS goes on sending the former one.
+//! A learner has a new address, and the LMS still sends the former one.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use super::fixture::Fixture;
 
 const NEW: &str = "ada.lovelace@example.org";
 
-/// The key of an event in the run.
+/// Returns the key of an event in the run.
 fn key(kind: EventKind, email: &str) -> EventKey {
     EventKey::of(kind, &email.parse().unwrap(), &RUN.parse().unwrap())
 }
 
-/// Keeps an event as a webhook does that has read the user before the address changed.
+/// Adds a pending event as a webhook does that read the user before the address changed.
 async fn add_pending(
     fixture: &Fixture,
     kind: EventKind,
@@ -39,9 +39,9 @@ async fn add_pending(
     pending_events.add(&waiting).await.unwrap();
 }
 
-/// What is pending comes along, and what it waits for finds it there.
+/// A pending event moves to the new address, and the change that it is blocked on finds it there.
 #[tokio::test]
-async fn what_was_pending_before_takes_effect_after() {
+async fn an_event_pending_before_the_change_takes_effect_after_it() {
     let fixture = Fixture::new().await;
     fixture.enroll("audit").await;
     fixture.grade(0.9, true);
@@ -58,11 +58,11 @@ async fn what_was_pending_before_takes_effect_after() {
         (moved.pending_since, moved.waited),
         (event.pending_since, event.waited)
     );
-    // The same again changes nothing.
+    // The same call again changes nothing.
     let again = fixture.rename(ADA, NEW).await;
     assert_eq!((again.changed, again.events_moved), (false, 0));
 
-    // By either address the enrollment is theirs, and its event is found.
+    // With either address the enrollment is the learner's, and its event is found.
     for email in [ADA, NEW] {
         fixture.enroll_user(email, "verified").await;
     }
@@ -71,10 +71,9 @@ async fn what_was_pending_before_takes_effect_after() {
     assert_eq!(fixture.pending().await, []);
 }
 
-/// Whatever the LMS sends to the former address is pending under the one that the
-/// learner has.
+/// An event that the LMS sends with the former address is pending under the present one.
 #[tokio::test]
-async fn the_former_address_goes_on_finding_them() {
+async fn the_former_address_still_finds_the_learner() {
     let fixture = Fixture::new().await;
     fixture.rename(ADA, NEW).await;
     fixture.announce(ADA, Some("staff"), None).await;
@@ -90,7 +89,7 @@ async fn the_former_address_goes_on_finding_them() {
     assert_eq!(fixture.run().await["done"], 1);
     assert!(fixture.certificate().await.is_some());
 
-    // There and back again: both addresses lead to the one that they have.
+    // Renamed back: both addresses lead to the present one.
     assert!(fixture.rename(NEW, ADA).await.changed);
     for email in [ADA, NEW] {
         fixture.announce(email, Some("finance_admin"), None).await;
@@ -99,10 +98,10 @@ async fn the_former_address_goes_on_finding_them() {
     assert_eq!(enrollment.roles.len(), 3);
 }
 
-/// An announcement that was under way while the address changed is pending under
-/// the former one; at its attempt it goes where what it waits for finds it.
+/// The event of a delivery that ran while the address changed is pending under the former one; its
+/// next attempt moves it to the present one, where the change that it is blocked on finds it.
 #[tokio::test]
-async fn what_is_pending_under_a_former_address_moves_at_its_next_attempt() {
+async fn an_event_pending_under_a_former_address_moves_at_its_next_attempt() {
     for is_there_already in [false, true] {
         let fixture = Fixture::new().await;
         fixture.enroll("audit").await;
@@ -144,9 +143,9 @@ async fn what_is_pending_under_a_former_address_moves_at_its_next_attempt() {
     }
 }
 
-/// What has waited under both addresses takes effect together.
+/// Pending events under both addresses take effect together.
 #[tokio::test]
-async fn what_waits_under_both_addresses_is_one() {
+async fn events_pending_under_both_addresses_are_merged() {
     let fixture = Fixture::on(Portal::empty().await);
     let enrollment = EventKind::Enrollment;
     add_pending(
@@ -171,8 +170,8 @@ async fn what_waits_under_both_addresses_is_one() {
     let event = fixture.pending_event().await;
     assert_eq!(event.roles.len(), 2);
 
-    // What comes to the former address before the run is known joins it, also
-    // what had read the user before the address changed.
+    // A delivery to the former address before the run is known joins it, also one that had read the
+    // user before the address changed.
     fixture.announce(ADA, Some("data_researcher"), None).await;
     assert_eq!(fixture.pending_event().await.roles.len(), 3);
     add_pending(
@@ -189,10 +188,10 @@ async fn what_waits_under_both_addresses_is_one() {
     assert_eq!(fixture.pending().await, []);
 }
 
-/// Of two that wait, the newer one says what it yields to: somebody was
-/// unenrolled after the older one was delivered, and before the newer one.
+/// The later of two pending events decides which changes are newer: the learner was unenrolled
+/// after the older one was delivered, and before the newer one.
 #[tokio::test]
-async fn the_newer_of_two_addresses_events_counts() {
+async fn the_newer_event_of_two_addresses_decides() {
     let fixture = Fixture::new().await;
     let enrollment = EventKind::Enrollment;
     fixture.rename(ADA, NEW).await;
@@ -231,7 +230,7 @@ async fn the_newer_of_two_addresses_events_counts() {
     )
     .await;
 
-    // The older one alone is retried, and takes the other one along.
+    // Only the older one is retried, and the other one takes effect with it.
     let events = fixture.pending().await;
     let older = events.iter().find(|event| event.email.as_str() == ADA);
     let pending_events = fixture.use_cases().pending_events().unwrap();
@@ -243,10 +242,10 @@ async fn the_newer_of_two_addresses_events_counts() {
     assert_eq!(fixture.pending().await, []);
 }
 
-/// While the address goes to and fro, announcements to both come in: none is
-/// lost, and no more than one enrollment is made.
+/// Announcements for both addresses come in while the address changes back and forth: none is lost,
+/// and only one enrollment is made.
 #[tokio::test]
-async fn announcements_and_changes_of_the_address_at_once() {
+async fn no_announcement_is_lost_while_the_address_changes() {
     const ROLES: usize = 30;
     let fixture = Fixture::new().await;
     let announce = async |n: usize| {
@@ -270,10 +269,10 @@ async fn announcements_and_changes_of_the_address_at_once() {
     assert_eq!(fixture.pending().await, []);
 }
 
-/// A former address that leads nowhere belongs to no user; one that leads in a circle
-/// is no reason to go round for ever.
+/// A former address without a target belongs to no user; a circle of former addresses is an error
+/// and no endless loop.
 #[tokio::test]
-async fn former_addresses_that_lead_nowhere() {
+async fn dangling_and_circular_former_addresses_find_no_user() {
     let fixture = Fixture::new().await;
     let alias = async |from: &str, to: &str| {
         let put = fixture.dynamodb.put_item().table_name("UsersTable");

@@ -1,5 +1,5 @@
-//! Stopped before and after each call to the outside, and run again when the
-//! lease is over: it ends as if nothing had happened.
+//! A pass that is stopped before or after any outside call, and run again when the lease is over,
+//! ends as if nothing had happened.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use shared::use_cases::enrolling::{Announcement, EnrollmentEvent};
 
 use super::fixture::Fixture;
 
-/// What is pending, and due.
+/// The event that is pending and due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scenario {
-    /// A pass, and the LMS is well again.
+    /// A pass, and the LMS works again.
     Pass,
     /// A pass, and the LMS is still unavailable.
     Faulty,
     /// A pass, and the LMS was unavailable for seven days.
     Dies,
-    /// A course role of somebody who is known by now.
+    /// A course role of a user who is known by now.
     Role,
 }
 
@@ -58,7 +58,7 @@ impl Scenario {
         portal
     }
 
-    /// What was in the way is so no more.
+    /// Removes what blocked the event.
     fn resolve(self, portal: &Portal) {
         portal.lms.revoke();
         portal.grade(0.9, true);
@@ -66,7 +66,7 @@ impl Scenario {
 }
 
 #[tokio::test]
-async fn the_next_run_ends_the_same() {
+async fn the_next_pass_ends_the_same() {
     for scenario in [Passed, Faulty, Dies, Role] {
         let portal = scenario.prepare().await;
         let (proxy, client) = portal.proxy(FAST_RETRIES).await;
@@ -96,7 +96,7 @@ async fn the_next_run_ends_the_same() {
                 "{case}: it is gone"
             );
 
-            // The lease is over, and so is whatever was in the way.
+            // The lease is over, and nothing blocks the event any more.
             scenario.resolve(&fixture);
             if scenario == Dies && fixture.pending_event().await.state == EventState::Dead {
                 retry(&fixture).await;
@@ -124,7 +124,7 @@ async fn the_next_run_ends_the_same() {
     }
 }
 
-/// As an operator would.
+/// Makes the event due, as an operator would.
 async fn retry(portal: &Portal) {
     let event = portal.pending_event().await;
     let pending_events = portal.use_cases().pending_events().unwrap();
@@ -132,10 +132,10 @@ async fn retry(portal: &Portal) {
     assert!(pending_events.save(&event.retried(now), now).await.unwrap());
 }
 
-/// An enrollment becomes paid, and whoever makes it so is stopped at any call:
-/// where it is paid in the end, the certificate comes by itself.
+/// A process that makes an enrollment paid is stopped at any call: if the enrollment is paid in the
+/// end, the certificate is issued without further action.
 #[tokio::test]
-async fn whoever_makes_an_enrollment_paid_may_be_stopped() {
+async fn an_operator_who_makes_an_enrollment_paid_may_be_stopped() {
     becomes_paid(
         async |portal| portal.enroll("audit").await,
         async |portal, client| {
@@ -153,7 +153,7 @@ async fn whoever_makes_an_enrollment_paid_may_be_stopped() {
     .await;
 }
 
-/// The same where the LMS announces the enrollment.
+/// The same holds where the LMS announces the enrollment.
 #[tokio::test]
 async fn a_delivery_that_makes_an_enrollment_paid_may_be_stopped() {
     for mode in [None, Some("audit")] {
@@ -161,7 +161,7 @@ async fn a_delivery_that_makes_an_enrollment_paid_may_be_stopped() {
     }
 }
 
-/// The enrollment is created, or upgraded from this mode.
+/// Asserts this for an enrollment that is created, or upgraded from this mode.
 async fn a_delivery_makes_it_paid(before: Option<&str>) {
     becomes_paid(
         async |portal| {
@@ -202,7 +202,7 @@ async fn becomes_paid(
             portal.pending_event().await.reason,
             BlockedReason::NotEligible
         );
-        // Looked at once in vain: from now on only the enrollment makes it due.
+        // One attempt without success: from now on only the enrollment makes the event due.
         portal.clock.advance(Duration::from_secs(90));
         Fixture::on(portal.beside()).run().await;
         portal.clock.advance(Duration::from_hours(24));
@@ -212,7 +212,7 @@ async fn becomes_paid(
     let (proxy, client) = portal.proxy(FAST_RETRIES).await;
     set(&portal, client).await;
     let calls = proxy.calls();
-    // One more where there was an enrollment: it is read by a write that is refused.
+    // One more call if there was an enrollment: a rejected write reads it.
     let was_there = !prepare().await.enrollments(ADA_ID).await.is_empty();
     let writes = 3 + usize::from(was_there);
     assert_eq!(calls[0], "BatchGetItem");
@@ -239,7 +239,7 @@ async fn becomes_paid(
         assert_eq!(portal.certificate().await.is_some(), is_paid, "{stop:?}");
         paid += usize::from(is_paid);
         if !is_paid {
-            // Whoever does it again brings the certificate.
+            // The same action again issues the certificate.
             set(&portal, portal.client()).await;
             Fixture::on(portal.beside()).run().await;
             assert!(portal.certificate().await.is_some(), "{stop:?}");
@@ -249,9 +249,9 @@ async fn becomes_paid(
     assert_eq!(paid, 3);
 }
 
-/// A delivery that succeeds while the same event is retried: both end, once.
+/// A delivery that succeeds while the same event is retried: both end, and the effect occurs once.
 #[tokio::test]
-async fn a_delivery_and_a_retry_at_once() {
+async fn a_delivery_and_a_retry_at_once_take_effect_once() {
     let portal = Passed.prepare().await;
     let fixture = Fixture::on(portal);
     let certifying = fixture.use_cases().certifying().unwrap();

@@ -1,4 +1,5 @@
-//! What an enrollment that waited does, where it was un-enrolled or changed since.
+//! The effect of a pending enrollment if the learner was un-enrolled or the enrollment changed
+//! since.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use harness::{ADA, ADA_ID, Portal, RUN};
 
 use super::fixture::Fixture;
 
-/// A fixture with the run, and nobody.
+/// Returns a fixture with the run, and without users.
 async fn with_the_run() -> Fixture {
     let fixture = Fixture::on(Portal::empty().await);
     fixture.put_run(RUN).await;
@@ -15,7 +16,7 @@ async fn with_the_run() -> Fixture {
 }
 
 impl Fixture {
-    /// Ada becomes known, and what is pending is tried again once, a day later.
+    /// Adds Ada as a user and retries the pending event once, a day later.
     async fn is_known_by_now(&self) {
         self.put_user(ADA, ADA_ID, None).await;
         self.clock
@@ -25,9 +26,9 @@ impl Fixture {
     }
 }
 
-/// Its roles stay, and it enrolls nobody; announced again, it does.
+/// The event keeps its roles, and enrolls nobody; announced again, it does.
 #[tokio::test]
-async fn an_unenrolled_event_leaves_its_roles() {
+async fn an_unenrolled_event_adds_its_roles_without_enrolling() {
     for again in [false, true] {
         let fixture = with_the_run().await;
         fixture.announce(ADA, Some("staff"), Some("verified")).await;
@@ -53,7 +54,7 @@ async fn an_unenrolled_event_leaves_its_roles() {
 
 /// An enrollment that was made after the un-enrollment stays active.
 #[tokio::test]
-async fn an_unenrolled_event_takes_nothing_that_is_newer() {
+async fn an_unenrolled_event_does_not_undo_a_newer_enrollment() {
     let fixture = with_the_run().await;
     fixture.announce(ADA, Some("staff"), Some("verified")).await;
     fixture.clock.advance(Duration::from_secs(1));
@@ -70,9 +71,9 @@ async fn an_unenrolled_event_takes_nothing_that_is_newer() {
     );
 }
 
-/// An upgrade that waited counts where nothing has changed since it was delivered.
+/// A pending upgrade is applied only if nothing has changed since it was delivered.
 #[tokio::test]
-async fn an_upgrade_that_waited_is_not_applied_to_what_is_newer() {
+async fn a_pending_upgrade_is_not_applied_to_a_newer_enrollment() {
     for (is_older, mode) in [(true, "audit"), (false, "verified")] {
         let fixture = with_the_run().await;
         fixture.put_user(ADA, ADA_ID, None).await;
@@ -99,7 +100,7 @@ async fn an_upgrade_that_waited_is_not_applied_to_what_is_newer() {
         fixture.put_user(ADA, ADA_ID, None).await;
         let pending = fixture.pending_event().await;
         if is_older {
-            // As an import writes it, which tries nothing again.
+            // As an import writes it, which makes no event due.
             make_imported(&fixture).await;
         }
         assert_eq!(fixture.pending().await, [pending]);
