@@ -1,4 +1,4 @@
-//! Deliveries as the gateway hands them over, and tokens to send them with.
+//! Deliveries as the gateway passes them on, and tokens to send them with.
 
 use lambda_http::http::HeaderMap;
 use lambda_http::http::request::Builder;
@@ -9,21 +9,21 @@ use shared::domain::digest::sha256_hex;
 use shared::web::gateway::multi_value_headers;
 use uuid::Uuid;
 
-/// A token of staff, in force.
+/// A valid token of staff.
 pub const STAFF: &str = "chk_staff";
-/// A token in force that may not call the webhooks.
+/// A valid token without the right to call the webhooks.
 pub const NOT_STAFF: &str = "chk_not-staff";
-/// A token whose end has come.
+/// An expired token.
 pub const EXPIRED: &str = "chk_expired";
-/// A token that was revoked.
+/// A revoked token.
 pub const REVOKED: &str = "chk_revoked";
 
-/// Which webhook a delivery is for: the last part of its path.
+/// The webhook of a delivery: the last part of its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Webhook(pub &'static str);
 
 impl Webhook {
-    /// A POST to the webhook, as yet without headers.
+    /// Returns a POST to the webhook, as yet without headers.
     pub fn request(self) -> Builder {
         let Self(name) = self;
         lambda_http::http::Request::post(format!(
@@ -31,7 +31,7 @@ impl Webhook {
         ))
     }
 
-    /// A delivery with a staff token.
+    /// Returns a delivery with a staff token.
     pub fn delivery(self, body: &str) -> Request {
         self.request()
             .header("authorization", format!("Bearer {STAFF}"))
@@ -46,9 +46,9 @@ impl Webhook {
 pub struct WebhookResponse {
     /// The HTTP status.
     pub status: u16,
-    /// As they leave the function.
+    /// The headers as they leave the function.
     pub headers: HeaderMap,
-    /// The JSON.
+    /// The parsed JSON body.
     pub body: Value,
 }
 
@@ -63,14 +63,14 @@ impl From<Response<Body>> for WebhookResponse {
     }
 }
 
-/// The request with a request id of its own.
+/// Returns the request with a request id of its own.
 pub fn with_id(request: Request) -> Request {
     let mut context = Context::default();
     context.request_id = Uuid::new_v4().to_string();
     request.with_lambda_context(context)
 }
 
-/// A gateway's event as the function gets it.
+/// Returns a gateway's event as the function receives it.
 pub fn from_gateway(event: &str) -> Request {
     let event: LambdaRequest = serde_json::from_str(event).unwrap();
     multi_value_headers(LambdaEvent::new(event, Context::default()))
@@ -78,7 +78,7 @@ pub fn from_gateway(event: &str) -> Request {
         .into()
 }
 
-/// A list with a token of every state.
+/// Returns a token list with a token of every state.
 pub fn tokens() -> Value {
     let record = |token: &str, staff: bool, expires: Option<&str>, revoked: Option<&str>| {
         let mut record = json!({

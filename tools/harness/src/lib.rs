@@ -1,7 +1,7 @@
-//! What the functions' tests stand on: a portal of the test's own (tables,
-//! secrets, LMS, clock, log), and deliveries as the gateway hands them over.
+//! The fixtures of the functions' tests: a portal of the test's own (tables, secrets, LMS, clock,
+//! log), and deliveries as the gateway passes them on.
 //!
-//! What fails here fails the test: so there are panics, and no errors.
+//! An error here fails the test, so functions panic and return no errors.
 
 #![expect(
     clippy::panic,
@@ -35,26 +35,26 @@ pub use log::Log;
 pub use panics::panicking_client;
 pub use portal::Portal;
 
-/// When every test begins.
+/// The time at which every test begins.
 pub const NOW: &str = "2026-11-22T09:00:00Z";
 /// A user of each portal.
 pub const ADA: &str = "ada@example.org";
-/// Her id.
+/// Ada's user id.
 pub const ADA_ID: &str = "6f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
-/// Her username in the LMS.
+/// Ada's username in the LMS.
 pub const ADA_USERNAME: &str = "ada";
 /// A course run of each portal.
 pub const RUN: &str = "course-v1:Demo+RustOnLambda+2026_T3";
 
-/// Retries that do not wait, on a machine that may be slow.
+/// Limits for retries that do not wait, on a machine that may be slow.
 pub const FAST_RETRIES: CallLimits = CallLimits {
     attempt: Duration::from_secs(60),
     first_backoff: Duration::from_millis(1),
     ..CallLimits::PRODUCTION
 };
 
-/// The same where a call hangs, and is to be given up soon. The longest wait
-/// is never waited; it keeps the limit of the call as a whole out of the way.
+/// The same for a call that hangs and is to be abandoned soon. The longest backoff is never waited;
+/// it only raises the limit of the call as a whole.
 pub const SHORT_TIMEOUTS: CallLimits = CallLimits {
     attempt: Duration::from_millis(500),
     first_backoff: Duration::from_millis(1),
@@ -62,18 +62,18 @@ pub const SHORT_TIMEOUTS: CallLimits = CallLimits {
     ..CallLimits::PRODUCTION
 };
 
-/// [`NOW`], as a moment.
+/// Returns [`NOW`] as a timestamp.
 pub fn now() -> Timestamp {
     NOW.parse().unwrap()
 }
 
-/// A client for an engine or a proxy. The SDK allows a process so many retries
-/// a region, and no test is to use up another's: each has a region of its own.
+/// Returns a client for an engine or a proxy. The SDK limits the retries of a process per region,
+/// and no test may use up another's: each client has a region of its own.
 pub fn client(url: &str, limits: CallLimits) -> Client {
     aws::dynamodb(&configuration(url), limits)
 }
 
-/// The SDK's configuration for such a client.
+/// Returns the SDK's configuration for such a client.
 pub fn configuration(url: &str) -> SdkConfig {
     let region = Region::new(Uuid::new_v4().to_string());
     local::sdk::configuration(url)
@@ -82,9 +82,9 @@ pub fn configuration(url: &str) -> SdkConfig {
         .build()
 }
 
-/// A client for an LMS on this machine: that of production, without the
-/// system's certificates, which take long to read, and without connections
-/// that outlive the test that opened them.
+/// Returns a client for an LMS on this machine: that of production, without the system's
+/// certificates, which take long to read, and without connections that outlive the test that opened
+/// them.
 pub fn http_client() -> reqwest::Client {
     let settings = lms::settings().tls_certs_only([]);
     settings.pool_max_idle_per_host(0).build().unwrap()

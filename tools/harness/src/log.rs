@@ -1,4 +1,4 @@
-//! The log, caught.
+//! Captures the log of a test.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -7,29 +7,29 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use shared::web::Metric;
 
-/// The log lines that a test has caused.
+/// The log lines of a test.
 #[derive(Debug, Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// All of it.
+    /// Returns the whole text.
     pub fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
-    /// All lines, each parsed, but for the metrics.
+    /// Returns all lines except the metrics, each parsed.
     pub fn lines(&self) -> Vec<Value> {
         self.parsed(|line| line.get("_aws").is_none())
     }
 
-    /// The documents of metrics, each found to be of the embedded metric format.
+    /// Returns the metrics documents, each checked to be in the embedded metric format.
     pub fn metrics(&self) -> Vec<Value> {
         let documents = self.parsed(|line| line.get("_aws").is_some());
         documents.iter().for_each(check);
         documents
     }
 
-    /// All values of a metric, in the order of their documents.
+    /// Returns all values of a metric, in the order of their documents.
     pub fn metric(&self, metric: Metric) -> Vec<Value> {
         let documents = self.metrics().into_iter();
         let values = documents.map(|mut document| document[metric.name()].take());
@@ -42,21 +42,21 @@ impl Log {
         lines.filter(wanted).collect()
     }
 
-    /// The last line with this message.
+    /// Returns the last line with this message.
     pub fn last(&self, message: &str) -> Value {
         let last = self.lines().into_iter();
         let mut last = last.filter(|line| line["message"] == message);
         last.next_back().unwrap()
     }
 
-    /// The last `done` line.
+    /// Returns the last `delivery processed` line.
     pub fn done(&self) -> Value {
         self.last("delivery processed")
     }
 }
 
-/// That CloudWatch takes a document for metrics, and for those that we have: it
-/// passes over in silence what is not of the form.
+/// Asserts that CloudWatch accepts a document as metrics, and as known ones: it silently ignores a
+/// document in any other format.
 fn check(document: &Value) {
     let about = document["_aws"].as_object().unwrap();
     assert!(about["Timestamp"].is_u64(), "{document}");

@@ -8,8 +8,8 @@ use shared::adapters::store::settings;
 
 use crate::{ADA, FAST_RETRIES, configuration};
 
-/// A client for the tables at `url` that panics at each call of this
-/// operation, with an address in its message.
+/// Returns a client for the tables at `url` that panics at each call of this operation, with an
+/// address in its message.
 #[expect(
     clippy::disallowed_methods,
     reason = "a client that no start-up would make"

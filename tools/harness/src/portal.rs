@@ -1,4 +1,4 @@
-//! A portal of the test's own.
+//! A portal for one test.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -33,17 +33,17 @@ type Item = HashMap<String, AttributeValue>;
 
 /// Tables with one user and one run, secrets, an LMS, a clock and a log.
 pub struct Portal {
-    /// Reads and writes the engine past any proxy.
+    /// Reads and writes the engine, bypassing any proxy.
     pub dynamodb: Client,
-    /// What was logged.
+    /// The captured log.
     pub log: Log,
-    /// Stands still but for those who sleep on it, until it is turned.
+    /// A clock that stands still until it is advanced, and moves for tasks that sleep on it.
     pub clock: Arc<FakeClock>,
     /// The name of the secret that holds the tokens.
     pub secret: String,
-    /// Where the secrets are.
+    /// The stand-in of Secrets Manager.
     pub secrets: &'static SecretsManager,
-    /// Knows no user's grade yet.
+    /// The stand-in of the LMS, without any grades at first.
     pub lms: Arc<Lms>,
     credential: String,
     environment: Environment,
@@ -52,7 +52,7 @@ pub struct Portal {
 }
 
 impl Portal {
-    /// A portal with tokens of every state.
+    /// Returns a portal with tokens of every state.
     pub async fn new() -> Self {
         let portal = Self::without_tokens().await;
         let tokens = tokens().to_string();
@@ -60,7 +60,7 @@ impl Portal {
         portal
     }
 
-    /// A portal whose secret of tokens has no value yet.
+    /// Returns a portal whose secret of tokens has no value yet.
     pub async fn without_tokens() -> Self {
         let portal = Self::bare().await;
         portal.put_user(ADA, ADA_ID, Some(ADA_USERNAME)).await;
@@ -68,7 +68,7 @@ impl Portal {
         portal
     }
 
-    /// A portal with tokens of every state, and neither users nor runs.
+    /// Returns a portal with tokens of every state, and neither users nor runs.
     pub async fn empty() -> Self {
         let portal = Self::bare().await;
         let tokens = tokens().to_string();
@@ -93,7 +93,7 @@ impl Portal {
             ("LMS_URL", &lms.url),
             // A quarter of it is two, and not one as by default.
             ("LMS_CONCURRENCY", "8"),
-            // The stand-in is not to be spared.
+            // The stand-in needs no rate limit.
             ("LMS_ENROLLMENTS_PER_MINUTE", "1000000"),
         ];
         let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -113,7 +113,7 @@ impl Portal {
         }
     }
 
-    /// The same portal for another process beside: it shares everything but the log.
+    /// Returns the same portal for another process: it shares everything but the log.
     pub fn beside(&self) -> Self {
         Self {
             dynamodb: self.client(),
@@ -129,8 +129,7 @@ impl Portal {
         }
     }
 
-    /// A portal of its own with the same items in its tables, the same LMS and
-    /// the same clock.
+    /// Returns a new portal with the same items in its tables, the same LMS and the same clock.
     pub async fn copy(&self) -> Self {
         let mut copy = self.beside();
         copy.engine = Arc::new(Dynamodb::in_memory().await.unwrap());
@@ -142,9 +141,9 @@ impl Portal {
         copy
     }
 
-    /// Writes many items to a table, as another program than ours may.
+    /// Writes many items to a table, as another program may.
     pub async fn put_items(&self, table: &str, items: Vec<Item>) {
-        /// DynamoDB writes 25 a call.
+        /// The number of items that DynamoDB writes in a call.
         const AT_ONCE: usize = 25;
         for some in items.chunks(AT_ONCE) {
             let put = |item: &Item| {
@@ -165,12 +164,12 @@ impl Portal {
         items.collect::<Result<_, _>>().await.unwrap()
     }
 
-    /// What a function reads at its start.
+    /// Returns the environment that a function reads at its start.
     pub fn environment(&self) -> &Environment {
         &self.environment
     }
 
-    /// What a function's own process is started with.
+    /// Returns the variables for a function's own process.
     pub fn variables(&self) -> Vec<(String, String)> {
         let endpoints = [
             ("AWS_ENDPOINT_URL_DYNAMODB", &self.engine.url),
@@ -180,18 +179,18 @@ impl Portal {
         self.variables.iter().cloned().chain(endpoints).collect()
     }
 
-    /// Where the tables are.
+    /// Returns the URL of the tables' engine.
     pub fn engine_url(&self) -> &str {
         &self.engine.url
     }
 
-    /// A client for the tables.
+    /// Returns a client for the tables.
     pub fn client(&self) -> Client {
         client(&self.engine.url, CallLimits::PRODUCTION)
     }
 
-    /// A proxy before the tables, which lets everything pass until it is told
-    /// otherwise, and a client that goes through it.
+    /// Returns a proxy in front of the tables, which passes every call on until it is given faults,
+    /// and a client that uses it.
     pub async fn proxy(&self, limits: CallLimits) -> (FaultyProxy, Client) {
         let pass = |_: &local::Call| local::Fault::Pass;
         let proxy = FaultyProxy::before(&self.engine.url, pass).await.unwrap();
@@ -199,22 +198,22 @@ impl Portal {
         (proxy, client)
     }
 
-    /// A client for the secrets.
+    /// Returns a client for the secrets.
     pub fn secrets_client(&self) -> aws_sdk_secretsmanager::Client {
         aws::secrets_manager(&local::sdk::configuration(&self.secrets.url))
     }
 
-    /// Use cases on the tables that `dynamodb` reaches.
+    /// Returns the use cases on the tables that `dynamodb` reaches.
     pub fn wiring(&self, dynamodb: Client) -> Wiring<'_> {
         Wiring::new(&self.environment, dynamodb, self.clock.clone())
     }
 
-    /// Use cases on the tables themselves.
+    /// Returns the use cases on the tables themselves.
     pub fn use_cases(&self) -> Wiring<'_> {
         self.wiring(self.dynamodb.clone())
     }
 
-    /// Writes a user with the username, as another program than ours may.
+    /// Writes a user with the username, as another program may.
     pub async fn put_user(&self, email: &str, user_id: &str, username: Option<&str>) {
         let item = [
             ("email", email),
@@ -239,7 +238,7 @@ impl Portal {
         }
     }
 
-    /// Writes a run, as another program than ours may.
+    /// Writes a run, as another program may.
     pub async fn put_run(&self, course_id: &str) {
         self.dynamodb
             .put_item()
@@ -253,7 +252,7 @@ impl Portal {
             .unwrap();
     }
 
-    /// Sets one attribute of a run, as another program than ours may.
+    /// Sets one attribute of a run, as another program may.
     pub async fn set_run(&self, course_id: &str, attribute: &str, value: AttributeValue) {
         self.dynamodb
             .update_item()
@@ -267,8 +266,8 @@ impl Portal {
             .unwrap();
     }
 
-    /// Sets one attribute of what Ada has in the run, in one of the tables that
-    /// are keyed by both, as an earlier change would have.
+    /// Sets one attribute of Ada's record in the run, in one of the tables keyed by user and run,
+    /// as an earlier change would have.
     pub async fn set(&self, table: &str, attribute: &str, value: AttributeValue) {
         self.dynamodb
             .update_item()
@@ -308,7 +307,7 @@ impl Portal {
         assert!(matches!(set.await.unwrap(), Set::Stands(_)));
     }
 
-    /// Gives a user another address, as an operator.
+    /// Changes a user's address, as an operator.
     pub async fn rename(&self, old: &str, new: &str) -> Renamed {
         let wiring = self.use_cases();
         let (users, pending_events) = (wiring.users().unwrap(), wiring.pending_events().unwrap());
@@ -348,12 +347,12 @@ impl Portal {
         enrolling.enroll(&announcement).await.unwrap();
     }
 
-    /// Announces that Ada has passed, as the webhook does; it has to wait.
+    /// Announces that Ada has passed, as the webhook does; the event becomes pending.
     pub async fn add_pending_pass(&self) {
         self.add_pending_pass_of(ADA).await;
     }
 
-    /// The same of another learner.
+    /// Announces another learner's pass in the same way.
     pub async fn add_pending_pass_of(&self, email: &str) {
         let wiring = self.use_cases();
         let http = http_client();
@@ -374,7 +373,7 @@ impl Portal {
         assert!(certified.pending.is_some(), "{certified:?}");
     }
 
-    /// Has the LMS know Ada's grade in the run.
+    /// Sets Ada's grade in the run in the LMS.
     pub fn grade(&self, percent: f64, passed: bool) {
         let row = GradeRow {
             percent,
@@ -384,19 +383,19 @@ impl Portal {
         self.lms.grade(ADA_USERNAME, RUN, row);
     }
 
-    /// All enrollments of a user.
+    /// Returns all enrollments of a user.
     pub async fn enrollments(&self, user_id: &str) -> Vec<Enrollment> {
         let enrollments = self.use_cases().enrollments().unwrap();
         enrollments.of_user(user_id.parse().unwrap()).await.unwrap()
     }
 
-    /// Ada's one enrollment.
+    /// Returns Ada's one enrollment.
     pub async fn enrollment(&self) -> Enrollment {
         let [enrollment] = self.enrollments(ADA_ID).await.try_into().unwrap();
         enrollment
     }
 
-    /// Ada's one grade, if she has one.
+    /// Returns Ada's one grade, or `None`.
     pub async fn stored_grade(&self) -> Option<Grade> {
         let grades = self.use_cases().grades().unwrap();
         let mut grades = grades.of_user(ADA_ID.parse().unwrap()).await.unwrap();
@@ -404,7 +403,7 @@ impl Portal {
         grades.pop()
     }
 
-    /// Ada's one certificate, if she has one.
+    /// Returns Ada's one certificate, or `None`.
     pub async fn certificate(&self) -> Option<Certificate> {
         let certificates = self.use_cases().certificates().unwrap();
         let all = certificates.of_user(ADA_ID.parse().unwrap());
@@ -413,7 +412,7 @@ impl Portal {
         all.pop()
     }
 
-    /// All that the portal knows, an item each, but for where sweeps stand.
+    /// Returns all items of the portal, except the states of sweeps.
     pub async fn everything(&self) -> BTreeMap<String, Value> {
         let mut items = BTreeMap::new();
         for table in Template::load().unwrap().tables {
@@ -431,7 +430,7 @@ impl Portal {
         items
     }
 
-    /// All pending events that can be read, in no order.
+    /// Returns all readable pending events, in no order.
     pub async fn pending(&self) -> Vec<PendingEvent> {
         let pending_events = self.use_cases().pending_events().unwrap();
         let page = pending_events.page(None).await.unwrap();
@@ -439,7 +438,7 @@ impl Portal {
         page.entries.into_iter().flatten().collect()
     }
 
-    /// The one pending event.
+    /// Returns the one pending event.
     pub async fn pending_event(&self) -> PendingEvent {
         let [event] = self.pending().await.try_into().unwrap();
         event
@@ -460,12 +459,12 @@ impl Portal {
         assert!(set.await.unwrap().changed);
     }
 
-    /// The name of the secret that holds the credential for the LMS.
+    /// Returns the name of the secret that holds the credential for the LMS.
     pub fn credential(&self) -> &str {
         &self.credential
     }
 
-    /// Retries the pending events that are due, as the schedule has it done.
+    /// Retries the due pending events, as the schedule does.
     pub async fn retry_due(&self) -> RetrySummary {
         let wiring = self.use_cases();
         let limits = wiring.retry_limits().unwrap();
@@ -488,14 +487,14 @@ impl Portal {
     }
 }
 
-/// Who does what a test does.
+/// Returns the author of a test's changes.
 fn by() -> Change {
     Change::Operator {
         name: "a test".to_owned(),
     }
 }
 
-/// An attribute as JSON; maps and sets compare whatever their order.
+/// Converts an attribute to JSON, so that maps and sets compare in any order.
 fn plain(value: &AttributeValue) -> Value {
     match value {
         S(text) => text.as_str().into(),

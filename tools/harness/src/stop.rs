@@ -1,24 +1,24 @@
-//! A process that is stopped while it works.
+//! Stops a process while it works.
 
 use std::fmt::Debug;
 
 use local::lms::{At, FaultRule, LmsFault};
 use local::{Fault, FaultyProxy, Lms};
 
-/// Where it is stopped.
+/// The point at which a process is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// Before its call of this number to the tables takes effect, the first being 1.
+    /// Before its call of this number to the tables takes effect; the first call is 1.
     Before(usize),
-    /// After that, and before it knows.
+    /// After that call takes effect, and before its answer arrives.
     After(usize),
-    /// When this part of the LMS has been asked.
+    /// When this part of the LMS has been requested.
     Asking(At),
 }
 
 impl Stop {
-    /// All stops of some work that makes so many calls to the tables, and asks
-    /// the LMS for a token and at this part of it.
+    /// Returns all stops of some work that makes `calls` calls to the tables, and requests a token
+    /// and this part of the LMS.
     pub fn all(calls: usize, at: At) -> Vec<Self> {
         let at_calls = (1..=calls).flat_map(|n| [Self::Before(n), Self::After(n)]);
         at_calls
@@ -27,8 +27,8 @@ impl Stop {
     }
 }
 
-/// Does `work`, which reaches the tables through `proxy`, until it is stopped
-/// there; whether it came so far. What is stopped is gone, as a process is.
+/// Runs `work`, which reaches the tables through `proxy`, until it is stopped there; returns
+/// whether it reached that point. Stopped work is dropped, as a process would be.
 pub async fn stopped<T: Debug>(
     stop: Stop,
     proxy: &FaultyProxy,

@@ -1,4 +1,4 @@
-//! A sweep's function, as the state machine calls it.
+//! Calls a sweep's function, as the state machine does.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{Deref, Range};
@@ -20,7 +20,7 @@ use crate::{FAST_RETRIES, Portal, RUN};
 
 /// A sweep's function on a portal of the test's own.
 pub struct Sweep {
-    /// The portal that it sweeps.
+    /// The portal of the sweep.
     pub portal: Portal,
     function: Box<dyn Fn(LambdaEvent<Value>) -> Answering>,
 }
@@ -35,23 +35,23 @@ impl Deref for Sweep {
     }
 }
 
-/// The id of the learner of this number.
+/// Returns the id of the learner of this number.
 pub fn id(learner: u32) -> Uuid {
     Uuid::from_u128(u128::from(learner) + 1)
 }
 
-/// Their username in the LMS; names sort as numbers do.
+/// Returns the learner's username in the LMS; usernames sort as the numbers do.
 pub fn username(learner: u32) -> String {
     format!("learner{learner:06}")
 }
 
-/// Their address.
+/// Returns the learner's address.
 pub fn email(learner: u32) -> String {
     format!("{}@example.org", username(learner))
 }
 
 impl Sweep {
-    /// The function that answers so, as `main` wires it for this portal.
+    /// Returns a sweep with this handler, as `main` wires it for this portal.
     pub fn new<A>(portal: Portal, answers: impl Fn(LambdaEvent<Value>) -> A + 'static) -> Self
     where
         A: Future<Output = Result<Value, Error>> + 'static,
@@ -62,18 +62,18 @@ impl Sweep {
         }
     }
 
-    /// Sweeps the run, in as many calls as it takes; the last answer.
+    /// Sweeps the run, in as many calls as needed; returns the last answer.
     pub async fn sweep(&self) -> Value {
         self.sweep_with(json!({})).await
     }
 
-    /// The same with more fields in the request.
+    /// Sweeps the run in the same way, with more fields in the request.
     pub async fn sweep_with(&self, fields: Value) -> Value {
         self.sweep_for(fields, 900).await
     }
 
-    /// The same in calls that have this many seconds each; whose time is short
-    /// does one page.
+    /// Sweeps the run in the same way, in calls of this many seconds each; a call that is short of
+    /// time processes one page.
     pub async fn sweep_for(&self, fields: Value, seconds: i64) -> Value {
         let mut request = json!({"run": RUN});
         let fields = fields.as_object().unwrap().clone();
@@ -89,12 +89,12 @@ impl Sweep {
         }
     }
 
-    /// One call, as the state machine makes it.
+    /// Makes one call, as the state machine does.
     pub async fn call(&self, call: Value) -> Result<Value, Error> {
         self.call_for(call, 900).await
     }
 
-    /// One call with this many seconds to go.
+    /// Makes one call with this many seconds left.
     pub async fn call_for(&self, call: Value, seconds: i64) -> Result<Value, Error> {
         let mut context = Context::default();
         context.request_id = "the-call".to_owned();
@@ -105,8 +105,7 @@ impl Sweep {
             .await
     }
 
-    /// What the last sweep that has ended said it did, for each user of whom it
-    /// said anything.
+    /// Returns the effects that the last ended sweep logged, for each user that has any.
     pub fn effects(&self) -> BTreeMap<Uuid, Vec<String>> {
         let sweep_id = &self.log.last("sweep ended")["sweep_id"];
         let mut effects = BTreeMap::<Uuid, Vec<String>>::new();
@@ -126,7 +125,7 @@ impl Sweep {
         self.put_user(&email, &id, Some(&username(learner))).await;
     }
 
-    /// Has learners counted as enrolled in the run, of whom nothing else is known.
+    /// Makes learners count as enrolled in the run, without any other record.
     pub async fn put_others(&self, learners: Range<u32>) {
         let run = S(RUN.to_owned());
         let enrollments = learners.map(|learner| {
@@ -140,8 +139,8 @@ impl Sweep {
     }
 }
 
-/// What one whole sweep of the portal calls: the tables by operation, and how
-/// often this part of the LMS.
+/// Returns the calls of one whole sweep of the portal: those to the tables by operation, and the
+/// number of requests to this part of the LMS.
 pub async fn calls_of_a_sweep(
     portal: Portal,
     at: At,
@@ -158,9 +157,9 @@ pub async fn calls_of_a_sweep(
     (calls, sweep.lms.count(at) - asked)
 }
 
-/// Sweeps copies of a portal, stopped before and after each call to the outside
-/// and resumed by another process: each ends as a sweep that was not
-/// stopped, whose end is handed back. The sweeps' calls have so many seconds each.
+/// Sweeps copies of a portal, each stopped before or after one of the outside calls and resumed by
+/// another process; asserts that each ends as an uninterrupted sweep, and returns that end. The
+/// calls of a sweep have this many seconds each.
 pub async fn ends_the_same(
     before: &Portal,
     at: At,
@@ -185,8 +184,8 @@ pub async fn ends_the_same(
         let (proxy, client) = portal.proxy(FAST_RETRIES).await;
         let sweep = wired(portal, client);
         let work = sweep.sweep_for(json!({}), seconds);
-        let came_there = stopped(stop, &proxy, &sweep.lms, work).await;
-        stops += usize::from(came_there);
+        let was_reached = stopped(stop, &proxy, &sweep.lms, work).await;
+        stops += usize::from(was_reached);
         sweep.clock.advance(Duration::from_secs(60));
         let beside = sweep.beside();
         let client = beside.client();
@@ -195,16 +194,16 @@ pub async fn ends_the_same(
         let found = settled(next.everything().await);
         assert_eq!(found, expected, "{stop:?}");
     }
-    // Which calls are made at the same time is a matter of chance, and so is their order.
+    // The calls that run at the same time, and thus their order, are random.
     assert!(stops >= 2 * calls, "{stops} of {calls}");
     expected
 }
 
-/// What there is, but for what is made again each time: ids of changes, of sweeps,
-/// of certificates and of enrollments, and moments.
+/// Returns the items without the values that are generated each time: the ids of changes, sweeps,
+/// certificates and enrollments, and timestamps.
 pub fn settled(mut all: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     fn strip(value: &mut Value) {
-        const ANEW: [&str; 7] = [
+        const GENERATED: [&str; 7] = [
             "change_id",
             "sweep_id",
             "certificate_id",
@@ -215,7 +214,7 @@ pub fn settled(mut all: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
         ];
         match value {
             Value::Object(fields) => {
-                fields.retain(|name, _| !ANEW.contains(&name.as_str()));
+                fields.retain(|name, _| !GENERATED.contains(&name.as_str()));
                 fields.values_mut().for_each(strip);
             }
             Value::Array(values) => values.iter_mut().for_each(strip),

@@ -1,20 +1,19 @@
-//! That a function reads the variables that the template gives it.
+//! Checks that a function reads the variables that the template gives it.
 
 use infra::Template;
 use shared::bootstrap::environment::{Environment, Missing, SettingError};
 
-/// Wires a function of the template with all of its variables, and without
-/// each of them.
+/// Wires a function of the template with all of its variables, and without each of them.
 ///
 /// # Panics
-/// Where one is missing in the template, or is there and not read.
+/// A variable is missing in the template, or is there and not read.
 pub fn needs_all_and_no_more(
     function: &str,
     wire: impl Fn(&Environment) -> Result<(), SettingError>,
 ) {
     let template = Template::load().unwrap();
     let mut given = template.functions[function].clone();
-    // A parameter that has no default.
+    // This parameter has no default.
     if let Some(url) = given.get_mut("LMS_URL") {
         "https://lms.example.org".clone_into(url);
     }
