@@ -1,4 +1,4 @@
-//! How long it may take, and who may end it.
+//! The time limit of a test run, and the signals that end it.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::failure::Failure;
 
-/// Many times what it takes where nothing hangs.
+/// The time limit, many times the usual duration.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// A moment until which all must be done, and the signals that end it earlier: Ctrl-C
-/// and SIGTERM, which from then on end nothing by themselves.
+/// A deadline for all the work, and the signals that end it earlier: Ctrl-C and SIGTERM, which from
+/// then on end nothing by themselves.
 pub struct Bounds {
     end: Instant,
     signals: [Signal; 2],
 }
 
 impl Bounds {
-    /// Those of what begins now.
+    /// Returns the bounds of work that begins now.
     pub fn new() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(Failure::Signal);
         Ok(Self {
@@ -30,7 +30,7 @@ impl Bounds {
         })
     }
 
-    /// Does it, as far as it comes.
+    /// Runs `work` until it ends, the deadline passes, or a signal arrives.
     pub async fn within<T>(
         &mut self,
         work: impl Future<Output = Result<T, Failure>>,
@@ -39,12 +39,12 @@ impl Bounds {
         tokio::select! {
             done = work => done,
             () = sleep_until(end) => Err(Failure::TooLong(LIMIT)),
-            () = self.describe_to_end() => Err(Failure::ToldToEnd),
+            () = self.signalled() => Err(Failure::Interrupted),
         }
     }
 
-    /// Waits until somebody ends it.
-    pub async fn describe_to_end(&mut self) {
+    /// Waits for a signal.
+    pub async fn signalled(&mut self) {
         let [interrupt, terminate] = &mut self.signals;
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_hangs_ends_with_a_sentence() {
+    async fn hanging_work_ends_with_an_error() {
         let mut bounds = Bounds::new().unwrap();
         assert!(bounds.within(ready(Ok(()))).await.is_ok());
         bounds.end = Instant::now();

@@ -1,4 +1,4 @@
-//! The stack, deployed as `make deploy` does it, and what it is made of.
+//! Deploys the stack as `make deploy` does, and reads its resources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,42 +18,42 @@ use tokio::process::Command;
 use crate::emulator::sam;
 use crate::failure::{Failure, none};
 
-/// The environment that is deployed: the one that must be right.
+/// The deployed environment: the one that matters most.
 const ENVIRONMENT: &str = "prod";
 
-/// The one resource whose condition is that addresses are named.
+/// The one resource whose condition is that addresses are restricted.
 const OF_ADDRESSES: &str = "RefusedAddressesAlarm";
 
-/// What makes the one deployment differ from the other.
+/// The parameters in which the two deployments differ.
 pub struct Parameters<'a> {
-    /// The LMS that is asked.
+    /// The URL of the LMS.
     pub lms_url: &'a str,
-    /// What the programs were built for.
+    /// The architecture that the programs were built for.
     pub architecture: &'a str,
-    /// Which addresses alone may call the API, or all if there are none.
+    /// The only addresses that may call the API, or all addresses if empty.
     pub addresses: &'a str,
 }
 
-/// What is deployed.
+/// A deployed stack.
 pub struct DeployedStack {
     pub name: String,
-    /// As CloudFormation had it, after the SAM transform.
+    /// The template as CloudFormation holds it, after the SAM transform.
     pub template: Value,
     outputs: BTreeMap<String, String>,
-    /// By their logical ids.
+    /// The resources, by their logical ids.
     resources: BTreeMap<String, Resource>,
 }
 
-/// What a logical id of the template stands for.
+/// The resource of a logical id in the template.
 #[derive(Debug, Clone)]
 pub struct Resource {
-    /// `AWS::Lambda::Function` for instance.
+    /// The type, for instance `AWS::Lambda::Function`.
     pub kind: String,
-    /// What `Ref` gives.
+    /// The value of `Ref`.
     pub physical_id: String,
 }
 
-/// The variables of whoever calls the emulator as an operator would.
+/// Returns the environment variables for calls to the emulator as an operator.
 pub fn credentials(url: &str) -> [(&'static str, String); 6] {
     [
         ("AWS_ENDPOINT_URL", url.to_owned()),
@@ -66,8 +66,8 @@ pub fn credentials(url: &str) -> [(&'static str, String); 6] {
 }
 
 impl DeployedStack {
-    /// Deploys what `make build` has built, with the script that `make deploy` calls,
-    /// which has a folder for what it does not keep.
+    /// Deploys what `make build` has built, with the script that `make deploy` calls; `folder`
+    /// takes its temporary files.
     pub async fn deploy(
         aws: &Ministack,
         parameters: &Parameters<'_>,
@@ -163,53 +163,53 @@ impl DeployedStack {
         })
     }
 
-    /// A value that the stack puts out.
+    /// Returns an output of the stack.
     pub fn output(&self, key: &str) -> Result<&str, Failure> {
         let value = self.outputs.get(key);
         let value = value.ok_or_else(|| Failure::Lacks(format!("output {key}")))?;
         Ok(value)
     }
 
-    /// All that it puts out, by key.
+    /// Returns all outputs of the stack, by key.
     pub fn outputs(&self) -> &BTreeMap<String, String> {
         &self.outputs
     }
 
-    /// What `Ref` of a logical id gives.
+    /// Returns the value of `Ref` for a logical id.
     pub fn physical_id(&self, logical_id: &str) -> Result<&str, Failure> {
         let resource = self.resources.get(logical_id);
         let resource = resource.ok_or_else(|| Failure::Lacks(format!("resource {logical_id}")))?;
         Ok(&resource.physical_id)
     }
 
-    /// The logical ids and names of what is of this kind.
+    /// Returns the logical ids and names of the resources of this type.
     pub fn of_kind(&self, kind: &str) -> impl Iterator<Item = (&str, &str)> {
         let of_kind = self.resources.iter();
         let of_kind = of_kind.filter(move |(_, resource)| resource.kind == kind);
         of_kind.map(|(id, resource)| (id.as_str(), resource.physical_id.as_str()))
     }
 
-    /// The logical id of what has this name.
+    /// Returns the logical id of the resource with this name, or `None`.
     pub fn logical_id(&self, physical_id: &str) -> Option<&str> {
         let mut resources = self.resources.iter();
         let found = resources.find(|(_, resource)| resource.physical_id == physical_id);
         found.map(|(id, _)| id.as_str())
     }
 
-    /// The API's id and its stage.
+    /// Returns the API's id and its stage.
     pub fn api(&self) -> Result<(&str, &str), Failure> {
-        // Its path is the stage.
+        // The path of the URL is the stage.
         let stage = self.output("Url")?.rsplit('/').next();
         Ok((self.physical_id("Api")?, stage.unwrap_or_default()))
     }
 
-    /// Where the emulated gateway has this stack's API, without a slash at the end.
+    /// Returns the URL of this stack's API in the emulated gateway, without a slash at the end.
     pub fn url(&self, aws: &Ministack) -> Result<String, Failure> {
         let (api, stage) = self.api()?;
         Ok(format!("{}/restapis/{api}/{stage}/_user_request_", aws.url))
     }
 
-    /// A function as Lambda has it.
+    /// Returns the configuration of a function from Lambda.
     pub async fn function(&self, aws: &Ministack, logical_id: &str) -> Result<Value, Failure> {
         let name = self.physical_id(logical_id)?;
         let path = format!("/2015-03-31/functions/{name}/configuration");
@@ -219,8 +219,8 @@ impl DeployedStack {
     }
 }
 
-/// The resources that are made of a template in production: those with a condition as
-/// well, since all conditions hold there but the one that addresses are named.
+/// Returns the resources that production creates from a template: those with a condition as well,
+/// since all conditions hold there except that addresses are restricted.
 fn expected<'a>(template: &'a Value, addresses: &str) -> BTreeSet<&'a str> {
     let resources = template["Resources"].as_object().into_iter().flatten();
     resources
@@ -237,8 +237,7 @@ fn differences(expected: &BTreeSet<&str>, made: &BTreeSet<&str>) -> Vec<String> 
     missing.chain(more).collect()
 }
 
-/// A command and all that it starts, which are killed together if nobody waits for them
-/// any more.
+/// A command and all processes that it starts; they are killed together if it is dropped.
 struct Group(Option<u32>);
 
 impl Group {
@@ -259,7 +258,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         if let Some(id) = self.0 {
             let kill = ["-c", "kill -s KILL -- \"-$0\"", &id.to_string()];
-            // An error says that there is no such group.
+            // An error means that the group no longer exists.
             let _ = std::process::Command::new("sh").args(kill).status();
         }
     }
@@ -279,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_made_is_what_the_template_has_for_these_addresses() {
+    fn the_expected_resources_depend_on_the_addresses() {
         let template = json!({"Resources": {
             "Api": {},
             "GradeSweepSilentAlarm": {"Condition": "GradesAreSwept"},
@@ -300,10 +299,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_nobody_waits_for_any_more_is_killed_with_all_that_it_started() {
+    async fn a_dropped_command_is_killed_with_all_its_processes() {
         let (reader, writer) = io::pipe().unwrap();
         let mut command = Command::new("sh");
-        // What it starts holds the pipe open.
+        // The process that it starts holds the pipe open.
         let script = "exec 3>&0; { echo up; exec sleep 600; } >&3 & wait";
         command.args(["-c", script]).stdin(writer);
         let reader = Receiver::from_owned_fd(reader.into()).unwrap();

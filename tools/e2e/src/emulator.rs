@@ -1,4 +1,4 @@
-//! AWS, as far as `ministack` is it, with IAM at work.
+//! The emulator of AWS, `ministack`, with IAM enforced.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,32 +11,32 @@ use local::venv::{self, repository};
 use crate::failure::{Failure, of_file};
 use crate::recorder::{CallLog, Recorder};
 
-/// What a deployment takes, and what the stack is made of.
+/// The services that a deployment needs, and those of the stack.
 const SERVICES: &str = "apigateway,cloudformation,cloudwatch,dynamodb,iam,lambda,logs,s3,\
                         scheduler,secretsmanager,sns,sqs,stepfunctions,sts";
 
-/// The emulator, and what notes the calls of the functions.
+/// The emulator, and the recorder of the functions' calls.
 pub struct Emulator {
-    /// Where services are called as the account's root.
+    /// The emulator itself, which is called as the account's root.
     pub aws: Ministack,
-    /// What the functions have called.
+    /// The calls of the functions.
     pub call_log: CallLog,
 }
 
-/// A file of `.local/logs`, which outlives the program.
+/// Returns the path of a file in `.local/logs`, which outlives the program.
 pub fn log_file(name: &str) -> Result<PathBuf, Failure> {
     let folder = repository().join(".local/logs");
     fs::create_dir_all(&folder).map_err(of_file(&folder))?;
     Ok(folder.join(name))
 }
 
-/// The folder of the SAM CLI's virtual environment.
+/// Returns the folder of the SAM CLI's virtual environment.
 pub fn sam() -> PathBuf {
     repository().join(".local/sam")
 }
 
 impl Emulator {
-    /// Starts one that unpacks the functions' code in a folder.
+    /// Starts an emulator that unpacks the functions' code in a folder.
     pub async fn start(folder: &Path) -> Result<Self, Failure> {
         let recorder = Recorder::listen().await?;
         let python = venv::bin().join("python");
@@ -46,7 +46,7 @@ impl Emulator {
         let variables = [
             // IAM is enforced, and each function has credentials of its role.
             ("AUTH", "true"),
-            // What functions are told to call.
+            // The URL that functions call.
             ("AWS_ENDPOINT_URL", recorder.url.as_str()),
             // State machines do not wait.
             ("SFN_WAIT_SCALE", "0"),
@@ -63,7 +63,7 @@ impl Emulator {
     }
 }
 
-/// Where the SAM CLI's packages are, the transform among them.
+/// Returns the folder of the SAM CLI's packages, the transform among them.
 fn sam_packages() -> Result<PathBuf, Failure> {
     let python = sam().join("bin/python");
     if !python.is_file() {

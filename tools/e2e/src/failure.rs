@@ -1,4 +1,4 @@
-//! Why it ends.
+//! The errors of a test run.
 
 use std::fmt::Debug;
 use std::io;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use local::ministack::MinistackError;
 
-/// What could not be done, or came otherwise than was expected.
+/// Error of a step that failed, or whose result was not the expected one.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     #[error(transparent)]
@@ -39,12 +39,12 @@ pub enum Failure {
     #[error("it was not done within {} minutes", .0.as_secs() / 60)]
     TooLong(Duration),
     #[error("it was asked to stop")]
-    ToldToEnd,
+    Interrupted,
     #[error("no signal can be waited for: {0}")]
     Signal(io::Error),
 }
 
-/// Holds what came against what was expected.
+/// Compares a result with the expected one.
 pub fn same<T: PartialEq + Debug>(what: &str, came: &T, expected: &T) -> Result<(), Failure> {
     if came == expected {
         return Ok(());
@@ -67,7 +67,7 @@ pub fn none(what: &str, differences: &[String]) -> Result<(), Failure> {
     })
 }
 
-/// How a file failed.
+/// Returns the error of an operation on this file.
 pub fn of_file(path: &Path) -> impl FnOnce(io::Error) -> Failure {
     let path = path.to_owned();
     move |source| Failure::File { path, source }

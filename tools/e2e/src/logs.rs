@@ -1,4 +1,4 @@
-//! What the functions have logged, and what must not be in it.
+//! Checks that the functions' logs hold nothing confidential.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +6,7 @@ use std::fs;
 use crate::emulator::log_file;
 use crate::failure::{Failure, none, of_file};
 
-/// Writes all lines to `.local/logs/e2e-functions.log`, for whoever looks for a cause.
+/// Writes all lines to `.local/logs/e2e-functions.log`, to find the cause of an error.
 pub fn write(logs: &BTreeMap<String, Vec<String>>) -> Result<(), Failure> {
     let groups = logs
         .iter()
@@ -15,7 +15,7 @@ pub fn write(logs: &BTreeMap<String, Vec<String>>) -> Result<(), Failure> {
     fs::write(&file, groups.collect::<String>()).map_err(of_file(&file))
 }
 
-/// No line of any group holds one of these addresses, usernames, tokens and secrets.
+/// Checks that no line of any group holds one of these addresses, usernames, tokens and secrets.
 pub fn hold(logs: &BTreeMap<String, Vec<String>>, planted: &[String]) -> Result<(), Failure> {
     let mut found = Vec::new();
     for (group, lines) in logs {

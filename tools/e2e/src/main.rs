@@ -1,5 +1,5 @@
-//! `make e2e`: the template is deployed to an emulator of AWS as `make deploy` does
-//! it, with what `make build` has built, and then driven.
+//! `make e2e`: deploys the template to an emulator of AWS as `make deploy` does, with what `make
+//! build` has built, and drives it.
 
 mod bounds;
 mod deploy;
@@ -28,13 +28,13 @@ use crate::portal::Portal;
 /// Deploys the template to an emulator of AWS, and drives it.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// SweepOptions it running at the end, until Ctrl-C, and say how to reach it
+    /// Leave it running at the end, until Ctrl-C, and say how to reach it
     #[arg(long)]
     keep: bool,
     /// Write docs/permissions.md instead of comparing with it
     #[arg(long)]
     write: bool,
-    /// What the programs were built for
+    /// The architecture that the programs were built for
     #[arg(long, env, default_value = "x86_64", value_parser = ["x86_64", "arm64"])]
     architecture: String,
 }
@@ -50,12 +50,12 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Says what is done next.
+/// Prints the next step.
 pub fn step(what: &str) {
     println!("e2e: {what}");
 }
 
-/// Does it all, and leaves nothing running and no temporary file, however it ends.
+/// Runs all steps, and leaves nothing running and no temporary file, however they end.
 async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut bounds = Bounds::new()?;
     let folder = tempfile::tempdir().map_err(of_file("a temporary folder".as_ref()))?;
@@ -79,17 +79,17 @@ async fn bounded(
     let stack = bounds.within(deployed).await?;
     let portal = Portal::new(&emulator.aws, &stack, lms, folder)?;
     let proved = bounds.within(prove(emulator, &portal, arguments)).await;
-    if arguments.keep && !matches!(proved, Err(Failure::ToldToEnd)) {
+    if arguments.keep && !matches!(proved, Err(Failure::Interrupted)) {
         if let Err(failure) = &proved {
             eprintln!("make e2e: {failure}");
         }
         keep(&portal).await?;
-        bounds.describe_to_end().await;
+        bounds.signalled().await;
     }
     proved
 }
 
-/// Deploys it twice: what is refused to other addresses is seen in between.
+/// Deploys the stack twice: the answers to addresses that are not allowed are checked in between.
 async fn deploy(
     emulator: &Emulator,
     lms: &Lms,
@@ -111,7 +111,7 @@ async fn deploy(
     DeployedStack::deploy(aws, &parameters, folder).await
 }
 
-/// Drives it, and looks at what that has left.
+/// Drives the stack, and checks logs, metrics and calls afterwards.
 async fn prove(
     emulator: &Emulator,
     portal: &Portal<'_>,
@@ -130,7 +130,7 @@ async fn prove(
     roles::hold(emulator, portal.stack, arguments.write).await
 }
 
-/// Says how to reach it, to whoever wants to try things.
+/// Prints how to reach the running stack.
 async fn keep(portal: &Portal<'_>) -> Result<(), Failure> {
     portal.schedules(true).await?;
     println!("\nIt runs until Ctrl-C. In another terminal:");

@@ -1,4 +1,4 @@
-//! What dashboard and alarms look at, held against what was emitted.
+//! Checks that every metric of the dashboard and the alarms is emitted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::deploy::DeployedStack;
 use crate::failure::{Failure, none};
 
-/// Metrics of AWS's own, with the dimensions that they have.
+/// Metrics of AWS's own, with their dimensions.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html>
 /// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html>
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cw-metrics.html>
@@ -71,12 +71,12 @@ struct OfAws {
     dimensions: &'static [&'static str],
 }
 
-/// A metric that something looks at, or that was emitted.
+/// A metric that is emitted, or that an alarm or a graph uses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Metric {
     namespace: String,
     name: String,
-    /// With their values; none where any will do.
+    /// The dimensions with their values; `None` if any value matches.
     dimensions: BTreeMap<String, Option<String>>,
 }
 
@@ -101,7 +101,7 @@ impl Metric {
     }
 }
 
-/// Fails where something looks at a metric that nobody emits.
+/// Fails if an alarm or a graph uses a metric that is not emitted.
 pub async fn hold(
     aws: &Ministack,
     stack: &DeployedStack,
@@ -139,7 +139,7 @@ pub async fn hold(
     Ok(())
 }
 
-/// Nothing to compare is no proof.
+/// Fails if there is nothing to compare, which proves nothing.
 fn some(what: &str, count: usize) -> Result<(), Failure> {
     if count == 0 {
         return Err(Failure::Lacks(what.to_owned()));
@@ -163,7 +163,7 @@ fn differences(used: &BTreeMap<Metric, String>, emitted: &BTreeSet<Metric>) -> V
         .collect()
 }
 
-/// What the lines of the functions emit, in CloudWatch's embedded metric format.
+/// Returns the metrics that the functions' lines emit, in CloudWatch's embedded metric format.
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 fn emitted<'a>(lines: impl Iterator<Item = &'a String>) -> BTreeSet<Metric> {
     let mut all = BTreeSet::new();
@@ -178,7 +178,7 @@ fn emitted<'a>(lines: impl Iterator<Item = &'a String>) -> BTreeSet<Metric> {
                 });
                 let dimensions: BTreeMap<_, _> = dimensions.collect();
                 let names = list(&directive["Metrics"]).map(|metric| text(&metric["Name"]));
-                // Without a value it is no metric.
+                // A metric without a value is not emitted.
                 let names = names.filter(|name| !document[name].is_null());
                 all.extend(names.map(|name| Metric {
                     namespace: text(&directive["Namespace"]),
@@ -191,8 +191,8 @@ fn emitted<'a>(lines: impl Iterator<Item = &'a String>) -> BTreeSet<Metric> {
     all
 }
 
-/// What is counted in a log by its filter, whose lines the emulator does not write: that
-/// it counts anything is taken from the template.
+/// Returns the metrics of the log's filters. The emulator does not write the lines that they count:
+/// that they count anything is taken from the template.
 fn of_filters(template: &Value) -> Vec<Metric> {
     of_kind(template, "AWS::Logs::MetricFilter")
         .flat_map(|(_, filter)| list(&filter["MetricTransformations"]))
@@ -204,7 +204,7 @@ fn of_filters(template: &Value) -> Vec<Metric> {
         .collect()
 }
 
-/// What alarms look at, and which.
+/// Returns the metrics that alarms use, each with its alarm.
 fn of_alarms(template: &Value) -> BTreeMap<Metric, String> {
     let mut all = BTreeMap::new();
     for (id, alarm) in of_kind(template, "AWS::CloudWatch::Alarm") {
@@ -214,7 +214,7 @@ fn of_alarms(template: &Value) -> BTreeMap<Metric, String> {
             .filter(|m| m["MetricName"].is_string())
         {
             let dimensions = list(&metric["Dimensions"]).map(|dimension| {
-                // Other values are the names of what is deployed.
+                // Other values are the names of deployed resources.
                 let value = dimension["Value"].as_str().map(str::to_owned);
                 (text(&dimension["Name"]), value)
             });
@@ -229,8 +229,8 @@ fn of_alarms(template: &Value) -> BTreeMap<Metric, String> {
     all
 }
 
-/// What a dashboard's graphs look at; none of their rows is passed over that looks at
-/// metrics.
+/// Returns the metrics that a dashboard's graphs use; a row that uses metrics in an unknown form is
+/// an error.
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html>
 fn of_dashboard(body: &Value) -> Result<Vec<Metric>, Failure> {
     let mut all = Vec::new();
@@ -263,8 +263,8 @@ fn of_dashboard(body: &Value) -> Result<Vec<Metric>, Failure> {
     Ok(all)
 }
 
-/// What `SEARCH('{"NAMESPACE",DIMENSION,...} MetricName="NAME" DIMENSION="VALUE"', ...)`
-/// looks for; none where it says anything else.
+/// Returns the metric that `SEARCH('{"NAMESPACE",DIMENSION,...} MetricName="NAME"
+/// DIMENSION="VALUE"', ...)` looks for, or `None` if the expression has another form.
 fn of_search(expression: &str) -> Option<Metric> {
     let (_, search) = expression.split_once("SEARCH('{")?;
     let (search, rest) = search.split_once('\'')?;
@@ -313,7 +313,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// The template with the stack's name where a text has only that put into it.
+/// Returns the template with the stack's name in each text that substitutes nothing else.
 fn with_name(value: &Value, stack: &str) -> Value {
     if let Some(text) = value["Fn::Sub"].as_str() {
         return text.replace("${AWS::StackName}", stack).into();
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_on_what_nobody_emits_is_named() {
+    fn an_alarm_on_a_metric_that_is_not_emitted_is_named() {
         let emitted = emitted([LINE.to_owned()].iter());
         let kind = |value: &str| json!([{"Name": "kind", "Value": value}, {"Name": "outcome", "Value": "created"}]);
         for (name, dimensions, is_emitted) in [
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn alarms_of_several_metrics_and_aws_metrics_are_looked_at() {
+    fn alarms_of_several_metrics_and_aws_metrics_are_checked() {
         let metric = |name: &str| {
             json!({"MetricStat": {"Metric": {
                 "Namespace": "AWS/Lambda",
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dashboard_looks_at_rows_and_at_what_it_searches() {
+    fn a_dashboards_rows_and_searches_are_checked() {
         let search = r#"SEARCH('{"Coursehook/s",kind,outcome} MetricName="Deliveries" kind="enrollment"', 'Sum')"#;
         let body = json!({"widgets": [{"type": "metric", "properties": {"metrics": [
             [{"expression": search, "id": "e1"}],
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_not_understood_is_a_failure() {
+    fn an_unknown_form_of_row_is_an_error() {
         for (row, looks_at) in [
             (
                 json!([{"expression": "SEARCH('{\"N\",kind} MetricName=\"A\"', 'Sum', 300)"}]),
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_compare_is_a_failure() {
+    fn nothing_to_compare_is_an_error() {
         assert!(some("metric", 0).is_err());
         assert!(some("metric", 1).is_ok());
     }

@@ -1,4 +1,4 @@
-//! The operator, who has the stack's name and `coursehook`.
+//! The operator, who knows the stack's name and uses `coursehook`.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -19,7 +19,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// The program is beside this one.
+    /// Returns an operator with the program beside this one.
     pub fn new(aws: &Ministack, stack: &DeployedStack) -> Result<Self, Failure> {
         let own = std::env::current_exe().map_err(of_file("this program".as_ref()))?;
         let program = own.with_file_name("coursehook");
@@ -34,12 +34,12 @@ impl Operator {
         })
     }
 
-    /// What the command answers, which must have been done.
+    /// Runs a command; returns its output. A command that fails is an error.
     pub async fn run(&self, arguments: &[&str]) -> Result<Value, Failure> {
         self.run_on(Stdio::null(), arguments).await
     }
 
-    /// The same, with something to read on standard input.
+    /// Runs a command with this standard input.
     pub async fn run_on(
         &self,
         input: impl Into<Stdio>,
@@ -68,7 +68,7 @@ impl Operator {
                 output: said.concat(),
             });
         }
-        // Several objects, or none, are no answer that anybody here looks at.
+        // Several objects, or none, are an output that no caller reads.
         Ok(serde_json::from_slice(&output.stdout).unwrap_or_default())
     }
 }

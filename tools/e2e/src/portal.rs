@@ -1,4 +1,4 @@
-//! The deployed portal, as its senders, its operators and its schedules meet it.
+//! The deployed portal, from the side of its senders, its operators and its schedules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -16,30 +16,30 @@ use crate::deploy::DeployedStack;
 use crate::failure::{Failure, of_file, same};
 use crate::operator::Operator;
 
-/// How often something that goes on is looked at, and for how long: five minutes.
+/// The interval at which a running execution is polled, and the number of polls: five minutes.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const POLLS: usize = 6000;
 
-/// What everything is done to, and by whom.
+/// The deployed stack, and everything needed to drive it.
 pub struct Portal<'a> {
     pub aws: &'a Ministack,
     pub stack: &'a DeployedStack,
     pub lms: &'a Lms,
     pub operator: Operator,
-    /// Base URL of the API, without a slash at its end.
+    /// The base URL of the API, without a slash at its end.
     pub url: String,
     folder: &'a Path,
     http: reqwest::Client,
-    /// What each path has answered.
+    /// The statuses with which each path has answered.
     statuses: Mutex<BTreeMap<String, BTreeSet<u16>>>,
 }
 
-/// What a request was answered.
+/// The answer to a request.
 #[derive(Debug)]
 pub struct HttpResponse {
     pub status: u16,
     pub headers: HeaderMap,
-    /// Null where it is no JSON.
+    /// The parsed body, or null if it is no JSON.
     pub body: Value,
 }
 
@@ -62,7 +62,7 @@ impl<'a> Portal<'a> {
         })
     }
 
-    /// The stage's path in API Gateway's own API.
+    /// Returns the stage's path in API Gateway's own API.
     pub fn stage(&self) -> Result<String, Failure> {
         let (api, stage) = self.stack.api()?;
         Ok(format!("/restapis/{api}/stages/{stage}"))
@@ -70,7 +70,7 @@ impl<'a> Portal<'a> {
 
     // ------------------------------------------------------------ senders
 
-    /// A request of the gateway, with a body of this type.
+    /// Sends a request to the gateway, with a body of this type.
     pub async fn request(
         &self,
         method: Method,
@@ -95,13 +95,13 @@ impl<'a> Portal<'a> {
         })
     }
 
-    /// All statuses that a path has answered so far.
+    /// Returns all statuses with which a path has answered so far.
     pub fn statuses(&self, path: &str) -> Vec<u16> {
         let statuses = lock(&self.statuses);
         statuses.get(path).into_iter().flatten().copied().collect()
     }
 
-    /// A delivery as the LMS sends it.
+    /// Sends a delivery as the LMS does.
     pub async fn deliver(
         &self,
         kind: &str,
@@ -120,7 +120,7 @@ impl<'a> Portal<'a> {
 
     // ---------------------------------------------------------- operators
 
-    /// Imports rows, CSV with its heading, by `coursehook WHAT import`.
+    /// Imports rows, CSV with its heading, with `coursehook WHAT import`.
     pub async fn import(&self, what: &str, rows: &str) -> Result<(), Failure> {
         let file = self.folder.join("import.csv");
         std::fs::write(&file, rows).map_err(of_file(&file))?;
@@ -128,7 +128,7 @@ impl<'a> Portal<'a> {
         self.operator.run(&[what, "import", &file]).await.map(drop)
     }
 
-    /// Gives the LMS's credential to the functions.
+    /// Stores the LMS's credential for the functions.
     pub async fn set_credential(&self) -> Result<(), Failure> {
         let credential = json!({"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET});
         let file = self.folder.join("credential.json");
@@ -138,7 +138,7 @@ impl<'a> Portal<'a> {
         self.operator.run_on(file, &set).await.map(drop)
     }
 
-    /// Calls DynamoDB past everything, for an item in a state that takes days.
+    /// Calls DynamoDB directly, for an item in a state that takes days to reach.
     pub async fn dynamodb(
         &self,
         operation: &str,
@@ -150,7 +150,7 @@ impl<'a> Portal<'a> {
         Ok(self.aws.call(&target, &body).await?)
     }
 
-    /// The pending events of an address, as DynamoDB has them.
+    /// Returns the pending events of an address, as DynamoDB stores them.
     pub async fn pending(&self, email: &str) -> Result<Vec<Value>, Failure> {
         let items = self
             .dynamodb("Scan", "PendingEventsTable", json!({}))
@@ -162,8 +162,8 @@ impl<'a> Portal<'a> {
             .collect())
     }
 
-    /// Holds the pending events of an address against what they are to wait for, or to
-    /// have ended as, in alphabetical order.
+    /// Compares the pending events of an address with the expected blocked reasons or final states,
+    /// in alphabetical order.
     pub async fn has_pending(&self, email: &str, expected: &[&str]) -> Result<(), Failure> {
         let pending = self.pending(email).await?;
         let word = |item: &'_ Value| {
@@ -183,7 +183,7 @@ impl<'a> Portal<'a> {
         )
     }
 
-    /// The state of somebody's certificate in a run; empty where there is none.
+    /// Returns the state of a learner's certificate in a run, or an empty text if there is none.
     pub async fn certificate(&self, email: &str, run: &str) -> Result<String, Failure> {
         let found = self.operator.run(&["certificates", "show", email]).await?;
         let certificates = found.as_array().into_iter().flatten();
@@ -193,7 +193,7 @@ impl<'a> Portal<'a> {
         Ok(state.collect())
     }
 
-    /// Somebody's id.
+    /// Returns a user's id.
     pub async fn user_id(&self, email: &str) -> Result<String, Failure> {
         let user = self.operator.run(&["users", "show", email]).await?;
         let id = user["user_id"].as_str();
@@ -204,7 +204,7 @@ impl<'a> Portal<'a> {
 
     // ---------------------------------------------------------- the clock
 
-    /// Switches the schedules on or off, so that nothing happens in between.
+    /// Switches the schedules on or off, so that nothing happens between the steps.
     pub async fn schedules(&self, on: bool) -> Result<(), Failure> {
         for (_, name) in self.stack.of_kind("AWS::Scheduler::Schedule") {
             let path = format!("/schedules/{name}");
@@ -219,7 +219,7 @@ impl<'a> Portal<'a> {
         Ok(())
     }
 
-    /// Has the pending events looked at, as each minute does.
+    /// Retries the due pending events, as the schedule does each minute.
     pub async fn retry_due(&self) -> Result<Value, Failure> {
         let function = self.stack.physical_id("PendingEventsFunction")?;
         let path = format!("/2015-03-31/functions/{function}/invocations");
@@ -231,7 +231,7 @@ impl<'a> Portal<'a> {
         Ok(answer)
     }
 
-    /// Executes the state machine of a kind of sweeps to its end.
+    /// Executes the state machine of a sweep to its end.
     pub async fn sweep(&self, machine: &str, request: &Value) -> Result<(), Failure> {
         let start = json!({
             "stateMachineArn": self.stack.physical_id(machine)?,
@@ -258,7 +258,7 @@ impl<'a> Portal<'a> {
 
     // ---------------------------------------------------------------- logs
 
-    /// Every line in every log group that has any, by the group.
+    /// Returns every line in every log group that has any, by group.
     pub async fn logs(&self) -> Result<BTreeMap<String, Vec<String>>, Failure> {
         let mut logs = BTreeMap::new();
         let groups = self
@@ -293,7 +293,7 @@ impl<'a> Portal<'a> {
     }
 }
 
-/// What the LMS says of somebody who has so much of a course.
+/// Returns the LMS's grade of a learner with this part of a course.
 pub fn grade(percent: f64) -> GradeRow {
     GradeRow {
         percent,

@@ -1,5 +1,4 @@
-//! A proxy between the functions and the emulator, which notes each call that
-//! their SDK makes.
+//! A proxy between the functions and the emulator, which records each call that their SDK makes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -14,27 +13,27 @@ use tokio::net::TcpListener;
 
 use crate::failure::Failure;
 
-/// What IAM is asked for one call: an action, and the name of what it is done to.
+/// A call as IAM checks it: an action and the name of a resource.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call {
-    /// `dynamodb:UpdateItem` for instance.
+    /// The action, for instance `dynamodb:UpdateItem`.
     pub action: String,
-    /// A table's name, of an index `TABLE/index/INDEX`; a secret's ARN or name.
+    /// The name of a table; for an index `TABLE/index/INDEX`; the ARN or name of a secret.
     pub resource: String,
 }
 
-/// What was noted, by the access key that the calls bore: each function has its own.
+/// The recorded calls, by their access key: each function has its own.
 #[derive(Debug, Clone, Default)]
 pub struct CallRecord {
-    /// Those that were answered.
+    /// The calls that were answered.
     pub made: BTreeMap<String, BTreeSet<Call>>,
-    /// Those that IAM refused, and what it said.
+    /// The calls that IAM denied, with its message.
     pub refused: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// The proxy; it runs as long as the program.
 pub struct Recorder {
-    /// What the functions are to call.
+    /// The URL that the functions call.
     pub url: String,
     shared: Arc<Shared>,
     listener: TcpListener,
@@ -46,12 +45,12 @@ struct Shared {
     record: Mutex<CallRecord>,
 }
 
-/// A view of what is noted.
+/// A view of the recorded calls.
 #[derive(Clone)]
 pub struct CallLog(Arc<Shared>);
 
 impl CallLog {
-    /// All calls so far.
+    /// Returns all calls so far.
     pub fn record(&self) -> CallRecord {
         let record = &self.0.record;
         record
@@ -62,7 +61,7 @@ impl CallLog {
 }
 
 impl Recorder {
-    /// Takes a port; calls wait until it is known where to send them.
+    /// Binds a port; calls wait until it is known where to send them.
     pub async fn listen() -> Result<Self, Failure> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.map_err(Failure::Port)?;
@@ -82,12 +81,12 @@ impl Recorder {
     /// Sends all calls there from now on.
     pub fn forward_to(self, upstream: &str) -> CallLog {
         let call_log = CallLog(Arc::clone(&self.shared));
-        // It was not set before: this takes the recorder.
+        // It was not set before: this method consumes the recorder.
         let _ = self.shared.upstream.set(upstream.to_owned());
         let router = axum::Router::new().fallback(answer).with_state(self.shared);
         let listener = self.listener;
         tokio::spawn(async move {
-            // It ends with the program.
+            // The server ends with the program.
             let _ = axum::serve(listener, router).await;
         });
         call_log
@@ -107,7 +106,7 @@ async fn forward(shared: &Shared, request: Request) -> Result<Response, String> 
     let body = body.map_err(|error| error.to_string())?;
     let upstream = shared.upstream.get().map_or("", String::as_str);
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    // The signature covers the host that was called, so that it goes on as it came.
+    // The signature covers the host that was called, so the header is passed on unchanged.
     let forwarded = shared
         .client
         .request(parts.method, format!("{upstream}{path}"))
@@ -123,7 +122,7 @@ async fn forward(shared: &Shared, request: Request) -> Result<Response, String> 
     Ok((status, headers, answer).into_response())
 }
 
-/// What describes the body is told again with it.
+/// Returns the headers without those that describe the body, which are set again with it.
 fn without_length(headers: &HeaderMap) -> HeaderMap {
     let mut headers = headers.clone();
     for name in [
@@ -153,7 +152,7 @@ fn note(shared: &Shared, headers: &HeaderMap, body: &Bytes, status: StatusCode, 
     }
 }
 
-/// The access key and the service that the signature names.
+/// Returns the access key and the service that the signature names.
 fn credential(headers: &HeaderMap) -> (String, String) {
     let signature = headers.get(header::AUTHORIZATION);
     let signature = signature.and_then(|value| value.to_str().ok());
@@ -171,8 +170,8 @@ fn is_refusal(status: StatusCode, answer: &Bytes) -> bool {
     status.is_client_error() && code.contains("AccessDenied")
 }
 
-/// The calls that IAM checks for one request. A transaction has no action of its
-/// own: it is checked by its items. What reads a batch is checked for each table.
+/// Returns the calls that IAM checks for one request. A transaction has no action of its own: its
+/// items are checked. A batch read is checked for each table.
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazondynamodb.html>
 fn calls(service: &str, operation: &str, body: &Value) -> BTreeSet<Call> {
     let call = |operation: &str, resource: &str| Call {
@@ -214,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_the_calls_that_iam_judges() {
+    fn a_request_is_recorded_as_the_calls_that_iam_checks() {
         let transaction = json!({"TransactItems": [
             {"Put": {"TableName": "G"}},
             {"ConditionCheck": {"TableName": "E"}},
@@ -253,7 +252,7 @@ mod tests {
                 json!({"SecretId": "S"}),
                 vec!["secretsmanager:GetSecretValue S"],
             ),
-            // What is not understood matches nothing that a role allows.
+            // An unknown request matches nothing that a role allows.
             ("sqs", "?", json!(null), vec!["sqs:? ?"]),
         ] {
             let calls = calls(service, operation, &body).into_iter();
@@ -265,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_names_who_calls_and_what() {
+    fn a_signature_names_the_access_key_and_the_service() {
         let mut headers = HeaderMap::new();
         let signature = "AWS4-HMAC-SHA256 Credential=ASIA1/20261123/us-east-1/dynamodb/aws4_request, Signature=0";
         headers.insert(header::AUTHORIZATION, signature.parse().unwrap());

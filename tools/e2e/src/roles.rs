@@ -1,4 +1,4 @@
-//! The roles, held against the calls that were made in their names.
+//! Compares the roles with the calls that were made in their names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -13,7 +13,7 @@ use crate::emulator::Emulator;
 use crate::failure::{Failure, none, of_file};
 use crate::recorder::{Call, CallRecord};
 
-/// The table, which people read and which must be true.
+/// The document with the table of permissions, which must be true.
 const TABLE: &str = "docs/permissions.md";
 
 const HEADING: &str = "\
@@ -29,10 +29,10 @@ Calls that services of AWS make in a role's name are not ours. They are listed b
 are the logical ids of the template.
 ";
 
-/// By whom a call is made that a function made.
+/// The author of a call that a function made.
 const MADE: &str = "";
 
-/// What services do in the roles' names. `{}` is the role's name without `Role`.
+/// The calls that services make in the roles' names. `{}` is the role's name without `Role`.
 const BY_SERVICES: [ByService; 12] = [
     ByService {
         who: "Lambda: its log",
@@ -147,17 +147,17 @@ struct ByService {
     resources: &'static [&'static str],
 }
 
-/// What each role is there for, by its logical id; by whom each call is made.
+/// The calls for which each role exists, by its logical id, each with its author.
 type Calls = BTreeMap<String, BTreeMap<Call, String>>;
 
-/// Fails where a role lacks a call, has one to spare, or the table is no longer true;
-/// `write` makes it true.
+/// Fails if a role lacks a call, allows one too many, or the table is no longer true; with `write`,
+/// the table is written instead.
 pub async fn hold(emulator: &Emulator, stack: &DeployedStack, write: bool) -> Result<(), Failure> {
     let allowed = allowed(&stack.template)?;
     let mut made = by_services();
     let record = emulator.call_log.record();
     let functions = functions(emulator, stack).await?;
-    let mut differences = of_nobody(&record, &functions);
+    let mut differences = of_no_function(&record, &functions);
     for (access_key, role) in functions {
         let refused = record.refused.get(&access_key).into_iter().flatten();
         differences.extend(refused.map(|said| format!("{role} was refused: {said}")));
@@ -183,7 +183,7 @@ pub async fn hold(emulator: &Emulator, stack: &DeployedStack, write: bool) -> Re
     none("the table above and the one that is committed", &stale)
 }
 
-/// Each function's access key, and its role's logical id.
+/// Returns each function's access key, and its role's logical id.
 async fn functions(
     emulator: &Emulator,
     stack: &DeployedStack,
@@ -198,8 +198,8 @@ async fn functions(
     Ok(functions)
 }
 
-/// What was called with an access key that is no function's, and so in no role's name.
-fn of_nobody(record: &CallRecord, functions: &[(String, String)]) -> Vec<String> {
+/// Returns the calls with an access key that is no function's, and so in no role's name.
+fn of_no_function(record: &CallRecord, functions: &[(String, String)]) -> Vec<String> {
     let is_known = |key: &&String| functions.iter().any(|(of_function, _)| of_function == *key);
     let made = record.made.iter().flat_map(|(key, calls)| {
         let calls = calls.iter();
@@ -215,18 +215,18 @@ fn of_nobody(record: &CallRecord, functions: &[(String, String)]) -> Vec<String>
         .collect()
 }
 
-/// The access key that the emulator gives to a function's instances, as its
-/// `execution_credentials` makes it (ministack/core/lambda_runtime.py).
+/// Returns the access key that the emulator gives to a function's instances, as its
+/// `execution_credentials` computes it (ministack/core/lambda_runtime.py).
 fn access_key(function_arn: &str, role_arn: &str) -> String {
     let digest = Sha256::digest(format!("{function_arn}:{role_arn}"));
     digest[..8].iter().fold("ASIA".to_owned(), |mut key, byte| {
-        // Text takes whatever is written.
+        // Writing to a `String` never fails.
         let _ = write!(key, "{byte:02X}");
         key
     })
 }
 
-/// A call with the names of the template.
+/// Returns a call with the names of the template.
 fn of_template(stack: &DeployedStack, call: &Call) -> Call {
     let (name, index) = match call.resource.split_once("/index/") {
         Some((name, index)) => (name, format!("/index/{index}")),
@@ -259,7 +259,7 @@ fn by_services() -> Calls {
     calls
 }
 
-/// What the policies of each role allow, by its logical id.
+/// Returns the calls that the policies of each role allow, by its logical id.
 fn allowed(template: &Value) -> Result<BTreeMap<String, BTreeSet<Call>>, Failure> {
     let mut allowed = BTreeMap::<String, BTreeSet<Call>>::new();
     let resources = template["Resources"].as_object().into_iter().flatten();
@@ -288,8 +288,8 @@ fn allowed(template: &Value) -> Result<BTreeMap<String, BTreeSet<Call>>, Failure
     Ok(allowed)
 }
 
-/// What a policy allows. One that says more than actions and resources is not
-/// understood here.
+/// Returns the calls that a policy allows. A policy with more than actions and resources is an
+/// error.
 fn calls(id: &str, policy: &Value) -> Result<BTreeSet<Call>, Failure> {
     let mut calls = BTreeSet::new();
     for statement in list(&policy["Statement"]) {
@@ -315,7 +315,7 @@ fn calls(id: &str, policy: &Value) -> Result<BTreeSet<Call>, Failure> {
     Ok(calls)
 }
 
-/// One value, or those of a list.
+/// Returns a single value, or the values of a list.
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     let (many, one) = match value {
         Value::Null => (None, None),
@@ -325,8 +325,8 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
     many.into_iter().flatten().chain(one)
 }
 
-/// A resource by the logical ids that its intrinsic functions name, without what
-/// all ARNs of an account have in common.
+/// Returns the name of a resource by the logical ids in its intrinsic functions, without the part
+/// that all ARNs of an account have in common.
 fn named(value: &Value) -> String {
     if let Some(text) = value.as_str().or(value["Ref"].as_str()) {
         return text.to_owned();
@@ -345,7 +345,7 @@ fn named(value: &Value) -> String {
     }
 }
 
-/// Each call that is made and not allowed, or allowed and not made.
+/// Returns each call that is made and not allowed, or allowed and not made.
 fn differences_of(allowed: &BTreeMap<String, BTreeSet<Call>>, made: &Calls) -> Vec<String> {
     let mut differences = Vec::new();
     let roles: BTreeSet<_> = allowed.keys().chain(made.keys()).collect();
@@ -368,7 +368,7 @@ fn differences_of(allowed: &BTreeMap<String, BTreeSet<Call>>, made: &Calls) -> V
     differences
 }
 
-/// Call made / call allowed, for each role: a row for what is done to one thing.
+/// Returns the table of calls made / calls allowed, for each role, with a row for each resource.
 fn table(allowed: &BTreeMap<String, BTreeSet<Call>>, made: &Calls) -> String {
     let mut table = HEADING.to_owned();
     for (role, allowed) in allowed {
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_and_what_is_to_spare_is_named() {
+    fn missing_and_surplus_calls_are_named() {
         let role = "PendingEventsScheduleRole";
         let mut made = by_services();
         made.retain(|name, _| name == role);
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_is_not_understood_is_no_policy() {
+    fn an_unknown_form_of_policy_is_an_error() {
         let mut template = template("lambda:InvokeFunction");
         let properties = &mut template["Resources"]["PendingEventsScheduleRole"]["Properties"];
         properties["Policies"][0]["PolicyDocument"]["Statement"][0]["Condition"] = json!({});
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_called_with_another_key_is_named() {
+    fn calls_with_another_key_are_named() {
         let functions = [("K".to_owned(), "PendingEventsRole".to_owned())];
         let call = Call {
             action: "dynamodb:GetItem".to_owned(),
@@ -476,7 +476,7 @@ mod tests {
                 made: BTreeMap::from([(key.to_owned(), BTreeSet::from([call.clone()]))]),
                 refused: BTreeMap::from([(key.to_owned(), BTreeSet::from(["no".to_owned()]))]),
             };
-            assert_eq!(of_nobody(&record, &functions).len(), count, "{key}");
+            assert_eq!(of_no_function(&record, &functions).len(), count, "{key}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Deliveries of the certificate webhook that mean something.
+//! Deliveries of the certificate webhook that have an effect.
 
 use local::lms::{FaultRule, LmsFault};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     }
     says("carla", 0.2);
 
-    // Whose enrollment is there already, and what they have.
+    // The learners who are enrolled already, and their modes.
     for (name, mode) in [
         ("ada", "verified"),
         ("barbara", "audit"),
@@ -76,7 +76,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         portal.has_pending(&email(name), pending.as_slice()).await?;
     }
 
-    // The grade is there already once the enrollment is paid.
+    // The grade is stored already when the enrollment becomes paid.
     set_mode(portal, "barbara").await?;
     let answer = certify("barbara").await?;
     same(
@@ -86,7 +86,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     )?;
     portal.has_pending(&email("barbara"), &[]).await?;
 
-    // The enrollment that a pass waits for makes it due.
+    // The enrollment on which a pass is blocked makes it due.
     let due = |pending: &[Value]| {
         pending.first()?["next_attempt_at"]["S"]
             .as_str()
@@ -113,7 +113,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         (LmsFault::Fail { status: 503 }, "lms_failed"),
         (LmsFault::Refuse, "lms_refused"),
         (LmsFault::PercentText, "lms_invalid_response"),
-        // The last one, since nothing is asked after it for as long as the LMS says.
+        // This fault comes last, since the LMS is not asked after it for as long as it says.
         (throttled, "lms_throttled"),
     ] {
         portal.lms.add_fault(FaultRule::of(fault));
@@ -125,7 +125,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// An operator makes somebody's enrollment a paid one.
+/// Makes a learner's enrollment a paid one, as an operator.
 pub async fn set_mode(portal: &Portal<'_>, name: &str) -> Result<(), Failure> {
     let set = [
         "enrollments",

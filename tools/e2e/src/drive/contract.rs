@@ -1,4 +1,4 @@
-//! docs/contract.md, row by row, for what both webhooks answer alike.
+//! Checks docs/contract.md, row by row, where both webhooks answer in the same way.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::learners::{RUN, about, email};
 use crate::failure::{Failure, same};
 use crate::portal::{HttpResponse, Portal};
 
-/// Both webhooks in both spellings.
+/// The paths of both webhooks in both spellings.
 const PATHS: [&str; 4] = [
     "/api/openedx_webhook/enrollment/",
     "/api/openedx_webhook/enrollment",
@@ -17,17 +17,17 @@ const PATHS: [&str; 4] = [
 
 const JSON: &str = "application/json";
 
-/// What senders bear.
+/// The tokens of the senders.
 pub struct Tokens {
-    /// Of the LMS.
+    /// The LMS's token.
     pub staff: String,
-    /// Has not the rights.
+    /// A token without the right to call the webhooks.
     other: String,
-    /// Was the LMS's once.
+    /// A revoked token of the LMS.
     revoked: String,
 }
 
-/// A request, and what the contract says of it.
+/// A request, and the answer that the contract demands.
 struct ContractRow<'a> {
     what: &'a str,
     authorization: Option<&'a str>,
@@ -35,13 +35,12 @@ struct ContractRow<'a> {
     content_type: Option<&'a str>,
     body: String,
     status: u16,
-    /// A header that the answer has, and what is in its value.
+    /// The name of a header in the answer, and a part of its value.
     header: Option<(&'a str, &'a str)>,
 }
 
 impl Tokens {
-    /// Issues them as an operator does. The function has read no list yet, so that
-    /// none is out of date.
+    /// Issues the tokens as an operator. The function has read no list yet, so none is out of date.
     pub async fn issue(portal: &Portal<'_>) -> Result<Self, Failure> {
         let issue = async |arguments: &[&str]| -> Result<(String, String), Failure> {
             let arguments = [&["tokens", "issue"], arguments].concat();
@@ -63,13 +62,13 @@ impl Tokens {
         })
     }
 
-    /// All of them.
+    /// Returns all tokens.
     pub fn all(self) -> [String; 3] {
         [self.staff, self.other, self.revoked]
     }
 }
 
-/// ContractRow 2: there is no list of tokens, so that the sender is to come again.
+/// Row 2: there is no token list yet, so the sender is asked to retry.
 pub async fn before_tokens(portal: &Portal<'_>) -> Result<(), Failure> {
     let token = format!("chk_{}", "0".repeat(64));
     for kind in ["enrollment", "certificate"] {
@@ -82,13 +81,13 @@ pub async fn before_tokens(portal: &Portal<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What both answer alike.
+/// Checks the rows that both webhooks answer in the same way.
 pub async fn hold(portal: &Portal<'_>, tokens: &Tokens) -> Result<(), Failure> {
     let [staff, other, revoked] =
         [&tokens.staff, &tokens.other, &tokens.revoked].map(|token| format!("Bearer {token}"));
     let unknown = format!("Bearer chk_{}", "0".repeat(64));
     let stranger = about("stranger").to_string();
-    // Whoever has no token learns nothing of the body.
+    // A caller without a token learns nothing about the body.
     let refused = |what, authorization, status, says| ContractRow {
         what,
         authorization,
@@ -181,21 +180,22 @@ async fn hold_row(portal: &Portal<'_>, path: &str, row: &ContractRow<'_>) -> Res
     is_error(&what, &answer)
 }
 
-/// Every status of the contract was seen of each webhook, those of the gateway included.
+/// Checks that each webhook gave every status of the contract, those of the gateway included.
 pub fn is_whole(portal: &Portal<'_>) -> Result<(), Failure> {
-    let alike = [400, 401, 403, 404, 405, 413, 415, 429, 500, 503];
+    let shared = [400, 401, 403, 404, 405, 413, 415, 429, 500, 503];
     for (kind, own) in [("enrollment", [200, 201]), ("certificate", [200, 202])] {
         let path = format!("/api/openedx_webhook/{kind}/");
         let mut seen = portal.statuses(&path);
-        // Of a function that does not start; the gateway of AWS may say another one.
+        // The status of a function that does not start; the gateway of AWS may give another one.
         seen.retain(|status| *status != 502);
-        let expected = [own.as_slice(), alike.as_slice()].concat();
+        let expected = [own.as_slice(), shared.as_slice()].concat();
         same(&format!("all statuses of {path}"), &seen, &expected)?;
     }
     Ok(())
 }
 
-/// The answer has this header, or as API Gateway renames it, with this in its value.
+/// Checks that the answer has this header, also under API Gateway's name for it, with this in its
+/// value.
 pub fn has_header(
     what: &str,
     answer: &HttpResponse,
@@ -216,7 +216,7 @@ pub fn has_header(
     })
 }
 
-/// `{"error": "<one sentence>"}`, and nothing else.
+/// Checks that the body is `{"error": "<one sentence>"}`, and nothing else.
 pub fn is_error(what: &str, answer: &HttpResponse) -> Result<(), Failure> {
     let fields = answer.body.as_object();
     let fields: Vec<_> = fields.into_iter().flatten().collect();

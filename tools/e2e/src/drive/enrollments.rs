@@ -1,4 +1,4 @@
-//! Deliveries of the enrollment webhook that mean something.
+//! Deliveries of the enrollment webhook that have an effect.
 
 use serde_json::{Value, json};
 
@@ -45,8 +45,8 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         )?;
     }
 
-    // Somebody who is not known yet is pending; delivered again once known, the pending
-    // event goes with it.
+    // The event of an unknown user is pending; delivered again once the user is known, it takes
+    // effect, and the pending event is removed.
     let (body, address) = (about("bettina"), email("bettina"));
     same(
         "an unknown user",
@@ -64,7 +64,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     )?;
     portal.has_pending(&address, &[]).await?;
 
-    // An item that somebody else has written is ours to be told of.
+    // An item that another program wrote in an unexpected shape is an error.
     let key = json!({"Key": {"email": {"S": email("corrupt")}}});
     let item = portal.dynamodb("GetItem", "UsersTable", key).await?;
     let mut corrupt = item["Item"].clone();
@@ -77,14 +77,14 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         is_error(&what, &answer)?;
     }
     put(portal, &item["Item"]).await?;
-    // Neither is lost: both are pending until the item is as it should be.
+    // Neither delivery is lost: both are pending until the item is correct.
     let address = email("corrupt");
     portal.has_pending(&address, &["failed", "failed"]).await?;
     let drop = ["events", "drop", "--reason", "failed", "--yes"];
     portal.operator.run(&drop).await?;
     portal.has_pending(&address, &[]).await?;
 
-    // A pass that waits for the enrollment is made due by it.
+    // The enrollment makes due a pass that is blocked on it.
     let answer = portal
         .deliver("certificate", token, &about("grace"))
         .await?;

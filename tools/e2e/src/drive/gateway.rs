@@ -1,4 +1,4 @@
-//! What the gateway answers by itself, in the contract's form and statuses.
+//! The answers that the gateway gives by itself have the contract's form and statuses.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ pub async fn hold(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     functions_that_do_not_answer(portal, token).await
 }
 
-/// An address that is not allowed learns nothing but that, whatever it asks for.
+/// Checks that an address that is not allowed is only told that, whatever it requests.
 pub async fn refuses(portal: &Portal<'_>) -> Result<(), Failure> {
     let token = format!("chk_{}", "0".repeat(64));
     for kind in ["enrollment", "certificate"] {
@@ -26,8 +26,8 @@ pub async fn refuses(portal: &Portal<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A path that is none of the two is answered 404, whatever stands in the header: a 403
-/// would have the sender look at its token.
+/// Checks that any other path is answered 404, whatever the header holds: a 403 would make the
+/// sender check its token.
 async fn unknown_paths(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     let bearer = format!("Bearer {token}");
     for path in [
@@ -48,7 +48,7 @@ async fn unknown_paths(portal: &Portal<'_>, token: &str) -> Result<(), Failure> 
     Ok(())
 }
 
-/// The stage's throttle, set to nothing for a moment.
+/// Checks the answers while the stage's throttle is set to zero.
 async fn throttled(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     let stage = portal.stage()?;
     let limits = async |burst: &str, rate: &str| -> Result<(), Failure> {
@@ -82,9 +82,9 @@ async fn throttled(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     limits(&text("throttlingBurstLimit"), &text("throttlingRateLimit")).await
 }
 
-/// A function of which no instance may start, or none can. How the gateway says that is
-/// not AWS's here: it hands on what Lambda said, and no gateway response. That the status
-/// has the sender come again is what is seen.
+/// Checks the answers of a function of which no instance may or can start. The emulator passes on
+/// Lambda's answer, while AWS gives a gateway response; only the status, which makes the sender
+/// retry, is checked.
 async fn functions_that_do_not_answer(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     for (kind, function) in [
         ("enrollment", "EnrollmentWebhookFunction"),
@@ -99,12 +99,12 @@ async fn functions_that_do_not_answer(portal: &Portal<'_>, token: &str) -> Resul
         };
         let nobody = json!({"ReservedConcurrentExecutions": 0});
         lambda(Method::PUT, "2017-10-31", "concurrency", nobody).await?;
-        comes_again(portal, kind, token, "throttled").await?;
+        asks_to_retry(portal, kind, token, "throttled").await?;
         lambda(Method::DELETE, "2017-10-31", "concurrency", json!(null)).await?;
 
         let nothing = json!({"Environment": {"Variables": {}}});
         lambda(Method::PUT, "2015-03-31", "configuration", nothing).await?;
-        comes_again(portal, kind, token, "without its variables").await?;
+        asks_to_retry(portal, kind, token, "without its variables").await?;
         let all = json!({"Environment": configured["Environment"]});
         lambda(Method::PUT, "2015-03-31", "configuration", all).await?;
 
@@ -114,7 +114,7 @@ async fn functions_that_do_not_answer(portal: &Portal<'_>, token: &str) -> Resul
     Ok(())
 }
 
-async fn comes_again(
+async fn asks_to_retry(
     portal: &Portal<'_>,
     kind: &str,
     token: &str,

@@ -1,5 +1,5 @@
-//! What senders, operators and schedules do. Each file is a chapter; they come in
-//! this order, and what one leaves the next one finds.
+//! The actions of senders, operators and schedules. Each file covers one area; they run in this
+//! order, and each continues with the state that the one before left.
 
 mod certificates;
 mod contract;
@@ -17,12 +17,12 @@ use crate::step;
 
 use self::contract::Tokens;
 
-/// Calls the API from an address that may not.
+/// Calls the API from an address that is not allowed.
 pub async fn from_elsewhere(portal: &Portal<'_>) -> Result<(), Failure> {
     gateway::refuses(portal).await
 }
 
-/// Does all of it; hands back what must not be in any log.
+/// Runs all steps; returns the texts that must not be in any log.
 pub async fn all(portal: &Portal<'_>) -> Result<Vec<String>, Failure> {
     step("deliver while there is no token yet");
     contract::before_tokens(portal).await?;

@@ -1,4 +1,4 @@
-//! What was pending, and becomes of it.
+//! Pending events, and their outcomes.
 
 use local::lms::{FaultRule, LmsFault};
 use serde_json::{Value, json};
@@ -7,14 +7,15 @@ use super::learners::{RUN, about, email, username, users};
 use crate::failure::{Failure, same};
 use crate::portal::{Portal, grade};
 
-/// More attempts than it takes until nothing is due: what one attempt does makes more due.
+/// More attempts than are needed until nothing is due: the effect of one attempt makes more events
+/// due.
 const ATTEMPTS: usize = 10;
 
-/// A moment so long ago that what waited since then has waited for too long.
+/// A time so long ago that an event pending since then has expired.
 const LONG_AGO: &str = "2026-01-01T00:00:00.000Z";
 
 pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
-    // A pass that waited for its enrollment, and one that waited for the LMS.
+    // A pass that was blocked on its enrollment, and one blocked on the LMS.
     retry(portal).await?;
     for name in ["hedy", "frances"] {
         is_certified(portal, name).await?;
@@ -25,7 +26,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     ended(portal, token).await
 }
 
-/// Who was not known, or had no username, is imported: what waited is due.
+/// The import of a user who was unknown, or had no username, makes their events due.
 async fn imported(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     let mut body = about("xavier");
     body["mode"] = json!("verified");
@@ -48,7 +49,7 @@ async fn imported(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A certificate that was withdrawn comes back by a pass that had to wait.
+/// A withdrawn certificate is restored by a pass that was pending.
 async fn restored(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     let row = format!(
         "email,course_id,certificate_id,issued_at,state\n\
@@ -61,8 +62,8 @@ async fn restored(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     is_certified(portal, "joan").await
 }
 
-/// A delivery that was under way while its user was given another address has pending the
-/// event under the former one.
+/// A delivery that ran while its user's address was changed has stored the pending event under the
+/// former one.
 async fn moved(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     let (former, new) = (email("karen"), email("karen-again"));
     add_pending(portal, token, "karen").await?;
@@ -78,7 +79,8 @@ async fn moved(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     portal.has_pending(&new, &["lms_unavailable"]).await
 }
 
-/// What has waited for too long, written as only days make it.
+/// Events that have been pending too long; their times are set in the table, since days cannot pass
+/// here.
 async fn ended(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     add_pending(portal, token, "lynn").await?;
     let answer = portal.deliver("enrollment", token, &about("zoe")).await?;
@@ -100,7 +102,7 @@ async fn ended(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A pass that is pending, since the LMS is unavailable.
+/// Adds a pending pass, blocked by an unavailable LMS.
 async fn add_pending(portal: &Portal<'_>, token: &str, name: &str) -> Result<(), Failure> {
     super::certificates::set_mode(portal, name).await?;
     portal.lms.grade(&username(name), RUN, grade(0.8));
@@ -112,7 +114,7 @@ async fn add_pending(portal: &Portal<'_>, token: &str, name: &str) -> Result<(),
     same(&format!("a pass of {name}"), &answer.status, &202)
 }
 
-/// Has everything that waits retried.
+/// Makes all pending events due, and retries them.
 async fn retry(portal: &Portal<'_>) -> Result<(), Failure> {
     for kind in ["enrollment", "certificate"] {
         let retry = ["events", "retry", "--kind", kind];
@@ -121,7 +123,7 @@ async fn retry(portal: &Portal<'_>) -> Result<(), Failure> {
     retry_all(portal).await
 }
 
-/// Looks until nothing is due.
+/// Retries until nothing is due.
 async fn retry_all(portal: &Portal<'_>) -> Result<(), Failure> {
     for _ in 0..ATTEMPTS {
         if portal.retry_due().await?["attempted"] == 0 {
@@ -133,7 +135,7 @@ async fn retry_all(portal: &Portal<'_>) -> Result<(), Failure> {
     )))
 }
 
-/// The same while the LMS fails.
+/// Retries until nothing is due, while the LMS fails.
 async fn retry_while_unavailable(portal: &Portal<'_>) -> Result<(), Failure> {
     portal
         .lms

@@ -3,7 +3,7 @@
 use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
 
-use super::learners::{BRAKED_RUN, SWEPT_RUN, email, halted, username};
+use super::learners::{HALTED_RUN, SWEPT_RUN, email, halted, username};
 use crate::failure::{Failure, same};
 use crate::portal::{Portal, grade};
 
@@ -16,7 +16,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     enrollments(portal, token).await
 }
 
-/// What is there before: certificates, grades, enrollments, a pass that waits.
+/// Creates the state before the sweeps: certificates, grades, enrollments, a pending pass.
 async fn put_learners(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     let mut certificates = "email,course_id,certificate_id,issued_at,state\n".to_owned();
     let mut enrollments = "email,course_id,mode,active\n".to_owned();
@@ -30,8 +30,8 @@ async fn put_learners(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     certificate("niklaus", SWEPT_RUN, "withdrawn");
     certificate("olga", SWEPT_RUN, "in_force");
     for name in halted() {
-        certificate(&name, BRAKED_RUN, "in_force");
-        portal.lms.grade(&username(&name), BRAKED_RUN, grade(0.0));
+        certificate(&name, HALTED_RUN, "in_force");
+        portal.lms.grade(&username(&name), HALTED_RUN, grade(0.0));
     }
     portal
         .lms
@@ -47,7 +47,7 @@ async fn put_learners(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     portal.import("grades", &grades).await?;
     portal.import("enrollments", &enrollments).await?;
 
-    // A pass that waits for the LMS.
+    // A pass that is blocked on the LMS.
     portal
         .lms
         .add_fault(FaultRule::of(LmsFault::Fail { status: 503 }));
@@ -58,7 +58,7 @@ async fn put_learners(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
 }
 
 async fn grades(portal: &Portal<'_>) -> Result<(), Failure> {
-    // A grade of 0 takes nothing before a second sweep has found it, a day later.
+    // A grade of 0 withdraws nothing before a second sweep has found it, a day later.
     portal.sweep(GRADES, &json!({})).await?;
     let state = portal.certificate(&email("olga"), SWEPT_RUN).await?;
     same("olga after the first 0", &state.as_str(), &"in_force")?;
@@ -78,11 +78,11 @@ async fn grades(portal: &Portal<'_>) -> Result<(), Failure> {
             &expected,
         )?;
     }
-    // The pass that waited is done.
+    // The pending pass is completed.
     portal.has_pending(&email("quentin"), &[]).await?;
-    ended(portal, "grades", BRAKED_RUN, "halted").await?;
+    ended(portal, "grades", HALTED_RUN, "halted").await?;
     for name in halted() {
-        let state = portal.certificate(&email(&name), BRAKED_RUN).await?;
+        let state = portal.certificate(&email(&name), HALTED_RUN).await?;
         same(
             "who is held back by the safety limit",
             &state.as_str(),
@@ -90,7 +90,7 @@ async fn grades(portal: &Portal<'_>) -> Result<(), Failure> {
         )?;
     }
 
-    // One learner, of one run and of all; a run that the LMS does not give.
+    // One learner, in one run and in all; a run that the LMS does not return.
     let user_id = portal.user_id(&email("margaret")).await?;
     for request in [
         json!({"run": SWEPT_RUN, "learner": user_id}),
@@ -102,7 +102,7 @@ async fn grades(portal: &Portal<'_>) -> Result<(), Failure> {
     portal.sweep(GRADES, &json!({"run": SWEPT_RUN})).await?;
     portal.lms.revoke();
     ended(portal, "grades", SWEPT_RUN, "failed").await?;
-    // A list of which the next page is itself.
+    // A list whose next page is the page itself.
     portal.lms.add_fault(FaultRule::of(LmsFault::Repeat));
     portal.sweep(GRADES, &json!({"run": SWEPT_RUN})).await?;
     portal.lms.revoke();
@@ -127,7 +127,7 @@ async fn enrollments(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
             .lms
             .enroll(&username(name), SWEPT_RUN, mode, is_active);
     }
-    // A pass that waits for an enrollment, which the sweep makes.
+    // A pass that is blocked on an enrollment, which the sweep creates.
     portal
         .lms
         .enroll(&username("vint"), SWEPT_RUN, "verified", true);
@@ -178,7 +178,7 @@ async fn enrollments(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a sweep found to be 0, it found a day ago.
+/// Dates back by a day the grades of 0 that a sweep has found.
 async fn a_day_passes(portal: &Portal<'_>) -> Result<(), Failure> {
     let grades = portal.dynamodb("Scan", "GradesTable", json!({})).await?;
     let grades = grades["Items"].as_array().into_iter().flatten();
@@ -191,13 +191,13 @@ async fn a_day_passes(portal: &Portal<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The enrollments of somebody.
+/// Returns a learner's enrollments.
 async fn shown(portal: &Portal<'_>, name: &str) -> Result<Value, Failure> {
     let show = ["enrollments", "show", &email(name)];
     portal.operator.run(&show).await
 }
 
-/// How the last sweep of a run ended that was no dry run.
+/// Checks the outcome of the last sweep of a run that was no dry run.
 async fn ended(portal: &Portal<'_>, kind: &str, run: &str, outcome: &str) -> Result<(), Failure> {
     let sweeps = portal.operator.run(&["sweep", "list"]).await?;
     let sweeps = sweeps.as_array().into_iter().flatten();
