@@ -1,9 +1,8 @@
-//! The template, read: what `template.yaml` says about tables, secrets and
-//! functions, and the state machine of `sweep.asl.yaml`.
+//! Parses the template: the tables, secrets and functions of `template.yaml`, and the state machine
+//! of `sweep.asl.yaml`.
 //!
-//! The stand-ins are made from it, so a table that the functions use on AWS is
-//! the one they meet on this machine: same keys, same indexes. What is deployed
-//! is held against it.
+//! The stand-ins are made from it, so a table on this machine has the same keys and indexes as on
+//! AWS. `coursehook doctor` compares the deployed stack with it.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -11,8 +10,8 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The text of the template, read when this crate was compiled, so that tests
-/// need no working directory.
+/// The text of the template, included when this crate is compiled, so that tests need no working
+/// directory.
 const TEXT: &str = include_str!("../template.yaml");
 
 /// The text of the definition that the state machines of the sweeps share.
@@ -21,48 +20,47 @@ const SWEEP: &str = include_str!("../sweep.asl.yaml");
 /// The tables, secrets and functions of `infra/template.yaml`, each sorted by name.
 #[derive(Debug, Clone)]
 pub struct Template {
-    /// What is of the type `AWS::DynamoDB::Table`.
+    /// The resources of the type `AWS::DynamoDB::Table`.
     pub tables: Vec<Table>,
-    /// Logical ids of the secrets; on this machine they are their names too.
+    /// The logical ids of the secrets; on this machine they are their names too.
     pub secrets: Vec<String>,
-    /// The environment of each function, by its logical id, with what all have.
-    /// Where a value is a parameter with a default, it is that.
+    /// The environment of each function, by its logical id, including the variables of all
+    /// functions. A parameter with a default is replaced by the default.
     pub functions: BTreeMap<String, BTreeMap<String, String>>,
-    /// What the environment of every function has, of the stack as a whole; on
-    /// this machine the stack's name is `local`.
+    /// The variables that every function has, of the stack as a whole; on this machine the stack's
+    /// name is `local`.
     pub of_all_functions: BTreeMap<String, String>,
-    /// Defaults of the parameters that have one.
+    /// The defaults of the parameters that have one.
     defaults: BTreeMap<String, String>,
 }
 
 /// One table of the template.
 #[derive(Debug, Clone)]
 pub struct Table {
-    /// Logical id in the template; on this machine it is the table's name too.
+    /// The logical id in the template; on this machine it is the table's name too.
     pub name: String,
-    /// What a CreateTable says besides the name.
+    /// The properties for a CreateTable, without the name.
     pub definition: TableDefinition,
-    /// The attribute whose time, in seconds since 1970, ends an item's life.
+    /// The attribute with the expiry time of an item, in seconds since 1970.
     pub ttl_attribute: Option<String>,
-    /// Whether it can be had back as it was at any moment of the last weeks.
+    /// True if the table can be restored to any time of the last weeks.
     pub has_point_in_time_recovery: bool,
 }
 
-/// The properties of a table that `CreateTable` takes just as CloudFormation
-/// writes them.
+/// The properties of a table that `CreateTable` takes exactly as CloudFormation writes them.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct TableDefinition {
-    /// `PAY_PER_REQUEST` for each of ours.
+    /// `PAY_PER_REQUEST` for every table of the template.
     pub billing_mode: String,
-    /// Whether it refuses to be deleted.
+    /// True if the table is protected against deletion.
     #[serde(default)]
     pub deletion_protection_enabled: bool,
     /// The attributes that are keys, of the table or of an index.
     pub attribute_definitions: Vec<AttributeDefinition>,
-    /// The partition key, and the sort key where there is one.
+    /// The partition key, and the sort key if there is one.
     pub key_schema: Vec<KeyPart>,
-    /// Empty where there are none, and then no part of a CreateTable.
+    /// The global secondary indexes; an empty list is left out of a CreateTable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub global_secondary_indexes: Vec<Index>,
 }
@@ -71,9 +69,9 @@ pub struct TableDefinition {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct AttributeDefinition {
-    /// Its name.
+    /// The name of the attribute.
     pub attribute_name: String,
-    /// `S` for a text.
+    /// `S` for a string.
     pub attribute_type: String,
 }
 
@@ -81,7 +79,7 @@ pub struct AttributeDefinition {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct KeyPart {
-    /// Its name.
+    /// The name of the attribute.
     pub attribute_name: String,
     /// `HASH` for the partition key, `RANGE` for the sort key.
     pub key_type: String,
@@ -91,46 +89,46 @@ pub struct KeyPart {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Index {
-    /// Its name, `by_state` for instance.
+    /// The name of the index, for instance `by_state`.
     pub index_name: String,
-    /// The partition key, and the sort key where there is one.
+    /// The partition key, and the sort key if there is one.
     pub key_schema: Vec<KeyPart>,
-    /// What it has of an item.
+    /// The attributes of an item that the index holds.
     pub projection: Projection,
 }
 
-/// What an index has of an item.
+/// The attributes of an item that an index holds.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Projection {
     /// `KEYS_ONLY`, `INCLUDE` or `ALL`.
     pub projection_type: String,
-    /// The attributes that an `INCLUDE` has besides the keys.
+    /// The attributes that an `INCLUDE` adds to the keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub non_key_attributes: Vec<String>,
 }
 
-/// The template, or the definition beside it, is not what this crate can read.
+/// Error of reading the template or the definition of the state machines.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// It is no YAML, or has no resources of the expected form.
+    /// The template is not valid YAML, or its resources have an unexpected form.
     #[error("infra/template.yaml is no YAML that can be read; `make check` says where: {0}")]
     Yaml(#[from] Box<serde_saphyr::Error>),
-    /// The definition of the state machines is no YAML.
+    /// The definition of the state machines is not valid YAML.
     #[error("infra/sweep.asl.yaml is no YAML that can be read: {0}")]
     SweepMachine(#[source] Box<serde_saphyr::Error>),
     /// A table's properties are not those of [`TableDefinition`].
     #[error("the table {table} in infra/template.yaml lacks what CreateTable needs: {source}")]
     Table {
-        /// Its logical id.
+        /// The logical id of the table.
         table: String,
-        /// What is missing or of another form.
+        /// The property that is missing or of another form.
         source: serde_json::Error,
     },
 }
 
 impl Template {
-    /// The template that this crate was compiled with, which is read once.
+    /// Returns the template that this crate was compiled with; it is parsed once.
     pub fn load() -> Result<Self, TemplateError> {
         static READ: OnceLock<Template> = OnceLock::new();
         if let Some(template) = READ.get() {
@@ -192,10 +190,9 @@ impl Template {
         Ok(template)
     }
 
-    /// The environment variables that carry the names of tables and secrets to
-    /// the functions, `("COURSE_RUNS_TABLE", "CourseRunsTable")` and so on, the
-    /// settings that have a default, such as `("PAID_MODES", "verified")`, and
-    /// what every function has.
+    /// Returns the environment variables that pass the names of tables and secrets to the
+    /// functions, `("COURSE_RUNS_TABLE", "CourseRunsTable")` and so on, the settings that have a
+    /// default, such as `("PAID_MODES", "verified")`, and the variables of every function.
     #[must_use]
     pub fn variables(&self) -> Vec<(String, String)> {
         let tables = self.tables.iter().map(|table| &table.name);
@@ -231,13 +228,12 @@ impl Table {
     }
 }
 
-/// The definition of a state machine that has a function sweep course runs,
-/// `concurrency` at the same time, in the Amazon States Language. As
-/// CloudFormation does it, the values are put into the text before that is
-/// parsed, so that a number is one.
+/// Returns the definition of a state machine in the Amazon States Language that makes a function
+/// sweep course runs, `concurrency` at the same time. As in CloudFormation, the values are
+/// substituted in the text before it is parsed, so that a number stays a number.
 ///
 /// # Errors
-/// Where the text is no YAML.
+/// The text is not valid YAML.
 pub fn sweep_machine(function_arn: &str, concurrency: u32) -> Result<Value, TemplateError> {
     let definition = SWEEP
         .replace("${FunctionArn}", function_arn)
@@ -246,8 +242,7 @@ pub fn sweep_machine(function_arn: &str, concurrency: u32) -> Result<Value, Temp
     serde_saphyr::from_str(&definition).map_err(|e| TemplateError::SweepMachine(Box::new(e)))
 }
 
-/// The environment variable that carries a logical id: `CourseRunsTable` is
-/// carried by `COURSE_RUNS_TABLE`.
+/// Returns the environment variable for a logical id: `COURSE_RUNS_TABLE` for `CourseRunsTable`.
 #[must_use]
 pub fn variable_of(logical_id: &str) -> String {
     let mut variable = String::with_capacity(logical_id.len() + 4);
@@ -266,7 +261,7 @@ struct Resource {
     kind: String,
     #[serde(rename = "Properties", default)]
     properties: Value,
-    /// Of a resource that is not always made.
+    /// The condition of a resource that is not always created.
     #[cfg(test)]
     #[serde(rename = "Condition", default)]
     condition: Option<String>,
@@ -354,12 +349,13 @@ mod tests {
         assert!(seen > 0, "no function has a table or a secret");
     }
 
-    /// What no linter knows: who is called again, and how often at once.
+    /// The retries and the concurrency of the schedule's function must be right, which no linter
+    /// checks.
     #[test]
-    fn pending_events_are_called_each_minute_and_never_again() {
+    fn pending_events_are_called_each_minute_and_never_retried() {
         let resources = document().unwrap().resources;
         let function = &resources["PendingEventsFunction"].properties;
-        // The condition, what holds under it, and what else.
+        // An `!If` is a list: the condition, the value if it holds, and the other value.
         assert_eq!(function["ReservedConcurrentExecutions"][1], 2);
         assert_eq!(function["Timeout"], 120);
         let invoked = &function["EventInvokeConfig"];
@@ -370,14 +366,14 @@ mod tests {
         assert_eq!(schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"], 0);
     }
 
-    /// The names in `${}` of the definition.
+    /// Returns the names in `${}` in the definition.
     fn names(definition: &str) -> BTreeSet<&str> {
         let names = definition.split("${").skip(1);
         names.filter_map(|rest| rest.split('}').next()).collect()
     }
 
     #[test]
-    fn both_sweeps_are_spread_by_one_definition() {
+    fn both_sweeps_share_one_definition() {
         let resources = document().unwrap().resources;
         for (kind, condition) in [
             ("GradeSweep", "GradesAreSwept"),
@@ -406,7 +402,7 @@ mod tests {
         }
     }
 
-    /// The states of a machine and of what it maps over, by their names.
+    /// Returns the states of a machine and of its map states, by name.
     fn states(machine: &Value) -> BTreeMap<&str, &Value> {
         let mut all = BTreeMap::new();
         for (name, state) in machine["States"].as_object().unwrap() {
@@ -418,7 +414,8 @@ mod tests {
         all
     }
 
-    /// What the emulator does not show: it knows neither limits nor time.
+    /// The definition must stay within the limits of AWS, which the emulator does not check: it
+    /// knows neither limits nor time.
     #[test]
     fn the_definition_keeps_to_the_limits_of_aws() {
         let machine = sweep_machine("arn:aws:lambda:us-east-1:000000000000:function:f", 3).unwrap();
@@ -447,7 +444,7 @@ mod tests {
             };
             let errors = json!(["Lambda.TooManyRequestsException"]);
             assert_eq!(throttled["ErrorEquals"], errors);
-            // With full jitter a wait is half as long on average.
+            // With full jitter a backoff is half as long on average.
             let waits = throttled["MaxAttempts"].as_u64().unwrap() - 5;
             let wait = throttled["MaxDelaySeconds"].as_u64().unwrap() / 2;
             assert!(waits * wait > longest_call);
@@ -456,7 +453,7 @@ mod tests {
         }
         assert!(states["ListRuns"].get("Catch").is_none());
         assert_eq!(states["SweepRun"]["Catch"][0]["Next"], "PassedOver");
-        // Nothing else fails an execution, and nothing else ends one.
+        // No other state fails or ends an execution.
         let ends = |kind: &str| {
             let ends = states.iter().filter(|(_, state)| state["Type"] == kind);
             ends.map(|(name, _)| *name).collect::<Vec<_>>()
