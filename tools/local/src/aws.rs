@@ -1,12 +1,12 @@
-//! The form of a call to a service of AWS, without an SDK.
+//! Builds calls to a service of AWS without an SDK.
 
 use serde_json::Value;
 
-/// The access key of whoever calls. Where `ministack` checks who may do what, it
-/// is told that this is the account's root, whose signature it does not check.
+/// The access key of every call. If `ministack` enforces IAM, it is told that this is the account's
+/// root, whose signature it does not check.
 pub(crate) const ACCESS_KEY: &str = "local";
 
-/// A call of `SERVICE.OPERATION`.
+/// Returns a call of `SERVICE.OPERATION`.
 pub(crate) fn call(
     client: &reqwest::Client,
     url: &str,
@@ -26,8 +26,8 @@ pub(crate) fn call(
         .body(body.to_string())
 }
 
-/// A request with a signature that has the right form and is none: the stand-ins
-/// look only at the service it names.
+/// Adds a signature that has the right form and is not valid: the stand-ins read only the service
+/// that it names.
 pub(crate) fn signed(request: reqwest::RequestBuilder, service: &str) -> reqwest::RequestBuilder {
     let scope = format!("{ACCESS_KEY}/20260101/us-east-1/{service}/aws4_request");
     let signature =

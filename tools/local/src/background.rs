@@ -1,4 +1,4 @@
-//! Servers inside this process.
+//! Runs servers inside this process.
 
 use std::future::Future;
 use std::io;
@@ -19,7 +19,7 @@ impl Background {
     /// Serves an axum router on a listener.
     pub(crate) fn serve(listener: TcpListener, router: axum::Router) -> Self {
         Self::start(async move {
-            // It ends only with the listener, and then nobody is left to tell.
+            // The server ends only with its listener, when no caller is left to read an error.
             let _ = axum::serve(listener, router).await;
         })
     }
@@ -31,19 +31,19 @@ impl Drop for Background {
     }
 }
 
-/// Listens on a port of this machine alone, any free one if `port` is 0, and
-/// says the URL.
+/// Binds a port of this machine's loopback address, any free one if `port` is 0; returns the
+/// listener and its URL.
 pub(crate) async fn listen(port: u16) -> io::Result<(TcpListener, String)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let url = format!("http://{}", listener.local_addr()?);
     Ok((listener, url))
 }
 
-/// An HTTP client for servers on this machine: it heeds no proxy of the
-/// environment and needs no certificates of the system.
+/// Returns an HTTP client for servers on this machine: it ignores the proxies of the environment
+/// and needs no system certificates.
 ///
 /// # Errors
-/// Never in practice; the TLS library could refuse to start.
+/// The TLS library could not be initialized; this never happens in practice.
 #[expect(
     clippy::disallowed_methods,
     reason = "tools have no start-up of shared"
@@ -52,8 +52,8 @@ pub fn client() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder()
         .no_proxy()
         .tls_certs_only([])
-        // A kept connection belongs to the runtime that opened it, and each
-        // test has a runtime of its own.
+        // A pooled connection belongs to the runtime that opened it, and each test has a runtime of
+        // its own.
         .pool_max_idle_per_host(0)
         .build()
 }

@@ -14,44 +14,44 @@ use serde_json::json;
 
 use crate::background::{Background, listen};
 
-/// AWS removes expired items within two days; a minute shows the effect to
-/// whoever tries it out.
+/// The period of the removal of expired items. AWS removes them within two days; a minute makes the
+/// effect visible.
 const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 
 /// A DynamoDB with the template's tables, gone when dropped.
 ///
-/// It never throttles, never conflicts transactions and treats every read as
-/// consistent; [`crate::faults`] produces the first two.
+/// It never throttles, never has conflicting transactions, and makes every read consistent;
+/// [`crate::faults`] produces the first two errors.
 #[derive(Debug)]
 pub struct Dynamodb {
-    /// Endpoint, `http://127.0.0.1:PORT`; any credentials and region will do.
+    /// The endpoint, `http://127.0.0.1:PORT`; it accepts any credentials and region.
     pub url: String,
     _tasks: Vec<Background>,
 }
 
-/// Why there is no DynamoDB.
+/// Error of starting a DynamoDB.
 #[derive(Debug, thiserror::Error)]
 pub enum DynamodbError {
-    /// `infra/template.yaml` could not be read.
+    /// `infra/template.yaml` could not be parsed.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// Nothing could listen on the port; most often another process does already.
+    /// The port could not be bound; usually another process uses it.
     #[error("the local DynamoDB could not listen on port {port}; choose another: {source}")]
     Port {
-        /// The one that was asked for; 0 stands for any free one.
+        /// The requested port; 0 stands for any free one.
         port: u16,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The engine failed, could not open its file, or refused a table.
+    /// The engine failed, could not open its file, or rejected a table.
     #[error("the local DynamoDB could not make its tables: {0}")]
     Engine(#[from] DynoxideError),
-    /// The engine cannot read a table's properties as those of a CreateTable.
+    /// The engine cannot parse a table's properties as those of a CreateTable.
     #[error("the local DynamoDB refused the table {table} of infra/template.yaml: {source}")]
     Definition {
-        /// Its logical id in the template.
+        /// The table's logical id in the template.
         table: String,
-        /// What does not fit.
+        /// The error in the properties.
         source: serde_json::Error,
     },
     /// The file's tables are older than the template.
@@ -60,21 +60,21 @@ pub enum DynamodbError {
          remove the data folder (.local/data, or what DATA names) to make it again"
     )]
     Stale {
-        /// Its name, which is its logical id in the template.
+        /// The table's name, which is its logical id in the template.
         table: String,
-        /// The first index of the template's that it lacks, or has otherwise.
+        /// The first index of the template that the table lacks, or has in another form.
         index: String,
     },
 }
 
 impl Dynamodb {
-    /// One in memory on a free port, for a test: it is up within milliseconds,
-    /// so every test may have its own. It ends with the test's runtime.
+    /// Starts a DynamoDB in memory on a free port, for a test: it starts within milliseconds, so
+    /// every test may have its own. It ends with the test's runtime.
     pub async fn in_memory() -> Result<Self, DynamodbError> {
         Self::serve(Database::memory()?, 0).await
     }
 
-    /// One that keeps its data in a file, made if there is none, and removes
+    /// Starts a DynamoDB that stores its data in a file, which is created if missing, and removes
     /// expired items once a minute. Port 0 is any free one.
     pub async fn on_file(path: &Path, port: u16) -> Result<Self, DynamodbError> {
         let database = Database::new(&path.to_string_lossy())?;
@@ -128,7 +128,8 @@ fn create(database: &Database, table: &Table) -> Result<(), DynamodbError> {
     Ok(())
 }
 
-/// A table of an older template would fail only later, at a query.
+/// Fails if a table is that of an older template, which would otherwise fail only later, at a
+/// query.
 fn check(database: &Database, table: &Table) -> Result<(), DynamodbError> {
     let request = DescribeTableRequest {
         table_name: table.name.clone(),
@@ -149,14 +150,13 @@ fn check(database: &Database, table: &Table) -> Result<(), DynamodbError> {
     Ok(())
 }
 
-/// The engine leaves expired items alone until it is told to look.
+/// Removes expired items periodically; the engine does not do so by itself.
 async fn sweep(database: Database) {
     let mut period = tokio::time::interval(SWEEP_PERIOD);
     loop {
         period.tick().await;
         let database = database.clone();
-        // A sweep that fails only leaves to the next one what AWS may leave
-        // for two days.
+        // If a sweep fails, the next one removes the items; AWS may leave them for two days.
         let _ = tokio::task::spawn_blocking(move || database.sweep_ttl()).await;
     }
 }
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_keeps_items_and_loses_expired_ones() {
+    async fn a_file_keeps_items_and_expired_ones_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("dynamodb.db");
         let item = |key: &str| json!({"event_key": {"S": key}, "expires_at": {"N": "1"}});

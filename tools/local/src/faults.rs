@@ -1,5 +1,5 @@
-//! A proxy that makes DynamoDB and Secrets Manager fail as AWS does now and
-//! then and as no stand-in does by itself.
+//! A proxy that makes DynamoDB and Secrets Manager fail as AWS does at times, and as no stand-in
+//! does by itself.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,42 +17,42 @@ use crate::background::{Background, client, listen};
 /// One call of a client.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// Counted from 1 over all operations, a client's own retries included.
+    /// The number of the call, from 1, over all operations and including a client's own retries.
     pub number: usize,
-    /// The operation's name, `UpdateItem` for instance.
+    /// The name of the operation, for instance `UpdateItem`.
     pub operation: String,
-    /// The request as the client sent it, JSON.
+    /// The body of the request as the client sent it, JSON.
     pub body: Bytes,
 }
 
-/// What becomes of a call.
+/// The treatment of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It is forwarded and answered.
+    /// The call is forwarded and answered.
     Pass,
-    /// 400: another transaction holds the item. The SDK does not try again.
+    /// 400: another transaction holds the item. The SDK does not retry.
     Conflict,
-    /// 400: too many calls. The SDK tries again.
+    /// 400: too many calls. The SDK retries.
     Throttle,
-    /// 500: the service failed. The SDK tries again.
+    /// 500: the service failed. The SDK retries.
     InternalError,
-    /// 400 with this error code, `AccessDeniedException` for instance.
+    /// 400 with this error code, for instance `AccessDeniedException`.
     Refuse(&'static str),
-    /// 400: a transaction is cancelled, and this code is the reason of its
-    /// first item. The SDK does not try again.
+    /// 400: a transaction is cancelled, and this code is the reason of its first item. The SDK does
+    /// not retry.
     Cancel(&'static str),
-    /// No answer, ever.
+    /// The call is never answered.
     Hang,
-    /// It is forwarded and takes effect, and there is no answer, ever.
+    /// The call is forwarded and takes effect, and is never answered.
     Swallow,
-    /// It waits until there is another plan, and then passes.
+    /// The call waits until the plan is replaced, and is then forwarded.
     Hold,
-    /// It is forwarded and takes effect, but the connection breaks in the
-    /// middle of the answer.
+    /// The call is forwarded and takes effect, but the connection breaks in the middle of the
+    /// answer.
     LostAnswer,
     /// 200 with a body that is not JSON.
     Garbage,
-    /// 200 with this body, for what AWS answers and no stand-in does.
+    /// 200 with this body, for an answer of AWS that no stand-in gives.
     Reply(&'static str),
 }
 
@@ -61,25 +61,25 @@ type Plan = Arc<dyn Fn(&Call) -> Fault + Send + Sync>;
 /// An HTTP proxy between a client and a stand-in, gone when dropped.
 #[derive(Debug)]
 pub struct FaultyProxy {
-    /// Endpoint for the client, `http://127.0.0.1:PORT`.
+    /// The endpoint for the client, `http://127.0.0.1:PORT`.
     pub url: String,
     shared: Arc<Shared>,
     _server: Background,
 }
 
-/// Why there is no proxy.
+/// Error of starting a proxy.
 #[derive(Debug, thiserror::Error)]
 pub enum FaultyProxyError {
-    /// Nothing could listen on a port of this machine.
+    /// No port of this machine could be bound.
     #[error("the faulty proxy found no free port: {0}")]
     Port(#[from] io::Error),
-    /// The TLS library could refuse to start; in practice it never does.
+    /// The TLS library could not be initialized; this never happens in practice.
     #[error("the faulty proxy could not make its HTTP client: {0}")]
     Client(#[from] reqwest::Error),
 }
 
 impl FaultyProxy {
-    /// Starts one on a free port, in front of the server at `upstream`.
+    /// Starts a proxy on a free port, in front of the server at `upstream`.
     pub async fn before(
         upstream: &str,
         plan: impl Fn(&Call) -> Fault + Send + Sync + 'static,
@@ -103,21 +103,21 @@ impl FaultyProxy {
         })
     }
 
-    /// Replaces the plan for the calls to come.
+    /// Replaces the plan for all later calls.
     pub fn set(&self, plan: impl Fn(&Call) -> Fault + Send + Sync + 'static) {
         *lock(&self.shared.plan) = Arc::new(plan);
         self.shared.plans.send_modify(|plans| *plans += 1);
     }
 
-    /// Waits until that many calls hang, are swallowed or held: what the
-    /// swallowed ones do is then done.
+    /// Waits until this many calls hang, are swallowed or held; swallowed calls have then taken
+    /// effect.
     pub async fn stuck(&self, calls: usize) {
         let mut stuck = self.shared.stuck.subscribe();
         // The sender lives as long as this proxy.
         let _ = stuck.wait_for(|stuck| *stuck >= calls).await;
     }
 
-    /// The operations called so far, in order.
+    /// Returns the operations called so far, in order.
     #[must_use]
     pub fn calls(&self) -> Vec<String> {
         lock(&self.shared.calls).clone()
@@ -128,7 +128,7 @@ struct Shared {
     upstream: String,
     client: reqwest::Client,
     plan: Mutex<Plan>,
-    /// Counts the plans, for whoever waits for another one.
+    /// Counts the plans, so that held calls notice a new one.
     plans: watch::Sender<usize>,
     calls: Mutex<Vec<String>>,
     stuck: watch::Sender<usize>,
@@ -142,7 +142,8 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// A plan that panics, say by an assertion, spoils nothing that is behind a lock.
+/// Locks a mutex, even if a plan has panicked, say in an assertion: that leaves no inconsistent
+/// data.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -248,7 +249,7 @@ async fn forward(
     Ok((status, headers, answer.bytes().await?))
 }
 
-/// These belong to one connection and not to the message.
+/// Removes the headers that belong to one connection and not to the message.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in [
         header::CONNECTION,
@@ -262,7 +263,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// The first half of an answer whose headers promise all of it.
+/// Returns the first half of an answer whose headers promise all of it.
 fn broken(body: &Bytes) -> Body {
     let half = Ok(body.slice(..body.len() / 2));
     let end = Err(io::Error::from(io::ErrorKind::ConnectionReset));

@@ -1,6 +1,6 @@
-//! Stand-ins for what surrounds the functions: DynamoDB, Secrets Manager and
-//! the LMS. `make run` and every test use the same ones. Tests alone use
-//! [`StepFunctions`], with functions that are programs.
+//! Stand-ins for the services around the functions: DynamoDB, Secrets Manager and the LMS. `make
+//! run` and every test use the same ones. Only tests use [`StepFunctions`], with functions that are
+//! programs.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,13 +18,13 @@
 //!     _ => Fault::Pass,
 //! })
 //! .await?;
-//! // What the functions read from their environment.
+//! // The variables that the functions read from their environment.
 //! let variables = Template::load()?.variables();
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! The LMS needs no proxy to misbehave: it takes orders, as [`lms`] shows.
+//! The LMS needs no proxy to fail: it has fault rules, as [`lms`] shows.
 
 mod aws;
 mod background;

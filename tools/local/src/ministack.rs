@@ -1,5 +1,4 @@
-//! `ministack`, a PyPI package that stands in for services of AWS, run as a
-//! child process.
+//! `ministack`, a PyPI package that stands in for services of AWS, run as a child process.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -18,66 +17,66 @@ use crate::background::{client, listen};
 use crate::process::Guarded;
 use crate::venv::{NotInstalledError, program};
 
-/// It is up within a second on an idle machine.
+/// The time limit of its start, which takes a second on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// What [`environment`] leaves.
+/// The variables that [`environment`] passes on.
 const LEFT: [&str; 4] = ["PATH", "HOME", "TMPDIR", "LANG"];
 
-/// A process that answers for some services of AWS, and ends when this is
-/// dropped. There is no IAM unless its variable `AUTH` is `true`; then the access
-/// key `local`, which calls of this crate and [`crate::sdk`] bear, is the root's.
+/// A process that stands in for some services of AWS, and ends when this is dropped. There is no
+/// IAM unless its variable `AUTH` is `true`; then the access key `local`, which calls of this crate
+/// and [`crate::sdk`] bear, is the root's.
 #[derive(Debug)]
 pub struct Ministack {
-    /// Endpoint, `http://127.0.0.1:PORT`; without IAM any credentials will do.
+    /// The endpoint, `http://127.0.0.1:PORT`; without IAM it accepts any credentials.
     pub url: String,
     process: Guarded,
     client: reqwest::Client,
 }
 
-/// Where `ministack` keeps what it has.
+/// The files of a `ministack`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Files<'a> {
-    /// Folder of what it is to remember, secrets for instance. That is written
-    /// when it stops, so that it must be stopped and not killed. Without it all
-    /// is gone with the process.
+    /// The folder of the persisted state, secrets for instance. It is written when the process
+    /// stops, so the process must be stopped and not killed. Without a folder all state is gone
+    /// with the process.
     pub state: Option<&'a Path>,
-    /// File for what it logs, written again; without it that is thrown away.
+    /// The file for the log, overwritten; without one the log is discarded.
     pub log: Option<&'a Path>,
 }
 
-/// Why `ministack` does not run, or what it refused.
+/// Error of starting `ministack`, or of a call to it.
 #[derive(Debug, thiserror::Error)]
 pub enum MinistackError {
-    /// `infra/template.yaml` or the definition beside it could not be read.
+    /// `infra/template.yaml` or the definition beside it could not be parsed.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// It is not in the virtual environment.
+    /// The program is not in the virtual environment.
     #[error(transparent)]
-    NotInstalledError(#[from] NotInstalledError),
-    /// A function's program could not be packed.
+    NotInstalled(#[from] NotInstalledError),
+    /// A function's program could not be packaged.
     #[error("{} could not be packed for a function: {source}", .program.display())]
     Pack {
         /// The program.
         program: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The port is taken, or the process could not be started.
+    /// The port is in use, or the process could not be started.
     #[error("ministack could not be started: {0}")]
     Spawn(#[source] io::Error),
-    /// The file that was to hold its log could not be made or opened.
+    /// The file for the log could not be created or opened.
     #[error("ministack's log {} cannot be written: {source}", .path.display())]
     Log {
-        /// The file, as [`Files::log`] named it.
+        /// The file, as given in [`Files::log`].
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The process ended before it answered.
     #[error("ministack ended while it started{}", look_into(.log.as_deref()))]
     Ended {
-        /// The file, as [`Files::log`] named it.
+        /// The file, as given in [`Files::log`].
         log: Option<PathBuf>,
     },
     /// The process runs, and has not answered in time.
@@ -87,20 +86,20 @@ pub enum MinistackError {
         look_into(.log.as_deref())
     )]
     Silent {
-        /// The file, as [`Files::log`] named it.
+        /// The file, as given in [`Files::log`].
         log: Option<PathBuf>,
     },
-    /// HTTP failed: no connection, or an answer that is not JSON.
+    /// An HTTP request failed: no connection, or an answer that is not JSON.
     #[error("no request could be made of ministack: {0}")]
     Request(#[source] reqwest::Error),
-    /// It answered with an error.
+    /// A call was answered with an error.
     #[error("ministack refused {operation}: {code}: {message}")]
     Refused {
-        /// The operation's name, `CreateSecret` for instance.
+        /// The name of the operation, for instance `CreateSecret`.
         operation: String,
-        /// AWS's error code, `ResourceExistsException` for instance.
+        /// The error code of AWS, for instance `ResourceExistsException`.
         code: String,
-        /// What it says to people.
+        /// The message for people.
         message: String,
     },
 }
@@ -110,8 +109,8 @@ fn look_into(log: Option<&Path>) -> String {
         .unwrap_or_default()
 }
 
-/// What is left of the environment to a process that is to behave as it does for
-/// everybody: nothing that an operator's shell says of AWS or of Coursehook.
+/// Returns the part of the environment for a process that must behave in the same way for
+/// everybody: no variable of an operator's shell about AWS or Coursehook.
 #[expect(
     clippy::disallowed_methods,
     reason = "tools have no start-up of shared"
@@ -122,9 +121,9 @@ pub fn environment() -> impl Iterator<Item = (&'static str, OsString)> {
 }
 
 impl Ministack {
-    /// Starts one on a port, any free one if `port` is 0, and waits until it
-    /// answers. It has these services, and these variables besides its own and
-    /// [`environment`], which its functions have as well.
+    /// Starts a `ministack` on a port, any free one if `port` is 0, and waits until it answers. It
+    /// has these services, and these variables besides its own and [`environment`], which its
+    /// functions have as well.
     pub(crate) async fn start(
         services: &str,
         variables: &[(&str, &str)],
@@ -135,10 +134,10 @@ impl Ministack {
         Self::start_by(&command, services, variables, port, files).await
     }
 
-    /// The same, by another program that runs it, with its arguments.
+    /// Starts a `ministack` in the same way, by another program that runs it, with its arguments.
     ///
     /// # Errors
-    /// Where it cannot be started, or does not answer in time.
+    /// The process cannot be started, or does not answer in time.
     pub async fn start_by(
         command: &[PathBuf],
         services: &str,
@@ -169,7 +168,7 @@ impl Ministack {
         drop(listener);
 
         let log = files.log.map(Path::to_owned);
-        // Without a program `sh` runs nothing, and has ended.
+        // Without a program there is no process to wait for.
         let Some((program, arguments)) = program.split_first() else {
             return Err(MinistackError::Ended { log });
         };
@@ -234,22 +233,20 @@ impl Ministack {
         self.process.stop().await;
     }
 
-    /// A call of `SERVICE.OPERATION`, `DynamoDB_20120810.GetItem` for instance, and
-    /// its answer.
+    /// Calls `SERVICE.OPERATION`, for instance `DynamoDB_20120810.GetItem`; returns the answer.
     ///
     /// # Errors
-    /// Where there is no answer, or it is an error.
+    /// There is no answer, or it is an error.
     pub async fn call(&self, target: &str, body: &Value) -> Result<Value, MinistackError> {
         let call = aws::call(&self.client, &self.url, target, body);
         let operation = target.rsplit('.').next().unwrap_or(target);
         answer(call, operation).await
     }
 
-    /// A call of a service whose operations have paths, `lambda` for instance, and
-    /// its answer.
+    /// Calls a service whose operations have paths, for instance `lambda`; returns the answer.
     ///
     /// # Errors
-    /// Where there is no answer, or it is an error.
+    /// There is no answer, or it is an error.
     pub async fn request(
         &self,
         service: &str,
@@ -306,15 +303,18 @@ mod tests {
     }
 
     #[tokio::test]
-    #[expect(clippy::disallowed_methods, reason = "what the test itself was given")]
-    async fn the_environment_of_whoever_starts_it_is_not_handed_on() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the environment of the test itself"
+    )]
+    async fn the_environment_of_the_caller_is_not_passed_on() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let files = Files {
             state: None,
             log: Some(&log),
         };
-        // Instead of it, a program that writes its variables and ends.
+        // A program in place of `ministack` that writes its variables and ends.
         let command = ["env".into()];
         let variables = [("AUTH", "true")];
         let ended = Ministack::start_by(&command, "lambda", &variables, 0, files).await;
@@ -326,7 +326,7 @@ mod tests {
             .filter_map(|line| Some(line.split_once('=')?.0));
         let names: Vec<_> = names.collect();
         assert!(names.contains(&"AUTH"));
-        // It is Cargo's, and those who run tests have it.
+        // Cargo sets this variable for every test.
         assert!(std::env::vars_os().any(|(name, _)| name == "CARGO_MANIFEST_DIR"));
         assert!(!names.contains(&"CARGO_MANIFEST_DIR"));
     }

@@ -5,10 +5,10 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-/// Runs the program and ends it when the pipe on standard input closes. The
-/// kernel closes that pipe when this process ends, even by SIGKILL, so nothing
-/// is left behind. The program is asked to end first, because Secrets Manager
-/// saves its data only then; five seconds later its whole group is killed.
+/// Runs the program and ends it when the pipe on standard input closes. The kernel closes that pipe
+/// when this process ends, even by SIGKILL, so no process is left behind. The program is asked to
+/// end first, because Secrets Manager saves its data only then; five seconds later its whole group
+/// is killed.
 const GUARD: &str = r#"
 exec 3<&0
 "$@" </dev/null 3<&- &
@@ -18,20 +18,20 @@ wait "$child" 2>/dev/null
 kill -s KILL -- "-$$"
 "#;
 
-/// How often a child is looked at. Asking needs no runtime, so a child may be
-/// shared by tests of which each has its own.
+/// The interval at which a child is polled. Polling needs no runtime, so tests with a runtime each
+/// can share a child.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A running child process. Dropping it asks the child to end and does not
-/// wait; [`Guarded::stop`] waits.
+/// A running child process. Dropping it asks the child to end and does not wait; [`Guarded::stop`]
+/// waits.
 #[derive(Debug)]
 pub struct Guarded {
     guard: Child,
 }
 
 impl Guarded {
-    /// A command for the program, to be given arguments, variables and files
-    /// to write to, and then to [`Guarded::spawn`].
+    /// Returns a command for the program. It takes arguments, variables and output files, and is
+    /// then passed to [`Guarded::spawn`].
     #[must_use]
     pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("sh");
@@ -39,25 +39,25 @@ impl Guarded {
         command
     }
 
-    /// Starts a command made by [`Guarded::command`] in a process group of its
-    /// own, so that Ctrl-C in a terminal reaches this process alone.
+    /// Starts a command made by [`Guarded::command`] in a process group of its own, so that Ctrl-C
+    /// in a terminal reaches this process alone.
     ///
     /// # Errors
-    /// When `sh` cannot be started. A missing program is a child that ends at
-    /// once.
+    /// `sh` cannot be started. A missing program is no error but a child that ends at once.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
         let guard = command.stdin(Stdio::piped()).process_group(0).spawn()?;
         Ok(Self { guard })
     }
 
-    /// What the child writes, once, if the command asked for pipes.
+    /// Takes the child's output pipes, if the command asked for pipes; a second call returns
+    /// `None`.
     pub fn output(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
         (self.guard.stdout.take(), self.guard.stderr.take())
     }
 
-    /// Whether the child has ended by itself.
+    /// True if the child has ended by itself.
     pub fn has_ended(&mut self) -> bool {
-        // An error says that there is no such child.
+        // An error means that there is no such child.
         !matches!(self.guard.try_wait(), Ok(None))
     }
 
@@ -68,8 +68,8 @@ impl Guarded {
         }
     }
 
-    /// Asks the child to end, waits for it, and kills it and all that it
-    /// started if it has not ended within five seconds.
+    /// Asks the child to end, waits for it, and kills it with all its processes if it has not ended
+    /// within five seconds.
     pub async fn stop(mut self) {
         drop(self.guard.stdin.take());
         self.ended().await;
@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    /// A shell that writes its pid and that of a grandchild, and runs on.
+    /// Starts a shell that writes its pid and that of a grandchild, and runs on.
     fn family(file: &Path, first: &str) -> Guarded {
         let script =
             format!("{first} sleep 600 & echo $$ $! > \"$0.new\"; mv \"$0.new\" \"$0\"; wait");
@@ -98,16 +98,16 @@ mod tests {
         pids.split_whitespace().map(str::to_owned).collect()
     }
 
-    /// A process that has ended but was not yet waited for counts as gone.
+    /// True if a process runs; one that has ended and was not yet waited for does not.
     fn runs(pid: &str) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The state stands behind the name, which is in parentheses.
+        // The state comes after the name, which is in parentheses.
         let state = stat.rsplit(')').next().unwrap_or_default();
         !state.is_empty() && !state.starts_with(" Z")
     }
 
     #[tokio::test]
-    async fn stop_ends_the_child_and_what_it_started() {
+    async fn stop_ends_the_child_and_its_children() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pids");
         let child = family(&file, "");
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_child_that_will_not_end_is_killed() {
+    async fn a_child_that_does_not_end_is_killed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pids");
         let child = family(&file, "trap '' TERM;");
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dropped_pipe_is_enough() {
+    async fn a_dropped_pipe_ends_the_child() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pids");
         let mut child = family(&file, "");

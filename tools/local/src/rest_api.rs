@@ -1,5 +1,5 @@
-//! The REST API of the template, in front of functions that an emulator of
-//! Lambda runs: it makes an event of each request, as API Gateway does.
+//! The REST API of the template, in front of functions that an emulator of Lambda runs: it converts
+//! each request to an event, as API Gateway does.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,20 +16,20 @@ use uuid::Uuid;
 
 use crate::background::{self, Background, listen};
 
-/// The paths of the template's `RestApi`, each with the function behind it. A last slash
-/// makes no difference.
+/// The paths of the template's `RestApi`, each with its function. A slash at the end makes no
+/// difference.
 pub const WEBHOOKS: [(&str, &str); 2] = [
     ("/api/openedx_webhook/enrollment", "enrollment-webhook"),
     ("/api/openedx_webhook/certificate", "certificate-webhook"),
 ];
 
-/// What begins with this is Lambda's API and no delivery.
+/// The prefix of the paths of Lambda's API, which are no deliveries.
 const LAMBDA: &str = "/2015-03-31/functions/";
 
-/// The largest body that API Gateway takes, in bytes.
+/// The largest body that API Gateway accepts, in bytes.
 const MAX_BODY_BYTES: usize = 10_000_000;
 
-/// How long API Gateway waits for a function.
+/// The time for which API Gateway waits for a function.
 const LIMIT: Duration = Duration::from_secs(29);
 
 /// A running API. It ends when this is dropped.
@@ -47,18 +47,18 @@ struct Functions {
     limit: Duration,
 }
 
-/// The API could not be started.
+/// Error of starting the API.
 #[derive(Debug, thiserror::Error)]
 pub enum RestApiError {
-    /// The port is taken, for instance.
+    /// The port could not be bound, for instance because it is in use.
     #[error("the gateway could not listen: {0}")]
     Listen(#[from] io::Error),
-    /// The TLS library refused to start.
+    /// The TLS library could not be initialized.
     #[error("the gateway needs an HTTP client: {0}")]
     Client(#[from] reqwest::Error),
 }
 
-/// What the gateway answers by itself, as the template's gateway responses have it.
+/// An error response of the gateway itself, as in the template's gateway responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InvokeError {
     NotFound,
@@ -70,11 +70,11 @@ enum InvokeError {
 }
 
 impl RestApi {
-    /// Starts one on this port, or on any free one if it is 0, for the functions that
-    /// `cargo lambda watch` serves at `functions_url`.
+    /// Starts an API on this port, or on any free one if it is 0, for the functions that `cargo
+    /// lambda watch` serves at `functions_url`.
     ///
     /// # Errors
-    /// Where the port is taken.
+    /// The port is in use.
     pub async fn start(port: u16, functions_url: String) -> Result<Self, RestApiError> {
         Self::with_limit(port, functions_url, LIMIT).await
     }
@@ -126,7 +126,7 @@ async fn answer(
             let event = event(resource, &method, path, &headers, &body);
             functions.deliver(function, event).await
         }
-        // As a program with credentials invokes a function, for as long as that takes.
+        // A direct invocation, as by a program with credentials, has no time limit.
         None => functions
             .invoke(path, body)
             .await
@@ -135,8 +135,8 @@ async fn answer(
     answer.map_or_else(IntoResponse::into_response, GatewayResponse::into_response)
 }
 
-/// The event of a request, of version 1. A body that is not UTF-8 is made so, since an
-/// event is JSON. No webhook reads the query.
+/// Returns the event of a request, in version 1. A body that is not UTF-8 is converted to it, since
+/// an event is JSON. No webhook reads the query.
 fn event(resource: &str, method: &Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Value {
     let mut all: BTreeMap<&str, Vec<_>> = BTreeMap::new();
     for (name, value) in headers {
@@ -168,7 +168,7 @@ fn event(resource: &str, method: &Method, path: &str, headers: &HeaderMap, body:
     })
 }
 
-/// What a function answers to an event.
+/// A function's answer to an event.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct GatewayResponse {
@@ -180,7 +180,7 @@ struct GatewayResponse {
 }
 
 impl GatewayResponse {
-    /// A 200 with what a function returned.
+    /// Returns a 200 with the output of a function.
     fn whole(body: Bytes) -> Self {
         Self {
             status_code: 200,
@@ -211,7 +211,7 @@ impl GatewayResponse {
 }
 
 impl Functions {
-    /// Hands a delivery to a function, and waits no longer than API Gateway does.
+    /// Passes a delivery to a function, and waits no longer than API Gateway does.
     async fn deliver(&self, function: &str, event: Value) -> Result<GatewayResponse, InvokeError> {
         let path = format!("{LAMBDA}{function}/invocations");
         let invoked = self.invoke(&path, event.to_string().into());
@@ -220,7 +220,7 @@ impl Functions {
         serde_json::from_slice(&returned).map_err(|_| InvokeError::Failed)
     }
 
-    /// What a function returns.
+    /// Returns the output of a function.
     async fn invoke(&self, path: &str, payload: Bytes) -> Result<Bytes, InvokeError> {
         let url = format!("{}{path}", self.url);
         let sent = self.client.post(url).body(payload).send().await;
@@ -254,7 +254,7 @@ mod tests {
 
     use super::*;
 
-    /// Functions that answer with the event that they were given, or fail as its header says.
+    /// Starts functions that answer with the event that they received, or fail as its header says.
     async fn functions() -> (Background, String) {
         let (listener, url) = listen(0).await.unwrap();
         let function = async |uri: Uri, body: Bytes| -> Response {
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_is_made_of_each_delivery() {
+    async fn each_delivery_becomes_an_event() {
         let (_functions, url) = functions().await;
         let api = RestApi::start(0, url).await.unwrap();
         let [enrollment, certificate] = WEBHOOKS.map(|(path, _)| path);
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_no_function_sees_is_answered_in_the_form_of_the_contract() {
+    async fn errors_of_the_gateway_have_the_form_of_the_contract() {
         let (_functions, url) = functions().await;
         let limit = Duration::from_millis(200);
         let api = RestApi::with_limit(0, url, limit).await.unwrap();
@@ -435,7 +435,7 @@ mod tests {
         }
     }
 
-    /// A function is invoked directly, too, and what it returns is not looked at.
+    /// A function can be invoked directly, too, and its output is passed on unchanged.
     #[tokio::test]
     async fn functions_can_be_invoked() {
         let (_functions, url) = functions().await;
@@ -451,9 +451,9 @@ mod tests {
         assert_eq!(ask(&api, request).await.0, 502);
     }
 
-    /// The template is what is deployed: its paths, and what its gateway says.
+    /// The stand-in has the paths and the gateway responses of the template, which is deployed.
     #[test]
-    fn it_answers_as_the_template_has_it() {
+    fn the_gateway_matches_the_template() {
         let template = include_str!("../../../infra/template.yaml");
         for (path, _) in WEBHOOKS {
             assert!(

@@ -3,7 +3,7 @@
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 
-/// A configuration whose every client calls `url`.
+/// Returns a configuration whose clients all call `url`.
 #[must_use]
 pub fn configuration(url: &str) -> SdkConfig {
     let credentials = Credentials::new("local", "local", None, None, "local");

@@ -6,19 +6,18 @@ use tokio::sync::OnceCell;
 
 use crate::ministack::{Files, Ministack, MinistackError};
 
-/// A Secrets Manager with the template's secrets, which have no value until
-/// one is put. Stages move as on AWS; there is no IAM. At the same endpoint is
-/// a CloudFormation, which has no stack.
+/// A Secrets Manager with the template's secrets, which have no value until one is put. Stages move
+/// as on AWS; there is no IAM. The same endpoint has a CloudFormation without any stack.
 #[derive(Debug)]
 pub struct SecretsManager {
-    /// Endpoint, `http://127.0.0.1:PORT`; any credentials will do.
+    /// The endpoint, `http://127.0.0.1:PORT`; it accepts any credentials.
     pub url: String,
     ministack: Ministack,
 }
 
 impl SecretsManager {
-    /// Starts one on a port, any free one if `port` is 0, and waits until it
-    /// answers and has the template's secrets.
+    /// Starts a Secrets Manager on a port, any free one if `port` is 0, and waits until it answers
+    /// and has the template's secrets.
     pub async fn start(port: u16, files: Files<'_>) -> Result<Self, MinistackError> {
         let services = "secretsmanager,cloudformation";
         let ministack = Ministack::start(services, &[], port, files).await?;
@@ -32,9 +31,9 @@ impl SecretsManager {
         Ok(started)
     }
 
-    /// The one Secrets Manager of this test process, started at first use and
-    /// ended with the process. Tests share it, so each creates secrets under
-    /// names of its own with [`SecretsManager::create`].
+    /// Returns the one Secrets Manager of this test process, started at first use and ended with
+    /// the process. Tests share it, so each creates secrets under names of its own with
+    /// [`SecretsManager::create`].
     pub async fn for_tests() -> Result<&'static Self, MinistackError> {
         static SHARED: OnceCell<SecretsManager> = OnceCell::const_new();
         SHARED
@@ -42,7 +41,7 @@ impl SecretsManager {
             .await
     }
 
-    /// Creates a secret without a value; one that is there stays as it is.
+    /// Creates a secret without a value; an existing one stays as it is.
     pub async fn create(&self, name: &str) -> Result<(), MinistackError> {
         match self.call("CreateSecret", json!({"Name": name})).await {
             Err(MinistackError::Refused { code, .. }) if code == "ResourceExistsException" => {
@@ -58,7 +57,7 @@ impl SecretsManager {
         self.call("PutSecretValue", body).await.map(drop)
     }
 
-    /// The current value; none if there was never one.
+    /// Returns the current value, or `None` if there was never one.
     pub async fn value(&self, name: &str) -> Result<Option<String>, MinistackError> {
         let body = self.call("GetSecretValue", json!({"SecretId": name})).await;
         match body {
@@ -102,8 +101,8 @@ mod tests {
         assert_eq!(value.as_deref(), Some("second"));
     }
 
-    // A second runtime, as every test has one: the process outlives the one
-    // that started it.
+    // This test has a second runtime, as every test has one: the process outlives the runtime that
+    // started it.
     #[tokio::test]
     async fn the_templates_secrets_are_there_without_a_value() {
         let secrets = SecretsManager::for_tests().await.unwrap();

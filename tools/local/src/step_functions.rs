@@ -1,5 +1,5 @@
-//! Step Functions and Lambda: two of the services of `ministack`, on which the
-//! state machines of the sweeps run in tests.
+//! Step Functions and Lambda: two of the services of `ministack`, on which the state machines of
+//! the sweeps run in tests.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,45 +37,45 @@ use tempfile::TempDir;
 use crate::ministack::{Files, Ministack, MinistackError};
 use crate::venv;
 
-/// How often an execution is looked at.
+/// The interval at which an execution is polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A Step Functions that waits for nothing: neither a Wait nor what is between
-/// retries takes time. It bounds neither state nor history. Its functions run
-/// as processes of this machine, each kept for the next call as on AWS.
+/// A Step Functions that does not wait: neither a Wait state nor the backoff of a retry takes time.
+/// It limits neither the size of a state nor the history. Its functions run as processes of this
+/// machine, each kept for the next call as on AWS.
 #[derive(Debug)]
 pub struct StepFunctions {
     ministack: Ministack,
-    /// Where the functions' code is unpacked.
+    /// The folder into which the functions' code is unpacked.
     folder: TempDir,
 }
 
-/// How an execution ended.
+/// The end of an execution.
 #[derive(Debug)]
 pub struct Ended {
-    /// `SUCCEEDED`, `FAILED` and so on.
+    /// The status, `SUCCEEDED`, `FAILED` and so on.
     pub status: String,
     /// The name of the state that it entered last.
     pub last_state: String,
-    /// What it mapped over, in no order.
+    /// The items of its Map states, in no order.
     pub mapped: Vec<Mapped>,
 }
 
-/// How an item of a Map ended, which is an execution of its own.
+/// The end of an item of a Map state, which is an execution of its own.
 #[derive(Debug)]
 pub struct Mapped {
     /// The item.
     pub input: Value,
-    /// `SUCCEEDED`, `FAILED` and so on.
+    /// The status, `SUCCEEDED`, `FAILED` and so on.
     pub status: String,
 }
 
 impl StepFunctions {
-    /// Starts one on a free port, without functions and state machines. It
-    /// ends when this is dropped.
+    /// Starts an emulator on a free port, without functions and state machines. It ends when this
+    /// is dropped.
     ///
     /// # Errors
-    /// Where `ministack` is not installed, or does not start.
+    /// `ministack` is not installed, or does not start.
     pub async fn start() -> Result<Self, MinistackError> {
         let folder = tempfile::tempdir().map_err(MinistackError::Spawn)?;
         let path = folder.path().to_string_lossy();
@@ -85,12 +85,12 @@ impl StepFunctions {
         Ok(Self { ministack, folder })
     }
 
-    /// Makes a Lambda of a program that speaks the runtime API, as those of
-    /// `functions/` do. Each call has until this limit, in whole seconds. It
-    /// is given these variables, and region and credentials besides; its ARN.
+    /// Creates a Lambda function from a program that speaks the runtime API, as those of
+    /// `functions/` do; returns its ARN. Each call has this time limit, in whole seconds. The
+    /// function gets these variables, and region and credentials besides.
     ///
     /// # Errors
-    /// Where the program cannot be packed, or the name is taken.
+    /// The program cannot be packaged, or the name is in use.
     pub async fn function(
         &self,
         name: &str,
@@ -124,8 +124,8 @@ impl StepFunctions {
         Ok(text(&made.await?, "FunctionArn"))
     }
 
-    /// A package whose `bootstrap` becomes the program, which is too large to
-    /// be copied for each test.
+    /// Returns a package whose `bootstrap` executes the program, which is too large to be copied
+    /// for each test.
     fn pack(&self, python: &Path, program: &Path) -> io::Result<Vec<u8>> {
         let program = fs::canonicalize(program)?;
         let quoted = program.to_string_lossy().replace('\'', r"'\''");
@@ -141,11 +141,11 @@ impl StepFunctions {
         fs::read(zip)
     }
 
-    /// Makes the state machine of `infra/sweep.asl.yaml` that has this function
-    /// sweep so many runs at the same time; its ARN.
+    /// Creates the state machine of `infra/sweep.asl.yaml` that makes this function sweep
+    /// `concurrency` runs at the same time; returns its ARN.
     ///
     /// # Errors
-    /// Where the definition is refused, or the name is taken.
+    /// The definition is rejected, or the name is in use.
     pub async fn sweep_machine(
         &self,
         name: &str,
@@ -162,10 +162,10 @@ impl StepFunctions {
         Ok(text(&made, "stateMachineArn"))
     }
 
-    /// Starts an execution under a name that is not taken yet; its ARN.
+    /// Starts an execution under a name that is not in use yet; returns its ARN.
     ///
     /// # Errors
-    /// Where there is no such machine, or the name is taken.
+    /// There is no such machine, or the name is in use.
     pub async fn execute(
         &self,
         machine: &str,
@@ -184,7 +184,7 @@ impl StepFunctions {
     /// Waits until an execution has ended.
     ///
     /// # Errors
-    /// Where there is no such execution.
+    /// There is no such execution.
     pub async fn ended(&self, execution: &str) -> Result<Ended, MinistackError> {
         let named = json!({"executionArn": execution});
         let status = loop {

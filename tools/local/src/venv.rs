@@ -1,8 +1,8 @@
-//! Where the programs of `requirements.txt` are.
+//! The programs of the virtual environment of `requirements.txt`.
 
 use std::path::{Path, PathBuf};
 
-/// Folder of the repository.
+/// Returns the folder of the repository.
 #[must_use]
 pub fn repository() -> PathBuf {
     // The manifest is at tools/local, two folders down.
@@ -10,13 +10,13 @@ pub fn repository() -> PathBuf {
     manifest.ancestors().nth(2).unwrap_or(manifest).to_owned()
 }
 
-/// A program is not installed.
+/// Error of a program that is not installed.
 #[derive(Debug, thiserror::Error)]
 #[error("{} is not there; run `make tools`, which installs it", .0.display())]
 pub struct NotInstalledError(PathBuf);
 
-/// Folder of the virtual environment's programs: `bin` of `COURSEHOOK_VENV`,
-/// or of `.local/venv`, where `make tools` puts it.
+/// Returns the folder of the virtual environment's programs: `bin` of `COURSEHOOK_VENV`, or of
+/// `.local/venv`, where `make tools` creates it.
 #[must_use]
 #[expect(
     clippy::disallowed_methods,
@@ -30,10 +30,10 @@ pub fn bin() -> PathBuf {
         .join("bin")
 }
 
-/// A program of the virtual environment.
+/// Returns the path of a program of the virtual environment.
 ///
 /// # Errors
-/// When it is not installed; the message says what to run.
+/// The program is not installed; the message names the command that installs it.
 pub fn program(name: &str) -> Result<PathBuf, NotInstalledError> {
     let path = bin().join(name);
     if path.is_file() {

@@ -16,7 +16,7 @@ const PUT: &str = "DynamoDB_20120810.PutItem";
 const GET: &str = "DynamoDB_20120810.GetItem";
 const SECRET: &str = "secretsmanager.GetSecretValue";
 
-/// A proxy with one fault for every call, in front of nothing.
+/// Returns a proxy with one fault for every call, in front of an unused port.
 async fn always(fault: Fault) -> FaultyProxy {
     let nobody = "http://127.0.0.1:1";
     FaultyProxy::before(nobody, move |_| fault).await.unwrap()

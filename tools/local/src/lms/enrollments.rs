@@ -1,4 +1,4 @@
-//! The list of enrollments.
+//! The API of enrollments.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,18 +20,18 @@ const SIZES: Sizes = Sizes {
     most: 100,
 };
 
-/// The most usernames that can be asked for at once.
+/// The largest number of usernames in one request.
 const USERNAMES: usize = 100;
 
-/// How a learner is enrolled in a course run, or was.
+/// A learner's present or former enrollment in a course run.
 #[derive(Debug, Deserialize)]
 pub(super) struct EnrollmentRow {
     pub(super) mode: String,
     pub(super) is_active: bool,
 }
 
-/// `GET /api/enrollment/v1/enrollments`, of a run, a learner, or some learners in a
-/// run. Without either the LMS lists everybody, which this one does not.
+/// `GET /api/enrollment/v1/enrollments`, of a run, a learner, or some learners in a run. Without
+/// either the LMS lists all enrollments, which this stand-in does not.
 pub(super) async fn list(
     State(lms): State<Arc<Shared>>,
     fault: Option<Extension<LmsFault>>,
@@ -79,7 +79,7 @@ pub(super) async fn list(
                 .collect()
         }),
         (Some(course), usernames) => place.page(|after, most| {
-            // Each learner once, however the name is spelt.
+            // Each learner appears once, in any spelling of the username.
             let keys = usernames.iter().map(|name| name.to_ascii_lowercase());
             let keys = BTreeSet::from_iter(keys).into_iter();
             let rows = keys.filter(|key| key.as_str() > after).filter_map(|key| {
@@ -101,7 +101,7 @@ fn bad_request(message: impl Into<Value>) -> LmsResponseError {
     LmsResponseError::new(StatusCode::BAD_REQUEST, None, message)
 }
 
-/// Whether the list takes a username, as it is set by default.
+/// True if the list accepts a username, with the LMS's default settings.
 fn is_username(name: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     !name.is_empty() && name.chars().all(is_part)

@@ -1,4 +1,4 @@
-//! The answers with which the LMS's APIs refuse.
+//! The error responses of the LMS's APIs.
 
 use axum::Json;
 use axum::http::{StatusCode, header};
@@ -31,7 +31,7 @@ impl LmsResponseError {
         Self::new(StatusCode::NOT_FOUND, Some(code), message)
     }
 
-    /// The credential is a good one, but not good for this.
+    /// Returns the error for a valid credential without the permission.
     pub(super) fn forbidden() -> Self {
         let message = "You do not have permission to perform this action.";
         Self::new(StatusCode::FORBIDDEN, None, message)
@@ -54,13 +54,13 @@ impl IntoResponse for LmsResponseError {
     }
 }
 
-/// What stands before the LMS, or its framework, says in HTML.
+/// Returns an HTML page, as the LMS's framework or a proxy in front of it does.
 pub(super) fn html(status: StatusCode) -> Response {
     let page = format!("<!DOCTYPE html><html><head><title>{status}</title></head></html>\n");
     (status, Html(page)).into_response()
 }
 
-/// 301 to the same address with a slash at its end, as Django adds it.
+/// Returns a 301 to the same URL with a slash at its end, as Django does.
 pub(super) fn with_slash(uri: &axum::http::Uri) -> Response {
     let query = uri.query().map(|query| format!("?{query}"));
     let location = format!("{}/{}", uri.path(), query.unwrap_or_default());

@@ -1,4 +1,4 @@
-//! Fault rules: how the LMS is to misbehave, while it runs.
+//! Fault rules: faults of the LMS that are set while it runs.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -21,21 +21,22 @@ use super::oauth::{TokenError, bad_client};
 use super::{LmsCall, Shared};
 use crate::faults::lock;
 
-/// How to misbehave, where, and how often. As JSON it is one object, such as
-/// `{"do": "throttle", "retry_after": 30, "at": "grades", "after": 2, "times": 3}`.
+/// A fault, its place, and its number of times. As JSON it is one object, such as `{"do":
+/// "throttle", "retry_after": 30, "at": "grades", "after": 2, "times": 3}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultRule {
-    /// What to do.
+    /// The fault.
     #[serde(flatten)]
     pub what: LmsFault,
-    /// With which requests. A fault that one part alone can have applies
-    /// there, whatever this says.
+    /// The part of the LMS whose requests meet the fault. A fault that only one part can have
+    /// applies there, whatever this field says.
     #[serde(default)]
     pub at: At,
-    /// How many of them come before the first one.
+    /// The number of requests before the first one that meets the fault.
     #[serde(default)]
     pub after: u32,
-    /// With how many of them, good or bad; until it is revoked if absent.
+    /// The number of requests that meet the fault, whether they are valid or not; if absent, all
+    /// until the rule is revoked.
     #[serde(default)]
     pub times: Option<u32>,
 }
@@ -51,80 +52,80 @@ pub enum At {
     Enrollments,
     /// The token endpoint.
     Token,
-    /// Everything.
+    /// Every part.
     All,
 }
 
-/// What can go wrong with an LMS.
+/// A fault of an LMS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum LmsFault {
-    /// It answers as it should, but late.
+    /// The answer is correct, but late.
     Slow {
-        /// Milliseconds until then.
+        /// The delay in milliseconds.
         delay_ms: u64,
     },
-    /// No answer, ever.
+    /// The request is never answered.
     Hang,
     /// The connection is closed before any answer.
     Drop,
     /// The connection is closed in the middle of the answer.
     Half,
-    /// 429; of the token endpoint with HTML.
+    /// 429; at the token endpoint with HTML.
     Throttle {
-        /// Seconds in the header `Retry-After`; without it there is no such header.
+        /// The seconds in the header `Retry-After`; if absent, there is no such header.
         #[serde(default)]
         retry_after: Option<u32>,
     },
     /// An error of the server, with HTML.
     Fail {
-        /// Between 500 and 599, 500 by default.
+        /// The status, between 500 and 599, 500 by default.
         #[serde(default = "five_hundred", deserialize_with = "server_error")]
         status: u16,
     },
-    /// An answer of something before the LMS, with HTML: a host check, a login, a
-    /// firewall, a maintenance.
+    /// The answer of something in front of the LMS, with HTML: a host check, a login, a firewall, a
+    /// maintenance page.
     Page {
-        /// Between 400 and 599, 403 by default.
+        /// The status, between 400 and 599, 403 by default.
         #[serde(default = "forbidden", deserialize_with = "error")]
         status: u16,
-        /// Seconds in the header `Retry-After`; without it there is no such header.
+        /// The seconds in the header `Retry-After`; if absent, there is no such header.
         #[serde(default)]
         retry_after: Option<u32>,
     },
-    /// 403: of the APIs in JSON without a code, of the token endpoint in HTML,
-    /// with which older sites throttle.
+    /// 403: at the APIs in JSON without a code; at the token endpoint in HTML, with which older
+    /// sites throttle.
     Refuse,
-    /// 401: of the APIs with this code, of the token endpoint because of the client.
+    /// 401: at the APIs with this code; at the token endpoint because of the client.
     Deny {
-        /// What the token is said to be, expired by default.
+        /// The error of the token, expired by default.
         #[serde(default)]
         error_code: TokenError,
     },
     /// 302 to the same path and query of another origin.
     Redirect {
-        /// That origin, `http://other-host.example` by default.
+        /// The origin, `http://other-host.example` by default.
         #[serde(default = "other_host")]
         to: String,
     },
     /// 200 with HTML.
     Html,
-    /// The answer as it should be, followed by 1 MiB of spaces.
+    /// The correct answer, followed by 1 MiB of spaces.
     Huge,
 
-    /// Every token that was handed out expires. It happens at once, and does
-    /// not stand: a token that is fetched now is good.
+    /// Every issued token expires. This happens at once, and leaves no rule: a token that is
+    /// fetched afterwards is valid.
     Expire,
-    /// A token is handed out for a time other than an hour.
+    /// A token is issued for another time than an hour.
     Live {
-        /// Seconds until it expires.
+        /// The seconds until it expires.
         seconds: u32,
     },
 
-    /// Nobody has passed yet and everybody has half as much, as long as the
-    /// grade that was announced is not committed.
+    /// No learner has passed yet, and each has half the percentage: the announced grade is not
+    /// committed yet.
     Lag,
-    /// A grader that says 0 for all: nobody has passed, nobody has a letter.
+    /// A grader that reports 0 for all: no learner has passed, and none has a letter grade.
     Zero,
     /// `percent` is `null`.
     PercentNull,
@@ -136,7 +137,7 @@ pub enum LmsFault {
     PassedText,
     /// `letter_grade` has 256 characters.
     LetterTooLong,
-    /// The whole course is a bare array, as old sites have it.
+    /// The list of a whole course is a bare array, as old sites return it.
     Bare,
 
     /// `mode` is a number.
@@ -144,15 +145,15 @@ pub enum LmsFault {
     /// `is_active` is a text.
     ActiveText,
 
-    /// No row at all.
+    /// There are no rows.
     NoRow,
     /// Every row is another learner's.
     OtherLearner,
     /// Every row is of another run.
     OtherRun,
-    /// A page's `next`, if there is one, names another origin.
+    /// A page's `next`, if there is one, has another origin.
     Misdirect {
-        /// That origin, `http://other-host.example` by default.
+        /// The origin, `http://other-host.example` by default.
         #[serde(default = "other_host")]
         to: String,
     },
@@ -187,7 +188,7 @@ fn server_error<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Er
 }
 
 impl LmsFault {
-    /// Each fault, for whoever wants to know what there is.
+    /// Returns each fault, for the answer to an invalid rule.
     fn all() -> Vec<Self> {
         let to = other_host();
         vec![
@@ -230,7 +231,7 @@ impl LmsFault {
         ]
     }
 
-    /// The parts of the LMS that can have it; every part where it names none.
+    /// Returns the parts of the LMS that can have the fault, or none if every part can.
     fn homes(&self) -> &'static [At] {
         match self {
             Self::Slow { .. }
@@ -265,7 +266,7 @@ impl LmsFault {
 }
 
 impl At {
-    /// Whether a path belongs to it.
+    /// True if a path belongs to this part.
     pub(super) fn has(self, path: &str) -> bool {
         match self {
             Self::Grades => path.starts_with("/api/grades/"),
@@ -277,7 +278,7 @@ impl At {
 }
 
 impl FaultRule {
-    /// LmsFault with the grades API, until it is revoked.
+    /// Returns a rule for this fault at the grades API, until it is revoked.
     #[must_use]
     pub fn of(what: LmsFault) -> Self {
         Self {
@@ -288,26 +289,26 @@ impl FaultRule {
         }
     }
 
-    /// The same at another part of the LMS.
+    /// Returns the same rule for another part of the LMS.
     #[must_use]
     pub fn at(self, at: At) -> Self {
         Self { at, ..self }
     }
 
-    /// The same, but not with the next so many requests.
+    /// Returns the same rule, which spares this many requests first.
     #[must_use]
     pub fn after(self, after: u32) -> Self {
         Self { after, ..self }
     }
 
-    /// The same with so many requests.
+    /// Returns the same rule for this many requests.
     #[must_use]
     pub fn times(self, times: u32) -> Self {
         let times = Some(times);
         Self { times, ..self }
     }
 
-    /// Whether it is about a request for this path.
+    /// True if the rule applies to requests for this path.
     fn concerns(&self, path: &str) -> bool {
         match self.what.homes() {
             [] => self.at.has(path),
@@ -317,7 +318,7 @@ impl FaultRule {
     }
 }
 
-/// The rules that stand, oldest first.
+/// The active rules, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct FaultRules(Mutex<Vec<FaultRule>>);
 
@@ -334,8 +335,8 @@ impl FaultRules {
         lock(&self.0).clone()
     }
 
-    /// The fault that a request is to meet: that of the oldest rule for its
-    /// path that has begun.
+    /// Returns the fault for a request, if any: that of the oldest rule for its path that has
+    /// begun.
     fn take(&self, path: &str) -> Option<LmsFault> {
         let mut rules = lock(&self.0);
         rules.retain(|rule| rule.times != Some(0));
@@ -353,7 +354,7 @@ impl FaultRules {
     }
 }
 
-/// Stands before the APIs: writes down each request, and obeys.
+/// Records each request, and applies the fault rules to it.
 pub(super) async fn obey(
     State(lms): State<Arc<Shared>>,
     mut request: Request,
@@ -397,7 +398,7 @@ pub(super) async fn obey(
         }
         LmsFault::Html => Html("<!DOCTYPE html><title>Maintenance</title>\n").into_response(),
         LmsFault::Huge => huge(next.run(request).await).await,
-        // The rest is for those who know what the answer says.
+        // The other faults need the content of the answer.
         rest => {
             request.extensions_mut().insert(rest);
             next.run(request).await
@@ -405,7 +406,7 @@ pub(super) async fn obey(
     }
 }
 
-/// HTML of this status.
+/// Returns an HTML page of this status.
 fn page(status: u16) -> Response {
     html(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
 }
@@ -418,13 +419,13 @@ fn with_retry_after(mut answer: Response, seconds: Option<u32>) -> Response {
     answer
 }
 
-/// A connection that is closed without a word: the server sends the head
+/// Returns a response that closes the connection without any bytes: the server sends the head
 /// together with the beginning of the body, and there is none.
 fn drop_connection() -> Response {
     Body::from_stream(stream::iter([Err::<Bytes, _>(closed())])).into_response()
 }
 
-/// The first half of an answer whose headers promise all of it.
+/// Returns the first half of an answer whose headers promise all of it.
 async fn half(answer: Response) -> Response {
     let (mut parts, body) = answer.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
@@ -432,7 +433,7 @@ async fn half(answer: Response) -> Response {
     parts.headers.insert(header::CONTENT_LENGTH, promised);
     let half = stream::iter([Ok(body.slice(..body.len() / 2))]);
     let end = stream::once(async {
-        // The server sends what it has while it waits for more.
+        // The server sends the first half while it waits for more.
         tokio::task::yield_now().await;
         Err(closed())
     });
@@ -443,8 +444,8 @@ fn closed() -> io::Error {
     io::ErrorKind::ConnectionReset.into()
 }
 
-/// The answer and then spaces, which JSON allows, so that only who counts the
-/// bytes takes offence. No header says how many there are.
+/// Appends spaces to the answer, which JSON allows, so that only a client that counts the bytes
+/// rejects it. No header gives the length.
 async fn huge(answer: Response) -> Response {
     let (mut parts, body) = answer.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
@@ -454,12 +455,12 @@ async fn huge(answer: Response) -> Response {
     (parts, Body::from_stream(stream::iter(both))).into_response()
 }
 
-/// `GET /_local/fault-rules`: those that stand.
+/// `GET /_local/fault-rules`: returns the active rules.
 pub(super) async fn list(State(lms): State<Arc<Shared>>) -> Json<Vec<FaultRule>> {
     Json(lms.rules.list())
 }
 
-/// `POST /_local/fault-rules`: one more; the answer is those that stand.
+/// `POST /_local/fault-rules`: adds a rule, and returns the active ones.
 pub(super) async fn give(State(lms): State<Arc<Shared>>, body: Bytes) -> Response {
     match read(&body) {
         Ok(rule) => {
@@ -481,14 +482,13 @@ pub(super) async fn give(State(lms): State<Arc<Shared>>, body: Bytes) -> Respons
     }
 }
 
-/// `DELETE /_local/fault-rules`: none stands any more.
+/// `DELETE /_local/fault-rules`: revokes all rules.
 pub(super) async fn revoke(State(lms): State<Arc<Shared>>) -> Json<Vec<FaultRule>> {
     lms.rules.revoke();
     list(State(lms)).await
 }
 
-/// An rule, and nothing that it does not know: a misspelt `times` must not
-/// become an rule that stands for good.
+/// Parses a rule, and rejects unknown fields: a misspelt `times` must not make the rule permanent.
 fn read(body: &[u8]) -> serde_json::Result<FaultRule> {
     let given: Value = serde_json::from_slice(body)?;
     let rule = FaultRule::deserialize(&given)?;

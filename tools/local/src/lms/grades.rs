@@ -21,16 +21,16 @@ const SIZES: Sizes = Sizes {
     most: usize::MAX,
 };
 
-/// What a learner has achieved in a course run.
+/// A learner's grade in a course run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GradeRow {
-    /// 1 is all of the course, and extra credit leads beyond. What is no
+    /// The part of the course, 1 for all of it; extra credit leads beyond 1. A value that is no
     /// number becomes `null`, as in a broken row of the LMS.
     #[serde(deserialize_with = "number")]
     pub percent: f64,
-    /// Whether that is enough.
+    /// True if the grade is a pass.
     pub passed: bool,
-    /// `null` where there is none.
+    /// The letter grade, or `None`, which is `null` in JSON.
     pub letter_grade: Option<String>,
 }
 
@@ -76,7 +76,7 @@ fn has_run(grades: &View<GradeRow>, course: &str) -> Result<(), LmsResponseError
         let message = "The provided course key cannot be parsed.";
         return Err(LmsResponseError::not_found("invalid_course_key", message));
     }
-    // A run whose last learner was removed is a run still.
+    // A run whose last learner was removed is still known.
     if !grades.has_run(course) {
         let message = "The requested grade for that course does not exist.";
         return Err(LmsResponseError::not_found(
@@ -87,7 +87,7 @@ fn has_run(grades: &View<GradeRow>, course: &str) -> Result<(), LmsResponseError
     Ok(())
 }
 
-/// Why a learner has no grade in a run: somebody who is in any run is known.
+/// Returns the error for a learner without a grade in a run: a learner in any run is known.
 fn not_in_run(grades: &View<GradeRow>, username: &str) -> LmsResponseError {
     if grades.has_learner(username) {
         let message = "The user matching the requested username is not enrolled in this course.";

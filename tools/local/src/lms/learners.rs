@@ -1,4 +1,4 @@
-//! What the LMS says of whom in which course run.
+//! The learners' rows in each course run, from a file and from tests.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -17,33 +17,33 @@ use crate::faults::lock;
 /// The rows of each course run, by the [`key`] of the username.
 type Rows<R> = BTreeMap<String, BTreeMap<String, LmsRow<R>>>;
 
-/// A row, and the username as the LMS spells it.
+/// A row, and the username in the LMS's spelling.
 #[derive(Debug)]
 struct LmsRow<R> {
     username: String,
     row: R,
 }
 
-/// What makes two usernames one: the case of letters does not.
+/// Returns the key under which usernames are compared: the case of letters is ignored.
 pub(super) fn key(username: &str) -> String {
     username.to_lowercase()
 }
 
-/// The rows of a file, and those that tests set beside them.
+/// The rows of a file, and those that tests set in addition.
 #[derive(Debug)]
 pub(super) struct Learners<R> {
     file: Option<File<R>>,
     set: Mutex<Rows<R>>,
 }
 
-/// A file, as it was when it was read last.
+/// A file, and its content when it was last read.
 #[derive(Debug)]
 struct File<R> {
     path: PathBuf,
     read: Mutex<Option<(Version, Arc<Rows<R>>)>>,
 }
 
-/// What changes whenever somebody writes a file, or puts another in its place.
+/// The attributes of a file that change when it is written or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Version {
     modified: SystemTime,
@@ -51,13 +51,13 @@ struct Version {
     inode: u64,
 }
 
-/// All rows as of now. Of two for a learner in a run the one that was set counts.
+/// All rows at one time. If a learner has two in a run, the one that was set counts.
 pub(super) struct View<'a, R> {
     file: Arc<Rows<R>>,
     set: MutexGuard<'a, Rows<R>>,
 }
 
-/// The file cannot be read, or has a line that is no learner's.
+/// Error of a file that cannot be read, or has an invalid line.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LearnersError {
     #[error("{} cannot be read: {source}", .path.display())]
@@ -70,7 +70,7 @@ pub(super) enum LearnersError {
     },
 }
 
-/// Whose line of the file it is, and of which run.
+/// The learner and the run of a line in the file.
 #[derive(Deserialize)]
 struct Key {
     username: String,
@@ -95,8 +95,8 @@ impl<R> Learners<R> {
         }
     }
 
-    /// Sets a learner's row in a run, in place of any other there, and how the
-    /// LMS spells their username.
+    /// Sets a learner's row in a run, replacing any other, and the LMS's spelling of their
+    /// username.
     pub(super) fn set(&self, username: &str, course: &str, row: R) {
         let (key, username) = (key(username), username.to_owned());
         let row = LmsRow { username, row };
@@ -104,7 +104,7 @@ impl<R> Learners<R> {
         set.entry(course.to_owned()).or_default().insert(key, row);
     }
 
-    /// Takes back what was set. The run stays one that the LMS knows.
+    /// Removes a row that was set. The run stays known to the LMS.
     pub(super) fn remove(&self, username: &str, course: &str) {
         if let Some(run) = lock(&self.set).get_mut(course) {
             run.remove(&key(username));
@@ -113,7 +113,8 @@ impl<R> Learners<R> {
 }
 
 impl<R: DeserializeOwned> Learners<R> {
-    /// All rows, until it is dropped: an edit of the file shows in the next view.
+    /// Returns all rows as they are now: an edit of the file shows in the next view. Calls of
+    /// [`Learners::set`] wait until the view is dropped.
     pub(super) fn view(&self) -> Result<View<'_, R>, LearnersError> {
         let file = match &self.file {
             Some(file) => file.rows()?,
@@ -131,7 +132,7 @@ impl<R> View<'_, R> {
         [&self.file, &self.set]
     }
 
-    /// What is said of a learner in a run, and how the username is spelled.
+    /// Returns a learner's row in a run with the username as the LMS spells it, or `None`.
     pub(super) fn row(&self, username: &str, course: &str) -> Option<(&str, &R)> {
         let key = key(username);
         let mut maps = self.maps().into_iter().rev();
@@ -143,16 +144,16 @@ impl<R> View<'_, R> {
         self.maps().iter().any(|rows| rows.contains_key(course))
     }
 
-    /// Whether the learner is in any run.
+    /// True if the learner is in any run.
     pub(super) fn has_learner(&self, username: &str) -> bool {
         let key = key(username);
         let mut runs = self.maps().into_iter().flat_map(BTreeMap::values);
         runs.any(|run| run.contains_key(&key))
     }
 
-    /// The first rows of a run, at most so many, of those whose username's key
-    /// comes after `after`, in the order of the keys: key, username, row. Costs as
-    /// much as they, however many there are.
+    /// Returns the first rows of a run, at most `most`, whose username's key comes after `after`,
+    /// in the order of the keys: key, username, row. The cost depends on the number of rows
+    /// returned, and not on that of the run.
     pub(super) fn of_run(&self, course: &str, after: &str, most: usize) -> Vec<(&str, &str, &R)> {
         let mut first = BTreeMap::new();
         for run in self.maps().iter().filter_map(|rows| rows.get(course)) {
@@ -162,7 +163,7 @@ impl<R> View<'_, R> {
         shown(first, most)
     }
 
-    /// The same of a learner's rows, the key being the course run.
+    /// Returns a learner's rows in the same way; the key is the course run.
     pub(super) fn of_learner(
         &self,
         username: &str,
@@ -180,7 +181,7 @@ impl<R> View<'_, R> {
     }
 }
 
-/// The first rows, at most so many, each with its key and the username.
+/// Returns the first rows, at most `most`, each with its key and the username.
 fn shown<'a, R>(
     rows: BTreeMap<&'a str, &'a LmsRow<R>>,
     most: usize,
@@ -191,10 +192,10 @@ fn shown<'a, R>(
 }
 
 impl<R: DeserializeOwned> File<R> {
-    /// The rows as of now: it is read again when it has changed.
+    /// Returns the present rows: the file is read again if it has changed.
     fn rows(&self) -> Result<Arc<Rows<R>>, LearnersError> {
         let mut read = lock(&self.read);
-        // Taken before it is read, so that a change meanwhile is not missed.
+        // The version is taken before the file is read, so that a change meanwhile is not missed.
         let version = fs::metadata(&self.path)
             .and_then(|file| Version::of(&file))
             .map_err(|source| self.unreadable(source.into()))?;
@@ -258,7 +259,7 @@ impl Version {
     }
 }
 
-/// Whether the text is `course-v1:Org+Course+Run` or the legacy `Org/Course/Run`.
+/// True if the text is `course-v1:Org+Course+Run` or the legacy `Org/Course/Run`.
 pub(super) fn is_course_id(text: &str) -> bool {
     let (parts, joint, also) = match text.strip_prefix("course-v1:") {
         Some(parts) => (parts, '+', ':'),

@@ -1,4 +1,4 @@
-//! The LMS: what of its API the functions call, and what can go wrong with it.
+//! The LMS: the part of its API that the functions call, and its possible faults.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -11,7 +11,7 @@
 //! // Two requests for grades are throttled, then the next one hangs.
 //! lms.add_fault(FaultRule::of(LmsFault::Throttle { retry_after: Some(1) }).times(2));
 //! lms.add_fault(FaultRule::of(LmsFault::Hang).times(1));
-//! // ... ask, and see how often the token endpoint was asked.
+//! // ... make requests, then check how many reached the token endpoint.
 //! assert_eq!(lms.count(At::Token), 1);
 //! # Ok(())
 //! # }
@@ -53,25 +53,25 @@ pub use fault_rules::{At, FaultRule, LmsFault};
 pub use grades::GradeRow;
 pub use oauth::{CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TokenError};
 
-/// The sample grades, the text of a file for [`Lms::on_files`].
+/// The sample grades, as the text of a file for [`Lms::on_files`].
 pub const SAMPLE_GRADES: &str = include_str!("../../samples/grades.csv");
 
-/// The sample enrollments, the text of the other one.
+/// The sample enrollments, as the text of a file for [`Lms::on_files`].
 pub const SAMPLE_ENROLLMENTS: &str = include_str!("../../samples/lms-enrollments.csv");
 
 /// A stand-in for an Open edX LMS, gone when dropped.
 #[derive(Debug)]
 pub struct Lms {
-    /// Base URL, `http://127.0.0.1:PORT`, without a slash at its end.
+    /// The base URL, `http://127.0.0.1:PORT`, without a slash at its end.
     pub url: String,
     shared: Arc<Shared>,
     _server: Background,
 }
 
-/// One request that was made of the LMS. Nothing in it is a secret.
+/// A request that the LMS received. It holds no secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LmsCall {
-    /// `GET` for instance.
+    /// The method, for instance `GET`.
     pub method: String,
     /// The path as it was sent.
     pub path: String,
@@ -91,15 +91,15 @@ struct Shared {
     tokens: Tokens,
     rules: FaultRules,
     calls: Mutex<Vec<LmsCall>>,
-    /// How many requests are being answered, and the most that ever were.
+    /// The number of requests being answered, and the highest that ever was.
     in_flight: AtomicUsize,
-    most_in_flight: AtomicUsize,
-    /// The most rows that a page has; 0 where only `page_size` says how many.
+    most_under_way: AtomicUsize,
+    /// The largest number of rows in a page; 0 if only `page_size` decides.
     rows_of_a_page: AtomicUsize,
 }
 
-/// One request that is being answered, or whose sender has gone.
-struct InFlight(Arc<Shared>);
+/// A request that is being answered, or whose sender has gone.
+struct UnderWay(Arc<Shared>);
 
 impl InFlight {
     fn begin(shared: &Arc<Shared>) -> Self {
@@ -115,29 +115,28 @@ impl Drop for InFlight {
     }
 }
 
-/// Counts the requests that are under way.
+/// Counts the requests in flight.
 async fn count(State(lms): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let _in_flight = InFlight::begin(&lms);
     next.run(request).await
 }
 
 impl Lms {
-    /// Starts one on a port, any free one if `port` is 0. It knows nobody
-    /// but those of [`Lms::grade`] and [`Lms::enroll`].
+    /// Starts an LMS on a port, any free one if `port` is 0. It knows only the learners of
+    /// [`Lms::grade`] and [`Lms::enroll`].
     ///
     /// # Errors
-    /// When the port is in use.
+    /// The port is in use.
     pub async fn start(port: u16) -> io::Result<Self> {
         Self::with(Learners::default(), Learners::default(), port).await
     }
 
-    /// Starts one with the learners of two CSV files, which have the columns of
-    /// [`SAMPLE_GRADES`] and [`SAMPLE_ENROLLMENTS`] and may be edited
-    /// meanwhile. A file that cannot be read is answered 500, with a message
-    /// that names the line.
+    /// Starts an LMS with the learners of two CSV files, which have the columns of
+    /// [`SAMPLE_GRADES`] and [`SAMPLE_ENROLLMENTS`] and may be edited while it runs. If a file
+    /// cannot be read, requests are answered 500, with a message that names the line.
     ///
     /// # Errors
-    /// When the port is in use.
+    /// The port is in use.
     pub async fn on_files(
         grades: impl Into<PathBuf>,
         enrollments: impl Into<PathBuf>,
@@ -176,7 +175,7 @@ impl Lms {
             .fallback(nothing)
             .layer(obey)
             .layer(middleware::from_fn_with_state(Arc::clone(&shared), count))
-            // What comes after the layer is neither written down nor disturbed.
+            // The routes after the layer are neither recorded nor subject to faults.
             .route("/_local/fault-rules", rules)
             .route("/_local/calls", get(calls))
             .with_state(Arc::clone(&shared));
@@ -187,38 +186,38 @@ impl Lms {
         })
     }
 
-    /// Gives a learner a grade in a run, in place of any other there. Usernames
-    /// ignore the case of letters, and answers spell them as this does.
+    /// Sets a learner's grade in a run, replacing any other. Usernames ignore the case of letters,
+    /// and answers spell them as given here.
     pub fn grade(&self, username: &str, course_id: &str, row: GradeRow) {
         self.shared.grades.set(username, course_id, row);
     }
 
-    /// Takes back what [`Lms::grade`] gave: the learner was never enrolled.
-    /// The run stays one that the LMS knows.
+    /// Removes a grade set by [`Lms::grade`]: the learner was never enrolled. The run stays known
+    /// to the LMS.
     pub fn remove(&self, username: &str, course_id: &str) {
         self.shared.grades.remove(username, course_id);
     }
 
-    /// Enrolls a learner in a run, in place of any other enrollment there. The
-    /// two lists know nothing of each other: who has a grade is not listed
-    /// among the enrollments by that, nor the other way round.
+    /// Enrolls a learner in a run, replacing any other enrollment there. The two lists are
+    /// independent: a learner with a grade is not thereby listed among the enrollments, and a
+    /// learner with an enrollment has no grade.
     pub fn enroll(&self, username: &str, course_id: &str, mode: &str, is_active: bool) {
         let mode = mode.to_owned();
         let row = EnrollmentRow { mode, is_active };
         self.shared.enrollments.set(username, course_id, row);
     }
 
-    /// Takes back what [`Lms::enroll`] gave: the row vanishes from the list.
+    /// Removes an enrollment set by [`Lms::enroll`]: the row disappears from the list.
     pub fn unlist(&self, username: &str, course_id: &str) {
         self.shared.enrollments.remove(username, course_id);
     }
 
-    /// FaultRules it to misbehave. Of several rules for a request the oldest counts.
+    /// Adds a fault rule. If several rules apply to a request, the oldest counts.
     pub fn add_fault(&self, rule: FaultRule) {
         self.shared.add_fault(rule);
     }
 
-    /// The rules that stand, oldest first.
+    /// Returns the active rules, oldest first.
     #[must_use]
     pub fn rules(&self) -> Vec<FaultRule> {
         self.shared.rules.list()
@@ -229,25 +228,25 @@ impl Lms {
         self.shared.rules.revoke();
     }
 
-    /// Has pages of lists have at most so many rows, whatever `page_size` asks
-    /// for: an LMS need not heed it.
+    /// Limits the pages of lists to this many rows, whatever `page_size` asks for: an LMS need not
+    /// respect it.
     pub fn pages_of(&self, rows: usize) {
         self.shared.rows_of_a_page.store(rows, Ordering::SeqCst);
     }
 
-    /// The most requests that were ever under way at once.
+    /// Returns the highest number of requests that were ever in flight at once.
     #[must_use]
     pub fn most_at_once(&self) -> usize {
         self.shared.most_in_flight.load(Ordering::SeqCst)
     }
 
-    /// The requests so far, those too that were never answered.
+    /// Returns the requests so far, including those that were never answered.
     #[must_use]
     pub fn calls(&self) -> Vec<LmsCall> {
         lock(&self.shared.calls).clone()
     }
 
-    /// How many requests there were at a part of the LMS.
+    /// Returns the number of requests to a part of the LMS.
     #[must_use]
     pub fn count(&self, at: At) -> usize {
         let calls = lock(&self.shared.calls);
@@ -256,7 +255,7 @@ impl Lms {
 }
 
 impl Shared {
-    /// How many rows a page has where the API itself has these sizes.
+    /// Returns the sizes of pages, given those of the API itself.
     fn sizes(&self, sizes: Sizes) -> Sizes {
         match self.rows_of_a_page.load(Ordering::SeqCst) {
             0 => sizes,
@@ -290,7 +289,7 @@ impl LmsCall {
     }
 }
 
-/// `GET /_local/calls`.
+/// `GET /_local/calls`: returns the requests so far.
 async fn calls(State(lms): State<Arc<Shared>>) -> Json<Vec<LmsCall>> {
     Json(lock(&lms.calls).clone())
 }

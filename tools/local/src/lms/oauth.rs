@@ -1,4 +1,4 @@
-//! Credentials: the token endpoint, and who may read.
+//! Credentials: the token endpoint, and the check of tokens.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -19,42 +19,42 @@ use super::error::LmsResponseError;
 use super::fault_rules::LmsFault;
 use crate::faults::lock;
 
-/// The OAuth2 client that the stand-in knows.
+/// The id of the OAuth2 client that the stand-in knows.
 pub const CLIENT_ID: &str = "coursehook-local";
-/// That client's secret.
+/// The secret of that client.
 pub const CLIENT_SECRET: &str = "only-on-this-machine";
 /// A service token that never expires, for `Authorization: Bearer`.
 pub const STATIC_TOKEN: &str = "static-token-of-this-machine";
 
-/// How many seconds a token is good for, unless a rule says otherwise.
+/// The lifetime of a token in seconds, unless a rule sets another.
 const LIFE: u32 = 3600;
 
-/// What a client may be given, and is where it asks for nothing.
+/// The scopes that a client may request, and gets if it requests none.
 const SCOPES: [&str; 4] = ["read", "write", "profile", "email"];
 
-/// What is wrong with a token, in the words of the LMS.
+/// The error of a token, in the words of the LMS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenError {
-    /// It was good once.
+    /// The token was valid once.
     #[default]
     TokenExpired,
-    /// The LMS never handed it out, or not for this scheme.
+    /// The LMS never issued the token, or not for this scheme.
     TokenNonexistent,
-    /// It is no token.
+    /// The text is no token.
     TokenMalformed,
-    /// There is none.
+    /// There is no token.
     TokenNotProvided,
 }
 
-/// Why somebody is not let in.
+/// Error of a request without a valid credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotAdmittedError {
-    /// A `Bearer` token, which is told what is wrong with it.
+    /// The `Bearer` token is invalid; the answer names its error.
     Bearer(TokenError),
-    /// A JWT, which is told nothing.
+    /// The JWT is invalid; the answer names no error.
     Jwt,
-    /// Nothing that the LMS takes for a credential.
+    /// There is nothing that the LMS accepts as a credential.
     Nothing,
 }
 
@@ -77,13 +77,13 @@ impl From<TokenError> for LmsResponseError {
             TokenError::TokenMalformed => ("token_malformed", "No access token can be read."),
             TokenError::TokenNotProvided => ("token_not_provided", "No credentials provided."),
         };
-        // The APIs wrap what the check of tokens says.
+        // The APIs wrap the answer of the token check.
         let said = json!({"error_code": code, "developer_message": message});
         Self::new(StatusCode::UNAUTHORIZED, None, said)
     }
 }
 
-/// The tokens handed out so far.
+/// The tokens issued so far.
 #[derive(Debug, Default)]
 pub(super) struct Tokens(Mutex<HashMap<String, Token>>);
 
@@ -101,7 +101,7 @@ impl Tokens {
         text
     }
 
-    /// Ends the life of all that were handed out.
+    /// Ends the validity of all issued tokens.
     pub(super) fn expire(&self) {
         let now = Instant::now();
         for token in lock(&self.0).values_mut() {
@@ -109,7 +109,7 @@ impl Tokens {
         }
     }
 
-    /// Lets in who has a credential that is good now.
+    /// Checks that the request has a credential that is valid now.
     pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), NotAdmittedError> {
         let given = headers.get(header::AUTHORIZATION);
         let given = given.and_then(|value| value.to_str().ok());
@@ -137,7 +137,7 @@ impl Tokens {
     }
 }
 
-/// `POST /oauth2/access_token`.
+/// `POST /oauth2/access_token`: issues a token.
 pub(super) async fn access_token(
     State(lms): State<Arc<Shared>>,
     fault: Option<Extension<LmsFault>>,
@@ -156,7 +156,7 @@ pub(super) async fn access_token(
     if !scopes.all(|scope| SCOPES.contains(&scope)) {
         return refuse(StatusCode::BAD_REQUEST, "invalid_scope");
     }
-    // Without token_type=jwt the LMS hands out a token of another scheme.
+    // Without token_type=jwt the LMS issues a token of another scheme.
     let token_type = match given("token_type") {
         Some("jwt") => "JWT",
         _ => "Bearer",
@@ -174,7 +174,7 @@ pub(super) async fn access_token(
     .into_response()
 }
 
-/// 401: no such client, or another secret.
+/// Returns a 401 for an unknown client, or a wrong secret.
 pub(super) fn bad_client() -> Response {
     refuse(StatusCode::UNAUTHORIZED, "invalid_client")
 }

@@ -1,4 +1,4 @@
-//! Lists in pages, as the LMS's list APIs have them all.
+//! Lists in pages, as in all of the LMS's list APIs.
 
 use std::collections::HashMap;
 
@@ -11,16 +11,16 @@ use super::error::LmsResponseError;
 /// The fields of a query, each once.
 pub(super) type Fields = HashMap<String, String>;
 
-/// How many items a list has on a page.
+/// The numbers of items in a page of a list.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sizes {
-    /// Where `page_size` says nothing.
+    /// The number if `page_size` is absent.
     pub(super) default: usize,
-    /// Whatever it says.
+    /// The largest number, whatever `page_size` is.
     pub(super) most: usize,
 }
 
-/// Where in a list the caller is, and how many items it wants at once.
+/// The caller's place in a list, and the number of items of a page.
 pub(super) struct Place {
     after: String,
     size: usize,
@@ -29,14 +29,13 @@ pub(super) struct Place {
 /// Some items of a list.
 pub(super) struct Page<T> {
     pub(super) items: Vec<T>,
-    /// The place of the page that follows, if one does.
+    /// The place of the next page, or `None` on the last one.
     pub(super) next: Option<Place>,
 }
 
 impl Place {
-    /// What `cursor` and `page_size` ask for. A size that is none is the
-    /// default one. A cursor that cannot be decoded is refused, and one that says
-    /// nothing leads to the first page.
+    /// Parses `cursor` and `page_size`. An invalid size is replaced by the default. A cursor that
+    /// cannot be decoded is an error, and one without content leads to the first page.
     pub(super) fn asked(fields: &Fields, sizes: Sizes) -> Result<Self, LmsResponseError> {
         let size = fields.get("page_size").and_then(|size| size.parse().ok());
         let size = size.filter(|size| *size > 0).unwrap_or(sizes.default);
@@ -52,7 +51,7 @@ impl Place {
         })
     }
 
-    /// The list's first page.
+    /// Returns the place of the list's first page.
     pub(super) fn first(&self) -> Self {
         Self {
             after: String::new(),
@@ -60,14 +59,15 @@ impl Place {
         }
     }
 
-    /// The page at this place of a list. `rows` gives the first so many of those
-    /// whose key comes after a key, in the order of the keys, each with its own.
+    /// Returns the page at this place of a list. `rows` returns the first rows, as many as it is
+    /// asked for, whose key comes after a given key, in the order of the keys, each with its own
+    /// key.
     pub(super) fn page<T>(&self, rows: impl FnOnce(&str, usize) -> Vec<(String, T)>) -> Page<T> {
-        // One more than the page has tells whether there is another page.
+        // One row more than the page holds shows whether there is another page.
         let mut rows = rows(&self.after, self.size.saturating_add(1));
-        let suspended = rows.len() > self.size;
+        let has_more = rows.len() > self.size;
         rows.truncate(self.size);
-        let last = rows.last().filter(|_| suspended);
+        let last = rows.last().filter(|_| has_more);
         let next = last.map(|(key, _)| Self {
             after: key.clone(),
             size: self.size,
@@ -79,10 +79,10 @@ impl Place {
         }
     }
 
-    /// The query that leads here from that of another page of the list.
+    /// Returns the query for this place, given that of another page of the list.
     pub(super) fn query(&self, uri: &Uri) -> String {
         let cursor = URL_SAFE.encode(format!("p={}", self.after));
-        // Of that alphabet a query has to escape the padding alone.
+        // The padding is the only character of that alphabet that a query must escape.
         let cursor = cursor.replace('=', "%3D");
         let place = format!("cursor={cursor}&page_size={}", self.size);
         let is_place = |field: &&str| {

@@ -1,4 +1,4 @@
-//! The responses of the LMS, with the faults that a rule asks for.
+//! The responses of the LMS, with the faults of a rule.
 
 use axum::http::Uri;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::fault_rules::LmsFault;
 use super::pages::{Page, Place};
 
-/// A page of a list, with the way to the next one.
+/// Returns a page of a list, with the URL of the next one.
 pub(super) fn page(
     base: &str,
     uri: &Uri,
@@ -24,7 +24,7 @@ pub(super) fn page(
     json!({"next": next, "previous": null, "results": results})
 }
 
-/// The rows of either list.
+/// Returns the rows of either list with the fault applied.
 pub(super) fn rows(mut rows: Vec<Value>, fault: Option<&LmsFault>) -> Vec<Value> {
     if fault == Some(&LmsFault::NoRow) {
         rows.clear();
@@ -43,7 +43,7 @@ pub(super) fn rows(mut rows: Vec<Value>, fault: Option<&LmsFault>) -> Vec<Value>
                 ("percent", json!(0.0))
             }
             Some(LmsFault::OtherLearner) => {
-                // The lists name the learner differently.
+                // The two lists name the learner's field differently.
                 let is_enrollment = row.get("user").is_some();
                 let field = if is_enrollment { "user" } else { "username" };
                 (field, json!("somebody-else"))

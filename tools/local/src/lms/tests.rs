@@ -11,9 +11,9 @@ use crate::background::client;
 
 const RUN: &str = "course-v1:Demo+RustOnLambda+2026_T3";
 const OTHER_RUN: &str = "course-v1:Demo+DistributedSystems+2026_T3";
-/// A port on which nobody listens.
+/// The URL of a port that nothing listens on.
 const NOWHERE: &str = "http://127.0.0.1:1";
-/// Longer than any answer takes.
+/// A time longer than any answer takes.
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn row(percent: f64, passed: bool, letter_grade: Option<&str>) -> GradeRow {
@@ -24,7 +24,7 @@ fn row(percent: f64, passed: bool, letter_grade: Option<&str>) -> GradeRow {
     }
 }
 
-/// An LMS where ada has passed, and basho is in another run.
+/// Returns an LMS where ada has passed, and basho is in another run.
 async fn with_ada() -> Lms {
     let lms = Lms::start(0).await.unwrap();
     lms.grade("ada", RUN, row(0.93, true, Some("A")));
@@ -40,7 +40,7 @@ fn adas() -> String {
     format!("{}?username=ada", path(RUN))
 }
 
-/// A client that follows nowhere, as ours must.
+/// Returns a client that follows no redirect, like that of the functions.
 #[expect(clippy::disallowed_methods, reason = "a client for tests")]
 fn careful() -> reqwest::Client {
     let builder = reqwest::Client::builder().no_proxy().tls_certs_only([]);
@@ -57,7 +57,7 @@ async fn send(lms: &Lms, target: &str, authorization: &str) -> reqwest::Result<r
     request.send().await
 }
 
-/// Asks with a good credential; the status, and JSON or `null`.
+/// Sends a request with a valid credential; returns the status, and JSON or `null`.
 async fn ask(lms: &Lms, target: &str) -> (u16, Value) {
     ask_as(lms, target, &format!("Bearer {STATIC_TOKEN}")).await
 }
@@ -177,7 +177,7 @@ async fn a_course_id_may_be_raw_encoded_or_legacy() {
 }
 
 #[tokio::test]
-async fn without_the_slash_it_is_elsewhere() {
+async fn a_path_without_the_slash_is_redirected() {
     let lms = with_ada().await;
     let target = format!("/api/grades/v1/courses/{RUN}?username=ada");
     let answer = send(&lms, &target, "").await.unwrap();
@@ -186,7 +186,7 @@ async fn without_the_slash_it_is_elsewhere() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_has_a_code() {
+async fn unknown_runs_and_learners_have_an_error_code() {
     let lms = with_ada().await;
     for (course, username, code) in [
         ("None", "ada", "invalid_course_key"),
@@ -218,7 +218,7 @@ async fn a_credential_is_needed() {
     let plain: Value = fetch(&lms, CLIENT_SECRET, "").await.json().await.unwrap();
     assert_eq!(plain["token_type"], "Bearer");
     let plain = plain["access_token"].as_str().unwrap();
-    // What is wrong with a JWT is not told.
+    // The error of a JWT is not named.
     let [invalid, absent] = [
         "Invalid token.",
         "Authentication credentials were not provided.",
@@ -253,7 +253,7 @@ async fn a_credential_is_needed() {
 }
 
 #[tokio::test]
-async fn tokens_expire_by_order_and_by_age() {
+async fn tokens_expire_by_rule_and_by_age() {
     let lms = with_ada().await;
     let old = authorization(&lms).await;
     assert_eq!(ask_as(&lms, &adas(), &old).await.0, 200);
@@ -272,7 +272,7 @@ async fn tokens_expire_by_order_and_by_age() {
     assert_eq!(token(&lms).await["expires_in"], 3600);
 }
 
-/// Follows `next` to the end; the sizes of the pages and the usernames.
+/// Follows `next` to the end; returns the sizes of the pages and the usernames.
 async fn walk(lms: &Lms, query: &str) -> (Vec<usize>, Vec<String>) {
     let (mut sizes, mut names) = (Vec::new(), Vec::new());
     let mut target = format!("{}{query}", path(RUN));
@@ -316,13 +316,13 @@ async fn a_whole_course_comes_in_pages() {
             (404, &json!("Invalid cursor"))
         );
     }
-    // What can be decoded and says nothing leads to the first page.
+    // A cursor that can be decoded and has no content leads to the first page.
     let first = ask(&lms, &path(RUN)).await;
     let nothing = ask(&lms, &format!("{}?cursor=eA%3D%3D", path(RUN))).await;
     assert_eq!(nothing, first);
 }
 
-/// The address of the list of enrollments with this query.
+/// Returns the path of the list of enrollments with this query.
 fn enrollments(query: &str) -> String {
     format!("/api/enrollment/v1/enrollments?{query}")
 }
@@ -363,7 +363,7 @@ async fn enrollments_of_a_run_of_a_learner_or_of_both() {
         ("username=zeno".to_owned(), vec![other, zeno.clone()]),
         (format!("{run}&username=zeno"), vec![zeno]),
         (format!("{run}&username=a-b_c"), vec![dash]),
-        // Neither list follows from the other.
+        // The two lists are independent.
         (format!("{run}&username=ada"), vec![]),
         ("username=nobody".to_owned(), vec![]),
         ("course_id=Org/Course/Run".to_owned(), vec![]),
@@ -432,7 +432,7 @@ async fn the_case_of_a_username_does_not_matter() {
     let (_, body) = ask(&lms, &format!("{}?username=TYCHO", path(RUN))).await;
     assert_eq!(body["error_code"], "user_not_enrolled");
 
-    // Another spelling is no second learner.
+    // Another spelling is not another learner.
     lms.grade("KEPLER", RUN, row(0.8, true, None));
     let (_, names) = walk(&lms, "?page_size=1").await;
     assert_eq!(names, ["ada", "KEPLER"]);
@@ -471,7 +471,7 @@ async fn enrollments_come_in_pages() {
 }
 
 #[tokio::test]
-async fn the_sample_fits_that_of_grades() {
+async fn the_sample_enrollments_match_the_sample_grades() {
     let folder = tempfile::tempdir().unwrap();
     let [grades, file] = ["grades.csv", "lms-enrollments.csv"].map(|name| folder.path().join(name));
     std::fs::write(&grades, SAMPLE_GRADES).unwrap();
@@ -484,7 +484,7 @@ async fn the_sample_fits_that_of_grades() {
     has(&|row| row["mode"] == "verified" && row["is_active"] == true);
     has(&|row| row["mode"] == "audit");
     has(&|row| row["is_active"] == false);
-    // The portal does not know everybody whom the LMS knows.
+    // The portal does not know every learner of the LMS.
     let users = include_str!("../../samples/users.csv");
     has(&|row| !users.contains(row["user"].as_str().unwrap()));
     for line in SAMPLE_GRADES.lines().skip(1) {
@@ -504,7 +504,7 @@ async fn the_sample_fits_that_of_grades() {
 }
 
 #[tokio::test]
-async fn the_sample_shows_what_grades_there_are() {
+async fn the_sample_grades_have_every_kind_of_grade() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("grades.csv");
     std::fs::write(&file, SAMPLE_GRADES).unwrap();
@@ -555,12 +555,12 @@ async fn an_edited_file_shows_in_the_next_answer() {
     let (_, body) = ask(&lms, &adas()).await;
     assert_eq!(body[0]["percent"], 1.1);
     assert_eq!(body[0]["letter_grade"], "A");
-    // What a test sets counts more than the file.
+    // A row that a test sets has precedence over the file.
     lms.grade("ada", RUN, row(0.2, false, None));
     assert_eq!(ask(&lms, &adas()).await.1[0]["percent"], 0.2);
     lms.remove("ada", RUN);
     assert_eq!(ask(&lms, &adas()).await.1[0]["percent"], 1.1);
-    // Another file of the same length in its place.
+    // Another file of the same length replaces it.
     let other = folder.path().join("other.csv");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&other, text.replace("1.1", "1.2")).unwrap();
@@ -571,7 +571,7 @@ async fn an_edited_file_shows_in_the_next_answer() {
 }
 
 #[tokio::test]
-async fn orders_give_each_status_with_its_body() {
+async fn fault_rules_give_each_status_with_its_body() {
     let lms = with_ada().await;
     let fail = |status| LmsFault::Fail { status };
     let page = |status| LmsFault::Page {
@@ -636,7 +636,7 @@ async fn orders_give_each_status_with_its_body() {
 }
 
 #[tokio::test]
-async fn orders_reach_the_token_endpoint() {
+async fn fault_rules_apply_to_the_token_endpoint() {
     let lms = with_ada().await;
     let expired = TokenError::TokenExpired;
     for (fault, status, html) in [
@@ -652,7 +652,7 @@ async fn orders_reach_the_token_endpoint() {
         (LmsFault::Fail { status: 500 }, 500, true),
     ] {
         lms.add_fault(FaultRule::of(fault).at(At::Token).times(1));
-        // Grades are not concerned.
+        // The rule does not affect grades.
         assert_eq!(ask(&lms, &adas()).await.0, 200);
         let answer = fetch(&lms, CLIENT_SECRET, "&token_type=jwt").await;
         assert_eq!(answer.status(), status);
@@ -667,7 +667,7 @@ async fn orders_reach_the_token_endpoint() {
 }
 
 #[tokio::test]
-async fn orders_spoil_rows() {
+async fn fault_rules_change_grades() {
     let lms = with_ada().await;
     for (fault, field, value) in [
         (LmsFault::Lag, "passed", json!(false)),
@@ -704,7 +704,7 @@ async fn orders_spoil_rows() {
 }
 
 #[tokio::test]
-async fn orders_spoil_enrollments() {
+async fn fault_rules_change_enrollments() {
     let lms = with_ada().await;
     lms.enroll("ada", "a/b/c", "verified", true);
     lms.enroll("zeno", "a/b/c", "audit", true);
@@ -718,7 +718,7 @@ async fn orders_spoil_enrollments() {
         (LmsFault::ActiveText, "is_active", json!("yes")),
     ] {
         lms.add_fault(at(fault));
-        // Grades are not concerned.
+        // The rule does not affect grades.
         assert_eq!(ask(&lms, &adas()).await.1[0]["percent"], 0.93);
         let (_, page) = ask(&lms, &all).await;
         assert_eq!(page["results"][0][field], value);
@@ -742,7 +742,7 @@ async fn orders_spoil_enrollments() {
     }
     lms.add_fault(at(LmsFault::Fail { status: 503 }));
     assert_eq!(ask(&lms, &all).await.0, 503);
-    // A token has no rows, and a rule for all does not count its requests.
+    // A token has no rows, and a rule for all parts does not count its requests.
     lms.add_fault(at(LmsFault::NoRow).at(At::All));
     token(&lms).await;
     assert_eq!(ask(&lms, &all).await.1["results"], json!([]));
@@ -771,7 +771,7 @@ async fn fault_rules_make_pages_repeat() {
 }
 
 #[tokio::test]
-async fn orders_lead_to_another_origin() {
+async fn fault_rules_redirect_to_another_origin() {
     let lms = with_ada().await;
     let to = NOWHERE.to_owned();
     lms.add_fault(FaultRule::of(LmsFault::Redirect { to }));
@@ -782,7 +782,7 @@ async fn orders_lead_to_another_origin() {
 }
 
 #[tokio::test]
-async fn a_huge_answer_is_good_for_who_does_not_count() {
+async fn a_huge_answer_is_valid_json() {
     let lms = with_ada().await;
     lms.add_fault(FaultRule::of(LmsFault::Huge));
     let credential = format!("Bearer {STATIC_TOKEN}");
@@ -794,7 +794,7 @@ async fn a_huge_answer_is_good_for_who_does_not_count() {
     assert_eq!(body[0]["username"], "ada");
 }
 
-/// What comes over the wire until the connection ends.
+/// Returns the bytes of the answer until the connection ends.
 async fn wire(lms: &Lms) -> String {
     let host = lms.url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(host).await.unwrap();
@@ -810,7 +810,7 @@ async fn wire(lms: &Lms) -> String {
 }
 
 #[tokio::test]
-async fn a_dropped_connection_says_nothing() {
+async fn a_dropped_connection_sends_nothing() {
     let lms = with_ada().await;
     lms.add_fault(FaultRule::of(LmsFault::Drop).times(2));
     assert_eq!(wire(&lms).await, "");
@@ -848,7 +848,7 @@ async fn a_slow_answer_comes_and_a_hanging_one_does_not() {
 }
 
 #[tokio::test]
-async fn orders_queue_and_can_be_revoked() {
+async fn fault_rules_apply_in_order_and_can_be_revoked() {
     let lms = with_ada().await;
     let fail = |status| FaultRule::of(LmsFault::Fail { status });
     lms.add_fault(fail(500).times(0));
@@ -863,16 +863,15 @@ async fn orders_queue_and_can_be_revoked() {
     assert_eq!(ask(&lms, &adas()).await.0, 200);
 }
 
-/// The third request fails three times, and the one that comes first meets the
-/// rule that was given first.
+/// The third request fails three times; of two rules that apply, the older one counts.
 #[tokio::test]
-async fn orders_wait_for_their_turn() {
+async fn fault_rules_can_spare_the_first_requests() {
     let lms = with_ada().await;
     let fail = |status| FaultRule::of(LmsFault::Fail { status });
     lms.add_fault(fail(503).after(2).times(3));
     lms.add_fault(fail(501).after(1).times(2));
     for status in [200, 501, 503, 503, 503, 501, 200] {
-        // What it is not about does not count.
+        // A request that a rule does not apply to is not counted.
         token(&lms).await;
         assert_eq!(ask(&lms, &adas()).await.0, status);
     }
@@ -884,7 +883,7 @@ async fn orders_wait_for_their_turn() {
 }
 
 #[tokio::test]
-async fn orders_come_over_http_too() {
+async fn fault_rules_can_be_set_over_http() {
     let lms = with_ada().await;
     let throttle = json!({"do": "throttle", "retry_after": 30, "times": 1});
     let (status, standing) = add_fault(&lms, &throttle).await;
@@ -906,7 +905,7 @@ async fn orders_come_over_http_too() {
     assert_eq!(answer.json::<Value>().await.unwrap(), json!([]));
     assert_eq!(ask(&lms, &adas()).await.0, 200);
 
-    // What happens at once does not stand.
+    // A fault that happens at once leaves no rule.
     let jwt = authorization(&lms).await;
     assert_eq!(
         add_fault(&lms, &json!({"do": "expire"})).await,
@@ -937,7 +936,7 @@ async fn an_invalid_fault_rule_is_answered_with_the_valid_ones() {
     }
     assert_eq!(lms.rules(), []);
 
-    // Each one that is named can be given as it is named, and none is left out.
+    // Each fault in the list can be sent as it is given there, and none is left out.
     let (_, body) = add_fault(&lms, &json!({"do": ""})).await;
     let all = body["allowed"].as_array().unwrap();
     for allowed in all {
@@ -952,7 +951,7 @@ async fn an_invalid_fault_rule_is_answered_with_the_valid_ones() {
 }
 
 #[tokio::test]
-async fn calls_are_written_down() {
+async fn calls_are_recorded() {
     let lms = with_ada().await;
     let jwt = authorization(&lms).await;
     ask_as(&lms, &adas(), &jwt).await;

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 
-/// The file of a running stack.
+/// The environment file of a running stack.
 pub struct EnvFile {
     path: PathBuf,
     text: String,
 }
 
 impl EnvFile {
-    /// Writes the variables.
+    /// Writes the variables to the file.
     pub fn write(path: &Path, variables: &[(String, String)]) -> Result<Self, Error> {
         let text = text(variables);
         write_private(path, &text).map_err(|source| Error::Folder {
@@ -27,17 +27,17 @@ impl EnvFile {
         })
     }
 
-    /// Removes the file, unless another stack has written its own by now: the
-    /// variables of a stack that is gone lead nowhere.
+    /// Removes the file, unless another stack has written its own by now: the variables of a
+    /// stopped stack are useless.
     pub fn remove(self) {
         if fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
-            // What cannot be removed is written again by the next run.
+            // A file that cannot be removed is overwritten by the next run.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Writes a file that only its owner can read, whole or not at all.
+/// Writes a file that only its owner can read, completely or not at all.
 pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     // A temporary file has mode 0600 from the start.
@@ -47,17 +47,17 @@ pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Lines `NAME=value` that a shell reads with `set -a; . .local/env; set +a`.
+/// Returns lines `NAME=value` that a shell reads with `set -a; . .local/env; set +a`.
 fn text(variables: &[(String, String)]) -> String {
     let mut text = String::new();
     for (name, value) in variables {
-        // Writing to a string never fails.
+        // Writing to a `String` never fails.
         let _ = writeln!(text, "{name}={}", quoted(value));
     }
     text
 }
 
-/// A value as a shell takes it; most need no quotes, and then have none.
+/// Quotes a value for a shell; most values need no quotes, and get none.
 fn quoted(value: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:@%+=,".contains(letter);
     if value.chars().all(plain) {
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shell_reads_what_was_written_and_others_cannot() {
+    fn a_shell_reads_the_values_and_other_users_cannot() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("env");
         let value = "http://lms.example.org/?a=1&b='$HOME' \"x\"";

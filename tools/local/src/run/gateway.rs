@@ -15,13 +15,14 @@ use local::venv;
 
 use super::settings::Settings;
 
-/// The functions were built just before; this leaves time to build them again.
+/// The time limit of the start: the functions were built just before, and there is time to build
+/// them again.
 const START_LIMIT: Duration = Duration::from_secs(300);
 
-/// The file of the functions' log lines, in the folder of logs.
+/// The name of the file with the functions' log lines, in the folder of logs.
 pub const FUNCTIONS_LOG: &str = "functions.log";
 
-/// Instances of one function that may run side by side, as on AWS.
+/// The number of instances of one function that may run at once, as on AWS.
 const CONCURRENCY: &str = "4";
 
 /// The running gateway.
@@ -29,11 +30,11 @@ pub struct Gateway {
     process: Guarded,
     api: RestApi,
     log: PathBuf,
-    /// Whether the functions' log lines go to the terminal too.
+    /// True if the functions' log lines are written to the terminal, too.
     shows: Arc<AtomicBool>,
 }
 
-/// The functions do not answer.
+/// Error of starting the gateway or the functions.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     #[error("the gateway could not be started: {0}")]
@@ -51,8 +52,8 @@ pub enum GatewayError {
 }
 
 impl Gateway {
-    /// Starts the gateway. The functions' log lines are added to
-    /// `functions.log` in the folder, all else is written to `gateway.log`.
+    /// Starts the gateway. The functions' log lines are appended to `functions.log` in the folder,
+    /// all other output is written to `gateway.log`.
     pub async fn start(
         settings: &Settings,
         variables: &[(String, String)],
@@ -100,7 +101,7 @@ impl Gateway {
         })
     }
 
-    /// Waits until the webhooks answer what needs no data: 401 for lack of a token.
+    /// Waits until the webhooks answer a request that needs no data: 401, since it has no token.
     pub async fn wait_until_up(&mut self) -> Result<(), GatewayError> {
         let end = tokio::time::Instant::now() + START_LIMIT;
         for (probe, _) in WEBHOOKS {
@@ -140,7 +141,7 @@ impl Gateway {
         )))
     }
 
-    /// From now on the functions' log lines go to the terminal too.
+    /// Writes the functions' log lines to the terminal, too, from now on.
     pub fn show_log_lines(&self) {
         self.shows.store(true, Ordering::Relaxed);
     }
@@ -154,7 +155,7 @@ impl Gateway {
         self.process.ended().await;
     }
 
-    /// Ends the gateway and with it the functions.
+    /// Ends the gateway and the functions.
     pub async fn stop(self) {
         self.process.stop().await;
     }
@@ -175,13 +176,13 @@ impl Gateway {
     }
 }
 
-/// A port that nothing listens on, for the functions behind the gateway.
+/// Returns a port that is not in use, for the functions behind the gateway.
 fn free_port() -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())
 }
 
-/// Where the lines go.
+/// The destinations of output lines.
 struct Sinks {
     functions: File,
     rest: File,
@@ -197,8 +198,8 @@ impl Sinks {
         })
     }
 
-    /// Sorts lines until the pipe closes. A line that cannot be written is
-    /// lost; the functions must not wait for it.
+    /// Sorts lines until the pipe closes. A line that cannot be written is lost; the functions must
+    /// not wait for it.
     fn drain(mut self, pipe: impl Read + Send + 'static) {
         std::thread::spawn(move || {
             for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
@@ -217,18 +218,18 @@ impl Sinks {
     }
 }
 
-/// Both cargo and a program that ends early say so at the start of a line.
+/// True if a line is an error of Cargo, or of a program that ends early: both begin in this way.
 fn is_error(line: &str) -> bool {
     line.starts_with("error") || line.starts_with("Error")
 }
 
-/// A document of metrics is known by its metadata.
+/// True if a line is a metrics document, which has metadata.
 fn is_metrics(line: &[u8]) -> bool {
     let fields = serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(line);
     fields.is_ok_and(|fields| fields.contains_key("_aws"))
 }
 
-/// The functions log JSON objects; nothing else does.
+/// True if a line is a log line of a function: they are JSON objects, and no other line is.
 fn is_log_line(line: &[u8]) -> bool {
     line.starts_with(b"{") && serde_json::from_slice::<serde_json::Value>(line).is_ok()
 }

@@ -23,7 +23,7 @@ use gateway::Gateway;
 use operator::Operator;
 use settings::Settings;
 
-/// Why the run ended other than by Ctrl-C.
+/// Error that ended the run; Ctrl-C is none.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -41,7 +41,7 @@ pub enum Error {
     #[error(transparent)]
     SecretsManager(#[from] local::ministack::MinistackError),
     #[error(transparent)]
-    NotInstalledError(#[from] local::venv::NotInstalledError),
+    NotInstalled(#[from] local::venv::NotInstalledError),
     #[error("the LMS stand-in could not be started: {0}")]
     Lms(io::Error),
     #[error(transparent)]
@@ -52,7 +52,7 @@ pub enum Error {
     Died { name: &'static str, log: PathBuf },
 }
 
-/// Runs until Ctrl-C or SIGTERM, which is a good end.
+/// Runs until Ctrl-C or SIGTERM, which is a success.
 pub async fn run() -> Result<(), Error> {
     let mut stack = LocalStack::default();
     let result = tokio::select! {
@@ -64,7 +64,7 @@ pub async fn run() -> Result<(), Error> {
     result
 }
 
-/// What is running. Fields are filled in the order of the start.
+/// The running parts. The fields are filled in the order of the start.
 #[derive(Default)]
 struct LocalStack {
     lock: Option<File>,
@@ -76,7 +76,7 @@ struct LocalStack {
 }
 
 impl LocalStack {
-    /// Starts everything and returns only if something fails.
+    /// Starts everything, and returns only if something fails.
     async fn run(&mut self) -> Result<(), Error> {
         let settings = Settings::read()?;
         local::venv::program("cargo-lambda")?;
@@ -135,7 +135,7 @@ impl LocalStack {
         gateway.wait_until_up().await?;
         step.done();
 
-        // The functions check tokens; they need none, and write the log.
+        // The functions check tokens and need none of their own, and they write the log.
         let log = logs.join(gateway::FUNCTIONS_LOG);
         let others = [
             ("COURSEHOOK_TOKEN".into(), token),
@@ -164,7 +164,7 @@ impl LocalStack {
         }
     }
 
-    /// Ends what was started, last first, so that nothing loses what it uses.
+    /// Ends all running parts, the last one first, so that none loses one that it uses.
     async fn stop(self) {
         if let Some(env_file) = self.env_file {
             env_file.remove();
@@ -192,7 +192,7 @@ async fn stop_signal() -> Result<(), Error> {
     Ok(())
 }
 
-/// Creates a folder for its owner alone, since secrets may be in it.
+/// Creates a folder that only its owner can read, since secrets may be in it.
 fn create(folder: &Path) -> Result<(), Error> {
     let mut builder = DirBuilder::new();
     let created = builder.recursive(true).mode(0o700).create(folder);
@@ -202,8 +202,8 @@ fn create(folder: &Path) -> Result<(), Error> {
     })
 }
 
-/// Two runs on the same data would lose each other's secrets. The lock goes
-/// with the process, however it ends.
+/// Locks the data folder, since two runs on the same data would lose each other's secrets. The lock
+/// ends with the process, however that ends.
 fn lock(data: &Path) -> Result<File, Error> {
     let path = data.join("lock");
     let failed = |source| Error::Folder {
@@ -218,7 +218,7 @@ fn lock(data: &Path) -> Result<File, Error> {
     }
 }
 
-/// A sample, unless the file is there: it is a person's to edit.
+/// Writes a sample, unless the file exists: it may have been edited.
 fn give(file: &Path, sample: &str) -> Result<(), Error> {
     if file.exists() {
         return Ok(());
@@ -229,7 +229,7 @@ fn give(file: &Path, sample: &str) -> Result<(), Error> {
     })
 }
 
-/// The stand-in's client, unless somebody has put another credential.
+/// Stores the stand-in's client, unless there is another credential.
 async fn give_credential(secrets_manager: &SecretsManager) -> Result<(), Error> {
     const SECRET: &str = "OpenedxApiSecret";
     if secrets_manager.value(SECRET).await?.is_none() {
@@ -239,8 +239,7 @@ async fn give_credential(secrets_manager: &SecretsManager) -> Result<(), Error> 
     Ok(())
 }
 
-/// What everything is started with: all that is in `.local/env` but the token
-/// and the log.
+/// Returns the variables for all processes: those in `.local/env` except the token and the log.
 fn variables(
     settings: &Settings,
     dynamodb_url: &str,
@@ -265,7 +264,7 @@ fn variables(
     Ok(variables)
 }
 
-/// One line of the start: what it is and how long it took.
+/// A line of output for a step of the start: its name and its duration.
 struct Step(tokio::time::Instant);
 
 impl Step {
@@ -319,7 +318,7 @@ Ctrl-C stops everything.
     )
 }
 
-/// A path as a person in the repository would type it.
+/// Returns a path as a person in the repository would type it.
 fn relative(path: &Path) -> String {
     let inside = path.strip_prefix(local::venv::repository());
     inside.unwrap_or(path).display().to_string()

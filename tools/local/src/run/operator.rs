@@ -1,5 +1,5 @@
-//! What an operator does first: import users and runs, issue a token. It is
-//! done through the operators' own command.
+//! The first actions of an operator: import users and runs, issue a token. They use the operators'
+//! own command.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ pub struct Operator<'a> {
     pub variables: &'a [(String, String)],
 }
 
-/// The command did not do what it was to do.
+/// Error of a command of the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
     #[error("{} cannot be run: {source}; `make run` builds it", .cli.display())]
@@ -33,7 +33,7 @@ pub enum OperatorError {
     Keep { path: PathBuf, source: io::Error },
 }
 
-/// A staff token; also the form of the file that keeps it.
+/// A staff token, and the form of the file that stores it.
 #[derive(Deserialize, Serialize)]
 struct Token {
     id: String,
@@ -41,8 +41,7 @@ struct Token {
 }
 
 impl Operator<'_> {
-    /// Imports the samples, once for each data folder: afterwards users and
-    /// runs are what their operator makes of them.
+    /// Imports the samples, once for each data folder: later changes of an operator stay.
     pub async fn import_samples(&self, data: &Path) -> Result<(), OperatorError> {
         let done = data.join("samples-imported");
         if done.exists() {
@@ -57,8 +56,8 @@ impl Operator<'_> {
         write_private(&done, "").map_err(|source| OperatorError::Keep { path: done, source })
     }
 
-    /// The staff token of an earlier run on the same data while it is live,
-    /// else a new one, which is kept in the file.
+    /// Returns the staff token of an earlier run on the same data while it is valid, or else a new
+    /// one, which is stored in the file.
     pub async fn token(&self, file: &Path) -> Result<String, OperatorError> {
         if let Some(kept) = read(file)
             && self.is_live(&kept.id).await?
@@ -119,7 +118,7 @@ impl Operator<'_> {
     }
 }
 
-/// A file that is missing or unreadable is no token: a new one is issued.
+/// Reads the stored token. A file that is missing or invalid is no error: a new token is issued.
 fn read(file: &Path) -> Option<Token> {
     serde_json::from_slice(&fs::read(file).ok()?).ok()
 }
@@ -130,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    /// A command that lists one token, in the given state, and issues `new`.
+    /// Creates a command that lists one token, in the given state, and issues `new`.
     fn fake(folder: &Path, state: &str) -> PathBuf {
         let cli = folder.join("coursehook");
         let script = format!(
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_is_issued_once_while_it_lives() {
+    async fn a_token_is_issued_once_while_it_is_valid() {
         for (state, calls) in [
             ("live", vec!["issue", "list"]),
             ("revoked", vec!["issue", "list", "issue"]),
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_import_says_what_the_command_said() {
+    async fn a_failed_import_passes_on_the_commands_error() {
         let folder = tempfile::tempdir().unwrap();
         let operator = Operator {
             cli: &fake(folder.path(), "live"),

@@ -8,8 +8,8 @@ use tokio::time::MissedTickBehavior;
 /// The template's `rate(1 minute)`.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Calls the function at once and then each minute, for ever. It says itself,
-/// in its log, how it went; one that is being built is called in vain.
+/// Calls the function at once and then each minute, without end. The function logs its own outcome;
+/// a call fails while the function is being built.
 pub async fn run(gateway_url: &str) -> Result<Infallible, reqwest::Error> {
     let client = local::client()?;
     let url = format!("{gateway_url}/2015-03-31/functions/pending-events/invocations");

@@ -1,4 +1,4 @@
-//! What `make run` can be told, and where it keeps things.
+//! The settings of `make run`, and its folders.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -7,24 +7,25 @@ use std::time::Duration;
 
 use local::venv::repository;
 
-/// Children of a run that was killed need about a second to let go of a port.
+/// The time that the processes of a killed run need to release a port, about a second, with a
+/// margin.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Settings of one run.
 pub struct Settings {
-    /// Port of the gateway; the stand-ins have the next three.
+    /// The port of the gateway; the stand-ins have the next three.
     pub port: u16,
-    /// Folder of what outlives a run.
+    /// The folder of the data that outlives a run.
     pub data: PathBuf,
-    /// An LMS to use instead of the stand-in.
+    /// The URL of an LMS to use instead of the stand-in.
     pub lms_url: Option<String>,
-    /// The operators' command, `coursehook`.
+    /// The path of the operators' command, `coursehook`.
     pub cli: PathBuf,
     /// Is true if a retry pass starts each minute; else each call of the function is one.
     pub is_scheduled: bool,
 }
 
-/// A setting is wrong.
+/// Error of a setting.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     #[error("PORT is {0:?}; give a number between 1 and 65532")]
@@ -40,8 +41,8 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// Reads `PORT`, `DATA`, `LMS_URL`, `SCHEDULE`, `COURSEHOOK_LOCAL` and `COURSEHOOK_CLI`;
-    /// empty is absent.
+    /// Reads `PORT`, `DATA`, `LMS_URL`, `SCHEDULE`, `COURSEHOOK_LOCAL` and `COURSEHOOK_CLI`; an
+    /// empty value counts as absent.
     pub fn read() -> Result<Self, SettingsError> {
         let port = match variable("PORT") {
             None => 9000,
@@ -84,17 +85,17 @@ impl Settings {
         self.port + 3
     }
 
-    /// The grades of the LMS stand-in.
+    /// Returns the path of the stand-in's grades.
     pub fn grades(&self) -> PathBuf {
         self.data.join("grades.csv")
     }
 
-    /// The enrollments of the LMS stand-in.
+    /// Returns the path of the stand-in's enrollments.
     pub fn enrollments(&self) -> PathBuf {
         self.data.join("lms-enrollments.csv")
     }
 
-    /// Says which port is taken before anything is started.
+    /// Fails if a port is in use, before anything is started.
     pub async fn check_ports(&self) -> Result<(), SettingsError> {
         let last = match self.lms_url {
             Some(_) => self.secrets_manager_port(),
@@ -107,7 +108,7 @@ impl Settings {
                     return Err(SettingsError::Unusable { port, source });
                 }
                 if tokio::time::Instant::now() > end {
-                    // A hundred further, or back where there are no more ports.
+                    // A hundred further, or the default if there are no more ports.
                     let other = self.port.checked_add(100).filter(|port| *port <= 65532);
                     let other = other.unwrap_or(9000);
                     return Err(SettingsError::Taken { port, other });
@@ -119,13 +120,13 @@ impl Settings {
     }
 }
 
-/// Folder of the environment file and the logs; also of the data, unless they
-/// are told to be elsewhere.
+/// Returns the folder of the environment file and the logs, and of the data unless `DATA` names
+/// another.
 pub fn folder() -> PathBuf {
     repository().join(variable("COURSEHOOK_LOCAL").unwrap_or_else(|| ".local".into()))
 }
 
-/// Where programs are looked for.
+/// Returns the search path for programs.
 pub fn path() -> String {
     variable("PATH").unwrap_or_default()
 }

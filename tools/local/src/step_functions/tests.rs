@@ -1,4 +1,4 @@
-//! The state machine of the sweeps, on functions that answer from a script.
+//! Tests of the state machine of the sweeps, on functions that answer from a script.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
@@ -11,8 +11,7 @@ use tokio::sync::{Barrier, Notify};
 use super::*;
 use crate::background::{Background, listen};
 
-/// A Lambda that has each call answered elsewhere, and dies where the answer
-/// is empty.
+/// A Lambda function that forwards each call to a server, and crashes if the answer is empty.
 const RELAY: &str = r#"#!/usr/bin/env python3
 import os
 from urllib.request import ProxyHandler, build_opener
@@ -39,7 +38,7 @@ struct Scripted {
 }
 
 impl Scripted {
-    /// The script is asked with a call, and how many times it was made by now.
+    /// Starts an emulator. The script gets a call, and the number of times that it was made so far.
     async fn start<F>(
         concurrency: u32,
         script: impl Fn(Value, usize) -> F + Clone + Send + Sync + 'static,
@@ -94,7 +93,7 @@ impl Scripted {
     }
 }
 
-/// None is a crash.
+/// The output of a function; `None` is a crash.
 type FunctionOutput = Option<Value>;
 
 fn run(name: &str) -> Value {
@@ -142,7 +141,7 @@ async fn every_run_of_every_page_is_swept_until_it_is_done() {
         assert_eq!(mapped.status, status, "{}", mapped.input);
     }
 
-    // One run after the other: a machine that bounded nothing would mix them.
+    // The runs are swept one after the other: a machine without a limit would mix them.
     let mut expected = vec![json!({"list": {"force": true}})];
     expected.extend(vec![run("steady"); 3]);
     expected.extend(vec![run("crashes"); 1 + 5]);
@@ -153,7 +152,7 @@ async fn every_run_of_every_page_is_swept_until_it_is_done() {
 }
 
 #[tokio::test]
-async fn so_many_runs_are_swept_at_the_same_time() {
+async fn several_runs_are_swept_at_the_same_time() {
     let two = Arc::new(Barrier::new(2));
     let scripted = Scripted::start(2, move |call, _| {
         let two = Arc::clone(&two);
@@ -161,7 +160,7 @@ async fn so_many_runs_are_swept_at_the_same_time() {
             if call.get("list").is_some() {
                 return page(&["one", "two"], Value::Null);
             }
-            // Neither is answered before both are there.
+            // Neither is answered before both have arrived.
             two.wait().await;
             status("done", 0)
         }
@@ -188,7 +187,7 @@ async fn a_second_execution_ends_at_once_while_one_runs() {
     })
     .await;
     let (emulator, machine) = (&scripted.emulator, &scripted.machine);
-    // Of two that were started in the same millisecond the first by name goes on.
+    // Of two executions started in the same millisecond the first by name continues.
     let first = emulator.execute(machine, "a", &json!({})).await.unwrap();
     listed.notified().await;
     let second = scripted.run("b", json!({})).await;
@@ -196,7 +195,7 @@ async fn a_second_execution_ends_at_once_while_one_runs() {
         (second.status.as_str(), second.last_state.as_str()),
         ("SUCCEEDED", "AnotherIsRunning")
     );
-    // What a person has asked for does not end as if it were done.
+    // An execution that a person started does not end as if it were done.
     let asked_for = scripted.run("asked-for", json!({"run": "one"})).await;
     assert_eq!(
         (asked_for.status.as_str(), asked_for.last_state.as_str()),

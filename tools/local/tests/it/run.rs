@@ -12,13 +12,13 @@ const PATH: &str = "/api/openedx_webhook/enrollment";
 const CERTIFICATE: &str = "/api/openedx_webhook/certificate/";
 
 #[tokio::test]
-async fn a_day_with_the_local_stack() {
+async fn the_local_stack_can_be_used_stopped_and_restarted() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let stack = RunningStack::start(folder, ports()).await;
     let port = stack.port;
 
-    // Both spellings reach the function; the first creates.
+    // Both spellings of the path reach the function; the first delivery creates the enrollment.
     let token = stack.variable("COURSEHOOK_TOKEN").to_owned();
     assert_eq!(stack.deliver(&format!("{PATH}/"), &token).await.0, 201);
     assert_eq!(stack.deliver(PATH, &token).await.0, 200);
@@ -28,7 +28,7 @@ async fn a_day_with_the_local_stack() {
         (401, json!({"error": "The token is not valid."}))
     );
 
-    // What no sender of ours does is answered by the contract, too.
+    // Requests that no sender makes are answered as the contract says, too.
     let url = stack.variable("COURSEHOOK_URL");
     for (method, path, token, body, status, allow) in [
         ("OPTIONS", PATH, "", &b""[..], 401, None),
@@ -70,7 +70,7 @@ async fn a_day_with_the_local_stack() {
         assert!(body["error"].is_string(), "{case}: {body}");
     }
 
-    // The variables are all that the command line needs.
+    // The command line needs only these variables.
     let shown = stack
         .coursehook(&["enrollments", "show", ADA, "--json"])
         .await;
@@ -82,7 +82,7 @@ async fn a_day_with_the_local_stack() {
         assert_eq!(stack.variable(name), "us-east-1", "{name}");
     }
 
-    // It knows where the log is, which says when the token was last seen.
+    // The command knows the log's path, which shows when the token was last used.
     let listed = stack.coursehook(&["tokens", "list", "--json"]).await;
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
     assert!(listed[0]["last_seen"].is_string(), "{listed}");
@@ -101,9 +101,9 @@ async fn a_day_with_the_local_stack() {
         .await
         .expect("the schedule calls nothing");
 
-    // She has passed, and is not enrolled as paid: the event waits until an
-    // operator says so, and takes effect with the next attempt. The schedule looks
-    // once a minute; this one does not wait for it.
+    // She has passed, and is not enrolled in a paid mode: the event is pending until an operator
+    // sets one, and takes effect with the next attempt. The schedule retries once a minute; this
+    // test does not wait for it.
     let (status, passed) = stack.deliver(CERTIFICATE, &token).await;
     assert_eq!(
         (status, &passed["reason"]),
@@ -115,7 +115,7 @@ async fn a_day_with_the_local_stack() {
     let shown = ["certificates", "show", ADA, "--json"];
     let certified = async {
         loop {
-            // The schedule may have come first.
+            // The schedule may have retried first.
             let retried = stack.retry_due().await;
             assert_eq!(retried["failed"], 0, "{retried}");
             let shown = stack.coursehook(&shown).await.stdout;
@@ -129,7 +129,7 @@ async fn a_day_with_the_local_stack() {
     let (_, passed) = stack.deliver(CERTIFICATE, &token).await;
     assert_eq!(passed["certificate_status"], "exists");
 
-    // The samples, ten learners and three runs at least, one of them with no dates.
+    // The samples have ten learners and three runs at least, one of them without dates.
     let run = stack.coursehook(&["runs", "show", "course-v1:Demo+LinearAlgebra+TBA", "--json"]);
     let run: Value = serde_json::from_slice(&run.await.stdout).unwrap();
     assert!(
@@ -137,7 +137,7 @@ async fn a_day_with_the_local_stack() {
         "{run}"
     );
 
-    // The LMS's token endpoint is there, and a credential for it in its secret.
+    // The LMS's token endpoint answers, and its credential is in the secret.
     let form = "grant_type=client_credentials&client_id=x&client_secret=y&token_type=jwt";
     let answer = local::client()
         .unwrap()
@@ -157,13 +157,13 @@ async fn a_day_with_the_local_stack() {
         lines.iter().any(|line| line["outcome"] == "created"),
         "{log}"
     );
-    // Nor has anything else that they print an address or a token.
+    // No other output of the functions holds an address or a token.
     let gateway = fs::read_to_string(folder.join("logs/gateway.log")).unwrap();
     for log in [log, gateway] {
         assert!(!log.contains(ADA) && !log.contains(&token), "{log}");
     }
 
-    // Another stack on the same port says so, and starts nothing.
+    // Another stack on the same port reports that, and starts nothing.
     let other = tempfile::tempdir().unwrap();
     let refused = command(other.path(), port).output().await.unwrap();
     let said = String::from_utf8(refused.stderr).unwrap();
@@ -171,7 +171,7 @@ async fn a_day_with_the_local_stack() {
     assert!(said.contains(&format!("port {port} is taken")), "{said}");
     assert_eq!(fs::read_dir(other.path()).unwrap().count(), 0);
 
-    // What an operator changes is not undone by the next start.
+    // An operator's change is not undone by the next start.
     let changed = folder.join("changed.csv");
     fs::write(&changed, format!("email,name\n{ADA},Countess Lovelace\n")).unwrap();
     let changed = changed.to_string_lossy().into_owned();
@@ -183,7 +183,7 @@ async fn a_day_with_the_local_stack() {
             .success()
     );
 
-    // Ctrl-C is a good end. Data and token outlive it, and a kill as well.
+    // Ctrl-C is a success. Data and token outlive it, and a kill as well.
     assert_eq!(stack.end("INT").await, Some(0));
     assert!(!folder.join("env").exists());
     for signal in ["KILL", "TERM"] {
