@@ -12,7 +12,7 @@ pub enum Stop {
     Before(usize),
     /// After that call takes effect, and before its answer arrives.
     After(usize),
-    /// When this part of the LMS has been requested.
+    /// After this part of the LMS has received a request.
     Asking(At),
 }
 
