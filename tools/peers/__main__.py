@@ -1,4 +1,4 @@
-"""Starts the local stack, holds it against its peers, and stops it.
+"""Starts the local stack, compares it with its peers, and stops it.
 
     python tools/peers PROGRAM [unittest's arguments]
 
@@ -11,7 +11,7 @@ import signal
 import sys
 import unittest
 
-# What is written into the repository restarts the functions.
+# Files written into the repository would restart the functions.
 sys.dont_write_bytecode = True
 
 import lms
@@ -22,12 +22,13 @@ def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     program, arguments = sys.argv[1], sys.argv[2:]
-    # Whoever ends this by a signal ends the stack too. Of exceptions only that
-    # of Ctrl-C gets through a test.
+    # A signal that ends this process ends the stack too. The exception of Ctrl-C is the
+    # only one that a test does not catch.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Everything is on this machine, whatever stands between it and others.
+    # All servers are on this machine, so no proxy of the environment may be used.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
-    # What the peers log is seen in what they send; most of it is tracebacks.
+    # The logs of the peers are not needed: their effects are seen in the requests. Most
+    # of them are tracebacks.
     logging.getLogger().addHandler(logging.NullHandler())
 
     with lms.running(), stack.running(program):
@@ -35,7 +36,7 @@ def main():
         tests = ["discover", "-s", folder] if not arguments else arguments
         ran = unittest.main(module=None, argv=["peers", *tests], exit=False)
     result = ran.result
-    # No test may be missing without a word.
+    # No test may be skipped silently.
     if result.testsRun == 0 or result.skipped or not result.wasSuccessful():
         sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""The LMS of lms_server.py, in a process of its own, and a proxy before it."""
+"""The LMS of lms_server.py, in a process of its own, and a proxy in front of it."""
 
 import contextlib
 import http.server
@@ -16,14 +16,14 @@ from stack import end_with_parent
 
 CLIENT_ID = "coursehook-peers"
 CLIENT_SECRET = "only-on-this-machine"
-# As the LMS knows itself, behind its proxy.
+# The LMS's own host name, behind its proxy.
 HOST = "lms.internal"
 
 START_SECONDS = 60
 
 
 class Lms:
-    """The LMS's process. It can be stopped and started again: what it knows is in a file."""
+    """The LMS's process. It can be stopped and restarted: its state is in a file."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -46,7 +46,7 @@ class Lms:
         timer.cancel()
         if not self.url:
             raise RuntimeError("the LMS of the real packages did not start")
-        # The next one listens where this one does.
+        # A restarted LMS listens on the same port.
         self.port = int(self.url.rpartition(":")[2])
 
     def stop(self):
@@ -58,9 +58,10 @@ class Lms:
         self.stop()
         self.start()
 
-    def set(self, **order):
-        """Changes it, as its `_test` says; what it was asked before is forgotten."""
-        answer = requests.post(f"{self.url}/_test/", json=order, timeout=60)
+    def set(self, **changes):
+        """Changes the LMS through its `_test` endpoint, which also clears the
+        recorded requests."""
+        answer = requests.post(f"{self.url}/_test/", json=changes, timeout=60)
         answer.raise_for_status()
 
     def calls(self, part=""):
@@ -70,12 +71,12 @@ class Lms:
 
 
 class Proxy:
-    """What stands before an LMS: it says another host and scheme to the LMS than it
-    was asked for, and may answer by itself."""
+    """A proxy in front of an LMS: it passes another host and scheme to the LMS than
+    the client used, and may answer requests itself."""
 
     def __init__(self, lms):
         self.lms = lms
-        # An answer of its own: a status, headers, a body, and for which paths.
+        # The proxy's own answer: a part of the paths, a status, headers and a body.
         self.own = None
         self.host = HOST
         handler = type("OfThis", (Handler,), {"proxy": self})
@@ -87,7 +88,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def answering(self, status, part="", body="<html>a page</html>", **headers):
-        """Answers by itself what is asked of paths with this part."""
+        """Answers requests for paths with this part itself."""
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         self.own = (part, status, {"Content-Type": "text/html"} | headers, body)
         try:
@@ -123,7 +124,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if name.lower() not in ("host", "connection", "content-length")
         }
         headers |= {"Host": self.proxy.host, "X-Forwarded-Proto": "https"}
-        # Redirects are the client's matter.
+        # Redirects are passed on to the client.
         request = urllib.request.Request(
             self.proxy.lms.url + self.path,
             data=body if self.command == "POST" else None,
@@ -136,7 +137,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except urllib.error.HTTPError as error:
             answer = error
         except OSError:
-            # A worker that restarts: so does the connection break.
+            # The LMS is restarting: the client's connection breaks, too.
             self.close_connection = True
             return
         with answer:
@@ -162,7 +163,7 @@ class NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-# The one of this process.
+# The one LMS of this process.
 the = None
 
 

@@ -1,17 +1,17 @@
-"""A small LMS of the packages that the platform is made of, in a process of its own.
+"""A small LMS made of the platform's own packages, in a process of its own.
 
     python tools/peers/lms_server.py FOLDER [PORT]
 
-Token endpoint, check of JWTs, cursors, throttles, and the forms of errors are
-those of the packages: django-oauth-toolkit, edx-drf-extensions,
-djangorestframework, edx-opaque-keys, django-ratelimit, Django. What is here is
-what stands in the platform's own repository and in no package: the views of
+The token endpoint, the check of JWTs, cursors, throttles, and the forms of errors
+are those of the packages: django-oauth-toolkit, edx-drf-extensions,
+djangorestframework, edx-opaque-keys, django-ratelimit, Django. This file has the
+parts that are in the platform's own repository and in no package: the views of
 grades and enrollments, their settings, `{"developer_message": ...}` around an
-error, the check of `Bearer` tokens, and the JWT that an access token is turned
-into.
+error, the check of `Bearer` tokens, and the conversion of an access token to a
+JWT.
 
-It listens on any free port unless one is named, prints its URL, and keeps its database in FOLDER.
-`POST /_test/` changes it, `GET /_test/` has the requests so far.
+It listens on any free port unless one is named, prints its URL, and stores its database in FOLDER.
+`POST /_test/` changes it, `GET /_test/` returns the requests so far.
 """
 
 import datetime
@@ -48,7 +48,7 @@ settings.configure(
         "oauth2_provider",
         "rest_framework",
     ],
-    MIDDLEWARE=[f"{__name__}.written_down", "django.middleware.common.CommonMiddleware"],
+    MIDDLEWARE=[f"{__name__}.recorded", "django.middleware.common.CommonMiddleware"],
     OAUTH2_PROVIDER={"SCOPES": {"read": "", "write": "", "profile": "", "email": ""}},
     REST_FRAMEWORK={"DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"]},
     JWT_AUTH={
@@ -95,18 +95,18 @@ from rest_framework.throttling import UserRateThrottle
 
 User = get_user_model()
 
-# What tests change.
+# The settings that tests change.
 knobs = {
-    # How long an access token lives.
+    # The lifetime of an access token in seconds.
     "token_seconds": 3600,
-    # How much the clock of the host that issues tokens is ahead.
+    # The seconds by which the clock of the host that issues tokens is ahead.
     "clock_ahead": 0,
-    # The throttle of the enrollment endpoints, of a staff user and of others.
+    # The throttle rates of the enrollment endpoints, of a staff user and of others.
     "enrollment_rates": {"staff": "120/minute", "user": "40/minute"},
     "token_rate": "120/m",
-    # How many requests for the APIs are refused for their token although it is good.
+    # The number of API requests whose valid token is rejected.
     "refused_tokens": 0,
-    # How many rows of one moment a cursor gets past.
+    # The number of rows with the same timestamp that a cursor can skip.
     "offset_cutoff": CursorPagination.offset_cutoff,
 }
 calls = []
@@ -126,7 +126,7 @@ class Enrollment(models.Model):
     created = models.DateTimeField(db_index=True)
     mode = models.CharField(max_length=100)
     is_active = models.BooleanField()
-    # A learner without a stored grade is answered as 0.
+    # A learner without a stored grade has a grade of 0.
     percent = models.FloatField(default=0.0)
     passed = models.BooleanField(default=False)
     letter = models.CharField(max_length=255, null=True)
@@ -143,7 +143,7 @@ class Enrollment(models.Model):
     ratelimit(key="ip", rate=lambda *_: knobs["token_rate"], method="POST"), name="dispatch"
 )
 class AccessTokenView(TokenView):
-    """The toolkit's, whose token is turned into a JWT where one is asked for."""
+    """The toolkit's view; it converts the token to a JWT if one is requested."""
 
     def post(self, request):
         answer = super().post(request)
@@ -180,7 +180,7 @@ def as_jwt(user, scopes):
 
 
 class BearerTokens(BaseAuthentication):
-    """As the platform checks access tokens that are no JWT."""
+    """Checks access tokens that are no JWT, as the platform does."""
 
     def authenticate(self, request):
         words = get_authorization_header(request).split()
@@ -216,7 +216,7 @@ class Refused(Exception):
 
 
 class DeveloperErrors:
-    """As the platform words the errors of its first version's APIs."""
+    """Formats errors as the first version of the platform's APIs does."""
 
     def handle_exception(self, error):
         if isinstance(error, Refused):
@@ -283,7 +283,7 @@ class Grades(Api, GenericAPIView):
     def row(enrollment):
         return {
             "username": enrollment.user.username,
-            # The platform leaves it out unless it was asked otherwise.
+            # The platform leaves the address out unless it is requested.
             "email": "",
             "course_id": enrollment.course_id,
             "passed": enrollment.passed,
@@ -296,7 +296,7 @@ class Grades(Api, GenericAPIView):
 
 
 class EnrollmentThrottle(UserRateThrottle):
-    """All enrollment endpoints have one together."""
+    """The throttle that all enrollment endpoints share."""
 
     THROTTLE_RATES = property(lambda self: knobs["enrollment_rates"])
 
@@ -377,35 +377,35 @@ class Enrollments(Api, ListAPIView):
 
 
 class Test(View):
-    """Changes the LMS, and says what it was asked."""
+    """Changes the LMS, and returns the requests so far."""
 
     def get(self, request):
         return JsonResponse(calls, safe=False)
 
     def post(self, request):
-        order = json.loads(request.body)
+        changes = json.loads(request.body)
         with transaction.atomic():
-            for course_id, rows in order.pop("courses", {}).items():
+            for course_id, rows in changes.pop("courses", {}).items():
                 self.enroll(course_id, rows)
-            for client_id, attributes in order.pop("clients", {}).items():
+            for client_id, attributes in changes.pop("clients", {}).items():
                 staff = attributes.pop("is_staff", True)
                 Application.objects.update_or_create(
                     client_id=client_id,
                     defaults=client(client_id, staff) | attributes,
                 )
-            for token, seconds in order.pop("tokens", {}).items():
+            for token, seconds in changes.pop("tokens", {}).items():
                 end = timezone.now() + datetime.timedelta(seconds=seconds)
                 AccessToken.objects.update_or_create(
                     token=token,
                     defaults={"expires": end, "user": worker(True), "scope": "read"},
                 )
-        if "allowed_hosts" in order:
-            settings.ALLOWED_HOSTS = order.pop("allowed_hosts")
-        unknown = order.keys() - knobs.keys()
+        if "allowed_hosts" in changes:
+            settings.ALLOWED_HOSTS = changes.pop("allowed_hosts")
+        unknown = changes.keys() - knobs.keys()
         if unknown:
             return JsonResponse({"unknown": sorted(unknown)}, status=400)
-        knobs.update(order)
-        # Nobody has asked too often so far.
+        knobs.update(changes)
+        # The throttles start again from zero.
         cache.clear()
         calls.clear()
         return JsonResponse({})
@@ -427,7 +427,7 @@ class Test(View):
             Enrollment(
                 user=users[row["username"]],
                 course_id=course_id,
-                # A moment for each, unless they are said to be one.
+                # Each row has a timestamp of its own, unless it sets one.
                 created=began + datetime.timedelta(seconds=row.get("second", number)),
                 mode=row.get("mode", "verified"),
                 is_active=row.get("is_active", True),
@@ -440,7 +440,7 @@ class Test(View):
 
 
 def worker(is_staff):
-    """Whose credential a client is."""
+    """Returns the user whose credential a client is."""
     name = "staff_worker" if is_staff else "worker"
     return User.objects.get_or_create(username=name, defaults={"is_staff": is_staff})[0]
 
@@ -455,8 +455,8 @@ def client(client_id, is_staff):
     }
 
 
-def written_down(get_response):
-    """Writes down what was asked and answered, but for what tests themselves ask."""
+def recorded(get_response):
+    """Records each request and its answer, except the tests' own requests."""
 
     def middleware(request):
         answer = get_response(request)
@@ -492,7 +492,7 @@ class Quiet(WSGIRequestHandler):
 
 
 def main():
-    # What it refuses is seen in its answers.
+    # Rejected requests are seen in their answers.
     logging.disable(logging.CRITICAL)
     call_command("migrate", verbosity=0, run_syncdb=True)
     with connection.schema_editor() as editor:

@@ -1,6 +1,6 @@
-"""The LMS's side: the events plugin as an LMS has it, with its own settings,
-receivers and tasks. Tasks run where they are called, retries too, and without
-the waits between them: of those only their number counts."""
+"""The events plugin as an LMS runs it, with its own settings, receivers and tasks.
+Tasks run synchronously, retries too, and without the waits between them: only the
+number of retries counts."""
 
 import datetime
 import os
@@ -13,7 +13,7 @@ from celery import Celery
 from django.conf import settings
 
 settings.configure(
-    # The plugin sends an enrollment when its transaction is through.
+    # The plugin sends an enrollment once its transaction is committed.
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
     USE_TZ=True,
     SECRET_KEY="only-on-this-machine",
@@ -23,7 +23,8 @@ settings.configure(
         "organizations",
         "waffle",
         "openedx_authz.engine.apps.CasbinAdapterConfig",
-        # Course runs and libraries stand in the LMS's code; these are the package's own.
+        # Course runs and libraries are part of the LMS's code; these are the package's
+        # own stubs.
         "openedx_authz.tests.stubs.apps.StubsConfig",
         "openedx_authz.apps.OpenedxAuthzConfig",
     ],
@@ -41,7 +42,8 @@ lms.set_default()
 
 
 def constants_of_the_lms():
-    """The plugin's list of receivers is sorted by these, which no package has."""
+    """Provides the constants by which the plugin's list of receivers is sorted; they
+    are part of no package."""
     name = ""
     for part in "openedx.core.djangoapps.plugins.constants".split("."):
         name = f"{name}.{part}".lstrip(".")
@@ -68,8 +70,9 @@ common.plugin_settings(settings)
 
 
 def registered_receivers():
-    """Connects the receivers that the plugin has an LMS register, but for the one
-    of passes, whose signal is in the LMS's code: the names of their signals."""
+    """Connects the receivers that the plugin registers in an LMS, except that of
+    passes, whose signal is part of the LMS's code. Returns the names of their
+    signals."""
     config = OlOpenedxEventsHandlerConfig.plugin_app["signals_config"]["lms.djangoapp"]
     connected = []
     for receiver in config["receivers"]:
@@ -89,7 +92,7 @@ passed = tasks.create_certificate_for_passing_grade.delay
 
 
 def deliver_to(url, token):
-    """Sets the plugin up as an LMS's operator does."""
+    """Configures the plugin as an LMS's operator does."""
     settings.ENV_TOKENS = {
         "ENROLLMENT_WEBHOOK_URL": f"{url}/api/openedx_webhook/enrollment/",
         "ENROLLMENT_WEBHOOK_ACCESS_TOKEN": token,
@@ -100,7 +103,7 @@ def deliver_to(url, token):
 
 
 def give_role(email, course_id, role):
-    """What the LMS does when somebody is given a course role."""
+    """Acts as the LMS does when a user is given a course role."""
     given = data.CourseAccessRoleData(
         user=user(email), org_key="Demo", course_key=key(course_id), role=role
     )
@@ -108,8 +111,8 @@ def give_role(email, course_id, role):
 
 
 def assign_role(email, course_id, role):
-    """What the LMS does when somebody is given a course role in its admin console:
-    only the authorization framework announces that."""
+    """Acts as the LMS does when a user is given a course role in its admin console,
+    which only the authorization framework announces."""
     username = user(email).pii.username
     get_user_model().objects.get_or_create(username=username, defaults={"email": email})
     CourseOverview.objects.get_or_create(id=course_id)
@@ -118,7 +121,7 @@ def assign_role(email, course_id, role):
 
 
 def enroll(email, course_id, mode):
-    """What the LMS does when somebody is enrolled."""
+    """Acts as the LMS does when a user is enrolled."""
     made = data.CourseEnrollmentData(
         user=user(email),
         course=data.CourseData(course_key=key(course_id)),

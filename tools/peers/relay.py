@@ -1,6 +1,6 @@
-"""A server between the plugin and Coursehook. It hands on every byte of a
-request and of its answer, and writes both down. It can be told to fail as
-gateways do: to answer by itself, or to lose an answer."""
+"""A server between the plugin and Coursehook. It passes on every byte of a request
+and of its answer, and records both. It can be set to fail as gateways do: to answer
+itself, or to lose an answer."""
 
 import collections
 import http.client
@@ -9,12 +9,12 @@ import json
 import threading
 import urllib.parse
 
-# Of one connection only, and so not handed on.
+# Headers of one connection only, which are not passed on.
 OF_CONNECTION = ("connection", "keep-alive", "transfer-encoding")
 
 
 class Attempt:
-    """A request, and the status that Coursehook or this server gave it."""
+    """A request, and the status with which Coursehook or this server answered it."""
 
     def __init__(self, path, headers, body):
         self.path = path
@@ -33,7 +33,7 @@ class Relay:
     def __init__(self, target):
         self.target = urllib.parse.urlsplit(target)
         self.attempts = []
-        # What becomes of the next requests, in turn; after them all are handed on.
+        # The treatment of the next requests, in turn; all later ones are passed on.
         self.turns = collections.deque()
         handler = type("OfThis", (Handler,), {"relay": self})
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -43,11 +43,11 @@ class Relay:
         ).start()
 
     def refuse(self, times, status=503):
-        """Answers so many requests by itself."""
+        """Answers this many requests itself."""
         self.turns.extend([status] * times)
 
     def lose_answers(self, times):
-        """Hands on so many requests, and breaks the connection after the answer."""
+        """Passes on this many requests, and breaks the connection after the answer."""
         self.turns.extend(["lose"] * times)
 
     @property
@@ -75,7 +75,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             attempt.answer = b'{"message": "Service Unavailable"}'
             attempt.answer_headers = {"Content-Type": "application/json"}
         else:
-            self.hand_on(attempt)
+            self.pass_on(attempt)
         if turn == "lose":
             attempt.status = "lost"
             self.close_connection = True
@@ -87,9 +87,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(attempt.answer)
 
-    def hand_on(self, attempt):
+    def pass_on(self, attempt):
         target = self.relay.target
-        # Longer than the plugin waits: this server is not to be what gives up.
+        # Longer than the plugin waits, so that this server does not time out first.
         connection = http.client.HTTPConnection(target.hostname, target.port, timeout=60)
         connection.putrequest(
             "POST", attempt.path, skip_host=True, skip_accept_encoding=True

@@ -1,4 +1,4 @@
-"""The local stack, as `make run` starts it, and what a test asks of it."""
+"""The local stack, as `make run` starts it, and the requests that tests make of it."""
 
 import collections
 import contextlib
@@ -20,11 +20,11 @@ RUN = "course-v1:Demo+RustOnLambda+2026_T3"
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
-# Long enough to build the functions on a slow machine.
+# The time limit of a start, long enough to build the functions on a slow machine.
 START_SECONDS = 600
 STOP_SECONDS = 60
 
-# What DynamoDB's stand-in wants to see; it checks no signature.
+# The signature for DynamoDB's stand-in, which needs one and does not check it.
 SIGNED = (
     "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/x/aws4_request, "
     "SignedHeaders=host, Signature=none"
@@ -62,7 +62,7 @@ class Stack:
             self.said.append(line)
             if line.startswith("Ctrl-C"):
                 self.up.set()
-        # It has ended: nobody needs to wait any longer.
+        # The process has ended, so waiting longer is useless.
         self.up.set()
 
     def wait_until_up(self):
@@ -76,7 +76,7 @@ class Stack:
         self.lms_url = self.variables["LMS_URL"]
 
     def stop(self):
-        """Stops it by Ctrl-C, which is a good end."""
+        """Stops the stack by Ctrl-C, which is a success."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         try:
@@ -88,10 +88,10 @@ class Stack:
         if code != 0:
             raise RuntimeError(f"the stack ended with {code}:\n" + "".join(self.said))
 
-    # ------------------------------------------------- what operators do
+    # --------------------------------------------------------- operators
 
     def coursehook(self, *arguments, given=None):
-        """What the operators' command line answers, as JSON."""
+        """Returns the output of the operators' command line, as JSON."""
         ran = subprocess.run(
             [str(self.cli), *arguments, "--json"],
             env=os.environ | self.variables,
@@ -116,18 +116,18 @@ class Stack:
         return self.coursehook("enrollments", "show", email, "--history")
 
     def pending(self, email):
-        """The events of a learner that wait, by kind."""
+        """Returns the pending events of a learner, by kind."""
         events = self.coursehook("events", "list")
         return {event["kind"]: event for event in events if event["email"] == email}
 
     def retry_due(self):
-        """One look at the pending events that are due, as the schedule does it."""
+        """Retries the due pending events once, as the schedule does."""
         function = f"{self.url}/2015-03-31/functions/pending-events/invocations"
         answer = requests.post(function, data="{}", timeout=120)
         answer.raise_for_status()
         return answer.json()
 
-    # ------------------------------------------------------ what is stored
+    # ------------------------------------------------------- stored items
 
     def _amazon(self, service, action, body):
         endpoint, target, version = {
@@ -171,7 +171,7 @@ class Stack:
         return self._amazon("secrets", "GetSecretValue", body)["SecretString"]
 
     def new_secret(self, name):
-        """The name of a secret that has no value yet."""
+        """Creates a secret without a value; returns its name."""
         self._amazon("secrets", "CreateSecret", {"Name": name})
         return name
 
@@ -186,29 +186,29 @@ class Stack:
         return self.folder / "data" / "grades.csv"
 
     def set_grade(self, username, course_id, percent, passed, letter=""):
-        """Gives a learner a grade in the LMS, in place of any other there."""
+        """Sets a learner's grade in the LMS, replacing any other."""
         lines = self.grades_file.read_text().splitlines()
         lines = [line for line in lines if not line.startswith(f"{username},{course_id},")]
         lines.append(f"{username},{course_id},{percent},{str(passed).lower()},{letter}")
-        # Whole or not at all: the stand-in reads it whenever it is asked.
+        # The file is replaced atomically: the stand-in reads it at every request.
         new = self.grades_file.with_name("grades.new")
         new.write_text("\n".join(lines) + "\n")
         os.replace(new, self.grades_file)
 
     def enroll(self, username, course_id, mode, is_active):
-        """Enrolls a learner in the LMS, which had not."""
+        """Enrolls a learner in the LMS who was not enrolled."""
         file = self.folder / "data" / "lms-enrollments.csv"
         new = file.with_name("lms-enrollments.new")
         line = f"{username},{course_id},{mode},{str(is_active).lower()}\n"
         new.write_text(file.read_text().rstrip("\n") + "\n" + line)
         os.replace(new, file)
 
-    def order(self, **order):
-        """Tells the LMS to misbehave."""
-        answer = requests.post(f"{self.lms_url}/_local/fault-rules", json=order, timeout=10)
+    def add_fault(self, **rule):
+        """Adds a fault rule to the LMS."""
+        answer = requests.post(f"{self.lms_url}/_local/fault-rules", json=rule, timeout=10)
         answer.raise_for_status()
 
-    def revoke_orders(self):
+    def revoke_faults(self):
         answer = requests.delete(f"{self.lms_url}/_local/fault-rules", timeout=10)
         answer.raise_for_status()
 
@@ -225,7 +225,7 @@ class Stack:
         return "".join(texts)
 
     def received(self):
-        """How many deliveries the functions have seen."""
+        """Returns the number of deliveries that the functions have received."""
         return (self.folder / "logs" / "functions.log").read_text().count('"delivery received"')
 
 
@@ -234,12 +234,12 @@ PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent():
-    """Has this process told to end when its parent does, even when that is killed."""
+    """Makes this process end with its parent, even if the parent is killed."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def plain(value):
-    """A value of DynamoDB's as one of Python's."""
+    """Converts a value of DynamoDB to one of Python."""
     ((kind, value),) = value.items()
     if kind == "N":
         return float(value)
@@ -251,7 +251,7 @@ def plain(value):
 
 
 def is_free(port):
-    """Whether nothing listens on the four ports of a stack."""
+    """True if none of a stack's four ports is in use."""
     for one in range(port, port + 4):
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -263,7 +263,8 @@ def is_free(port):
 
 
 def free_ports():
-    """Away from those of `make run`, of its test, and of the system."""
+    """Returns the first of four free ports, apart from those of `make run`, of its
+    test, and of the system."""
     first = os.getpid() % 1000 * 4
     for n in range(1000):
         port = 26000 + (first + n * 4) % 4000
@@ -287,7 +288,7 @@ def running(program):
             print(f"The stack is up after {time.monotonic() - began:.1f} s.", flush=True)
             yield
         except BaseException:
-            # Why it failed is not to be hidden by how it ends.
+            # The cause of the failure must not be hidden by an error at the stop.
             with contextlib.suppress(RuntimeError):
                 the.stop()
             raise

@@ -1,4 +1,4 @@
-"""Course ids, held against edx-opaque-keys, which the LMS reads them with."""
+"""Compares course ids with edx-opaque-keys, with which the LMS parses them."""
 
 import json
 import random
@@ -13,7 +13,7 @@ from opaque_keys.edx.locator import CourseLocator
 
 import stack
 
-# What ids are made of, and what comes close.
+# The parts of ids, and parts that resemble them.
 PIECES = [
     *("course-v1:", "course-v2:", "ccx-v1:", "branch@", "version@", "ccx@", "None"),
     *("+", "+", "+", "/", "/", "/", ":", "%", "~", ".", "-", "_", "@", "?", " ", "a", "1"),
@@ -21,12 +21,12 @@ PIECES = [
 
 
 def characters():
-    """Every character that this Python knows, of private use only some: another
-    version of Unicode can only assign more."""
+    """Yields every character that this Python knows, but only some of private use:
+    another version of Unicode can only assign more."""
     for number in range(sys.maxunicode + 1):
         character = chr(number)
         category = unicodedata.category(character)
-        # Half of a pair is no character, and Rust has none of them.
+        # A surrogate is no character, and Rust strings have none.
         if category in ("Cn", "Cs") or (category == "Co" and number % 1000):
             continue
         yield character
@@ -46,12 +46,12 @@ def ids():
 
 
 def is_course_run(text):
-    """Whether the LMS takes it for the id of a course run as a whole."""
+    """True if the LMS accepts the text as the id of a whole course run."""
     try:
         key = CourseKey.from_string(text)
     except InvalidKeyError:
         return False
-    # It also takes `Org/Course/`, with a run that is empty; no LMS makes such a run.
+    # It also accepts `Org/Course/`, with an empty run; no LMS creates such a run.
     is_whole = type(key) is CourseLocator and bool(key.run)
     return is_whole and key.branch is None and key.version_guid is None
 
@@ -72,7 +72,7 @@ class CourseIds(unittest.TestCase):
         answers = [json.loads(line) for line in ran.stdout.splitlines()]
         self.assertEqual(len(answers), len(texts))
         theirs = [is_course_run(text) for text in texts]
-        # Neither answer is the only one.
+        # Both answers occur often enough.
         self.assertGreater(min(theirs.count(True), theirs.count(False)), 10_000)
         differ = [text for text, ours, own in zip(texts, answers, theirs) if ours != own]
         self.assertEqual(differ[:20], [], f"{len(differ)} of {len(texts)} differ")

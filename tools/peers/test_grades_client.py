@@ -1,7 +1,7 @@
-"""A client of others reads from the LMS stand-in the grades that Coursehook does.
+"""An independent client reads the same grades from the LMS stand-in as Coursehook.
 
-What both read is the same only if the stand-in answers as an LMS does, and
-Coursehook understands it as others do.
+Both read the same only if the stand-in answers as an LMS does, and Coursehook
+understands the answers as others do.
 """
 
 import csv
@@ -14,12 +14,12 @@ import plugin
 import stack
 from stack import RUN
 
-# What the stand-in takes as a site's service token (tools/local/README.md).
+# The value that the stand-in accepts as a site's service token (tools/local/README.md).
 SERVICE_TOKEN = "static-token-of-this-machine"
 
 
-def as_told(row):
-    """What the client makes of a row of the LMS."""
+def row_fields(row):
+    """Returns the client's view of a row of the LMS."""
     return {
         "username": row.username,
         "course_id": row.course_id,
@@ -62,7 +62,7 @@ class GradesClientTest(unittest.TestCase):
         self.assertGreater(len(lines), 5)
         for line in lines:
             row = self.grades.get_student_current_grade(line["username"], line["course_id"])
-            self.assertEqual(as_told(row), line)
+            self.assertEqual(row_fields(row), line)
 
     def test_each_run_of_the_file(self):
         lines = list(self.lines())
@@ -73,7 +73,7 @@ class GradesClientTest(unittest.TestCase):
             expected = {
                 line["username"]: line for line in lines if line["course_id"] == run
             }
-            told = {username: as_told(row) for username, row in listed.items()}
+            told = {username: row_fields(row) for username, row in listed.items()}
             self.assertEqual(told, expected)
 
     def test_a_run_of_many_pages(self):
@@ -89,7 +89,7 @@ class GradesClientTest(unittest.TestCase):
             line["username"]: line for line in self.lines() if line["course_id"] == run
         }
         self.assertEqual(len(expected), 120)
-        told = {row.username: as_told(row) for row in listed.all_current_grades}
+        told = {row.username: row_fields(row) for row in listed.all_current_grades}
         self.assertEqual(told, expected)
 
     def test_coursehook_stores_what_the_client_reads(self):
@@ -102,7 +102,7 @@ class GradesClientTest(unittest.TestCase):
         for username, run in graded:
             email = emails[username]
             self.assertEqual(plugin.passed(email, run).state, "SUCCESS")
-            read = as_told(self.grades.get_student_current_grade(username, run))
+            read = row_fields(self.grades.get_student_current_grade(username, run))
             stored = self.stored(email, run)
             self.assertEqual({"username": username, "course_id": run, **stored}, read)
 
@@ -112,12 +112,12 @@ class GradesClientTest(unittest.TestCase):
         for percent, passed, letter in ((0.2, False, ""), (0.65, True, "Pass"), (1.2, True, "A")):
             self.stack.set_grade("regraded", RUN, percent, passed, letter)
             self.assertEqual(plugin.passed(email, RUN).state, "SUCCESS")
-            read = as_told(self.grades.get_student_current_grade("regraded", RUN))
+            read = row_fields(self.grades.get_student_current_grade("regraded", RUN))
             self.assertEqual(read["percent"], percent)
             self.assertLessEqual(self.stored(email, RUN).items(), read.items())
 
-    def test_where_there_is_no_grade(self):
-        """What the client takes for an error is a wait for Coursehook."""
+    def test_a_missing_grade(self):
+        """A case that the client reports as an error makes Coursehook wait."""
         elsewhere = "course-v1:Demo+DistributedSystems+2026_T3"
         nowhere = "course-v1:Demo+LinearAlgebra+TBA"
         self.stack.import_user("stranger@example.net", "stranger")
@@ -131,7 +131,7 @@ class GradesClientTest(unittest.TestCase):
             answer = raised.exception.response
             self.assertEqual(answer.status_code, 404)
             self.assertEqual(answer.json()["error_code"], code)
-            # Nor does one such run spoil the others of a learner.
+            # One such run does not affect the other runs of a learner.
             self.assertEqual(
                 self.grades.get_student_current_grades(username, [run]).all_course_ids, set()
             )
@@ -144,7 +144,7 @@ class GradesClientTest(unittest.TestCase):
             self.assertEqual((event["kind"], event["reason"]), ("certificate", "lms_unavailable"))
             self.assertIsNone(self.stack.grade(email, run))
 
-    def test_a_credential_that_is_not_good(self):
+    def test_an_invalid_credential(self):
         api = EdxApi({"access_token": "another"}, self.stack.lms_url, timeout=10)
         with self.assertRaises(HTTPError) as raised:
             api.current_grades.get_student_current_grade("ada", RUN)

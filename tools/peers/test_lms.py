@@ -1,8 +1,8 @@
 """The LMS of the platform's own packages: the stand-in answers as it does, and the
-operators' commands work with it and say what blocks the certificate.
+operators' commands work with it and report errors.
 
-They are run on the stack's tables, with a secret of their own, and behind a proxy that
-says another host and scheme to the LMS.
+The commands run on the stack's tables, with a secret of their own, and behind a proxy
+that passes another host and scheme to the LMS.
 """
 
 import base64
@@ -21,7 +21,7 @@ import requests
 import lms
 import stack
 
-# As tools/local/README.md has them.
+# The values of tools/local/README.md.
 STAND_IN_CLIENT = "coursehook-local"
 STATIC_TOKEN = "static-token-of-this-machine"
 
@@ -30,7 +30,7 @@ NUMBERS = itertools.count(1)
 
 
 class Site:
-    """An LMS, and who asks it."""
+    """An LMS, and the client that calls it."""
 
     def __init__(self, url, client_id):
         self.url = url
@@ -58,7 +58,7 @@ def cursor(text):
 
 
 def read(answer):
-    """What of an answer Coursehook reads."""
+    """Returns the parts of an answer that Coursehook reads."""
     try:
         body = answer.json()
     except ValueError:
@@ -86,7 +86,7 @@ def read(answer):
 
 
 class StandIn(unittest.TestCase):
-    """One table of requests, which both are to answer alike."""
+    """One table of requests, which both LMSs must answer in the same way."""
 
     maxDiff = None
 
@@ -119,7 +119,7 @@ class StandIn(unittest.TestCase):
             Site(stack.the.lms_url, STAND_IN_CLIENT),
         ]
 
-    def alike(self, ask, case):
+    def assert_same_answer(self, ask, case):
         real, stand_in = (read(ask(site)) for site in self.sites)
         self.assertEqual(stand_in, real, case)
         return real
@@ -166,7 +166,7 @@ class StandIn(unittest.TestCase):
             enrollments + query(course_id="nonsense", username="a.b"),
             enrollments + query(course_id="course-v1:Peers+None+1"),
         ):
-            told = self.alike(lambda site: site.get(target, site.jwt), target)
+            told = self.assert_same_answer(lambda site: site.get(target, site.jwt), target)
             statuses.add(told["status"])
         self.assertEqual(statuses, {200, 301, 400, 404})
 
@@ -210,7 +210,7 @@ class StandIn(unittest.TestCase):
                 "x",
             ):
                 case = f"{authorization} {target}"
-                told = self.alike(lambda site: site.get(target, authorization), case)
+                told = self.assert_same_answer(lambda site: site.get(target, authorization), case)
                 codes.add(told.get("code"))
             self.assertEqual(
                 codes, {None, "token_not_provided", "token_nonexistent", "token_malformed"}
@@ -229,7 +229,7 @@ class StandIn(unittest.TestCase):
             {"grant_type": ""},
             {"scope": "nonsense"},
         ):
-            told = self.alike(lambda site: site.token(**fields), fields)
+            told = self.assert_same_answer(lambda site: site.token(**fields), fields)
             errors.add(told.get("error"))
         self.assertEqual(
             errors, {None, "invalid_client", "unsupported_grant_type", "invalid_scope"}
@@ -239,11 +239,11 @@ class StandIn(unittest.TestCase):
             "get": lambda url: requests.get(url, timeout=10),
         }
         for way, ask in ways.items():
-            self.alike(lambda site: ask(f"{site.url}/oauth2/access_token"), way)
+            self.assert_same_answer(lambda site: ask(f"{site.url}/oauth2/access_token"), way)
 
 
 class Commands(unittest.TestCase):
-    """What operators type, at the LMS behind its proxy."""
+    """The operators' commands, with the LMS behind its proxy."""
 
     maxDiff = None
 
@@ -278,14 +278,14 @@ class Commands(unittest.TestCase):
         variables = stack.the.variables | {
             "LMS_URL": self.proxy.url,
             "OPENEDX_API_SECRET": self.secret,
-            # But for where it is the matter.
+            # High limits, except where a test is about them.
             "LMS_ENROLLMENTS_PER_MINUTE": "100000",
             "LMS_PER_SECOND": "1000",
         }
         return os.environ | variables | more
 
     def coursehook(self, *arguments, given=None, **more):
-        """Exit code, standard output and standard error, joined."""
+        """Returns exit code, and standard output and standard error, joined."""
         ran = subprocess.run(
             [str(stack.the.cli), *arguments],
             env=self.environment(**more),
@@ -301,7 +301,7 @@ class Commands(unittest.TestCase):
         return self.coursehook("credential", "set", *options, given=given)
 
     def enrolled(self, learners, known=True, **run):
-        """Learners of a run of the test's own, whom the LMS has enrolled."""
+        """Enrolls learners in the LMS, in a run of the test's own; returns them."""
         rows = [
             {"username": f"p{self.id_of()}-{number:04}", "percent": 0.5, "passed": False}
             | (learners(number) if callable(learners) else {})
@@ -323,7 +323,7 @@ class Commands(unittest.TestCase):
 
     @staticmethod
     def swept(told):
-        """The last line of a sweep that is told in JSON."""
+        """Returns the last line of a sweep's output in JSON."""
         lines = [line for line in told.splitlines() if line.startswith("{")]
         (swept,) = [line for line in map(json.loads, lines) if line["message"] == "sweep ended"]
         return swept
@@ -332,8 +332,8 @@ class Commands(unittest.TestCase):
         return self.coursehook("sweep", kind, "--run", self.run_id, *options, **more)
 
 
-class WhatIsInTheWay(Commands):
-    def test_what_credential_set_and_doctor_say(self):
+class CommandErrors(Commands):
+    def test_errors_of_credential_set_and_doctor(self):
         self.assertEqual(self.credential()[0], 0)
         cases = (
             ("the host check", "host", "does not answer as its API does (400)"),
@@ -363,7 +363,7 @@ class WhatIsInTheWay(Commands):
                     self.assertIn(said, line)
                     self.assertNotIn("staff", line)
 
-    def test_what_the_token_endpoint_refuses(self):
+    def test_credentials_that_the_token_endpoint_rejects(self):
         for credential, said in (
             (("nobody",), "does not know our client id and secret"),
             ((lms.CLIENT_ID, "another"), "does not know our client id and secret"),
@@ -372,7 +372,8 @@ class WhatIsInTheWay(Commands):
             code, told = self.credential(*credential)
             self.assertNotEqual(code, 0)
             self.assertIn(said, told)
-            # It can be stored all the same, and then a sweep says it.
+            # The credential can be stored nevertheless, and then a sweep reports the
+            # error.
             stored = self.credential(*credential, options=["--unchecked"])
             self.assertEqual(stored[0], 0, stored)
             self.enrolled({}, count=1)
@@ -385,7 +386,7 @@ class WhatIsInTheWay(Commands):
         self.assertNotEqual(code, 0)
         self.assertIn("asks for fewer requests", told)
 
-    def test_a_page_of_something_else_is_waited_for(self):
+    def test_a_sweep_waits_after_a_page_that_is_not_the_lmss(self):
         self.assertEqual(self.credential()[0], 0)
         self.enrolled({}, count=3)
         with self.proxy.answering(401, "/api/"):
@@ -400,7 +401,7 @@ class WhatIsInTheWay(Commands):
         self.assertIn("asks for fewer requests (429). It is asked again in 60 s.", told)
         self.assertEqual(len(lms.the.calls("/api/enrollment/")), 1)
 
-    def test_retry_after_is_heeded(self):
+    def test_retry_after_is_honoured(self):
         self.assertEqual(self.credential()[0], 0)
         self.enrolled({}, count=3)
         for part in ("/api/", "/oauth2/"):
@@ -409,7 +410,7 @@ class WhatIsInTheWay(Commands):
             self.assertIn("It is asked again in 1800 s.", told)
 
     def until_it_waits(self, kind):
-        """What a sweep says until it waits; then it is interrupted."""
+        """Returns the output of a sweep until it waits; then it is interrupted."""
         process = subprocess.Popen(
             [str(stack.the.cli), "sweep", kind, "--run", self.run_id],
             env=self.environment(),
@@ -429,7 +430,7 @@ class WhatIsInTheWay(Commands):
         timer.cancel()
         return told
 
-    def test_a_username_that_the_list_refuses(self):
+    def test_a_username_that_the_list_rejects(self):
         self.assertEqual(self.credential()[0], 0)
         username = f"p.{self.id_of()}@x"
         self.enrolled(lambda _: {"username": username}, known=False, count=1)
@@ -445,7 +446,7 @@ class WhatIsInTheWay(Commands):
         (line,) = [line for line in told.splitlines() if "LMS enrollments" in line]
         self.assertIn("does not accept the edX username", line)
         self.assertTrue(line.startswith("OK"), line)
-        # A sweep of the run lists them all the same.
+        # A sweep of the run lists them nevertheless.
         code, told = self.sweep("enrollments", "--dry-run")
         self.assertIn("created", told)
 
@@ -455,7 +456,7 @@ class WhatIsInTheWay(Commands):
         self.enrolled({}, count=3)
         code, told = self.sweep("grades")
         self.assertEqual(code, 0, told)
-        # As a rule refused twice at most, and here for sure.
+        # A token is usually rejected twice at most; here it certainly is.
         self.reset(refused_tokens=3)
         code, told = self.sweep("grades")
         self.assertEqual(code, 0, told)
@@ -466,17 +467,18 @@ class WhatIsInTheWay(Commands):
         self.assertIn("Put a valid credential", told)
 
 
-class ManyAtOneMoment(Commands):
-    """More enrollments of one moment than a cursor gets past, which is a thousand."""
+class ManyWithOneTimestamp(Commands):
+    """More enrollments with the same timestamp than a cursor can skip, which is a
+    thousand."""
 
-    def test_they_are_asked_for_by_name(self):
+    def test_learners_are_requested_by_username(self):
         self.reset(offset_cutoff=200)
         self.assertEqual(self.credential()[0], 0)
         count = 350
         rows = self.enrolled(
             lambda number: {"second": 0, "is_active": number % 50 != 0}, count=count
         )
-        # The portal has all of them active, so that some lose that.
+        # The portal has all of them active, so that some are to be deactivated.
         lines = "".join(
             json.dumps(
                 {
@@ -501,7 +503,7 @@ class ManyAtOneMoment(Commands):
         names = [len(names[0].split(",")) for names in asked if names]
         self.assertEqual(max(names), 100)
 
-        # Grades are in the same pages, and are asked for one by one.
+        # Grades have the same pages, and are requested one by one.
         self.enrolled(lambda _: {"second": 0, "percent": 0.7}, count=count)
         code, told = self.sweep("grades", "--json")
         swept = self.swept(told)
@@ -515,7 +517,7 @@ class ManyLearners(Commands):
     LEARNERS = int(os.environ.get("LEARNERS", "400"))
 
     def test_everything_of_many_learners(self):
-        """With tokens of two seconds, and an LMS that is restarted meanwhile."""
+        """Uses tokens of two seconds, and an LMS that is restarted meanwhile."""
         self.reset(token_seconds=2)
         code, told = self.credential()
         self.assertEqual((code, "the LMS gave it a token" in told), (0, True), told)
@@ -533,7 +535,7 @@ class ManyLearners(Commands):
             (line,) = [line for line in told.splitlines() if check in line]
             self.assertTrue(line.startswith("OK"), line)
 
-        # A first sweep is a dry run, while workers of the LMS restart.
+        # The first sweep is a dry run, while workers of the LMS restart.
         sweep = subprocess.Popen(
             [str(stack.the.cli), "sweep", "enrollments", "--run", self.run_id],
             env=self.environment(),

@@ -1,4 +1,4 @@
-"""The events plugin delivers; what becomes of it in Coursehook."""
+"""The events plugin's deliveries, and their effects in Coursehook."""
 
 import concurrent.futures
 import datetime
@@ -27,11 +27,11 @@ class PluginTest(unittest.TestCase):
         self.stack = stack.the
         self.relay = Relay(self.stack.url)
         self.addCleanup(self.relay.close)
-        self.addCleanup(self.stack.revoke_orders)
+        self.addCleanup(self.stack.revoke_faults)
         plugin.deliver_to(self.relay.url, self.stack.token)
 
     def learner(self, passed=True, known=True):
-        """Somebody new, with a grade in the LMS."""
+        """Creates a new learner, with a grade in the LMS."""
         username = f"learner{next(NUMBERS)}"
         email = f"{username}@example.net"
         percent, letter = (0.91, "A") if passed else (0.32, "F")
@@ -48,13 +48,13 @@ class PluginTest(unittest.TestCase):
         return email
 
     def statuses(self):
-        """Of the attempts since this was last asked."""
+        """Returns the statuses of the attempts since the last call."""
         statuses = self.relay.statuses
         self.relay.attempts, self.last = [], self.relay.attempts
         return statuses
 
     def said(self):
-        """The answer to the last of them."""
+        """Returns the answer to the last of these attempts."""
         return self.last[-1].said
 
     def retry_until(self, is_so):
@@ -87,7 +87,8 @@ class WhatIsSent(PluginTest):
             event = json.loads((events / f"gateway/rest-{name}.json").read_text())
             self.assertEqual(attempt.path, event["path"])
             self.assertEqual(attempt.body, event["body"].encode())
-            # The gateway adds those of its own; which requests it is may differ.
+            # The gateway adds headers of its own; the requests may differ in those that
+            # identify them.
             own = {
                 name: value
                 for name, value in event["headers"].items()
@@ -97,7 +98,7 @@ class WhatIsSent(PluginTest):
             self.assertLessEqual(own.items(), dict(attempt.headers).items())
 
 
-class WhenAllIsWell(PluginTest):
+class WithoutErrors(PluginTest):
     def test_an_enrollment_a_role_and_a_pass_take_effect(self):
         email = self.learner()
         plugin.enroll(email, RUN, "verified")
@@ -133,18 +134,19 @@ class WhenAllIsWell(PluginTest):
         self.assertEqual(self.statuses(), [200, 200])
         (enrollment,) = self.stack.enrollments(email)
         self.assertEqual(sorted(enrollment["roles"]), ["instructor", "staff"])
-        # What is no course role is nothing to announce.
+        # A role that is no course role is not announced.
         plugin.assign_role(email, RUN, "course_auditor")
         self.assertEqual(self.statuses(), [])
 
-    def test_the_same_again_changes_nothing(self):
+    def test_a_repeated_event_changes_nothing(self):
         email = self.enrolled()
         plugin.role_added(email, RUN, "staff")
         plugin.passed(email, RUN)
         first = self.stack.enrollments(email), self.stack.certificate(email)
         self.statuses()
 
-        # Since 0.6 one grant may be announced twice; each re-grade passes again.
+        # Since 0.6 one grant may be announced twice; each new grade announces the pass
+        # again.
         for _ in range(2):
             plugin.role_added(email, RUN, "staff")
             plugin.enrollment_created(email, RUN, "verified")
@@ -182,11 +184,11 @@ class WhenAllIsWell(PluginTest):
 
 class WhenCoursehookCannotYet(PluginTest):
     def test_a_role_in_a_run_that_the_portal_does_not_know_yet(self):
-        """The LMS's authoring side announces the role of who makes a run at once."""
+        """Studio announces the role of a run's creator at once."""
         email = self.learner()
         run = "course-v1:Demo+MadeJustNow+2027_T1"
         plugin.give_role(email, run, "instructor")
-        # One attempt: the plugin has dropped it for good.
+        # The plugin makes one attempt and drops the event for good.
         self.assertEqual(self.statuses(), [404])
         self.assertEqual(self.said(), {"error": f"Course run with id {run} not found"})
         self.assertEqual(self.stack.pending(email)["enrollment"]["reason"], "no_such_run")
@@ -207,7 +209,7 @@ class WhenCoursehookCannotYet(PluginTest):
             self.assertEqual(task.state, "SUCCESS")
         self.assertEqual(self.statuses(), [404, 404])
         self.assertEqual(self.said(), {"error": "User not found"})
-        # This task alone takes any 4xx for a failure and tries again.
+        # Only this task treats any 4xx as a failure and retries.
         self.assertEqual(plugin.passed(email, RUN).state, "FAILURE")
         self.assertEqual(self.statuses(), [404, 404, 404])
 
@@ -222,8 +224,8 @@ class WhenCoursehookCannotYet(PluginTest):
         (enrollment,) = self.stack.enrollments(email)
         self.assertEqual(enrollment["roles"], ["staff"])
         self.assertEqual(enrollment["mode"], "verified")
-        # Both are retried together. The pass may meet no enrollment yet, and
-        # is retried in a minute, or when it is announced again.
+        # Both are retried together. The pass may find no enrollment yet, and is then
+        # retried in a minute, or when it is announced again.
         self.retry_until(
             lambda: self.stack.pending(email).get("certificate", {}).get("reason")
             in (None, "not_eligible")
@@ -248,14 +250,14 @@ class WhenCoursehookCannotYet(PluginTest):
 
     def test_a_pass_that_the_lms_has_not_committed_yet(self):
         email = self.enrolled()
-        self.stack.order(do="lag")
+        self.stack.add_fault(do="lag")
         self.assertEqual(plugin.passed(email, RUN).state, "SUCCESS")
         self.assertEqual(self.statuses(), [200])
         self.assertEqual(self.said()["certificate_status"], "not_passed")
         self.assertEqual(self.stack.pending(email)["certificate"]["reason"], "not_passed")
         self.assertIsNone(self.stack.certificate(email))
 
-        self.stack.revoke_orders()
+        self.stack.revoke_faults()
         plugin.passed(email, RUN)
         self.assertEqual(self.statuses(), [200])
         self.assertEqual(self.said()["certificate_status"], "created")
@@ -263,8 +265,9 @@ class WhenCoursehookCannotYet(PluginTest):
 
 
 class WhenTheLmsFails(PluginTest):
-    def assert_pending_until_it_is_well(self, email, reason):
-        # The LMS need not send again what it sent because it was unavailable.
+    def assert_pending_until_the_lms_works(self, email, reason):
+        # The LMS need not repeat an event that could not take effect while the LMS was
+        # unavailable.
         self.assertEqual(self.statuses(), [202])
         said = self.said()
         self.assertEqual(said, {"certificate_status": "pending", "reason": reason})
@@ -272,8 +275,8 @@ class WhenTheLmsFails(PluginTest):
         self.assertEqual(pending["reason"], "lms_unavailable")
         self.assertIsNone(self.stack.certificate(email))
 
-        self.stack.revoke_orders()
-        # It is due in a minute: until then an attempt leaves it as it is.
+        self.stack.revoke_faults()
+        # The event is due in a minute: until then a retry pass leaves it as it is.
         self.stack.retry_due()
         self.assertEqual(self.stack.pending(email)["certificate"]["attempts"], 0)
         # An operator need not wait for that: one attempt issues the certificate.
@@ -285,18 +288,18 @@ class WhenTheLmsFails(PluginTest):
         self.assertEqual(self.statuses(), [200])
         self.assertEqual(self.said()["certificate_status"], "exists")
 
-    def test_it_answers_500(self):
+    def test_an_lms_that_answers_500(self):
         email = self.enrolled()
-        self.stack.order(do="fail")
+        self.stack.add_fault(do="fail")
         self.assertEqual(plugin.passed(email, RUN).state, "SUCCESS")
-        self.assert_pending_until_it_is_well(email, "lms_failed")
+        self.assert_pending_until_the_lms_works(email, "lms_failed")
 
-    def test_it_never_answers(self):
-        """The plugin waits 30 seconds, and Coursehook has to be sooner."""
+    def test_an_lms_that_never_answers(self):
+        """The plugin waits 30 seconds, so Coursehook must answer sooner."""
         email = self.enrolled()
-        self.stack.order(do="hang")
+        self.stack.add_fault(do="hang")
         self.assertEqual(plugin.passed(email, RUN).state, "SUCCESS")
-        self.assert_pending_until_it_is_well(email, "lms_timeout")
+        self.assert_pending_until_the_lms_works(email, "lms_timeout")
 
 
 class WhenDeliveryFails(PluginTest):
@@ -320,7 +323,7 @@ class WhenDeliveryFails(PluginTest):
         self.assertEqual(len(self.stack.certificate(email)["history"]), 1)
 
     def test_an_answer_that_is_lost(self):
-        """The attempt took effect, and the plugin cannot know."""
+        """The attempt took effect, which the plugin cannot know."""
         email = self.learner()
         self.relay.lose_answers(2)
         self.assertEqual(plugin.enrollment_created(email, RUN, "verified").state, "SUCCESS")
@@ -334,7 +337,7 @@ class WhenDeliveryFails(PluginTest):
         self.assertEqual(len(self.stack.certificate(email)["history"]), 1)
 
     def test_a_list_of_tokens_that_cannot_be_read(self):
-        """Coursehook's own 503: the plugin tries again, and does not drop."""
+        """Coursehook answers 503: the plugin retries, and does not drop the event."""
         email = self.learner()
         issued = self.stack.coursehook("tokens", "issue", "later", "--staff")
         listed = self.stack.secret("WEBHOOK_TOKENS_SECRET")
@@ -346,14 +349,15 @@ class WhenDeliveryFails(PluginTest):
             self.assertIn("retry-after", self.last[-1].answer_headers)
         finally:
             self.stack.put_secret("WEBHOOK_TOKENS_SECRET", listed)
-            # Each instance that has met it asks for the list again after two seconds.
+            # Each function instance that failed to read the list reads it again after
+            # two seconds.
             time.sleep(2.1)
-        # The backfill command of the plugin sends it again.
+        # The plugin's backfill command sends the event again.
         self.assertEqual(plugin.role_added(email, RUN, "staff").state, "SUCCESS")
         self.assertEqual(self.statuses(), [201])
 
-    def test_a_token_that_is_none(self):
-        """Nobody's event is pending; the plugin's own log says what it lost."""
+    def test_an_unknown_or_malformed_token(self):
+        """No event is pending; the plugin's own log names the lost events."""
         email = self.learner()
         unknown, malformed = "chk_" + "0" * 64, "no-token-of-ours"
         plugin.deliver_to(self.relay.url, unknown)
