@@ -1,18 +1,18 @@
-"""Runs `ministack` as AWS does what it does otherwise, where our template rests on it.
+"""Runs `ministack` with patches where it differs from AWS in a way that our template depends on.
 
     python emulator.py FOLDER...
 
-Each folder is one of packages to import from besides our own: `ministack` applies the SAM transform itself where it can
+Each folder holds packages to import in addition to our own: `ministack` applies the SAM transform itself if it can
 import `samtranslator`, which is among the packages of the SAM CLI.
 
-What is widened here is inside of `ministack`, whose version is pinned. Each function says how AWS does it, and ends the
-program where it no longer finds what it is to widen.
+The patches change internals of `ministack`, whose version is pinned. Each function says how AWS behaves, and ends the
+program if it no longer finds the code that it patches.
 """
 
 import json
 import sys
 
-# Behind our own, which are those that `ministack` was pinned with.
+# After our own packages, with whose versions `ministack` was pinned.
 sys.path.extend(sys.argv[1:])
 del sys.argv[1:]
 
@@ -23,7 +23,7 @@ from ministack.services.cloudformation import changesets, engine, handlers, prov
 
 
 def expect(found: bool, what: str) -> None:
-    """Ends the program where `ministack` is not as it was when this was written."""
+    """Ends the program if `ministack` has changed since this was written."""
     if not found:
         raise SystemExit(f"{what} in this ministack: check {__file__} again")
 
@@ -31,7 +31,7 @@ def expect(found: bool, what: str) -> None:
 def serve_any_method() -> None:
     """An OpenAPI document's `x-amazon-apigateway-any-method` is the method ANY.
 
-    The gateway serves ANY; it is the import alone that knows only the verbs and passes this key over.
+    The gateway of `ministack` serves ANY; only its import knows nothing but the verbs, and ignores this key.
     """
     key = "x-amazon-apigateway-any-method"
     verbs = apigateway_v1._OPENAPI_HTTP_METHODS
@@ -48,7 +48,7 @@ def serve_any_method() -> None:
 
 def import_policy_and_gateway_responses() -> None:
     """An OpenAPI document's `x-amazon-apigateway-policy` is the API's policy, and
-    `x-amazon-apigateway-gateway-responses` are its gateway responses. Here both are passed over.
+    `x-amazon-apigateway-gateway-responses` are its gateway responses. `ministack` ignores both.
     """
     import_rest_api = apigateway_v1._import_rest_api
     read = str(import_rest_api.__code__.co_consts)
@@ -66,7 +66,7 @@ def import_policy_and_gateway_responses() -> None:
 
 
 def make_alarms_of_several_metrics() -> None:
-    """An alarm may have `Metrics`, metric math. Here it is made, and never evaluated."""
+    """An alarm may have `Metrics`, metric math. Here it is created, and never evaluated."""
     record = provisioners._cw_metric_alarm_record
     refusal = "Properties.Metrics (metric math) is not supported"
     refused = any(refusal in str(constant) for constant in record.__code__.co_consts)
@@ -82,9 +82,9 @@ def make_alarms_of_several_metrics() -> None:
 
 
 def refer_to_secrets_by_arn() -> None:
-    """`Ref` of a secret is its ARN, and a secret that the template gives no value has none.
+    """`Ref` of a secret is its ARN, and a secret to which the template gives no value has none.
 
-    Here it is the name, which as the resource of a policy allows nothing, and the value is an empty text.
+    In `ministack` it is the name, which as the resource of a policy allows nothing, and the value is an empty text.
     """
     handlers = provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"]
     expect(handlers["create"] is provisioners._sm_secret_create, "a secret is made otherwise")
@@ -112,7 +112,8 @@ def refer_to_secrets_by_arn() -> None:
 
 
 def read_definitions_in_yaml() -> None:
-    """A state machine's definition in S3 may be YAML. Here it is taken for JSON, and every execution fails."""
+    """A state machine's definition in S3 may be YAML. `ministack` parses it as JSON, and every
+    execution fails."""
     definition = provisioners._sfn_definition
     expect("yaml" not in definition.__code__.co_names, "a definition in YAML is read")
 
@@ -123,7 +124,8 @@ def read_definitions_in_yaml() -> None:
 
 
 def join_in_conditions() -> None:
-    """A condition may join a list. Here `Fn::Join` is compared as it stands in the template."""
+    """A condition may join a list. `ministack` compares `Fn::Join` as it is written in the
+    template."""
     evaluate = engine._evaluate_conditions
     constants = str([code.co_consts for code in evaluate.__code__.co_consts if hasattr(code, "co_consts")])
     expect("Fn::Select" in constants and "Fn::Join" not in constants, "conditions are evaluated otherwise")
@@ -137,7 +139,7 @@ def join_in_conditions() -> None:
             return {key: joined(value, parameters) for key, value in node.items()}
         separator, items = node["Fn::Join"]
         if isinstance(items, dict):
-            # A parameter that is a list is one text with commas.
+            # A parameter of a list type is one text with commas.
             items = str(parameters[items["Ref"]]["Value"]).split(",")
         return separator.join(items)
 
