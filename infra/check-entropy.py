@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Fails where a program has AWS-LC's CPU jitter entropy in it: `.cargo/config.toml` leaves
-it out of every build. With it the start of a function takes some six times the CPU time.
+"""Fails if a program contains AWS-LC's CPU jitter entropy, which `.cargo/config.toml` leaves out
+of every build. With it the start of a function takes about six times the CPU time.
 
     infra/check-entropy.py PROGRAM...
 
-The programs have no symbols any more. What tells is a table of the jitter library's health
-tests, which is looked up in the sources that are built.
+The programs have no symbols. They are recognized by a table of the jitter library's health tests,
+which is read from the sources that are built.
 """
 
 import json
@@ -30,9 +30,9 @@ def main():
 
 
 def source():
-    """The jitter library's source, of the version of aws-lc-sys in Cargo.lock."""
+    """Returns the jitter library's source, of the version of aws-lc-sys in Cargo.lock."""
     command = ["cargo", "metadata", "--format-version", "1", "--locked"]
-    # Of other platforms it would download what nothing here is built from.
+    # Without a filter it would download packages of other platforms, which are not built here.
     command += ["--filter-platform", "x86_64-unknown-linux-gnu"]
     packages = json.loads(subprocess.check_output(command))["packages"]
     [manifest] = [p["manifest_path"] for p in packages if p["name"] == "aws-lc-sys"]
@@ -40,7 +40,7 @@ def source():
 
 
 def jitter_table(text):
-    """The table as a program has it: little endian, four bytes a number."""
+    """Returns the table as a program contains it: little endian, four bytes a number."""
     found = TABLE.search(text)
     if not found:
         sys.exit(f"{SOURCE} has no such table any more: find another sign of the jitter library.")
@@ -49,7 +49,7 @@ def jitter_table(text):
 
 
 def problem(name, program, table):
-    """What is wrong with a program, if anything is."""
+    """Returns the error of a program, or None."""
     if AWS_LC not in program:
         return f"{name} has no AWS-LC that could be looked at: find another sign of it."
     if table in program:

@@ -2,8 +2,8 @@
 
     .local/sam/bin/python infra/copy-items.py RESTORED TABLE
 
-Items of the same key are replaced, others stay. Credentials are those of AWS's own tools; the region is AWS_REGION, or
-what these have.
+Items of the same key are replaced, others stay. The credentials are those of AWS's own tools; the region is AWS_REGION,
+or that of these tools.
 """
 
 import os
@@ -14,7 +14,7 @@ import boto3
 if len(sys.argv) != 3:
     sys.exit(__doc__)
 source, target = sys.argv[1:]
-# boto3 by itself knows AWS_DEFAULT_REGION alone.
+# boto3 by itself reads only AWS_DEFAULT_REGION.
 dynamodb = boto3.client("dynamodb", region_name=os.environ.get("AWS_REGION"))
 copied = 0
 for page in dynamodb.get_paginator("scan").paginate(TableName=source, ConsistentRead=True):

@@ -1,8 +1,8 @@
 """Checks the template.
 
     python infra/checks                          runs every check
-    python infra/checks NAME...                  runs those
-    python infra/checks render [ENVIRONMENT]     prints what SAM makes of the template
+    python infra/checks NAME...                  runs these checks
+    python infra/checks render [ENVIRONMENT]     prints the template as SAM renders it
 
 The rendered template has the defaults of the parameters, or the values that ENVIRONMENT
 has in infra/environments, and https://lms.example.org for the LMS. The code of each
@@ -24,7 +24,7 @@ def main(arguments):
         json.dump(read.render(parameters(read, arguments[1:])), sys.stdout, indent=1)
         return
 
-    # They make themselves known, and take seconds to do so.
+    # The checks register themselves when they are imported, which takes seconds.
     import linters
     import rules
 
@@ -37,7 +37,7 @@ def main(arguments):
 
 
 def parameters(read, environment):
-    """Those that a rendering has, for an environment if one is named."""
+    """Returns the parameters for a rendering, for an environment if one is named."""
     values = {"LmsUrl": stack.PARAMETERS["LmsUrl"]}
     return values | read.environments[environment[0]] if environment else values
 

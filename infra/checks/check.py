@@ -1,7 +1,7 @@
-"""What a check is, and how all are run.
+"""Defines checks, and runs them.
 
 A check is a function that takes a `stack.Stack` and yields a `Verdict` for each thing
-that it has looked at. Its name is that of its module and its own.
+that it has checked. Its name consists of the names of its module and of the function.
 """
 
 import sys
@@ -12,32 +12,32 @@ CHECKS = {}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check says of one thing that it looked at."""
+    """A check's result for one thing."""
 
     # Mostly the logical id of a resource.
     subject: str
-    # What is wrong, or None.
+    # The error, or None.
     fault: str | None = None
-    # What to do about it.
+    # How to fix it.
     remedy: str | None = None
 
 
 def check(function):
-    """Makes a function one of the checks."""
+    """Registers a function as a check."""
     module = function.__module__.rpartition(".")[2]
     CHECKS[f"{module}/{function.__name__}".replace("_", "-")] = function
     return function
 
 
 def run(stack, names=()):
-    """Each check's name and verdicts, or those of the checks with these names."""
+    """Yields each check's name and verdicts, or those of the checks with these names."""
     for name in names or CHECKS:
         yield name, list(CHECKS[name](stack))
 
 
 def faults(verdicts):
-    """What is wrong, why, and what to do. Where nothing was looked at, that is wrong: a
-    check whose subject is gone would be fine for ever."""
+    """Returns each error with its subject and how to fix it. A check without anything to check
+    is an error: it would otherwise pass for ever once its subject is gone."""
     if not verdicts:
         return [("-", "there is nothing to look at", "fix the check, or remove it if its subject is gone")]
     found = ((verdict.subject, verdict.fault, verdict.remedy) for verdict in verdicts if verdict.fault)
@@ -45,7 +45,7 @@ def faults(verdicts):
 
 
 def report(name, verdicts):
-    """Prints what came of a check, and returns whether all is well."""
+    """Prints the errors of a check; returns whether there are none."""
     for subject, fault, remedy in faults(verdicts):
         print(f"{name}: {subject} {fault}\n    {remedy}", file=sys.stderr)
     if faults(verdicts):

@@ -1,6 +1,6 @@
-"""A rendered template, as CloudFormation deploys it: its functions worked out, and names
-and ARNs of AWS's forms in the place of what only a deployment knows. A name is its
-logical id."""
+"""A rendered template as CloudFormation deploys it: its functions are evaluated, and values that
+only a deployment knows are replaced by names and ARNs in the form of AWS. A name is its logical
+id."""
 
 import functools
 import json
@@ -18,7 +18,7 @@ PSEUDO_PARAMETERS = {
     "AWS::URLSuffix": "amazonaws.com",
 }
 
-# By type of resource.
+# The forms of ARNs, by type of resource.
 ARNS = {
     "AWS::ApiGateway::RestApi": "arn:aws:apigateway:{region}::/restapis/{name}",
     "AWS::CloudWatch::Alarm": "arn:aws:cloudwatch:{region}:{account}:alarm:{name}",
@@ -34,7 +34,7 @@ ARNS = {
     "AWS::StepFunctions::StateMachine": "arn:aws:states:{region}:{account}:stateMachine:{name}",
 }
 
-# Of these `Ref` is the ARN; of others it is the name.
+# The types whose `Ref` is the ARN; for others it is the name.
 KNOWN_BY_ARN = {
     "AWS::IAM::ManagedPolicy",
     "AWS::SecretsManager::Secret",
@@ -44,18 +44,18 @@ KNOWN_BY_ARN = {
 
 
 def arn(kind, name):
-    """The ARN of a resource, as AWS would make it."""
+    """Returns the ARN of a resource, in the form of AWS."""
     return ARNS.get(kind, "{name}.Arn").format(region=REGION, account=ACCOUNT, name=name)
 
 
 def stream_arn(table):
-    """The ARN of a table's stream. A real one ends in a time with colons, which parliament
-    does not look for in a name."""
+    """Returns the ARN of a table's stream. A real one ends in a time with colons, which
+    parliament does not expect in a name."""
     return f"{arn('AWS::DynamoDB::Table', table)}/stream/2026-01-01"
 
 
 def deploy(rendered, parameters):
-    """A rendered template as CloudFormation deploys it with these parameters."""
+    """Returns a rendered template as CloudFormation deploys it with these parameters."""
     values = {}
     for name, parameter in rendered.get("Parameters", {}).items():
         value = parameters.get(name, parameter.get("Default", ""))
@@ -77,12 +77,12 @@ def deploy(rendered, parameters):
     }
 
 
-# What `AWS::NoValue` is, until it is left out.
+# The value of `AWS::NoValue`, until it is left out.
 ABSENT = object()
 
 
 class Filled:
-    """Works out the functions of CloudFormation."""
+    """Evaluates the functions of CloudFormation."""
 
     def __init__(self, rendered, values):
         self.resources = rendered["Resources"]

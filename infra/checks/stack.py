@@ -1,9 +1,8 @@
-"""The template, read, rendered and filled in.
+"""Reads, renders and evaluates the template.
 
-There are three forms of it. The source is `infra/template.yaml` as people write it.
-The rendered form is what SAM makes of that, and what CloudFormation gets. The deployed
-form is what CloudFormation makes of that in turn, for one choice of parameters. Rules
-look at the deployed form.
+There are three forms of it. The source is `infra/template.yaml` as people write it. The rendered
+form is SAM's translation of it, which CloudFormation gets. The deployed form is CloudFormation's
+evaluation of the rendered form, for one choice of parameters. Rules check the deployed form.
 """
 
 import functools
@@ -21,13 +20,13 @@ from samtranslator.translator.translator import Translator
 from check import Verdict
 from deployed import ACCOUNT, REGION, arn, deploy
 
-# It warns of its own affairs.
+# Its warnings are of no use here.
 logging.getLogger("samtranslator").setLevel(logging.ERROR)
 
 INFRA = pathlib.Path(__file__).resolve().parent.parent
 DOCS = INFRA.parent / "docs"
 
-# What the rules look at is the stack with everything that may be there or not.
+# Rules check the stack with all of its optional parts.
 PARAMETERS = {
     "LmsUrl": "https://lms.example.org",
     "AlarmTopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:alarms",
@@ -50,37 +49,37 @@ class Resource(dict):
         return arn(self.type, self.name)
 
     def at(self, *path):
-        """The value under these keys, or None."""
+        """Returns the value under these keys, or None."""
         value = self
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
         return value
 
     def must(self, is_so, fault, remedy):
-        """A verdict on this resource."""
+        """Returns a verdict on this resource."""
         return Verdict(self.name) if is_so else Verdict(self.name, fault, remedy)
 
 
 @dataclass(eq=False)
 class Stack:
-    """The template and what is beside it."""
+    """The template and the files beside it."""
 
-    # The template, with `Fn::` in the place of tags.
+    # The template, with `Fn::` functions in place of tags.
     source: dict
-    # Its text, for the lines that a linter names.
+    # The template's text, for the lines that a linter names.
     text: str
-    # Definitions of state machines, by the path that the template has.
+    # The definitions of state machines, by their path in the template.
     definitions: dict
     # The parameters of each environment of infra/environments.
     environments: dict
-    # Pages of docs/, by name; empty where there is none.
+    # The pages of docs/, by name; an empty text if there is no such page.
     pages: dict
-    # What the linters may find: the tables of exceptions.toml.
+    # The accepted findings of the linters: the tables of exceptions.toml.
     exceptions: list
 
     @classmethod
     def read(cls):
-        """The stack as it is in this repository."""
+        """Reads the stack from this repository."""
         template = INFRA / "template.yaml"
         source = decode(template)
         uris = {
@@ -104,10 +103,10 @@ class Stack:
         )
 
     def render(self, parameters):
-        """What CloudFormation gets: SAM's own translation, with the definitions of the
-        state machines in it, and the code of a function as `s3://coursehook/BINARY.zip`."""
+        """Returns the rendered form: SAM's own translation, with the definitions of the state
+        machines in it, and the code of a function as `s3://coursehook/BINARY.zip`."""
         template = json.loads(json.dumps(self.source))
-        # A number has no quotation marks, in a definition as elsewhere.
+        # A number is substituted without quotation marks, also in a definition.
         numbers = set()
         for resource in template["Resources"].values():
             properties = resource.get("Properties", {})
@@ -115,7 +114,8 @@ class Stack:
                 binary = resource["Metadata"]["BuildProperties"]["Binary"]
                 properties["CodeUri"] = f"s3://coursehook/{binary}.zip"
             elif resource["Type"] == "AWS::Serverless::Api":
-                # It would name the deployment by the time: no two renderings would be alike.
+                # It would add the time to the name of the deployment, so that no two renderings
+                # were equal.
                 properties.pop("AlwaysDeploy", None)
             elif resource["Type"] == "AWS::Serverless::StateMachine":
                 uri = properties.pop("DefinitionUri", None)
@@ -155,11 +155,11 @@ class Stack:
         return {name: Resource(name, body) for name, body in self.deployed["Resources"].items()}
 
     def all(self, *types):
-        """The resources of these types, as deployed."""
+        """Returns the resources of these types, as deployed."""
         return [resource for resource in self.resources.values() if resource.type in types]
 
     def excepts(self, id, resource, detail):
-        """Whether there is a reason why what a linter finds may stay as it is."""
+        """True if an exception accepts this finding of a linter."""
         return any(
             self.applies(exception, place, id, resource, detail)
             for exception in self.exceptions
@@ -167,7 +167,7 @@ class Stack:
         )
 
     def applies(self, exception, place, id, resource, detail):
-        """Whether an exception is for this, by `place`, one of those that it is for."""
+        """True if an exception applies to this finding by `place`, one of its places."""
         return (
             id == exception["id"]
             and place in (resource, self.resources[resource].type)
@@ -176,13 +176,13 @@ class Stack:
 
 
 class NoSession:
-    """Spares the translator the search for credentials: it only wants the region."""
+    """Spares the translator the search for credentials: it needs only the region."""
 
     region_name = REGION
 
 
 def decode(path):
-    """A YAML file, read as cfn-lint does."""
+    """Reads a YAML file as cfn-lint does."""
     template, faults = cfnlint.decode.decode(str(path))
     if template is None or faults:
         raise SystemExit("\n".join(f"{path}:{fault.linenumber}: {fault.message}" for fault in faults))

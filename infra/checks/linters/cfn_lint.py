@@ -12,15 +12,15 @@ from stack import PARAMETERS
 
 @check
 def source(stack):
-    """What people write: here alone a line can be named."""
+    """Checks the source, the only form in which a line can be named."""
     yield from verdicts("infra/template.yaml", stack.text)
 
 
 @check
 def rendered(stack):
-    """What CloudFormation gets. Actions of policies, for instance, are only seen here.
+    """Checks the rendered form, the only one with, for instance, the actions of policies.
 
-    SAM fills parameters in, so that what it renders may differ by environment."""
+    SAM substitutes parameters, so the rendered form may differ by environment."""
     seen = set()
     for name, parameters in {"defaults": {}, **stack.environments}.items():
         parameters = PARAMETERS | parameters
@@ -36,7 +36,7 @@ def rendered(stack):
 
 
 def define(properties, deployed):
-    """Puts the definition into the form that the linter looks into, with nothing left to substitute."""
+    """Converts the definition to the form that the linter checks, without substitutions."""
     text = properties.pop("DefinitionString")
     for name, value in deployed.get("DefinitionSubstitutions", {}).items():
         text = text.replace(f"${{{name}}}", str(value))

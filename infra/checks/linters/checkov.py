@@ -1,4 +1,4 @@
-"""checkov: what is known to be unsafe."""
+"""checkov: settings that are known to be unsafe."""
 
 import functools
 import json
@@ -6,7 +6,7 @@ import os
 import pathlib
 import tempfile
 
-# It says what it does, where nobody has asked.
+# By default it logs its progress.
 os.environ.setdefault("LOG_LEVEL", "ERROR")
 
 from checkov.cloudformation.runner import Runner
@@ -17,7 +17,7 @@ from check import Verdict, check
 
 @check
 def rendered(stack):
-    """The rendered form, in which it finds more than in the source."""
+    """Checks the rendered form, in which it finds more than in the source."""
     for record in scan(json.dumps(stack.rendered)):
         resource = record.resource.rpartition(".")[2]
         if record.check_result["result"].value == "PASSED" or stack.excepts(record.check_id, resource, ""):
@@ -32,7 +32,7 @@ def rendered(stack):
 
 @functools.cache
 def scan(text):
-    """What it says of each resource of a rendered template, the good and the bad."""
+    """Returns its results for each resource of a rendered template, passed and failed."""
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "template.json"
         file.write_text(text)
@@ -42,5 +42,6 @@ def scan(text):
             runner_filter=RunnerFilter(framework=["cloudformation"]),
         )
     assert not report.parsing_errors, report.parsing_errors
-    # What is skipped by a word in the template has no reason.
+    # A check that a comment in the template skips counts as failed, since the comment has no
+    # reason.
     return report.passed_checks + report.failed_checks + report.skipped_checks

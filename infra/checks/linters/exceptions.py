@@ -10,7 +10,8 @@ from .parliament import analyse, detail
 
 @check
 def needed(stack):
-    """An exception for what no longer is would hide it if it came back."""
+    """Each exception must be needed: one without a finding would hide the finding if it came
+    back."""
     found = [
         (record.check_id, record.resource.rpartition(".")[2], "")
         for record in scan(json.dumps(stack.rendered))

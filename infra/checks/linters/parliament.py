@@ -1,10 +1,10 @@
-"""parliament: whether policies mean what they say."""
+"""parliament: the meaning of policies."""
 
 import functools
 import json
 import warnings
 
-# It asks setuptools for its data, in a way that is to go.
+# It loads its data through setuptools, in a deprecated way.
 warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
 
 import parliament
@@ -15,7 +15,7 @@ from deployed import ACCOUNT, REGION
 
 @check
 def policies(stack):
-    """Actions that are, on resources that they can have, each said once."""
+    """Policies must name existing actions, on resources that these actions can have, each once."""
     for name, findings in analyse(stack):
         faults = [finding for finding in findings if not stack.excepts(finding.issue, name, detail(finding))]
         for finding in faults:
@@ -30,8 +30,8 @@ def policies(stack):
 
 @functools.cache
 def analyse(stack):
-    """The findings on each policy, with the logical id of the resource that has it."""
-    # The gateway takes `execute-api:/` for the ARN of the API that has the policy.
+    """Yields the findings on each policy, with the logical id of its resource."""
+    # The gateway replaces `execute-api:/` by the ARN of the API that has the policy.
     gateway = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:abcdefghij/"
     return [
         (
@@ -43,13 +43,13 @@ def analyse(stack):
 
 
 def trusting(role, policy):
-    """The policy that says who may assume a role: the role is its resource, without a word,
-    and parliament wants it said."""
+    """Returns the policy that says who may assume a role. Its resource is implicitly the role,
+    and parliament needs it explicitly."""
     return policy | {"Statement": [{"Resource": role.arn} | statement for statement in policy["Statement"]]}
 
 
 def documents(stack):
-    """The policies of the stack: whatever has statements, wherever it is."""
+    """Returns the policies of the stack: everything that has statements, wherever it is."""
 
     def search(name, value):
         if isinstance(value, dict):

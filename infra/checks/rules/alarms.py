@@ -1,4 +1,4 @@
-"""Alarms: each reaches somebody, and tells them what to do."""
+"""Alarms: each must reach somebody, and say what to do."""
 
 import re
 
@@ -10,8 +10,8 @@ ALARM = "AWS::CloudWatch::Alarm"
 
 @check
 def notify(stack):
-    """An alarm that tells nobody is a picture on a dashboard, and one whose end nobody is
-    told of is believed to go on."""
+    """An alarm must notify when it is raised and when it ends: otherwise it is only a picture on
+    a dashboard, or is believed to continue."""
     for alarm in stack.all(ALARM):
         for actions in ("AlarmActions", "OKActions"):
             yield alarm.must(
@@ -24,7 +24,8 @@ def notify(stack):
 
 @check
 def missing_data(stack):
-    """No data may be good news or bad; what AWS takes it for by itself is neither."""
+    """The treatment of missing data must be explicit: it may be good or bad news, and AWS's
+    default is neither."""
     for alarm in stack.all(ALARM):
         yield alarm.must(
             "TreatMissingData" in alarm, "does not say what no data mean", "set TreatMissingData"
@@ -33,7 +34,7 @@ def missing_data(stack):
 
 @check
 def documented(stack):
-    """Whoever is woken by it is told where the rest is written."""
+    """The description of an alarm must name the section of docs/alarms.md about it."""
     anchors = sections(stack.pages["alarms.md"])
     for alarm in stack.all(ALARM):
         anchor = anchor_of(alarm)
@@ -46,7 +47,7 @@ def documented(stack):
 
 @check
 def sections_have_alarms(stack):
-    """A section for an alarm that is gone would be believed."""
+    """Each section must have an alarm: one for a removed alarm would still be believed."""
     for anchor in sections(stack.pages["alarms.md"]):
         yield Verdict(
             f"docs/alarms.md#{anchor}",
@@ -56,18 +57,18 @@ def sections_have_alarms(stack):
 
 
 def is_of(anchor, alarm):
-    """Whether a section has an alarm's name, or what the names of alike ones end in:
-    `webhook-stopped` is of EnrollmentWebhookStoppedAlarm."""
+    """True if a section has the name of the alarm, or the common end of the names of several
+    alarms: `webhook-stopped` is that of EnrollmentWebhookStoppedAlarm."""
     return alarm.name.lower().endswith(f"{anchor.replace('-', '')}alarm")
 
 
 def anchor_of(alarm):
-    """What an alarm's description ends in."""
+    """Returns the anchor at the end of an alarm's description, or None."""
     found = re.search(r"See docs/alarms\.md#([\w-]+)\.$", alarm.get("AlarmDescription", "").strip())
     return found and found[1]
 
 
 def sections(page):
-    """The anchors of a page's sections, as GitHub makes them."""
+    """Returns the anchors of a page's sections, as GitHub makes them."""
     titles = re.findall(r"^## +(.+?) *$", page, re.MULTILINE)
     return [re.sub(r"[^\w\- ]", "", title).lower().replace(" ", "-") for title in titles]

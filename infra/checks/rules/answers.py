@@ -1,5 +1,5 @@
-"""The gateway's own answers. The sender drops a 4xx for good, 408 and 429 apart: what
-passes must be none."""
+"""The gateway's own answers. The sender drops an event for good on a 4xx, except 408 and 429, so
+a temporary error must have another status."""
 
 import json
 import re
@@ -9,11 +9,12 @@ from check import Verdict, check
 
 from .api import REST_API
 
-# What passes: too many at once, too slow, a function that was throttled or did not start.
+# Temporary errors: too many requests at once, too slow, a function that was throttled or did not
+# start.
 PASSING = ("THROTTLED", "DEFAULT_5XX", "INTEGRATION_FAILURE", "INTEGRATION_TIMEOUT")
-# The gateway says 403 of a path that it does not know, as if a token were missing.
+# The gateway answers 403 for a path that it does not know, as if a token were missing.
 UNKNOWN_PATH = ("MISSING_AUTHENTICATION_TOKEN", "RESOURCE_NOT_FOUND")
-# What the gateway answers where no status is set.
+# The gateway's statuses if none is set.
 STATUSES = {
     "THROTTLED": "429",
     "INTEGRATION_FAILURE": "504",
@@ -24,7 +25,7 @@ STATUSES = {
 
 @dataclass
 class Answer:
-    """What the gateway answers by itself to a kind of error."""
+    """The gateway's own answer to a kind of error."""
 
     subject: str
     status: str | None
@@ -34,8 +35,8 @@ class Answer:
 
 @check
 def deployed(stack):
-    """A stage answers as of its deployment. SAM makes a new one when what is in the API
-    changes, and knows nothing of responses beside it."""
+    """A stage answers as of its deployment. SAM creates a new one when the content of the API
+    changes, and ignores responses outside of it."""
     for api in stack.all(REST_API):
         yield Verdict(api.name)
     for response in stack.all("AWS::ApiGateway::GatewayResponse"):
@@ -46,7 +47,7 @@ def deployed(stack):
 
 @check
 def there(stack):
-    """Each that is not written here is answered in the gateway's own form."""
+    """Each kind of error needs an answer: the gateway's default has a form of its own."""
     for api in stack.all(REST_API):
         for kind in (*PASSING, *UNKNOWN_PATH, "DEFAULT_4XX"):
             yield api.must(
@@ -58,7 +59,7 @@ def there(stack):
 
 @check
 def statuses(stack):
-    """The sender comes again where it can help, and does not where it cannot."""
+    """The status must make the sender retry if that can help, and not retry if it cannot."""
     for kind, answer in answers(stack).items():
         status = answer.status or STATUSES.get(kind, "")
         if kind in PASSING:
@@ -75,7 +76,7 @@ def statuses(stack):
 
 @check
 def retry_after(stack):
-    """What passes says when to come again."""
+    """A temporary error must say when to retry."""
     for kind, answer in answers(stack).items():
         if kind in PASSING:
             is_so = re.fullmatch(r"'\d+'", answer.headers.get("retry-after", ""))
@@ -87,8 +88,8 @@ def retry_after(stack):
 
 @check
 def bodies(stack):
-    """An error is `{"error": "<one sentence>"}`, from the gateway too, and repeats nothing
-    of the request."""
+    """The body of an error must be `{"error": "<one sentence>"}`, from the gateway too, and must
+    repeat nothing of the request."""
     for kind, answer in answers(stack).items():
         yield Verdict(
             answer.subject,
@@ -100,7 +101,7 @@ def bodies(stack):
 
 
 def answers(stack):
-    """The gateway's own answers, by kind of error, wherever in the template they are."""
+    """Returns the gateway's own answers, by kind of error, wherever in the template they are."""
     found = {}
     for api in stack.all(REST_API):
         for kind, response in api["Body"].get("x-amazon-apigateway-gateway-responses", {}).items():

@@ -1,4 +1,5 @@
-"""The API: both spellings of each path reach the function, and no user's token a log."""
+"""The API: both spellings of each path must reach the function, and no log may get a user's
+token."""
 
 import ipaddress
 import json
@@ -11,8 +12,8 @@ from stack import PARAMETERS
 REST_API = "AWS::ApiGateway::RestApi"
 STAGE = "AWS::ApiGateway::Stage"
 
-# What the access log may say of a request, besides who asked from where and how it went:
-# none of it holds a header, a query, a body, or a path as it was typed.
+# The fields of a request that the access log may have, besides the caller's address and the
+# outcome: none of them holds a header, a query, a body, or a path as it was sent.
 LOGGED = re.compile(
     r"\$context\.(requestId|extendedRequestId|apiId|stage|requestTime|requestTimeEpoch|httpMethod|resourcePath"
     r"|protocol|status|responseLength|responseLatency|xrayTraceId|identity\.sourceIp|identity\.userAgent"
@@ -23,8 +24,8 @@ LOGGED = re.compile(
 
 @check
 def paths(stack):
-    """The senders' URLs end in a slash. A REST API answers a path with and without it, if
-    the path is written without; an HTTP API cannot hold one that ends so."""
+    """The senders' URLs end in a slash. A REST API answers a path with and without it if the
+    path is written without; an HTTP API has no path that ends in one."""
     for api in stack.all("AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::Route"):
         yield Verdict(
             api.name, "is an HTTP API, which answers no path that ends in a slash", "make it a REST API"
@@ -36,7 +37,7 @@ def paths(stack):
 
 @check
 def any_method(stack):
-    """The function says 405, in the contract's form; the gateway would say 403."""
+    """The function answers 405, in the contract's form; the gateway would answer 403."""
     for api in stack.all(REST_API):
         for path, methods in paths_of(api).items():
             integration = methods.get("x-amazon-apigateway-any-method", {}).get(
@@ -53,7 +54,7 @@ def any_method(stack):
 
 @check
 def regional(stack):
-    """One LMS calls from one place: a way by CloudFront is only longer."""
+    """One LMS calls from one place, so a route through CloudFront would only be longer."""
     for api in stack.all(REST_API):
         yield api.must(
             api.at("EndpointConfiguration", "Types") == ["REGIONAL"],
@@ -64,7 +65,7 @@ def regional(stack):
 
 @check
 def permissions(stack):
-    """Whoever may make an API in this account or another must not reach the functions."""
+    """Another API, of this account or another, must not reach the functions."""
     apis = [api.name for api in stack.all(REST_API)]
     for permission in stack.all("AWS::Lambda::Permission"):
         if permission.get("Principal") == "apigateway.amazonaws.com":
@@ -78,7 +79,7 @@ def permissions(stack):
 
 @check
 def allow_list(stack):
-    """AllowedAddresses lets in those addresses alone, and everybody where it is empty."""
+    """AllowedAddresses must admit only those addresses, and all addresses if it is empty."""
     for name in [api.name for api in stack.all(REST_API)]:
         policies = {}
         for allowed in (PARAMETERS["AllowedAddresses"], ""):
@@ -105,7 +106,7 @@ def traced(stack):
 
 @check
 def no_execution_log(stack):
-    """Data tracing writes bodies and tokens into a log, and so does the level INFO."""
+    """Data tracing logs bodies and tokens, and so does the level INFO."""
     for stage in stack.all(STAGE):
         settings = stage.get("MethodSettings", [])
         yield stage.must(
@@ -120,7 +121,7 @@ def no_execution_log(stack):
 
 @check
 def throttled(stack):
-    """Without a limit of its own an API shares that of all of the account's."""
+    """Without a limit of its own an API shares the limit of all the account's APIs."""
     for stage in stack.all(STAGE):
         settings = stage.get("MethodSettings", [])
         yield stage.must(
@@ -136,7 +137,7 @@ def throttled(stack):
 
 @check
 def access_log(stack):
-    """Who asks why a delivery never came finds it there, or finds that it did not."""
+    """The access log shows why a delivery did not reach a function, or that it never came."""
     groups = {group.arn.removesuffix(":*") for group in stack.all("AWS::Logs::LogGroup")}
     for stage in stack.all(STAGE):
         destination = stage.at("AccessLogSetting", "DestinationArn") or ""
@@ -149,8 +150,7 @@ def access_log(stack):
 
 @check
 def access_log_is_discreet(stack):
-    """A token, an address or a query must not get into the log by the gateway, when no
-    function lets them."""
+    """The gateway must not log a token, an address or a query, which no function logs."""
     for stage in stack.all(STAGE):
         text = stage.at("AccessLogSetting", "Format") or ""
         others = {word for word in re.findall(r"\$[\w.]+", text) if not LOGGED.fullmatch(word)}
@@ -163,15 +163,15 @@ def access_log_is_discreet(stack):
 
 @check
 def access_log_filters(stack):
-    """A pattern that names a field which the access log has not matches nothing, and its
-    alarm never goes off. Each field is a text."""
+    """A pattern with a field that the access log lacks matches nothing, and its alarm is never
+    raised. Each field is a text."""
     for stage in stack.all(STAGE):
         fields = line_of(stage)
         for counted in stack.all("AWS::Logs::MetricFilter"):
             pattern = counted["FilterPattern"]
             compared = re.fullmatch(r'\{ \$\.(\w+) = "[^"]+" \}', pattern)
             yield counted.must(
-                # Where there is no such log, that alone is to be told.
+                # Without such a log, only its absence is reported.
                 not isinstance(fields, dict) or (compared is not None and compared[1] in fields),
                 f"has the pattern {pattern}, which no line of the access log matches",
                 "compare a field of the stage's AccessLogSetting with a text",
@@ -179,7 +179,7 @@ def access_log_filters(stack):
 
 
 def line_of(stage):
-    """What a line of a stage's access log has, or None where it is no JSON."""
+    """Returns the fields in a line of a stage's access log, or None if it is no JSON."""
     try:
         return json.loads(stage.at("AccessLogSetting", "Format") or "null")
     except ValueError:
@@ -187,12 +187,12 @@ def line_of(stage):
 
 
 def paths_of(api):
-    """The methods of an API, by path."""
+    """Returns the methods of an API, by path."""
     return api["Body"]["paths"]
 
 
 def admits(policy, address):
-    """Whether a resource policy lets a request from this address in."""
+    """True if a resource policy admits a request from this address."""
     if not policy:
         return True
     effects = {statement["Effect"] for statement in policy["Statement"] if applies(statement, address)}
@@ -200,7 +200,7 @@ def admits(policy, address):
 
 
 def applies(statement, address):
-    """Whether a statement is about requests from this address."""
+    """True if a statement applies to requests from this address."""
     address = ipaddress.ip_address(address)
 
     def among(networks):

@@ -9,13 +9,13 @@ from .alarms import ALARM
 
 DASHBOARD = "AWS::CloudWatch::Dashboard"
 WIDGETS = {"alarm", "explorer", "log", "metric", "text"}
-# CloudWatch's grid has so many columns.
+# The number of columns in CloudWatch's grid.
 COLUMNS = 24
 
 
 @check
 def readable(stack):
-    """CloudFormation takes any text for a dashboard; CloudWatch takes JSON."""
+    """The body must be JSON: CloudFormation accepts any text, CloudWatch does not."""
     for dashboard in stack.all(DASHBOARD):
         yield dashboard.must(
             all("type" in widget and "properties" in widget for widget in widgets(dashboard))
@@ -27,7 +27,7 @@ def readable(stack):
 
 @check
 def known_widgets(stack):
-    """One of a type that CloudWatch does not know stays empty."""
+    """A widget of a type that CloudWatch does not know stays empty."""
     for dashboard in stack.all(DASHBOARD):
         for widget in widgets(dashboard):
             kind = widget.get("type", "metric")
@@ -38,7 +38,7 @@ def known_widgets(stack):
 
 @check
 def no_overlap(stack):
-    """CloudWatch moves what overlaps, and nobody finds it where it was."""
+    """Widgets must not overlap: CloudWatch would move them from their place."""
     for dashboard in stack.all(DASHBOARD):
         cells = {}
         for number, widget in enumerate(widgets(dashboard)):
@@ -56,7 +56,7 @@ def no_overlap(stack):
 
 @check
 def shows_alarms(stack):
-    """What is wrong is to be seen at one glance."""
+    """The dashboard must show every alarm, so that errors are seen at a glance."""
     for dashboard in stack.all(DASHBOARD):
         shown = json.dumps(
             [
@@ -77,7 +77,7 @@ def shows_alarms(stack):
 
 
 def widgets(dashboard):
-    """The widgets of a dashboard; none where its body cannot be read."""
+    """Returns the widgets of a dashboard, or none if its body cannot be parsed."""
     try:
         return json.loads(dashboard.get("DashboardBody", "")).get("widgets", [])
     except ValueError:

@@ -7,7 +7,7 @@ from check import Verdict, check
 
 @check
 def parameters(stack):
-    """`sam deploy` says of a wrong parameter only that the deployment failed."""
+    """Parameters must be valid: `sam deploy` reports a wrong one only as a failed deployment."""
     for environment, values in stack.environments.items():
         for name, value in values.items():
             parameter = stack.source["Parameters"].get(name)
@@ -19,7 +19,7 @@ def parameters(stack):
 
 
 def takes(parameter, value):
-    """Whether a parameter can have this value."""
+    """True if a parameter can have this value."""
     if parameter["Type"] == "Number":
         if not re.fullmatch(r"-?[\d.]+", value):
             return False

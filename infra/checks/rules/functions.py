@@ -1,4 +1,4 @@
-"""Functions: each is seen, bounded, and has what is its own."""
+"""Functions: each must be observable and limited, and have a role and a log group of its own."""
 
 import re
 from collections import Counter
@@ -10,7 +10,7 @@ from .secrets import SECRET
 from .tables import TABLE
 
 FUNCTION = "AWS::Lambda::Function"
-# The gateway gives up after so many seconds.
+# The gateway's timeout in seconds.
 GATEWAY_TIMEOUT = 29
 
 
@@ -25,7 +25,7 @@ def traced(stack):
 
 @check
 def json_logs(stack):
-    """Alarms and docs/logs.md rest on lines that are JSON objects, those of Lambda too."""
+    """Alarms and docs/logs.md depend on lines that are JSON objects, those of Lambda too."""
     for function in stack.all(FUNCTION):
         yield function.must(
             function.at("LoggingConfig", "LogFormat") == "JSON",
@@ -36,8 +36,8 @@ def json_logs(stack):
 
 @check
 def own_role(stack):
-    """A role that two share allows each what the other needs; and one that SAM makes has
-    managed policies."""
+    """A role that two functions share allows each what only the other needs; and one that SAM
+    creates has managed policies."""
     users = Counter(function.get("Role") for function in stack.all(FUNCTION))
     roles = {role.arn: role for role in stack.all("AWS::IAM::Role")}
     for function in stack.all(FUNCTION):
@@ -53,7 +53,8 @@ def own_role(stack):
 
 @check
 def own_log_group(stack):
-    """One that Lambda makes is kept for ever; one of two functions has two kinds of lines."""
+    """A log group that Lambda creates never expires; one of two functions has two kinds of
+    lines."""
     users = Counter(function.at("LoggingConfig", "LogGroup") for function in stack.all(FUNCTION))
     groups = {group.name for group in stack.all("AWS::Logs::LogGroup")}
     for function in stack.all(FUNCTION):
@@ -67,7 +68,7 @@ def own_log_group(stack):
 
 @check
 def in_time(stack):
-    """The sender must have the function's answer, and not the gateway's."""
+    """The sender must get the function's answer, and not the gateway's."""
     for function in called_by_api(stack):
         yield function.must(
             function.get("Timeout", 3) < GATEWAY_TIMEOUT,
@@ -78,7 +79,7 @@ def in_time(stack):
 
 @check
 def bounded(stack):
-    """What goes on by itself must leave the account's concurrency to the webhooks."""
+    """Functions that run by themselves must leave the account's concurrency to the webhooks."""
     webhooks = {function.name for function in called_by_api(stack)}
     for function in stack.all(FUNCTION):
         if function.name not in webhooks:
@@ -106,7 +107,7 @@ def variables(stack):
 
 
 def called_by_api(stack):
-    """The functions that the gateway waits for."""
+    """Returns the functions that the gateway calls."""
     uris = " ".join(
         method["x-amazon-apigateway-integration"]["uri"]
         for api in stack.all(REST_API)

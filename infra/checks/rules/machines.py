@@ -7,7 +7,7 @@ MACHINE = "AWS::StepFunctions::StateMachine"
 
 @check
 def logged_without_data(stack):
-    """An execution that failed is found in the log; an input may name a learner."""
+    """Failed executions must be logged, without data: an input may name a learner."""
     for machine in stack.all(MACHINE):
         logging = machine.get("LoggingConfiguration", {})
         yield machine.must(

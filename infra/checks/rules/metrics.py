@@ -1,4 +1,4 @@
-"""Metrics: what alarms and dashboard look at is what the functions emit."""
+"""Metrics: alarms and dashboard must use the metrics that the functions emit."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from .functions import FUNCTION
 
 @dataclass(frozen=True)
 class Use:
-    """A metric that somebody looks at."""
+    """A use of a metric."""
 
     by: str
     namespace: str
@@ -22,8 +22,8 @@ class Use:
 
 @check
 def namespaces(stack):
-    """Metrics are of the stack, or of AWS. Whoever looks for them elsewhere sees nothing,
-    which looks like all is well."""
+    """Metrics must be in the namespace of the stack or in one of AWS. A metric in another
+    namespace has no data, which looks as if there were no errors."""
     own = own_namespaces(stack)
     for function in stack.all(FUNCTION):
         namespace = function.at("Environment", "Variables", "METRICS_NAMESPACE")
@@ -44,7 +44,7 @@ def namespaces(stack):
 
 @check
 def documented(stack):
-    """docs/metrics.md has what is emitted, and tests hold the functions to it."""
+    """docs/metrics.md lists the emitted metrics, and tests compare the functions with it."""
     known = emitted(stack)
     for use in own_uses(stack):
         yield Verdict(
@@ -56,8 +56,8 @@ def documented(stack):
 
 @check
 def dimensions(stack):
-    """CloudWatch adds nothing up: with other dimensions than it was emitted with, a metric
-    is another one, and there is none."""
+    """CloudWatch does not aggregate: with other dimensions than it was emitted with, a metric is
+    a different one, without data."""
     known = emitted(stack)
     for use in own_uses(stack):
         if use.name in known:
@@ -72,7 +72,7 @@ def dimensions(stack):
 
 @check
 def is_used(stack):
-    """A metric that nobody looks at is paid for in vain."""
+    """A metric must be used by an alarm or the dashboard: an unused one only costs money."""
     used = {use.name for use in own_uses(stack)}
     for name in emitted(stack):
         yield Verdict(
@@ -83,17 +83,17 @@ def is_used(stack):
 
 
 def own_namespaces(stack):
-    """Where the functions emit their metrics: one place, if all is well."""
+    """Returns the namespaces in which the functions emit metrics; there should be one."""
     return {function.at("Environment", "Variables", "METRICS_NAMESPACE") for function in stack.all(FUNCTION)}
 
 
 def own_uses(stack):
-    """Those of our own metrics."""
+    """Returns the uses of our own metrics."""
     return [use for use in uses(stack) if use.namespace in own_namespaces(stack)]
 
 
 def uses(stack):
-    """Each metric that alarms and dashboard look at."""
+    """Returns each metric that alarms and dashboard use."""
     for alarm in stack.all(ALARM):
         metrics = [
             metric["MetricStat"]["Metric"] for metric in alarm.get("Metrics", []) if "MetricStat" in metric
@@ -108,9 +108,9 @@ def uses(stack):
 
 
 def graphed(rows):
-    """The metrics of a widget: a row is a namespace, a name, and names and values of
-    dimensions, "." being what is above, and "..." all of it up to the value; or it is an
-    expression, which may search for metrics."""
+    """Returns the metrics of a widget. A row is a namespace, a name, and names and values of
+    dimensions, where "." repeats the value above, and "..." all values above except the last; or
+    it is an expression, which may search for metrics."""
     above = []
     for row in rows:
         words = [word for word in row if not isinstance(word, dict)]
@@ -131,11 +131,11 @@ def graphed(rows):
 
 
 def emitted(stack):
-    """Our own metrics, with the sets of dimensions that each is emitted with: those of
-    docs/metrics.md's tables of metrics, where a semicolon stands between two sets, and
-    those that the template counts in logs."""
+    """Returns our own metrics, with the sets of dimensions with which each is emitted: those in
+    the tables of metrics of docs/metrics.md, where a semicolon separates two sets, and those
+    that the template counts in logs."""
     found = {}
-    # A table ends at the first line that is none of it.
+    # A table ends at the first line that is not part of it.
     for table in re.findall(r"^\| *metric *\|.*\n((?:\|.*\n?)+)", stack.pages["metrics.md"], re.MULTILINE):
         for names, dimensions in re.findall(r"^\|([^|]*)\|([^|]*)\|", table, re.MULTILINE):
             for name in re.findall(r"[A-Z]\w+", names):

@@ -1,4 +1,4 @@
-"""Outputs: what `coursehook`, the portal and people are to know of a stack."""
+"""Outputs: the values of a stack that `coursehook`, the portal and people need."""
 
 from check import check
 from deployed import stream_arn
@@ -10,7 +10,7 @@ from .tables import TABLE
 
 @check
 def everything(stack):
-    """What is not put out has to be looked for in the console."""
+    """A value without an output must be looked up in the console."""
     values = {output["Value"] for output in stack.deployed["Outputs"].values()}
 
     def out(thing, value, what):

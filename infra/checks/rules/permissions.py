@@ -1,4 +1,4 @@
-"""Roles and policies: each may do just its work."""
+"""Roles and policies: each must allow exactly its work."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from .tables import TABLE
 ROLE = "AWS::IAM::Role"
 POLICIES = ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
 
-# Actions that know no resource, so that they take only "*", by who has them.
+# Actions that support no resource, so that they need "*", by the service that has them.
 TRACING = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 WITHOUT_RESOURCE = {
     "lambda.amazonaws.com": TRACING,
@@ -41,7 +41,7 @@ WITHOUT_RESOURCE = {
     },
 }
 
-# What the portal may do; writing is for coursehook alone.
+# The actions that the portal may use; only coursehook may write.
 READS = {
     "dynamodb:BatchGetItem",
     "dynamodb:DescribeStream",
@@ -56,7 +56,7 @@ READS = {
 
 @check
 def no_managed_policies(stack):
-    """AWS writes them, for everybody, and widens them without a word."""
+    """Managed policies are written by AWS for all accounts, which may extend them at any time."""
     for role in stack.all(ROLE):
         yield role.must(
             not role.get("ManagedPolicyArns"), "has managed policies", "write what it needs in its Policies"
@@ -65,7 +65,7 @@ def no_managed_policies(stack):
 
 @check
 def no_wildcard_actions(stack):
-    """They allow what nobody has thought of, and what AWS adds."""
+    """A wildcard allows unintended actions, and those that AWS adds later."""
     for holder, statement in statements(stack):
         actions = listed(statement.get("Action"))
         yield holder.must(
@@ -93,15 +93,15 @@ def named_resources(stack):
 
 @check
 def environments_and_roles(stack):
-    """What a function is told of it may use, and what it may use it is told of: else one
-    of the two is a mistake."""
+    """A function's environment and its role must name the same things: a difference is a mistake
+    in one of them."""
     roles = {role.arn: role for role in stack.all(ROLE)}
     for function in stack.all(FUNCTION):
         values = set(function.at("Environment", "Variables").values())
         told = {table.name for table in stack.all(TABLE) if table.name in values}
         told |= {secret.name for secret in stack.all(SECRET) if secret.arn in values}
         role = roles.get(function.get("Role"))
-        # Whose role is not of the template has that told by another rule.
+        # A role that is not in the template is reported by another rule.
         if role is None:
             continue
         allowed = {
@@ -126,8 +126,8 @@ def environments_and_roles(stack):
 
 @check
 def size(stack):
-    """IAM takes 10,240 characters of inline policies for a role, and 6,144 of a managed
-    one, and says so only at the deployment."""
+    """IAM accepts 10,240 characters of inline policies for a role, and 6,144 of a managed one,
+    and reports an excess only at the deployment."""
     for role in stack.all(ROLE):
         documents = [policy["PolicyDocument"] for policy in role.get("Policies", [])]
         documents += [
@@ -150,8 +150,8 @@ def size(stack):
 
 @check
 def portal_reads(stack):
-    """The portal is another program: whatever it wrote would have no history, and would
-    be undone by the next sweep."""
+    """The portal is another program: its writes would have no history, and would be undone by
+    the next sweep."""
     for policy in stack.all("AWS::IAM::ManagedPolicy"):
         actions = {
             action
@@ -168,7 +168,7 @@ def portal_reads(stack):
 
 @check
 def trusted(stack):
-    """A role is for one service of AWS's, and no account."""
+    """A role must trust one service of AWS, and no account."""
     for role in stack.all(ROLE):
         yield role.must(
             service_of(role) is not None,
@@ -178,12 +178,12 @@ def trusted(stack):
 
 
 def listed(value):
-    """IAM takes one for a list of one."""
+    """Returns a list; IAM treats a single value as a list of one."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def statements(stack):
-    """What identity policies allow, each statement with the resource that has it."""
+    """Returns the statements of identity policies, each with its resource."""
     for role in stack.all(ROLE):
         for policy in role.get("Policies", []):
             for statement in listed(policy["PolicyDocument"]["Statement"]):
@@ -194,12 +194,12 @@ def statements(stack):
 
 
 def held_by(holder):
-    """The names of the roles that have a policy of this one."""
+    """Returns the names of the roles with a policy of this resource."""
     return [holder.name] if holder.type == ROLE else holder.get("Roles", [])
 
 
 def service_of(role):
-    """The service that may assume a role; None if others may, too."""
+    """Returns the service that may assume a role, or None if others may, too."""
     trusting = listed(role.at("AssumeRolePolicyDocument", "Statement"))
     principal = trusting[0].get("Principal") if len(trusting) == 1 else None
     match principal:
@@ -209,5 +209,5 @@ def service_of(role):
 
 
 def length(document):
-    """As IAM counts: without white space."""
+    """Returns the length as IAM counts it, without white space."""
     return len(json.dumps(document, separators=(",", ":")))

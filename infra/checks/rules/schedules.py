@@ -11,8 +11,9 @@ SCHEDULES = ("AWS::Scheduler::Schedule", "AWS::Events::Rule")
 
 @check
 def can_be_switched_off(stack):
-    """When the LMS is unavailable, or we are, an operator stops what goes on by itself by
-    a parameter: a schedule that was disabled by hand is enabled by the next deployment."""
+    """Schedules must have a parameter that switches them off, for times when the LMS or
+    Coursehook is unavailable: a schedule that was disabled by hand is enabled by the next
+    deployment."""
     without = [
         deploy(stack.rendered, PARAMETERS | {name: "off"})["Resources"]
         for name, parameter in stack.source["Parameters"].items()

@@ -1,4 +1,4 @@
-"""Secrets: the template makes the place, and people put the value there."""
+"""Secrets: the template creates them, and people set their value."""
 
 from check import check
 
@@ -7,7 +7,7 @@ SECRET = "AWS::SecretsManager::Secret"
 
 @check
 def retained(stack):
-    """Tokens that are gone with a stack lock every sender out."""
+    """Tokens that are deleted with a stack lock every sender out."""
     for secret in stack.all(SECRET):
         yield secret.must(
             secret.deletion_policy == secret.update_replace_policy == "Retain",
@@ -18,7 +18,7 @@ def retained(stack):
 
 @check
 def without_value(stack):
-    """A value in a template is in every copy of it, and each deployment would set it back."""
+    """A value in a template is in every copy of it, and each deployment would reset it."""
     for secret in stack.all(SECRET):
         yield secret.must(
             "SecretString" not in secret and "GenerateSecretString" not in secret,

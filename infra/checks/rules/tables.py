@@ -1,15 +1,15 @@
-"""Tables: nothing that was stored is lost, and nothing is kept where it is not needed."""
+"""Tables: stored data must not be lost, and must not be where it is not needed."""
 
 from check import check
 
 TABLE = "AWS::DynamoDB::Table"
-# The portal follows what happens to these.
+# The portal follows the changes of these tables.
 STREAMED = {"EnrollmentsTable", "CertificatesTable"}
 
 
 @check
 def point_in_time_recovery(stack):
-    """A wrong import or a wrong sweep can only be undone from what was before."""
+    """A wrong import or a wrong sweep can only be undone from an earlier state."""
     for table in stack.all(TABLE):
         yield table.must(
             table.at("PointInTimeRecoverySpecification", "PointInTimeRecoveryEnabled") is True,
@@ -20,7 +20,7 @@ def point_in_time_recovery(stack):
 
 @check
 def encrypted(stack):
-    """Encryption with a key of the account's, whose use CloudTrail shows."""
+    """Tables are encrypted with a key of the account, whose use CloudTrail shows."""
     for table in stack.all(TABLE):
         yield table.must(
             table.at("SSESpecification", "SSEEnabled") is True,
@@ -31,7 +31,8 @@ def encrypted(stack):
 
 @check
 def on_demand(stack):
-    """Deliveries come in bursts: what is provisioned is too little then, and too much else."""
+    """Deliveries come in bursts: provisioned capacity would be too small for them, and too large
+    otherwise."""
     for table in stack.all(TABLE):
         yield table.must(
             table.get("BillingMode") == "PAY_PER_REQUEST",
@@ -42,7 +43,7 @@ def on_demand(stack):
 
 @check
 def deletion_protection(stack):
-    """A slip on a console must not cost a table."""
+    """A slip in the console must not delete a table."""
     for table in stack.all(TABLE):
         yield table.must(
             table.get("DeletionProtectionEnabled") is True,
@@ -53,7 +54,7 @@ def deletion_protection(stack):
 
 @check
 def retained(stack):
-    """A table outlives its stack, and its logical id."""
+    """A table must outlive its stack, and a change of its logical id."""
     for table in stack.all(TABLE):
         yield table.must(
             table.deletion_policy == table.update_replace_policy == "Retain",
@@ -64,7 +65,7 @@ def retained(stack):
 
 @check
 def indexes(stack):
-    """An index finds keys. A history in it would be written, and paid for, twice."""
+    """An index only finds keys. A history in it would be written, and paid for, twice."""
     for table in stack.all(TABLE):
         for index in table.get("GlobalSecondaryIndexes", []) + table.get("LocalSecondaryIndexes", []):
             projection = index["Projection"]
@@ -78,8 +79,8 @@ def indexes(stack):
 
 @check
 def streams(stack):
-    """The portal follows enrollments and certificates. Whatever else had a stream would
-    show somebody what they need not know."""
+    """The portal follows enrollments and certificates. A stream of another table would show it
+    data that it need not know."""
     for table in stack.all(TABLE):
         has_stream, is_streamed = "StreamSpecification" in table, table.name in STREAMED
         yield table.must(

@@ -1,4 +1,4 @@
-"""The stack that is right, from which wrong ones are made."""
+"""The correct stack, from which wrong ones are made."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The template passes every check, and each check fails on one that is wrong in its way."""
+"""The template passes every check, and each check fails on a template with its error."""
 
 import copy
 import dataclasses
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-# They make themselves known.
+# The checks register themselves when they are imported.
 import linters
 import rules
 from rules.answers import PASSING, UNKNOWN_PATH
@@ -20,8 +20,8 @@ REMOVED = object()
 
 
 def altered(stack, changes):
-    """The stack with other values. A path is its keys, of the template where it does not
-    begin with another field of the stack."""
+    """Returns the stack with other values. A path is a list of keys, in the template if it does
+    not begin with another field of the stack."""
     changes = changes(stack) if callable(changes) else changes
     parts = {field: copy.deepcopy(getattr(stack, field)) for field in ("source", *FIELDS)}
     for path, value in changes.items():
@@ -41,7 +41,7 @@ def altered(stack, changes):
 
 
 def failed(stack, names):
-    """The checks that find faults, with what they find."""
+    """Returns the checks that find errors, with these errors."""
     return {name: faults(verdicts) for name, verdicts in run(stack, names) if faults(verdicts)}
 
 
@@ -54,7 +54,7 @@ def att(name):
 
 
 def dashboard(change):
-    """A change to the widgets of the dashboard, as deployed."""
+    """Returns a change to the widgets of the dashboard, as deployed."""
 
     def changes(stack):
         body = json.loads(stack.resources["Dashboard"]["DashboardBody"])
@@ -65,7 +65,7 @@ def dashboard(change):
 
 
 def graph(*row):
-    """A graph more, of this row."""
+    """Returns a change that adds a graph of this row."""
     place = {"x": 0, "y": 1000, "width": 6, "height": 6}
     return dashboard(
         lambda widgets: widgets.append(place | {"type": "metric", "properties": {"metrics": [list(row)]}})
@@ -73,7 +73,8 @@ def graph(*row):
 
 
 def logging(variable):
-    """An access log that has this, besides what filters compare."""
+    """Returns the format of an access log with this variable, besides the fields that filters
+    compare."""
     return json.dumps({"status": "$context.status", "error": "$context.error.responseType", "more": variable})
 
 
@@ -469,7 +470,7 @@ def test_each_check_has_a_template_that_fails_it():
     assert {name for name, _ in WRONG_FOR_RULES} == set(RULES)
 
 
-def test_each_check_says_why_it_is():
+def test_each_check_has_a_docstring():
     assert [name for name in CHECKS if not CHECKS[name].__doc__] == []
 
 
@@ -483,7 +484,7 @@ def test_a_rule_finds_what_no_other_rule_does(stack, name, changes):
     assert set(failed(altered(stack, changes), RULES)) == {name}
 
 
-def test_what_a_word_in_the_template_skips_is_found(stack):
+def test_checks_skipped_by_a_comment_in_the_template_fail(stack):
     changes = {
         "exceptions": lambda exceptions: [one for one in exceptions if one["id"] != "CKV_AWS_27"],
         "Resources PendingEventsFailureQueue Metadata": {"checkov": {"skip": [{"id": "CKV_AWS_27"}]}},
@@ -491,12 +492,12 @@ def test_what_a_word_in_the_template_skips_is_found(stack):
     assert set(failed(altered(stack, changes), ["checkov/rendered"])) == {"checkov/rendered"}
 
 
-def test_a_dashboard_that_is_no_json_is_told(stack):
+def test_a_dashboard_that_is_no_json_is_an_error(stack):
     wrong = altered(stack, {"Resources Dashboard Properties DashboardBody": "{"})
     assert "dashboard/readable" in failed(wrong, RULES)
 
 
-def test_a_fault_is_reported_and_told_by_the_result(stack, capsys):
+def test_an_error_is_printed_and_returned(stack, capsys):
     wrong = altered(stack, {f"{TABLE} SSESpecification": REMOVED})
     ((name, verdicts),) = run(wrong, ["tables/encrypted"])
     assert not report(name, verdicts)

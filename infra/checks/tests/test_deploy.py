@@ -1,4 +1,5 @@
-"""What `infra/deploy.sh` hands to SAM, and what it refuses before anything is built."""
+"""The arguments that `infra/deploy.sh` passes to SAM, and those that it rejects before anything
+is built."""
 
 import os
 import pathlib
@@ -12,11 +13,11 @@ URL = "https://lms.example.org"
 
 @pytest.fixture
 def sam(tmp_path):
-    """A SAM that prints what it is asked for, one argument a line."""
+    """Creates a SAM that prints its arguments, one a line."""
     program = tmp_path / "sam"
     program.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\" -end-\n")
     program.chmod(0o755)
-    # A folder of its own, in which something is built.
+    # A folder of its own, with a build in it.
     infra = tmp_path / "infra"
     infra.mkdir()
     for name in ("deploy.sh", "template.yaml", "samconfig.toml", "environments"):
@@ -35,7 +36,7 @@ def deploy(sam, *arguments, **variables):
 
 
 def overrides(deployed):
-    """The parameters that SAM was given, apart from the environment's file."""
+    """Returns the parameters that SAM was given, apart from the environment's file."""
     assert deployed.returncode == 0, deployed.stderr
     lines = deployed.stdout.splitlines()
     first = lines.index("--parameter-overrides") + 1
@@ -44,7 +45,7 @@ def overrides(deployed):
 
 
 @pytest.mark.parametrize(
-    ("given", "handed_on"),
+    ("given", "passed_on"),
     [
         ("", []),
         ("PaidModes=verified,professional", ['PaidModes="verified,professional"']),
@@ -54,9 +55,9 @@ def overrides(deployed):
         ("PaidModes=$(id)", ['PaidModes="$(id)"']),
     ],
 )
-def test_parameters_are_handed_on_whole(sam, given, handed_on):
+def test_parameters_are_passed_on_unchanged(sam, given, passed_on):
     deployed = deploy(sam, PARAMETERS=given)
-    assert overrides(deployed) == ["Architecture=x86_64", f"LmsUrl={URL}", *handed_on]
+    assert overrides(deployed) == ["Architecture=x86_64", f"LmsUrl={URL}", *passed_on]
 
 
 @pytest.mark.parametrize(
@@ -72,12 +73,12 @@ def test_parameters_are_handed_on_whole(sam, given, handed_on):
     ],
 )
 @pytest.mark.parametrize("arguments", [[], ["check"]])
-def test_what_cannot_be_meant_is_refused(sam, arguments, variables, said):
+def test_invalid_arguments_are_rejected(sam, arguments, variables, said):
     deployed = deploy(sam, *arguments, **variables)
     assert (deployed.returncode, deployed.stdout) == (2, "")
     assert said in deployed.stderr
 
 
-def test_looking_whether_it_could_deploys_nothing(sam):
+def test_the_check_deploys_nothing(sam):
     deployed = deploy(sam, "check")
     assert (deployed.returncode, deployed.stdout, deployed.stderr) == (0, "", "")

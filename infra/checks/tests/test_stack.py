@@ -1,4 +1,4 @@
-"""What the rules look at is what AWS would make of the template."""
+"""The deployed form must be what AWS would make of the template."""
 
 import json
 
@@ -56,18 +56,18 @@ SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:Secret-a1b2c3"
         ),
     ],
 )
-def test_functions_are_worked_out(value, filled):
+def test_functions_are_evaluated(value, filled):
     assert Filled(RENDERED, {"Stage": "prod"})(value) == filled
 
 
-def test_what_a_condition_leaves_out_is_not_deployed(stack):
+def test_resources_with_a_false_condition_are_not_deployed(stack):
     schedules = {"GradeSweepMachineSchedule", "GradeSweepSilentAlarm"}
     assert schedules <= stack.resources.keys()
     deployed = deploy(stack.rendered, PARAMETERS | {"GradeSweepSchedule": "off"})
     assert not schedules & deployed["Resources"].keys()
 
 
-def test_a_definition_can_be_read_once_it_is_filled_in(stack):
+def test_an_evaluated_definition_can_be_parsed(stack):
     machine = stack.resources["GradeSweepMachine"]
     text = machine["DefinitionString"]
     for name, value in machine["DefinitionSubstitutions"].items():
