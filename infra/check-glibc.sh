@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Fails where a program needs a newer C library than Lambda's provided.al2023 has. A
-# machine that is newer than that links against what is there.
+# Fails if a program needs a newer C library than that of Lambda's provided.al2023. A build machine
+# with a newer one links against its own.
 set -euo pipefail
 
-# That of Amazon Linux 2023.
+# The version of Amazon Linux 2023.
 readonly lambda=2.34
 
 for program in "$@"; do

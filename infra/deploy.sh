@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Deploys what `make build` has built, as the stack STACK; `infra/deploy.sh check` only
-# looks whether it could. `make deploy` calls it with these variables:
+# Deploys what `make build` has built, as the stack STACK; `infra/deploy.sh check` only checks
+# whether it could. `make deploy` calls it with these variables:
 #
 #   SAM           the SAM CLI
 #   ENV           dev, staging or prod: which file of environments/ has the parameters
 #   STACK         name of the stack
 #   LMS_URL       base URL of the LMS, unless that file has it
-#   ARCHITECTURE  what was built for
-#   PARAMETERS    further parameters of the template, which outrank that file:
+#   ARCHITECTURE  architecture of the built programs
+#   PARAMETERS    further parameters of the template, which override that file:
 #                 `Name=Value Name='a value'`, and `Name=''` for an empty one
-#   YES           set to deploy without being asked, where prod would ask
+#   YES           set to deploy without the confirmation that prod asks for
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,8 +27,8 @@ if [ -n "${LMS_URL:-}" ]; then
 elif ! grep -q '^LmsUrl:' "$parameters"; then
     fail "Which LMS? make deploy ENV=$ENV LMS_URL=https://lms.example.org, or LmsUrl in $parameters"
 fi
-# SAM passes over what it cannot read, or cuts it off, and over names that are none: so it
-# is read here.
+# SAM ignores or truncates values that it cannot parse, and ignores unknown names, so they are
+# parsed here.
 names=$(sed -n '/^Parameters:/,/^Conditions:/s/^  \([A-Za-z]*\):$/\1/p' infra/template.yaml)
 given=$(xargs -n 1 <<<"${PARAMETERS:-}") || fail 'PARAMETERS has a quote without its end.'
 while read -r parameter; do
@@ -47,7 +47,7 @@ case "${1:-}" in
 esac
 [ -f .aws-sam/build/template.yaml ] || fail 'Nothing is built yet: make build'
 
-# SAM knows this name of the variable alone.
+# SAM reads only this name of the variable.
 if [ -n "${AWS_REGION:-}" ]; then
     export AWS_DEFAULT_REGION="$AWS_REGION"
 fi
