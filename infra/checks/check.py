@@ -37,7 +37,7 @@ def run(stack, names=()):
 
 def faults(verdicts):
     """Returns each error with its subject and how to fix it. A check without anything to check
-    is an error: it would otherwise pass for ever once its subject is gone."""
+    is an error: it would otherwise pass forever once its subject is gone."""
     if not verdicts:
         return [("-", "there is nothing to look at", "fix the check, or remove it if its subject is gone")]
     found = ((verdict.subject, verdict.fault, verdict.remedy) for verdict in verdicts if verdict.fault)

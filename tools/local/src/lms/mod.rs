@@ -93,13 +93,13 @@ struct Shared {
     calls: Mutex<Vec<LmsCall>>,
     /// The number of requests being answered, and the highest that ever was.
     in_flight: AtomicUsize,
-    most_under_way: AtomicUsize,
+    most_in_flight: AtomicUsize,
     /// The largest number of rows in a page; 0 if only `page_size` decides.
     rows_of_a_page: AtomicUsize,
 }
 
 /// A request that is being answered, or whose sender has gone.
-struct UnderWay(Arc<Shared>);
+struct InFlight(Arc<Shared>);
 
 impl InFlight {
     fn begin(shared: &Arc<Shared>) -> Self {
@@ -199,7 +199,7 @@ impl Lms {
     }
 
     /// Enrolls a learner in a run, replacing any other enrollment there. The two lists are
-    /// independent: a learner with a grade is not thereby listed among the enrollments, and a
+    /// independent: a learner with a grade is not listed among the enrollments, and a
     /// learner with an enrollment has no grade.
     pub fn enroll(&self, username: &str, course_id: &str, mode: &str, is_active: bool) {
         let mode = mode.to_owned();
