@@ -276,7 +276,7 @@ class WhenTheLmsFails(PluginTest):
         self.assertIsNone(self.stack.certificate(email))
 
         self.stack.revoke_faults()
-        # The event is due in a minute: until then a retry pass leaves it as it is.
+        # The event is due in a minute: until then a retry leaves it as it is.
         self.stack.retry_due()
         self.assertEqual(self.stack.pending(email)["certificate"]["attempts"], 0)
         # An operator need not wait for that: one attempt issues the certificate.

@@ -1,4 +1,4 @@
-//! Handles one retry pass, each minute: due events are retried.
+//! Handles one retry batch, each minute: due events are retried.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use shared::use_cases::retry::{ATTEMPT_TIME, RetryWorker, RunContext};
 use shared::web::{Metrics, log};
 use tokio::time::Instant;
 
-/// The time of a pass without a usable deadline: `cargo lambda watch` gives one in 1970. It is the
+/// The time of a batch without a usable deadline: `cargo lambda watch` gives one in 1970. It is the
 /// function's timeout in the template.
 const RUN_TIME: SignedDuration = SignedDuration::from_secs(120);
 
-/// The time that a pass has left after its last attempt: for claiming the event, writing it back,
+/// The time that a batch has left after its last attempt: for claiming the event, writing it back,
 /// and the counts, each a call to the store at its longest.
 const CLOSING_TIME: Duration = Duration::from_secs(30);
 

@@ -1,4 +1,4 @@
-//! An LMS that fails in every possible way: the delivery is accepted, and one retry pass issues the
+//! An LMS that fails in every possible way: the delivery is accepted, and one retry batch issues the
 //! certificate once the LMS works again.
 
 use std::time::Duration;

@@ -1,13 +1,13 @@
-//! Two concurrent passes, as the schedule allows, and a pass that ends in time.
+//! Two concurrent batches, as the schedule allows, and a batch that ends in time.
 
 use local::lms::At;
 
 use super::fixture::Fixture;
 use super::lms::with_passes;
 
-/// Each event is retried by one of the two passes.
+/// Each event is retried by one of the two batches.
 #[tokio::test]
-async fn two_passes_share_the_work() {
+async fn two_batches_share_the_work() {
     let fixture = with_passes(30).await;
     let other = Fixture::on(fixture.beside());
     let asked = fixture.lms.count(At::Grades);
@@ -24,9 +24,9 @@ async fn two_passes_share_the_work() {
     assert_eq!(certificates.send().await.unwrap().count, 30);
 }
 
-/// A pass that has hardly any time left claims nothing: a claimed event is always processed.
+/// A batch that has hardly any time left claims nothing: a claimed event is always processed.
 #[tokio::test]
-async fn a_pass_ends_before_its_deadline() {
+async fn a_batch_ends_before_its_deadline() {
     let fixture = with_passes(3).await;
     let summary = fixture.run_for(40).await.unwrap();
     assert_eq!(summary["attempted"], 0);
@@ -44,7 +44,7 @@ async fn a_pass_ends_before_its_deadline() {
     assert_eq!(fixture.run_for(-60).await.unwrap()["done"], 3);
 }
 
-/// A pass with nothing due costs one query, and three for the counts.
+/// A batch with nothing due costs one query, and three for the counts.
 #[tokio::test]
 async fn nothing_due_costs_four_queries() {
     let fixture = with_passes(0).await;
@@ -55,7 +55,7 @@ async fn nothing_due_costs_four_queries() {
     assert_eq!(fixture.lms.calls().len(), 0);
 }
 
-/// The event that has been due longest comes first, and a pass that runs out of time leaves the
+/// The event that has been due longest comes first, and a batch that runs out of time leaves the
 /// others.
 #[tokio::test]
 async fn the_longest_due_comes_first() {

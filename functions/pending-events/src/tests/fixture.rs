@@ -50,12 +50,12 @@ impl Fixture {
         }
     }
 
-    /// Runs a pass as the schedule does, with two minutes left.
+    /// Runs a batch as the schedule does, with two minutes left.
     pub async fn run(&self) -> Value {
         self.run_for(120).await.unwrap()
     }
 
-    /// Runs a pass with this many seconds left.
+    /// Runs a batch with this many seconds left.
     pub async fn run_for(&self, seconds: i64) -> Result<Value, Error> {
         let mut context = Context::default();
         context.request_id = "the-run".to_owned();

@@ -37,8 +37,8 @@ pub async fn with_passes(learners: usize) -> Fixture {
     fixture
 }
 
-/// After three failures in a row the LMS is not asked again in this pass, and events that did not
-/// reach it have lost no attempt; once it works, one pass issues all certificates.
+/// After three failures in a row the LMS is not asked again in this batch, and events that did not
+/// reach it have lost no attempt; once it works, one batch issues all certificates.
 #[tokio::test]
 async fn three_failures_pause_the_lms() {
     let fixture = with_passes(20).await;
@@ -122,7 +122,7 @@ async fn enrollments_are_processed_without_the_lms() {
     assert_eq!(fixture.enrollments(&id).await.len(), 1);
 }
 
-/// After a throttle with a time the LMS is not asked until then, by this pass or the next ones, and
+/// After a throttle with a time the LMS is not asked until then, by this batch or the next ones, and
 /// no event loses an attempt.
 #[tokio::test]
 async fn retry_after_pauses_all_requests() {
@@ -161,7 +161,7 @@ async fn retry_after_pauses_all_requests() {
 }
 
 /// The number of concurrent requests stays at its limit, however many events are due: a quarter of
-/// the total limit, since two passes may run at once, beside the sweeps.
+/// the total limit, since two batches may run at once, beside the sweeps.
 #[tokio::test]
 async fn concurrent_requests_stay_within_the_limit() {
     let fixture = with_passes(12).await;

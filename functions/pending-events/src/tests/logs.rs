@@ -1,4 +1,4 @@
-//! The log lines of a pass, and the data that must never be in one.
+//! The log lines of a batch, and the data that must never be in one.
 
 use local::Fault;
 use local::lms::{CLIENT_SECRET, FaultRule, LmsFault};
@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::fixture::Fixture;
 use super::lms::with_passes;
 
-/// A pass logs a line for each event, and one at the end.
+/// A batch logs a line for each event, and one at the end.
 #[tokio::test]
-async fn a_pass_logs_a_line_for_each_event_and_one_at_its_end() {
+async fn a_batch_logs_a_line_for_each_event_and_one_at_its_end() {
     let fixture = with_passes(2).await;
     fixture.run().await;
     let [first, second, last] = <[Value; 3]>::try_from(fixture.log.lines()).unwrap();

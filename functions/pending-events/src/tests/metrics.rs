@@ -1,4 +1,4 @@
-//! The metrics of a pass, and the numbers of events at its end.
+//! The metrics of a batch, and the numbers of events at its end.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use shared::web::Metric;
 use super::fixture::Fixture;
 use super::lms::with_passes;
 
-/// Runs another pass; returns the values of these metrics.
+/// Runs another batch; returns the values of these metrics.
 async fn counted<const N: usize>(fixture: &Fixture, metrics: [Metric; N]) -> [Value; N] {
     fixture.run().await;
     let document = fixture.log.metrics().pop().unwrap();
@@ -47,7 +47,7 @@ async fn attempts_and_certificates_are_counted() {
     // Nothing is due, and there are samples nevertheless.
     let found = counted(&fixture, ATTEMPTS).await;
     assert_eq!(found, [0, 0, 0, 0, 1, 0, 0].map(Value::from));
-    // A pass that fails has no samples: the alarm is raised by their absence.
+    // A batch that fails has no samples: the alarm is raised by their absence.
     let (proxy, client) = fixture.proxy(FAST_RETRIES).await;
     let fixture = Fixture::wired(fixture.beside(), client);
     proxy.set(|_| Fault::Refuse("AccessDeniedException"));

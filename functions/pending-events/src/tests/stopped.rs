@@ -1,4 +1,4 @@
-//! A pass that is stopped before or after any outside call, and run again when the lease is over,
+//! A batch that is stopped before or after any outside call, and run again when the lease is over,
 //! ends as if nothing had happened.
 
 use std::time::Duration;
@@ -66,7 +66,7 @@ impl Scenario {
 }
 
 #[tokio::test]
-async fn the_next_pass_ends_the_same() {
+async fn the_next_batch_ends_the_same() {
     for scenario in [Passed, Faulty, Dies, Role] {
         let portal = scenario.prepare().await;
         let (proxy, client) = portal.proxy(FAST_RETRIES).await;
