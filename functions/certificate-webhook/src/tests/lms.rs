@@ -1,5 +1,5 @@
-//! An LMS that fails in every possible way: the delivery is accepted, and one retry batch issues the
-//! certificate once the LMS works again.
+//! An LMS that fails in every possible way: the delivery is accepted, and one retry batch issues
+//! the certificate once the LMS works again.
 
 use std::time::Duration;
 
