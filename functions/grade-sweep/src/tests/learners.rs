@@ -449,7 +449,7 @@ async fn a_broken_row_does_not_stop_the_others() {
         fixture.learner(learner).await;
         fixture.says(learner, 0.9);
     }
-    // No user has the username `stranger`. 1: gone from the list. 2: a grade of an unexpected shape.
+    // No user is called `stranger`. 1: gone from the list. 2: a grade of an unexpected shape.
     fixture.lms.grade("stranger", RUN, graded(0.9));
     fixture.lms.remove(&username(1), RUN);
     fixture

@@ -122,8 +122,8 @@ async fn enrollments_are_processed_without_the_lms() {
     assert_eq!(fixture.enrollments(&id).await.len(), 1);
 }
 
-/// After a throttle with a time the LMS is not asked until then, by this batch or the next ones, and
-/// no event loses an attempt.
+/// After a throttle with a time the LMS is not asked until then, by this batch or the next ones,
+/// and no event loses an attempt.
 #[tokio::test]
 async fn retry_after_pauses_all_requests() {
     let fixture = with_passes(12).await;
