@@ -1,9 +1,9 @@
-//! How fast `coursehook sweep grades` is, and in how much memory, beside a bare
-//! loop that makes the same calls and nothing else.
+//! Measures the speed and the memory of `coursehook sweep grades`, beside a bare loop
+//! that makes the same calls and nothing else.
 //!
-//! DynamoDB and the LMS are in a process of their own: this program, started
-//! again. In each round every grade in the LMS is another one, so that both have
-//! one to write for every learner. The bare loop runs in this process.
+//! DynamoDB and the LMS run in a process of their own: this program, started again. In
+//! each round every grade in the LMS changes, so that both have a grade to write for
+//! every learner. The bare loop runs in this process.
 
 #![expect(
     clippy::disallowed_methods,
@@ -32,16 +32,17 @@ use serde_json::{Value, json};
 use shared::bootstrap;
 use uuid::Uuid;
 
-/// The learners of the run that is timed.
+/// The number of learners in the timed run.
 const LEARNERS: usize = 100_000;
 
-/// The learners of a run whose sweep tells how memory and cost grow with the run.
+/// The number of learners in a smaller run, which shows how memory and cost grow with the
+/// run.
 const FEW_LEARNERS: usize = 10_000;
 
-/// How often each of the two is timed, one after the other.
+/// The number of times that each of the two is timed, one after the other.
 const ROUNDS: usize = 3;
 
-/// Rows on a page, keys of one read, and writes at the same time: those of a sweep.
+/// Rows per page, keys per read, and concurrent writes: those of a sweep.
 const PAGE: usize = 100;
 const LEARNERS_A_READ: usize = 33;
 const AT_ONCE: usize = 16;
@@ -50,13 +51,13 @@ const AT_ONCE: usize = 16;
 async fn main() {
     match env::args().nth(1).as_deref() {
         Some(measuring::STAND_INS) => be_the_stand_ins().await,
-        // `cargo bench` says so; a test run that comes by here measures nothing.
+        // `cargo bench` passes this argument; a test run measures nothing.
         Some("--bench") => measure().await,
         _ => println!("this measures only under `cargo bench -p coursehook-cli`"),
     }
 }
 
-/// The run of so many learners.
+/// Returns the run with this many learners.
 fn run_of(learners: usize) -> String {
     format!("course-v1:Bench+Sweep+{learners}")
 }
@@ -69,8 +70,8 @@ fn user_id(learner: usize) -> String {
     Uuid::from_u128(learner as u128 + 1).to_string()
 }
 
-/// Serves an LMS with the grades of a file, and a DynamoDB where all learners are
-/// enrolled, until nobody listens any more.
+/// Serves an LMS with the grades of a file, and a DynamoDB in which all learners are
+/// enrolled, until the parent process ends.
 async fn be_the_stand_ins() {
     let grades = PathBuf::from(env::args().nth(2).unwrap());
     let dynamodb = Dynamodb::in_memory().await.unwrap();
@@ -100,7 +101,7 @@ async fn be_the_stand_ins() {
         .unwrap();
 }
 
-/// What there is of a learner before any sweep, each with its table.
+/// Returns the items of a learner before any sweep, each with its table.
 fn items(learner: usize) -> Vec<(&'static str, HashMap<String, AttributeValue>)> {
     let (id, name) = (user_id(learner), username(learner));
     let email = format!("{name}@example.org");
@@ -161,7 +162,7 @@ fn client(url: &str) -> Client {
     bootstrap::aws::dynamodb(&local::sdk::configuration(url), LIMITS)
 }
 
-/// Gives every learner another grade in the LMS, no pass in any round.
+/// Gives every learner another grade in the LMS, which is not a pass in any round.
 fn grade_all(file: &Path, round: usize) {
     let mut out = std::io::BufWriter::new(fs::File::create(file).unwrap());
     writeln!(out, "username,course_id,percent,passed,letter_grade").unwrap();
@@ -233,15 +234,15 @@ async fn measure() {
     );
 }
 
-/// What a sweep took.
+/// The measurements of a sweep.
 struct Took {
-    /// Learners a second, the program's start and end included.
+    /// Learners per second, the program's start and end included.
     rate: f64,
-    /// The most memory that it had at once.
+    /// The peak memory in KiB.
     peak_kib: u64,
-    /// What it did.
+    /// The counts of the sweep.
     tally: Value,
-    /// Calls of DynamoDB and of the LMS for each learner.
+    /// Calls of DynamoDB and of the LMS per learner.
     calls: [f64; 2],
 }
 
@@ -265,7 +266,7 @@ fn sweep(stand_ins: &StandIns, secrets: &str, learners: usize) -> Took {
             ("AWS_ENDPOINT_URL_DYNAMODB", stand_ins.urls[0].as_str()),
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", secrets),
             ("LMS_URL", stand_ins.urls[1].as_str()),
-            // The stand-in is not to be spared.
+            // The rate limits must not slow the sweep.
             ("LMS_PER_SECOND", "1000000"),
             ("LMS_ENROLLMENTS_PER_MINUTE", "1000000"),
             ("AWS_REGION", "us-east-1"),
@@ -275,7 +276,7 @@ fn sweep(stand_ins: &StandIns, secrets: &str, learners: usize) -> Took {
         ])
         .stdout(Stdio::piped());
     let (took, peak_kib, out) = run(command);
-    // The run's own line comes first, then that of all.
+    // The run's own line comes first, then that of all runs.
     let end: Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
     assert_eq!(end["outcome"], "done", "{end}");
     let each = |name| end[name].as_f64().unwrap() / learners as f64;
@@ -287,8 +288,8 @@ fn sweep(stand_ins: &StandIns, secrets: &str, learners: usize) -> Took {
     }
 }
 
-/// The calls of a sweep that has a grade to write for everybody: while a page is
-/// worked on the next one is asked for.
+/// Makes the calls of a sweep that has a grade to write for every learner: the next page
+/// is requested while a page is processed.
 async fn bare_loop(stand_ins: &StandIns, learners: usize) -> f64 {
     let began = Instant::now();
     let client = client(&stand_ins.urls[0]);

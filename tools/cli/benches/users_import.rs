@@ -1,8 +1,8 @@
-//! How fast `coursehook users import` is, and in how much memory, beside a bare
-//! loop that makes the same transactions and nothing else.
+//! Measures the speed and the memory of `coursehook users import`, beside a bare loop
+//! that makes the same transactions and nothing else.
 //!
-//! For both, DynamoDB is the embedded engine in a process of its own, fresh
-//! each time: this program, started again. The bare loop runs in this process.
+//! For both, DynamoDB is the embedded engine in a process of its own, fresh each time:
+//! this program, started again. The bare loop runs in this process.
 
 #![expect(
     clippy::disallowed_methods,
@@ -27,33 +27,32 @@ use measuring::{LIMITS, StandIns, median, run};
 use shared::bootstrap;
 use uuid::Uuid;
 
-/// The users of the file that is timed.
+/// The number of users in the timed file.
 const USERS: usize = 100_000;
 
-/// The users of a file whose import tells how memory grows with the file.
+/// The number of users in a smaller file, which shows how memory grows with the file.
 const FEW_USERS: usize = 10_000;
 
-/// How often each of the two is timed, one after the other.
+/// The number of times that each of the two is timed, one after the other.
 const ROUNDS: usize = 5;
 
-/// What both write in one transaction: DynamoDB takes 100 items, and each user
-/// is two.
+/// Users per transaction: DynamoDB takes 100 items, and each user is two.
 const USERS_A_TRANSACTION: usize = 50;
 
-/// Transactions at the same time, as many as an import has.
+/// Concurrent transactions, as many as an import has.
 const AT_ONCE: usize = 8;
 
 #[tokio::main]
 async fn main() {
     match env::args().nth(1).as_deref() {
         Some(measuring::STAND_INS) => be_the_engine().await,
-        // `cargo bench` says so; a test run that comes by here measures nothing.
+        // `cargo bench` passes this argument; a test run measures nothing.
         Some("--bench") => measure().await,
         _ => println!("this measures only under `cargo bench -p coursehook-cli`"),
     }
 }
 
-/// Serves an empty DynamoDB, until nobody listens any more.
+/// Serves an empty DynamoDB, until the parent process ends.
 async fn be_the_engine() {
     let dynamodb = Dynamodb::in_memory().await.unwrap();
     println!("{}", dynamodb.url);
@@ -88,8 +87,8 @@ async fn measure() {
             ratios[round - 1]
         );
     }
-    // Of the rounds' ratios, and not of the rates: what else the machine does
-    // in a round slows both.
+    // The median is that of the rounds' ratios, and not of the rates: other load on the
+    // machine in a round slows both.
     println!(
         "medians: import {:.0} users a second, bare loop {:.0}; {:.0} % of the bare loop's rate",
         median(imports),
@@ -102,11 +101,11 @@ async fn measure() {
     );
 }
 
-/// What an import took.
+/// The measurements of an import.
 struct Took {
-    /// Users a second, the program's start and end included.
+    /// Users per second, the program's start and end included.
     rate: f64,
-    /// The most memory that it had at once.
+    /// The peak memory in KiB.
     peak_kib: u64,
 }
 
@@ -156,7 +155,7 @@ async fn write(client: &Client, items: Vec<TransactWriteItem>) {
     write.set_transact_items(Some(items)).send().await.unwrap();
 }
 
-/// A user and the username, as the import writes them.
+/// Returns a user and the username, as the import writes them.
 fn items(user: usize) -> [TransactWriteItem; 2] {
     let text = |text: String| AttributeValue::S(text);
     let (email, name) = (

@@ -1,4 +1,4 @@
-//! What all measurements stand on.
+//! Code that all measurements share.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -19,10 +19,10 @@ pub const LIMITS: CallLimits = CallLimits {
 /// The argument that makes a program of these its own stand-ins.
 pub const STAND_INS: &str = "stand-ins";
 
-/// The stand-ins in a process of their own, gone when dropped.
+/// The stand-ins in a process of their own, which ends when this is dropped.
 pub struct StandIns {
     child: Child,
-    /// Where they are, as they say.
+    /// The URLs that the stand-ins report.
     pub urls: Vec<String>,
 }
 
@@ -51,8 +51,8 @@ impl Drop for StandIns {
     }
 }
 
-/// Runs a program to its good end: how long it took, the most memory that it had
-/// at once in KiB, and what it wrote.
+/// Runs a program to a successful end. Returns its duration, its peak memory in KiB, and
+/// its output.
 pub fn run(mut command: Command) -> (Duration, u64, String) {
     let began = Instant::now();
     let mut child = command.spawn().unwrap();
@@ -75,7 +75,7 @@ pub fn run(mut command: Command) -> (Duration, u64, String) {
     (took, peak_kib, reader.join().unwrap())
 }
 
-/// The most memory that a process has had so far; nothing once it has ended.
+/// Returns the peak memory of a process so far; `None` once it has ended.
 fn peak_of(process: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status
@@ -84,7 +84,7 @@ fn peak_of(process: u32) -> Option<u64> {
     line.trim().trim_end_matches("kB").trim_end().parse().ok()
 }
 
-/// The one in the middle.
+/// Returns the median.
 pub fn median(mut rates: Vec<f64>) -> f64 {
     rates.sort_by(f64::total_cmp);
     rates[rates.len() / 2]
