@@ -1,4 +1,4 @@
-//! Why a pending event waits or how it ended, and what would help, in sentences.
+//! Explains, in sentences, why a pending event waits or how it ended, and how to fix it.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -11,24 +11,24 @@ use shared::use_cases::sweeping::{Request, Wanted};
 
 use crate::{output, time};
 
-/// What to tell an operator about one event, or about a learner in a run.
+/// Advice for an operator about one event, or about a learner in a run.
 #[derive(Serialize)]
 pub struct Advice {
-    /// How it stands and why.
+    /// The state and its cause.
     pub why: String,
-    /// What would help.
+    /// The fix.
     pub help: String,
-    /// The commands for that, in order.
+    /// The commands of the fix, in order.
     pub commands: Vec<String>,
 }
 
-/// How to unblock the event.
+/// The fix that unblocks an event.
 struct Remedy {
-    /// In the imperative, without a full stop.
+    /// The fix in the imperative, without a full stop.
     fix: String,
-    /// The command that does it, where there is one to copy.
+    /// The command of the fix, if there is one to copy.
     command: Option<String>,
-    /// Whether an event that waits takes effect soon after that by itself.
+    /// True if a waiting event then takes effect soon without a manual retry.
     is_noticed: bool,
 }
 
@@ -57,7 +57,7 @@ impl Remedy {
 }
 
 impl Advice {
-    /// About an event as it stands at `now`.
+    /// Explains the state of an event at `now`.
     pub fn about(event: &PendingEvent, now: Timestamp) -> Self {
         let last_error = event.last_error.as_deref();
         let (cause, remedy) = cause(&event.email, &event.course_id, event.reason, last_error);
@@ -86,11 +86,11 @@ impl Advice {
         } = remedy;
         let mut commands = Vec::from_iter(command);
         let then = if is_noticed && event.state == EventState::Waiting {
-            "; nothing else need be done"
+            "; nothing else needs to be done"
         } else {
             let key = output::key(&event.event_key);
             commands.push(format!("coursehook events retry {key}"));
-            ", and then have the event retried"
+            ", and then retry the event"
         };
         let end = if commands.is_empty() { "." } else { ":" };
         Self {
@@ -100,8 +100,8 @@ impl Advice {
         }
     }
 
-    /// About an attempt to issue a certificate that was blocked,
-    /// and of which nothing is pending.
+    /// Explains why an attempt to issue a certificate was blocked, for which no event is
+    /// pending.
     pub fn about_attempt(
         email: &Email,
         course_id: &CourseId,
@@ -110,7 +110,7 @@ impl Advice {
     ) -> Self {
         let (why, remedy) = match blocked.reason {
             BlockedReason::NotPassed if by_operator => (
-                "The grade is no pass, and since an operator has set it, the LMS was not asked."
+                "The grade is not a pass, and since an operator has set it, the LMS was not asked."
                     .to_owned(),
                 Remedy::unnoticed("Hand the grade back to the LMS").by(release(email, course_id)),
             ),
@@ -125,16 +125,17 @@ impl Advice {
         }
     }
 
-    /// About a certificate that no pass restores.
+    /// Explains a certificate that no pass restores.
     pub fn about_revoked(email: &Email, course_id: &CourseId) -> Self {
         Self {
             why: "An operator has revoked the certificate, and no pass restores it.".to_owned(),
-            help: "To bring it back:".to_owned(),
+            help: "To restore it:".to_owned(),
             commands: vec![restore(email, course_id)],
         }
     }
 
-    /// About a sweep of a run that ended, where there is something to do about it.
+    /// Explains a sweep of a run that ended, or `None` if there is nothing to do about
+    /// it.
     pub fn about_sweep(kind: SweepKind, request: &Request, end: &SweepEnd) -> Option<Self> {
         let with = |dry_run, confirm| {
             let Request { run, learner, .. } = request;
@@ -152,11 +153,12 @@ impl Advice {
         match end.outcome {
             SweepOutcome::Halted if end.options.dry_run => Some(Self {
                 why: format!(
-                    "{} learners would lose their {}, so many that a sweep takes it from none.",
+                    "{} learners would lose their {}: above the safety limit, at which a sweep is \
+                     halted.",
                     end.tally.losing(),
                     at_stake(kind)
                 ),
-                help: "To do it all the same:".to_owned(),
+                help: "To do it anyway:".to_owned(),
                 commands: vec![with(false, true)],
             }),
             SweepOutcome::Halted => {
@@ -164,9 +166,10 @@ impl Advice {
                 let what = at_stake(kind);
                 Some(Self {
                     why: format!(
-                        "{losing} learners would lose their {what}, so many that it was taken from none."
+                        "{losing} learners would lose their {what}: above the safety limit, so \
+                         none did."
                     ),
-                    help: "To see who they are, and to do it all the same:".to_owned(),
+                    help: "To see who they are, and to do it anyway:".to_owned(),
                     commands: vec![with(true, false), with(false, true)],
                 })
             }
@@ -187,7 +190,7 @@ impl Advice {
         }
     }
 
-    /// All of it, each command on a line of its own.
+    /// Returns all of it, each command on a line of its own.
     pub fn text(&self) -> String {
         let lines = [&self.why, &self.help].into_iter().cloned();
         let commands = self.commands.iter().map(|command| format!("  {command}"));
@@ -195,7 +198,7 @@ impl Advice {
     }
 }
 
-/// What is in the way, and what takes it away. The error is that of
+/// Returns what blocks an event, and how to unblock it. The error is that of
 /// [`PendingEvent::last_error`].
 fn cause(
     email: &Email,
@@ -213,22 +216,22 @@ fn cause(
             Remedy::noticed("Import the run with `coursehook runs import`"),
         ),
         BlockedReason::NoUsername => (
-            "The user has no edX username, so that the LMS cannot be asked for a grade.".to_owned(),
+            "The user has no edX username, so the LMS cannot be asked for a grade.".to_owned(),
             Remedy::noticed("Import the user with an edx_username, with `coursehook users import`"),
         ),
         BlockedReason::Failed => (
             format!(
-                "Something of ours fails ({}).",
+                "Coursehook itself failed ({}).",
                 output::printable(error.unwrap_or_default())
             ),
             Remedy::unnoticed(
-                "The function's log has the error under this event's key: an item that is not \
-                 of the expected shape is to be fixed, a permission to be given",
+                "The function's log has the error under this event's key: fix an item that is not \
+                 of the expected shape, or grant the permission that is missing",
             ),
         ),
         BlockedReason::LmsUnavailable => lms_failure(error.unwrap_or_default()),
         BlockedReason::NotPassed => (
-            "The grade is no pass, or none yet.".to_owned(),
+            "The grade is not a pass, or there is none yet.".to_owned(),
             Remedy::noticed("Wait for the LMS to let the learner pass, or set the grade")
                 .by(pass(email, course_id)),
         ),
@@ -241,20 +244,21 @@ fn cause(
             let why = all.into_iter().find(|why| Some(why.as_str()) == error);
             (
                 format!("The learner has passed, but {}.", lacking(why)),
-                Remedy::noticed("Where the learner has paid, say so").by(enroll(email, course_id)),
+                Remedy::noticed("If the learner has paid, set a paid mode")
+                    .by(enroll(email, course_id)),
             )
         }
     }
 }
 
-/// What is the matter with the LMS, by the code of its error, and what fixes
-/// it, the latter without a full stop.
+/// Returns the cause of an error of the LMS, by its code, and the fix, the latter without
+/// a full stop.
 pub fn of_the_lms(code: &str) -> (String, String) {
     let (cause, remedy) = lms_failure(code);
     (cause, remedy.fix)
 }
 
-/// Why a sweep failed, by its code, and how to fix it, the latter without a full stop.
+/// Returns why a sweep failed, by its code, and the fix, the latter without a full stop.
 fn of_a_sweep(kind: SweepKind, code: &str) -> (String, String) {
     match code {
         "no_such_run" => (
@@ -270,40 +274,41 @@ fn of_a_sweep(kind: SweepKind, code: &str) -> (String, String) {
     }
 }
 
-/// What is the matter with the LMS where it gave no list of enrollments, which it
-/// gives to global staff alone.
+/// Returns the cause and the fix of an error of the LMS's list of enrollments, which only
+/// global staff can read.
 pub fn of_enrollments(code: &str) -> (String, String) {
     match code {
         "403" => (
             "The LMS does not let us list enrollments (403).".to_owned(),
-            "Have the LMS make the user whose credential is in the secret OpenedxApiSecret \
-             global staff, or put another credential there; until then no sweep withdraws a \
-             certificate (left: unconfirmed)"
+            "In the LMS, make the user whose credential is in the secret OpenedxApiSecret global \
+             staff, or put another credential there; until then no sweep withdraws a certificate \
+             (left: unconfirmed)"
                 .to_owned(),
         ),
         _ => of_the_lms(code),
     }
 }
 
-/// What is the matter with the LMS, by the code that the event bears.
+/// Returns the cause and the fix of an error of the LMS, by the code that the event
+/// stores.
 fn lms_failure(code: &str) -> (String, Remedy) {
     const SECRET: &str = "the secret OpenedxApiSecret";
     const SET: &str = "with `coursehook credential set`";
     let status = code.split(' ').next().unwrap_or_default();
     let failed = format!("The LMS failed ({}).", output::printable(code));
     let elsewhere = format!(
-        "The LMS, or something before it, does not answer as its API does ({}).",
+        "The LMS, or something in front of it, does not answer as its API does ({}).",
         output::printable(status)
     );
     let lead_to_the_lms = Remedy::unnoticed(
-        "See that LMS_URL is the LMS's own address, and that nothing on the way there asks for a \
-         login or refuses us",
+        "Check that LMS_URL is the LMS's own address, and that nothing in between asks for a login \
+         or refuses the requests",
     );
     let (cause, remedy) = match code {
         "403" => (
             "The LMS does not let us read grades (403).",
             Remedy::unnoticed(format!(
-                "Have the LMS let the user whose credential is in {SECRET} read grades \
+                "In the LMS, allow the user whose credential is in {SECRET} to read grades \
                  (make them staff), or put another credential there"
             )),
         ),
@@ -315,7 +320,7 @@ fn lms_failure(code: &str) -> (String, Remedy) {
             "The LMS does not let our client have tokens by client credentials \
              (unauthorized_client).",
             Remedy::unnoticed(format!(
-                "Have the LMS set this grant type for the client, or put another client into \
+                "In the LMS, set this grant type for the client, or put another client into \
                  {SECRET}, {SET}"
             )),
         ),
@@ -323,32 +328,33 @@ fn lms_failure(code: &str) -> (String, Remedy) {
             "The LMS does not see the grant type that we ask for, client credentials \
              (unsupported_grant_type).",
             Remedy::unnoticed(
-                "See that nothing between us and the LMS changes the body of a request, and that \
+                "Check that nothing between us and the LMS changes the body of a request, and that \
                  LMS_URL is the LMS's own address",
             ),
         ),
         "NoToken:invalid_request" => (
             "The LMS cannot read our request for a token (invalid_request).",
             Remedy::unnoticed(
-                "See that nothing between us and the LMS changes the body of a request",
+                "Check that nothing between us and the LMS changes the body of a request",
             ),
         ),
         "NoToken:invalid_scope" => (
             "The LMS does not let our client have the scopes that it gets by default \
              (invalid_scope).",
             Remedy::unnoticed(format!(
-                "Have the LMS set the client's scopes, or put another client into {SECRET}, {SET}"
+                "In the LMS, set the client's scopes, or put another client into {SECRET}, {SET}"
             )),
         ),
         "NoToken:invalid_grant" => (
-            "The LMS does not accept what our client asks for a token with (invalid_grant).",
+            "The LMS does not accept the grant with which our client asks for a token \
+             (invalid_grant).",
             Remedy::unnoticed(format!(
-                "Have the LMS see to the client, or put another one into {SECRET}, {SET}"
+                "In the LMS, check the client, or put another one into {SECRET}, {SET}"
             )),
         ),
         "NoToken:other" => (
-            "The LMS gives our client no token, and does not say why in words that it has to use.",
-            Remedy::unnoticed("See what the LMS's log says of its token endpoint"),
+            "The LMS gives our client no token, and its error code is not one of OAuth 2.0.",
+            Remedy::unnoticed("Check the LMS's log for errors of its token endpoint"),
         ),
         "NoCredentialYet" | "MalformedSecret" => (
             "There is no credential for the LMS.",
@@ -356,20 +362,20 @@ fn lms_failure(code: &str) -> (String, Remedy) {
         ),
         "404 course_does_not_exist" => (
             "The LMS has no such course run.",
-            Remedy::unnoticed("Find out in the LMS what became of the run"),
+            Remedy::unnoticed("Find out in the LMS what happened to the run"),
         ),
         "404 user_does_not_exist" => (
-            "The LMS has nobody of the edX username that the portal has for this user.",
+            "The LMS has no user with the edX username that the portal has for this user.",
             Remedy::unnoticed(
                 "Import the user with the right edx_username, with `coursehook users import`",
             ),
         ),
         "400 username" => (
             "The LMS does not accept the edX username that the portal has for this user: its list \
-             of enrollments takes letters, digits, _ and - alone, unless it is set otherwise.",
+             of enrollments accepts only letters, digits, _ and -, unless configured otherwise.",
             Remedy::unnoticed(
                 "Import the user with the right edx_username, with `coursehook users import`, or \
-                 have the LMS accept such usernames",
+                 make the LMS accept such usernames",
             ),
         ),
         "404 user_not_enrolled" => (
@@ -378,15 +384,16 @@ fn lms_failure(code: &str) -> (String, Remedy) {
         ),
         "429" => (
             "The LMS asks for fewer requests (429).",
-            Remedy::noticed("Wait, or have the LMS allow our client more requests"),
+            Remedy::noticed("Wait, or allow our client more requests in the LMS"),
         ),
         "Paused" => (
-            "Requests to the LMS were paused, as it had asked for that or had failed several times.",
+            "Requests to the LMS were paused, since it had asked for that or had failed several \
+             times.",
             Remedy::noticed("Wait until the LMS can be asked again"),
         ),
         "Timeout" | "Unreachable" => (
-            "The LMS, or what it takes to ask it, could not be reached in time.",
-            Remedy::noticed("See that the LMS is up and that LMS_URL leads there"),
+            "The LMS, or a service that is needed to ask it, could not be reached in time.",
+            Remedy::noticed("Check that the LMS is up and that LMS_URL leads to it"),
         ),
         _ if status.starts_with(['2', '3']) || code.ends_with(" not_the_api") => {
             (elsewhere.as_str(), lead_to_the_lms)
@@ -397,24 +404,24 @@ fn lms_failure(code: &str) -> (String, Remedy) {
         ),
         _ if status.starts_with('5') => (
             failed.as_str(),
-            Remedy::noticed("See what is the matter with the LMS"),
+            Remedy::noticed("Find out why the LMS fails"),
         ),
         _ if status.starts_with('4') => (elsewhere.as_str(), lead_to_the_lms),
         _ if code.starts_with("InvalidResponse:") => (
-            "The LMS gave an answer that cannot be one.",
-            Remedy::unnoticed("See what is between us and the LMS, and which version it has"),
+            "The LMS gave an invalid response.",
+            Remedy::unnoticed("Check what is between us and the LMS, and the version of the LMS"),
         ),
         _ => (
             "The LMS gave no grade that can be used.",
             Remedy::unnoticed(format!(
-                "See what the error code says (others than the LMS's own are those of {SECRET})"
+                "Look up the error code (a code that is not the LMS's own is about {SECRET})"
             )),
         ),
     };
     (cause.to_owned(), remedy)
 }
 
-/// What an enrollment lacks for a certificate, as a part of a sentence.
+/// Returns what an enrollment lacks for a certificate, as a part of a sentence.
 pub const fn lacking(why: Option<Ineligible>) -> &'static str {
     match why {
         Some(Ineligible::NotEnrolled) => "is not enrolled in the course run",
@@ -424,17 +431,17 @@ pub const fn lacking(why: Option<Ineligible>) -> &'static str {
     }
 }
 
-/// The command that makes a learner eligible, where they are.
+/// Returns the command that makes a learner eligible.
 pub fn enroll(email: &Email, course_id: &CourseId) -> String {
     about("enrollments set", email, course_id, &["--mode", "verified"])
 }
 
-/// The command that sets an enrollment's mode, which the operator has to fill in.
+/// Returns the command that sets an enrollment's mode, which the operator has to fill in.
 pub fn set_mode(email: &Email, course_id: &CourseId) -> String {
     about("enrollments set", email, course_id, &["--mode", "MODE"])
 }
 
-/// The command that makes a grade a pass, which the operator has to fill in.
+/// Returns the command that makes a grade a pass, which the operator has to fill in.
 pub fn pass(email: &Email, course_id: &CourseId) -> String {
     about(
         "grades override",
@@ -444,38 +451,38 @@ pub fn pass(email: &Email, course_id: &CourseId) -> String {
     )
 }
 
-/// The command that hands a grade back to the LMS.
+/// Returns the command that hands a grade back to the LMS.
 pub fn release(email: &Email, course_id: &CourseId) -> String {
     about("grades release", email, course_id, &[])
 }
 
-/// The command that issues a certificate that is earned.
+/// Returns the command that issues an earned certificate.
 pub fn issue(email: &Email, course_id: &CourseId) -> String {
     about("certificates issue", email, course_id, &[])
 }
 
-/// The command that revokes a certificate.
+/// Returns the command that revokes a certificate.
 pub fn revoke(email: &Email, course_id: &CourseId) -> String {
     about("certificates revoke", email, course_id, &[])
 }
 
-/// The command that restores a certificate that an operator has revoked.
+/// Returns the command that restores a certificate that an operator has revoked.
 pub fn restore(email: &Email, course_id: &CourseId) -> String {
     about("certificates restore", email, course_id, &[])
 }
 
-/// The command that sets the name on a certificate, which the operator has to
+/// Returns the command that sets the name on a certificate, which the operator has to
 /// fill in.
 pub fn rename(email: &Email, course_id: &CourseId) -> String {
     about("certificates rename", email, course_id, &["--name", "NAME"])
 }
 
-/// A command about a learner in a course run.
+/// Returns a command about a learner in a course run.
 pub fn about(name: &str, email: &Email, course_id: &CourseId, options: &[&str]) -> String {
     output::command(name, &[email.as_str(), course_id.as_str()], options)
 }
 
-/// What a sweep of this kind may take from a learner.
+/// Returns what a sweep of this kind may take from a learner.
 pub const fn at_stake(kind: SweepKind) -> &'static str {
     match kind {
         SweepKind::Grades => "certificate",
@@ -483,7 +490,7 @@ pub const fn at_stake(kind: SweepKind) -> &'static str {
     }
 }
 
-/// The command that sweeps what is wanted; of all runs those after this one.
+/// Returns the command of a sweep; of all runs, those after `after`.
 pub fn sweep(kind: SweepKind, wanted: &Wanted, after: Option<&CourseId>) -> String {
     let learner = wanted.learner.as_ref().map(|learner| match learner {
         LearnerRef::Address(email) => email.as_str().to_owned(),
@@ -505,7 +512,7 @@ pub fn sweep(kind: SweepKind, wanted: &Wanted, after: Option<&CourseId>) -> Stri
         ("--confirm", confirm),
     ];
     let named = named.into_iter().flat_map(|(name, value)| match value {
-        // It would be taken for an option.
+        // Without `=` the value would be taken for an option.
         Some(value) if value.starts_with('-') => vec![format!("{name}={value}")],
         Some(value) => vec![name.to_owned(), value],
         None => Vec::new(),
@@ -549,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_is_named_with_all_that_was_wanted() {
+    fn a_sweep_command_has_all_requested_options() {
         let email: Email = "ada@example.org".parse().unwrap();
         let (run, dashed) = ("course-v1:Org+Bees+2026", "-Org/C/1");
         let wanted = |run: Option<&str>, learner, dry_run, confirm| Wanted {
@@ -585,9 +592,10 @@ mod tests {
         }
     }
 
-    /// What is told, and whether that is all that need be done.
+    /// Each reason has its advice, and asks for a manual retry only if the fix is not
+    /// noticed.
     #[test]
-    fn each_reason_has_its_remedy() {
+    fn each_reason_has_its_advice() {
         use BlockedReason::{
             LmsUnavailable, NoSuchRun, NoSuchUser, NoUsername, NotEligible, NotPassed,
         };
@@ -595,7 +603,7 @@ mod tests {
             (NoSuchUser, None, "no user ada@", "users import`", true),
             (NoSuchRun, None, "no course run", "runs import`", true),
             (NoUsername, None, "no edX username", "users import`", true),
-            (NotPassed, None, "is no pass", "grades override", true),
+            (NotPassed, None, "is not a pass", "grades override", true),
             (NotEligible, None, "no active enrollment", "verified", true),
             (
                 NotEligible,
@@ -723,7 +731,7 @@ mod tests {
             (
                 LmsUnavailable,
                 Some("404 user_does_not_exist"),
-                "nobody",
+                "no user with the edX",
                 "edx_username",
                 false,
             ),
@@ -737,7 +745,7 @@ mod tests {
             (
                 LmsUnavailable,
                 Some("InvalidResponse:no_row"),
-                "cannot be one",
+                "invalid response",
                 "version",
                 false,
             ),

@@ -1,14 +1,14 @@
-//! Before something is destroyed, whoever is at the keyboard is asked.
+//! Asks the operator to confirm before data is destroyed.
 
 use std::io::{self, BufRead, IsTerminal};
 
 use crate::failure::Failure;
 use crate::output;
 
-/// Asks `question`, unless `yes` has answered it before.
+/// Asks `question`, unless `yes` has confirmed it in advance.
 ///
 /// # Errors
-/// The answer is not yes, or nobody is there to give one.
+/// The answer is not yes, or standard input is not a terminal.
 pub fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());
@@ -16,7 +16,7 @@ pub fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     let question = output::printable(question);
     let input = io::stdin();
     if !input.is_terminal() {
-        return Err(Failure::NobodyToAsk(question));
+        return Err(Failure::NoTerminal(question));
     }
     output::question(&format!("{question} [y/N]"));
     if says_yes(input.lock()) {
@@ -26,7 +26,7 @@ pub fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     }
 }
 
-/// Whether the first line is a yes. Its end, or no line at all, is a no.
+/// True if the first line is a yes. An empty line or the end of the input is a no.
 fn says_yes(mut input: impl BufRead) -> bool {
     let mut line = String::new();
     let read = input.read_line(&mut line);

@@ -1,6 +1,5 @@
-//! The tables and the secret that the environment names, or a stack that is
-//! deployed. A command asks for those that it uses, and only their variables
-//! must be set.
+//! Gives a command the tables and secrets that the environment, or a deployed stack,
+//! names. Only the variables of those that the command uses must be set.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -29,31 +28,32 @@ use crate::deployment;
 use crate::failure::Failure;
 use crate::output;
 
-/// Nobody waits at the other end of a webhook: where the tables ask an import
-/// to be slower, it is.
-const PATIENT: CallLimits = CallLimits {
+/// Limits of the calls of this program. No webhook waits for an answer: if the tables
+/// throttle an import, it slows down.
+const IMPORT_LIMITS: CallLimits = CallLimits {
     attempt: Duration::from_secs(10),
     attempts: 6,
     first_backoff: Duration::from_millis(100),
     longest_backoff: Duration::from_secs(2),
 };
 
-/// The file of the functions' log lines.
+/// The variable that names the file of the functions' log lines.
 pub const LOG: &str = "COURSEHOOK_LOG";
 
-/// They have calls go elsewhere than to AWS, and the local stack sets them.
+/// The variables that send calls to another endpoint than AWS's; the local stack sets
+/// them.
 const ENDPOINTS: [&str; 3] = [
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL_SECRETS_MANAGER",
 ];
 
-/// What surrounds a command.
+/// The environment of a command.
 pub struct Context {
     environment: Environment,
-    /// The one that is deployed, where it is named.
+    /// The name of the deployed stack, if one is named.
     deployed: Option<String>,
-    /// Whether it is known what that one says.
+    /// True once the stack's variables have been read.
     is_read: bool,
     choice: Choice,
     limits: CallLimits,
@@ -62,14 +62,14 @@ pub struct Context {
 }
 
 impl Context {
-    /// Makes no call.
+    /// Builds a context without making a call.
     pub fn new(named: Deployment) -> Result<Self, Failure> {
         let mut environment = Environment::of_process();
         let variable = || environment.optional("COURSEHOOK_STACK").map(str::to_owned);
         let deployed = named.stack.or_else(variable);
         if deployed.is_some() {
-            // What a stack does not say must not be another one's. An empty
-            // variable counts as not set.
+            // A variable that the stack lacks must not be taken from the environment of another
+            // one. An empty variable counts as not set.
             let names = deployment::names()?.into_iter().chain([LOG.to_owned()]);
             environment.extend(names.map(|name| (name, String::new())));
         }
@@ -80,21 +80,21 @@ impl Context {
                 profile: named.profile,
                 region: named.region,
             },
-            limits: PATIENT,
+            limits: IMPORT_LIMITS,
             environment,
             aws: OnceCell::new(),
             dynamodb: OnceCell::new(),
         })
     }
 
-    /// Has calls of the tables give up as soon as in production, where what is
-    /// wrong is to be told rather than waited for.
+    /// Makes calls of the tables give up as soon as in production, so that errors are
+    /// reported and not waited for.
     pub fn use_short_timeouts(&mut self) {
         self.limits = CallLimits::PRODUCTION;
     }
 
-    /// Finds out what was named: that a profile has credentials, and what a
-    /// stack's variables are.
+    /// Checks what was named: that the profile has credentials, and that the stack has
+    /// variables.
     pub async fn open(&mut self) -> Result<(), Failure> {
         let profile = self.choice.profile.as_deref();
         let profile = profile.or(self.environment.optional("AWS_PROFILE"));
@@ -111,8 +111,8 @@ impl Context {
         Ok(())
     }
 
-    /// Takes the variables of the stack that is named, if one is; hands back
-    /// those that it lacks.
+    /// Reads the variables of the stack that is named, if one is. Returns those that it
+    /// lacks.
     pub async fn read_deployed(&mut self) -> Result<Vec<String>, Failure> {
         let Some(name) = &self.deployed else {
             return Ok(Vec::new());
@@ -122,7 +122,8 @@ impl Context {
         let set = Vec::from_iter(set).join(" and ");
         if !set.is_empty() {
             output::note(&format!(
-                "note: calls go elsewhere than to AWS, by {set}; unset that where the stack {name} is on AWS"
+                "note: calls go to another endpoint than AWS's, by {set}; unset that if the stack \
+                 {name} is on AWS"
             ));
         }
         let deployed = deployment::read(self.aws().await, name).await?;
@@ -131,23 +132,23 @@ impl Context {
         Ok(deployed.lacking)
     }
 
-    /// Whether a stack is named of which nothing is known.
+    /// True if a stack is named whose variables could not be read.
     pub fn is_unknown(&self) -> bool {
         self.deployed.is_some() && !self.is_read
     }
 
-    /// The name of the stack that is deployed, where it is known.
+    /// The name of the stack, or `None`.
     pub fn deployed(&self) -> Option<&str> {
         self.deployed.as_deref()
     }
 
-    /// Region, credentials and endpoints.
+    /// Returns region, credentials and endpoints.
     pub async fn aws(&self) -> &SdkConfig {
         let choice = self.choice.clone();
         self.aws.get_or_init(|| aws::configuration(choice)).await
     }
 
-    /// What calls are signed with.
+    /// Returns the credentials that calls are signed with.
     pub async fn credentials(&self) -> Result<Credentials, Failure> {
         Ok(aws::credentials(self.aws().await).await?)
     }
@@ -160,13 +161,13 @@ impl Context {
         self.environment.required(name)
     }
 
-    /// The file of the functions' log lines, where they are at hand.
+    /// The file of the functions' log lines, or `None`.
     pub fn log(&self) -> Option<PathBuf> {
         self.environment.optional(LOG).map(Into::into)
     }
 
-    /// Whether whoever is at the keyboard wants no colours (<https://no-color.org>),
-    /// or has a terminal without.
+    /// True if the operator wants no colours (<https://no-color.org>), or has a terminal
+    /// without.
     pub fn wants_no_color(&self) -> bool {
         self.environment.optional("NO_COLOR").is_some()
             || self.environment.optional("TERM") == Some("dumb")
@@ -183,17 +184,17 @@ impl Context {
         self.environment.optional(name)
     }
 
-    /// Whoever is at the keyboard, who changes something.
+    /// The operator, as the source of a change.
     pub fn operator(&self) -> Change {
         Change::Operator { name: self.name() }
     }
 
-    /// Whoever is at the keyboard, who imports something.
+    /// The operator's import, as the source of a change.
     pub fn import(&self) -> Change {
         Change::Import { name: self.name() }
     }
 
-    /// Who is at the keyboard, as far as the system knows.
+    /// The operator's name, as far as the system knows it.
     pub fn name(&self) -> String {
         let names = ["USER", "LOGNAME"];
         let name = names
@@ -202,18 +203,19 @@ impl Context {
         name.unwrap_or("operator").to_owned()
     }
 
-    /// The tables, and what is done with them.
+    /// Returns the tables and the use cases on them.
     pub async fn tables(&self) -> Wiring<'_> {
         Wiring::new(&self.environment, self.dynamodb().await, self.clock())
     }
 
-    /// What asks the LMS. These tables' environment names the LMS.
+    /// Returns the client of the LMS, which these tables' environment names.
     pub async fn lms_client(&self, tables: &Wiring<'_>) -> Result<LmsClient, Failure> {
         let secrets = self.secrets().await;
         Ok(tables.lms_client(secrets, lms::client()?, LmsLimits::NONE)?)
     }
 
-    /// What sweeps grades, within the limits of all that go on by themselves.
+    /// Returns the sweep of grades, within the rate limits that all scheduled work
+    /// shares.
     pub async fn grade_sweeping(
         &self,
         tables: &Wiring<'_>,
@@ -222,7 +224,7 @@ impl Context {
         Ok(tables.grade_sweeping(secrets, lms::client()?, limits)?)
     }
 
-    /// What sweeps enrollments, within the same limits.
+    /// Returns the sweep of enrollments, within the same rate limits.
     pub async fn enrollment_sweeping(
         &self,
         tables: &Wiring<'_>,

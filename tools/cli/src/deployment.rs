@@ -1,4 +1,4 @@
-//! What a stack that is deployed says of itself, as the variables that the
+//! Reads the outputs and parameters of a deployed stack, as the variables that the
 //! functions have.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,17 +16,18 @@ use shared::adapters::AwsError;
 use crate::failure::Failure;
 use crate::output;
 
-/// What a stack says of itself.
+/// The variables of a stack.
 pub struct Deployed {
-    /// Outputs and parameters, each under the name of the variable that carries
-    /// it: `CourseRunsTable` as `COURSE_RUNS_TABLE`, `LmsUrl` as `LMS_URL`, and
-    /// `Url`, which no function has, as `COURSEHOOK_URL`.
+    /// Outputs and parameters, each under the name of the variable that holds it:
+    /// `CourseRunsTable` as `COURSE_RUNS_TABLE`, `LmsUrl` as `LMS_URL`, and `Url`, which
+    /// no function has, as `COURSEHOOK_URL`.
     pub variables: Vec<(String, String)>,
-    /// Those of [`names`] that the stack does not say.
+    /// Those of [`names`] that the stack lacks.
     pub lacking: Vec<String>,
 }
 
-/// The variables that a stack says: tables, secrets, the functions' settings and the URL.
+/// Returns the names of the variables that a stack has: tables, secrets, the functions'
+/// settings and the URL.
 pub fn names() -> Result<BTreeSet<String>, TemplateError> {
     let Template {
         tables,
@@ -38,7 +39,7 @@ pub fn names() -> Result<BTreeSet<String>, TemplateError> {
     let tables = tables.into_iter().map(|table| table.name);
     let ids = tables.chain(secrets).map(|id| variable_of(&id));
     let settings = functions.into_values().flat_map(BTreeMap::into_keys);
-    // Which a function has of the stack it is in, and no command needs.
+    // A function has these for the stack that it is in, and no command needs them.
     let settings = settings.filter(|name| !of_all_functions.contains_key(name));
     let url = "COURSEHOOK_URL".to_owned();
     Ok(ids.chain(settings).chain([url]).collect())
@@ -82,7 +83,7 @@ async fn describe(aws: &SdkConfig, name: &str) -> Result<Stack, Failure> {
             .flatten()
             .next()
             .ok_or_else(absent),
-        // The code is that of any bad request; the message alone says which.
+        // The code is that of any bad request; only the message tells which.
         Err(error)
             if error.code() == Some("ValidationError")
                 && error
@@ -97,7 +98,7 @@ async fn describe(aws: &SdkConfig, name: &str) -> Result<Stack, Failure> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "no function asks CloudFormation, nor is to be built with its client"
+    reason = "no function calls CloudFormation, or should be built with its client"
 )]
 fn client(aws: &SdkConfig) -> Client {
     const ATTEMPT: Duration = Duration::from_secs(10);
@@ -108,8 +109,8 @@ fn client(aws: &SdkConfig) -> Client {
     Client::from_conf(Builder::from(aws).timeout_config(limits).build())
 }
 
-/// Says so where the last deployment went wrong, or the stack is going away:
-/// what it names may be older than one thinks, or gone.
+/// Warns if the last deployment failed, or the stack is being deleted: its outputs may be
+/// outdated or gone.
 fn warn(name: &str, status: Option<&StackStatus>) {
     let status = status.map_or("", StackStatus::as_str);
     if ["FAILED", "ROLLBACK", "DELETE"]

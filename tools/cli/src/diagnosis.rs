@@ -1,4 +1,4 @@
-//! Why a learner has a certificate in a course run, or has none.
+//! Explains why a learner has a certificate in a course run, or has none.
 
 use jiff::Timestamp;
 use shared::domain::certificate_rule::eligible;
@@ -12,26 +12,26 @@ use crate::advice::{self, Advice};
 use crate::commands::{certificates, grades};
 use crate::{output, time};
 
-/// What there is of a learner in one course run.
+/// The records of a learner in one course run.
 pub struct Diagnosis<'a> {
     pub email: &'a Email,
-    /// `None` where nobody has the address.
+    /// The user; `None` if no user has the address.
     pub user: Option<&'a User>,
     pub course_id: &'a CourseId,
-    /// `None` where the portal does not know it.
+    /// The course run; `None` if the portal does not know it.
     pub run: Option<&'a CourseRun>,
     pub enrollment: Option<&'a Enrollment>,
     pub grade: Option<&'a Grade>,
     pub certificate: Option<&'a Certificate>,
-    /// Those of both kinds.
+    /// Pending events of both kinds.
     pub events: Vec<&'a PendingEvent>,
-    /// How the run's last sweep of grades ended.
+    /// The end of the run's last sweep of grades.
     pub swept: Option<&'a SweepEnd>,
 }
 
 impl Diagnosis<'_> {
-    /// Why there is a certificate or none; and where one could be issued, whether
-    /// the sweep that would do it did not do all.
+    /// Explains why there is a certificate or none. If one could be issued, adds a last
+    /// sweep of the run that was halted or failed.
     pub fn advice(&self, paid_modes: &PaidModes, now: Timestamp) -> Advice {
         let advice = self.with_a_name(self.deciding(paid_modes, now));
         let could_be_issued = self
@@ -46,7 +46,7 @@ impl Diagnosis<'_> {
         }
     }
 
-    /// What comes first decides: the certificate, then the pass that is pending,
+    /// Explains the first thing that decides: the certificate, then the pending pass,
     /// then what is missing for one.
     fn deciding(&self, paid_modes: &PaidModes, now: Timestamp) -> Advice {
         let lead = match self.certificate {
@@ -60,10 +60,10 @@ impl Diagnosis<'_> {
                 match certificate.state {
                     CertificateState::InForce => {
                         let revoke = advice::revoke(self.email, self.course_id);
-                        return advise(format!("{lead}."), "To take it back:", [revoke]);
+                        return advise(format!("{lead}."), "To revoke it:", [revoke]);
                     }
                     CertificateState::Revoked => return self.revoked(&lead, certificate),
-                    CertificateState::Withdrawn => format!("{lead}, until a pass brings it back"),
+                    CertificateState::Withdrawn => format!("{lead}, until a pass restores it"),
                 }
             }
         };
@@ -87,7 +87,7 @@ impl Diagnosis<'_> {
         self.without_a_pass(&lead, eligible(self.enrollment, paid_modes).err(), now)
     }
 
-    /// A certificate without a name can be given one, beside all else.
+    /// Adds how to name a certificate without a name.
     fn with_a_name(&self, advice: Advice) -> Advice {
         let certificate = self.certificate.filter(|c| c.learner_name.is_none());
         if certificate.is_none() {
@@ -114,8 +114,8 @@ impl Diagnosis<'_> {
         events.find(|event| event.kind == kind)
     }
 
-    /// Where something is to be imported: an enrollment that is pending for want
-    /// of it may have ended, and then needs more than that.
+    /// Explains a missing import. An enrollment that is pending for the same reason may
+    /// have ended, and then also has to be retried.
     fn to_import(&self, why: String, help: &str, reason: BlockedReason, now: Timestamp) -> Advice {
         let enrollment = self.pending(EventKind::Enrollment);
         match enrollment.filter(|event| event.reason == reason) {
@@ -127,8 +127,8 @@ impl Diagnosis<'_> {
         }
     }
 
-    /// An event that waits for its user does not say that it will then wait for
-    /// its run.
+    /// Adds the missing run: an event that is blocked on its user does not say that it
+    /// will then be blocked on its run.
     fn with_the_run(&self, advice: Advice) -> Advice {
         if self.user.is_some() || self.run.is_some() {
             return advice;
@@ -154,15 +154,16 @@ impl Diagnosis<'_> {
     fn revoked(&self, lead: &str, certificate: &Certificate) -> Advice {
         let help = match certificate.state_unless_revoked() {
             CertificateState::Withdrawn => {
-                "To make it withdrawn again, as it was before, so that a pass brings it back:"
+                "To return it to withdrawn, as it was before, so that a pass restores it:"
             }
-            CertificateState::InForce | CertificateState::Revoked => "To bring it back:",
+            CertificateState::InForce | CertificateState::Revoked => "To restore it:",
         };
         let restore = advice::restore(self.email, self.course_id);
         advise(format!("{lead}, and no pass restores it."), help, [restore])
     }
 
-    /// Where user and run are known, and no announcement of a pass is pending.
+    /// Explains the state when user and run are known, and no announcement of a pass is
+    /// pending.
     fn without_a_pass(&self, lead: &str, lacking: Option<Ineligible>, now: Timestamp) -> Advice {
         let passed = self.grade.is_some_and(|grade| grade.score.is_pass());
         let by_operator = self.grade.is_some_and(|grade| grade.set_by_admin);
@@ -175,7 +176,7 @@ impl Diagnosis<'_> {
                 let but = if by_operator {
                     "nothing is pending that would issue it"
                 } else {
-                    "the LMS has not announced it, or what it announced was dropped"
+                    "the LMS has not announced it, or the announcement was dropped"
                 };
                 format!("the grade is a pass and the enrollment earns a certificate, but {but}")
             }
@@ -183,15 +184,15 @@ impl Diagnosis<'_> {
                 let percent = grade.score.percent.get();
                 let by = grades::whose(grade);
                 let then = if by_operator {
-                    "the LMS's does not replace it"
+                    "the LMS's grade does not replace it"
                 } else {
                     "no pass was announced since"
                 };
-                format!("the grade is no pass ({percent}, by the {by}), and {then}")
+                format!("the grade is not a pass ({percent}, by the {by}), and {then}")
             }
             (None, _) => "there is no grade, and no pass was announced".to_owned(),
         };
-        let nor = match lacks {
+        let also = match lacks {
             Some(lacks) if !passed => {
                 format!("; a pass would not be enough, since the learner {lacks}")
             }
@@ -207,28 +208,28 @@ impl Diagnosis<'_> {
         };
         let enroll = lacking.map(|_| advice::enroll(self.email, self.course_id));
         let announce = match (passed, by_operator) {
-            (true, false) => "have the LMS asked again, and the certificate issued:",
-            (true, true) => "have the certificate issued:",
+            (true, false) => "ask the LMS again, and issue the certificate:",
+            (true, true) => "issue the certificate:",
             (false, false) => {
-                "have the LMS announce the pass, once there is one, or set the grade by hand:"
+                "let the LMS announce the pass, once there is one, or set the grade by hand:"
             }
             (false, true) => "set another grade, if it should be a pass:",
         };
         let help = if enroll.is_some() {
-            format!("Where the learner has paid, say so; then {announce}")
+            format!("If the learner has paid, set a paid mode; then {announce}")
         } else {
             let first = announce.chars().next().map(|c| c.to_ascii_uppercase());
             String::from_iter(first) + announce.get(1..).unwrap_or_default()
         };
         advise(
-            format!("{lead}: {is_so}{nor}.{paced}"),
+            format!("{lead}: {is_so}{also}.{paced}"),
             &help,
             enroll.into_iter().chain([certify]),
         )
     }
 }
 
-/// A pass that was announced, and has not taken effect.
+/// Explains a pass that was announced and has not taken effect.
 fn about_pass(lead: &str, event: &PendingEvent, now: Timestamp) -> Advice {
     let came = time::show(event.delivered_at);
     let fate = if event.state == EventState::Waiting {
@@ -236,7 +237,7 @@ fn about_pass(lead: &str, event: &PendingEvent, now: Timestamp) -> Advice {
     } else {
         "was given up"
     };
-    // While it waits, what it waits for is told in words.
+    // For a waiting event, the reason is given in words.
     let error = event.last_error.as_deref();
     let error = error.filter(|_| event.state != EventState::Waiting);
     let error = error.map(|error| format!(" (last error: {})", output::printable(error)));
@@ -251,11 +252,11 @@ fn about_pass(lead: &str, event: &PendingEvent, now: Timestamp) -> Advice {
     }
 }
 
-/// What is to be known where the last sweep of grades did not do all.
+/// Reports a last sweep of grades that did not finish its work.
 fn about_sweep(end: &SweepEnd) -> Option<String> {
     let how = match end.outcome {
         SweepOutcome::Done => return None,
-        SweepOutcome::Halted => "stopped at its safety limit and waits for an operator",
+        SweepOutcome::Halted => "was halted at its safety limit and waits for an operator",
         SweepOutcome::Failed => "failed",
     };
     let at = time::show(end.ended_at);
@@ -264,7 +265,7 @@ fn about_sweep(end: &SweepEnd) -> Option<String> {
     ))
 }
 
-/// What is to be known where a run's certificates are not due.
+/// Explains that a run's certificates are not due yet.
 fn not_yet(run: &CourseRun, now: Timestamp) -> Option<String> {
     let date = match run.certificate_available_date {
         _ if run.is_self_paced => return None,

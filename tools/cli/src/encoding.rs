@@ -1,9 +1,9 @@
-//! What a text is by its first bytes, where it is not plain UTF-8.
+//! Recognises by its first bytes a text that is not plain UTF-8.
 
 use thiserror::Error;
 
-/// What a file or an input is instead of text in UTF-8, and how to have it as
-/// that. Reads on from "learners.csv: ".
+/// Error of a file or an input that is not text in UTF-8, with how to convert it. The
+/// message continues "learners.csv: ".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PlainTextError {
     #[error(
@@ -22,13 +22,13 @@ pub enum PlainTextError {
     Gzip,
 }
 
-/// As many first bytes as [`byte_order_mark`] looks at.
-pub const LOOKED_AT: usize = 6;
+/// The number of first bytes that [`byte_order_mark`] checks.
+pub const FIRST_BYTES: usize = 6;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// The length of the byte order mark with which a text begins, or 0. It stands
-/// before the text and is none of it (RFC 3629, section 6).
+/// Returns the length of the byte order mark with which a text begins, or 0. The mark
+/// stands before the text and is not part of it (RFC 3629, section 6).
 pub fn byte_order_mark(start: &[u8]) -> Result<usize, PlainTextError> {
     match start {
         [0xFF, 0xFE, 0, 0, ..] | [0, 0, 0xFE, 0xFF, ..] => Err(PlainTextError::Wide("UTF-32")),
@@ -50,7 +50,7 @@ pub fn byte_order_mark(start: &[u8]) -> Result<usize, PlainTextError> {
     }
 }
 
-/// A text without its byte order mark.
+/// Returns a text without its byte order mark.
 pub fn without_byte_order_mark(bytes: &[u8]) -> Result<&[u8], PlainTextError> {
     let mark = byte_order_mark(bytes)?;
     Ok(bytes.get(mark..).unwrap_or_default())
@@ -107,7 +107,7 @@ mod tests {
             (b"\x1F\x8B\x08rest".to_vec(), Err(PlainTextError::Gzip)),
         ] {
             assert_eq!(byte_order_mark(&bytes), expected, "{bytes:?}");
-            let start = bytes.get(..LOOKED_AT).unwrap_or(&bytes);
+            let start = bytes.get(..FIRST_BYTES).unwrap_or(&bytes);
             assert_eq!(byte_order_mark(start), expected, "{bytes:?}");
         }
         assert_eq!(

@@ -1,5 +1,4 @@
-//! Why a command could not do all of its work, in words that say what to do
-//! about it.
+//! Errors that stop a command, with messages that say how to fix them.
 
 use std::io;
 use std::path::PathBuf;
@@ -31,26 +30,26 @@ pub enum Failure {
     #[error("{}", describe_missing(.name, .stack.as_deref()))]
     Variable {
         name: String,
-        /// The stack that lacks it, where one is named.
+        /// The stack that lacks the variable, if one is named.
         stack: Option<String>,
     },
     #[error("{0}")]
     Setting(SettingError),
     #[error(
-        "{0}; log in to AWS, or name another profile with --profile. Where the profile has SSO, \
-         credential_process or MFA, have AWS's own tool find them, and leave --profile out: \
+        "{0}; log in to AWS, or name another profile with --profile. If the profile has SSO, \
+         credential_process or MFA, let the AWS CLI read the credentials, and omit --profile: \
          eval \"$(aws configure export-credentials --profile NAME --format env)\""
     )]
     Credentials(#[from] CredentialsError),
     #[error(
-        "there is no CloudFormation stack {name} in {region}, as far as these credentials reach; \
+        "there is no CloudFormation stack {name} in {region} that these credentials can see; \
          --region names another region and --profile another account's credentials, and \
-         `aws cloudformation list-stacks` lists the stacks that there are"
+         `aws cloudformation list-stacks` lists the stacks"
     )]
     NoSuchStack { name: String, region: String },
     #[error(
-        "the CloudFormation stack {0} is none of Coursehook's, since none of its outputs names a \
-         table or a secret; give the name that it was deployed under"
+        "the CloudFormation stack {0} is not one of Coursehook's: none of its outputs names a \
+         table or a secret; give the name under which Coursehook was deployed"
     )]
     NotCoursehook(String),
     #[error("CloudFormation: {}", describe(.0))]
@@ -64,35 +63,35 @@ pub enum Failure {
     #[error("{}", describe_secret(.0))]
     Secret(SecretError),
     #[error(
-        "no token was issued, since standard output is closed or /dev/null and it would be \
-         lost; let it go to a terminal, a file or a variable"
+        "no token was issued, since standard output is closed or /dev/null and the token would be \
+         lost; send standard output to a terminal, a file or a variable"
     )]
     NowhereToWrite,
     #[error(
-        "the token could not be handed over ({problem}), so {id} was revoked at once; \
-         {again}, where standard output can be written"
+        "the token could not be written to standard output ({problem}), so {id} was revoked at \
+         once; {again}, with a standard output that can be written"
     )]
     NotHandedOver {
         id: String,
         problem: io::Error,
-        /// What to do, which is where it was issued.
+        /// The advice, which depends on the command that issued the token.
         again: &'static str,
     },
     #[error(
-        "the token could not be handed over ({problem}), and it may still be in force, since it \
-         could not be revoked ({}); try: coursehook tokens revoke {id}{}",
+        "the token could not be written to standard output ({problem}), and {id} may still be \
+         valid, since it could not be revoked ({}); try: coursehook tokens revoke {id}{}",
         describe_token(.why), .old.as_deref().unwrap_or_default()
     )]
     StillInForce {
         id: String,
         problem: io::Error,
         why: TokenError,
-        /// What is to be known of the one in whose place it was to be.
+        /// The end of the old token, if the new one was to replace one.
         old: Option<String>,
     },
     #[error(
-        "what was entered is no credential, and nothing was stored; where it is piped, it is to \
-         be {{\"client_id\": \"...\", \"client_secret\": \"...\"}} or {{\"token\": \"...\"}}"
+        "the input is not a credential, and nothing was stored; piped input must be \
+         {{\"client_id\": \"...\", \"client_secret\": \"...\"}} or {{\"token\": \"...\"}}"
     )]
     NoCredential,
     #[error("{}", describe_refused(.0))]
@@ -107,7 +106,7 @@ pub enum Failure {
     Interrupted,
     #[error(
         "{reason}\nso far {done}, and perhaps some more; \
-         import the file again: what is there already stays as it is"
+         import the file again: records that are already stored stay as they are"
     )]
     Stopped {
         reason: Box<Failure>,
@@ -117,16 +116,16 @@ pub enum Failure {
         "interrupted\nso far {done}, and perhaps some more; the same command again does the rest"
     )]
     InterruptedAt { done: String },
-    #[error("{reason}\nwhat was done stays done, and this goes on from there: {again}")]
+    #[error("{reason}\nwhat was done stays done; to resume from there: {again}")]
     SweepStopped { reason: Box<Failure>, again: String },
     #[error("{}", describe_lms(.0))]
     Lms(LmsError),
-    #[error("there is no user {}; `coursehook users import` makes users", .0.as_str())]
+    #[error("there is no user {}; `coursehook users import` creates users", .0.as_str())]
     NoSuchUser(Email),
-    #[error("there is no user of the id {0}; `coursehook users list` shows those that there are")]
+    #[error("there is no user with the id {0}; `coursehook users list` lists all users")]
     NoUserOfId(Uuid),
     #[error(
-        "the user has no edX username, so that the LMS cannot be asked; import the user with an \
+        "the user has no edX username, so the LMS cannot be asked; import the user with an \
          edx_username, with `coursehook users import`"
     )]
     NoUsername,
@@ -135,14 +134,14 @@ pub enum Failure {
     #[error("both are the same address, as Coursehook compares them; nothing was changed")]
     SameAddress,
     #[error(
-        "{} belongs to another user ({}); look at them with `{}`: if they are the same person \
-         and have nothing that counts, erase that one with `{}`, and then rename",
+        "{} belongs to another user ({}); see `{}`: if they are the same person and the other \
+         user has no records worth keeping, erase that user with `{}`, and then rename",
         .taken.as_str(), .by.user_id, output::command("status", &[.taken.as_str()], &[]),
         output::command("users erase", &[.taken.as_str()], &[])
     )]
     AddressTaken { taken: Email, by: Box<User> },
     #[error(
-        "{} is a former address of {}; if it never was theirs: {}",
+        "{} is a former address of {}; if it never belonged to them: {}",
         .taken.as_str(), .by.email.as_str(),
         output::command(
             "users rename-email", &[.taken.as_str(), .by.email.as_str()], &["--forget"]
@@ -150,39 +149,39 @@ pub enum Failure {
     )]
     AddressWasTheirs { taken: Email, by: Box<User> },
     #[error(
-        "there is no user {}, and nothing is pending for them; `coursehook users list` shows those \
-         that there are",
+        "there is no user {}, and nothing is pending for that address; `coursehook users list` \
+         lists all users",
         .0.as_str()
     )]
-    NobodyToErase(Email),
-    #[error("there is no course run {0}; `coursehook runs import` makes course runs")]
+    NothingToErase(Email),
+    #[error("there is no course run {0}; `coursehook runs import` creates course runs")]
     NoSuchRun(CourseId),
     #[error("a grade of 0 earns no certificate: leave out --passed, or set a --percent above 0")]
     PassOfZero,
     #[error(
-        "{} is not enrolled in {course_id}; `coursehook enrollments set` with --mode makes an \
+        "{} is not enrolled in {course_id}; `coursehook enrollments set` with --mode creates an \
          enrollment", .email.as_str()
     )]
     NoEnrollment { email: Email, course_id: CourseId },
     #[error(
-        "Open edX is not known to have a mode {}; use one of {}, or --force to set it all the same",
+        "Open edX is not known to have a mode {}; use one of {}, or --force to set it anyway",
         output::printable(.0.as_str()), Mode::KNOWN.join(", ")
     )]
     UnknownMode(Mode),
     #[error(
-        "no pending event has a key that begins with {0}; `coursehook events list` shows those that \
-         there are, and one that took effect is gone"
+        "no pending event has a key that begins with {0}; `coursehook events list` lists all \
+         pending events, and an event that took effect is no longer there"
     )]
     NoSuchEvent(String),
     #[error(
-        "several pending events have a key that begins with {prefix}; give as much of it as tells \
-         them apart: {}",
+        "several pending events have a key that begins with {prefix}; give enough of the key to \
+         tell them apart: {}",
         join(.keys)
     )]
     SeveralEvents { prefix: String, keys: Vec<EventKey> },
     #[error(
-        "the event {0} was looked at or delivered again meanwhile, so it was not dropped; \
-         look at it with `coursehook events show {0}`, and drop it then"
+        "the event {0} was retried or delivered again in the meantime, so it was not dropped; \
+         check it with `coursehook events show {0}`, and then drop it"
     )]
     EventMoved(String),
     #[error(
@@ -196,35 +195,35 @@ pub enum Failure {
     )]
     NoCertificate { email: Email, course_id: CourseId },
     #[error(
-        "the certificate was withdrawn, since the grade became 0, and comes back with a pass: \
+        "the certificate was withdrawn, since the grade became 0, and a pass restores it: \
          wait for the LMS to announce one, or set the grade: {}",
         advice::pass(.email, .course_id)
     )]
     Withdrawn { email: Email, course_id: CourseId },
     #[error(
-        "the grade is set, but whether it earns the certificate could not be decided: DynamoDB: {}; \
-         the same command again does it",
+        "the grade is set, but Coursehook could not decide whether it earns the certificate: \
+         DynamoDB: {}; run the same command again to decide it",
         describe_store(.0)
     )]
     NotCertified(StoreError),
     #[error(
-        "{0} Nobody can be asked, since standard input is no terminal; \
-         with --yes it is done unasked"
+        "{0} Cannot ask for confirmation, since standard input is not a terminal; \
+         --yes confirms in advance"
     )]
-    NobodyToAsk(String),
+    NoTerminal(String),
     #[error("nothing was changed, since the answer was not yes")]
     Declined,
     #[error("{}: {problem}", output::path(.path))]
     Delivery { path: PathBuf, problem: SampleError },
-    #[error("{} holds no *.json", output::path(.0))]
+    #[error("{} has no *.json files", output::path(.0))]
     NoDeliveries(PathBuf),
-    #[error("COURSEHOOK_URL is no URL such as http://127.0.0.1:9000")]
+    #[error("COURSEHOOK_URL is not a URL such as http://127.0.0.1:9000")]
     Url,
-    #[error("COURSEHOOK_TOKEN is no token; `coursehook tokens issue` makes one")]
+    #[error("COURSEHOOK_TOKEN is not a token; `coursehook tokens issue` issues one")]
     Bearer,
-    #[error("no HTTP client can be made: {0}")]
+    #[error("the HTTP client cannot be built: {0}")]
     Client(#[from] reqwest::Error),
-    #[error("standard output cannot be written: {0}; what was changed until then stays changed")]
+    #[error("standard output cannot be written: {0}; changes made until then stay")]
     Output(io::Error),
 }
 
@@ -234,7 +233,7 @@ impl From<Missing> for Failure {
     }
 }
 
-/// A variable that is not set is told the same way, whoever missed it.
+/// A variable that is not set gives the same message, whichever layer read it.
 impl From<SettingError> for Failure {
     fn from(error: SettingError) -> Self {
         match error {
@@ -245,7 +244,7 @@ impl From<SettingError> for Failure {
 }
 
 impl Failure {
-    /// A variable that must be set is not.
+    /// Returns the error of a required variable that is not set.
     pub fn missing(name: impl Into<String>) -> Self {
         Self::Variable {
             name: name.into(),
@@ -253,8 +252,8 @@ impl Failure {
         }
     }
 
-    /// The same where this stack is named, if one is: it says what else the
-    /// environment would.
+    /// Adds the name of the stack, if one is named: the stack, and not the environment,
+    /// must then have the variable.
     pub fn of_stack(self, named: Option<&str>) -> Self {
         match self {
             Self::Variable { name, .. } => Self::Variable {
@@ -265,7 +264,7 @@ impl Failure {
         }
     }
 
-    /// With what the program ends.
+    /// Returns the exit code of the program.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Interrupted | Self::InterruptedAt { .. } => exit_code::INTERRUPTED,
@@ -280,31 +279,31 @@ fn join(keys: &[EventKey]) -> String {
     keys.join(", ")
 }
 
-/// What is missing, and where to have it from.
+/// Describes a missing variable, and where to get it.
 fn describe_missing(name: &str, stack: Option<&str>) -> String {
     match (name, stack) {
         ("COURSEHOOK_LOG", _) => {
             let why = match stack {
                 None => "the environment variable COURSEHOOK_LOG is not set".to_owned(),
-                Some(stack) => format!("no log of the stack {stack} is at hand"),
+                Some(stack) => format!("there is no local log of the stack {stack}"),
             };
             format!(
-                "{why}; name one with --log FILE, or have AWS's own tool read the log: \
+                "{why}; name a log file with --log FILE, or let the AWS CLI read the log: \
                  aws logs tail GROUP --format short | coursehook deliveries --log -"
             )
         }
         ("COURSEHOOK_TOKEN", _) => format!(
             "the environment variable {name} is not set; \
-             `coursehook tokens issue NAME --staff` makes a token"
+             `coursehook tokens issue NAME --staff` issues a token"
         ),
         (_, None) => format!(
             "the environment variable {name} is not set; \
              for the local stack: set -a; . .local/env; set +a; for one on AWS: --stack NAME"
         ),
         (_, Some(stack)) => format!(
-            "the stack {stack} has no output or parameter for {name}, and the environment's is \
-             not taken for it; deploy the template of this version, or leave --stack (and \
-             COURSEHOOK_STACK) out and set all variables yourself"
+            "the stack {stack} has no output or parameter for {name}, and the environment's value \
+             is not used instead; deploy the template of this version, or omit --stack (and \
+             COURSEHOOK_STACK) and set all variables yourself"
         ),
     }
 }
@@ -320,8 +319,8 @@ fn describe_token(error: &TokenError) -> String {
     match error {
         TokenError::Secret(error) => describe_secret(error),
         TokenError::Unclear(_) => format!(
-            "{error}; look at `coursehook tokens list`: a new token there belongs to no user and to be \
-             revoked, and the old one may end sooner or be revoked"
+            "{error}; check `coursehook tokens list`: a new token there is not in use and should \
+             be revoked, and the old one may end sooner or be revoked"
         ),
         _ => error.to_string(),
     }
@@ -337,43 +336,43 @@ fn describe_secret(error: &SecretError) -> String {
     }
 }
 
-/// What is the matter with the LMS, and what to try.
+/// Describes an error of the LMS, and how to fix it.
 fn describe_lms(error: &LmsError) -> String {
     let (cause, fix) = advice::of_the_lms(&error.code());
     format!("{cause} {fix}.")
 }
 
-/// What the LMS said of a credential that is new.
+/// Describes the LMS's answer to a new credential.
 fn describe_refused(error: &LmsApiError) -> String {
     let (cause, fix) = advice::of_the_lms(&error.code());
-    let is_of_the_credential = matches!(
+    let is_invalid_client = matches!(
         error,
         LmsApiError::NoToken {
             why: TokenEndpointError::InvalidClient,
             ..
         }
     );
-    if is_of_the_credential {
+    if is_invalid_client {
         format!(
-            "{cause} Nothing was stored; enter another one, or with --unchecked it is stored \
-             whatever the LMS says"
+            "{cause} Nothing was stored; enter another one, or store it without a check with \
+             --unchecked"
         )
     } else {
         format!(
-            "{cause} Nothing was stored. {fix}; or with --unchecked it is stored whatever the \
-             LMS says"
+            "{cause} Nothing was stored. {fix}; or store it without a check with \
+             --unchecked"
         )
     }
 }
 
-/// What AWS said, and what to try.
+/// Describes an error of AWS, and how to fix it.
 fn describe(failure: &AwsError) -> String {
     let advice = match failure {
         AwsError::Unreachable => {
             "is the local stack running (make run)? On AWS, are a region and credentials set \
              (--region and --profile, or AWS_REGION and so on)?"
         }
-        AwsError::Timeout => "try again; if that does not help, look at the network in between",
+        AwsError::Timeout => "try again; if that does not help, check the network in between",
         AwsError::Throttled(_) => "wait a minute and try again",
         AwsError::Failed(code) => match code.as_str() {
             "ResourceNotFoundException" => {
@@ -382,7 +381,7 @@ fn describe(failure: &AwsError) -> String {
                  leads if it is set"
             }
             "AccessDeniedException" | "AccessDenied" => {
-                "these credentials may not do this; use others"
+                "these credentials are not allowed to do this; use others"
             }
             "UnrecognizedClientException"
             | "InvalidClientTokenId"

@@ -1,4 +1,4 @@
-//! The webhooks as a sender meets them, at `COURSEHOOK_URL`.
+//! Sends requests to the webhooks at `COURSEHOOK_URL`, as a sender does.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use reqwest::{Client, Method, RequestBuilder, Url};
 
 use crate::failure::Failure;
 
-/// As long as the LMS waits.
+/// The timeout of a request, the same as the LMS's.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Where the webhooks are.
+/// The webhooks' address.
 pub struct Gateway {
-    /// Stage included, without the last slash.
+    /// The URL with the stage, without the last slash.
     base: String,
     client: Client,
 }
@@ -43,14 +43,14 @@ impl Gateway {
         })
     }
 
-    /// A request of a path and perhaps a query, from `/api/` on.
+    /// Builds a request for a path, and perhaps a query, from `/api/` on.
     pub fn request(&self, method: Method, target: &str) -> RequestBuilder {
         self.client
             .request(method, format!("{}{target}", self.base))
     }
 }
 
-/// The header that bears a token.
+/// Returns the header that carries a token.
 pub fn bearer(token: &str) -> Result<HeaderValue, Failure> {
     let bearer = HeaderValue::try_from(format!("Bearer {token}"));
     let mut bearer = bearer.map_err(|_| Failure::Bearer)?;
@@ -58,13 +58,13 @@ pub fn bearer(token: &str) -> Result<HeaderValue, Failure> {
     Ok(bearer)
 }
 
-/// Why there is no answer.
+/// Describes why there is no answer.
 pub fn silence(error: &reqwest::Error) -> &'static str {
     if error.is_connect() {
         "cannot be reached; is the stack running (make run)?"
     } else if error.is_timeout() {
         "no answer within 30 seconds"
     } else {
-        "the connection broke before the answer was there"
+        "the connection broke before the answer arrived"
     }
 }

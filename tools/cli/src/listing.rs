@@ -1,4 +1,4 @@
-//! Lists of any length, written page by page in little memory.
+//! Writes lists of any length, page by page, in little memory.
 
 use comfy_table::{ColumnConstraint, Table, Width};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -11,16 +11,16 @@ use uuid::Uuid;
 use crate::failure::Failure;
 use crate::output::{self, COLUMN_GAP, Output, aligned, line, printable};
 
-/// Addresses that are looked up at the same time.
+/// The number of addresses that are looked up at the same time.
 const ADDRESSES_AT_ONCE: usize = 16;
 
-/// A list that is written page by page, since it may be of any length: as a
-/// table, whose columns are at least as wide as the first page needs them, or
-/// as one array with an element a line.
+/// A list that is written page by page, since it may be of any length: as a table, whose
+/// columns are at least as wide as the first page needs them, or as one JSON array with
+/// an element per line.
 pub struct Listing<const N: usize> {
     output: Output,
     headings: [&'static str; N],
-    /// Of the columns, once the first page is written.
+    /// The widths of the columns, once the first page is written.
     widths: Option<Vec<u16>>,
 }
 
@@ -33,8 +33,8 @@ impl<const N: usize> Listing<N> {
         }
     }
 
-    /// Reads all pages, one after the other, and has `write` write what of each
-    /// is of the expected shape.
+    /// Reads all pages, one after the other, and calls `write` with the entries of each
+    /// that have the expected shape.
     pub async fn pages<T>(
         mut self,
         read: impl AsyncFn(Option<Start>) -> Result<Page<Result<T, StoreError>>, StoreError>,
@@ -51,7 +51,7 @@ impl<const N: usize> Listing<N> {
         }
     }
 
-    /// Writes some things, as JSON or each as the row that `row` makes of it.
+    /// Writes some records, as JSON or each as the row that `row` makes of it.
     pub fn page<T: Serialize>(
         &mut self,
         things: &[T],
@@ -92,7 +92,7 @@ impl<const N: usize> Listing<N> {
         Ok(())
     }
 
-    /// Writes what is due after the last page.
+    /// Writes the end of the list.
     fn end(self) -> Result<(), Failure> {
         match (self.output.is_json(), self.widths) {
             (true, None) => line("[]"),
@@ -102,16 +102,17 @@ impl<const N: usize> Listing<N> {
     }
 }
 
-/// Something of a learner's, with their address.
+/// A record of a learner, with their address.
 #[derive(Serialize)]
 pub struct Listed<T> {
-    /// `None` where the user is gone.
+    /// The address; `None` if the user is gone.
     pub email: Option<String>,
     #[serde(flatten)]
     pub record: T,
 }
 
-/// The addresses of these users, in their order; nothing for one who is gone.
+/// Returns the addresses of these users, in their order, with `None` for a user who is
+/// gone.
 pub async fn emails_of(
     users: &Users,
     ids: impl IntoIterator<Item = Uuid>,
@@ -121,14 +122,14 @@ pub async fn emails_of(
     emails.try_collect().await
 }
 
-/// Those of a page that are of the expected shape; the others are told of.
+/// Returns the entries of a page that have the expected shape; warns of the others.
 fn sound<T>(entries: Vec<Result<T, StoreError>>) -> Result<Vec<T>, StoreError> {
     let mut sound = Vec::new();
     for entry in entries {
         match entry {
             Ok(entry) => sound.push(entry),
             Err(error @ StoreError::Corrupt(_)) => output::note(&format!(
-                "warning: {error} and passed over; another program may have written it"
+                "warning: {error}; it is skipped, and another program may have written it"
             )),
             Err(error) => return Err(error),
         }

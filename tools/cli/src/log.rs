@@ -1,4 +1,4 @@
-//! The functions' log lines, as a file or another program has them.
+//! Reads the functions' log lines, from a file or another program.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -7,12 +7,12 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-/// A log line of ours: what `docs/logs.md` says of it, as far as it is shown.
+/// A log line of Coursehook: those fields of `docs/logs.md` that are shown.
 #[derive(Debug, Deserialize)]
 pub struct Line {
-    /// What the line tells.
+    /// The message of the line.
     pub message: Message,
-    /// When it was written.
+    /// The time at which it was written.
     pub timestamp: Option<Timestamp>,
     pub kind: Option<String>,
     pub outcome: Option<String>,
@@ -23,30 +23,31 @@ pub struct Line {
     pub token_id: Option<String>,
 }
 
-/// Which line it is; others are passed over.
+/// The messages that are read; other lines are skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum Message {
-    /// What became of a delivery.
+    /// The outcome of a delivery.
     #[serde(rename = "delivery processed")]
     DeliveryProcessed,
-    /// What became of a look at a pending event.
+    /// The outcome of an attempt at a pending event.
     #[serde(rename = "event retried")]
     EventRetried,
 }
 
-/// The JSON of a line, which other programs may have put something before.
+/// Returns the JSON of a line, without a prefix that another program may have put before
+/// it.
 pub fn json(line: &str) -> Option<&str> {
     line.find('{').map(|start| line[start..].trim_end())
 }
 
 impl Line {
-    /// Reads a line; `None` where it is none that is shown.
+    /// Reads a line; `None` if it is not one that is shown.
     pub fn read(json: &str) -> Option<Self> {
         serde_json::from_str(json).ok()
     }
 }
 
-/// The lines of a file that are ours. One that breaks off in the middle ends it.
+/// Returns the lines of a file that are Coursehook's. A read error ends them.
 pub fn read(file: &Path) -> io::Result<impl Iterator<Item = Line> + use<>> {
     let lines = BufReader::new(File::open(file)?).split(b'\n');
     let lines = lines.map_while(Result::ok);

@@ -1,4 +1,4 @@
-//! `coursehook`: what operators do by hand.
+//! `coursehook`: the operators' command line.
 
 mod advice;
 mod cli;
@@ -36,7 +36,7 @@ async fn main() -> ExitCode {
     let only_reads = cli.command.only_reads();
     match run(cli).await {
         Ok(code) => code,
-        // Whoever reads our output has enough of it, as `head` does.
+        // The reader of our output has closed it, as `head` does.
         Err(Failure::Output(error)) if only_reads && error.kind() == ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }

@@ -1,4 +1,4 @@
-//! What is written: answers to standard output, as text or as JSON, and
+//! Writes the program's output: answers to standard output, as text or as JSON, and
 //! everything else to standard error.
 
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use shared::domain::{Change, CourseId, EventKey, History};
 
 use crate::failure::Failure;
 
-/// How answers are written.
+/// The form in which answers are written.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     json: bool,
@@ -29,8 +29,8 @@ impl Output {
         self.json
     }
 
-    /// Writes an answer: `value` where JSON is asked for, else the lines that
-    /// `text` makes.
+    /// Writes an answer: `value` if JSON was asked for, otherwise the lines that `text`
+    /// makes.
     pub fn answer(
         self,
         value: &impl Serialize,
@@ -54,15 +54,15 @@ pub fn line(text: &str) -> Result<(), Failure> {
         .map_err(Failure::Output)
 }
 
-/// A value as JSON in one line.
+/// Returns a value as JSON in one line.
 pub fn json_line(value: &impl Serialize) -> Result<String, Failure> {
     let json = serde_json::to_string(value);
     let json = json.map_err(|error| Failure::Output(error.into()))?;
     Ok(escaped(&json))
 }
 
-/// Whether standard output leads nowhere: it is `/dev/null`, which also stands
-/// in for one that was closed when the program started.
+/// True if standard output is discarded: it is `/dev/null`, which also replaces a
+/// standard output that was closed when the program started.
 pub fn is_dead_end() -> bool {
     let about = io::stdout().as_fd().try_clone_to_owned();
     match about.and_then(|out| File::from(out).metadata()) {
@@ -71,17 +71,17 @@ pub fn is_dead_end() -> bool {
     }
 }
 
-/// Writes to standard error what is to be answered on the same line.
+/// Writes a question to standard error, to be answered on the same line.
 pub fn question(text: &str) {
     let _ = write!(io::stderr(), "{text} ");
 }
 
-/// Writes lines to standard error. Where that is closed, nobody listens.
+/// Writes lines to standard error. If standard error is closed, they are dropped.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{}", printable_lines(text));
 }
 
-/// A table with a heading for each column.
+/// Returns a table with a heading for each column.
 pub fn table<const N: usize>(
     headings: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
@@ -94,7 +94,7 @@ pub fn table<const N: usize>(
     aligned(table)
 }
 
-/// One thing, field by field.
+/// Returns one record, field by field.
 pub fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let mut table = Table::new();
     for (name, value) in fields {
@@ -103,7 +103,7 @@ pub fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> String
     aligned(table)
 }
 
-/// A table, and below it others, each with a line above it.
+/// Returns a table, and below it other tables, each under its heading.
 pub fn sections(mut text: String, others: impl IntoIterator<Item = (String, String)>) -> String {
     for (heading, table) in others {
         text.push_str(&format!("\n\n{heading}\n{table}"));
@@ -111,21 +111,23 @@ pub fn sections(mut text: String, others: impl IntoIterator<Item = (String, Stri
     text
 }
 
-/// The heading of a history: `title`, and how much of it is shown where that is not all.
+/// Returns the heading of a history: `title`, and how many of its changes are shown if
+/// that is not all.
 pub fn history_heading<T>(title: &CourseId, history: &History<T>) -> String {
     let (shown, all) = (history.len(), history.count());
     if all > shown as u64 {
         let last = shown.saturating_sub(1);
-        format!("{title} (of {all} changes the first and the last {last})")
+        format!("{title} (the first and the last {last} of {all} changes)")
     } else {
         title.to_string()
     }
 }
 
-/// The blanks between two columns.
+/// The number of blanks between two columns.
 pub const COLUMN_GAP: u16 = 2;
 
-/// Columns with two blanks between them and nothing else, so that other programs can cut them.
+/// Returns a table whose columns are separated by two blanks and nothing else, so that
+/// other programs can cut them.
 pub fn aligned(mut table: Table) -> String {
     table.load_style(presets::NOTHING);
     for column in table.column_iter_mut() {
@@ -134,12 +136,12 @@ pub fn aligned(mut table: Table) -> String {
     table.trim_fmt()
 }
 
-/// Text that cannot move the terminal's cursor, change its colours, break the
-/// line or have a part of it read in another order. A character that shows
-/// nothing of its own is shown by its number: `<U+200B>`.
+/// Returns text that cannot move the terminal's cursor, change its colours, break the
+/// line or have a part of it read in another order. A control character is replaced; an
+/// invisible character is shown by its number: `<U+200B>`.
 pub fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
-    for (before, c) in with_the_one_before(text) {
+    for (before, c) in with_the_previous(text) {
         if c.is_control() {
             printable.push(char::REPLACEMENT_CHARACTER);
         } else if is_hidden(before, c) {
@@ -151,18 +153,18 @@ pub fn printable(text: &str) -> String {
     printable
 }
 
-/// Lines that are each [`printable`].
+/// Makes each line [`printable`].
 fn printable_lines(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(printable).collect();
     lines.join("\n")
 }
 
-/// JSON of the same value, with those characters escaped that a terminal heeds
-/// or that nobody sees. JSON allows control characters from U+007F on, and all
-/// that are not visible, as they are within strings.
+/// Returns JSON of the same value, in which control characters and invisible characters
+/// are escaped. JSON itself allows control characters from U+007F on, and all invisible
+/// characters, unescaped within strings.
 pub fn escaped(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
-    for (before, c) in with_the_one_before(json) {
+    for (before, c) in with_the_previous(json) {
         if (c.is_control() && c >= '\u{7f}') || is_hidden(before, c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 escaped.push_str(&format!("\\u{unit:04x}"));
@@ -174,16 +176,15 @@ pub fn escaped(json: &str) -> String {
     escaped
 }
 
-/// The characters of a text, each with the one before it.
-fn with_the_one_before(text: &str) -> impl Iterator<Item = (Option<char>, char)> {
+/// Returns the characters of a text, each with the one before it.
+fn with_the_previous(text: &str) -> impl Iterator<Item = (Option<char>, char)> {
     let before = [None].into_iter().chain(text.chars().map(Some));
     before.zip(text.chars())
 }
 
-/// Whether nobody sees a character that stands behind `before`. Joiners and
-/// selectors of variants show in the letter or picture that they belong to,
-/// which is none of ASCII: Persian and Hindi are spelled with the former,
-/// Japanese names with the latter.
+/// True if the character is invisible after `before`. Joiners and variation selectors
+/// show in the letter or picture that they belong to, which is never ASCII: Persian and
+/// Hindi are spelled with the former, Japanese names with the latter.
 fn is_hidden(before: Option<char>, c: char) -> bool {
     let belongs = matches!(
         c,
@@ -192,12 +193,12 @@ fn is_hidden(before: Option<char>, c: char) -> bool {
     is_invisible(c) && !(belongs && before.is_some_and(|before| !before.is_ascii()))
 }
 
-/// A path as messages have it.
+/// Returns a path as messages show it.
 pub fn path(path: &Path) -> String {
     printable(&path.to_string_lossy())
 }
 
-/// So much of a foreign text as a message can repeat.
+/// Returns as much of a foreign text as a message may repeat.
 pub fn excerpt(text: &str) -> String {
     const MAX_CHARS: usize = 200;
     let mut excerpt: String = printable(text).chars().take(MAX_CHARS).collect();
@@ -207,8 +208,8 @@ pub fn excerpt(text: &str) -> String {
     excerpt
 }
 
-/// A text as part of a command that people copy into a shell: an address may
-/// have characters that mean something there.
+/// Quotes a text for a command that people copy into a shell: an address may have
+/// characters that are special there.
 pub fn quoted(text: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "@%+=:,./_-".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
@@ -218,8 +219,8 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
-/// A command of ours, which people copy into a shell. An operand may begin with
-/// -, as an address can, and must not be taken for an option.
+/// Returns a command of this program for people to copy into a shell. An operand may
+/// begin with -, as an address can, and must not be taken for an option.
 pub fn command(name: &str, operands: &[&str], options: &[&str]) -> String {
     let words = if operands.iter().any(|operand| operand.starts_with('-')) {
         [options, &["--"], operands].concat()
@@ -230,7 +231,7 @@ pub fn command(name: &str, operands: &[&str], options: &[&str]) -> String {
     format!("coursehook {name}{}", String::from_iter(words))
 }
 
-/// Who or what made a change, in a table.
+/// Returns the source of a change, for a table.
 pub fn by(change: &Change) -> String {
     match change {
         Change::Delivery { token_id, .. } => format!("delivery with token {token_id}"),
@@ -244,19 +245,20 @@ pub fn by(change: &Change) -> String {
     }
 }
 
-/// As much of an event's key as tells events apart; JSON has all of it.
+/// Returns the first digits of an event's key, enough to tell events apart; JSON has the
+/// whole key.
 pub fn key(key: &EventKey) -> String {
     const KEY_CHARS: usize = 12;
     key.as_str().chars().take(KEY_CHARS).collect()
 }
 
-/// So many things: `1 grade`, `2 grades`.
+/// Returns a number with its noun: `1 grade`, `2 grades`.
 pub fn count(number: u64, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {thing}{plural}")
 }
 
-/// A flag in a table.
+/// Returns a flag for a table.
 pub fn yes_or_no(flag: bool) -> String {
     (if flag { "yes" } else { "no" }).to_owned()
 }
@@ -266,7 +268,7 @@ mod tests {
     use super::{command, escaped, printable, quoted};
 
     #[test]
-    fn what_would_move_the_cursor_is_replaced_and_what_nobody_sees_is_shown() {
+    fn control_characters_are_replaced_and_invisible_ones_are_shown_by_number() {
         for c in ['\u{1b}', '\n', '\u{7f}', '\u{9b}'] {
             assert_eq!(printable(&format!("a{c}b")), "a\u{fffd}b", "{c:?}");
         }
@@ -306,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shell_would_take_for_more_is_quoted() {
+    fn text_that_is_special_in_a_shell_is_quoted() {
         for (text, expected) in [
             ("ada.l+x@example.org", "ada.l+x@example.org"),
             ("course-v1:Org+Bees+2026", "course-v1:Org+Bees+2026"),

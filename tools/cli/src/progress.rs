@@ -1,4 +1,4 @@
-//! How far a command is that takes long, shown while it runs, if anybody watches.
+//! Shows the progress of a long command while it runs, on a terminal.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal};
@@ -8,11 +8,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output;
 
-/// A bar on standard error; nothing is shown where that is no terminal.
+/// A bar on standard error; nothing is shown if that is not a terminal.
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// For so many bytes or things, or for an input whose length nobody knows.
+    /// Starts a bar of this many bytes or items, or a spinner for an input of unknown
+    /// length.
     pub fn new(all: Option<u64>) -> Self {
         let (bar, template) = match all {
             Some(all) => (
@@ -28,7 +29,7 @@ impl Progress {
         Self(bar)
     }
 
-    /// So many bytes or things more are done.
+    /// Adds this many finished bytes or items.
     pub fn advance(&self, more: u64, done: &impl Display) {
         self.0.inc(more);
         self.0.set_message(done.to_string());
@@ -39,12 +40,12 @@ impl Progress {
         self.above(|| output::note(text));
     }
 
-    /// Makes way for what is written to the same terminal.
+    /// Hides the bar while `write` writes to the same terminal.
     pub fn above<T>(&self, write: impl FnOnce() -> T) -> T {
         self.0.suspend(write)
     }
 
-    /// Whether anybody watches, so that it pays to find out how much there is to do.
+    /// True if the bar is shown, and the number of items is worth finding out.
     pub fn is_watched() -> bool {
         io::stderr().is_terminal()
     }

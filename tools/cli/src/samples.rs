@@ -1,4 +1,4 @@
-//! Sample deliveries: files that each stand for one HTTP request.
+//! Sample deliveries: each file holds one HTTP request.
 
 use std::fs;
 use std::io;
@@ -15,20 +15,19 @@ use thiserror::Error;
 use crate::encoding::{PlainTextError, without_byte_order_mark};
 use crate::failure::Failure;
 
-/// The request that a file stands for.
+/// The request that a file holds.
 #[derive(Debug)]
 pub struct Delivery {
-    /// The file.
+    /// The file that holds it.
     pub path: PathBuf,
     pub method: Method,
-    /// Path and query, from `/api/` on: which stage of the API it goes to is
-    /// not the file's affair.
+    /// Path and query, from `/api/` on. The stage of the API is not part of the file.
     pub target: String,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
 
-/// Why a file stands for no request.
+/// Error of a file that holds no request.
 #[derive(Debug, Error)]
 pub enum SampleError {
     #[error("cannot be read: {0}")]
@@ -38,20 +37,21 @@ pub enum SampleError {
     #[error("is not a JSON object")]
     NotAnObject,
     #[error(
-        "is neither a delivery, which has an email, nor an event of API Gateway, which has a requestContext"
+        "is neither a delivery, which has an email, nor an event of API Gateway, which has a \
+         requestContext"
     )]
     NeitherKind,
-    #[error("is a delivery, so that it must be in a folder named enrollment or certificate")]
+    #[error("is a delivery, so it must be in a folder named enrollment or certificate")]
     NoKind,
     #[error("its path has no /api/")]
     Path,
-    #[error("its method is missing or none")]
+    #[error("its method is missing or invalid")]
     Method,
-    #[error("its body is neither text nor null, or not the base64 that isBase64Encoded says")]
+    #[error("its body is neither text nor null, or not base64 although isBase64Encoded is true")]
     Body,
 }
 
-/// The deliveries of these files and, in order, of the files below these folders.
+/// Reads the deliveries of these files and, in order, of the files below these folders.
 pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Delivery>, Failure> {
     let mut files = Vec::new();
     for path in paths {
@@ -114,7 +114,8 @@ impl Delivery {
         }
     }
 
-    /// Both versions of API Gateway's events: what one has, the other lacks.
+    /// Reads an event of either version of API Gateway: the fields of one version are
+    /// absent in the other.
     fn of_gateway(file: &Path, event: &Value) -> Result<Self, SampleError> {
         let context = &event["requestContext"];
         let method = event["httpMethod"]
@@ -146,7 +147,7 @@ impl Delivery {
     }
 }
 
-/// The folder's name says what a delivery is about.
+/// Returns the kind of a delivery, by the name of its folder.
 fn kind(path: &Path) -> Result<EventKind, SampleError> {
     let path = fs::canonicalize(path).map_err(SampleError::File)?;
     let folder = path.parent().and_then(Path::file_name);
@@ -156,8 +157,8 @@ fn kind(path: &Path) -> Result<EventKind, SampleError> {
         .ok_or(SampleError::NoKind)
 }
 
-/// The headers that speak of the body and the sender. The others belong to the
-/// connection or to the gateway, which makes them again.
+/// Returns the headers about the body and the sender. The others belong to the connection
+/// or to the gateway, which sets them itself.
 fn headers(event: &Value) -> HeaderMap {
     const TAKEN: [&str; 4] = ["accept", "content-encoding", "content-type", "user-agent"];
     let mut headers = HeaderMap::new();
@@ -172,13 +173,13 @@ fn headers(event: &Value) -> HeaderMap {
     headers
 }
 
-/// The query string with its question mark, or nothing. Version 2 has it as it
-/// was, version 1 decoded and in parts.
+/// Returns the query string with its question mark, or an empty text. Version 2 of the
+/// events holds it as it was sent, version 1 decoded and in parts.
 fn query(event: &Value) -> String {
     let raw = event["rawQueryString"].as_str().map(str::to_owned);
     let query = raw.or_else(|| {
         let (many, single) = ("multiValueQueryStringParameters", "queryStringParameters");
-        // The URL is only there to encode them.
+        // The URL serves only to encode them.
         let url = Url::parse_with_params("http://localhost", pairs(event, many, single)).ok()?;
         url.query().map(str::to_owned)
     });
@@ -188,8 +189,8 @@ fn query(event: &Value) -> String {
     }
 }
 
-/// Names and values of an event of version 1, whose `many` has all that its
-/// `single` has, or of version 2, which has only `single`.
+/// Returns names and values of an event: of version 1, whose `many` has everything that
+/// its `single` has, or of version 2, which has only `single`.
 fn pairs<'a>(event: &'a Value, many: &str, single: &str) -> Vec<(&'a str, &'a str)> {
     let object = event[many].as_object().or(event[single].as_object());
     let of_name = |(name, value): (&'a String, &'a Value)| {

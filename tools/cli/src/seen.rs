@@ -1,4 +1,4 @@
-//! What was in a file already, in little memory.
+//! Remembers the keys of a file's earlier lines, in little memory.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -7,9 +7,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use shared::domain::digest::sha256_of_parts;
 
-/// Keys, the lines where they were first met, and digests of what these said in
-/// `N` columns: 16 bytes for a key and 4 for a column, so that hundreds of
-/// thousands are no matter.
+/// Keys, the lines where they first occurred, and digests of `N` columns of those lines:
+/// 16 bytes for a key and 4 for a column, so that hundreds of thousands of keys fit in
+/// memory.
 #[derive(Debug)]
 pub struct Seen<const N: usize = 0>(HashMap<u128, Met<N>>);
 
@@ -19,23 +19,23 @@ struct Met<const N: usize> {
     contents: [u32; N],
 }
 
-/// What a row says in a column, for comparison.
+/// A column with the digest of its value, for comparison.
 pub type Content = (&'static str, u32);
 
-/// A key that was met before. Reads on from "the same address as ".
+/// A key that occurred before. The message continues "the same address as ".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repeated {
-    /// Where it was met first.
+    /// The line where it first occurred.
     line: u64,
-    /// The columns that say something else than there.
+    /// The columns whose values differ from that line.
     differing: Vec<&'static str>,
 }
 
-/// What a value is in a column.
+/// Returns the digest of a value in a column.
 pub fn content(column: &'static str, value: &impl Hash) -> Content {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
-    // Two that differ are taken for the same once in four thousand million.
+    // Two different values have the same digest once in four thousand million.
     (column, hasher.finish() as u32)
 }
 
@@ -46,13 +46,13 @@ impl<const N: usize> Default for Seen<N> {
 }
 
 impl<const N: usize> Seen<N> {
-    /// The line where the key of these parts was met, if it was.
+    /// The line where the key of these parts first occurred, or `None`.
     pub fn line_of(&self, key: &[&str]) -> Option<u64> {
         self.0.get(&digest(key)).map(|met| met.line)
     }
 
-    /// Where the key of these parts was met, if it was, and what it said there
-    /// that is not said now.
+    /// The line where the key of these parts first occurred, with the columns that differ
+    /// now, or `None`.
     pub fn repeated(&self, key: &[&str], contents: &[Content; N]) -> Option<Repeated> {
         let met = self.0.get(&digest(key))?;
         let pairs = contents.iter().zip(&met.contents);
@@ -63,7 +63,7 @@ impl<const N: usize> Seen<N> {
         })
     }
 
-    /// Remembers a key, which is met for the first time.
+    /// Remembers a key at its first occurrence.
     pub fn remember(&mut self, key: &[&str], line: u64, contents: &[Content; N]) {
         if let Entry::Vacant(entry) = self.0.entry(digest(key)) {
             let contents = contents.map(|(_, content)| content);
@@ -74,9 +74,9 @@ impl<const N: usize> Seen<N> {
 
 impl fmt::Display for Repeated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, which was taken and ", self.line)?;
+        write!(f, "line {}, which is imported and ", self.line)?;
         match self.differing.split_last() {
-            None => f.write_str("says the same"),
+            None => f.write_str("has the same values"),
             Some((last, [])) => write!(f, "differs in {last}"),
             Some((last, others)) => write!(f, "differs in {} and {last}", others.join(", ")),
         }

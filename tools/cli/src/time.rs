@@ -1,29 +1,29 @@
-//! Moments and durations as operators write and read them.
+//! Reads and writes points in time and durations, in the form that operators use.
 
 use jiff::civil::Time;
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 
-/// A moment to the second.
+/// Formats a time to the second.
 pub fn show(at: Timestamp) -> String {
     format!("{at:.0}")
 }
 
-/// A moment, or nothing where there is none.
+/// Formats a time, or returns an empty text if there is none.
 pub fn show_optional(at: Option<Timestamp>) -> String {
     at.map(show).unwrap_or_default()
 }
 
-/// Why a text is no moment that can be kept.
+/// Error of a text that is not a time that can be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MomentError {
     NotAMoment,
-    /// It is one, but before or after all that [`Timestamp`] holds.
+    /// A time before or after the range of [`Timestamp`].
     OutOfRange,
 }
 
-/// A moment of RFC 3339 with its offset, or a plain date, which is midnight UTC.
+/// Reads a time of RFC 3339 with its offset, or a plain date, which is midnight UTC.
 pub fn moment(text: &str) -> Result<Timestamp, MomentError> {
     const DATE: usize = "2026-09-01".len();
     let pieces = Pieces::parse(text).map_err(|_| MomentError::NotAMoment)?;
@@ -37,7 +37,7 @@ pub fn moment(text: &str) -> Result<Timestamp, MomentError> {
         .map_err(|_| MomentError::OutOfRange)
 }
 
-/// A number with its unit, m, h, d or w: `90d`.
+/// Reads a number with its unit, m, h, d or w: `90d`.
 pub fn duration(text: &str) -> Result<SignedDuration, &'static str> {
     const WRONG: &str = "is not a number and one of m, h, d, w, such as 90d";
     let unit = text.chars().next_back().ok_or(WRONG)?;
@@ -51,7 +51,7 @@ pub fn duration(text: &str) -> Result<SignedDuration, &'static str> {
     let number = &text[..text.len() - unit.len_utf8()];
     let count: u32 = number.parse().map_err(|_| WRONG)?;
     if count == 0 {
-        return Err("is no time at all");
+        return Err("must be longer than 0");
     }
     Ok(SignedDuration::from_mins(i64::from(count) * minutes))
 }
@@ -61,18 +61,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments() {
+    fn times_are_read_with_an_offset_or_as_a_plain_date() {
         for (text, read) in [
             ("2026-09-01", Ok("2026-09-01T00:00:00Z")),
             ("2026-09-01T02:00:00+02:00", Ok("2026-09-01T00:00:00Z")),
             ("2026-09-01T00:00:00.25Z", Ok("2026-09-01T00:00:00.25Z")),
-            // As PostgreSQL writes them.
+            // PostgreSQL writes times like these.
             ("2026-09-01 02:00:00+02", Ok("2026-09-01T00:00:00Z")),
             ("2026-09-01 00:00:00.25+00", Ok("2026-09-01T00:00:00.25Z")),
             ("9999-12-30", Ok("9999-12-30T00:00:00Z")),
             ("9999-12-31", Err(MomentError::OutOfRange)),
             ("9999-12-31T23:59:59Z", Err(MomentError::OutOfRange)),
-            // Without an offset it could be any of 26 moments.
+            // Without an offset it could be any of 26 times.
             ("2026-09-01T00:00:00", Err(MomentError::NotAMoment)),
             ("2026-09-01T00:00", Err(MomentError::NotAMoment)),
             ("2026-02-30", Err(MomentError::NotAMoment)),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn durations() {
+    fn durations_are_a_number_and_a_unit() {
         for (text, minutes) in [
             ("5m", Some(5)),
             ("2h", Some(120)),

@@ -1,4 +1,4 @@
-//! What an argument may be, where its type alone does not say.
+//! Parsers of arguments, for rules that the type alone does not express.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use shared::domain::LearnerRef;
 use shared::domain::Percent;
 use shared::domain::given::{self, GivenError};
 
-/// A name that reads well in a table.
+/// Reads a name that reads well in a table.
 pub fn name(text: &str) -> Result<String, String> {
     const MAX_CHARS: usize = 100;
     let name = given::name(text).map_err(|error| error.to_string())?;
@@ -18,8 +18,8 @@ pub fn name(text: &str) -> Result<String, String> {
     Ok(name)
 }
 
-/// A word without the blanks around it and without control characters. Whether
-/// it is a known one is checked later, if at all, since `--force` may be given.
+/// Reads a word without the blanks around it and without control characters. Whether the
+/// word is a known one is checked later, if at all, since `--force` may be given.
 pub fn plain<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
     let text = text.trim();
     if text.chars().any(char::is_control) {
@@ -29,21 +29,21 @@ pub fn plain<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
     }
 }
 
-/// A percent as the LMS has it, 0.87 and not 87, which is what people write.
+/// Reads a percent as the LMS has it: 0.87, and not 87, which is what people write.
 pub fn percent(text: &str) -> Result<Percent, String> {
     text.parse::<Percent>().map_err(|error| {
         let hundredths = text.trim().trim_end_matches('%').trim_end();
         let hundredths: Option<f64> = hundredths.parse().ok();
-        let meant = hundredths.and_then(|number| Percent::try_from(number / 100.0).ok());
-        let meant = meant.map(|meant| format!("; write {}", meant.get()));
+        let corrected = hundredths.and_then(|number| Percent::try_from(number / 100.0).ok());
+        let corrected = corrected.map(|corrected| format!("; write {}", corrected.get()));
         format!(
             "{error}, 1 being the whole course{}",
-            meant.unwrap_or_default()
+            corrected.unwrap_or_default()
         )
     })
 }
 
-/// One of a few things, by the word that the tables have for it.
+/// Reads one of a few values, by the word that the tables have for it.
 pub fn one_of<T: Copy + Send + Sync + 'static>(
     all: &'static [T],
     word: fn(T) -> &'static str,
@@ -51,11 +51,11 @@ pub fn one_of<T: Copy + Send + Sync + 'static>(
     let words = all.iter().map(|one| word(*one));
     PossibleValuesParser::new(words).try_map(move |text| {
         let found = all.iter().copied().find(|one| word(*one) == text);
-        found.ok_or("is none of these words")
+        found.ok_or("is not one of these words")
     })
 }
 
-/// A user by an address, or by their id.
+/// Reads a user by an address or by their id.
 pub fn learner(text: &str) -> Result<LearnerRef, GivenError> {
     match text.parse() {
         Ok(user_id) => Ok(LearnerRef::User(user_id)),
@@ -63,7 +63,7 @@ pub fn learner(text: &str) -> Result<LearnerRef, GivenError> {
     }
 }
 
-/// The first digits of an event's key, enough of them to mean one event.
+/// Reads the first digits of an event's key, enough of them to identify one event.
 pub fn key(text: &str) -> Result<String, &'static str> {
     const DIGITS: std::ops::RangeInclusive<usize> = 6..=64;
     let is_digit = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);

@@ -11,23 +11,22 @@ use super::ImportRecords;
 pub enum Certificates {
     /// Import certificates from CSV or JSON Lines, with their ids
     ///
-    /// For those who come from another receiver, in this order: users, runs,
-    /// certificates, grades, enrollments. Certificates come before enrollments,
-    /// so that no pass that waits issues a second one in between. What is there
-    /// already is never changed: where it is not as the file says, the line is
-    /// named. Importing a file again so compares.
+    /// To migrate from another receiver, import in this order: users, runs, certificates,
+    /// grades, enrollments. Certificates come before enrollments, so that no pending pass
+    /// issues a second one in between. Existing certificates are never changed: a line
+    /// that differs from what is stored is reported. Importing a file again therefore
+    /// compares.
     ///
     /// Columns: email, course_id, certificate_id and issued_at (required), state
-    /// (in_force, withdrawn or revoked; in_force where it is empty), is_revoked
-    /// (another way to say revoked), learner_name, run_title (the user's and the
-    /// run's as they are now where they are empty). An absent column is as an
-    /// empty cell.
+    /// (in_force, withdrawn or revoked; in_force if empty), is_revoked (another way to
+    /// say revoked), learner_name, run_title (if empty, the current names of the user and
+    /// the run). An absent column counts as an empty cell.
     #[command(after_help = "\
 Examples:
   coursehook certificates import certificates.csv --dry-run
   coursehook certificates import certificates.csv")]
     Import(ImportRecords),
-    /// List the certificates for a course run, in no order
+    /// List the certificates for a course run, in no particular order
     #[command(after_help = "\
 Examples:
   coursehook certificates list --run course-v1:Org+Course+Run
@@ -51,10 +50,11 @@ Examples:
     },
     /// Issue a certificate, if the learner has earned one
     ///
-    /// As if the LMS announced the pass now: it is asked for the grade, which
-    /// replaces the stored one, unless an operator has set that, and then neither
-    /// $LMS_URL nor a credential is needed. Where there is none to issue it says
-    /// why, ends with 1, and keeps no event.
+    /// Does what an announcement of the pass by the LMS would do now: it asks the LMS for
+    /// the grade, which replaces the stored one. If an operator has set the grade, the
+    /// LMS is not asked, and neither $LMS_URL nor a credential is needed. If there is no
+    /// certificate to issue, the command says why, exits with 1, and stores no pending
+    /// event.
     #[command(after_help = "\
 Example:
   coursehook certificates issue ada@example.org course-v1:Org+Course+Run")]
@@ -79,7 +79,7 @@ Example:
     },
     /// Restore a certificate that an operator has revoked
     ///
-    /// It is again what it was before: in force, or withdrawn until a pass.
+    /// It returns to its earlier state: in force, or withdrawn until a pass.
     #[command(after_help = "\
 Example:
   coursehook certificates restore ada@example.org course-v1:Org+Course+Run")]
@@ -91,8 +91,8 @@ Example:
     },
     /// Correct the learner's name on a certificate
     ///
-    /// In whatever state it is; id and state stay as they are. The name that the
-    /// user has, for certificates to come, is what `coursehook users import` says.
+    /// Works in every state; the id and the state stay as they are. The user's own name,
+    /// which later certificates get, is set by `coursehook users import`.
     #[command(after_help = "\
 Example:
   coursehook certificates rename ada@example.org course-v1:Org+Course+Run --name 'Ada Lovelace'")]
@@ -101,14 +101,14 @@ Example:
         email: Email,
         #[arg(value_parser = given::course_id)]
         course_id: CourseId,
-        /// The name as the certificate is to have it
+        /// The name to put on the certificate
         #[arg(long, value_parser = given::name)]
         name: String,
     },
 }
 
 impl Certificates {
-    /// Whether it changes nothing.
+    /// True if the command changes nothing.
     pub const fn only_reads(&self) -> bool {
         match self {
             Self::List { .. } | Self::Show { .. } => true,

@@ -10,23 +10,22 @@ use super::argument::plain;
 pub enum Enrollments {
     /// Import enrollments from CSV or JSON Lines
     ///
-    /// For those who come from another receiver, in this order: users, runs,
-    /// certificates, grades, enrollments. Certificates come before enrollments,
-    /// so that no pass that waits issues a second one in between. What is there
-    /// already is never changed: where it is not as the file says, the line is
-    /// named. Importing a file again so compares.
+    /// To migrate from another receiver, import in this order: users, runs, certificates,
+    /// grades, enrollments. Certificates come before enrollments, so that no pending pass
+    /// issues a second one in between. Existing enrollments are never changed: a line
+    /// that differs from what is stored is reported. Importing a file again therefore
+    /// compares.
     ///
-    /// Columns: email, course_id and mode (required), active (where it is empty
-    /// what change_status says, or true), edx_enrolled, roles (with ; between
-    /// them), change_status (unenrolled, deferred, transferred and refunded are
-    /// inactive), enrollment_id (a new one where it is empty). An absent column is
-    /// as an empty cell. Sweeps leave the mode alone.
+    /// Columns: email, course_id and mode (required), active (if empty, as change_status
+    /// says, or true), edx_enrolled, roles (separated by ;), change_status (unenrolled,
+    /// deferred, transferred and refunded are inactive), enrollment_id (if empty, a new
+    /// one). An absent column counts as an empty cell. Sweeps do not change the mode.
     #[command(after_help = "\
 Examples:
   coursehook enrollments import enrollments.csv --dry-run
   coursehook enrollments import enrollments.csv")]
     Import(ImportEnrollments),
-    /// List the enrollments in a course run, in no order
+    /// List the enrollments in a course run, in no particular order
     #[command(
         after_help = "Example:\n  coursehook enrollments list --run course-v1:Org+Course+Run"
     )]
@@ -46,10 +45,10 @@ Examples:
     },
     /// Set the mode of an enrollment, make it active or inactive, or remove a role
     ///
-    /// With --mode the enrollment is created if there is none; user and course
-    /// run must exist. While the enrollment is active the LMS does not change a
-    /// mode that is set here. The LMS announces a role when it is given, and not
-    /// when it is taken: --remove-role removes it here.
+    /// With --mode the enrollment is created if there is none; the user and the course
+    /// run must exist. While the enrollment is active, the LMS does not change a mode
+    /// that is set here. The LMS announces when a role is given, but not when it is taken
+    /// away: --remove-role removes it here.
     #[command(after_help = "\
 Examples:
   coursehook enrollments set ada@example.org course-v1:Org+Course+Run --mode verified
@@ -67,7 +66,7 @@ pub struct SetEnrollment {
     /// audit, verified, and so on
     #[arg(long, value_parser = plain::<Mode>, required_unless_present = "remove_role")]
     pub mode: Option<Mode>,
-    /// Also set a mode that Open edX is not known to use
+    /// Also set a mode that Open edX is not known to have
     #[arg(long, requires = "mode")]
     pub force: bool,
     /// Unenroll the learner
@@ -79,7 +78,7 @@ pub struct SetEnrollment {
 }
 
 impl Enrollments {
-    /// Whether it changes nothing.
+    /// True if the command changes nothing.
     pub const fn only_reads(&self) -> bool {
         match self {
             Self::List { .. } | Self::Show { .. } => true,

@@ -9,7 +9,7 @@ use crate::time;
 
 #[derive(Debug, Subcommand)]
 pub enum Events {
-    /// List the pending events, those first that are looked at next
+    /// List the pending events, ordered by their next attempt
     #[command(after_help = "\
 Examples:
   coursehook events list
@@ -18,17 +18,18 @@ Examples:
         #[command(flatten)]
         filter: Filter,
     },
-    /// Show one pending event, why it waits or how it ended, and what would help
+    /// Show one pending event, why it is blocked or how it ended, and how to fix it
     #[command(after_help = "Example:\n  coursehook events show c96cd1f12633")]
     Show {
-        /// Its key, or the first digits of it, as `coursehook events list` shows them
+        /// Its key, or the first digits of it, as `coursehook events list` shows it
         #[arg(value_parser = key)]
         key: String,
     },
-    /// Have pending events looked at within a minute, with all their time before them
+    /// Retry pending events within a minute, and restart their limits of time and
+    /// attempts
     ///
-    /// One by its key, or all that the options mean. If it is interrupted, the
-    /// same command again does the rest.
+    /// One event by its key, or all events that match the options. If the command is
+    /// interrupted, run it again to do the rest.
     #[command(after_help = "\
 Examples:
   coursehook events retry c96cd1f12633
@@ -39,8 +40,8 @@ Examples:
     },
     /// Drop pending events; what they announced is lost for good
     ///
-    /// One by its key, or all that the options mean. If it is interrupted, the
-    /// same command again does the rest.
+    /// One event by its key, or all events that match the options. If the command is
+    /// interrupted, run it again to do the rest.
     #[command(after_help = "\
 Examples:
   coursehook events drop c96cd1f12633
@@ -54,7 +55,7 @@ Examples:
     },
 }
 
-/// One event, or those that a filter means.
+/// One event, or those that match a filter.
 #[derive(Debug, Args)]
 #[group(
     id = "which",
@@ -63,42 +64,42 @@ Examples:
     args = ["key", "dead", "expired", "run", "reason", "kind", "older_than", "newer_than"]
 )]
 pub struct Which {
-    /// Its key, or the first digits of it, as `coursehook events list` shows them
+    /// Its key, or the first digits of it, as `coursehook events list` shows it
     #[arg(value_parser = key, conflicts_with = "Filter")]
     pub key: Option<String>,
     #[command(flatten)]
     pub filter: Filter,
 }
 
-/// What pending events must be to be meant; each option narrows it.
+/// Conditions that pending events must meet; each option narrows the selection.
 #[derive(Debug, Args)]
 pub struct Filter {
-    /// Only those that were given up after errors
+    /// Only dead events: those that were given up after errors
     #[arg(long, conflicts_with = "expired")]
     dead: bool,
-    /// Only those whose user or course run never came
+    /// Only expired events: those whose user or course run was never imported
     #[arg(long)]
     expired: bool,
     /// Only those of this course run
     #[arg(long, value_name = "COURSE_ID", value_parser = given::course_id)]
     run: Option<CourseId>,
-    /// Only those that wait for this, or did at their end
+    /// Only those that are blocked for this reason, or were when they ended
     #[arg(long, value_parser = one_of(&BlockedReason::ALL, BlockedReason::as_str))]
     reason: Option<BlockedReason>,
-    /// Only those that came by this webhook
+    /// Only those that were delivered to this webhook
     #[arg(long, value_parser = one_of(&EventKind::ALL, EventKind::as_str))]
     kind: Option<EventKind>,
-    /// Only those pending for at least so long: a number and m, h, d or w
+    /// Only those pending for at least this long: a number and m, h, d or w
     #[arg(long, value_name = "TIME", value_parser = time::duration)]
     older_than: Option<SignedDuration>,
-    /// Only those pending for at most so long: a number and m, h, d or w
+    /// Only those pending for at most this long: a number and m, h, d or w
     #[arg(long, value_name = "TIME", value_parser = time::duration)]
     newer_than: Option<SignedDuration>,
 }
 
 impl Filter {
-    /// Whether an event is meant, as things stand at `now`.
-    pub fn means(&self, event: &PendingEvent, now: Timestamp) -> bool {
+    /// True if the event matches the filter at `now`.
+    pub fn matches(&self, event: &PendingEvent, now: Timestamp) -> bool {
         let state = match (self.dead, self.expired) {
             (true, _) => Some(EventState::Dead),
             (_, true) => Some(EventState::Expired),
@@ -115,7 +116,7 @@ impl Filter {
 }
 
 impl Events {
-    /// Whether it changes nothing.
+    /// True if the command changes nothing.
     pub const fn only_reads(&self) -> bool {
         matches!(self, Self::List { .. } | Self::Show { .. })
     }

@@ -10,17 +10,18 @@ use super::argument::{percent, plain};
 pub enum Grades {
     /// Import grades from CSV or JSON Lines
     ///
-    /// For those who come from another receiver, in this order: users, runs,
-    /// certificates, grades, enrollments. Certificates come before enrollments,
-    /// so that no pass that waits issues a second one in between. What is there
-    /// already is never changed: where it is not as the file says, the line is
-    /// named. Importing a file again so compares.
+    /// To migrate from another receiver, import in this order: users, runs, certificates,
+    /// grades, enrollments. Certificates come before enrollments, so that no pending pass
+    /// issues a second one in between. Existing grades are never changed: a line that
+    /// differs from what is stored is reported. Importing a file again therefore
+    /// compares.
     ///
     /// Columns: email, course_id, percent (1 being the whole course) and passed
-    /// (required), letter_grade, set_by_admin: true for a grade that the LMS's
-    /// never replaces. An absent column is as an empty cell. No certificate is issued by this. Where a percent is above
-    /// 2, nothing of the file is written; standard input is first copied into a
-    /// temporary file, so that all of it can be looked at before.
+    /// (required), letter_grade, set_by_admin (true for a grade that the LMS's never
+    /// replaces). An absent column counts as an empty cell. The import issues no
+    /// certificates. If a percent is above 2, nothing of the file is written; standard
+    /// input is first copied into a temporary file, so that all of it can be checked
+    /// before.
     #[command(after_help = "\
 Examples:
   coursehook grades import grades.csv --dry-run
@@ -35,11 +36,11 @@ Examples:
         #[arg(long)]
         history: bool,
     },
-    /// Set a grade by hand; the LMS's never replaces it
+    /// Set a grade by hand; the LMS's grade never replaces it
     ///
-    /// User and course run must exist. Where the grade is a pass and the
-    /// enrollment is active and paid ($PAID_MODES), the certificate is issued
-    /// at once. A certificate that is in force stays so, whatever the grade.
+    /// The user and the course run must exist. If the grade is a pass and the enrollment
+    /// is active and paid ($PAID_MODES), the certificate is issued at once. A certificate
+    /// that is in force stays in force, whatever the grade.
     #[command(after_help = "\
 Examples:
   coursehook grades override ada@example.org course-v1:Org+Course+Run --percent 0.87 --letter B --passed
@@ -47,7 +48,7 @@ Examples:
     Override(OverrideGrade),
     /// Hand a grade that was set by hand back to the LMS
     ///
-    /// It stays as it is until the LMS gives another one.
+    /// The grade stays as it is until the LMS gives another one.
     #[command(after_help = "\
 Example:
   coursehook grades release ada@example.org course-v1:Org+Course+Run")]
@@ -65,10 +66,10 @@ pub struct OverrideGrade {
     pub email: Email,
     #[arg(value_parser = given::course_id)]
     pub course_id: CourseId,
-    /// How much of the course, 1 being all of it; extra credit may lead up to 2
+    /// The share of the course, 1 being all of it; extra credit may lead up to 2
     #[arg(long, value_parser = percent, allow_negative_numbers = true)]
     pub percent: Percent,
-    /// A or Pass for instance
+    /// For example A or Pass
     #[arg(long, value_parser = plain::<LetterGrade>)]
     pub letter: LetterGrade,
     /// The grade is a pass
@@ -77,7 +78,7 @@ pub struct OverrideGrade {
 }
 
 impl Grades {
-    /// Whether it changes nothing.
+    /// True if the command changes nothing.
     pub const fn only_reads(&self) -> bool {
         match self {
             Self::Show { .. } => true,

@@ -1,4 +1,4 @@
-//! What imports are told.
+//! Arguments of the imports.
 
 use std::path::PathBuf;
 
@@ -8,17 +8,17 @@ use clap::Args;
 pub struct ImportFile {
     /// The file, or - for standard input
     pub file: PathBuf,
-    /// Also take a file without a row
+    /// Also accept a file without rows
     #[arg(long)]
     pub allow_empty: bool,
 }
 
-/// Of enrollments, grades and certificates.
+/// Arguments of the imports of enrollments, grades and certificates.
 #[derive(Debug, Args)]
 pub struct ImportRecords {
     #[command(flatten)]
     pub file: ImportFile,
-    /// Write nothing; count what would be created, and name what differs
+    /// Write nothing; count the records to be created, and report those that differ
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -27,7 +27,7 @@ pub struct ImportRecords {
 pub struct ImportEnrollments {
     #[command(flatten)]
     pub import: ImportRecords,
-    /// Also import a mode that Open edX is not known to use, and a list as one role
+    /// Also import a mode that Open edX is not known to have, and a list as one role
     #[arg(long)]
     pub force: bool,
 }

@@ -32,11 +32,11 @@ pub use self::sweep::{Sweep, SweepRuns};
 pub use self::tokens::Tokens;
 pub use self::users::Users;
 
-/// What operators of Coursehook do by hand.
+/// Operate Coursehook by hand.
 ///
-/// Tables, secrets and endpoints come from the same environment variables as
-/// the functions', or with --stack from what is deployed. For the local stack:
-/// set -a; . .local/env; set +a
+/// Tables, secrets and endpoints come from the same environment variables as the
+/// functions', or with --stack from a deployed stack. For the local stack: set -a; .
+/// .local/env; set +a
 #[derive(Debug, Parser)]
 #[command(name = "coursehook", version, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -61,7 +61,7 @@ Exit codes:
   2    not done, or cut short; the message says why and what to try
   130  an import, a sweep or a change of several events was interrupted with Ctrl-C";
 
-/// The same codes. clap, too, ends with 2 when it cannot read the command.
+/// Exit codes of the program. clap also exits with 2 when it cannot parse the command.
 pub mod exit_code {
     pub const DONE_BUT: u8 = 1;
     pub const NOT_DONE: u8 = 2;
@@ -70,28 +70,28 @@ pub mod exit_code {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The people of the portal
+    /// Users of the portal
     #[command(subcommand)]
     Users(Users),
-    /// The course runs that the portal knows
+    /// Course runs of the portal
     #[command(subcommand)]
     Runs(Runs),
-    /// Who is in which course run
+    /// Enrollments of users in course runs
     #[command(subcommand)]
     Enrollments(Enrollments),
-    /// What learners have achieved
+    /// Grades of learners in course runs
     #[command(subcommand)]
     Grades(Grades),
-    /// What learners who have passed are given
+    /// Certificates of learners who have passed
     #[command(subcommand)]
     Certificates(Certificates),
-    /// Whole course runs, put right by what the LMS lists of them
+    /// Correct whole course runs by what the LMS lists of them
     #[command(subcommand)]
     Sweep(Sweep),
-    /// Show all that is known of a learner, and why they have a certificate or none
+    /// Show all that is stored about a learner, and why they have a certificate or none
     ///
-    /// For each course run that the learner has anything in, or for the one that
-    /// is named. Where there is no user of the address, what waits for them.
+    /// Shows each course run in which the learner has anything, or only the one that is
+    /// named. If no user has the address, shows what is pending for it.
     #[command(after_help = "\
 Examples:
   coursehook status ada@example.org
@@ -103,22 +103,22 @@ Examples:
         #[arg(value_parser = given::course_id)]
         course_id: Option<CourseId>,
     },
-    /// The tokens that may call the webhooks
+    /// Tokens that may call the webhooks
     #[command(subcommand)]
     Tokens(Tokens),
-    /// The credential that the LMS is shown
+    /// The credential for the LMS
     #[command(subcommand)]
     Credential(Credential),
-    /// The events that could not take effect yet
+    /// Pending events: those that could not take effect yet
     #[command(subcommand)]
     Events(Events),
-    /// Look whether tables, secrets, LMS and webhooks are as they should be
+    /// Check that tables, secrets, LMS and webhooks are as they should be
     ///
-    /// One line for each check: OK, FIX with what to do, or SKIP where it
-    /// could not be checked. Nothing is changed. The exit code is 1 if something
-    /// is to be fixed. Where they are set, $COURSEHOOK_URL is called with a
-    /// token that is none, and with $COURSEHOOK_TOKEN. The LMS is asked for the
-    /// grade of the learner who is named, or of any who can be found.
+    /// Prints one line for each check: OK, FIX with what to do, or SKIP if the check
+    /// could not be made. Nothing is changed. The exit code is 1 if something is to be
+    /// fixed. If they are set, $COURSEHOOK_URL is called with an invalid token, and with
+    /// $COURSEHOOK_TOKEN. The LMS is asked for the grade of the learner who is named, or
+    /// of any learner who is found.
     #[command(after_help = "\
 Examples:
   coursehook doctor --stack coursehook-prod
@@ -129,10 +129,10 @@ Examples:
         #[arg(value_parser = given::course_id)]
         course_id: Option<CourseId>,
     },
-    /// Show what became of the deliveries, by the webhooks' log lines
+    /// Show how the deliveries ended, by the webhooks' log lines
     ///
-    /// Looks at pending events are shown too, dimmer. Lines of others are passed
-    /// over, and so is what stands before a line of ours.
+    /// Retries of pending events are shown too, dimmer. Other log lines are skipped, and
+    /// so is any prefix of a line.
     #[command(after_help = "\
 Examples:
   coursehook deliveries --follow
@@ -140,25 +140,25 @@ Examples:
     Deliveries(Deliveries),
     /// Send sample deliveries to the running stack
     ///
-    /// A file holds the body of a delivery and lies in a folder named
-    /// `enrollment` or `certificate`, or it holds an event of API Gateway
-    /// (version 1 or 2), whose request is made again. They go to
-    /// $COURSEHOOK_URL with the token $COURSEHOOK_TOKEN. The exit code is 1 if
-    /// one of them got no answer, a 5xx, 401 or 403, or if none of them met a
-    /// webhook; with a 202, or a 404 of its own, Coursehook keeps the event.
+    /// A file holds the body of a delivery and lies in a folder named `enrollment` or
+    /// `certificate`, or it holds an event of API Gateway (version 1 or 2), whose request
+    /// is rebuilt. They go to $COURSEHOOK_URL with the token $COURSEHOOK_TOKEN. The exit
+    /// code is 1 if one of them got no answer, a 5xx, 401 or 403, or if none of them
+    /// reached a webhook; with a 202, or a 404 of its own, Coursehook stores the event as
+    /// a pending event.
     #[command(after_help = "\
 Example:
   coursehook replay events/enrollment events/gateway/rest-role-added.json")]
     Replay {
-        /// Files, or folders whose *.json are taken in order, those below included
+        /// Files, or folders whose *.json are sent in order, subfolders included
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
-    /// Write what makes a shell complete this program's commands
+    /// Write the script that completes this program's commands in a shell
     ///
-    /// The file goes where the shell looks for such: for bash as in the
-    /// example, for zsh `_coursehook` in a folder of $fpath, for fish
-    /// ~/.config/fish/completions/coursehook.fish. A new shell has it.
+    /// Put the file where the shell looks for completions: for bash as in the example,
+    /// for zsh `_coursehook` in a folder of $fpath, for fish
+    /// ~/.config/fish/completions/coursehook.fish. A new shell loads it.
     #[command(after_help = "\
 Examples:
   coursehook completions bash > ~/.local/share/bash-completion/completions/coursehook
@@ -167,7 +167,7 @@ Examples:
     Completions { shell: Shell },
 }
 
-/// The shells that have completions of ours.
+/// Shells for which there are completions.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Shell {
     Bash,
@@ -176,8 +176,8 @@ pub enum Shell {
 }
 
 impl Command {
-    /// Whether the stack that is named must be one that can be read; the doctor
-    /// tells it where it cannot, and a log or a shell has no need of AWS.
+    /// True if the named stack must be readable. The doctor reports an unreadable stack
+    /// itself, and a log or a shell does not need AWS.
     pub const fn needs_a_stack(&self) -> bool {
         !matches!(
             self,
@@ -185,7 +185,7 @@ impl Command {
         )
     }
 
-    /// Whether it changes nothing, so that nothing is amiss if nobody wants its answer.
+    /// True if the command changes nothing, so that an unread answer is not an error.
     pub const fn only_reads(&self) -> bool {
         match self {
             Self::Users(command) => command.only_reads(),
@@ -211,7 +211,7 @@ mod tests {
 
     use super::*;
 
-    /// The commands that have none below them, each with its names from the first on.
+    /// Returns the commands that have no subcommands, each with its full name.
     fn leaves(command: &clap::Command, above: &str) -> Vec<(String, clap::Command)> {
         let name = format!("{above} {}", command.get_name());
         let name = name.trim_start();
@@ -223,14 +223,14 @@ mod tests {
         }
     }
 
-    /// The calls of this program in a help text, each as a shell would hand it
-    /// over: without what is piped, redirected or around a `$(...)`.
+    /// Returns the calls of this program in a help text, each as a shell would pass it:
+    /// without pipes, redirections and the `$(...)` around it.
     fn examples(help: &str) -> Vec<Vec<String>> {
         let call = |line: &str| Some(words(&line[line.find("coursehook ")?..]));
         help.lines().filter_map(call).collect()
     }
 
-    /// The words up to what means something to the shell.
+    /// Returns the words up to the first character that is special in the shell.
     fn words(line: &str) -> Vec<String> {
         let mut words = vec![String::new()];
         let mut quote = None;
@@ -267,10 +267,10 @@ mod tests {
         }
     }
 
-    /// An address or a course id with a character that nobody sees would find
-    /// nothing, and nobody would know why.
+    /// An address or a course id with an invisible character would find nothing, and the
+    /// operator would not know why.
     #[test]
-    fn what_nobody_sees_is_refused_in_every_argument() {
+    fn an_invisible_character_is_refused_in_every_argument() {
         const HIDDEN: char = '\u{200b}';
         let mut refused = 0;
         for (name, command) in leaves(&Cli::command(), "") {
@@ -279,7 +279,7 @@ mod tests {
                 let is_identifier =
                     |word: &&String| word.contains('@') || word.starts_with("course-v1:");
                 for identifier in example.iter().filter(is_identifier) {
-                    // The command checks that one itself, as a test of its own shows.
+                    // The command checks this one itself, as a test of its own shows.
                     if name.ends_with("rename-email") && Some(identifier) == example.get(4) {
                         continue;
                     }
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_every_command_has_can_stand_behind_it() {
+    fn global_options_can_follow_the_command() {
         let program = Cli::command();
         for name in ["json", "stack", "profile", "region"] {
             let argument = program.get_arguments().find(|a| a.get_id() == name);

@@ -9,14 +9,14 @@ use super::ImportFile;
 pub enum Runs {
     /// Import course runs from CSV or JSON Lines
     ///
-    /// Columns: course_id and title (required), live, is_self_paced,
-    /// start_date, end_date, certificate_available_date. A flag is true, false,
-    /// yes, no, t, f, 1 or 0, and false where it is empty. A date is RFC 3339 with an
-    /// offset, or a plain date, which is midnight UTC. A column that the file
-    /// lacks leaves what is there; an empty cell empties it.
+    /// Columns: course_id and title (required), live, is_self_paced, start_date,
+    /// end_date, certificate_available_date. A flag is true, false, yes, no, t, f, 1 or
+    /// 0, and false if it is empty. A date is RFC 3339 with an offset, or a plain date,
+    /// which is midnight UTC. A column that the file lacks leaves the stored value; an
+    /// empty cell clears it.
     #[command(after_help = "Example:\n  coursehook runs import runs.csv")]
     Import(ImportFile),
-    /// List all course runs, in no order
+    /// List all course runs, in no particular order
     #[command(after_help = "Example:\n  coursehook runs list")]
     List,
     /// Show one course run
@@ -28,7 +28,7 @@ pub enum Runs {
 }
 
 impl Runs {
-    /// Whether it changes nothing.
+    /// True if the command changes nothing.
     pub const fn only_reads(&self) -> bool {
         matches!(self, Self::List | Self::Show { .. })
     }

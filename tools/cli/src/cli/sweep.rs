@@ -11,44 +11,43 @@ use super::argument::learner;
 pub enum Sweep {
     /// Store the LMS's grades, and issue, restore and withdraw certificates by them
     ///
-    /// Of every run that is due, or of those that the options mean. A run is
-    /// due that is live, until $SWEEP_WINDOW_DAYS days after its certificates'
-    /// date. Certificates are touched only where the run is self-paced or that
-    /// date has come. More than 10 certificates that are more than 2 % of the
-    /// run are withdrawn only with --confirm.
+    /// Sweeps every run that is due, or those that the options select. A live run is due
+    /// until $SWEEP_WINDOW_DAYS days after its certificates' date. Certificates are
+    /// changed only if the run is self-paced or that date has passed. If more than 10
+    /// certificates, and more than 2 % of the run, would be withdrawn, the sweep is
+    /// halted by the safety limit unless --confirm is given.
     ///
-    /// A sweep that was cut short is resumed by the same command. It asks
-    /// as much of the LMS as $LMS_CONCURRENCY, $LMS_PER_SECOND and
-    /// $LMS_ENROLLMENTS_PER_MINUTE allow in all,
-    /// beside what the functions ask. With --json there is a line of JSON for
-    /// each difference, for each run, and for all at the end.
+    /// The same command resumes a sweep that was cut short. It sends as many requests to
+    /// the LMS as $LMS_CONCURRENCY, $LMS_PER_SECOND and $LMS_ENROLLMENTS_PER_MINUTE allow
+    /// in all, in addition to those of the functions. With --json it writes a line of
+    /// JSON for each difference, for each run, and for all at the end.
     #[command(after_help = "\
 Examples:
   coursehook sweep grades
   coursehook sweep grades --run course-v1:Org+Course+Run --dry-run
   coursehook sweep grades --learner ada@example.org --force")]
     Grades(SweepRuns),
-    /// Make the enrollments what the LMS's list says
+    /// Make the enrollments match the LMS's list
     ///
-    /// Of every run that is due, or of those that the options mean. A run is
-    /// due that is live, until $SWEEP_WINDOW_DAYS days after its certificates'
-    /// date. Who is not in the list is left alone, and so is a mode that an
-    /// operator or an import has set. The first sweep of a run is a dry run. More
-    /// than 10 enrollments that are more than 2 % of the run are made inactive
-    /// only with --confirm.
+    /// Sweeps every run that is due, or those that the options select. A live run is due
+    /// until $SWEEP_WINDOW_DAYS days after its certificates' date. A learner who is not
+    /// in the list is left unchanged, and so is a mode that an operator or an import has
+    /// set. The first sweep of a run is a dry run. If more than 10 enrollments, and more
+    /// than 2 % of the run, would be made inactive, the sweep is halted by the safety
+    /// limit unless --confirm is given.
     ///
-    /// A sweep that was cut short is resumed by the same command. It asks
-    /// as much of the LMS as $LMS_CONCURRENCY, $LMS_PER_SECOND and
-    /// $LMS_ENROLLMENTS_PER_MINUTE allow in all,
-    /// beside what the functions ask. With --json there is a line of JSON for
-    /// each difference, for each run, and for all at the end.
+    /// The same command resumes a sweep that was cut short. It sends as many requests to
+    /// the LMS as $LMS_CONCURRENCY, $LMS_PER_SECOND and $LMS_ENROLLMENTS_PER_MINUTE allow
+    /// in all, in addition to those of the functions. With --json it writes a line of
+    /// JSON for each difference, for each run, and for all at the end.
     #[command(after_help = "\
 Examples:
   coursehook sweep enrollments
   coursehook sweep enrollments --run course-v1:Org+Course+Run --dry-run
   coursehook sweep enrollments --run course-v1:Org+Course+Run --confirm")]
     Enrollments(SweepRuns),
-    /// List how the last sweep of each run ended, and where one stands that has not, by run
+    /// List how the last sweep of each run ended, and how far an unfinished one is, by
+    /// run
     #[command(after_help = "Example:\n  coursehook sweep list")]
     List,
 }
@@ -64,16 +63,17 @@ pub struct SweepRuns {
     /// Also runs that are not due, and certificates before their date
     #[arg(long)]
     pub force: bool,
-    /// Write nothing; list what would be done
+    /// Write nothing; list the changes that a sweep would make
     #[arg(long, conflicts_with = "confirm")]
     pub dry_run: bool,
-    /// Withdraw, or make inactive, however many that are; asks first
+    /// Withdraw, or make inactive, however many there are, past the safety limit; asks
+    /// first
     #[arg(long, requires = "run")]
     pub confirm: bool,
     /// Do not ask first
     #[arg(long, requires = "confirm")]
     pub yes: bool,
-    /// Begin after this run, where a sweep of all runs was interrupted
+    /// Begin after this run, to resume an interrupted sweep of all runs
     #[arg(
         long,
         value_name = "COURSE_ID",
@@ -84,7 +84,7 @@ pub struct SweepRuns {
 }
 
 impl SweepRuns {
-    /// What is to be swept.
+    /// Returns the runs, the learner and the options to sweep with.
     pub fn wanted(&self) -> Wanted {
         Wanted {
             run: self.run.clone(),
@@ -99,7 +99,7 @@ impl SweepRuns {
 }
 
 impl Sweep {
-    /// Whether it changes nothing.
+    /// True if the command changes nothing.
     pub const fn only_reads(&self) -> bool {
         match self {
             Self::Grades(sweep) | Self::Enrollments(sweep) => sweep.dry_run,

@@ -54,7 +54,7 @@ pub async fn run(
             )
             .await?
         }
-        // Nothing is lost by these two, so nobody is asked.
+        // These two lose no data, so no confirmation is needed.
         cli::Certificates::Restore { email, course_id } => {
             correct(
                 email,
@@ -155,7 +155,7 @@ async fn issue(
     runs::find(&runs, course_id.clone()).await?;
     let before = records.find(user.user_id, &course_id).await?;
     let state = before.certificate.map(|certificate| certificate.state);
-    // No grade restores it, so that there is nothing to ask for.
+    // No grade restores a revoked certificate, so the LMS is not asked.
     if state == Some(CertificateState::Revoked) {
         let grade = before.grade.as_ref();
         let advice = Advice::about_revoked(&email, &course_id);
@@ -166,7 +166,7 @@ async fn issue(
         .grade
         .as_ref()
         .is_some_and(|grade| grade.set_by_admin);
-    // Where the LMS has no say, what it takes to ask it need not be there.
+    // If the LMS is not asked, its URL and credential need not be set.
     let is_asked = !by_operator && state != Some(CertificateState::InForce);
     let lms = if is_asked {
         Some(context.lms_client(&tables).await?)
@@ -192,11 +192,11 @@ async fn issue(
         CertifyOutcome::Created(id) if state.is_some() => Issued::in_force("restored", id),
         CertifyOutcome::Created(id) => Issued::in_force("created", id),
         CertifyOutcome::Exists(id) => Issued::in_force("exists", id),
-        // An operator was faster.
+        // An operator has revoked it in the meantime.
         CertifyOutcome::Revoked => {
             Issued::refused("revoked", None, Advice::about_revoked(&email, &course_id))
         }
-        // They were taken away just now.
+        // The user or the run was deleted in the meantime.
         CertifyOutcome::Blocked(BlockedBy::NoSuchUser) => return Err(Failure::NoSuchUser(email)),
         CertifyOutcome::Blocked(BlockedBy::NoSuchRun) => return Err(Failure::NoSuchRun(course_id)),
         CertifyOutcome::Blocked(why) => {
@@ -223,7 +223,7 @@ async fn correct(
     let Some(user) = users.get(&email).await? else {
         return Err(Failure::NoSuchUser(email));
     };
-    // Nobody is asked about what cannot be done, or is done already.
+    // No confirmation is asked for a change that is impossible or already made.
     let before = records.find(user.user_id, &course_id).await?.certificate;
     if let Some(before) = before.filter(|before| before.state != CertificateState::Revoked) {
         let (id, email) = (before.certificate_id, email.as_str());
@@ -254,7 +254,7 @@ async fn correct(
     })
 }
 
-/// The name that a certificate has by now, and the one before.
+/// Describes the current name on a certificate, and the one before.
 fn describe_name(certificate: &Certificate, name: &str, changed: bool) -> String {
     let (id, name) = (certificate.certificate_id, output::printable(name));
     if !changed {
@@ -269,7 +269,7 @@ fn describe_name(certificate: &Certificate, name: &str, changed: bool) -> String
     format!("the name on {id} is {name}; {before}")
 }
 
-/// What was done, or that there was nothing to do.
+/// Describes the change, or says that there was nothing to change.
 fn describe(certificate: &Certificate, changed: bool) -> String {
     let id = certificate.certificate_id;
     match (changed, certificate.state) {
@@ -277,7 +277,7 @@ fn describe(certificate: &Certificate, changed: bool) -> String {
             format!("revoked {id}; no pass restores it, `coursehook certificates restore` does")
         }
         (true, CertificateState::Withdrawn) => format!(
-            "restored {id} to what it was: withdrawn, since the grade became 0; \
+            "restored {id} to its earlier state: withdrawn, since the grade became 0; \
              a pass puts it in force"
         ),
         (true, CertificateState::InForce) => format!("restored {id}; it is in force"),
@@ -285,7 +285,7 @@ fn describe(certificate: &Certificate, changed: bool) -> String {
     }
 }
 
-/// A certificate's state, and since when and by learner it is that.
+/// Describes a certificate's state, since when it has it, and who set it.
 pub fn stands(certificate: &Certificate) -> String {
     let since = certificate.last_of_state().map(|entry| {
         let (at, by) = (time::show(entry.at), output::by(&entry.by));
@@ -294,7 +294,7 @@ pub fn stands(certificate: &Certificate) -> String {
     words(certificate.state) + &since.unwrap_or_default()
 }
 
-/// A state as people read it.
+/// Returns a state in words.
 pub fn words(state: CertificateState) -> String {
     state.as_str().replace('_', " ")
 }
@@ -340,19 +340,20 @@ fn history_table(history: &[CertificateEntry]) -> String {
     )
 }
 
-/// What became of an attempt to issue a certificate.
+/// The outcome of an attempt to issue a certificate.
 #[derive(Serialize)]
 struct Issued<'a> {
-    /// Created, restored, exists or revoked; else what a pending event would wait for.
+    /// `created`, `restored`, `exists` or `revoked`; otherwise the reason for which an
+    /// event would be pending.
     outcome: &'static str,
     certificate_id: Option<String>,
-    /// More of the reason, as a pending event has it.
+    /// Details of the reason, as in a pending event.
     error: Option<String>,
-    /// As it is by now, and whether it was another one before: the LMS may have
-    /// given it.
+    /// The current grade, and whether it differs from the one before: the LMS may have
+    /// given another one.
     grade: Option<grades::GradeView<'a>>,
     grade_changed: bool,
-    /// Where there is no certificate, an [`Advice`].
+    /// The [`Advice`], if there is no certificate.
     why: Option<String>,
     help: Option<String>,
     commands: Vec<String>,
@@ -390,7 +391,7 @@ impl<'a> Issued<'a> {
         }
     }
 
-    /// Says so, and what the grade was and is.
+    /// Writes the outcome, and the grade before and after.
     fn answer(
         mut self,
         before: Option<&Grade>,

@@ -21,7 +21,7 @@ pub fn run(shell: Shell, output: Output) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the shell reads.
+/// Returns the script that the shell reads.
 fn script(shell: Shell) -> String {
     const NAME: &str = "coursehook";
     let mut program = Cli::command();
@@ -45,8 +45,8 @@ mod tests {
 
     use super::*;
 
-    /// Every command is named, in a script that its shell can read, where that
-    /// shell is on this machine. Bash always is.
+    /// Every command is in the script of each shell, and the shell can read the script if
+    /// it is on this machine. Bash always is.
     #[test]
     fn every_command_is_completed() {
         for (shell, program) in [

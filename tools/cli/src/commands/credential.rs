@@ -18,10 +18,10 @@ use crate::encoding::without_byte_order_mark;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 
-/// As long as a webhook waits for a grade.
+/// The timeout of a request, the same as a webhook's for a grade.
 pub const LIMIT: Duration = Duration::from_secs(15);
 
-/// More than any secret can hold.
+/// More bytes than any secret can hold.
 const MAX_BYTES: u64 = 65_537;
 
 pub async fn run(
@@ -85,8 +85,8 @@ async fn set(
     })
 }
 
-/// Whether the LMS gives a client a token. A static token is not asked for
-/// one, and shows only at a grade.
+/// Asks the LMS for a token for a client. Returns `None` for a static token, which can be
+/// checked only by reading a grade.
 pub async fn token(
     context: &Context,
     credential: &Credential,
@@ -101,11 +101,11 @@ pub async fn token(
     Ok(Some(token.map(drop)))
 }
 
-/// What somebody enters who is asked.
+/// Asks for a credential on the terminal.
 fn typed(is_static: bool) -> io::Result<Credential> {
     if is_static {
         return Ok(Credential::Static {
-            token: hidden("Static token (does not appear):")?,
+            token: hidden("Static token (not shown):")?,
         });
     }
     output::question("Client id:");
@@ -113,18 +113,18 @@ fn typed(is_static: bool) -> io::Result<Credential> {
     io::stdin().lock().read_line(&mut id)?;
     Ok(Credential::Client {
         id: id.trim().to_owned(),
-        secret: hidden("Client secret (does not appear):")?,
+        secret: hidden("Client secret (not shown):")?,
     })
 }
 
-/// A line that the terminal does not show.
+/// Reads a line that the terminal does not echo.
 fn hidden(question: &str) -> io::Result<SecretString> {
     output::question(question);
     let line = Term::stderr().read_secure_line()?;
     Ok(SecretString::from(line.trim()))
 }
 
-/// What another program hands over.
+/// Reads a credential from another program.
 fn piped() -> Result<Credential, Failure> {
     let mut bytes = Vec::new();
     let mut input = io::stdin().take(MAX_BYTES);
@@ -136,8 +136,8 @@ fn piped() -> Result<Credential, Failure> {
 
 #[derive(Serialize)]
 struct Stored<'a> {
-    /// `null` for a static token.
+    /// The client's id; `null` for a static token.
     client_id: Option<&'a str>,
-    /// Whether the LMS took it before it was stored.
+    /// True if the LMS accepted the credential before it was stored.
     checked: bool,
 }

@@ -20,7 +20,7 @@ use crate::output::{self, Output};
 use crate::rows::FileError;
 use crate::time;
 
-/// How often a file that is followed is looked at.
+/// The time between two reads of a followed file.
 const PERIOD: Duration = Duration::from_millis(200);
 
 pub async fn run(
@@ -62,7 +62,7 @@ pub async fn run(
     shown.show_last()?;
     if command.follow {
         tokio::select! {
-            // First, so that Ctrl-C ends it however much is logged.
+            // First, so that Ctrl-C ends the command however much is logged.
             biased;
             Ok(()) = signal::ctrl_c() => {}
             failed = follow(tail, file.clone(), &mut shown) => failed?,
@@ -78,21 +78,21 @@ fn in_file(file: &str, error: io::Error) -> Failure {
     }
 }
 
-/// Shows what comes, until that fails.
+/// Shows new lines until an error.
 async fn follow(mut tail: Tail, file: PathBuf, shown: &mut DeliveryView) -> Result<(), Failure> {
     loop {
         tokio::time::sleep(PERIOD).await;
         let broken = |error| in_file(&output::path(&file), error);
-        // What came before the file was replaced first.
+        // First, the lines that were written before the file was replaced.
         tail.read(|line| shown.take(line)).map_err(broken)??;
         tail.renew(&file).map_err(broken)?;
     }
 }
 
-/// A file of lines that others add to.
+/// A log file to which other programs append lines.
 struct Tail {
     file: BufReader<File>,
-    /// The beginning of a line whose end is not there yet.
+    /// The beginning of a line whose end is not written yet.
     begun: Vec<u8>,
 }
 
@@ -104,7 +104,7 @@ impl Tail {
         })
     }
 
-    /// Hands over all lines that are whole.
+    /// Passes on all complete lines.
     fn read(
         &mut self,
         mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
@@ -119,8 +119,8 @@ impl Tail {
         Ok(Ok(()))
     }
 
-    /// Begins again where the file was emptied, or another one has its name. One
-    /// that is away may come back.
+    /// Starts again at the beginning if the file was emptied, or if another file has its
+    /// name. A missing file may come back.
     fn renew(&mut self, path: &Path) -> io::Result<()> {
         let ours = self.file.get_ref().metadata()?;
         let there = match path.metadata() {
@@ -138,11 +138,11 @@ impl Tail {
     }
 }
 
-/// Where the lines go that are to be shown.
+/// The view that shows the lines.
 struct DeliveryView {
     output: Output,
     is_coloured: bool,
-    /// Until these are shown, only so many are held.
+    /// The number of lines to hold until they are shown.
     last: Option<usize>,
     held: VecDeque<String>,
 }
@@ -170,7 +170,7 @@ impl DeliveryView {
         Ok(())
     }
 
-    /// Shows what is held; from now on nothing is.
+    /// Shows the held lines; later lines are shown at once.
     fn show_last(&mut self) -> Result<(), Failure> {
         self.last = None;
         self.held.drain(..).try_for_each(|row| output::line(&row))
@@ -204,15 +204,16 @@ impl DeliveryView {
     }
 }
 
-/// Columns of a width that is known before the first row: rows come one by one.
+/// Formats a row with columns of fixed width: rows arrive one by one, so the widths must
+/// be known before the first.
 fn row([time, kind, outcome, status, duration_ms, course]: [&str; 6]) -> String {
     let row =
         format!("{time:20}  {kind:11}  {outcome:33}  {status:>6}  {duration_ms:>6}  {course}");
     row.trim_end().to_owned()
 }
 
-/// Green where it took effect, yellow where it is pending, red where it was
-/// refused or failed; a look at a pending event is dimmer.
+/// Returns green for a delivery that took effect, yellow for a pending one, red for one
+/// that was refused or failed; attempts at pending events are dimmer.
 fn style(line: &Line) -> Style {
     let colour = match line.status {
         _ if line.message == Message::EventRetried => return Style::new().dimmed(),

@@ -33,7 +33,7 @@ pub async fn run(
     let now = context.clock().now();
     match command {
         cli::Events::List { filter } => {
-            let events = meant(&pending_events, &filter, now).await?;
+            let events = matching(&pending_events, &filter, now).await?;
             let shown: Vec<_> = events.iter().map(EventView::from).collect();
             output.answer(&shown, || table(&events))?;
         }
@@ -41,14 +41,14 @@ pub async fn run(
         cli::Events::Retry { which } => match which.key {
             Some(key) => retry_one(&pending_events, key, now, output).await?,
             None => {
-                let events = meant(&pending_events, &which.filter, now).await?;
+                let events = matching(&pending_events, &which.filter, now).await?;
                 return retry_several(&pending_events, events, now, output).await;
             }
         },
         cli::Events::Drop { which, yes } => match which.key {
             Some(key) => drop_one(&pending_events, &key, yes, output).await?,
             None => {
-                let events = meant(&pending_events, &which.filter, now).await?;
+                let events = matching(&pending_events, &which.filter, now).await?;
                 return drop_several(&pending_events, events, yes, output).await;
             }
         },
@@ -56,14 +56,14 @@ pub async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The events that a filter means, those first that are retried next.
-async fn meant(
+/// Returns the events that match a filter, ordered by their next attempt.
+async fn matching(
     pending_events: &PendingEvents,
     filter: &Filter,
     now: Timestamp,
 ) -> Result<Vec<PendingEvent>, StoreError> {
-    let mut events = all(pending_events, |event| filter.means(event, now)).await?;
-    // What has ended is never retried: it comes last.
+    let mut events = all(pending_events, |event| filter.matches(event, now)).await?;
+    // Dead and expired events are never retried: they come last.
     events.sort_by_key(|event| (event.state != EventState::Waiting, event.next_attempt_at));
     Ok(events)
 }
@@ -93,7 +93,7 @@ fn show(event: &PendingEvent, now: Timestamp, output: Output) -> Result<(), Fail
                 "mode",
                 match &event.mode {
                     Some(mode) => mode.to_string(),
-                    None if event.unenrolled => "none: un-enrolled since".to_owned(),
+                    None if event.unenrolled => "none: unenrolled since then".to_owned(),
                     None => String::new(),
                 },
             ),
@@ -132,7 +132,7 @@ async fn retry_several(
 ) -> Result<ExitCode, Failure> {
     let done = (
         "will be retried within a minute, with its full waiting time",
-        "will be retried within a minute, with all their time before them",
+        "will be retried within a minute, with their full waiting time",
     );
     several::change_each(events, done, output, async |event| {
         Ok(retry_event(pending_events, event, now).await?)
@@ -173,7 +173,7 @@ async fn drop_several(
     .await
 }
 
-/// Removes an event that still is as it was read; false where it was gone.
+/// Removes an event that is unchanged since it was read; returns false if it was gone.
 async fn remove(pending_events: &PendingEvents, event: &PendingEvent) -> Result<bool, Failure> {
     match pending_events.remove(event).await? {
         Removal::Done => Ok(true),
@@ -182,7 +182,7 @@ async fn remove(pending_events: &PendingEvents, event: &PendingEvent) -> Result<
     }
 }
 
-/// Answers what became of an event, which `text` is given the name of.
+/// Answers with the result for one event; `text` gets the event's description.
 fn answer(
     event: &PendingEvent,
     output: Output,
@@ -192,7 +192,7 @@ fn answer(
     output.answer(&summary, || text(&output::printable(&named(event))))
 }
 
-/// An event in a sentence, so that nobody takes it for another one.
+/// Describes an event in a sentence, with enough details to identify it.
 fn named(event: &PendingEvent) -> String {
     format!(
         "{} ({} of {} in {}, {}: {})",
@@ -205,8 +205,8 @@ fn named(event: &PendingEvent) -> String {
     )
 }
 
-/// The one event whose key begins so. A whole key is looked up; for a part of
-/// one the table is read, as for the list.
+/// Returns the one event whose key begins with `prefix`. A whole key is looked up; for a
+/// prefix the whole table is read, as for the list.
 async fn find(pending_events: &PendingEvents, prefix: &str) -> Result<PendingEvent, Failure> {
     let found = match prefix.parse::<EventKey>() {
         Ok(key) => {
@@ -214,8 +214,8 @@ async fn find(pending_events: &PendingEvents, prefix: &str) -> Result<PendingEve
             found.into_iter().collect::<Result<_, _>>()?
         }
         Err(_) => {
-            let is_meant = |event: &PendingEvent| event.event_key.as_str().starts_with(prefix);
-            all(pending_events, is_meant).await?
+            let matches = |event: &PendingEvent| event.event_key.as_str().starts_with(prefix);
+            all(pending_events, matches).await?
         }
     };
     let prefix = prefix.to_owned();
@@ -229,10 +229,10 @@ async fn find(pending_events: &PendingEvents, prefix: &str) -> Result<PendingEve
     }
 }
 
-/// All pending events that are meant, in no order.
+/// Returns all pending events that match, in no particular order.
 pub async fn all(
     pending_events: &PendingEvents,
-    is_meant: impl Fn(&PendingEvent) -> bool,
+    matches: impl Fn(&PendingEvent) -> bool,
 ) -> Result<Vec<PendingEvent>, StoreError> {
     let mut events = Vec::new();
     let mut start = None;
@@ -240,11 +240,12 @@ pub async fn all(
         let page = pending_events.page(start).await?;
         for entry in page.entries {
             match entry {
-                Ok(event) if is_meant(&event) => events.push(event),
+                Ok(event) if matches(&event) => events.push(event),
                 Ok(_) => {}
                 Err(key) => output::note(&format!(
-                    "warning: the event {} is not of the expected shape and passed over; a later \
-                     version of this program may know it, or its item is to be fixed or removed",
+                    "warning: the event {} is not of the expected shape and is skipped; a later \
+                     version of this program may be able to read it, or its item must be fixed or \
+                     removed",
                     key.as_str()
                 )),
             }
@@ -287,7 +288,7 @@ pub fn table<'a>(events: impl IntoIterator<Item = &'a PendingEvent>) -> String {
     )
 }
 
-/// When an event is retried next; nothing where it has ended.
+/// Returns the time of an event's next attempt; an empty text if it has ended.
 fn next_attempt_at(event: &PendingEvent) -> String {
     match event.state {
         EventState::Waiting => time::show(event.next_attempt_at),

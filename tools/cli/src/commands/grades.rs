@@ -65,7 +65,7 @@ async fn set(grade: OverrideGrade, context: &Context, output: Output) -> Result<
     } = grade;
     let tables = context.tables().await;
     let (users, runs, records) = (tables.users()?, tables.course_runs()?, tables.records()?);
-    // Before anything is written, so that a setting that is missing is told in time.
+    // Before anything is written, so that a missing setting is reported first.
     let certifying = tables.certifying()?;
     let Some(user) = users.get(&email).await? else {
         return Err(Failure::NoSuchUser(email));
@@ -128,18 +128,21 @@ async fn release(
         .certificate
         .filter(|c| c.state == CertificateState::InForce);
     let (outcome, message) = if changed {
-        ("released", "It stays until the LMS gives another one.")
+        (
+            "released",
+            "The grade stays until the LMS gives another one.",
+        )
     } else {
-        ("unchanged", "It was the LMS's before.")
+        ("unchanged", "The grade was the LMS's before.")
     };
     let then = match in_force {
-        // It is not taken back, and the LMS is not asked.
+        // A certificate in force is not withdrawn, and the LMS is not asked.
         Some(certificate) => format!(
             "The certificate {} stays in force.",
             certificate.certificate_id
         ),
         None => format!(
-            "To have the LMS asked at once:\n  {}",
+            "To ask the LMS at once:\n  {}",
             advice::issue(&email, &course_id)
         ),
     };
@@ -152,8 +155,8 @@ async fn release(
     })
 }
 
-/// Issues the certificate, if the grade that was set earns it. A pending event
-/// that could not be removed is no matter: it will be found done.
+/// Issues the certificate if the new grade earns it. It does not matter if a pending
+/// event could not be removed: its next attempt finds the certificate issued.
 async fn certify(
     certifying: &Certifying,
     pass: &Pass,
@@ -161,7 +164,7 @@ async fn certify(
     passed: bool,
 ) -> Result<CertificateResult, Failure> {
     let until = Instant::now() + ATTEMPT_TIME;
-    // A pass that earns nothing yet is pending, as the LMS's is.
+    // A pass that earns no certificate yet becomes a pending event, as the LMS's does.
     let certified = if passed {
         let certified = certifying.certify(pass, Source::Record, until).await;
         certified.map_err(|failed| failed.error)
@@ -185,8 +188,8 @@ async fn certify(
                 format!("The certificate {id} was in force before.")
             } else {
                 format!(
-                    "The certificate {id} stays in force, though the grade is no pass. \
-                     To take it back:\n  {}",
+                    "The certificate {id} stays in force, although the grade is not a pass. \
+                     To revoke it:\n  {}",
                     advice::revoke(&pass.email, course_id)
                 )
             };
@@ -197,22 +200,22 @@ async fn certify(
         }
         CertifyOutcome::Revoked => {
             let message = format!(
-                "An operator has revoked the certificate, and it stays so. \
-                 To bring it back:\n  {}",
+                "An operator has revoked the certificate, and it stays revoked. \
+                 To restore it:\n  {}",
                 advice::restore(&pass.email, course_id)
             );
             result("revoked", message)
         }
         CertifyOutcome::Blocked(BlockedBy::NotPassed) => {
-            let message = "There is no certificate, since the grade is no pass; \
+            let message = "There is no certificate, since the grade is not a pass; \
                  --passed makes it one.";
             result("not_passed", message.to_owned())
         }
         CertifyOutcome::Blocked(BlockedBy::NotEligible(why)) => {
             let message = format!(
                 "There is no certificate, since the learner {}. \
-                 It comes by itself, within two minutes, once they are enrolled as paid. \
-                 Where they have paid, say so:\n  {}",
+                 It is issued automatically, within two minutes, once they are in a paid mode. \
+                 If they have paid, set a paid mode:\n  {}",
                 advice::lacking(Some(why)),
                 advice::enroll(&pass.email, course_id)
             );
@@ -221,15 +224,15 @@ async fn certify(
                 ..result("not_eligible", message)
             }
         }
-        // The user or the run was taken away just now; the LMS was not asked.
+        // The user or the run was deleted in the meantime; the LMS was not asked.
         CertifyOutcome::Blocked(
             BlockedBy::NoSuchUser
             | BlockedBy::NoSuchRun
             | BlockedBy::NoUsername
             | BlockedBy::Lms(_),
         ) => {
-            let message = "User or course run are gone by now: import them, \
-                 and then give the same command again.";
+            let message = "The user or the course run was deleted in the meantime: import them, \
+                 and then run the same command again.";
             result("pending", message.to_owned())
         }
     })
@@ -282,10 +285,14 @@ fn cells(score: &Score) -> [String; 3] {
     ]
 }
 
-/// A grade as a part of a sentence.
+/// Returns a grade as a part of a sentence.
 pub fn in_words(grade: &Grade) -> String {
     let score = &grade.score;
-    let passed = if score.is_pass() { "a pass" } else { "no pass" };
+    let passed = if score.is_pass() {
+        "a pass"
+    } else {
+        "not a pass"
+    };
     let letter = score.letter_grade.as_ref().map(LetterGrade::as_str);
     let letter = letter.map(|letter| format!(", {}", output::printable(letter)));
     format!(
@@ -296,7 +303,7 @@ pub fn in_words(grade: &Grade) -> String {
     )
 }
 
-/// Whose grade it is, in words.
+/// Returns whose grade it is, in words.
 pub fn whose(grade: &Grade) -> &'static str {
     let before = grade.history.iter().rev().nth(1);
     match grade.history.last() {
@@ -306,8 +313,9 @@ pub fn whose(grade: &Grade) -> &'static str {
     }
 }
 
-/// A delivery, and whoever has the LMS asked, brings the LMS's. One that was
-/// released is the operator's still, until the LMS gives another.
+/// Returns the source of a grade. Deliveries, retries, sweeps and operators who ask the
+/// LMS store the LMS's grade. A released grade is still the operator's until the LMS
+/// gives another one.
 fn set_by(before: Option<&GradeEntry>, entry: &GradeEntry) -> &'static str {
     let is_released = before.is_some_and(|b| b.set_by_admin && b.score == entry.score);
     match &entry.by {
@@ -338,13 +346,13 @@ struct Released<'a> {
     grade: GradeView<'a>,
 }
 
-/// What became of the certificate, in the words of the webhook's answers.
+/// The result for the certificate, in the words of the webhook's answers.
 #[derive(Serialize)]
 struct CertificateResult {
     status: &'static str,
     certificate_id: Option<String>,
     reason: Option<&'static str>,
-    /// The same for people, with what to do.
+    /// The same for people, with how to continue.
     #[serde(skip)]
     message: String,
 }

@@ -1,4 +1,4 @@
-//! One file or folder a command.
+//! The commands, each in a file or folder.
 
 pub mod certificates;
 pub mod completions;

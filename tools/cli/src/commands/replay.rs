@@ -39,8 +39,8 @@ pub async fn run(
     if output.is_json() {
         output.answer(&answers, String::new)?;
     }
-    // The sample deliveries are for more webhooks than a stack may have, so one
-    // that found none is amiss only if none of them found one.
+    // The sample deliveries are for more webhooks than a stack may have, so the command
+    // fails only if none of them reached a webhook.
     let all_accepted = !answers.iter().any(ReplayResult::is_refusal)
         && answers.iter().any(ReplayResult::is_from_coursehook);
     Ok(if all_accepted {
@@ -73,18 +73,18 @@ async fn send(
     Ok((status, answer.text().await?))
 }
 
-/// What came back, or that nothing did.
+/// The answer to a delivery, or that there was none.
 #[derive(Serialize)]
 struct ReplayResult {
     file: String,
     milliseconds: i128,
     status: Option<u16>,
-    /// JSON where it is JSON, else the text.
+    /// The body: JSON if it is JSON, otherwise the text.
     body: Option<Value>,
     /// The body as it came.
     #[serde(skip)]
     text: String,
-    /// Why this is no answer of Coursehook's.
+    /// The reason why this is not an answer of Coursehook.
     problem: Option<&'static str>,
 }
 
@@ -108,8 +108,8 @@ impl ReplayResult {
         }
     }
 
-    /// Whether Coursehook did not take the delivery. A 202 is no such answer,
-    /// nor is a 404 of its own: it has pending the event.
+    /// True if Coursehook did not accept the delivery. A 202, and a 404 of its own, are
+    /// not refusals: it has stored the event as a pending event.
     fn is_refusal(&self) -> bool {
         self.status
             .is_none_or(|status| matches!(status, 401 | 403 | 500..))
@@ -134,8 +134,8 @@ impl ReplayResult {
     }
 }
 
-/// Why an answer did not come from Coursehook, if it did not: its own 404 says
-/// what it did not find, and it never redirects.
+/// Returns why an answer did not come from Coursehook, if it did not: Coursehook's own
+/// 404 says what it did not find, and it never redirects.
 fn foreign(status: u16, body: &Value) -> Option<&'static str> {
     match status {
         404 if !body["error"].is_string() => Some("no webhook here"),

@@ -32,7 +32,7 @@ pub async fn run(
     }
 }
 
-/// The run of this id.
+/// Returns the run with this id.
 pub async fn find(runs: &CourseRuns, course_id: CourseId) -> Result<CourseRun, Failure> {
     let found = runs.get_many(std::slice::from_ref(&course_id)).await?.pop();
     found.ok_or(Failure::NoSuchRun(course_id))

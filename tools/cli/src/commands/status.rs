@@ -33,16 +33,16 @@ pub async fn run(
     let (certificates, pending_events) = (tables.certificates()?, tables.pending_events()?);
     let (sweeps, paid_modes) = (tables.sweeps()?, tables.paid_modes()?);
 
-    let is_meant = |course_id: &CourseId| only.as_ref().is_none_or(|only| only == course_id);
+    let is_selected = |course_id: &CourseId| only.as_ref().is_none_or(|only| only == course_id);
     let user = users.get(&email).await?;
     let is_theirs = |address: &Email| {
         let mut addresses = user.iter().flat_map(User::addresses).chain([&email]);
         addresses.any(|theirs| theirs == address)
     };
-    // Before the records: what takes effect meanwhile is then seen in those,
-    // and not missed in both.
+    // The events are read before the records: an event that takes effect in between is
+    // then seen in the records, and not missed in both.
     let pending = events::all(&pending_events, |event| {
-        is_theirs(&event.email) && is_meant(&event.course_id)
+        is_theirs(&event.email) && is_selected(&event.course_id)
     })
     .await?;
     let email = user.as_ref().map_or(&email, |user| &user.email);
@@ -60,7 +60,7 @@ pub async fn run(
     let ids = ids.chain(grades.iter().map(|grade| &grade.course_id));
     let ids = ids.chain(certificates.iter().map(|c| &c.course_id));
     let ids = ids.chain(pending.iter().map(|event| &event.course_id));
-    let ids: BTreeSet<_> = ids.filter(|id| is_meant(id)).chain(&only).collect();
+    let ids: BTreeSet<_> = ids.filter(|id| is_selected(id)).chain(&only).collect();
     let known = find_runs(&runs, &ids).await?;
     let swept = last_sweeps(&sweeps, &ids).await?;
 
@@ -95,7 +95,7 @@ pub async fn run(
         let who = match &shown.user {
             Some(user) => user.fields(),
             None => format!(
-                "There is no user {}. This is what is pending of them.",
+                "There is no user {}. These events are pending for the address.",
                 email.as_str()
             ),
         };
@@ -111,7 +111,7 @@ pub async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Those runs that the portal knows.
+/// Returns those runs that the portal knows.
 async fn find_runs(
     runs: &CourseRuns,
     ids: &BTreeSet<&CourseId>,
@@ -124,7 +124,7 @@ async fn find_runs(
     Ok(known)
 }
 
-/// How each run's last sweep of grades ended.
+/// Returns the end of each run's last sweep of grades.
 async fn last_sweeps(
     sweeps: &Sweeps,
     ids: &BTreeSet<&CourseId>,

@@ -91,9 +91,9 @@ async fn rotate(
     hand_over(&rotated.issued, old, context, output, undo, again).await
 }
 
-/// The token alone goes to standard output, so that a shell can take it, and
-/// only once every instance of the webhooks takes it. A token that cannot be
-/// written there belongs to no user, and `undo` revokes it.
+/// Hands over a new token. Only the token goes to standard output, so that a shell can
+/// capture it, and only once every instance of the webhooks accepts it. A token that
+/// cannot be written there is not in use, and `undo` revokes it.
 async fn hand_over(
     issued: &Issued,
     old: Option<TokenView<'_>>,
@@ -111,7 +111,7 @@ async fn hand_over(
     let rights = if record.staff {
         "staff"
     } else {
-        "no rights yet, for want of --staff"
+        "no rights, since --staff is missing"
     };
     let end = record.expires_at.map_or("no end".to_owned(), |end| {
         format!("until {}", time::show(end))
@@ -134,7 +134,7 @@ async fn hand_over(
         clock.sleep(KNOWN_EVERYWHERE_AFTER).await;
     };
     let written = tokio::select! {
-        // First, so that Ctrl-C is heard before anything is said.
+        // First, so that Ctrl-C takes effect before anything is written.
         biased;
         Ok(()) = signal::ctrl_c() => {
             let problem = io::Error::new(io::ErrorKind::Interrupted, "interrupted");
@@ -174,7 +174,7 @@ async fn revoke(
     output.answer(&shown, || {
         let name = output::printable(&revoked.record.name);
         if revoked.changed {
-            format!("revoked {id} ({name}); within a minute nobody takes it any more")
+            format!("revoked {id} ({name}); within a minute no webhook accepts it")
         } else {
             let at = time::show_optional(revoked.record.revoked_at);
             format!("nothing to change: {id} ({name}) was revoked at {at}")
@@ -182,7 +182,7 @@ async fn revoke(
     })
 }
 
-/// Asks whether a token is to be revoked, unless it is good for nothing anyway.
+/// Asks for confirmation to revoke a token, unless it is no longer valid anyway.
 fn ask_about(
     id: &str,
     all: &[TokenRecord],
@@ -196,15 +196,14 @@ fn ask_about(
     let seen = context.log().and_then(|log| last_seen(&log));
     let seen = seen.map(|seen| match seen.get(id) {
         Some(at) => format!(", last seen at {}", time::show(*at)),
-        None => ", which the log has not seen".to_owned(),
+        None => ", which is not in the log".to_owned(),
     });
     let (name, seen) = (&token.name, seen.unwrap_or_default());
-    let question =
-        format!("Revoke the token {id} ({name}){seen}, so that nobody takes it any more?");
+    let question = format!("Revoke the token {id} ({name}){seen}, so that no webhook accepts it?");
     confirm(&question, false)
 }
 
-/// When each token was last seen, by its id, where the log is at hand.
+/// The time at which each token was last seen, by its id.
 type LastSeen = BTreeMap<String, Timestamp>;
 
 fn last_seen(log: &Path) -> Option<LastSeen> {
@@ -214,7 +213,7 @@ fn last_seen(log: &Path) -> Option<LastSeen> {
             let file = output::path(log);
             output::note(&format!(
                 "warning: {file} cannot be read ({error}), so it is not known when the tokens \
-                 were last seen; COURSEHOOK_LOG is to name a file of log lines"
+                 were last seen; COURSEHOOK_LOG must name a file of log lines"
             ));
             return None;
         }
@@ -229,16 +228,16 @@ fn last_seen(log: &Path) -> Option<LastSeen> {
     Some(last)
 }
 
-/// How to find out when each token was last seen, where the log is not at hand.
+/// Describes how to find out when each token was last seen, if there is no local log.
 fn on_aws(deployed: Option<&str>) -> String {
     let (why, name) = match deployed {
-        Some(name) => (format!("no log of the stack {name} is at hand"), name),
+        Some(name) => (format!("there is no local log of the stack {name}"), name),
         None => ("COURSEHOOK_LOG is not set".to_owned(), "coursehook"),
     };
     let quoted = output::quoted(name);
     format!(
         r#"note: {why}, so it is not known when the tokens were last seen. On AWS, for the stack {name} and the last 30 days:
-  QUERY=$(aws logs start-query --start-time $(( $(date +%s) - 2592000 )) --end-time $(date +%s) --log-group-names $(aws cloudformation describe-stacks --context-name {quoted} --query "Stacks[0].Outputs[?ends_with(OutputKey, 'WebhookLogGroup')].OutputValue" --output text) --query-string 'filter message = "delivery processed" and ispresent(token_id) | stats max(@timestamp) by token_id' --query queryId --output text)
+  QUERY=$(aws logs start-query --start-time $(( $(date +%s) - 2592000 )) --end-time $(date +%s) --log-group-names $(aws cloudformation describe-stacks --stack-name {quoted} --query "Stacks[0].Outputs[?ends_with(OutputKey, 'WebhookLogGroup')].OutputValue" --output text) --query-string 'filter message = "delivery processed" and ispresent(token_id) | stats max(@timestamp) by token_id' --query queryId --output text)
   sleep 10; aws logs get-query-results --query-id $QUERY --output text"#
     )
 }
@@ -298,7 +297,7 @@ fn list(
     })
 }
 
-/// A token as it may be shown: without its digest.
+/// A token in the form that may be shown: without its digest.
 #[derive(Serialize)]
 struct TokenView<'a> {
     id: &'a str,
@@ -328,7 +327,7 @@ impl<'a> TokenView<'a> {
 struct ListedToken<'a> {
     #[serde(flatten)]
     token: TokenView<'a>,
-    /// Absent where the log is not at hand, null where it has no delivery with the token.
+    /// Absent if there is no local log, null if the log has no delivery with the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seen: Option<Option<Timestamp>>,
 }
@@ -348,7 +347,7 @@ struct IssuedToken<'a> {
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
     token: &'a str,
-    /// The one in whose place it is, with its end.
+    /// The token that this one replaces, with its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     old: Option<TokenView<'a>>,
 }

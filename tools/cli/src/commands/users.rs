@@ -113,19 +113,19 @@ async fn rename_email(
         let (old, new) = (old.as_str(), user.email.as_str());
         let mut message = match (changed, forget) {
             (false, _) => format!("nothing to change: {old} leads to {new}"),
-            (true, true) => format!("renamed to {new}; {old} finds nobody any more"),
-            (true, false) => format!("renamed to {new}; {old} goes on finding them"),
+            (true, true) => format!("renamed to {new}; {old} no longer finds them"),
+            (true, false) => format!("renamed to {new}; {old} still finds them"),
         };
         if events_moved > 0 {
             message.push_str(&format!(
-                "; {} came along",
+                "; {} moved along",
                 count(events_moved, "pending event")
             ));
         }
         if events_due > 0 {
             let events = count(events_due, "pending event");
             message.push_str(&format!(
-                "; {events} waited for this, retried within a minute"
+                "; {events} waited for this and will be retried within a minute"
             ));
         }
         message
@@ -141,15 +141,15 @@ async fn erase(
     output: Output,
 ) -> Result<ExitCode, Failure> {
     let erasing = context.tables().await.erasing()?;
-    // Nobody is asked about an address of which nothing is known.
+    // No confirmation is asked for an address about which nothing is stored.
     let KnownLearner { user, events } = erasing.known(learner).await?;
     let who = match (&user, learner) {
         (Some(user), _) => format!("the user {} ({})", user.email.as_str(), user.user_id),
         (None, LearnerRef::Address(email)) if events == 0 => {
-            return Err(Failure::NobodyToErase(email.clone()));
+            return Err(Failure::NothingToErase(email.clone()));
         }
         (None, LearnerRef::Address(email)) => {
-            format!("what is pending for {}, who is no user,", email.as_str())
+            format!("what is pending for {}, who is not a user,", email.as_str())
         }
         (None, LearnerRef::User(id)) => {
             format!("what may be left of the user {id}, who is not found,")
@@ -157,18 +157,18 @@ async fn erase(
     };
     let question = format!(
         "Erase {who} with enrollments, grades, histories and {}? Certificates stay, without a \
-         name. Nothing brings it back.",
+         name. This cannot be undone.",
         count(events as u64, "pending event")
     );
     confirm(&question, yes)?;
     let gone = |user_id: Uuid| {
         let erase =
             |learner: &str| format!("\n  {}", output::command("users erase", &[learner], &[]));
-        // What is pending by then is found by the address alone.
+        // Events that are pending by then are found by the address only.
         let email = user.as_ref().map(|user| erase(user.email.as_str()));
         output::note(&format!(
-            "the user is gone; what a delivery under way writes goes in {} seconds. If this is \
-             interrupted, do that part again later:{}{}",
+            "the user is gone; what a delivery in progress still writes is erased in {} seconds. \
+             If this is interrupted, run that part again later:{}{}",
             IN_FLIGHT.as_secs(),
             erase(&user_id.to_string()),
             email.unwrap_or_default()
@@ -195,7 +195,7 @@ struct ErasedView {
     enrollments: u64,
     grades: u64,
     events: u64,
-    /// Those that stay.
+    /// The certificates that stay.
     certificates: Vec<String>,
 }
 

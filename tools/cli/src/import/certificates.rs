@@ -99,13 +99,13 @@ impl Reader for CertificateReader {
         ];
         doubts::of_name("learner_name", certificate.learner_name.as_ref(), warnings);
         doubts::of_name("run_title", certificate.run_title.as_ref(), warnings);
-        self.seen.meet(about, line, &contents)?;
+        self.seen.add(about, line, &contents)?;
         self.ids.remember(&[&id], line, &[]);
         Ok(certificate)
     }
 }
 
-/// The state, which another receiver may have as a flag.
+/// Reads the state, which another receiver may have as a flag.
 fn state(row: &CsvRow) -> Result<CertificateState, RowError> {
     use CertificateState::{InForce, Revoked};
     let state: Option<CertificateState> = row.text("state")?.map(str::parse).transpose()?;
@@ -130,7 +130,7 @@ impl Writer for CertificateWriter {
         self.import.import(rows, self.clock.now()).await
     }
 
-    /// An event that waits for a certificate finds it at its next look.
+    /// An event that needs a certificate finds it at its next attempt.
     async fn expect(&self) -> Result<u64, StoreError> {
         Ok(0)
     }
@@ -140,12 +140,12 @@ impl Writer for CertificateWriter {
     }
 }
 
-/// What makes a certificate what the row says, where anything does.
+/// Returns how to make a certificate match the row, if a command can.
 fn fix(row: &CertificateRow, differences: &[Difference]) -> Option<String> {
     use CertificateState::{InForce, Revoked, Withdrawn};
     let column = |column| differences.iter().find(|d| d.column == column);
     if column("certificate_id").is_some() {
-        let message = "It was issued here before this one was imported, and keeps its id";
+        let message = "It was issued here before this import, and keeps its id";
         return Some(message.to_owned());
     }
     let here: CertificateState = column("state")?.here.parse().ok()?;
@@ -161,7 +161,7 @@ fn fix(row: &CertificateRow, differences: &[Difference]) -> Option<String> {
         }
         (Withdrawn, InForce) => {
             let pass = advice::pass(email, course_id);
-            Some(format!("A pass brings it back: {pass}"))
+            Some(format!("A pass restores it: {pass}"))
         }
         (InForce | Withdrawn, _) => None,
     }

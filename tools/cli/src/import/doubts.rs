@@ -1,10 +1,10 @@
-//! Texts that an export wrote where it had no name, or had another one.
+//! Detects text that an export wrote in place of a name.
 
 use shared::domain::given;
 
 use super::warnings::Warning;
 
-/// Warns of what most likely is no name or title.
+/// Warns of text that is probably not a name or title.
 pub fn of_name(column: &'static str, name: Option<&String>, warnings: &mut Vec<Warning>) {
     let Some(name) = name else { return };
     if is_word_for_nothing(name) {
@@ -21,9 +21,8 @@ pub fn of_name(column: &'static str, name: Option<&String>, warnings: &mut Vec<W
     }
 }
 
-/// Whether a text is what programs write where there is nothing: databases and
-/// their dumps, Python, JavaScript, Ruby and Go, the errors of spreadsheets, and
-/// people.
+/// True if a text is what programs write for an absent value: databases and their dumps,
+/// Python, JavaScript, Ruby and Go, the errors of spreadsheets, and people.
 pub fn is_word_for_nothing(text: &str) -> bool {
     const WORDS: [&str; 17] = [
         "NULL",
@@ -47,10 +46,10 @@ pub fn is_word_for_nothing(text: &str) -> bool {
     WORDS.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
-/// `&amp;`, `&#39;`, `&#x27;`, `&eacute;`: the text was taken from a web page as
-/// it stands there.
+/// True if a text has an HTML entity (`&amp;`, `&#39;`, `&#x27;`, `&eacute;`): it was
+/// copied from the source of a web page.
 fn has_html_entity(text: &str) -> bool {
-    // The longest name of HTML has 31 letters.
+    // The longest entity name of HTML has 31 letters.
     const MAX_CHARS: usize = 31;
     let is_entity = |rest: &str| {
         let Some((name, _)) = rest.split_once(';') else {
@@ -72,7 +71,7 @@ fn has_html_entity(text: &str) -> bool {
     text.split('&').skip(1).any(is_entity)
 }
 
-/// Whether one of the words is an address.
+/// True if one of the words is an address.
 fn has_address(text: &str) -> bool {
     let around = ['<', '>', '(', ')', '"', ',', ';', '.'];
     text.split_whitespace().any(|word| {
@@ -82,11 +81,11 @@ fn has_address(text: &str) -> bool {
     })
 }
 
-/// Whether each byte of a text in UTF-8 was taken for a character of
-/// Windows-1252 or Latin-1: `Zoë` becomes `ZoÃ«`. Hardly any other text makes
-/// UTF-8 when it is put back.
+/// True if each byte of a text in UTF-8 was read as a character of Windows-1252 or
+/// Latin-1: `Zoë` becomes `ZoÃ«`. Hardly any other text is valid UTF-8 when it is
+/// converted back.
 fn was_read_as_windows_1252(text: &str) -> bool {
-    /// Those of the bytes from 0x80 on, where it is not Latin-1.
+    /// The characters of the bytes from 0x80 on, which differ from Latin-1.
     const FROM_0X80: &str = "€\u{81}‚ƒ„…†‡ˆ‰Š‹Œ\u{8d}Ž\u{8f}\u{90}‘’“”•–—˜™š›œ\u{9d}žŸ";
     let byte = |c: char| match FROM_0X80.chars().position(|special| special == c) {
         Some(place) => u8::try_from(0x80 + place).ok(),

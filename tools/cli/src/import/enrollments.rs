@@ -23,11 +23,11 @@ use crate::output::Output;
 use crate::rows::{Columns, CsvRow, RowError};
 use crate::seen::{Seen, content};
 
-/// Between two roles, whose names may have blanks in them.
+/// The separator of roles, whose names may have blanks in them.
 const BETWEEN_ROLES: char = ';';
 
-/// What stands between or around roles that are written as another list:
-/// `staff,instructor`, `["staff"]`, `{staff}`. No role has it in its name.
+/// Separators and brackets of lists in other forms: `staff,instructor`, `["staff"]`,
+/// `{staff}`. No role has one of them in its name.
 const OF_OTHER_LISTS: [char; 9] = [',', '|', '[', ']', '{', '}', '(', ')', '"'];
 
 pub async fn import(
@@ -53,7 +53,7 @@ pub async fn import(
 }
 
 struct EnrollmentReader {
-    /// Takes modes that are not known and roles that look like lists, too.
+    /// Also accept unknown modes, and roles that look like lists.
     force: bool,
     seen: SeenRecords<6>,
     ids: Seen,
@@ -117,7 +117,7 @@ impl Reader for EnrollmentReader {
             content("change_status", &enrollment.change_status),
             content("enrollment_id", &enrollment.enrollment_id),
         ];
-        self.seen.meet(about, line, &contents)?;
+        self.seen.add(about, line, &contents)?;
         if let Some(id) = &id {
             self.ids.remember(&[id], line, &[]);
         }
@@ -154,15 +154,14 @@ impl EnrollmentReader {
     }
 }
 
-/// What another receiver says of how an enrollment has changed.
+/// The status of another receiver, which says how an enrollment has changed.
 struct ChangeStatus {
     text: String,
-    /// Whether the enrollment is active by it; `None` where that is not known.
+    /// True if the enrollment is active by the status; `None` if the status is unknown.
     active: Option<bool>,
 }
 
-/// The words are those of MITx Online (`ENROLL_CHANGE_STATUS_CHOICES`), in any
-/// case.
+/// Recognises the words of MITx Online (`ENROLL_CHANGE_STATUS_CHOICES`), in any case.
 impl From<&str> for ChangeStatus {
     fn from(text: &str) -> Self {
         const KNOWN: [(&str, bool); 5] = [
@@ -188,9 +187,9 @@ impl From<&str> for ChangeStatus {
     }
 }
 
-/// Whether an enrollment is active, by the columns `active` and `change_status`.
-/// An enrollment that somebody has left earns no certificate, so that nothing
-/// is guessed where the two do not agree.
+/// Returns whether an enrollment is active, by the columns `active` and `change_status`.
+/// An enrollment that a learner has left earns no certificate, so a contradiction is an
+/// error and not a guess.
 fn active(
     active: Option<bool>,
     status: Option<&ChangeStatus>,
@@ -218,7 +217,7 @@ fn active(
 struct EnrollmentWriter {
     import: RecordImport<Enrollments>,
     pending_events: PendingEvents,
-    /// The pending events that the rows so far have made due.
+    /// The number of pending events that the rows so far have made due.
     made_due: Cell<u64>,
     clock: SharedClock,
 }
@@ -234,7 +233,7 @@ impl Writer for EnrollmentWriter {
         Ok(answers)
     }
 
-    /// Each call has seen to what waited for its rows.
+    /// Each call has already made the events due that were blocked on its rows.
     async fn expect(&self) -> Result<u64, StoreError> {
         Ok(self.made_due.get())
     }

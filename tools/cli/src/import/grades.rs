@@ -40,14 +40,14 @@ pub async fn import(
     super::import_input(input, &import.file, mode, reader, &writer, output).await
 }
 
-/// Opens a file once it is known that none of its grades is out of 100. On that
-/// scale a 1 would be the whole course, and a 2 twice that.
+/// Opens a file after a check that none of its grades is out of 100. On that scale a 1
+/// would be read as the whole course, and a 2 as twice that.
 fn open_on_our_scale(path: &Path) -> Result<Input, FileError> {
     let mut file = open_for_several_passes(path)?;
-    // An empty file is told of when it is imported.
+    // An empty file is reported when it is imported.
     let mut rows = Rows::new(Box::new(file.try_clone()?), &GradeReader::COLUMNS, true)?;
     let (mut first, mut more) = (None, 0);
-    // Where the file breaks off nothing is imported of what comes after.
+    // If the file breaks off, nothing after that is imported.
     while let Ok(Some(entry)) = rows.next() {
         let percent = entry.row.ok().and_then(|row| row.other_scale("percent"));
         match percent {
@@ -114,7 +114,7 @@ impl Reader for GradeReader {
             content("set_by_admin", &grade.set_by_admin),
         ];
         let about = (&grade.email, &grade.course_id);
-        self.0.meet(about, line, &contents)?;
+        self.0.add(about, line, &contents)?;
         if grade.percent.get() > 1.0 {
             warnings.push(Warning::PercentAboveOne);
         }
@@ -134,15 +134,15 @@ impl Writer for GradeWriter {
         self.import.import(rows, self.clock.now()).await
     }
 
-    /// No event waits for a grade of ours: the LMS's is asked for.
+    /// No event is blocked on a stored grade: the LMS's grade is asked for.
     async fn expect(&self) -> Result<u64, StoreError> {
         Ok(0)
     }
 
     fn describe(row: &GradeRow, why: &RowRefusedError) -> String {
         describe(why, |differences| {
-            let by_whom = |column| column == "set_by_admin" && row.set_by_admin == Some(false);
-            Some(if differences.iter().all(|d| by_whom(d.column)) {
+            let is_source = |column| column == "set_by_admin" && row.set_by_admin == Some(false);
+            Some(if differences.iter().all(|d| is_source(d.column)) {
                 let release = advice::release(&row.email, &row.course_id);
                 format!("To hand it back to the LMS: {release}")
             } else {
@@ -152,7 +152,7 @@ impl Writer for GradeWriter {
     }
 }
 
-/// The command that sets the grade of a row.
+/// Returns the command that sets the grade of a row.
 fn override_grade(row: &GradeRow) -> String {
     let percent = row.percent.get().to_string();
     let letter = row.letter_grade.as_ref().map_or("L", LetterGrade::as_str);

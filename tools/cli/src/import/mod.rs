@@ -1,6 +1,5 @@
-//! A file goes into a table: read by one thread, written in batches, several
-//! of them at once. One file for each kind of import says how its rows are read
-//! and written.
+//! Imports a file into a table: one thread reads it, and batches are written, several at
+//! once. Each kind of import has its own file, with a reader and a writer of its rows.
 
 mod certificates;
 mod doubts;
@@ -40,24 +39,24 @@ pub use self::runs::import as runs;
 pub use self::summary::Summary;
 pub use self::users::import as users;
 
-/// Batches that are written at the same time.
+/// The number of batches that are written at the same time.
 const BATCHES_AT_ONCE: usize = 8;
 
-/// How long an import that was interrupted may still go on.
+/// The time that an interrupted import may take to finish.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// How often rows are written again that others of the file may have made way for.
+/// The number of times that rows are written again which other rows of the file blocked.
 const ROUNDS: usize = 3;
 
-/// How the rows of a file are read. It remembers of each what no other may repeat.
+/// Reads the rows of a file. It remembers the keys that no other row may repeat.
 trait Reader: Send + 'static {
-    /// What a row becomes.
+    /// The parsed row.
     type Parsed: Send;
     const COLUMNS: Columns;
-    /// How many are written in one call.
+    /// The number of rows that are written in one call.
     const AT_ONCE: usize;
 
-    /// Reads a row; what may be wrong with one that is taken goes to `warnings`.
+    /// Reads a row; warnings about an accepted row are added to `warnings`.
     fn read(
         &mut self,
         row: &CsvRow,
@@ -66,22 +65,22 @@ trait Reader: Send + 'static {
     ) -> Result<Self::Parsed, RowError>;
 }
 
-/// How rows are written.
+/// Writes rows.
 trait Writer {
     type Parsed;
 
     /// Writes some rows; the answers are in their order.
     async fn write(&self, rows: &[Self::Parsed]) -> Result<Answers, StoreError>;
 
-    /// At the end makes the pending events due that have waited for what was
-    /// imported, as far as that is not done; says how many there were in all.
+    /// Makes the pending events due that were blocked on the imported records, unless
+    /// `write` has already done so; returns how many there were in all.
     async fn expect(&self) -> Result<u64, StoreError>;
 
-    /// Why a row was refused, and what to do about it.
+    /// Describes why a row was refused, and how to fix it.
     fn describe(row: &Self::Parsed, why: &RowRefusedError) -> String;
 }
 
-/// Imports a file, `-` being standard input.
+/// Imports a file; `-` is standard input.
 async fn import<R: Reader, W: Writer<Parsed = R::Parsed>>(
     file: &ImportFile,
     mode: ImportMode,
@@ -93,7 +92,7 @@ async fn import<R: Reader, W: Writer<Parsed = R::Parsed>>(
     import_input(input, file, mode, reader, writer, output).await
 }
 
-/// Imports what was opened of a file.
+/// Imports an opened file.
 async fn import_input<R: Reader, W: Writer<Parsed = R::Parsed>>(
     Input {
         reader: input,
@@ -113,13 +112,13 @@ async fn import_input<R: Reader, W: Writer<Parsed = R::Parsed>>(
     };
     let has_begun = Cell::new(false);
     let result = tokio::select! {
-        // First, so that Ctrl-C is heard before anything is written.
+        // First, so that Ctrl-C takes effect before anything is written.
         biased;
         Ok(()) = signal::ctrl_c() => Err(Failure::Interrupted),
         written = write_all(rows, in_file, reader, writer, &mut tally, &has_begun) => written,
     };
 
-    // The bar goes before the summary comes.
+    // The bar is removed before the summary is written.
     let Tally { mut done, progress } = tally;
     drop(progress);
     done.sort();
@@ -127,16 +126,15 @@ async fn import_input<R: Reader, W: Writer<Parsed = R::Parsed>>(
         output::note(&warning);
     }
     if let Err(reason) = result {
-        // What is written is written, whether or not it is counted by now, and
-        // events may have waited for it. Where it is the table that fails,
-        // there is no use in trying.
+        // Rows may be written that are not counted yet, and events may have been blocked on them.
+        // If the table fails, another call is of no use.
         if has_begun.get() && !matches!(reason, Failure::Store(_)) {
             let expected = timeout(LAST_WORDS, writer.expect()).await;
             done.expects(expected.unwrap_or(Ok(0)).unwrap_or_default());
         }
         done.stop(reason.to_string());
         if output.is_json() {
-            // Whether or not this can be written, the reason is what to tell.
+            // The reason is reported even if this cannot be written.
             let _ = output.answer(&done, String::new);
         }
         let reason = Box::new(reason);
@@ -151,7 +149,7 @@ async fn import_input<R: Reader, W: Writer<Parsed = R::Parsed>>(
     })
 }
 
-/// Writes all rows that can be written; where the file breaks off, those before.
+/// Writes all rows that can be written; if the file breaks off, those before that point.
 async fn write_all<R: Reader, W: Writer<Parsed = R::Parsed>>(
     rows: Rows,
     in_file: impl Fn(crate::rows::FileError) -> Failure,
@@ -179,7 +177,7 @@ async fn write_all<R: Reader, W: Writer<Parsed = R::Parsed>>(
             Message::Batch(batch) => refused.extend(tally.count(batch, answers?, W::describe)),
             Message::Bad(bad) => tally.bad(bad.line, &bad),
             Message::Unknown(names) => tally.progress.note(&format!(
-                "warning: these columns are not known and passed over: {}",
+                "warning: these columns are not known and are ignored: {}",
                 output::excerpt(&names.join(", "))
             )),
             Message::Broken(problem) => broken = Some(problem),

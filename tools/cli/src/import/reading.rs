@@ -1,4 +1,4 @@
-//! A file is read by a thread of its own, in batches.
+//! Reads a file in a thread of its own, in batches.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::rows::{Entry, FileError, RowError, Rows};
 
-/// What is wrong with a file, with its name.
+/// Returns an error of a file, with the file's name.
 pub fn in_file(file: &Path, problem: FileError) -> Failure {
     let file = if is_standard_input(file) {
         "standard input".to_owned()
@@ -28,10 +28,10 @@ fn is_standard_input(file: &Path) -> bool {
     file == Path::new("-")
 }
 
-/// What an import reads.
+/// The opened input of an import.
 pub struct Input {
     pub reader: Box<dyn Read + Send>,
-    /// Its length, where that is known.
+    /// The length of the input; `None` if it is unknown.
     pub bytes: Option<u64>,
 }
 
@@ -51,14 +51,13 @@ pub fn open(file: &Path) -> io::Result<Input> {
     })
 }
 
-/// Opens a file that can be read more than once. What is none, such as standard
-/// input or a pipe, is copied into one that has no name and goes with the
-/// program.
+/// Opens a file that can be read more than once. Standard input or a pipe is copied into
+/// a temporary file without a name, which is deleted when the program ends.
 pub fn open_for_several_passes(path: &Path) -> Result<File, FileError> {
     let mut reader: Box<dyn Read> = if is_standard_input(path) {
         Box::new(io::stdin())
     } else {
-        // Once: of a pipe the second opening would find nobody at the other end.
+        // A pipe is opened only once: the second reader would find no writer.
         let file = File::open(path)?;
         if file.metadata()?.is_file() {
             return Ok(file);
@@ -66,7 +65,7 @@ pub fn open_for_several_passes(path: &Path) -> Result<File, FileError> {
         Box::new(file)
     };
     let mut copy = tempfile::tempfile().map_err(FileError::NotCopied)?;
-    // What goes wrong is most often the room on the disk.
+    // The usual cause of an error is a full disk.
     io::copy(&mut reader, &mut copy).map_err(FileError::NotCopied)?;
     copy.rewind()?;
     Ok(copy)
@@ -88,7 +87,7 @@ pub struct Batch<T> {
     pub lines: Vec<u64>,
     pub rows: Vec<T>,
     pub warnings: Warnings,
-    /// What they take in the file, with the bad lines among them.
+    /// The number of bytes of these rows, and of the bad lines among them.
     pub bytes: u64,
 }
 
@@ -103,16 +102,16 @@ impl<T> Batch<T> {
     }
 }
 
-/// What the thread that reads has to say.
+/// A message of the reading thread.
 pub enum Message<T> {
     Batch(Batch<T>),
     Bad(BadRow),
     Unknown(Vec<String>),
-    /// No more can be read. It is the last that comes.
+    /// The error that ends reading; the last message.
     Broken(FileError),
 }
 
-/// A row that cannot be imported. Reads on from "line 7: ".
+/// A row that cannot be imported. The message continues "line 7: ".
 #[derive(Debug)]
 pub struct BadRow {
     pub line: u64,
@@ -124,16 +123,16 @@ impl fmt::Display for BadRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.problem.fmt(f)?;
         if self.last_line > self.line {
-            write!(f, " (the row goes on to line {})", self.last_line)?;
+            write!(f, " (the row continues to line {})", self.last_line)?;
         }
         Ok(())
     }
 }
 
-/// Reads all rows, so many batches ahead of who takes them.
+/// Reads all rows, at most `ahead` batches ahead of the writer.
 ///
-/// A thread of its own and not one of the runtime's, which would be waited for:
-/// a read from a pipe may last for ever.
+/// The thread is not one of the runtime's, which waits for its threads at the end: a read
+/// from a pipe may never return.
 pub fn start<R: Reader>(
     rows: Rows,
     reader: R,
@@ -141,13 +140,13 @@ pub fn start<R: Reader>(
 ) -> (mpsc::Receiver<Message<R::Parsed>>, thread::JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(ahead);
     let thread = thread::spawn(move || {
-        // Where nobody listens any more, there is nothing more to do.
+        // If the receiver is closed, there is nothing more to do.
         let _ = read_all(rows, reader, &sender);
     });
     (receiver, thread)
 }
 
-/// Reads until the end, or until nobody listens any more.
+/// Reads until the end, or until the receiver is closed.
 fn read_all<R: Reader>(
     mut rows: Rows,
     mut reader: R,
@@ -207,7 +206,7 @@ mod tests {
     use super::*;
     use crate::import::users::UserReader;
 
-    /// So that the bar ends at 100 %.
+    /// The bytes of all batches add up to the file, so that the bar ends at 100 %.
     #[test]
     fn batches_account_for_every_byte() {
         let rows: String = (0..250)

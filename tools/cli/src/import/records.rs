@@ -1,4 +1,4 @@
-//! What the imports of enrollments, grades and certificates have in common.
+//! Code that the imports of enrollments, grades and certificates share.
 
 use shared::domain::{CourseId, Email, given};
 use shared::use_cases::importing::{Difference, RowRefusedError};
@@ -17,14 +17,14 @@ pub fn import_mode(import: &ImportRecords) -> ImportMode {
     }
 }
 
-/// Learners and runs of the lines before: each pair has one record.
+/// The learners and runs of earlier lines: each pair has one record.
 #[derive(Default)]
 pub struct SeenRecords<const N: usize>(Seen<N>);
 
 impl<const N: usize> SeenRecords<N> {
-    /// Remembers the learner and run of a line and what it says of them. The line
-    /// must be the first with them.
-    pub fn meet(
+    /// Remembers the learner and run of a line, with its values. The line must be the
+    /// first with this pair.
+    pub fn add(
         &mut self,
         (email, run): (&Email, &CourseId),
         line: u64,
@@ -39,15 +39,15 @@ impl<const N: usize> SeenRecords<N> {
     }
 }
 
-/// Whom and which run a row is about.
+/// Reads the learner and the run that a row is about.
 pub fn about(row: &CsvRow) -> Result<(Email, CourseId), RowError> {
     let email = row.required_given("email", given::email)?;
     let course_id = row.required_given("course_id", given::course_id)?;
     Ok((email, course_id))
 }
 
-/// Why a row was refused, and what to do about it; `fix` says that where the
-/// row differs from what is there, and something can be done.
+/// Describes why a row was refused, and how to fix it; `fix` returns the fix of a row
+/// that differs from the stored record, if there is one.
 pub fn describe(
     why: &RowRefusedError,
     fix: impl FnOnce(&[Difference]) -> Option<String>,
@@ -56,7 +56,7 @@ pub fn describe(
         RowRefusedError::NoSuchUser(_) => format!("{why}; import users first"),
         RowRefusedError::NoSuchRun(_) => format!("{why}; import runs first"),
         RowRefusedError::CertificateIdTaken => {
-            format!("{why}; find out in the receiver that you come from whose it is")
+            format!("{why}; look up in the old receiver whose certificate it is")
         }
         RowRefusedError::Differs { differences, .. } => match fix(differences) {
             Some(fix) => format!("{why}. {fix}"),

@@ -34,7 +34,7 @@ pub async fn import(
     super::import(file, ImportMode::Replace, reader, &writer, output).await
 }
 
-/// The course ids of the lines before.
+/// The course ids of earlier lines.
 #[derive(Default)]
 struct RunReader(Seen<6>);
 
@@ -97,7 +97,8 @@ impl Reader for RunReader {
     }
 }
 
-/// The cell of a column that the row has. One that it lacks leaves what is there.
+/// Reads the cell of a column, if the row has one. An absent column leaves the stored
+/// value.
 fn if_there<T>(
     row: &CsvRow,
     column: &'static str,
@@ -106,7 +107,7 @@ fn if_there<T>(
     row.has(column).then(|| read(row, column)).transpose()
 }
 
-/// A flag, false where the cell is empty.
+/// Reads a flag; false if the cell is empty.
 fn flag(row: &CsvRow, column: &'static str) -> Result<bool, RowError> {
     Ok(row.flag(column)?.unwrap_or(false))
 }

@@ -1,4 +1,4 @@
-//! What became of a file's rows, counted and shown as it grows.
+//! Counts the results of a file's rows, and shows them as they grow.
 
 use std::fmt;
 
@@ -10,42 +10,42 @@ use super::warnings::Warnings;
 use crate::output::count;
 use crate::progress::Progress;
 
-/// What an import does with what is there already and is not as the file says.
+/// Treatment of stored records that differ from the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportMode {
-    /// It is made so.
+    /// The record is replaced.
     Replace,
-    /// It is left as it is, and told.
+    /// The record stays as it is, and the difference is reported.
     Add,
-    /// As `Add`, and what is not there is not made either.
+    /// As `Add`, and new records are not created either.
     DryRun,
 }
 
-/// What became of a file's rows.
+/// The results of a file's rows.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
     #[serde(skip)]
     mode: ImportMode,
-    /// Of a dry run, those that would be.
+    /// The records that were created, or would be in a dry run.
     created: u64,
-    /// 0 where the import only adds.
+    /// 0 if the import only adds.
     updated: u64,
     unchanged: u64,
-    /// Empty where the import replaces.
+    /// Empty if the import replaces.
     differing: Vec<NamedLine>,
     bad_lines: Vec<NamedLine>,
-    /// Of rows that were read and may be wrong, whatever became of them.
+    /// Warnings of rows that were read, whatever their result.
     pub warnings: Warnings,
-    /// Pending events that had waited for what there is now; within a minute they
-    /// are looked at.
+    /// Pending events that were blocked on records which now exist; they are retried
+    /// within a minute.
     events_due: u64,
     dry_run: bool,
-    /// Why the import was cut short, if it was. The numbers are then the least
-    /// that is done.
+    /// The reason why the import was cut short, if it was. The numbers are then the least
+    /// that was done.
     stopped: Option<String>,
 }
 
-/// A line that is not done, and why.
+/// A line that was not imported, and why.
 #[derive(Debug, Clone, Serialize)]
 struct NamedLine {
     line: u64,
@@ -68,12 +68,12 @@ impl Summary {
         }
     }
 
-    /// Whether the file is in the tables now, or was.
+    /// True if every row of the file is stored.
     pub fn is_whole(&self) -> bool {
         self.bad_lines.is_empty() && self.differing.is_empty()
     }
 
-    /// Puts the lines in their order: batches end in any.
+    /// Sorts the lines: batches end in any order.
     pub fn sort(&mut self) {
         self.bad_lines.sort_by_key(|bad| bad.line);
         self.differing.sort_by_key(|differing| differing.line);
@@ -126,7 +126,7 @@ impl fmt::Display for Summary {
             let are = if *events_due == 1 { "is" } else { "are" };
             write!(
                 f,
-                "; {events} waited for this and {are} looked at within a minute"
+                "; {events} waited for this and {are} retried within a minute"
             )?;
         }
         if *mode == ImportMode::DryRun {
@@ -136,13 +136,13 @@ impl fmt::Display for Summary {
     }
 }
 
-/// What is done so far, shown as it grows.
+/// The results so far, shown as they grow.
 pub struct Tally {
     pub done: Summary,
     pub progress: Progress,
 }
 
-/// A row that may be taken later, and why it was not.
+/// A row that may be accepted later, and why it was refused.
 pub struct Refused<T> {
     pub line: u64,
     pub row: T,
@@ -150,8 +150,8 @@ pub struct Refused<T> {
 }
 
 impl Tally {
-    /// Counts the rows of a batch that are done, tells those that never will
-    /// be, in the words of `told`, and hands back the others.
+    /// Counts the rows of a batch that are done, reports those that can never be
+    /// imported, described by `describe`, and returns the others.
     pub fn count<T>(
         &mut self,
         batch: Batch<T>,

@@ -37,7 +37,7 @@ pub async fn import(
     super::import(file, ImportMode::Replace, reader, &writer, output).await
 }
 
-/// The addresses and usernames of the lines before.
+/// The addresses and usernames of earlier lines.
 #[derive(Default)]
 pub struct UserReader {
     emails: Seen<2>,
@@ -137,8 +137,8 @@ impl Writer for UserWriter {
     }
 }
 
-/// Who has the address of a row, or had it, learner the row is about, and the
-/// command that frees the address.
+/// Describes the current or former holder of a row's address, the learner that the row is
+/// about, and the command that frees the address.
 fn row_of_another(row: &UserRow, holder: &User, username_owner: Option<&Email>) -> String {
     let (address, current) = (row.email.as_str(), holder.email.as_str());
     let holder = person(holder.edx_username.as_ref(), holder.name.as_deref());
@@ -153,27 +153,27 @@ fn row_of_another(row: &UserRow, holder: &User, username_owner: Option<&Email>) 
     if address == current {
         format!(
             "{address} is the address of {holder}, and this line is about {other}{owner}: both \
-             username and name differ; if they are two persons, give the first one another \
+             username and name differ; if they are two people, give the first one another \
              address and import the file again: {}; if they are one person, import the line \
-             without its name first, and then as it is",
+             without its name first, and then unchanged",
             free("NEW_ADDRESS")
         )
     } else {
         format!(
             "{address} is a former address of {holder}, who has {current} now, and this line is \
-             about {other}{owner}; if they are two persons, free the address and import the file \
+             about {other}{owner}; if they are two people, free the address and import the file \
              again: {}; if they are one person, put {current} into the line",
             free(current)
         )
     }
 }
 
-/// A person in words, as far as username and name are there.
+/// Describes a person by username and name, as far as they are known.
 fn person(username: Option<&Username>, name: Option<&str>) -> String {
     let username = username.map(Username::as_str);
     match (username, name) {
         (Some(username), Some(name)) => format!("{username} ({name})"),
         (Some(only), None) | (None, Some(only)) => only.to_owned(),
-        (None, None) => "somebody".to_owned(),
+        (None, None) => "an unnamed person".to_owned(),
     }
 }

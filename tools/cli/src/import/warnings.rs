@@ -1,23 +1,24 @@
-//! What an import takes although it may be wrong, each kind told once.
+//! Warnings of an import about rows that may be wrong, each kind written once.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// Why a row may be wrong that is imported all the same. Reads on from
-/// "warning: ".
+/// A possible mistake in a row that is imported anyway. The message continues "warning:
+/// ".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Warning {
-    /// Spreadsheets leave out the empty cells at the end of a row.
+    /// Spreadsheets omit the empty cells at the end of a row.
     CellsLeftOut,
-    /// As --force has it.
+    /// Accepted with --force.
     UnknownMode,
     UnknownRole,
     StatusPassedOver,
-    /// Extra credit leads there.
+    /// Extra credit may lead there.
     PercentAboveOne,
-    /// Of this column, as those below.
+    /// The text of this column is a placeholder, as NULL. The variants below also name
+    /// the column.
     WordForNothing(&'static str),
     HtmlEntity(&'static str),
     AddressAsName(&'static str),
@@ -25,7 +26,7 @@ pub enum Warning {
 }
 
 impl Warning {
-    /// In JSON; it never changes.
+    /// The kind in JSON; it never changes.
     const fn kind(self) -> &'static str {
         match self {
             Self::CellsLeftOut => "cells_left_out",
@@ -47,12 +48,15 @@ impl fmt::Display for Warning {
             Self::CellsLeftOut => "the last cells are left out, and count as absent columns",
             Self::UnknownMode => "Open edX is not known to have the mode",
             Self::UnknownRole => {
-                "Open edX is not known to have one of the roles, between which stands ;"
+                "Open edX is not known to have one of the roles, which are separated by ;"
             }
-            Self::StatusPassedOver => "change_status of an active enrollment is passed over",
+            Self::StatusPassedOver => "change_status of an active enrollment is ignored",
             Self::PercentAboveOne => "percent is above 1, which is the whole course",
             Self::WordForNothing(column) => {
-                return write!(f, "{column} is a word for nothing, such as NULL or #N/A");
+                return write!(
+                    f,
+                    "{column} is a placeholder for no value, such as NULL or #N/A"
+                );
             }
             Self::HtmlEntity(column) => {
                 return write!(f, "{column} has an HTML entity, such as &amp;");
@@ -77,11 +81,11 @@ pub struct Warnings(BTreeMap<Warning, Rows>);
 #[derive(Debug, Clone, Default)]
 struct Rows {
     count: u64,
-    /// The lines of the first few, in order.
+    /// The lines of the first few rows, in order.
     lines: Vec<u64>,
 }
 
-/// How many lines a warning names.
+/// The number of lines that a warning names.
 const NAMED: usize = 5;
 
 impl Warnings {
@@ -93,14 +97,14 @@ impl Warnings {
         self.0.entry(warning).or_default().add(1, &[line]);
     }
 
-    /// Adds those of other rows, which may stand before or behind these.
+    /// Adds the warnings of other rows, which may stand before or after these.
     pub fn merge(&mut self, others: Self) {
         for (warning, Rows { count, lines }) in others.0 {
             self.0.entry(warning).or_default().add(count, &lines);
         }
     }
 
-    /// Each as a line of its own.
+    /// Returns each warning as a line.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         let line = |(warning, rows)| format!("warning: {warning}: {rows}");
         self.0.iter().map(line)
@@ -116,7 +120,7 @@ impl Rows {
     }
 }
 
-/// `line 7`, `lines 2, 3 and 7`, `lines 2, 3, 4, 5, 7 and 12 more`.
+/// Formats the lines: `line 7`, `lines 2, 3 and 7`, `lines 2, 3, 4, 5, 7 and 12 more`.
 impl fmt::Display for Rows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words: Vec<_> = self.lines.iter().map(u64::to_string).collect();

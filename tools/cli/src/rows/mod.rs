@@ -1,6 +1,5 @@
-//! Rows of a file, the records of CSV or the lines of JSON Lines, in bounded
-//! memory. What is wrong with one row is told with its line, and the next one is
-//! read.
+//! Reads the rows of a file, the records of CSV or the lines of JSON Lines, in bounded
+//! memory. A bad row is reported with its line, and reading continues with the next row.
 
 mod reader;
 mod record;
@@ -10,7 +9,7 @@ mod source;
 pub use reader::{Entry, FileError, Rows};
 pub use row::{CsvRow, RowError};
 
-/// The columns that an import knows. Others are passed over.
+/// The columns that an import knows. Other columns are ignored.
 #[derive(Debug)]
 pub struct Columns {
     pub names: &'static [&'static str],

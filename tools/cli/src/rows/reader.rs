@@ -1,4 +1,4 @@
-//! CSV and JSON Lines, read into rows.
+//! Reads CSV and JSON Lines into rows.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -14,10 +14,10 @@ use super::{Columns, CsvRow, RowError};
 use crate::encoding::PlainTextError;
 use crate::output;
 
-/// A file's rows, from its first to its last.
+/// The rows of a file, from first to last.
 pub struct Rows {
     source: Source,
-    /// The first row, which was read to know that there is one.
+    /// The first row, which is read early to check that there is one.
     first: Option<Entry>,
     columns: &'static Columns,
     format: Format,
@@ -29,34 +29,34 @@ enum Format {
     JsonLines,
 }
 
-/// What the first line of a CSV file says.
+/// The heading: the first line of a CSV file.
 struct Heading {
-    /// For each known column, its place in the file.
+    /// The place of each known column in the file, or `None` if it is absent.
     places: Vec<Option<usize>>,
-    /// How many columns the file has.
+    /// The number of columns in the file.
     count: usize,
 }
 
-/// Columns that the import does not know. Each is told once.
+/// Columns that the import does not know. Each is reported once.
 #[derive(Default)]
 struct Unknown {
-    met: BTreeSet<String>,
-    untold: Vec<String>,
+    found: BTreeSet<String>,
+    unreported: Vec<String>,
 }
 
-/// What stands between cells in files that are called CSV and have no commas.
+/// Separators of cells in files that are called CSV and have no commas.
 const SEPARATORS: [char; 3] = [';', '\t', '|'];
 
-/// A row, or what is wrong with it.
+/// A row, or its error.
 pub struct Entry {
-    /// Its first line, counted from 1.
+    /// The row's first line, counted from 1.
     pub line: u64,
-    /// Its last line.
+    /// The row's last line.
     pub last_line: u64,
     pub row: Result<CsvRow, RowError>,
 }
 
-/// Why no row can be read any more. Reads on from "learners.csv: ".
+/// Error after which no further row can be read. The message continues "learners.csv: ".
 #[derive(Debug, Error)]
 pub enum FileError {
     #[error("cannot be read: {0}")]
@@ -90,18 +90,19 @@ pub enum FileError {
     ColumnTwice(&'static str),
     #[error(
         "line {line}: percent is {percent}, but percent is 0 to 1, 1 being the whole course{}; \
-         nothing of the file is written, since all of it may be out of 100: divide by that",
+         nothing of the file is written, since all of it may be out of 100: divide every percent \
+         by 100",
         describe_more(*.more)
     )]
     OtherScale {
         line: u64,
         percent: String,
-        /// How many rows have such a one beside the first.
+        /// The number of further rows with such a percent.
         more: u64,
     },
     #[error(
-        "line {0}: a quotation mark is not closed until the end of the file; of what comes after \
-         it nothing is imported"
+        "line {0}: a quotation mark is not closed by the end of the file; nothing after it is \
+         imported"
     )]
     QuoteNotClosed(u64),
 }
@@ -131,13 +132,12 @@ fn describe_separator(separator: char) -> String {
 }
 
 impl Rows {
-    /// Reads as far as the first row. The first character tells the format: JSON
-    /// Lines begin with a brace, and everything else is CSV, whose first line
-    /// names the columns.
+    /// Reads as far as the first row. The first character decides the format: JSON Lines
+    /// begin with a brace, and everything else is CSV, whose first line names the
+    /// columns.
     ///
     /// # Errors
-    /// The file is none that can be imported, or has no row, unless `allow_empty`
-    /// says that this may be.
+    /// The file cannot be imported, or has no row, unless `allow_empty` permits that.
     pub fn new(
         input: Box<dyn Read + Send>,
         columns: &'static Columns,
@@ -150,7 +150,7 @@ impl Rows {
             Some(b'[') => return Err(FileError::JsonArray),
             _ => match heading(&mut source)? {
                 Some(record) => Format::Csv(Heading::read(record, columns, &mut unknown)?),
-                // JSON Lines without a row, perhaps.
+                // This may be JSON Lines without a row.
                 None if allow_empty => Format::JsonLines,
                 None => return Err(FileError::Empty),
             },
@@ -169,18 +169,18 @@ impl Rows {
         Ok(rows)
     }
 
-    /// The columns that were met since the last call, for the first time, and
-    /// that the import does not know.
+    /// Returns the unknown columns that were found since the last call.
     pub fn take_unknown(&mut self) -> Vec<String> {
-        mem::take(&mut self.unknown.untold)
+        mem::take(&mut self.unknown.unreported)
     }
 
-    /// How many bytes of the file are read.
+    /// Returns how many bytes of the file have been read.
     pub const fn bytes(&self) -> u64 {
         self.source.bytes()
     }
 
-    /// The next row. An error is one of the file's, and the last that comes of it.
+    /// Reads the next row. An error is one of the whole file, after which no further row
+    /// can be read.
     pub fn next(&mut self) -> Result<Option<Entry>, FileError> {
         match self.first.take() {
             Some(first) => Ok(Some(first)),
@@ -207,8 +207,8 @@ impl Rows {
     }
 }
 
-/// The record that names the columns. Excel writes one before it that names the
-/// separator, and reads it, too.
+/// Reads the record that names the columns. Excel may write a line before it that names
+/// the separator.
 fn heading(source: &mut Source) -> Result<Option<CsvRecord>, FileError> {
     let record = record::next(source)?;
     let cells = record
@@ -266,7 +266,7 @@ impl Heading {
         }
         for (place, name) in found.iter().enumerate() {
             if !name.is_empty() && !places.contains(&Some(place)) {
-                unknown.meet(name);
+                unknown.add(name);
             }
         }
         Ok(Self {
@@ -281,7 +281,7 @@ impl Heading {
         if found < expected && !record.has_end {
             return Err(RowError::CutOff { found, expected });
         }
-        // Spreadsheets leave out what is empty at the end of a row.
+        // Spreadsheets omit the empty cells at the end of a row.
         let lacks = |place: &Option<usize>| place.is_some_and(|place| place >= found);
         let names = columns.names.iter().zip(&self.places);
         let mut lacking = names.filter(|(_, place)| lacks(place));
@@ -301,8 +301,8 @@ impl Heading {
     }
 }
 
-/// What stands between the cells of a heading that lacks a column, if the column
-/// is there between others than commas.
+/// Returns the separator of a heading that lacks a column, if the column is there between
+/// separators other than commas.
 fn separator_of(heading: &str, column: &str) -> Option<char> {
     let names_it = |separator: &char| {
         let mut names = heading.split(*separator).map(str::trim);
@@ -312,10 +312,10 @@ fn separator_of(heading: &str, column: &str) -> Option<char> {
 }
 
 impl Unknown {
-    fn meet(&mut self, name: &str) {
-        if !self.met.contains(name) {
-            self.met.insert(name.to_owned());
-            self.untold.push(name.to_owned());
+    fn add(&mut self, name: &str) {
+        if !self.found.contains(name) {
+            self.found.insert(name.to_owned());
+            self.unreported.push(name.to_owned());
         }
     }
 }
@@ -334,7 +334,7 @@ fn json_row(
     })?;
     let cell = |name: &&str| match fields.remove(*name) {
         None => Cell::Absent,
-        // As an empty cell of CSV.
+        // Null counts as an empty cell of CSV.
         Some(Value::Null) => Cell::Text(String::new()),
         Some(Value::String(text)) => Cell::Text(text),
         Some(Value::Bool(flag)) => Cell::Flag(flag),
@@ -343,7 +343,7 @@ fn json_row(
     };
     let cells = columns.names.iter().map(cell).collect();
     for name in fields.keys() {
-        unknown.meet(name);
+        unknown.add(name);
     }
     Ok(CsvRow {
         columns: columns.names,

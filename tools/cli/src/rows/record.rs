@@ -1,10 +1,10 @@
-//! The records of CSV, by the grammar of RFC 4180.
+//! Reads the records of CSV, by the grammar of RFC 4180.
 //!
-//! The grammar is held strictly where a mistake would take other rows with it:
-//! after a quotation mark that closes a cell only a comma or the end of the line
-//! may stand, and a cell that has one must begin with one. So a mark that was
-//! forgotten spoils the row that it swallows others into. The same holds for a CR
-//! that may be the end of a line in a file whose lines end in LF.
+//! The grammar is enforced strictly where a mistake would affect other rows: only a comma
+//! or the end of the line may follow a quotation mark that closes a cell, and a cell that
+//! contains a quotation mark must begin with one. A forgotten quotation mark therefore
+//! makes the row bad into which it draws others. The same holds for a CR that may be the
+//! end of a line in a file whose lines end in LF.
 
 use super::source::{MAX_BYTES, Source, Unit};
 use super::{FileError, RowError};
@@ -12,21 +12,21 @@ use super::{FileError, RowError};
 /// One record.
 #[derive(Debug)]
 pub struct CsvRecord {
-    /// Its first line, counted from 1.
+    /// The record's first line, counted from 1.
     pub line: u64,
-    /// Its last one: cells in quotation marks may have several.
+    /// The record's last line: cells in quotation marks may have several lines.
     pub last_line: u64,
     pub cells: Result<Vec<String>, RowError>,
-    /// Whether the end of a line stands behind it, and not that of the file.
+    /// True if the record ends with the end of a line, and not with that of the file.
     pub has_end: bool,
-    /// What stands behind the first quotation mark that closes a cell, where it
-    /// is neither a comma nor the end of a line.
+    /// The byte after the first quotation mark that closes a cell, if it is neither a
+    /// comma nor the end of a line.
     pub behind_a_quote: Option<u8>,
-    /// Whether it is a line of nothing but blanks.
+    /// True if the record is a line of nothing but blanks.
     is_blank: bool,
 }
 
-/// Where in a record the next byte stands.
+/// The state of the parser at the next byte of a record.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum At {
     /// At the beginning of a cell.
@@ -35,12 +35,12 @@ enum At {
     Bare,
     /// In a cell in quotation marks.
     Quoted,
-    /// Behind a quotation mark in such a cell: it ends the cell, or is the first
-    /// of two that stand for one.
+    /// After a quotation mark in such a cell: it ends the cell, or is the first of two
+    /// that stand for one.
     Quote,
 }
 
-/// The next record that is not a blank line.
+/// Reads the next record that is not a blank line.
 ///
 /// # Errors
 /// The file cannot be read any further, or ends within quotation marks.
@@ -94,7 +94,7 @@ fn read(source: &mut Source) -> Result<Option<CsvRecord>, FileError> {
         if at != At::Quoted
             && let Some(Unit::Byte(byte)) = unit
         {
-            // One at the end of the line is passed over as blanks are.
+            // A CR at the end of the line is ignored, as blanks are.
             has_stray_cr |= is_behind_cr && byte != b'\r';
             is_behind_cr = byte == b'\r';
         }
@@ -120,7 +120,7 @@ fn read(source: &mut Source) -> Result<Option<CsvRecord>, FileError> {
             .map_err(|_| RowError::NotUtf8)
     };
     let is_blank = match cells.as_deref() {
-        // One that is empty in quotation marks is a row.
+        // A line with an empty cell in quotation marks is a row.
         Ok([cell]) => cell.len() == length && cell.trim().is_empty(),
         _ => false,
     };
@@ -145,7 +145,8 @@ mod tests {
 
     type Read = (u64, u64, Result<Vec<String>, RowError>);
 
-    /// All records of a file, and the line of the quotation mark that it ends in.
+    /// Returns all records of a file, and the line of the quotation mark that is open at
+    /// its end.
     fn read(file: &[u8]) -> (Vec<Read>, Option<u64>) {
         let mut source = Source::new(Box::new(Cursor::new(file.to_vec()))).unwrap();
         let mut records = Vec::new();
@@ -159,9 +160,10 @@ mod tests {
         }
     }
 
-    /// What the library writes is read as it reads it, whatever ends the lines.
+    /// The output of the csv library is read as the library itself reads it, with any
+    /// line ends.
     #[test]
-    fn records_are_what_the_library_writes() {
+    fn records_are_read_as_the_csv_library_reads_them() {
         let rows = vec(vec("[a-c\"', \n\té]{0,5}", 2..4), 1..5);
         let always = proptest::bool::ANY;
         proptest::proptest!(|(rows in rows, always in always, end in 0..3_usize)| {
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_none_spoils_no_others() {
+    fn a_bad_record_does_not_affect_others() {
         let row = |line, last, cells: &[&str]| -> Read {
             let cells = cells.iter().map(|cell| (*cell).to_owned());
             (line, last, Ok(cells.collect()))
@@ -229,7 +231,7 @@ mod tests {
                 vec![row(1, 1, &["a", "b \"c\""])],
                 None,
             ),
-            // As where a heading was put before another program's rows.
+            // This is the case when a heading was put before another program's rows.
             (
                 "a,b\nc,d\re,f\rg,h\r",
                 vec![row(1, 1, &["a", "b"]), bad(2, 2, RowError::StrayCr)],
@@ -250,7 +252,7 @@ mod tests {
                 vec![row(1, 1, &["a"]), row(2, 2, &["b\r"])],
                 None,
             ),
-            // Forgotten at the end of a cell: the rows up to the next one are in it.
+            // Forgotten at the end of a cell: the rows up to the next quotation mark are in it.
             (
                 "a,\"b\nc,d\ne,\"f\"\ng\n",
                 vec![bad(1, 3, RowError::StrayQuote), row(4, 4, &["g"])],
@@ -261,7 +263,7 @@ mod tests {
                 vec![bad(1, 2, RowError::StrayQuote), row(3, 3, &["e", "f"])],
                 None,
             ),
-            // Forgotten at the beginning, or never meant as one.
+            // Forgotten at the beginning, or not meant as a quotation mark.
             (
                 "a,b\"\nc\n",
                 vec![bad(1, 1, RowError::StrayQuote), row(2, 2, &["c"])],
@@ -286,7 +288,7 @@ mod tests {
             ("a\nb,\"c\nd\n", vec![row(1, 1, &["a"])], Some(2)),
             ("a,\"b\nc\",\"d", vec![], Some(2)),
             ("\"", vec![], Some(1)),
-            // As long as it may be, and longer.
+            // As long as a row may be, and longer.
             (
                 &format!("{long}\na\n"),
                 vec![row(1, 1, &[&long]), row(2, 2, &["a"])],

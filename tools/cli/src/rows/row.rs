@@ -1,4 +1,4 @@
-//! One row: its cells by column, and what can be wrong with them.
+//! Reads one row: its cells by column, and their errors.
 
 use jiff::Timestamp;
 use serde_json::Number;
@@ -19,7 +19,7 @@ use crate::time::{self, MomentError};
 pub struct CsvRow {
     pub columns: &'static [&'static str],
     pub cells: Vec<Cell>,
-    /// Whether its last cells are left out; each is as if there were no column.
+    /// True if the row's last cells are left out; each counts as an absent column.
     pub is_short: bool,
 }
 
@@ -27,7 +27,7 @@ pub struct CsvRow {
 pub enum Cell {
     /// There is no such column, or the cell is left out.
     Absent,
-    /// Empty as well.
+    /// Text, which may be empty.
     Text(String),
     Flag(bool),
     /// A number of JSON.
@@ -36,7 +36,7 @@ pub enum Cell {
     Other,
 }
 
-/// Why a row is not imported. Reads on from "line 7: ".
+/// Error of a row that is not imported. The message continues "line 7: ".
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RowError {
     #[error("is not UTF-8")]
@@ -45,7 +45,7 @@ pub enum RowError {
     TooLong,
     #[error(
         "a quotation mark stands inside a cell; a cell that has one must be in quotation marks, \
-         and each one in it doubled"
+         and each one in it must be doubled"
     )]
     StrayQuote,
     #[error(
@@ -56,8 +56,8 @@ pub enum RowError {
     #[error("has {found} columns, and the first line has {expected}")]
     WrongCount { found: usize, expected: usize },
     #[error(
-        "has {found} columns, and the first line has {expected}; as the last line it has no line \
-         end, so that the file may be cut off"
+        "has {found} columns, and the first line has {expected}; it is the last line and has no \
+         line end, so the file may be cut off"
     )]
     CutOff { found: usize, expected: usize },
     #[error("is not JSON from column {0} on")]
@@ -70,18 +70,18 @@ pub enum RowError {
     NotText(&'static str),
     #[error("{0} has a line break or another control character")]
     ControlCharacter(&'static str),
-    #[error("{0} must be true or false; yes, no, t, f, 1 and 0 are taken too")]
+    #[error("{0} must be true or false; yes, no, t, f, 1 and 0 are accepted too")]
     NotAFlag(&'static str),
-    #[error("{0} is neither a date such as 2026-09-01 nor a moment such as 2026-09-01T08:00:00Z")]
+    #[error("{0} is not a date such as 2026-09-01 or a time such as 2026-09-01T08:00:00Z")]
     NotADate(&'static str),
     #[error(
-        "{0} is beyond the last moment that can be kept, {last}; leave it empty if it never comes",
+        "{0} is beyond the last time that can be stored, {last}; leave it empty if it never comes",
         last = time::show(Timestamp::MAX)
     )]
     TooLate(&'static str),
     #[error("{0} is in the future")]
     InTheFuture(&'static str),
-    #[error("{0} is no UUID such as 4d54f4a7-cee5-4684-9ad3-854bec65707e")]
+    #[error("{0} is not a UUID such as 4d54f4a7-cee5-4684-9ad3-854bec65707e")]
     NotAUuid(&'static str),
     #[error("{0} contradicts {1}")]
     Contradiction(&'static str, &'static str),
@@ -114,7 +114,7 @@ pub enum RowError {
     UnclearStatus(String),
     #[error("percent {0}, 1 being the whole course")]
     Percent(#[from] PercentError),
-    #[error("passed is true, but percent is 0, and a grade of 0 is no pass")]
+    #[error("passed is true, but percent is 0, and a grade of 0 is not a pass")]
     PassedAtZero,
     #[error("letter_grade {0}")]
     LetterGrade(#[from] LetterGradeError),
@@ -135,12 +135,12 @@ pub enum RowError {
 }
 
 impl CsvRow {
-    /// Whether there is a cell of this column, empty or not.
+    /// True if there is a cell of this column, empty or not.
     pub fn has(&self, column: &str) -> bool {
         *self.cell(column) != Cell::Absent
     }
 
-    /// Text without the blanks around it; `None` where there is none.
+    /// Returns text without the blanks around it; `None` if there is none.
     pub fn text(&self, column: &'static str) -> Result<Option<&str>, RowError> {
         let text = match self.cell(column) {
             Cell::Absent => return Ok(None),
@@ -155,13 +155,13 @@ impl CsvRow {
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
 
-    /// Text that must be there.
+    /// Returns text that must be there.
     pub fn required(&self, column: &'static str) -> Result<&str, RowError> {
         self.text(column)?.ok_or(RowError::Missing(column))
     }
 
-    /// An address, a username, an id or a name, read by the rule for texts that
-    /// people give; `None` where there is none.
+    /// Returns an address, a username, an id or a name, read by the rules for texts that
+    /// people enter; `None` if there is none.
     pub fn given<T>(
         &self,
         column: &'static str,
@@ -171,7 +171,7 @@ impl CsvRow {
         self.text(column)?.map(read).transpose()
     }
 
-    /// The same where it must be there.
+    /// Returns the same, which must be there.
     pub fn required_given<T>(
         &self,
         column: &'static str,
@@ -180,7 +180,7 @@ impl CsvRow {
         self.given(column, read)?.ok_or(RowError::Missing(column))
     }
 
-    /// A flag; `None` where there is none.
+    /// Returns a flag; `None` if there is none.
     pub fn flag(&self, column: &'static str) -> Result<Option<bool>, RowError> {
         let text = match self.cell(column) {
             Cell::Flag(flag) => return Ok(Some(*flag)),
@@ -202,7 +202,7 @@ impl CsvRow {
         }
     }
 
-    /// A percent that must be there, 1 being the whole course.
+    /// Returns a percent that must be there, 1 being the whole course.
     pub fn percent(&self, column: &'static str) -> Result<Percent, RowError> {
         Ok(match self.cell(column) {
             Cell::Number(number) => number.as_f64().ok_or(PercentError)?.try_into()?,
@@ -210,8 +210,8 @@ impl CsvRow {
         })
     }
 
-    /// What stands for a percent, where it is of another scale than that on which 1
-    /// is the whole course: it is above 2, or has a percent sign.
+    /// Returns the text of a percent that is not on the scale on which 1 is the whole
+    /// course: it is above 2, or has a percent sign.
     pub fn other_scale(&self, column: &'static str) -> Option<String> {
         let text = match self.cell(column) {
             Cell::Number(number) => number.to_string(),
@@ -220,18 +220,18 @@ impl CsvRow {
         };
         let number = text.trim_end_matches('%');
         let has_sign = number.len() < text.len();
-        // Some countries have a comma before the decimals.
+        // Some countries use a comma before the decimals.
         let number: f64 = number.trim_end().replace(',', ".").parse().ok()?;
         (has_sign || (number > 2.0 && number.is_finite())).then_some(text)
     }
 
-    /// A UUID, with or without its hyphens.
+    /// Returns a UUID, with or without its hyphens.
     pub fn uuid(&self, column: &'static str) -> Result<Option<Uuid>, RowError> {
         let uuid = |text: &str| text.parse().map_err(|_| RowError::NotAUuid(column));
         self.text(column)?.map(uuid).transpose()
     }
 
-    /// A moment, or the midnight in UTC with which a date begins.
+    /// Returns a time, or midnight UTC for a date.
     pub fn moment(&self, column: &'static str) -> Result<Option<Timestamp>, RowError> {
         let moment = |text| {
             time::moment(text).map_err(|error| match error {

@@ -1,34 +1,34 @@
-//! A file's bytes and the ends of its lines, and lines of a bounded length.
+//! Reads a file's bytes, the ends of its lines, and lines of a bounded length.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use super::{FileError, RowError};
-use crate::encoding::{LOOKED_AT, byte_order_mark};
+use crate::encoding::{FIRST_BYTES, byte_order_mark};
 
-/// The longest row.
+/// The most bytes of a row.
 pub const MAX_BYTES: usize = 64 * 1024;
 
-/// A file that is read once, from its beginning to its end, in little memory.
+/// A file that is read once, from beginning to end, in little memory.
 pub struct Source {
     input: BufReader<Box<dyn Read + Send>>,
-    /// Known once a line has ended outside quotation marks.
+    /// The kind of line ends; known once a line has ended outside quotation marks.
     ends: Option<LineEnds>,
-    /// Bytes read so far.
+    /// The number of bytes read so far.
     bytes: u64,
-    /// Lines that have ended so far.
+    /// The number of lines that have ended so far.
     lines: u64,
 }
 
-/// What ends the lines of a file.
+/// The kind of line ends in a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LineEnds {
     /// LF, with or without a CR before it. Any other CR is part of the text.
     Lf,
-    /// CR alone, as old spreadsheets for the Mac write. An LF ends a line, too.
+    /// CR alone, as old spreadsheets for the Mac write. An LF ends a line as well.
     Cr,
 }
 
-/// A byte of a line, or its end.
+/// A byte of a line, or the line's end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     Byte(u8),
@@ -38,22 +38,22 @@ pub enum Unit {
 /// One line without its end.
 #[derive(Debug)]
 pub struct Line {
-    /// Counted from 1.
+    /// The number of the line, counted from 1.
     pub number: u64,
     pub text: Result<String, RowError>,
 }
 
 impl Source {
-    /// Reads as far as the byte order mark, if there is one.
+    /// Reads the byte order mark, if there is one.
     ///
     /// # Errors
     /// The file cannot be read, or is not text in UTF-8.
     pub fn new(mut input: Box<dyn Read + Send>) -> Result<Self, FileError> {
         const BUFFER: usize = 64 * 1024;
-        let mut start = Vec::with_capacity(LOOKED_AT);
+        let mut start = Vec::with_capacity(FIRST_BYTES);
         input
             .by_ref()
-            .take(LOOKED_AT as u64)
+            .take(FIRST_BYTES as u64)
             .read_to_end(&mut start)?;
         let mark = byte_order_mark(&start)?;
         let rest = start.split_off(mark);
@@ -65,17 +65,17 @@ impl Source {
         })
     }
 
-    /// How many bytes are read so far.
+    /// The number of bytes read so far.
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The line that the next byte is in, counted from 1.
+    /// The number of the line that holds the next byte, counted from 1.
     pub const fn line_number(&self) -> u64 {
         self.lines + 1
     }
 
-    /// The next byte or end of a line. The first end that is not `quoted` tells
+    /// Reads the next byte or end of a line. The first end that is not `quoted` decides
     /// how the lines of the file end.
     pub fn unit(&mut self, quoted: bool) -> io::Result<Option<Unit>> {
         let Some(byte) = self.peek()? else {
@@ -90,7 +90,7 @@ impl Source {
                     LineEnds::Lf
                 }
                 Some(_) => LineEnds::Cr,
-                // The end of the file is one of a line as well.
+                // The end of the file also ends a line.
                 None => self.ends.unwrap_or(LineEnds::Cr),
             },
             byte => return Ok(Some(Unit::Byte(byte))),
@@ -107,7 +107,7 @@ impl Source {
         Ok(Some(Unit::LineEnd))
     }
 
-    /// The first byte that is not blank, which is not read by this.
+    /// Returns the first byte that is not blank, without reading it.
     pub fn begins(&mut self) -> io::Result<Option<u8>> {
         while let Some(byte) = self.peek()? {
             if !byte.is_ascii_whitespace() {
@@ -118,7 +118,7 @@ impl Source {
         Ok(None)
     }
 
-    /// The next line that is not blank.
+    /// Reads the next line that is not blank.
     pub fn line(&mut self) -> io::Result<Option<Line>> {
         loop {
             let line = self.any_line()?;

@@ -5,7 +5,7 @@ use shared::domain::EventKind;
 
 use crate::harness::{ADA, CliFixture, RUN, Ran, WithLms, lms_unavailable, ran};
 
-/// With a certificate for [`ADA`], and its id.
+/// Starts with a certificate for [`ADA`], and returns its id.
 async fn with_a_certificate() -> (CliFixture, String) {
     let stack = CliFixture::with_ada_and_a_run().await;
     stack
@@ -66,7 +66,7 @@ async fn a_certificate_is_revoked_and_restored() {
 
     let ran = revoke(&stack, &[]).await;
     assert_eq!((ran.code, ran.out.as_str()), (2, ""));
-    for message in ["no terminal", "--yes", &id] {
+    for message in ["not a terminal", "--yes", &id] {
         assert!(ran.err.contains(message), "{ran:?}");
     }
     let message =
@@ -77,7 +77,7 @@ async fn a_certificate_is_revoked_and_restored() {
     assert!(nothing.starts_with(&message), "{nothing}");
     assert!(nothing.ends_with(", by operator grace\n"), "{nothing}");
 
-    // No pass brings it back.
+    // No pass restores it.
     let grade = ["--percent", "1", "--letter", "A", "--passed"];
     let arguments = [&["grades", "override", ADA, RUN], &grade[..]].concat();
     let message = stack.run(&arguments).await.ok();
@@ -101,7 +101,7 @@ async fn a_certificate_is_revoked_and_restored() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_corrected_says_what_to_do() {
+async fn an_impossible_correction_says_how_to_proceed() {
     let (stack, id) = with_a_certificate().await;
     let refused = async |word: &str, email: &str, run: &str| {
         let ran = stack.run(&["certificates", word, email, run]).await;
@@ -119,13 +119,13 @@ async fn what_cannot_be_corrected_says_what_to_do() {
         assert!(message.contains("coursehook grades override"), "{message}");
     }
 
-    // As a grade of 0 leaves it.
+    // This is the state after a grade of 0.
     stack.set_certificate_state(ADA, RUN, "withdrawn").await;
     let message = refused("restore", ADA, RUN).await;
-    assert!(message.contains("comes back with a pass"), "{message}");
+    assert!(message.contains("a pass restores it"), "{message}");
     let command = format!("coursehook grades override {ADA} {RUN} --percent");
     assert!(message.contains(&command), "{message}");
-    // It can be revoked for good, or come back with a pass.
+    // It can be revoked, or restored by a pass.
     let grade = ["--percent", "1", "--letter", "A", "--passed", "--json"];
     let arguments = [&["grades", "override", ADA, RUN], &grade[..]].concat();
     let set = stack.run(&arguments).await.json();
@@ -133,14 +133,14 @@ async fn what_cannot_be_corrected_says_what_to_do() {
     assert_eq!(set["certificate"], expected);
     stack.withdraw(ADA, RUN).await;
     revoke(&stack, &["--yes"]).await.ok();
-    // Restored it is what it was before, and no operator's word makes it more.
+    // Restoring returns it to its earlier state, and cannot put it in force.
     let restored = stack.run(&["certificates", "restore", ADA, RUN]).await.ok();
     assert!(restored.contains("withdrawn"), "{restored}");
     let message = refused("restore", ADA, RUN).await;
-    assert!(message.contains("comes back with a pass"), "{message}");
+    assert!(message.contains("a pass restores it"), "{message}");
 }
 
-/// The name is corrected whatever the state is, and nothing else changes.
+/// The name is corrected in every state, and nothing else changes.
 #[tokio::test]
 async fn a_name_is_corrected_in_any_state() {
     for (state, stands) in [
@@ -182,10 +182,10 @@ async fn a_name_is_corrected_in_any_state() {
         assert_eq!(by, ["operator", "grace", state], "{state}");
         let renamed = json!({"from": "Ada Lovelace", "to": "Ada King"});
         assert_eq!(entry["renamed"], renamed, "{state}");
-        // It stands so since it was made so, and not since the name was corrected.
+        // The time of the state is when the state was set, and not when the name was corrected.
         assert_eq!(since().await, stood_since, "{state}");
 
-        // The same again writes nothing.
+        // The same name again writes nothing.
         for name in ["Ada King", "Ada King "] {
             let again = [&rename[..], &[name, "--json"]].concat();
             let again = stack.run(&again).await.json();
@@ -202,7 +202,7 @@ async fn a_name_is_corrected_in_any_state() {
             "{history}"
         );
 
-        // What comes after finds the state as it was, and leaves the name.
+        // A later restoration keeps the corrected name.
         if state == "revoked" {
             let restore = ["certificates", "restore", ADA, RUN];
             let message = format!("restored {id}; it is in force\n");
@@ -213,9 +213,9 @@ async fn a_name_is_corrected_in_any_state() {
     }
 }
 
-/// A certificate without a name says so, with the command that gives it one.
+/// A certificate without a name says so, with the command that sets one.
 #[tokio::test]
-async fn a_certificate_without_a_name_says_so() {
+async fn a_certificate_without_a_name_shows_how_to_set_one() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let bob = "bob@example.org";
     let csv = format!("email\n{bob}\n");
@@ -243,12 +243,12 @@ async fn a_certificate_without_a_name_says_so() {
         let first = "The first command gives the certificate a name. ";
         assert_eq!(run["help"], format!("{first}{help}"));
     };
-    said("is in force", &revoke, "To take it back:").await;
+    said("is in force", &revoke, "To revoke it:").await;
     let take = ["certificates", "revoke", bob, RUN, "--yes"];
     stack.run(&take).await.ok();
-    said("is revoked", &restore, "To bring it back:").await;
+    said("is revoked", &restore, "To restore it:").await;
 
-    // The command itself, with a name that a shell would take for more.
+    // The command works with a name that is special in a shell.
     let command = rename.replace("NAME", "'Robert \"Bob\" O'\\''Hara'");
     let message = stack.shell(&command).await.ok();
     let name = "Robert \"Bob\" O'Hara";
@@ -267,7 +267,7 @@ async fn a_certificate_without_a_name_says_so() {
 }
 
 #[tokio::test]
-async fn what_is_no_name_is_refused() {
+async fn an_invalid_name_is_refused() {
     let (stack, _) = with_a_certificate().await;
     let long = "é".repeat(255);
     let too_long = "é".repeat(256);
@@ -306,8 +306,8 @@ async fn what_is_no_name_is_refused() {
     assert_eq!(shown.json()[0]["learner_name"], long);
 }
 
-/// A write whose answer is lost is known again, and one that somebody else's
-/// came before is made again on theirs.
+/// A write whose answer was lost is recognised, and one that a concurrent write preceded
+/// is made again on top of it.
 #[tokio::test]
 async fn a_correction_of_the_name_is_written_once() {
     let (stack, id) = with_a_certificate().await;
@@ -357,7 +357,7 @@ async fn a_correction_of_the_name_is_written_once() {
     assert_eq!(shown["state"], "revoked");
 }
 
-/// What an attempt to issue a certificate always answers.
+/// The fields that every answer to an attempt to issue a certificate has.
 const FIELDS: &str = "certificate_id commands error grade grade_changed help outcome why";
 
 fn fields(answer: &Value) -> String {
@@ -381,7 +381,7 @@ impl WithLms {
         self.run(&issue).await
     }
 
-    /// The answer where there is no certificate.
+    /// Returns the answer if there is no certificate.
     async fn refused(&self) -> Value {
         let json = self.issue(&["--json"]).await;
         assert_eq!((json.code, json.err.as_str()), (1, ""), "{json:?}");
@@ -393,13 +393,13 @@ impl WithLms {
 }
 
 #[tokio::test]
-async fn a_certificate_is_issued_as_a_delivery_would() {
+async fn a_certificate_is_issued_as_by_a_delivery() {
     let portal = WithLms::start().await;
     let stack = &portal.stack;
     let enroll = ["enrollments", "set", ADA, RUN, "--mode", "verified"];
     stack.run(&enroll).await.ok();
     portal.grade(0.87, true);
-    // What has waited for the LMS is done by that.
+    // The event that was pending for the LMS is done.
     let waits = stack.add_pending(EventKind::Certificate, ADA, RUN, lms_unavailable("503"));
     let waits = waits.await.event_key;
 
@@ -413,7 +413,8 @@ async fn a_certificate_is_issued_as_a_delivery_would() {
     assert_eq!(grade[0]["percent"], 0.87);
     assert_eq!(grade[0]["history"][0]["name"], "grace");
 
-    // Where it is in force, nobody is asked, and nothing that it takes need be there.
+    // If the certificate is in force, the LMS is not asked, and its settings are not
+    // needed.
     let issue = ["certificates", "issue", ADA, RUN];
     let again = stack.run(&issue).await.ok();
     assert!(again.starts_with("nothing to change: "), "{again}");
@@ -438,7 +439,7 @@ async fn a_certificate_is_issued_as_a_delivery_would() {
     assert_eq!(refused["outcome"], "revoked");
     let restore = format!("coursehook certificates restore {ADA} {RUN}");
     assert_eq!(refused["commands"], json!([restore]));
-    // Nor is anybody asked here.
+    // The LMS is not asked in this case.
     let mut bare = stack.command(&[&issue[..], &["--json"]].concat());
     bare.env_remove("PAID_MODES");
     let bare = ran(bare).await;
@@ -446,7 +447,7 @@ async fn a_certificate_is_issued_as_a_delivery_would() {
     assert_eq!(portal.lms.count(At::Grades), 2);
 }
 
-/// A grade that was handed back gives way to the LMS's, and that is told.
+/// A released grade is replaced by the LMS's, and the answer says so.
 #[tokio::test]
 async fn a_replaced_grade_is_reported() {
     let portal = WithLms::start().await;
@@ -457,7 +458,7 @@ async fn a_replaced_grade_is_reported() {
     stack.run(&["grades", "release", ADA, RUN]).await.ok();
     portal.grade(0.4, false);
     let ran = portal.issue(&[]).await;
-    let message = "\nThe grade is now 0.4, no pass, B, by the LMS; \
+    let message = "\nThe grade is now 0.4, not a pass, B, by the LMS; \
                 it was 0.9, a pass, A, by the operator, released.\n";
     assert!(ran.out.contains(message), "{ran:?}");
     portal.grade(0.5, false);
@@ -469,7 +470,7 @@ async fn a_replaced_grade_is_reported() {
 }
 
 #[tokio::test]
-async fn without_a_certificate_to_issue_it_says_why() {
+async fn an_unearned_certificate_is_explained() {
     let portal = WithLms::start().await;
     let stack = &portal.stack;
     let issue = format!("coursehook certificates issue {ADA} {RUN}");
@@ -488,7 +489,7 @@ async fn without_a_certificate_to_issue_it_says_why() {
         });
         let commands: Vec<_> = commands.chain([issue.clone()]).collect();
         assert_eq!(refused["commands"], json!(commands));
-        // People read the same.
+        // The text has the same facts.
         let text = portal.issue(&[]).await;
         assert_eq!(text.code, 1);
         assert!(text.out.starts_with(&format!("{said}\n")), "{text:?}");
@@ -514,7 +515,13 @@ async fn without_a_certificate_to_issue_it_says_why() {
     .await;
     portal.grade(0.4, false);
     let pass = "coursehook grades override EMAIL RUN --percent P --letter L --passed";
-    describe("not_passed", json!(null), "The grade is no pass", &[pass]).await;
+    describe(
+        "not_passed",
+        json!(null),
+        "The grade is not a pass",
+        &[pass],
+    )
+    .await;
     portal.grade(0.9, true);
     let enroll = "coursehook enrollments set EMAIL RUN --mode verified";
     let lacking = "but is not enrolled in the course run.";
@@ -539,7 +546,7 @@ async fn without_a_certificate_to_issue_it_says_why() {
     }
 }
 
-/// What it takes to ask the LMS must be there only where the LMS is asked.
+/// The settings of the LMS are needed only if the LMS is asked.
 #[tokio::test]
 async fn the_grade_of_an_operator_decides_without_the_lms() {
     let stack = CliFixture::with_ada_and_a_run().await;

@@ -8,9 +8,9 @@ use tokio::process::Command;
 
 use crate::harness::{CliFixture, Ran};
 
-/// Runs a program on a terminal of its own and answers its questions with the
-/// lines of standard input; a question that says so once nothing is echoed any
-/// more, or never. Writes what the terminal has shown.
+/// Runs a program on a terminal of its own, and answers its questions with the lines of
+/// standard input; a question for a secret is answered once the echo is off. Writes what
+/// the terminal has shown.
 const ON_A_TERMINAL: &str = r#"
 import os, pty, signal, sys, termios
 signal.alarm(60)
@@ -60,7 +60,7 @@ impl Portal {
         command
     }
 
-    /// With these lines typed, each when it is asked for.
+    /// Runs the command, and types each of these lines when it is asked for.
     async fn typed(&self, options: &[&str], lines: &str) -> Ran {
         let program = self.command(options);
         let program = program.as_std();
@@ -80,7 +80,7 @@ impl Portal {
         with_input(terminal, lines).await
     }
 
-    /// What is stored, which is taken away.
+    /// Returns the stored credential, and removes it.
     async fn stored(&mut self) -> Option<Value> {
         let value = self.stack.value_of(&self.secret).await;
         self.secret = self.stack.another_secret(None).await;
@@ -97,7 +97,7 @@ async fn with_input(mut command: Command, input: &str) -> Ran {
 }
 
 #[tokio::test]
-async fn what_is_typed_is_stored_and_does_not_appear() {
+async fn a_typed_credential_is_stored_and_not_echoed() {
     let mut portal = Portal::start().await;
     let client = json!({"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET});
     let lines = format!("{CLIENT_ID}\n{CLIENT_SECRET}\n");
@@ -123,12 +123,12 @@ async fn what_is_typed_is_stored_and_does_not_appear() {
         (
             &["--static"][..],
             "\n",
-            "is no credential, and nothing was stored",
+            "is not a credential, and nothing was stored",
         ),
         (
             &["--unchecked"],
             "\nsecret\n",
-            "is no credential, and nothing was stored",
+            "is not a credential, and nothing was stored",
         ),
         (&[], "x\ny\n", "does not know our client"),
     ] {
@@ -140,7 +140,7 @@ async fn what_is_typed_is_stored_and_does_not_appear() {
 }
 
 #[tokio::test]
-async fn what_the_lms_does_not_take_is_not_stored() {
+async fn a_credential_that_the_lms_refuses_is_not_stored() {
     let mut portal = Portal::start().await;
     let good = json!({"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET});
     let bad = json!({"client_id": CLIENT_ID, "client_secret": "planted"});
@@ -196,17 +196,17 @@ async fn what_the_lms_does_not_take_is_not_stored() {
             &[],
             &here,
             "planted".to_owned(),
-            Err("is no credential, and nothing was"),
+            Err("is not a credential, and nothing was"),
             0,
         ),
         (
             &[],
             &here,
             String::new(),
-            Err("is no credential, and nothing was"),
+            Err("is not a credential, and nothing was"),
             0,
         ),
-        // As Windows writes text.
+        // Windows writes text like this.
         (
             &[],
             &here,

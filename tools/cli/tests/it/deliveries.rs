@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::harness::{CliFixture, RUN, interrupted, ran};
 
-/// A log line of a second, with these fields more.
+/// Returns a log line written in this second, with these additional fields.
 fn line(second: u32, message: &str, more: &str) -> String {
     format!(
         r#"{{"timestamp":"2026-11-22T10:00:{second:02}.25Z","level":"INFO","message":"{message}","kind":"certificate","course_id":"{RUN}",{more}}}"#
@@ -20,7 +20,7 @@ fn done(second: u32, outcome: &str, status: u16) -> String {
     line(second, "delivery processed", &more)
 }
 
-/// Lines of all kinds, also what is passed over.
+/// Returns lines of all kinds, including those that are skipped.
 fn lines() -> String {
     let pending = r#""outcome":"pending","reason":"lms_failed","status":202,"duration_ms":9"#;
     let waits = r#""outcome":"waits","reason":"not_passed","attempts":1"#;
@@ -43,12 +43,12 @@ const ROWS: [&str; 6] = [
     "2026-11-22T10:00:02Z  certificate  created                               201      12  course-v1:Org+Bees+2026",
     "2026-11-22T10:00:03Z  certificate  pending (lms_failed)                  202       9  course-v1:Org+Bees+2026",
     "2026-11-22T10:00:04Z  certificate  waits (not_passed)                                 course-v1:Org+Bees+2026",
-    "2026-11-22T10:00:05Z  certificate  pending                                  404      12  course-v1:Org+Bees+2026",
+    "2026-11-22T10:00:05Z  certificate  pending                               404      12  course-v1:Org+Bees+2026",
     "2026-11-22T10:00:06Z  certificate  un\u{fffd}known                              503      12  course-v1:Org+Bees+2026",
 ];
 
 #[tokio::test]
-async fn what_became_of_deliveries_is_a_table() {
+async fn deliveries_are_shown_as_a_table() {
     let stack = CliFixture::start().await;
     let file = stack.file("functions.log", lines());
     let table = ROWS.join("\n") + "\n";
@@ -61,7 +61,7 @@ async fn what_became_of_deliveries_is_a_table() {
     assert_eq!(shown(&[], by_variable).await, table);
     let never = shown(&["--log", &file, "--color", "never"], by_variable).await;
     assert_eq!(never, table);
-    // It is no terminal, whatever NO_COLOR says.
+    // Standard output is not a terminal, whatever NO_COLOR says.
     assert_eq!(shown(&["--log", &file], ("NO_COLOR", "")).await, table);
 
     let last = shown(&["-n", "2"], by_variable).await;
@@ -77,8 +77,8 @@ async fn what_became_of_deliveries_is_a_table() {
 
     let missing = stack.run(&["deliveries"]).await;
     assert_eq!((missing.code, missing.out.as_str()), (2, ""));
-    let text = "error: the environment variable COURSEHOOK_LOG is not set; name one with --log \
-                FILE, or have AWS's own tool read the log: aws logs tail GROUP --format short | \
+    let text = "error: the environment variable COURSEHOOK_LOG is not set; name a log file with \
+                --log FILE, or let the AWS CLI read the log: aws logs tail GROUP --format short | \
                 coursehook deliveries --log -\n";
     assert_eq!(missing.err, text);
     let absent = stack.run(&["deliveries", "--log", "absent.log"]).await;
@@ -87,7 +87,7 @@ async fn what_became_of_deliveries_is_a_table() {
 }
 
 #[tokio::test]
-async fn other_programs_may_put_something_before_a_line() {
+async fn a_prefix_of_a_line_is_ignored() {
     let stack = CliFixture::start().await;
     let input: String = lines()
         .lines()
@@ -103,7 +103,7 @@ async fn other_programs_may_put_something_before_a_line() {
 }
 
 #[tokio::test]
-async fn the_colour_tells_what_became_of_it() {
+async fn the_colour_shows_the_outcome() {
     let stack = CliFixture::start().await;
     let file = stack.file("functions.log", lines());
     let always = ["deliveries", "--log", &file, "--color", "always"];
@@ -114,7 +114,7 @@ async fn the_colour_tells_what_became_of_it() {
     }
 }
 
-/// As with `tail -f`, and also where the file is emptied or replaced.
+/// A log is followed as by `tail -f`, also when the file is emptied or replaced.
 #[tokio::test]
 async fn a_log_is_followed() {
     let stack = CliFixture::start().await;
@@ -137,7 +137,7 @@ async fn a_log_is_followed() {
     assert_eq!(next().await, "first");
     fs::write(&path, done(8, "emptied", 200) + "\n").unwrap();
     assert_eq!(next().await, "emptied");
-    // A line that was begun is shown once it is whole.
+    // An unfinished line is shown once it is complete.
     write!(log, "{begin}").unwrap();
     writeln!(log, "{end}").unwrap();
     assert_eq!(next().await, "added");
@@ -149,7 +149,7 @@ async fn a_log_is_followed() {
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
 }
 
-/// Neither credentials nor a stack's description are asked for.
+/// The command needs neither credentials nor a stack's description.
 #[tokio::test]
 async fn a_log_is_read_without_aws() {
     let stack = CliFixture::start().await;
@@ -166,9 +166,10 @@ async fn a_log_is_read_without_aws() {
     let shown = deliveries(&["--log", &file]).await;
     assert_eq!((shown.code, shown.err.as_str()), (0, ""), "{shown:?}");
     assert_eq!(shown.out, ROWS.join("\n") + "\n");
-    // The log that is at hand need not be that of the stack.
+    // The local log need not be that of the stack.
     let missing = deliveries(&[]).await;
     assert_eq!((missing.code, missing.out.as_str()), (2, ""));
-    let text = "error: no log of the stack absent is at hand; name one with --log FILE, ";
+    let text =
+        "error: there is no local log of the stack absent; name a log file with --log FILE, ";
     assert!(missing.err.starts_with(text), "{missing:?}");
 }

@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 
 use crate::harness::{ADA, CliFixture, ran};
 
-/// What a stack says comes before the environment.
+/// The stack's variables take precedence over the environment's.
 #[tokio::test]
-async fn a_stack_that_is_deployed_names_tables_secrets_url_and_settings() {
+async fn a_deployed_stack_names_tables_secrets_url_and_settings() {
     let stack = CliFixture::with_secrets().await;
     stack
         .run_with_input(&["users", "import", "-"], "email\nada@example.org\n")
@@ -35,8 +35,8 @@ async fn a_stack_that_is_deployed_names_tables_secrets_url_and_settings() {
         show.env("USERS_TABLE", "another");
         let shown = ran(show).await;
         let noted = format!(
-            "note: calls go elsewhere than to AWS, by AWS_ENDPOINT_URL_DYNAMODB and \
-             AWS_ENDPOINT_URL_SECRETS_MANAGER; unset that where the stack {name} is on AWS\n"
+            "note: calls go to another endpoint than AWS's, by AWS_ENDPOINT_URL_DYNAMODB and \
+             AWS_ENDPOINT_URL_SECRETS_MANAGER; unset that if the stack {name} is on AWS\n"
         );
         assert_eq!(shown.err, noted);
         assert!(shown.ok().contains(ADA));
@@ -44,7 +44,7 @@ async fn a_stack_that_is_deployed_names_tables_secrets_url_and_settings() {
         list.env("WEBHOOK_TOKENS_SECRET", "another");
         assert!(ran(list).await.ok().contains("lms"));
 
-        // A token is no affair of the stack's.
+        // A token is not part of the stack.
         stack.file("enrollment/a.json", r#"{"email": "a@b"}"#);
         let mut replay = command(&["replay", "enrollment"]);
         replay
@@ -53,7 +53,7 @@ async fn a_stack_that_is_deployed_names_tables_secrets_url_and_settings() {
         let replayed = ran(replay).await;
         assert!(replayed.out.contains("cannot be reached"), "{replayed:?}");
 
-        // The enrollment is paid for in that stack alone.
+        // The enrollment's mode is paid only in that stack.
         stack
             .run(&["enrollments", "set", ADA, "a/b/c", "--mode", "honor"])
             .await
@@ -65,8 +65,8 @@ async fn a_stack_that_is_deployed_names_tables_secrets_url_and_settings() {
     assert!(status.contains("is not paid for"), "{status}");
 }
 
-/// What a stack lacks is not taken from the environment, which may speak of
-/// another one.
+/// A variable that the stack lacks is not taken from the environment, which may belong to
+/// another stack.
 #[tokio::test]
 async fn two_stacks_are_never_mixed() {
     let stack = CliFixture::with_secrets().await;
@@ -120,7 +120,7 @@ async fn two_stacks_are_never_mixed() {
     for check in ["credentials", "PendingEventsTable", "pending events"] {
         assert_eq!(findings.remove(check).unwrap()["result"], "ok", "{check}");
     }
-    // This engine knows nothing of them.
+    // This engine does not support the check of backups.
     assert_eq!(findings.remove("backups").unwrap()["result"], "skip");
     assert_eq!(findings.len(), 7 + 2 + 2 + 3 + 2, "{findings:?}");
     for finding in findings.into_values() {
@@ -138,9 +138,9 @@ async fn an_unusable_stack_is_reported() {
     let stack = CliFixture::with_secrets().await;
     let foreign = stack.deploy(&[], &[("Other", "x")]).await;
     for (name, message) in [
-        ("absent", "no CloudFormation stack absent in us-east-1, "),
+        ("absent", "no CloudFormation stack absent in us-east-1 that"),
         ("absent", "--region names another region"),
-        (&foreign, "is none of Coursehook's"),
+        (&foreign, "is not one of Coursehook's"),
     ] {
         let ran = stack.run(&["events", "list", "--stack", name]).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
@@ -162,7 +162,7 @@ async fn an_unusable_stack_is_reported() {
             403,
             denied.to_owned(),
             2,
-            "CloudFormation: failed (AccessDenied); these credentials may not do this",
+            "CloudFormation: failed (AccessDenied); these credentials are not allowed to do this",
         ),
         (
             200,
@@ -197,7 +197,7 @@ async fn an_unusable_stack_is_reported() {
     }
 }
 
-/// Profile and region are those that are named, whatever else there is.
+/// The named profile and region are used, whatever the environment has.
 #[tokio::test]
 async fn a_profile_and_a_region_can_be_named() {
     let stack = CliFixture::start().await;
@@ -237,8 +237,8 @@ async fn a_profile_and_a_region_can_be_named() {
             &[region],
             "AKIDOTHER/eu-north-1",
         ),
-        // As with AWS's own tools, keys in the environment come before a
-        // profile that is named there.
+        // As in the AWS CLI, keys in the environment take precedence over a profile that is named
+        // in the environment.
         (&[], &[profile], "local/eu-west-1"),
     ] {
         ran(command(options, variables)).await;
@@ -271,8 +271,8 @@ async fn a_profile_and_a_region_can_be_named() {
     );
 }
 
-/// A service that gives each call this answer; whose key and which region
-/// signed each, `KEY/REGION`.
+/// Starts a service that gives this answer to each call. Returns its URL and the key and
+/// region that signed each call, as `KEY/REGION`.
 async fn answering(status: u16, body: String) -> (String, mpsc::UnboundedReceiver<String>) {
     let (sender, scopes) = mpsc::unbounded_channel();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

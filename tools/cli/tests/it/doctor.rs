@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::harness::{ADA, CliFixture, RUN, Ran, lms_unavailable, ran};
 
-/// All that the doctor looks at, with nothing to fix.
+/// Everything that the doctor checks, with nothing to fix.
 struct Portal {
     stack: CliFixture,
     lms: Lms,
@@ -30,7 +30,7 @@ type Variable<'a> = (&'a str, &'a str);
 /// A check that must find something to fix, and parts of its detail and advice.
 type ExpectedLine<'a> = (&'a str, &'a str, &'a str);
 
-/// What each check came to: result, detail, advice.
+/// The result, detail and advice of each check.
 type Findings = BTreeMap<String, (String, String, String)>;
 
 impl Portal {
@@ -72,8 +72,8 @@ impl Portal {
         }
     }
 
-    /// A run of the doctor with these variables in place of the good ones; an
-    /// empty one is not set.
+    /// Runs the doctor with these variables in place of the good ones; an empty one is
+    /// not set.
     async fn look(&self, arguments: &[&str], variables: &[Variable<'_>]) -> Ran {
         let mut command = self.stack.command(&["doctor"]);
         command
@@ -104,8 +104,8 @@ impl Portal {
         (ran.code, findings.collect())
     }
 
-    /// Asserts that these checks, and no others, come to something else than
-    /// where all is well, and say what is wrong and what to do.
+    /// Asserts that these checks, and no others, differ from a doctor without findings,
+    /// and state the cause and the fix.
     async fn assert_reported(
         &self,
         well: &Findings,
@@ -132,9 +132,9 @@ impl Portal {
     }
 }
 
-/// Webhooks that take the token `good` and no other; `weak` has no rights. In
-/// the stage `slashed` they are nowhere without the last slash, and in one that
-/// is a number they answer with it as status.
+/// Starts webhooks that accept the token `good` only; `weak` has no rights. In the stage
+/// `slashed` they exist only with the last slash, and in a stage that is a number they
+/// answer with it as status.
 async fn webhooks() -> String {
     async fn answer(
         method: Method,
@@ -155,7 +155,7 @@ async fn webhooks() -> String {
             _ => 401,
         };
         let status = StatusCode::from_u16(status).unwrap();
-        // What is before the webhooks has another form.
+        // Errors from in front of the webhooks have another form.
         let is_ours = is_there || matches!(status.as_u16(), 503 | 500);
         let field = if is_ours { "error" } else { "message" };
         let allow = [("allow".parse().unwrap(), "POST".parse().unwrap())];
@@ -173,7 +173,7 @@ async fn webhooks() -> String {
 }
 
 #[tokio::test]
-async fn where_all_is_well_each_check_says_so() {
+async fn without_faults_every_check_is_ok() {
     let portal = Portal::start().await;
     let ran = portal.look(&[], &[]).await;
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
@@ -197,8 +197,11 @@ async fn where_all_is_well_each_check_says_so() {
     let not_ok: Vec<_> = not_ok
         .map(|(check, (result, detail, _))| (check.as_str(), result.as_str(), detail.as_str()))
         .collect();
-    // The engine knows nothing of backups.
-    assert_eq!(not_ok, [("backups", "skip", "this DynamoDB cannot tell")]);
+    // The engine does not support the check of backups.
+    assert_eq!(
+        not_ok,
+        [("backups", "skip", "this DynamoDB cannot report it")]
+    );
     assert_eq!(lines.len(), findings.len());
     for (check, described) in [
         (
@@ -207,13 +210,13 @@ async fn where_all_is_well_each_check_says_so() {
         ),
         ("LMS token", "the LMS gives our client a token"),
         ("LMS enrollments", "can be listed"),
-        ("PendingEventsTable", "is as the template has it"),
+        ("PendingEventsTable", "matches the template"),
         ("WebhookTokensSecret", "live tokens with staff rights: 1"),
-        ("COURSEHOOK_TOKEN", "the webhooks take it"),
+        ("COURSEHOOK_TOKEN", "the webhooks accept it"),
         ("PAID_MODES", "verified"),
         (
             "certificate modes",
-            "verified: no other that is certificate-eligible among 1 active enrollment",
+            "verified: no other certificate-eligible mode among 1 active enrollment",
         ),
     ] {
         assert!(
@@ -223,8 +226,8 @@ async fn where_all_is_well_each_check_says_so() {
         );
     }
 
-    // What cannot be checked is no fault, and neither is an answer of the LMS's
-    // own, which proves that it let us look.
+    // A check that cannot be made is not a finding to fix, and neither is an answer of
+    // the LMS itself, which proves that the credential may read.
     let static_token = json!({"token": STATIC_TOKEN}).to_string();
     let static_token = portal.stack.another_secret(Some(&static_token)).await;
     for (arguments, variables, check, result, described) in [
@@ -247,7 +250,7 @@ async fn where_all_is_well_each_check_says_so() {
             &[],
             "LMS grades",
             "ok",
-            "the credential works; of ada@example.org in Org/Ants/1: the LMS has no such course run",
+            "the credential works; for ada@example.org in Org/Ants/1: the LMS has no such course run",
         ),
         (
             &["bob@example.org", RUN],
@@ -290,7 +293,7 @@ async fn where_all_is_well_each_check_says_so() {
 }
 
 #[tokio::test]
-async fn each_fault_is_reported_and_stops_no_other_check() {
+async fn each_fault_is_reported_and_does_not_stop_other_checks() {
     let portal = Portal::start().await;
     let (_, well) = portal.findings(&[], &[]).await;
     let stack = &portal.stack;
@@ -414,7 +417,7 @@ async fn each_fault_is_reported_and_stops_no_other_check() {
         ),
         (
             &[("COURSEHOOK_URL", "x")],
-            &[("COURSEHOOK_URL", "no URL", "")],
+            &[("COURSEHOOK_URL", "not a URL", "")],
         ),
         (
             &[("COURSEHOOK_TOKEN", "weak")],
@@ -430,19 +433,19 @@ async fn each_fault_is_reported_and_stops_no_other_check() {
         ),
         (
             &[("COURSEHOOK_URL", &absent)],
-            &with_token("404, no webhook", "the stage"),
+            &with_token("404, there is no webhook", "the stage"),
         ),
         (
             &[("COURSEHOOK_URL", &slashed)],
-            &both(": 404, no webhook", "the stage"),
+            &both(": 404, there is no webhook", "the stage"),
         ),
         (
             &[("COURSEHOOK_URL", &refused)],
-            &with_token("403, somebody before", "an authorizer"),
+            &with_token("403, something in front of", "an authorizer"),
         ),
         (
             &[("COURSEHOOK_URL", &created)],
-            &with_token("201, what is there takes", "at once"),
+            &with_token("201, the server there accepts", "at once"),
         ),
         (
             &[("COURSEHOOK_URL", &failed)],
@@ -463,7 +466,7 @@ async fn each_fault_is_reported_and_stops_no_other_check() {
             .await;
     }
 
-    // A secret without a credential is told once.
+    // A secret without a credential is reported once.
     for (secret, what) in [(&no_value, "no value yet"), (&nonsense, "not of the form")] {
         let (code, findings) = portal
             .findings(&[], &[("OPENEDX_API_SECRET", secret)])
@@ -478,7 +481,7 @@ async fn each_fault_is_reported_and_stops_no_other_check() {
         }
     }
 
-    // Grades alone are refused, or enrollments; then the LMS is as before.
+    // Grades only are refused, or enrollments; then the LMS works as before.
     for (at, check, described, fix) in [
         (
             At::Grades,
@@ -499,7 +502,7 @@ async fn each_fault_is_reported_and_stops_no_other_check() {
         portal.lms.revoke();
     }
 
-    // Two weeks before its end a token is named.
+    // A token is reported from two weeks before its end.
     for time in ["13d", "15d"] {
         stack
             .run(&["tokens", "issue", time, "--staff", "--expires-in", time])
@@ -517,15 +520,15 @@ async fn each_fault_is_reported_and_stops_no_other_check() {
     portal
         .assert_reported(&well, &[], &[], &[(&check, "13d ends at 20", &help)])
         .await;
-    // Once another one stands beside it, it may end.
+    // Once another token replaces it, it may end.
     stack.run(&["tokens", "rotate", id]).await.ok();
     let (code, findings) = portal.findings(&[], &[]).await;
     let (result, detail, _) = &findings[&check];
     assert_eq!((code, result.as_str()), (0, "ok"), "{detail}");
-    assert!(detail.ends_with(" takes its place"), "{detail}");
+    assert!(detail.ends_with(" replaces it"), "{detail}");
     stack.run(&["tokens", "revoke", id, "--yes"]).await.ok();
 
-    // An expired event is counted, a dead one is a fault.
+    // An expired event is counted, a dead one is something to fix.
     let key = stack
         .add_pending(
             EventKind::Certificate,
@@ -537,7 +540,7 @@ async fn each_fault_is_reported_and_stops_no_other_check() {
     stack.end(key, EventState::Expired).await;
     assert_eq!(
         portal.findings(&[], &[]).await.1["pending events"].1,
-        "none is dead, 1 expired"
+        "none dead, 1 expired"
     );
     let key = stack
         .add_pending(EventKind::Certificate, ADA, RUN, lms_unavailable("503"))
@@ -547,7 +550,7 @@ async fn each_fault_is_reported_and_stops_no_other_check() {
     portal.assert_reported(&well, &[], &[], &described).await;
 }
 
-/// One rule by name: a token may end once a live one ends later.
+/// A token may end if a live one with the same name ends later.
 #[tokio::test]
 async fn an_expiring_token_is_reported_unless_another_replaces_it() {
     let stack = CliFixture::with_secrets().await;
@@ -561,21 +564,16 @@ async fn an_expiring_token_is_reported_unless_another_replaces_it() {
     let replaced = |by: &'static str| Some(("ok", by, String::new()));
     let refused = |name: &str, id: &str| {
         let advice = format!(
-            "coursehook tokens issue {name} --staff, or where nobody does: \
+            "coursehook tokens issue {name} --staff, or if it is not in use: \
              coursehook tokens revoke {id}"
         );
-        Some(("fix", ", and whoever bears it is refused", advice))
+        Some(("fix", ", and deliveries with it are refused", advice))
     };
     let tokens = [
         ("soon", "a1", vec![ends(13 * day)], rotate("a1")),
         ("far", "b1", vec![ends(15 * day)], None),
-        // The next one ends soon, too, but later.
-        (
-            "two",
-            "c1",
-            vec![ends(day)],
-            replaced("; c2 takes its place"),
-        ),
+        // The next one also ends soon, but later.
+        ("two", "c1", vec![ends(day)], replaced("; c2 replaces it")),
         ("two", "c2", vec![ends(2 * day)], rotate("c2")),
         ("gone", "d1", vec![ends(-day)], refused("gone", "d1")),
         ("'s", "e1", vec![ends(-2 * day)], refused(r"''\''s'", "e1")),
@@ -584,12 +582,12 @@ async fn an_expiring_token_is_reported_unless_another_replaces_it() {
             "moved",
             "f1",
             vec![ends(-day)],
-            replaced("; f2 takes its place"),
+            replaced("; f2 replaces it"),
         ),
         ("moved", "f2", vec![], None),
         ("done", "g1", vec![ends(-day), revoked.clone()], None),
         ("weak", "h1", vec![ends(-day), not_staff.clone()], None),
-        // Neither has the rights, or the life, to stand in.
+        // These cannot replace it: one has no staff rights, one has ended.
         ("alone", "i1", vec![ends(day)], rotate("i1")),
         ("alone", "i2", vec![not_staff], None),
         ("alone", "i3", vec![revoked], None),
@@ -626,12 +624,12 @@ async fn an_expiring_token_is_reported_unless_another_replaces_it() {
     }
 }
 
-/// Without credentials, or the stack that was named, the rest is looked at all the same.
+/// Without credentials, or the stack that was named, the other checks are still made.
 #[tokio::test]
-async fn a_missing_user_or_run_is_reported() {
+async fn missing_credentials_or_a_missing_stack_do_not_stop_other_checks() {
     let portal = Portal::start().await;
     let (_, well) = portal.findings(&[], &[]).await;
-    // What rests on the stack cannot be checked, whatever the environment says.
+    // Checks that depend on the stack are not made, whatever the environment has.
     let (code, findings) = portal.findings(&["--stack", "absent"], &[]).await;
     assert_eq!(code, 1);
     for (check, (result, detail, advice)) in &findings {
@@ -643,7 +641,7 @@ async fn a_missing_user_or_run_is_reported() {
                 "--region",
             ),
             "backups" => ("skip", "no table was found", "fix"),
-            _ => ("skip", "the stack is not known", "fix that first"),
+            _ => ("skip", "the stack could not be read", "fix that first"),
         };
         assert_eq!(result, expected, "{check}: {detail}");
         assert!(detail.contains(described), "{check}: {detail}");
@@ -681,13 +679,13 @@ async fn a_missing_user_or_run_is_reported() {
     assert_eq!(findings[&format!("stack {name}")].0, "ok");
 }
 
-/// Modes in which the LMS awards certificates and that are not paid here are
-/// named, with how many were seen and the setting that has them.
+/// Modes in which the LMS awards certificates and which are not paid here are named, with
+/// their counts and the setting that includes them.
 #[tokio::test]
-async fn eligible_modes_that_are_not_paid_are_warned_of() {
+async fn eligible_modes_that_are_not_paid_cause_a_warning() {
     let portal = Portal::start().await;
     let stack = &portal.stack;
-    // Each learner, and `mode`, `inactive`, `pass` (one that waits).
+    // Each learner, the mode, and `inactive` or `pass` (a pending one).
     let learners: &[(&str, &str, &str)] = &[
         ("honor1@example.org", "honor", "pass"),
         ("honor2@example.org", "honor", "pass"),
@@ -724,7 +722,7 @@ async fn eligible_modes_that_are_not_paid_are_warned_of() {
                 .await;
         }
     }
-    // A pass that waits for something else, or for a user who is not there.
+    // A pass that is blocked for another reason, or on a user who does not exist.
     let not_enrolled = Blocked {
         error: Some("not_enrolled".to_owned()),
         ..BlockedReason::NotEligible.into()
@@ -751,7 +749,8 @@ async fn eligible_modes_that_are_not_paid_are_warned_of() {
     let advice = "a pass in such a mode earns nothing here, and is given up after 30 days; if all \
         of them should earn a certificate, set PAID_MODES=";
     let retry = ", and then: coursehook events retry --reason not_eligible";
-    let other_characters = "; PaidModes takes no mode with other characters than a-z, 0-9, _ and -";
+    let other_characters =
+        "; PaidModes accepts no mode with characters other than a-z, 0-9, _ and -";
     for (paid_modes, result, detail, setting) in [
         (
             "verified",
@@ -790,13 +789,13 @@ async fn eligible_modes_that_are_not_paid_are_warned_of() {
         (
             "verified,honor,professional,own-mode,Own mode",
             "ok",
-            "Own mode,honor,own-mode,professional,verified: no other that is certificate-eligible \
+            "Own mode,honor,own-mode,professional,verified: no other certificate-eligible mode \
              among 10 active enrollments"
                 .to_owned(),
             String::new(),
         ),
     ] {
-        // It is the operator's to decide, so the doctor has found nothing to fix.
+        // The operator decides about it, so the doctor has found nothing to fix.
         let (code, findings) = portal.findings(&[], &[("PAID_MODES", paid_modes)]).await;
         assert_eq!(code, 0, "{paid_modes}: {findings:?}");
         let expected = (result.to_owned(), detail, setting);
@@ -820,9 +819,9 @@ async fn eligible_modes_that_are_not_paid_are_warned_of() {
     assert!(advice.contains(deploy), "{advice}");
 }
 
-/// However many enrollments there are, a thousand are looked at.
+/// At most a thousand enrollments are checked, however many there are.
 #[tokio::test]
-async fn a_thousand_enrollments_are_looked_at_for_their_modes() {
+async fn a_thousand_enrollments_are_checked_for_their_modes() {
     const LEARNERS: usize = 1_050;
     let portal = Portal::start().await;
     let all = |row: fn(usize) -> String| String::from_iter((0..LEARNERS).map(row));
@@ -843,7 +842,8 @@ async fn a_thousand_enrollments_are_looked_at_for_their_modes() {
     assert!(detail.ends_with(" of 1000 active enrollments)"), "{detail}");
 }
 
-/// Tables that differ from the template's: each in its index, or in much else.
+/// Creates tables that differ from the template's: each in its index, or in many
+/// properties.
 async fn bad_tables(stack: &CliFixture) {
     let client = stack.dynamodb();
     let attribute = |name: &str, kind: ScalarAttributeType| {

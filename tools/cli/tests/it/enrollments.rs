@@ -6,7 +6,7 @@ use shared::domain::{Announced, Change, EnrollmentChange};
 use crate::harness::{ADA, CliFixture, RUN};
 
 #[tokio::test]
-async fn an_enrollment_is_created_changed_and_left_alone() {
+async fn an_enrollment_is_created_updated_or_unchanged() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let set = |more: &[&'static str]| {
         let arguments = [&["enrollments", "set", ADA, RUN], more].concat();
@@ -43,7 +43,7 @@ async fn an_enrollment_is_created_changed_and_left_alone() {
 }
 
 #[tokio::test]
-async fn what_the_lms_announced_is_shown() {
+async fn the_announcements_of_the_lms_are_shown() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let user = stack.run(&["users", "show", ADA, "--json"]).await.json();
     let by = Change::Delivery {
@@ -108,7 +108,7 @@ async fn what_the_lms_announced_is_shown() {
     assert!(text.contains("delivery with token t0"), "{text}");
     assert!(text.contains("operator grace"), "{text}");
 
-    // The LMS does not say when it takes a role.
+    // The LMS does not announce that a role is taken away.
     let remove = async |role: &str, run: &str| {
         let set = [
             "enrollments",
@@ -152,7 +152,7 @@ async fn what_the_lms_announced_is_shown() {
 }
 
 #[tokio::test]
-async fn no_role_is_removed_where_there_is_no_enrollment() {
+async fn a_role_is_not_removed_without_an_enrollment() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let set = ["enrollments", "set", ADA, RUN, "--remove-role", "staff"];
     let ran = stack.run(&set).await;
@@ -161,7 +161,7 @@ async fn no_role_is_removed_where_there_is_no_enrollment() {
         ran.err.contains(&format!("{ADA} is not enrolled in {RUN}")),
         "{ran:?}"
     );
-    // Neither --inactive nor --force means anything without a mode.
+    // --inactive and --force need a mode.
     for more in ["--inactive", "--force"] {
         let ran = stack.run(&[&set[..], &[more]].concat()).await;
         assert_eq!(ran.code, 2);
@@ -201,7 +201,7 @@ async fn user_and_run_must_exist() {
 }
 
 #[tokio::test]
-async fn a_mode_with_a_slip_is_refused() {
+async fn an_unknown_mode_is_refused_without_force() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let set = async |more: &[&str]| {
         let arguments = [&["enrollments", "set", ADA, RUN, "--mode"], more].concat();

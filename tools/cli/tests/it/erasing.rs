@@ -12,11 +12,11 @@ use crate::harness::{ADA, CliFixture, RUN, ran};
 
 const FORMER: &str = "countess@example.org";
 
-/// All that tells who somebody was, one way or another.
+/// Texts that identify a person.
 struct Traces(Vec<String>);
 
 impl Traces {
-    /// Those that any item of any table has, by table.
+    /// Returns those that any item of any table has, by table.
     async fn left(&self, stack: &CliFixture) -> BTreeMap<String, Vec<String>> {
         let mut left = BTreeMap::new();
         for table in &Template::load().unwrap().tables {
@@ -32,7 +32,7 @@ impl Traces {
     }
 }
 
-/// [`ADA`] with all that a learner can have, and the certificate's id.
+/// Returns [`ADA`] with all records that a learner can have, and the certificate's id.
 async fn with_all_of_ada() -> (CliFixture, Traces, String) {
     let stack = CliFixture::with_ada_and_a_run().await;
     let csv = format!("email,edx_username\n{FORMER},ada_l\n{ADA},\nbob@example.org,bob\n");
@@ -74,7 +74,7 @@ async fn with_all_of_ada() -> (CliFixture, Traces, String) {
         );
         keys.push(event.await.event_key.to_string());
     }
-    // One that no program can read.
+    // An item that no program can read.
     let put = stack.dynamodb().put_item().table_name("PendingEventsTable");
     let put = put
         .item("event_key", S("f".repeat(64)))
@@ -89,7 +89,7 @@ async fn with_all_of_ada() -> (CliFixture, Traces, String) {
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_a_user() {
+async fn no_trace_of_an_erased_user_remains() {
     for asked_by in [ADA, FORMER] {
         let (stack, traces, id) = with_all_of_ada().await;
         assert_eq!(traces.left(&stack).await.len(), 6);
@@ -121,7 +121,7 @@ async fn nothing_is_left_of_a_user() {
         // Bob has lost nothing.
         let bob = ["enrollments", "show", "bob@example.org", "--json"];
         assert_eq!(stack.run(&bob).await.json().as_array().unwrap().len(), 1);
-        // Whoever comes with that address again is somebody else.
+        // A new user with that address is another person.
         let ran = stack
             .run(&["users", "erase", asked_by, "--now", "--yes"])
             .await;
@@ -131,7 +131,7 @@ async fn nothing_is_left_of_a_user() {
 }
 
 #[tokio::test]
-async fn it_asks_first() {
+async fn erasing_needs_a_confirmation() {
     let (stack, traces, id) = with_all_of_ada().await;
     let before = traces.left(&stack).await;
     let ran = stack.run(&["users", "erase", ADA]).await;
@@ -140,7 +140,7 @@ async fn it_asks_first() {
         ran.err.contains("Erase the user ada@example.org"),
         "{ran:?}"
     );
-    assert!(ran.err.contains("with --yes"), "{ran:?}");
+    assert!(ran.err.contains("--yes confirms"), "{ran:?}");
     assert_eq!(traces.left(&stack).await, before);
 
     let message = stack
@@ -157,7 +157,7 @@ async fn it_asks_first() {
 }
 
 #[tokio::test]
-async fn what_is_pending_for_nobody_can_be_erased() {
+async fn events_of_an_unknown_address_can_be_erased() {
     let stack = CliFixture::start().await;
     stack
         .add_pending(EventKind::Enrollment, ADA, RUN, BlockedReason::NoSuchUser)
@@ -173,13 +173,13 @@ async fn what_is_pending_for_nobody_can_be_erased() {
     assert_eq!(stack.run(&["status", ADA]).await.code, 2);
 }
 
-/// Cut short anywhere, the same again does the rest.
+/// If the command is cut short at any write, the same command does the rest.
 #[tokio::test]
-async fn the_same_again_does_the_rest() {
+async fn the_same_command_completes_an_erasure() {
     let (stack, traces, _) = with_all_of_ada().await;
     let mut attempts = 0;
     loop {
-        // One write more at each try.
+        // One write more at each attempt.
         attempts += 1;
         let writes = std::sync::atomic::AtomicUsize::new(0);
         let proxy = FaultyProxy::before(stack.url(), move |call| {
@@ -198,16 +198,17 @@ async fn the_same_again_does_the_rest() {
         if ran.code == 0 {
             break;
         }
-        assert!(ran.err.contains("these credentials may not"), "{ran:?}");
+        assert!(ran.err.contains("these credentials are not"), "{ran:?}");
     }
     // Three events, two enrollments, a grade, a certificate, and the user.
     assert_eq!(attempts, 8);
     assert_eq!(traces.left(&stack).await, BTreeMap::new());
 }
 
-/// A delivery that has read the user before writes afterwards: it goes too.
+/// A delivery that read the user before writes its records afterwards: they are erased
+/// too.
 #[tokio::test]
-async fn what_comes_meanwhile_goes_too() {
+async fn records_of_a_delivery_in_progress_are_erased_too() {
     let (stack, traces, _) = with_all_of_ada().await;
     let user_id = stack.user_id(ADA).await;
     let proxy = FaultyProxy::before(stack.url(), |call| {
@@ -246,7 +247,7 @@ async fn what_comes_meanwhile_goes_too() {
     assert_eq!(traces.left(&stack).await, BTreeMap::new());
 }
 
-/// By the id also where the user is gone, and something came after that.
+/// A user is erased by the id also if the user item is gone and records came after that.
 #[tokio::test]
 async fn a_user_is_erased_by_their_id() {
     let (stack, traces, _) = with_all_of_ada().await;
@@ -274,9 +275,9 @@ async fn a_user_is_erased_by_their_id() {
     assert_eq!(traces.left(&stack).await, BTreeMap::new());
 }
 
-/// An import gives the user a username while they are erased: it goes, too.
+/// An import gives the user a username while they are erased: it is erased too.
 #[tokio::test]
-async fn a_change_in_between_is_no_way_out() {
+async fn a_concurrent_change_does_not_prevent_the_erasure() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
         "TransactWriteItems" => Fault::Hold,
@@ -298,10 +299,10 @@ async fn a_change_in_between_is_no_way_out() {
     assert_eq!(traces.left(&stack).await, BTreeMap::new());
 }
 
-/// Several certificates of one person, whatever shape they have, tell nobody
-/// that they were one person's.
+/// The remaining certificates of one person, whatever form they have, do not reveal that
+/// they belonged to one person.
 #[tokio::test]
-async fn certificates_that_stay_have_nothing_in_common() {
+async fn remaining_certificates_do_not_identify_their_user() {
     let (stack, traces, _) = with_all_of_ada().await;
     let user_id = stack.user_id(ADA).await.to_string();
     let grade = [
@@ -349,10 +350,10 @@ async fn certificates_that_stay_have_nothing_in_common() {
     );
 }
 
-/// Who does not wait for what is under way is told what to do later: the id
-/// finds what is the user's, and the address what is pending for it.
+/// An operator who does not wait for deliveries in progress is told what to run later:
+/// the id finds the user's records, and the address the pending events.
 #[tokio::test]
-async fn now_prints_what_to_do_later() {
+async fn now_prints_the_commands_to_run_later() {
     let (stack, traces, _) = with_all_of_ada().await;
     let user_id = stack.user_id(ADA).await.to_string();
     let mut child = stack

@@ -20,7 +20,7 @@ async fn run(stack: &CliFixture, word: &str, key: &str, more: &[&str]) -> Ran {
 }
 
 #[tokio::test]
-async fn pending_events_are_listed_those_first_that_come_next() {
+async fn pending_events_are_listed_by_their_next_attempt() {
     let stack = CliFixture::start().await;
     assert_eq!(
         stack.run(&["events", "list", "--json"]).await.json(),
@@ -61,7 +61,7 @@ async fn pending_events_are_listed_those_first_that_come_next() {
     assert_eq!(listed[0]["mode"], "verified");
     assert_eq!(listed[0]["state"], "waiting");
     assert_eq!(listed[0]["attempts"], 0);
-    assert_eq!(listed[1]["waited"]["lms_unavailable"]["looks"], 0);
+    assert_eq!(listed[1]["waited"]["lms_unavailable"]["attempts"], 0);
 
     let text = stack.run(&["events", "list"]).await.ok();
     let rows: Vec<Vec<_>> = text
@@ -82,7 +82,7 @@ async fn pending_events_are_listed_those_first_that_come_next() {
 }
 
 #[tokio::test]
-async fn those_that_have_ended_are_listed_by_themselves() {
+async fn dead_and_expired_events_can_be_listed_separately() {
     let stack = CliFixture::start().await;
     let enrollment = EventKind::Enrollment;
     for (email, state) in [
@@ -115,7 +115,7 @@ async fn those_that_have_ended_are_listed_by_themselves() {
 }
 
 #[tokio::test]
-async fn an_event_is_shown_whole() {
+async fn all_fields_of_an_event_are_shown() {
     let stack = CliFixture::start().await;
     let event = stack
         .add_pending(EventKind::Certificate, ADA, RUN, lms_unavailable("403"))
@@ -163,10 +163,9 @@ async fn an_event_is_shown_whole() {
     assert!(advice.ends_with(&format!("\n  {command}\n")), "{advice}");
 }
 
-/// What a shell would take for more is quoted, and what has ended does nothing
-/// by itself.
+/// Text that is special in a shell is quoted, and an ended event needs a manual retry.
 #[tokio::test]
-async fn it_is_said_what_would_help() {
+async fn an_event_is_shown_with_its_fix() {
     let stack = CliFixture::start().await;
     let blocked = Blocked {
         error: Some("unpaid_mode".to_owned()),
@@ -178,7 +177,7 @@ async fn it_is_said_what_would_help() {
     let enroll =
         format!(r"coursehook enrollments set 'o'\''hara@example.org' {RUN} --mode verified");
     let shown = run(&stack, "show", &key, &[]).await.ok();
-    let message = format!("paid, say so; nothing else need be done:\n  {enroll}\n");
+    let message = format!("paid, set a paid mode; nothing else needs to be done:\n  {enroll}\n");
     assert!(shown.ends_with(&message), "{shown}");
 
     stack.end(event, EventState::Dead).await;
@@ -188,8 +187,8 @@ async fn it_is_said_what_would_help() {
     assert!(shown.ends_with(&message), "{shown}");
 }
 
-/// Two addresses whose events' keys begin alike.
-fn alike() -> [String; 2] {
+/// Returns two addresses whose events' keys begin with the same digits.
+fn keys_with_a_common_prefix() -> [String; 2] {
     let mut seen = HashMap::new();
     for number in 0.. {
         let email = format!("learner{number}@example.org");
@@ -203,10 +202,10 @@ fn alike() -> [String; 2] {
 }
 
 #[tokio::test]
-async fn a_key_must_mean_one_event() {
+async fn a_key_must_identify_one_event() {
     let stack = CliFixture::start().await;
     let mut keys = Vec::new();
-    for email in alike() {
+    for email in keys_with_a_common_prefix() {
         let event = stack.add_pending(
             EventKind::Enrollment,
             &email,
@@ -267,7 +266,7 @@ async fn a_dead_event_is_retried() {
 }
 
 #[tokio::test]
-async fn an_event_is_retried_as_it_is_by_now() {
+async fn a_retry_uses_the_current_event() {
     let stack = CliFixture::start().await;
     let add_event = async || {
         let certificate = EventKind::Certificate;
@@ -294,7 +293,7 @@ async fn an_event_is_retried_as_it_is_by_now() {
 }
 
 #[tokio::test]
-async fn an_event_is_dropped_by_whoever_says_yes() {
+async fn dropping_an_event_needs_a_confirmation() {
     let stack = CliFixture::start().await;
     let (enrollment, reason) = (EventKind::Enrollment, BlockedReason::NoSuchUser);
     let event = stack.add_pending(enrollment, ADA, RUN, reason).await;
@@ -306,10 +305,10 @@ async fn an_event_is_dropped_by_whoever_says_yes() {
 
     let asked = run(&stack, "drop", &key[..12], &[]).await;
     assert_eq!((asked.code, asked.out.as_str()), (2, ""));
-    for message in ["no terminal", "--yes", &named] {
+    for message in ["not a terminal", "--yes", &named] {
         assert!(asked.err.contains(message), "{asked:?}");
     }
-    // An answer that comes down a pipe belongs to no user.
+    // An answer from a pipe is not accepted.
     let piped = stack.run_with_input(&["events", "drop", key], "y\n").await;
     assert_eq!(piped.code, 2, "{piped:?}");
     assert!(stack.pending(&event.event_key).await.is_some());
@@ -326,7 +325,7 @@ async fn an_event_is_dropped_by_whoever_says_yes() {
 }
 
 #[tokio::test]
-async fn an_event_that_changes_meanwhile_is_not_dropped() {
+async fn an_event_that_changes_in_the_meantime_is_not_dropped() {
     let stack = CliFixture::start().await;
     let add_event = async || {
         let enrollment = EventKind::Enrollment;
@@ -350,11 +349,11 @@ async fn an_event_that_changes_meanwhile_is_not_dropped() {
     };
     let (refused, ()) = tokio::join!(ran(command), meanwhile);
     assert_eq!((refused.code, refused.out.as_str()), (2, ""));
-    let message = format!("look at it with `coursehook events show {}`", &key[..12]);
+    let message = format!("check it with `coursehook events show {}`", &key[..12]);
     assert!(refused.err.contains(&message), "{refused:?}");
     assert!(stack.pending(&event.event_key).await.is_some());
 
-    // It is gone, perhaps since it took effect: that is not called dropped.
+    // The event is gone, perhaps since it took effect: that is not reported as dropped.
     proxy.set(hold);
     let mut command = stack.command(&["events", "drop", key, "--yes"]);
     command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
@@ -370,13 +369,14 @@ async fn an_event_that_changes_meanwhile_is_not_dropped() {
     let (gone, ()) = tokio::join!(ran(command), meanwhile);
     assert_eq!((gone.code, gone.out.as_str()), (2, ""));
     assert!(
-        gone.err.contains("one that took effect is gone"),
+        gone.err
+            .contains("an event that took effect is no longer there"),
         "{gone:?}"
     );
 }
 
-/// Keeps one event for each way in which a filter can tell events apart, and
-/// gives them the names that the tests have for them.
+/// Adds an event for each condition of a filter, and returns the names that the tests use
+/// for them.
 async fn several(stack: &CliFixture) {
     let (enrollment, certificate) = (EventKind::Enrollment, EventKind::Certificate);
     let now = SystemClock.now();
@@ -431,7 +431,7 @@ async fn several(stack: &CliFixture) {
     }
 }
 
-/// The names of the events in a JSON answer, in order.
+/// Returns the names of the events in a JSON answer, in order.
 fn names(events: &serde_json::Value) -> String {
     let events = events.as_array().unwrap().iter();
     let name = |event: &serde_json::Value| event["email"].as_str().unwrap()[..1].to_owned();
@@ -441,7 +441,7 @@ fn names(events: &serde_json::Value) -> String {
 }
 
 #[tokio::test]
-async fn filters_narrow_what_is_meant() {
+async fn filters_narrow_the_selection() {
     let stack = CliFixture::start().await;
     several(&stack).await;
     for (filter, meant) in [
@@ -510,9 +510,9 @@ async fn several_events_are_retried_at_once() {
     assert_eq!(stack.due().await.len(), 4);
 }
 
-/// What other programs read is the same, whichever way an event is named.
+/// The JSON has the same form, whether an event is named by its key or by a filter.
 #[tokio::test]
-async fn one_event_is_answered_as_several_are() {
+async fn one_event_and_several_give_the_same_json() {
     let stack = CliFixture::start().await;
     let add_event =
         || stack.add_pending(EventKind::Enrollment, ADA, RUN, BlockedReason::NoSuchUser);
@@ -534,7 +534,7 @@ async fn one_event_is_answered_as_several_are() {
 }
 
 #[tokio::test]
-async fn several_events_are_dropped_by_whoever_says_yes() {
+async fn dropping_several_events_needs_a_confirmation() {
     let stack = CliFixture::start().await;
     several(&stack).await;
     for number in 0..4 {
@@ -557,18 +557,18 @@ async fn several_events_are_dropped_by_whoever_says_yes() {
     );
     let message = format!(" (certificate of b@example.org in {RUN}, waiting: lms_unavailable)\n");
     assert!(asked.err.contains(&message), "{asked:?}");
-    let message = "\n  and 2 more\nerror: Drop them for good? Nobody can be asked";
+    let message = "\n  and 2 more\nerror: Drop them for good? Cannot ask for confirmation";
     assert!(asked.err.contains(message), "{asked:?}");
 
     let message = stack.run(&[&drop[..], &["--yes"]].concat()).await.ok();
     assert_eq!(message, "7 events were dropped\n");
     let listed = stack.run(&["events", "list", "--json"]).await.json();
     assert_eq!(names(&listed), "ce");
-    // Where there are none, nobody is asked.
+    // Without events there is no question.
     assert_eq!(stack.run(&drop).await.ok(), "0 events were dropped\n");
 }
 
-/// The rest is done all the same.
+/// The other events are changed even if one fails.
 #[tokio::test]
 async fn each_event_that_fails_is_named() {
     let stack = CliFixture::start().await;
@@ -614,7 +614,7 @@ async fn each_event_that_fails_is_named() {
 }
 
 #[tokio::test]
-async fn what_an_interruption_leaves_the_same_command_does() {
+async fn the_same_command_completes_an_interrupted_one() {
     const EVENTS: usize = 11;
     let stack = CliFixture::start().await;
     for number in 0..EVENTS {

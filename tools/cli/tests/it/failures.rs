@@ -14,11 +14,11 @@ use tokio::time::timeout;
 
 use crate::harness::{ADA, CliFixture, RUN, Ran, interrupted, ran};
 
-/// What to do when an import was cut short.
-const AGAIN: &str = "import the file again: what is there already stays as it is";
+/// The advice when an import was cut short.
+const AGAIN: &str = "import the file again: records that are already stored stay as they are";
 
 #[tokio::test]
-async fn a_missing_variable_is_named_and_only_those_used_are_missed() {
+async fn a_missing_variable_is_named_and_only_used_ones_are_required() {
     let stack = CliFixture::start().await;
     for (arguments, variable) in [
         (["users", "show", "a@b"], "USERNAMES_TABLE"),
@@ -49,7 +49,7 @@ async fn a_missing_variable_is_named_and_only_those_used_are_missed() {
     let mut command = stack.command(&["replay", "x.json"]);
     command.env("COURSEHOOK_URL", "http://127.0.0.1:1");
     let message = "error: the environment variable COURSEHOOK_TOKEN is not set; \
-                `coursehook tokens issue NAME --staff` makes a token\n";
+                `coursehook tokens issue NAME --staff` issues a token\n";
     assert_eq!(ran(command).await.err, message);
     let mut command = stack.command(&["events", "list"]);
     command
@@ -59,7 +59,7 @@ async fn a_missing_variable_is_named_and_only_those_used_are_missed() {
 }
 
 #[tokio::test]
-async fn what_aws_says_becomes_one_sentence() {
+async fn an_error_of_aws_is_one_sentence_with_a_fix() {
     let stack = CliFixture::start().await;
     let describe = async |arguments: &[&str], variable: &str, value: &str| {
         let mut command = stack.command(arguments);
@@ -96,13 +96,13 @@ async fn what_aws_says_becomes_one_sentence() {
     let proxy = proxy.await.unwrap();
     let denied = describe(&["events", "list"], "AWS_ENDPOINT_URL_DYNAMODB", &proxy.url).await;
     assert!(
-        denied.contains("(AccessDeniedException); these credentials may not"),
+        denied.contains("(AccessDeniedException); these credentials are not"),
         "{denied}"
     );
 }
 
 #[tokio::test]
-async fn an_import_that_is_cut_short_says_so_and_can_be_done_again() {
+async fn an_import_that_is_cut_short_says_so_and_can_be_repeated() {
     let stack = CliFixture::start().await;
     let mut csv = "email\n".to_owned();
     csv.extend((0..500).map(|n| format!("learner{n}@example.org\n")));
@@ -125,7 +125,7 @@ async fn an_import_that_is_cut_short_says_so_and_can_be_done_again() {
     assert!(ran.err.contains("AccessDeniedException"), "{ran:?}");
     assert!(ran.err.contains(AGAIN), "{ran:?}");
 
-    // Of some batches nobody knows whether they were written.
+    // It is unknown whether some batches were written.
     let nothing = FaultyProxy::before(stack.url(), |_| Fault::Refuse("AccessDeniedException"));
     let nothing = nothing.await.unwrap();
     let mut command = stack.command(&["users", "import", &file, "--json"]);
@@ -148,9 +148,9 @@ async fn an_import_that_is_cut_short_says_so_and_can_be_done_again() {
     assert_eq!(summary["unchanged"], 500);
 }
 
-/// What was written before the interruption is there, and so is what waited for it.
+/// Events that are blocked on rows written before the interruption become due.
 #[tokio::test]
-async fn an_interrupted_import_makes_due_what_it_has_written() {
+async fn an_interrupted_import_makes_the_events_of_its_rows_due() {
     let stack = CliFixture::start().await;
     let (enrollment, run) = (EventKind::Enrollment, "course-v1:Org+Bees+2026");
     let waits = stack.add_pending(enrollment, "a0@example.org", run, BlockedReason::NoSuchUser);
@@ -230,7 +230,7 @@ async fn throttling_only_slows_an_import() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_read_are_refused_at_once() {
+async fn unreadable_files_are_refused_at_once() {
     let stack = CliFixture::start().await;
     let too_long_array = format!("[{}]", "{\"email\": \"ada@example.org\"},".repeat(4_000));
     for (content, message) in [
@@ -338,7 +338,7 @@ async fn files_that_cannot_be_read_are_refused_at_once() {
 }
 
 #[tokio::test]
-async fn a_file_without_a_row_is_imported_where_that_is_said() {
+async fn a_file_without_rows_is_imported_with_allow_empty() {
     let stack = CliFixture::start().await;
     for (what, heading) in [
         ("users", "email"),
@@ -369,7 +369,7 @@ async fn a_file_without_a_row_is_imported_where_that_is_said() {
 }
 
 #[tokio::test]
-async fn usage_is_explained() {
+async fn usage_errors_are_explained() {
     let stack = CliFixture::start().await;
     for (arguments, message) in [
         (&["users"][..], "Usage: coursehook users"),
@@ -420,14 +420,14 @@ async fn usage_is_explained() {
     }
 }
 
-/// Standard output that nobody reads any more.
+/// A pipe as standard output that has no reader.
 fn closed_pipe() -> Stdio {
     let (_, writer) = std::io::pipe().unwrap();
     writer.into()
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_is_no_failure_of_what_only_reads() {
+async fn a_closed_pipe_is_not_an_error_of_a_read_only_command() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let event = stack.add_pending(
         EventKind::Enrollment,
@@ -457,12 +457,12 @@ async fn a_reader_that_goes_away_is_no_failure_of_what_only_reads() {
     command.stdout(closed_pipe());
     let ran = Ran::from(command.spawn().unwrap().wait_with_output().await.unwrap());
     assert_eq!(ran.code, 2);
-    let message = "what was changed until then stays changed";
+    let message = "changes made until then stay";
     assert!(ran.err.contains(message), "{ran:?}");
 }
 
 #[tokio::test]
-async fn a_token_that_cannot_be_handed_over_is_in_force_no_more() {
+async fn a_token_that_cannot_be_written_is_revoked() {
     let stack = CliFixture::with_secrets().await;
     let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
     for (out, more) in [
@@ -494,7 +494,7 @@ async fn a_token_that_cannot_be_handed_over_is_in_force_no_more() {
     assert_eq!(listed[3]["expires_at"], json!(null));
     assert_eq!(listed[4]["state"], "revoked");
 
-    // Where that can be seen before, none is issued.
+    // If standard output is closed from the start, no token is issued.
     let closed = stack.command(&[]);
     let program = closed.as_std().get_program().to_owned();
     let mut nowhere = stack.command(&["tokens", "issue", "lost"]);
@@ -519,9 +519,10 @@ async fn a_token_that_cannot_be_handed_over_is_in_force_no_more() {
     assert_eq!(listed.as_array().unwrap().len(), 5);
 }
 
-/// Where the answer to a change is lost, nobody knows whether it was made.
+/// If the answer to a change is lost, it is unknown whether it was made, and the message
+/// says how to find out.
 #[tokio::test]
-async fn a_change_of_tokens_whose_answer_is_lost_says_where_to_look() {
+async fn a_change_of_tokens_whose_answer_is_lost_says_how_to_check() {
     let stack = CliFixture::with_secrets().await;
     let secrets = SecretsManager::for_tests().await.unwrap();
     let issue = ["tokens", "issue", "lms", "--staff", "--json"];
@@ -548,16 +549,16 @@ async fn a_change_of_tokens_whose_answer_is_lost_says_where_to_look() {
     ] {
         let ran = ran(through_proxy(arguments)).await;
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
-        let message = "the change may have been made; look at `coursehook tokens list`: a new \
-                    token there belongs to no user and to be revoked, and the old one may end sooner";
+        let message = "the change may have been made; check `coursehook tokens list`: a new \
+                    token there is not in use and should be revoked, and the old one may end sooner";
         assert!(ran.err.contains(message), "{ran:?}");
     }
-    // Each was made.
+    // Each change was made.
     let listed = stack.run(&["tokens", "list", "--json"]).await.json();
     assert_eq!(listed.as_array().unwrap().len(), 3);
     assert_eq!(listed[0]["state"], "revoked");
 
-    // The rotation is done and cannot be undone: both tokens are told.
+    // The rotation was made and cannot be undone: the message names both tokens.
     let old = stack.run(&issue).await.json();
     let old = old["id"].as_str().unwrap();
     let reads = AtomicUsize::new(0);
@@ -578,7 +579,7 @@ async fn a_change_of_tokens_whose_answer_is_lost_says_where_to_look() {
     let new = listed[4]["id"].as_str().unwrap();
     let end: Timestamp = listed[3]["expires_at"].as_str().unwrap().parse().unwrap();
     let message = format!(
-        "(AccessDeniedException); these credentials may not do this; use others); \
+        "(AccessDeniedException); these credentials are not allowed to do this; use others); \
          try: coursehook tokens revoke {new}\n{old} (lms) ends at {end:.0}: "
     );
     assert!(ran.err.contains(&message), "{ran:?}");

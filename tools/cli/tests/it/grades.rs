@@ -25,7 +25,7 @@ const FAIL: [&str; 4] = ["--percent", "0.4", "--letter", "F"];
 async fn an_overridden_pass_issues_the_certificate() {
     let stack = CliFixture::with_ada_and_a_run().await;
     enroll(&stack, &["verified"]).await;
-    // It had waited for the LMS, which has no say any more.
+    // The pass was pending for the LMS, which no longer decides.
     let certificate = EventKind::Certificate;
     let event = stack
         .add_pending(certificate, ADA, RUN, BlockedReason::NotPassed)
@@ -46,12 +46,12 @@ async fn an_overridden_pass_issues_the_certificate() {
     let message = format!("\nThe certificate {id} was in force before.\n");
     assert!(again.ends_with(&message), "{again}");
 
-    // No grade takes it back.
+    // No grade withdraws it.
     let failed = set(&stack, &FAIL).await.ok();
     assert!(failed.starts_with("updated\n"), "{failed}");
     let message = format!(
-        "The certificate {id} stays in force, though the grade is no pass. \
-         To take it back:\n  coursehook certificates revoke {ADA} {RUN}\n"
+        "The certificate {id} stays in force, although the grade is not a pass. \
+         To revoke it:\n  coursehook certificates revoke {ADA} {RUN}\n"
     );
     assert!(failed.ends_with(&message), "{failed}");
     let failed = set(&stack, &[&FAIL[..], &["--json"]].concat()).await.json();
@@ -59,7 +59,8 @@ async fn an_overridden_pass_issues_the_certificate() {
     assert_eq!(failed["certificate"], expected);
 }
 
-/// A label is any text, and none that the LMS has moves the terminal's cursor.
+/// A letter grade is any text, and its control characters cannot move the terminal's
+/// cursor.
 #[tokio::test]
 async fn a_letter_is_any_text() {
     let portal = WithLms::start().await;
@@ -87,10 +88,11 @@ async fn a_letter_is_any_text() {
 }
 
 #[tokio::test]
-async fn without_a_certificate_it_says_why_and_what_to_do() {
+async fn a_grade_without_a_certificate_is_explained_with_the_fix() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let failed = set(&stack, &FAIL).await.ok();
-    let message = "There is no certificate, since the grade is no pass; --passed makes it one.\n";
+    let message =
+        "There is no certificate, since the grade is not a pass; --passed makes it one.\n";
     assert!(failed.ends_with(message), "{failed}");
 
     let enroll_first = format!("coursehook enrollments set {ADA} {RUN} --mode verified\n");
@@ -117,15 +119,15 @@ async fn without_a_certificate_it_says_why_and_what_to_do() {
         let expected = json!({"status": "not_eligible", "certificate_id": null, "reason": reason});
         assert_eq!(done.json()["certificate"], expected);
     }
-    // As it said: that command, and the certificate comes by itself, since the
-    // pass is pending, and due from then on.
+    // The pass is pending, and due once the learner is enrolled by that command: the
+    // certificate is then issued automatically.
     let (email, run) = (ADA.parse().unwrap(), RUN.parse().unwrap());
     let key = EventKey::of(EventKind::Certificate, &email, &run);
     let pending = stack.pending(&key).await.unwrap();
     assert_eq!(pending.reason, BlockedReason::NotEligible);
     enroll(&stack, &["verified"]).await;
     assert_eq!(stack.due().await, [key]);
-    // Who does not wait for that may say it again.
+    // The operator may also run the command again instead of waiting.
     let done = set(&stack, &PASS).await.ok();
     assert!(done.ends_with(" is in force now.\n"), "{done}");
     assert!(stack.due().await.is_empty());
@@ -162,7 +164,7 @@ async fn a_grade_and_its_history_are_shown() {
         [RUN, "0.87", "yes", "B", "operator", "61"],
         "{text}"
     );
-    let heading = format!("\n{RUN} (of 61 changes the first and the last 50)\n");
+    let heading = format!("\n{RUN} (the first and the last 50 of 61 changes)\n");
     assert!(text.contains(&heading), "{text}");
     assert!(text.contains("delivery with token t0"), "{text}");
     assert!(text.contains("operator grace"), "{text}");
@@ -180,7 +182,7 @@ async fn a_grade_and_its_history_are_shown() {
 }
 
 #[tokio::test]
-async fn a_grade_with_a_slip_is_refused() {
+async fn an_invalid_grade_is_refused() {
     let too_long = "é".repeat(256);
     let stack = CliFixture::with_ada_and_a_run().await;
     for (percent, letter, message) in [
@@ -217,7 +219,7 @@ async fn a_grade_with_a_slip_is_refused() {
 }
 
 #[tokio::test]
-async fn the_paid_modes_must_be_known() {
+async fn an_override_needs_the_paid_modes() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let arguments = [&["grades", "override", ADA, RUN], &PASS[..]].concat();
     for (value, message) in [
@@ -250,7 +252,7 @@ async fn the_paid_modes_must_be_known() {
 }
 
 #[tokio::test]
-async fn a_grade_whose_certificate_could_not_be_decided_is_set_all_the_same() {
+async fn a_grade_is_set_even_if_its_certificate_could_not_be_decided() {
     let stack = CliFixture::with_ada_and_a_run().await;
     enroll(&stack, &["verified"]).await;
     let is_set = AtomicBool::new(false);
@@ -296,7 +298,7 @@ async fn a_grade_is_handed_back_to_the_lms() {
     assert!(message.starts_with("released\n"), "{message}");
     assert!(message.contains("  operator, released  "), "{message}");
     let asks = format!(
-        "\nIt stays until the LMS gives another one. To have the LMS asked at once:\n  \
+        "\nThe grade stays until the LMS gives another one. To ask the LMS at once:\n  \
          coursehook certificates issue {ADA} {RUN}\n"
     );
     assert!(message.ends_with(&asks), "{message}");
@@ -317,7 +319,7 @@ async fn a_grade_is_handed_back_to_the_lms() {
     );
     assert_eq!(entry["set_by_admin"], false);
 
-    // Once there is a certificate, the LMS is not asked.
+    // If a certificate is in force, the LMS is not asked.
     enroll(&stack, &["verified"]).await;
     set(&stack, &PASS).await.ok();
     let message = release(&[]).await.ok();

@@ -1,4 +1,4 @@
-//! The program and what surrounds it.
+//! Runs the program in an environment of its own.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -26,20 +26,20 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use uuid::Uuid;
 
-/// A user of [`CliFixture::with_ada_and_a_run`].
+/// The address of the user of [`CliFixture::with_ada_and_a_run`].
 pub const ADA: &str = "ada@example.org";
-/// A run of [`CliFixture::with_ada_and_a_run`].
+/// The run of [`CliFixture::with_ada_and_a_run`].
 pub const RUN: &str = "course-v1:Org+Bees+2026";
 
-/// Tables and a list of tokens that no other test has.
+/// Tables and a list of tokens that no other test uses.
 pub struct CliFixture {
     dynamodb: Dynamodb,
-    /// Set where a test needs Secrets Manager.
+    /// The secret; `None` unless a test needs Secrets Manager.
     secrets: Option<(&'static SecretsManager, String)>,
     folder: TempDir,
 }
 
-/// What a run of the program left behind.
+/// The result of a run of the program.
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
@@ -52,7 +52,7 @@ impl Ran {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Standard output of a run that went well.
+    /// Returns standard output of a run that succeeded.
     pub fn ok(self) -> String {
         assert_eq!(self.code, 0, "{self:?}");
         self.out
@@ -68,7 +68,7 @@ impl CliFixture {
         }
     }
 
-    /// With [`ADA`], [`RUN`], and another run, Org/Ants/1.
+    /// Starts with [`ADA`], [`RUN`], and another run, Org/Ants/1.
     pub async fn with_ada_and_a_run() -> Self {
         let stack = Self::start().await;
         let users = format!("email,name\n{ADA},Ada Lovelace\n");
@@ -94,7 +94,7 @@ impl CliFixture {
         }
     }
 
-    /// A file with this content; the path to it.
+    /// Writes a file with this content, and returns its path.
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -102,7 +102,7 @@ impl CliFixture {
         path.into_os_string().into_string().unwrap()
     }
 
-    /// A path in this test's own folder, which is where the program runs.
+    /// Returns a path in this test's own folder, in which the program runs.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -112,7 +112,7 @@ impl CliFixture {
         &self.dynamodb.url
     }
 
-    /// The program, to be run in an environment that has only what is set here.
+    /// Returns the program's command, with an environment that has only what is set here.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_coursehook"));
         command
@@ -122,13 +122,13 @@ impl CliFixture {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Nothing of whoever runs the tests gets in, nor their ~/.aws.
+            // The environment and ~/.aws of the developer are not inherited.
             .env_clear()
             .env("HOME", self.folder.path())
             .envs(Template::load().unwrap().variables())
             .envs([
                 ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url.as_str()),
-                // Nobody listens there.
+                // No server listens there.
                 ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:1"),
                 ("AWS_REGION", "us-east-1"),
                 ("AWS_ACCESS_KEY_ID", "local"),
@@ -149,7 +149,7 @@ impl CliFixture {
         ran(self.command(arguments)).await
     }
 
-    /// Runs a line as a shell does that finds the program by its name.
+    /// Runs a line in a shell that finds the program by its name.
     pub async fn shell(&self, line: &str) -> Ran {
         let program = self.command(&[]);
         let program = program.as_std();
@@ -180,7 +180,7 @@ impl CliFixture {
         Ran::from(output.unwrap())
     }
 
-    /// Makes another secret, with this value where there is one; its name.
+    /// Creates another secret, with this value if there is one, and returns its name.
     pub async fn another_secret(&self, value: Option<&str>) -> String {
         let (secrets, _) = self.secrets.as_ref().unwrap();
         let name = format!("secret-{}", Uuid::new_v4());
@@ -191,8 +191,8 @@ impl CliFixture {
         name
     }
 
-    /// Deploys a stack that names the tables and secrets of this test, with
-    /// these parameters and outputs besides; its name.
+    /// Deploys a stack that names the tables and secrets of this test, with these
+    /// additional parameters and outputs, and returns its name.
     pub async fn deploy_all(
         &self,
         parameters: &[(&str, &str)],
@@ -228,8 +228,7 @@ impl CliFixture {
             .await
     }
 
-    /// Deploys a stack with these parameters and outputs, and without anything
-    /// that they could name; its name.
+    /// Deploys a stack with these parameters and outputs only, and returns its name.
     #[expect(
         clippy::disallowed_methods,
         reason = "the program itself deploys nothing"
@@ -268,24 +267,24 @@ impl CliFixture {
         }
     }
 
-    /// The value of the secret, as the functions read it.
+    /// Returns the value of the secret, as the functions read it.
     pub async fn secret(&self) -> String {
         let (_, name) = self.secrets.as_ref().unwrap();
         self.value_of(name).await.unwrap()
     }
 
-    /// The value of a secret of this name, if it has one.
+    /// Returns the value of the secret with this name, or `None`.
     pub async fn value_of(&self, name: &str) -> Option<String> {
         let (secrets, _) = self.secrets.as_ref().unwrap();
         secrets.value(name).await.unwrap()
     }
 
-    /// The pending events, past the program.
+    /// Returns the pending events, without the program.
     pub fn pending_events(&self) -> PendingEvents {
         PendingEvents::new(self.dynamodb(), "PendingEventsTable".to_owned())
     }
 
-    /// Keeps an event as a webhook does that was called just now.
+    /// Adds a pending event, as a webhook does that was called just now.
     pub async fn add_pending(
         &self,
         kind: EventKind,
@@ -306,7 +305,7 @@ impl CliFixture {
         self.pending(&key).await.unwrap()
     }
 
-    /// Ends an event as an attempt does that has come too late.
+    /// Ends an event, as an attempt does that came too late.
     pub async fn end(&self, mut event: PendingEvent, state: EventState) {
         event.state = state;
         event.attempts = 9;
@@ -314,27 +313,27 @@ impl CliFixture {
         assert!(saved.unwrap());
     }
 
-    /// The pending event of this key.
+    /// Returns the pending event with this key, or `None`.
     pub async fn pending(&self, key: &EventKey) -> Option<PendingEvent> {
         let key = [key.clone()];
         let found = self.pending_events().get_many(&key).await.unwrap().pop();
         found.transpose().unwrap()
     }
 
-    /// The keys of the events that are due now.
+    /// Returns the keys of the events that are due now.
     pub async fn due(&self) -> Vec<EventKey> {
         let due = self.pending_events().due(SystemClock.now(), None).await;
         let due = due.unwrap().entries.into_iter();
         due.map(|due| due.event_key).collect()
     }
 
-    /// The id of the user of this address.
+    /// Returns the id of the user with this address.
     pub async fn user_id(&self, email: &str) -> Uuid {
         let user = self.run(&["users", "show", email, "--json"]).await.json();
         user["user_id"].as_str().unwrap().parse().unwrap()
     }
 
-    /// Stores grades one after the other, as deliveries bring them.
+    /// Stores grades one after the other, as deliveries do.
     pub async fn put_grades_of_the_lms(
         &self,
         email: &str,
@@ -365,7 +364,7 @@ impl CliFixture {
         }
     }
 
-    /// Sets the state of a certificate, as another program than ours may.
+    /// Sets the state of a certificate, as another program may.
     pub async fn set_certificate_state(&self, email: &str, course_id: &str, state: &str) {
         let user_id = self.user_id(email).await.to_string();
         self.dynamodb()
@@ -402,7 +401,7 @@ impl CliFixture {
         assert!(withdrawn.unwrap().holds(change_id));
     }
 
-    /// All items of a table, in no order.
+    /// Returns all items of a table, in no particular order.
     pub async fn scan(&self, table: &str) -> Vec<HashMap<String, AttributeValue>> {
         let scan = self
             .dynamodb()
@@ -413,7 +412,7 @@ impl CliFixture {
         items.collect::<Result<_, _>>().await.unwrap()
     }
 
-    /// A client for the tables, for what the program itself never writes.
+    /// Returns a client for the tables, for items that the program itself never writes.
     pub fn dynamodb(&self) -> Client {
         let aws = local::sdk::configuration(&self.dynamodb.url);
         bootstrap::aws::dynamodb(&aws, CallLimits::PRODUCTION)
@@ -447,7 +446,7 @@ impl WithLms {
         }
     }
 
-    /// The program, which may ask that LMS.
+    /// Returns the program's command, with the settings to ask that LMS.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.stack.command(arguments);
         command
@@ -473,7 +472,7 @@ pub async fn interrupted(child: Child) -> Ran {
     Ran::from(child.wait_with_output().await.unwrap())
 }
 
-/// Sends a signal to a command, by the name that `kill` has for it.
+/// Sends a signal to a command, by its name in `kill`.
 pub async fn signal(child: &Child, name: &str) {
     let kill = format!("kill -{name} {}", child.id().unwrap());
     let sent = Command::new("sh").args(["-c", &kill]).status().await;
@@ -491,7 +490,7 @@ impl From<std::process::Output> for Ran {
     }
 }
 
-/// LmsFault with the LMS.
+/// Returns the blocked reason of an unavailable LMS, with this error code.
 pub fn lms_unavailable(code: &str) -> Blocked {
     Blocked {
         error: Some(code.to_owned()),

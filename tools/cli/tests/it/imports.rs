@@ -1,4 +1,4 @@
-//! Imports of enrollments, grades and certificates, for those who come from
+//! Tests the imports of enrollments, grades and certificates, for those who migrate from
 //! another receiver.
 
 use std::sync::OnceLock;
@@ -13,13 +13,13 @@ use shared::domain::{Announced, BlockedReason, Change, EnrollmentChange, EventKi
 use crate::harness::{ADA, CliFixture, RUN, Ran, ran};
 
 const ANTS: &str = "Org/Ants/1";
-/// The ids of certificates, by their last digit.
+/// The ids of certificates, without their last digit.
 const ID: &str = "bcd7d701-9352-4c1f-adac-65625965b5b";
-const FLAG: &str = "must be true or false; yes, no, t, f, 1 and 0 are taken too";
-const NOT_A_UUID: &str = "is no UUID such as 4d54f4a7-cee5-4684-9ad3-854bec65707e";
+const FLAG: &str = "must be true or false; yes, no, t, f, 1 and 0 are accepted too";
+const NOT_A_UUID: &str = "is not a UUID such as 4d54f4a7-cee5-4684-9ad3-854bec65707e";
 const NOT_A_RUN: &str = "course_id is not a course run id such as course-v1:Org+Course+Run";
 const NOT_A_DATE: &str =
-    "issued_at is neither a date such as 2026-09-01 nor a moment such as 2026-09-01T08:00:00Z";
+    "issued_at is not a date such as 2026-09-01 or a time such as 2026-09-01T08:00:00Z";
 const NOT_A_MODE: &str = "Open edX is not known to have a mode verfied; use one of audit, honor, \
     verified, professional, no-id-professional, credit, masters, executive-education, \
     paid-executive-education, unpaid-executive-education, paid-bootcamp, unpaid-bootcamp, \
@@ -30,18 +30,18 @@ async fn import(stack: &CliFixture, what: &str, csv: &str, more: &[&str]) -> Ran
     stack.run_with_input(&arguments, csv).await
 }
 
-/// What there is of [`ADA`].
+/// Returns the records of [`ADA`].
 async fn shown(stack: &CliFixture, what: &str) -> Vec<Value> {
     let shown = stack.run(&[what, "show", ADA, "--json"]).await.json();
     shown.as_array().unwrap().clone()
 }
 
-/// A file of each kind, each line with what is wrong with it, where anything is.
+/// Returns a file of each kind, each line with its error, if it has one.
 fn lines(what: &str) -> (&'static str, Vec<(String, Option<String>)>) {
     let none = || None::<String>;
     let bad = |problem: &str| Some(problem.to_owned());
     let (too_long, too_long_name) = ("x".repeat(65), "x".repeat(256));
-    // What all three have: learner and run.
+    // The columns that all three have: learner and run.
     let mut lines = vec![
         ("REST".to_owned(), none()),
         (format!(",{RUN},REST"), bad("email is missing")),
@@ -62,7 +62,7 @@ fn lines(what: &str) -> (&'static str, Vec<(String, Option<String>)>) {
         (format!("{ADA},None,REST"), bad(NOT_A_RUN)),
         (
             format!(" ADA@example.org,{RUN},REST"),
-            bad("the same learner and course run as line 2, which was taken and SAYS"),
+            bad("the same learner and course run as line 2, which is imported and SAYS"),
         ),
         (
             format!("nobody@example.org,{RUN},REST"),
@@ -125,11 +125,11 @@ fn lines(what: &str) -> (&'static str, Vec<(String, Option<String>)>) {
                 ),
                 (
                     of("0,yes,,"),
-                    bad("passed is true, but percent is 0, and a grade of 0 is no pass"),
+                    bad("passed is true, but percent is 0, and a grade of 0 is not a pass"),
                 ),
                 (
                     of("0.00000000001,1,,"),
-                    bad("passed is true, but percent is 0, and a grade of 0 is no pass"),
+                    bad("passed is true, but percent is 0, and a grade of 0 is not a pass"),
                 ),
                 (of("0.5,,,"), bad("passed is missing")),
                 (of("0.5,maybe,,"), bad(&format!("passed {FLAG}"))),
@@ -194,14 +194,14 @@ fn lines(what: &str) -> (&'static str, Vec<(String, Option<String>)>) {
     };
     let count = heading.split(',').count().to_string();
     for (line, problem) in &mut lines {
-        // Neither learner, run nor the rest may be at fault for another line's reason.
+        // A line must not fail because its learner, run or values repeat another line's.
         let own_id = rest.replace("65625965b5b0", "65625965b5bf");
         let is_first = problem.is_none();
         *line = line.replace("REST", if is_first { rest } else { &own_id });
         // Certificates have ids of their own in this test, so that these differ.
         let says = match what {
             "certificates" => "differs in certificate_id",
-            _ => "says the same",
+            _ => "has the same values",
         };
         let message = |message: String| message.replace("HEADING", &count).replace("SAYS", says);
         *problem = problem.take().map(message);
@@ -246,7 +246,7 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
     }
 }
 
-/// Two rows about the same, and what is told of the second.
+/// Two rows about the same record, and the error of the second.
 #[tokio::test]
 async fn a_duplicate_row_is_reported_with_its_differences() {
     let of = |rest: &str| format!("{ADA},{RUN},{rest}");
@@ -256,14 +256,14 @@ async fn a_duplicate_row_is_reported_with_its_differences() {
             "email,course_id,mode,active,edx_enrolled,roles,change_status,enrollment_id",
             of("verified,t,1,staff;instructor,,"),
             format!("ADA@example.org,{RUN},verified,true,yes,instructor; staff,,"),
-            "the same learner and course run as line 2, which was taken and says the same",
+            "the same learner and course run as line 2, which is imported and has the same values",
         ),
         (
             "enrollments",
             "email,course_id,mode,active,edx_enrolled,roles,change_status,enrollment_id",
             of("verified,t,,,,"),
             of(&format!("audit,f,1,staff,refunded,{ID}1")),
-            "the same learner and course run as line 2, which was taken and differs in mode, \
+            "the same learner and course run as line 2, which is imported and differs in mode, \
              active, edx_enrolled, roles, change_status and enrollment_id",
         ),
         (
@@ -271,14 +271,14 @@ async fn a_duplicate_row_is_reported_with_its_differences() {
             "email,course_id,percent,passed,letter_grade,set_by_admin",
             of("0.870,yes,B,"),
             of("0.87,true,B,"),
-            "the same learner and course run as line 2, which was taken and says the same",
+            "the same learner and course run as line 2, which is imported and has the same values",
         ),
         (
             "grades",
             "email,course_id,percent,passed,letter_grade,set_by_admin",
             of("0.87,yes,B,"),
             of("0.5,no,F,yes"),
-            "the same learner and course run as line 2, which was taken and differs in percent, \
+            "the same learner and course run as line 2, which is imported and differs in percent, \
              passed, letter_grade and set_by_admin",
         ),
         (
@@ -286,7 +286,7 @@ async fn a_duplicate_row_is_reported_with_its_differences() {
             "email,course_id,certificate_id,issued_at,state,learner_name,run_title",
             of(&format!("{ID}1,2024-05-01,,,")),
             of(&format!("{ID}2,2024-05-02,revoked,Ada King,")),
-            "the same learner and course run as line 2, which was taken and differs in \
+            "the same learner and course run as line 2, which is imported and differs in \
              certificate_id, issued_at, state and learner_name",
         ),
         (
@@ -294,14 +294,14 @@ async fn a_duplicate_row_is_reported_with_its_differences() {
             "course_id,title,live,is_self_paced,start_date,end_date,certificate_available_date",
             "Org/C/R,C,,,2026-09-01,,".to_owned(),
             "Org/C/R,C,no,0,2026-09-01T00:00:00Z,,".to_owned(),
-            "the same course id as line 2, which was taken and says the same",
+            "the same course id as line 2, which is imported and has the same values",
         ),
         (
             "runs",
             "course_id,title,live,is_self_paced,start_date,end_date,certificate_available_date",
             "Org/C/R,C,,,,,".to_owned(),
             "Org/C/R,D,1,1,2026-09-01,2026-12-01,2027-01-01".to_owned(),
-            "the same course id as line 2, which was taken and differs in title, live, \
+            "the same course id as line 2, which is imported and differs in title, live, \
              is_self_paced, start_date, end_date and certificate_available_date",
         ),
         (
@@ -309,21 +309,21 @@ async fn a_duplicate_row_is_reported_with_its_differences() {
             "email,edx_username,name",
             "bob@example.org,bob,Bob".to_owned(),
             "Bob@Example.org,bob,Bob".to_owned(),
-            "the same address as line 2, which was taken and says the same",
+            "the same address as line 2, which is imported and has the same values",
         ),
         (
             "users",
             "email,edx_username,name",
             "bob@example.org,bob,Bob".to_owned(),
             "bob@example.org,bob2,".to_owned(),
-            "the same address as line 2, which was taken and differs in edx_username and name",
+            "the same address as line 2, which is imported and differs in edx_username and name",
         ),
         (
             "users",
             "email,edx_username,name",
             "bob@example.org,bob,Bob".to_owned(),
             "bob@example.org,bob,Robert".to_owned(),
-            "the same address as line 2, which was taken and differs in name",
+            "the same address as line 2, which is imported and differs in name",
         ),
     ] {
         let stack = CliFixture::with_ada_and_a_run().await;
@@ -335,9 +335,9 @@ async fn a_duplicate_row_is_reported_with_its_differences() {
     }
 }
 
-/// What a certificate shows is retried as a user's name is.
+/// A certificate's name and title are checked as a user's name is.
 #[tokio::test]
-async fn names_and_titles_that_most_likely_are_none_are_warned_of() {
+async fn text_that_is_probably_not_a_name_or_title_causes_a_warning() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let runs = "course_id,title\nOrg/C/1,Bees &amp; Ants\nOrg/C/2,#REF!\n";
     let certificates = format!(
@@ -349,13 +349,13 @@ async fn names_and_titles_that_most_likely_are_none_are_warned_of() {
         (
             "runs",
             runs.to_owned(),
-            "warning: title is a word for nothing, such as NULL or #N/A: line 3\n\
+            "warning: title is a placeholder for no value, such as NULL or #N/A: line 3\n\
              warning: title has an HTML entity, such as &amp;: line 2\n",
         ),
         (
             "certificates",
             certificates,
-            "warning: learner_name is a word for nothing, such as NULL or #N/A: line 2\n\
+            "warning: learner_name is a placeholder for no value, such as NULL or #N/A: line 2\n\
              warning: run_title has an HTML entity, such as &amp;: line 2\n\
              warning: learner_name has an address: line 3\n",
         ),
@@ -391,9 +391,9 @@ async fn json_lines_have_numbers_and_flags() {
     );
 }
 
-/// A 1 and a 2 would be grades on either scale, and each certify somebody.
+/// A 1 and a 2 would be valid on either scale, and each would certify a learner.
 #[tokio::test]
-async fn nothing_is_written_of_grades_that_are_out_of_100() {
+async fn grades_out_of_100_are_not_written() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let runs: String = (0..200).map(|n| format!("Org/Run/{n},A run\n")).collect();
     let runs = format!("course_id,title\n{runs}");
@@ -412,7 +412,7 @@ async fn nothing_is_written_of_grades_that_are_out_of_100() {
         };
         format!("{}{}", row("1"), row(percent))
     };
-    // It comes last, when the others would have been written long since.
+    // The bad percent comes last, when the others would long have been written.
     let late: Vec<_> = [&["1"; 199][..], &["87"]].concat();
     for (file, line, percent, more) in [
         (csv(&["0", "1", "2", "87"]), 5, "87", ""),
@@ -427,7 +427,7 @@ async fn nothing_is_written_of_grades_that_are_out_of_100() {
         (csv(&["1", "1%", "2 %"]), 3, "1%", " (and so in 1 more row)"),
         (csv(&["1", "87,5"]), 3, "87,5", ""),
         (csv(&["1", "87.5 %"]), 3, "87.5 %", ""),
-        // Whatever else is the matter with the row.
+        // The check also covers rows with other errors.
         (csv(&["1", "87"]).replace(",no", ",perhaps"), 3, "87", ""),
         (json("87"), 2, "87", ""),
         (json("\"87\""), 2, "87", ""),
@@ -436,7 +436,7 @@ async fn nothing_is_written_of_grades_that_are_out_of_100() {
         let message = format!(
             "line {line}: percent is {percent}, but percent is 0 to 1, 1 being the whole \
              course{more}; nothing of the file is written, since all of it may be out of 100: \
-             divide by that\n"
+             divide every percent by 100\n"
         );
         let path = stack.file("grades.csv", &file);
         for more in [&[][..], &["--dry-run"]] {
@@ -451,13 +451,13 @@ async fn nothing_is_written_of_grades_that_are_out_of_100() {
         }
         assert!(stack.scan("GradesTable").await.is_empty(), "{file}");
     }
-    // What is no number at all is a bad line, as before.
+    // A percent that is not a number is a bad line, as before.
     let ran = import(&stack, "grades", &csv(&["x", "0.5"]), &[]).await;
     assert_eq!((ran.code, stack.scan("GradesTable").await.len()), (1, 1));
 }
 
 #[tokio::test]
-async fn grades_above_the_whole_course_are_warned_of() {
+async fn grades_above_the_whole_course_cause_a_warning() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let csv = format!("email,course_id,percent,passed\n{ADA},{RUN},1.05,yes\n{ADA},{ANTS},1,yes\n");
     let warning = "warning: percent is above 1, which is the whole course: line 2\n";
@@ -477,7 +477,7 @@ async fn grades_above_the_whole_course_are_warned_of() {
     assert_eq!(ran.json()["warnings"], warnings);
 }
 
-/// It is no file, and read only once; what is written for the time leaves nothing.
+/// A pipe cannot be read twice; the temporary copy is deleted.
 #[tokio::test]
 async fn grades_are_read_from_a_pipe() {
     let stack = CliFixture::with_ada_and_a_run().await;
@@ -494,7 +494,7 @@ async fn grades_are_read_from_a_pipe() {
 }
 
 #[tokio::test]
-async fn an_enrollment_is_pending_as_the_file_has_it() {
+async fn an_enrollment_is_stored_as_in_the_file() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let csv = format!(
         "email,course_id,mode,active,edx_enrolled,roles,change_status,enrollment_id\n\
@@ -519,7 +519,7 @@ async fn an_enrollment_is_pending_as_the_file_has_it() {
     let history = stack.run(&["enrollments", "show", ADA, "--history"]).await;
     assert!(history.ok().contains("import of grace"));
 
-    // It is what a delivery and an operator go on with.
+    // A delivery and an operator can change the imported enrollment.
     let change = EnrollmentChange::new(
         stack.user_id(ADA).await,
         RUN.parse().unwrap(),
@@ -546,7 +546,7 @@ async fn an_enrollment_is_pending_as_the_file_has_it() {
         assert_eq!(enrollment.history.len(), entries);
     }
     let set = ["enrollments", "set", ADA, RUN, "--mode", "verified"];
-    // What an operator says of it is no longer the import's.
+    // After an operator's change the mode is no longer the import's.
     for outcome in ["updated\n", "unchanged\n"] {
         let set = stack.run(&set).await.ok();
         assert!(set.starts_with(outcome), "{set}");
@@ -556,7 +556,7 @@ async fn an_enrollment_is_pending_as_the_file_has_it() {
 }
 
 #[tokio::test]
-async fn an_inactive_enrollment_is_unenrolled_where_nothing_else_is_said() {
+async fn an_inactive_enrollment_without_a_status_is_unenrolled() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let csv = format!("email,course_id,mode,active\n{ADA},{RUN},honor,0\n");
     import(&stack, "enrollments", &csv, &[]).await.ok();
@@ -565,10 +565,10 @@ async fn an_inactive_enrollment_is_unenrolled_where_nothing_else_is_said() {
     assert_ne!(bees["enrollment_id"], json!(null));
 }
 
-/// `active` and `change_status` of a row, and what it becomes: whether it is
-/// active and why not, or what is told.
+/// `active` and `change_status` of a row, and the result: whether the enrollment is
+/// active and why not, or the error.
 #[tokio::test]
-async fn an_enrollment_is_active_by_all_that_its_row_says() {
+async fn an_enrollment_is_active_by_both_columns_of_its_row() {
     let contradiction = |status: &str, active: bool| {
         Err(format!(
             "change_status {status} contradicts active, which is {active}"
@@ -590,7 +590,7 @@ async fn an_enrollment_is_active_by_all_that_its_row_says() {
         ("f", "enrolled", contradiction("enrolled", false)),
         ("", "Refunded", Ok((false, Some("refunded")))),
         ("yes", "DEFERRED", contradiction("deferred", true)),
-        // What no word is known for.
+        // Unknown words.
         ("", "moved", unclear("moved")),
         ("", "NULL", unclear("NULL")),
         ("f", "moved", Ok((false, Some("moved")))),
@@ -602,7 +602,7 @@ async fn an_enrollment_is_active_by_all_that_its_row_says() {
         cases.push(("t", status, contradiction(status, true)));
         cases.push(("1", status, contradiction(status, true)));
     }
-    // One file for all, a row each, so that a run is a case.
+    // One file for all cases, a row each, so that a run is a case.
     let run = |case: usize| format!("Org/Case/{case}");
     let runs: String = (0..cases.len())
         .map(|case| format!("{},A case\n", run(case)))
@@ -635,16 +635,16 @@ async fn an_enrollment_is_active_by_all_that_its_row_says() {
             "active {active:?}, change_status {status:?}"
         );
     }
-    let warning = "warning: change_status of an active enrollment is passed over: line 13\n";
+    let warning = "warning: change_status of an active enrollment is ignored: line 13\n";
     assert!(ran.err.ends_with(warning), "{ran:?}");
 }
 
-/// A cell, and what is told of it: without --force a list is refused, with it
-/// any is imported as it stands.
+/// A cell, and its message: without --force a list is refused, with it any text is
+/// imported unchanged.
 #[tokio::test]
 async fn unknown_roles_are_reported_with_the_separator() {
-    let warning = "warning: Open edX is not known to have one of the roles, between which stands \
-        ;: line 2\n";
+    let warning = "warning: Open edX is not known to have one of the roles, which are separated \
+        by ;: line 2\n";
     for (cell, roles, message) in [
         ("staff;instructor", vec!["instructor", "staff"], None),
         (
@@ -704,7 +704,7 @@ async fn unknown_roles_are_reported_with_the_separator() {
 }
 
 #[tokio::test]
-async fn a_mode_that_is_not_known_is_imported_with_force() {
+async fn an_unknown_mode_is_imported_with_force() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let csv = format!("email,course_id,mode\n{ADA},{RUN},verfied\n");
     let refused = import(&stack, "enrollments", &csv, &[]).await;
@@ -716,7 +716,7 @@ async fn a_mode_that_is_not_known_is_imported_with_force() {
 }
 
 #[tokio::test]
-async fn a_grade_is_pending_as_the_file_has_it() {
+async fn a_grade_is_stored_as_in_the_file() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let csv = format!(
         "email,course_id,percent,passed,letter_grade,set_by_admin\n\
@@ -789,7 +789,7 @@ async fn a_certificate_keeps_its_id_its_date_and_its_state() {
     }
     let restored = stack.run(&["certificates", "restore", ADA, RUN]).await.ok();
     assert_eq!(restored, format!("restored {ID}1; it is in force\n"));
-    // Where it differs by now, it is named.
+    // A difference from the current record is reported.
     let again = import(&stack, "certificates", &csv, &[]).await;
     assert_eq!(
         (again.code, again.out.as_str()),
@@ -797,7 +797,7 @@ async fn a_certificate_keeps_its_id_its_date_and_its_state() {
     );
 }
 
-/// Whatever comes after an import, no second certificate is issued.
+/// After the import, no second certificate is issued, whatever happens.
 #[tokio::test]
 async fn a_pass_finds_the_imported_certificate() {
     let stack = CliFixture::with_ada_and_a_run().await;
@@ -838,7 +838,7 @@ async fn a_certificate_id_belongs_to_one_learner_and_run() {
     };
     import(&stack, "certificates", &csv(RUN), &[]).await.ok();
     let message = "line 2: the certificate_id belongs to another learner or course run, or to \
-        somebody who was erased; find out in the receiver that you come from whose it is\n";
+        somebody who was erased; look up in the old receiver whose certificate it is\n";
     for more in [&[][..], &["--dry-run"]] {
         let ran = import(&stack, "certificates", &csv(ANTS), more).await;
         assert_eq!((ran.code, ran.err.as_str()), (1, message));
@@ -846,7 +846,7 @@ async fn a_certificate_id_belongs_to_one_learner_and_run() {
     assert_eq!(shown(&stack, "certificates").await.len(), 1);
 }
 
-/// Two addresses of one user have one record, also where nothing is written.
+/// Two addresses of one user have one record, also in a dry run.
 #[tokio::test]
 async fn two_addresses_of_one_user_are_one_learner() {
     let stack = CliFixture::with_ada_and_a_run().await;
@@ -868,9 +868,9 @@ async fn two_addresses_of_one_user_are_one_learner() {
     }
 }
 
-/// By an enrollment that counts, and when it is really imported.
+/// Only an eligible enrollment makes the pass due, and only when it is really imported.
 #[tokio::test]
-async fn an_enrollment_makes_due_the_pass_that_waits_for_it() {
+async fn an_enrollment_makes_the_pass_due_that_is_blocked_on_it() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let mut keys = Vec::new();
     for (run, reason) in [
@@ -914,8 +914,8 @@ async fn an_enrollment_makes_due_the_pass_that_waits_for_it() {
     assert_eq!(stack.due().await, []);
 }
 
-/// Whoever is stopped between the two has caused an attempt too many: it is due
-/// some time after the write that was announced, and not when it would have been.
+/// An import that stops between the two writes causes one attempt too many: the event is
+/// due some time after the announced write, and not at its former time.
 #[tokio::test]
 async fn a_waiting_pass_is_retried_even_if_the_import_stops_short() {
     let stack = CliFixture::with_ada_and_a_run().await;
@@ -938,9 +938,9 @@ async fn a_waiting_pass_is_retried_even_if_the_import_stops_short() {
     assert!((89..=600).contains(&wait), "{wait}");
 }
 
-/// What is there, what the file has, and what is told.
+/// The stored record, the row of the file, and the message.
 #[tokio::test]
-async fn what_differs_is_named_and_left_alone() {
+async fn a_differing_record_is_reported_and_not_changed() {
     let enrollments = "email,course_id,mode,active,edx_enrolled,roles,change_status,enrollment_id";
     let grades = "email,course_id,percent,passed,letter_grade,set_by_admin";
     let certificates = "email,course_id,certificate_id,issued_at,state,learner_name,run_title";
@@ -949,7 +949,7 @@ async fn what_differs_is_named_and_left_alone() {
     let [revoke, restore] = ["revoke", "restore"]
         .map(|word| format!("To {word} it: coursehook certificates {word} {ADA} {RUN}"));
     let pass = format!(
-        "A pass brings it back: \
+        "A pass restores it: \
          coursehook grades override {ADA} {RUN} --percent P --letter L --passed"
     );
     let nothing = ", and no command changes that";
@@ -1058,7 +1058,7 @@ async fn what_differs_is_named_and_left_alone() {
                 "certificate_id: {first} here, {second} in the file; \
                  state: in_force here, revoked in the file"
             ),
-            ". It was issued here before this one was imported, and keeps its id".to_owned(),
+            ". It was issued here before this import, and keeps its id".to_owned(),
         ),
     ] {
         let stack = CliFixture::with_ada_and_a_run().await;
@@ -1137,7 +1137,7 @@ async fn with_many() -> (CliFixture, Many) {
 }
 
 #[tokio::test]
-async fn an_import_that_was_cut_short_ends_the_same_when_done_again() {
+async fn an_import_that_was_cut_short_and_is_repeated_has_the_same_result() {
     let (stack, many) = with_many().await;
     for (what, table, csv) in many.files {
         let file = stack.file("many.csv", csv);
@@ -1167,7 +1167,7 @@ async fn an_import_that_was_cut_short_ends_the_same_when_done_again() {
             LEARNERS - written
         );
         assert_eq!(stack.run(&[what, "import", &file]).await.ok(), rest);
-        // All is as the file says.
+        // All records match the file.
         let all = format!("0 created, {LEARNERS} unchanged, 0 differing, 0 bad lines\n");
         assert_eq!(stack.run(&[what, "import", &file]).await.ok(), all);
         assert_eq!(stack.scan(table).await.len(), LEARNERS);
@@ -1195,7 +1195,7 @@ async fn a_dry_run_writes_nothing() {
     }
 }
 
-/// It is known by its own ids that the first attempt has done its work.
+/// The import recognises by its own ids that the first attempt has written the record.
 #[tokio::test]
 async fn a_write_whose_answer_was_lost_counts_as_created() {
     let (stack, many) = with_many().await;
@@ -1208,7 +1208,7 @@ async fn a_write_whose_answer_was_lost_counts_as_created() {
             } else if lost.set(call.body.clone()).is_ok() {
                 Fault::LostAnswer
             } else if lost.get() == Some(&call.body) {
-                // The engine knows it again by its token, as AWS does for a while.
+                // The engine recognises it by its token, as AWS does for a while.
                 Fault::Cancel("ConditionalCheckFailed")
             } else {
                 Fault::Pass
@@ -1223,9 +1223,9 @@ async fn a_write_whose_answer_was_lost_counts_as_created() {
     }
 }
 
-/// One of many is there by the time that they are written.
+/// One of many records exists by the time that they are written.
 #[tokio::test]
-async fn what_came_in_between_is_left_alone_and_the_others_are_added() {
+async fn a_concurrent_record_is_not_changed_and_the_others_are_added() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
         "TransactWriteItems" => Fault::Hold,

@@ -18,14 +18,14 @@ async fn put(stack: &CliFixture, table: &str, item: Vec<(&str, AttributeValue)>)
     put.set_item(Some(item.collect())).send().await.unwrap();
 }
 
-/// The words of each row.
+/// Returns the words of each row.
 fn rows(text: &str) -> Vec<Vec<&str>> {
     let rows = text.lines().map(|line| line.split_whitespace().collect());
     rows.collect()
 }
 
 #[tokio::test]
-async fn users_are_listed_however_many_pages_they_fill() {
+async fn users_are_listed_over_any_number_of_pages() {
     const USERS: usize = 6;
     let stack = CliFixture::start().await;
     let empty = stack.run(&["users", "list", "--json"]).await.json();
@@ -60,7 +60,7 @@ async fn users_are_listed_however_many_pages_they_fill() {
     assert_eq!(table[0], ["email", "edX", "username", "name", "user", "id"]);
     let emails: BTreeSet<_> = table[1..].iter().map(|row| row[0]).collect();
     assert_eq!(emails.len(), USERS);
-    // The columns of one page stand under those of another.
+    // The columns of all pages are aligned.
     let second = |line: &str| line.find(" learner").unwrap();
     let columns: BTreeSet<_> = listed.lines().skip(1).map(second).collect();
     assert_eq!(columns.len(), 1, "{listed}");
@@ -77,7 +77,7 @@ async fn users_are_listed_however_many_pages_they_fill() {
     assert_eq!(listed.json().as_array().unwrap().len(), USERS);
 }
 
-/// JSON allows characters as they are that a terminal heeds.
+/// JSON permits unescaped characters that a terminal interprets; the output escapes them.
 #[tokio::test]
 async fn no_json_moves_the_cursor() {
     let stack = CliFixture::start().await;
@@ -88,7 +88,7 @@ async fn no_json_moves_the_cursor() {
         ("name", text("Ada\u{7f}\u{9b}2J")),
     ];
     put(&stack, "UsersTable", user).await;
-    let line = "{\"message\":\"done\",\"course_id\":\"\u{9b}2J\"}";
+    let line = "{\"message\":\"delivery processed\",\"course_id\":\"\u{9b}2J\"}";
     let log = stack.file("functions.log", line);
     for (arguments, escaped) in [
         (&["users", "show", ADA, "--json"][..], r"Ada\u007f\u009b2J"),
@@ -117,9 +117,10 @@ async fn runs_are_listed() {
     assert_eq!(json[0]["start_date"], json!(null));
 }
 
-/// As many as fill more than one page, one of them of a user who is gone.
+/// All enrollments of a run are listed, over more than one page, one of them of a deleted
+/// user.
 #[tokio::test]
-async fn who_is_in_a_run_is_listed() {
+async fn the_enrollments_of_a_run_are_listed() {
     const LEARNERS: usize = 120;
     let stack = CliFixture::with_ada_and_a_run().await;
     let users: String = (1..LEARNERS).map(|n| format!("l{n}@b.org\n")).collect();

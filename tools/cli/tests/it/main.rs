@@ -1,4 +1,4 @@
-//! The program as operators run it: as a process, against DynamoDB and Secrets
+//! Tests the program as operators run it: as a process, against DynamoDB and Secrets
 //! Manager on this machine.
 
 #![expect(

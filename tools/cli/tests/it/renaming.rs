@@ -5,7 +5,7 @@ use shared::domain::{BlockedReason, EventKind, EventState};
 
 use crate::harness::{ADA, CliFixture, RUN, ran};
 
-/// The address that [`ADA`] has by now.
+/// The new address of [`ADA`].
 const NEW: &str = "Ada.Lovelace@example.org";
 
 async fn rename(stack: &CliFixture, arguments: &[&str]) -> crate::harness::Ran {
@@ -15,7 +15,7 @@ async fn rename(stack: &CliFixture, arguments: &[&str]) -> crate::harness::Ran {
 }
 
 #[tokio::test]
-async fn a_learner_has_another_address() {
+async fn a_learner_gets_another_address() {
     let stack = CliFixture::with_ada_and_a_run().await;
     stack
         .run_with_input(
@@ -34,10 +34,10 @@ async fn a_learner_has_another_address() {
     let message = rename(&stack, &[ADA, NEW]).await.ok();
     assert_eq!(
         message,
-        "renamed to ada.lovelace@example.org; ada@example.org goes on finding them; \
-         1 pending event came along\n"
+        "renamed to ada.lovelace@example.org; ada@example.org still finds them; \
+         1 pending event moved along\n"
     );
-    // Both addresses find the same user, and what they have.
+    // Both addresses find the same user, and their records.
     for email in [ADA, NEW] {
         let user = stack.run(&["users", "show", email, "--json"]).await.json();
         assert_eq!(user["user_id"], before["user_id"]);
@@ -57,14 +57,14 @@ async fn a_learner_has_another_address() {
     let shown = stack.run(&["users", "show", NEW]).await.ok();
     assert!(shown.contains("formerly      ada@example.org"), "{shown}");
 
-    // The same once more, also by the former address, changes nothing.
+    // The same command again changes nothing, also with the former address.
     let again = rename(&stack, &[ADA, NEW, "--json"]).await.json();
     assert_eq!(
         (&again["changed"], &again["events_moved"]),
         (&json!(false), &json!(0))
     );
 
-    // However often it changes, all former ones lead to the one that they have.
+    // After any number of changes, all former addresses find the current one.
     let next = |n: usize| format!("ada@{n}.example.org");
     for n in 0..6 {
         rename(&stack, &[ADA, &next(n)]).await.ok();
@@ -76,11 +76,12 @@ async fn a_learner_has_another_address() {
 }
 
 #[tokio::test]
-async fn an_address_that_was_never_theirs_is_forgotten() {
+async fn a_mistyped_address_can_be_forgotten() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let typo = "ada@exmaple.org";
     rename(&stack, &[ADA, typo]).await.ok();
-    // What came for her comes along, and what waits for somebody of that address stays.
+    // The user's own events move along, and an event that is blocked on a user with that
+    // address stays.
     let (pass, enrollment) = (EventKind::Certificate, EventKind::Enrollment);
     stack
         .add_pending(pass, typo, RUN, BlockedReason::NotPassed)
@@ -91,8 +92,8 @@ async fn an_address_that_was_never_theirs_is_forgotten() {
     let message = rename(&stack, &[typo, ADA, "--forget"]).await.ok();
     assert_eq!(
         message,
-        "renamed to ada@example.org; ada@exmaple.org finds nobody any more; \
-         1 pending event came along\n"
+        "renamed to ada@example.org; ada@exmaple.org no longer finds them; \
+         1 pending event moved along\n"
     );
     let events = stack.run(&["events", "list", "--json"]).await.json();
     let whose = |kind: &str| {
@@ -104,7 +105,7 @@ async fn an_address_that_was_never_theirs_is_forgotten() {
     assert_eq!(stack.run(&["users", "show", typo]).await.code, 2);
     let user = stack.run(&["users", "show", ADA, "--json"]).await.json();
     assert_eq!(user["former_emails"], json!([]));
-    // It is anybody's by now.
+    // Anyone may have the address now.
     let csv = format!("email\n{typo}\n");
     let imported = stack.run_with_input(&["users", "import", "-"], &csv).await;
     assert!(imported.ok().starts_with("1 created"));
@@ -129,7 +130,7 @@ async fn an_invalid_new_address_is_refused() {
         ),
         (
             ["3349ca65-ca93-44ef-9977-069eb88918d0", "ada.l@example.org"],
-            "no user of the id 3349ca65-ca93-44ef-9977-069eb88918d0",
+            "no user with the id 3349ca65-ca93-44ef-9977-069eb88918d0",
         ),
         (
             [ADA, "bob@example.org"],
@@ -138,7 +139,7 @@ async fn an_invalid_new_address_is_refused() {
         (["cy@example.org", NEW], "there is no user cy@example.org"),
         (
             ["bob@example.org", "ada@former.example.org"],
-            "if it never was theirs: coursehook users rename-email ada@former.example.org \
+            "if it never belonged to them: coursehook users rename-email ada@former.example.org \
              ada@example.org --forget",
         ),
     ] {
@@ -148,10 +149,10 @@ async fn an_invalid_new_address_is_refused() {
     }
 }
 
-/// Such a user may have come from another program, or from before imports
-/// refused the address. No argument can name the address, so the id does.
+/// Such a user may come from another program, or from an import before addresses were
+/// checked. No argument can name the address, so the id is used.
 #[tokio::test]
-async fn an_address_with_characters_that_nobody_sees_is_shown_and_replaced() {
+async fn an_address_with_invisible_characters_is_shown_and_replaced() {
     let stack = CliFixture::start().await;
     let id = "3349ca65-ca93-44ef-9977-069eb88918d0";
     let (email, name) = ("ada\u{200b}@example.org", "Ada\u{202e}\u{feff} Lovelace");
@@ -182,7 +183,7 @@ async fn an_address_with_characters_that_nobody_sees_is_shown_and_replaced() {
     let renamed = rename(&stack, &[id, ADA, "--forget"]).await.ok();
     assert_eq!(
         renamed,
-        "renamed to ada@example.org; ada<U+200B>@example.org finds nobody any more\n"
+        "renamed to ada@example.org; ada<U+200B>@example.org no longer finds them\n"
     );
     let user = stack.run(&["users", "show", ADA, "--json"]).await.json();
     assert_eq!(
@@ -192,10 +193,10 @@ async fn an_address_with_characters_that_nobody_sees_is_shown_and_replaced() {
     assert_eq!(user["former_emails"], json!([]));
 }
 
-/// An import that meets the new address says what to do; afterwards it meets
-/// both addresses, and the former one adds only what is not known.
+/// An import with the new address, before the change, says what to do. After the change
+/// it accepts both addresses, and a row with the former one only adds missing values.
 #[tokio::test]
-async fn imports_know_of_both_addresses() {
+async fn imports_accept_both_addresses() {
     let stack = CliFixture::start().await;
     let import = async |rows: &str| {
         let csv = format!("email,edx_username,name\n{rows}");
@@ -226,7 +227,7 @@ async fn imports_know_of_both_addresses() {
     };
     assert_eq!(import(rows).await, [0, 2, 0]);
     assert_eq!(import(rows).await, [0, 0, 2]);
-    // The former address does not take back what is known under the new one.
+    // The former address does not replace values that are known under the new one.
     assert_eq!(import("ada.l@example.org,,Ada Lovelace\n").await, [0, 1, 0]);
     assert_eq!(import("ada@example.org,ada-2,A.\n").await, [0, 0, 1]);
     let user = stack.run(&["users", "show", ADA, "--json"]).await.json();
@@ -236,8 +237,8 @@ async fn imports_know_of_both_addresses() {
     );
 }
 
-/// A line about somebody else than the address is, or was, changes nobody, and
-/// says who they are and how the address comes free.
+/// A line about another person than the current or former holder of its address changes
+/// no user, and names the holder and the command that frees the address.
 #[tokio::test]
 async fn a_line_about_another_person_is_refused() {
     const FIRST: &str = "old.one@example.org";
@@ -245,7 +246,7 @@ async fn a_line_about_another_person_is_refused() {
     let former = |of: &str, about: &str| {
         format!(
             "{FIRST} is a former address of {of}, who has {NOW} now, and this line is about \
-             {about}; if they are two persons, free the address and import the file again: \
+             {about}; if they are two people, free the address and import the file again: \
              coursehook users rename-email {FIRST} {NOW} --forget; if they are one person, put \
              {NOW} into the line"
         )
@@ -253,15 +254,15 @@ async fn a_line_about_another_person_is_refused() {
     let in_use = |of: &str, about: &str| {
         format!(
             "{NOW} is the address of {of}, and this line is about {about}: both username and \
-             name differ; if they are two persons, give the first one another address and import \
+             name differ; if they are two people, give the first one another address and import \
              the file again: coursehook users rename-email {NOW} NEW_ADDRESS --forget; if they \
-             are one person, import the line without its name first, and then as it is"
+             are one person, import the line without its name first, and then unchanged"
         )
     };
     let (updated, unchanged) = (Ok([0, 1, 0]), Ok([0, 0, 1]));
-    // What is known of the user, the line, and what comes of it.
+    // The known users, the line, and the result.
     for (known, line, expected) in [
-        // The former address, by usernames.
+        // The former address, distinguished by usernames.
         (
             "one,One Uno",
             "old.one@example.org,brandnew,Somebody Else",
@@ -295,7 +296,7 @@ async fn a_line_about_another_person_is_refused() {
             "old.one@example.org,oNE,Somebody Else",
             unchanged.clone(),
         ),
-        // The former address, by names, since a username is missing.
+        // The former address, distinguished by names, since a username is missing.
         (
             "one,One Uno",
             "old.one@example.org,,Somebody Else",
@@ -323,14 +324,14 @@ async fn a_line_about_another_person_is_refused() {
         ),
         ("one,One Uno", "old.one@example.org,,", unchanged.clone()),
         ("one,", "old.one@example.org,,One Uno", updated.clone()),
-        // The one in between, which leads to the address that they have.
+        // A former address in the middle of the list, which leads to the current one.
         (
             "one,One Uno",
             "mid.one@example.org,brandnew,Somebody Else",
             Err(former("one (One Uno)", "brandnew (Somebody Else)")
                 .replace(FIRST, "mid.one@example.org")),
         ),
-        // The address that they have.
+        // The current address.
         (
             "one,One Uno",
             "new.one@example.org,brandnew,Somebody Else",
@@ -401,14 +402,14 @@ async fn a_line_about_another_person_is_refused() {
     }
 }
 
-/// The command of the message frees the address, and the same file again makes
-/// the second person a user of their own.
+/// The command in the message frees the address, and importing the file again then
+/// creates a user for the second person.
 #[tokio::test]
 async fn the_printed_command_frees_the_address() {
     for (line, options) in [
         ("old.one@example.org,brandnew,Somebody Else", "--forget"),
         ("new.one@example.org,brandnew,Somebody Else", "--forget"),
-        // What a shell would take for more, or the program for an option.
+        // Text that is special in a shell, or looks like an option.
         ("-o'ld@example.org,brandnew,Somebody Else", "--forget --"),
     ] {
         let (address, _) = line.split_once(',').unwrap();
@@ -457,10 +458,10 @@ async fn the_printed_command_frees_the_address() {
     }
 }
 
-/// Where another line of the file makes the two the same, the order of the
-/// lines does not count.
+/// If another line of the file gives the two the same username, the order of the lines
+/// does not matter.
 #[tokio::test]
-async fn a_line_with_a_former_address_waits_for_the_others_of_its_file() {
+async fn a_line_with_a_former_address_is_tried_after_the_others_of_its_file() {
     for rows in [
         "old.one@example.org,,One Duo\nnew.one@example.org,one,One Duo\n",
         "new.one@example.org,one,One Duo\nold.one@example.org,,One Duo\n",
@@ -482,10 +483,10 @@ async fn a_line_with_a_former_address_waits_for_the_others_of_its_file() {
     }
 }
 
-/// What was given up since nobody had the new address has its time again, and
-/// what waits under the old one does not end with it.
+/// An event that ended because no user had the new address starts again, and an event
+/// that is pending under the old one does not end with it.
 #[tokio::test]
-async fn what_was_given_up_for_want_of_the_user_begins_again() {
+async fn an_event_that_ended_without_its_user_is_retried() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let new = NEW.to_lowercase();
     let enrollment = EventKind::Enrollment;
@@ -501,7 +502,7 @@ async fn what_was_given_up_for_want_of_the_user_begins_again() {
     let message = rename(&stack, &[ADA, NEW]).await.ok();
     assert!(
         message.ends_with(
-            "1 pending event came along; 1 pending event waited for this, retried within a minute\n"
+            "1 pending event moved along; 1 pending event waited for this and will be retried within a minute\n"
         ),
         "{message}"
     );
@@ -516,9 +517,9 @@ async fn what_was_given_up_for_want_of_the_user_begins_again() {
     assert!(imported.await.ok().contains("1 pending event waited"));
 }
 
-/// What somebody else changes while the address does is not lost.
+/// A change by another program during the renaming is not lost.
 #[tokio::test]
-async fn a_change_in_between_comes_along() {
+async fn a_concurrent_change_is_not_lost() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
         "TransactWriteItems" => Fault::Hold,
@@ -531,7 +532,7 @@ async fn a_change_in_between_comes_along() {
         proxy.stuck(1).await;
         let update = stack.dynamodb().update_item().table_name("UsersTable");
         let update = update.key("email", S(ADA.to_owned()));
-        // Of what another program has there, all comes along.
+        // All attributes of the other program are kept.
         let update = update.update_expression("SET shoe_size = :size");
         let update = update.expression_attribute_values(":size", S("38".to_owned()));
         update.send().await.unwrap();
@@ -549,9 +550,10 @@ async fn a_change_in_between_comes_along() {
     assert_eq!(item["shoe_size"].as_s().unwrap(), "38");
 }
 
-/// Cut short between the address and its events, it is made up for.
+/// A renaming that was cut short between the address and its events is completed by the
+/// same command.
 #[tokio::test]
-async fn the_same_again_does_the_rest() {
+async fn the_same_command_completes_a_renaming() {
     let stack = CliFixture::with_ada_and_a_run().await;
     stack
         .add_pending(
@@ -574,7 +576,7 @@ async fn the_same_again_does_the_rest() {
         command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url);
         let ran = ran(command).await;
         assert_eq!(ran.code, 2, "{ran:?}");
-        assert!(ran.err.contains("these credentials may not"), "{ran:?}");
+        assert!(ran.err.contains("these credentials are not"), "{ran:?}");
     }
     let done = rename(&stack, &[ADA, NEW, "--json"]).await.json();
     assert_eq!(done["events_moved"], 1);

@@ -12,7 +12,7 @@ use crate::harness::{CliFixture, Ran, ran};
 
 type Requests = Arc<Mutex<Vec<(Method, Uri, HeaderMap, Bytes)>>>;
 
-/// A stack that answers with the status that the learner's name asks for.
+/// A stack that answers with the status that is in the learner's name.
 struct Receiver {
     url: String,
     requests: Requests,
@@ -66,11 +66,11 @@ fn delivery(email: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_same_requests_are_made_again_in_order() {
+async fn the_original_requests_are_repeated_in_order() {
     let stack = CliFixture::start().await;
     let receiver = Receiver::start().await;
     let body = delivery("ada@example.org");
-    // Some editors write a byte order mark; it is no part of the delivery.
+    // Some editors write a byte order mark; it is not part of the delivery.
     stack.file("events/enrollment/b.json", format!("\u{feff}{body}"));
     stack.file("events/enrollment/a.json", &body);
     stack.file("events/enrollment/README.md", "no delivery");
@@ -172,7 +172,7 @@ async fn the_same_requests_are_made_again_in_order() {
 }
 
 #[tokio::test]
-async fn what_was_not_accepted_is_an_exit_code() {
+async fn a_refused_delivery_sets_the_exit_code() {
     let stack = CliFixture::start().await;
     let receiver = Receiver::start().await;
     let codes = [
@@ -210,7 +210,7 @@ async fn what_was_not_accepted_is_an_exit_code() {
     assert_eq!(answers[0]["body"]["message"], "Enrollment successful");
     assert_eq!(answers[0]["problem"], json!(null));
 
-    // A proxy of the environment has no part in what stays on this machine.
+    // A proxy of the environment is not used for an address on this machine.
     let mut command = receiver.replay(&stack, &["enrollment/201.json"]);
     for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
         command.env(variable, "http://127.0.0.1:1");
@@ -226,7 +226,7 @@ async fn what_was_not_accepted_is_an_exit_code() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_where_a_file_is_no_delivery() {
+async fn nothing_is_sent_if_a_file_is_not_a_delivery() {
     let stack = CliFixture::start().await;
     let receiver = Receiver::start().await;
     stack.file("enrollment/0-good.json", delivery("ada@example.org"));
@@ -294,7 +294,7 @@ async fn nothing_is_sent_where_a_file_is_no_delivery() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_is_not_there_is_amiss_only_if_none_is() {
+async fn a_missing_webhook_is_an_error_only_if_all_are_missing() {
     let stack = CliFixture::start().await;
     let receiver = Receiver::start().await;
     stack.file("certificate/1.json", delivery("s404@nowhere.example.org"));

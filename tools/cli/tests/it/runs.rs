@@ -36,13 +36,13 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
     let bad = json!([
         {"line": 4, "problem": "course_id is not a course run id such as course-v1:Org+Course+Run"},
         {"line": 5, "problem": "title is missing"},
-        {"line": 6, "problem": "live must be true or false; yes, no, t, f, 1 and 0 are taken too"},
-        {"line": 7, "problem": "start_date is neither a date such as 2026-09-01 nor a moment such as 2026-09-01T08:00:00Z"},
-        {"line": 8, "problem": "end_date is neither a date such as 2026-09-01 nor a moment such as 2026-09-01T08:00:00Z"},
-        {"line": 9, "problem": "the same course id as line 2, which was taken and differs in title, live, start_date and end_date"},
+        {"line": 6, "problem": "live must be true or false; yes, no, t, f, 1 and 0 are accepted too"},
+        {"line": 7, "problem": "start_date is not a date such as 2026-09-01 or a time such as 2026-09-01T08:00:00Z"},
+        {"line": 8, "problem": "end_date is not a date such as 2026-09-01 or a time such as 2026-09-01T08:00:00Z"},
+        {"line": 9, "problem": "the same course id as line 2, which is imported and differs in title, live, start_date and end_date"},
         {"line": 10, "problem": "has 1 columns, and the first line has 7"},
         {"line": 12, "problem": "end_date is before start_date"},
-        {"line": 13, "problem": "end_date is beyond the last moment that can be kept, 9999-12-30T22:00:00Z; leave it empty if it never comes"},
+        {"line": 13, "problem": "end_date is beyond the last time that can be stored, 9999-12-30T22:00:00Z; leave it empty if it never comes"},
         {"line": 15, "problem": "course_id has U+200B ZERO WIDTH SPACE at 18"},
         {"line": 16, "problem": "title has U+202E RIGHT-TO-LEFT OVERRIDE at 1"},
         {"line": 17, "problem": "title is longer than 255 characters"},
@@ -87,7 +87,7 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
 }
 
 #[tokio::test]
-async fn an_absent_column_leaves_what_is_there_and_json_lines_have_flags() {
+async fn an_absent_column_keeps_the_stored_value_and_json_lines_have_flags() {
     let stack = CliFixture::start().await;
     let import = async |lines: &str| stack.run_with_input(&["runs", "import", "-"], lines).await;
     let line = json!({
@@ -116,7 +116,7 @@ async fn an_absent_column_leaves_what_is_there_and_json_lines_have_flags() {
         ("false", "0 created, 1 updated"),
         ("1", "0 created, 1 updated"),
         ("true", "0 created, 0 updated"),
-        // As PostgreSQL writes them.
+        // PostgreSQL writes flags like these.
         (r#""t""#, "0 created, 0 updated"),
         (r#""f""#, "0 created, 1 updated"),
         (r#""T""#, "0 created, 1 updated"),
@@ -130,15 +130,16 @@ async fn an_absent_column_leaves_what_is_there_and_json_lines_have_flags() {
             .starts_with("0 created, 1 updated")
     );
     for live in ["2", "1.0", "-1", "[]", "\"perhaps\""] {
-        let message = "line 1: live must be true or false; yes, no, t, f, 1 and 0 are taken too\n";
+        let message =
+            "line 1: live must be true or false; yes, no, t, f, 1 and 0 are accepted too\n";
         assert_eq!(import_live(live).await.err, message, "{live}");
     }
 }
 
-/// What is there, what a file says beside the id and a title, and what is there
-/// then.
+/// The stored run, the file's columns besides the id and a title, and the run after the
+/// import.
 #[tokio::test]
-async fn a_column_that_is_absent_leaves_what_is_there_and_an_empty_cell_empties() {
+async fn an_absent_column_keeps_the_stored_value_and_an_empty_cell_clears_it() {
     let stack = CliFixture::start().await;
     let import = async |file: &str| stack.run_with_input(&["runs", "import", "-"], file).await;
     let all =
@@ -177,7 +178,7 @@ async fn a_column_that_is_absent_leaves_what_is_there_and_an_empty_cell_empties(
             "course_id,title,certificate_available_date\nOrg/C/R,C,\n".to_owned(),
             json!({"certificate_available_date": null}),
         ),
-        // What is left out at the end of a row is absent.
+        // A cell that is left out at the end of a row is absent.
         (format!("{HEADING}\nOrg/C/R,C,no\n"), json!({"live": false})),
         (
             format!("{HEADING}\nOrg/C/R,C,,,,,\n"),
@@ -215,7 +216,7 @@ async fn a_column_that_is_absent_leaves_what_is_there_and_an_empty_cell_empties(
             "{file}"
         );
     }
-    // A run that is new has nothing to options.
+    // A new run has no values to keep.
     import("course_id,title\nOrg/C/T,T\n").await.ok();
     let run = stack
         .run(&["runs", "show", "Org/C/T", "--json"])
@@ -229,7 +230,7 @@ async fn a_column_that_is_absent_leaves_what_is_there_and_an_empty_cell_empties(
 }
 
 #[tokio::test]
-async fn a_date_that_contradicts_one_that_is_left_is_refused() {
+async fn a_date_that_contradicts_a_stored_one_is_refused() {
     let stack = CliFixture::start().await;
     let import = async |file: &str| stack.run_with_input(&["runs", "import", "-"], file).await;
     import("course_id,title,start_date,end_date\nOrg/C/R,C,2026-09-01,2026-12-01\n")
@@ -263,10 +264,10 @@ async fn a_date_that_contradicts_one_that_is_left_is_refused() {
     }
 }
 
-/// Attributes of other programs stay, and so does what somebody else wrote to a
-/// column that the file lacks.
+/// Attributes of other programs stay, and so does another program's concurrent change of
+/// a column that the file lacks.
 #[tokio::test]
-async fn an_import_of_runs_writes_its_own_columns_alone() {
+async fn an_import_of_runs_writes_only_its_own_columns() {
     let stack = CliFixture::start().await;
     let file = stack.file("runs.csv", "course_id,title\nOrg/C/R,C\n");
     stack.run(&["runs", "import", &file]).await.ok();
@@ -307,7 +308,7 @@ async fn an_import_of_runs_writes_its_own_columns_alone() {
 }
 
 #[tokio::test]
-async fn an_import_makes_due_what_has_waited_for_a_run() {
+async fn an_import_makes_events_due_that_were_blocked_on_the_run() {
     let stack = CliFixture::start().await;
     let import = async |csv: &str| {
         stack
@@ -342,7 +343,7 @@ async fn an_import_makes_due_what_has_waited_for_a_run() {
         found.sort_by_key(|key| keys.iter().position(|k| k == key));
         assert_eq!(found, keys);
     }
-    // As an import leaves it that was cut short before it came to the events.
+    // This is the state after an import that was cut short before it handled the events.
     let again = stack.add_pending(
         EventKind::Enrollment,
         "bob@example.org",

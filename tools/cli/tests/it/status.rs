@@ -3,34 +3,34 @@ use shared::domain::{Blocked, BlockedReason, EventKey, EventKind, EventState, Sc
 
 use crate::harness::{ADA, CliFixture, RUN, lms_unavailable};
 
-/// One thing that befalls [`ADA`] in a run.
+/// One event in [`ADA`]'s history in a run.
 enum Step {
-    /// With this mode, and perhaps `--inactive`.
+    /// An enrollment with this mode, and perhaps `--inactive`.
     Enroll(&'static [&'static str]),
-    /// A grade that a delivery brought.
+    /// A grade from a delivery.
     Lms(f64, bool),
     /// A grade that an operator sets, with `--passed` or without.
     Operator(&'static str, bool),
     Keep(EventKind, Blocked),
-    /// Ends the pass that is pending.
+    /// Ends the pending pass.
     End(EventState),
-    /// Drops the pass that is pending.
+    /// Drops the pending pass.
     Drop,
     Withdraw,
     Revoke,
 }
 
-/// A learner's way in a run, and what is to be said of it.
+/// A learner's history in a run, and the expected diagnosis.
 struct Case {
-    /// A name, of which the run's id is made.
+    /// The case's name, of which the run's id is made.
     name: &'static str,
-    /// The run as it is imported, from `is_self_paced`; `None` where it is not.
+    /// The run's columns from `is_self_paced`; `None` if the run is not imported.
     run: Option<&'static str>,
     steps: Vec<Step>,
     /// Parts of the sentence, in this order.
     why: &'static [&'static str],
     help: &'static str,
-    /// In which EMAIL, RUN and KEY stand for those.
+    /// The commands, in which EMAIL, RUN and KEY are placeholders.
     commands: &'static [&'static str],
 }
 
@@ -67,7 +67,7 @@ fn cases() -> Vec<Case> {
             SELF_PACED,
             vec![PAID, Operator("0.87", true)],
             &[" is in force, since 20", ", by operator grace."],
-            "To take it back:",
+            "To revoke it:",
             &["coursehook certificates revoke EMAIL RUN"],
         ),
         case(
@@ -75,7 +75,7 @@ fn cases() -> Vec<Case> {
             SELF_PACED,
             vec![PAID, Operator("0.87", true), Revoke],
             &[" is revoked, since 20", ", by operator grace, and no pass"],
-            "To bring it back:",
+            "To restore it:",
             &["coursehook certificates restore EMAIL RUN"],
         ),
         case(
@@ -83,7 +83,7 @@ fn cases() -> Vec<Case> {
             SELF_PACED,
             vec![PAID, Operator("0.87", true), Withdraw, Revoke],
             &[" is revoked, since 20"],
-            "withdrawn again, as it was before",
+            "withdrawn, as it was before",
             &["coursehook certificates restore EMAIL RUN"],
         ),
         case(
@@ -92,10 +92,10 @@ fn cases() -> Vec<Case> {
             vec![PAID, Operator("0.87", true), Withdraw, Lms(0.0, false)],
             &[
                 " is withdrawn, since 20",
-                ", by operator a test, until a pass brings it back: ",
-                "the grade is no pass (0, by the LMS), and no pass was announced since.",
+                ", by operator a test, until a pass restores it: ",
+                "the grade is not a pass (0, by the LMS), and no pass was announced since.",
             ],
-            "Have the LMS announce the pass, once there is one",
+            "Let the LMS announce the pass, once there is one",
             &[OVERRIDE],
         ),
         case(
@@ -109,10 +109,10 @@ fn cases() -> Vec<Case> {
             ],
             &[
                 " is withdrawn, since 20",
-                "a pass brings it back; the pass that came at 20",
+                "a pass restores it; the pass that came at 20",
                 " waits. The LMS failed (503).",
             ],
-            "nothing else need be done",
+            "nothing else needs to be done",
             &[],
         ),
         case(
@@ -155,7 +155,7 @@ fn cases() -> Vec<Case> {
                 " waits. The learner has passed, but is enrolled in a mode that is not paid for.",
                 "next attempt",
             ],
-            "Where the learner has paid, say so; nothing else need be done:",
+            "If the learner has paid, set a paid mode; nothing else needs to be done:",
             &[ENROLL],
         ),
         case(
@@ -163,7 +163,7 @@ fn cases() -> Vec<Case> {
             SELF_PACED,
             vec![PAID],
             &["There is no certificate: there is no grade, and no pass was announced."],
-            "Have the LMS announce the pass, once there is one, or set the grade by hand:",
+            "Let the LMS announce the pass, once there is one, or set the grade by hand:",
             &[OVERRIDE],
         ),
         case(
@@ -174,15 +174,15 @@ fn cases() -> Vec<Case> {
                 "there is no grade, and no pass was announced; ",
                 "a pass would not be enough, since the learner is enrolled in a mode that",
             ],
-            "Where the learner has paid, say so; then have the LMS announce the pass",
+            "If the learner has paid, set a paid mode; then let the LMS announce the pass",
             &[ENROLL, OVERRIDE],
         ),
         case(
             "Failing",
             SELF_PACED,
             vec![PAID, Lms(0.4, false)],
-            &["the grade is no pass (0.4, by the LMS), and no pass was announced since."],
-            "Have the LMS announce the pass, once there is one",
+            &["the grade is not a pass (0.4, by the LMS), and no pass was announced since."],
+            "Let the LMS announce the pass, once there is one",
             &[OVERRIDE],
         ),
         case(
@@ -190,7 +190,7 @@ fn cases() -> Vec<Case> {
             PACED,
             vec![PAID, Operator("0.4", false)],
             // Whatever the LMS announces, this grade decides.
-            &["no pass (0.4, by the operator), and the LMS's does not replace it."],
+            &["not a pass (0.4, by the operator), and the LMS's grade does not replace it."],
             "Set another grade, if it should be a pass:",
             &[OVERRIDE],
         ),
@@ -199,7 +199,7 @@ fn cases() -> Vec<Case> {
             SELF_PACED,
             vec![Lms(0.87, true)],
             &["the grade is a pass, but the learner is not enrolled in the course run."],
-            "Where the learner has paid, say so; then have the LMS asked again, and the certificate issued:",
+            "If the learner has paid, set a paid mode; then ask the LMS again, and issue the certificate:",
             &[ENROLL, ISSUE],
         ),
         case(
@@ -207,7 +207,7 @@ fn cases() -> Vec<Case> {
             SELF_PACED,
             vec![Enroll(&["verified", "--inactive"]), Lms(0.87, true)],
             &["the grade is a pass, but the learner has an enrollment that is inactive."],
-            "Where the learner has paid",
+            "If the learner has paid",
             &[ENROLL, ISSUE],
         ),
         case(
@@ -215,7 +215,7 @@ fn cases() -> Vec<Case> {
             SELF_PACED,
             vec![Enroll(&["audit"]), Lms(0.87, true)],
             &["the learner is enrolled in a mode that is not paid for."],
-            "Where the learner has paid",
+            "If the learner has paid",
             &[ENROLL, ISSUE],
         ),
         case(
@@ -223,7 +223,7 @@ fn cases() -> Vec<Case> {
             SELF_PACED,
             vec![PAID, Lms(0.87, true)],
             &["the enrollment earns a certificate, but the LMS has not announced it"],
-            "Have the LMS asked again, and the certificate issued:",
+            "Ask the LMS again, and issue the certificate:",
             &[ISSUE],
         ),
         case(
@@ -231,7 +231,7 @@ fn cases() -> Vec<Case> {
             PACED,
             vec![Operator("0.87", true), Drop, PAID],
             &["the enrollment earns a certificate, but nothing is pending that would issue it."],
-            "Have the certificate issued:",
+            "Issue the certificate:",
             &[ISSUE],
         ),
         case(
@@ -249,7 +249,7 @@ fn cases() -> Vec<Case> {
             None,
             vec![Keep(Enrollment, BlockedReason::NoSuchRun.into())],
             &["there is no course run Org/NoRunWaits/1, and no pass is pending."],
-            "Import the run with `coursehook runs import`; nothing else need be done.",
+            "Import the run with `coursehook runs import`; nothing else needs to be done.",
             &[],
         ),
         case(
@@ -261,7 +261,7 @@ fn cases() -> Vec<Case> {
                 AT_ONCE,
                 "not self-paced, and certificates of this run have no date yet.",
             ],
-            "Have the LMS announce the pass",
+            "Let the LMS announce the pass",
             &[OVERRIDE],
         ),
         case(
@@ -273,7 +273,7 @@ fn cases() -> Vec<Case> {
                 AT_ONCE,
                 "certificates of this run become available at 2999-01-01T00:00:00Z.",
             ],
-            "Have the LMS asked again, and the certificate issued:",
+            "Ask the LMS again, and issue the certificate:",
             &[ISSUE],
         ),
         case(
@@ -281,14 +281,14 @@ fn cases() -> Vec<Case> {
             PACED_PAST,
             vec![PAID],
             &["no pass was announced."],
-            "Have the LMS announce the pass",
+            "Let the LMS announce the pass",
             &[OVERRIDE],
         ),
     ]
 }
 
 impl Step {
-    async fn befall(self, stack: &CliFixture, run: &str) {
+    async fn apply(self, stack: &CliFixture, run: &str) {
         let of_run = async |start: [&str; 2], more: &[&str]| {
             let arguments = [&start, &[ADA, run], more].concat();
             stack.run(&arguments).await.ok();
@@ -327,7 +327,7 @@ impl Step {
     }
 }
 
-/// The key of the event that [`ADA`] has passed.
+/// Returns the key of [`ADA`]'s pass in a run.
 fn pass_in(run: &str) -> EventKey {
     let (email, run) = (ADA.parse().unwrap(), run.parse().unwrap());
     EventKey::of(EventKind::Certificate, &email, &run)
@@ -347,7 +347,7 @@ async fn each_diagnosis_has_its_sentence_and_its_commands() {
     let mut cases = cases();
     for case in &mut cases {
         for step in std::mem::take(&mut case.steps) {
-            step.befall(&stack, &format!("Org/{}/1", case.name)).await;
+            step.apply(&stack, &format!("Org/{}/1", case.name)).await;
         }
     }
 
@@ -380,7 +380,7 @@ async fn each_diagnosis_has_its_sentence_and_its_commands() {
         let commands: Vec<_> = commands.collect();
         assert_eq!(shown["commands"], json!(commands), "{run}: {why}");
 
-        // People read the same.
+        // The text has the same facts.
         let lines = [why, help].into_iter().map(str::to_owned);
         let commands = commands.iter().map(|command| format!("  {command}"));
         let message = Vec::from_iter(lines.chain(commands)).join("\n");
@@ -391,20 +391,20 @@ async fn each_diagnosis_has_its_sentence_and_its_commands() {
 }
 
 #[tokio::test]
-async fn all_of_a_learner_is_in_one_view() {
+async fn all_records_of_a_learner_are_in_one_view() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let bare = stack.run(&["status", ADA]).await.ok();
     let nothing = "\n\nThe learner has nothing in any course run.\n";
     assert!(bare.ends_with(nothing), "{bare}");
 
-    PAID.befall(&stack, RUN).await;
-    Step::Operator("0.87", true).befall(&stack, RUN).await;
+    PAID.apply(&stack, RUN).await;
+    Step::Operator("0.87", true).apply(&stack, RUN).await;
     let blocked = BlockedReason::NoSuchUser;
     let event = stack
         .add_pending(EventKind::Enrollment, ADA, RUN, blocked)
         .await;
-    Step::Lms(0.4, false).befall(&stack, "Org/Ants/1").await;
-    // What is others' is not shown.
+    Step::Lms(0.4, false).apply(&stack, "Org/Ants/1").await;
+    // Records of other learners are not shown.
     let bob = "bob@example.org";
     let users = format!("email,name\n{bob},Bob\n");
     let import = ["users", "import", "-"];
@@ -418,7 +418,7 @@ async fn all_of_a_learner_is_in_one_view() {
     let status = stack.run(&["status", ADA, "--json"]).await;
     assert!(!status.out.to_lowercase().contains("bob"), "{status:?}");
     let status = status.json();
-    // Each part is what the command for it shows.
+    // Each part equals the answer of its own command.
     let shown = async |what: &[&str]| -> Value {
         let arguments = [what, &["--json"]].concat();
         stack.run(&arguments).await.json()
@@ -455,12 +455,12 @@ async fn all_of_a_learner_is_in_one_view() {
             &event.event_key.as_str()[..12]
         ),
         "\n\nOrg/Ants/1\nrun          Ants, not self-paced\nenrollment   none\n".to_owned(),
-        "\ngrade        0.4, no pass, B, by the LMS\ncertificate  none\n".to_owned(),
+        "\ngrade        0.4, not a pass, B, by the LMS\ncertificate  none\n".to_owned(),
     ] {
         assert!(text.contains(&part), "{part:?} is not in {text}");
     }
 
-    // Of one run alone, be there anything or not.
+    // Only one run is shown, whether or not there are records in it.
     for (run, is_known) in [(RUN, true), ("Org/Ants/1", true), ("Org/No/1", false)] {
         let status = shown(&["status", ADA, run]).await;
         let runs = status["runs"].as_array().unwrap();
@@ -471,7 +471,7 @@ async fn all_of_a_learner_is_in_one_view() {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_user_is_shown_without_one() {
+async fn events_of_an_unknown_user_are_shown() {
     let stack = CliFixture::with_ada_and_a_run().await;
     let bob = "bob@example.org";
     let none = stack.run(&["status", bob]).await;
@@ -505,15 +505,15 @@ async fn what_waits_for_a_user_is_shown_without_one() {
             message.contains("here is no user bob@example.org"),
             "{message}"
         );
-        let help = "Import the user with `coursehook users import`; nothing else need be done.";
+        let help = "Import the user with `coursehook users import`; nothing else needs to be done.";
         assert_eq!(run["help"], help);
     }
     let text = stack.run(&["status", bob, RUN]).await.ok();
-    let message = "There is no user bob@example.org. This is what is pending of them.\n\n";
+    let message = "There is no user bob@example.org. These events are pending for the address.\n\n";
     assert!(text.starts_with(message), "{text}");
     assert!(!text.contains("Org/Ants/1"), "{text}");
 
-    // Where the run is to come as well, that is told at once.
+    // If the run is missing as well, that is reported at once.
     stack
         .add_pending(EventKind::Certificate, bob, "Org/No/1", no_user)
         .await;
@@ -528,7 +528,7 @@ async fn what_waits_for_a_user_is_shown_without_one() {
                 `coursehook runs import`.";
     assert_eq!(run["help"], help);
 
-    // One that has waited too long takes more than the import.
+    // An expired event needs more than the import.
     stack.end(event, EventState::Expired).await;
     let status = stack.run(&["status", bob, "Org/Ants/1", "--json"]).await;
     let commands = &status.json()["runs"][0]["commands"];
@@ -536,10 +536,10 @@ async fn what_waits_for_a_user_is_shown_without_one() {
     assert!(retry.starts_with("coursehook events retry "), "{retry}");
 }
 
-/// What an address or a legacy course id begins with may mean something to a
-/// shell, or to the program itself.
+/// The beginning of an address or of a legacy course id may be special in a shell, or
+/// look like an option.
 #[tokio::test]
-async fn printed_commands_can_be_run_as_they_are() {
+async fn printed_commands_can_be_run_unchanged() {
     let (email, run) = ("-o'hara@b.org", "-O/C/1");
     let stack = CliFixture::start().await;
     for (what, csv) in [

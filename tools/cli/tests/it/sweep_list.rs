@@ -23,17 +23,17 @@ const fn leave(force: bool, dry_run: bool) -> SweepOptions {
     }
 }
 
-/// The second in which a sweep ended, or at which one stands that has not.
+/// The time, in seconds, at which a sweep ended or saved its checkpoint.
 #[derive(Clone, Copy)]
 enum At {
     Ended(i64),
     Stands(i64),
-    /// One ended, and the next one stands.
+    /// One sweep ended, and the next one is in progress.
     Both(i64, i64),
 }
 use At::{Both, Ended, Stands};
 
-fn moment(second: i64) -> Timestamp {
+fn at_second(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
@@ -44,11 +44,12 @@ fn record(options: SweepOptions, at: At) -> SweepRecord {
         Both(ended, stands) => (Some(ended), Some(stands)),
     };
     SweepRecord {
-        checkpoint: stands.map(|second| Checkpoint::new(Uuid::new_v4(), moment(second), options)),
+        checkpoint: stands
+            .map(|second| Checkpoint::new(Uuid::new_v4(), at_second(second), options)),
         last: ended.map(|second| SweepEnd {
             sweep_id: Uuid::new_v4(),
-            began_at: moment(second - 1),
-            ended_at: moment(second),
+            began_at: at_second(second - 1),
+            ended_at: at_second(second),
             options,
             outcome: SweepOutcome::Done,
             reason: None,
@@ -58,7 +59,7 @@ fn record(options: SweepOptions, at: At) -> SweepRecord {
     }
 }
 
-/// What the list says: force, dry_run, when one ended and since when one stands.
+/// A line of the list: force, dry_run, the time of the last end and of the checkpoint.
 type Line = (bool, bool, Option<i64>, Option<i64>);
 
 fn line(shown: &Value) -> Line {
@@ -79,7 +80,7 @@ async fn only_the_newest_sweep_of_a_kind_is_listed() {
     let cases: &[(&[(SweepOptions, At)], Line)] = &[
         (&[(PLAIN, Ended(1))], (false, false, Some(1), None)),
         (&[(REPORT, Ended(1))], (false, true, Some(1), None)),
-        // Any other goes before a dry run, however old it is.
+        // Any other sweep is shown before a dry run, however old it is.
         (
             &[(PLAIN, Ended(1)), (REPORT, Ended(9))],
             (false, false, Some(1), None),
@@ -108,12 +109,12 @@ async fn only_the_newest_sweep_of_a_kind_is_listed() {
             &[(PLAIN, Ended(2)), (FORCE, Ended(3))],
             (true, false, Some(3), None),
         ),
-        // One that was given up long ago is no standing any more.
+        // A sweep that was abandoned long ago is not shown as in progress.
         (
             &[(PLAIN, Ended(9)), (FORCE, Both(1, 2))],
             (false, false, Some(9), None),
         ),
-        // The last end, whichever sweep stands now.
+        // The last end is shown, whichever sweep is in progress.
         (
             &[(PLAIN, Both(1, 9)), (FORCE, Ended(5))],
             (false, false, Some(5), Some(9)),
@@ -143,7 +144,7 @@ async fn only_the_newest_sweep_of_a_kind_is_listed() {
     let listed = listed.as_array().unwrap();
     assert_eq!(listed.len(), kinds.len() * cases.len(), "{listed:?}");
     for (n, (_, expected)) in cases.iter().enumerate() {
-        // By run, and of a run by kind.
+        // By run, and within a run by kind.
         for (shown, kind) in listed[2 * n..].iter().zip(["enrollments", "grades"]) {
             assert_eq!(shown["course_id"], json!(format!("Org/Course/{n:02}")));
             assert_eq!(shown["sweep"], kind, "case {n}");

@@ -15,11 +15,11 @@ use crate::harness::{ADA, RUN, Ran, WithLms, interrupted, ran, signal};
 const GRADES: [&str; 4] = ["sweep", "grades", "--run", RUN];
 const ENROLLMENTS: [&str; 4] = ["sweep", "enrollments", "--run", RUN];
 
-/// More learners than two pages of [`WithLms::with_pages`] hold.
+/// The number of users, more than two pages of [`WithLms::with_pages`] hold.
 const MANY: usize = 5;
 
 impl WithLms {
-    /// With [`RUN`] live and self-paced, and a user of each of these usernames.
+    /// Starts with [`RUN`] live and self-paced, and a user for each of these usernames.
     async fn with_users(usernames: &[&str]) -> Self {
         let portal = Self::start().await;
         let run = format!("{RUN},Bees,true,true,\n");
@@ -30,8 +30,8 @@ impl WithLms {
         portal
     }
 
-    /// With [`MANY`] users, `l0` and so on, whose grades the LMS gives two at a
-    /// time, and who have no enrollments.
+    /// Starts with [`MANY`] users, `l0` and so on, whose grades the LMS lists two per
+    /// page, and who have no enrollments.
     async fn with_pages() -> Self {
         let names: [_; MANY] = std::array::from_fn(|n| format!("l{n}"));
         let portal = Self::with_users(&names.each_ref().map(String::as_str)).await;
@@ -77,8 +77,8 @@ impl WithLms {
         self.lms.grade(username, RUN, row);
     }
 
-    /// What a sweep found to be 0, it found a day ago.
-    async fn a_day_passes(&self) {
+    /// Sets the time of every grade that a sweep found to be 0 back by a day.
+    async fn backdate_zeros_by_a_day(&self) {
         let a_day_ago = SystemClock.now() - SignedDuration::from_hours(24);
         for grade in self.stack.scan("GradesTable").await {
             if !grade.contains_key("zero_since") {
@@ -97,19 +97,19 @@ impl WithLms {
         }
     }
 
-    /// How many items a table has.
+    /// Returns the number of items in a table.
     async fn count(&self, table: &str) -> usize {
         self.stack.scan(table).await.len()
     }
 
-    /// The states of all certificates.
+    /// Returns the states of all certificates.
     async fn states(&self) -> Vec<String> {
         let certificates = self.stack.scan("CertificatesTable").await;
         let state = |c: &AttributeValue| c.as_s().unwrap().clone();
         certificates.iter().map(|c| state(&c["state"])).collect()
     }
 
-    /// Begins a command whose standard error is read line by line.
+    /// Starts a command whose standard error is read line by line.
     fn begin(&self, mut command: Command) -> Begun {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let err = BufReader::new(child.stderr.take().unwrap());
@@ -117,14 +117,14 @@ impl WithLms {
     }
 }
 
-/// A command that goes on.
+/// A running command.
 struct Begun {
     child: Child,
     err: BufReader<ChildStderr>,
 }
 
 impl Begun {
-    /// Reads standard error up to a line that has this in it.
+    /// Reads standard error up to a line that contains this text.
     async fn until_stopped(&mut self, text: &str) {
         let mut line = String::new();
         while !line.contains(text) {
@@ -133,7 +133,7 @@ impl Begun {
         }
     }
 
-    /// Waits for its end; the rest of what it told.
+    /// Waits for the command's end, and returns the rest of its output.
     async fn ended(self) -> Ran {
         let Self { child, mut err } = self;
         let mut described = String::new();
@@ -146,22 +146,22 @@ impl Begun {
     }
 }
 
-/// The words of the line that begins so.
+/// Returns the words of the line that begins with this name.
 fn row<'a>(text: &'a str, name: &str) -> &'a str {
     let rest = text.lines().find_map(|line| line.strip_prefix(name));
     rest.unwrap_or_else(|| panic!("no {name}: {text}")).trim()
 }
 
-/// The JSON of each line.
+/// Returns the JSON of each line.
 fn lines(ran: &Ran) -> Vec<Value> {
     let line = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
     ran.out.lines().map(line).collect()
 }
 
-/// The first sweep of a run's enrollments is a dry run, the next one writes, and
-/// after that all is as the LMS has it.
+/// The first sweep of a run's enrollments is a dry run, the next one writes, and after
+/// that all enrollments match the LMS.
 #[tokio::test]
-async fn enrollments_are_reported_and_then_swept() {
+async fn the_first_sweep_of_enrollments_is_a_dry_run() {
     let portal = WithLms::with_users(&["bob", "eve"]).await;
     for username in ["bob", "eve"] {
         portal.enroll_here(username, "verified").await;
@@ -178,8 +178,8 @@ async fn enrollments_are_reported_and_then_swept() {
     let sweep = ["sweep", "enrollments"];
     let first = portal.run(&sweep).await;
     let described = format!(
-        "{RUN}: this run's enrollments were never swept: nothing is written; the same command \
-         does it\n"
+        "{RUN}: the enrollments of this run were never swept, so this is a dry run: nothing is \
+         written; the same command again writes the changes\n"
     );
     assert_eq!((first.code, &first.err), (0, &described), "{first:?}");
     let set = format!("coursehook enrollments set bob@example.org {RUN} --mode MODE");
@@ -190,10 +190,10 @@ async fn enrollments_are_reported_and_then_swept() {
         [
             "ada@example.org: an enrollment would be created",
             &format!(
-                "bob@example.org: the LMS has another mode than an operator or an import has set, \
+                "bob@example.org: the LMS has another mode than the one set by an operator or an import, \
                  which stays; to change it: {set}"
             ),
-            "bob@example.org: the enrollment would be known to be the LMS's, too",
+            "bob@example.org: the enrollment would be marked as known to the LMS",
             "eve@example.org: the enrollment would be inactive",
             "zoe: the portal has no user of this name",
         ]
@@ -238,8 +238,8 @@ async fn enrollments_are_reported_and_then_swept() {
     assert!(!third.contains("created"), "{third}");
 }
 
-/// Grades are stored and certificates issued; who cannot be done is told, and the
-/// others are done.
+/// Grades are stored and certificates issued; learners who cannot be swept are reported,
+/// and the others are swept.
 #[tokio::test]
 async fn grades_are_swept_and_skipped_learners_are_reported() {
     let portal = WithLms::with_users(&["bob", "eve", "dan"]).await;
@@ -253,7 +253,7 @@ async fn grades_are_swept_and_skipped_learners_are_reported() {
     let grade = [&["grades", "override", "bob@example.org", RUN], &grade[..]].concat();
     portal.stack.run(&grade).await.ok();
 
-    // A dry run says all of it beforehand.
+    // A dry run reports all of it first.
     let dry_run = portal
         .run(&["sweep", "grades", "--dry-run", "--json"])
         .await;
@@ -302,11 +302,11 @@ async fn grades_are_swept_and_skipped_learners_are_reported() {
     let mut described: Vec<_> = swept.err.lines().collect();
     described.sort_unstable();
     let left = format!(
-        "{RUN}: bob@example.org: the LMS has another grade than the operator, whose stays; \
+        "{RUN}: bob@example.org: the LMS has another grade than the operator's, which stays; \
          to change it: {release}"
     );
     let failed = format!(
-        "{RUN}: a row of the list: what the LMS says cannot be used (InvalidResponse:percent)"
+        "{RUN}: a row of the list: the LMS gave an invalid response (InvalidResponse:percent)"
     );
     assert_eq!(described, [&failed, &left]);
     for (name, value) in [
@@ -323,22 +323,21 @@ async fn grades_are_swept_and_skipped_learners_are_reported() {
     assert_eq!(portal.states().await, ["in_force", "in_force"]);
     let json = portal.run(&[&GRADES[..], &["--json"]].concat()).await;
     let described = lines(&json);
-    // Those who were left or failed, the run, and all.
+    // The learners who were left or failed, the run, and all runs.
     assert_eq!(described.len(), 4, "{json:?}");
     assert_eq!(described[3]["tally"]["unchanged"], 2);
 }
 
-/// Of all runs those are swept that are due, and one that fails does not stop
-/// the others.
+/// All due runs are swept, and one that fails does not stop the others.
 #[tokio::test]
-async fn runs_that_are_due_are_swept_one_after_the_other() {
+async fn due_runs_are_swept_one_after_the_other() {
     let portal = WithLms::start().await;
     portal.give("ada", 0.9);
     let none = portal.run(&["sweep", "grades"]).await.ok();
     assert!(none.starts_with("No course run is due; "), "{none}");
     let none = portal.run(&["sweep", "grades", "--json"]).await;
     assert_eq!(lines(&none).len(), 1);
-    // One that is named, and all by force.
+    // A run that is named, and all runs with --force.
     for arguments in [&GRADES[..], &["sweep", "grades", "--force"]] {
         let swept = portal.run(arguments).await;
         assert_eq!(row(&swept.out, "listed"), "1", "{swept:?}");
@@ -351,7 +350,7 @@ async fn runs_that_are_due_are_swept_one_after_the_other() {
         .await;
     let swept = portal.run(&["sweep", "grades"]).await;
     assert_eq!((swept.code, swept.err.as_str()), (1, ""), "{swept:?}");
-    let failed = "\nThe LMS has no such course run.\nFind out in the LMS what became of the run, \
+    let failed = "\nThe LMS has no such course run.\nFind out in the LMS what happened to the run, \
                   and then try again:\n  coursehook sweep grades --run Org/Ants/1\n";
     assert!(swept.out.contains(failed), "{swept:?}");
     assert!(!swept.out.contains("Org/Old/1"), "{swept:?}");
@@ -368,7 +367,7 @@ async fn runs_that_are_due_are_swept_one_after_the_other() {
         failed.contains("  failed: 404 course_does_not_exist"),
         "{list}"
     );
-    // There every learner without a certificate may ask why.
+    // Every learner without a certificate in that run gets the explanation.
     let enroll = ["enrollments", "set", ADA, "Org/Ants/1", "--mode", "audit"];
     portal.stack.run(&enroll).await.ok();
     let status = portal.stack.run(&["status", ADA, "Org/Ants/1"]).await.ok();
@@ -392,7 +391,7 @@ async fn a_learner_is_swept_alone() {
     for (kind, learner, name) in [
         ("grades", ADA, "issued"),
         ("grades", &id, "unchanged"),
-        // Nobody reports first for one learner.
+        // A sweep of one learner does not begin with a dry run.
         ("enrollments", &id, "confirmed"),
         ("enrollments", ADA, "unchanged"),
     ] {
@@ -415,7 +414,7 @@ async fn a_learner_is_swept_alone() {
         ),
         (
             nobody,
-            &format!("error: there is no user of the id {nobody}; "),
+            &format!("error: there is no user with the id {nobody}; "),
         ),
         (
             "nameless@example.org",
@@ -455,8 +454,8 @@ async fn a_learner_is_swept_alone() {
     );
 }
 
-/// A grader that says 0 for all takes nothing from anybody, until an operator
-/// has looked.
+/// If the grader gives 0 to all learners, no certificate is withdrawn until an operator
+/// has confirmed.
 #[tokio::test]
 async fn a_sweep_that_takes_too_much_waits_for_an_operator() {
     const LOSING: usize = 11;
@@ -481,14 +480,14 @@ async fn a_sweep_that_takes_too_much_waits_for_an_operator() {
         }
         let swept = portal.run(&GRADES).await;
         assert_eq!(row(&swept.out, name), "11", "{swept:?}");
-        portal.a_day_passes().await;
+        portal.backdate_zeros_by_a_day().await;
         let is_halted = name == "left: safety limit";
         assert_eq!(swept.code, i32::from(is_halted));
         if is_halted {
             let sweep = format!("coursehook sweep grades --run {RUN}");
             let end = format!(
-                "\n11 learners would lose their certificate, so many that it was taken from none.\n\
-                 To see who they are, and to do it all the same:\n  {sweep} --dry-run\n  \
+                "\n11 learners would lose their certificate: above the safety limit, so none did.\n\
+                 To see who they are, and to do it anyway:\n  {sweep} --dry-run\n  \
                  {sweep} --confirm\n"
             );
             assert!(swept.out.ends_with(&end), "{swept:?}");
@@ -503,7 +502,7 @@ async fn a_sweep_that_takes_too_much_waits_for_an_operator() {
     assert!(list.contains("  halted: waits for --confirm  "), "{list}");
     portal.enroll_here("ada", "verified").await;
     let status = portal.stack.run(&["status", ADA]).await.ok();
-    let described = " sweep of grades stopped at its safety limit and waits for an operator (";
+    let described = " sweep of grades was halted at its safety limit and waits for an operator (";
     assert!(status.contains(described), "{status}");
     let status = portal.stack.run(&["status", "l0@example.org"]).await.ok();
     assert!(!status.contains("safety limit"), "{status}");
@@ -514,7 +513,7 @@ async fn a_sweep_that_takes_too_much_waits_for_an_operator() {
         dry_run.code == 1 && dry_run.out.contains(described),
         "{dry_run:?}"
     );
-    let end = format!("To do it all the same:\n  coursehook sweep grades --run {RUN} --confirm\n");
+    let end = format!("To do it anyway:\n  coursehook sweep grades --run {RUN} --confirm\n");
     assert!(dry_run.out.ends_with(&end), "{dry_run:?}");
     let confirm = [&GRADES[..], &["--confirm"]].concat();
     let asked = portal.run(&confirm).await;
@@ -525,7 +524,7 @@ async fn a_sweep_that_takes_too_much_waits_for_an_operator() {
     let done = portal.run(&[&confirm[..], &["--yes"]].concat()).await.ok();
     assert_eq!(row(&done, "withdrawn"), "11");
     assert_eq!(portal.states().await, ["withdrawn"; LOSING]);
-    // Nothing waits for an operator any more.
+    // No sweep waits for an operator any more.
     let list = portal.stack.run(&["sweep", "list"]).await.ok();
     assert!(!list.contains("waits for --confirm"), "{list}");
 }
@@ -541,14 +540,14 @@ async fn an_unavailable_lms_is_retried() {
         .add_fault(FaultRule::of(throttle).after(1).times(1));
     let swept = portal.run(&GRADES).await;
     let described =
-        format!("{RUN}: The LMS asks for fewer requests (429). It is asked again in 1 s.\n");
+        format!("{RUN}: The LMS asks for fewer requests (429). The next attempt is in 1 s.\n");
     assert_eq!((swept.code, &swept.err), (0, &described), "{swept:?}");
     assert_eq!(row(&swept.out, "grade stored"), MANY.to_string());
 }
 
-/// The page that is under way is finished, and the same command does the rest.
+/// The current page is finished, and the same command resumes the sweep.
 #[tokio::test]
-async fn an_interrupted_sweep_is_gone_on_with() {
+async fn an_interrupted_sweep_is_resumed() {
     let portal = WithLms::with_pages().await;
     let proxy = FaultyProxy::before(portal.stack.url(), |call| {
         let body = String::from_utf8_lossy(&call.body);
@@ -565,14 +564,14 @@ async fn an_interrupted_sweep_is_gone_on_with() {
     proxy.stuck(1).await;
     signal(&sweep.child, "INT").await;
     sweep
-        .until_stopped("the page under way is finished first")
+        .until_stopped("the current page is finished first")
         .await;
     proxy.set(|_| Fault::Pass);
     let ran = sweep.ended().await;
     assert_eq!(ran.code, 130, "{ran:?}");
     assert_eq!(row(&ran.out, "outcome"), "interrupted after 1 page");
     let described = format!(
-        "error: interrupted\nwhat was done stays done, and this goes on from there: \
+        "error: interrupted\nwhat was done stays done; to resume from there: \
          coursehook sweep grades --run {RUN}\n"
     );
     assert_eq!(ran.err, described);
@@ -587,16 +586,15 @@ async fn an_interrupted_sweep_is_gone_on_with() {
     let swept = portal.run(&GRADES).await;
     let described = format!("{RUN}: a sweep that was cut short is resumed, after 1 page\n");
     assert_eq!((swept.code, &swept.err), (0, &described), "{swept:?}");
-    // In all, and not of this command alone.
+    // The counts include those of the interrupted command.
     assert_eq!(row(&swept.out, "grade stored"), MANY.to_string());
     assert_eq!(portal.count("GradesTable").await, MANY);
     assert_eq!(portal.lms.count(At::Grades), asked + 2);
 }
 
-/// While it waits for the LMS it has nothing to finish, and somebody may also
-/// just kill it.
+/// While a sweep waits for the LMS there is no page to finish, and it may also be killed.
 #[tokio::test]
-async fn a_sweep_that_waits_can_be_stopped_and_gone_on_with() {
+async fn a_sweep_that_waits_can_be_stopped_and_resumed() {
     let portal = WithLms::with_pages().await;
     let wait = || {
         let throttle = LmsFault::Throttle {
@@ -608,7 +606,7 @@ async fn a_sweep_that_waits_can_be_stopped_and_gone_on_with() {
     };
     wait();
     let mut sweep = portal.begin(portal.command(&[&GRADES[..], &["--json"]].concat()));
-    sweep.until_stopped("It is asked again in 600 s.").await;
+    sweep.until_stopped("The next attempt is in 600 s.").await;
     signal(&sweep.child, "INT").await;
     let ran = sweep.ended().await;
     assert_eq!(ran.code, 130, "{ran:?}");
@@ -623,7 +621,7 @@ async fn a_sweep_that_waits_can_be_stopped_and_gone_on_with() {
     wait();
     let mut sweep = portal.begin(portal.command(&GRADES));
     sweep.until_stopped("resumed, after 1 page").await;
-    sweep.until_stopped("It is asked again in 600 s.").await;
+    sweep.until_stopped("The next attempt is in 600 s.").await;
     sweep.child.kill().await.unwrap();
     let swept = portal.run(&GRADES).await;
     assert!(swept.err.contains("resumed, after 2 pages"), "{swept:?}");
@@ -644,13 +642,13 @@ async fn a_second_interruption_ends_a_sweep_at_once() {
     sweep.until_stopped("Ctrl-C again ends at once").await;
     let Begun { child, .. } = sweep;
     let ran = interrupted(child).await;
-    // Nothing is told of the run: nobody waited for where it stands.
+    // No result of the run is written, since its checkpoint was not waited for.
     assert_eq!((ran.code, ran.out.as_str()), (130, ""));
 }
 
-/// Of all runs those are left out that were done before.
+/// Runs that were swept before the interruption are not swept again.
 #[tokio::test]
-async fn an_interrupted_sweep_of_all_runs_is_gone_on_with() {
+async fn an_interrupted_sweep_of_all_runs_is_resumed() {
     let portal = WithLms::start().await;
     let runs: Vec<_> = (0..5).map(|n| format!("Org/R{n}/1")).collect();
     let rows = runs.iter().map(|run| format!("{run},Run,yes,yes,\n"));
@@ -670,7 +668,7 @@ async fn an_interrupted_sweep_of_all_runs_is_gone_on_with() {
         .lms
         .add_fault(FaultRule::of(throttle).after(2).times(1));
     let mut sweep = portal.begin(portal.command(&["sweep", "grades"]));
-    sweep.until_stopped("It is asked again").await;
+    sweep.until_stopped("The next attempt is").await;
     signal(&sweep.child, "INT").await;
     let first = sweep.ended().await;
     assert_eq!(first.code, 130, "{first:?}");
@@ -684,7 +682,7 @@ async fn an_interrupted_sweep_of_all_runs_is_gone_on_with() {
     assert_eq!(row(all, "runs done"), "2");
     let (_, again) = first
         .err
-        .split_once("goes on from there: coursehook ")
+        .split_once("to resume from there: coursehook ")
         .unwrap();
     assert_eq!(again, format!("sweep grades --after {}\n", begun[1]));
 
@@ -717,15 +715,15 @@ async fn tables_that_fail_end_a_sweep() {
     let ran = ran(command).await;
     assert_eq!(ran.code, 2, "{ran:?}");
     let described = format!(
-        "error: DynamoDB: failed (AccessDeniedException); these credentials may not do this; use \
-         others\nwhat was done stays done, and this goes on from there: \
+        "error: DynamoDB: failed (AccessDeniedException); these credentials are not allowed to do this; use \
+         others\nwhat was done stays done; to resume from there: \
          coursehook sweep grades --run {RUN}\n"
     );
     assert_eq!(ran.err, described);
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused() {
+async fn contradictory_options_are_refused() {
     let portal = WithLms::start().await;
     for (more, described) in [
         (&["--confirm"][..], "--run <COURSE_ID>"),

@@ -4,11 +4,11 @@ use crate::harness::CliFixture;
 
 const PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/tables.md"));
 
-/// There must be a signature; at the stand-in nobody looks whose.
+/// A signature is required; the stand-in does not check whose it is.
 const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=local/20261122/us-east-1/dynamodb/aws4_request, \
     SignedHeaders=host, Signature=0";
 
-/// The page's examples, with the operation of the command before each.
+/// Returns the page's examples, each with the operation of the command before it.
 fn examples() -> Vec<(&'static str, &'static str)> {
     let blocks = PAGE.split("```json\n").skip(1).zip(PAGE.split("```json\n"));
     let examples = blocks.map(|(block, before)| {
@@ -23,10 +23,10 @@ fn examples() -> Vec<(&'static str, &'static str)> {
     examples.collect()
 }
 
-/// What the page says other programs may write is what this one reads; and the
-/// conditions hold back a second write.
+/// The program reads what other programs write by the page's examples, and the conditions
+/// prevent a second write.
 #[tokio::test]
-async fn what_other_programs_write_is_read() {
+async fn items_of_other_programs_are_read_and_changed() {
     let stack = CliFixture::start().await;
     let send = async |operation: &str, body: &'static str| {
         let client = shared::bootstrap::lms::client().unwrap();
@@ -49,7 +49,7 @@ async fn what_other_programs_write_is_read() {
     for (operation, body) in &examples {
         let (status, answer) = send(operation, body).await;
         let is_refused = status == 400 && answer.contains("ConditionalCheckFailed");
-        // A run is replaced whole.
+        // A run is replaced as a whole.
         let is_of_a_run = body.contains("CourseRunsTable");
         assert!(is_refused || (is_of_a_run && status == 200), "{answer}");
     }
@@ -66,7 +66,7 @@ async fn what_other_programs_write_is_read() {
     assert_eq!(run["enrollment"]["mode"], "verified");
     assert_eq!(run["enrollment"]["history"][0]["name"], "billing");
 
-    // And what this one does to such items.
+    // The program can also change such items.
     let course = "course-v1:Demo+Geometry+2027_T1";
     let set = ["enrollments", "set", "maryam@example.org", course];
     let set = stack.run(&[&set[..], &["--mode", "audit"]].concat()).await;

@@ -78,7 +78,7 @@ async fn a_token_is_issued_listed_and_revoked() {
 }
 
 #[tokio::test]
-async fn operators_at_the_same_time_lose_nothing() {
+async fn concurrent_changes_of_the_list_are_not_lost() {
     const OPERATORS: usize = 8;
     let stack = CliFixture::with_secrets().await;
     let issue = |name: String| {
@@ -90,7 +90,7 @@ async fn operators_at_the_same_time_lose_nothing() {
         async move { Ran::from(command.output().await.unwrap()) }
     };
 
-    // The first of them make the secret's first value, all at once.
+    // The first operators write the secret's first value at the same time.
     let first =
         futures::future::join_all((0..OPERATORS).map(|n| issue(format!("first-{n}")))).await;
     let ids: Vec<String> = first
@@ -158,7 +158,7 @@ async fn a_token_is_rotated() {
         );
     }
 
-    // An end is never put off.
+    // A rotation never postpones the old token's end.
     let end = listed[0]["expires_at"].clone();
     let again = ["tokens", "rotate", id, "--old-ends-in", "8d", "--json"];
     let again = stack.run(&again).await.json();
@@ -180,7 +180,7 @@ async fn a_token_is_rotated() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_seen_is_listed_with_when() {
+async fn a_token_is_listed_with_when_it_was_last_seen() {
     let stack = CliFixture::with_secrets().await;
     let issue = async |name: &str| {
         let issued = stack.run(&["tokens", "issue", name, "--json"]).await.json();
@@ -221,7 +221,7 @@ async fn a_token_that_was_seen_is_listed_with_when() {
         assert_eq!(listed.json()[0].get("last_seen"), None);
         assert!(!list(log, &[]).await.ok().contains("last seen"));
     }
-    // The log that is at hand need not be that of the stack.
+    // The local log need not be that of the stack.
     let name = stack.deploy_all(&[], &[]).await;
     for (more, name) in [(&[][..], "coursehook"), (&["--stack", &name], &name)] {
         let described = list(None, more).await.err;
@@ -236,14 +236,14 @@ async fn a_token_that_was_seen_is_listed_with_when() {
     }
     let described = list(Some(&file), &["--stack", &name]).await.err;
     assert!(
-        described.contains(&format!("no log of the stack {name} is at hand")),
+        described.contains(&format!("there is no local log of the stack {name}")),
         "{described}"
     );
 }
 
-/// It may be the one that the LMS bears.
+/// The token may be the one that the LMS uses.
 #[tokio::test]
-async fn a_live_token_is_revoked_by_whoever_says_yes() {
+async fn revoking_a_live_token_needs_a_confirmation() {
     let stack = CliFixture::with_secrets().await;
     let issue = ["tokens", "issue", "lms", "--json"];
     let issued = stack.run(&issue).await.json();
@@ -255,31 +255,32 @@ async fn a_live_token_is_revoked_by_whoever_says_yes() {
     for (log, described) in [
         (None, ""),
         (Some(&seen), ", last seen at 2026-11-22T10:00:00Z"),
-        (Some(&empty), ", which the log has not seen"),
+        (Some(&empty), ", which is not in the log"),
     ] {
         let mut command = stack.command(&["tokens", "revoke", id]);
         command.envs(log.map(|log| ("COURSEHOOK_LOG", log)));
         let asked = ran(command).await;
         assert_eq!((asked.code, asked.out.as_str()), (2, ""), "{asked:?}");
-        let question = format!("error: Revoke the token {id} (lms){described}, so that nobody ");
+        let question =
+            format!("error: Revoke the token {id} (lms){described}, so that no webhook ");
         assert!(asked.err.starts_with(&question), "{asked:?}");
         assert!(asked.err.contains("--yes"), "{asked:?}");
     }
     let listed = stack.run(&["tokens", "list", "--json"]).await.json();
     assert_eq!(listed[0]["state"], "live");
     stack.run(&["tokens", "revoke", id, "--yes"]).await.ok();
-    // Nobody is asked about nothing.
+    // For a revoked token there is no question.
     let again = stack.run(&["tokens", "revoke", id]).await.ok();
     assert!(again.starts_with("nothing to change: "), "{again}");
 }
 
-/// A token is shown only once every instance of the webhooks takes it.
+/// A token is shown only once every instance of the webhooks accepts it.
 #[tokio::test]
 async fn a_token_is_shown_three_seconds_after_it_was_written() {
     let stack = CliFixture::with_secrets().await;
     let shown = async |arguments: &[&str]| {
         let shown = stack.run(&[arguments, &["--json"]].concat()).await.json();
-        // When it was made, which is before it was written.
+        // This is the time at which it was created, before it was written.
         let created_at: Timestamp = shown["created_at"].as_str().unwrap().parse().unwrap();
         let waited = SystemClock.now().duration_since(created_at);
         assert!(waited.as_secs() >= 3, "{arguments:?}: {waited:?}");
@@ -289,9 +290,9 @@ async fn a_token_is_shown_three_seconds_after_it_was_written() {
     shown(&["tokens", "rotate", &id]).await;
 }
 
-/// Whoever gives up before the token is shown leaves nothing behind.
+/// If the command is interrupted before the token is shown, the token is revoked.
 #[tokio::test]
-async fn a_token_that_was_not_waited_for_is_in_force_no_more() {
+async fn a_token_of_an_interrupted_command_is_revoked() {
     let stack = CliFixture::with_secrets().await;
     let issue = ["tokens", "issue", "old", "--json"];
     let old = stack.run(&issue).await.json();
@@ -312,7 +313,7 @@ async fn a_token_that_was_not_waited_for_is_in_force_no_more() {
             rest
         });
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{arguments:?}");
-        let gone = "could not be handed over (interrupted), so ";
+        let gone = "could not be written to standard output (interrupted), so ";
         assert!(rest.contains(gone), "{arguments:?}: {rest}");
         assert!(!rest.contains("This is the token"), "{arguments:?}: {rest}");
     }

@@ -9,8 +9,8 @@ use tokio::process::Command;
 use crate::harness::{CliFixture, RUN, ran};
 
 const STRAY: &str = "a quotation mark stands inside a cell; a cell that has one must be in \
-    quotation marks, and each one in it doubled";
-/// What is told of a line that wants a username that somebody else has.
+    quotation marks, and each one in it must be doubled";
+/// Returns the error of a line with a username that another user has.
 fn taken(line: u64, owner: &str) -> String {
     format!(
         "line {line}: the username belongs to {owner}; if another line of this file gives that \
@@ -18,7 +18,7 @@ fn taken(line: u64, owner: &str) -> String {
     )
 }
 
-/// Every way in which a line can be bad; the good ones stand between them.
+/// Lines with every kind of error; good lines stand between them.
 const LINES: &[(&str, Option<&str>)] = &[
     ("\u{feff}Email, EDX_USERNAME,name,shoe size", None),
     ("Ada@Example.org,ada,Ada Lovelace,38", None),
@@ -28,7 +28,7 @@ const LINES: &[(&str, Option<&str>)] = &[
     (" ,x,,", Some("email is missing")),
     (
         " ADA@example.ORG ,ada2,,",
-        Some("the same address as line 2, which was taken and differs in edx_username and name"),
+        Some("the same address as line 2, which is imported and differs in edx_username and name"),
     ),
     ("cy@example.org,bob,,", Some("the same username as line 4")),
     (
@@ -42,7 +42,7 @@ const LINES: &[(&str, Option<&str>)] = &[
     ),
     (
         "gus@example.org,gus,\"Gus",
-        Some("name has a line break or another control character (the row goes on to line 13)"),
+        Some("name has a line break or another control character (the row continues to line 13)"),
     ),
     ("of two lines\",", None),
     ("hal@example.org,hal,Hal,\"of one line, \"\"44\"\"\"", None),
@@ -94,11 +94,11 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
         .iter()
         .map(|(line, problem)| format!("line {line}: {problem}"))
         .collect();
-    expected.push("warning: these columns are not known and passed over: shoe size".to_owned());
+    expected.push("warning: these columns are not known and are ignored: shoe size".to_owned());
     expected.sort_unstable();
     assert_eq!(message, expected);
 
-    // A second time nothing changes.
+    // A second import changes nothing.
     let ran = stack.run(&["users", "import", &file, "--json"]).await;
     assert_eq!(ran.code, 1);
     let problems: Vec<_> = bad
@@ -157,7 +157,7 @@ async fn json_lines_come_from_standard_input() {
             "line 6: is not a JSON object",
             "line 7: is not JSON from column 27 on",
             "line 8: name is not text",
-            "warning: these columns are not known and passed over: age",
+            "warning: these columns are not known and are ignored: age",
         ]
     );
     let ran = stack.run_with_input(&["users", "import", "-"], lines).await;
@@ -165,7 +165,7 @@ async fn json_lines_come_from_standard_input() {
 }
 
 #[tokio::test]
-async fn an_empty_cell_leaves_what_is_there() {
+async fn an_empty_cell_keeps_the_stored_value() {
     let stack = CliFixture::start().await;
     let import = async |csv: &str| {
         stack
@@ -210,13 +210,13 @@ async fn usernames_move_between_users() {
     let first = "email,edx_username\nada@example.org,one\nbob@example.org,two\ncy@example.org,\n";
     import(first).await.ok();
 
-    // Taken, and its owner keeps it.
+    // The username is taken, and its owner keeps it.
     let ran = import("email,edx_username\ncy@example.org,one\n").await;
     assert_eq!(ran.code, 1);
     assert_eq!(ran.err, taken(2, "ada@example.org"));
     assert_eq!(username("cy@example.org").await, None);
 
-    // Each takes what the one below gives up, which comes later in the file.
+    // Each takes the username that the line below gives up.
     let chain = "email,edx_username\n\
         cy@example.org,one\nada@example.org,two\nbob@example.org,three\n";
     assert_eq!(
@@ -231,14 +231,14 @@ async fn usernames_move_between_users() {
     assert_eq!(username("ada@example.org").await.as_deref(), Some("two"));
     assert_eq!(username("bob@example.org").await.as_deref(), Some("three"));
 
-    // Two who want each other's: neither can be first.
+    // Two users who swap usernames: neither can be first.
     let ran = import("email,edx_username\nada@example.org,three\nbob@example.org,two\n").await;
     assert_eq!(ran.code, 1);
     assert_eq!(ran.out, "0 created, 0 updated, 0 unchanged, 2 bad lines\n");
     let [ada, bob] = ["ada@example.org", "bob@example.org"];
     assert_eq!(ran.err, taken(2, bob) + &taken(3, ada));
 
-    // With a name for the time in between, it goes.
+    // With a temporary username the swap works.
     for file in [
         "email,edx_username\nada@example.org,between\n",
         "email,edx_username\nada@example.org,three\nbob@example.org,two\n",
@@ -249,7 +249,7 @@ async fn usernames_move_between_users() {
     assert_eq!(username("bob@example.org").await.as_deref(), Some("two"));
 }
 
-/// What makes two usernames one does not depend on the case of ASCII letters.
+/// Usernames that differ only in the case of ASCII letters are the same.
 #[tokio::test]
 async fn a_username_in_another_case_is_the_same_username() {
     let stack = CliFixture::start().await;
@@ -266,18 +266,18 @@ async fn a_username_in_another_case_is_the_same_username() {
     let ran = import("ada@example.org,Kepler\nbob@example.org,kEPLER").await;
     assert_eq!(ran.code, 1);
     assert_eq!(ran.err, "line 3: the same username as line 2\n");
-    // In two.
+    // In two files.
     for twin in ["Kepler", "kepler", "KEPLER"] {
         let ran = import(&format!("bob@example.org,{twin}")).await;
         assert_eq!(ran.code, 1, "{twin}");
         let message = "line 2: the username belongs to ada@example.org; if they are one person";
         assert!(ran.err.starts_with(message), "{twin}: {ran:?}");
     }
-    // Letters outside ASCII count as they are spelled.
+    // Letters outside ASCII are compared as they are spelled.
     let others = "e1@example.org,É\ne2@example.org,é\nk1@example.org,\u{212A}epler";
     import(others).await.ok();
 
-    // Its owner may have it spelled in another way, which is the one that counts.
+    // The owner may change the spelling, and the last one counts.
     let counts = ["0 created, 1 updated, 0", "0 created, 0 updated, 1"];
     for message in counts {
         let message = format!("{message} unchanged, 0 bad lines\n");
@@ -296,7 +296,7 @@ async fn a_username_in_another_case_is_the_same_username() {
     };
     assert_eq!(keys().await, [["kepler", "kepler", ada]]);
 
-    // The owner gives it up, and another line of that file takes it in another case.
+    // The owner gives it up, and another line of the file takes it in another case.
     let message = "1 created, 1 updated, 0 unchanged, 0 bad lines\n";
     let ran = import("bob@example.org,KEPLER\nada@example.org,Ada").await;
     assert_eq!(ran.ok(), message);
@@ -304,12 +304,13 @@ async fn a_username_in_another_case_is_the_same_username() {
         keys().await,
         [["ada", "Ada", ada], ["kepler", "KEPLER", bob]]
     );
-    // It comes along with an address, and goes with its owner.
+    // The username stays with a user whose address changes, and is freed when the user is
+    // erased.
     let rename = ["users", "rename-email", bob, "b@example.org"];
     stack.run(&rename).await.ok();
     let moved = ["kepler", "KEPLER", "b@example.org"];
     assert_eq!(keys().await, [["ada", "Ada", ada], moved]);
-    // A former address with it is still its owner's.
+    // A row with the former address and this username is still about its owner.
     let message = "0 created, 0 updated, 1 unchanged, 0 bad lines\n";
     assert_eq!(import("bob@example.org,kepler").await.ok(), message);
     let erase = ["users", "erase", "b@example.org", "--now", "--yes"];
@@ -318,7 +319,7 @@ async fn a_username_in_another_case_is_the_same_username() {
     import("cy@example.org,kepler").await.ok();
 }
 
-/// Each row takes the username of the one below, so that a round can do one.
+/// Each row takes the username of the one below, so that each round can write only one.
 #[tokio::test]
 async fn a_long_chain_of_usernames_takes_several_imports() {
     const USERS: usize = 7;
@@ -337,7 +338,7 @@ async fn a_long_chain_of_usernames_takes_several_imports() {
     assert_eq!(again, "0 created, 3 updated, 4 unchanged, 0 bad lines\n");
 }
 
-/// Each is three items, and a transaction takes a hundred.
+/// Each user is three items, and a transaction takes a hundred.
 #[tokio::test]
 async fn many_usernames_change_at_once() {
     const USERS: usize = 50;
@@ -356,24 +357,23 @@ async fn many_usernames_change_at_once() {
     assert_eq!(stack.scan("UsernamesTable").await.len(), USERS);
 }
 
-/// Of rows that a quotation mark takes in, none is imported, and it is told
-/// which they are.
+/// Rows that a quotation mark draws in are not imported, and the error names them.
 #[tokio::test]
-async fn a_missing_quotation_mark_is_reported_with_the_lines_it_swallows() {
+async fn a_missing_quotation_mark_is_reported_with_the_lines_it_draws_in() {
     let stack = CliFixture::start().await;
     let csv = "email,note\nada2@x,\"hello\nbob2@x,fine\ncy2@x,\"bye\ndee2@x,z\n";
     let ran = stack.run_with_input(&["users", "import", "-"], csv).await;
     assert_eq!(ran.code, 1);
     assert_eq!(ran.out, "1 created, 0 updated, 0 unchanged, 1 bad line\n");
-    let message = format!("line 2: {STRAY} (the row goes on to line 4)\n");
+    let message = format!("line 2: {STRAY} (the row continues to line 4)\n");
     assert!(ran.err.ends_with(&message), "{ran:?}");
     for (email, code) in [("ada2@x", 2), ("bob2@x", 2), ("cy2@x", 2), ("dee2@x", 0)] {
         assert_eq!(stack.run(&["users", "show", email]).await.code, code);
     }
 }
 
-/// Spreadsheets leave out the empty cells at the end of a row. Nothing but the
-/// columns that may be absent may be.
+/// Spreadsheets omit the empty cells at the end of a row. Only cells of optional columns
+/// may be omitted.
 #[tokio::test]
 async fn cells_that_are_left_out_are_absent_columns() {
     let rows = |n: u64| -> String { (0..n).map(|n| format!("learner{n}@x,\n")).collect() };
@@ -385,21 +385,21 @@ async fn cells_that_are_left_out_are_absent_columns() {
             format!("{warning}lines 2 and 3\n"),
             0,
         ),
-        // Most files are so.
+        // Most files are like this.
         (
             format!("email,edx_username,name\n{}", rows(120)),
             "120 created",
             format!("{warning}lines 2, 3, 4, 5, 6 and 115 more\n"),
             0,
         ),
-        // The column that is required comes last.
+        // The required column comes last.
         (
             "name,email\nAda,ada@x\nBob\n".to_owned(),
             "1 created",
             "line 3: has 1 columns, and the first line has 2\n".to_owned(),
             1,
         ),
-        // Whoever has more cells than columns has them in the wrong ones.
+        // A row with more cells than columns has them in the wrong ones.
         (
             "email,edx_username,name\nada@x,ada,Lovelace, Ada\n".to_owned(),
             "0 created",
@@ -412,21 +412,21 @@ async fn cells_that_are_left_out_are_absent_columns() {
             "line 2: has 4 columns, and the first line has 3\n".to_owned(),
             1,
         ),
-        // Whoever is refused is not warned of.
+        // A refused row causes no warning.
         (
             "email,edx_username,name\nada@x\nada@x\n".to_owned(),
             "1 created",
             format!(
-                "line 3: the same address as line 2, which was taken and says the same\n{warning}line 2\n"
+                "line 3: the same address as line 2, which is imported and has the same values\n{warning}line 2\n"
             ),
             1,
         ),
-        // A file that was cut off ends anywhere; one that was not may lack the end of its last line.
+        // A truncated file ends anywhere; a complete one may lack the end of its last line.
         (
             "email,edx_username,name\nada@x,ada,Ada\nbob@x,bo".to_owned(),
             "1 created",
-            "line 3: has 2 columns, and the first line has 3; as the last line it has no line \
-             end, so that the file may be cut off\n"
+            "line 3: has 2 columns, and the first line has 3; it is the last line and has no \
+             line end, so the file may be cut off\n"
                 .to_owned(),
             1,
         ),
@@ -460,9 +460,9 @@ async fn cells_that_are_left_out_are_absent_columns() {
     assert_eq!(ran.json()["warnings"], warnings);
 }
 
-/// They are imported: somebody may be called so.
+/// Such names are imported: a person may have one.
 #[tokio::test]
-async fn names_that_most_likely_are_none_are_warned_of() {
+async fn text_that_is_probably_not_a_name_causes_a_warning() {
     let stack = CliFixture::start().await;
     let names = [
         "NULL",
@@ -483,8 +483,8 @@ async fn names_that_most_likely_are_none_are_warned_of() {
     let csv = format!("email,edx_username,name\n{rows}last@example.org,None,\n");
     let ran = stack.run_with_input(&["users", "import", "-"], &csv).await;
     let message = "\
-        warning: edx_username is a word for nothing, such as NULL or #N/A: line 14\n\
-        warning: name is a word for nothing, such as NULL or #N/A: \
+        warning: edx_username is a placeholder for no value, such as NULL or #N/A: line 14\n\
+        warning: name is a placeholder for no value, such as NULL or #N/A: \
         lines 2, 3, 4, 5, 6 and 2 more\n\
         warning: name has an HTML entity, such as &amp;: line 9\n\
         warning: name has an address: line 10\n\
@@ -501,7 +501,7 @@ async fn names_that_most_likely_are_none_are_warned_of() {
         .await;
     let warning = json!({
         "kind": "word_for_nothing",
-        "problem": "name is a word for nothing, such as NULL or #N/A",
+        "problem": "name is a placeholder for no value, such as NULL or #N/A",
         "rows": 7,
         "lines": [2, 3, 4, 5, 6],
     });
@@ -509,13 +509,13 @@ async fn names_that_most_likely_are_none_are_warned_of() {
 }
 
 #[tokio::test]
-async fn a_quotation_mark_that_is_never_closed_ends_the_import() {
+async fn an_unclosed_quotation_mark_ends_the_import() {
     let rows: String = (0..70)
         .map(|n| format!("learner{n}@example.org,\n"))
         .collect();
     let csv = format!("email,name\n{rows}ada@example.org,\"Ada\nbob@example.org,Bob\n");
-    let message = "line 72: a quotation mark is not closed until the end of the file; of what comes \
-        after it nothing is imported";
+    let message = "line 72: a quotation mark is not closed by the end of the file; nothing after \
+        it is imported";
     let stack = CliFixture::start().await;
     let import = ["users", "import", "-"];
     let ran = stack.run_with_input(&import, &csv).await;
@@ -537,14 +537,14 @@ async fn a_quotation_mark_that_is_never_closed_ends_the_import() {
     assert_eq!(ran.json()["stopped"], format!("standard input: {message}"));
 }
 
-/// Whatever stands in such a cell, it is no row.
+/// A line within a cell is not a row, whatever it contains.
 #[tokio::test]
 async fn a_cell_of_several_lines_is_one_cell() {
     let stack = CliFixture::start().await;
     let csv = "email,note\r\nada@example.org,\"see\r\nmallory@example.org,x\r\nabove\"\r\n\
         bob@example.org,\r\n";
     let ran = stack.run_with_input(&["users", "import", "-"], csv).await;
-    let warning = "warning: these columns are not known and passed over: note\n";
+    let warning = "warning: these columns are not known and are ignored: note\n";
     assert_eq!(ran.err, warning);
     assert_eq!(ran.ok(), "2 created, 0 updated, 0 unchanged, 0 bad lines\n");
     let mallory = ["users", "show", "mallory@example.org"];
@@ -553,13 +553,13 @@ async fn a_cell_of_several_lines_is_one_cell() {
     // Nothing of a bad one is imported.
     let csv = "email,name\ncy@example.org,\"Cy\nmallory@example.org,Mallory\nthe second\"\n";
     let ran = stack.run_with_input(&["users", "import", "-"], csv).await;
-    let message = "line 2: name has a line break or another control character (the row goes on to \
+    let message = "line 2: name has a line break or another control character (the row continues to \
         line 4)\n";
     assert_eq!((ran.code, ran.err.as_str()), (1, message));
     assert_eq!(stack.scan("UsersTable").await.len(), 2);
 }
 
-/// The rows are the same whatever ends the lines, and however the file begins.
+/// The rows are the same with any line ends, and with any beginning of the file.
 #[tokio::test]
 async fn files_of_spreadsheets_are_read() {
     let csv = "email,name\nada@example.org,Ada\n\nbob@example.org,\"Bob, the second\"\n";
@@ -616,7 +616,7 @@ async fn each_unknown_name_is_reported_once() {
     let ran = stack
         .run_with_input(&["users", "import", "-"], &lines)
         .await;
-    let warning = "warning: these columns are not known and passed over: ";
+    let warning = "warning: these columns are not known and are ignored: ";
     let message: Vec<_> = ran.err.lines().collect();
     let names = ["age", "\u{fffd}[2J", "username"];
     assert_eq!(message, names.map(|name| format!("{warning}{name}")));
@@ -655,7 +655,7 @@ async fn many_batches_keep_their_lines() {
 }
 
 #[tokio::test]
-async fn an_import_makes_due_what_has_waited_for_a_user() {
+async fn an_import_makes_events_due_that_were_blocked_on_the_user() {
     let stack = CliFixture::start().await;
     let import = async |csv: &str| stack.run_with_input(&["users", "import", "-"], csv).await;
     let enrollment = EventKind::Enrollment;
@@ -666,7 +666,7 @@ async fn an_import_makes_due_what_has_waited_for_a_user() {
     }
     assert_eq!(stack.due().await, []);
 
-    // An import of others is none of theirs.
+    // An import of other users does not affect the events.
     let csv = "email\ncy@example.org\n";
     let message = "1 created, 0 updated, 0 unchanged, 0 bad lines\n";
     assert_eq!(import(csv).await.ok(), message);
@@ -679,7 +679,7 @@ async fn an_import_makes_due_what_has_waited_for_a_user() {
     let ada = stack.pending(&key).await.unwrap();
     assert_eq!(ada.email.as_str(), "ada@example.org");
 
-    // What is due already is not made due again.
+    // An event that is already due is not made due again.
     let csv = "email\nada@example.org\nbob@example.org\n";
     let message = "1 created, 1 updated, 0 unchanged, 0 bad lines; \
         1 pending event waited for this and is retried within a minute\n";
@@ -688,7 +688,7 @@ async fn an_import_makes_due_what_has_waited_for_a_user() {
 }
 
 #[tokio::test]
-async fn an_import_makes_due_what_has_waited_for_a_username() {
+async fn an_import_makes_events_due_that_were_blocked_on_the_username() {
     let stack = CliFixture::start().await;
     let import = async |csv: &str| {
         let ran = stack.run_with_input(&["users", "import", "-", "--json"], csv);
@@ -704,13 +704,13 @@ async fn an_import_makes_due_what_has_waited_for_a_username() {
 }
 
 #[tokio::test]
-async fn a_second_import_makes_due_what_the_one_that_was_cut_short_left() {
+async fn a_second_import_handles_the_events_of_one_that_was_cut_short() {
     let stack = CliFixture::start().await;
     let (enrollment, email) = (EventKind::Enrollment, "ada@example.org");
     let event = stack.add_pending(enrollment, email, RUN, BlockedReason::NoSuchUser);
     let key = event.await.event_key;
     let file = stack.file("users.csv", "email\nada@example.org\n");
-    // The user is written, and then what waits cannot be listed.
+    // The user is written, and then the pending events cannot be listed.
     let proxy = FaultyProxy::before(stack.url(), |call| match call.operation.as_str() {
         "Scan" => Fault::Refuse("AccessDeniedException"),
         _ => Fault::Pass,
@@ -729,7 +729,7 @@ async fn a_second_import_makes_due_what_the_one_that_was_cut_short_left() {
     assert_eq!(stack.due().await, [key]);
 }
 
-/// A bad line of some kind, by a number of its own, and what is wrong with it.
+/// Makes a bad line of some kind, by its number, with its error.
 type BadLine = fn(usize) -> (Vec<u8>, &'static str);
 
 const BAD_CSV: &[BadLine] = &[
@@ -835,7 +835,7 @@ const BAD_CSV: &[BadLine] = &[
     |n| {
         (
             format!("Used@example.org,bad{n},").into(),
-            "the same address as line 2, which was taken and differs in edx_username",
+            "the same address as line 2, which is imported and differs in edx_username",
         )
     },
     |n| {
@@ -925,7 +925,7 @@ async fn a_thousand_bad_lines_of_every_kind_are_each_named() {
             let (line, problem) = kinds[n % kinds.len()](n);
             lines.push(line);
             bad.push(json!({"line": lines.len(), "problem": problem}));
-            // The good ones stand between them in no rhythm of the kinds.
+            // Good lines stand between the bad ones, at irregular distances.
             for more in 0..n % 3 {
                 lines.push(good(10 * (n + 1) + more));
                 rows += 1;
@@ -945,7 +945,7 @@ async fn a_thousand_bad_lines_of_every_kind_are_each_named() {
     }
 }
 
-/// All users and usernames, without the ids that chance gives them.
+/// Returns all users and usernames, without their random ids.
 async fn table(stack: &CliFixture) -> Vec<String> {
     let mut all = Vec::new();
     for table in ["UsersTable", "UsernamesTable"] {
@@ -960,7 +960,7 @@ async fn table(stack: &CliFixture) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_import_that_was_killed_and_is_done_again_ends_the_same() {
+async fn an_import_that_was_killed_and_is_repeated_has_the_same_result() {
     const USERS: usize = 1_000;
     let row = |n| format!("Learner{n}@example.org,learner{n},Learner {n}\n");
     let rows: String = (0..USERS).map(row).collect();
@@ -977,7 +977,7 @@ async fn an_import_that_was_killed_and_is_done_again_ends_the_same() {
         let stack = CliFixture::start().await;
         let file = stack.file("users.csv", &csv);
         let writes = AtomicUsize::new(0);
-        // Of eight at a time some are done, some hang, and of one nobody hears.
+        // Of eight calls at a time some are done, some hang, and the answer of one is lost.
         let proxy = FaultyProxy::before(stack.url(), move |call| {
             let is_write = call.operation == "TransactWriteItems";
             match is_write.then(|| writes.fetch_add(1, Ordering::Relaxed)) {

@@ -1,4 +1,5 @@
-//! That the LMS takes our credential, and lets us read grades and list enrollments.
+//! Checks that the LMS accepts our credential, and lets us read grades and list
+//! enrollments.
 
 use shared::adapters::lms::LmsApiError;
 use shared::domain::{CourseId, Email, User, Username};
@@ -21,12 +22,13 @@ pub async fn check(context: &Context, learner: Option<(Email, CourseId)>) -> Vec
     vec![token, grade, enrollments]
 }
 
-/// That an access token is had; a static one shows only at a grade.
+/// Checks that the LMS gives an access token; a static token is checked only by reading a
+/// grade.
 async fn token(context: &Context) -> Finding {
     const CHECK: &str = "LMS token";
     let asked = async {
         let secret = context.credential_for_the_lms().await?;
-        // What is wrong with the secret its own check tells.
+        // The check of the secret itself reports its errors.
         match secret.read().await.ok().flatten() {
             Some(known) => credential::token(context, &known).await.map(Some),
             None => Ok(None),
@@ -35,13 +37,13 @@ async fn token(context: &Context) -> Finding {
     match asked.await {
         Err(failure) => Finding::failed(context, CHECK, failure),
         Ok(None) => no_credential(CHECK),
-        Ok(Some(None)) => Finding::ok(CHECK, "a static one, which need not be asked for"),
+        Ok(Some(None)) => Finding::ok(CHECK, "a static token, for which the LMS is not asked"),
         Ok(Some(Some(Ok(_)))) => Finding::ok(CHECK, "the LMS gives our client a token"),
         Ok(Some(Some(Err(error)))) => lms_finding(CHECK, advice::of_the_lms(&error.code())),
     }
 }
 
-/// What the LMS says of the learner who is named, or of any.
+/// Asks the LMS about the learner who is named, or about any learner.
 async fn of_learner(
     context: &Context,
     check: &'static str,
@@ -55,7 +57,7 @@ async fn of_learner(
     let learner = match found {
         Ok(Ok(learner)) => learner,
         Ok(Err(why)) => {
-            let ask = "coursehook doctor EMAIL COURSE_ID asks for theirs";
+            let ask = "name a learner: coursehook doctor EMAIL COURSE_ID";
             return Finding::skip(check, why, ask);
         }
         Err(failure) => return Finding::failed(context, check, failure),
@@ -67,14 +69,14 @@ async fn of_learner(
     }
 }
 
-/// That a grade can be read.
+/// Checks that a grade can be read.
 async fn grade(client: &LmsClient, (email, username, course_id): &Learner) -> Finding {
     const CHECK: &str = "LMS grades";
     let whose = format!("{} in {course_id}", email.as_str());
     match client.grade(course_id, username, LIMIT).await {
         Ok(_) => Finding::ok(CHECK, format!("the grade of {whose} was read")),
         Err(LmsError::NoCredential(_)) => no_credential(CHECK),
-        // It looked, so that we may look.
+        // The LMS looked the grade up, so the credential may read grades.
         Err(
             ref error @ LmsError::Api(
                 LmsApiError::NoSuchRun | LmsApiError::NoSuchLearner | LmsApiError::NotEnrolled,
@@ -82,13 +84,13 @@ async fn grade(client: &LmsClient, (email, username, course_id): &Learner) -> Fi
         ) => {
             let (cause, _) = advice::of_the_lms(&error.code());
             let cause = within_a_line(&cause);
-            Finding::ok(CHECK, format!("the credential works; of {whose}: {cause}"))
+            Finding::ok(CHECK, format!("the credential works; for {whose}: {cause}"))
         }
         Err(error) => lms_finding(CHECK, advice::of_the_lms(&error.code())),
     }
 }
 
-/// That enrollments can be listed, which global staff alone may.
+/// Checks that enrollments can be listed, which only global staff may do.
 async fn enrollments(client: &LmsClient, (email, username, course_id): &Learner) -> Finding {
     const CHECK: &str = "LMS enrollments";
     let about = About::LearnerInRun(username.clone(), course_id.clone());
@@ -96,14 +98,14 @@ async fn enrollments(client: &LmsClient, (email, username, course_id): &Learner)
         Ok(_) => Finding::ok(CHECK, "can be listed"),
         Err(LmsError::NoCredential(_)) => no_credential(CHECK),
         Err(LmsError::Api(LmsApiError::NoSuchRun)) => {
-            Finding::ok(CHECK, "can be listed, though not of this run")
+            Finding::ok(CHECK, "can be listed, though not for this run")
         }
         Err(ref error @ LmsError::Api(LmsApiError::BadUsername)) => {
             let (cause, _) = advice::of_enrollments(&error.code());
             let cause = within_a_line(&cause);
             Finding::ok(
                 CHECK,
-                format!("can be listed; of {}: {cause}", email.as_str()),
+                format!("can be listed; for {}: {cause}", email.as_str()),
             )
         }
         Err(error) => lms_finding(CHECK, advice::of_enrollments(&error.code())),
@@ -131,12 +133,17 @@ async fn named(
     })
 }
 
-/// Somebody whose grade a webhook could ask for.
+/// Returns a learner whose grade a webhook could ask for.
 async fn any(context: &Context) -> Result<Result<Learner, String>, Failure> {
-    const LOOKED_AT: usize = 20;
+    const USERS_CHECKED: usize = 20;
     let tables = context.tables().await;
     let (users, enrollments) = (tables.users()?, tables.enrollments()?);
-    for user in users.with_usernames().await?.into_iter().take(LOOKED_AT) {
+    for user in users
+        .with_usernames()
+        .await?
+        .into_iter()
+        .take(USERS_CHECKED)
+    {
         let of_user = enrollments.of_user(user.user_id).await?;
         let active = of_user.into_iter().find(|enrollment| enrollment.active);
         if let (Some(enrollment), Some(username)) = (active, user.edx_username) {
@@ -144,7 +151,7 @@ async fn any(context: &Context) -> Result<Result<Learner, String>, Failure> {
         }
     }
     Ok(Err(
-        "nobody was found who has an edX username and an enrollment".to_owned(),
+        "no user was found who has an edX username and an active enrollment".to_owned(),
     ))
 }
 
@@ -152,7 +159,7 @@ fn lms_finding(check: &str, (cause, fix): (String, String)) -> Finding {
     Finding::fix(check, within_a_line(&cause), within_a_line(&fix))
 }
 
-/// A sentence as a part of a line.
+/// Returns a sentence as a part of a line.
 fn within_a_line(sentence: &str) -> String {
     let mut rest = sentence.trim_end_matches('.').chars();
     let first = rest.next().map(|c| c.to_ascii_lowercase());

@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::time;
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum CheckResult {
@@ -29,19 +29,19 @@ enum CheckResult {
     Warn,
     /// A person has to fix something.
     Fix,
-    /// It could not be checked.
+    /// The check could not be made.
     Skip,
 }
 
 /// One line of the answer.
 #[derive(Debug, Serialize)]
 struct Finding {
-    /// What was looked at.
+    /// The object of the check.
     check: String,
     result: CheckResult,
-    /// How it stands.
+    /// The state that was found.
     detail: String,
-    /// What to do, where there is something to do.
+    /// The fix, if there is one.
     advice: Option<String>,
 }
 
@@ -85,12 +85,12 @@ impl Finding {
         }
     }
 
-    /// What failed, in the words that any command has for it: first what is
-    /// wrong, then what to do.
+    /// Returns a failed check, with the message that any command has for the error: first
+    /// the cause, then the fix.
     fn failed(context: &Context, check: impl Into<String>, failure: impl Into<Failure>) -> Self {
         let failure = failure.into().of_stack(context.deployed());
         if context.is_unknown() && matches!(failure, Failure::Variable { .. }) {
-            return Self::skip(check, "the stack is not known", "fix that first");
+            return Self::skip(check, "the stack could not be read", "fix that first");
         }
         let message = failure.to_string();
         match message.split_once("; ") {
@@ -121,7 +121,7 @@ impl Finding {
     }
 }
 
-/// Makes all checks, whatever becomes of each.
+/// Makes all checks, whether or not others fail.
 pub async fn run(
     learner: Option<(Email, CourseId)>,
     context: &mut Context,
@@ -171,8 +171,8 @@ pub async fn run(
     })
 }
 
-/// That there are some, and where they are for. Whether AWS takes them the
-/// other checks tell.
+/// Checks that there are credentials and a region. The other checks show whether AWS
+/// accepts the credentials.
 async fn credentials(context: &Context, now: Timestamp) -> Finding {
     const CHECK: &str = "credentials";
     let credentials = match context.credentials().await {
@@ -184,7 +184,7 @@ async fn credentials(context: &Context, now: Timestamp) -> Finding {
     let Some(region) = context.aws().await.region() else {
         return Finding::fix(
             CHECK,
-            "there is no region",
+            "no region is set",
             "name one with --region, or set AWS_REGION",
         );
     };
@@ -205,7 +205,7 @@ async fn credentials(context: &Context, now: Timestamp) -> Finding {
     }
 }
 
-/// What the functions have beside names of tables and secrets.
+/// Checks the functions' settings other than the names of tables and secrets.
 async fn settings(context: &Context) -> [Finding; 2] {
     let advice = if context.deployed().is_some() {
         "deploy the stack with another one"
@@ -225,7 +225,7 @@ async fn settings(context: &Context) -> [Finding; 2] {
     ]
 }
 
-/// A dead event is somebody's certificate that nobody tries for any more.
+/// Checks for dead events: each may be a certificate that is no longer retried.
 async fn pending_events(context: &Context) -> Vec<Finding> {
     const CHECK: &str = "pending events";
     let counted = async {
@@ -236,11 +236,11 @@ async fn pending_events(context: &Context) -> Vec<Finding> {
     };
     vec![match counted.await {
         Err(failure) => Finding::failed(context, CHECK, failure),
-        Ok((0, expired)) => Finding::ok(CHECK, format!("none is dead, {expired} expired")),
+        Ok((0, expired)) => Finding::ok(CHECK, format!("none dead, {expired} expired")),
         Ok((dead, expired)) => Finding::fix(
             CHECK,
             format!("{dead} dead, {expired} expired"),
-            "see `coursehook events list --dead`, and what `coursehook events show KEY` says of each",
+            "see `coursehook events list --dead`, and `coursehook events show KEY` for each",
         ),
     }]
 }

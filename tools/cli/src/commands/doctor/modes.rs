@@ -1,4 +1,4 @@
-//! That `PaidModes` has the modes in which the LMS awards certificates.
+//! Checks that `PaidModes` has the modes in which the LMS awards certificates.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,17 +12,17 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::count;
 
-/// The most enrollments, and the most events, that are checked.
+/// The limit on the number of enrollments, and of events, that are checked.
 const CHECKED: i32 = 1_000;
 
-/// DynamoDB reads 100 keys a call.
+/// The number of keys that DynamoDB reads in one call.
 const KEYS_AT_ONCE: usize = 100;
 
-/// How often a mode was seen that is eligible and not paid.
+/// The counts of a mode that is eligible and not paid.
 #[derive(Default)]
 struct Seen {
     enrollments: u64,
-    /// Passes that wait, since the enrollment is in this mode.
+    /// Passes that are pending, since the enrollment is in this mode.
     passes: u64,
 }
 
@@ -33,7 +33,7 @@ pub async fn check(context: &Context) -> Vec<Finding> {
         Ok((checked, paid_modes, seen)) if seen.is_empty() => Finding::ok(
             CHECK,
             format!(
-                "{paid_modes}: no other that is certificate-eligible among {}",
+                "{paid_modes}: no other certificate-eligible mode among {}",
                 count(checked, "active enrollment")
             ),
         ),
@@ -45,8 +45,8 @@ pub async fn check(context: &Context) -> Vec<Finding> {
     }]
 }
 
-/// How many active enrollments were looked at, the paid modes, and the eligible
-/// modes that they lack.
+/// Returns the number of active enrollments that were checked, the paid modes, and the
+/// eligible modes that are not among them.
 async fn look(context: &Context) -> Result<(u64, PaidModes, BTreeMap<Mode, Seen>), Failure> {
     let tables = context.tables().await;
     let (paid_modes, enrollments) = (tables.paid_modes()?, tables.enrollments()?);
@@ -65,7 +65,7 @@ async fn look(context: &Context) -> Result<(u64, PaidModes, BTreeMap<Mode, Seen>
     Ok((checked, paid_modes, seen))
 }
 
-/// The active enrollments whose learners' passes wait as `unpaid_mode`.
+/// Returns the active enrollments of learners whose passes are pending as `unpaid_mode`.
 async fn waiting(context: &Context) -> Result<Vec<Enrollment>, Failure> {
     let tables = context.tables().await;
     let (users, events) = (tables.users()?, tables.pending_events()?);
@@ -74,14 +74,14 @@ async fn waiting(context: &Context) -> Result<Vec<Enrollment>, Failure> {
     for keys in events.due_last(CHECKED).await?.chunks(KEYS_AT_ONCE) {
         let events = events.get_many(keys).await?.into_iter().flatten();
         let events = Vec::from_iter(events.filter(waits_for_payment));
-        // Two runs of one learner are two events of one address.
+        // Two runs of one learner are two events with one address.
         let emails: BTreeSet<_> = events.iter().map(|event| &event.email).collect();
         let found = users.find(&Vec::from_iter(emails), &[]).await?;
         let keys = events.iter().filter_map(|event| {
             let user = found.by_email.get(&event.email)?;
             Some((user.user_id, event.course_id.clone()))
         });
-        // Nor is an enrollment asked for twice, of a user with two addresses.
+        // A user with two addresses may yield the same enrollment twice; it is read once.
         let keys: BTreeSet<_> = keys.collect();
         let found = enrollments.get_many(&Vec::from_iter(keys)).await?;
         waiting.extend(found.into_iter().filter(|enrollment| enrollment.active));
@@ -95,7 +95,7 @@ fn waits_for_payment(event: &PendingEvent) -> bool {
         && event.last_error.as_deref() == Some(Ineligible::UnpaidMode.as_str())
 }
 
-/// Each mode, the one that was seen most first.
+/// Describes each mode, the most frequent first.
 fn describe(checked: u64, seen: &BTreeMap<Mode, Seen>) -> String {
     let mut modes = Vec::from_iter(seen);
     modes.sort_by_key(|(_, seen)| Reverse(seen.enrollments + seen.passes));
@@ -113,7 +113,7 @@ fn describe(checked: u64, seen: &BTreeMap<Mode, Seen>) -> String {
     format!("PaidModes lacks modes in which Open edX awards certificates: {modes}")
 }
 
-/// The setting that has them all, where the template takes them.
+/// Returns the setting that has all these modes, if the template accepts them.
 fn setting(context: &Context, paid_modes: &PaidModes, seen: BTreeMap<Mode, Seen>) -> String {
     // The template's pattern of PaidModes.
     let is_plain = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '_' | '-');
@@ -135,7 +135,7 @@ fn setting(context: &Context, paid_modes: &PaidModes, seen: BTreeMap<Mode, Seen>
         ));
     }
     if !others.is_empty() {
-        advice.push_str("; PaidModes takes no mode with other characters than a-z, 0-9, _ and -");
+        advice.push_str("; PaidModes accepts no mode with characters other than a-z, 0-9, _ and -");
     }
     advice
 }

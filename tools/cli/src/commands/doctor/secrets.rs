@@ -1,4 +1,4 @@
-//! That the two secrets hold what they are for.
+//! Checks that the two secrets hold valid values.
 
 use jiff::{SignedDuration, Timestamp};
 use shared::adapters::secrets::SecretError;
@@ -11,8 +11,8 @@ use crate::failure::Failure;
 use crate::output;
 use crate::time;
 
-/// How long before its end a token is to be replaced: there is time to tell
-/// whoever bears it.
+/// The time before its end at which a token should be replaced, so that its users can be
+/// informed.
 const BEFORE_ITS_END: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 pub async fn check(context: &Context, now: Timestamp) -> Vec<Finding> {
@@ -21,7 +21,7 @@ pub async fn check(context: &Context, now: Timestamp) -> Vec<Finding> {
     tokens
 }
 
-/// The list of tokens, and each that is about to end or has ended.
+/// Checks the list of tokens, and each token that has ended or ends soon.
 async fn tokens(context: &Context, now: Timestamp) -> Vec<Finding> {
     const CHECK: &str = "WebhookTokensSecret";
     let listed = async { Ok::<_, Failure>(context.tokens().await?.list().await?) };
@@ -35,7 +35,7 @@ async fn tokens(context: &Context, now: Timestamp) -> Vec<Finding> {
     let mut findings = vec![if live.is_empty() {
         Finding::fix(
             CHECK,
-            "there is no live token with staff rights, so that no delivery is taken",
+            "there is no live token with staff rights, so no delivery is accepted",
             "coursehook tokens issue NAME --staff, and give it to the LMS",
         )
     } else {
@@ -57,8 +57,8 @@ async fn tokens(context: &Context, now: Timestamp) -> Vec<Finding> {
     findings
 }
 
-/// About a token that has ended or soon will, and the live one, if there is
-/// one, that its bearer has by now or can be given.
+/// Reports a token that has ended or ends soon, and the live token that replaces it, if
+/// there is one.
 fn about_end(
     token: &TokenRecord,
     end: Timestamp,
@@ -71,13 +71,13 @@ fn about_end(
     let ends = if has_ended { "ended" } else { "ends" };
     let ends = format!("{name} {ends} at {}", time::show(end));
     match successor {
-        Some(other) => Finding::ok(check, format!("{ends}; {} takes its place", other.id)),
+        Some(other) => Finding::ok(check, format!("{ends}; {} replaces it", other.id)),
         None if has_ended => {
             let issue = output::command("tokens issue", &[name], &["--staff"]);
             Finding::fix(
                 check,
-                format!("{ends}, and whoever bears it is refused"),
-                format!("{issue}, or where nobody does: coursehook tokens revoke {id}"),
+                format!("{ends}, and deliveries with it are refused"),
+                format!("{issue}, or if it is not in use: coursehook tokens revoke {id}"),
             )
         }
         None => Finding::fix(check, ends, format!("coursehook tokens rotate {id}")),

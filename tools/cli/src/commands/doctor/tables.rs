@@ -1,4 +1,4 @@
-//! That the tables are as the template has them.
+//! Checks that the tables match the template.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ use super::Finding;
 use crate::context::Context;
 use crate::failure::Failure;
 
-/// What can be told of a table, each under a name, in words that are equal
-/// where the table is as it should be.
+/// The properties of a table, each under a name, in words that are equal if the table
+/// matches.
 type Facts = BTreeMap<String, String>;
 
 pub async fn check(context: &Context) -> Vec<Finding> {
@@ -28,16 +28,21 @@ pub async fn check(context: &Context) -> Vec<Finding> {
     let tables: Vec<_> = tables
         .map(|table| (table, context.optional(&variable_of(&table.name))))
         .collect();
-    let checked = tables
+    let checks = tables
         .iter()
-        .map(|(table, name)| look_at(context, &client, table, *name));
+        .map(|(table, name)| check_one(context, &client, table, *name));
     let recovery = recovery(context, &client, &tables);
-    let (mut findings, recovery) = tokio::join!(join_all(checked), recovery);
+    let (mut findings, recovery) = tokio::join!(join_all(checks), recovery);
     findings.push(recovery);
     findings
 }
 
-async fn look_at(context: &Context, client: &Client, table: &Table, name: Option<&str>) -> Finding {
+async fn check_one(
+    context: &Context,
+    client: &Client,
+    table: &Table,
+    name: Option<&str>,
+) -> Finding {
     let check = &table.name;
     let Some(name) = name else {
         return Finding::failed(context, check, Failure::missing(variable_of(check)));
@@ -48,7 +53,7 @@ async fn look_at(context: &Context, client: &Client, table: &Table, name: Option
     };
     let differences = differences(&wanted(table), &found);
     if differences.is_empty() {
-        return Finding::ok(check, format!("{name} is as the template has it"));
+        return Finding::ok(check, format!("{name} matches the template"));
     }
     let advice = if differences.iter().any(|text| text.starts_with("the index")) {
         "deploy infra/template.yaml again; an index that projects something else must be removed \
@@ -72,7 +77,7 @@ fn differences(wanted: &Facts, found: &Facts) -> Vec<String> {
     differing.chain(foreign).collect()
 }
 
-/// The facts of a table as the template has it.
+/// Returns the properties of a table in the template.
 fn wanted(table: &Table) -> Facts {
     let definition = &table.definition;
     let types = definition.attribute_definitions.iter();
@@ -106,7 +111,7 @@ fn wanted(table: &Table) -> Facts {
     facts
 }
 
-/// The facts of a table as DynamoDB has it.
+/// Returns the properties of a table in DynamoDB.
 async fn facts_of(client: &Client, name: &str) -> Result<Facts, Failure> {
     let (table, ttl) = tokio::join!(
         client.describe_table().table_name(name).send(),
@@ -198,7 +203,8 @@ fn of_index(
     )]
 }
 
-/// A key in words, the partition key first: `HASH state S, RANGE next_attempt_at S`.
+/// Returns a key in words, the partition key first: `HASH state S, RANGE next_attempt_at
+/// S`.
 fn key<'a>(types: &Facts, parts: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let of_type = |name: &str| types.get(name).map_or("", String::as_str);
     let mut parts: Vec<_> = parts
@@ -208,7 +214,8 @@ fn key<'a>(types: &Facts, parts: impl Iterator<Item = (&'a str, &'a str)>) -> St
     parts.join(", ")
 }
 
-/// Whether the tables can be had back as they were, where the endpoint can tell.
+/// Checks that the tables have point-in-time recovery, if the endpoint supports the
+/// check.
 async fn recovery(
     context: &Context,
     client: &Client,
@@ -238,14 +245,14 @@ async fn recovery(
                     off.push(name);
                 }
             }
-            // The check of the table itself has told it.
+            // The check of the table itself has reported this.
             Err(error)
                 if matches!(
                     error.code(),
                     Some("TableNotFoundException" | "ResourceNotFoundException")
                 ) => {}
             Err(error) if error.code() == Some("UnknownOperationException") => {
-                return Finding::skip(CHECK, "this DynamoDB cannot tell", "on AWS it can");
+                return Finding::skip(CHECK, "this DynamoDB cannot report it", "on AWS it can");
             }
             Err(error) => {
                 return Finding::failed(context, CHECK, StoreError::Aws(AwsError::from(&error)));
@@ -253,10 +260,7 @@ async fn recovery(
         }
     }
     if !off.is_empty() {
-        let detail = format!(
-            "{} cannot be had back as they were at any moment",
-            off.join(", ")
-        );
+        let detail = format!("point-in-time recovery is off for {}", off.join(", "));
         return Finding::fix(CHECK, detail, "deploy infra/template.yaml again");
     }
     if on == 0 {

@@ -1,5 +1,5 @@
-//! That the webhooks are there, let nobody in without a token, and redirect
-//! nobody, whichever way the senders write their URLs.
+//! Checks that the webhooks are there, refuse an invalid token, and do not redirect, in
+//! either form of the senders' URLs.
 
 use futures::future::join_all;
 use reqwest::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -25,7 +25,7 @@ pub async fn check(context: &Context) -> Vec<Finding> {
             return vec![Finding::skip(
                 CHECK,
                 "COURSEHOOK_URL is not set",
-                "set it to the URL that the stack puts out, or name the stack with --stack",
+                "set it to the stack's output Url, or name the stack with --stack",
             )];
         }
     };
@@ -39,10 +39,10 @@ pub async fn check(context: &Context) -> Vec<Finding> {
     findings
 }
 
-/// A token that nobody has must be refused, with the last slash and without.
+/// Checks that an invalid token is refused, with and without the last slash.
 async fn without_a_token(gateway: &Gateway, kind: &str) -> Finding {
     let check = format!("{kind} webhook");
-    let nobodys = HeaderValue::from_static(concat!(
+    let invalid = HeaderValue::from_static(concat!(
         "Bearer chk_",
         "0000000000000000000000000000000000000000000000000000000000000000"
     ));
@@ -50,7 +50,7 @@ async fn without_a_token(gateway: &Gateway, kind: &str) -> Finding {
         let path = format!("/api/openedx_webhook/{kind}{slash}");
         let request = gateway.request(Method::POST, &path);
         let request = request.header(CONTENT_TYPE, "application/json").body("{}");
-        let answer = match request.header(AUTHORIZATION, nobodys.clone()).send().await {
+        let answer = match request.header(AUTHORIZATION, invalid.clone()).send().await {
             Ok(answer) => WebhookResponse::of(answer).await,
             Err(error) => return unheard(check, &path, &error),
         };
@@ -61,17 +61,17 @@ async fn without_a_token(gateway: &Gateway, kind: &str) -> Finding {
     }
     Finding::ok(
         check,
-        "refuses a token that is none, with the last slash and without",
+        "refuses an invalid token, with and without the last slash",
     )
 }
 
-/// A token of ours must be taken. The method is one that changes nothing.
+/// Checks that a valid token is accepted. The method changes nothing.
 async fn with_the_token(context: &Context, gateway: &Gateway) -> Finding {
     let Ok(token) = context.variable(TOKEN) else {
         return Finding::skip(
             TOKEN,
             "it is not set",
-            "where it is, it is seen whether the webhooks take it",
+            "set it to check whether the webhooks accept it",
         );
     };
     let path = "/api/openedx_webhook/enrollment/";
@@ -87,10 +87,10 @@ async fn with_the_token(context: &Context, gateway: &Gateway) -> Finding {
         Err(failure) => return Finding::failed(context, TOKEN, failure),
     };
     match answer.status {
-        405 if answer.allows_post => Finding::ok(TOKEN, "the webhooks take it"),
+        405 if answer.allows_post => Finding::ok(TOKEN, "the webhooks accept it"),
         401 if answer.is_ours => Finding::fix(
             TOKEN,
-            "the webhooks do not take it: it is not listed, has ended or was revoked",
+            "the webhooks do not accept it: it is not listed, has ended or was revoked",
             "see `coursehook tokens list`, and issue another: coursehook tokens issue NAME --staff",
         ),
         403 if answer.is_ours => Finding::fix(
@@ -111,13 +111,13 @@ fn unheard(check: impl Into<String>, path: &str, error: &reqwest::Error) -> Find
     Finding::fix(
         check,
         format!("{path}: {detail}"),
-        "see that COURSEHOOK_URL is right and that the stack is deployed, or runs (make run)",
+        "check that COURSEHOOK_URL is right and that the stack is deployed, or runs (make run)",
     )
 }
 
 struct WebhookResponse {
     status: u16,
-    /// It has an error in the form of ours.
+    /// True if the answer has an error in Coursehook's form.
     is_ours: bool,
     allows_post: bool,
 }
@@ -137,39 +137,40 @@ impl WebhookResponse {
         }
     }
 
-    /// What is wrong where this is not the answer that there should be, and what to do.
+    /// Describes an unexpected answer, and how to fix it.
     fn fault(&self) -> (String, &'static str) {
         let status = self.status;
         let (detail, advice) = match status {
             200..300 => (
-                "what is there takes a token that is none",
-                "see that COURSEHOOK_URL leads to Coursehook, and tell whoever keeps it at once",
+                "the server there accepts an invalid token",
+                "check that COURSEHOOK_URL leads to Coursehook, and tell its operators at once",
             ),
             300..=399 => (
                 "it redirects, and a sender does not follow",
-                "give COURSEHOOK_URL, and the senders, the URL that is led to: https, with the stage",
+                "set COURSEHOOK_URL, and the senders' URL, to the target of the redirect: https, \
+                 with the stage",
             ),
             401 | 403 => (
-                "somebody before Coursehook refuses",
-                "see that COURSEHOOK_URL has the stage (/prod), and look for an authorizer, a \
+                "something in front of Coursehook refuses the request",
+                "check that COURSEHOOK_URL has the stage (/prod), and look for an authorizer, a \
                  resource policy or a firewall at the gateway",
             ),
             404 => (
-                "no webhook is there",
-                "see that COURSEHOOK_URL has the stage (/prod) and nothing behind it, and that \
+                "there is no webhook",
+                "check that COURSEHOOK_URL has the stage (/prod) and nothing after it, and that \
                  the function is deployed",
             ),
             503 if self.is_ours => (
                 "it cannot check tokens",
-                "see what is said of WebhookTokensSecret, and the webhook's log (`reason`)",
+                "see the check of WebhookTokensSecret, and the webhook's log (`reason`)",
             ),
             500.. => (
                 "the webhook fails",
                 "read the newest lines with the level ERROR in the webhook's log group",
             ),
             _ => (
-                "this is no answer of Coursehook's",
-                "see that COURSEHOOK_URL leads to Coursehook",
+                "this is not an answer of Coursehook",
+                "check that COURSEHOOK_URL leads to Coursehook",
             ),
         };
         (format!("{status}, {detail}"), advice)

@@ -1,4 +1,4 @@
-//! Several pending events are retried or dropped, some at the same time.
+//! Retries or drops several pending events, some at the same time.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -14,18 +14,18 @@ use crate::failure::Failure;
 use crate::output::{self, Output, count};
 use crate::progress::Progress;
 
-/// Events that are changed at the same time.
+/// The number of events that are changed at the same time.
 const AT_ONCE: usize = 8;
 
-/// How many of those that are to be dropped are named before anybody is asked.
+/// The number of events that are listed before the confirmation to drop them.
 const NAMED: usize = 5;
 
-/// What became of several events.
+/// The results for several events.
 struct Tally {
-    /// What was done to them, in words for one event and for any other number.
+    /// The change in words, for one event and for any other number.
     done: (&'static str, &'static str),
     changed: Vec<PendingEvent>,
-    /// They took effect or were removed before it was their turn.
+    /// The number of events that took effect or were removed in the meantime.
     gone: u64,
     failed: Vec<(PendingEvent, String)>,
 }
@@ -40,7 +40,7 @@ impl fmt::Display for Tally {
         };
         write!(f, "{} {done}", count(changed, "event"))?;
         if self.gone > 0 {
-            write!(f, "; {} gone by then", self.gone)?;
+            write!(f, "; {} already gone", self.gone)?;
         }
         match self.failed.len() {
             0 => Ok(()),
@@ -49,10 +49,10 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Makes one change to each of these events. It goes on past an event that
-/// cannot be changed, which is named.
+/// Makes one change to each of these events. An event that cannot be changed is reported,
+/// and the others are still changed.
 ///
-/// `change` hands the event back as it left it, or `None` where it was gone.
+/// `change` returns the changed event, or `None` if it was gone.
 pub async fn change_each(
     events: Vec<PendingEvent>,
     done: (&'static str, &'static str),
@@ -86,7 +86,7 @@ pub async fn change_each(
         }
     };
     let is_whole = tokio::select! {
-        // First, so that Ctrl-C is heard before anything is changed.
+        // First, so that Ctrl-C takes effect before anything is changed.
         biased;
         Ok(()) = signal::ctrl_c() => false,
         () = work => true,
@@ -94,7 +94,7 @@ pub async fn change_each(
     drop(progress);
     if !is_whole {
         if output.is_json() {
-            // Whether or not this can be written, the reason is what to tell.
+            // The reason is reported even if this cannot be written.
             let _ = output.answer(&Summary::of(&tally, true), String::new);
         }
         return Err(Failure::InterruptedAt {
@@ -109,30 +109,30 @@ pub async fn change_each(
     })
 }
 
-/// How many events there are and which come first, a line each.
+/// Returns the number of events, and the first few, one per line.
 pub fn overview(events: &[PendingEvent]) -> String {
     let verb = if events.len() == 1 {
         "matches"
     } else {
         "match"
     };
-    let meant = format!("{} {verb}:", count(events.len() as u64, "pending event"));
+    let heading = format!("{} {verb}:", count(events.len() as u64, "pending event"));
     let first = events.iter().take(NAMED);
     let first = first.map(|event| format!("  {}", output::printable(&named(event))));
     let rest = events.len().checked_sub(NAMED).filter(|rest| *rest > 0);
     let rest = rest.map(|rest| format!("  and {rest} more"));
-    let lines = [meant].into_iter().chain(first).chain(rest);
+    let lines = [heading].into_iter().chain(first).chain(rest);
     Vec::from_iter(lines).join("\n")
 }
 
-/// The same of one event as of several, for other programs.
+/// The result in JSON, in the same form for one event and for several.
 #[derive(Serialize)]
 pub struct Summary<'a> {
-    /// Those that were changed, as they are now, or were before they were dropped.
+    /// The changed events, in their new state, or before they were dropped.
     events: Vec<EventView<'a>>,
     gone: u64,
     failed: Vec<Failed<'a>>,
-    /// It was cut short: what is said is the least that is done.
+    /// True if the command was cut short: the result is then the least that was done.
     interrupted: bool,
 }
 

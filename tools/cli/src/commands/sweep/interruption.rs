@@ -1,11 +1,12 @@
-//! Ctrl-C, once to stop at the next page, and once more to end at once.
+//! Handles Ctrl-C: the first stops the sweep at the next page, the second ends it at
+//! once.
 
 use std::future::pending;
 
 use tokio::signal;
 use tokio::sync::watch;
 
-/// Whether somebody has pressed it.
+/// True once Ctrl-C was pressed.
 #[derive(Debug, Default)]
 pub struct Interruption(watch::Sender<bool>);
 
@@ -14,13 +15,13 @@ impl Interruption {
         *self.0.borrow()
     }
 
-    /// Waits until it is pressed.
+    /// Waits until Ctrl-C is pressed.
     pub async fn heard(&self) {
         // The sender lives as long as this does.
         let _ = self.0.subscribe().wait_for(|is_heard| *is_heard).await;
     }
 
-    /// Listens for it; ends when it is pressed the second time.
+    /// Listens for Ctrl-C; returns when it is pressed the second time.
     pub async fn heard_twice(&self) {
         pressed().await;
         self.0.send_replace(true);
@@ -28,7 +29,7 @@ impl Interruption {
     }
 }
 
-/// Where the system tells of no signals, nobody is heard.
+/// Waits for Ctrl-C. If the system does not report signals, never returns.
 async fn pressed() {
     if signal::ctrl_c().await.is_err() {
         pending().await

@@ -46,8 +46,8 @@ pub async fn list(sweeps: &Sweeps, output: Output) -> Result<(), Failure> {
     listing.pages(read, write).await
 }
 
-/// The newest standing of each run and kind, by run, as one page: the table keeps
-/// sweeps that force or are dry runs apart from others.
+/// Returns the newest record of each run and kind, by run, as one page: the table stores
+/// forced sweeps and dry runs separately.
 async fn newest(sweeps: &Sweeps) -> Result<Page<Result<KnownSweep, StoreError>>, StoreError> {
     let mut newest = BTreeMap::new();
     let mut entries = Vec::new();
@@ -74,8 +74,8 @@ async fn newest(sweeps: &Sweeps) -> Result<Page<Result<KnownSweep, StoreError>>,
     Ok(Page { entries, next })
 }
 
-/// Of two standings of one run and kind the one to show: any before a dry_run,
-/// and the newer before the older, with the last end of either.
+/// Returns the one to show of two records of one run and kind: any other before a dry
+/// run, and the newer before the older, with the last end of either.
 fn newer(other: Option<KnownSweep>, one: KnownSweep) -> KnownSweep {
     let Some(other) = other else { return one };
     let rank = |known: &KnownSweep| (!known.options.dry_run, stood_at(&known.record));
@@ -92,7 +92,7 @@ fn newer(other: Option<KnownSweep>, one: KnownSweep) -> KnownSweep {
     shown
 }
 
-/// When such a sweep was last under way or ended.
+/// Returns when such a sweep was last in progress or ended.
 fn stood_at(record: &SweepRecord) -> Option<Timestamp> {
     let saved_at = record
         .checkpoint
@@ -113,7 +113,7 @@ struct SweepView<'a> {
     known: &'a KnownSweep,
 }
 
-/// How the last sweep ended that did.
+/// The end of the last sweep that ended.
 #[derive(Serialize)]
 struct Last<'a> {
     sweep_id: Uuid,
@@ -124,12 +124,12 @@ struct Last<'a> {
     tally: &'a Tally,
 }
 
-/// Where one stands that has not ended.
+/// The progress of a sweep that has not ended.
 #[derive(Serialize)]
 struct InProgress<'a> {
     sweep_id: Uuid,
     began_at: Timestamp,
-    /// `None` where the list is through.
+    /// The number of pages read; `None` if the whole list was read.
     pages: Option<u32>,
     tally: &'a Tally,
 }

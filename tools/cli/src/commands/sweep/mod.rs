@@ -1,4 +1,4 @@
-//! `coursehook sweep`: what the functions do on a schedule, by the same code.
+//! `coursehook sweep`: runs the functions' scheduled sweeps, with the same code.
 
 mod interruption;
 mod list;
@@ -90,13 +90,13 @@ async fn sweep<K: Kind>(
     sweeps.end(began, done)
 }
 
-/// What whoever confirms a sweep is asked.
+/// Returns the question to confirm a sweep beyond the safety limit.
 fn question(kind: SweepKind, run: &CourseRun) -> String {
     let what = advice::at_stake(kind);
     let (title, course_id) = (&run.title, &run.course_id);
     format!(
-        "Sweep the {} of {title} ({course_id}), and take the {what} from every learner learner \
-         --dry-run lists as losing it, however many they are?",
+        "Sweep the {} of {title} ({course_id}), and take the {what} from every learner that \
+         --dry-run lists as losing it, however many there are?",
         kind.as_str()
     )
 }
@@ -110,7 +110,7 @@ struct Sweeps<'a, K> {
     output: Output,
     clock: SharedClock,
     interruption: &'a Interruption,
-    /// The run after which the same command would go on with those that are left.
+    /// The run after which the same command would resume.
     before: RefCell<Option<CourseId>>,
     all: RefCell<Summary>,
 }
@@ -123,7 +123,7 @@ impl<K: Kind> Sweeps<'_, K> {
             let chosen = chosen.map_err(|error| self.failure(error))?;
             if chosen.unreadable > 0 {
                 output::note(&format!(
-                    "warning: {} not of the expected shape and passed over",
+                    "warning: {} not of the expected shape, and skipped",
                     are(chosen.unreadable)
                 ));
             }
@@ -145,7 +145,7 @@ impl<K: Kind> Sweeps<'_, K> {
         }
     }
 
-    /// Sweeps a run, and tells what came of it.
+    /// Sweeps a run, and reports the result.
     async fn one(&self, request: &Request) -> Result<(), Failure> {
         self.all.borrow_mut().begun += 1;
         let among = match (&self.wanted.run, self.all.borrow().begun) {
@@ -156,9 +156,9 @@ impl<K: Kind> Sweeps<'_, K> {
         let (learners, clock) = (self.learners(request).await, self.clock.clone());
         let printer = SweepPrinter::new(K::KIND, request, among, learners, self.output, clock);
         let calls = Counter::default();
-        let came = match calls.count(self.go_on(request, &printer)).await {
+        let came = match calls.count(self.proceed(request, &printer)).await {
             Ok(came) => came,
-            // Something of this run's cannot be read; that is no matter to the others.
+            // A record of this run cannot be read; the other runs are not affected.
             Err(Failure::Store(error @ StoreError::Corrupt(_))) => {
                 printer.note(&Failure::from(error).to_string());
                 self.all.borrow_mut().failed += 1;
@@ -180,8 +180,12 @@ impl<K: Kind> Sweeps<'_, K> {
         }
     }
 
-    /// Goes on with a run until it has ended, or nobody wants it any more.
-    async fn go_on(&self, request: &Request, printer: &SweepPrinter<'_>) -> Result<Came, Failure> {
+    /// Sweeps a run until it has ended, or is interrupted.
+    async fn proceed(
+        &self,
+        request: &Request,
+        printer: &SweepPrinter<'_>,
+    ) -> Result<Came, Failure> {
         let interruption = self.interruption;
         let may_continue = || !interruption.is_heard() && printer.is_heard();
         let on_event = |event: SweepEvent<'_>| printer.on_event(event);
@@ -191,7 +195,7 @@ impl<K: Kind> Sweeps<'_, K> {
                 biased;
                 progress = &mut work => progress,
                 () = interruption.heard() => {
-                    printer.note("interrupted; the page under way is finished first, and Ctrl-C \
+                    printer.note("interrupted; the current page is finished first, and Ctrl-C \
                                   again ends at once");
                     work.await
                 }
@@ -210,7 +214,7 @@ impl<K: Kind> Sweeps<'_, K> {
             if let Some(reason) = &reason {
                 let (cause, _) = advice::of_the_lms(reason);
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-                printer.note(&format!("{cause} It is asked again in {seconds} s."));
+                printer.note(&format!("{cause} The next attempt is in {seconds} s."));
             }
             select! {
                 () = self.clock.sleep(wait) => {}
@@ -219,7 +223,7 @@ impl<K: Kind> Sweeps<'_, K> {
         }
     }
 
-    /// About how many learners the LMS will list, where anybody wants to know.
+    /// Estimates how many learners the LMS will list, if the bar is shown.
     async fn learners(&self, request: &Request) -> Option<u64> {
         if request.learner.is_some() || !progress::Progress::is_watched() {
             return None;
@@ -238,12 +242,12 @@ impl<K: Kind> Sweeps<'_, K> {
             (SweepError::NoSuchUser, Some(LearnerRef::User(user_id))) => {
                 Failure::NoUserOfId(*user_id)
             }
-            // Of somebody learner nobody named nothing is asked.
+            // If the command names no learner, a user without a username cannot occur.
             (SweepError::NoSuchUser | SweepError::NoUsername, _) => Failure::NoUsername,
         }
     }
 
-    /// Tells of all runs together, and with what the command ends.
+    /// Reports on all runs together, and returns the exit code.
     fn end(self, began: Timestamp, done: Result<(), Failure>) -> Result<ExitCode, Failure> {
         let mut all = self.all.into_inner();
         all.took(self.clock.now().duration_since(began));
@@ -256,7 +260,7 @@ impl<K: Kind> Sweeps<'_, K> {
                 let reason = Box::new(reason);
                 Err(Failure::SweepStopped { reason, again })
             }
-            // What nobody can do anything about by giving the same command again.
+            // Running the same command again does not fix these errors.
             Err(failure) => return Err(failure),
             Ok(()) => Ok(()),
         };
@@ -265,7 +269,7 @@ impl<K: Kind> Sweeps<'_, K> {
         } else if all.begun == 0 && done.is_ok() {
             output::line(match self.wanted.learner {
                 Some(_) => "The learner is in no course run that the portal knows.",
-                None => "No course run is due; --run names one, and --force takes all.",
+                None => "No course run is due; --run names one, and --force sweeps all.",
             })?;
         } else if all.begun > 1 {
             output::line(&format!("\n{}", all.text()))?;

@@ -1,5 +1,5 @@
-//! What is told of the sweep of one run while it goes on. Nothing is pending of any
-//! learner: a run may have millions.
+//! Prints the progress of one run's sweep. Nothing is kept in memory per learner: a run
+//! may have millions.
 
 use std::cell::{Cell, RefCell};
 
@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::output::{self, Output, printable};
 use crate::progress::Progress;
 
-/// Tells what goes on in one run.
+/// Prints the events of one run's sweep.
 pub struct SweepPrinter<'a> {
     kind: SweepKind,
     request: &'a Request,
@@ -24,33 +24,34 @@ pub struct SweepPrinter<'a> {
     progress: Progress,
     clock: SharedClock,
     among: Among,
-    /// When this command took it up.
+    /// The time at which this command started the run.
     began: Timestamp,
-    /// How many rows of the list were through by then; `None` before it begins.
+    /// The number of rows of the list that earlier commands had processed; `None` before
+    /// the sweep begins.
     listed_before: Cell<Option<u64>>,
-    /// How many of them the bar has shown.
+    /// The number of rows that the bar shows.
     listed: Cell<u64>,
-    /// Whether nothing is written but what is told.
+    /// True if the sweep is a dry run.
     is_dry_run: Cell<bool>,
-    /// Whether standard output says by now which run it is.
+    /// True once the run's heading is written to standard output.
     has_heading: Cell<bool>,
-    /// Why nobody can be told any more.
+    /// The error that stops all output.
     failure: RefCell<Option<Failure>>,
 }
 
-/// Which of the runs of a command it is.
+/// The place of the run among those of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Among {
-    /// The only one that there can be.
+    /// The only run that there can be.
     Alone,
     /// The first of several.
     First,
-    /// One after others.
+    /// A later one.
     Later,
 }
 
-/// A learner learner something became of, or would, for other programs: the fields
-/// that the functions' log has, and the address.
+/// A learner with the effect of the sweep, or of the dry run, as JSON: the fields of the
+/// functions' log, and the address.
 #[derive(Serialize)]
 struct Line<'a> {
     message: &'static str,
@@ -65,7 +66,7 @@ struct Line<'a> {
 }
 
 impl<'a> SweepPrinter<'a> {
-    /// `learners` is how many the run has, as far as anybody knows.
+    /// `learners` is the number of learners in the run, if it is known.
     pub fn new(
         kind: SweepKind,
         request: &'a Request,
@@ -92,7 +93,10 @@ impl<'a> SweepPrinter<'a> {
 
     pub fn on_event(&self, event: SweepEvent<'_>) {
         match event {
-            SweepEvent::Begins { checkpoint, resumed } => self.begins(checkpoint, resumed),
+            SweepEvent::Begins {
+                checkpoint,
+                resumed,
+            } => self.begins(checkpoint, resumed),
             SweepEvent::Learner { effect, .. } => {
                 let is_undone = matches!(effect, Effect::Left(_) | Effect::Failed(_));
                 if self.is_dry_run.get() || is_undone {
@@ -100,9 +104,10 @@ impl<'a> SweepPrinter<'a> {
                 }
             }
             SweepEvent::ByName(_) => self.note(
-                "the LMS's list cannot be read to its end (its next page is itself, as where more than 1,000 \
-                 learners were enrolled in one moment): those who have an enrollment here are \
-                 asked for by name, then those who have a grade there",
+                "the LMS's list cannot be read to its end (its next page is the same page again, \
+                 as when more than 1,000 learners were enrolled at one instant): the LMS is asked \
+                 by username for those who have an enrollment here, then for those who have a \
+                 grade there",
             ),
             SweepEvent::Page(checkpoint) => {
                 let listed = checkpoint.tally.listed();
@@ -112,13 +117,13 @@ impl<'a> SweepPrinter<'a> {
         }
     }
 
-    /// Writes a line to standard error, which says what run it is about.
+    /// Writes a line about this run to standard error.
     pub fn note(&self, text: &str) {
         let line = format!("{}: {text}", self.request.run);
         self.progress.note(&printable(&line));
     }
 
-    /// Writes how it ended, below the learners who were told of.
+    /// Writes how the sweep ended, below the learners.
     pub fn end(self, text: Result<String, Failure>) -> Result<(), Failure> {
         if !self.output.is_json() {
             if self.has_heading.get() {
@@ -130,7 +135,7 @@ impl<'a> SweepPrinter<'a> {
         self.failure.into_inner().map_or(Ok(()), Err)
     }
 
-    /// Writes which run it is, before the first that is told of it.
+    /// Writes the run's heading, before its first line.
     fn heading(&self) {
         if !self.has_heading.replace(true) {
             let above = if self.among == Among::Later { "\n" } else { "" };
@@ -138,12 +143,12 @@ impl<'a> SweepPrinter<'a> {
         }
     }
 
-    /// Whether what is told is still written.
+    /// True while the output can be written.
     pub fn is_heard(&self) -> bool {
         self.failure.borrow().is_none()
     }
 
-    /// How many rows of the list were through before this command.
+    /// The number of rows of the list that earlier commands had processed.
     pub fn listed_before(&self) -> u64 {
         self.listed_before.get().unwrap_or_default()
     }
@@ -156,7 +161,7 @@ impl<'a> SweepPrinter<'a> {
         }
     }
 
-    /// How many learners of the list were worked on in a second.
+    /// The number of learners of the list that were processed per second.
     pub fn rate(&self, listed: u64) -> u64 {
         let learners = listed.saturating_sub(self.listed_before());
         a_second(learners, self.clock.now().duration_since(self.began))
@@ -186,8 +191,8 @@ impl<'a> SweepPrinter<'a> {
         }
         if checkpoint.options.dry_run && !self.request.options.dry_run {
             self.note(
-                "this run's enrollments were never swept: nothing is written; the same command \
-                 does it",
+                "the enrollments of this run were never swept, so this is a dry run: nothing is \
+                 written; the same command again writes the changes",
             );
         }
         self.progress.advance(listed, &self.rate_in_words(listed));

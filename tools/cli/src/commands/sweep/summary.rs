@@ -1,4 +1,4 @@
-//! What came of a run, and of all of them.
+//! Summarises the sweep of a run, and of all runs.
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -13,15 +13,15 @@ use super::words;
 use crate::advice::Advice;
 use crate::output::{self, count};
 
-/// How far the sweep of a run came.
+/// The state of a run's sweep when the command leaves it.
 pub enum Came {
     Ended(SweepEnd),
-    /// Somebody pressed Ctrl-C, and this is where it stands.
+    /// Interrupted by Ctrl-C at this checkpoint.
     Interrupted(Checkpoint),
 }
 
 impl Came {
-    /// What it has done, by this command or before it.
+    /// The counts of the sweep, those of earlier commands included.
     pub fn tally(&self) -> &Tally {
         match self {
             Self::Ended(end) => &end.tally,
@@ -30,13 +30,13 @@ impl Came {
     }
 }
 
-/// How many a second that is.
+/// Returns the number of learners per second.
 pub fn a_second(learners: u64, took: SignedDuration) -> u64 {
     let milliseconds = u64::try_from(took.as_millis()).unwrap_or_default();
     learners.saturating_mul(1_000) / milliseconds.max(1)
 }
 
-/// What came of one run, for other programs.
+/// The result of one run, in JSON.
 #[derive(Serialize)]
 pub struct Swept<'a> {
     message: &'static str,
@@ -49,12 +49,12 @@ pub struct Swept<'a> {
     reason: Option<&'a str>,
     tally: &'a Tally,
     learners_per_second: u64,
-    /// By this command, retries included.
+    /// The calls of this command, retries included.
     dynamodb_calls: u32,
-    /// By this command, those for a token included.
+    /// The calls of this command, those for a token included.
     lms_calls: u32,
     advice: Option<Advice>,
-    /// The outcome for people.
+    /// The outcome in words.
     #[serde(skip)]
     how: String,
 }
@@ -109,7 +109,7 @@ impl<'a> Swept<'a> {
     }
 }
 
-/// What came of all runs together.
+/// The result of all runs together.
 #[derive(Serialize)]
 pub struct Summary {
     message: &'static str,
@@ -117,14 +117,14 @@ pub struct Summary {
     done: u64,
     halted: u64,
     pub failed: u64,
-    /// Why not all was done, where it was not.
+    /// The reason why the command was cut short, if it was.
     pub stopped: Option<String>,
     tally: Tally,
     learners_per_second: u64,
-    /// The runs that were begun with.
+    /// The number of runs that were begun.
     #[serde(skip)]
     pub begun: u64,
-    /// Rows that were through before this command.
+    /// The number of rows that earlier commands had processed.
     #[serde(skip)]
     listed_before: u64,
 }
@@ -157,13 +157,13 @@ impl Summary {
         self.tally.extend(came.tally());
     }
 
-    /// So long it took, all in all.
+    /// Sets the rate by the time that all runs took.
     pub fn took(&mut self, time: SignedDuration) {
         let learners = self.tally.listed().saturating_sub(self.listed_before);
         self.learners_per_second = a_second(learners, time);
     }
 
-    /// Whether everything was done, but for what is to be left as it is.
+    /// True if everything was done, except what is left as it is by the rules.
     pub fn is_well(&self) -> bool {
         self.halted == 0 && self.failed == 0 && self.tally.failed() == 0
     }
@@ -181,7 +181,7 @@ impl Summary {
     }
 }
 
-/// What was counted, below what goes before, and how fast it went.
+/// Returns a table of the first rows, the counts and the rate.
 fn table(
     first: impl IntoIterator<Item = (String, String)>,
     tally: &Tally,

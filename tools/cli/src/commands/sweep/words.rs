@@ -1,4 +1,4 @@
-//! How a sweep and what it did are told.
+//! Describes a sweep and its effects in words.
 
 use shared::adapters::store::sweeps::KnownSweep;
 use shared::domain::{
@@ -8,7 +8,7 @@ use shared::domain::{
 use crate::output::{count, printable};
 use crate::{advice, time};
 
-/// Which sweeps of a run, as the command has it.
+/// Returns the kind and the options of a sweep, as on the command line.
 pub fn which(known: &KnownSweep) -> String {
     let SweepOptions { force, dry_run, .. } = known.options;
     let flags = [(" --force", force), (" --dry-run", dry_run)];
@@ -17,12 +17,12 @@ pub fn which(known: &KnownSweep) -> String {
     known.kind.as_str().to_owned() + &String::from_iter(flags)
 }
 
-/// How a sweep ended.
+/// Describes how a sweep ended.
 pub fn how(end: &SweepEnd) -> String {
     match (end.outcome, &end.reason) {
         (SweepOutcome::Done, _) if end.options.dry_run => "dry run: nothing was written".to_owned(),
         (SweepOutcome::Halted, _) if end.options.dry_run => {
-            "dry run: nothing was written, and a sweep would stop at its safety limit".to_owned()
+            "dry run: nothing was written, and the safety limit would halt a sweep".to_owned()
         }
         (SweepOutcome::Done, _) => "done".to_owned(),
         (SweepOutcome::Halted, _) => "halted: waits for --confirm".to_owned(),
@@ -32,7 +32,7 @@ pub fn how(end: &SweepEnd) -> String {
     }
 }
 
-/// Where a sweep stands that has not ended.
+/// Describes the progress of a sweep that has not ended.
 pub fn stands(checkpoint: &Checkpoint) -> String {
     format!(
         "{}, since {}",
@@ -41,7 +41,7 @@ pub fn stands(checkpoint: &Checkpoint) -> String {
     )
 }
 
-/// How far it came.
+/// Describes how far a sweep got.
 pub fn came(checkpoint: &Checkpoint) -> String {
     match &checkpoint.stage {
         Stage::Listing(cursor) => format!("after {}", count(cursor.pages().into(), "page")),
@@ -50,9 +50,9 @@ pub fn came(checkpoint: &Checkpoint) -> String {
     }
 }
 
-/// What was counted, each thing with a name of its own.
+/// Returns the counts, each with its name.
 pub fn rows(tally: &Tally) -> Vec<(String, u64)> {
-    /// How the words begin of what comes first.
+    /// The beginnings of the names, in the order in which they are shown.
     const ORDER: [&str; 14] = [
         "listed",
         "created",
@@ -77,7 +77,7 @@ pub fn rows(tally: &Tally) -> Vec<(String, u64)> {
     rows.collect()
 }
 
-/// The same in one line.
+/// Returns the counts in one line.
 pub fn in_short(tally: &Tally) -> String {
     let is_named = |(name, _): &(String, u64)| !name.contains(':') && name != "unchanged";
     let sums = [("left", tally.left()), ("failed", tally.failed())];
@@ -88,7 +88,8 @@ pub fn in_short(tally: &Tally) -> String {
     all.join(", ")
 }
 
-/// What became of somebody, or would, as the rest of a line about them.
+/// Describes the effect on a learner, or that of a dry run, as the rest of a line about
+/// them.
 pub fn effect(effect: &Effect) -> String {
     let text = match effect {
         Effect::GradeStored => "the grade would be stored",
@@ -99,38 +100,38 @@ pub fn effect(effect: &Effect) -> String {
         Effect::Reactivated => "the enrollment would be active again",
         Effect::Deactivated => "the enrollment would be inactive",
         Effect::ModeChanged => "the mode would change",
-        Effect::Confirmed => "the enrollment would be known to be the LMS's, too",
+        Effect::Confirmed => "the enrollment would be marked as known to the LMS",
         Effect::Unchanged => "nothing would change",
         Effect::NoUser => "the portal has no user of this name",
         Effect::Left(left) => match left {
-            Left::ChangedMeanwhile => "it has just changed, and is left alone",
-            Left::GradeOverridden => "the LMS has another grade than the operator, whose stays",
+            Left::ChangedMeanwhile => "it changed in the meantime, and is left as it is",
+            Left::GradeOverridden => "the LMS has another grade than the operator's, which stays",
             Left::Revoked => "the learner has passed, and an operator has revoked the certificate",
             Left::ModeSetByAdmin => {
-                "the LMS has another mode than an operator or an import has set, which stays"
+                "the LMS has another mode than the one set by an operator or an import, which stays"
             }
             Left::ZeroSeenOnce => {
-                "the LMS says 0, which it also says of a grade that it lost; the certificate stays \
-                 unless a sweep at least 24 hours later finds the same"
+                "the LMS gives a grade of 0, as it also does for a grade that it lost; the \
+                 certificate stays unless a sweep at least 24 hours later finds the same"
             }
             Left::Unconfirmed => {
-                "the LMS says 0, and does not list the learner as enrolled or does not let us look; \
-                 the certificate stays"
+                "the LMS gives a grade of 0, and does not list the learner as enrolled or does not \
+                 let us check; the certificate stays"
             }
             Left::InactiveByOperator => {
-                "the LMS has it active, and an operator has made it inactive"
+                "it is active in the LMS, and an operator has made it inactive here"
             }
-            Left::SafetyLimit => "it is taken from nobody",
+            Left::SafetyLimit => "it is not taken away, because of the safety limit",
         },
         Effect::Failed(code) if code.starts_with("InvalidResponse:") => {
-            return format!("what the LMS says cannot be used ({})", printable(code));
+            return format!("the LMS gave an invalid response ({})", printable(code));
         }
         Effect::Failed(code) => return format!("failed ({})", printable(code)),
     };
     text.to_owned()
 }
 
-/// The command that would change what is left as it is.
+/// Returns the command that would change what is left as it is.
 pub fn remedy(effect: &Effect, email: &Email, course_id: &CourseId) -> Option<String> {
     match effect {
         Effect::Left(Left::GradeOverridden) => Some(advice::release(email, course_id)),
