@@ -231,7 +231,7 @@ impl Diagnosis<'_> {
 
 /// Explains a pass that was announced and has not taken effect.
 fn about_pass(lead: &str, event: &PendingEvent, now: Timestamp) -> Advice {
-    let came = time::show(event.delivered_at);
+    let delivered = time::show(event.delivered_at);
     let fate = if event.state == EventState::Waiting {
         "waits"
     } else {
@@ -245,7 +245,7 @@ fn about_pass(lead: &str, event: &PendingEvent, now: Timestamp) -> Advice {
     let advice = Advice::about(event, now);
     Advice {
         why: format!(
-            "{lead}; the pass that came at {came} {fate}{error}. {}",
+            "{lead}; the pass that came at {delivered} {fate}{error}. {}",
             advice.why
         ),
         ..advice

@@ -59,7 +59,7 @@ pub fn bearer(token: &str) -> Result<HeaderValue, Failure> {
 }
 
 /// Describes why there is no answer.
-pub fn silence(error: &reqwest::Error) -> &'static str {
+pub fn describe_no_answer(error: &reqwest::Error) -> &'static str {
     if error.is_connect() {
         "cannot be reached; is the stack running (make run)?"
     } else if error.is_timeout() {

@@ -11,10 +11,10 @@ use shared::domain::digest::sha256_of_parts;
 /// 16 bytes for a key and 4 for a column, so that hundreds of thousands of keys fit in
 /// memory.
 #[derive(Debug)]
-pub struct Seen<const N: usize = 0>(HashMap<u128, Met<N>>);
+pub struct Seen<const N: usize = 0>(HashMap<u128, Occurrence<N>>);
 
 #[derive(Debug, Clone, Copy)]
-struct Met<const N: usize> {
+struct Occurrence<const N: usize> {
     line: u64,
     contents: [u32; N],
 }
@@ -48,17 +48,17 @@ impl<const N: usize> Default for Seen<N> {
 impl<const N: usize> Seen<N> {
     /// The line where the key of these parts first occurred, or `None`.
     pub fn line_of(&self, key: &[&str]) -> Option<u64> {
-        self.0.get(&digest(key)).map(|met| met.line)
+        self.0.get(&digest(key)).map(|first| first.line)
     }
 
     /// The line where the key of these parts first occurred, with the columns that differ
     /// now, or `None`.
     pub fn repeated(&self, key: &[&str], contents: &[Content; N]) -> Option<Repeated> {
-        let met = self.0.get(&digest(key))?;
-        let pairs = contents.iter().zip(&met.contents);
+        let first = self.0.get(&digest(key))?;
+        let pairs = contents.iter().zip(&first.contents);
         let differing = pairs.filter(|((_, now), before)| now != *before);
         Some(Repeated {
-            line: met.line,
+            line: first.line,
             differing: differing.map(|((column, _), _)| *column).collect(),
         })
     }
@@ -67,7 +67,7 @@ impl<const N: usize> Seen<N> {
     pub fn remember(&mut self, key: &[&str], line: u64, contents: &[Content; N]) {
         if let Entry::Vacant(entry) = self.0.entry(digest(key)) {
             let contents = contents.map(|(_, content)| content);
-            entry.insert(Met { line, contents });
+            entry.insert(Occurrence { line, contents });
         }
     }
 }

@@ -255,10 +255,10 @@ mod tests {
         for (name, command) in all {
             let help = command.get_after_help().map(ToString::to_string);
             let examples = examples(&help.unwrap_or_default());
-            let of_itself = examples
+            let has_own_example = examples
                 .iter()
                 .any(|line| line.join(" ").starts_with(&name));
-            assert!(of_itself, "{name} has no example");
+            assert!(has_own_example, "{name} has no example");
             for example in examples {
                 if let Err(error) = Cli::try_parse_from(&example) {
                     panic!("{}: {error}", example.join(" "));

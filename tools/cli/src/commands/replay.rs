@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::cli::exit_code;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::gateway::{Gateway, bearer, silence};
+use crate::gateway::{Gateway, bearer, describe_no_answer};
 use crate::output::{self, Output};
 use crate::samples::{self, Delivery};
 
@@ -96,7 +96,7 @@ impl ReplayResult {
                 let problem = foreign(status, &body);
                 (Some(status), Some(body), text, problem)
             }
-            Err(error) => (None, None, String::new(), Some(silence(&error))),
+            Err(error) => (None, None, String::new(), Some(describe_no_answer(&error))),
         };
         Self {
             file,

@@ -232,7 +232,7 @@ async fn a_certificate_without_a_name_shows_how_to_set_one() {
     let revoke = format!("coursehook certificates revoke {bob} {RUN}");
     let restore = format!("coursehook certificates restore {bob} {RUN}");
     let message = format!("The certificate {id} has no name. To give it one:\n  {rename}\n");
-    let said = async |word: &str, other: &str, help: &str| {
+    let assert_status = async |word: &str, other: &str, help: &str| {
         let shown = stack.run(&["certificates", "show", bob]).await.ok();
         assert!(shown.ends_with(&format!("\n\n{message}")), "{shown}");
         let status = stack.run(&["status", bob, "--json"]).await.json();
@@ -243,10 +243,10 @@ async fn a_certificate_without_a_name_shows_how_to_set_one() {
         let first = "The first command gives the certificate a name. ";
         assert_eq!(run["help"], format!("{first}{help}"));
     };
-    said("is in force", &revoke, "To revoke it:").await;
+    assert_status("is in force", &revoke, "To revoke it:").await;
     let take = ["certificates", "revoke", bob, RUN, "--yes"];
     stack.run(&take).await.ok();
-    said("is revoked", &restore, "To restore it:").await;
+    assert_status("is revoked", &restore, "To restore it:").await;
 
     // The command works with a name that is special in a shell.
     let command = rename.replace("NAME", "'Robert \"Bob\" O'\\''Hara'");
@@ -480,9 +480,12 @@ async fn an_unearned_certificate_is_explained() {
             (&refused["outcome"], &refused["error"]),
             (&json!(outcome), &error)
         );
-        let said = refused["why"].as_str().unwrap();
-        assert!(said.starts_with("No certificate was issued. "), "{said}");
-        assert!(said.contains(why), "{said}");
+        let explanation = refused["why"].as_str().unwrap();
+        assert!(
+            explanation.starts_with("No certificate was issued. "),
+            "{explanation}"
+        );
+        assert!(explanation.contains(why), "{explanation}");
         let commands = commands.iter().map(|command| {
             let command = command.replace("EMAIL", ADA);
             command.replace("RUN", RUN)
@@ -492,7 +495,10 @@ async fn an_unearned_certificate_is_explained() {
         // The text has the same facts.
         let text = portal.issue(&[]).await;
         assert_eq!(text.code, 1);
-        assert!(text.out.starts_with(&format!("{said}\n")), "{text:?}");
+        assert!(
+            text.out.starts_with(&format!("{explanation}\n")),
+            "{text:?}"
+        );
         assert!(
             text.out
                 .ends_with(&format!("try again:\n  {}\n", commands.join("\n  ")))

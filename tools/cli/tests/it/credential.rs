@@ -22,7 +22,7 @@ for answer in sys.stdin.read().splitlines():
     seen = len(shown)
     while not shown[seen:].endswith(b": "):
         shown += os.read(terminal, 1024)
-    while b"does not appear" in shown[seen:] and termios.tcgetattr(terminal)[3] & termios.ECHO:
+    while b"not shown" in shown[seen:] and termios.tcgetattr(terminal)[3] & termios.ECHO:
         pass
     os.write(terminal, answer.encode() + b"\n")
 try:

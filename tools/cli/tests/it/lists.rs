@@ -97,8 +97,8 @@ async fn no_json_moves_the_cursor() {
     ] {
         let json = stack.run(arguments).await.ok();
         assert!(json.contains(escaped), "{json}");
-        let is_heeded = |c: char| c.is_control() && c != '\n';
-        assert!(!json.contains(is_heeded), "{json:?}");
+        let is_interpreted = |c: char| c.is_control() && c != '\n';
+        assert!(!json.contains(is_interpreted), "{json:?}");
     }
 }
 

@@ -406,15 +406,15 @@ async fn a_learner_is_swept_alone() {
     portal
         .import("users", "email\nnameless@example.org\n")
         .await;
-    let nobody = "6f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
+    let unknown_id = "6f0d3a52-6b0c-4f5e-9d0a-2f5f6f1b9c11";
     for (learner, described) in [
         (
             "zoe@example.org",
             "error: there is no user zoe@example.org; `coursehook users import`",
         ),
         (
-            nobody,
-            &format!("error: there is no user with the id {nobody}; "),
+            unknown_id,
+            &format!("error: there is no user with the id {unknown_id}; "),
         ),
         (
             "nameless@example.org",

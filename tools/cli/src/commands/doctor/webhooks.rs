@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Finding;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::gateway::{Gateway, bearer, silence};
+use crate::gateway::{Gateway, bearer, describe_no_answer};
 
 const URL: &str = "COURSEHOOK_URL";
 const TOKEN: &str = "COURSEHOOK_TOKEN";
@@ -52,7 +52,7 @@ async fn without_a_token(gateway: &Gateway, kind: &str) -> Finding {
         let request = request.header(CONTENT_TYPE, "application/json").body("{}");
         let answer = match request.header(AUTHORIZATION, invalid.clone()).send().await {
             Ok(answer) => WebhookResponse::of(answer).await,
-            Err(error) => return unheard(check, &path, &error),
+            Err(error) => return no_answer(check, &path, &error),
         };
         if !(answer.status == 401 && answer.is_ours) {
             let (detail, advice) = answer.fault();
@@ -83,7 +83,7 @@ async fn with_the_token(context: &Context, gateway: &Gateway) -> Finding {
     };
     let answer = match asked.await {
         Ok(Ok(answer)) => WebhookResponse::of(answer).await,
-        Ok(Err(error)) => return unheard(TOKEN, path, &error),
+        Ok(Err(error)) => return no_answer(TOKEN, path, &error),
         Err(failure) => return Finding::failed(context, TOKEN, failure),
     };
     match answer.status {
@@ -105,8 +105,8 @@ async fn with_the_token(context: &Context, gateway: &Gateway) -> Finding {
     }
 }
 
-fn unheard(check: impl Into<String>, path: &str, error: &reqwest::Error) -> Finding {
-    let message = silence(error);
+fn no_answer(check: impl Into<String>, path: &str, error: &reqwest::Error) -> Finding {
+    let message = describe_no_answer(error);
     let detail = message.split("; ").next().unwrap_or_default();
     Finding::fix(
         check,

@@ -11,26 +11,26 @@ use tokio::sync::watch;
 pub struct Interruption(watch::Sender<bool>);
 
 impl Interruption {
-    pub fn is_heard(&self) -> bool {
+    pub fn is_pressed(&self) -> bool {
         *self.0.borrow()
     }
 
     /// Waits until Ctrl-C is pressed.
-    pub async fn heard(&self) {
+    pub async fn pressed(&self) {
         // The sender lives as long as this does.
-        let _ = self.0.subscribe().wait_for(|is_heard| *is_heard).await;
+        let _ = self.0.subscribe().wait_for(|is_pressed| *is_pressed).await;
     }
 
     /// Listens for Ctrl-C; returns when it is pressed the second time.
-    pub async fn heard_twice(&self) {
-        pressed().await;
+    pub async fn pressed_twice(&self) {
+        ctrl_c().await;
         self.0.send_replace(true);
-        pressed().await;
+        ctrl_c().await;
     }
 }
 
 /// Waits for Ctrl-C. If the system does not report signals, never returns.
-async fn pressed() {
+async fn ctrl_c() {
     if signal::ctrl_c().await.is_err() {
         pending().await
     }

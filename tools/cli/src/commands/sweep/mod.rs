@@ -23,7 +23,7 @@ use tokio::select;
 
 use self::interruption::Interruption;
 use self::printer::{Among, SweepPrinter};
-use self::summary::{Came, Summary, Swept};
+use self::summary::{Summary, SweepResult, Swept};
 use super::runs;
 use crate::advice;
 use crate::cli::{self, SweepRuns, exit_code};
@@ -84,7 +84,7 @@ async fn sweep<K: Kind>(
     };
     let done = select! {
         biased;
-        () = interruption.heard_twice() => Err(Failure::Interrupted),
+        () = interruption.pressed_twice() => Err(Failure::Interrupted),
         done = sweeps.all() => done,
     };
     sweeps.end(began, done)
@@ -128,7 +128,7 @@ impl<K: Kind> Sweeps<'_, K> {
                 ));
             }
             for request in chosen.requests {
-                if self.interruption.is_heard() {
+                if self.interruption.is_pressed() {
                     return Err(Failure::Interrupted);
                 }
                 let request = Request {
@@ -156,8 +156,8 @@ impl<K: Kind> Sweeps<'_, K> {
         let (learners, clock) = (self.learners(request).await, self.clock.clone());
         let printer = SweepPrinter::new(K::KIND, request, among, learners, self.output, clock);
         let calls = Counter::default();
-        let came = match calls.count(self.proceed(request, &printer)).await {
-            Ok(came) => came,
+        let result = match calls.count(self.proceed(request, &printer)).await {
+            Ok(result) => result,
             // A record of this run cannot be read; the other runs are not affected.
             Err(Failure::Store(error @ StoreError::Corrupt(_))) => {
                 printer.note(&Failure::from(error).to_string());
@@ -166,17 +166,17 @@ impl<K: Kind> Sweeps<'_, K> {
             }
             Err(failure) => return Err(failure),
         };
-        let rate = printer.rate(came.tally().listed());
-        let swept = Swept::of(K::KIND, request, &came, rate, &calls);
-        self.all.borrow_mut().add(&came, printer.listed_before());
+        let rate = printer.rate(result.tally().listed());
+        let swept = Swept::of(K::KIND, request, &result, rate, &calls);
+        self.all.borrow_mut().add(&result, printer.listed_before());
         printer.end(if self.output.is_json() {
             output::json_line(&swept)
         } else {
             Ok(swept.text())
         })?;
-        match came {
-            Came::Ended(_) => Ok(()),
-            Came::Interrupted(_) => Err(Failure::Interrupted),
+        match result {
+            SweepResult::Ended(_) => Ok(()),
+            SweepResult::Interrupted(_) => Err(Failure::Interrupted),
         }
     }
 
@@ -185,23 +185,23 @@ impl<K: Kind> Sweeps<'_, K> {
         &self,
         request: &Request,
         printer: &SweepPrinter<'_>,
-    ) -> Result<Came, Failure> {
+    ) -> Result<SweepResult, Failure> {
         let interruption = self.interruption;
-        let may_continue = || !interruption.is_heard() && printer.is_heard();
+        let may_continue = || !interruption.is_pressed() && printer.can_write();
         let on_event = |event: SweepEvent<'_>| printer.on_event(event);
         loop {
             let mut work = std::pin::pin!(self.sweeping.sweep(request, &may_continue, &on_event));
             let progress = select! {
                 biased;
                 progress = &mut work => progress,
-                () = interruption.heard() => {
+                () = interruption.pressed() => {
                     printer.note("interrupted; the current page is finished first, and Ctrl-C \
                                   again ends at once");
                     work.await
                 }
             };
             let (wait, reason, checkpoint) = match progress.map_err(|error| self.failure(error))? {
-                Progress::Ended(end) => return Ok(Came::Ended(end)),
+                Progress::Ended(end) => return Ok(SweepResult::Ended(end)),
                 Progress::Suspended {
                     wait,
                     reason,
@@ -209,7 +209,7 @@ impl<K: Kind> Sweeps<'_, K> {
                 } => (wait, reason, checkpoint),
             };
             if !may_continue() {
-                return Ok(Came::Interrupted(checkpoint));
+                return Ok(SweepResult::Interrupted(checkpoint));
             }
             if let Some(reason) = &reason {
                 let (cause, _) = advice::of_the_lms(reason);
@@ -218,7 +218,7 @@ impl<K: Kind> Sweeps<'_, K> {
             }
             select! {
                 () = self.clock.sleep(wait) => {}
-                () = interruption.heard() => return Ok(Came::Interrupted(checkpoint)),
+                () = interruption.pressed() => return Ok(SweepResult::Interrupted(checkpoint)),
             }
         }
     }

@@ -10,7 +10,7 @@ use shared::domain::{Checkpoint, CourseId, Effect, Email, SweepKind, Username};
 use shared::use_cases::sweeping::{Request, SweepEvent};
 use uuid::Uuid;
 
-use super::summary::a_second;
+use super::summary::per_second;
 use super::words;
 use crate::failure::Failure;
 use crate::output::{self, Output, printable};
@@ -144,7 +144,7 @@ impl<'a> SweepPrinter<'a> {
     }
 
     /// True while the output can be written.
-    pub fn is_heard(&self) -> bool {
+    pub fn can_write(&self) -> bool {
         self.failure.borrow().is_none()
     }
 
@@ -164,7 +164,7 @@ impl<'a> SweepPrinter<'a> {
     /// The number of learners of the list that were processed per second.
     pub fn rate(&self, listed: u64) -> u64 {
         let learners = listed.saturating_sub(self.listed_before());
-        a_second(learners, self.clock.now().duration_since(self.began))
+        per_second(learners, self.clock.now().duration_since(self.began))
     }
 
     fn rate_in_words(&self, listed: u64) -> String {
@@ -186,8 +186,10 @@ impl<'a> SweepPrinter<'a> {
         self.listed_before.set(Some(listed));
         self.listed.set(listed);
         if resumed {
-            let came = words::came(checkpoint);
-            self.note(&format!("a sweep that was cut short is resumed, {came}"));
+            let progress = words::progress(checkpoint);
+            self.note(&format!(
+                "a sweep that was cut short is resumed, {progress}"
+            ));
         }
         if checkpoint.options.dry_run && !self.request.options.dry_run {
             self.note(

@@ -14,13 +14,13 @@ use crate::advice::Advice;
 use crate::output::{self, count};
 
 /// The state of a run's sweep when the command leaves it.
-pub enum Came {
+pub enum SweepResult {
     Ended(SweepEnd),
     /// Interrupted by Ctrl-C at this checkpoint.
     Interrupted(Checkpoint),
 }
 
-impl Came {
+impl SweepResult {
     /// The counts of the sweep, those of earlier commands included.
     pub fn tally(&self) -> &Tally {
         match self {
@@ -31,7 +31,7 @@ impl Came {
 }
 
 /// Returns the number of learners per second.
-pub fn a_second(learners: u64, took: SignedDuration) -> u64 {
+pub fn per_second(learners: u64, took: SignedDuration) -> u64 {
     let milliseconds = u64::try_from(took.as_millis()).unwrap_or_default();
     learners.saturating_mul(1_000) / milliseconds.max(1)
 }
@@ -63,23 +63,23 @@ impl<'a> Swept<'a> {
     pub fn of(
         kind: SweepKind,
         request: &'a Request,
-        came: &'a Came,
+        result: &'a SweepResult,
         learners_per_second: u64,
         calls: &Counter,
     ) -> Self {
-        let (sweep_id, options, outcome, reason) = match came {
-            Came::Ended(end) => {
+        let (sweep_id, options, outcome, reason) = match result {
+            SweepResult::Ended(end) => {
                 let (outcome, reason) = (end.outcome.as_str(), end.reason.as_deref());
                 (end.sweep_id, end.options, outcome, reason)
             }
-            Came::Interrupted(checkpoint) => {
+            SweepResult::Interrupted(checkpoint) => {
                 (checkpoint.sweep_id, checkpoint.options, "interrupted", None)
             }
         };
-        let (how, advice) = match came {
-            Came::Ended(end) => (words::how(end), Advice::about_sweep(kind, request, end)),
-            Came::Interrupted(checkpoint) => {
-                (format!("interrupted {}", words::came(checkpoint)), None)
+        let (how, advice) = match result {
+            SweepResult::Ended(end) => (words::how(end), Advice::about_sweep(kind, request, end)),
+            SweepResult::Interrupted(checkpoint) => {
+                (format!("interrupted {}", words::progress(checkpoint)), None)
             }
         };
         Self {
@@ -90,7 +90,7 @@ impl<'a> Swept<'a> {
             options,
             outcome,
             reason,
-            tally: came.tally(),
+            tally: result.tally(),
             learners_per_second,
             dynamodb_calls: calls.dynamodb(),
             lms_calls: calls.lms(),
@@ -145,22 +145,22 @@ impl Summary {
         }
     }
 
-    pub fn add(&mut self, came: &Came, listed_before: u64) {
+    pub fn add(&mut self, result: &SweepResult, listed_before: u64) {
         self.listed_before += listed_before;
-        if let Came::Ended(end) = came {
+        if let SweepResult::Ended(end) = result {
             *match end.outcome {
                 SweepOutcome::Done => &mut self.done,
                 SweepOutcome::Halted => &mut self.halted,
                 SweepOutcome::Failed => &mut self.failed,
             } += 1;
         }
-        self.tally.extend(came.tally());
+        self.tally.extend(result.tally());
     }
 
     /// Sets the rate by the time that all runs took.
     pub fn took(&mut self, time: SignedDuration) {
         let learners = self.tally.listed().saturating_sub(self.listed_before);
-        self.learners_per_second = a_second(learners, time);
+        self.learners_per_second = per_second(learners, time);
     }
 
     /// True if everything was done, except what is left as it is by the rules.

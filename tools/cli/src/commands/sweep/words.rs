@@ -36,13 +36,13 @@ pub fn how(end: &SweepEnd) -> String {
 pub fn stands(checkpoint: &Checkpoint) -> String {
     format!(
         "{}, since {}",
-        came(checkpoint),
+        progress(checkpoint),
         time::show(checkpoint.began_at)
     )
 }
 
 /// Describes how far a sweep got.
-pub fn came(checkpoint: &Checkpoint) -> String {
+pub fn progress(checkpoint: &Checkpoint) -> String {
     match &checkpoint.stage {
         Stage::Listing(cursor) => format!("after {}", count(cursor.pages().into(), "page")),
         Stage::ByName(by_name) => format!("after {}", count(by_name.pages.into(), "page")),
