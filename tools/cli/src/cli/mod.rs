@@ -114,8 +114,8 @@ Examples:
     Events(Events),
     /// Check that tables, secrets, LMS and webhooks are as they should be
     ///
-    /// Prints one line for each check: OK, FIX with what to do, or SKIP if the check
-    /// could not be made. Nothing is changed. The exit code is 1 if something is to be
+    /// Prints one line for each check: OK, FIX with what to do, WARN if you have to decide,
+    /// or SKIP if the check could not be made. Nothing is changed. The exit code is 1 if something is to be
     /// fixed. If they are set, $COURSEHOOK_URL is called with an invalid token, and with
     /// $COURSEHOOK_TOKEN. The LMS is asked for the grade of the learner who is named, or
     /// of any learner who is found.

@@ -29,8 +29,8 @@ pub async fn run(
         let start = clock.now();
         let file = output::path(&delivery.path);
         let answered = send(&gateway, &token, delivery).await;
-        let milliseconds = clock.now().duration_since(start).as_millis();
-        let answer = ReplayResult::new(file, milliseconds, answered);
+        let duration_ms = clock.now().duration_since(start).as_millis();
+        let answer = ReplayResult::new(file, duration_ms, answered);
         if !output.is_json() {
             output::line(&answer.line())?;
         }
@@ -77,7 +77,7 @@ async fn send(
 #[derive(Serialize)]
 struct ReplayResult {
     file: String,
-    milliseconds: i128,
+    duration_ms: i128,
     status: Option<u16>,
     /// The body: JSON if it is JSON, otherwise the text.
     body: Option<Value>,
@@ -89,7 +89,7 @@ struct ReplayResult {
 }
 
 impl ReplayResult {
-    fn new(file: String, milliseconds: i128, answered: reqwest::Result<(u16, String)>) -> Self {
+    fn new(file: String, duration_ms: i128, answered: reqwest::Result<(u16, String)>) -> Self {
         let (status, body, text, problem) = match answered {
             Ok((status, text)) => {
                 let body = serde_json::from_str(&text).unwrap_or_else(|_| Value::from(&*text));
@@ -100,7 +100,7 @@ impl ReplayResult {
         };
         Self {
             file,
-            milliseconds,
+            duration_ms,
             status,
             body,
             text,
@@ -127,7 +127,7 @@ impl ReplayResult {
         let text = output::printable(&text.replace(['\r', '\n'], " "));
         format!(
             "{status} {:>6} ms  {}  {}",
-            self.milliseconds,
+            self.duration_ms,
             self.file,
             text.trim()
         )

@@ -106,7 +106,7 @@ impl Finding {
         let (word, colour) = match self.result {
             CheckResult::Ok => ("OK  ", 32),
             CheckResult::Warn => ("WARN", 33),
-            CheckResult::Fix => ("FIX", 31),
+            CheckResult::Fix => ("FIX ", 31),
             CheckResult::Skip => ("SKIP", 33),
         };
         let word = if is_coloured {
