@@ -21,7 +21,7 @@ pub struct Settings {
     pub lms_url: Option<String>,
     /// The path of the operators' command, `coursehook`.
     pub cli: PathBuf,
-    /// Is true if a retry pass starts each minute; else each call of the function is one.
+    /// Is true if a retry batch starts each minute; else each call of the function is one.
     pub is_scheduled: bool,
 }
 
