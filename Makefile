@@ -54,7 +54,7 @@ replay: ## Send the sample deliveries in events/ to what `make run` runs.
 		echo 'There is no .local/env: start `make run` in another terminal first.' >&2; exit 1; fi
 	@set -a; . ./.local/env; set +a; exec $(BIN)/coursehook replay events
 
-check: $(CHECKS)/.done ## Formatting, lints, one TLS stack, the template.
+check: $(CHECKS)/.done ## Formatting, lints, one TLS stack, retired words, the template.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	@# A second TLS stack comes in by a dependency's default features, and with it ring.
@@ -62,6 +62,8 @@ check: $(CHECKS)/.done ## Formatting, lints, one TLS stack, the template.
 	if echo "$$crates" | grep '^ring '; then \
 		echo 'is among the dependencies; one TLS stack, rustls on aws-lc-rs, is enough' >&2; exit 1; fi
 	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --locked --quiet
+	python3 -B .ci/check_words.py --self-test
+	python3 -B .ci/check_words.py
 	$(CHECKS)/bin/python -B infra/checks
 	$(CHECKS)/bin/python -B -m pytest --quiet infra/checks
 
