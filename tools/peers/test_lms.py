@@ -391,14 +391,14 @@ class CommandErrors(Commands):
         self.enrolled({}, count=3)
         with self.proxy.answering(401, "/api/"):
             told = self.until_it_waits("enrollments")
-        self.assertIn("does not answer as its API does (401). It is asked again", told)
+        self.assertIn("does not answer as its API does (401). The next attempt is in", told)
 
     def test_a_throttle_without_a_time_pauses_for_a_minute(self):
         self.assertEqual(self.credential()[0], 0)
         self.enrolled({}, count=3)
         self.reset(enrollment_rates={"staff": "0/minute", "user": "0/minute"})
         told = self.until_it_waits("enrollments")
-        self.assertIn("asks for fewer requests (429). It is asked again in 60 s.", told)
+        self.assertIn("asks for fewer requests (429). The next attempt is in 60 s.", told)
         self.assertEqual(len(lms.the.calls("/api/enrollment/")), 1)
 
     def test_retry_after_is_honoured(self):
@@ -407,7 +407,7 @@ class CommandErrors(Commands):
         for part in ("/api/", "/oauth2/"):
             with self.proxy.answering(503, part, Retry_After="1800"):
                 told = self.until_it_waits("grades")
-            self.assertIn("It is asked again in 1800 s.", told)
+            self.assertIn("The next attempt is in 1800 s.", told)
 
     def until_it_waits(self, kind):
         """Returns the output of a sweep until it waits; then it is interrupted."""
@@ -423,7 +423,7 @@ class CommandErrors(Commands):
         told = ""
         for line in process.stderr:
             told += line
-            if "It is asked again" in line:
+            if "The next attempt is in" in line:
                 process.send_signal(signal.SIGINT)
         process.wait()
         process.stderr.close()
@@ -493,7 +493,7 @@ class ManyWithOneTimestamp(Commands):
         )
         stack.the.coursehook("enrollments", "import", "-", given=lines)
         code, told = self.sweep("enrollments", "--dry-run")
-        self.assertIn("its next page is itself", told)
+        self.assertIn("its next page is the same page again", told)
         code, told = self.sweep("enrollments", "--confirm", "--yes", "--json")
         swept = self.swept(told)
         self.assertEqual((code, swept["outcome"]), (0, "done"), swept)
