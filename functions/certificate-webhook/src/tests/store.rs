@@ -9,6 +9,7 @@ use local::Fault;
 use local::lms::{FaultRule, LmsFault};
 use serde_json::json;
 use shared::domain::{BlockedReason, EventKey, EventKind};
+use shared::use_cases::certifying::CERTIFYING_TIME;
 
 use super::fixture::{Fixture, passed};
 
@@ -187,8 +188,7 @@ async fn only_the_deliverys_own_pending_event_must_be_readable() {
 #[tokio::test]
 async fn redeliveries_at_once_are_all_pending() {
     for state in ["waiting", "dead"] {
-        let (fixture, proxy) =
-            Fixture::behind_proxy(shared::adapters::store::CallLimits::PRODUCTION).await;
+        let (fixture, proxy) = Fixture::behind_proxy(FAST_RETRIES).await;
         fixture.enroll("verified").await;
         fixture.lms.add_fault(FaultRule::of(LmsFault::Refuse));
         assert_eq!(fixture.pass().await.status, 202);
@@ -214,7 +214,14 @@ async fn redeliveries_at_once_are_all_pending() {
                 _ => Fault::Pass,
             }
         });
-        let answers = futures::future::join_all((0..20).map(|_| fixture.pass())).await;
+        // The SDK limits the retries of each process.
+        let beside = || {
+            let client = harness::client(&proxy.url, FAST_RETRIES);
+            Fixture::wired(fixture.beside(), client, CERTIFYING_TIME)
+        };
+        let processes: Vec<_> = (0..10).map(|_| beside()).collect();
+        let passes = processes.iter().cycle().take(20).map(Fixture::pass);
+        let answers = futures::future::join_all(passes).await;
         for answer in answers {
             assert_eq!(answer.status, 202, "{state}: {answer:?}");
         }
