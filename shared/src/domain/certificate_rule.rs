@@ -33,7 +33,7 @@ impl Ineligible {
 ///
 /// # Errors
 /// The reason why it earns none.
-pub fn eligible<'a>(
+fn eligible<'a>(
     enrollment: Option<&'a Enrollment>,
     paid_modes: &PaidModes,
 ) -> Result<&'a Enrollment, Ineligible> {
@@ -53,43 +53,200 @@ pub fn is_zero_for_good(stored: &Grade, asked_at: Timestamp) -> bool {
         .is_some_and(|since| asked_at.duration_since(since) >= ZERO_FOR)
 }
 
-/// The change that a grade requires of a certificate.
+/// The decision about a learner's certificate in a course run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CertificateChange<'a> {
-    /// There is none, and the grade earns one in this enrollment.
-    Issue(&'a Enrollment),
-    /// The certificate was withdrawn and is earned again in this enrollment.
-    Restore(&'a Enrollment, &'a Certificate),
-    /// The grade has become 0.
-    Withdraw(&'a Certificate),
-    /// The certificate is earned, but an operator has revoked it.
-    Revoked,
+pub enum CertificateDecision<'a> {
+    /// The certificate changes.
+    Change(CertificateChange<'a>),
+    /// The certificate is in force and stays so.
+    InForce(&'a Certificate),
+    /// An operator has revoked the certificate, and only an operator restores it.
+    Revoked {
+        /// The grade is a pass.
+        passed: bool,
+    },
+    /// There is no grade, or it is not a pass. The reason is set if a pass would not be enough.
+    NotPassed(Option<Ineligible>),
+    /// The grade is a pass, in an enrollment that earns no certificate.
+    NotEligible(Ineligible),
 }
 
-/// Returns the change that a grade requires of a certificate, or `None` if it stays as it
-/// is.
+/// A change of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateChange<'a> {
+    /// There is none, and the pass earns one in this enrollment.
+    Issue(&'a Enrollment),
+    /// The certificate was withdrawn, and the pass earns it again in this enrollment.
+    Restore(&'a Enrollment, &'a Certificate),
+    /// The grade has become 0. Only sweeps withdraw, and only after they have confirmed it.
+    Withdraw(&'a Certificate),
+}
+
+/// Decides about a certificate by the grade, the enrollment and the certificate that there are.
 ///
+/// This is the only place that decides it: for the webhook, the retry, the sweep and `status`.
 /// A grade between 0 and a pass withdraws nothing: the learner has passed once.
-pub fn certificate_change<'a>(
-    score: &Score,
+pub fn decide_certificate<'a>(
+    score: Option<&Score>,
     enrollment: Option<&'a Enrollment>,
     certificate: Option<&'a Certificate>,
     paid_modes: &PaidModes,
-) -> Option<CertificateChange<'a>> {
-    let state = certificate.map(|certificate| certificate.state);
-    match (certificate, state) {
-        (Some(held), Some(CertificateState::InForce)) => {
-            score.is_zero().then_some(CertificateChange::Withdraw(held))
+) -> CertificateDecision<'a> {
+    use CertificateChange::{Issue, Restore, Withdraw};
+    use CertificateDecision::{Change, InForce, NotEligible, NotPassed, Revoked};
+
+    let passed = score.is_some_and(Score::is_pass);
+    let is_zero = score.is_some_and(Score::is_zero);
+    let held = certificate.map(|certificate| (certificate.state, certificate));
+    match (held, passed, eligible(enrollment, paid_modes)) {
+        (Some((CertificateState::InForce, held)), _, _) if is_zero => Change(Withdraw(held)),
+        (Some((CertificateState::InForce, held)), _, _) => InForce(held),
+        (Some((CertificateState::Revoked, _)), passed, _) => Revoked { passed },
+        (_, false, eligible) => NotPassed(eligible.err()),
+        (_, true, Err(why)) => NotEligible(why),
+        (None, true, Ok(enrollment)) => Change(Issue(enrollment)),
+        (Some((CertificateState::Withdrawn, held)), true, Ok(enrollment)) => {
+            Change(Restore(enrollment, held))
         }
-        (Some(_), Some(CertificateState::Revoked)) => {
-            score.is_pass().then_some(CertificateChange::Revoked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{CertificateEntry, Change, CourseId, History, HistoryEntry, Mode, Percent};
+
+    fn course_id() -> CourseId {
+        "course-v1:Org+Bees+2026".parse().unwrap()
+    }
+
+    fn by() -> Change {
+        Change::Operator {
+            name: "grace".to_owned(),
         }
-        _ if !score.is_pass() => None,
-        (held, _) => {
-            let enrollment = eligible(enrollment, paid_modes).ok()?;
-            Some(held.map_or(CertificateChange::Issue(enrollment), |held| {
-                CertificateChange::Restore(enrollment, held)
-            }))
+    }
+
+    fn score(percent: f64, passed: bool) -> Score {
+        Score {
+            percent: Percent::try_from(percent).unwrap(),
+            passed,
+            letter_grade: None,
+        }
+    }
+
+    fn enrollment(mode: &str, active: bool) -> Enrollment {
+        let mode: Mode = mode.parse().unwrap();
+        let entry = HistoryEntry {
+            at: Timestamp::UNIX_EPOCH,
+            change_id: uuid::Uuid::nil(),
+            by: by(),
+            active,
+            edx_enrolled: None,
+            mode: Some(mode.clone()),
+            announced_mode: None,
+            announced_roles: [].into(),
+            removed_roles: [].into(),
+        };
+        Enrollment {
+            enrollment_id: uuid::Uuid::nil(),
+            user_id: uuid::Uuid::nil(),
+            course_id: course_id(),
+            mode,
+            mode_set_by: None,
+            active,
+            inactive_by_operator: false,
+            edx_enrolled: true,
+            roles: [].into(),
+            change_status: None,
+            changed_at: Timestamp::UNIX_EPOCH,
+            version: 1,
+            history: History::new(entry),
+        }
+    }
+
+    fn certificate(state: CertificateState) -> Certificate {
+        Certificate {
+            certificate_id: uuid::Uuid::nil(),
+            user_id: uuid::Uuid::nil(),
+            course_id: course_id(),
+            state,
+            issued_at: Timestamp::UNIX_EPOCH,
+            learner_name: None,
+            run_title: None,
+            version: 1,
+            history: History::new(CertificateEntry {
+                at: Timestamp::UNIX_EPOCH,
+                change_id: uuid::Uuid::nil(),
+                by: by(),
+                state,
+                renamed: None,
+            }),
+        }
+    }
+
+    /// Every grade in every enrollment with every certificate is decided as this table says.
+    #[test]
+    fn each_combination_is_decided() {
+        use CertificateState::{InForce, Revoked, Withdrawn};
+        use Ineligible::{Inactive, NotEnrolled, UnpaidMode};
+
+        let paid_modes: PaidModes = "verified".parse().unwrap();
+        let scores = [
+            ("no grade", None),
+            ("0", Some(score(0.0, false))),
+            ("0 marked as passed", Some(score(0.0, true))),
+            ("no pass", Some(score(0.4, false))),
+            ("a pass", Some(score(0.8, true))),
+        ];
+        let enrollments = [
+            (Some(NotEnrolled), None),
+            (Some(Inactive), Some(enrollment("verified", false))),
+            (Some(UnpaidMode), Some(enrollment("audit", true))),
+            (None, Some(enrollment("verified", true))),
+        ];
+        let certificates = [None, Some(InForce), Some(Withdrawn), Some(Revoked)];
+        for (name, score) in &scores {
+            for (lacking, enrollment) in &enrollments {
+                for state in certificates {
+                    let held = state.map(certificate);
+                    let decision = decide_certificate(
+                        score.as_ref(),
+                        enrollment.as_ref(),
+                        held.as_ref(),
+                        &paid_modes,
+                    );
+                    let passed = *name == "a pass";
+                    let expected = match (state, passed, lacking) {
+                        (Some(InForce), _, _) if *name == "0" => "withdraw".to_owned(),
+                        (Some(InForce), _, _) => "in force".to_owned(),
+                        (Some(Revoked), _, _) => format!("revoked, passed: {passed}"),
+                        (_, false, _) => format!("not passed, lacking {lacking:?}"),
+                        (_, true, Some(lacking)) => format!("not eligible: {lacking:?}"),
+                        (None, true, None) => "issue".to_owned(),
+                        (Some(Withdrawn), true, None) => "restore".to_owned(),
+                    };
+                    let found = match decision {
+                        CertificateDecision::Change(CertificateChange::Issue(_)) => {
+                            "issue".to_owned()
+                        }
+                        CertificateDecision::Change(CertificateChange::Restore(..)) => {
+                            "restore".to_owned()
+                        }
+                        CertificateDecision::Change(CertificateChange::Withdraw(_)) => {
+                            "withdraw".to_owned()
+                        }
+                        CertificateDecision::InForce(_) => "in force".to_owned(),
+                        CertificateDecision::Revoked { passed } => {
+                            format!("revoked, passed: {passed}")
+                        }
+                        CertificateDecision::NotPassed(lacking) => {
+                            format!("not passed, lacking {lacking:?}")
+                        }
+                        CertificateDecision::NotEligible(why) => format!("not eligible: {why:?}"),
+                    };
+                    assert_eq!(found, expected, "{name}, {lacking:?}, {state:?}");
+                }
+            }
         }
     }
 }

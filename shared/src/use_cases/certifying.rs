@@ -16,7 +16,7 @@ use crate::adapters::store::records::{
     CertificateWrite, GradeWrite, LearnerRecords, Records, Written,
 };
 use crate::clock::SharedClock;
-use crate::domain::certificate_rule::eligible;
+use crate::domain::certificate_rule::{CertificateChange, CertificateDecision, decide_certificate};
 use crate::domain::{
     Blocked, BlockedReason, Certificate, CertificateEntry, CertificateState, Change, CourseId,
     Email, Enrollment, EventKey, EventKind, Grade, GradeEntry, History, Ineligible, PaidModes,
@@ -360,9 +360,10 @@ impl<'a> Decision<'a> {
                     CertifyOutcome::Exists(id)
                 });
             }
-            let score = match self.score(&record, source, &mut answer, until).await? {
+            let score = match self.score(&record, source, &mut answer, until).await {
                 Ok(score) => score,
-                Err(blocked_by) => return Ok(CertifyOutcome::Blocked(blocked_by)),
+                Err(ScoreError::Blocked(by)) => return Ok(CertifyOutcome::Blocked(by)),
+                Err(ScoreError::Store(error)) => return Err(error),
             };
             let earned = self.earned(&record, &score);
             let grade = self.grade(&record, score);
@@ -400,48 +401,45 @@ impl<'a> Decision<'a> {
     /// Returns the grade that decides: an operator's, else the LMS's.
     ///
     /// # Errors
-    /// The outer error says that the store has left no time for the request. The inner one is
-    /// the cause that blocks the certificate.
+    /// The certificate is blocked, or the store has left no time for the request.
     async fn score(
         &self,
         record: &LearnerRecords,
         source: Source<'_>,
         answer: &mut Option<LmsGrade>,
         until: Instant,
-    ) -> Result<Result<Score, BlockedBy>, StoreError> {
+    ) -> Result<Score, ScoreError> {
         let stored = record.grade.as_ref();
         let Source::Lms { lms, asking } = source else {
             let stored = stored.map(|grade| grade.score.clone());
-            return Ok(stored.ok_or(BlockedBy::NotPassed));
+            return Ok(stored.ok_or(BlockedBy::NotPassed)?);
         };
         if let Some(grade) = stored.filter(|grade| grade.set_by_admin) {
-            return Ok(Ok(grade.score.clone()));
+            return Ok(grade.score.clone());
         }
         let version = stored.map(|grade| grade.version);
         if let Some(answer) = answer.as_ref().filter(|answer| answer.version == version) {
-            return Ok(Ok(answer.score.clone()));
+            return Ok(answer.score.clone());
         }
         let Some(username) = &self.user.edx_username else {
-            return Ok(Err(BlockedBy::NoUsername));
+            return Err(BlockedBy::NoUsername.into());
         };
         let left = until.saturating_duration_since(Instant::now());
         let within = left.saturating_sub(KEEPING_TIME).min(LMS_TIME);
         if within < LEAST_LMS_TIME {
             // The store has used up the time; this is not an error of the LMS.
-            return Err(AwsError::Timeout.into());
+            return Err(ScoreError::Store(AwsError::Timeout.into()));
         }
         if answer.is_none() {
             asking(self.user.user_id);
         }
-        let score = match lms.grade(self.course_id, username, within).await {
-            Ok(score) => score,
-            Err(error) => return Ok(Err(BlockedBy::Lms(error))),
-        };
+        let score = lms.grade(self.course_id, username, within);
+        let score = score.await.map_err(BlockedBy::Lms)?;
         *answer = Some(LmsGrade {
             version,
             score: score.clone(),
         });
-        Ok(Ok(score))
+        Ok(score)
     }
 
     fn grade<'r>(&self, record: &'r LearnerRecords, score: Score) -> GradeWrite<'r> {
@@ -468,16 +466,6 @@ impl<'a> Decision<'a> {
         record: &'r LearnerRecords,
         score: &Score,
     ) -> Result<Earned<'r>, CertifyOutcome> {
-        let certificate = record.certificate.as_ref();
-        if certificate.is_some_and(|c| c.state == CertificateState::Revoked) {
-            return Err(CertifyOutcome::Revoked);
-        }
-        if !score.is_pass() {
-            return Err(CertifyOutcome::Blocked(BlockedBy::NotPassed));
-        }
-        let paid_modes = &self.certifying.paid_modes;
-        let enrollment = eligible(record.enrollment.as_ref(), paid_modes)
-            .map_err(|why| CertifyOutcome::Blocked(BlockedBy::NotEligible(why)))?;
         let entry = CertificateEntry {
             at: self.pass.at,
             change_id: self.change_id,
@@ -485,17 +473,17 @@ impl<'a> Decision<'a> {
             state: CertificateState::InForce,
             renamed: None,
         };
-        let (id, write) = match certificate {
-            Some(before) => (
-                before.certificate_id,
-                CertificateWrite::Change {
-                    before,
-                    after: before.after(entry),
-                },
-            ),
-            None => (
-                self.new_certificate_id,
-                CertificateWrite::Issue(Certificate {
+        let decision = decide_certificate(
+            Some(score),
+            record.enrollment.as_ref(),
+            record.certificate.as_ref(),
+            &self.certifying.paid_modes,
+        );
+        match decision {
+            CertificateDecision::Change(CertificateChange::Issue(enrollment)) => Ok(Earned {
+                enrollment,
+                id: self.new_certificate_id,
+                write: CertificateWrite::Issue(Certificate {
                     certificate_id: self.new_certificate_id,
                     user_id: self.user.user_id,
                     course_id: self.course_id.clone(),
@@ -506,13 +494,41 @@ impl<'a> Decision<'a> {
                     version: 1,
                     history: History::new(entry),
                 }),
-            ),
-        };
-        Ok(Earned {
-            enrollment,
-            id,
-            write,
-        })
+            }),
+            CertificateDecision::Change(CertificateChange::Restore(enrollment, before)) => {
+                Ok(Earned {
+                    enrollment,
+                    id: before.certificate_id,
+                    write: CertificateWrite::Change {
+                        before,
+                        after: before.after(entry),
+                    },
+                })
+            }
+            CertificateDecision::Change(CertificateChange::Withdraw(held))
+            | CertificateDecision::InForce(held) => {
+                Err(CertifyOutcome::Exists(held.certificate_id))
+            }
+            CertificateDecision::Revoked { .. } => Err(CertifyOutcome::Revoked),
+            CertificateDecision::NotPassed(_) => Err(CertifyOutcome::Blocked(BlockedBy::NotPassed)),
+            CertificateDecision::NotEligible(why) => {
+                Err(CertifyOutcome::Blocked(BlockedBy::NotEligible(why)))
+            }
+        }
+    }
+}
+
+/// Error of a decision that has no grade.
+enum ScoreError {
+    /// The certificate is blocked.
+    Blocked(BlockedBy),
+    /// The store has left no time for the request to the LMS.
+    Store(StoreError),
+}
+
+impl From<BlockedBy> for ScoreError {
+    fn from(by: BlockedBy) -> Self {
+        Self::Blocked(by)
     }
 }
 

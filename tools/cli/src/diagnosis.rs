@@ -1,7 +1,9 @@
 //! Explains why a learner has a certificate in a course run, or has none.
 
 use jiff::Timestamp;
-use shared::domain::certificate_rule::eligible;
+use shared::domain::certificate_rule::{
+    CertificateChange, CertificateDecision, decide_certificate,
+};
 use shared::domain::{
     BlockedReason, Certificate, CertificateState, CourseId, CourseRun, Email, Enrollment,
     EventKind, EventState, Grade, Ineligible, PaidModes, PendingEvent, SweepEnd, SweepOutcome,
@@ -52,11 +54,11 @@ impl Diagnosis<'_> {
         let lead = match self.certificate {
             None => "There is no certificate".to_owned(),
             Some(certificate) => {
-                let (id, stands) = (
-                    certificate.certificate_id,
-                    certificates::stands(certificate),
+                let id = certificate.certificate_id;
+                let lead = format!(
+                    "The certificate {id} is {}",
+                    certificates::stands(certificate)
                 );
-                let lead = format!("The certificate {id} is {stands}");
                 match certificate.state {
                     CertificateState::InForce => {
                         let revoke = advice::revoke(self.email, self.course_id);
@@ -84,7 +86,20 @@ impl Diagnosis<'_> {
             let help = "Import the run with `coursehook runs import`.";
             return self.to_import(why, help, BlockedReason::NoSuchRun, now);
         }
-        self.without_a_pass(&lead, eligible(self.enrollment, paid_modes).err(), now)
+        let score = self.grade.map(|grade| &grade.score);
+        let lacking = match decide_certificate(score, self.enrollment, self.certificate, paid_modes)
+        {
+            CertificateDecision::NotEligible(why) => Some(why),
+            CertificateDecision::NotPassed(lacking) => lacking,
+            CertificateDecision::Change(
+                CertificateChange::Issue(_)
+                | CertificateChange::Restore(..)
+                | CertificateChange::Withdraw(_),
+            )
+            | CertificateDecision::InForce(_)
+            | CertificateDecision::Revoked { .. } => None,
+        };
+        self.without_a_pass(&lead, lacking, now)
     }
 
     /// Adds how to name a certificate without a name.

@@ -15,7 +15,9 @@ use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::records::{
     CertificateWrite, GradeWrite, LearnerRecords, Records, Written,
 };
-use crate::domain::certificate_rule::{CertificateChange, certificate_change, is_zero_for_good};
+use crate::domain::certificate_rule::{
+    CertificateChange, CertificateDecision, decide_certificate, is_zero_for_good,
+};
 use crate::domain::{
     Certificate, CertificateEntry, CertificateState, CourseId, Cursor, Effect, Email, Enrollment,
     EventKind, Grade, GradeEntry, History, Left, PageCursor, PaidModes, SweepKind, User, Username,
@@ -76,7 +78,7 @@ impl Plan<'_> {
             Some(CertificateChange::Issue(_)) => Some(Effect::Issued),
             Some(CertificateChange::Restore(..)) => Some(Effect::Restored),
             Some(CertificateChange::Withdraw(_)) => Some(Effect::Withdrawn),
-            Some(CertificateChange::Revoked) | None => None,
+            None => None,
         });
         effects.extend(self.left.iter().cloned());
         effects
@@ -205,9 +207,7 @@ impl Kind for GradeSweep {
             return Ok(worked);
         }
         let (to_do, rest): (Vec<_>, Vec<_>) = plans.into_iter().partition(|(_, plan)| {
-            plan.certificate
-                .is_some_and(|c| c != CertificateChange::Revoked)
-                || matches!(plan.grade, GradeWrite::Put { .. })
+            plan.certificate.is_some() || matches!(plan.grade, GradeWrite::Put { .. })
         });
         for (learner, plan) in &rest {
             recorder.record_all(learner, &plan.effects());
@@ -280,13 +280,21 @@ impl GradeSweep {
             GradeWrite::Put { after, .. } => &after.score,
         };
         let (enrollment, held) = (record.enrollment.as_ref(), record.certificate.as_ref());
-        let change = certificate_change(in_force, enrollment, held, &self.paid_modes);
-        let mut certificate = change.filter(|_| task.certifies);
-        if certificate.is_some() && held.is_some_and(|held| held.is_newer(task.asked_at)) {
+        let decision = decide_certificate(Some(in_force), enrollment, held, &self.paid_modes);
+        let (mut certificate, is_left_revoked) = match decision {
+            CertificateDecision::Change(change) => (Some(change), false),
+            CertificateDecision::Revoked { passed } => (None, passed),
+            CertificateDecision::InForce(_)
+            | CertificateDecision::NotPassed(_)
+            | CertificateDecision::NotEligible(_) => (None, false),
+        };
+        let differs = certificate.is_some() || is_left_revoked;
+        if !task.certifies {
+            certificate = None;
+        } else if differs && held.is_some_and(|held| held.is_newer(task.asked_at)) {
             left.push(Effect::Left(Left::ChangedMeanwhile));
             certificate = None;
-        }
-        if certificate == Some(CertificateChange::Revoked) {
+        } else if is_left_revoked {
             left.push(Effect::Left(Left::Revoked));
         }
         let mut grade = grade;
@@ -384,7 +392,7 @@ impl GradeSweep {
             Some(CertificateChange::Withdraw(before)) => {
                 (None, change(before, CertificateState::Withdrawn))
             }
-            Some(CertificateChange::Revoked) | None => {
+            None => {
                 let GradeWrite::Put { before, after } = &plan.grade else {
                     return Ok(plan.effects());
                 };
