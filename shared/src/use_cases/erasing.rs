@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::retry_on_conflict;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::certificates::Certificates;
 use crate::adapters::store::enrollments::Enrollments;
@@ -103,7 +104,7 @@ impl Erasing {
     ) -> Result<Erased, StoreError> {
         let mut erased = Erased::default();
         let mut all = BTreeSet::new();
-        for _ in 0..ATTEMPTS {
+        retry_on_conflict(ATTEMPTS, async || {
             let user = self.user(learner).await?;
             all.extend(addresses(learner, user.as_ref()));
             self.erase_events(&all, &mut erased).await?;
@@ -111,22 +112,24 @@ impl Erasing {
                 if let LearnerRef::User(user_id) = learner {
                     self.erase_records(*user_id, &mut erased).await?;
                 }
-                return Ok(erased);
+                return Ok(Some(()));
             };
             self.erase_records(user.user_id, &mut erased).await?;
-            if self.users.erase(&user).await? == Written::Done {
-                erased.user = Some(user.user_id);
-                erased.former_emails = user.former_emails.len();
-                if !at_once {
-                    gone(user.user_id);
-                    self.clock.sleep(IN_FLIGHT).await;
-                }
-                self.erase_records(user.user_id, &mut erased).await?;
-                self.erase_events(&all, &mut erased).await?;
-                return Ok(erased);
+            if self.users.erase(&user).await? == Written::Moved {
+                return Ok(None);
             }
-        }
-        Err(StoreError::contended())
+            erased.user = Some(user.user_id);
+            erased.former_emails = user.former_emails.len();
+            if !at_once {
+                gone(user.user_id);
+                self.clock.sleep(IN_FLIGHT).await;
+            }
+            self.erase_records(user.user_id, &mut erased).await?;
+            self.erase_events(&all, &mut erased).await?;
+            Ok::<_, StoreError>(Some(()))
+        })
+        .await?;
+        Ok(erased)
     }
 
     async fn user(&self, learner: &LearnerRef) -> Result<Option<User>, StoreError> {

@@ -51,3 +51,22 @@ impl StoreError {
         }
     }
 }
+
+/// Runs `attempt` until it returns a value, at most `attempts` times. It returns `None` if another
+/// writer has changed what it had read.
+///
+/// Only commands use it: the future of an async closure is not `Send`, as the functions need.
+///
+/// # Errors
+/// The error of `attempt`, or [`StoreError::contended`] after the last one.
+async fn retry_on_conflict<T, E: From<StoreError>>(
+    attempts: u32,
+    mut attempt: impl AsyncFnMut() -> Result<Option<T>, E>,
+) -> Result<T, E> {
+    for _ in 0..attempts {
+        if let Some(done) = attempt().await? {
+            return Ok(done);
+        }
+    }
+    Err(StoreError::contended().into())
+}

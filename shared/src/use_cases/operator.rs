@@ -3,8 +3,10 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use thiserror::Error;
 use uuid::Uuid;
 
+use super::retry_on_conflict;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::certificates::Certificates;
 use crate::adapters::store::pending_events::PendingEvents;
@@ -37,17 +39,16 @@ pub async fn override_grade(
     at: Timestamp,
 ) -> Result<Corrected<Grade>, StoreError> {
     let change_id = Uuid::new_v4();
-    for _ in 0..ATTEMPTS {
+    retry_on_conflict(ATTEMPTS, async || {
         let before = records.find(user_id, course_id).await?.grade;
         if let Some(grade) = &before
             && grade.set_by_admin
             && grade.score == *score
         {
-            let changed = grade.is_made_by(change_id);
-            return Ok(Corrected {
+            return Ok(Some(Corrected {
                 now: grade.clone(),
-                changed,
-            });
+                changed: grade.is_made_by(change_id),
+            }));
         }
         let entry = GradeEntry {
             at,
@@ -56,13 +57,9 @@ pub async fn override_grade(
             score: score.clone(),
             set_by_admin: true,
         };
-        let about = (user_id, course_id);
-        if let Some(now) = write_grade(records, before.as_ref(), about, entry).await? {
-            let changed = true;
-            return Ok(Corrected { now, changed });
-        }
-    }
-    Err(StoreError::contended())
+        write_grade(records, before.as_ref(), (user_id, course_id), entry).await
+    })
+    .await
 }
 
 /// Releases a grade that an operator has set: it stays as it is until the LMS gives another
@@ -75,14 +72,16 @@ pub async fn release_grade(
     at: Timestamp,
 ) -> Result<Option<Corrected<Grade>>, StoreError> {
     let change_id = Uuid::new_v4();
-    for _ in 0..ATTEMPTS {
+    retry_on_conflict(ATTEMPTS, async || {
         let Some(before) = records.find(user_id, course_id).await?.grade else {
-            return Ok(None);
+            return Ok(Some(None));
         };
         if !before.set_by_admin {
             let changed = before.is_made_by(change_id);
-            let now = before;
-            return Ok(Some(Corrected { now, changed }));
+            return Ok(Some(Some(Corrected {
+                now: before,
+                changed,
+            })));
         }
         let entry = GradeEntry {
             at,
@@ -92,12 +91,10 @@ pub async fn release_grade(
             set_by_admin: false,
         };
         let about = (user_id, course_id);
-        if let Some(now) = write_grade(records, Some(&before), about, entry).await? {
-            let changed = true;
-            return Ok(Some(Corrected { now, changed }));
-        }
-    }
-    Err(StoreError::contended())
+        let written = write_grade(records, Some(&before), about, entry).await?;
+        Ok(written.map(Some))
+    })
+    .await
 }
 
 /// Writes a grade, if it still is as it was read. Returns the grade after the write, or `None`
@@ -107,10 +104,15 @@ async fn write_grade(
     before: Option<&Grade>,
     (user_id, course_id): (Uuid, &CourseId),
     entry: GradeEntry,
-) -> Result<Option<Grade>, StoreError> {
+) -> Result<Option<Corrected<Grade>>, StoreError> {
     let after = Grade::after(before, user_id, course_id, entry);
-    let written = records.write_grade(before, &after).await?;
-    Ok((written == Written::Done).then_some(after))
+    match records.write_grade(before, &after).await? {
+        Written::Done => Ok(Some(Corrected {
+            now: after,
+            changed: true,
+        })),
+        Written::Moved => Ok(None),
+    }
 }
 
 /// An operator command about a certificate.
@@ -136,19 +138,24 @@ impl fmt::Debug for CertificateAction {
     }
 }
 
-/// The reason why a certificate stays as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Error of an operator's action on a certificate, which stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CertificateActionError {
     /// There is no certificate.
+    #[error("there is no certificate")]
     NoCertificate,
     /// It was withdrawn because the grade became 0: a pass restores it.
+    #[error("the certificate is withdrawn, until a pass restores it")]
     Withdrawn,
+    /// A table could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Revokes or restores a learner's certificate, or corrects the name on it.
 ///
 /// # Errors
-/// The outer error is the store's; the inner one says why the action does not apply.
+/// The action does not apply, or the store failed.
 pub async fn correct_certificate(
     records: &Records,
     certificates: &Certificates,
@@ -156,24 +163,26 @@ pub async fn correct_certificate(
     action: &CertificateAction,
     by: &Change,
     at: Timestamp,
-) -> Result<Result<Corrected<Certificate>, CertificateActionError>, StoreError> {
-    let Some(mut certificate) = records.find(user_id, course_id).await?.certificate else {
-        return Ok(Err(CertificateActionError::NoCertificate));
-    };
+) -> Result<Corrected<Certificate>, CertificateActionError> {
+    let found = records.find(user_id, course_id).await?;
+    let mut certificate = found
+        .certificate
+        .ok_or(CertificateActionError::NoCertificate)?;
     let change_id = Uuid::new_v4();
-    for _ in 0..ATTEMPTS {
+    retry_on_conflict(ATTEMPTS, async || {
         let (state, renamed) = match action {
             CertificateAction::Revoke => (CertificateState::Revoked, None),
             CertificateAction::Restore if certificate.state == CertificateState::Withdrawn => {
-                return Ok(Err(CertificateActionError::Withdrawn));
+                return Err(CertificateActionError::Withdrawn);
             }
             CertificateAction::Restore => (certificate.state_unless_revoked(), None),
             CertificateAction::Rename(to) => (certificate.state, certificate.renaming(to)),
         };
         if certificate.state == state && renamed.is_none() {
-            let changed = false;
-            let now = certificate;
-            return Ok(Ok(Corrected { now, changed }));
+            return Ok(Some(Corrected {
+                now: certificate.clone(),
+                changed: false,
+            }));
         }
         let entry = CertificateEntry {
             at,
@@ -185,12 +194,15 @@ pub async fn correct_certificate(
         let after = certificate.after(entry);
         certificate = certificates.put(&certificate, &after).await?;
         if certificate.holds(change_id) {
-            let changed = true;
-            let now = certificate;
-            return Ok(Ok(Corrected { now, changed }));
+            Ok(Some(Corrected {
+                now: certificate.clone(),
+                changed: true,
+            }))
+        } else {
+            Ok(None)
         }
-    }
-    Err(StoreError::contended())
+    })
+    .await
 }
 
 /// Has a pending event retried at once and restarts its waiting time, whatever its current
@@ -201,16 +213,17 @@ pub async fn retry_event(
     mut event: PendingEvent,
     at: Timestamp,
 ) -> Result<Option<PendingEvent>, StoreError> {
-    for _ in 0..ATTEMPTS {
-        let retried = event.retried(at);
+    retry_on_conflict(ATTEMPTS, async || {
+        let retried = event.clone().retried(at);
         if pending_events.save(&retried, at).await? {
-            return Ok(Some(retried));
+            return Ok(Some(Some(retried)));
         }
         let key = [retried.event_key];
-        let Some(found) = pending_events.get_many(&key).await?.pop() else {
-            return Ok(None);
-        };
-        event = found?;
-    }
-    Err(StoreError::contended())
+        match pending_events.get_many(&key).await?.pop() {
+            Some(found) => event = found?,
+            None => return Ok(Some(None)),
+        }
+        Ok(None)
+    })
+    .await
 }

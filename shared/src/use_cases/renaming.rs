@@ -1,9 +1,11 @@
 //! Changes of a learner's address.
 
 use jiff::Timestamp;
+use thiserror::Error;
 
 use super::importing::wake_waiting_of_users;
 use super::operator::retry_event;
+use super::retry_on_conflict;
 use crate::adapters::store::StoreError;
 use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::users::{Users, Written};
@@ -38,13 +40,18 @@ pub struct Renamed {
     pub events_due: u64,
 }
 
-/// The reason why a learner keeps the current address.
-#[derive(Debug, Clone)]
+/// Error of a change of address: the learner keeps the current one.
+#[derive(Debug, Clone, Error)]
 pub enum RenameError {
     /// No user has the old address now or had it before.
+    #[error("no user has the address or had it before")]
     NoSuchUser,
     /// Another user has the new address, or had it before.
+    #[error("another user has the new address or had it before")]
     Taken(Box<User>),
+    /// A table could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Gives the address `new` to the user who has `old`, or had it before. The user keeps all
@@ -54,7 +61,7 @@ pub enum RenameError {
 /// Each step can be repeated: if the process is stopped in between, run it again.
 ///
 /// # Errors
-/// The outer error is the store's; the inner one says why nothing was changed.
+/// The address cannot be given, and nothing was changed; or the store failed.
 pub async fn rename_email(
     users: &Users,
     pending_events: &PendingEvents,
@@ -62,11 +69,8 @@ pub async fn rename_email(
     new: &NewAddress,
     forget: bool,
     now: Timestamp,
-) -> Result<Result<Renamed, RenameError>, StoreError> {
-    let (mut user, mut changed) = match give_address(users, old, new).await? {
-        Ok(given) => given,
-        Err(why) => return Ok(Err(why)),
-    };
+) -> Result<Renamed, RenameError> {
+    let (mut user, mut changed) = give_address(users, old, new).await?;
     let former = Vec::from_iter(&user.former_emails);
     let mut events_moved = 0;
     for event in events_of(pending_events, &former).await? {
@@ -92,12 +96,12 @@ pub async fn rename_email(
             events_due += 1;
         }
     }
-    Ok(Ok(Renamed {
+    Ok(Renamed {
         user,
         changed,
         events_moved,
         events_due,
-    }))
+    })
 }
 
 /// Returns the pending events for these addresses, except those that cannot be read: their next
@@ -125,41 +129,43 @@ async fn give_address(
     users: &Users,
     old: &Email,
     new: &NewAddress,
-) -> Result<Result<(User, bool), RenameError>, StoreError> {
-    for _ in 0..ATTEMPTS {
+) -> Result<(User, bool), RenameError> {
+    retry_on_conflict(ATTEMPTS, async || {
         let mut found = users.find(&[old, &new.email], &[]).await?.by_email;
-        let Some(before) = found.remove(old) else {
-            return Ok(Err(RenameError::NoSuchUser));
-        };
+        let before = found.remove(old).ok_or(RenameError::NoSuchUser)?;
         if before.email == new.email {
-            return Ok(Ok((before, false)));
+            return Ok(Some((before, false)));
         }
         if let Some(other) = found.remove(&new.email)
             && other.user_id != before.user_id
         {
-            return Ok(Err(RenameError::Taken(Box::new(other))));
+            return Err(RenameError::Taken(Box::new(other)));
         }
         let after = before.renamed(new.email.clone(), new.as_given.clone());
-        if users.rename(&before, &after).await? == Written::Done {
-            return Ok(Ok((after, true)));
+        match users.rename(&before, &after).await? {
+            Written::Done => Ok(Some((after, true))),
+            Written::Moved => Ok(None),
         }
-    }
-    Err(StoreError::contended())
+    })
+    .await
 }
 
 /// Returns the user without a former address.
 async fn forget_address(users: &Users, email: &Email, former: &Email) -> Result<User, StoreError> {
-    for _ in 0..ATTEMPTS {
+    retry_on_conflict(ATTEMPTS, async || {
         let Some(mut user) = users.get(email).await? else {
-            break;
+            return Ok(None);
         };
         if !user.former_emails.contains(former) {
-            return Ok(user);
+            return Ok(Some(user));
         }
-        if users.forget(&user, former).await? == Written::Done {
-            user.former_emails.remove(former);
-            return Ok(user);
+        match users.forget(&user, former).await? {
+            Written::Done => {
+                user.former_emails.remove(former);
+                Ok(Some(user))
+            }
+            Written::Moved => Ok(None),
         }
-    }
-    Err(StoreError::contended())
+    })
+    .await
 }

@@ -317,7 +317,7 @@ impl Portal {
         };
         let (old, now) = (old.parse().unwrap(), self.clock.now());
         let renamed = rename_email(&users, &pending_events, &old, &address, false, now);
-        renamed.await.unwrap().unwrap()
+        renamed.await.unwrap()
     }
 
     /// Announces an enrollment or a role in the run, as the webhook does.

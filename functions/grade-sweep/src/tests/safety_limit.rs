@@ -225,7 +225,7 @@ async fn a_certificate_that_changed_meanwhile_stays() {
     let now = fixture.clock.now();
     for word in [CertificateAction::Revoke, CertificateAction::Restore] {
         let corrected = correct_certificate(&records, &certificates, about, &word, &by, now);
-        assert!(corrected.await.unwrap().unwrap().changed);
+        assert!(corrected.await.unwrap().changed);
     }
     let answer = fixture.sweep().await;
     let found = json!({"listed": 1, "left:changed_meanwhile": 1});

@@ -204,6 +204,14 @@ fn next_attempt_values(
     ])
 }
 
+/// The result of a conditional update.
+enum ChangeResult {
+    /// The update was made: the event after it.
+    Done(Box<PendingEvent>),
+    /// The condition did not hold: the event as it is, if there is one.
+    Refused(Option<Box<PendingEvent>>),
+}
+
 impl PendingEvents {
     /// Returns the pending events in the table of this name. Makes no call.
     pub fn new(client: Client, table: String) -> Self {
@@ -222,8 +230,9 @@ impl PendingEvents {
         let event_key = EventKey::of(waiting.kind, waiting.email, waiting.course_id);
         let mut case = MergeCase::Continue;
         for _ in 0..ATTEMPTS {
-            let Err(found) = self.merge(&event_key, waiting, case).await? else {
-                return Ok(event_key);
+            let found = match self.merge(&event_key, waiting, case).await? {
+                ChangeResult::Done(_) => return Ok(event_key),
+                ChangeResult::Refused(found) => found,
             };
             case = match found {
                 None => MergeCase::Continue,
@@ -245,7 +254,7 @@ impl PendingEvents {
         event_key: &EventKey,
         waiting: &NewPendingEvent<'_>,
         case: MergeCase,
-    ) -> Result<Result<(), Option<Box<PendingEvent>>>, StoreError> {
+    ) -> Result<ChangeResult, StoreError> {
         const DELIVERED: &str = "#kind = :kind, #email = :email, #course_id = :course_id, \
              #reason = :reason, #state = :waiting, #delivered_at = :now, \
              #version = if_not_exists(#version, :zero) + :one";
@@ -337,26 +346,27 @@ impl PendingEvents {
         if let Some(role) = waiting.role {
             all.insert("roles", AttributeValue::Ss(vec![role.as_str().to_owned()]));
         }
-        self.change(event_key, &update, condition, all)
-            .await
-            .map(|updated| updated.map(drop))
+        self.change(event_key, &update, condition, all).await
     }
 
-    /// Makes one conditional update. Returns the event after it or, if the condition did
-    /// not hold, the event as it is.
+    /// Makes one conditional update.
     async fn change(
         &self,
         event_key: &EventKey,
         set: &str,
         condition: &str,
         all: HashMap<&str, AttributeValue>,
-    ) -> Result<Result<PendingEvent, Option<Box<PendingEvent>>>, StoreError> {
+    ) -> Result<ChangeResult, StoreError> {
         let key = key(event_key);
         match update(&self.client, &self.table, key, (set, condition), all).await? {
-            Updated::Done(item) => Ok(Ok(pending_event(&self.table, item)?)),
-            Updated::Refused(found) => {
-                let found = found.map(|item| pending_event(&self.table, item).map(Box::new));
-                Ok(Err(found.transpose()?))
+            Updated::Done(item) => {
+                let event = pending_event(&self.table, item)?;
+                Ok(ChangeResult::Done(Box::new(event)))
+            }
+            Updated::Refused(None) => Ok(ChangeResult::Refused(None)),
+            Updated::Refused(Some(item)) => {
+                let event = pending_event(&self.table, item)?;
+                Ok(ChangeResult::Refused(Some(Box::new(event))))
             }
         }
     }
@@ -382,10 +392,9 @@ impl PendingEvents {
             ("one", number(1)),
         ]);
         Ok(match self.change(event_key, CLAIM, IS_DUE, all).await? {
-            Ok(claimed) => Some(claimed),
-            Err(found) => found
-                .map(|found| *found)
-                .filter(|found| found.claim_id == Some(claim_id)),
+            ChangeResult::Done(claimed) => Some(*claimed),
+            ChangeResult::Refused(Some(found)) if found.claim_id == Some(claim_id) => Some(*found),
+            ChangeResult::Refused(_) => None,
         })
     }
 
@@ -439,15 +448,16 @@ impl PendingEvents {
         all.extend(event.last_error.as_ref().map(|e| ("last_error", text(e))));
         Ok(
             match self.change(&event.event_key, &update, AS_READ, all).await? {
-                Ok(_) => true,
-                // The stored event is our own write, whose answer was lost.
-                Err(found) => found.is_some_and(|found| {
+                ChangeResult::Done(_) => true,
+                // The stored event may be our own write, whose answer was lost.
+                ChangeResult::Refused(Some(found)) => {
                     let written = PendingEvent {
                         version: event.version + 1,
                         ..event.clone()
                     };
                     *found == written
-                }),
+                }
+                ChangeResult::Refused(None) => false,
             },
         )
     }
@@ -480,7 +490,7 @@ impl PendingEvents {
             WAITS,
             next_attempt_values(event, at),
         );
-        Ok(updated.await?.is_ok())
+        Ok(matches!(updated.await?, ChangeResult::Done(_)))
     }
 
     /// Moves an event to another address of the same learner, and merges it with an event
@@ -589,7 +599,7 @@ impl PendingEvents {
                     ("one", number(1)),
                 ]);
                 let changed = self.change(&event.event_key, UNENROLL, AS_READ, all);
-                changed.await?.is_ok()
+                matches!(changed.await?, ChangeResult::Done(_))
             };
             if is_done {
                 return Ok(());

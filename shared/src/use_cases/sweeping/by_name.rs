@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{AGAIN_AFTER, Kind, LmsError, Recorder, Sweeping};
+use super::{AGAIN_AFTER, Kind, LmsError, Recorder, SweepError, Sweeping};
 use crate::adapters::lms::{InvalidResponse, LmsApiError};
 use crate::adapters::store::StoreError;
 use crate::domain::{ByName, CourseRun, Effect, Names, PageCursor, Username};
@@ -47,6 +47,15 @@ impl From<StoreError> for StepError {
 impl From<LmsError> for StepError {
     fn from(error: LmsError) -> Self {
         Self::Lms(error)
+    }
+}
+
+impl From<StepError> for SweepError {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::Lms(error) => error.into(),
+            StepError::Store(error) => error.into(),
+        }
     }
 }
 

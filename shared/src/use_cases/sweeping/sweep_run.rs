@@ -290,9 +290,13 @@ impl<'a, K: Kind> SweepRun<'a, K> {
                         self.hold(page, left.to_vec()).await?;
                         return Ok(self.suspend(Duration::ZERO, None).await?);
                     }
-                    if let Err(error) = self.once_more(run, username).await? {
-                        self.hold(page, left.to_vec()).await?;
-                        return Ok(self.has_no_answer(&error).await?);
+                    match self.once_more(run, username).await {
+                        Ok(()) => {}
+                        Err(StepError::Lms(error)) => {
+                            self.hold(page, left.to_vec()).await?;
+                            return Ok(self.has_no_answer(&error).await?);
+                        }
+                        Err(StepError::Store(error)) => return Err(error.into()),
                     }
                     left = others;
                 }
@@ -306,12 +310,8 @@ impl<'a, K: Kind> SweepRun<'a, K> {
     /// changed since it listed them, and applies the new answer.
     ///
     /// # Errors
-    /// The inner error is one of the LMS as a whole.
-    async fn once_more(
-        &mut self,
-        run: &CourseRun,
-        username: &Username,
-    ) -> Result<Result<(), LmsError>, SweepError> {
+    /// The LMS as a whole gives no answer, or the store failed.
+    async fn once_more(&mut self, run: &CourseRun, username: &Username) -> Result<(), StepError> {
         let recorder = Recorder::new(self.checkpoint.sweep_id, self.on_event);
         let asked_at = self.sweeping.clock.now();
         match self.asked_again(run, username).await {
@@ -319,7 +319,7 @@ impl<'a, K: Kind> SweepRun<'a, K> {
                 let task = self.task(run, asked_at, losses);
                 self.rows(&task, rows, &recorder).await?;
             }
-            Err(error) if error.is_lms_wide() => return Ok(Err(error)),
+            Err(error) if error.is_lms_wide() => return Err(error.into()),
             // A learner who cannot be asked for may still be there.
             Err(error @ LmsError::Api(LmsApiError::BadUsername)) => {
                 recorder.record(None, Some(username), &Effect::Failed(error.code()));
@@ -329,7 +329,7 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         }
         self.checkpoint.failures = 0;
         self.checkpoint.tally.extend(&recorder.tally.into_inner());
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// Returns the rows of a learner who was held back, and the treatment of their losses.
@@ -424,7 +424,7 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         }
         self.checkpoint.tally.extend(&recorder.tally.into_inner());
         for username in &worked.held {
-            self.once_more(run, username).await??;
+            self.once_more(run, username).await?;
         }
         (self.on_event)(SweepEvent::Page(&self.checkpoint));
         Ok(self.ended(SweepOutcome::Done, None).await?)

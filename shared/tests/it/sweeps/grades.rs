@@ -13,7 +13,9 @@ use shared::domain::{
     Setting, SweepOutcome,
 };
 use shared::use_cases::lms::LmsLimits;
-use shared::use_cases::operator::{CertificateAction, correct_certificate, override_grade};
+use shared::use_cases::operator::{
+    CertificateAction, CertificateActionError, correct_certificate, override_grade,
+};
 use uuid::Uuid;
 
 use super::{ListRow, Scene, State, operator, put_learner, runtime, scene};
@@ -338,7 +340,10 @@ async fn change(portal: &Portal, learner: u32, other: Other) {
                 &by,
                 now,
             );
-            let _ = revoke.await.unwrap();
+            // A learner may have no certificate that could be revoked.
+            let revoked = revoke.await;
+            let is_store_error = matches!(revoked, Err(CertificateActionError::Store(_)));
+            assert!(!is_store_error, "{revoked:?}");
         }
         Other::Enroll(active) => {
             let enrolling = wiring.enrolling().unwrap();

@@ -234,8 +234,8 @@ async fn correct(
     }
     let (by, at) = (context.operator(), context.clock().now());
     let about = (user.user_id, &course_id);
-    let corrected = correct_certificate(&records, &certificates, about, action, &by, at).await?;
-    let Corrected { now, changed } = match corrected {
+    let corrected = correct_certificate(&records, &certificates, about, action, &by, at);
+    let Corrected { now, changed } = match corrected.await {
         Ok(corrected) => corrected,
         Err(CertificateActionError::NoCertificate) => {
             return Err(Failure::NoCertificate { email, course_id });
@@ -243,6 +243,7 @@ async fn correct(
         Err(CertificateActionError::Withdrawn) => {
             return Err(Failure::Withdrawn { email, course_id });
         }
+        Err(CertificateActionError::Store(error)) => return Err(error.into()),
     };
     let done = Done {
         changed,

@@ -85,7 +85,7 @@ async fn rename_email(
     }
     let now = context.clock().now();
     let renamed = renaming::rename_email(&users, &pending_events, &old, new, forget, now);
-    let renamed = match renamed.await? {
+    let renamed = match renamed.await {
         Ok(renamed) => renamed,
         Err(RenameError::NoSuchUser) => return Err(Failure::NoSuchUser(old)),
         Err(RenameError::Taken(by)) => {
@@ -96,6 +96,7 @@ async fn rename_email(
                 Failure::AddressWasTheirs { taken, by }
             });
         }
+        Err(RenameError::Store(error)) => return Err(error.into()),
     };
     let Renamed {
         user,
