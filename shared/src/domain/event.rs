@@ -1,4 +1,4 @@
-//! Events that the LMS announces, and their keys.
+//! Events that the LMS announces, the table of their webhooks, and their keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,26 +9,91 @@ use thiserror::Error;
 use super::digest::sha256_hex_of_parts;
 use super::{CourseId, Email};
 
-/// The kind of an event. Each kind has its own webhook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EventKind {
-    /// Somebody is enrolled in a run or has a role there.
-    Enrollment,
-    /// Somebody has passed, and may have earned a certificate.
-    Certificate,
+/// Defines the webhooks: for each the kind of its events, its word, and what its use case does.
+/// All names of a webhook follow from its kind and its word.
+macro_rules! webhooks {
+    ($(
+        $(#[$doc:meta])*
+        $kind:ident {
+            word: $word:literal,
+            asks_lms: $asks_lms:literal,
+            certifies: $certifies:literal,
+        }
+    )*) => {
+        /// The kind of an event. Each kind has its own webhook.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum EventKind {
+            $($(#[$doc])* #[serde(rename = $word)] $kind,)*
+        }
+
+        impl EventKind {
+            /// All kinds, one for each webhook.
+            pub const ALL: [Self; [$($word),*].len()] = [$(Self::$kind),*];
+
+            /// Returns the name of the kind in tables, log lines and event keys. The folder of
+            /// `events/` with its samples has the same name.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$kind => $word,)* }
+            }
+
+            /// Returns the path of the webhook, without a slash at the end.
+            pub const fn path(self) -> &'static str {
+                match self { $(Self::$kind => concat!("/api/openedx_webhook/", $word),)* }
+            }
+
+            /// True if the webhook asks the LMS. Its calls of the LMS are then logged and
+            /// measured, and its pending events wait while requests to the LMS are paused.
+            pub const fn asks_lms(self) -> bool {
+                match self { $(Self::$kind => $asks_lms,)* }
+            }
+
+            /// True if an event of this kind earns a certificate: the outcome `created` then
+            /// counts as one that was issued.
+            pub const fn certifies(self) -> bool {
+                match self { $(Self::$kind => $certifies,)* }
+            }
+
+            /// Returns the name of the webhook's program, and of its folder in `functions/`.
+            pub const fn program(self) -> &'static str {
+                match self { $(Self::$kind => concat!($word, "-webhook"),)* }
+            }
+
+            /// Returns the logical id of the webhook's function in the template.
+            pub const fn function(self) -> &'static str {
+                match self { $(Self::$kind => concat!(stringify!($kind), "WebhookFunction"),)* }
+            }
+
+            /// Returns the logical id of the function's role in the template.
+            pub const fn role(self) -> &'static str {
+                match self { $(Self::$kind => concat!(stringify!($kind), "WebhookRole"),)* }
+            }
+
+            /// Returns the template's output with the URL of the webhook.
+            pub const fn url_output(self) -> &'static str {
+                match self { $(Self::$kind => concat!(stringify!($kind), "WebhookUrl"),)* }
+            }
+
+            /// Returns the template's output with the log group of the function, which is also
+            /// the logical id of that group.
+            pub const fn log_group_output(self) -> &'static str {
+                match self { $(Self::$kind => concat!(stringify!($kind), "WebhookLogGroup"),)* }
+            }
+        }
+    };
 }
 
-impl EventKind {
-    /// All kinds, one for each webhook.
-    pub const ALL: [Self; 2] = [Self::Enrollment, Self::Certificate];
-
-    /// Returns the name of the kind in tables, log lines and event keys.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Enrollment => "enrollment",
-            Self::Certificate => "certificate",
-        }
+webhooks! {
+    /// Somebody is enrolled in a run or has a role there.
+    Enrollment {
+        word: "enrollment",
+        asks_lms: false,
+        certifies: false,
+    }
+    /// Somebody has passed, and may have earned a certificate.
+    Certificate {
+        word: "certificate",
+        asks_lms: true,
+        certifies: true,
     }
 }
 

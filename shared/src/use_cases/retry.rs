@@ -71,10 +71,10 @@ pub struct Attempt {
 impl Attempt {
     /// True if a certificate was issued or restored.
     fn has_certified(&self) -> bool {
-        let kind = self.event.as_ref().map(|event| event.kind);
+        let certifies = |event: &PendingEvent| event.kind.certifies();
         let is_created =
             matches!(self.outcome, AttemptOutcome::Done { effect, .. } if effect == "created");
-        kind == Some(EventKind::Certificate) && is_created
+        self.event.as_ref().is_some_and(certifies) && is_created
     }
 }
 
@@ -116,7 +116,7 @@ pub struct RetrySummary {
     pub failed: u64,
     /// The number of certificates that were issued or restored.
     pub certified: u64,
-    /// True if requests to the LMS are paused, and with them the certificate events.
+    /// True if requests to the LMS are paused, and with them the events that need it.
     pub lms_paused: bool,
     /// The number of events that are waiting now.
     pub waiting: u64,
@@ -236,9 +236,9 @@ impl RetryWorker {
         due: &Due,
         context: &RunContext,
     ) -> Result<Option<Attempt>, StoreError> {
-        // Certificate events are not claimed while requests to the LMS are paused: the attempt
+        // An event that needs the LMS is not claimed while requests to it are paused: the attempt
         // could not succeed.
-        if due.kind == Some(EventKind::Certificate) && self.lms.is_paused() {
+        if due.kind.is_some_and(EventKind::asks_lms) && self.lms.is_paused() {
             return Ok(None);
         }
         let now = self.clock.now();

@@ -135,8 +135,10 @@ impl Metrics {
                 document.metric(Metric::TokenDaysLeft, days(left));
             }
         }
-        if kind == EventKind::Certificate {
+        if kind.certifies() {
             document.count(Metric::CertificatesIssued, record.outcome == "created");
+        }
+        if kind.asks_lms() {
             document.lms(calls);
         }
         self.write(document);

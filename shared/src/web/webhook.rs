@@ -154,7 +154,7 @@ impl Webhook {
         };
         record.status = answer.status().as_u16();
         record.dynamodb_calls = calls.dynamodb();
-        record.lms_calls = (self.kind == EventKind::Certificate).then(|| calls.lms());
+        record.lms_calls = self.kind.asks_lms().then(|| calls.lms());
         let took = self.clock.now().duration_since(began).as_millis();
         record.duration_ms = u64::try_from(took).unwrap_or_default();
         log::done(self.kind, &record);
@@ -239,10 +239,7 @@ impl Webhook {
     /// The request's path for the log: one of our two spellings, or `other`. The gateway
     /// may have put its stage before it.
     fn path(&self, request: &Request) -> String {
-        let ours = match self.kind {
-            EventKind::Enrollment => "/api/openedx_webhook/enrollment",
-            EventKind::Certificate => "/api/openedx_webhook/certificate",
-        };
+        let ours = self.kind.path();
         let called = request.uri().path();
         match called.strip_suffix('/') {
             Some(called) if called.ends_with(ours) => format!("{ours}/"),

@@ -3,9 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use shared::domain::{
-    BlockedReason, Enrollment, EventKind, Ineligible, Mode, PaidModes, PendingEvent,
-};
+use shared::domain::{BlockedReason, Enrollment, Ineligible, Mode, PaidModes, PendingEvent};
 
 use super::Finding;
 use crate::context::Context;
@@ -90,7 +88,7 @@ async fn waiting(context: &Context) -> Result<Vec<Enrollment>, Failure> {
 }
 
 fn waits_for_payment(event: &PendingEvent) -> bool {
-    event.kind == EventKind::Certificate
+    event.kind.certifies()
         && event.reason == BlockedReason::NotEligible
         && event.last_error.as_deref() == Some(Ineligible::UnpaidMode.as_str())
 }
