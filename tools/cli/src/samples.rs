@@ -41,7 +41,7 @@ pub enum SampleError {
          requestContext"
     )]
     NeitherKind,
-    #[error("is a delivery, so it must be in a folder named enrollment or certificate")]
+    #[error("is a delivery, so it must be in a folder named {}", folders())]
     NoKind,
     #[error("its path has no /api/")]
     Path,
@@ -105,7 +105,7 @@ impl Delivery {
             Ok(Self {
                 path: path.to_owned(),
                 method: Method::POST,
-                target: format!("/api/openedx_webhook/{}/", kind(path)?.as_str()),
+                target: format!("{}/", kind(path)?.path()),
                 headers,
                 body: body.to_owned(),
             })
@@ -147,11 +147,16 @@ impl Delivery {
     }
 }
 
+/// Returns the names of the folders of deliveries, for a sentence.
+fn folders() -> String {
+    EventKind::ALL.map(EventKind::as_str).join(" or ")
+}
+
 /// Returns the kind of a delivery, by the name of its folder.
 fn kind(path: &Path) -> Result<EventKind, SampleError> {
     let path = fs::canonicalize(path).map_err(SampleError::File)?;
     let folder = path.parent().and_then(Path::file_name);
-    [EventKind::Enrollment, EventKind::Certificate]
+    EventKind::ALL
         .into_iter()
         .find(|kind| folder.is_some_and(|folder| folder == kind.as_str()))
         .ok_or(SampleError::NoKind)
@@ -202,4 +207,29 @@ fn pairs<'a>(event: &'a Value, many: &str, single: &str) -> Vec<(&'a str, &'a st
         values.map(move |value| (name.as_str(), value))
     };
     object.into_iter().flatten().flat_map(of_name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The table of webhooks must have the folders that there are.
+    #[test]
+    fn each_webhook_has_a_folder_of_samples() {
+        let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events");
+        for kind in EventKind::ALL {
+            let deliveries = read_all(&[events.join(kind.as_str())]).unwrap();
+            for delivery in deliveries {
+                assert_eq!(delivery.target, format!("{}/", kind.path()));
+            }
+        }
+        let entries = fs::read_dir(events).unwrap().map(Result::unwrap);
+        let folders = entries.filter(|entry| entry.file_type().unwrap().is_dir());
+        let folders = folders.map(|folder| folder.file_name().into_string().unwrap());
+        let kinds = EventKind::ALL.map(|kind| kind.as_str().to_owned());
+        let expected = kinds.into_iter().chain(["gateway".to_owned()]);
+        assert_eq!(BTreeSet::from_iter(folders), BTreeSet::from_iter(expected));
+    }
 }

@@ -208,6 +208,7 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use shared::domain::EventKind;
 
     use super::*;
 
@@ -246,6 +247,19 @@ mod tests {
         }
         words.retain(|word| !word.is_empty());
         words
+    }
+
+    #[test]
+    fn the_help_of_replay_names_the_folder_of_each_webhook() {
+        let all = leaves(&Cli::command(), "");
+        let (_, replay) = all
+            .iter()
+            .find(|(name, _)| name == "coursehook replay")
+            .unwrap();
+        let help = replay.get_long_about().unwrap().to_string();
+        for kind in EventKind::ALL {
+            assert!(help.contains(&format!("`{}`", kind.as_str())), "{help}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use futures::future::join_all;
 use reqwest::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Response};
 use serde_json::Value;
+use shared::domain::EventKind;
 
 use super::Finding;
 use crate::context::Context;
@@ -33,21 +34,21 @@ pub async fn check(context: &Context) -> Vec<Finding> {
         Ok(gateway) => gateway,
         Err(failure) => return vec![Finding::failed(context, URL, failure)],
     };
-    let webhooks = ["enrollment", "certificate"].map(|kind| without_a_token(&gateway, kind));
+    let webhooks = EventKind::ALL.map(|kind| without_a_token(&gateway, kind));
     let (mut findings, token) = tokio::join!(join_all(webhooks), with_the_token(context, &gateway));
     findings.push(token);
     findings
 }
 
 /// Checks that an invalid token is refused, with and without the last slash.
-async fn without_a_token(gateway: &Gateway, kind: &str) -> Finding {
-    let check = format!("{kind} webhook");
+async fn without_a_token(gateway: &Gateway, kind: EventKind) -> Finding {
+    let check = format!("{} webhook", kind.as_str());
     let invalid = HeaderValue::from_static(concat!(
         "Bearer chk_",
         "0000000000000000000000000000000000000000000000000000000000000000"
     ));
     for slash in ["", "/"] {
-        let path = format!("/api/openedx_webhook/{kind}{slash}");
+        let path = format!("{}{slash}", kind.path());
         let request = gateway.request(Method::POST, &path);
         let request = request.header(CONTENT_TYPE, "application/json").body("{}");
         let answer = match request.header(AUTHORIZATION, invalid.clone()).send().await {
@@ -74,16 +75,17 @@ async fn with_the_token(context: &Context, gateway: &Gateway) -> Finding {
             "set it to check whether the webhooks accept it",
         );
     };
-    let path = "/api/openedx_webhook/enrollment/";
+    // All webhooks have the same tokens.
+    let path = format!("{}/", EventKind::Enrollment.path());
     let asked = async {
         let request = gateway
-            .request(Method::GET, path)
+            .request(Method::GET, &path)
             .header(AUTHORIZATION, bearer(&token)?);
         Ok::<_, Failure>(request.send().await)
     };
     let answer = match asked.await {
         Ok(Ok(answer)) => WebhookResponse::of(answer).await,
-        Ok(Err(error)) => return no_answer(TOKEN, path, &error),
+        Ok(Err(error)) => return no_answer(TOKEN, &path, &error),
         Err(failure) => return Finding::failed(context, TOKEN, failure),
     };
     match answer.status {
