@@ -8,7 +8,7 @@ use shared::use_cases::certifying::{BlockedBy, CertifyOutcome, Certifying, Pass,
 use shared::use_cases::lms::LmsClient;
 use shared::web::{Accepted, Delivered, Webhook, WebhookError, log};
 
-/// Answers `POST /api/openedx_webhook/certificate/`.
+/// Answers the deliveries of the certificate webhook.
 pub struct CertificateWebhook {
     webhook: Webhook,
     certifying: Certifying,

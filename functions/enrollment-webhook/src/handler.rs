@@ -14,7 +14,7 @@ const ENROLLED: &str = "Enrollment successful";
 /// The message in the answer to an un-enrollment.
 const UNENROLLED: &str = "Unenrollment successful";
 
-/// Answers `POST /api/openedx_webhook/enrollment/`.
+/// Answers the deliveries of the enrollment webhook.
 pub struct EnrollmentWebhook {
     webhook: Webhook,
     enrolling: Enrolling,

@@ -5,6 +5,7 @@ use lambda_http::http::request::Builder;
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Body, Context, LambdaEvent, Request, RequestExt, Response};
 use serde_json::{Value, json};
+use shared::domain::EventKind;
 use shared::domain::digest::sha256_hex;
 use shared::web::gateway::multi_value_headers;
 use uuid::Uuid;
@@ -18,17 +19,15 @@ pub const EXPIRED: &str = "chk_expired";
 /// A revoked token.
 pub const REVOKED: &str = "chk_revoked";
 
-/// The webhook of a delivery: the last part of its path.
+/// The webhook of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Webhook(pub &'static str);
+pub struct Webhook(pub EventKind);
 
 impl Webhook {
     /// Returns a POST to the webhook, as yet without headers.
     pub fn request(self) -> Builder {
-        let Self(name) = self;
-        lambda_http::http::Request::post(format!(
-            "https://hooks.example.org/api/openedx_webhook/{name}/"
-        ))
+        let Self(kind) = self;
+        lambda_http::http::Request::post(format!("https://hooks.example.org{}/", kind.path()))
     }
 
     /// Returns a delivery with a staff token.

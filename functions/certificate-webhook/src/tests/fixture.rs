@@ -10,12 +10,13 @@ use local::FaultyProxy;
 use serde_json::{Value, json};
 use shared::adapters::store::CallLimits;
 use shared::bootstrap::logging::subscriber;
+use shared::domain::EventKind;
 use shared::use_cases::certifying::CERTIFYING_TIME;
 use tracing::instrument::WithSubscriber;
 
 use crate::handler::CertificateWebhook;
 
-pub const WEBHOOK: Webhook = Webhook("certificate");
+pub const WEBHOOK: Webhook = Webhook(EventKind::Certificate);
 
 pub struct Fixture {
     pub webhook: CertificateWebhook,

@@ -12,11 +12,12 @@ use serde_json::Value;
 use shared::adapters::store::CallLimits;
 use shared::bootstrap::aws;
 use shared::bootstrap::logging::subscriber;
+use shared::domain::EventKind;
 use tracing::instrument::WithSubscriber;
 
 use crate::handler::EnrollmentWebhook;
 
-const WEBHOOK: Webhook = Webhook("enrollment");
+const WEBHOOK: Webhook = Webhook(EventKind::Enrollment);
 
 pub struct Fixture {
     pub webhook: EnrollmentWebhook,
