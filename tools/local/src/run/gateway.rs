@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use local::process::Guarded;
-use local::rest_api::{RestApi, RestApiError, WEBHOOKS};
+use local::rest_api::{RestApi, RestApiError};
 use local::venv;
+use shared::domain::EventKind;
 
 use super::settings::Settings;
 
@@ -104,8 +105,8 @@ impl Gateway {
     /// Waits until the webhooks answer a request that needs no data: 401, since it has no token.
     pub async fn wait_until_up(&mut self) -> Result<(), GatewayError> {
         let end = tokio::time::Instant::now() + START_LIMIT;
-        for (probe, _) in WEBHOOKS {
-            self.wait_for(probe, end).await?;
+        for kind in EventKind::ALL {
+            self.wait_for(kind.path(), end).await?;
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use local::lms::{CLIENT_ID, CLIENT_SECRET, SAMPLE_ENROLLMENTS, SAMPLE_GRADES};
 use local::ministack::Files;
 use local::{Dynamodb, Lms, SecretsManager};
 use serde_json::json;
+use shared::domain::EventKind;
 use tokio::signal::unix::{SignalKind, signal};
 
 use env_file::EnvFile;
@@ -297,10 +298,10 @@ fn hints(settings: &Settings) -> String {
 Coursehook answers at {url}. In another terminal, try:
 
   set -a; . .local/env; set +a
-  curl -i -X POST $COURSEHOOK_URL/api/openedx_webhook/enrollment/ \
+  curl -i -X POST $COURSEHOOK_URL{enrollment}/ \
     -H "Authorization: Bearer $COURSEHOOK_TOKEN" -H 'Content-Type: application/json' \
     -d '{{"email": "ada@example.org", "course_id": "course-v1:Demo+RustOnLambda+2026_T3", "mode": "verified"}}'
-  curl -i -X POST $COURSEHOOK_URL/api/openedx_webhook/certificate/ \
+  curl -i -X POST $COURSEHOOK_URL{certificate}/ \
     -H "Authorization: Bearer $COURSEHOOK_TOKEN" -H 'Content-Type: application/json' \
     -d '{{"email": "ada@example.org", "course_id": "course-v1:Demo+RustOnLambda+2026_T3"}}'
   {cli} certificates show ada@example.org
@@ -313,6 +314,8 @@ A change to their code builds them again; builds are in .local/logs/gateway.log.
 Ctrl-C stops everything.
 
 "#,
+        enrollment = EventKind::Enrollment.path(),
+        certificate = EventKind::Certificate.path(),
         cli = relative(&settings.cli),
         data = relative(&settings.data),
     )
