@@ -11,6 +11,7 @@ use local::{Lms, Ministack};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
+use shared::domain::EventKind;
 
 use crate::deploy::DeployedStack;
 use crate::failure::{Failure, of_file, same};
@@ -104,11 +105,11 @@ impl<'a> Portal<'a> {
     /// Sends a delivery as the LMS does.
     pub async fn deliver(
         &self,
-        kind: &str,
+        kind: EventKind,
         token: &str,
         body: &Value,
     ) -> Result<HttpResponse, Failure> {
-        let path = format!("/api/openedx_webhook/{kind}/");
+        let path = format!("{}/", kind.path());
         let bearer = format!("Bearer {token}");
         let headers = [
             ("authorization", bearer.as_str()),

@@ -7,6 +7,7 @@ use std::fs;
 use local::venv::repository;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use shared::domain::EventKind;
 
 use crate::deploy::DeployedStack;
 use crate::emulator::Emulator;
@@ -36,61 +37,61 @@ const MADE: &str = "";
 const BY_SERVICES: [ByService; 12] = [
     ByService {
         who: "Lambda: its log",
-        roles: FUNCTIONS,
+        roles: of_functions,
         actions: &["logs:CreateLogStream", "logs:PutLogEvents"],
         resources: &["{}LogGroup"],
     },
     ByService {
         who: "Lambda: traces, which have no resource",
-        roles: FUNCTIONS,
+        roles: of_functions,
         actions: &["xray:PutTraceSegments", "xray:PutTelemetryRecords"],
         resources: &["*"],
     },
     ByService {
         who: "Lambda: a look that failed",
-        roles: &["PendingEventsRole"],
+        roles: || vec!["PendingEventsRole"],
         actions: &["sqs:SendMessage"],
         resources: &["PendingEventsFailureQueue"],
     },
     ByService {
         who: "EventBridge Scheduler",
-        roles: &["PendingEventsScheduleRole"],
+        roles: || vec!["PendingEventsScheduleRole"],
         actions: &["lambda:InvokeFunction"],
         resources: &["PendingEventsFunction"],
     },
     ByService {
         who: "EventBridge Scheduler",
-        roles: &["SweepMachinesScheduleRole"],
+        roles: || vec!["SweepMachinesScheduleRole"],
         actions: &["states:StartExecution"],
         resources: &["GradeSweepMachine", "EnrollmentSweepMachine"],
     },
     ByService {
         who: "Step Functions",
-        roles: &["GradeSweepMachineRole"],
+        roles: || vec!["GradeSweepMachineRole"],
         actions: &["lambda:InvokeFunction"],
         resources: &["GradeSweepFunction"],
     },
     ByService {
         who: "Step Functions",
-        roles: &["EnrollmentSweepMachineRole"],
+        roles: || vec!["EnrollmentSweepMachineRole"],
         actions: &["lambda:InvokeFunction"],
         resources: &["EnrollmentSweepFunction"],
     },
     ByService {
         who: "Step Functions: whether another execution runs, and the runs of the Map",
-        roles: MACHINES,
+        roles: || MACHINES.to_vec(),
         actions: &["states:ListExecutions", "states:StartExecution"],
         resources: &["{}"],
     },
     ByService {
         who: "Step Functions: the runs of the Map",
-        roles: MACHINES,
+        roles: || MACHINES.to_vec(),
         actions: &["states:DescribeExecution", "states:StopExecution"],
         resources: &["execution:{}:*", "execution:{}/*"],
     },
     ByService {
         who: "Step Functions: the delivery of its log, which has no resource",
-        roles: MACHINES,
+        roles: || MACHINES.to_vec(),
         actions: &[
             "logs:CreateLogDelivery",
             "logs:DeleteLogDelivery",
@@ -105,7 +106,7 @@ const BY_SERVICES: [ByService; 12] = [
     },
     ByService {
         who: "Step Functions: traces, which have no resource",
-        roles: MACHINES,
+        roles: || MACHINES.to_vec(),
         actions: &[
             "xray:GetSamplingRules",
             "xray:GetSamplingTargets",
@@ -116,7 +117,7 @@ const BY_SERVICES: [ByService; 12] = [
     },
     ByService {
         who: "API Gateway: the access logs of every API of the account; it tries each when the role is set",
-        roles: &["ApiGatewayRole"],
+        roles: || vec!["ApiGatewayRole"],
         actions: &[
             "logs:CreateLogGroup",
             "logs:CreateLogStream",
@@ -130,19 +131,19 @@ const BY_SERVICES: [ByService; 12] = [
     },
 ];
 
-const FUNCTIONS: &[&str] = &[
-    "CertificateWebhookRole",
-    "EnrollmentSweepRole",
-    "EnrollmentWebhookRole",
-    "GradeSweepRole",
-    "PendingEventsRole",
-];
+/// Returns the roles of all functions.
+fn of_functions() -> Vec<&'static str> {
+    let others = ["EnrollmentSweepRole", "GradeSweepRole", "PendingEventsRole"];
+    let webhooks = EventKind::ALL.map(EventKind::role);
+    others.into_iter().chain(webhooks).collect()
+}
 
 const MACHINES: &[&str] = &["EnrollmentSweepMachineRole", "GradeSweepMachineRole"];
 
 struct ByService {
     who: &'static str,
-    roles: &'static [&'static str],
+    /// Returns the logical ids of the roles.
+    roles: fn() -> Vec<&'static str>,
     actions: &'static [&'static str],
     resources: &'static [&'static str],
 }
@@ -242,8 +243,8 @@ fn of_template(stack: &DeployedStack, call: &Call) -> Call {
 fn by_services() -> Calls {
     let mut calls = Calls::new();
     for entry in &BY_SERVICES {
-        for role in entry.roles {
-            let of_role = calls.entry((*role).to_owned()).or_default();
+        for role in (entry.roles)() {
+            let of_role = calls.entry(role.to_owned()).or_default();
             let name = role.trim_end_matches("Role");
             for resource in entry.resources {
                 for action in entry.actions {

@@ -2,6 +2,7 @@
 
 use local::lms::{FaultRule, LmsFault};
 use serde_json::{Value, json};
+use shared::domain::EventKind;
 
 use super::learners::{RUN, about, email, username};
 use crate::failure::{Failure, same};
@@ -9,7 +10,11 @@ use crate::portal::{Portal, grade};
 
 pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     portal.set_credential().await?;
-    let certify = async |name: &str| portal.deliver("certificate", token, &about(name)).await;
+    let certify = async |name: &str| {
+        portal
+            .deliver(EventKind::Certificate, token, &about(name))
+            .await
+    };
     let says = |name: &str, percent| portal.lms.grade(&username(name), RUN, grade(percent));
     for name in [
         "ada", "barbara", "dijkstra", "edsger", "frances", "hedy", "grace",
@@ -28,7 +33,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     ] {
         let mut body = about(name);
         body["mode"] = json!(mode);
-        let answer = portal.deliver("enrollment", token, &body).await?;
+        let answer = portal.deliver(EventKind::Enrollment, token, &body).await?;
         same(&format!("{name} enrolls"), &answer.status, &201)?;
     }
     let rows = [("dijkstra", "withdrawn"), ("edsger", "revoked")].map(|(name, state)| {
@@ -97,7 +102,10 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     body["mode"] = json!("verified");
     same(
         "hedy enrolls",
-        &portal.deliver("enrollment", token, &body).await?.status,
+        &portal
+            .deliver(EventKind::Enrollment, token, &body)
+            .await?
+            .status,
         &201,
     )?;
     let after = due(&portal.pending(&email("hedy")).await?);

@@ -1,19 +1,12 @@
-//! Checks docs/contract.md, row by row, where both webhooks answer in the same way.
+//! Checks docs/contract.md, row by row, where all webhooks answer in the same way.
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use shared::domain::EventKind;
 
 use super::learners::{RUN, about, email};
 use crate::failure::{Failure, same};
 use crate::portal::{HttpResponse, Portal};
-
-/// The paths of both webhooks in both spellings.
-const PATHS: [&str; 4] = [
-    "/api/openedx_webhook/enrollment/",
-    "/api/openedx_webhook/enrollment",
-    "/api/openedx_webhook/certificate/",
-    "/api/openedx_webhook/certificate",
-];
 
 const JSON: &str = "application/json";
 
@@ -71,9 +64,9 @@ impl Tokens {
 /// Row 2: there is no token list yet, so the sender is asked to retry.
 pub async fn before_tokens(portal: &Portal<'_>) -> Result<(), Failure> {
     let token = format!("chk_{}", "0".repeat(64));
-    for kind in ["enrollment", "certificate"] {
+    for kind in EventKind::ALL {
         let answer = portal.deliver(kind, &token, &json!({})).await?;
-        let what = format!("{kind} before there are tokens");
+        let what = format!("{} before there are tokens", kind.as_str());
         same(&what, &answer.status, &503)?;
         has_header(&what, &answer, "retry-after", "")?;
         is_error(&what, &answer)?;
@@ -81,7 +74,7 @@ pub async fn before_tokens(portal: &Portal<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks the rows that both webhooks answer in the same way.
+/// Checks the rows that all webhooks answer in the same way.
 pub async fn hold(portal: &Portal<'_>, tokens: &Tokens) -> Result<(), Failure> {
     let [staff, other, revoked] =
         [&tokens.staff, &tokens.other, &tokens.revoked].map(|token| format!("Bearer {token}"));
@@ -151,9 +144,12 @@ pub async fn hold(portal: &Portal<'_>, tokens: &Tokens) -> Result<(), Failure> {
         answered("no such user", &stranger, 404),
         answered("no such run", &no_run.to_string(), 404),
     ];
-    for path in PATHS {
-        for row in &rows {
-            hold_row(portal, path, row).await?;
+    for kind in EventKind::ALL {
+        let with_slash = format!("{}/", kind.path());
+        for path in [with_slash.as_str(), kind.path()] {
+            for row in &rows {
+                hold_row(portal, path, row).await?;
+            }
         }
     }
     Ok(())
@@ -183,12 +179,16 @@ async fn hold_row(portal: &Portal<'_>, path: &str, row: &ContractRow<'_>) -> Res
 /// Checks that each webhook gave every status of the contract, those of the gateway included.
 pub fn is_whole(portal: &Portal<'_>) -> Result<(), Failure> {
     let shared = [400, 401, 403, 404, 405, 413, 415, 429, 500, 503];
-    for (kind, own) in [("enrollment", [200, 201]), ("certificate", [200, 202])] {
-        let path = format!("/api/openedx_webhook/{kind}/");
+    for kind in EventKind::ALL {
+        let own: &[u16] = match kind {
+            EventKind::Enrollment => &[200, 201],
+            EventKind::Certificate => &[200, 202],
+        };
+        let path = format!("{}/", kind.path());
         let mut seen = portal.statuses(&path);
         // The status of a function that does not start; the gateway of AWS may give another one.
         seen.retain(|status| *status != 502);
-        let expected = [own.as_slice(), shared.as_slice()].concat();
+        let expected = [own, &shared].concat();
         same(&format!("all statuses of {path}"), &seen, &expected)?;
     }
     Ok(())

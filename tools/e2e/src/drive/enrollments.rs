@@ -1,6 +1,7 @@
 //! Deliveries of the enrollment webhook that have an effect.
 
 use serde_json::{Value, json};
+use shared::domain::EventKind;
 
 use super::contract::is_error;
 use super::learners::{about, email, users};
@@ -37,7 +38,7 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
             200,
         ),
     ] {
-        let answer = portal.deliver("enrollment", token, &body).await?;
+        let answer = portal.deliver(EventKind::Enrollment, token, &body).await?;
         same(
             &format!("{what}: {:?}", answer.body),
             &answer.status,
@@ -50,7 +51,10 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     let (body, address) = (about("bettina"), email("bettina"));
     same(
         "an unknown user",
-        &portal.deliver("enrollment", token, &body).await?.status,
+        &portal
+            .deliver(EventKind::Enrollment, token, &body)
+            .await?
+            .status,
         &404,
     )?;
     portal.has_pending(&address, &["no_such_user"]).await?;
@@ -59,7 +63,10 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         .await?;
     same(
         "the user is known by now",
-        &portal.deliver("enrollment", token, &body).await?.status,
+        &portal
+            .deliver(EventKind::Enrollment, token, &body)
+            .await?
+            .status,
         &201,
     )?;
     portal.has_pending(&address, &[]).await?;
@@ -70,23 +77,24 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     let mut corrupt = item["Item"].clone();
     corrupt["user_id"] = json!({"S": "none"});
     put(portal, &corrupt).await?;
-    for kind in ["enrollment", "certificate"] {
-        let what = format!("{kind} of a user of another shape");
+    for kind in EventKind::ALL {
+        let what = format!("{} of a user of another shape", kind.as_str());
         let answer = portal.deliver(kind, token, &about("corrupt")).await?;
         same(&what, &answer.status, &500)?;
         is_error(&what, &answer)?;
     }
     put(portal, &item["Item"]).await?;
-    // Neither delivery is lost: both are pending until the item is correct.
+    // No delivery is lost: all are pending until the item is correct.
     let address = email("corrupt");
-    portal.has_pending(&address, &["failed", "failed"]).await?;
+    let pending = ["failed"; EventKind::ALL.len()];
+    portal.has_pending(&address, &pending).await?;
     let drop = ["events", "drop", "--reason", "failed", "--yes"];
     portal.operator.run(&drop).await?;
     portal.has_pending(&address, &[]).await?;
 
     // The enrollment makes due a pass that is blocked on it.
     let answer = portal
-        .deliver("certificate", token, &about("grace"))
+        .deliver(EventKind::Certificate, token, &about("grace"))
         .await?;
     same("a pass without a credential", &answer.status, &202)?;
     same(

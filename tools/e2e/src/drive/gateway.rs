@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use shared::domain::EventKind;
 
 use super::contract::{has_header, is_error};
 use super::learners::about;
@@ -17,9 +18,10 @@ pub async fn hold(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
 /// Checks that an address that is not allowed is only told that, whatever it requests.
 pub async fn refuses(portal: &Portal<'_>) -> Result<(), Failure> {
     let token = format!("chk_{}", "0".repeat(64));
-    for kind in ["enrollment", "certificate"] {
+    for kind in EventKind::ALL {
         let answer = portal.deliver(kind, &token, &json!({})).await?;
-        let what = format!("{kind} from an address that is not allowed: {answer:?}");
+        let word = kind.as_str();
+        let what = format!("{word} from an address that is not allowed: {answer:?}");
         same(&what, &answer.status, &403)?;
         is_error(&what, &answer)?;
     }
@@ -30,12 +32,10 @@ pub async fn refuses(portal: &Portal<'_>) -> Result<(), Failure> {
 /// sender check its token.
 async fn unknown_paths(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     let bearer = format!("Bearer {token}");
-    for path in [
-        "/",
-        "/api",
-        "/api/openedx_webhook/",
-        "/api/openedx_webhook/enrollment/more",
-    ] {
+    let kind = EventKind::Enrollment;
+    let below = format!("{}/more", kind.path());
+    let above = kind.path().trim_end_matches(kind.as_str());
+    for path in ["/", "/api", above, below.as_str()] {
         for authorization in [None, Some(bearer.as_str())] {
             let headers = authorization.map(|value| ("authorization", value));
             let answer = portal
@@ -71,9 +71,9 @@ async fn throttled(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         .await?;
     let before = &before["methodSettings"]["*/*"];
     limits("0", "0").await?;
-    for kind in ["enrollment", "certificate"] {
+    for kind in EventKind::ALL {
         let answer = portal.deliver(kind, token, &about("stranger")).await?;
-        let what = format!("{kind}, throttled by the gateway");
+        let what = format!("{}, throttled by the gateway", kind.as_str());
         same(&what, &answer.status, &429)?;
         has_header(&what, &answer, "retry-after", "")?;
         is_error(&what, &answer)?;
@@ -86,10 +86,8 @@ async fn throttled(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
 /// Lambda's answer, while AWS gives a gateway response; only the status, which makes the sender
 /// retry, is checked.
 async fn functions_that_do_not_answer(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
-    for (kind, function) in [
-        ("enrollment", "EnrollmentWebhookFunction"),
-        ("certificate", "CertificateWebhookFunction"),
-    ] {
+    for kind in EventKind::ALL {
+        let function = kind.function();
         let name = portal.stack.physical_id(function)?;
         let configured = portal.stack.function(portal.aws, function).await?;
         let lambda = async |method, version: &str, what: &str, body: Value| {
@@ -116,11 +114,12 @@ async fn functions_that_do_not_answer(portal: &Portal<'_>, token: &str) -> Resul
 
 async fn asks_to_retry(
     portal: &Portal<'_>,
-    kind: &str,
+    kind: EventKind,
     token: &str,
     what: &str,
 ) -> Result<(), Failure> {
     let answer = portal.deliver(kind, token, &about("stranger")).await?;
     let is_retried = answer.status == 429 || answer.status >= 500;
-    same(&format!("{kind}, {what}: {answer:?}"), &is_retried, &true)
+    let what = format!("{}, {what}: {answer:?}", kind.as_str());
+    same(&what, &is_retried, &true)
 }

@@ -29,7 +29,7 @@ pub async fn all(portal: &Portal<'_>) -> Result<Vec<String>, Failure> {
     step("issue tokens, import users and course runs");
     let tokens = Tokens::issue(portal).await?;
     learners::import(portal).await?;
-    step("hold both webhooks to the contract, in both spellings");
+    step("hold all webhooks to the contract, in both spellings");
     contract::hold(portal, &tokens).await?;
     step("hold the gateway's own answers to the contract");
     gateway::hold(portal, &tokens.staff).await?;

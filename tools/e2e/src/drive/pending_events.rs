@@ -2,6 +2,7 @@
 
 use local::lms::{FaultRule, LmsFault};
 use serde_json::{Value, json};
+use shared::domain::EventKind;
 
 use super::learners::{RUN, about, email, username, users};
 use crate::failure::{Failure, same};
@@ -30,9 +31,13 @@ pub async fn drive(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
 async fn imported(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     let mut body = about("xavier");
     body["mode"] = json!("verified");
-    for kind in ["enrollment", "certificate"] {
+    for kind in EventKind::ALL {
         let answer = portal.deliver(kind, token, &body).await?;
-        same(&format!("{kind} of xavier"), &answer.status, &404)?;
+        same(
+            &format!("{} of xavier", kind.as_str()),
+            &answer.status,
+            &404,
+        )?;
     }
     super::certificates::set_mode(portal, "whitfield").await?;
     let known = ["xavier", "whitfield"];
@@ -83,7 +88,9 @@ async fn moved(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
 /// here.
 async fn ended(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
     add_pending(portal, token, "lynn").await?;
-    let answer = portal.deliver("enrollment", token, &about("zoe")).await?;
+    let answer = portal
+        .deliver(EventKind::Enrollment, token, &about("zoe"))
+        .await?;
     same("an enrollment of zoe", &answer.status, &404)?;
     for (name, end) in [("lynn", "dead"), ("zoe", "expired")] {
         let long_ago = json!({"S": LONG_AGO});
@@ -109,15 +116,17 @@ async fn add_pending(portal: &Portal<'_>, token: &str, name: &str) -> Result<(),
     portal
         .lms
         .add_fault(FaultRule::of(LmsFault::Fail { status: 503 }));
-    let answer = portal.deliver("certificate", token, &about(name)).await?;
+    let answer = portal
+        .deliver(EventKind::Certificate, token, &about(name))
+        .await?;
     portal.lms.revoke();
     same(&format!("a pass of {name}"), &answer.status, &202)
 }
 
 /// Makes all pending events due, and retries them.
 async fn retry(portal: &Portal<'_>) -> Result<(), Failure> {
-    for kind in ["enrollment", "certificate"] {
-        let retry = ["events", "retry", "--kind", kind];
+    for kind in EventKind::ALL {
+        let retry = ["events", "retry", "--kind", kind.as_str()];
         portal.operator.run(&retry).await?;
     }
     retry_all(portal).await

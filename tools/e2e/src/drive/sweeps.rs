@@ -2,6 +2,7 @@
 
 use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
+use shared::domain::EventKind;
 
 use super::learners::{HALTED_RUN, SWEPT_RUN, email, halted, username};
 use crate::failure::{Failure, same};
@@ -52,7 +53,7 @@ async fn put_learners(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         .lms
         .add_fault(FaultRule::of(LmsFault::Fail { status: 503 }));
     let body = json!({"email": email("quentin"), "course_id": SWEPT_RUN});
-    let answer = portal.deliver("certificate", token, &body).await?;
+    let answer = portal.deliver(EventKind::Certificate, token, &body).await?;
     portal.lms.revoke();
     same("a pass of quentin", &answer.status, &202)
 }
@@ -133,7 +134,7 @@ async fn enrollments(portal: &Portal<'_>, token: &str) -> Result<(), Failure> {
         .enroll(&username("vint"), SWEPT_RUN, "verified", true);
     portal.lms.grade(&username("vint"), SWEPT_RUN, grade(0.9));
     let body = json!({"email": email("vint"), "course_id": SWEPT_RUN});
-    let answer = portal.deliver("certificate", token, &body).await?;
+    let answer = portal.deliver(EventKind::Certificate, token, &body).await?;
     same(
         "a pass of vint",
         &answer.body["reason"],
