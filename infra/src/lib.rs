@@ -261,6 +261,10 @@ struct Resource {
     kind: String,
     #[serde(rename = "Properties", default)]
     properties: Value,
+    /// The way in which SAM builds a function.
+    #[cfg(test)]
+    #[serde(rename = "Metadata", default)]
+    metadata: Value,
     /// The condition of a resource that is not always created.
     #[cfg(test)]
     #[serde(rename = "Condition", default)]
@@ -281,6 +285,9 @@ struct Document {
     parameters: BTreeMap<String, Parameter>,
     #[serde(rename = "Resources")]
     resources: BTreeMap<String, Resource>,
+    #[cfg(test)]
+    #[serde(rename = "Outputs")]
+    outputs: BTreeMap<String, Value>,
 }
 
 fn document() -> Result<Document, TemplateError> {
@@ -293,6 +300,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use serde_json::json;
+    use shared::domain::EventKind;
 
     use super::*;
 
@@ -347,6 +355,56 @@ mod tests {
             }
         }
         assert!(seen > 0, "no function has a table or a secret");
+    }
+
+    /// The template must have the webhooks of the table in `shared/src/domain/event.rs`, and no
+    /// others.
+    #[test]
+    fn the_webhooks_are_those_of_the_table() {
+        let document = document().unwrap();
+        let paths = &document.resources["Api"].properties["DefinitionBody"]["paths"];
+        let paths = paths.as_object().unwrap().iter().map(|(path, methods)| {
+            let [method] = Vec::from_iter(methods.as_object().unwrap().values())[..] else {
+                panic!("{path}: {methods}");
+            };
+            let uri = method["x-amazon-apigateway-integration"]["uri"].as_str();
+            let (_, function) = uri.unwrap().split_once("functions/${").unwrap();
+            let function = function.strip_suffix(".Arn}/invocations").unwrap();
+            (path.as_str(), function)
+        });
+        let expected = EventKind::ALL.map(|kind| (kind.path(), kind.function()));
+        assert_eq!(BTreeMap::from_iter(paths), BTreeMap::from(expected));
+
+        let functions = document.resources.iter().filter_map(|(id, resource)| {
+            let program = resource.metadata["BuildProperties"]["Binary"].as_str()?;
+            let role = resource.properties["Role"].as_str()?.to_owned();
+            let group = resource.properties["LoggingConfig"]["LogGroup"].as_str()?;
+            let is_webhook = program.ends_with("-webhook");
+            is_webhook.then_some((id.as_str(), (program, role, group)))
+        });
+        let expected = EventKind::ALL.map(|kind| {
+            let role = format!("{}.Arn", kind.role());
+            (
+                kind.function(),
+                (kind.program(), role, kind.log_group_output()),
+            )
+        });
+        assert_eq!(BTreeMap::from_iter(functions), BTreeMap::from(expected));
+
+        let of_webhooks = ["WebhookUrl", "WebhookLogGroup"];
+        let outputs = document.outputs.keys().map(String::as_str);
+        let outputs = outputs.filter(|id| of_webhooks.iter().any(|end| id.ends_with(end)));
+        let expected = EventKind::ALL.map(|kind| [kind.url_output(), kind.log_group_output()]);
+        let expected = expected.into_iter().flatten();
+        assert_eq!(BTreeSet::from_iter(outputs), BTreeSet::from_iter(expected));
+        for kind in EventKind::ALL {
+            let url = document.outputs[kind.url_output()]["Value"]
+                .as_str()
+                .unwrap();
+            assert!(url.ends_with(&format!("{}/", kind.path())), "{url}");
+            let group = &document.outputs[kind.log_group_output()]["Value"];
+            assert_eq!(group, kind.log_group_output());
+        }
     }
 
     /// The retries and the concurrency of the schedule's function must be right, which no linter
