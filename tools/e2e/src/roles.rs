@@ -48,7 +48,7 @@ const BY_SERVICES: [ByService; 12] = [
         resources: &["*"],
     },
     ByService {
-        who: "Lambda: a look that failed",
+        who: "Lambda: a retry batch that failed",
         roles: || vec!["PendingEventsRole"],
         actions: &["sqs:SendMessage"],
         resources: &["PendingEventsFailureQueue"],
