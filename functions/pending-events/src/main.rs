@@ -14,7 +14,6 @@ use shared::bootstrap::environment::{Environment, SettingError};
 use shared::bootstrap::wiring::Wiring;
 use shared::bootstrap::{self, aws, lms, logging};
 use shared::clock::{SharedClock, SystemClock};
-use shared::use_cases::retry::RetryWorker;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -44,15 +43,6 @@ fn wire(
     clock: SharedClock,
 ) -> Result<PendingEvents, SettingError> {
     let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));
-    let limits = wiring.retry_limits()?;
-    let at_once = usize::try_from(limits.concurrency.get()).unwrap_or(usize::MAX);
-    let worker = RetryWorker::new(
-        wiring.pending_events()?,
-        wiring.enrolling()?,
-        wiring.certifying()?,
-        wiring.lms_client(secrets, lms, limits)?,
-        Arc::clone(&clock),
-        at_once,
-    );
+    let worker = wiring.retry_worker(secrets, lms)?;
     Ok(PendingEvents::new(worker, wiring.metrics()?, clock))
 }

@@ -25,6 +25,7 @@ use crate::use_cases::certifying::Certifying;
 use crate::use_cases::enrolling::Enrolling;
 use crate::use_cases::erasing::Erasing;
 use crate::use_cases::lms::{LmsClient, LmsLimits};
+use crate::use_cases::retry::RetryWorker;
 use crate::use_cases::sweeping::{EnrollmentSweep, GradeSweep, SweepTables, Sweeping};
 use crate::web::Metrics;
 
@@ -230,10 +231,23 @@ impl<'a> Wiring<'a> {
         Ok(SignedDuration::from_hours(24 * i64::from(days)))
     }
 
-    /// The limits on LMS requests of one run of pending-events, from the variables of
-    /// [`Wiring::lms_limits`].
-    pub fn retry_limits(&self) -> Result<LmsLimits, SettingError> {
-        Ok(self.lms_limits()?.shared_by(QUARTERS))
+    /// Wires the worker that retries pending events, from the variables of its use cases and of
+    /// [`Wiring::lms_limits`]. Its requests have a quarter of the limits.
+    pub fn retry_worker(
+        &self,
+        secrets: aws_sdk_secretsmanager::Client,
+        lms: reqwest::Client,
+    ) -> Result<RetryWorker, SettingError> {
+        let limits = self.lms_limits()?.shared_by(QUARTERS);
+        let at_once = usize::try_from(limits.concurrency.get()).unwrap_or(usize::MAX);
+        Ok(RetryWorker::new(
+            self.pending_events()?,
+            self.enrolling()?,
+            self.certifying()?,
+            self.lms_client(secrets, lms, limits)?,
+            Arc::clone(&self.clock),
+            at_once,
+        ))
     }
 
     /// The limits on LMS requests of one sweep, from the same variables and

@@ -23,7 +23,7 @@ use shared::use_cases::enrolling::{Announcement, EnrollmentEvent, Set};
 use shared::use_cases::lms::LmsLimits;
 use shared::use_cases::operator::override_grade;
 use shared::use_cases::renaming::{NewAddress, Renamed, rename_email};
-use shared::use_cases::retry::{RetrySummary, RetryWorker, RunContext};
+use shared::use_cases::retry::{RetrySummary, RunContext};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -467,23 +467,13 @@ impl Portal {
     /// Retries the due pending events, as the schedule does.
     pub async fn retry_due(&self) -> RetrySummary {
         let wiring = self.use_cases();
-        let limits = wiring.retry_limits().unwrap();
-        let http = http_client();
-        let lms = wiring.lms_client(self.secrets_client(), http, limits);
-        let worker = RetryWorker::new(
-            wiring.pending_events().unwrap(),
-            wiring.enrolling().unwrap(),
-            wiring.certifying().unwrap(),
-            lms.unwrap(),
-            self.clock.clone(),
-            2,
-        );
+        let worker = wiring.retry_worker(self.secrets_client(), http_client());
         let context = RunContext {
             request_id: "a-retry".to_owned(),
             claim_until: Instant::now() + Duration::from_secs(60),
             lease: self.clock.now() + SignedDuration::from_mins(2),
         };
-        worker.run(&context, |_| {}).await.unwrap()
+        worker.unwrap().run(&context, |_| {}).await.unwrap()
     }
 }
 
