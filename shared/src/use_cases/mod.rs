@@ -2,6 +2,7 @@
 //! adapters.
 
 pub mod authenticating;
+mod cached_secret;
 pub mod certifying;
 pub mod enrolling;
 pub mod erasing;

@@ -1,5 +1,6 @@
 //! Login to the LMS: the credential and the access token, each obtained by one caller for all.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -12,16 +13,7 @@ use crate::adapters::lms::{AccessToken, Authorization, LmsApi};
 use crate::adapters::secrets::{CredentialSecret, SecretError};
 use crate::clock::{SharedClock, within};
 use crate::domain::Credential;
-
-/// The age at which a credential is read again: a replaced one takes effect within this time.
-const FRESH_FOR: SignedDuration = SignedDuration::from_secs(60);
-
-/// The greatest age of a credential that is used while Secrets Manager is unavailable.
-const SERVED_STALE_FOR: SignedDuration = SignedDuration::from_mins(15);
-
-/// The time after a failed read in which a stale credential is used without a new read. A read
-/// may fail by hanging, and not every call should wait for that.
-const AFTER_A_FAILURE: SignedDuration = SignedDuration::from_secs(15);
+use crate::use_cases::cached_secret::{CachedSecret, SecretSource};
 
 /// The time before its expiry at which a token is no longer used, unless a tenth of its
 /// lifetime is shorter.
@@ -38,7 +30,7 @@ pub(super) const NEW_FOR: Duration = Duration::from_secs(1);
 /// The credential and the access token.
 pub(super) struct Login {
     lms: LmsApi,
-    secret: CredentialSecret,
+    secret: CachedSecret<CredentialSecret>,
     clock: SharedClock,
     /// The number of attempts to obtain an authorization that failed, or that followed a
     /// refusal.
@@ -49,18 +41,17 @@ pub(super) struct Login {
 
 #[derive(Default)]
 struct LoginState {
-    credential: Option<Cached<Credential>>,
-    /// The time at which Secrets Manager was last found to be unavailable.
-    away_at: Option<Timestamp>,
+    /// The credential that was last used.
+    credential: Option<Arc<Credential>>,
     /// The token that the LMS gave for this credential.
-    token: Option<Cached<AccessToken>>,
+    token: Option<CachedToken>,
     /// The result of the last attempt counted in `ended`.
     last: Option<Result<Authorization, LmsError>>,
 }
 
-/// A value with the times at which it was requested and received.
-struct Cached<T> {
-    value: T,
+/// A token with the times at which it was requested and received.
+struct CachedToken {
+    value: AccessToken,
     at: Timestamp,
     had_at: Timestamp,
 }
@@ -68,7 +59,7 @@ struct Cached<T> {
 impl LoginState {
     /// The authorization that was last used for the LMS.
     fn authorization(&self) -> Option<Authorization> {
-        match &self.credential.as_ref()?.value {
+        match self.credential.as_deref()? {
             Credential::Static { token } => Authorization::bearer(token),
             Credential::Client { .. } => {
                 let token = self.token.as_ref()?;
@@ -82,7 +73,7 @@ impl Login {
     pub(super) fn new(lms: LmsApi, secret: CredentialSecret, clock: SharedClock) -> Self {
         Self {
             lms,
-            secret,
+            secret: CachedSecret::new(secret, clock.clone()),
             clock,
             ended: AtomicU64::new(0),
             known: Mutex::default(),
@@ -134,19 +125,25 @@ impl Login {
     ) -> Result<Authorization, LmsError> {
         // Another caller may already have replaced the refused token.
         let force = refused.is_some() && known.authorization().as_ref() == refused;
-        self.refresh_credential(known, force).await?;
-        let LoginState {
-            credential, token, ..
-        } = known;
-        let credential = credential.as_ref().map(|cached| &cached.value);
-        match credential.ok_or(NoCredentialError::NoneYet)? {
+        let credential = if force {
+            self.secret.refresh().await
+        } else {
+            self.secret.get().await
+        };
+        let credential = credential.map_err(|error| unreadable(&error))?;
+        let credential = credential.ok_or(NoCredentialError::NoneYet)?;
+        if known.credential.as_ref() != Some(&credential) {
+            known.credential = Some(Arc::clone(&credential));
+            known.token = None;
+        }
+        match credential.as_ref() {
             Credential::Static { token } => {
                 Ok(Authorization::bearer(token)
                     .ok_or_else(|| unreadable(&SecretError::Malformed))?)
             }
             Credential::Client { id, secret } => {
                 let now = self.clock.now();
-                if let Some(Cached { value, at, .. }) = token
+                if let Some(CachedToken { value, at, .. }) = &known.token
                     && refused != Some(&value.authorization)
                     && within(good_for(value), *at, now)
                 {
@@ -155,7 +152,7 @@ impl Login {
                 let value = permit.request_token(|| self.lms.access_token(id, secret));
                 let value = value.await?;
                 let authorization = value.authorization.clone();
-                *token = Some(Cached {
+                known.token = Some(CachedToken {
                     value,
                     at: now,
                     had_at: self.clock.now(),
@@ -164,53 +161,13 @@ impl Login {
             }
         }
     }
+}
 
-    /// Makes sure that the cached credential is a fresh one, or a stale one within its limits.
-    /// `force` reads it whatever its age.
-    async fn refresh_credential(
-        &self,
-        known: &mut LoginState,
-        force: bool,
-    ) -> Result<(), NoCredentialError> {
-        let began = self.clock.now();
-        let is_young = |known: &LoginState, limit| {
-            let cached = known.credential.as_ref();
-            cached.is_some_and(|cached| within(limit, cached.at, self.clock.now()))
-        };
-        let was_away = known
-            .away_at
-            .is_some_and(|at| within(AFTER_A_FAILURE, at, began));
-        if (!force && is_young(known, FRESH_FOR)) || (was_away && is_young(known, SERVED_STALE_FOR))
-        {
-            return Ok(());
-        }
-        let value = match self.secret.read().await {
-            Ok(Some(value)) => value,
-            Ok(None) => return Err(NoCredentialError::NoneYet),
-            Err(error) if error.is_outage() => {
-                known.away_at = Some(self.clock.now());
-                return if is_young(known, SERVED_STALE_FOR) {
-                    Ok(())
-                } else {
-                    Err(unreadable(&error))
-                };
-            }
-            Err(error) => return Err(unreadable(&error)),
-        };
-        let is_same = known
-            .credential
-            .as_ref()
-            .is_some_and(|cached| cached.value == value);
-        if !is_same {
-            known.token = None;
-        }
-        known.credential = Some(Cached {
-            value,
-            at: began,
-            had_at: self.clock.now(),
-        });
-        known.away_at = None;
-        Ok(())
+impl SecretSource for CredentialSecret {
+    type Value = Credential;
+
+    async fn read_value(&self) -> Result<Option<Credential>, SecretError> {
+        self.read().await
     }
 }
 
