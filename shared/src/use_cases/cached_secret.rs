@@ -58,6 +58,8 @@ struct Cached<T> {
     value: Arc<T>,
     /// The time at which the read began.
     read_at: Timestamp,
+    /// False if a later read has found another failure than an outage.
+    may_be_stale: bool,
 }
 
 impl<S: SecretSource> CachedSecret<S> {
@@ -127,9 +129,21 @@ impl<S: SecretSource> CachedSecret<S> {
         let read = Box::pin(self.source.read_value()).await;
         let last = read.map(|value| value.map(Arc::new));
         let mut state = self.state();
-        if let Ok(Some(value)) = &last {
-            let value = Arc::clone(value);
-            state.cached = Some(Cached { value, read_at });
+        match &last {
+            Ok(Some(value)) => {
+                state.cached = Some(Cached {
+                    value: Arc::clone(value),
+                    read_at,
+                    may_be_stale: true,
+                });
+            }
+            Err(error) if error.is_outage() => {}
+            // The secret was emptied, denied or malformed: an outage does not prolong its value.
+            Ok(None) | Err(_) => {
+                if let Some(cached) = &mut state.cached {
+                    cached.may_be_stale = false;
+                }
+            }
         }
         state.reads += 1;
         state.ended = self.clock.now();
@@ -171,6 +185,11 @@ impl<T> State<T> {
 
     fn younger_than(&self, limit: SignedDuration, now: Timestamp) -> Option<Arc<T>> {
         let cached = self.cached.as_ref()?;
+        let limit = if cached.may_be_stale {
+            limit
+        } else {
+            limit.min(FRESH_FOR)
+        };
         within(limit, cached.read_at, now).then(|| Arc::clone(&cached.value))
     }
 
@@ -327,6 +346,22 @@ mod tests {
             secret.advance(60);
             assert_eq!((secret.get().await, secret.reads()), (result.clone(), 3));
             assert_eq!((secret.get().await, secret.reads()), (result, 4));
+        }
+    }
+
+    /// A value from before the secret was emptied, denied or malformed is not served in an outage
+    /// that follows.
+    #[tokio::test]
+    async fn an_outage_after_a_lasting_failure_serves_nothing() {
+        for failure in [Ok(None), Err(SecretError::Malformed)] {
+            let secret = CachedSecret::fake(Duration::ZERO);
+            assert_eq!(secret.get().await, value(1));
+            secret.find(failure.clone());
+            secret.advance(60);
+            assert_eq!(secret.get().await, failure.clone().map(|_| None));
+            secret.find(Err(AWAY));
+            secret.advance(60);
+            assert_eq!(secret.get().await, Err(AWAY), "{failure:?}");
         }
     }
 
