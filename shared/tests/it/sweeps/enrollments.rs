@@ -83,6 +83,7 @@ impl State for Learner {
             Other::Set(mode, active) => {
                 (enrollment.mode, enrollment.active) == (mode, active)
                     && enrollment.mode_set_by == Some(ModeSource::Operator)
+                    && enrollment.by_operator != active
             }
             Other::Erase => false,
         };
