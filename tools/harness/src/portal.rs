@@ -473,7 +473,10 @@ impl Portal {
             claim_until: Instant::now() + Duration::from_secs(60),
             lease: self.clock.now() + SignedDuration::from_mins(2),
         };
-        worker.unwrap().run(&context, |_| {}).await.unwrap()
+        // Boxed because the future is large in a debug build.
+        Box::pin(worker.unwrap().run(&context, |_| {}))
+            .await
+            .unwrap()
     }
 }
 

@@ -68,9 +68,9 @@ impl Fixture {
 
     /// Sends a request with a request id of its own.
     pub async fn send(&self, request: Request) -> WebhookResponse {
-        self.webhook
-            .handle(harness::with_id(request))
-            .with_subscriber(subscriber(self.log.clone()))
+        let handled = self.webhook.handle(harness::with_id(request));
+        // Boxed because the future is large in a debug build, and a test thread has 2 MiB of stack.
+        Box::pin(handled.with_subscriber(subscriber(self.log.clone())))
             .await
             .into()
     }
