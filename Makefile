@@ -24,7 +24,7 @@ endif
 STACK = coursehook-$(ENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help tools run replay check test peers build deploy deployable secrets e2e
+.PHONY: help tools run replay check test peers build deploy deployable secrets e2e e2e-build e2e-drive
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,17 +69,19 @@ check: $(CHECKS)/.done ## Formatting, lints, one TLS stack, retired words, the t
 
 test: $(VENV)/.done check ## Everything that is checked before a change lands.
 	cargo test --workspace --locked
-	$(MAKE) --no-print-directory peers
-	$(MAKE) --no-print-directory e2e
+	@# The peers mostly wait, and the build for the emulator does not.
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target peers e2e-build
+	$(MAKE) --no-print-directory e2e-drive
 
 peers: $(VENV)/.done $(PEERS)/.done ## Hold Coursehook against the LMS's own plugin and client (tools/peers).
-	cargo build --workspace --bins --examples --locked
-	$(PEERS)/bin/python tools/peers $(BIN)/coursehook-local
+	MAKEFLAGS= cargo build --workspace --bins --examples --locked
+	MAKEFLAGS= $(PEERS)/bin/python tools/peers $(BIN)/coursehook-local
 
 build: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 build: $(VENV)/.done $(SAM)/.done ## Build what is deployed, into .aws-sam.
-	@# All at once, and by Cargo.lock. SAM then asks for each of them, and it is there.
-	cargo lambda build --release --locked $(if $(filter arm64,$(ARCHITECTURE)),--arm64) \
+	@# All at once, and by Cargo.lock. SAM then asks for each of them, and it is there. Without
+	@# MAKEFLAGS, since cargo would share the jobs of `make --jobs=2`.
+	MAKEFLAGS= cargo lambda build --release --locked $(if $(filter arm64,$(ARCHITECTURE)),--arm64) \
 		$(patsubst functions/%,--bin %,$(wildcard functions/*))
 	$(SAM)/bin/sam build --template infra/template.yaml \
 		--parameter-overrides Architecture=$(ARCHITECTURE)
@@ -101,10 +103,15 @@ secrets: ## Store the credential for the LMS, which is asked for: make secrets E
 	@exec $(BIN)/coursehook --stack $(STACK) credential set
 
 # Optimizing takes most of the time of a build, and shows nothing more here.
-e2e: export CARGO_PROFILE_RELEASE_OPT_LEVEL := 1
-e2e: export CARGO_PROFILE_RELEASE_LTO := off
-e2e: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS := 16
-e2e: export ARCHITECTURE := $(ARCHITECTURE)
-e2e: build ## Deploy it to an emulator of AWS, and drive it. KEEP=1 has it run on.
+e2e-build: export CARGO_PROFILE_RELEASE_OPT_LEVEL := 1
+e2e-build: export CARGO_PROFILE_RELEASE_LTO := off
+e2e-build: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS := 16
+e2e-build: build
+
+e2e: e2e-build ## Deploy it to an emulator of AWS, and drive it. KEEP=1 leaves it running.
+	$(MAKE) --no-print-directory e2e-drive
+
+e2e-drive: export ARCHITECTURE := $(ARCHITECTURE)
+e2e-drive: $(VENV)/.done $(SAM)/.done
 	cargo build --workspace --bins --locked
 	exec $(BIN)/coursehook-e2e $(if $(KEEP),--keep) $(if $(WRITE),--write)
