@@ -1,17 +1,17 @@
 //! Parses a delivery's body into types that hold only valid values.
 
 use std::collections::HashMap;
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::str::FromStr;
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde_bytes::{ByteBuf, Bytes};
 use serde_json::value::RawValue;
-use thiserror::Error;
 
+use super::course::Course;
 use super::error::{FieldFault, NotJsonError, WebhookError};
-use crate::domain::{CourseId, CourseRole, Email, Mode};
+use crate::domain::{CourseRole, Email, Mode};
 
 /// The largest body in bytes, after decoding.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -34,37 +34,6 @@ pub struct Delivery {
     /// The field `is_active`, true if it is missing or null. False says that the learner
     /// was un-enrolled (openedx-events-sender posts it).
     pub is_active: bool,
-}
-
-/// The course run that a delivery names.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Course {
-    /// A well-formed course id. The portal may not know the run.
-    Run(CourseId),
-    /// A text that is not a course id. Up to version 0.4 the sender gives the course of
-    /// an org-wide role as the word `None`.
-    NotAnId(String),
-}
-
-/// Hides a text that is not a course id, because it could be anything, for example an
-/// email address.
-impl fmt::Debug for Course {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Run(id) => write!(f, "Run({id})"),
-            Self::NotAnId(_) => f.write_str("NotAnId(..)"),
-        }
-    }
-}
-
-impl Course {
-    /// The course id, or `None` if the text is not one.
-    pub fn id(&self) -> Option<&CourseId> {
-        match self {
-            Self::Run(id) => Some(id),
-            Self::NotAnId(_) => None,
-        }
-    }
 }
 
 /// Parses a delivery.
@@ -109,40 +78,6 @@ pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Delivery, WebhookError>
             is_active,
         }),
         _ => Err(WebhookError::Invalid(fields.faults)),
-    }
-}
-
-/// Error: a text does not name a course.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum CourseError {
-    /// The text is blank after trimming.
-    #[error("is blank")]
-    Blank,
-    /// The trimmed text has a control character (Unicode's category Cc).
-    #[error("has a control character")]
-    ControlCharacter,
-    /// The trimmed text has more than [`CourseId::MAX_CHARS`] characters.
-    #[error("is longer than {} characters", CourseId::MAX_CHARS)]
-    TooLong,
-}
-
-impl FromStr for Course {
-    type Err = CourseError;
-
-    fn from_str(text: &str) -> Result<Self, CourseError> {
-        let text = text.trim();
-        if text.is_empty() {
-            return Err(CourseError::Blank);
-        }
-        if text.chars().any(char::is_control) {
-            return Err(CourseError::ControlCharacter);
-        }
-        if text.chars().count() > CourseId::MAX_CHARS {
-            return Err(CourseError::TooLong);
-        }
-        Ok(text
-            .parse()
-            .map_or_else(|_| Self::NotAnId(text.to_owned()), Self::Run))
     }
 }
 

@@ -4,7 +4,7 @@ use http::StatusCode;
 use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use uuid::Uuid;
 
-use super::delivery::Course;
+use super::course::Course;
 use crate::domain::EventKey;
 use crate::use_cases::authenticating::TokensUnavailableError;
 use crate::use_cases::{DeliveryError, StoreError};
@@ -23,8 +23,7 @@ pub enum WebhookError {
     NotStaff,
     /// The method is not POST.
     MethodNotAllowed,
-    /// The decoded body has more than
-    /// [`MAX_BODY_BYTES`](super::delivery::MAX_BODY_BYTES).
+    /// The decoded body has more than 64 KiB.
     TooLarge,
     /// The content type is missing or not JSON.
     NotJsonType,

@@ -12,8 +12,8 @@ use http::StatusCode;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::delivery::{Course, Delivery};
-use super::sweep::CallError;
+use super::course::Course;
+use super::delivery::Delivery;
 use crate::calls::Counter;
 use crate::domain::digest::sha256_hex;
 use crate::domain::{
@@ -21,7 +21,7 @@ use crate::domain::{
 };
 use crate::use_cases::StoreError;
 use crate::use_cases::retry::{Attempt, AttemptOutcome, RetrySummary};
-use crate::use_cases::sweeping::{Progress, SweepError};
+use crate::use_cases::sweeping::Progress;
 
 /// The fields of the line `delivery processed`.
 #[derive(Debug, Clone, Default)]
@@ -430,20 +430,13 @@ impl Swept<'_> {
 
 /// Writes the line `sweep call failed` with the reason why a call of a sweep's function
 /// failed.
-pub fn sweep_failed(kind: SweepKind, request_id: &str, error: &CallError) {
+pub fn sweep_failed(
+    kind: SweepKind,
+    request_id: &str,
+    reason: &'static str,
+    error_code: Option<&str>,
+) {
     let sweep = kind.as_str();
-    let error_code = match error {
-        CallError::Sweep(SweepError::Store(error)) => Some(error.code().to_owned()),
-        CallError::Sweep(SweepError::Lms(error)) => Some(error.code()),
-        _ => None,
-    };
-    let reason = match error {
-        CallError::Malformed(_) => "malformed",
-        CallError::Sweep(SweepError::Store(_)) => "store",
-        CallError::Sweep(SweepError::Lms(_)) => "lms",
-        CallError::Sweep(SweepError::NoSuchUser) => "no_such_user",
-        CallError::Sweep(SweepError::NoUsername) => "no_username",
-    };
     tracing::error!(target: TARGET, sweep, request_id, reason, error_code, "sweep call failed");
 }
 

@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod bearer;
+pub mod course;
 pub mod delivery;
 pub mod error;
 pub mod gateway;

@@ -42,6 +42,30 @@ pub enum CallError {
     Sweep(#[from] SweepError),
 }
 
+impl CallError {
+    /// Returns the reason for the log.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::Sweep(SweepError::Store(_)) => "store",
+            Self::Sweep(SweepError::Lms(_)) => "lms",
+            Self::Sweep(SweepError::NoSuchUser) => "no_such_user",
+            Self::Sweep(SweepError::NoUsername) => "no_username",
+        }
+    }
+
+    /// Returns the error code for the log: that of the store or of the LMS.
+    fn code(&self) -> Option<String> {
+        match self {
+            Self::Sweep(SweepError::Store(error)) => Some(error.code().to_owned()),
+            Self::Sweep(SweepError::Lms(error)) => Some(error.code()),
+            Self::Sweep(SweepError::NoSuchUser | SweepError::NoUsername) | Self::Malformed(_) => {
+                None
+            }
+        }
+    }
+}
+
 /// The function of a sweep, which answers each call of the state machine.
 pub struct SweepFunction<K> {
     sweeping: Sweeping<K>,
@@ -99,9 +123,10 @@ impl<K: Kind> SweepFunction<K> {
                 Call::Sweep(request) => self.sweep(&request, invocation).await,
             }
         };
-        answer
-            .await
-            .inspect_err(|error| log::sweep_failed(K::KIND, &invocation.request_id, error))
+        answer.await.inspect_err(|error| {
+            let (request_id, code) = (&invocation.request_id, error.code());
+            log::sweep_failed(K::KIND, request_id, error.reason(), code.as_deref());
+        })
     }
 
     async fn list(&self, wanted: &Wanted, start: Option<&CourseId>) -> Result<Value, CallError> {
