@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::learners::LearnersError;
@@ -38,6 +39,35 @@ impl LmsResponseError {
     }
 }
 
+/// The error of a token, in the words of the LMS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenError {
+    /// The token was valid once.
+    #[default]
+    TokenExpired,
+    /// The LMS never issued the token, or not for this scheme.
+    TokenNonexistent,
+    /// The text is no token.
+    TokenMalformed,
+    /// There is no token.
+    TokenNotProvided,
+}
+
+impl From<TokenError> for LmsResponseError {
+    fn from(error: TokenError) -> Self {
+        let (code, message) = match error {
+            TokenError::TokenExpired => ("token_expired", "The access token has expired."),
+            TokenError::TokenNonexistent => ("token_nonexistent", "There is no such access token."),
+            TokenError::TokenMalformed => ("token_malformed", "No access token can be read."),
+            TokenError::TokenNotProvided => ("token_not_provided", "No credentials provided."),
+        };
+        // The APIs wrap the answer of the token check.
+        let said = json!({"error_code": code, "developer_message": message});
+        Self::new(StatusCode::UNAUTHORIZED, None, said)
+    }
+}
+
 impl From<LearnersError> for LmsResponseError {
     fn from(error: LearnersError) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, None, error.to_string())
@@ -66,4 +96,13 @@ pub(super) fn with_slash(uri: &axum::http::Uri) -> Response {
     let location = format!("{}/{}", uri.path(), query.unwrap_or_default());
     let location = [(header::LOCATION, location)];
     (StatusCode::MOVED_PERMANENTLY, location).into_response()
+}
+
+/// Returns a 401 for an unknown client, or a wrong secret.
+pub(super) fn bad_client() -> Response {
+    refuse(StatusCode::UNAUTHORIZED, "invalid_client")
+}
+
+pub(super) fn refuse(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({"error": error}))).into_response()
 }

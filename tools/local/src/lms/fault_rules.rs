@@ -16,8 +16,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use super::error::{LmsResponseError, html};
-use super::oauth::{TokenError, bad_client};
+use super::error::{LmsResponseError, TokenError, bad_client, html};
 use super::{LmsCall, Shared};
 use crate::faults::lock;
 

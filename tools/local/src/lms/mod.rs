@@ -49,9 +49,10 @@ use learners::Learners;
 use oauth::Tokens;
 use pages::{Fields, Sizes};
 
+pub use error::TokenError;
 pub use fault_rules::{At, FaultRule, LmsFault};
 pub use grades::GradeRow;
-pub use oauth::{CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TokenError};
+pub use oauth::{CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN};
 
 /// The sample grades, as the text of a file for [`Lms::on_files`].
 pub const SAMPLE_GRADES: &str = include_str!("../../samples/grades.csv");

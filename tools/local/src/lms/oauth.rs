@@ -9,13 +9,12 @@ use axum::extract::rejection::FormRejection;
 use axum::extract::{Extension, Form, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Shared;
-use super::error::LmsResponseError;
+use super::error::{LmsResponseError, TokenError, bad_client, refuse};
 use super::fault_rules::LmsFault;
 use crate::faults::lock;
 
@@ -31,21 +30,6 @@ const LIFE: u32 = 3600;
 
 /// The scopes that a client may request, and gets if it requests none.
 const SCOPES: [&str; 4] = ["read", "write", "profile", "email"];
-
-/// The error of a token, in the words of the LMS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TokenError {
-    /// The token was valid once.
-    #[default]
-    TokenExpired,
-    /// The LMS never issued the token, or not for this scheme.
-    TokenNonexistent,
-    /// The text is no token.
-    TokenMalformed,
-    /// There is no token.
-    TokenNotProvided,
-}
 
 /// Error of a request without a valid credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,20 +50,6 @@ impl From<NotAdmittedError> for LmsResponseError {
             NotAdmittedError::Nothing => "Authentication credentials were not provided.",
         };
         Self::new(StatusCode::UNAUTHORIZED, None, message)
-    }
-}
-
-impl From<TokenError> for LmsResponseError {
-    fn from(error: TokenError) -> Self {
-        let (code, message) = match error {
-            TokenError::TokenExpired => ("token_expired", "The access token has expired."),
-            TokenError::TokenNonexistent => ("token_nonexistent", "There is no such access token."),
-            TokenError::TokenMalformed => ("token_malformed", "No access token can be read."),
-            TokenError::TokenNotProvided => ("token_not_provided", "No credentials provided."),
-        };
-        // The APIs wrap the answer of the token check.
-        let said = json!({"error_code": code, "developer_message": message});
-        Self::new(StatusCode::UNAUTHORIZED, None, said)
     }
 }
 
@@ -172,13 +142,4 @@ pub(super) async fn access_token(
         "scope": SCOPES.join(" "),
     }))
     .into_response()
-}
-
-/// Returns a 401 for an unknown client, or a wrong secret.
-pub(super) fn bad_client() -> Response {
-    refuse(StatusCode::UNAUTHORIZED, "invalid_client")
-}
-
-fn refuse(status: StatusCode, error: &str) -> Response {
-    (status, Json(json!({"error": error}))).into_response()
 }
