@@ -103,7 +103,7 @@ secrets: ## Store the credential for the LMS, which is asked for: make secrets E
 	@exec $(BIN)/coursehook --stack $(STACK) credential set
 
 # Optimizing takes most of the time of a build, and shows nothing more here.
-e2e-build: export CARGO_PROFILE_RELEASE_OPT_LEVEL := 1
+e2e-build: export CARGO_PROFILE_RELEASE_OPT_LEVEL := 0
 e2e-build: export CARGO_PROFILE_RELEASE_LTO := off
 e2e-build: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS := 16
 e2e-build: build
