@@ -1,15 +1,45 @@
 //! Checks that a function reads the variables that the template gives it.
 
+use std::sync::Arc;
+
 use infra::Template;
 use shared::bootstrap::environment::{Environment, Missing, SettingError};
+use shared::bootstrap::{aws, lms};
+use shared::clock::{SharedClock, SystemClock};
+
+use crate::FAST_RETRIES;
+
+/// Clients of servers that do not exist: wiring makes no call.
+pub struct Clients {
+    /// Of DynamoDB.
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    /// Of Secrets Manager.
+    pub secrets: aws_sdk_secretsmanager::Client,
+    /// Of the LMS.
+    pub lms: reqwest::Client,
+    /// The system's clock.
+    pub clock: SharedClock,
+}
+
+impl Clients {
+    fn of_nothing() -> Self {
+        let nowhere = "http://127.0.0.1:1";
+        Self {
+            dynamodb: crate::client(nowhere, FAST_RETRIES),
+            secrets: aws::secrets_manager(&local::sdk::configuration(nowhere)),
+            lms: lms::client().unwrap(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
 
 /// Wires a function of the template with all of its variables, and without each of them.
 ///
 /// # Panics
 /// A variable is missing in the template, or is there and not read.
-pub fn needs_all_and_no_more(
+pub fn needs_all_and_no_more<F>(
     function: &str,
-    wire: impl Fn(&Environment) -> Result<(), SettingError>,
+    wire: impl Fn(&Environment, Clients) -> Result<F, SettingError>,
 ) {
     let template = Template::load().unwrap();
     let mut given = template.functions[function].clone();
@@ -20,7 +50,7 @@ pub fn needs_all_and_no_more(
     let wired = |without: Option<&str>| {
         let given = given.iter().filter(|(name, _)| without != Some(name));
         let given = given.map(|(name, value)| (name.clone(), value.clone()));
-        wire(&given.collect())
+        wire(&given.collect(), Clients::of_nothing()).map(drop)
     };
     assert_eq!(wired(None), Ok(()));
     for name in given.keys() {

@@ -1,19 +1,16 @@
 //! The function reads exactly the variables that the template gives it.
 
-use std::sync::Arc;
-
-use harness::FAST_RETRIES;
 use harness::wiring::needs_all_and_no_more;
-use shared::bootstrap::aws;
-use shared::clock::SystemClock;
 
 #[test]
 fn the_template_gives_exactly_the_variables_that_are_read() {
-    needs_all_and_no_more("EnrollmentWebhookFunction", |environment| {
-        let nowhere = "http://127.0.0.1:1";
-        let dynamodb = harness::client(nowhere, FAST_RETRIES);
-        let secrets = aws::secrets_manager(&local::sdk::configuration(nowhere));
-        let clock = Arc::new(SystemClock);
-        crate::wire(environment, dynamodb, secrets, clock, crate::STORE_TIME).map(drop)
+    needs_all_and_no_more("EnrollmentWebhookFunction", |environment, clients| {
+        crate::wire(
+            environment,
+            clients.dynamodb,
+            clients.secrets,
+            clients.clock,
+            crate::STORE_TIME,
+        )
     });
 }
