@@ -38,6 +38,16 @@ pub enum LearnerRef {
     User(Uuid),
 }
 
+impl LearnerRef {
+    /// Returns the address or the id as commands and programs take it.
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::Address(email) => email.as_str().to_owned(),
+            Self::User(user_id) => user_id.to_string(),
+        }
+    }
+}
+
 impl User {
     /// All addresses that find the user: the current one and the former ones.
     pub fn addresses(&self) -> impl Iterator<Item = &Email> {

@@ -237,10 +237,6 @@ fn fields(
     learner: Option<&LearnerRef>,
     options: SweepOptions,
 ) -> Map<String, Value> {
-    let learner = learner.map(|learner| match learner {
-        LearnerRef::Address(email) => email.as_str().to_owned(),
-        LearnerRef::User(user_id) => user_id.to_string(),
-    });
     let SweepOptions {
         force,
         dry_run,
@@ -248,7 +244,7 @@ fn fields(
     } = options;
     let texts = [
         ("run", run.map(|run| run.as_str().to_owned())),
-        ("learner", learner),
+        ("learner", learner.map(LearnerRef::to_text)),
     ];
     let flags = [("force", force), ("dry_run", dry_run), ("confirm", confirm)];
     let texts = texts

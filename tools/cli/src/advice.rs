@@ -492,10 +492,6 @@ pub const fn at_stake(kind: SweepKind) -> &'static str {
 
 /// Returns the command of a sweep; of all runs, those after `after`.
 pub fn sweep(kind: SweepKind, wanted: &Wanted, after: Option<&CourseId>) -> String {
-    let learner = wanted.learner.as_ref().map(|learner| match learner {
-        LearnerRef::Address(email) => email.as_str().to_owned(),
-        LearnerRef::User(user_id) => user_id.to_string(),
-    });
     let SweepOptions {
         force,
         dry_run,
@@ -503,7 +499,10 @@ pub fn sweep(kind: SweepKind, wanted: &Wanted, after: Option<&CourseId>) -> Stri
     } = wanted.options;
     let named = [
         ("--run", wanted.run.as_ref().map(CourseId::to_string)),
-        ("--learner", learner),
+        (
+            "--learner",
+            wanted.learner.as_ref().map(LearnerRef::to_text),
+        ),
         ("--after", after.map(CourseId::to_string)),
     ];
     let flags = [

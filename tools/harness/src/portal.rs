@@ -444,6 +444,15 @@ impl Portal {
         event
     }
 
+    /// Returns the number of attempts at all pending events together.
+    pub async fn attempts(&self) -> u32 {
+        self.pending()
+            .await
+            .iter()
+            .map(|event| event.attempts)
+            .sum()
+    }
+
     /// Sets Ada's grade in the run, as an operator.
     pub async fn override_grade(&self, percent: f64, passed: bool) {
         let records = self.use_cases().records().unwrap();

@@ -57,12 +57,7 @@ async fn three_failures_pause_the_lms() {
         let asked = fixture.lms.count(At::Grades) - asked;
         assert!((3..=4).contains(&asked), "{fault:?}: asked {asked} times");
         // Each request is an attempt, and each attempt a request.
-        let attempts: u32 = fixture
-            .pending()
-            .await
-            .iter()
-            .map(|event| event.attempts)
-            .sum();
+        let attempts = fixture.attempts().await;
         let asked = fixture.lms.count(At::Grades) - before;
         assert_eq!(attempts as usize, asked, "{fault:?}");
         fixture.clock.advance(Duration::from_secs(20));
@@ -136,12 +131,7 @@ async fn retry_after_pauses_all_requests() {
     fixture.run().await;
     let asked = fixture.lms.count(At::Grades);
     // One request gets this answer, and those on their way may get it too.
-    let attempts: u32 = fixture
-        .pending()
-        .await
-        .iter()
-        .map(|event| event.attempts)
-        .sum();
+    let attempts = fixture.attempts().await;
     assert!((1..=2).contains(&attempts), "{attempts} attempts");
     fixture.lms.revoke();
     for _ in 0..14 {
