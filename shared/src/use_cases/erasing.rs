@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::retry_on_conflict;
+use super::{ChangeAttempt, retry_on_conflict};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::certificates::Certificates;
 use crate::adapters::store::enrollments::Enrollments;
@@ -14,9 +14,6 @@ use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::users::{Users, Written};
 use crate::clock::SharedClock;
 use crate::domain::{Email, EventKey, LearnerRef, User};
-
-/// The number of attempts at a change when other writers keep changing the item.
-const ATTEMPTS: u32 = 5;
 
 /// The time after the removal of a user within which a delivery that has read the user may
 /// still write: a function is stopped after 28 seconds, and an attempt at a pending event takes
@@ -104,7 +101,7 @@ impl Erasing {
     ) -> Result<Erased, StoreError> {
         let mut erased = Erased::default();
         let mut all = BTreeSet::new();
-        retry_on_conflict(ATTEMPTS, async || {
+        retry_on_conflict(async || {
             let user = self.user(learner).await?;
             all.extend(addresses(learner, user.as_ref()));
             self.erase_events(&all, &mut erased).await?;
@@ -112,11 +109,11 @@ impl Erasing {
                 if let LearnerRef::User(user_id) = learner {
                     self.erase_records(*user_id, &mut erased).await?;
                 }
-                return Ok(Some(()));
+                return Ok(ChangeAttempt::Done(()));
             };
             self.erase_records(user.user_id, &mut erased).await?;
             if self.users.erase(&user).await? == Written::Moved {
-                return Ok(None);
+                return Ok(ChangeAttempt::Conflict);
             }
             erased.user = Some(user.user_id);
             erased.former_emails = user.former_emails.len();
@@ -126,7 +123,7 @@ impl Erasing {
             }
             self.erase_records(user.user_id, &mut erased).await?;
             self.erase_events(&all, &mut erased).await?;
-            Ok::<_, StoreError>(Some(()))
+            Ok::<_, StoreError>(ChangeAttempt::Done(()))
         })
         .await?;
         Ok(erased)

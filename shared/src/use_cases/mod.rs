@@ -53,19 +53,26 @@ impl StoreError {
     }
 }
 
-/// Runs `attempt` until it returns a value, at most `attempts` times. It returns `None` if another
-/// writer has changed what it had read.
+/// The result of one attempt at a change that reads an item and then writes it.
+enum ChangeAttempt<T> {
+    /// The change is made, or is not needed.
+    Done(T),
+    /// Another writer has changed the item since it was read.
+    Conflict,
+}
+
+/// Runs `attempt` until it is done, at most five times.
 ///
 /// Only commands use it: the future of an async closure is not `Send`, as the functions need.
 ///
 /// # Errors
-/// The error of `attempt`, or [`StoreError::contended`] after the last one.
+/// The error of `attempt`, or [`StoreError::contended`] if each attempt met a conflict.
 async fn retry_on_conflict<T, E: From<StoreError>>(
-    attempts: u32,
-    mut attempt: impl AsyncFnMut() -> Result<Option<T>, E>,
+    mut attempt: impl AsyncFnMut() -> Result<ChangeAttempt<T>, E>,
 ) -> Result<T, E> {
-    for _ in 0..attempts {
-        if let Some(done) = attempt().await? {
+    const ATTEMPTS: u32 = 5;
+    for _ in 0..ATTEMPTS {
+        if let ChangeAttempt::Done(done) = attempt().await? {
             return Ok(done);
         }
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::retry_on_conflict;
+use super::{ChangeAttempt, retry_on_conflict};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::certificates::Certificates;
 use crate::adapters::store::pending_events::PendingEvents;
@@ -15,9 +15,6 @@ use crate::domain::{
     Certificate, CertificateEntry, CertificateState, Change, CourseId, Grade, GradeEntry,
     PendingEvent, Score,
 };
-
-/// The number of attempts at a change when other writers keep changing the item.
-const ATTEMPTS: u32 = 5;
 
 /// A grade or a certificate after an operator command, and whether the command changed it.
 #[derive(Debug, Clone)]
@@ -39,13 +36,13 @@ pub async fn override_grade(
     at: Timestamp,
 ) -> Result<Corrected<Grade>, StoreError> {
     let change_id = Uuid::new_v4();
-    retry_on_conflict(ATTEMPTS, async || {
+    retry_on_conflict(async || {
         let before = records.find(user_id, course_id).await?.grade;
         if let Some(grade) = &before
             && grade.set_by_admin
             && grade.score == *score
         {
-            return Ok(Some(Corrected {
+            return Ok(ChangeAttempt::Done(Corrected {
                 now: grade.clone(),
                 changed: grade.is_made_by(change_id),
             }));
@@ -57,7 +54,14 @@ pub async fn override_grade(
             score: score.clone(),
             set_by_admin: true,
         };
-        write_grade(records, before.as_ref(), (user_id, course_id), entry).await
+        let after = Grade::after(before.as_ref(), user_id, course_id, entry);
+        Ok(match records.write_grade(before.as_ref(), &after).await? {
+            Written::Done => ChangeAttempt::Done(Corrected {
+                now: after,
+                changed: true,
+            }),
+            Written::Moved => ChangeAttempt::Conflict,
+        })
     })
     .await
 }
@@ -72,13 +76,13 @@ pub async fn release_grade(
     at: Timestamp,
 ) -> Result<Option<Corrected<Grade>>, StoreError> {
     let change_id = Uuid::new_v4();
-    retry_on_conflict(ATTEMPTS, async || {
+    retry_on_conflict(async || {
         let Some(before) = records.find(user_id, course_id).await?.grade else {
-            return Ok(Some(None));
+            return Ok(ChangeAttempt::Done(None));
         };
         if !before.set_by_admin {
             let changed = before.is_made_by(change_id);
-            return Ok(Some(Some(Corrected {
+            return Ok(ChangeAttempt::Done(Some(Corrected {
                 now: before,
                 changed,
             })));
@@ -90,29 +94,16 @@ pub async fn release_grade(
             score: before.score.clone(),
             set_by_admin: false,
         };
-        let about = (user_id, course_id);
-        let written = write_grade(records, Some(&before), about, entry).await?;
-        Ok(written.map(Some))
+        let after = Grade::after(Some(&before), user_id, course_id, entry);
+        Ok(match records.write_grade(Some(&before), &after).await? {
+            Written::Done => ChangeAttempt::Done(Some(Corrected {
+                now: after,
+                changed: true,
+            })),
+            Written::Moved => ChangeAttempt::Conflict,
+        })
     })
     .await
-}
-
-/// Writes a grade, if it still is as it was read. Returns the grade after the write, or `None`
-/// if it was changed meanwhile.
-async fn write_grade(
-    records: &Records,
-    before: Option<&Grade>,
-    (user_id, course_id): (Uuid, &CourseId),
-    entry: GradeEntry,
-) -> Result<Option<Corrected<Grade>>, StoreError> {
-    let after = Grade::after(before, user_id, course_id, entry);
-    match records.write_grade(before, &after).await? {
-        Written::Done => Ok(Some(Corrected {
-            now: after,
-            changed: true,
-        })),
-        Written::Moved => Ok(None),
-    }
 }
 
 /// An operator command about a certificate.
@@ -169,7 +160,7 @@ pub async fn correct_certificate(
         .certificate
         .ok_or(CertificateActionError::NoCertificate)?;
     let change_id = Uuid::new_v4();
-    retry_on_conflict(ATTEMPTS, async || {
+    retry_on_conflict(async || {
         let (state, renamed) = match action {
             CertificateAction::Revoke => (CertificateState::Revoked, None),
             CertificateAction::Restore if certificate.state == CertificateState::Withdrawn => {
@@ -179,7 +170,7 @@ pub async fn correct_certificate(
             CertificateAction::Rename(to) => (certificate.state, certificate.renaming(to)),
         };
         if certificate.state == state && renamed.is_none() {
-            return Ok(Some(Corrected {
+            return Ok(ChangeAttempt::Done(Corrected {
                 now: certificate.clone(),
                 changed: false,
             }));
@@ -193,14 +184,14 @@ pub async fn correct_certificate(
         };
         let after = certificate.after(entry);
         certificate = certificates.put(&certificate, &after).await?;
-        if certificate.holds(change_id) {
-            Ok(Some(Corrected {
+        Ok(if certificate.holds(change_id) {
+            ChangeAttempt::Done(Corrected {
                 now: certificate.clone(),
                 changed: true,
-            }))
+            })
         } else {
-            Ok(None)
-        }
+            ChangeAttempt::Conflict
+        })
     })
     .await
 }
@@ -213,17 +204,17 @@ pub async fn retry_event(
     mut event: PendingEvent,
     at: Timestamp,
 ) -> Result<Option<PendingEvent>, StoreError> {
-    retry_on_conflict(ATTEMPTS, async || {
+    retry_on_conflict(async || {
         let retried = event.clone().retried(at);
         if pending_events.save(&retried, at).await? {
-            return Ok(Some(Some(retried)));
+            return Ok(ChangeAttempt::Done(Some(retried)));
         }
         let key = [retried.event_key];
         match pending_events.get_many(&key).await?.pop() {
             Some(found) => event = found?,
-            None => return Ok(Some(None)),
+            None => return Ok(ChangeAttempt::Done(None)),
         }
-        Ok(None)
+        Ok(ChangeAttempt::Conflict)
     })
     .await
 }

@@ -5,14 +5,11 @@ use thiserror::Error;
 
 use super::importing::wake_waiting_of_users;
 use super::operator::retry_event;
-use super::retry_on_conflict;
+use super::{ChangeAttempt, retry_on_conflict};
 use crate::adapters::store::StoreError;
 use crate::adapters::store::pending_events::PendingEvents;
 use crate::adapters::store::users::{Users, Written};
 use crate::domain::{BlockedReason, Email, EventState, PendingEvent, User};
-
-/// The number of attempts at a change when other writers keep changing the item.
-const ATTEMPTS: u32 = 5;
 
 /// The number of keys in one call: DynamoDB reads 100.
 const KEYS_AT_ONCE: usize = 100;
@@ -130,11 +127,11 @@ async fn give_address(
     old: &Email,
     new: &NewAddress,
 ) -> Result<(User, bool), RenameError> {
-    retry_on_conflict(ATTEMPTS, async || {
+    retry_on_conflict(async || {
         let mut found = users.find(&[old, &new.email], &[]).await?.by_email;
         let before = found.remove(old).ok_or(RenameError::NoSuchUser)?;
         if before.email == new.email {
-            return Ok(Some((before, false)));
+            return Ok(ChangeAttempt::Done((before, false)));
         }
         if let Some(other) = found.remove(&new.email)
             && other.user_id != before.user_id
@@ -142,29 +139,28 @@ async fn give_address(
             return Err(RenameError::Taken(Box::new(other)));
         }
         let after = before.renamed(new.email.clone(), new.as_given.clone());
-        match users.rename(&before, &after).await? {
-            Written::Done => Ok(Some((after, true))),
-            Written::Moved => Ok(None),
-        }
+        Ok(match users.rename(&before, &after).await? {
+            Written::Done => ChangeAttempt::Done((after, true)),
+            Written::Moved => ChangeAttempt::Conflict,
+        })
     })
     .await
 }
 
 /// Returns the user without a former address.
-async fn forget_address(users: &Users, email: &Email, former: &Email) -> Result<User, StoreError> {
-    retry_on_conflict(ATTEMPTS, async || {
-        let Some(mut user) = users.get(email).await? else {
-            return Ok(None);
-        };
+async fn forget_address(users: &Users, email: &Email, former: &Email) -> Result<User, RenameError> {
+    retry_on_conflict(async || {
+        let user = users.get(email).await?;
+        let mut user = user.ok_or(RenameError::NoSuchUser)?;
         if !user.former_emails.contains(former) {
-            return Ok(Some(user));
+            return Ok(ChangeAttempt::Done(user));
         }
         match users.forget(&user, former).await? {
             Written::Done => {
                 user.former_emails.remove(former);
-                Ok(Some(user))
+                Ok(ChangeAttempt::Done(user))
             }
-            Written::Moved => Ok(None),
+            Written::Moved => Ok(ChangeAttempt::Conflict),
         }
     })
     .await
