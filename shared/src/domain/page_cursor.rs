@@ -50,10 +50,10 @@ pub struct PageCursor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PaginationError {
     /// The LMS announces a page that it announced before.
-    #[error("a page that came before")]
-    Circle,
+    #[error("the pages lead back to an earlier page")]
+    Cycle,
     /// There are more pages than any course run could fill.
-    #[error("pages without end")]
+    #[error("there are too many pages")]
     TooManyPages,
 }
 
@@ -85,7 +85,7 @@ impl PageCursor {
             return Err(PaginationError::TooManyPages);
         }
         if Some(&next) == self.remembered.as_ref() || Some(&next) == self.cursor() {
-            return Err(PaginationError::Circle);
+            return Err(PaginationError::Cycle);
         }
         let remembered = if pages.is_power_of_two() {
             Some(next.clone())
@@ -148,7 +148,7 @@ mod tests {
             for length in 1..40 {
                 let last = before + length - 1;
                 let (read, error) = walk(|n| Some(if n == last { before } else { n + 1 }));
-                assert_eq!(error, Some(PaginationError::Circle), "{before} {length}");
+                assert_eq!(error, Some(PaginationError::Cycle), "{before} {length}");
                 assert!(
                     read <= 3 * (before + length) + 1,
                     "{before} {length} {read}"
@@ -156,6 +156,6 @@ mod tests {
             }
         }
         // A page that announces itself is detected at once.
-        assert_eq!(walk(|n| Some(n.max(1))), (2, Some(PaginationError::Circle)));
+        assert_eq!(walk(|n| Some(n.max(1))), (2, Some(PaginationError::Cycle)));
     }
 }

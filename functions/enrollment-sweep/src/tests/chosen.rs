@@ -60,7 +60,7 @@ async fn an_lms_that_fails_to_list_a_learners_runs_fails_the_call() {
     }
     for (fault, after, code) in [
         (LmsFault::Fail { status: 502 }, 1, "502"),
-        (LmsFault::Repeat, 0, "InvalidResponse:circle"),
+        (LmsFault::Repeat, 0, "InvalidResponse:cycle"),
     ] {
         let order = FaultRule::of(fault).at(At::Enrollments).after(after);
         fixture.lms.add_fault(order);

@@ -93,7 +93,7 @@ async fn invalid_lists_are_detected() {
             "done",
             Value::Null,
             json!({
-                "listed": 6, "created": 3, "unchanged": 3, "failed:InvalidResponse:circle": 3,
+                "listed": 6, "created": 3, "unchanged": 3, "failed:InvalidResponse:cycle": 3,
             }),
         ),
         (LmsFault::NoRow, "done", Value::Null, json!({})),

@@ -269,7 +269,7 @@ async fn no_announcement_is_lost_while_the_address_changes() {
     assert_eq!(fixture.pending().await, []);
 }
 
-/// A former address without a target belongs to no user; a circle of former addresses is an error
+/// A former address without a target belongs to no user; a cycle of former addresses is an error
 /// and no endless loop.
 #[tokio::test]
 async fn dangling_and_circular_former_addresses_find_no_user() {

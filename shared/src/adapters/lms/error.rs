@@ -133,43 +133,43 @@ impl TokenEndpointError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum InvalidResponse {
     /// The list that must hold the learner's row is empty.
-    #[error("no row")]
+    #[error("it has no row")]
     NoRow,
     /// The row has another username or none.
-    #[error("a row of another learner")]
+    #[error("its row is of another learner")]
     AnotherLearner,
     /// The row has another course run or none.
-    #[error("a row of another course run")]
+    #[error("its row is of another course run")]
     AnotherRun,
     /// `percent` is not a number between 0 and 2.
-    #[error("a percent that is no number between 0 and 2")]
+    #[error("percent is not a number between 0 and 2")]
     Percent,
     /// `passed` is neither true nor false.
     #[error("passed is neither true nor false")]
     Passed,
     /// `mode` is not text, is empty or is too long.
-    #[error("a mode that is none")]
+    #[error("mode is not text, is empty or is too long")]
     Mode,
     /// `is_active` is neither true nor false.
     #[error("is_active is neither true nor false")]
     IsActive,
     /// The body is larger than a mebibyte. The rest of it was not read.
-    #[error("more than a mebibyte")]
+    #[error("it is larger than 1 MiB")]
     TooLarge,
     /// The body is not JSON.
-    #[error("what is not JSON")]
+    #[error("it is not JSON")]
     NotJson,
     /// The body is JSON of another shape.
-    #[error("JSON of another shape")]
+    #[error("its JSON has another shape")]
     NotAsExpected,
     /// A list has the same learner twice.
-    #[error("a learner twice")]
+    #[error("it lists a learner twice")]
     Twice,
     /// The pages of a list lead back to an earlier page.
-    #[error("a page that came before")]
-    Circle,
+    #[error("its pages lead back to an earlier page")]
+    Cycle,
     /// A list has more pages than any course run could fill.
-    #[error("pages without end")]
+    #[error("it has too many pages")]
     TooManyPages,
 }
 
@@ -204,7 +204,7 @@ impl LmsApiError {
     pub const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(12);
 
     /// A short code for logs and for stored last errors: the status, with the LMS's code
-    /// if there is one, or a code of ours.
+    /// if there is one, or a code of our own.
     pub fn code(&self) -> String {
         let word = match self {
             // Only these two statuses are answers of the API itself.
@@ -290,7 +290,7 @@ impl LmsApiError {
                 | InvalidResponse::Mode
                 | InvalidResponse::IsActive
                 | InvalidResponse::Twice
-                | InvalidResponse::Circle
+                | InvalidResponse::Cycle
                 | InvalidResponse::TooManyPages => false,
             },
         }
@@ -312,7 +312,7 @@ impl InvalidResponse {
             Self::NotJson => "not_json",
             Self::NotAsExpected => "not_as_expected",
             Self::Twice => "twice",
-            Self::Circle => "circle",
+            Self::Cycle => "cycle",
             Self::TooManyPages => "too_many_pages",
         }
     }
@@ -321,7 +321,7 @@ impl InvalidResponse {
 impl From<PaginationError> for InvalidResponse {
     fn from(error: PaginationError) -> Self {
         match error {
-            PaginationError::Circle => Self::Circle,
+            PaginationError::Cycle => Self::Cycle,
             PaginationError::TooManyPages => Self::TooManyPages,
         }
     }

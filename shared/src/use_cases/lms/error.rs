@@ -12,8 +12,8 @@ pub enum LmsError {
     /// The LMS was asked, and gave no usable answer.
     #[error(transparent)]
     Api(#[from] LmsApiError),
-    /// There is no credential for the request.
-    #[error("there is no credential for the LMS: {0}")]
+    /// There is no usable credential for the request.
+    #[error("there is no usable credential for the LMS: {0}")]
     NoCredential(#[from] NoCredentialError),
     /// No request was made: requests to the LMS are paused, because the LMS asked for that, or
     /// because it failed several times in a row.
@@ -24,7 +24,7 @@ pub enum LmsError {
     },
 }
 
-/// The reason why there is no credential for the LMS.
+/// The reason why there is no usable credential for the LMS.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NoCredentialError {
     /// The secret has no value: no credential has been stored yet.
@@ -67,7 +67,7 @@ impl LmsError {
         }
     }
 
-    /// The time for which the LMS asked not to be asked again, or `None` if it gave none.
+    /// The time without requests that the LMS asks for, or `None` if it gave none.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Api(error) => error.retry_after(),
