@@ -92,7 +92,7 @@ pub struct NoSuchTokenError(pub String);
 pub enum EndTokenError {
     /// There is no token with this id.
     #[error(transparent)]
-    NoSuchTokenError(#[from] NoSuchTokenError),
+    NoSuchToken(#[from] NoSuchTokenError),
     /// It is no longer valid.
     #[error("the token {id} is {}", .state.as_str())]
     Dead {

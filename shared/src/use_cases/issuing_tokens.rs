@@ -61,7 +61,7 @@ pub enum TokenError {
     Unclear(SecretError),
     /// No listed token has this id; one that died long ago is no longer listed.
     #[error("{0}; `coursehook tokens list` shows them all")]
-    NoSuchTokenError(#[from] NoSuchTokenError),
+    NoSuchToken(#[from] NoSuchTokenError),
     /// The token is expired or revoked, so extending its use by a rotation makes no sense.
     #[error("{0}; `coursehook tokens issue` issues another one")]
     Dead(EndTokenError),
@@ -76,7 +76,7 @@ pub enum TokenError {
 impl From<EndTokenError> for TokenError {
     fn from(error: EndTokenError) -> Self {
         match error {
-            EndTokenError::NoSuchTokenError(error) => error.into(),
+            EndTokenError::NoSuchToken(error) => error.into(),
             dead @ EndTokenError::Dead { .. } => Self::Dead(dead),
         }
     }

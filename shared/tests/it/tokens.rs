@@ -152,7 +152,7 @@ async fn a_token_is_issued_authenticated_and_revoked() {
     tokens.advance(59);
     assert_eq!(tokens.authenticate(&lasting).await, revoked(&lasting));
     let unknown = tokens.registry.revoke("no-such-id").await;
-    assert!(matches!(unknown, Err(TokenError::NoSuchTokenError(_))));
+    assert!(matches!(unknown, Err(TokenError::NoSuchToken(_))));
 
     // Only digests are stored.
     let secrets = SecretsManager::for_tests().await.unwrap();
@@ -316,7 +316,11 @@ async fn a_flood_of_unknown_tokens_does_not_block_a_new_token() {
             );
             let (decisions, new_decision) = tokio::join!(flood, tokens.authenticate(&new));
             assert_eq!(new_decision, staff(&new));
-            assert!(decisions.iter().all(|j| *j == Ok(AuthDecision::Unknown)));
+            assert!(
+                decisions
+                    .iter()
+                    .all(|decision| *decision == Ok(AuthDecision::Unknown))
+            );
             assert_eq!(tokens.authenticate(&known).await, staff(&known));
             assert_eq!(tokens.reads() - start, turn);
             assert_eq!(tokens.clock.now(), presented_at);
@@ -364,7 +368,7 @@ async fn a_new_token_works_at_every_instance_once_it_is_shown() {
                 assert!(
                     authenticated
                         .iter()
-                        .all(|j| *j == Ok(AuthDecision::Unknown))
+                        .all(|decision| *decision == Ok(AuthDecision::Unknown))
                 );
             }
             tokens.clock.advance(STEP);
