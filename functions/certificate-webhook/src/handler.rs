@@ -51,7 +51,7 @@ impl CertificateWebhook {
         let course_id = delivery.course.id().cloned();
         let asking = |user_id| {
             if let Some(course_id) = &course_id {
-                log::accepted(EventKind::Certificate, &request_id, user_id, course_id);
+                log::asking_for_grade(EventKind::Certificate, &request_id, user_id, course_id);
             }
         };
         let pass = Pass {

@@ -1,6 +1,6 @@
 //! The lines of the structured log. A delivery writes `delivery received` before its
 //! token is checked and `delivery processed` with its outcome. Between them it writes
-//! `asking the LMS for the grade` if the LMS is about to be asked. A run of
+//! `asking the LMS for the grade` if the LMS is about to be asked. A batch of
 //! pending-events writes `event retried` for each event, and `retry batch finished` at
 //! its end. A sweep writes `learner swept` for each effect on a learner, and `sweep
 //! ended` at its end, or `sweep suspended` if it is to be resumed.
@@ -108,13 +108,13 @@ impl DeliveryLine {
 }
 
 /// Writes the line `delivery received`.
-pub fn received(kind: EventKind, request_id: &str, path: &str) {
+pub fn delivery_received(kind: EventKind, request_id: &str, path: &str) {
     tracing::info!(target: TARGET, kind = kind.as_str(), request_id, path, "delivery received");
 }
 
 /// Writes the line `asking the LMS for the grade`. From here on the sender does not
 /// deliver the event again, unless this request ends without an answer.
-pub fn accepted(kind: EventKind, request_id: &str, user_id: Uuid, course_id: &CourseId) {
+pub fn asking_for_grade(kind: EventKind, request_id: &str, user_id: Uuid, course_id: &CourseId) {
     tracing::info!(
         target: TARGET,
         kind = kind.as_str(),
@@ -127,7 +127,7 @@ pub fn accepted(kind: EventKind, request_id: &str, user_id: Uuid, course_id: &Co
 
 /// Writes the line `delivery processed`. The level is ERROR if the request failed on our
 /// side, WARN if the delivery did not take effect, and INFO if it did.
-pub fn done(kind: EventKind, record: &DeliveryLine) {
+pub fn delivery_processed(kind: EventKind, record: &DeliveryLine) {
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
@@ -169,15 +169,15 @@ pub fn event_retried(request_id: &str, attempt: &Attempt) {
         event_key,
         event,
         user_id,
-        outcome: end,
+        outcome,
     } = attempt;
     let event = event.as_ref();
     // The event after the attempt, if that differs from the event that was claimed.
-    let now = match end {
+    let now = match outcome {
         AttemptOutcome::Waiting(now) | AttemptOutcome::Ended(now) => Some(now),
         _ => None,
     };
-    let outcome = match end {
+    let outcome_word = match outcome {
         AttemptOutcome::Done { effect, .. } => effect,
         AttemptOutcome::Waiting(_) => "waiting",
         AttemptOutcome::Ended(now) => now.state.as_str(),
@@ -186,7 +186,7 @@ pub fn event_retried(request_id: &str, attempt: &Attempt) {
         AttemptOutcome::Changed => "changed",
         AttemptOutcome::Failed(_) | AttemptOutcome::Panicked(_) => "failed",
     };
-    let reason = match end {
+    let reason = match outcome {
         AttemptOutcome::Waiting(now) | AttemptOutcome::Ended(now) => {
             Some(now.reason.as_str().to_owned())
         }
@@ -195,7 +195,7 @@ pub fn event_retried(request_id: &str, attempt: &Attempt) {
         AttemptOutcome::Panicked(location) => Some(format!("panic:{location}")),
         _ => None,
     };
-    let error = match end {
+    let error = match outcome {
         AttemptOutcome::Done { left_over, .. } => left_over.as_ref(),
         AttemptOutcome::Failed(error) => Some(error),
         _ => None,
@@ -207,7 +207,7 @@ pub fn event_retried(request_id: &str, attempt: &Attempt) {
                 target: TARGET,
                 kind = event.map(|event| event.kind.as_str()),
                 request_id,
-                outcome,
+                outcome = outcome_word,
                 reason,
                 event_key = event_key.as_str(),
                 user_id = user_id.map(tracing::field::display),
@@ -219,7 +219,7 @@ pub fn event_retried(request_id: &str, attempt: &Attempt) {
             )
         };
     }
-    match end {
+    match outcome {
         AttemptOutcome::Failed(_) | AttemptOutcome::Panicked(_) => line!(error),
         AttemptOutcome::Ended(now) if now.state == EventState::Dead => line!(error),
         AttemptOutcome::Ended(_) | AttemptOutcome::Dropped(_) => line!(warn),
@@ -227,7 +227,7 @@ pub fn event_retried(request_id: &str, attempt: &Attempt) {
     }
 }
 
-/// Writes the line `retry batch finished`: the results of a run of pending-events, and
+/// Writes the line `retry batch finished`: the results of a retry batch, and
 /// the numbers of waiting, dead and expired events.
 pub fn retry_batch_finished(
     request_id: &str,
@@ -253,7 +253,7 @@ pub fn retry_batch_finished(
     );
 }
 
-/// Writes the line `retry batch failed`: a run of pending-events was cut short by an
+/// Writes the line `retry batch failed`: a retry batch ended early by an
 /// error.
 pub fn retry_batch_failed(request_id: &str, error: &StoreError) {
     tracing::error!(target: TARGET, request_id, error_code = error.code(), "retry batch failed");
@@ -274,7 +274,7 @@ pub fn runs_listed(kind: SweepKind, runs: usize, unreadable: u64) {
 
 /// Writes the line `sweeping by username`. The LMS's list of a run cannot be read to its
 /// end, so the sweep asks for learners by username.
-pub fn asked_by_name(kind: SweepKind, sweep_id: Uuid, course_id: &CourseId) {
+pub fn sweeping_by_username(kind: SweepKind, sweep_id: Uuid, course_id: &CourseId) {
     let (sweep, course_id) = (kind.as_str(), course_id.as_str());
     tracing::warn!(target: TARGET, sweep, %sweep_id, course_id, "sweeping by username");
 }
@@ -430,7 +430,7 @@ impl Swept<'_> {
 
 /// Writes the line `sweep call failed` with the reason why a call of a sweep's function
 /// failed.
-pub fn sweep_failed(
+pub fn sweep_call_failed(
     kind: SweepKind,
     request_id: &str,
     reason: &'static str,

@@ -115,7 +115,7 @@ impl Metrics {
     }
 
     /// Writes the document beside the line `delivery processed`.
-    pub fn done(&self, kind: EventKind, record: &DeliveryLine, calls: &Counter) {
+    pub fn delivery_processed(&self, kind: EventKind, record: &DeliveryLine, calls: &Counter) {
         let token = record.token.as_ref();
         let mut document = Document::default();
         document.dimension("kind", kind.as_str());

@@ -125,7 +125,7 @@ impl<K: Kind> SweepFunction<K> {
         };
         answer.await.inspect_err(|error| {
             let (request_id, code) = (&invocation.request_id, error.code());
-            log::sweep_failed(K::KIND, request_id, error.reason(), code.as_deref());
+            log::sweep_call_failed(K::KIND, request_id, error.reason(), code.as_deref());
         })
     }
 
@@ -173,7 +173,7 @@ impl<K: Kind> SweepFunction<K> {
                 line.write();
             }
             SweepEvent::ByName(checkpoint) => {
-                log::asked_by_name(K::KIND, checkpoint.sweep_id, &request.run);
+                log::sweeping_by_username(K::KIND, checkpoint.sweep_id, &request.run);
             }
             SweepEvent::Learner { .. } | SweepEvent::Page(_) => {}
         };

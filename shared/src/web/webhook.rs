@@ -122,7 +122,7 @@ impl Webhook {
             cold_start: !self.warm.swap(true, Ordering::Relaxed),
             ..DeliveryLine::default()
         };
-        log::received(self.kind, &record.request_id, &self.path(&request));
+        log::delivery_received(self.kind, &record.request_id, &self.path(&request));
 
         let calls = Counter::default();
         let work = calls.count(self.process(&request, &mut record, until, act));
@@ -157,8 +157,8 @@ impl Webhook {
         record.lms_calls = self.kind.asks_lms().then(|| calls.lms());
         let took = self.clock.now().duration_since(began).as_millis();
         record.duration_ms = u64::try_from(took).unwrap_or_default();
-        log::done(self.kind, &record);
-        self.metrics.done(self.kind, &record, &calls);
+        log::delivery_processed(self.kind, &record);
+        self.metrics.delivery_processed(self.kind, &record, &calls);
         answer
     }
 

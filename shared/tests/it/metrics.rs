@@ -74,7 +74,7 @@ fn a_delivery_has_its_metrics() {
                 ..DeliveryLine::default()
             };
             let calls = Counter::default();
-            let members = written(|metrics| metrics.done(kind, &record, &calls));
+            let members = written(|metrics| metrics.delivery_processed(kind, &record, &calls));
             let mut expected = json!({
                 "kind": kind.as_str(),
                 "outcome": outcome,
