@@ -58,8 +58,9 @@ struct Cached<T> {
     value: Arc<T>,
     /// The time at which the read began.
     read_at: Timestamp,
-    /// False if a later read has found another failure than an outage.
-    may_be_stale: bool,
+    /// True unless a later read has found another failure than an outage: the secret was emptied,
+    /// denied or malformed.
+    outlives_outage: bool,
 }
 
 impl<S: SecretSource> CachedSecret<S> {
@@ -134,14 +135,13 @@ impl<S: SecretSource> CachedSecret<S> {
                 state.cached = Some(Cached {
                     value: Arc::clone(value),
                     read_at,
-                    may_be_stale: true,
+                    outlives_outage: true,
                 });
             }
             Err(error) if error.is_outage() => {}
-            // The secret was emptied, denied or malformed: an outage does not prolong its value.
             Ok(None) | Err(_) => {
                 if let Some(cached) = &mut state.cached {
-                    cached.may_be_stale = false;
+                    cached.outlives_outage = false;
                 }
             }
         }
@@ -159,7 +159,8 @@ impl<T> State<T> {
     /// Returns the value if it can be served without a read.
     fn without_read(&self, fresh_for: SignedDuration, now: Timestamp) -> Option<Arc<T>> {
         if self.is_outage() && within(AFTER_AN_OUTAGE, self.ended, now) {
-            self.younger_than(SERVED_STALE_FOR, now)
+            self.stale(now)
+                .or_else(|| self.younger_than(fresh_for, now))
         } else {
             self.younger_than(fresh_for, now)
         }
@@ -168,7 +169,7 @@ impl<T> State<T> {
     /// Returns the result of the last read; if it found an outage, the value if possible.
     fn last_or_stale(&self, now: Timestamp) -> ReadResult<T> {
         if self.is_outage()
-            && let Some(value) = self.younger_than(SERVED_STALE_FOR, now)
+            && let Some(value) = self.stale(now)
         {
             return Ok(Some(value));
         }
@@ -185,12 +186,17 @@ impl<T> State<T> {
 
     fn younger_than(&self, limit: SignedDuration, now: Timestamp) -> Option<Arc<T>> {
         let cached = self.cached.as_ref()?;
-        let limit = if cached.may_be_stale {
-            limit
-        } else {
-            limit.min(FRESH_FOR)
-        };
         within(limit, cached.read_at, now).then(|| Arc::clone(&cached.value))
+    }
+
+    /// Returns the value if it can be served in an outage.
+    fn stale(&self, now: Timestamp) -> Option<Arc<T>> {
+        let cached = self.cached.as_ref()?;
+        if cached.outlives_outage {
+            self.younger_than(SERVED_STALE_FOR, now)
+        } else {
+            None
+        }
     }
 
     /// True if the last read failed or found no value, and need not be repeated at `now`.
@@ -333,7 +339,7 @@ mod tests {
 
     /// A refusal or the lack of a value is not an outage.
     #[tokio::test]
-    async fn a_lasting_failure_is_not_served_stale() {
+    async fn another_failure_than_an_outage_is_not_served_stale() {
         for (found, result) in [
             (Err(SecretError::Malformed), Err(SecretError::Malformed)),
             (Ok(None), Ok(None)),
@@ -352,15 +358,29 @@ mod tests {
     /// A value from before the secret was emptied, denied or malformed is not served in an outage
     /// that follows.
     #[tokio::test]
-    async fn an_outage_after_a_lasting_failure_serves_nothing() {
+    async fn an_outage_after_another_failure_serves_nothing() {
         for failure in [Ok(None), Err(SecretError::Malformed)] {
             let secret = CachedSecret::fake(Duration::ZERO);
             assert_eq!(secret.get().await, value(1));
             secret.find(failure.clone());
             secret.advance(60);
-            assert_eq!(secret.get().await, failure.clone().map(|_| None));
+            let result = failure.clone().map(|_| None);
+            assert_eq!(secret.get().await, result);
             secret.find(Err(AWAY));
             secret.advance(60);
+            assert_eq!(secret.get().await, Err(AWAY), "{failure:?}");
+
+            // The failure may also be found for a caller that needs a recent value.
+            let secret = CachedSecret::fake(Duration::ZERO);
+            assert_eq!(secret.get().await, value(1));
+            secret.find(failure.clone());
+            secret.advance(30);
+            let recent = secret.get_recent(LIMIT, secret.clock.now()).await;
+            assert_eq!(recent, result);
+            // The value is still fresh.
+            assert_eq!(secret.get().await, value(1));
+            secret.find(Err(AWAY));
+            secret.advance(30);
             assert_eq!(secret.get().await, Err(AWAY), "{failure:?}");
         }
     }
