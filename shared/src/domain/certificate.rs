@@ -56,8 +56,7 @@ impl FromStr for CertificateState {
     type Err = CertificateStateError;
 
     fn from_str(text: &str) -> Result<Self, CertificateStateError> {
-        let all = [Self::InForce, Self::Withdrawn, Self::Revoked];
-        let found = all.into_iter().find(|state| state.as_str() == text);
+        let found = Self::ALL.into_iter().find(|state| state.as_str() == text);
         found.ok_or(CertificateStateError)
     }
 }

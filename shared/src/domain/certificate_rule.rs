@@ -184,69 +184,82 @@ mod tests {
         }
     }
 
+    /// Describes a decision in the words of the test's table.
+    fn describe(decision: CertificateDecision<'_>) -> String {
+        use CertificateChange::{Issue, Restore, Withdraw};
+
+        match decision {
+            CertificateDecision::Change(Issue(_)) => "issue".to_owned(),
+            CertificateDecision::Change(Restore(..)) => "restore".to_owned(),
+            CertificateDecision::Change(Withdraw(_)) => "withdraw".to_owned(),
+            CertificateDecision::InForce(_) => "in force".to_owned(),
+            CertificateDecision::Revoked { passed: true } => "revoked, passed".to_owned(),
+            CertificateDecision::Revoked { passed: false } => "revoked".to_owned(),
+            CertificateDecision::NotPassed(None) => "not passed".to_owned(),
+            CertificateDecision::NotPassed(Some(why)) => format!("not passed, {}", why.as_str()),
+            CertificateDecision::NotEligible(why) => format!("not eligible: {}", why.as_str()),
+        }
+    }
+
     /// Every grade in every enrollment with every certificate is decided as this table says.
     #[test]
     fn each_combination_is_decided() {
         use CertificateState::{InForce, Revoked, Withdrawn};
-        use Ineligible::{Inactive, NotEnrolled, UnpaidMode};
 
-        let paid_modes: PaidModes = "verified".parse().unwrap();
+        // The grade, the enrollment, and the decisions if there is no certificate, or one in force,
+        // withdrawn or revoked.
+        let table = [
+            "no grade              | none     | not passed, not_enrolled  | in force | not passed, not_enrolled  | revoked",
+            "no grade              | inactive | not passed, inactive      | in force | not passed, inactive      | revoked",
+            "no grade              | unpaid   | not passed, unpaid_mode   | in force | not passed, unpaid_mode   | revoked",
+            "no grade              | paid     | not passed                | in force | not passed                | revoked",
+            "zero                  | none     | not passed, not_enrolled  | withdraw | not passed, not_enrolled  | revoked",
+            "zero                  | inactive | not passed, inactive      | withdraw | not passed, inactive      | revoked",
+            "zero                  | unpaid   | not passed, unpaid_mode   | withdraw | not passed, unpaid_mode   | revoked",
+            "zero                  | paid     | not passed                | withdraw | not passed                | revoked",
+            "zero marked as passed | none     | not passed, not_enrolled  | in force | not passed, not_enrolled  | revoked",
+            "zero marked as passed | inactive | not passed, inactive      | in force | not passed, inactive      | revoked",
+            "zero marked as passed | unpaid   | not passed, unpaid_mode   | in force | not passed, unpaid_mode   | revoked",
+            "zero marked as passed | paid     | not passed                | in force | not passed                | revoked",
+            "no pass               | none     | not passed, not_enrolled  | in force | not passed, not_enrolled  | revoked",
+            "no pass               | inactive | not passed, inactive      | in force | not passed, inactive      | revoked",
+            "no pass               | unpaid   | not passed, unpaid_mode   | in force | not passed, unpaid_mode   | revoked",
+            "no pass               | paid     | not passed                | in force | not passed                | revoked",
+            "pass                  | none     | not eligible: not_enrolled | in force | not eligible: not_enrolled | revoked, passed",
+            "pass                  | inactive | not eligible: inactive    | in force | not eligible: inactive    | revoked, passed",
+            "pass                  | unpaid   | not eligible: unpaid_mode | in force | not eligible: unpaid_mode | revoked, passed",
+            "pass                  | paid     | issue                     | in force | restore                   | revoked, passed",
+        ];
         let scores = [
-            ("no grade", None),
-            ("0", Some(score(0.0, false))),
-            ("0 marked as passed", Some(score(0.0, true))),
-            ("no pass", Some(score(0.4, false))),
-            ("a pass", Some(score(0.8, true))),
+            None,
+            Some(score(0.0, false)),
+            Some(score(0.0, true)),
+            Some(score(0.4, false)),
+            Some(score(0.8, true)),
         ];
         let enrollments = [
-            (Some(NotEnrolled), None),
-            (Some(Inactive), Some(enrollment("verified", false))),
-            (Some(UnpaidMode), Some(enrollment("audit", true))),
-            (None, Some(enrollment("verified", true))),
+            None,
+            Some(enrollment("verified", false)),
+            Some(enrollment("audit", true)),
+            Some(enrollment("verified", true)),
         ];
         let certificates = [None, Some(InForce), Some(Withdrawn), Some(Revoked)];
-        for (name, score) in &scores {
-            for (lacking, enrollment) in &enrollments {
-                for state in certificates {
-                    let held = state.map(certificate);
-                    let decision = decide_certificate(
-                        score.as_ref(),
-                        enrollment.as_ref(),
-                        held.as_ref(),
-                        &paid_modes,
-                    );
-                    let passed = *name == "a pass";
-                    let expected = match (state, passed, lacking) {
-                        (Some(InForce), _, _) if *name == "0" => "withdraw".to_owned(),
-                        (Some(InForce), _, _) => "in force".to_owned(),
-                        (Some(Revoked), _, _) => format!("revoked, passed: {passed}"),
-                        (_, false, _) => format!("not passed, lacking {lacking:?}"),
-                        (_, true, Some(lacking)) => format!("not eligible: {lacking:?}"),
-                        (None, true, None) => "issue".to_owned(),
-                        (Some(Withdrawn), true, None) => "restore".to_owned(),
-                    };
-                    let found = match decision {
-                        CertificateDecision::Change(CertificateChange::Issue(_)) => {
-                            "issue".to_owned()
-                        }
-                        CertificateDecision::Change(CertificateChange::Restore(..)) => {
-                            "restore".to_owned()
-                        }
-                        CertificateDecision::Change(CertificateChange::Withdraw(_)) => {
-                            "withdraw".to_owned()
-                        }
-                        CertificateDecision::InForce(_) => "in force".to_owned(),
-                        CertificateDecision::Revoked { passed } => {
-                            format!("revoked, passed: {passed}")
-                        }
-                        CertificateDecision::NotPassed(lacking) => {
-                            format!("not passed, lacking {lacking:?}")
-                        }
-                        CertificateDecision::NotEligible(why) => format!("not eligible: {why:?}"),
-                    };
-                    assert_eq!(found, expected, "{name}, {lacking:?}, {state:?}");
-                }
-            }
+        let paid_modes: PaidModes = "verified".parse().unwrap();
+        let cases = scores.iter().flat_map(|score| {
+            enrollments
+                .iter()
+                .map(move |enrollment| (score, enrollment))
+        });
+        for ((score, enrollment), row) in cases.zip(table) {
+            let words = row.split(" | ").skip(2).map(str::trim);
+            let expected = Vec::from_iter(words);
+            let found = certificates.map(|state| {
+                let held = state.map(certificate);
+                let held = held.as_ref();
+                let (score, enrollment) = (score.as_ref(), enrollment.as_ref());
+                describe(decide_certificate(score, enrollment, held, &paid_modes))
+            });
+            assert_eq!(found.as_slice(), expected, "{row}");
         }
     }
 }

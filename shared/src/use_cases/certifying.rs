@@ -173,7 +173,7 @@ impl Certifying {
     /// event costs one more call, and so does removing one with the same key that took effect.
     ///
     /// # Errors
-    /// The store failed, or did not answer in time. If the error is not transient, the event is
+    /// The store failed, or did not answer in time. If the error is not temporary, the event is
     /// stored as a pending event with the reason `failed`.
     pub async fn certify(
         &self,
@@ -350,15 +350,9 @@ impl<'a> Decision<'a> {
         let mut unclear: Option<AwsError> = None;
         for _ in 0..ROUNDS {
             let record = records.find(self.user.user_id, self.course_id).await?;
-            if let Some(certificate) = &record.certificate
-                && certificate.state == CertificateState::InForce
-            {
-                let id = certificate.certificate_id;
-                return Ok(if certificate.holds(self.change_id) {
-                    CertifyOutcome::Created(id)
-                } else {
-                    CertifyOutcome::Exists(id)
-                });
+            // Without a score, a certificate that is in force stays so: the LMS is not asked.
+            if let CertificateDecision::InForce(held) = self.decide(&record, None) {
+                return Ok(self.held(held));
             }
             let score = match self.score(&record, source, &mut answer, until).await {
                 Ok(score) => score,
@@ -460,6 +454,30 @@ impl<'a> Decision<'a> {
         }
     }
 
+    fn decide<'r>(
+        &self,
+        record: &'r LearnerRecords,
+        score: Option<&Score>,
+    ) -> CertificateDecision<'r> {
+        decide_certificate(
+            score,
+            record.enrollment.as_ref(),
+            record.certificate.as_ref(),
+            &self.certifying.paid_modes,
+        )
+    }
+
+    /// Returns the outcome for a certificate that is in force: this pass created it, or it was
+    /// there before.
+    fn held(&self, certificate: &Certificate) -> CertifyOutcome {
+        let id = certificate.certificate_id;
+        if certificate.holds(self.change_id) {
+            CertifyOutcome::Created(id)
+        } else {
+            CertifyOutcome::Exists(id)
+        }
+    }
+
     /// Returns the certificate that the grade earns, or the outcome of the event without one.
     fn earned<'r>(
         &self,
@@ -473,13 +491,7 @@ impl<'a> Decision<'a> {
             state: CertificateState::InForce,
             renamed: None,
         };
-        let decision = decide_certificate(
-            Some(score),
-            record.enrollment.as_ref(),
-            record.certificate.as_ref(),
-            &self.certifying.paid_modes,
-        );
-        match decision {
+        match self.decide(record, Some(score)) {
             CertificateDecision::Change(CertificateChange::Issue(enrollment)) => Ok(Earned {
                 enrollment,
                 id: self.new_certificate_id,
@@ -505,10 +517,9 @@ impl<'a> Decision<'a> {
                     },
                 })
             }
+            // Only sweeps withdraw.
             CertificateDecision::Change(CertificateChange::Withdraw(held))
-            | CertificateDecision::InForce(held) => {
-                Err(CertifyOutcome::Exists(held.certificate_id))
-            }
+            | CertificateDecision::InForce(held) => Err(self.held(held)),
             CertificateDecision::Revoked { .. } => Err(CertifyOutcome::Revoked),
             CertificateDecision::NotPassed(_) => Err(CertifyOutcome::Blocked(BlockedBy::NotPassed)),
             CertificateDecision::NotEligible(why) => {
