@@ -248,7 +248,7 @@ impl GradeSweep {
     ) -> Plan<'r> {
         let score = &learner.row.score;
         let mut left = Vec::new();
-        let grade = match &record.grade {
+        let mut grade = match &record.grade {
             Some(stored) if stored.score == *score => GradeWrite::Same(stored),
             Some(stored) if stored.set_by_admin => {
                 left.push(Effect::Left(Left::GradeOverridden));
@@ -275,29 +275,30 @@ impl GradeSweep {
                 GradeWrite::Put { before, after }
             }
         };
-        let in_force = match &grade {
+        let score = match &grade {
             GradeWrite::Same(grade) => &grade.score,
             GradeWrite::Put { after, .. } => &after.score,
         };
         let (enrollment, held) = (record.enrollment.as_ref(), record.certificate.as_ref());
-        let decision = decide_certificate(Some(in_force), enrollment, held, &self.paid_modes);
-        let (mut certificate, is_left_revoked) = match decision {
-            CertificateDecision::Change(change) => (Some(change), false),
-            CertificateDecision::Revoked { passed } => (None, passed),
-            CertificateDecision::InForce(_)
+        let is_newer = held.is_some_and(|held| held.is_newer(task.asked_at));
+        let mut certificate = None;
+        match decide_certificate(Some(score), enrollment, held, &self.paid_modes) {
+            CertificateDecision::Change(_) | CertificateDecision::Revoked { passed: true }
+                if !task.certifies => {}
+            CertificateDecision::Change(_) | CertificateDecision::Revoked { passed: true }
+                if is_newer =>
+            {
+                left.push(Effect::Left(Left::ChangedMeanwhile));
+            }
+            CertificateDecision::Change(change) => certificate = Some(change),
+            CertificateDecision::Revoked { passed: true } => {
+                left.push(Effect::Left(Left::Revoked));
+            }
+            CertificateDecision::Revoked { passed: false }
+            | CertificateDecision::InForce(_)
             | CertificateDecision::NotPassed(_)
-            | CertificateDecision::NotEligible(_) => (None, false),
-        };
-        let differs = certificate.is_some() || is_left_revoked;
-        if !task.certifies {
-            certificate = None;
-        } else if differs && held.is_some_and(|held| held.is_newer(task.asked_at)) {
-            left.push(Effect::Left(Left::ChangedMeanwhile));
-            certificate = None;
-        } else if is_left_revoked {
-            left.push(Effect::Left(Left::Revoked));
+            | CertificateDecision::NotEligible(_) => {}
         }
-        let mut grade = grade;
         // A 0 set by an operator is not a lost grade.
         let is_by_admin = record
             .grade
