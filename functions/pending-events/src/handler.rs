@@ -7,13 +7,13 @@ use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use shared::calls::Counter;
 use shared::clock::SharedClock;
-use shared::use_cases::retry::{ATTEMPT_TIME, RetryWorker, RunContext};
+use shared::use_cases::retry::{ATTEMPT_TIME, BatchContext, RetryWorker};
 use shared::web::{Metrics, log};
 use tokio::time::Instant;
 
 /// The time of a batch without a usable deadline: `cargo lambda watch` gives one in 1970. It is the
 /// function's timeout in the template.
-const RUN_TIME: SignedDuration = SignedDuration::from_secs(120);
+const BATCH_TIME: SignedDuration = SignedDuration::from_secs(120);
 
 /// The time that a batch has left after its last attempt: for claiming the event, writing it back,
 /// and the counts, each a call to the store at its longest.
@@ -50,10 +50,10 @@ impl PendingEvents {
         let deadline = i64::try_from(context.deadline).unwrap_or(i64::MAX);
         let lease = match Timestamp::from_millisecond(deadline) {
             Ok(deadline) if deadline > began => deadline,
-            _ => began.checked_add(RUN_TIME)?,
+            _ => began.checked_add(BATCH_TIME)?,
         };
         let left = Duration::try_from(lease.duration_since(began)).unwrap_or_default();
-        let context = RunContext {
+        let context = BatchContext {
             request_id: context.request_id,
             claim_until: Instant::now() + left.saturating_sub(ATTEMPT_TIME + CLOSING_TIME),
             lease,

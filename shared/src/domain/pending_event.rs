@@ -75,7 +75,7 @@ pub enum BlockedReason {
     NoUsername,
     /// The LMS gave no grade that can be used.
     LmsUnavailable,
-    /// Something on our side fails, and the error is not transient: an item is not of the
+    /// Something on our side fails, and the error is not temporary: an item is not of the
     /// expected shape, or a call is refused.
     Failed,
     /// The grade is not a pass, or not yet: the LMS may announce a pass before it stores it.

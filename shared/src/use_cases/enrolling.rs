@@ -138,7 +138,7 @@ impl Enrolling {
     /// more, and a certificate event that waits for the enrollment two more.
     ///
     /// # Errors
-    /// The store failed. If the error is not transient, the event is stored as a pending event
+    /// The store failed. If the error is not temporary, the event is stored as a pending event
     /// with the reason `failed`.
     pub async fn enroll(&self, announcement: &Announcement) -> Result<Enrolled, DeliveryError> {
         let enrolled = match self.attempt(announcement).await {
@@ -165,7 +165,7 @@ impl Enrolling {
         })
     }
 
-    /// Stores a pending event if the error is not transient, so that the event takes effect
+    /// Stores a pending event if the error is not temporary, so that the event takes effect
     /// once the cause is fixed.
     async fn fails(&self, announcement: &Announcement, error: StoreError) -> DeliveryError {
         if error.is_outage() {

@@ -29,7 +29,7 @@ use crate::domain::{Blocked, BlockedReason, EventKey};
 pub struct DeliveryError {
     /// The error of the store.
     pub error: StoreError,
-    /// The key of the event, if the failure is not transient: the event is then stored as a
+    /// The key of the event, if the failure is not temporary: the event is then stored as a
     /// pending event with the reason `failed`.
     pub pending: Option<EventKey>,
 }

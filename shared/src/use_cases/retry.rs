@@ -42,9 +42,9 @@ pub struct RetryWorker {
     at_once: usize,
 }
 
-/// The context of one run: its request id and its time limits.
+/// The context of a retry batch: its request id and its time limits.
 #[derive(Debug, Clone)]
-pub struct RunContext {
+pub struct BatchContext {
     /// Lambda's id of the request, for the histories.
     pub request_id: String,
     /// The time until which events are claimed. All attempts end at most [`ATTEMPT_TIME`]
@@ -99,13 +99,13 @@ pub enum AttemptOutcome {
     /// It was delivered again or made due meanwhile; that change stays.
     Changed,
     /// The store failed. The event is retried when its lease is over, or later if the error is
-    /// not transient.
+    /// not temporary.
     Failed(StoreError),
     /// The attempt panicked at this place in the source. It is retried later.
     Panicked(String),
 }
 
-/// The counts of one run.
+/// The counts of one retry batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RetrySummary {
     /// The number of events that were claimed.
@@ -169,13 +169,13 @@ impl RetryWorker {
     /// Retries the events that are due, the longest due first, until there are no more or the
     /// time is over. Calls `on_event` after each attempt.
     ///
-    /// Any number of runs may work at the same time: each event is claimed by one of them.
+    /// Any number of batches may run at the same time: each event is claimed by one of them.
     ///
     /// # Errors
     /// The store failed. The events already claimed are finished, and no more are claimed.
     pub async fn run(
         &self,
-        context: &RunContext,
+        context: &BatchContext,
         on_event: impl Fn(&Attempt),
     ) -> Result<RetrySummary, StoreError> {
         self.lms.begin_invocation();
@@ -234,7 +234,7 @@ impl RetryWorker {
     async fn attempt(
         &self,
         due: &Due,
-        context: &RunContext,
+        context: &BatchContext,
     ) -> Result<Option<Attempt>, StoreError> {
         // An event that needs the LMS is not claimed while requests to it are paused: the attempt
         // could not succeed.
@@ -280,14 +280,14 @@ impl RetryWorker {
             }
             Ok(Ok(Err(error))) => {
                 let code = error.code().to_owned();
-                let is_lasting = !error.is_outage();
+                let is_temporary = error.is_outage();
                 let outcome = AttemptOutcome::Failed(error);
                 (
                     None,
-                    if is_lasting {
-                        self.record_failure(&event, code, outcome).await
-                    } else {
+                    if is_temporary {
                         outcome
+                    } else {
+                        self.record_failure(&event, code, outcome).await
                     },
                 )
             }

@@ -96,7 +96,7 @@ fn a_delivery_has_its_metrics() {
 }
 
 #[test]
-fn a_run_of_pending_events_has_its_metrics() {
+fn a_retry_batch_has_its_metrics() {
     let summary = RetrySummary {
         attempted: 7,
         done: 4,

@@ -23,7 +23,7 @@ use shared::use_cases::enrolling::{Announcement, EnrollmentEvent, Set};
 use shared::use_cases::lms::LmsLimits;
 use shared::use_cases::operator::override_grade;
 use shared::use_cases::renaming::{NewAddress, Renamed, rename_email};
-use shared::use_cases::retry::{RetrySummary, RunContext};
+use shared::use_cases::retry::{BatchContext, RetrySummary};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -477,7 +477,7 @@ impl Portal {
     pub async fn retry_due(&self) -> RetrySummary {
         let wiring = self.use_cases();
         let worker = wiring.retry_worker(self.secrets_client(), http_client());
-        let context = RunContext {
+        let context = BatchContext {
             request_id: "a-retry".to_owned(),
             claim_until: Instant::now() + Duration::from_secs(60),
             lease: self.clock.now() + SignedDuration::from_mins(2),

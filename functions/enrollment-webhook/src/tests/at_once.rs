@@ -23,8 +23,8 @@ const ROLES: [&str; 5] = [
 ];
 
 /// Delivers all bodies at once, to these processes in turn; counts the answers.
-async fn deliver_all(stacks: &[Fixture], bodies: &[Value]) -> (usize, usize) {
-    let processes = stacks.iter().cycle();
+async fn deliver_all(fixtures: &[Fixture], bodies: &[Value]) -> (usize, usize) {
+    let processes = fixtures.iter().cycle();
     let deliveries = processes
         .zip(bodies)
         .map(|(fixture, body)| fixture.deliver(body));
@@ -36,15 +36,15 @@ async fn deliver_all(stacks: &[Fixture], bodies: &[Value]) -> (usize, usize) {
 }
 
 /// Runs three storms: fifty first deliveries, fifty re-activations, fifty with five roles.
-async fn storms(stacks: &[Fixture]) {
-    let fixture = &stacks[0];
+async fn storms(fixtures: &[Fixture]) {
+    let fixture = &fixtures[0];
     let equal = vec![json!({"email": ADA, "course_id": RUN}); 50];
-    assert_eq!(deliver_all(stacks, &equal).await, (1, 49));
+    assert_eq!(deliver_all(fixtures, &equal).await, (1, 49));
     let enrollment = fixture.enrollment().await;
     assert_eq!(enrollment.history.len(), 1);
 
     fixture.set_enrollment("active", Bool(false)).await;
-    assert_eq!(deliver_all(stacks, &equal).await, (0, 50));
+    assert_eq!(deliver_all(fixtures, &equal).await, (0, 50));
     let enrollment = fixture.enrollment().await;
     assert!(enrollment.active);
     assert_eq!(enrollment.history.len(), 2);
@@ -52,7 +52,7 @@ async fn storms(stacks: &[Fixture]) {
     let with_roles: Vec<_> = (0..50)
         .map(|n| json!({"email": ADA, "course_id": RUN, "role": ROLES[n % 5]}))
         .collect();
-    assert_eq!(deliver_all(stacks, &with_roles).await, (0, 50));
+    assert_eq!(deliver_all(fixtures, &with_roles).await, (0, 50));
     let enrollment = fixture.enrollment().await;
     let roles: BTreeSet<_> = enrollment.roles.iter().map(|role| role.as_str()).collect();
     assert_eq!(roles, BTreeSet::from(ROLES));
@@ -94,9 +94,9 @@ async fn fifty_deliveries_at_once_through_failures_change_the_enrollment_once() 
             let client = harness::client(&proxy.url, CallLimits::PRODUCTION);
             Fixture::wired(fixture.beside(), client, Duration::from_secs(9))
         };
-        let mut stacks: Vec<_> = (0..9).map(|_| beside()).collect();
-        stacks.push(fixture);
-        storms(&stacks).await;
+        let mut fixtures: Vec<_> = (0..9).map(|_| beside()).collect();
+        fixtures.push(fixture);
+        storms(&fixtures).await;
         let calls = proxy.calls();
         let writes = calls.iter().filter(|call| *call == "UpdateItem").count();
         assert!(writes >= 150 + 150 / 4, "{writes}: no fault was injected");

@@ -61,8 +61,8 @@ async fn an_unavailable_store_is_answered_503() {
             assert_eq!(answer.status, 503, "{case}");
             assert_eq!(answer.headers["retry-after"], "5", "{case}");
             let tried = proxy.calls().iter().filter(|call| *call == failing).count();
-            // A permanent error leads to one more write, that of the pending event, which fails,
-            // too.
+            // An error that is not temporary leads to one more write, that of the pending event, which
+            // fails, too.
             let more =
                 usize::from(attempts == 1 && failing == "UpdateItem" && code != "UnreadableAnswer");
             assert_eq!(tried, attempts + more, "{case}");

@@ -55,8 +55,7 @@ async fn nothing_due_costs_four_queries() {
     assert_eq!(fixture.lms.calls().len(), 0);
 }
 
-/// The event that has been due longest comes first, and a batch that runs out of time leaves the
-/// others.
+/// The event that has been due longest comes first.
 #[tokio::test]
 async fn the_longest_due_comes_first() {
     let fixture = with_passes(6).await;

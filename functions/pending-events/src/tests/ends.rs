@@ -178,7 +178,7 @@ async fn a_newer_change_is_not_undone() {
     let added = &enrollment.history[1];
     assert!(!added.active);
     assert!(
-        matches!(&added.by, Change::PendingEvent { request_id, .. } if request_id == "the-run")
+        matches!(&added.by, Change::PendingEvent { request_id, .. } if request_id == "the-batch")
     );
     assert_eq!(fixture.pending().await, []);
 

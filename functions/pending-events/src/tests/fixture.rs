@@ -58,7 +58,7 @@ impl Fixture {
     /// Runs a batch with this many seconds left.
     pub async fn run_for(&self, seconds: i64) -> Result<Value, Error> {
         let mut context = Context::default();
-        context.request_id = "the-run".to_owned();
+        context.request_id = "the-batch".to_owned();
         let deadline = self.clock.now().as_millisecond() + seconds * 1000;
         context.deadline = deadline.try_into().unwrap();
         self.function

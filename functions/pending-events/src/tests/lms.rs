@@ -168,7 +168,7 @@ async fn concurrent_requests_stay_within_the_limit() {
 /// A claimed event whose request is withheld since the LMS was paused meanwhile gets its attempt
 /// back, and is due at once.
 #[tokio::test]
-async fn a_withheld_attempt_is_not_counted() {
+async fn a_released_attempt_is_not_counted() {
     let fixture = with_passes(8).await;
     let (proxy, client) = fixture.proxy(harness::FAST_RETRIES).await;
     let fixture = Fixture::wired(fixture.beside(), client);

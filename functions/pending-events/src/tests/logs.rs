@@ -18,7 +18,7 @@ async fn a_batch_logs_a_line_for_each_event_and_one_at_its_end() {
             ("message", json!("event retried")),
             ("level", json!("INFO")),
             ("kind", json!("certificate")),
-            ("request_id", json!("the-run")),
+            ("request_id", json!("the-batch")),
             ("outcome", json!("created")),
             ("attempts", json!(1)),
         ] {

@@ -128,9 +128,9 @@ async fn an_event_that_always_fails_ends_dead() {
     assert_eq!(fixture.lms.calls().len(), 2);
 }
 
-/// A panic in the call after the claim fails one event alone.
+/// A panic in the call after the claim is a failure of that attempt, and the batch continues.
 #[tokio::test]
-async fn a_panic_fails_one_event_only() {
+async fn a_panicking_attempt_is_a_failed_attempt() {
     let fixture = with_passes(2).await;
     let panics = harness::panicking_client(fixture.engine_url(), "BatchGetItem");
     let fixture = Fixture::wired(fixture.beside(), panics);
