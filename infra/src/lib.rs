@@ -510,13 +510,13 @@ mod tests {
             assert_eq!(failed["ErrorEquals"], errors);
         }
         assert!(states["ListRuns"].get("Catch").is_none());
-        assert_eq!(states["SweepRun"]["Catch"][0]["Next"], "PassedOver");
+        assert_eq!(states["SweepRun"]["Catch"][0]["Next"], "Skipped");
         // No other state fails or ends an execution.
         let ends = |kind: &str| {
             let ends = states.iter().filter(|(_, state)| state["Type"] == kind);
             ends.map(|(name, _)| *name).collect::<Vec<_>>()
         };
-        assert_eq!(ends("Fail"), ["Busy", "PassedOver"]);
+        assert_eq!(ends("Fail"), ["Busy", "Skipped"]);
         assert_eq!(ends("Succeed"), ["AnotherIsRunning", "Done", "Swept"]);
     }
 }

@@ -14,7 +14,7 @@ const SHORT: Duration = Duration::from_secs(60);
 /// Runs of several pages are swept call after call; one that cannot be swept is skipped, one that
 /// the LMS lacks fails alone, and all others are swept.
 #[tokio::test]
-async fn every_run_is_swept_and_a_failed_one_passed_over() {
+async fn every_run_is_swept_and_a_failed_one_skipped() {
     let portal = Portal::new().await;
     portal.lms.pages_of(2);
     let second = "course-v1:Org+Course+second";

@@ -98,8 +98,8 @@ def environments_and_roles(stack):
     roles = {role.arn: role for role in stack.all(ROLE)}
     for function in stack.all(FUNCTION):
         values = set(function.at("Environment", "Variables").values())
-        told = {table.name for table in stack.all(TABLE) if table.name in values}
-        told |= {secret.name for secret in stack.all(SECRET) if secret.arn in values}
+        named = {table.name for table in stack.all(TABLE) if table.name in values}
+        named |= {secret.name for secret in stack.all(SECRET) if secret.arn in values}
         role = roles.get(function.get("Role"))
         # A role that is not in the template is reported by another rule.
         if role is None:
@@ -113,13 +113,13 @@ def environments_and_roles(stack):
             if resource == thing.arn or resource.startswith(f"{thing.arn}/")
         }
         yield function.must(
-            told <= allowed,
-            f"is told of what its role does not allow: {', '.join(sorted(told - allowed))}",
+            named <= allowed,
+            f"names in its environment what its role does not allow: {', '.join(sorted(named - allowed))}",
             "allow its role the calls, or remove the variable",
         )
         yield function.must(
-            allowed <= told,
-            f"has a role for what it is not told of: {', '.join(sorted(allowed - told))}",
+            allowed <= named,
+            f"has a role for what its environment does not name: {', '.join(sorted(allowed - named))}",
             "remove it from the role, or add the variable",
         )
 

@@ -99,7 +99,7 @@ pub enum Left {
     /// An operator has revoked the certificate of a learner who has passed.
     Revoked,
     /// An operator or an import has set the mode, and the LMS has another mode.
-    ModeSetByAdmin,
+    ModeSetInPortal,
     /// An operator has made the enrollment inactive, and in the LMS it is active.
     InactiveByOperator,
     /// The grade is 0 in the LMS, but no sweep found it so a day ago. The certificate stays
@@ -108,7 +108,7 @@ pub enum Left {
     /// The grade is 0 in the LMS, but the LMS does not list the learner's enrollment as
     /// active, or does not let us read it. The certificate stays.
     Unconfirmed,
-    /// So many learners would lose something that the sweep stopped at its safety limit.
+    /// So many learners would lose something that the sweep was halted at its safety limit.
     SafetyLimit,
 }
 
@@ -119,7 +119,7 @@ impl Left {
             Self::ChangedMeanwhile => "changed_meanwhile",
             Self::GradeOverridden => "grade_overridden",
             Self::Revoked => "revoked",
-            Self::ModeSetByAdmin => "mode_set_by_admin",
+            Self::ModeSetInPortal => "mode_set_in_portal",
             Self::InactiveByOperator => "inactive_by_operator",
             Self::ZeroSeenOnce => "zero_seen_once",
             Self::Unconfirmed => "unconfirmed",
@@ -237,11 +237,11 @@ impl Tally {
 pub struct Checkpoint {
     /// The sweep's id, new for each sweep of a run. The histories contain it too.
     pub sweep_id: Uuid,
-    /// Key of the lease under which the sweep holds back learners who would lose something.
-    /// A process that resumes the sweep copies them to a lease id of its own: the process
+    /// Id of the process that holds back the learners who would lose something; part of the key
+    /// of their items. A process that resumes the sweep copies them to an id of its own: the process
     /// that was believed stopped may still be running, and each of the two must know its
     /// own number of losses.
-    pub lease_id: Uuid,
+    pub holder_id: Uuid,
     /// The time at which the sweep began.
     pub began_at: Timestamp,
     /// The options of the sweep.
@@ -295,7 +295,7 @@ impl Checkpoint {
     pub fn new(sweep_id: Uuid, began_at: Timestamp, options: SweepOptions) -> Self {
         Self {
             sweep_id,
-            lease_id: sweep_id,
+            holder_id: sweep_id,
             began_at,
             options,
             stage: Stage::Listing(PageCursor::default()),
@@ -489,7 +489,7 @@ pub fn correction(
                     effects.push(Effect::ModeChanged);
                     correction.mode = Some(mode.clone());
                 } else {
-                    effects.push(Effect::Left(Left::ModeSetByAdmin));
+                    effects.push(Effect::Left(Left::ModeSetInPortal));
                 }
             }
             if !ours.edx_enrolled {

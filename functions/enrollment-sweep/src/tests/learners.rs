@@ -189,7 +189,7 @@ const ROWS: [LearnerRow; 28] = [
     (
         Operator("verified"),
         ("audit", true),
-        &["left:mode_set_by_admin", "confirmed"],
+        &["left:mode_set_in_portal", "confirmed"],
         Some(("verified", true)),
     ),
     // The operator who set the mode has not said that the enrollment never ends.
@@ -208,7 +208,7 @@ const ROWS: [LearnerRow; 28] = [
     (
         ModeSet("verified"),
         ("audit", true),
-        &["left:mode_set_by_admin"],
+        &["left:mode_set_in_portal"],
         Some(("verified", true)),
     ),
     (
@@ -238,7 +238,7 @@ const ROWS: [LearnerRow; 28] = [
     (
         Imported("verified"),
         ("audit", true),
-        &["left:mode_set_by_admin"],
+        &["left:mode_set_in_portal"],
         Some(("verified", true)),
     ),
     (
@@ -269,13 +269,13 @@ const ROWS: [LearnerRow; 28] = [
     (
         Imported("audit"),
         ("honor", true),
-        &["left:mode_set_by_admin"],
+        &["left:mode_set_in_portal"],
         Some(("audit", true)),
     ),
     (
         ModeSet("audit"),
         ("verified", true),
-        &["left:mode_set_by_admin"],
+        &["left:mode_set_in_portal"],
         Some(("audit", true)),
     ),
     (

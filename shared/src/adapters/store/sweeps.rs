@@ -130,13 +130,13 @@ pub struct HeldBy<'a> {
     pub course_id: &'a CourseId,
     /// The kind of sweep.
     pub kind: SweepKind,
-    /// The id of the lease under which they are held back.
-    pub lease_id: Uuid,
+    /// The id of the process that holds them back.
+    pub holder_id: Uuid,
 }
 
 impl HeldBy<'_> {
     fn prefix(&self) -> String {
-        format!("{}/{}/", self.kind.as_str(), self.lease_id)
+        format!("{}/{}/", self.kind.as_str(), self.holder_id)
     }
 
     fn part(&self, page: u32) -> String {

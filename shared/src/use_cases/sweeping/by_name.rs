@@ -32,29 +32,29 @@ pub(super) struct Step<R> {
     pub(super) next: Option<ByName>,
 }
 
-/// Error of a step: from the LMS, or from the tables.
-pub(super) enum StepError {
+/// Error of asking the LMS for learners and of reading the tables for it.
+pub(super) enum AskingError {
     Lms(LmsError),
     Store(StoreError),
 }
 
-impl From<StoreError> for StepError {
+impl From<StoreError> for AskingError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl From<LmsError> for StepError {
+impl From<LmsError> for AskingError {
     fn from(error: LmsError) -> Self {
         Self::Lms(error)
     }
 }
 
-impl From<StepError> for SweepError {
-    fn from(error: StepError) -> Self {
+impl From<AskingError> for SweepError {
+    fn from(error: AskingError) -> Self {
         match error {
-            StepError::Lms(error) => error.into(),
-            StepError::Store(error) => error.into(),
+            AskingError::Lms(error) => error.into(),
+            AskingError::Store(error) => error.into(),
         }
     }
 }
@@ -67,7 +67,7 @@ impl<K: Kind> Sweeping<K> {
         run: &CourseRun,
         by_name: &ByName,
         recorder: &Recorder<'_>,
-    ) -> Result<Step<K::Row>, StepError> {
+    ) -> Result<Step<K::Row>, AskingError> {
         let asked_at = self.clock.now();
         let (usernames, next) = match &by_name.names {
             Names::Enrolled(after) => self.enrolled(run, *after).await?,
@@ -152,7 +152,7 @@ impl<K: Kind> Sweeping<K> {
         &self,
         run: &CourseRun,
         cursor: &PageCursor,
-    ) -> Result<(Vec<Username>, Option<Names>), StepError> {
+    ) -> Result<(Vec<Username>, Option<Names>), AskingError> {
         let page = match self.kind.graded(&self.lms, &run.course_id, cursor).await {
             Ok(Some(page)) => page,
             // A credential that may list enrollments may lack the right to read grades.

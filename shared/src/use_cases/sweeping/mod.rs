@@ -323,7 +323,7 @@ impl<K: Kind> Sweeping<K> {
         let held_by = record
             .checkpoint
             .as_ref()
-            .map(|checkpoint| checkpoint.lease_id);
+            .map(|checkpoint| checkpoint.holder_id);
         let mut sweep_run =
             SweepRun::new(self, request, checkpoint, record, may_continue, on_event);
         let found = self.runs.get_many(std::slice::from_ref(&request.run));
@@ -336,8 +336,8 @@ impl<K: Kind> Sweeping<K> {
         match &request.learner {
             Some(learner) => sweep_run.learner(&run, learner).await,
             None => {
-                if let Some(lease_id) = held_by.filter(|_| resumed) {
-                    sweep_run.acquire(lease_id).await?;
+                if let Some(holder_id) = held_by.filter(|_| resumed) {
+                    sweep_run.acquire(holder_id).await?;
                 }
                 sweep_run.list(&run).await
             }
@@ -378,7 +378,7 @@ impl<K: Kind> Sweeping<K> {
             cut_short.filter(|checkpoint| within(RESUMED_FOR, checkpoint.saved_at, now));
         let resumed = cut_short.is_some();
         let checkpoint = cut_short.map(|checkpoint| Checkpoint {
-            lease_id: Uuid::new_v4(),
+            holder_id: Uuid::new_v4(),
             ..checkpoint
         });
         Ok((

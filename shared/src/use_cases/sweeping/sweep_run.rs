@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::by_name::StepError;
+use super::by_name::AskingError;
 use super::{
     Asked, Kind, LmsError, Losses, Progress, Recorder, Request, SweepError, SweepEvent, Sweeping,
     Task, Worked,
@@ -89,14 +89,14 @@ impl<'a, K: Kind> SweepRun<'a, K> {
     }
 
     fn held(&self) -> HeldBy<'_> {
-        self.held_by(self.checkpoint.lease_id)
+        self.held_by(self.checkpoint.holder_id)
     }
 
-    fn held_by(&self, lease_id: Uuid) -> HeldBy<'_> {
+    fn held_by(&self, holder_id: Uuid) -> HeldBy<'_> {
         HeldBy {
             course_id: &self.request.run,
             kind: K::KIND,
-            lease_id,
+            holder_id,
         }
     }
 
@@ -200,8 +200,8 @@ impl<'a, K: Kind> SweepRun<'a, K> {
             let recorder = Recorder::new(self.checkpoint.sweep_id, self.on_event);
             let step = match sweeping.by_name(run, &by_name, &recorder).await {
                 Ok(step) => step,
-                Err(StepError::Lms(error)) => return Ok(self.has_no_answer(&error).await?),
-                Err(StepError::Store(error)) => return Err(error.into()),
+                Err(AskingError::Lms(error)) => return Ok(self.has_no_answer(&error).await?),
+                Err(AskingError::Store(error)) => return Err(error.into()),
             };
             self.checkpoint.failures = 0;
             let work = self.page(run, by_name.pages, step.asked_at, step.rows);
@@ -292,11 +292,11 @@ impl<'a, K: Kind> SweepRun<'a, K> {
                     }
                     match self.once_more(run, username).await {
                         Ok(()) => {}
-                        Err(StepError::Lms(error)) => {
+                        Err(AskingError::Lms(error)) => {
                             self.hold(page, left.to_vec()).await?;
                             return Ok(self.has_no_answer(&error).await?);
                         }
-                        Err(StepError::Store(error)) => return Err(error.into()),
+                        Err(AskingError::Store(error)) => return Err(error.into()),
                     }
                     left = others;
                 }
@@ -311,7 +311,7 @@ impl<'a, K: Kind> SweepRun<'a, K> {
     ///
     /// # Errors
     /// The LMS as a whole gives no answer, or the store failed.
-    async fn once_more(&mut self, run: &CourseRun, username: &Username) -> Result<(), StepError> {
+    async fn once_more(&mut self, run: &CourseRun, username: &Username) -> Result<(), AskingError> {
         let recorder = Recorder::new(self.checkpoint.sweep_id, self.on_event);
         let asked_at = self.sweeping.clock.now();
         match self.asked_again(run, username).await {
@@ -375,9 +375,9 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         }
     }
 
-    /// Copies to this sweep's lease the losses that were held back under `lease_id` before this
+    /// Copies to this process's id the losses that were held back under `holder_id` before this
     /// checkpoint. Losses of later pages are not copied: those pages are processed again.
-    pub(super) async fn acquire(&mut self, lease_id: Uuid) -> Result<(), StoreError> {
+    pub(super) async fn acquire(&mut self, holder_id: Uuid) -> Result<(), StoreError> {
         let pages = match &self.checkpoint.stage {
             Stage::Listing(cursor) => cursor.pages(),
             Stage::ByName(by_name) => by_name.pages,
@@ -386,7 +386,7 @@ impl<'a, K: Kind> SweepRun<'a, K> {
         let sweeps = &self.sweeping.sweeps;
         let (mut start, mut is_any) = (None, false);
         loop {
-            let page = sweeps.held(self.held_by(lease_id), start).await?;
+            let page = sweeps.held(self.held_by(holder_id), start).await?;
             for held in page.entries.iter().filter(|held| held.page < pages) {
                 self.hold(held.page, held.usernames.clone()).await?;
                 is_any = true;

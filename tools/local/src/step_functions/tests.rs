@@ -136,8 +136,8 @@ async fn every_run_of_every_page_is_swept_until_it_is_done() {
     );
     assert_eq!(ended.mapped.len(), 6);
     for mapped in ended.mapped {
-        let passed_over = mapped.input == run("crashes");
-        let status = if passed_over { "FAILED" } else { "SUCCEEDED" };
+        let is_skipped = mapped.input == run("crashes");
+        let status = if is_skipped { "FAILED" } else { "SUCCEEDED" };
         assert_eq!(mapped.status, status, "{}", mapped.input);
     }
 

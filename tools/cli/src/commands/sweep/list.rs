@@ -23,7 +23,7 @@ pub async fn list(sweeps: &Sweeps, output: Output) -> Result<(), Failure> {
         "ended",
         "how",
         "what it did",
-        "under way",
+        "in progress",
     ];
     let listing = Listing::new(output, headings);
     let read = async |_| newest(sweeps).await;

@@ -50,8 +50,8 @@ pub enum Among {
     Later,
 }
 
-/// A learner with the effect of the sweep, or of the dry run, as JSON: the fields of the
-/// functions' log, and the address.
+/// A learner with the effect of the sweep, or of the dry run, as JSON: most fields of the functions'
+/// line `learner swept`, and the address, the username and the command that would change it.
 #[derive(Serialize)]
 struct Line<'a> {
     message: &'static str,

@@ -107,7 +107,7 @@ pub fn effect(effect: &Effect) -> String {
             Left::ChangedMeanwhile => "it changed in the meantime, and is left as it is",
             Left::GradeOverridden => "the LMS has another grade than the operator's, which stays",
             Left::Revoked => "the learner has passed, and an operator has revoked the certificate",
-            Left::ModeSetByAdmin => {
+            Left::ModeSetInPortal => {
                 "the LMS has another mode than the one set by an operator or an import, which stays"
             }
             Left::ZeroSeenOnce => {
@@ -136,7 +136,7 @@ pub fn remedy(effect: &Effect, email: &Email, course_id: &CourseId) -> Option<St
     match effect {
         Effect::Left(Left::GradeOverridden) => Some(advice::release(email, course_id)),
         Effect::Left(Left::Revoked) => Some(advice::restore(email, course_id)),
-        Effect::Left(Left::ModeSetByAdmin | Left::InactiveByOperator) => {
+        Effect::Left(Left::ModeSetInPortal | Left::InactiveByOperator) => {
             Some(advice::set_mode(email, course_id))
         }
         _ => None,
