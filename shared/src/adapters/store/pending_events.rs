@@ -690,8 +690,8 @@ impl PendingEvents {
     }
 
     /// Returns the keys of at most `most` waiting events (up to some thousands),
-    /// according to the index, those with the latest next attempt first. Events blocked
-    /// on a payment have the longest backoff, so they come first.
+    /// according to the index, those with the latest next attempt first. Events whose
+    /// enrollment is not eligible have the longest backoff, so they come first.
     ///
     /// One Query.
     pub async fn due_last(&self, most: i32) -> Result<Vec<EventKey>, StoreError> {

@@ -43,7 +43,7 @@ pub async fn write(client: &Client, items: Vec<TransactWriteItem>) -> Result<Wri
         else {
             return Err(error.into());
         };
-        match verdict(cancelled.cancellation_reasons()) {
+        match cause(cancelled.cancellation_reasons()) {
             Cause::Moved => return Ok(Written::Moved),
             Cause::Failed(code) => return Err(AwsError::Failed(code).into()),
             Cause::Busy(code) if attempt == ATTEMPTS => {
@@ -73,7 +73,7 @@ enum Cause {
     Busy(String),
 }
 
-fn verdict(reasons: &[CancellationReason]) -> Cause {
+fn cause(reasons: &[CancellationReason]) -> Cause {
     let codes = || reasons.iter().filter_map(CancellationReason::code);
     let is_busy = |code: &&str| {
         matches!(
@@ -131,7 +131,7 @@ mod tests {
         ] {
             let reason = |code: &&str| CancellationReason::builder().code(*code).build();
             let reasons: Vec<_> = codes.iter().map(reason).collect();
-            assert_eq!(verdict(&reasons), expected, "{codes:?}");
+            assert_eq!(cause(&reasons), expected, "{codes:?}");
         }
     }
 }
