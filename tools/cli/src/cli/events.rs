@@ -9,7 +9,7 @@ use crate::time;
 
 #[derive(Debug, Subcommand)]
 pub enum Events {
-    /// List the pending events, ordered by their next attempt
+    /// List the pending events: first those that wait, ordered by their next attempt
     #[command(after_help = "\
 Examples:
   coursehook events list

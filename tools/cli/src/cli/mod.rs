@@ -56,9 +56,9 @@ Exit codes:
   0    done
   1    done, but an import met bad or differing lines, a replayed delivery was not accepted,
        one of several events could not be retried or dropped, there is no certificate to
-       issue, a sweep stopped at its safety limit, failed or could not do all learners, or the
-       doctor found something to fix
-  2    not done, or cut short; the message says why and what to try
+       issue, a sweep was halted at its safety limit, failed or could not do all learners, or
+       the doctor found an error
+  2    not done, or incomplete; the message says why and what to try
   130  an import, a sweep or a change of several events was interrupted with Ctrl-C";
 
 /// Exit codes of the program. clap also exits with 2 when it cannot parse the command.

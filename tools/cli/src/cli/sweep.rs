@@ -14,10 +14,10 @@ pub enum Sweep {
     /// Sweeps every run that is due, or those that the options select. A live run is due
     /// until $SWEEP_WINDOW_DAYS days after its certificates' date. Certificates are
     /// changed only if the run is self-paced or that date has passed. If more than 10
-    /// certificates, and more than 2 % of the run, would be withdrawn, the sweep is
-    /// halted by the safety limit unless --confirm is given.
+    /// certificates, and more than 2 % of those in force, would be withdrawn, the sweep is
+    /// halted at its safety limit unless --confirm is given.
     ///
-    /// The same command resumes a sweep that was cut short. It sends as many requests to
+    /// The same command resumes a sweep that was interrupted or suspended. It sends as many requests to
     /// the LMS as $LMS_CONCURRENCY, $LMS_PER_SECOND and $LMS_ENROLLMENTS_PER_MINUTE allow
     /// in all, in addition to those of the functions. With --json it writes a line of
     /// JSON for each difference, for each run, and for all at the end.
@@ -33,10 +33,10 @@ Examples:
     /// until $SWEEP_WINDOW_DAYS days after its certificates' date. A learner who is not
     /// in the list is left unchanged, and so is a mode that an operator or an import has
     /// set. The first sweep of a run is a dry run. If more than 10 enrollments, and more
-    /// than 2 % of the run, would be made inactive, the sweep is halted by the safety
-    /// limit unless --confirm is given.
+    /// than 2 % of the active ones, would be made inactive, the sweep is halted at its
+    /// safety limit unless --confirm is given.
     ///
-    /// The same command resumes a sweep that was cut short. It sends as many requests to
+    /// The same command resumes a sweep that was interrupted or suspended. It sends as many requests to
     /// the LMS as $LMS_CONCURRENCY, $LMS_PER_SECOND and $LMS_ENROLLMENTS_PER_MINUTE allow
     /// in all, in addition to those of the functions. With --json it writes a line of
     /// JSON for each difference, for each run, and for all at the end.

@@ -207,7 +207,7 @@ fn active(
         }
         (None, None) => Err(RowError::UnclearStatus(status.text.clone())),
         (Some(true), None) => {
-            warnings.push(Warning::StatusPassedOver);
+            warnings.push(Warning::StatusIgnored);
             Ok(true)
         }
         (Some(active), _) | (None, Some(active)) => Ok(active),

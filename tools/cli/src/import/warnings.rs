@@ -14,7 +14,7 @@ pub enum Warning {
     /// Accepted with --force.
     UnknownMode,
     UnknownRole,
-    StatusPassedOver,
+    StatusIgnored,
     /// Extra credit may lead there.
     PercentAboveOne,
     /// The text of this column is a placeholder, as NULL. The variants below also name
@@ -32,7 +32,7 @@ impl Warning {
             Self::CellsLeftOut => "cells_left_out",
             Self::UnknownMode => "unknown_mode",
             Self::UnknownRole => "unknown_role",
-            Self::StatusPassedOver => "status_passed_over",
+            Self::StatusIgnored => "status_ignored",
             Self::PercentAboveOne => "percent_above_one",
             Self::WordForNothing(_) => "word_for_nothing",
             Self::HtmlEntity(_) => "html_entity",
@@ -50,7 +50,7 @@ impl fmt::Display for Warning {
             Self::UnknownRole => {
                 "Open edX is not known to have one of the roles, which are separated by ;"
             }
-            Self::StatusPassedOver => "change_status of an active enrollment is ignored",
+            Self::StatusIgnored => "change_status of an active enrollment is ignored",
             Self::PercentAboveOne => "percent is above 1, which is the whole course",
             Self::WordForNothing(column) => {
                 return write!(

@@ -303,7 +303,7 @@ async fn each_fault_is_reported_and_does_not_stop_other_checks() {
         ["201", "301", "403", "404", "500", "503"].map(stage);
     let (slashed, nowhere) = (stage("slashed"), "http://127.0.0.1:1");
     let no_value = stack.another_secret(None).await;
-    let nonsense = stack.another_secret(Some("nonsense")).await;
+    let malformed = stack.another_secret(Some("malformed")).await;
     let client = json!({"client_id": "x", "client_secret": "y"}).to_string();
     let client = stack.another_secret(Some(&client)).await;
     let not_staff = stack.another_secret(None).await;
@@ -368,7 +368,7 @@ async fn each_fault_is_reported_and_does_not_stop_other_checks() {
             &[("WebhookTokensSecret", "no live token with staff", "--staff")],
         ),
         (
-            &[("WEBHOOK_TOKENS_SECRET", &nonsense)],
+            &[("WEBHOOK_TOKENS_SECRET", &malformed)],
             &[("WebhookTokensSecret", "form", "an earlier version")],
         ),
         (
@@ -467,7 +467,7 @@ async fn each_fault_is_reported_and_does_not_stop_other_checks() {
     }
 
     // A secret without a credential is reported once.
-    for (secret, what) in [(&no_value, "no value yet"), (&nonsense, "not of the form")] {
+    for (secret, what) in [(&no_value, "no value yet"), (&malformed, "not of the form")] {
         let (code, findings) = portal
             .findings(&[], &[("OPENEDX_API_SECRET", secret)])
             .await;

@@ -71,7 +71,7 @@ async fn waiting(context: &Context) -> Result<Vec<Enrollment>, Failure> {
     let mut waiting = Vec::new();
     for keys in events.due_last(CHECKED).await?.chunks(KEYS_AT_ONCE) {
         let events = events.get_many(keys).await?.into_iter().flatten();
-        let events = Vec::from_iter(events.filter(waits_for_payment));
+        let events = Vec::from_iter(events.filter(is_in_unpaid_mode));
         // Two runs of one learner are two events with one address.
         let emails: BTreeSet<_> = events.iter().map(|event| &event.email).collect();
         let found = users.find(&Vec::from_iter(emails), &[]).await?;
@@ -87,7 +87,7 @@ async fn waiting(context: &Context) -> Result<Vec<Enrollment>, Failure> {
     Ok(waiting)
 }
 
-fn waits_for_payment(event: &PendingEvent) -> bool {
+fn is_in_unpaid_mode(event: &PendingEvent) -> bool {
     event.kind.certifies()
         && event.reason == BlockedReason::NotEligible
         && event.last_error.as_deref() == Some(Ineligible::UnpaidMode.as_str())
