@@ -149,16 +149,16 @@ class AccessTokenView(TokenView):
         answer = super().post(request)
         if answer.status_code != 200 or request.POST.get("token_type", "").lower() != "jwt":
             return answer
-        told = json.loads(answer.content)
+        body = json.loads(answer.content)
         token = AccessToken.objects.select_related("application__user").get(
-            token=told["access_token"]
+            token=body["access_token"]
         )
-        told |= {
-            "access_token": as_jwt(token.application.user, told["scope"].split()),
+        body |= {
+            "access_token": as_jwt(token.application.user, body["scope"].split()),
             "token_type": "JWT",
             "expires_in": knobs["token_seconds"],
         }
-        return JsonResponse(told)
+        return JsonResponse(body)
 
 
 def as_jwt(user, scopes):

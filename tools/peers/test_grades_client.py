@@ -73,8 +73,8 @@ class GradesClientTest(unittest.TestCase):
             expected = {
                 line["username"]: line for line in lines if line["course_id"] == run
             }
-            told = {username: row_fields(row) for username, row in listed.items()}
-            self.assertEqual(told, expected)
+            rows = {username: row_fields(row) for username, row in listed.items()}
+            self.assertEqual(rows, expected)
 
     def test_a_run_of_many_pages(self):
         run = "course-v1:Demo+ManyLearners+2026_T3"
@@ -89,8 +89,8 @@ class GradesClientTest(unittest.TestCase):
             line["username"]: line for line in self.lines() if line["course_id"] == run
         }
         self.assertEqual(len(expected), 120)
-        told = {row.username: row_fields(row) for row in listed.all_current_grades}
-        self.assertEqual(told, expected)
+        rows = {row.username: row_fields(row) for row in listed.all_current_grades}
+        self.assertEqual(rows, expected)
 
     def test_coursehook_stores_what_the_client_reads(self):
         samples = stack.REPOSITORY / "tools/local/samples"

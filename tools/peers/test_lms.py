@@ -35,8 +35,8 @@ class Site:
     def __init__(self, url, client_id):
         self.url = url
         self.client = {"client_id": client_id, "client_secret": lms.CLIENT_SECRET}
-        told = self.token(token_type="jwt").json()
-        self.jwt = f"JWT {told['access_token']}"
+        answer = self.token(token_type="jwt").json()
+        self.jwt = f"JWT {answer['access_token']}"
 
     def token(self, **fields):
         form = {"grant_type": "client_credentials"} | self.client | fields
@@ -63,26 +63,26 @@ def read(answer):
         body = answer.json()
     except ValueError:
         return {"status": answer.status_code, "is_json": False}
-    told = {"status": answer.status_code}
+    parts = {"status": answer.status_code}
     if answer.status_code != 200:
         message = body.get("developer_message")
         inner = message if isinstance(message, dict) else {}
-        told["error"] = body.get("error")
-        told["code"] = inner.get("error_code", body.get("error_code"))
-        told["fields"] = sorted(inner.keys() & {"username", "course_id"})
-        return told
+        parts["error"] = body.get("error")
+        parts["code"] = inner.get("error_code", body.get("error_code"))
+        parts["fields"] = sorted(inner.keys() & {"username", "course_id"})
+        return parts
     if "access_token" in body:
-        told |= {name: body[name] for name in ("expires_in", "token_type")}
-        told["has_token"] = bool(body["access_token"])
-        return told
+        parts |= {name: body[name] for name in ("expires_in", "token_type")}
+        parts["has_token"] = bool(body["access_token"])
+        return parts
     rows = body if isinstance(body, list) else body["results"]
-    told["is_list"] = isinstance(body, list)
-    told["rows"] = [
+    parts["is_list"] = isinstance(body, list)
+    parts["rows"] = [
         {name: value for name, value in row.items() if name != "created"} for row in rows
     ]
     if isinstance(body, dict) and body["next"]:
-        told["next"] = sorted(urllib.parse.parse_qs(urllib.parse.urlsplit(body["next"]).query))
-    return told
+        parts["next"] = sorted(urllib.parse.parse_qs(urllib.parse.urlsplit(body["next"]).query))
+    return parts
 
 
 class StandIn(unittest.TestCase):
@@ -143,7 +143,7 @@ class StandIn(unittest.TestCase):
             f"{grades}?cursor=none",
             f"{grades}?cursor={cursor('x')}",
             grades.rstrip("/"),
-            "/api/grades/v1/courses/nonsense/",
+            "/api/grades/v1/courses/not-an-id/",
             "/api/grades/v1/courses/course-v1:Peers+None+1/",
             "/api/grades/v1/courses/Peers/None/1/",
             enrollments + query(**run),
@@ -162,12 +162,12 @@ class StandIn(unittest.TestCase):
             enrollments + query(**run, cursor="none"),
             enrollments + query(username="ann"),
             enrollments + query(username="a b"),
-            enrollments + query(course_id="nonsense"),
-            enrollments + query(course_id="nonsense", username="a.b"),
+            enrollments + query(course_id="not-an-id"),
+            enrollments + query(course_id="not-an-id", username="a.b"),
             enrollments + query(course_id="course-v1:Peers+None+1"),
         ):
-            told = self.assert_same_answer(lambda site: site.get(target, site.jwt), target)
-            statuses.add(told["status"])
+            parts = self.assert_same_answer(lambda site: site.get(target, site.jwt), target)
+            statuses.add(parts["status"])
         self.assertEqual(statuses, {200, 301, 400, 404})
 
     def test_the_pages_of_a_list(self):
@@ -210,8 +210,8 @@ class StandIn(unittest.TestCase):
                 "x",
             ):
                 case = f"{authorization} {target}"
-                told = self.assert_same_answer(lambda site: site.get(target, authorization), case)
-                codes.add(told.get("code"))
+                parts = self.assert_same_answer(lambda site: site.get(target, authorization), case)
+                codes.add(parts.get("code"))
             self.assertEqual(
                 codes, {None, "token_not_provided", "token_nonexistent", "token_malformed"}
             )
@@ -225,12 +225,12 @@ class StandIn(unittest.TestCase):
             {"client_id": ""},
             {"client_secret": "another"},
             {"client_secret": ""},
-            {"grant_type": "nonsense"},
+            {"grant_type": "unknown"},
             {"grant_type": ""},
-            {"scope": "nonsense"},
+            {"scope": "unknown"},
         ):
-            told = self.assert_same_answer(lambda site: site.token(**fields), fields)
-            errors.add(told.get("error"))
+            parts = self.assert_same_answer(lambda site: site.token(**fields), fields)
+            errors.add(parts.get("error"))
         self.assertEqual(
             errors, {None, "invalid_client", "unsupported_grant_type", "invalid_scope"}
         )
@@ -322,9 +322,9 @@ class Commands(unittest.TestCase):
         return self.secret.rpartition("-")[2]
 
     @staticmethod
-    def swept(told):
+    def swept(output):
         """Returns the last line of a sweep's output in JSON."""
-        lines = [line for line in told.splitlines() if line.startswith("{")]
+        lines = [line for line in output.splitlines() if line.startswith("{")]
         (swept,) = [line for line in map(json.loads, lines) if line["message"] == "sweep ended"]
         return swept
 
@@ -350,16 +350,16 @@ class CommandErrors(Commands):
                 between = self.proxy.answering(way, part)
             with between, self.subTest(case):
                 if way != 403:
-                    code, told = self.credential()
+                    code, output = self.credential()
                     self.assertNotEqual(code, 0)
-                    self.assertIn(said, told)
-                    self.assertIn("LMS_URL", told)
-                    self.assertNotIn("client id and secret", told)
+                    self.assertIn(said, output)
+                    self.assertIn("LMS_URL", output)
+                    self.assertNotIn("client id and secret", output)
                 rows = self.enrolled({}, count=1)
-                code, told = self.coursehook("doctor", f"{rows[0]['username']}@example.net", self.run_id)
+                code, output = self.coursehook("doctor", f"{rows[0]['username']}@example.net", self.run_id)
                 self.assertNotEqual(code, 0)
                 for check in ("LMS grades", "LMS enrollments"):
-                    (line,) = [line for line in told.splitlines() if check in line]
+                    (line,) = [line for line in output.splitlines() if check in line]
                     self.assertIn(said, line)
                     self.assertNotIn("staff", line)
 
@@ -369,36 +369,36 @@ class CommandErrors(Commands):
             ((lms.CLIENT_ID, "another"), "does not know our client id and secret"),
             (("code",), "by client credentials (unauthorized_client)"),
         ):
-            code, told = self.credential(*credential)
+            code, output = self.credential(*credential)
             self.assertNotEqual(code, 0)
-            self.assertIn(said, told)
+            self.assertIn(said, output)
             # The credential can be stored nevertheless, and then a sweep reports the
             # error.
             stored = self.credential(*credential, options=["--unchecked"])
             self.assertEqual(stored[0], 0, stored)
             self.enrolled({}, count=1)
-            code, told = self.sweep("grades")
+            code, output = self.sweep("grades")
             self.assertNotEqual(code, 0)
-            self.assertIn(said, told)
+            self.assertIn(said, output)
         self.reset(token_rate="1/m")
         requests.post(f"{self.proxy.url}/oauth2/access_token", timeout=10)
-        code, told = self.credential()
+        code, output = self.credential()
         self.assertNotEqual(code, 0)
-        self.assertIn("asks for fewer requests", told)
+        self.assertIn("asks for fewer requests", output)
 
     def test_a_sweep_waits_after_a_page_that_is_not_the_lmss(self):
         self.assertEqual(self.credential()[0], 0)
         self.enrolled({}, count=3)
         with self.proxy.answering(401, "/api/"):
-            told = self.until_it_waits("enrollments")
-        self.assertIn("does not answer as its API does (401). The next attempt is in", told)
+            output = self.until_it_waits("enrollments")
+        self.assertIn("does not answer as its API does (401). The next attempt is in", output)
 
     def test_a_throttle_without_a_time_pauses_for_a_minute(self):
         self.assertEqual(self.credential()[0], 0)
         self.enrolled({}, count=3)
         self.reset(enrollment_rates={"staff": "0/minute", "user": "0/minute"})
-        told = self.until_it_waits("enrollments")
-        self.assertIn("asks for fewer requests (429). The next attempt is in 60 s.", told)
+        output = self.until_it_waits("enrollments")
+        self.assertIn("asks for fewer requests (429). The next attempt is in 60 s.", output)
         self.assertEqual(len(lms.the.calls("/api/enrollment/")), 1)
 
     def test_retry_after_is_honoured(self):
@@ -406,8 +406,8 @@ class CommandErrors(Commands):
         self.enrolled({}, count=3)
         for part in ("/api/", "/oauth2/"):
             with self.proxy.answering(503, part, Retry_After="1800"):
-                told = self.until_it_waits("grades")
-            self.assertIn("The next attempt is in 1800 s.", told)
+                output = self.until_it_waits("grades")
+            self.assertIn("The next attempt is in 1800 s.", output)
 
     def until_it_waits(self, kind):
         """Returns the output of a sweep until it waits; then it is interrupted."""
@@ -420,15 +420,15 @@ class CommandErrors(Commands):
         )
         timer = threading.Timer(60, process.kill)
         timer.start()
-        told = ""
+        output = ""
         for line in process.stderr:
-            told += line
+            output += line
             if "The next attempt is in" in line:
                 process.send_signal(signal.SIGINT)
         process.wait()
         process.stderr.close()
         timer.cancel()
-        return told
+        return output
 
     def test_a_username_that_the_list_rejects(self):
         self.assertEqual(self.credential()[0], 0)
@@ -438,33 +438,33 @@ class CommandErrors(Commands):
         row = {"email": email, "edx_username": username}
         stack.the.coursehook("users", "import", "-", given=json.dumps(row))
         for arguments in (["--run", self.run_id, "--learner", email], ["--learner", email]):
-            code, told = self.coursehook("sweep", "enrollments", *arguments)
+            code, output = self.coursehook("sweep", "enrollments", *arguments)
             self.assertNotEqual(code, 0)
-            self.assertIn("400 username" if "--run" in arguments else "edX username", told)
-            self.assertNotIn("no such course run", told)
-        code, told = self.coursehook("doctor", email, self.run_id)
-        (line,) = [line for line in told.splitlines() if "LMS enrollments" in line]
+            self.assertIn("400 username" if "--run" in arguments else "edX username", output)
+            self.assertNotIn("no such course run", output)
+        code, output = self.coursehook("doctor", email, self.run_id)
+        (line,) = [line for line in output.splitlines() if "LMS enrollments" in line]
         self.assertIn("does not accept the edX username", line)
         self.assertTrue(line.startswith("OK"), line)
         # A sweep of the run lists them nevertheless.
-        code, told = self.sweep("enrollments", "--dry-run")
-        self.assertIn("created", told)
+        code, output = self.sweep("enrollments", "--dry-run")
+        self.assertIn("created", output)
 
     def test_a_clock_that_is_ahead(self):
         self.reset(clock_ahead=0.9)
         self.assertEqual(self.credential()[0], 0)
         self.enrolled({}, count=3)
-        code, told = self.sweep("grades")
-        self.assertEqual(code, 0, told)
+        code, output = self.sweep("grades")
+        self.assertEqual(code, 0, output)
         # A token is usually rejected twice at most; here it certainly is.
         self.reset(refused_tokens=3)
-        code, told = self.sweep("grades")
-        self.assertEqual(code, 0, told)
+        code, output = self.sweep("grades")
+        self.assertEqual(code, 0, output)
         self.assertEqual(len(lms.the.calls("/oauth2/")), 2)
         self.reset(refused_tokens=100)
-        code, told = self.sweep("grades")
+        code, output = self.sweep("grades")
         self.assertNotEqual(code, 0)
-        self.assertIn("Put a valid credential", told)
+        self.assertIn("Put a valid credential", output)
 
 
 class ManyWithOneTimestamp(Commands):
@@ -492,10 +492,10 @@ class ManyWithOneTimestamp(Commands):
             for row in rows[:-20]
         )
         stack.the.coursehook("enrollments", "import", "-", given=lines)
-        code, told = self.sweep("enrollments", "--dry-run")
-        self.assertIn("its next page is the same page again", told)
-        code, told = self.sweep("enrollments", "--confirm", "--yes", "--json")
-        swept = self.swept(told)
+        code, output = self.sweep("enrollments", "--dry-run")
+        self.assertIn("its next page is the same page again", output)
+        code, output = self.sweep("enrollments", "--confirm", "--yes", "--json")
+        swept = self.swept(output)
         self.assertEqual((code, swept["outcome"]), (0, "done"), swept)
         self.assertEqual(swept["tally"]["deactivated"], count // 50, swept)
         asked = lms.the.calls("/api/enrollment/")
@@ -505,8 +505,8 @@ class ManyWithOneTimestamp(Commands):
 
         # Grades have the same pages, and are requested one by one.
         self.enrolled(lambda _: {"second": 0, "percent": 0.7}, count=count)
-        code, told = self.sweep("grades", "--json")
-        swept = self.swept(told)
+        code, output = self.sweep("grades", "--json")
+        swept = self.swept(output)
         self.assertEqual((code, swept["outcome"]), (0, "done"), swept)
         for row in (rows[0], rows[310], rows[count - 21]):
             grade = stack.the.grade(f"{row['username']}@example.net", self.run_id)
@@ -519,8 +519,8 @@ class ManyLearners(Commands):
     def test_everything_of_many_learners(self):
         """Uses tokens of two seconds, and an LMS that is restarted meanwhile."""
         self.reset(token_seconds=2)
-        code, told = self.credential()
-        self.assertEqual((code, "the LMS gave it a token" in told), (0, True), told)
+        code, output = self.credential()
+        self.assertEqual((code, "the LMS gave it a token" in output), (0, True), output)
         rows = self.enrolled(
             lambda number: {
                 "percent": number / self.LEARNERS,
@@ -530,9 +530,9 @@ class ManyLearners(Commands):
             count=self.LEARNERS,
         )
         first, last = (f"{row['username']}@example.net" for row in (rows[0], rows[-1]))
-        code, told = self.coursehook("doctor", first, self.run_id)
+        code, output = self.coursehook("doctor", first, self.run_id)
         for check in ("LMS token", "LMS grades", "LMS enrollments"):
-            (line,) = [line for line in told.splitlines() if check in line]
+            (line,) = [line for line in output.splitlines() if check in line]
             self.assertTrue(line.startswith("OK"), line)
 
         # The first sweep is a dry run, while workers of the LMS restart.
@@ -546,16 +546,16 @@ class ManyLearners(Commands):
         for _ in range(2):
             time.sleep(0.4)
             lms.the.restart()
-        _, told = sweep.communicate(timeout=120)
-        self.assertEqual(sweep.returncode, 0, told)
-        code, told = self.sweep("enrollments", "--json")
-        swept = self.swept(told)
+        _, output = sweep.communicate(timeout=120)
+        self.assertEqual(sweep.returncode, 0, output)
+        code, output = self.sweep("enrollments", "--json")
+        swept = self.swept(output)
         self.assertEqual((code, swept["tally"]["created"]), (0, self.LEARNERS), swept)
-        code, told = self.sweep("grades", "--json")
-        swept = self.swept(told)
+        code, output = self.sweep("grades", "--json")
+        swept = self.swept(output)
         self.assertEqual((code, swept["tally"]["grade_stored"]), (0, self.LEARNERS), swept)
-        code, told = self.coursehook("certificates", "issue", last, self.run_id)
-        self.assertEqual(code, 0, told)
+        code, output = self.coursehook("certificates", "issue", last, self.run_id)
+        self.assertEqual(code, 0, output)
         self.assertEqual(stack.the.certificate(last, self.run_id)["state"], "in_force")
 
 
