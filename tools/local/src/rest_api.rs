@@ -264,8 +264,8 @@ mod tests {
                 let crashed = json!({"errorType": "crash", "errorMessage": "it crashed"});
                 return (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(crashed)).into_response();
             }
-            if has_header("x-nonsense") {
-                return axum::Json(json!("nonsense")).into_response();
+            if has_header("x-unknown") {
+                return axum::Json(json!("unexpected")).into_response();
             }
             let seen = json!({"function": uri.path(), "event": event}).to_string();
             let headers = json!({"x-two": ["1", "2"], "content-type": ["application/json"]});
@@ -413,7 +413,7 @@ mod tests {
             (
                 &api,
                 webhook,
-                "x-nonsense",
+                "x-unknown",
                 b"",
                 502,
                 "Internal server error",

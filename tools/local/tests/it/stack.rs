@@ -21,7 +21,7 @@ pub const ADA: &str = "ada@example.org";
 /// Names a course run of the samples.
 pub const RUN: &str = "course-v1:Demo+RustOnLambda+2026_T3";
 
-/// Limits the stacks that ports are looked for.
+/// The number of stacks whose ports are tried.
 const STACKS: u16 = 1000;
 
 pub struct RunningStack {

@@ -12,11 +12,12 @@ use uuid::Uuid;
 /// Stands for lines that the page leaves out, at most once in an output.
 const ELISION: &str = "...";
 
-/// Begins the headings of tables whose rows come in the order of random ids or times.
+/// Begins the headings of tables whose rows come in the order of random ids or times. The lists of
+/// one item's fields that begin in the same way have two columns only.
 const UNORDERED: [&str; 2] = ["email  ", "key  "];
 
 /// Pairs the ids of a page with those of this run.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Ids {
     of_run: HashMap<String, String>,
     of_page: HashMap<String, String>,
@@ -53,14 +54,16 @@ impl Ids {
         is_id(word).then(|| known().unwrap_or_else(|| format!("{word} (another id)")))
     }
 
-    /// Pairs the ids of two outputs that have as many of them. A pair is never replaced.
+    /// Pairs the ids of two outputs that have as many of them, each with one of the same length. A
+    /// pair is never replaced.
     fn learn(&mut self, shown: &[String], printed: &[String]) {
         let (shown, printed) = (ids(shown), ids(printed));
         if shown.len() != printed.len() {
             return;
         }
         for (page, run) in shown.into_iter().zip(printed) {
-            if !self.of_run.contains_key(&page) && !self.of_page.contains_key(&run) {
+            let is_new = !self.of_run.contains_key(&page) && !self.of_page.contains_key(&run);
+            if is_new && page.len() == run.len() {
                 self.of_page.insert(run.clone(), page.clone());
                 self.of_run.insert(page, run);
             }
@@ -122,6 +125,7 @@ fn sorted(lines: &[String]) -> Vec<String> {
     for table in lines.split_mut(String::is_empty) {
         if let [headings, rows @ ..] = table
             && UNORDERED.iter().any(|first| headings.starts_with(first))
+            && headings.split("  ").filter(|cell| !cell.is_empty()).count() > 2
         {
             let id = |word: &str| is_id(word).then(|| "ID".to_owned());
             rows.sort_by_key(|row| with_words(row, id));
@@ -250,10 +254,22 @@ mod tests {
     }
 
     #[test]
+    fn ids_of_two_kinds_are_no_pair() {
+        let event = &format!("id {}", "0".repeat(64));
+        assert!(compare(&mut Ids::default(), &format!("id {A}"), event).is_err());
+    }
+
+    #[test]
     fn rows_by_address_have_no_order() {
-        let shown = format!("email  id\na@b.org  {A}\nc@d.org  {B}\n\nlast");
-        let printed = format!("email  id\nc@d.org  {A}\na@b.org  {B}\n\nlast");
+        let shown = format!("email  id  x\na@b.org  {A}\nc@d.org  {B}\n\nlast");
+        let printed = format!("email  id  x\nc@d.org  {A}\na@b.org  {B}\n\nlast");
         assert_eq!(compare(&mut Ids::default(), &shown, &printed), Ok(()));
+        let fields = compare(
+            &mut Ids::default(),
+            "email  a@b.org\nname   A\nid  1",
+            "email  a@b.org\nid  1\nname   A",
+        );
+        assert!(fields.is_err());
         let other = printed.replace("email", "at");
         assert!(compare(&mut Ids::default(), &shown.replace("email", "at"), &other).is_err());
     }

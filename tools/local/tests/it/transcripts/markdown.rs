@@ -146,7 +146,7 @@ $ two
     }
 
     #[test]
-    fn commands_and_outputs_are_told_apart() {
+    fn commands_and_outputs_are_distinguished() {
         let read = steps(PAGE);
         let read: Vec<_> = read
             .iter()
