@@ -54,7 +54,7 @@ replay: ## Send the sample deliveries in events/ to what `make run` runs.
 		echo 'There is no .local/env: start `make run` in another terminal first.' >&2; exit 1; fi
 	@set -a; . ./.local/env; set +a; exec $(BIN)/coursehook replay events
 
-check: $(CHECKS)/.done ## Formatting, lints, one TLS stack, retired words, the template.
+check: $(CHECKS)/.done ## Formatting, lints, one TLS stack, documentation, retired words, the template.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	@# A second TLS stack comes in by a dependency's default features, and with it ring.
@@ -102,13 +102,14 @@ secrets: ## Store the credential for the LMS, which is asked for: make secrets E
 	cargo build --package coursehook-cli --locked
 	@exec $(BIN)/coursehook --stack $(STACK) credential set
 
-# Optimizing takes most of the time of a build, and shows nothing more here.
+# Optimizing takes most of the time of a build, and shows nothing more here. What `make e2e` and
+# `make test` leave in .aws-sam is not to be deployed; `make deploy` builds again.
 e2e-build: export CARGO_PROFILE_RELEASE_OPT_LEVEL := 0
 e2e-build: export CARGO_PROFILE_RELEASE_LTO := off
 e2e-build: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS := 16
 e2e-build: build
 
-e2e: e2e-build ## Deploy it to an emulator of AWS, and drive it. KEEP=1 leaves it running.
+e2e: e2e-build ## Deploy an unoptimized build to an emulator of AWS, and test it. KEEP=1 leaves it running.
 	$(MAKE) --no-print-directory e2e-drive
 
 e2e-drive: export ARCHITECTURE := $(ARCHITECTURE)

@@ -1,5 +1,5 @@
-//! `make e2e`: deploys the template to an emulator of AWS as `make deploy` does, with what `make
-//! build` has built, and drives it.
+//! `make e2e`: deploys the template to an emulator of AWS as `make deploy` does, with the same
+//! programs built without optimization, and drives it.
 
 mod bounds;
 mod deploy;
