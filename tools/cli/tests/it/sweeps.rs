@@ -224,7 +224,7 @@ async fn the_first_sweep_of_enrollments_is_a_dry_run() {
         ("created", "1"),
         ("deactivated", "1"),
         ("confirmed", "1"),
-        ("left: mode set by admin", "1"),
+        ("left: mode set in portal", "1"),
         ("no user", "1"),
     ] {
         assert_eq!(row(&second.out, name), value, "{second:?}");
