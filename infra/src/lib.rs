@@ -299,8 +299,8 @@ fn document() -> Result<Document, TemplateError> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use domain::EventKind;
     use serde_json::json;
-    use shared::domain::EventKind;
 
     use super::*;
 
@@ -357,7 +357,7 @@ mod tests {
         assert!(seen > 0, "no function has a table or a secret");
     }
 
-    /// The template must have the webhooks of the table in `shared/src/domain/event.rs`, and no
+    /// The template must have the webhooks of the table in `shared/domain/src/event.rs`, and no
     /// others.
     #[test]
     fn the_webhooks_are_those_of_the_table() {

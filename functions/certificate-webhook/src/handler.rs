@@ -1,12 +1,12 @@
 //! Handles one delivery: maps what certifying the pass did to an HTTP response.
 
+use app::certifying::{BlockedBy, CertifyOutcome, Certifying, Pass, Source};
+use domain::EventKind;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
+use lms::LmsClient;
 use serde_json::json;
-use shared::domain::EventKind;
-use shared::use_cases::certifying::{BlockedBy, CertifyOutcome, Certifying, Pass, Source};
-use shared::use_cases::lms::LmsClient;
-use shared::web::{Accepted, Delivered, Webhook, WebhookError, log};
+use web::{Accepted, Delivered, Webhook, WebhookError, log};
 
 /// Answers the deliveries of the certificate webhook.
 pub struct CertificateWebhook {

@@ -7,33 +7,33 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use app::certifying::CERTIFYING_TIME;
+use bootstrap::environment::{Environment, SettingError};
+use bootstrap::wiring::Wiring;
+use bootstrap::{aws, lms_http};
+use common::clock::{SharedClock, SystemClock};
+use domain::EventKind;
 use handler::CertificateWebhook;
 use lambda_http::tower::ServiceExt;
 use lambda_http::{Adapter, Error, Request, lambda_runtime, service_fn};
-use shared::adapters::store::CallLimits;
-use shared::bootstrap::environment::{Environment, SettingError};
-use shared::bootstrap::wiring::Wiring;
-use shared::bootstrap::{self, aws, lms, logging};
-use shared::clock::{SharedClock, SystemClock};
-use shared::domain::EventKind;
-use shared::use_cases::certifying::CERTIFYING_TIME;
-use shared::use_cases::lms::LmsLimits;
-use shared::web::Webhook;
-use shared::web::gateway::multi_value_headers;
+use lms::LmsLimits;
+use store::CallLimits;
+use web::gateway::multi_value_headers;
+use web::{Metrics, Webhook, logging, start};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let aws = bootstrap::begin().await;
+    let aws = start::begin().await;
     let webhook = wire(
         &Environment::of_process(),
         aws::dynamodb(&aws, CallLimits::PRODUCTION),
         aws::secrets_manager(&aws),
-        lms::client().map_err(logging::start_failed)?,
+        lms_http::client().map_err(logging::start_failed)?,
         Arc::new(SystemClock),
         CERTIFYING_TIME,
     )
     .map_err(logging::start_failed)?;
-    bootstrap::warm_up(webhook.warm_up()).await;
+    start::warm_up(webhook.warm_up()).await;
 
     let handler =
         service_fn(async |request: Request| Ok::<_, Error>(webhook.handle(request).await));
@@ -55,7 +55,7 @@ fn wire(
         Webhook::new(
             EventKind::Certificate,
             tokens,
-            wiring.metrics()?,
+            Metrics::new(wiring.metrics_namespace()?, Arc::clone(&clock)),
             clock,
             acting_time,
         ),

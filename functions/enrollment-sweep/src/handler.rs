@@ -1,10 +1,10 @@
 //! Handles one call of the state machine.
 
+use app::sweeping::EnrollmentSweep;
+use common::clock::SharedClock;
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::Value;
-use shared::clock::SharedClock;
-use shared::use_cases::sweeping::EnrollmentSweep;
-use shared::web::sweep::{Invocation, SweepFunction};
+use web::sweep::{Invocation, SweepFunction};
 
 /// Answers the state machine.
 pub struct Handler {

@@ -1,12 +1,12 @@
 //! Handles one delivery: maps what the announcement changed to an HTTP response.
 
+use app::enrolling::{Announcement, Enrolled, Enrolling, EnrollmentEvent};
+use app::{ChangeOutcome, StoreError};
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
-use shared::use_cases::enrolling::{Announcement, Enrolled, Enrolling, EnrollmentEvent};
-use shared::use_cases::{ChangeOutcome, StoreError};
-use shared::web::{Accepted, Delivered, Webhook, WebhookError};
 use uuid::Uuid;
+use web::{Accepted, Delivered, Webhook, WebhookError};
 
 /// The message in the answer to an enrollment.
 const ENROLLED: &str = "Enrollment successful";

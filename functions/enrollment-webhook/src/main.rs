@@ -7,17 +7,17 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bootstrap::aws;
+use bootstrap::environment::{Environment, SettingError};
+use bootstrap::wiring::Wiring;
+use common::clock::{SharedClock, SystemClock};
+use domain::EventKind;
 use handler::EnrollmentWebhook;
 use lambda_http::tower::ServiceExt;
 use lambda_http::{Adapter, Error, Request, lambda_runtime, service_fn};
-use shared::adapters::store::CallLimits;
-use shared::bootstrap::environment::{Environment, SettingError};
-use shared::bootstrap::wiring::Wiring;
-use shared::bootstrap::{self, aws, logging};
-use shared::clock::{SharedClock, SystemClock};
-use shared::domain::EventKind;
-use shared::web::Webhook;
-use shared::web::gateway::multi_value_headers;
+use store::CallLimits;
+use web::gateway::multi_value_headers;
+use web::{Metrics, Webhook, logging, start};
 
 /// The time that the store may take for one delivery in all. Two calls at their longest would take
 /// 14 seconds; a store that hangs is answered 503 within 10.
@@ -25,7 +25,7 @@ const STORE_TIME: Duration = Duration::from_secs(9);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let aws = bootstrap::begin().await;
+    let aws = start::begin().await;
     let webhook = wire(
         &Environment::of_process(),
         aws::dynamodb(&aws, CallLimits::PRODUCTION),
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Error> {
         STORE_TIME,
     )
     .map_err(logging::start_failed)?;
-    bootstrap::warm_up(webhook.warm_up()).await;
+    start::warm_up(webhook.warm_up()).await;
 
     let handler =
         service_fn(async |request: Request| Ok::<_, Error>(webhook.handle(request).await));
@@ -54,7 +54,7 @@ fn wire(
     let webhook = Webhook::new(
         EventKind::Enrollment,
         tokens,
-        wiring.metrics()?,
+        Metrics::new(wiring.metrics_namespace()?, Arc::clone(&clock)),
         clock,
         store_time,
     );

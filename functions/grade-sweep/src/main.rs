@@ -7,24 +7,25 @@ mod tests;
 
 use std::sync::Arc;
 
+use bootstrap::environment::{Environment, SettingError};
+use bootstrap::wiring::Wiring;
+use bootstrap::{aws, lms_http};
+use common::clock::{SharedClock, SystemClock};
 use handler::Handler;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
-use shared::adapters::store::CallLimits;
-use shared::bootstrap::environment::{Environment, SettingError};
-use shared::bootstrap::wiring::Wiring;
-use shared::bootstrap::{self, aws, lms, logging};
-use shared::clock::{SharedClock, SystemClock};
-use shared::web::sweep::SweepFunction;
+use store::CallLimits;
+use web::sweep::SweepFunction;
+use web::{Metrics, logging, start};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let aws = bootstrap::begin().await;
+    let aws = start::begin().await;
     let handler = wire(
         &Environment::of_process(),
         aws::dynamodb(&aws, CallLimits::PRODUCTION),
         aws::secrets_manager(&aws),
-        lms::client().map_err(logging::start_failed)?,
+        lms_http::client().map_err(logging::start_failed)?,
         Arc::new(SystemClock),
     )
     .map_err(logging::start_failed)?;
@@ -45,6 +46,10 @@ fn wire(
 ) -> Result<Handler, SettingError> {
     let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));
     let sweeping = wiring.grade_sweeping(secrets, lms, wiring.sweep_limits()?)?;
-    let function = SweepFunction::new(sweeping, wiring.metrics()?, Arc::clone(&clock));
+    let function = SweepFunction::new(
+        sweeping,
+        Metrics::new(wiring.metrics_namespace()?, Arc::clone(&clock)),
+        Arc::clone(&clock),
+    );
     Ok(Handler::new(function, clock))
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use app::retry::{ATTEMPT_TIME, BatchContext, RetryWorker};
+use common::calls::Counter;
+use common::clock::SharedClock;
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
-use shared::calls::Counter;
-use shared::clock::SharedClock;
-use shared::use_cases::retry::{ATTEMPT_TIME, BatchContext, RetryWorker};
-use shared::web::{Metrics, log};
 use tokio::time::Instant;
+use web::{Metrics, log};
 
 /// The time of a batch without a usable deadline: `cargo lambda watch` gives one in 1970. It is the
 /// function's timeout in the template.

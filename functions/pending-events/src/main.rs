@@ -6,27 +6,28 @@ mod tests;
 
 use std::sync::Arc;
 
+use bootstrap::environment::{Environment, SettingError};
+use bootstrap::wiring::Wiring;
+use bootstrap::{aws, lms_http};
+use common::clock::{SharedClock, SystemClock};
 use handler::PendingEvents;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
-use shared::adapters::store::CallLimits;
-use shared::bootstrap::environment::{Environment, SettingError};
-use shared::bootstrap::wiring::Wiring;
-use shared::bootstrap::{self, aws, lms, logging};
-use shared::clock::{SharedClock, SystemClock};
+use store::CallLimits;
+use web::{Metrics, logging, start};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let aws = bootstrap::begin().await;
+    let aws = start::begin().await;
     let pending_events = wire(
         &Environment::of_process(),
         aws::dynamodb(&aws, CallLimits::PRODUCTION),
         aws::secrets_manager(&aws),
-        lms::client().map_err(logging::start_failed)?,
+        lms_http::client().map_err(logging::start_failed)?,
         Arc::new(SystemClock),
     )
     .map_err(logging::start_failed)?;
-    bootstrap::warm_up(pending_events.warm_up()).await;
+    start::warm_up(pending_events.warm_up()).await;
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         pending_events.handle(event).await
@@ -44,5 +45,9 @@ fn wire(
 ) -> Result<PendingEvents, SettingError> {
     let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));
     let worker = wiring.retry_worker(secrets, lms)?;
-    Ok(PendingEvents::new(worker, wiring.metrics()?, clock))
+    Ok(PendingEvents::new(
+        worker,
+        Metrics::new(wiring.metrics_namespace()?, Arc::clone(&clock)),
+        clock,
+    ))
 }

@@ -29,7 +29,6 @@ use local::lms::STATIC_TOKEN;
 use local::{Dynamodb, Lms, SecretsManager};
 use measuring::{LIMITS, StandIns, median, run};
 use serde_json::{Value, json};
-use shared::bootstrap;
 use uuid::Uuid;
 
 /// The number of learners in the timed run.
@@ -293,7 +292,7 @@ fn sweep(stand_ins: &StandIns, secrets: &str, learners: usize) -> Took {
 async fn bare_loop(stand_ins: &StandIns, learners: usize) -> f64 {
     let began = Instant::now();
     let client = client(&stand_ins.urls[0]);
-    let http = bootstrap::lms::client().unwrap();
+    let http = bootstrap::lms_http::client().unwrap();
     let list = format!(
         "{}/api/grades/v1/courses/{}/?page_size={PAGE}",
         stand_ins.urls[1],

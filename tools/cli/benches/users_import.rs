@@ -24,7 +24,6 @@ use futures::{StreamExt, stream};
 use infra::Template;
 use local::Dynamodb;
 use measuring::{LIMITS, StandIns, median, run};
-use shared::bootstrap;
 use uuid::Uuid;
 
 /// The number of users in the timed file.

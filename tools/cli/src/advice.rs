@@ -1,13 +1,13 @@
 //! Explains, in sentences, why a pending event waits or how it ended, and how to fix it.
 
-use jiff::Timestamp;
-use serde::Serialize;
-use shared::domain::LearnerRef;
-use shared::domain::{
+use app::sweeping::{Request, Wanted};
+use domain::LearnerRef;
+use domain::{
     Blocked, BlockedReason, CourseId, Effect, Email, EventState, Ineligible, Left, PendingEvent,
     SweepEnd, SweepKind, SweepOptions, SweepOutcome,
 };
-use shared::use_cases::sweeping::{Request, Wanted};
+use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::{output, time};
 
@@ -526,8 +526,9 @@ pub fn sweep(kind: SweepKind, wanted: &Wanted, after: Option<&CourseId>) -> Stri
 
 #[cfg(test)]
 mod tests {
+    use domain::{EventKey, EventKind};
+
     use super::*;
-    use shared::domain::{EventKey, EventKind};
 
     fn event(reason: BlockedReason, last_error: Option<&str>) -> PendingEvent {
         let email: Email = "ada@example.org".parse().unwrap();

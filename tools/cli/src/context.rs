@@ -7,20 +7,20 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use app::issuing_tokens::TokenRegistry;
+use app::sweeping::{EnrollmentSweep, GradeSweep, Sweeping};
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Credentials;
-use shared::adapters::secrets::{CredentialSecret, TokenSecret};
-use shared::adapters::store::CallLimits;
-use shared::bootstrap::aws::{self, Choice};
-use shared::bootstrap::environment::{Environment, Missing};
-use shared::bootstrap::lms;
-use shared::bootstrap::wiring::Wiring;
-use shared::clock::{SharedClock, SystemClock};
-use shared::domain::Change;
-use shared::use_cases::issuing_tokens::TokenRegistry;
-use shared::use_cases::lms::{LmsClient, LmsLimits};
-use shared::use_cases::sweeping::{EnrollmentSweep, GradeSweep, Sweeping};
+use bootstrap::aws::{self, Choice};
+use bootstrap::environment::{Environment, Missing};
+use bootstrap::lms_http;
+use bootstrap::wiring::Wiring;
+use common::clock::{SharedClock, SystemClock};
+use domain::Change;
+use lms::{LmsClient, LmsLimits};
+use secrets::{CredentialSecret, TokenSecret};
+use store::CallLimits;
 use tokio::sync::OnceCell;
 
 use crate::cli::Deployment;
@@ -211,7 +211,7 @@ impl Context {
     /// Returns the client of the LMS, which these tables' environment names.
     pub async fn lms_client(&self, tables: &Wiring<'_>) -> Result<LmsClient, Failure> {
         let secrets = self.secrets().await;
-        Ok(tables.lms_client(secrets, lms::client()?, LmsLimits::NONE)?)
+        Ok(tables.lms_client(secrets, lms_http::client()?, LmsLimits::NONE)?)
     }
 
     /// Returns the sweep of grades, within the rate limits that all scheduled work
@@ -221,7 +221,7 @@ impl Context {
         tables: &Wiring<'_>,
     ) -> Result<Sweeping<GradeSweep>, Failure> {
         let (secrets, limits) = (self.secrets().await, tables.lms_limits()?);
-        Ok(tables.grade_sweeping(secrets, lms::client()?, limits)?)
+        Ok(tables.grade_sweeping(secrets, lms_http::client()?, limits)?)
     }
 
     /// Returns the sweep of enrollments, within the same rate limits.
@@ -230,7 +230,7 @@ impl Context {
         tables: &Wiring<'_>,
     ) -> Result<Sweeping<EnrollmentSweep>, Failure> {
         let (secrets, limits) = (self.secrets().await, tables.lms_limits()?);
-        Ok(tables.enrollment_sweeping(secrets, lms::client()?, limits)?)
+        Ok(tables.enrollment_sweeping(secrets, lms_http::client()?, limits)?)
     }
 
     pub async fn tokens(&self) -> Result<TokenRegistry, Failure> {

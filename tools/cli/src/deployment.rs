@@ -10,8 +10,8 @@ use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::config::Builder;
 use aws_sdk_cloudformation::error::ProvideErrorMetadata;
 use aws_sdk_cloudformation::types::{Stack, StackStatus};
+use common::AwsError;
 use infra::{Template, TemplateError, variable_of};
-use shared::adapters::AwsError;
 
 use crate::failure::Failure;
 use crate::output;

@@ -1,14 +1,12 @@
 //! Explains why a learner has a certificate in a course run, or has none.
 
-use jiff::Timestamp;
-use shared::domain::certificate_rule::{
-    CertificateChange, CertificateDecision, decide_certificate,
-};
-use shared::domain::{
+use domain::certificate_rule::{CertificateChange, CertificateDecision, decide_certificate};
+use domain::{
     BlockedReason, Certificate, CertificateState, CourseId, CourseRun, Email, Enrollment,
     EventKind, EventState, Grade, Ineligible, PaidModes, PendingEvent, SweepEnd, SweepOutcome,
     User,
 };
+use jiff::Timestamp;
 
 use crate::advice::{self, Advice};
 use crate::commands::{certificates, grades};

@@ -3,17 +3,17 @@
 use std::io;
 use std::path::PathBuf;
 
+use app::issuing_tokens::TokenError;
+use bootstrap::aws::CredentialsError;
+use bootstrap::environment::{Missing, SettingError};
+use common::AwsError;
+use domain::given::GivenError;
+use domain::{CourseId, Email, EventKey, Mode, User};
 use infra::TemplateError;
-use shared::adapters::AwsError;
-use shared::adapters::lms::{LmsApiError, TokenEndpointError};
-use shared::adapters::secrets::SecretError;
-use shared::adapters::store::StoreError;
-use shared::bootstrap::aws::CredentialsError;
-use shared::bootstrap::environment::{Missing, SettingError};
-use shared::domain::given::GivenError;
-use shared::domain::{CourseId, Email, EventKey, Mode, User};
-use shared::use_cases::issuing_tokens::TokenError;
-use shared::use_cases::lms::LmsError;
+use lms::LmsError;
+use lms::{LmsApiError, TokenEndpointError};
+use secrets::SecretError;
+use store::StoreError;
 use thiserror::Error;
 use uuid::Uuid;
 

@@ -1,11 +1,11 @@
 //! Writes lists of any length, page by page, in little memory.
 
+use app::StoreError;
 use comfy_table::{ColumnConstraint, Table, Width};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
-use shared::adapters::store::page::{Page, Start};
-use shared::adapters::store::users::Users;
-use shared::use_cases::StoreError;
+use store::page::{Page, Start};
+use store::users::Users;
 use uuid::Uuid;
 
 use crate::failure::Failure;

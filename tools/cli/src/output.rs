@@ -8,9 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use comfy_table::{Table, presets};
+use domain::given::{CodePoint, is_invisible};
+use domain::{Change, CourseId, EventKey, History};
 use serde::Serialize;
-use shared::domain::given::{CodePoint, is_invisible};
-use shared::domain::{Change, CourseId, EventKey, History};
 
 use crate::failure::Failure;
 

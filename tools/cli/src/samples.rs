@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use domain::EventKind;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::{Map, Value};
-use shared::domain::EventKind;
 use thiserror::Error;
 
 use crate::encoding::{PlainTextError, without_byte_order_mark};

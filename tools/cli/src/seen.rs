@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use shared::domain::digest::sha256_of_parts;
+use domain::digest::sha256_of_parts;
 
 /// Keys, the lines where they first occurred, and digests of `N` columns of those lines:
 /// 16 bytes for a key and 4 for a column, so that hundreds of thousands of keys fit in

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use domain::EventKind;
 use local::lms::{CLIENT_ID, CLIENT_SECRET, GradeRow};
 use local::{Lms, Ministack};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
-use shared::domain::EventKind;
 
 use crate::deploy::DeployedStack;
 use crate::failure::{Failure, of_file, same};

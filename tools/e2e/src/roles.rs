@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 
+use domain::EventKind;
 use local::venv::repository;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use shared::domain::EventKind;
 
 use crate::deploy::DeployedStack;
 use crate::emulator::Emulator;

@@ -1,14 +1,14 @@
 //! Deliveries as the gateway passes them on, and tokens to send them with.
 
+use domain::EventKind;
+use domain::digest::sha256_hex;
 use lambda_http::http::HeaderMap;
 use lambda_http::http::request::Builder;
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Body, Context, LambdaEvent, Request, RequestExt, Response};
 use serde_json::{Value, json};
-use shared::domain::EventKind;
-use shared::domain::digest::sha256_hex;
-use shared::web::gateway::multi_value_headers;
 use uuid::Uuid;
+use web::gateway::multi_value_headers;
 
 /// A valid token of staff.
 pub const STAFF: &str = "chk_staff";

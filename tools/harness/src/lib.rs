@@ -23,9 +23,9 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Region;
+use bootstrap::{aws, lms_http};
 use jiff::Timestamp;
-use shared::adapters::store::CallLimits;
-use shared::bootstrap::{aws, lms};
+use store::CallLimits;
 use uuid::Uuid;
 
 pub use delivery::{
@@ -86,6 +86,6 @@ pub fn configuration(url: &str) -> SdkConfig {
 /// certificates, which take long to read, and without connections that outlive the test that opened
 /// them.
 pub fn http_client() -> reqwest::Client {
-    let settings = lms::settings().tls_certs_only([]);
+    let settings = lms_http::settings().tls_certs_only([]);
     settings.pool_max_idle_per_host(0).build().unwrap()
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use shared::web::Metric;
+use web::Metric;
 
 /// The log lines of a test.
 #[derive(Debug, Clone, Default)]

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue::S;
+use common::clock::Clock;
 use lambda_http::{Context, Error, LambdaEvent};
 use local::lms::At;
 use serde_json::{Value, json};
-use shared::bootstrap::logging::subscriber;
-use shared::clock::Clock;
 use tracing::instrument::WithSubscriber;
 use uuid::Uuid;
+use web::logging::subscriber;
 
 use crate::stop::{Stop, stopped};
 use crate::{FAST_RETRIES, Portal, RUN};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use bootstrap::environment::{Environment, Missing, SettingError};
+use bootstrap::{aws, lms_http};
+use common::clock::{SharedClock, SystemClock};
 use infra::Template;
-use shared::bootstrap::environment::{Environment, Missing, SettingError};
-use shared::bootstrap::{aws, lms};
-use shared::clock::{SharedClock, SystemClock};
 
 use crate::FAST_RETRIES;
 
@@ -27,7 +27,7 @@ impl Clients {
         Self {
             dynamodb: crate::client(nowhere, FAST_RETRIES),
             secrets: aws::secrets_manager(&local::sdk::configuration(nowhere)),
-            lms: lms::client().unwrap(),
+            lms: lms_http::client().unwrap(),
             clock: Arc::new(SystemClock),
         }
     }

@@ -10,9 +10,9 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use domain::EventKind;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shared::domain::EventKind;
 use uuid::Uuid;
 
 use crate::background::{self, Background, listen};

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use futures::future::join_all;
 use local::Fault;
-use shared::adapters::store::CallLimits;
+use store::CallLimits;
 
 use super::fixture::Fixture;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use harness::{ADA, RUN};
 use local::lms::{FaultRule, LmsFault};
 use serde_json::json;
-use shared::adapters::store::CallLimits;
+use store::CallLimits;
 
 use super::fixture::Fixture;
 

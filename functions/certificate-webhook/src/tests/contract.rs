@@ -1,11 +1,11 @@
 //! The contract's certificate table, row by row, and the rules that all webhooks share.
 
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, S};
+use domain::{BlockedReason, CertificateState, Change, EventState, LetterGrade};
 use harness::{ADA, ADA_ID, RUN, STAFF, from_gateway};
 use lambda_http::Body;
 use lambda_http::http::Method;
 use serde_json::{Value, json};
-use shared::domain::{BlockedReason, CertificateState, Change, EventState, LetterGrade};
 
 use super::fixture::{Fixture, WEBHOOK, passed};
 

@@ -3,16 +3,16 @@
 use std::ops::Deref;
 use std::time::Duration;
 
+use app::certifying::CERTIFYING_TIME;
 use aws_sdk_dynamodb::Client;
+use domain::EventKind;
 use harness::{ADA, Portal, RUN, Webhook, WebhookResponse};
 use lambda_http::Request;
 use local::FaultyProxy;
 use serde_json::{Value, json};
-use shared::adapters::store::CallLimits;
-use shared::bootstrap::logging::subscriber;
-use shared::domain::EventKind;
-use shared::use_cases::certifying::CERTIFYING_TIME;
+use store::CallLimits;
 use tracing::instrument::WithSubscriber;
+use web::logging::subscriber;
 
 use crate::handler::CertificateWebhook;
 

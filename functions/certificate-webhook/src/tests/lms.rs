@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
+use app::certifying::CERTIFYING_TIME;
+use common::clock::Clock;
+use domain::{BlockedReason, EventState};
 use harness::{ADA, ADA_ID, Portal, RUN};
 use jiff::SignedDuration;
 use local::lms::{At, FaultRule, LmsFault, TokenError};
-use shared::clock::Clock;
-use shared::domain::{BlockedReason, EventState};
-use shared::use_cases::certifying::CERTIFYING_TIME;
 
 use super::fixture::Fixture;
 

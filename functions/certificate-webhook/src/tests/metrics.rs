@@ -2,7 +2,7 @@
 
 use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
-use shared::web::Metric;
+use web::Metric;
 
 use super::fixture::{Fixture, passed};
 

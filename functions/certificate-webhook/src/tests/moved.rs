@@ -1,11 +1,11 @@
 //! Changes between the reads and the write of a delivery are detected, and never overwritten.
 
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, S};
+use domain::{BlockedReason, CertificateState};
 use harness::{ADA_ID, RUN};
 use local::Fault;
 use local::lms::At;
-use shared::adapters::store::CallLimits;
-use shared::domain::{BlockedReason, CertificateState};
+use store::CallLimits;
 
 use super::fixture::Fixture;
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use harness::{ADA, ADA_ID, ADA_USERNAME, RUN};
-use serde_json::json;
-use shared::clock::Clock;
-use shared::domain::CourseRun;
-use shared::use_cases::importing::{
+use app::importing::{
     Imported, UserRow, import_runs, import_users, wake_waiting_of_runs, wake_waiting_of_users,
 };
+use common::clock::Clock;
+use domain::CourseRun;
+use harness::{ADA, ADA_ID, ADA_USERNAME, RUN};
+use serde_json::json;
 
 use super::fixture::Fixture;
 

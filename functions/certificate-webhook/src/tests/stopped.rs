@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
+use app::certifying::CERTIFYING_TIME;
 use aws_sdk_dynamodb::types::AttributeValue::S;
+use domain::CertificateState;
 use harness::stop::{Stop, stopped};
 use harness::{FAST_RETRIES, Portal};
 use local::lms::{At, FaultRule, LmsFault};
-use shared::domain::CertificateState;
-use shared::use_cases::certifying::CERTIFYING_TIME;
 
 use super::fixture::Fixture;
 

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
+use app::certifying::CERTIFYING_TIME;
 use aws_sdk_dynamodb::types::AttributeValue::S;
+use domain::{BlockedReason, EventKey, EventKind};
 use harness::{ADA, FAST_RETRIES, Portal, RUN};
 use local::Fault;
 use local::lms::{FaultRule, LmsFault};
 use serde_json::json;
-use shared::domain::{BlockedReason, EventKey, EventKind};
-use shared::use_cases::certifying::CERTIFYING_TIME;
 
 use super::fixture::{Fixture, passed};
 

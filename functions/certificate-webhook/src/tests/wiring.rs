@@ -1,7 +1,7 @@
 //! The function reads exactly the variables that the template gives it.
 
+use app::certifying::CERTIFYING_TIME;
 use harness::wiring::needs_all_and_no_more;
-use shared::use_cases::certifying::CERTIFYING_TIME;
 
 #[test]
 fn the_template_gives_exactly_the_variables_that_are_read() {

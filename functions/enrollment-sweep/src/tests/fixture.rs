@@ -4,9 +4,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
+use domain::Enrollment;
 use harness::sweep::{Sweep, email, id, username};
 use harness::{Portal, RUN};
-use shared::domain::Enrollment;
 
 pub struct Fixture {
     pub function: Sweep,

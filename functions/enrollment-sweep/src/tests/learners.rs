@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue::{N, S};
+use common::clock::Clock;
+use domain::{Change, Enrollment, History, HistoryEntry, Mode, ModeSource};
 use harness::sweep::{email, id, username};
 use harness::{ADA, ADA_ID, RUN};
 use serde_json::json;
-use shared::clock::Clock;
-use shared::domain::{Change, Enrollment, History, HistoryEntry, Mode, ModeSource};
 use uuid::Uuid;
 
 use super::fixture::Fixture;

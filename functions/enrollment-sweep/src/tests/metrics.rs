@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shared::web::Metric;
+use web::Metric;
 
 use super::fixture::Fixture;
 

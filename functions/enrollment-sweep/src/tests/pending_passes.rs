@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use domain::BlockedReason;
 use harness::stop::{Stop, stopped};
 use harness::{ADA, FAST_RETRIES, Portal, RUN};
 use local::lms::At;
-use shared::domain::BlockedReason;
 
 use super::fixture::{Fixture, wired};
 

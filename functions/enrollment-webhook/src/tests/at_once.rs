@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue::Bool;
 use futures::future::join_all;
+use harness::{ADA, RUN};
 use local::Fault;
 use serde_json::{Value, json};
-use shared::adapters::store::CallLimits;
-
-use harness::{ADA, RUN};
+use store::CallLimits;
 
 use super::fixture::Fixture;
 

@@ -1,10 +1,9 @@
 //! The number of calls to DynamoDB on each path.
 
 use aws_sdk_dynamodb::types::AttributeValue::Bool;
-use serde_json::json;
-use shared::adapters::store::CallLimits;
-
 use harness::{ADA, RUN};
+use serde_json::json;
+use store::CallLimits;
 
 use super::fixture::Fixture;
 

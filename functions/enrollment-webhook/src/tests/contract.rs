@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
+use domain::{EventKey, EventKind};
+use harness::{ADA, ADA_ID, EXPIRED, NOT_STAFF, Portal, REVOKED, RUN, STAFF, from_gateway, tokens};
 use lambda_http::http::Method;
 use lambda_http::http::request::Builder;
 use lambda_http::{Body, Request};
 use local::{Call, Fault, FaultyProxy};
 use serde_json::json;
-use shared::domain::{EventKey, EventKind};
-
-use harness::{ADA, ADA_ID, EXPIRED, NOT_STAFF, Portal, REVOKED, RUN, STAFF, from_gateway, tokens};
 
 use super::fixture::{Fixture, delivery, request};
 

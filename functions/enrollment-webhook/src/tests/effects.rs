@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, N, S};
+use domain::{BlockedReason, Change, CourseRole, EventState};
+use harness::{ADA, ADA_ID, RUN, now};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use shared::domain::{BlockedReason, Change, CourseRole, EventState};
-
-use harness::{ADA, ADA_ID, RUN, now};
 
 use super::fixture::Fixture;
 

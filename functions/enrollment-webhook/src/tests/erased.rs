@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use app::erasing::IN_FLIGHT;
+use bootstrap::wiring::Wiring;
+use common::clock::FakeClock;
+use domain::LearnerRef;
 use harness::{ADA, ADA_ID, FAST_RETRIES, now};
 use local::Fault;
 use serde_json::json;
-use shared::bootstrap::wiring::Wiring;
-use shared::clock::FakeClock;
-use shared::domain::LearnerRef;
-use shared::use_cases::erasing::IN_FLIGHT;
 use tokio::sync::Notify;
 
 use super::fixture::Fixture;

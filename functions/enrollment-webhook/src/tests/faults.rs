@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use harness::{ADA, ADA_ID, FAST_RETRIES, Portal, RUN, SHORT_TIMEOUTS};
 use local::Fault;
 use serde_json::json;
-use shared::adapters::store::CallLimits;
-
-use harness::{ADA, ADA_ID, FAST_RETRIES, Portal, RUN, SHORT_TIMEOUTS};
+use store::CallLimits;
 
 use super::fixture::Fixture;
 use crate::STORE_TIME;

@@ -4,16 +4,16 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use bootstrap::aws;
+use domain::EventKind;
 use harness::{Portal, Webhook, WebhookResponse};
 use lambda_http::Request;
 use lambda_http::http::request::Builder;
 use local::FaultyProxy;
 use serde_json::Value;
-use shared::adapters::store::CallLimits;
-use shared::bootstrap::aws;
-use shared::bootstrap::logging::subscriber;
-use shared::domain::EventKind;
+use store::CallLimits;
 use tracing::instrument::WithSubscriber;
+use web::logging::subscriber;
 
 use crate::handler::EnrollmentWebhook;
 

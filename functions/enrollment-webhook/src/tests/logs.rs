@@ -1,12 +1,10 @@
 //! The log lines of a delivery, and the data that must never be in one.
 
+use harness::{ADA, ADA_ID, FAST_RETRIES, NOT_STAFF, RUN, STAFF};
 use lambda_http::http::HeaderValue;
 use lambda_http::{Body, Request};
-use serde_json::{Value, json};
-
 use local::Fault;
-
-use harness::{ADA, ADA_ID, FAST_RETRIES, NOT_STAFF, RUN, STAFF};
+use serde_json::{Value, json};
 
 use super::fixture::{Fixture, delivery, request};
 

@@ -3,7 +3,7 @@
 use harness::{ADA, EXPIRED, NOT_STAFF, REVOKED, RUN, STAFF, tokens};
 use lambda_http::Body;
 use serde_json::{Value, json};
-use shared::web::Metric;
+use web::Metric;
 
 use super::fixture::{Fixture, request};
 

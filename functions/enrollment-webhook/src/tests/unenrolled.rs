@@ -1,11 +1,10 @@
 //! A delivery with `is_active: false`: the learner was un-enrolled.
 
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, S};
+use harness::{ADA, RUN, now};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use shared::adapters::store::CallLimits;
-
-use harness::{ADA, RUN, now};
+use store::CallLimits;
 
 use super::fixture::Fixture;
 

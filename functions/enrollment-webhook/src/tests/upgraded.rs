@@ -2,11 +2,11 @@
 //! are too large.
 
 use aws_sdk_dynamodb::types::AttributeValue::{L, M, N, S};
+use domain::BlockedReason;
 use harness::{ADA, FAST_RETRIES, RUN, now};
 use jiff::SignedDuration;
 use local::Fault;
 use serde_json::json;
-use shared::domain::BlockedReason;
 
 use super::fixture::Fixture;
 

@@ -1,10 +1,10 @@
 //! The runs that are swept.
 
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, S};
+use common::clock::Clock;
 use harness::{ADA, ADA_ID, RUN};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use shared::clock::Clock;
 
 use super::fixture::Fixture;
 

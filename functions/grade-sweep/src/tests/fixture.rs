@@ -4,15 +4,15 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use app::operator::{override_grade, release_grade};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue::Bool;
+use common::clock::Clock;
+use domain::{CertificateState, Change, Grade, GradeEntry, Score};
 use harness::sweep::{Sweep, email, id, username};
 use harness::{ADA_ID, Portal, RUN};
 use local::lms::GradeRow;
-use shared::adapters::store::records::{LearnerRecords, Written};
-use shared::clock::Clock;
-use shared::domain::{CertificateState, Change, Grade, GradeEntry, Score};
-use shared::use_cases::operator::{override_grade, release_grade};
+use store::records::{LearnerRecords, Written};
 use uuid::Uuid;
 
 pub struct Fixture {

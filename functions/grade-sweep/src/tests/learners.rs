@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, N, S};
+use common::clock::Clock;
+use domain::{CertificateState, Change, LetterGrade};
 use harness::sweep::{id, username};
 use harness::{ADA, ADA_ID, FAST_RETRIES, RUN};
 use local::Fault;
 use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
-use shared::clock::Clock;
-use shared::domain::{CertificateState, Change, LetterGrade};
 
 use super::fixture::{Fixture, graded, wired};
 

@@ -7,7 +7,7 @@ use harness::RUN;
 use harness::sweep::username;
 use local::lms::{FaultRule, LmsFault};
 use serde_json::{Value, json};
-use shared::web::Metric;
+use web::Metric;
 
 use super::fixture::Fixture;
 

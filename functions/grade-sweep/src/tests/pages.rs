@@ -99,7 +99,7 @@ async fn an_lms_that_stays_unavailable_fails_the_sweep() {
     fixture
         .lms
         .add_fault(FaultRule::of(LmsFault::Fail { status: 503 }).after(1));
-    let began = shared::clock::Clock::now(&*fixture.clock);
+    let began = common::clock::Clock::now(&*fixture.clock);
     let answer = fixture.sweep().await;
     assert_eq!(
         (&answer["status"], &answer["reason"]),
@@ -111,7 +111,7 @@ async fn an_lms_that_stays_unavailable_fails_the_sweep() {
         (&line["level"], &line["outcome"]),
         (&json!("ERROR"), &json!("failed"))
     );
-    let took = shared::clock::Clock::now(&*fixture.clock).duration_since(began);
+    let took = common::clock::Clock::now(&*fixture.clock).duration_since(began);
     assert!((15..20).contains(&took.as_mins()), "{took:?}");
 
     fixture.lms.revoke();

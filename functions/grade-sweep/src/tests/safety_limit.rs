@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use app::operator::{CertificateAction, correct_certificate};
+use common::clock::Clock;
+use domain::CertificateState::{InForce, Withdrawn};
+use domain::Change;
 use harness::sweep::{id, username};
 use harness::{FAST_RETRIES, RUN};
 use local::Fault;
 use local::lms::{At, FaultRule, LmsFault};
 use serde_json::json;
-use shared::clock::Clock;
-use shared::domain::CertificateState::{InForce, Withdrawn};
-use shared::domain::Change;
-use shared::use_cases::operator::{CertificateAction, correct_certificate};
 
 use super::fixture::{Fixture, wired};
 

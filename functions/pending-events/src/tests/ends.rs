@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use app::enrolling::Set;
 use aws_sdk_dynamodb::types::AttributeValue;
+use common::clock::Clock;
+use domain::{BlockedReason, Change, CourseRole, EventState, Setting};
 use harness::{ADA, ADA_ID, Portal, RUN};
 use local::lms::{FaultRule, LmsFault};
-use shared::clock::Clock;
-use shared::domain::{BlockedReason, Change, CourseRole, EventState, Setting};
-use shared::use_cases::enrolling::Set;
 
 use super::fixture::Fixture;
 

@@ -3,12 +3,12 @@
 use std::ops::Deref;
 
 use aws_sdk_dynamodb::Client;
+use common::clock::Clock;
 use harness::Portal;
 use lambda_runtime::{Context, Error, LambdaEvent};
 use serde_json::{Value, json};
-use shared::bootstrap::logging::subscriber;
-use shared::clock::Clock;
 use tracing::instrument::WithSubscriber;
+use web::logging::subscriber;
 
 use crate::handler::PendingEvents;
 

@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use common::clock::Clock;
+use domain::BlockedReason;
 use harness::RUN;
 use local::Fault;
 use local::lms::{At, FaultRule, GradeRow, LmsFault};
-use shared::clock::Clock;
-use shared::domain::BlockedReason;
 use uuid::Uuid;
 
 use super::fixture::Fixture;

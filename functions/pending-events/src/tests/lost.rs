@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue::S;
+use common::clock::Clock;
+use domain::{BlockedReason, EventState};
 use harness::{ADA, FAST_RETRIES, RUN};
 use local::Fault;
 use local::lms::{FaultRule, LmsFault};
-use shared::clock::Clock;
-use shared::domain::{BlockedReason, EventState};
 
 use super::fixture::Fixture;
 use super::lms::with_passes;
@@ -86,7 +86,7 @@ async fn an_unreadable_event_is_an_error_and_the_others_are_processed() {
     let tables = fixture.use_cases();
     let (pending_events, users) = (tables.pending_events().unwrap(), tables.users().unwrap());
     let now = fixture.clock.now();
-    shared::use_cases::importing::wake_waiting_of_users(&pending_events, &users, now)
+    app::importing::wake_waiting_of_users(&pending_events, &users, now)
         .await
         .unwrap();
 }

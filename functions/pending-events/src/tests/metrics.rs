@@ -6,7 +6,7 @@ use harness::{ADA, FAST_RETRIES};
 use local::Fault;
 use local::lms::{FaultRule, LmsFault};
 use serde_json::{Value, json};
-use shared::web::Metric;
+use web::Metric;
 
 use super::fixture::Fixture;
 use super::lms::with_passes;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue::S;
+use common::clock::Clock;
+use domain::{BlockedReason, Change, EventKey, EventKind, EventState, Setting};
 use harness::{ADA, ADA_ID, ADA_USERNAME, Portal, RUN};
-use shared::adapters::store::pending_events::NewPendingEvent;
-use shared::clock::Clock;
-use shared::domain::{BlockedReason, Change, EventKey, EventKind, EventState, Setting};
+use store::pending_events::NewPendingEvent;
 
 use super::fixture::Fixture;
 

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
+use app::certifying::{Pass, Source};
+use app::enrolling::{Announcement, EnrollmentEvent};
+use common::clock::Clock;
+use domain::{BlockedReason, Change, EventState, Setting};
 use harness::stop::{Stop, stopped};
 use harness::{ADA, ADA_ID, FAST_RETRIES, Portal, RUN};
 use local::lms::{At, FaultRule, LmsFault};
-use shared::clock::Clock;
-use shared::domain::{BlockedReason, Change, EventState, Setting};
-use shared::use_cases::certifying::{Pass, Source};
-use shared::use_cases::enrolling::{Announcement, EnrollmentEvent};
 
 use super::fixture::Fixture;
 
@@ -256,7 +256,7 @@ async fn a_delivery_and_a_retry_at_once_take_effect_once() {
     let fixture = Fixture::on(portal);
     let certifying = fixture.use_cases().certifying().unwrap();
     let http = harness::http_client();
-    let limits = shared::use_cases::lms::LmsLimits::NONE;
+    let limits = lms::LmsLimits::NONE;
     let lms = fixture
         .use_cases()
         .lms_client(fixture.secrets_client(), http, limits);

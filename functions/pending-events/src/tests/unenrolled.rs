@@ -114,11 +114,11 @@ async fn a_pending_upgrade_is_not_applied_to_a_newer_enrollment() {
 
 /// Adds an active enrollment in the mode `audit`, as an import does.
 async fn make_imported(fixture: &Fixture) {
-    use shared::domain::{Change, EnrollmentChange, ModeSource, Setting};
+    use domain::{Change, EnrollmentChange, ModeSource, Setting};
     let by = Change::Import {
         name: "a test".to_owned(),
     };
-    let now = shared::clock::Clock::now(&*fixture.clock);
+    let now = common::clock::Clock::now(&*fixture.clock);
     let change = EnrollmentChange::new(ADA_ID.parse().unwrap(), RUN.parse().unwrap(), by, now);
     let setting = Setting::mode("audit".parse().unwrap(), true);
     let mut made = change.set(None, &setting).unwrap();

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use shared::adapters::store::CallLimits;
+use store::CallLimits;
 
 /// The limits of the program's own calls.
 pub const LIMITS: CallLimits = CallLimits {

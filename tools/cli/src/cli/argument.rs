@@ -4,9 +4,9 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use shared::domain::LearnerRef;
-use shared::domain::Percent;
-use shared::domain::given::{self, GivenError};
+use domain::LearnerRef;
+use domain::Percent;
+use domain::given::{self, GivenError};
 
 /// Reads a name that reads well in a table.
 pub fn name(text: &str) -> Result<String, String> {

@@ -1,11 +1,10 @@
 //! `coursehook certificates`
 
 use clap::Subcommand;
-use shared::domain::{CertificateState, CourseId, Email, given};
-
-use super::argument::one_of;
+use domain::{CertificateState, CourseId, Email, given};
 
 use super::ImportRecords;
+use super::argument::one_of;
 
 #[derive(Debug, Subcommand)]
 pub enum Certificates {

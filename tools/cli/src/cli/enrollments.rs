@@ -1,7 +1,7 @@
 //! `coursehook enrollments`
 
 use clap::{Args, Subcommand};
-use shared::domain::{CourseId, CourseRole, Email, Mode, given};
+use domain::{CourseId, CourseRole, Email, Mode, given};
 
 use super::ImportEnrollments;
 use super::argument::plain;

@@ -1,8 +1,8 @@
 //! `coursehook events`
 
 use clap::{Args, Subcommand};
+use domain::{BlockedReason, CourseId, EventKind, EventState, PendingEvent, given};
 use jiff::{SignedDuration, Timestamp};
-use shared::domain::{BlockedReason, CourseId, EventKind, EventState, PendingEvent, given};
 
 use super::argument::{key, one_of};
 use crate::time;

@@ -1,7 +1,7 @@
 //! `coursehook grades`
 
 use clap::{Args, Subcommand};
-use shared::domain::{CourseId, Email, LetterGrade, Percent, given};
+use domain::{CourseId, Email, LetterGrade, Percent, given};
 
 use super::ImportRecords;
 use super::argument::{percent, plain};

@@ -17,7 +17,7 @@ mod users;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use shared::domain::{CourseId, Email, given};
+use domain::{CourseId, Email, given};
 
 pub use self::certificates::Certificates;
 pub use self::credential::Credential;
@@ -208,7 +208,7 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
-    use shared::domain::EventKind;
+    use domain::EventKind;
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! `coursehook runs`
 
 use clap::Subcommand;
-use shared::domain::{CourseId, given};
+use domain::{CourseId, given};
 
 use super::ImportFile;
 

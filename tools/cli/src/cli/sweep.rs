@@ -1,9 +1,9 @@
 //! `coursehook sweep`
 
+use app::sweeping::Wanted;
 use clap::{Args, Subcommand};
-use shared::domain::LearnerRef;
-use shared::domain::{CourseId, SweepOptions, given};
-use shared::use_cases::sweeping::Wanted;
+use domain::LearnerRef;
+use domain::{CourseId, SweepOptions, given};
 
 use super::argument::learner;
 

@@ -1,8 +1,8 @@
 //! `coursehook users`
 
 use clap::Subcommand;
-use shared::domain::LearnerRef;
-use shared::domain::{Email, given};
+use domain::LearnerRef;
+use domain::{Email, given};
 
 use super::ImportFile;
 use super::argument::learner;

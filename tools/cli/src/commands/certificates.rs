@@ -2,16 +2,14 @@
 
 use std::process::ExitCode;
 
-use jiff::Timestamp;
-use serde::Serialize;
-use shared::domain::{
+use app::certifying::{BlockedBy, CertifyOutcome, Pass, Source};
+use app::operator::{CertificateAction, CertificateActionError, Corrected, correct_certificate};
+use app::retry::ATTEMPT_TIME;
+use domain::{
     Certificate, CertificateEntry, CertificateState, CourseId, Email, Grade, History, Renaming,
 };
-use shared::use_cases::certifying::{BlockedBy, CertifyOutcome, Pass, Source};
-use shared::use_cases::operator::{
-    CertificateAction, CertificateActionError, Corrected, correct_certificate,
-};
-use shared::use_cases::retry::ATTEMPT_TIME;
+use jiff::Timestamp;
+use serde::Serialize;
 use tokio::time::Instant;
 use uuid::Uuid;
 

@@ -4,13 +4,13 @@ use std::io::{self, BufRead, IsTerminal, Read};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bootstrap;
 use console::Term;
+use domain::Credential;
+use lms::{BaseUrl, LmsApi, LmsApiError};
 use secrecy::SecretString;
+use secrets::{SecretError, parse_credential};
 use serde::Serialize;
-use shared::adapters::lms::{BaseUrl, LmsApi, LmsApiError};
-use shared::adapters::secrets::{SecretError, parse_credential};
-use shared::bootstrap;
-use shared::domain::Credential;
 
 use crate::cli;
 use crate::context::Context;
@@ -95,7 +95,7 @@ pub async fn token(
         return Ok(None);
     };
     let lms_url: BaseUrl = context.setting("LMS_URL")?;
-    let lms = LmsApi::new(bootstrap::lms::client()?, lms_url);
+    let lms = LmsApi::new(bootstrap::lms_http::client()?, lms_url);
     let token = tokio::time::timeout(LIMIT, lms.access_token(id, secret)).await;
     let token = token.unwrap_or(Err(LmsApiError::Timeout));
     Ok(Some(token.map(drop)))

@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use jiff::Timestamp;
-use serde::Serialize;
-use shared::domain::{
+use app::enrolling::Set;
+use app::{ChangeOutcome, Changed};
+use domain::{
     CourseId, CourseRole, Email, Enrollment, History, HistoryEntry, Mode, ModeSource, Setting,
 };
-use shared::use_cases::enrolling::Set;
-use shared::use_cases::{ChangeOutcome, Changed};
+use jiff::Timestamp;
+use serde::Serialize;
 
 use super::runs;
 use crate::cli::{self, SetEnrollment};

@@ -5,15 +5,15 @@ mod several;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use jiff::Timestamp;
-use serde::Serialize;
-use shared::adapters::store::pending_events::{PendingEvents, Removal};
-use shared::domain::{
+use app::StoreError;
+use app::operator::retry_event;
+use domain::{
     BlockedReason, CourseId, CourseRole, EventKey, EventKind, EventState, Mode, PendingEvent,
     Waited,
 };
-use shared::use_cases::StoreError;
-use shared::use_cases::operator::retry_event;
+use jiff::Timestamp;
+use serde::Serialize;
+use store::pending_events::{PendingEvents, Removal};
 
 use self::several::Summary;
 use crate::advice::Advice;

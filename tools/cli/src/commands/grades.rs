@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use jiff::Timestamp;
-use serde::Serialize;
-use shared::domain::{
+use app::certifying::{BlockedBy, CertifyOutcome, Certifying, Pass, Source};
+use app::operator::{Corrected, override_grade, release_grade};
+use app::retry::ATTEMPT_TIME;
+use domain::{
     CertificateState, Change, CourseId, Email, Grade, GradeEntry, History, LetterGrade, Score,
 };
-use shared::use_cases::certifying::{BlockedBy, CertifyOutcome, Certifying, Pass, Source};
-use shared::use_cases::operator::{Corrected, override_grade, release_grade};
-use shared::use_cases::retry::ATTEMPT_TIME;
+use jiff::Timestamp;
+use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::cli::{self, OverrideGrade};

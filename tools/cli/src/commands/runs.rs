@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
+use domain::{CourseId, CourseRun};
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::adapters::store::course_runs::CourseRuns;
-use shared::domain::{CourseId, CourseRun};
+use store::course_runs::CourseRuns;
 
 use crate::context::Context;
 use crate::failure::Failure;

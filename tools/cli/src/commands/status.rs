@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
+use app::StoreError;
+use app::importing::RUNS_AT_ONCE;
+use domain::{Certificate, CourseId, CourseRun, Email, Enrollment, SweepEnd, SweepKind, User};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
-use shared::adapters::store::course_runs::CourseRuns;
-use shared::adapters::store::sweeps::{Sweeps, Which};
-use shared::domain::{
-    Certificate, CourseId, CourseRun, Email, Enrollment, SweepEnd, SweepKind, User,
-};
-use shared::use_cases::StoreError;
-use shared::use_cases::importing::RUNS_AT_ONCE;
+use store::course_runs::CourseRuns;
+use store::sweeps::{Sweeps, Which};
 
 use super::{certificates, enrollments, events, grades, runs, users};
 use crate::advice::Advice;

@@ -5,12 +5,12 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use app::authenticating::KNOWN_EVERYWHERE_AFTER;
+use app::issuing_tokens::{Issued, TokenError, TokenRegistry};
+use domain::token::{TokenRecord, TokenState};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret;
 use serde::Serialize;
-use shared::domain::token::{TokenRecord, TokenState};
-use shared::use_cases::authenticating::KNOWN_EVERYWHERE_AFTER;
-use shared::use_cases::issuing_tokens::{Issued, TokenError, TokenRegistry};
 use tokio::signal;
 
 use crate::confirm::confirm;

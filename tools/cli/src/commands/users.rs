@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
+use app::erasing::{Erased, IN_FLIGHT, KnownLearner};
+use app::renaming::{self, NewAddress, RenameError, Renamed};
+use domain::LearnerRef;
+use domain::{Email, User, Username, given};
 use serde::Serialize;
-use shared::adapters::store::users::Users;
-use shared::domain::LearnerRef;
-use shared::domain::{Email, User, Username, given};
-use shared::use_cases::erasing::{Erased, IN_FLIGHT, KnownLearner};
-use shared::use_cases::renaming::{self, NewAddress, RenameError, Renamed};
+use store::users::Users;
 use uuid::Uuid;
 
 use crate::confirm::confirm;

@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use jiff::Timestamp;
-use shared::adapters::store::certificates::Certificates;
-use shared::clock::SharedClock;
-use shared::domain::{CertificateState, given};
-use shared::use_cases::StoreError;
-use shared::use_cases::importing::{
+use app::StoreError;
+use app::importing::{
     Answers, CertificateRow, Difference, RECORDS_AT_ONCE, RecordImport, RowRefusedError,
 };
+use common::clock::SharedClock;
+use domain::{CertificateState, given};
+use jiff::Timestamp;
+use store::certificates::Certificates;
 
 use super::records::{SeenRecords, about, describe, import_mode};
 use super::{Reader, Warning, Writer, doubts};

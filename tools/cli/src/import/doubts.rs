@@ -1,6 +1,6 @@
 //! Detects text that an export wrote in place of a name.
 
-use shared::domain::given;
+use domain::given;
 
 use super::warnings::Warning;
 

@@ -4,14 +4,12 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use shared::adapters::store::enrollments::Enrollments;
-use shared::adapters::store::pending_events::PendingEvents;
-use shared::clock::SharedClock;
-use shared::domain::{CourseRole, Mode};
-use shared::use_cases::StoreError;
-use shared::use_cases::importing::{
-    Answers, EnrollmentRow, RECORDS_AT_ONCE, RecordImport, RowRefusedError,
-};
+use app::StoreError;
+use app::importing::{Answers, EnrollmentRow, RECORDS_AT_ONCE, RecordImport, RowRefusedError};
+use common::clock::SharedClock;
+use domain::{CourseRole, Mode};
+use store::enrollments::Enrollments;
+use store::pending_events::PendingEvents;
 
 use super::records::{SeenRecords, about, describe, import_mode};
 use super::{Reader, Warning, Writer};

@@ -4,13 +4,11 @@ use std::io::Seek;
 use std::path::Path;
 use std::process::ExitCode;
 
-use shared::adapters::store::grades::Grades;
-use shared::clock::SharedClock;
-use shared::domain::LetterGrade;
-use shared::use_cases::StoreError;
-use shared::use_cases::importing::{
-    Answers, GradeRow, RECORDS_AT_ONCE, RecordImport, RowRefusedError,
-};
+use app::StoreError;
+use app::importing::{Answers, GradeRow, RECORDS_AT_ONCE, RecordImport, RowRefusedError};
+use common::clock::SharedClock;
+use domain::LetterGrade;
+use store::grades::Grades;
 
 use super::reading::{Input, in_file, open_for_several_passes};
 use super::records::{SeenRecords, about, describe, import_mode};

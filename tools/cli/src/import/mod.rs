@@ -17,9 +17,9 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use app::StoreError;
+use app::importing::{Answers, RowRefusedError};
 use futures::{StreamExt, stream};
-use shared::use_cases::StoreError;
-use shared::use_cases::importing::{Answers, RowRefusedError};
 use tokio::signal;
 use tokio::time::timeout;
 

@@ -1,7 +1,7 @@
 //! Code that the imports of enrollments, grades and certificates share.
 
-use shared::domain::{CourseId, Email, given};
-use shared::use_cases::importing::{Difference, RowRefusedError};
+use app::importing::{Difference, RowRefusedError};
+use domain::{CourseId, Email, given};
 
 use super::ImportMode;
 use crate::cli::ImportRecords;

@@ -2,14 +2,12 @@
 
 use std::process::ExitCode;
 
+use app::StoreError;
+use app::importing::{Answers, RUNS_AT_ONCE, RowRefusedError, import_runs, wake_waiting_of_runs};
+use domain::{CourseRunChange, given};
 use jiff::Timestamp;
-use shared::adapters::store::course_runs::CourseRuns;
-use shared::adapters::store::pending_events::PendingEvents;
-use shared::domain::{CourseRunChange, given};
-use shared::use_cases::StoreError;
-use shared::use_cases::importing::{
-    Answers, RUNS_AT_ONCE, RowRefusedError, import_runs, wake_waiting_of_runs,
-};
+use store::course_runs::CourseRuns;
+use store::pending_events::PendingEvents;
 
 use super::{ImportMode, Reader, Warning, Writer, doubts};
 use crate::cli::ImportFile;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use app::importing::{Answers, Imported, RowRefusedError};
 use serde::Serialize;
-use shared::use_cases::importing::{Answers, Imported, RowRefusedError};
 
 use super::reading::Batch;
 use super::warnings::Warnings;

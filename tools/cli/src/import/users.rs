@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use jiff::Timestamp;
-use shared::adapters::store::pending_events::PendingEvents;
-use shared::adapters::store::users::Users;
-use shared::domain::{Email, User, Username, given};
-use shared::use_cases::StoreError;
-use shared::use_cases::importing::{
+use app::StoreError;
+use app::importing::{
     Answers, RowRefusedError, USERS_AT_ONCE, UserImport, UserRow, wake_waiting_of_users,
 };
+use domain::{Email, User, Username, given};
+use jiff::Timestamp;
+use store::pending_events::PendingEvents;
+use store::users::Users;
 
 use super::doubts::{self, is_word_for_nothing};
 use super::{ImportMode, Reader, Warning, Writer};

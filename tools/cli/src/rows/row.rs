@@ -1,12 +1,12 @@
 //! Reads one row: its cells by column, and their errors.
 
+use domain::certificate::CertificateStateError;
+use domain::given::GivenError;
+use domain::grade::{LetterGradeError, PercentError};
+use domain::terms::TermError;
+use domain::{CourseRole, Mode, Percent};
 use jiff::Timestamp;
 use serde_json::Number;
-use shared::domain::certificate::CertificateStateError;
-use shared::domain::given::GivenError;
-use shared::domain::grade::{LetterGradeError, PercentError};
-use shared::domain::terms::TermError;
-use shared::domain::{CourseRole, Mode, Percent};
 use thiserror::Error;
 use uuid::Uuid;
 

@@ -1,7 +1,7 @@
+use domain::EventKind;
 use local::lms::{At, FaultRule, GradeRow, LmsFault};
 use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
-use shared::domain::EventKind;
 
 use crate::harness::{ADA, CliFixture, RUN, Ran, WithLms, lms_unavailable, ran};
 

@@ -6,12 +6,12 @@ use aws_sdk_dynamodb::types::{
 };
 use axum::Router;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use common::clock::{Clock, SystemClock};
+use domain::{Blocked, BlockedReason, EventKind, EventState};
 use jiff::SignedDuration;
 use local::Lms;
 use local::lms::{At, CLIENT_ID, CLIENT_SECRET, FaultRule, GradeRow, LmsFault, STATIC_TOKEN};
 use serde_json::{Value, json};
-use shared::clock::{Clock, SystemClock};
-use shared::domain::{Blocked, BlockedReason, EventKind, EventState};
 use tokio::net::TcpListener;
 
 use crate::harness::{ADA, CliFixture, RUN, Ran, lms_unavailable, ran};

@@ -1,7 +1,7 @@
+use common::clock::{Clock, SystemClock};
+use domain::{Announced, Change, EnrollmentChange};
 use serde_json::json;
-use shared::adapters::store::enrollments::Enrollments;
-use shared::clock::{Clock, SystemClock};
-use shared::domain::{Announced, Change, EnrollmentChange};
+use store::enrollments::Enrollments;
 
 use crate::harness::{ADA, CliFixture, RUN};
 

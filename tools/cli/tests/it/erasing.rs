@@ -1,11 +1,10 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue::S;
+use domain::{BlockedReason, EventKind};
 use infra::Template;
 use local::{Fault, FaultyProxy};
 use serde_json::json;
-use shared::domain::{BlockedReason, EventKind};
-
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::harness::{ADA, CliFixture, RUN, ran};

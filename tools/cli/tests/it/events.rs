@@ -3,13 +3,13 @@ use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use app::operator::retry_event;
+use common::clock::{Clock, SystemClock};
+use domain::{Blocked, BlockedReason, EventKey, EventKind, EventState};
 use jiff::SignedDuration;
 use local::{Fault, FaultyProxy};
 use serde_json::json;
-use shared::adapters::store::pending_events::{NewPendingEvent, Removal};
-use shared::clock::{Clock, SystemClock};
-use shared::domain::{Blocked, BlockedReason, EventKey, EventKind, EventState};
-use shared::use_cases::operator::retry_event;
+use store::pending_events::{NewPendingEvent, Removal};
 use tokio::time::timeout;
 
 use crate::harness::{ADA, CliFixture, RUN, Ran, interrupted, lms_unavailable, ran};

@@ -3,10 +3,10 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use domain::{BlockedReason, EventKind};
 use jiff::Timestamp;
 use local::{Fault, FaultyProxy, SecretsManager};
 use serde_json::json;
-use shared::domain::{BlockedReason, EventKind};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::sync::mpsc;

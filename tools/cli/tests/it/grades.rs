@@ -1,9 +1,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use domain::{BlockedReason, EventKey, EventKind, Score};
 use local::lms::GradeRow;
 use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
-use shared::domain::{BlockedReason, EventKey, EventKind, Score};
 
 use crate::harness::{ADA, CliFixture, RUN, Ran, WithLms, ran};
 

@@ -7,20 +7,19 @@ use std::process::Stdio;
 use aws_sdk_cloudformation::types::StackStatus;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
+use common::clock::{Clock, SystemClock};
+use domain::{
+    Blocked, BlockedReason, CertificateEntry, CertificateState, Change, EventKey, EventKind,
+    EventState, Grade, GradeEntry, PendingEvent, Score,
+};
 use infra::Template;
 use local::lms::STATIC_TOKEN;
 use local::{Dynamodb, Lms, SecretsManager};
 use serde_json::{Value, json};
-use shared::adapters::store::CallLimits;
-use shared::adapters::store::certificates::Certificates;
-use shared::adapters::store::pending_events::{NewPendingEvent, PendingEvents};
-use shared::adapters::store::records::Records;
-use shared::bootstrap;
-use shared::clock::{Clock, SystemClock};
-use shared::domain::{
-    Blocked, BlockedReason, CertificateEntry, CertificateState, Change, EventKey, EventKind,
-    EventState, Grade, GradeEntry, PendingEvent, Score,
-};
+use store::CallLimits;
+use store::certificates::Certificates;
+use store::pending_events::{NewPendingEvent, PendingEvents};
+use store::records::Records;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};

@@ -4,11 +4,11 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use common::clock::{Clock, SystemClock};
+use domain::{Announced, BlockedReason, Change, EnrollmentChange, EventKind};
 use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
-use shared::adapters::store::enrollments::Enrollments;
-use shared::clock::{Clock, SystemClock};
-use shared::domain::{Announced, BlockedReason, Change, EnrollmentChange, EventKind};
+use store::enrollments::Enrollments;
 
 use crate::harness::{ADA, CliFixture, RUN, Ran, ran};
 

@@ -1,7 +1,7 @@
 use aws_sdk_dynamodb::types::AttributeValue::S;
+use domain::{BlockedReason, EventKind, EventState};
 use local::{Fault, FaultyProxy};
 use serde_json::json;
-use shared::domain::{BlockedReason, EventKind, EventState};
 
 use crate::harness::{ADA, CliFixture, RUN, ran};
 

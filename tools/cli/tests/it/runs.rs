@@ -1,9 +1,9 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, S};
+use domain::{BlockedReason, EventKind};
 use local::{Fault, FaultyProxy};
 use serde_json::json;
-use shared::domain::{BlockedReason, EventKind};
 
 use crate::harness::{ADA, CliFixture, RUN, Ran};
 

@@ -1,5 +1,5 @@
+use domain::{Blocked, BlockedReason, EventKey, EventKind, EventState, Score};
 use serde_json::{Value, json};
-use shared::domain::{Blocked, BlockedReason, EventKey, EventKind, EventState, Score};
 
 use crate::harness::{ADA, CliFixture, RUN, lms_unavailable};
 

@@ -1,11 +1,9 @@
 //! `coursehook sweep list`: one line for each run and kind.
 
+use domain::{Checkpoint, CourseId, SweepEnd, SweepKind, SweepOptions, SweepOutcome, Tally};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use shared::adapters::store::sweeps::{SweepRecord, Sweeps, Which};
-use shared::domain::{
-    Checkpoint, CourseId, SweepEnd, SweepKind, SweepOptions, SweepOutcome, Tally,
-};
+use store::sweeps::{SweepRecord, Sweeps, Which};
 use uuid::Uuid;
 
 use crate::harness::CliFixture;

@@ -2,11 +2,11 @@ use std::collections::BTreeSet;
 use std::process::Stdio;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use common::clock::{Clock, SystemClock};
 use jiff::SignedDuration;
 use local::lms::{At, FaultRule, GradeRow, LmsFault};
 use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
-use shared::clock::{Clock, SystemClock};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 

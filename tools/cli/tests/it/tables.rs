@@ -29,7 +29,7 @@ fn examples() -> Vec<(&'static str, &'static str)> {
 async fn items_of_other_programs_are_read_and_changed() {
     let stack = CliFixture::start().await;
     let send = async |operation: &str, body: &'static str| {
-        let client = shared::bootstrap::lms::client().unwrap();
+        let client = bootstrap::lms_http::client().unwrap();
         let request = client
             .post(stack.url())
             .header("content-type", "application/x-amz-json-1.0")

@@ -1,9 +1,9 @@
 use std::collections::BTreeSet;
 use std::process::Stdio;
 
+use common::clock::{Clock, SystemClock};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use shared::clock::{Clock, SystemClock};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use crate::harness::{CliFixture, Ran, interrupted, ran};

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use domain::{BlockedReason, EventKind};
 use local::{Fault, FaultyProxy};
 use serde_json::json;
-use shared::domain::{BlockedReason, EventKind};
 use tokio::process::Command;
 
 use crate::harness::{CliFixture, RUN, ran};

@@ -1,8 +1,8 @@
 //! Deliveries of the certificate webhook that have an effect.
 
+use domain::EventKind;
 use local::lms::{FaultRule, LmsFault};
 use serde_json::{Value, json};
-use shared::domain::EventKind;
 
 use super::learners::{RUN, about, email, username};
 use crate::failure::{Failure, same};

@@ -1,8 +1,8 @@
 //! Checks docs/contract.md, row by row, where all webhooks answer in the same way.
 
+use domain::EventKind;
 use reqwest::Method;
 use serde_json::{Value, json};
-use shared::domain::EventKind;
 
 use super::learners::{RUN, about, email};
 use crate::failure::{Failure, same};

@@ -1,7 +1,7 @@
 //! Deliveries of the enrollment webhook that have an effect.
 
+use domain::EventKind;
 use serde_json::{Value, json};
-use shared::domain::EventKind;
 
 use super::contract::is_error;
 use super::learners::{about, email, users};

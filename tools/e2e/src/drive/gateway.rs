@@ -1,8 +1,8 @@
 //! The answers that the gateway gives by itself have the contract's form and statuses.
 
+use domain::EventKind;
 use reqwest::Method;
 use serde_json::{Value, json};
-use shared::domain::EventKind;
 
 use super::contract::{has_header, is_error};
 use super::learners::about;

@@ -11,11 +11,10 @@ mod sweeps;
 
 use local::lms::{CLIENT_ID, CLIENT_SECRET};
 
+use self::contract::Tokens;
 use crate::failure::Failure;
 use crate::portal::Portal;
 use crate::step;
-
-use self::contract::Tokens;
 
 /// Calls the API from an address that is not allowed.
 pub async fn from_elsewhere(portal: &Portal<'_>) -> Result<(), Failure> {

@@ -1,8 +1,8 @@
 //! Pending events, and their outcomes.
 
+use domain::EventKind;
 use local::lms::{FaultRule, LmsFault};
 use serde_json::{Value, json};
-use shared::domain::EventKind;
 
 use super::learners::{RUN, about, email, username, users};
 use crate::failure::{Failure, same};

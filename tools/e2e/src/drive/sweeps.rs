@@ -1,8 +1,8 @@
 //! Both sweeps, by executions of their state machines.
 
+use domain::EventKind;
 use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
-use shared::domain::EventKind;
 
 use super::learners::{HALTED_RUN, SWEPT_RUN, email, halted, username};
 use crate::failure::{Failure, same};

@@ -37,17 +37,16 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, middleware};
-use serde::Serialize;
-
-use crate::background::{Background, listen};
-use crate::faults::lock;
-
 use enrollments::EnrollmentRow;
 use error::LmsResponseError;
 use fault_rules::FaultRules;
 use learners::Learners;
 use oauth::Tokens;
 use pages::{Fields, Sizes};
+use serde::Serialize;
+
+use crate::background::{Background, listen};
+use crate::faults::lock;
 
 pub use error::TokenError;
 pub use fault_rules::{At, FaultRule, LmsFault};

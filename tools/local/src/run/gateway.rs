@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use domain::EventKind;
 use local::process::Guarded;
 use local::rest_api::{RestApi, RestApiError};
 use local::venv;
-use shared::domain::EventKind;
 
 use super::settings::Settings;
 

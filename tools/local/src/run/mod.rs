@@ -11,18 +11,17 @@ use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use domain::EventKind;
+use env_file::EnvFile;
+use gateway::Gateway;
 use infra::Template;
 use local::lms::{CLIENT_ID, CLIENT_SECRET, SAMPLE_ENROLLMENTS, SAMPLE_GRADES};
 use local::ministack::Files;
 use local::{Dynamodb, Lms, SecretsManager};
-use serde_json::json;
-use shared::domain::EventKind;
-use tokio::signal::unix::{SignalKind, signal};
-
-use env_file::EnvFile;
-use gateway::Gateway;
 use operator::Operator;
+use serde_json::json;
 use settings::Settings;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Error that ended the run; Ctrl-C is none.
 #[derive(Debug, thiserror::Error)]

@@ -8,13 +8,13 @@ mod shell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use comparison::{Ids, elided};
 use futures::future::join_all;
 use local::venv::repository;
-
-use crate::stack::{RunningStack, ports};
-use comparison::{Ids, elided};
 use markdown::Step;
 use shell::{QUESTION, Shell};
+
+use crate::stack::{RunningStack, ports};
 
 /// Lists the pages whose transcripts are run.
 const PAGES: [&str; 3] = ["README.md", "docs/operating.md", "tools/local/README.md"];

@@ -1,9 +1,9 @@
 //! Checks that the LMS accepts our credential, and lets us read grades and list
 //! enrollments.
 
-use shared::adapters::lms::LmsApiError;
-use shared::domain::{CourseId, Email, User, Username};
-use shared::use_cases::lms::{About, LmsClient, LmsError};
+use domain::{CourseId, Email, User, Username};
+use lms::LmsApiError;
+use lms::{About, LmsClient, LmsError};
 
 use super::Finding;
 use crate::advice;

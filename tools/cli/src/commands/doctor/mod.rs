@@ -9,10 +9,10 @@ mod webhooks;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
+use domain::{CourseId, Email, EventState};
 use jiff::Timestamp;
+use ::lms::BaseUrl;
 use serde::Serialize;
-use shared::adapters::lms::BaseUrl;
-use shared::domain::{CourseId, Email, EventState};
 
 use crate::cli::exit_code;
 use crate::context::Context;

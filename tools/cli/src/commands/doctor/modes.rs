@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use shared::domain::{BlockedReason, Enrollment, Ineligible, Mode, PaidModes, PendingEvent};
+use domain::{BlockedReason, Enrollment, Ineligible, Mode, PaidModes, PendingEvent};
 
 use super::Finding;
 use crate::context::Context;

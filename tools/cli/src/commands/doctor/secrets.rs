@@ -1,9 +1,9 @@
 //! Checks that the two secrets hold valid values.
 
+use domain::Credential;
+use domain::token::{TokenRecord, TokenState};
 use jiff::{SignedDuration, Timestamp};
-use shared::adapters::secrets::SecretError;
-use shared::domain::Credential;
-use shared::domain::token::{TokenRecord, TokenState};
+use secrets::SecretError;
 
 use super::Finding;
 use crate::context::Context;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{KeySchemaElement, PointInTimeRecoveryStatus, TableDescription};
+use common::AwsError;
 use futures::future::join_all;
 use infra::{KeyPart, Table, Template, variable_of};
-use shared::adapters::AwsError;
-use shared::adapters::store::StoreError;
+use store::StoreError;
 
 use super::Finding;
 use crate::context::Context;

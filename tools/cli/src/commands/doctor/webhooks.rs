@@ -1,11 +1,11 @@
 //! Checks that the webhooks are there, refuse an invalid token, and do not redirect, in
 //! either form of the senders' URLs.
 
+use domain::EventKind;
 use futures::future::join_all;
 use reqwest::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Response};
 use serde_json::Value;
-use shared::domain::EventKind;
 
 use super::Finding;
 use crate::context::Context;

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use domain::PendingEvent;
 use futures::{StreamExt, stream};
 use serde::Serialize;
-use shared::domain::PendingEvent;
 use tokio::signal;
 
 use super::{EventView, named};

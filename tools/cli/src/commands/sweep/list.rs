@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use app::StoreError;
+use domain::{Checkpoint, CourseId, Stage, SweepEnd, SweepOptions, Tally};
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::adapters::store::page::Page;
-use shared::adapters::store::sweeps::{KnownSweep, SweepRecord, Sweeps};
-use shared::domain::{Checkpoint, CourseId, Stage, SweepEnd, SweepOptions, Tally};
-use shared::use_cases::StoreError;
+use store::page::Page;
+use store::sweeps::{KnownSweep, SweepRecord, Sweeps};
 use uuid::Uuid;
 
 use super::words;

@@ -9,16 +9,14 @@ mod words;
 use std::cell::RefCell;
 use std::process::ExitCode;
 
+use app::sweeping::{Kind, Progress, Request, SweepError, SweepEvent, Sweeping, Wanted};
+use common::calls::Counter;
+use common::clock::SharedClock;
+use domain::LearnerRef;
+use domain::{CourseId, CourseRun, SweepKind};
 use jiff::Timestamp;
-use shared::adapters::store::StoreError;
-use shared::adapters::store::enrollments::Enrollments;
-use shared::calls::Counter;
-use shared::clock::SharedClock;
-use shared::domain::LearnerRef;
-use shared::domain::{CourseId, CourseRun, SweepKind};
-use shared::use_cases::sweeping::{
-    Kind, Progress, Request, SweepError, SweepEvent, Sweeping, Wanted,
-};
+use store::StoreError;
+use store::enrollments::Enrollments;
 use tokio::select;
 
 use self::interruption::Interruption;

@@ -3,11 +3,11 @@
 
 use std::cell::{Cell, RefCell};
 
+use app::sweeping::{Request, SweepEvent};
+use common::clock::SharedClock;
+use domain::{Checkpoint, CourseId, Effect, Email, SweepKind, Username};
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::clock::SharedClock;
-use shared::domain::{Checkpoint, CourseId, Effect, Email, SweepKind, Username};
-use shared::use_cases::sweeping::{Request, SweepEvent};
 use uuid::Uuid;
 
 use super::summary::per_second;

@@ -1,12 +1,10 @@
 //! Summarises the sweep of a run, and of all runs.
 
+use app::sweeping::Request;
+use common::calls::Counter;
+use domain::{Checkpoint, CourseId, SweepEnd, SweepKind, SweepOptions, SweepOutcome, Tally};
 use jiff::SignedDuration;
 use serde::Serialize;
-use shared::calls::Counter;
-use shared::domain::{
-    Checkpoint, CourseId, SweepEnd, SweepKind, SweepOptions, SweepOutcome, Tally,
-};
-use shared::use_cases::sweeping::Request;
 use uuid::Uuid;
 
 use super::words;

@@ -1,9 +1,9 @@
 //! Describes a sweep and its effects in words.
 
-use shared::adapters::store::sweeps::KnownSweep;
-use shared::domain::{
+use domain::{
     Checkpoint, CourseId, Effect, Email, Left, Stage, SweepEnd, SweepOptions, SweepOutcome, Tally,
 };
+use store::sweeps::KnownSweep;
 
 use crate::output::{count, printable};
 use crate::{advice, time};

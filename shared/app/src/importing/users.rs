@@ -1,0 +1,273 @@
+//! Import of users with their usernames.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use domain::{BlockedReason, Email, PendingEvent, User, Username};
+use jiff::Timestamp;
+use store::StoreError;
+use store::pending_events::PendingEvents;
+use store::users::{FoundUsers, UserWrite, Users, Written};
+use uuid::Uuid;
+
+use super::events::wake_waiting;
+use super::{ATTEMPTS, Answers, Imported, RowRefusedError};
+
+/// The greatest number of users in one call of [`import_users`]. New ones fit in one
+/// transaction.
+pub const USERS_AT_ONCE: usize = Users::AT_ONCE;
+
+/// A user as a file contains them. An absent value leaves the stored one unchanged.
+#[derive(Clone)]
+pub struct UserRow {
+    /// The address in its normal form, which finds the user.
+    pub email: Email,
+    /// The address as the file contains it.
+    pub email_as_given: String,
+    /// The username. A row is refused if its username belongs to another address.
+    pub edx_username: Option<Username>,
+    /// The person's own name.
+    pub name: Option<String>,
+}
+
+/// Imports some users, none of them twice and at most [`USERS_AT_ONCE`]. The answers are in the
+/// order of the rows. Importing a row again changes nothing.
+///
+/// The cost is one BatchGetItem and, if something is written, one or two TransactWriteItems.
+pub async fn import_users(users: &Users, rows: &[UserRow]) -> Result<Answers, StoreError> {
+    read_and_write(users, &candidates(rows)).await
+}
+
+/// Imports users as [`import_users`] does, call after call.
+///
+/// If a call has found none of its users, the next one writes its users without reading them
+/// first. Most often this is right, and saves one read for each user. A wrong write costs as
+/// much as a successful one and changes nothing: it is a conditional write that requires that
+/// no user exists. The calls then read first again, so that importing a file once more costs
+/// only its reads.
+pub struct UserImport {
+    users: Users,
+    found_none: AtomicBool,
+}
+
+impl UserImport {
+    /// Makes no call. The first import reads first.
+    pub const fn new(users: Users) -> Self {
+        Self {
+            users,
+            found_none: AtomicBool::new(false),
+        }
+    }
+
+    /// Imports some users as [`import_users`] does.
+    pub async fn import(&self, rows: &[UserRow]) -> Result<Answers, StoreError> {
+        let candidates = candidates(rows);
+        if self.found_none.load(Ordering::Relaxed) {
+            let writes: Vec<_> = candidates.iter().map(Candidate::creation).collect();
+            if self.users.write(&writes).await? == Written::Done {
+                return Ok(vec![Ok(Imported::Created); rows.len()]);
+            }
+        }
+        let answers = read_and_write(&self.users, &candidates).await?;
+        let is_new = |answer: &_| *answer == Ok(Imported::Created);
+        let found_none = answers.iter().all(is_new);
+        self.found_none.store(found_none, Ordering::Relaxed);
+        Ok(answers)
+    }
+}
+
+/// A row, and the id for the user that it creates if there is none.
+struct Candidate<'a> {
+    row: &'a UserRow,
+    new_id: Uuid,
+}
+
+impl Candidate<'_> {
+    fn creation(&self) -> UserWrite {
+        let row = self.row;
+        UserWrite {
+            before: None,
+            after: User {
+                user_id: self.new_id,
+                email: row.email.clone(),
+                email_as_given: row.email_as_given.clone(),
+                edx_username: row.edx_username.clone(),
+                name: row.name.clone(),
+                former_emails: BTreeSet::new(),
+            },
+        }
+    }
+
+    /// True if the row's address is a former address of a user.
+    fn is_former(&self, found: &FoundUsers) -> bool {
+        let user = found.by_email.get(&self.row.email);
+        user.is_some_and(|user| user.email != self.row.email)
+    }
+}
+
+fn candidates(rows: &[UserRow]) -> Vec<Candidate<'_>> {
+    let candidate = |row| Candidate {
+        row,
+        new_id: Uuid::new_v4(),
+    };
+    rows.iter().map(candidate).collect()
+}
+
+async fn read_and_write(
+    users: &Users,
+    candidates: &[Candidate<'_>],
+) -> Result<Answers, StoreError> {
+    let found = find(users, candidates).await?;
+    let mut answers = Vec::with_capacity(candidates.len());
+    let mut writes = Vec::new();
+    for candidate in candidates {
+        if candidate.is_former(&found) {
+            // Another row may be about the same user, and one transaction cannot write a user
+            // twice.
+            answers.push(import_user(users, candidate).await?);
+            continue;
+        }
+        let decision = decide(candidate, &found);
+        if let Ok((_, Some(write))) = &decision {
+            writes.push((answers.len(), write.clone()));
+        }
+        answers.push(decision.map(|(imported, _)| imported));
+    }
+    for writes in transactions(&writes) {
+        let all: Vec<UserWrite> = writes.iter().map(|(_, write)| write.clone()).collect();
+        if users.write(&all).await? == Written::Moved {
+            // One of them is not as it was read: each is decided again, on its own.
+            for (index, _) in writes {
+                answers[*index] = import_user(users, &candidates[*index]).await?;
+            }
+        }
+    }
+    Ok(answers)
+}
+
+/// Splits the writes into parts, each as large as one transaction can be.
+fn transactions(mut writes: &[(usize, UserWrite)]) -> Vec<&[(usize, UserWrite)]> {
+    let mut parts = Vec::new();
+    while !writes.is_empty() {
+        let mut items = 0;
+        let fits = |(_, write): &&(usize, UserWrite)| {
+            items += write.items();
+            items <= Users::ITEMS_AT_ONCE
+        };
+        let (part, rest) = writes.split_at(writes.iter().take_while(fits).count());
+        parts.push(part);
+        writes = rest;
+    }
+    parts
+}
+
+async fn import_user(
+    users: &Users,
+    candidate: &Candidate<'_>,
+) -> Result<Result<Imported, RowRefusedError>, StoreError> {
+    for attempt in 0..ATTEMPTS {
+        let found = find(users, std::slice::from_ref(candidate)).await?;
+        let write = match decide(candidate, &found) {
+            Err(refused) => return Ok(Err(refused)),
+            Ok((imported, None)) => return Ok(Ok(imported)),
+            Ok((imported, Some(write))) => (imported, write),
+        };
+        if users.write(&[write.1]).await? == Written::Done {
+            return Ok(Ok(write.0));
+        }
+        tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
+    }
+    Ok(Err(RowRefusedError::Contended))
+}
+
+async fn find(users: &Users, candidates: &[Candidate<'_>]) -> Result<FoundUsers, StoreError> {
+    let rows = || candidates.iter().map(|candidate| candidate.row);
+    let emails: Vec<_> = rows().map(|row| &row.email).collect();
+    let usernames = rows().filter_map(|row| row.edx_username.as_ref());
+    let usernames: Vec<_> = usernames.map(Username::key).collect();
+    users.find(&emails, &usernames).await
+}
+
+/// Decides what to write for a row, given the users that were found. A row about another person
+/// than the one who has its address, or had it, is refused. Otherwise, a row with a former
+/// address is older than the stored user: it only adds values that the user lacks.
+fn decide(
+    candidate: &Candidate<'_>,
+    found: &FoundUsers,
+) -> Result<(Imported, Option<UserWrite>), RowRefusedError> {
+    let Candidate { row, new_id } = candidate;
+    let before = found.by_email.get(&row.email);
+    let email = before.map_or(&row.email, |user| &user.email);
+    let owner = row
+        .edx_username
+        .as_ref()
+        .and_then(|name| found.owner_of.get(&name.key()));
+    if let Some(holder) = before
+        && holder.is_another_person(
+            holder.email == row.email,
+            row.edx_username.as_ref(),
+            row.name.as_deref(),
+        )
+    {
+        return Err(RowRefusedError::AddressOfAnother {
+            holder: Box::new(holder.clone()),
+            username_owner: owner.cloned(),
+        });
+    }
+    if let Some(owner) = owner.filter(|owner| *owner != email) {
+        return Err(RowRefusedError::UsernameTaken {
+            owner: owner.clone(),
+            are_two: before.is_some(),
+        });
+    }
+    let Some(before) = before else {
+        return Ok((Imported::Created, Some(candidate.creation())));
+    };
+    let after = if before.email == row.email {
+        User {
+            email_as_given: row.email_as_given.clone(),
+            edx_username: row.edx_username.clone().or(before.edx_username.clone()),
+            name: row.name.clone().or(before.name.clone()),
+            ..before.clone()
+        }
+    } else {
+        User {
+            edx_username: before.edx_username.clone().or(row.edx_username.clone()),
+            name: before.name.clone().or(row.name.clone()),
+            ..before.clone()
+        }
+    };
+    Ok(if *before != after {
+        let before = Some(before.clone());
+        (Imported::Updated, Some(UserWrite { before, after }))
+    } else if before.user_id == *new_id {
+        // Our own write, whose answer was lost.
+        (Imported::Created, None)
+    } else {
+        (Imported::Unchanged, None)
+    })
+}
+
+/// Makes due the events that wait for a user who now exists, or for a username that the user
+/// now has, and returns their number.
+///
+/// Call it after each import, whether or not the import changed anything: the next import then
+/// completes one that was cut short.
+pub async fn wake_waiting_of_users(
+    pending_events: &PendingEvents,
+    users: &Users,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let came = async |events: &[PendingEvent]| {
+        let emails: BTreeSet<_> = events.iter().map(|event| &event.email).collect();
+        let found = users.find(&Vec::from_iter(emails), &[]).await?;
+        let came = |event: &&PendingEvent| match (event.reason, found.by_email.get(&event.email)) {
+            (BlockedReason::NoSuchUser, Some(_)) => true,
+            (BlockedReason::NoUsername, Some(user)) => user.edx_username.is_some(),
+            _ => false,
+        };
+        Ok(events.iter().filter(came).cloned().collect())
+    };
+    wake_waiting(pending_events, came, now).await
+}

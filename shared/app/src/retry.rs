@@ -1,0 +1,477 @@
+//! Retries of pending events that are due.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::AwsError;
+use common::clock::SharedClock;
+use common::panic::caught;
+use domain::{
+    AfterAttempt, Blocked, BlockedReason, Change, Email, EventKey, EventKind, EventState,
+    PendingEvent,
+};
+use futures::future::ready;
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use lms::{LmsClient, LmsError};
+use store::StoreError;
+use store::pending_events::{Due, PendingEvents, Removal};
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use super::certifying::{BlockedBy, CERTIFYING_TIME, CertifyOutcome, Certifying, Pass, Source};
+use super::enrolling::{Announcement, Enrolled, Enrolling};
+
+/// The time limit of one attempt; a webhook has no more for a delivery.
+pub const ATTEMPT_TIME: Duration = CERTIFYING_TIME;
+
+/// The wait before the next attempt at an event that is not of the expected shape.
+const UNREADABLE_FOR: SignedDuration = SignedDuration::from_hours(12);
+
+/// The extra time of an attempt beyond the time limit of its use case.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Retries pending events, each through the use case of its webhook.
+pub struct RetryWorker {
+    pending_events: PendingEvents,
+    enrolling: Enrolling,
+    certifying: Certifying,
+    lms: LmsClient,
+    clock: SharedClock,
+    at_once: usize,
+}
+
+/// The context of a retry batch: its request id and its time limits.
+#[derive(Debug, Clone)]
+pub struct BatchContext {
+    /// Lambda's id of the request, for the histories.
+    pub request_id: String,
+    /// The time until which events are claimed. All attempts end at most [`ATTEMPT_TIME`]
+    /// later.
+    pub claim_until: Instant,
+    /// The end of the leases: the process is stopped by then, and another one may claim its
+    /// events.
+    pub lease: Timestamp,
+}
+
+/// An attempt at one event.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The key of the event.
+    pub event_key: EventKey,
+    /// The event as it was claimed; absent if it is not of the expected shape.
+    pub event: Option<PendingEvent>,
+    /// The user's id; absent if no user has the address.
+    pub user_id: Option<Uuid>,
+    /// The outcome of the attempt.
+    pub outcome: AttemptOutcome,
+}
+
+impl Attempt {
+    /// True if a certificate was issued or restored.
+    fn has_certified(&self) -> bool {
+        let certifies = |event: &PendingEvent| event.kind.certifies();
+        let is_created =
+            matches!(self.outcome, AttemptOutcome::Done { effect, .. } if effect == "created");
+        self.event.as_ref().is_some_and(certifies) && is_created
+    }
+}
+
+/// The outcome of an attempt.
+#[derive(Debug, Clone)]
+pub enum AttemptOutcome {
+    /// The event took effect, or had taken effect before, and was removed.
+    Done {
+        /// The effect, as a word of the webhook's log.
+        effect: &'static str,
+        /// The error if it could not be removed. Its next attempt will find it done.
+        left_over: Option<StoreError>,
+    },
+    /// It keeps waiting, in this state.
+    Waiting(Box<PendingEvent>),
+    /// It has ended, as dead or expired.
+    Ended(Box<PendingEvent>),
+    /// It has waited long enough for this reason, and was removed.
+    Dropped(BlockedReason),
+    /// Requests to the LMS are paused: the attempt is not counted.
+    Released,
+    /// It was delivered again or made due meanwhile; that change stays.
+    Changed,
+    /// The store failed. The event is retried when its lease is over, or later if the error is
+    /// not temporary.
+    Failed(StoreError),
+    /// The attempt panicked at this place in the source. It is retried later.
+    Panicked(String),
+}
+
+/// The counts of one retry batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RetrySummary {
+    /// The number of events that were claimed.
+    pub attempted: u64,
+    /// The number of those that took effect.
+    pub done: u64,
+    /// The number of those whose attempt failed with an error or a panic.
+    pub failed: u64,
+    /// The number of certificates that were issued or restored.
+    pub certified: u64,
+    /// True if requests to the LMS are paused, and with them the events that need it.
+    pub lms_paused: bool,
+    /// The number of events that are waiting now.
+    pub waiting: u64,
+    /// The number of dead events now, whenever they died.
+    pub dead: u64,
+    /// The number of expired events now.
+    pub expired: u64,
+}
+
+/// The result of a use case for one event.
+struct UseCaseResult {
+    user_id: Option<Uuid>,
+    /// The learner's current address, if there is a user.
+    email: Option<Email>,
+    outcome: UseCaseOutcome,
+}
+
+enum UseCaseOutcome {
+    Effect(&'static str, Option<StoreError>),
+    Blocked(Blocked),
+    Paused(Timestamp),
+}
+
+impl RetryWorker {
+    /// Takes the use cases, and the number of events that are retried in parallel: as many as
+    /// may call the LMS at the same time. Makes no call.
+    pub fn new(
+        pending_events: PendingEvents,
+        enrolling: Enrolling,
+        certifying: Certifying,
+        lms: LmsClient,
+        clock: SharedClock,
+        at_once: usize,
+    ) -> Self {
+        Self {
+            pending_events,
+            enrolling,
+            certifying,
+            lms,
+            clock,
+            at_once,
+        }
+    }
+
+    /// Opens the connections to the tables and to the LMS.
+    pub async fn warm_up(&self) {
+        tokio::join!(self.enrolling.warm_up(), self.lms.warm_up());
+    }
+
+    /// Retries the events that are due, the longest due first, until there are no more or the
+    /// time is over. Calls `on_event` after each attempt.
+    ///
+    /// Any number of batches may run at the same time: each event is claimed by one of them.
+    ///
+    /// # Errors
+    /// The store failed. The events already claimed are finished, and no more are claimed.
+    pub async fn run(
+        &self,
+        context: &BatchContext,
+        on_event: impl Fn(&Attempt),
+    ) -> Result<RetrySummary, StoreError> {
+        self.lms.begin_invocation();
+        let now = self.clock.now();
+        let pages = stream::try_unfold(Some(None), async |start| match start {
+            None => Ok::<_, StoreError>(None),
+            Some(start) => {
+                let page = self.pending_events.due(now, start).await?;
+                let due = stream::iter(page.entries.into_iter().map(Ok::<Due, StoreError>));
+                Ok(Some((due, page.next.map(Some))))
+            }
+        });
+        let stopped = AtomicBool::new(false);
+        let may_claim = || !stopped.load(Ordering::Relaxed) && Instant::now() < context.claim_until;
+        let attempts = pages
+            .try_flatten()
+            .take_while(|_| ready(may_claim()))
+            .map(async |due| self.attempt(&due?, context).await)
+            .buffer_unordered(self.at_once);
+        let mut attempts = pin!(attempts);
+
+        let mut summary = RetrySummary::default();
+        let mut failure = None;
+        while let Some(attempt) = attempts.next().await {
+            match attempt {
+                Ok(None) => {}
+                Ok(Some(attempt)) => {
+                    summary.attempted += 1;
+                    summary.certified += u64::from(attempt.has_certified());
+                    match &attempt.outcome {
+                        AttemptOutcome::Done { .. } => summary.done += 1,
+                        AttemptOutcome::Failed(_) | AttemptOutcome::Panicked(_) => {
+                            summary.failed += 1
+                        }
+                        _ => {}
+                    }
+                    on_event(&attempt);
+                }
+                Err(error) => {
+                    stopped.store(true, Ordering::Relaxed);
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        summary.lms_paused = self.lms.is_paused();
+        summary.waiting = self.pending_events.count(EventState::Waiting).await?;
+        summary.dead = self.pending_events.count(EventState::Dead).await?;
+        summary.expired = self.pending_events.count(EventState::Expired).await?;
+        Ok(summary)
+    }
+
+    /// Retries one event, if it can be claimed.
+    async fn attempt(
+        &self,
+        due: &Due,
+        context: &BatchContext,
+    ) -> Result<Option<Attempt>, StoreError> {
+        // An event that needs the LMS is not claimed while requests to it are paused: the attempt
+        // could not succeed.
+        if due.kind.is_some_and(EventKind::asks_lms) && self.lms.is_paused() {
+            return Ok(None);
+        }
+        let now = self.clock.now();
+        let event_key = due.event_key.clone();
+        let event = match self
+            .pending_events
+            .claim(&event_key, now, context.lease)
+            .await
+        {
+            Ok(Some(event)) => event,
+            Ok(None) => return Ok(None),
+            // An error of one item is not an error of the table.
+            Err(error @ StoreError::Corrupt(_)) => {
+                let later = now.checked_add(UNREADABLE_FOR).unwrap_or(now);
+                // If this fails, the event is claimed again when its lease is over.
+                let _ = self.pending_events.postpone(&event_key, later).await;
+                return Ok(Some(Attempt {
+                    event_key,
+                    event: None,
+                    user_id: None,
+                    outcome: AttemptOutcome::Failed(error),
+                }));
+            }
+            Err(error) => return Err(error),
+        };
+        let until = Instant::now() + ATTEMPT_TIME;
+        let attempt = self.perform(&event, &context.request_id, now, until);
+        // Certifying keeps its time limit itself; enrolling is cut off here.
+        let deadline = until + GRACE;
+        let (user_id, outcome) = match caught(timeout_at(deadline, attempt)).await {
+            Ok(Ok(Ok(UseCaseResult {
+                user_id,
+                email,
+                outcome,
+            }))) => {
+                let email = email.as_ref().unwrap_or(&event.email);
+                let saved = self.save(&event, email, outcome).await;
+                (user_id, saved.unwrap_or_else(AttemptOutcome::Failed))
+            }
+            Ok(Ok(Err(error))) => {
+                let code = error.code().to_owned();
+                let is_temporary = error.is_outage();
+                let outcome = AttemptOutcome::Failed(error);
+                (
+                    None,
+                    if is_temporary {
+                        outcome
+                    } else {
+                        self.record_failure(&event, code, outcome).await
+                    },
+                )
+            }
+            Ok(Err(_)) => (None, AttemptOutcome::Failed(AwsError::Timeout.into())),
+            Err(location) => {
+                let outcome = AttemptOutcome::Panicked(location);
+                (
+                    None,
+                    self.record_failure(&event, "Panicked".to_owned(), outcome)
+                        .await,
+                )
+            }
+        };
+        Ok(Some(Attempt {
+            event_key,
+            event: Some(event),
+            user_id,
+            outcome,
+        }))
+    }
+
+    /// Stores the failure of an event, so that the event is not retried each time its lease is
+    /// over, and not without end. Returns `outcome`, unless the event has ended.
+    async fn record_failure(
+        &self,
+        event: &PendingEvent,
+        code: String,
+        outcome: AttemptOutcome,
+    ) -> AttemptOutcome {
+        let failed = UseCaseOutcome::Blocked(Blocked {
+            error: Some(code),
+            ..BlockedReason::Failed.into()
+        });
+        match self.save(event, &event.email, failed).await {
+            Ok(ended @ AttemptOutcome::Ended(_)) => ended,
+            // If it cannot even be saved, its lease ends by itself.
+            _ => outcome,
+        }
+    }
+
+    /// Runs the use case of the event's webhook, without storing a pending event.
+    async fn perform(
+        &self,
+        event: &PendingEvent,
+        request_id: &str,
+        now: Timestamp,
+        until: Instant,
+    ) -> Result<UseCaseResult, StoreError> {
+        let by = Change::PendingEvent {
+            event_key: event.event_key.clone(),
+            request_id: request_id.to_owned(),
+        };
+        match event.kind {
+            EventKind::Enrollment => {
+                let announcement = Announcement {
+                    email: event.email.clone(),
+                    course_id: Some(event.course_id.clone()),
+                    event: None,
+                    by,
+                    at: now,
+                };
+                let (user, outcome) = match self.enrolling.attempt(&announcement).await? {
+                    Enrolled::Stands {
+                        user_id,
+                        changed,
+                        left_over,
+                        ..
+                    } => {
+                        let effect = match changed.outcome {
+                            super::ChangeOutcome::Created => "created",
+                            super::ChangeOutcome::Updated => "updated",
+                            super::ChangeOutcome::Unchanged => "unchanged",
+                        };
+                        (
+                            Some((user_id, None)),
+                            UseCaseOutcome::Effect(effect, left_over),
+                        )
+                    }
+                    Enrolled::NotEnrolled { user_id, left_over } => {
+                        let effect = UseCaseOutcome::Effect("unchanged", left_over);
+                        (Some((user_id, None)), effect)
+                    }
+                    Enrolled::NoSuchUser { .. } => (
+                        None,
+                        UseCaseOutcome::Blocked(BlockedReason::NoSuchUser.into()),
+                    ),
+                    Enrolled::NoSuchRun { user_id, email, .. } => (
+                        Some((user_id, Some(email))),
+                        UseCaseOutcome::Blocked(BlockedReason::NoSuchRun.into()),
+                    ),
+                };
+                let (user_id, email) = user.unzip();
+                let email = email.flatten();
+                Ok(UseCaseResult {
+                    user_id,
+                    email,
+                    outcome,
+                })
+            }
+            EventKind::Certificate => {
+                let pass = Pass {
+                    email: event.email.clone(),
+                    course_id: Some(event.course_id.clone()),
+                    by,
+                    at: now,
+                };
+                let source = Source::Lms {
+                    lms: &self.lms,
+                    asking: &|_| {},
+                };
+                let certified = self.certifying.attempt(&pass, source, until).await?;
+                let outcome = match certified.outcome {
+                    CertifyOutcome::Exists(_) => {
+                        UseCaseOutcome::Effect("exists", certified.left_over)
+                    }
+                    CertifyOutcome::Created(_) => {
+                        UseCaseOutcome::Effect("created", certified.left_over)
+                    }
+                    CertifyOutcome::Revoked => {
+                        UseCaseOutcome::Effect("revoked", certified.left_over)
+                    }
+                    CertifyOutcome::Blocked(why) => {
+                        let now = self.clock.now();
+                        let blocked = why.blocked(now);
+                        match why {
+                            BlockedBy::Lms(LmsError::Paused { .. }) => {
+                                UseCaseOutcome::Paused(blocked.not_before.unwrap_or(now))
+                            }
+                            _ => UseCaseOutcome::Blocked(blocked),
+                        }
+                    }
+                };
+                Ok(UseCaseResult {
+                    user_id: certified.user_id,
+                    email: Some(certified.email),
+                    outcome,
+                })
+            }
+        }
+    }
+
+    /// Saves the outcome. An event that was stored under a former address of the learner keeps
+    /// waiting under `email`, the current one: imports look for it there.
+    async fn save(
+        &self,
+        event: &PendingEvent,
+        email: &Email,
+        outcome: UseCaseOutcome,
+    ) -> Result<AttemptOutcome, StoreError> {
+        let now = self.clock.now();
+        let (next, outcome) = match outcome {
+            UseCaseOutcome::Effect(effect, left_over) => {
+                return Ok(AttemptOutcome::Done { effect, left_over });
+            }
+            UseCaseOutcome::Paused(due) => (
+                Box::new(event.clone().release(due)),
+                AttemptOutcome::Released,
+            ),
+            UseCaseOutcome::Blocked(blocked) => {
+                let reason = blocked.reason;
+                match event.clone().after_attempt(blocked, now) {
+                    AfterAttempt::Stored(next) if next.state == EventState::Waiting => {
+                        (next.clone(), AttemptOutcome::Waiting(next))
+                    }
+                    AfterAttempt::Stored(next) => (next.clone(), AttemptOutcome::Ended(next)),
+                    AfterAttempt::Dropped => {
+                        return Ok(match self.pending_events.remove(event).await? {
+                            Removal::Done | Removal::Gone => AttemptOutcome::Dropped(reason),
+                            Removal::Changed => AttemptOutcome::Changed,
+                        });
+                    }
+                }
+            }
+        };
+        if !self.pending_events.save(&next, now).await? {
+            return Ok(AttemptOutcome::Changed);
+        }
+        if *email != event.email {
+            let saved = PendingEvent {
+                version: next.version + 1,
+                ..*next
+            };
+            self.pending_events.rekey(saved, email).await?;
+        }
+        Ok(outcome)
+    }
+}

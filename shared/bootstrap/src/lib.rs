@@ -1,0 +1,7 @@
+//! The start of a process: it reads the environment, makes the clients and puts the use cases
+//! together.
+
+pub mod aws;
+pub mod environment;
+pub mod lms_http;
+pub mod wiring;

@@ -1,0 +1,9 @@
+//! What every other part needs at run time: the clock, counts of calls, errors of AWS, and panics
+//! as errors.
+
+pub mod aws_error;
+pub mod calls;
+pub mod clock;
+pub mod panic;
+
+pub use aws_error::AwsError;

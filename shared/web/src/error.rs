@@ -1,0 +1,733 @@
+//! Every error of a webhook, and the one table that maps each to an answer.
+
+use app::authenticating::TokensUnavailableError;
+use app::{DeliveryError, StoreError};
+use domain::EventKey;
+use http::StatusCode;
+use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use uuid::Uuid;
+
+use super::course::Course;
+
+/// Error of a delivery: it is not simply accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WebhookError {
+    /// The request does not have exactly one `Authorization` header with a bearer token.
+    NoBearer(BearerError),
+    /// The token cannot be authenticated at the moment.
+    TokensUnavailable(TokensUnavailableError),
+    /// The token is malformed, not listed, expired or revoked (`invalid_token` of RFC
+    /// 6750, section 3.1).
+    InvalidToken(InvalidTokenError),
+    /// The token is live but has no staff rights.
+    NotStaff,
+    /// The method is not POST.
+    MethodNotAllowed,
+    /// The decoded body has more than 64 KiB.
+    TooLarge,
+    /// The content type is missing or not JSON.
+    NotJsonType,
+    /// The content type is JSON, but the body is not a JSON object.
+    NotJson(NotJsonError),
+    /// Some fields are invalid. Holds all of them.
+    Invalid(Vec<FieldFault>),
+    /// No user has the email address.
+    UserNotFound {
+        /// The pending event; `None` if it was dropped because no course id was sent.
+        pending: Option<EventKey>,
+    },
+    /// The user is known, but the course run is not.
+    RunNotFound {
+        /// The course as sent. The answer repeats it only if it is a course id or a short
+        /// plain word.
+        course: Course,
+        /// The user who was found, for the log.
+        user_id: Uuid,
+        /// The pending event; `None` if it was dropped because no course id was sent.
+        pending: Option<EventKey>,
+    },
+    /// The store failed, or one of its items is malformed.
+    Store {
+        /// The error of the store.
+        error: StoreError,
+        /// The pending event, stored with the reason `failed` if the failure is not
+        /// temporary.
+        pending: Option<EventKey>,
+    },
+    /// The store did not answer within the time limit of a request.
+    OutOfTime,
+    /// The code panicked.
+    Panicked {
+        /// The location of the panic in the source as `FILE:LINE`, or `unknown`.
+        location: String,
+    },
+}
+
+/// Error: the request has no bearer token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BearerError {
+    /// There is no `Authorization` header.
+    Missing,
+    /// There is more than one such header, or several that the gateway has joined with
+    /// commas.
+    Repeated,
+    /// The scheme is not `Bearer`, in any case, or the header is not readable text.
+    OtherScheme,
+}
+
+/// Error: a bearer token is not valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidTokenError {
+    /// The token is malformed, which is known without the list of tokens.
+    Malformed,
+    /// The token is not listed, even after the list was read again.
+    Unknown,
+    /// The token is listed and has expired.
+    Expired,
+    /// The token is listed and revoked.
+    Revoked,
+}
+
+/// Error: a body is not a JSON object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotJsonError {
+    /// The bytes are not UTF-8.
+    NotUtf8,
+    /// The text is not valid JSON, or ends too early.
+    NotJson,
+    /// The text is JSON of another type: an array, a string, and so on.
+    NotAnObject,
+    /// Arrays and objects are nested more than 128 deep.
+    TooDeep,
+}
+
+/// A field and its error, without its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldFault {
+    /// The field: `email`, `course_id`, `role`, `mode` or `is_active`.
+    pub field: &'static str,
+    /// The rest of a sentence that begins with the field's name, for example `is
+    /// missing`.
+    pub what: String,
+}
+
+/// One response of the table: the answer, and the words for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorResponse {
+    /// The HTTP status. The sender retries at 5xx, 408 and 429, and at no other status.
+    pub status: StatusCode,
+    /// The header of the answer besides its content type, if it has one.
+    pub header: Option<(HeaderName, &'static str)>,
+    /// One sentence. It repeats nothing of the request except the course id.
+    pub message: String,
+    /// The outcome in the log.
+    pub outcome: &'static str,
+    /// The reason of the outcome in the log.
+    pub reason: String,
+}
+
+/// The number of seconds after which a sender may retry. By then a slow store has
+/// answered or timed out, and the list of tokens may be read again.
+const RETRY_SOON: &str = "5";
+
+const REALM: &str = r#"Bearer realm="api""#;
+const INVALID_TOKEN: &str = r#"Bearer realm="api", error="invalid_token""#;
+const INSUFFICIENT_SCOPE: &str = r#"Bearer realm="api", error="insufficient_scope""#;
+
+impl WebhookError {
+    /// Returns the response to this error. A temporary error is never a 4xx, because the
+    /// sender drops those for good.
+    pub fn response(&self) -> ErrorResponse {
+        let response = |status, header, message: &str, outcome, reason: &str| ErrorResponse {
+            status,
+            header,
+            message: message.to_owned(),
+            outcome,
+            reason: reason.to_owned(),
+        };
+        match self {
+            Self::NoBearer(why) => response(
+                StatusCode::UNAUTHORIZED,
+                Some((WWW_AUTHENTICATE, REALM)),
+                "A bearer token is required in one Authorization header.",
+                "unauthorized",
+                match why {
+                    BearerError::Missing => "no_authorization",
+                    BearerError::Repeated => "two_authorizations",
+                    BearerError::OtherScheme => "other_scheme",
+                },
+            ),
+            Self::TokensUnavailable(_) => response(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Some((RETRY_AFTER, RETRY_SOON)),
+                "The token cannot be checked for now; try again.",
+                "unavailable",
+                "tokens",
+            ),
+            Self::InvalidToken(why) => response(
+                StatusCode::UNAUTHORIZED,
+                Some((WWW_AUTHENTICATE, INVALID_TOKEN)),
+                "The token is not valid.",
+                "unauthorized",
+                match why {
+                    InvalidTokenError::Malformed => "malformed_token",
+                    InvalidTokenError::Unknown => "unknown_token",
+                    InvalidTokenError::Expired => "expired_token",
+                    InvalidTokenError::Revoked => "revoked_token",
+                },
+            ),
+            Self::NotStaff => response(
+                StatusCode::FORBIDDEN,
+                Some((WWW_AUTHENTICATE, INSUFFICIENT_SCOPE)),
+                "The token has no staff rights.",
+                "forbidden",
+                "insufficient_scope",
+            ),
+            Self::MethodNotAllowed => response(
+                StatusCode::METHOD_NOT_ALLOWED,
+                Some((ALLOW, "POST")),
+                "Only POST is allowed.",
+                "method_not_allowed",
+                "method",
+            ),
+            Self::TooLarge => response(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                None,
+                "The body is larger than 64 KiB.",
+                "too_large",
+                "body",
+            ),
+            Self::NotJsonType => response(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                None,
+                "The content type must be application/json.",
+                "unsupported_type",
+                "content_type",
+            ),
+            Self::NotJson(why) => response(
+                StatusCode::BAD_REQUEST,
+                None,
+                "The body must be a JSON object in UTF-8.",
+                "malformed",
+                match why {
+                    NotJsonError::NotUtf8 => "not_utf8",
+                    NotJsonError::NotJson => "not_json",
+                    NotJsonError::NotAnObject => "not_an_object",
+                    NotJsonError::TooDeep => "too_deep",
+                },
+            ),
+            Self::Invalid(faults) => {
+                let descriptions: Vec<_> = faults
+                    .iter()
+                    .map(|f| format!("{} {}", f.field, f.what))
+                    .collect();
+                let fields: Vec<_> = faults.iter().map(|f| f.field).collect();
+                response(
+                    StatusCode::BAD_REQUEST,
+                    None,
+                    &format!("{}.", descriptions.join("; ")),
+                    "invalid",
+                    &fields.join(","),
+                )
+            }
+            Self::UserNotFound { pending } => response(
+                StatusCode::NOT_FOUND,
+                None,
+                "User not found",
+                pending_or_dropped(pending.as_ref()),
+                "no_such_user",
+            ),
+            Self::RunNotFound {
+                course, pending, ..
+            } => response(
+                StatusCode::NOT_FOUND,
+                None,
+                &format!("Course run with id {} not found", named(course)),
+                pending_or_dropped(pending.as_ref()),
+                "no_such_run",
+            ),
+            Self::Store {
+                error: StoreError::Aws(failure),
+                ..
+            } if failure.is_invalid_request() => response(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                None,
+                "Something went wrong.",
+                "failed",
+                "store",
+            ),
+            Self::Store {
+                error: StoreError::Aws(_),
+                ..
+            } => response(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Some((RETRY_AFTER, RETRY_SOON)),
+                "The store is not available for now; try again.",
+                "unavailable",
+                "store",
+            ),
+            Self::OutOfTime => response(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Some((RETRY_AFTER, RETRY_SOON)),
+                "The store is not available for now; try again.",
+                "unavailable",
+                "out_of_time",
+            ),
+            Self::Store {
+                error: StoreError::Corrupt(table),
+                ..
+            } => response(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                None,
+                "Something went wrong.",
+                "failed",
+                &format!("corrupt_item:{table}"),
+            ),
+            Self::Panicked { location } => response(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                None,
+                "Something went wrong.",
+                "failed",
+                &format!("panic:{location}"),
+            ),
+        }
+    }
+
+    /// The error code of the outside service that failed, or `None` if none did.
+    pub fn error_code(&self) -> Option<&str> {
+        match self {
+            Self::TokensUnavailable(error) => Some(error.code()),
+            Self::Store { error, .. } => Some(error.code()),
+            Self::OutOfTime => Some("Timeout"),
+            _ => None,
+        }
+    }
+
+    /// The pending event, or `None` if there is none.
+    pub fn pending(&self) -> Option<&EventKey> {
+        match self {
+            Self::UserNotFound { pending }
+            | Self::RunNotFound { pending, .. }
+            | Self::Store { pending, .. } => pending.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The user, or `None` if none was found.
+    pub fn user_id(&self) -> Option<Uuid> {
+        match self {
+            Self::RunNotFound { user_id, .. } => Some(*user_id),
+            _ => None,
+        }
+    }
+}
+
+impl From<NotJsonError> for WebhookError {
+    fn from(why: NotJsonError) -> Self {
+        Self::NotJson(why)
+    }
+}
+
+impl From<StoreError> for WebhookError {
+    fn from(error: StoreError) -> Self {
+        Self::Store {
+            error,
+            pending: None,
+        }
+    }
+}
+
+impl From<DeliveryError> for WebhookError {
+    fn from(DeliveryError { error, pending }: DeliveryError) -> Self {
+        Self::Store { error, pending }
+    }
+}
+
+fn pending_or_dropped(pending: Option<&EventKey>) -> &'static str {
+    if pending.is_some() {
+        "pending"
+    } else {
+        "dropped"
+    }
+}
+
+/// The course as an answer may name it. A text that is not a course id could be anything,
+/// for example an email address or a token, so only a short plain word is repeated.
+fn named(course: &Course) -> &str {
+    const LONGEST_WORD: usize = 32;
+    match course {
+        Course::Run(id) => id.as_str(),
+        Course::NotAnId(text) => {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '+');
+            if text.len() <= LONGEST_WORD && text.chars().all(plain) {
+                text
+            } else {
+                "(no course id)"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::AwsError;
+    use secrets::SecretError;
+
+    use super::*;
+
+    /// Every row of the table has its status, header, message, outcome, reason and error
+    /// code.
+    #[test]
+    fn every_error_has_its_response() {
+        let key = || {
+            EventKey::of(
+                domain::EventKind::Enrollment,
+                &"ada@example.org".parse().unwrap(),
+                &"course-v1:A+B+C".parse().unwrap(),
+            )
+        };
+        let fault = |field, what: &str| FieldFault {
+            field,
+            what: what.to_owned(),
+        };
+        let run = |text: &str, pending| WebhookError::RunNotFound {
+            course: text.parse().unwrap(),
+            user_id: Uuid::nil(),
+            pending,
+        };
+        let store = |failure| WebhookError::from(StoreError::Aws(failure));
+        let throttled = || AwsError::Throttled("ThrottlingException".to_owned());
+        let denied = || AwsError::Failed("AccessDeniedException".to_owned());
+        let secret = SecretError::Aws(AwsError::Unreachable);
+
+        let bearer = "A bearer token is required in one Authorization header.";
+        let invalid = "The token is not valid.";
+        let unchecked = "The token cannot be checked for now; try again.";
+        let json = "The body must be a JSON object in UTF-8.";
+        let later = "The store is not available for now; try again.";
+        let wrong = "Something went wrong.";
+        let realm = r#"www-authenticate: Bearer realm="api""#;
+        let bad = r#"www-authenticate: Bearer realm="api", error="invalid_token""#;
+        let scope = r#"www-authenticate: Bearer realm="api", error="insufficient_scope""#;
+        let retry = "retry-after: 5";
+
+        let table: Vec<(WebhookError, u16, &str, &str, &str, &str, &str)> = vec![
+            (
+                WebhookError::NoBearer(BearerError::Missing),
+                401,
+                realm,
+                bearer,
+                "unauthorized",
+                "no_authorization",
+                "",
+            ),
+            (
+                WebhookError::NoBearer(BearerError::Repeated),
+                401,
+                realm,
+                bearer,
+                "unauthorized",
+                "two_authorizations",
+                "",
+            ),
+            (
+                WebhookError::NoBearer(BearerError::OtherScheme),
+                401,
+                realm,
+                bearer,
+                "unauthorized",
+                "other_scheme",
+                "",
+            ),
+            (
+                WebhookError::TokensUnavailable(TokensUnavailableError::NoTokensYet),
+                503,
+                retry,
+                unchecked,
+                "unavailable",
+                "tokens",
+                "NoTokensYet",
+            ),
+            (
+                WebhookError::TokensUnavailable(secret.into()),
+                503,
+                retry,
+                unchecked,
+                "unavailable",
+                "tokens",
+                "Unreachable",
+            ),
+            (
+                WebhookError::TokensUnavailable(SecretError::Malformed.into()),
+                503,
+                retry,
+                unchecked,
+                "unavailable",
+                "tokens",
+                "MalformedSecret",
+            ),
+            (
+                WebhookError::InvalidToken(InvalidTokenError::Malformed),
+                401,
+                bad,
+                invalid,
+                "unauthorized",
+                "malformed_token",
+                "",
+            ),
+            (
+                WebhookError::InvalidToken(InvalidTokenError::Unknown),
+                401,
+                bad,
+                invalid,
+                "unauthorized",
+                "unknown_token",
+                "",
+            ),
+            (
+                WebhookError::InvalidToken(InvalidTokenError::Expired),
+                401,
+                bad,
+                invalid,
+                "unauthorized",
+                "expired_token",
+                "",
+            ),
+            (
+                WebhookError::InvalidToken(InvalidTokenError::Revoked),
+                401,
+                bad,
+                invalid,
+                "unauthorized",
+                "revoked_token",
+                "",
+            ),
+            (
+                WebhookError::NotStaff,
+                403,
+                scope,
+                "The token has no staff rights.",
+                "forbidden",
+                "insufficient_scope",
+                "",
+            ),
+            (
+                WebhookError::MethodNotAllowed,
+                405,
+                "allow: POST",
+                "Only POST is allowed.",
+                "method_not_allowed",
+                "method",
+                "",
+            ),
+            (
+                WebhookError::TooLarge,
+                413,
+                "",
+                "The body is larger than 64 KiB.",
+                "too_large",
+                "body",
+                "",
+            ),
+            (
+                WebhookError::NotJsonType,
+                415,
+                "",
+                "The content type must be application/json.",
+                "unsupported_type",
+                "content_type",
+                "",
+            ),
+            (
+                NotJsonError::NotUtf8.into(),
+                400,
+                "",
+                json,
+                "malformed",
+                "not_utf8",
+                "",
+            ),
+            (
+                NotJsonError::NotJson.into(),
+                400,
+                "",
+                json,
+                "malformed",
+                "not_json",
+                "",
+            ),
+            (
+                NotJsonError::NotAnObject.into(),
+                400,
+                "",
+                json,
+                "malformed",
+                "not_an_object",
+                "",
+            ),
+            (
+                NotJsonError::TooDeep.into(),
+                400,
+                "",
+                json,
+                "malformed",
+                "too_deep",
+                "",
+            ),
+            (
+                WebhookError::Invalid(vec![
+                    fault("email", "is blank"),
+                    fault("role", "is not a string"),
+                ]),
+                400,
+                "",
+                "email is blank; role is not a string.",
+                "invalid",
+                "email,role",
+                "",
+            ),
+            (
+                WebhookError::UserNotFound {
+                    pending: Some(key()),
+                },
+                404,
+                "",
+                "User not found",
+                "pending",
+                "no_such_user",
+                "",
+            ),
+            (
+                WebhookError::UserNotFound { pending: None },
+                404,
+                "",
+                "User not found",
+                "dropped",
+                "no_such_user",
+                "",
+            ),
+            (
+                run("course-v1:A+B+C", Some(key())),
+                404,
+                "",
+                "Course run with id course-v1:A+B+C not found",
+                "pending",
+                "no_such_run",
+                "",
+            ),
+            (
+                run("None", None),
+                404,
+                "",
+                "Course run with id None not found",
+                "dropped",
+                "no_such_run",
+                "",
+            ),
+            (
+                run("ada@example.org", None),
+                404,
+                "",
+                "Course run with id (no course id) not found",
+                "dropped",
+                "no_such_run",
+                "",
+            ),
+            (
+                store(throttled()),
+                503,
+                retry,
+                later,
+                "unavailable",
+                "store",
+                "ThrottlingException",
+            ),
+            (
+                store(AwsError::Timeout),
+                503,
+                retry,
+                later,
+                "unavailable",
+                "store",
+                "Timeout",
+            ),
+            (
+                store(AwsError::Unreachable),
+                503,
+                retry,
+                later,
+                "unavailable",
+                "store",
+                "Unreachable",
+            ),
+            (
+                store(denied()),
+                503,
+                retry,
+                later,
+                "unavailable",
+                "store",
+                "AccessDeniedException",
+            ),
+            (
+                store(AwsError::Failed("ValidationException".to_owned())),
+                500,
+                "",
+                wrong,
+                "failed",
+                "store",
+                "ValidationException",
+            ),
+            (
+                WebhookError::OutOfTime,
+                503,
+                retry,
+                later,
+                "unavailable",
+                "out_of_time",
+                "Timeout",
+            ),
+            (
+                StoreError::Corrupt("T".to_owned()).into(),
+                500,
+                "",
+                wrong,
+                "failed",
+                "corrupt_item:T",
+                "CorruptItem",
+            ),
+            (
+                WebhookError::Panicked {
+                    location: "a.rs:1".to_owned(),
+                },
+                500,
+                "",
+                wrong,
+                "failed",
+                "panic:a.rs:1",
+                "",
+            ),
+        ];
+        for (error, status, header, message, outcome, reason, code) in table {
+            let response = error.response();
+            let described = response
+                .header
+                .map(|(name, value)| format!("{name}: {value}"));
+            assert_eq!(
+                (
+                    response.status.as_u16(),
+                    described.as_deref().unwrap_or(""),
+                    response.message.as_str()
+                ),
+                (status, header, message),
+                "{error:?}"
+            );
+            assert_eq!(
+                (response.outcome, response.reason.as_str()),
+                (outcome, reason),
+                "{error:?}"
+            );
+            assert_eq!(error.error_code().unwrap_or(""), code, "{error:?}");
+        }
+    }
+}
