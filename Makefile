@@ -20,6 +20,9 @@ ARCHITECTURE := x86_64
 ifeq ($(shell uname -sm),Linux $(ARCHITECTURE:arm64=aarch64))
 export CARGO_LAMBDA_COMPILER ?= cargo
 endif
+# The binaries of the functions, each of which is a Lambda function.
+FUNCTIONS := $(patsubst functions/%/src/main.rs,%,$(wildcard functions/*/src/main.rs)) \
+	$(notdir $(basename $(wildcard functions/*/src/bin/*.rs)))
 # Which stack is meant.
 STACK = coursehook-$(ENV)
 
@@ -82,7 +85,7 @@ build: $(VENV)/.done $(SAM)/.done ## Build what is deployed, into .aws-sam.
 	@# All at once, and by Cargo.lock. SAM then asks for each of them, and it is there. Without
 	@# MAKEFLAGS, since cargo would share the jobs of `make --jobs=2`.
 	MAKEFLAGS= cargo lambda build --release --locked $(if $(filter arm64,$(ARCHITECTURE)),--arm64) \
-		$(patsubst functions/%,--bin %,$(wildcard functions/*))
+		$(FUNCTIONS:%=--bin %)
 	$(SAM)/bin/sam build --template infra/template.yaml \
 		--parameter-overrides Architecture=$(ARCHITECTURE)
 	infra/check-glibc.sh .aws-sam/build/*/bootstrap

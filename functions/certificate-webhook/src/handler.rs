@@ -6,26 +6,30 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use lms::LmsClient;
 use serde_json::json;
-use web::{Accepted, Delivered, Webhook, WebhookError, log};
+use web::start::HttpFunction;
+use web::{Accepted, Delivered, EventsPlugin, Webhook, WebhookError, log};
 
 /// Answers the deliveries of the certificate webhook.
 pub struct CertificateWebhook {
-    webhook: Webhook,
+    webhook: Webhook<EventsPlugin>,
     certifying: Certifying,
     lms: LmsClient,
 }
 
 impl CertificateWebhook {
-    pub fn new(webhook: Webhook, certifying: Certifying, lms: LmsClient) -> Self {
+    /// Returns the function, from its parts.
+    pub fn new(webhook: Webhook<EventsPlugin>, certifying: Certifying, lms: LmsClient) -> Self {
         Self {
             webhook,
             certifying,
             lms,
         }
     }
+}
 
+impl HttpFunction for CertificateWebhook {
     /// Opens the connections and reads the tokens, side by side.
-    pub async fn warm_up(&self) {
+    async fn warm_up(&self) {
         tokio::join!(
             self.webhook.warm_up(),
             self.certifying.warm_up(),
@@ -34,12 +38,14 @@ impl CertificateWebhook {
     }
 
     /// Answers one request; never fails.
-    pub async fn handle(&self, request: Request) -> Response<Body> {
+    async fn handle(&self, request: Request) -> Response<Body> {
         self.webhook
-            .answer(request, |delivered| self.certify(delivered))
+            .answer(&request, |delivered| self.certify(delivered))
             .await
     }
+}
 
+impl CertificateWebhook {
     async fn certify(&self, delivered: Delivered) -> Result<Accepted, WebhookError> {
         let Delivered {
             delivery,

@@ -6,7 +6,8 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
 use uuid::Uuid;
-use web::{Accepted, Delivered, Webhook, WebhookError};
+use web::start::HttpFunction;
+use web::{Accepted, Delivered, EventsPlugin, Webhook, WebhookError};
 
 /// The message in the answer to an enrollment.
 const ENROLLED: &str = "Enrollment successful";
@@ -16,27 +17,32 @@ const UNENROLLED: &str = "Unenrollment successful";
 
 /// Answers the deliveries of the enrollment webhook.
 pub struct EnrollmentWebhook {
-    webhook: Webhook,
+    webhook: Webhook<EventsPlugin>,
     enrolling: Enrolling,
 }
 
 impl EnrollmentWebhook {
-    pub fn new(webhook: Webhook, enrolling: Enrolling) -> Self {
+    /// Returns the function, from its parts.
+    pub fn new(webhook: Webhook<EventsPlugin>, enrolling: Enrolling) -> Self {
         Self { webhook, enrolling }
     }
+}
 
+impl HttpFunction for EnrollmentWebhook {
     /// Opens the connections and reads the tokens, side by side.
-    pub async fn warm_up(&self) {
+    async fn warm_up(&self) {
         tokio::join!(self.webhook.warm_up(), self.enrolling.warm_up());
     }
 
     /// Answers one request; never fails.
-    pub async fn handle(&self, request: Request) -> Response<Body> {
+    async fn handle(&self, request: Request) -> Response<Body> {
         self.webhook
-            .answer(request, |delivered| self.enroll(delivered))
+            .answer(&request, |delivered| self.enroll(delivered))
             .await
     }
+}
 
+impl EnrollmentWebhook {
     async fn enroll(&self, delivered: Delivered) -> Result<Accepted, WebhookError> {
         let Delivered {
             delivery, by, at, ..

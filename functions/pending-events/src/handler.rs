@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use web::start::JsonFunction;
 use web::{Metrics, log};
 
 /// The time of a batch without a usable deadline: `cargo lambda watch` gives one in 1970. It is the
@@ -27,6 +28,7 @@ pub struct PendingEvents {
 }
 
 impl PendingEvents {
+    /// Returns the function, from its parts.
     pub fn new(worker: RetryWorker, metrics: Metrics, clock: SharedClock) -> Self {
         Self {
             worker,
@@ -34,9 +36,11 @@ impl PendingEvents {
             clock,
         }
     }
+}
 
+impl JsonFunction for PendingEvents {
     /// Opens the connections.
-    pub async fn warm_up(&self) {
+    async fn warm_up(&self) {
         self.worker.warm_up().await;
     }
 
@@ -44,7 +48,7 @@ impl PendingEvents {
     ///
     /// # Errors
     /// The store failed; every claimed event has been processed.
-    pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Error> {
+    async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Error> {
         let context = event.context;
         let began = self.clock.now();
         let deadline = i64::try_from(context.deadline).unwrap_or(i64::MAX);

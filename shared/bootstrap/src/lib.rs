@@ -4,4 +4,5 @@
 pub mod aws;
 pub mod environment;
 pub mod lms_http;
+pub mod process;
 pub mod wiring;

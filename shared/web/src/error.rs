@@ -4,10 +4,13 @@ use app::authenticating::TokensUnavailableError;
 use app::{DeliveryError, StoreError};
 use domain::EventKey;
 use http::StatusCode;
-use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use uuid::Uuid;
 
+use super::answer::ErrorResponse;
 use super::course::Course;
+use super::delivery::MAX_BODY_BYTES;
+use super::pipeline::{EndpointError, Interruption};
 
 /// Error of a delivery: it is not simply accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub enum WebhookError {
     NotStaff,
     /// The method is not POST.
     MethodNotAllowed,
-    /// The decoded body has more than 64 KiB.
+    /// The decoded body has more than [`MAX_BODY_BYTES`].
     TooLarge,
     /// The content type is missing or not JSON.
     NotJsonType,
@@ -111,21 +114,6 @@ pub struct FieldFault {
     pub what: String,
 }
 
-/// One response of the table: the answer, and the words for the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ErrorResponse {
-    /// The HTTP status. The sender retries at 5xx, 408 and 429, and at no other status.
-    pub status: StatusCode,
-    /// The header of the answer besides its content type, if it has one.
-    pub header: Option<(HeaderName, &'static str)>,
-    /// One sentence. It repeats nothing of the request except the course id.
-    pub message: String,
-    /// The outcome in the log.
-    pub outcome: &'static str,
-    /// The reason of the outcome in the log.
-    pub reason: String,
-}
-
 /// The number of seconds after which a sender may retry. By then a slow store has
 /// answered or timed out, and the list of tokens may be read again.
 const RETRY_SOON: &str = "5";
@@ -134,10 +122,10 @@ const REALM: &str = r#"Bearer realm="api""#;
 const INVALID_TOKEN: &str = r#"Bearer realm="api", error="invalid_token""#;
 const INSUFFICIENT_SCOPE: &str = r#"Bearer realm="api", error="insufficient_scope""#;
 
-impl WebhookError {
+impl EndpointError for WebhookError {
     /// Returns the response to this error. A temporary error is never a 4xx, because the
     /// sender drops those for good.
-    pub fn response(&self) -> ErrorResponse {
+    fn response(&self) -> ErrorResponse {
         let response = |status, header, message: &str, outcome, reason: &str| ErrorResponse {
             status,
             header,
@@ -193,7 +181,7 @@ impl WebhookError {
             Self::TooLarge => response(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 None,
-                "The body is larger than 64 KiB.",
+                &format!("The body is larger than {} KiB.", MAX_BODY_BYTES / 1024),
                 "too_large",
                 "body",
             ),
@@ -294,7 +282,7 @@ impl WebhookError {
     }
 
     /// The error code of the outside service that failed, or `None` if none did.
-    pub fn error_code(&self) -> Option<&str> {
+    fn error_code(&self) -> Option<&str> {
         match self {
             Self::TokensUnavailable(error) => Some(error.code()),
             Self::Store { error, .. } => Some(error.code()),
@@ -302,7 +290,9 @@ impl WebhookError {
             _ => None,
         }
     }
+}
 
+impl WebhookError {
     /// The pending event, or `None` if there is none.
     pub fn pending(&self) -> Option<&EventKey> {
         match self {
@@ -318,6 +308,15 @@ impl WebhookError {
         match self {
             Self::RunNotFound { user_id, .. } => Some(*user_id),
             _ => None,
+        }
+    }
+}
+
+impl From<Interruption> for WebhookError {
+    fn from(interruption: Interruption) -> Self {
+        match interruption {
+            Interruption::OutOfTime => Self::OutOfTime,
+            Interruption::Panicked { location } => Self::Panicked { location },
         }
     }
 }

@@ -20,18 +20,22 @@ use uuid::Uuid;
 
 use super::course::Course;
 use super::delivery::Delivery;
+use super::pipeline::{Arrival, Finished};
 
 /// The fields of the line `delivery processed`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct DeliveryLine {
-    /// Lambda's request id; empty outside of Lambda.
-    pub request_id: String,
-    /// The outcome, a word of the table in `docs/logs.md`.
-    pub outcome: &'static str,
-    /// The reason of the outcome; absent if the delivery took effect.
-    pub reason: Option<String>,
-    /// The HTTP status of the answer.
-    pub status: u16,
+    /// The request.
+    pub arrival: Arrival,
+    /// What became known of the delivery.
+    pub record: DeliveryRecord,
+    /// The end of the request. Its outcome is a word of the table in `docs/logs.md`.
+    pub finished: Finished,
+}
+
+/// What becomes known of a delivery for the log.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryRecord {
     /// The user; absent if no user was found.
     pub user_id: Option<Uuid>,
     /// The course id as sent, or `sha256:` and 16 hex digits; absent if the body was not
@@ -49,17 +53,6 @@ pub struct DeliveryLine {
     pub token: Option<UsedToken>,
     /// The pending event that the delivery was stored as, if it was.
     pub event_key: Option<EventKey>,
-    /// The error code of the outside service that failed.
-    pub error_code: Option<String>,
-    /// The time from the request's arrival at the handler to its answer, in wall time.
-    pub duration_ms: u64,
-    /// The number of DynamoDB calls, in which each attempt counts.
-    pub dynamodb_calls: u32,
-    /// The number of LMS requests, in which each attempt and each request for a token
-    /// counts; absent if the webhook never asks the LMS.
-    pub lms_calls: Option<u32>,
-    /// True for the first request of this instance (cold start).
-    pub cold_start: bool,
 }
 
 /// A listed token.
@@ -93,7 +86,7 @@ impl UsedToken {
     }
 }
 
-impl DeliveryLine {
+impl DeliveryRecord {
     /// Records the fields of the delivery in a form fit for the log.
     pub fn delivery(&mut self, delivery: &Delivery) {
         self.course_id = Some(match &delivery.course {
@@ -125,16 +118,23 @@ pub fn asking_for_grade(kind: EventKind, request_id: &str, user_id: Uuid, course
 
 /// Writes the line `delivery processed`. The level is ERROR if the request failed on our
 /// side, WARN if the delivery did not take effect, and INFO if it did.
-pub fn delivery_processed(kind: EventKind, record: &DeliveryLine) {
+pub fn delivery_processed(kind: EventKind, line: &DeliveryLine) {
+    let DeliveryLine {
+        arrival,
+        record,
+        finished,
+    } = line;
+    // Absent if the webhook never asks the LMS.
+    let lms_calls = kind.asks_lms().then(|| finished.calls.lms());
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
                 target: TARGET,
                 kind = kind.as_str(),
-                request_id = record.request_id,
-                outcome = record.outcome,
-                reason = record.reason.as_deref(),
-                status = record.status,
+                request_id = arrival.request_id,
+                outcome = finished.outcome,
+                reason = finished.reason.as_deref(),
+                status = finished.status,
                 user_id = record.user_id.map(tracing::field::display),
                 course_id = record.course_id.as_deref(),
                 role = record.role,
@@ -142,16 +142,16 @@ pub fn delivery_processed(kind: EventKind, record: &DeliveryLine) {
                 mode_differs = record.mode_differs.then_some(true),
                 token_id = record.token.as_ref().map(|token| token.id.as_str()),
                 event_key = record.event_key.as_ref().map(EventKey::as_str),
-                error_code = record.error_code.as_deref(),
-                duration_ms = record.duration_ms,
-                dynamodb_calls = record.dynamodb_calls,
-                lms_calls = record.lms_calls,
-                cold_start = record.cold_start,
+                error_code = finished.error_code.as_deref(),
+                duration_ms = finished.duration_ms,
+                dynamodb_calls = finished.calls.dynamodb(),
+                lms_calls,
+                cold_start = arrival.cold_start,
                 "delivery processed"
             )
         };
     }
-    match StatusCode::from_u16(record.status) {
+    match StatusCode::from_u16(finished.status) {
         Ok(StatusCode::ACCEPTED) => line!(warn),
         Ok(status) if status.is_success() => line!(info),
         Ok(status) if status.is_client_error() => line!(warn),

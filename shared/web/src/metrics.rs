@@ -115,13 +115,14 @@ impl Metrics {
     }
 
     /// Writes the document beside the line `delivery processed`.
-    pub fn delivery_processed(&self, kind: EventKind, record: &DeliveryLine, calls: &Counter) {
+    pub fn delivery_processed(&self, kind: EventKind, line: &DeliveryLine) {
+        let (record, finished) = (&line.record, &line.finished);
         let token = record.token.as_ref();
         let mut document = Document::default();
         document.dimension("kind", kind.as_str());
-        document.dimension("outcome", record.outcome);
+        document.dimension("outcome", finished.outcome);
         document.metric(Metric::Deliveries, 1);
-        document.metric(Metric::DeliveryTime, record.duration_ms);
+        document.metric(Metric::DeliveryTime, finished.duration_ms);
         document.count(Metric::DeliveriesPending, record.event_key.is_some());
         document.count(
             Metric::KnownTokensRefused,
@@ -136,10 +137,10 @@ impl Metrics {
             }
         }
         if kind.certifies() {
-            document.count(Metric::CertificatesIssued, record.outcome == "created");
+            document.count(Metric::CertificatesIssued, finished.outcome == "created");
         }
         if kind.asks_lms() {
-            document.lms(calls);
+            document.lms(&finished.calls);
         }
         self.write(document);
     }

@@ -11,6 +11,7 @@ use common::clock::SharedClock;
 use domain::LearnerRef;
 use domain::{CourseId, SweepOptions};
 use jiff::Timestamp;
+use lambda_http::lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 use super::log;
 use super::metrics::Metrics;
+use super::start::JsonFunction;
 
 /// One call of a sweep's function.
 #[derive(Debug, Clone)]
@@ -33,7 +35,7 @@ enum Call {
 
 /// Error of a call.
 #[derive(Debug, Error)]
-pub enum CallError {
+enum CallError {
     /// The call has neither of the two forms. The text names the defect and no value.
     #[error("the call cannot be read: {0}")]
     Malformed(&'static str),
@@ -75,11 +77,11 @@ pub struct SweepFunction<K> {
 
 /// The invocation of the function in which a call came.
 #[derive(Debug, Clone)]
-pub struct Invocation {
+struct Invocation {
     /// Lambda's id of the request.
-    pub request_id: String,
+    request_id: String,
     /// The time at which Lambda stops the function.
-    pub deadline: Instant,
+    deadline: Instant,
 }
 
 /// The time for a call without a usable deadline: `cargo lambda watch` gives a deadline
@@ -88,7 +90,7 @@ const CALL_TIME: Duration = Duration::from_mins(15);
 
 impl Invocation {
     /// Returns an invocation. `deadline` is Lambda's, in milliseconds since 1970.
-    pub fn new(request_id: String, deadline: u64, now: Timestamp) -> Self {
+    fn new(request_id: String, deadline: u64, now: Timestamp) -> Self {
         let now = u64::try_from(now.as_millisecond()).unwrap_or_default();
         let left = match deadline.saturating_sub(now) {
             0 => CALL_TIME,
@@ -98,6 +100,21 @@ impl Invocation {
             request_id,
             deadline: Instant::now() + left,
         }
+    }
+}
+
+impl<K: Kind> JsonFunction for SweepFunction<K> {
+    /// Opens no connection: a sweep begins with the call that it is to make.
+    async fn warm_up(&self) {}
+
+    /// Lists the due runs, or sweeps one until the time is over.
+    ///
+    /// # Errors
+    /// The call cannot be parsed, or failed.
+    async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Error> {
+        let LambdaEvent { payload, context } = event;
+        let invocation = Invocation::new(context.request_id, context.deadline, self.clock.now());
+        Ok(self.answer(&payload, &invocation).await?)
     }
 }
 
@@ -116,7 +133,7 @@ impl<K: Kind> SweepFunction<K> {
     /// # Errors
     /// If the call cannot be parsed, or if the tables or, for a list, the LMS cannot be
     /// reached. In the second case the same call may succeed later.
-    pub async fn answer(&self, call: &Value, invocation: &Invocation) -> Result<Value, CallError> {
+    async fn answer(&self, call: &Value, invocation: &Invocation) -> Result<Value, CallError> {
         let answer = async {
             match parse(call)? {
                 Call::List { wanted, start } => self.list(&wanted, start.as_ref()).await,

@@ -1,45 +1,33 @@
-//! The processing of a delivery by a webhook, the same for every kind of event:
-//! authenticate the caller, parse the body, act on the delivery, answer it, log it.
+//! The endpoint of a webhook, the same for every kind of event and every source: authenticate the
+//! caller, parse the body, act on the delivery, answer it, log it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use app::authenticating::{AuthDecision, TokenCheck};
-use common::calls::Counter;
 use common::clock::SharedClock;
-use common::panic;
 use domain::{Change, EventKey, EventKind};
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use jiff::Timestamp;
-use lambda_http::{Request, RequestExt};
-use secrecy::ExposeSecret;
+use lambda_http::Request;
 use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::answer::{HttpResponse, error_answer, json_answer};
-use super::bearer::{Bearer, bearer};
-use super::delivery::{self, Delivery};
-use super::error::{InvalidTokenError, WebhookError};
-use super::log::{self, DeliveryLine, UsedToken};
+use super::answer::{HttpResponse, json_answer};
+use super::delivery::Delivery;
+use super::error::WebhookError;
+use super::log::{self, DeliveryRecord};
 use super::metrics::Metrics;
-
-/// The time limit of an answer in all. The LMS waits for 30 seconds, the gateway for 29,
-/// and the function is stopped after 28.
-const ANSWER_TIME: Duration = Duration::from_secs(25);
-
-/// The part of that time which is reserved for the answer after the delivery was acted
-/// on.
-const LAST_SECOND: Duration = Duration::from_secs(1);
+use super::pipeline::{Answer, Arrival, Endpoint, Finished, Pipeline};
+use super::source::Source;
 
 /// Answers the requests of one webhook.
-pub struct Webhook {
+pub struct Webhook<S> {
     kind: EventKind,
-    tokens: TokenCheck,
+    source: S,
     metrics: Metrics,
     clock: SharedClock,
     time_limit: Duration,
-    warm: AtomicBool,
+    pipeline: Pipeline,
 }
 
 /// A delivery from an authorized caller.
@@ -80,160 +68,40 @@ pub struct Accepted {
     pub error_code: Option<String>,
 }
 
-impl Webhook {
+impl<S: Source> Webhook<S> {
     /// Returns a webhook. `time_limit` is the time limit for acting on a delivery after
     /// it was parsed.
     pub fn new(
         kind: EventKind,
-        tokens: TokenCheck,
+        source: S,
         metrics: Metrics,
         clock: SharedClock,
         time_limit: Duration,
     ) -> Self {
         Self {
             kind,
-            tokens,
+            source,
             metrics,
+            pipeline: Pipeline::new(clock.clone()),
             clock,
             time_limit,
-            warm: AtomicBool::new(false),
         }
     }
 
-    /// Reads the list of tokens ahead of the first request.
+    /// Reads ahead of the first request what authenticating takes.
     pub async fn warm_up(&self) {
-        self.tokens.warm_up().await;
+        self.source.warm_up().await;
     }
 
-    /// Answers one request. `act` is called only if the caller has staff rights and the
-    /// delivery is valid.
-    pub async fn answer<F, A>(&self, request: Request, act: F) -> HttpResponse
+    /// Answers one request. `act` is called only if the caller is authorized and the delivery
+    /// is valid.
+    pub async fn answer<F, A>(&self, request: &Request, act: F) -> HttpResponse
     where
-        F: FnOnce(Delivered) -> A,
-        A: Future<Output = Result<Accepted, WebhookError>>,
+        F: Fn(Delivered) -> A + Sync,
+        A: Future<Output = Result<Accepted, WebhookError>> + Send,
     {
-        let began = self.clock.now();
-        let until = Instant::now() + ANSWER_TIME - LAST_SECOND;
-        let request_id = request
-            .lambda_context_ref()
-            .map_or_else(String::new, |context| context.request_id.clone());
-        let mut record = DeliveryLine {
-            request_id,
-            cold_start: !self.warm.swap(true, Ordering::Relaxed),
-            ..DeliveryLine::default()
-        };
-        log::delivery_received(self.kind, &record.request_id, &self.path(&request));
-
-        let calls = Counter::default();
-        let work = calls.count(self.process(&request, &mut record, until, act));
-        let result = match panic::caught(tokio::time::timeout(ANSWER_TIME, work)).await {
-            Ok(in_time) => in_time.unwrap_or(Err(WebhookError::OutOfTime)),
-            Err(location) => Err(WebhookError::Panicked { location }),
-        };
-
-        let answer = match result {
-            Ok(accepted) => {
-                record.outcome = accepted.outcome;
-                record.reason = accepted.reason.map(str::to_owned);
-                record.event_key = accepted.event_key;
-                record.user_id = Some(accepted.user_id);
-                record.mode_differs = accepted.mode_differs;
-                record.error_code = accepted.error_code;
-                json_answer(accepted.status, &accepted.body)
-            }
-            Err(error) => {
-                let response = error.response();
-                record.outcome = response.outcome;
-                record.user_id = error.user_id();
-                record.event_key = error.pending().cloned();
-                record.error_code = error.error_code().map(str::to_owned);
-                let answer = error_answer(&response);
-                record.reason = Some(response.reason);
-                answer
-            }
-        };
-        record.status = answer.status().as_u16();
-        record.dynamodb_calls = calls.dynamodb();
-        record.lms_calls = self.kind.asks_lms().then(|| calls.lms());
-        let took = self.clock.now().duration_since(began).as_millis();
-        record.duration_ms = u64::try_from(took).unwrap_or_default();
-        log::delivery_processed(self.kind, &record);
-        self.metrics.delivery_processed(self.kind, &record, &calls);
-        answer
-    }
-
-    async fn process<F, A>(
-        &self,
-        request: &Request,
-        record: &mut DeliveryLine,
-        until: Instant,
-        act: F,
-    ) -> Result<Accepted, WebhookError>
-    where
-        F: FnOnce(Delivered) -> A,
-        A: Future<Output = Result<Accepted, WebhookError>>,
-    {
-        let token_id = self.caller(request.headers(), record).await?;
-        if request.method() != Method::POST {
-            return Err(WebhookError::MethodNotAllowed);
-        }
-        let delivery = delivery::parse(request.headers(), request.body())?;
-        record.delivery(&delivery);
-        let by = Change::Delivery {
-            request_id: record.request_id.clone(),
-            token_id,
-        };
-        let at = self.clock.now();
-        let until = until.min(Instant::now() + self.time_limit);
-        let delivered = Delivered {
-            delivery,
-            request_id: record.request_id.clone(),
-            by,
-            at,
-            until,
-        };
-        tokio::time::timeout_at(until, act(delivered))
-            .await
-            .unwrap_or(Err(WebhookError::OutOfTime))
-    }
-
-    /// Authenticates the caller. Returns the id of the staff token of the request.
-    async fn caller(
-        &self,
-        headers: &HeaderMap,
-        record: &mut DeliveryLine,
-    ) -> Result<String, WebhookError> {
-        let token = match bearer(headers).map_err(WebhookError::NoBearer)? {
-            Bearer::Token(token) => token,
-            Bearer::Malformed => {
-                return Err(WebhookError::InvalidToken(InvalidTokenError::Malformed));
-            }
-        };
-        let decision = self
-            .tokens
-            .authenticate(token.expose_secret())
-            .await
-            .map_err(WebhookError::TokensUnavailable)?;
-        let invalid = |why| Some(WebhookError::InvalidToken(why));
-        let (token, error) = match decision {
-            AuthDecision::Unknown => {
-                return Err(WebhookError::InvalidToken(InvalidTokenError::Unknown));
-            }
-            AuthDecision::Staff { id, expires_at } => (UsedToken::live(id, expires_at), None),
-            AuthDecision::NotStaff { id, expires_at } => (
-                UsedToken::live(id, expires_at),
-                Some(WebhookError::NotStaff),
-            ),
-            AuthDecision::Expired { id } => {
-                (UsedToken::dead(id), invalid(InvalidTokenError::Expired))
-            }
-            AuthDecision::Revoked { id } => {
-                (UsedToken::dead(id), invalid(InvalidTokenError::Revoked))
-            }
-        };
-        let id = token.id.clone();
-        record.token = Some(token);
-        error.map_or(Ok(id), Err)
+        let endpoint = DeliveryEndpoint { webhook: self, act };
+        self.pipeline.answer(&endpoint, request).await
     }
 
     /// The request's path for the log: one of our two spellings, or `other`. The gateway
@@ -246,5 +114,101 @@ impl Webhook {
             None if called.ends_with(ours) => ours.to_owned(),
             _ => "other".to_owned(),
         }
+    }
+}
+
+/// The endpoint of a webhook, with the function that acts on a delivery.
+struct DeliveryEndpoint<'a, S, F> {
+    webhook: &'a Webhook<S>,
+    act: F,
+}
+
+impl<S, F, A> DeliveryEndpoint<'_, S, F>
+where
+    S: Source,
+    F: Fn(Delivered) -> A + Sync,
+    A: Future<Output = Result<Accepted, WebhookError>> + Send,
+{
+    async fn process(
+        &self,
+        request: &Request,
+        arrival: &Arrival,
+        record: &mut DeliveryRecord,
+    ) -> Result<Accepted, WebhookError> {
+        let Webhook { source, clock, .. } = self.webhook;
+        let authentication = source.authenticate(request.headers()).await;
+        record.token = authentication.token;
+        let token_id = authentication.result?;
+        if request.method() != Method::POST {
+            return Err(WebhookError::MethodNotAllowed);
+        }
+        let delivery = source.parse(request.headers(), request.body())?;
+        record.delivery(&delivery);
+        let until = arrival.until.min(Instant::now() + self.webhook.time_limit);
+        let delivered = Delivered {
+            delivery,
+            request_id: arrival.request_id.clone(),
+            by: Change::Delivery {
+                request_id: arrival.request_id.clone(),
+                token_id,
+            },
+            at: clock.now(),
+            until,
+        };
+        tokio::time::timeout_at(until, (self.act)(delivered))
+            .await
+            .unwrap_or(Err(WebhookError::OutOfTime))
+    }
+}
+
+impl<S, F, A> Endpoint for DeliveryEndpoint<'_, S, F>
+where
+    S: Source,
+    F: Fn(Delivered) -> A + Sync,
+    A: Future<Output = Result<Accepted, WebhookError>> + Send,
+{
+    type Record = DeliveryRecord;
+    type Error = WebhookError;
+
+    fn arrived(&self, request: &Request, arrival: &Arrival) {
+        let path = self.webhook.path(request);
+        log::delivery_received(self.webhook.kind, &arrival.request_id, &path);
+    }
+
+    async fn answer(
+        &self,
+        request: &Request,
+        arrival: &Arrival,
+        record: &mut DeliveryRecord,
+    ) -> Result<Answer, WebhookError> {
+        let accepted = match self.process(request, arrival, record).await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                record.user_id = error.user_id();
+                record.event_key = error.pending().cloned();
+                return Err(error);
+            }
+        };
+        record.user_id = Some(accepted.user_id);
+        record.event_key = accepted.event_key;
+        record.mode_differs = accepted.mode_differs;
+        Ok(Answer {
+            response: json_answer(accepted.status, &accepted.body),
+            outcome: accepted.outcome,
+            reason: accepted.reason.map(str::to_owned),
+            error_code: accepted.error_code,
+        })
+    }
+
+    fn finished(&self, arrival: Arrival, record: DeliveryRecord, finished: Finished) {
+        let line = log::DeliveryLine {
+            arrival,
+            record,
+            finished,
+        };
+        log::delivery_processed(self.webhook.kind, &line);
+        self.webhook
+            .metrics
+            .delivery_processed(self.webhook.kind, &line);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{Deref, Range};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use tracing::instrument::WithSubscriber;
 use uuid::Uuid;
 use web::logging::subscriber;
+use web::start::JsonFunction;
 
 use crate::stop::{Stop, stopped};
 use crate::{FAST_RETRIES, Portal, RUN};
@@ -51,14 +53,15 @@ pub fn email(learner: u32) -> String {
 }
 
 impl Sweep {
-    /// Returns a sweep with this handler, as `main` wires it for this portal.
-    pub fn new<A>(portal: Portal, answers: impl Fn(LambdaEvent<Value>) -> A + 'static) -> Self
-    where
-        A: Future<Output = Result<Value, Error>> + 'static,
-    {
+    /// Returns a sweep with this function, as `main` wires it for this portal.
+    pub fn new(portal: Portal, function: impl JsonFunction + 'static) -> Self {
+        let function = Arc::new(function);
         Self {
             portal,
-            function: Box::new(move |event| Box::pin(answers(event))),
+            function: Box::new(move |event| {
+                let function = Arc::clone(&function);
+                Box::pin(async move { function.handle(event).await })
+            }),
         }
     }
 

@@ -6,6 +6,7 @@ use harness::{ADA, RUN};
 use local::lms::{FaultRule, LmsFault};
 use serde_json::json;
 use store::CallLimits;
+use web::start::HttpFunction;
 
 use super::fixture::Fixture;
 

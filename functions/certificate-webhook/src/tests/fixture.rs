@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use store::CallLimits;
 use tracing::instrument::WithSubscriber;
 use web::logging::subscriber;
+use web::start::HttpFunction;
 
 use crate::handler::CertificateWebhook;
 

@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue::Bool;
 use harness::{ADA, RUN};
 use serde_json::json;
 use store::CallLimits;
+use web::start::HttpFunction;
 
 use super::fixture::Fixture;
 

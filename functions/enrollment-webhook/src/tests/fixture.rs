@@ -14,6 +14,7 @@ use serde_json::Value;
 use store::CallLimits;
 use tracing::instrument::WithSubscriber;
 use web::logging::subscriber;
+use web::start::HttpFunction;
 
 use crate::handler::EnrollmentWebhook;
 

@@ -9,6 +9,7 @@ use lambda_runtime::{Context, Error, LambdaEvent};
 use serde_json::{Value, json};
 use tracing::instrument::WithSubscriber;
 use web::logging::subscriber;
+use web::start::JsonFunction;
 
 use crate::handler::PendingEvents;
 

@@ -19,26 +19,25 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 pub use choosing::{Chosen, Wanted};
-pub use enrollments::EnrollmentSweep;
-pub use grades::GradeSweep;
-pub use recorder::Recorder;
-use recorder::{carry_out, failed};
-use sweep_run::SweepRun;
-
 use common::clock::{SharedClock, within};
 use domain::LearnerRef;
 use domain::{
     Change, Checkpoint, CourseId, CourseRun, Cursor, Effect, Email, PageCursor, SweepEnd,
     SweepKind, SweepOptions, User, Username,
 };
+pub use enrollments::EnrollmentSweep;
+pub use grades::GradeSweep;
 pub use lms::LmsError;
 use lms::{GradeRow, LmsClient, Page};
 use lms::{InvalidResponse, LmsApiError};
+pub use recorder::Recorder;
+use recorder::{carry_out, failed};
 use store::StoreError;
 use store::course_runs::CourseRuns;
 use store::enrollments::Enrollments;
 use store::sweeps::{SweepRecord, Sweeps, Which};
 use store::users::{Owner, Users};
+use sweep_run::SweepRun;
 
 /// The time before a sweep must stop at which it requests its last page: the LMS's attempts at
 /// a page with the waits between them, then the work on the page.

@@ -14,9 +14,11 @@ use domain::{
 use harness::Log;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 use uuid::Uuid;
-use web::log::{DeliveryLine, LearnerCounts, Swept, UsedToken};
+use web::log::{DeliveryLine, DeliveryRecord, LearnerCounts, Swept, UsedToken};
 use web::logging::subscriber;
+use web::pipeline::{Arrival, Finished};
 use web::{Metric, Metrics};
 
 /// The members of the one document that `write` writes, without the metadata.
@@ -66,15 +68,24 @@ fn a_delivery_has_its_metrics() {
         ("unauthorized", None, false, none(), 0),
     ] {
         for kind in [EventKind::Enrollment, EventKind::Certificate] {
-            let record = DeliveryLine {
-                outcome,
-                token: token.clone(),
-                event_key: pending.then(|| key.clone()),
-                duration_ms: 25,
-                ..DeliveryLine::default()
+            let line = DeliveryLine {
+                arrival: Arrival {
+                    request_id: String::new(),
+                    cold_start: false,
+                    until: Instant::now(),
+                },
+                record: DeliveryRecord {
+                    token: token.clone(),
+                    event_key: pending.then(|| key.clone()),
+                    ..DeliveryRecord::default()
+                },
+                finished: Finished {
+                    outcome,
+                    duration_ms: 25,
+                    ..Finished::default()
+                },
             };
-            let calls = Counter::default();
-            let members = written(|metrics| metrics.delivery_processed(kind, &record, &calls));
+            let members = written(|metrics| metrics.delivery_processed(kind, &line));
             let mut expected = json!({
                 "kind": kind.as_str(),
                 "outcome": outcome,

@@ -9,9 +9,9 @@ mod webhooks;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
+use ::lms::BaseUrl;
 use domain::{CourseId, Email, EventState};
 use jiff::Timestamp;
-use ::lms::BaseUrl;
 use serde::Serialize;
 
 use crate::cli::exit_code;

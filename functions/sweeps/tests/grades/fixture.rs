@@ -1,7 +1,6 @@
 //! The fixture of every test: the function as `main` wires it, on a portal of the test's own.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::time::Duration;
 
 use app::operator::{override_grade, release_grade};
@@ -29,18 +28,14 @@ impl Deref for Fixture {
 
 /// Returns the function on a portal, whose store it reaches through this client.
 pub fn wired(portal: Portal, through: Client) -> Sweep {
-    let wired = crate::wire(
+    let function = sweeps::grade_sweep(
         portal.environment(),
         through,
         portal.secrets_client(),
         harness::http_client(),
         portal.clock.clone(),
     );
-    let handler = Arc::new(wired.unwrap());
-    Sweep::new(portal, move |event| {
-        let handler = Arc::clone(&handler);
-        async move { handler.handle(event).await }
-    })
+    Sweep::new(portal, function.unwrap())
 }
 
 /// Returns a grade as the LMS has it: a pass from 0.5 on.

@@ -5,7 +5,7 @@ use harness::wiring::needs_all_and_no_more;
 #[test]
 fn the_template_gives_exactly_the_variables_that_are_read() {
     needs_all_and_no_more("EnrollmentSweepFunction", |environment, clients| {
-        crate::wire(
+        sweeps::enrollment_sweep(
             environment,
             clients.dynamodb,
             clients.secrets,

@@ -1,7 +1,6 @@
 //! The fixture of every test: the function as `main` wires it, on a portal of the test's own.
 
 use std::ops::Deref;
-use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
 use domain::Enrollment;
@@ -22,18 +21,14 @@ impl Deref for Fixture {
 
 /// Returns the function on a portal, whose store it reaches through this client.
 pub fn wired(portal: Portal, through: Client) -> Sweep {
-    let wired = crate::wire(
+    let function = sweeps::enrollment_sweep(
         portal.environment(),
         through,
         portal.secrets_client(),
         harness::http_client(),
         portal.clock.clone(),
     );
-    let handler = Arc::new(wired.unwrap());
-    Sweep::new(portal, move |event| {
-        let handler = Arc::clone(&handler);
-        async move { handler.handle(event).await }
-    })
+    Sweep::new(portal, function.unwrap())
 }
 
 impl Fixture {
