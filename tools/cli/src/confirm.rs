@@ -2,27 +2,43 @@
 
 use std::io::{self, BufRead, IsTerminal};
 
-use crate::failure::Failure;
+use thiserror::Error;
+
+use crate::failure::CommandError;
 use crate::output;
+
+/// Error of a change that was not confirmed.
+#[derive(Debug, Error)]
+pub enum ConfirmError {
+    #[error(
+        "{0} Cannot ask for confirmation, since standard input is not a terminal; \
+         --yes confirms in advance"
+    )]
+    NoTerminal(String),
+    #[error("nothing was changed, since the answer was not yes")]
+    Declined,
+}
+
+impl CommandError for ConfirmError {}
 
 /// Asks `question`, unless `yes` has confirmed it in advance.
 ///
 /// # Errors
 /// The answer is not yes, or standard input is not a terminal.
-pub fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
+pub fn confirm(question: &str, yes: bool) -> Result<(), ConfirmError> {
     if yes {
         return Ok(());
     }
     let question = output::printable(question);
     let input = io::stdin();
     if !input.is_terminal() {
-        return Err(Failure::NoTerminal(question));
+        return Err(ConfirmError::NoTerminal(question));
     }
     output::question(&format!("{question} [y/N]"));
     if says_yes(input.lock()) {
         Ok(())
     } else {
-        Err(Failure::Declined)
+        Err(ConfirmError::Declined)
     }
 }
 

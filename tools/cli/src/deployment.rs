@@ -12,9 +12,30 @@ use aws_sdk_cloudformation::error::ProvideErrorMetadata;
 use aws_sdk_cloudformation::types::{Stack, StackStatus};
 use common::AwsError;
 use infra::{Template, TemplateError, variable_of};
+use thiserror::Error;
 
-use crate::failure::Failure;
-use crate::output;
+use crate::failure::{CommandError, Failure};
+use crate::{aws_errors, output};
+
+/// Error of a stack that cannot be used.
+#[derive(Debug, Error)]
+pub enum DeploymentError {
+    #[error(
+        "there is no CloudFormation stack {name} in {region} that these credentials can see; \
+         --region names another region and --profile another account's credentials, and \
+         `aws cloudformation list-stacks` lists the stacks"
+    )]
+    NoSuchStack { name: String, region: String },
+    #[error(
+        "the CloudFormation stack {0} is not one of Coursehook's: none of its outputs names a \
+         table or a secret; give the name under which Coursehook was deployed"
+    )]
+    NotCoursehook(String),
+    #[error("CloudFormation: {}", aws_errors::describe(.0))]
+    CloudFormation(AwsError),
+}
+
+impl CommandError for DeploymentError {}
 
 /// The variables of a stack.
 pub struct Deployed {
@@ -65,14 +86,14 @@ pub async fn read(aws: &SdkConfig, name: &str) -> Result<Deployed, Failure> {
     let (there, lacking): (Vec<_>, Vec<_>) = names()?.into_iter().partition(is_there);
     let is_ours = |name: &String| name.ends_with("_TABLE") || name.ends_with("_SECRET");
     if !there.iter().any(is_ours) {
-        return Err(Failure::NotCoursehook(name.to_owned()));
+        return Err(DeploymentError::NotCoursehook(name.to_owned()).into());
     }
     Ok(Deployed { variables, lacking })
 }
 
-async fn describe(aws: &SdkConfig, name: &str) -> Result<Stack, Failure> {
+async fn describe(aws: &SdkConfig, name: &str) -> Result<Stack, DeploymentError> {
     let described = client(aws).describe_stacks().stack_name(name).send().await;
-    let absent = || Failure::NoSuchStack {
+    let absent = || DeploymentError::NoSuchStack {
         name: name.to_owned(),
         region: aws.region().map(ToString::to_string).unwrap_or_default(),
     };
@@ -92,7 +113,7 @@ async fn describe(aws: &SdkConfig, name: &str) -> Result<Stack, Failure> {
         {
             Err(absent())
         }
-        Err(error) => Err(Failure::CloudFormation(AwsError::from(&error))),
+        Err(error) => Err(DeploymentError::CloudFormation(AwsError::from(&error))),
     }
 }
 

@@ -6,11 +6,23 @@ use std::time::Duration;
 use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Url};
+use thiserror::Error;
 
-use crate::failure::Failure;
+use crate::failure::{CommandError, Failure};
 
 /// The timeout of a request, the same as the LMS's.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// Error of a variable with which no request can be sent.
+#[derive(Debug, Error)]
+pub enum GatewayError {
+    #[error("COURSEHOOK_URL is not a URL such as http://127.0.0.1:9000")]
+    Url,
+    #[error("COURSEHOOK_TOKEN is not a token; `coursehook tokens issue` issues one")]
+    Bearer,
+}
+
+impl CommandError for GatewayError {}
 
 /// The webhooks' address.
 pub struct Gateway {
@@ -21,10 +33,10 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn at(url: &str) -> Result<Self, Failure> {
-        let parsed: Url = url.parse().map_err(|_| Failure::Url)?;
-        let host = parsed.host_str().ok_or(Failure::Url)?;
+        let parsed: Url = url.parse().map_err(|_| GatewayError::Url)?;
+        let host = parsed.host_str().ok_or(GatewayError::Url)?;
         if !parsed.scheme().starts_with("http") {
-            return Err(Failure::Url);
+            return Err(GatewayError::Url.into());
         }
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
         let is_loopback = address.map_or(host == "localhost", |address| address.is_loopback());
@@ -51,9 +63,9 @@ impl Gateway {
 }
 
 /// Returns the header that carries a token.
-pub fn bearer(token: &str) -> Result<HeaderValue, Failure> {
+pub fn bearer(token: &str) -> Result<HeaderValue, GatewayError> {
     let bearer = HeaderValue::try_from(format!("Bearer {token}"));
-    let mut bearer = bearer.map_err(|_| Failure::Bearer)?;
+    let mut bearer = bearer.map_err(|_| GatewayError::Bearer)?;
     bearer.set_sensitive(true);
     Ok(bearer)
 }

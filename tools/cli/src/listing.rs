@@ -9,7 +9,7 @@ use store::users::Users;
 use uuid::Uuid;
 
 use crate::failure::Failure;
-use crate::output::{self, COLUMN_GAP, Output, aligned, line, printable};
+use crate::output::{self, COLUMN_GAP, Output, OutputError, aligned, line, printable};
 
 /// The number of addresses that are looked up at the same time.
 const ADDRESSES_AT_ONCE: usize = 16;
@@ -46,7 +46,7 @@ impl<const N: usize> Listing<N> {
             write(&mut self, sound(page.entries)?).await?;
             start = page.next;
             if start.is_none() {
-                return self.end();
+                return Ok(self.end()?);
             }
         }
     }
@@ -56,7 +56,7 @@ impl<const N: usize> Listing<N> {
         &mut self,
         things: &[T],
         row: impl Fn(&T) -> [String; N],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), OutputError> {
         if self.output.is_json() {
             return self.elements(things);
         }
@@ -80,7 +80,7 @@ impl<const N: usize> Listing<N> {
         line(&aligned(table))
     }
 
-    fn elements(&mut self, things: &[impl Serialize]) -> Result<(), Failure> {
+    fn elements(&mut self, things: &[impl Serialize]) -> Result<(), OutputError> {
         for thing in things {
             let element = output::json_line(thing)?;
             let before = match self.widths.replace(Vec::new()) {
@@ -93,7 +93,7 @@ impl<const N: usize> Listing<N> {
     }
 
     /// Writes the end of the list.
-    fn end(self) -> Result<(), Failure> {
+    fn end(self) -> Result<(), OutputError> {
         match (self.output.is_json(), self.widths) {
             (true, None) => line("[]"),
             (true, Some(_)) => line("]"),

@@ -1,23 +1,24 @@
 //! `coursehook`: the operators' command line.
 
-mod advice;
+mod aws_errors;
 mod cli;
 mod commands;
 mod confirm;
 mod context;
 mod deployment;
-mod diagnosis;
 mod encoding;
 mod failure;
 mod gateway;
 mod import;
 mod listing;
+mod lms_errors;
 mod log;
 mod output;
 mod progress;
 mod rows;
 mod samples;
 mod seen;
+mod shell;
 mod time;
 
 use std::io::ErrorKind;
@@ -28,7 +29,7 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, OutputError};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -37,7 +38,9 @@ async fn main() -> ExitCode {
     match run(cli).await {
         Ok(code) => code,
         // The reader of our output has closed it, as `head` does.
-        Err(Failure::Output(error)) if only_reads && error.kind() == ErrorKind::BrokenPipe => {
+        Err(Failure::Output(OutputError(error)))
+            if only_reads && error.kind() == ErrorKind::BrokenPipe =>
+        {
             ExitCode::SUCCESS
         }
         Err(failure) => {

@@ -11,8 +11,12 @@ use comfy_table::{Table, presets};
 use domain::given::{CodePoint, is_invisible};
 use domain::{Change, CourseId, EventKey, History};
 use serde::Serialize;
+use thiserror::Error;
 
-use crate::failure::Failure;
+/// Error of an answer that cannot be written.
+#[derive(Debug, Error)]
+#[error("standard output cannot be written: {0}; changes made until then stay")]
+pub struct OutputError(pub io::Error);
 
 /// The form in which answers are written.
 #[derive(Debug, Clone, Copy)]
@@ -35,10 +39,10 @@ impl Output {
         self,
         value: &impl Serialize,
         text: impl FnOnce() -> String,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), OutputError> {
         let text = if self.json {
             let json = serde_json::to_string_pretty(value);
-            escaped(&json.map_err(|error| Failure::Output(error.into()))?)
+            escaped(&json.map_err(|error| OutputError(error.into()))?)
         } else {
             printable_lines(&text())
         };
@@ -47,17 +51,17 @@ impl Output {
 }
 
 /// Writes one line to standard output.
-pub fn line(text: &str) -> Result<(), Failure> {
+pub fn line(text: &str) -> Result<(), OutputError> {
     let mut out = io::stdout();
     writeln!(out, "{text}")
         .and_then(|()| out.flush())
-        .map_err(Failure::Output)
+        .map_err(OutputError)
 }
 
 /// Returns a value as JSON in one line.
-pub fn json_line(value: &impl Serialize) -> Result<String, Failure> {
+pub fn json_line(value: &impl Serialize) -> Result<String, OutputError> {
     let json = serde_json::to_string(value);
-    let json = json.map_err(|error| Failure::Output(error.into()))?;
+    let json = json.map_err(|error| OutputError(error.into()))?;
     Ok(escaped(&json))
 }
 
@@ -208,29 +212,6 @@ pub fn excerpt(text: &str) -> String {
     excerpt
 }
 
-/// Quotes a text for a command that people copy into a shell: an address may have
-/// characters that are special there.
-pub fn quoted(text: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "@%+=:,./_-".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
-/// Returns a command of this program for people to copy into a shell. An operand may
-/// begin with -, as an address can, and must not be taken for an option.
-pub fn command(name: &str, operands: &[&str], options: &[&str]) -> String {
-    let words = if operands.iter().any(|operand| operand.starts_with('-')) {
-        [options, &["--"], operands].concat()
-    } else {
-        [operands, options].concat()
-    };
-    let words = words.into_iter().map(|word| format!(" {}", quoted(word)));
-    format!("coursehook {name}{}", String::from_iter(words))
-}
-
 /// Returns the source of a change, for a table.
 pub fn by(change: &Change) -> String {
     match change {
@@ -265,7 +246,7 @@ pub fn yes_or_no(flag: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{command, escaped, printable, quoted};
+    use super::{escaped, printable};
 
     #[test]
     fn control_characters_are_replaced_and_invisible_ones_are_shown_by_number() {
@@ -305,39 +286,5 @@ mod tests {
         assert_eq!(escaped(json), expected);
         let read = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap();
         assert_eq!(read(json), read(expected));
-    }
-
-    #[test]
-    fn text_that_is_special_in_a_shell_is_quoted() {
-        for (text, expected) in [
-            ("ada.l+x@example.org", "ada.l+x@example.org"),
-            ("course-v1:Org+Bees+2026", "course-v1:Org+Bees+2026"),
-            ("a;reboot@b", "'a;reboot@b'"),
-            ("o'hara@b", r"'o'\''hara@b'"),
-            ("$(x)@b", "'$(x)@b'"),
-            ("", "''"),
-        ] {
-            assert_eq!(quoted(text), expected);
-        }
-        for (email, run, expected) in [
-            ("a@b", "Org/C/1", "coursehook x y a@b Org/C/1 --z 'a b'"),
-            (
-                "a;b@c",
-                "~Org/C/1",
-                "coursehook x y 'a;b@c' '~Org/C/1' --z 'a b'",
-            ),
-            (
-                "-a@b",
-                "Org/C/1",
-                "coursehook x y --z 'a b' -- -a@b Org/C/1",
-            ),
-            (
-                "a@b",
-                "-Org/C/1",
-                "coursehook x y --z 'a b' -- a@b -Org/C/1",
-            ),
-        ] {
-            assert_eq!(command("x y", &[email, run], &["--z", "a b"]), expected);
-        }
     }
 }

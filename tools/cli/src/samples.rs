@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::encoding::{PlainTextError, without_byte_order_mark};
-use crate::failure::Failure;
+use crate::failure::CommandError;
+use crate::output;
 
 /// The request that a file holds.
 #[derive(Debug)]
@@ -51,22 +52,33 @@ pub enum SampleError {
     Body,
 }
 
+/// Error of the files that are to be sent.
+#[derive(Debug, Error)]
+pub enum SamplesError {
+    #[error("{}: {problem}", output::path(.path))]
+    Sample { path: PathBuf, problem: SampleError },
+    #[error("{} has no *.json files", output::path(.0))]
+    None(PathBuf),
+}
+
+impl CommandError for SamplesError {}
+
 /// Reads the deliveries of these files and, in order, of the files below these folders.
-pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Delivery>, Failure> {
+pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Delivery>, SamplesError> {
     let mut files = Vec::new();
     for path in paths {
         let before = files.len();
         find(path, &mut files).map_err(|error| bad(path, SampleError::File(error)))?;
         if files.len() == before {
-            return Err(Failure::NoDeliveries(path.clone()));
+            return Err(SamplesError::None(path.clone()));
         }
     }
     let read = |file: PathBuf| Delivery::read(&file).map_err(|problem| bad(&file, problem));
     files.into_iter().map(read).collect()
 }
 
-fn bad(path: &Path, problem: SampleError) -> Failure {
-    Failure::Delivery {
+fn bad(path: &Path, problem: SampleError) -> SamplesError {
+    SamplesError::Sample {
         path: path.to_owned(),
         problem,
     }

@@ -3,8 +3,8 @@
 use clap::Subcommand;
 use domain::{CertificateState, CourseId, Email, given};
 
-use super::ImportRecords;
 use super::argument::one_of;
+use super::import::ImportRecords;
 
 #[derive(Debug, Subcommand)]
 pub enum Certificates {

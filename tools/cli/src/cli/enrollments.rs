@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 use domain::{CourseId, CourseRole, Email, Mode, given};
 
-use super::ImportEnrollments;
 use super::argument::plain;
+use super::import::ImportEnrollments;
 
 #[derive(Debug, Subcommand)]
 pub enum Enrollments {

@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 use domain::{CourseId, Email, LetterGrade, Percent, given};
 
-use super::ImportRecords;
 use super::argument::{percent, plain};
+use super::import::ImportRecords;
 
 #[derive(Debug, Subcommand)]
 pub enum Grades {

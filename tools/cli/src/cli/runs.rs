@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use domain::{CourseId, given};
 
-use super::ImportFile;
+use super::import::ImportFile;
 
 #[derive(Debug, Subcommand)]
 pub enum Runs {

@@ -4,8 +4,8 @@ use clap::Subcommand;
 use domain::LearnerRef;
 use domain::{Email, given};
 
-use super::ImportFile;
 use super::argument::learner;
+use super::import::ImportFile;
 
 #[derive(Debug, Subcommand)]
 pub enum Users {

@@ -6,22 +6,44 @@ use app::certifying::{BlockedBy, CertifyOutcome, Pass, Source};
 use app::operator::{CertificateAction, CertificateActionError, Corrected, correct_certificate};
 use app::retry::ATTEMPT_TIME;
 use domain::{
-    Certificate, CertificateEntry, CertificateState, CourseId, Email, Grade, History, Renaming,
+    Blocked, BlockedReason, Certificate, CertificateEntry, CertificateState, CourseId, Email,
+    Grade, History, Renaming,
 };
 use jiff::Timestamp;
 use serde::Serialize;
+use thiserror::Error;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{grades, runs};
-use crate::advice::{self, Advice};
+use super::advice::{self, Advice};
+use super::find::{self, FindError};
+use super::grades;
 use crate::cli::exit_code;
 use crate::confirm::confirm;
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{CommandError, Failure};
 use crate::listing::{Listed, Listing, emails_of};
+use crate::lms_errors::Remedy;
 use crate::output::{self, Output};
-use crate::{cli, import, time};
+use crate::{cli, import, shell, time};
+
+/// Error of a change of a certificate.
+#[derive(Debug, Error)]
+enum CertificateError {
+    #[error(
+        "{} has no certificate for {course_id}; `coursehook grades override` sets a grade that earns one",
+        .email.as_str()
+    )]
+    NoCertificate { email: Email, course_id: CourseId },
+    #[error(
+        "the certificate was withdrawn, since the grade became 0, and a pass restores it: \
+         wait for the LMS to announce one, or set the grade: {}",
+        shell::pass(.email, .course_id)
+    )]
+    Withdrawn { email: Email, course_id: CourseId },
+}
+
+impl CommandError for CertificateError {}
 
 pub async fn run(
     command: cli::Certificates,
@@ -85,7 +107,7 @@ async fn list(
     let tables = context.tables().await;
     let (users, runs) = (tables.users()?, tables.course_runs()?);
     let certificates = tables.certificates()?;
-    runs::find(&runs, run.clone()).await?;
+    find::run(&runs, &run).await?;
     let headings = ["email", "state", "issued", "certificate id"];
     let listing = Listing::new(output, headings);
     let read = async |start| certificates.of_run(&run, start).await;
@@ -106,7 +128,8 @@ async fn list(
                 time::show(certificate.issued_at),
                 certificate.certificate_id.clone(),
             ]
-        })
+        })?;
+        Ok(())
     };
     listing.pages(read, write).await
 }
@@ -119,7 +142,7 @@ async fn show(
 ) -> Result<(), Failure> {
     let tables = context.tables().await;
     let (users, certificates) = (tables.users()?, tables.certificates()?);
-    let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
+    let user = find::user(&users, &email).await?;
     let certificates = certificates.of_user(user.user_id).await?;
     let shown: Vec<_> = certificates.iter().map(CertificateView::from).collect();
     output.answer(&shown, || {
@@ -132,11 +155,12 @@ async fn show(
         let nameless = certificates.iter().filter(|c| c.learner_name.is_none());
         let nameless = nameless.map(|certificate| {
             let (id, course_id) = (certificate.certificate_id, &certificate.course_id);
-            let command = advice::rename(&user.email, course_id);
+            let command = shell::rename(&user.email, course_id);
             format!("\n\nThe certificate {id} has no name. To give it one:\n  {command}")
         });
         shown + &String::from_iter(nameless)
-    })
+    })?;
+    Ok(())
 }
 
 async fn issue(
@@ -147,16 +171,14 @@ async fn issue(
 ) -> Result<ExitCode, Failure> {
     let tables = context.tables().await;
     let (users, runs, records) = (tables.users()?, tables.course_runs()?, tables.records()?);
-    let Some(user) = users.get(&email).await? else {
-        return Err(Failure::NoSuchUser(email));
-    };
-    runs::find(&runs, course_id.clone()).await?;
+    let user = find::user(&users, &email).await?;
+    find::run(&runs, &course_id).await?;
     let before = records.find(user.user_id, &course_id).await?;
     let state = before.certificate.map(|certificate| certificate.state);
     // No grade restores a revoked certificate, so the LMS is not asked.
     if state == Some(CertificateState::Revoked) {
         let grade = before.grade.as_ref();
-        let advice = Advice::about_revoked(&email, &course_id);
+        let advice = about_revoked(&email, &course_id);
         return Issued::refused("revoked", None, advice).answer(grade, grade, output);
     }
     let certifying = tables.certifying()?;
@@ -192,14 +214,18 @@ async fn issue(
         CertifyOutcome::Exists(id) => Issued::in_force("exists", id),
         // An operator has revoked it in the meantime.
         CertifyOutcome::Revoked => {
-            Issued::refused("revoked", None, Advice::about_revoked(&email, &course_id))
+            Issued::refused("revoked", None, about_revoked(&email, &course_id))
         }
         // The user or the run was deleted in the meantime.
-        CertifyOutcome::Blocked(BlockedBy::NoSuchUser) => return Err(Failure::NoSuchUser(email)),
-        CertifyOutcome::Blocked(BlockedBy::NoSuchRun) => return Err(Failure::NoSuchRun(course_id)),
+        CertifyOutcome::Blocked(BlockedBy::NoSuchUser) => {
+            return Err(FindError::User(email).into());
+        }
+        CertifyOutcome::Blocked(BlockedBy::NoSuchRun) => {
+            return Err(FindError::Run(course_id).into());
+        }
         CertifyOutcome::Blocked(why) => {
             let blocked = why.blocked(pass.at);
-            let advice = Advice::about_attempt(&email, &course_id, &blocked, by_operator);
+            let advice = about_attempt(&email, &course_id, &blocked, by_operator);
             Issued::refused(blocked.reason.as_str(), blocked.error, advice)
         }
     };
@@ -218,9 +244,7 @@ async fn correct(
     let tables = context.tables().await;
     let (users, records) = (tables.users()?, tables.records()?);
     let certificates = tables.certificates()?;
-    let Some(user) = users.get(&email).await? else {
-        return Err(Failure::NoSuchUser(email));
-    };
+    let user = find::user(&users, &email).await?;
     // No confirmation is asked for a change that is impossible or already made.
     let before = records.find(user.user_id, &course_id).await?.certificate;
     if let Some(before) = before.filter(|before| before.state != CertificateState::Revoked) {
@@ -236,10 +260,10 @@ async fn correct(
     let Corrected { now, changed } = match corrected.await {
         Ok(corrected) => corrected,
         Err(CertificateActionError::NoCertificate) => {
-            return Err(Failure::NoCertificate { email, course_id });
+            return Err(CertificateError::NoCertificate { email, course_id }.into());
         }
         Err(CertificateActionError::Withdrawn) => {
-            return Err(Failure::Withdrawn { email, course_id });
+            return Err(CertificateError::Withdrawn { email, course_id }.into());
         }
         Err(CertificateActionError::Store(error)) => return Err(error.into()),
     };
@@ -250,7 +274,43 @@ async fn correct(
     output.answer(&done, || match action {
         CertificateAction::Rename(name) => describe_name(&now, name, changed),
         CertificateAction::Revoke | CertificateAction::Restore => describe(&now, changed),
-    })
+    })?;
+    Ok(())
+}
+
+/// Explains why an attempt to issue a certificate was blocked, for which no event is
+/// pending.
+fn about_attempt(
+    email: &Email,
+    course_id: &CourseId,
+    blocked: &Blocked,
+    by_operator: bool,
+) -> Advice {
+    let (why, remedy) = match blocked.reason {
+        BlockedReason::NotPassed if by_operator => (
+            "The grade is not a pass, and since an operator has set it, the LMS was not asked."
+                .to_owned(),
+            Remedy::unnoticed("Hand the grade back to the LMS")
+                .by(shell::release(email, course_id)),
+        ),
+        reason => advice::cause(email, course_id, reason, blocked.error.as_deref()),
+    };
+    let Remedy { fix, command, .. } = remedy;
+    let commands = command.into_iter().chain([shell::issue(email, course_id)]);
+    Advice {
+        why: format!("No certificate was issued. {why}"),
+        help: format!("{fix}, and then try again:"),
+        commands: commands.collect(),
+    }
+}
+
+/// Explains a certificate that no pass restores.
+fn about_revoked(email: &Email, course_id: &CourseId) -> Advice {
+    Advice {
+        why: "An operator has revoked the certificate, and no pass restores it.".to_owned(),
+        help: "To restore it:".to_owned(),
+        commands: vec![shell::restore(email, course_id)],
+    }
 }
 
 /// Describes the current name on a certificate, and the one before.

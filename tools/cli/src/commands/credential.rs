@@ -4,18 +4,19 @@ use std::io::{self, BufRead, IsTerminal, Read};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bootstrap;
 use console::Term;
 use domain::Credential;
-use lms::{BaseUrl, LmsApi, LmsApiError};
+use lms::{BaseUrl, LmsApi, LmsApiError, TokenEndpointError};
 use secrecy::SecretString;
 use secrets::{SecretError, parse_credential};
 use serde::Serialize;
+use thiserror::Error;
 
 use crate::cli;
 use crate::context::Context;
-use crate::encoding::without_byte_order_mark;
-use crate::failure::Failure;
+use crate::encoding::{PlainTextError, without_byte_order_mark};
+use crate::failure::{CommandError, Failure};
+use crate::lms_errors;
 use crate::output::{self, Output};
 
 /// The timeout of a request, the same as a webhook's for a grade.
@@ -23,6 +24,47 @@ pub const LIMIT: Duration = Duration::from_secs(15);
 
 /// More bytes than any secret can hold.
 const MAX_BYTES: u64 = 65_537;
+
+/// Error of a credential that is not stored.
+#[derive(Debug, Error)]
+enum CredentialError {
+    #[error(
+        "the input is not a credential, and nothing was stored; piped input must be \
+         {{\"client_id\": \"...\", \"client_secret\": \"...\"}} or {{\"token\": \"...\"}}"
+    )]
+    NotACredential,
+    #[error("{}", describe_refused(.0))]
+    Refused(LmsApiError),
+    #[error("standard input cannot be read: {0}; nothing was stored")]
+    Input(io::Error),
+    #[error("standard input {0}; nothing was stored")]
+    Text(PlainTextError),
+}
+
+impl CommandError for CredentialError {}
+
+/// Describes the LMS's answer to a new credential.
+fn describe_refused(error: &LmsApiError) -> String {
+    let (cause, fix) = lms_errors::explain(&error.code());
+    let is_invalid_client = matches!(
+        error,
+        LmsApiError::NoToken {
+            why: TokenEndpointError::InvalidClient,
+            ..
+        }
+    );
+    if is_invalid_client {
+        format!(
+            "{cause} Nothing was stored; enter another one, or store it without a check with \
+             --unchecked"
+        )
+    } else {
+        format!(
+            "{cause} Nothing was stored. {fix}; or store it without a check with \
+             --unchecked"
+        )
+    }
+}
 
 pub async fn run(
     command: cli::Credential,
@@ -46,7 +88,7 @@ async fn set(
 ) -> Result<(), Failure> {
     let secret = context.credential_for_the_lms().await?;
     let credential = if io::stdin().is_terminal() {
-        typed(is_static).map_err(Failure::Input)?
+        typed(is_static).map_err(CredentialError::Input)?
     } else {
         piped()?
     };
@@ -57,13 +99,13 @@ async fn set(
     };
     let checked = asked.is_some();
     if let Some(Err(error)) = asked {
-        return Err(Failure::CredentialRefused(error));
+        return Err(CredentialError::Refused(error).into());
     }
     secret
         .write(&credential)
         .await
         .map_err(|error| match error {
-            SecretError::Malformed => Failure::NoCredential,
+            SecretError::Malformed => CredentialError::NotACredential.into(),
             error => Failure::Secret(error),
         })?;
     let client_id = match &credential {
@@ -82,7 +124,8 @@ async fn set(
             "the LMS was not asked; `coursehook doctor` reads a grade with it"
         };
         format!("stored {what}: {asked}. The functions use it within a minute.")
-    })
+    })?;
+    Ok(())
 }
 
 /// Asks the LMS for a token for a client. Returns `None` for a static token, which can be
@@ -125,13 +168,15 @@ fn hidden(question: &str) -> io::Result<SecretString> {
 }
 
 /// Reads a credential from another program.
-fn piped() -> Result<Credential, Failure> {
+fn piped() -> Result<Credential, CredentialError> {
     let mut bytes = Vec::new();
     let mut input = io::stdin().take(MAX_BYTES);
-    input.read_to_end(&mut bytes).map_err(Failure::Input)?;
-    let text = without_byte_order_mark(&bytes).map_err(Failure::InputText)?;
-    let text = str::from_utf8(text).map_err(|_| Failure::NoCredential)?;
-    parse_credential(text).map_err(|_| Failure::NoCredential)
+    input
+        .read_to_end(&mut bytes)
+        .map_err(CredentialError::Input)?;
+    let text = without_byte_order_mark(&bytes).map_err(CredentialError::Text)?;
+    let text = str::from_utf8(text).map_err(|_| CredentialError::NotACredential)?;
+    parse_credential(text).map_err(|_| CredentialError::NotACredential)
 }
 
 #[derive(Serialize)]

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Seek, SeekFrom};
+use std::mem;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use crate::cli;
 use crate::context::{Context, LOG};
 use crate::failure::Failure;
 use crate::log::{self, Line, Message};
-use crate::output::{self, Output};
-use crate::rows::FileError;
+use crate::output::{self, Output, OutputError};
+use crate::rows::{NamedFileError, is_standard_input};
 use crate::time;
 
 /// The time between two reads of a followed file.
@@ -46,16 +47,15 @@ pub async fn run(
     if !output.is_json() {
         output::line(&shown.headings())?;
     }
-    if file == Path::new("-") {
+    if is_standard_input(&file) {
         for line in io::stdin().lock().split(b'\n') {
-            shown.take(&line.map_err(|error| in_file("standard input", error))?)?;
+            shown.take(&line.map_err(|error| NamedFileError::new(&file, error))?)?;
         }
         shown.show_last()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let broken = |error| in_file(&output::path(&file), error);
-    let mut tail = Tail::open(&file).map_err(broken)?;
-    tail.read(|line| shown.take(line)).map_err(broken)??;
+    let mut tail = Tail::open(&file).map_err(|error| NamedFileError::new(&file, error))?;
+    show_new(&mut tail, &file, &mut shown)?;
     if !command.follow {
         shown.take(&tail.begun)?;
     }
@@ -65,28 +65,30 @@ pub async fn run(
             // First, so that Ctrl-C ends the command however much is logged.
             biased;
             Ok(()) = signal::ctrl_c() => {}
-            failed = follow(tail, file.clone(), &mut shown) => failed?,
+            failed = follow(tail, &file, &mut shown) => failed?,
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn in_file(file: &str, error: io::Error) -> Failure {
-    Failure::File {
-        file: file.to_owned(),
-        problem: FileError::from(error),
+/// Shows new lines until an error.
+async fn follow(mut tail: Tail, file: &Path, shown: &mut DeliveryView) -> Result<(), Failure> {
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        // First, the lines that were written before the file was replaced.
+        show_new(&mut tail, file, shown)?;
+        let renewed = tail.renew(file);
+        renewed.map_err(|error| NamedFileError::new(file, error))?;
     }
 }
 
-/// Shows new lines until an error.
-async fn follow(mut tail: Tail, file: PathBuf, shown: &mut DeliveryView) -> Result<(), Failure> {
-    loop {
-        tokio::time::sleep(PERIOD).await;
-        let broken = |error| in_file(&output::path(&file), error);
-        // First, the lines that were written before the file was replaced.
-        tail.read(|line| shown.take(line)).map_err(broken)??;
-        tail.renew(&file).map_err(broken)?;
+/// Shows all new lines.
+fn show_new(tail: &mut Tail, file: &Path, shown: &mut DeliveryView) -> Result<(), Failure> {
+    let broken = |error| NamedFileError::new(file, error);
+    while let Some(line) = tail.next_line().map_err(broken)? {
+        shown.take(&line)?;
     }
+    Ok(())
 }
 
 /// A log file to which other programs append lines.
@@ -104,19 +106,14 @@ impl Tail {
         })
     }
 
-    /// Passes on all complete lines.
-    fn read(
-        &mut self,
-        mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
-    ) -> io::Result<Result<(), Failure>> {
-        while self.file.read_until(b'\n', &mut self.begun)? > 0 && self.begun.ends_with(b"\n") {
-            let taken = take(&self.begun);
-            self.begun.clear();
-            if taken.is_err() {
-                return Ok(taken);
-            }
+    /// Returns the next complete line; `None` if there is none yet.
+    fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        self.file.read_until(b'\n', &mut self.begun)?;
+        if self.begun.ends_with(b"\n") {
+            Ok(Some(mem::take(&mut self.begun)))
+        } else {
+            Ok(None)
         }
-        Ok(Ok(()))
     }
 
     /// Starts again at the beginning if the file was emptied, or if another file has its
@@ -149,7 +146,7 @@ struct DeliveryView {
 
 impl DeliveryView {
     /// Shows a line at once, or holds it as one of the last.
-    fn take(&mut self, line: &[u8]) -> Result<(), Failure> {
+    fn take(&mut self, line: &[u8]) -> Result<(), OutputError> {
         let line = String::from_utf8_lossy(line);
         let Some((json, line)) = log::json(&line).and_then(|json| Some((json, Line::read(json)?)))
         else {
@@ -171,7 +168,7 @@ impl DeliveryView {
     }
 
     /// Shows the held lines; later lines are shown at once.
-    fn show_last(&mut self) -> Result<(), Failure> {
+    fn show_last(&mut self) -> Result<(), OutputError> {
         self.last = None;
         self.held.drain(..).try_for_each(|row| output::line(&row))
     }

@@ -9,14 +9,32 @@ use domain::{
 };
 use jiff::Timestamp;
 use serde::Serialize;
+use thiserror::Error;
 
-use super::runs;
+use super::find::{self, FindError};
 use crate::cli::{self, SetEnrollment};
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{CommandError, Failure};
 use crate::listing::{Listed, Listing, emails_of};
 use crate::output::{self, Output, yes_or_no};
 use crate::{import, time};
+
+/// Error of a change of an enrollment.
+#[derive(Debug, Error)]
+enum EnrollmentError {
+    #[error(
+        "{} is not enrolled in {course_id}; `coursehook enrollments set` with --mode creates an \
+         enrollment", .email.as_str()
+    )]
+    NoEnrollment { email: Email, course_id: CourseId },
+    #[error(
+        "Open edX is not known to have a mode {}; use one of {}, or --force to set it anyway",
+        output::printable(.0.as_str()), Mode::KNOWN.join(", ")
+    )]
+    UnknownMode(Mode),
+}
+
+impl CommandError for EnrollmentError {}
 
 pub async fn run(
     command: cli::Enrollments,
@@ -38,7 +56,7 @@ async fn list(run: CourseId, context: &Context, output: Output) -> Result<(), Fa
     let tables = context.tables().await;
     let (users, runs) = (tables.users()?, tables.course_runs()?);
     let enrollments = tables.enrollments()?;
-    runs::find(&runs, run.clone()).await?;
+    find::run(&runs, &run).await?;
     let headings = ["email", "mode", "active", "roles", "changed"];
     let listing = Listing::new(output, headings);
     let read = async |start| enrollments.of_run(&run, start).await;
@@ -59,7 +77,8 @@ async fn list(run: CourseId, context: &Context, output: Output) -> Result<(), Fa
                 words(enrollment.roles.iter().copied()),
                 time::show(enrollment.changed_at),
             ]
-        })
+        })?;
+        Ok(())
     };
     listing.pages(read, write).await
 }
@@ -72,7 +91,7 @@ async fn show(
 ) -> Result<(), Failure> {
     let tables = context.tables().await;
     let (users, enrollments) = (tables.users()?, tables.enrollments()?);
-    let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
+    let user = find::user(&users, &email).await?;
     let enrollments = enrollments.of_user(user.user_id).await?;
     let shown: Vec<_> = enrollments.iter().map(EnrollmentView::from).collect();
     output.answer(&shown, || {
@@ -82,7 +101,8 @@ async fn show(
             (heading, history_table(&enrollment.history))
         });
         output::sections(table(&enrollments), histories)
-    })
+    })?;
+    Ok(())
 }
 
 async fn change(set: SetEnrollment, context: &Context, output: Output) -> Result<(), Failure> {
@@ -95,7 +115,7 @@ async fn change(set: SetEnrollment, context: &Context, output: Output) -> Result
         remove_role,
     } = set;
     if let Some(mode) = mode.as_ref().filter(|mode| !force && !mode.is_known()) {
-        return Err(Failure::UnknownMode(mode.clone()));
+        return Err(EnrollmentError::UnknownMode(mode.clone()).into());
     }
     let setting = Setting {
         active: mode.is_some().then_some(!inactive),
@@ -111,9 +131,9 @@ async fn change(set: SetEnrollment, context: &Context, output: Output) -> Result
         outcome,
     } = match set.await? {
         Set::Stands(changed) => *changed,
-        Set::NoSuchUser => return Err(Failure::NoSuchUser(email)),
-        Set::NoSuchRun => return Err(Failure::NoSuchRun(course_id)),
-        Set::NotEnrolled => return Err(Failure::NoEnrollment { email, course_id }),
+        Set::NoSuchUser => return Err(FindError::User(email).into()),
+        Set::NoSuchRun => return Err(FindError::Run(course_id).into()),
+        Set::NotEnrolled => return Err(EnrollmentError::NoEnrollment { email, course_id }.into()),
     };
     let outcome = match outcome {
         ChangeOutcome::Created => "created",
@@ -124,7 +144,8 @@ async fn change(set: SetEnrollment, context: &Context, output: Output) -> Result
         outcome,
         enrollment: EnrollmentView::from(&enrollment),
     };
-    output.answer(&done, || format!("{outcome}\n{}", table([&enrollment])))
+    output.answer(&done, || format!("{outcome}\n{}", table([&enrollment])))?;
+    Ok(())
 }
 
 fn table<'a>(enrollments: impl IntoIterator<Item = &'a Enrollment>) -> String {

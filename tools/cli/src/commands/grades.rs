@@ -10,13 +10,37 @@ use domain::{
 };
 use jiff::Timestamp;
 use serde::Serialize;
+use store::StoreError;
+use thiserror::Error;
 use tokio::time::Instant;
 
+use super::advice::lacking;
+use super::find;
 use crate::cli::{self, OverrideGrade};
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{CommandError, Failure};
 use crate::output::{self, Output, yes_or_no};
-use crate::{advice, import, time};
+use crate::{aws_errors, import, shell, time};
+
+/// Error of a change of a grade.
+#[derive(Debug, Error)]
+enum GradeError {
+    #[error("a grade of 0 earns no certificate: leave out --passed, or set a --percent above 0")]
+    PassOfZero,
+    #[error(
+        "{} has no grade in {course_id}; `coursehook grades override` sets one",
+        .email.as_str()
+    )]
+    NoGrade { email: Email, course_id: CourseId },
+    #[error(
+        "the grade is set, but Coursehook could not decide whether it earns the certificate: \
+         DynamoDB: {}; run the same command again to decide it",
+        aws_errors::describe_store(.0)
+    )]
+    NotCertified(StoreError),
+}
+
+impl CommandError for GradeError {}
 
 pub async fn run(
     command: cli::Grades,
@@ -42,7 +66,7 @@ async fn show(
 ) -> Result<(), Failure> {
     let tables = context.tables().await;
     let (users, grades) = (tables.users()?, tables.grades()?);
-    let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
+    let user = find::user(&users, &email).await?;
     let grades = grades.of_user(user.user_id).await?;
     let shown: Vec<_> = grades.iter().map(GradeView::from).collect();
     output.answer(&shown, || {
@@ -52,7 +76,8 @@ async fn show(
             (heading, history_table(&grade.history))
         });
         output::sections(table(&grades), histories)
-    })
+    })?;
+    Ok(())
 }
 
 async fn set(grade: OverrideGrade, context: &Context, output: Output) -> Result<(), Failure> {
@@ -67,20 +92,15 @@ async fn set(grade: OverrideGrade, context: &Context, output: Output) -> Result<
     let (users, runs, records) = (tables.users()?, tables.course_runs()?, tables.records()?);
     // Before anything is written, so that a missing setting is reported first.
     let certifying = tables.certifying()?;
-    let Some(user) = users.get(&email).await? else {
-        return Err(Failure::NoSuchUser(email));
-    };
-    let known = runs.get_many(std::slice::from_ref(&course_id)).await?;
-    if known.is_empty() {
-        return Err(Failure::NoSuchRun(course_id));
-    }
+    let user = find::user(&users, &email).await?;
+    find::run(&runs, &course_id).await?;
     let score = Score {
         percent,
         passed,
         letter_grade: Some(letter),
     };
     if passed && !score.is_pass() {
-        return Err(Failure::PassOfZero);
+        return Err(GradeError::PassOfZero.into());
     }
     let (by, at) = (context.operator(), context.clock().now());
     let set = override_grade(&records, user.user_id, &course_id, &score, &by, at);
@@ -104,7 +124,8 @@ async fn set(grade: OverrideGrade, context: &Context, output: Output) -> Result<
     };
     output.answer(&done, || {
         format!("{outcome}\n{}\n\n{}", table([&now]), result.message)
-    })
+    })?;
+    Ok(())
 }
 
 async fn release(
@@ -115,13 +136,11 @@ async fn release(
 ) -> Result<(), Failure> {
     let tables = context.tables().await;
     let (users, records) = (tables.users()?, tables.records()?);
-    let Some(user) = users.get(&email).await? else {
-        return Err(Failure::NoSuchUser(email));
-    };
+    let user = find::user(&users, &email).await?;
     let (by, at) = (context.operator(), context.clock().now());
     let released = release_grade(&records, user.user_id, &course_id, &by, at).await?;
     let Some(Corrected { now, changed }) = released else {
-        return Err(Failure::NoGrade { email, course_id });
+        return Err(GradeError::NoGrade { email, course_id }.into());
     };
     let record = records.find(user.user_id, &course_id).await?;
     let in_force = record
@@ -143,7 +162,7 @@ async fn release(
         ),
         None => format!(
             "To ask the LMS at once:\n  {}",
-            advice::issue(&email, &course_id)
+            shell::issue(&email, &course_id)
         ),
     };
     let done = Released {
@@ -152,7 +171,8 @@ async fn release(
     };
     output.answer(&done, || {
         format!("{outcome}\n{}\n\n{message} {then}", table([&now]))
-    })
+    })?;
+    Ok(())
 }
 
 /// Issues the certificate if the new grade earns it. It does not matter if a pending
@@ -171,7 +191,7 @@ async fn certify(
     } else {
         certifying.attempt(pass, Source::Record, until).await
     };
-    let outcome = certified.map_err(Failure::NotCertified)?.outcome;
+    let outcome = certified.map_err(GradeError::NotCertified)?.outcome;
     let result = |status, message: String| CertificateResult {
         status,
         certificate_id: None,
@@ -190,7 +210,7 @@ async fn certify(
                 format!(
                     "The certificate {id} stays in force, although the grade is not a pass. \
                      To revoke it:\n  {}",
-                    advice::revoke(&pass.email, course_id)
+                    shell::revoke(&pass.email, course_id)
                 )
             };
             CertificateResult {
@@ -202,7 +222,7 @@ async fn certify(
             let message = format!(
                 "An operator has revoked the certificate, and it stays revoked. \
                  To restore it:\n  {}",
-                advice::restore(&pass.email, course_id)
+                shell::restore(&pass.email, course_id)
             );
             result("revoked", message)
         }
@@ -216,8 +236,8 @@ async fn certify(
                 "There is no certificate, since the learner {}. \
                  It is issued automatically, within two minutes, once they are in a paid mode. \
                  If they have paid, set a paid mode:\n  {}",
-                advice::lacking(Some(why)),
-                advice::enroll(&pass.email, course_id)
+                lacking(Some(why)),
+                shell::enroll(&pass.email, course_id)
             );
             CertificateResult {
                 reason: Some(why.as_str()),

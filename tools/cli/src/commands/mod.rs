@@ -1,5 +1,6 @@
 //! The commands, each in a file or folder.
 
+mod advice;
 pub mod certificates;
 pub mod completions;
 pub mod credential;
@@ -7,6 +8,7 @@ pub mod deliveries;
 pub mod doctor;
 pub mod enrollments;
 pub mod events;
+mod find;
 pub mod grades;
 pub mod replay;
 pub mod runs;

@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use store::course_runs::CourseRuns;
 
+use super::find;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::listing::Listing;
-use crate::output::{self, Output, yes_or_no};
+use crate::output::{self, Output, OutputError, yes_or_no};
 use crate::{cli, import, time};
 
 pub async fn run(
@@ -26,16 +27,10 @@ pub async fn run(
         }
         cli::Runs::Show { course_id } => {
             let runs = context.tables().await.course_runs()?;
-            show(&find(&runs, course_id).await?, output)?;
+            show(&find::run(&runs, &course_id).await?, output)?;
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-/// Returns the run with this id.
-pub async fn find(runs: &CourseRuns, course_id: CourseId) -> Result<CourseRun, Failure> {
-    let found = runs.get_many(std::slice::from_ref(&course_id)).await?.pop();
-    found.ok_or(Failure::NoSuchRun(course_id))
 }
 
 async fn list(runs: &CourseRuns, output: Output) -> Result<(), Failure> {
@@ -62,7 +57,8 @@ async fn list(runs: &CourseRuns, output: Output) -> Result<(), Failure> {
                 time::show_optional(run.end_date),
                 time::show_optional(run.certificate_available_date),
             ]
-        })
+        })?;
+        Ok(())
     };
     listing.pages(read, write).await
 }
@@ -92,7 +88,7 @@ impl<'a> From<&'a CourseRun> for RunView<'a> {
     }
 }
 
-fn show(run: &CourseRun, output: Output) -> Result<(), Failure> {
+fn show(run: &CourseRun, output: Output) -> Result<(), OutputError> {
     output.answer(&RunView::from(run), || {
         output::fields([
             ("course id", run.course_id.to_string()),

@@ -11,14 +11,49 @@ use domain::token::{TokenRecord, TokenState};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret;
 use serde::Serialize;
+use thiserror::Error;
 use tokio::signal;
 
-use crate::confirm::confirm;
+use crate::confirm::{ConfirmError, confirm};
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{CommandError, Failure};
 use crate::log::{self, Message};
-use crate::output::{self, Output, yes_or_no};
-use crate::{cli, time};
+use crate::output::{self, Output, OutputError, yes_or_no};
+use crate::{aws_errors, cli, shell, time};
+
+/// Error of a new token that its user did not get.
+#[derive(Debug, Error)]
+enum HandOverError {
+    #[error(
+        "no token was issued, since standard output is closed or /dev/null and the token would be \
+         lost; send standard output to a terminal, a file or a variable"
+    )]
+    NowhereToWrite,
+    #[error(
+        "the token could not be written to standard output ({problem}), so {id} was revoked at \
+         once; {again}, with a standard output that can be written"
+    )]
+    NotWritten {
+        id: String,
+        problem: io::Error,
+        /// The advice, which depends on the command that issued the token.
+        again: &'static str,
+    },
+    #[error(
+        "the token could not be written to standard output ({problem}), and {id} may still be \
+         valid, since it could not be revoked ({}); try: coursehook tokens revoke {id}{}",
+        aws_errors::describe_token(.why), .old.as_deref().unwrap_or_default()
+    )]
+    StillInForce {
+        id: String,
+        problem: io::Error,
+        why: TokenError,
+        /// The end of the old token, if the new one was to replace one.
+        old: Option<String>,
+    },
+}
+
+impl CommandError for HandOverError {}
 
 pub async fn run(
     command: cli::Tokens,
@@ -65,7 +100,7 @@ async fn issue(
     output: Output,
 ) -> Result<(), Failure> {
     if output::is_dead_end() {
-        return Err(Failure::NowhereToWrite);
+        return Err(HandOverError::NowhereToWrite.into());
     }
     let issued = tokens.issue(name, staff, expires_in).await?;
     let undo = async || tokens.revoke(&issued.record.id).await.map(drop);
@@ -82,7 +117,7 @@ async fn rotate(
     output: Output,
 ) -> Result<(), Failure> {
     if output::is_dead_end() {
-        return Err(Failure::NowhereToWrite);
+        return Err(HandOverError::NowhereToWrite.into());
     }
     let rotated = tokens.rotate(id, old_ends_in, expires_in).await?;
     let undo = async || tokens.undo(&rotated).await;
@@ -138,26 +173,27 @@ async fn hand_over(
         biased;
         Ok(()) = signal::ctrl_c() => {
             let problem = io::Error::new(io::ErrorKind::Interrupted, "interrupted");
-            Err(Failure::Output(problem))
+            Err(OutputError(problem))
         }
         () = known => {
             output::note("This is the token. It will not be shown again:");
             output.answer(&shown, || token.expose_secret().to_owned())
         }
     };
-    let Err(Failure::Output(problem)) = written else {
-        return written;
+    let Err(OutputError(problem)) = written else {
+        return Ok(());
     };
     let id = record.id.clone();
-    Err(match undo().await {
-        Ok(()) => Failure::NotHandedOver { id, problem, again },
-        Err(why) => Failure::StillInForce {
+    let error = match undo().await {
+        Ok(()) => HandOverError::NotWritten { id, problem, again },
+        Err(why) => HandOverError::StillInForce {
             id,
             problem,
             why,
             old: old_ends.map(|ends| format!("\n{ends}: rotate it again before that")),
         },
-    })
+    };
+    Err(error.into())
 }
 
 async fn revoke(
@@ -179,7 +215,8 @@ async fn revoke(
             let at = time::show_optional(revoked.record.revoked_at);
             format!("nothing to change: {id} ({name}) was revoked at {at}")
         }
-    })
+    })?;
+    Ok(())
 }
 
 /// Asks for confirmation to revoke a token, unless it is no longer valid anyway.
@@ -188,7 +225,7 @@ fn ask_about(
     all: &[TokenRecord],
     context: &Context,
     now: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<(), ConfirmError> {
     let mut live = all.iter().filter(|t| t.state(now) == TokenState::Live);
     let Some(token) = live.find(|token| token.id == id) else {
         return Ok(());
@@ -234,7 +271,7 @@ fn on_aws(deployed: Option<&str>) -> String {
         Some(name) => (format!("there is no local log of the stack {name}"), name),
         None => ("COURSEHOOK_LOG is not set".to_owned(), "coursehook"),
     };
-    let quoted = output::quoted(name);
+    let quoted = shell::quoted(name);
     format!(
         r#"note: {why}, so it is not known when the tokens were last seen. On AWS, for the stack {name} and the last 30 days:
   QUERY=$(aws logs start-query --start-time $(( $(date +%s) - 2592000 )) --end-time $(date +%s) --log-group-names $(aws cloudformation describe-stacks --stack-name {quoted} --query "Stacks[0].Outputs[?ends_with(OutputKey, 'WebhookLogGroup')].OutputValue" --output text) --query-string 'filter message = "delivery processed" and ispresent(token_id) | stats max(@timestamp) by token_id' --query queryId --output text)
@@ -247,7 +284,7 @@ fn list(
     last_seen: Option<LastSeen>,
     now: Timestamp,
     output: Output,
-) -> Result<(), Failure> {
+) -> Result<(), OutputError> {
     tokens.sort_by_key(|token| token.created_at);
     let seen = |id: &str| last_seen.as_ref().map(|last| last.get(id).copied());
     let shown: Vec<_> = tokens

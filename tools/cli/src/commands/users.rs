@@ -4,18 +4,52 @@ use std::process::ExitCode;
 
 use app::erasing::{Erased, IN_FLIGHT, KnownLearner};
 use app::renaming::{self, NewAddress, RenameError, Renamed};
-use domain::LearnerRef;
-use domain::{Email, User, Username, given};
+use domain::given::{self, GivenError};
+use domain::{Email, LearnerRef, User, Username};
 use serde::Serialize;
 use store::users::Users;
+use thiserror::Error;
 use uuid::Uuid;
 
+use super::find::{self, FindError};
 use crate::confirm::confirm;
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{CommandError, Failure};
 use crate::listing::Listing;
 use crate::output::{self, Output, count};
-use crate::{cli, import};
+use crate::{cli, import, shell};
+
+/// Error of a change of a user.
+#[derive(Debug, Error)]
+enum UserError {
+    #[error("the new address {0}; write one such as ada@example.org")]
+    Address(GivenError),
+    #[error("both are the same address, as Coursehook compares them; nothing was changed")]
+    SameAddress,
+    #[error(
+        "{} belongs to another user ({}); see `{}`: if they are the same person and the other \
+         user has no records worth keeping, erase that user with `{}`, and then rename",
+        .taken.as_str(), .by.user_id, shell::command("status", &[.taken.as_str()], &[]),
+        shell::command("users erase", &[.taken.as_str()], &[])
+    )]
+    AddressTaken { taken: Email, by: Box<User> },
+    #[error(
+        "{} is a former address of {}; if it never belonged to them: {}",
+        .taken.as_str(), .by.email.as_str(),
+        shell::command(
+            "users rename-email", &[.taken.as_str(), .by.email.as_str()], &["--forget"]
+        )
+    )]
+    AddressWasTheirs { taken: Email, by: Box<User> },
+    #[error(
+        "there is no user {}, and nothing is pending for that address; `coursehook users list` \
+         lists all users",
+        .0.as_str()
+    )]
+    NothingToErase(Email),
+}
+
+impl CommandError for UserError {}
 
 pub async fn run(
     command: cli::Users,
@@ -30,14 +64,14 @@ pub async fn run(
         }
         cli::Users::Show { email } => {
             let users = context.tables().await.users()?;
-            let user = users.get(&email).await?.ok_or(Failure::NoSuchUser(email))?;
+            let user = find::user(&users, &email).await?;
             let shown = UserView::from(&user);
             output.answer(&shown, || shown.fields())?;
             Ok(ExitCode::SUCCESS)
         }
         cli::Users::RenameEmail { old, new, forget } => {
             let new = NewAddress {
-                email: given::email(&new).map_err(Failure::Address)?,
+                email: given::email(&new).map_err(UserError::Address)?,
                 as_given: new.trim().to_owned(),
             };
             rename_email(old, &new, forget, context, output).await
@@ -59,7 +93,8 @@ async fn list(users: &Users, output: Output) -> Result<(), Failure> {
                 user.name.unwrap_or_default().to_owned(),
                 user.user_id.clone(),
             ]
-        })
+        })?;
+        Ok(())
     };
     listing.pages(read, write).await
 }
@@ -77,24 +112,25 @@ async fn rename_email(
         LearnerRef::Address(email) => email,
         LearnerRef::User(id) => {
             let email = users.email_of(id).await?;
-            email.ok_or(Failure::NoUserOfId(id))?
+            email.ok_or(FindError::UserId(id))?
         }
     };
     if old == new.email {
-        return Err(Failure::SameAddress);
+        return Err(UserError::SameAddress.into());
     }
     let now = context.clock().now();
     let renamed = renaming::rename_email(&users, &pending_events, &old, new, forget, now);
     let renamed = match renamed.await {
         Ok(renamed) => renamed,
-        Err(RenameError::NoSuchUser) => return Err(Failure::NoSuchUser(old)),
+        Err(RenameError::NoSuchUser) => return Err(FindError::User(old).into()),
         Err(RenameError::Taken(by)) => {
             let taken = new.email.clone();
-            return Err(if by.email == taken {
-                Failure::AddressTaken { taken, by }
+            let error = if by.email == taken {
+                UserError::AddressTaken { taken, by }
             } else {
-                Failure::AddressWasTheirs { taken, by }
-            });
+                UserError::AddressWasTheirs { taken, by }
+            };
+            return Err(error.into());
         }
         Err(RenameError::Store(error)) => return Err(error.into()),
     };
@@ -147,7 +183,7 @@ async fn erase(
     let who = match (&user, learner) {
         (Some(user), _) => format!("the user {} ({})", user.email.as_str(), user.user_id),
         (None, LearnerRef::Address(email)) if events == 0 => {
-            return Err(Failure::NothingToErase(email.clone()));
+            return Err(UserError::NothingToErase(email.clone()).into());
         }
         (None, LearnerRef::Address(email)) => {
             format!("what is pending for {}, who is not a user,", email.as_str())
@@ -164,7 +200,7 @@ async fn erase(
     confirm(&question, yes)?;
     let gone = |user_id: Uuid| {
         let erase =
-            |learner: &str| format!("\n  {}", output::command("users erase", &[learner], &[]));
+            |learner: &str| format!("\n  {}", shell::command("users erase", &[learner], &[]));
         // Events that are pending by then are found by the address only.
         let email = user.as_ref().map(|user| erase(user.email.as_str()));
         output::note(&format!(

@@ -11,15 +11,18 @@ use domain::{CertificateState, given};
 use jiff::Timestamp;
 use store::certificates::Certificates;
 
+use super::doubts;
+use super::reading::Reader;
 use super::records::{SeenRecords, about, describe, import_mode};
-use super::{Reader, Warning, Writer, doubts};
-use crate::advice;
+use super::warnings::Warning;
+use super::writing::{self, Writer};
 use crate::cli::ImportRecords;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::rows::{Columns, CsvRow, RowError};
 use crate::seen::{Seen, content};
+use crate::shell;
 
 pub async fn import(
     import: ImportRecords,
@@ -38,7 +41,7 @@ pub async fn import(
         ids: Seen::default(),
         now: context.clock().now(),
     };
-    super::import(&import.file, import_mode(&import), reader, &writer, output).await
+    writing::import(&import.file, import_mode(&import), reader, &writer, output).await
 }
 
 struct CertificateReader {
@@ -151,16 +154,13 @@ fn fix(row: &CertificateRow, differences: &[Difference]) -> Option<String> {
     let here: CertificateState = column("state")?.here.parse().ok()?;
     let (email, course_id) = (&row.email, &row.course_id);
     match (here, row.state) {
-        (_, Revoked) => Some(format!(
-            "To revoke it: {}",
-            advice::revoke(email, course_id)
-        )),
+        (_, Revoked) => Some(format!("To revoke it: {}", shell::revoke(email, course_id))),
         (Revoked, _) => {
-            let restore = advice::restore(email, course_id);
+            let restore = shell::restore(email, course_id);
             Some(format!("To restore it: {restore}"))
         }
         (Withdrawn, InForce) => {
-            let pass = advice::pass(email, course_id);
+            let pass = shell::pass(email, course_id);
             Some(format!("A pass restores it: {pass}"))
         }
         (InForce | Withdrawn, _) => None,

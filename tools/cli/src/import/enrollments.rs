@@ -11,15 +11,17 @@ use domain::{CourseRole, Mode};
 use store::enrollments::Enrollments;
 use store::pending_events::PendingEvents;
 
+use super::reading::Reader;
 use super::records::{SeenRecords, about, describe, import_mode};
-use super::{Reader, Warning, Writer};
-use crate::advice;
+use super::warnings::Warning;
+use super::writing::{self, Writer};
 use crate::cli::ImportEnrollments;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::rows::{Columns, CsvRow, RowError};
 use crate::seen::{Seen, content};
+use crate::shell;
 
 /// The separator of roles, whose names may have blanks in them.
 const BETWEEN_ROLES: char = ';';
@@ -47,7 +49,7 @@ pub async fn import(
         seen: SeenRecords::default(),
         ids: Seen::default(),
     };
-    super::import(&import.file, import_mode(&import), reader, &writer, output).await
+    writing::import(&import.file, import_mode(&import), reader, &writer, output).await
 }
 
 struct EnrollmentReader {
@@ -250,5 +252,5 @@ fn set(row: &EnrollmentRow) -> String {
     let mut options = vec!["--mode", row.mode.as_str()];
     options.extend((!row.active).then_some("--inactive"));
     options.extend((!row.mode.is_known()).then_some("--force"));
-    advice::about("enrollments set", &row.email, &row.course_id, &options)
+    shell::about("enrollments set", &row.email, &row.course_id, &options)
 }

@@ -10,16 +10,17 @@ use common::clock::SharedClock;
 use domain::LetterGrade;
 use store::grades::Grades;
 
-use super::reading::{Input, in_file, open_for_several_passes};
+use super::reading::{Input, Reader, open_for_several_passes};
 use super::records::{SeenRecords, about, describe, import_mode};
-use super::{Reader, Warning, Writer};
-use crate::advice;
+use super::warnings::Warning;
+use super::writing::{self, Writer};
 use crate::cli::ImportRecords;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::rows::{Columns, CsvRow, FileError, RowError, Rows};
+use crate::rows::{Columns, CsvRow, FileError, NamedFileError, RowError, Rows};
 use crate::seen::content;
+use crate::shell;
 
 pub async fn import(
     import: ImportRecords,
@@ -33,9 +34,9 @@ pub async fn import(
         clock: context.clock(),
     };
     let file = &import.file.file;
-    let input = open_on_our_scale(file).map_err(|problem| in_file(file, problem))?;
+    let input = open_on_our_scale(file).map_err(|problem| NamedFileError::new(file, problem))?;
     let (reader, mode) = (GradeReader::default(), import_mode(&import));
-    super::import_input(input, &import.file, mode, reader, &writer, output).await
+    writing::import_input(input, &import.file, mode, reader, &writer, output).await
 }
 
 /// Opens a file after a check that none of its grades is out of 100. On that scale a 1
@@ -141,7 +142,7 @@ impl Writer for GradeWriter {
         describe(why, |differences| {
             let is_source = |column| column == "set_by_admin" && row.set_by_admin == Some(false);
             Some(if differences.iter().all(|d| is_source(d.column)) {
-                let release = advice::release(&row.email, &row.course_id);
+                let release = shell::release(&row.email, &row.course_id);
                 format!("To hand it back to the LMS: {release}")
             } else {
                 format!("To set it: {}", override_grade(row))
@@ -156,5 +157,5 @@ fn override_grade(row: &GradeRow) -> String {
     let letter = row.letter_grade.as_ref().map_or("L", LetterGrade::as_str);
     let mut options = vec!["--percent", &percent, "--letter", letter];
     options.extend(row.passed.then_some("--passed"));
-    advice::about("grades override", &row.email, &row.course_id, &options)
+    shell::about("grades override", &row.email, &row.course_id, &options)
 }

@@ -8,24 +8,24 @@ use std::{fmt, mem, thread};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
 
-use super::Reader;
 use super::warnings::{Warning, Warnings};
-use crate::failure::Failure;
-use crate::output;
-use crate::rows::{Entry, FileError, RowError, Rows};
+use crate::rows::{Columns, CsvRow, Entry, FileError, RowError, Rows, is_standard_input};
 
-/// Returns an error of a file, with the file's name.
-pub fn in_file(file: &Path, problem: FileError) -> Failure {
-    let file = if is_standard_input(file) {
-        "standard input".to_owned()
-    } else {
-        output::path(file)
-    };
-    Failure::File { file, problem }
-}
+/// Reads the rows of a file. It remembers the keys that no other row may repeat.
+pub trait Reader: Send + 'static {
+    /// The parsed row.
+    type Parsed: Send;
+    const COLUMNS: Columns;
+    /// The number of rows that are written in one call.
+    const AT_ONCE: usize;
 
-fn is_standard_input(file: &Path) -> bool {
-    file == Path::new("-")
+    /// Reads a row; warnings about an accepted row are added to `warnings`.
+    fn read(
+        &mut self,
+        row: &CsvRow,
+        line: u64,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Self::Parsed, RowError>;
 }
 
 /// The opened input of an import.
@@ -203,8 +203,24 @@ fn read_all<R: Reader>(
 
 #[cfg(test)]
 mod tests {
+    use domain::{Email, given};
+
     use super::*;
-    use crate::import::users::UserReader;
+
+    struct EmailReader;
+
+    impl Reader for EmailReader {
+        type Parsed = Email;
+        const COLUMNS: Columns = Columns {
+            names: &["email"],
+            required: &["email"],
+        };
+        const AT_ONCE: usize = 100;
+
+        fn read(&mut self, row: &CsvRow, _: u64, _: &mut Vec<Warning>) -> Result<Email, RowError> {
+            row.required_given("email", given::email)
+        }
+    }
 
     /// The bytes of all batches add up to the file, so that the bar ends at 100 %.
     #[test]
@@ -215,9 +231,9 @@ mod tests {
         let file = format!("\u{feff}email\r\n{rows}no address\r\n\n\"\n\"\n \n");
         let bytes = file.len() as u64;
         let input = Box::new(io::Cursor::new(file.into_bytes()));
-        let rows = Rows::new(input, &UserReader::COLUMNS, false).unwrap();
+        let rows = Rows::new(input, &EmailReader::COLUMNS, false).unwrap();
         let (sender, mut receiver) = mpsc::channel(100);
-        assert!(read_all(rows, UserReader::default(), &sender).is_ok());
+        assert!(read_all(rows, EmailReader, &sender).is_ok());
         drop(sender);
         let mut reported = 0;
         while let Some(read) = receiver.blocking_recv() {

@@ -3,7 +3,7 @@
 use app::importing::{Difference, RowRefusedError};
 use domain::{CourseId, Email, given};
 
-use super::ImportMode;
+use super::summary::ImportMode;
 use crate::cli::ImportRecords;
 use crate::output;
 use crate::rows::{CsvRow, RowError};

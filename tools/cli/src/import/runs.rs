@@ -9,7 +9,11 @@ use jiff::Timestamp;
 use store::course_runs::CourseRuns;
 use store::pending_events::PendingEvents;
 
-use super::{ImportMode, Reader, Warning, Writer, doubts};
+use super::doubts;
+use super::reading::Reader;
+use super::summary::ImportMode;
+use super::warnings::Warning;
+use super::writing::{self, Writer};
 use crate::cli::ImportFile;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -29,7 +33,7 @@ pub async fn import(
         now: context.clock().now(),
     };
     let reader = RunReader::default();
-    super::import(file, ImportMode::Replace, reader, &writer, output).await
+    writing::import(file, ImportMode::Replace, reader, &writer, output).await
 }
 
 /// The course ids of earlier lines.

@@ -12,13 +12,17 @@ use store::pending_events::PendingEvents;
 use store::users::Users;
 
 use super::doubts::{self, is_word_for_nothing};
-use super::{ImportMode, Reader, Warning, Writer};
+use super::reading::Reader;
+use super::summary::ImportMode;
+use super::warnings::Warning;
+use super::writing::{self, Writer};
 use crate::cli::ImportFile;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::rows::{Columns, CsvRow, RowError};
 use crate::seen::{Seen, content};
+use crate::shell;
 
 pub async fn import(
     file: &ImportFile,
@@ -34,7 +38,7 @@ pub async fn import(
         now: context.clock().now(),
     };
     let reader = UserReader::default();
-    super::import(file, ImportMode::Replace, reader, &writer, output).await
+    writing::import(file, ImportMode::Replace, reader, &writer, output).await
 }
 
 /// The addresses and usernames of earlier lines.
@@ -119,7 +123,7 @@ impl Writer for UserWriter {
                     String::new()
                 } else {
                     let addresses = [owner.as_str(), row.email.as_str()];
-                    let rename = output::command("users rename-email", &addresses, &[]);
+                    let rename = shell::command("users rename-email", &addresses, &[]);
                     format!("; if they are one person with a new address: {rename}")
                 };
                 format!(
@@ -149,7 +153,7 @@ fn row_of_another(row: &UserRow, holder: &User, username_owner: Option<&Email>) 
     });
     let owner = owner.unwrap_or_default();
     let free =
-        |current: &str| output::command("users rename-email", &[address, current], &["--forget"]);
+        |current: &str| shell::command("users rename-email", &[address, current], &["--forget"]);
     if address == current {
         format!(
             "{address} is the address of {holder}, and this line is about {other}{owner}: both \

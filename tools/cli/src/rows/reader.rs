@@ -1,17 +1,15 @@
 //! Reads CSV and JSON Lines into rows.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io::Read;
 use std::mem;
 
 use serde_json::{Map, Value};
-use thiserror::Error;
 
+use super::error::{FileError, RowError};
 use super::record::{self, CsvRecord};
-use super::row::Cell;
+use super::row::{Cell, Columns, CsvRow};
 use super::source::Source;
-use super::{Columns, CsvRow, RowError};
-use crate::encoding::PlainTextError;
 use crate::output;
 
 /// The rows of a file, from first to last.
@@ -54,81 +52,6 @@ pub struct Entry {
     /// The row's last line.
     pub last_line: u64,
     pub row: Result<CsvRow, RowError>,
-}
-
-/// Error after which no further row can be read. The message continues "learners.csv: ".
-#[derive(Debug, Error)]
-pub enum FileError {
-    #[error("cannot be read: {0}")]
-    Unreadable(#[from] io::Error),
-    #[error("cannot be copied into the folder for temporary files ($TMPDIR): {0}")]
-    NotCopied(io::Error),
-    #[error("{0}")]
-    PlainTextError(#[from] PlainTextError),
-    #[error("is empty; its first line must name the columns, or be a JSON object")]
-    Empty,
-    #[error("has no row below the line that names the columns; if that is right: --allow-empty")]
-    NoRows,
-    #[error(
-        "is a JSON array; make it JSON Lines, one object a line, for instance with jq -c '.[]'"
-    )]
-    JsonArray,
-    #[error("line {line}, which must name the columns: {problem}")]
-    Heading { line: u64, problem: RowError },
-    #[error("has lines that end in {}; save it with LF or CRLF at the end of each", describe_end(*.0))]
-    LineEnds(char),
-    #[error(
-        "has {} between its cells, and not commas; save it as CSV with commas (in Excel: \
-         \"CSV UTF-8 (Comma delimited)\" under a region whose list separator is the comma; in \
-         LibreOffice: \"Edit filter settings\", field delimiter \",\")",
-        describe_separator(*.0)
-    )]
-    Separator(char),
-    #[error("has no column {column}; its first line names: {found}")]
-    NoColumn { column: &'static str, found: String },
-    #[error("has the column {0} twice")]
-    ColumnTwice(&'static str),
-    #[error(
-        "line {line}: percent is {percent}, but percent is 0 to 1, 1 being the whole course{}; \
-         nothing of the file is written, since all of it may be out of 100: divide every percent \
-         by 100",
-        describe_more(*.more)
-    )]
-    OtherScale {
-        line: u64,
-        percent: String,
-        /// The number of further rows with such a percent.
-        more: u64,
-    },
-    #[error(
-        "line {0}: a quotation mark is not closed by the end of the file; nothing after it is \
-         imported"
-    )]
-    QuoteNotClosed(u64),
-}
-
-fn describe_more(more: u64) -> String {
-    match more {
-        0 => String::new(),
-        more => format!(" (and so in {})", output::count(more, "more row")),
-    }
-}
-
-fn describe_end(end: char) -> &'static str {
-    match end {
-        '\u{b}' => "VT (U+000B)",
-        '\u{c}' => "FF (U+000C)",
-        '\u{85}' => "NEL (U+0085)",
-        '\u{2028}' => "LINE SEPARATOR (U+2028)",
-        _ => "PARAGRAPH SEPARATOR (U+2029)",
-    }
-}
-
-fn describe_separator(separator: char) -> String {
-    match separator {
-        '\t' => "tabs".to_owned(),
-        separator => separator.to_string(),
-    }
 }
 
 impl Rows {

@@ -6,8 +6,8 @@
 //! makes the row bad into which it draws others. The same holds for a CR that may be the
 //! end of a line in a file whose lines end in LF.
 
-use super::source::{MAX_BYTES, Source, Unit};
-use super::{FileError, RowError};
+use super::error::{FileError, MAX_BYTES, RowError};
+use super::source::{Source, Unit};
 
 /// One record.
 #[derive(Debug)]

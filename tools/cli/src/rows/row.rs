@@ -1,18 +1,22 @@
 //! Reads one row: its cells by column, and their errors.
 
-use domain::certificate::CertificateStateError;
+use domain::Percent;
 use domain::given::GivenError;
-use domain::grade::{LetterGradeError, PercentError};
-use domain::terms::TermError;
-use domain::{CourseRole, Mode, Percent};
+use domain::grade::PercentError;
 use jiff::Timestamp;
 use serde_json::Number;
-use thiserror::Error;
 use uuid::Uuid;
 
-use super::source::MAX_BYTES;
-use crate::seen::Repeated;
+use super::error::RowError;
 use crate::time::{self, MomentError};
+
+/// The columns that an import knows. Other columns are ignored.
+#[derive(Debug)]
+pub struct Columns {
+    pub names: &'static [&'static str],
+    /// Those of `names` that a file must have.
+    pub required: &'static [&'static str],
+}
 
 /// The cells of one row, in the order of its columns.
 #[derive(Debug)]
@@ -34,104 +38,6 @@ pub enum Cell {
     Number(Number),
     /// An array or an object of JSON.
     Other,
-}
-
-/// Error of a row that is not imported. The message continues "line 7: ".
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum RowError {
-    #[error("is not UTF-8")]
-    NotUtf8,
-    #[error("is longer than {MAX_BYTES} bytes")]
-    TooLong,
-    #[error(
-        "a quotation mark stands inside a cell; a cell that has one must be in quotation marks, \
-         and each one in it must be doubled"
-    )]
-    StrayQuote,
-    #[error(
-        "has a CR inside, while the file's lines end in LF; if another row begins there, save the \
-         file with one kind of line ends"
-    )]
-    StrayCr,
-    #[error("has {found} columns, and the first line has {expected}")]
-    WrongCount { found: usize, expected: usize },
-    #[error(
-        "has {found} columns, and the first line has {expected}; it is the last line and has no \
-         line end, so the file may be cut off"
-    )]
-    CutOff { found: usize, expected: usize },
-    #[error("is not JSON from column {0} on")]
-    NotJson(usize),
-    #[error("is not a JSON object")]
-    NotAnObject,
-    #[error("{0} is missing")]
-    Missing(&'static str),
-    #[error("{0} is not text")]
-    NotText(&'static str),
-    #[error("{0} has a line break or another control character")]
-    ControlCharacter(&'static str),
-    #[error("{0} must be true or false; yes, no, t, f, 1 and 0 are accepted too")]
-    NotAFlag(&'static str),
-    #[error("{0} is not a date such as 2026-09-01 or a time such as 2026-09-01T08:00:00Z")]
-    NotADate(&'static str),
-    #[error(
-        "{0} is beyond the last time that can be stored, {last}; leave it empty if it never comes",
-        last = time::show(Timestamp::MAX)
-    )]
-    TooLate(&'static str),
-    #[error("{0} is in the future")]
-    InTheFuture(&'static str),
-    #[error("{0} is not a UUID such as 4d54f4a7-cee5-4684-9ad3-854bec65707e")]
-    NotAUuid(&'static str),
-    #[error("{0} contradicts {1}")]
-    Contradiction(&'static str, &'static str),
-    #[error("end_date is before start_date")]
-    EndsBeforeStart,
-    #[error("{0} {1}")]
-    Given(&'static str, GivenError),
-    #[error("mode {0}")]
-    Mode(TermError),
-    #[error(
-        "Open edX is not known to have a mode {0}; use one of {known}, \
-         or import the file with --force",
-        known = Mode::KNOWN.join(", ")
-    )]
-    UnknownMode(Mode),
-    #[error("one of roles {0}")]
-    Role(TermError),
-    #[error(
-        "roles has {0} as one role; put ; between roles and nothing around them, \
-         or import the file with --force"
-    )]
-    RoleList(CourseRole),
-    #[error("roles is not text; put ; between roles")]
-    RolesNotText,
-    #[error("change_status {status} contradicts active, which is {active}")]
-    StatusContradicts { status: String, active: bool },
-    #[error(
-        "active is missing, and change_status {0} does not say whether the enrollment is active"
-    )]
-    UnclearStatus(String),
-    #[error("percent {0}, 1 being the whole course")]
-    Percent(#[from] PercentError),
-    #[error("passed is true, but percent is 0, and a grade of 0 is not a pass")]
-    PassedAtZero,
-    #[error("letter_grade {0}")]
-    LetterGrade(#[from] LetterGradeError),
-    #[error("state {0}")]
-    State(#[from] CertificateStateError),
-    #[error("the same address as {0}")]
-    SameAddress(Repeated),
-    #[error("the same username as line {0}")]
-    SameUsername(u64),
-    #[error("the same course id as {0}")]
-    SameCourseId(Repeated),
-    #[error("the same learner and course run as {0}")]
-    SameLearnerAndRun(Repeated),
-    #[error("the same enrollment_id as line {0}")]
-    SameEnrollmentId(u64),
-    #[error("the same certificate_id as line {0}")]
-    SameCertificateId(u64),
 }
 
 impl CsvRow {

@@ -2,11 +2,8 @@
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
-use super::{FileError, RowError};
+use super::error::{FileError, MAX_BYTES, RowError};
 use crate::encoding::{FIRST_BYTES, byte_order_mark};
-
-/// The most bytes of a row.
-pub const MAX_BYTES: usize = 64 * 1024;
 
 /// A file that is read once, from beginning to end, in little memory.
 pub struct Source {

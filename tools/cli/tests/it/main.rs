@@ -20,6 +20,7 @@ mod failures;
 mod grades;
 mod harness;
 mod imports;
+mod layers;
 mod lists;
 mod renaming;
 mod replay;

@@ -2,15 +2,13 @@
 //! enrollments.
 
 use domain::{CourseId, Email, User, Username};
-use lms::LmsApiError;
-use lms::{About, LmsClient, LmsError};
+use lms::{About, LmsApiError, LmsClient, LmsError};
 
-use super::Finding;
-use crate::advice;
+use super::finding::Finding;
 use crate::commands::credential::{self, LIMIT};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output;
+use crate::{lms_errors, output};
 
 pub async fn check(context: &Context, learner: Option<(Email, CourseId)>) -> Vec<Finding> {
     let learner = learner.as_ref();
@@ -39,7 +37,7 @@ async fn token(context: &Context) -> Finding {
         Ok(None) => no_credential(CHECK),
         Ok(Some(None)) => Finding::ok(CHECK, "a static token, for which the LMS is not asked"),
         Ok(Some(Some(Ok(_)))) => Finding::ok(CHECK, "the LMS gives our client a token"),
-        Ok(Some(Some(Err(error)))) => lms_finding(CHECK, advice::of_the_lms(&error.code())),
+        Ok(Some(Some(Err(error)))) => lms_finding(CHECK, lms_errors::explain(&error.code())),
     }
 }
 
@@ -82,11 +80,11 @@ async fn grade(client: &LmsClient, (email, username, course_id): &Learner) -> Fi
                 LmsApiError::NoSuchRun | LmsApiError::NoSuchLearner | LmsApiError::NotEnrolled,
             ),
         ) => {
-            let (cause, _) = advice::of_the_lms(&error.code());
+            let (cause, _) = lms_errors::explain(&error.code());
             let cause = within_a_line(&cause);
             Finding::ok(CHECK, format!("the credential works; for {whose}: {cause}"))
         }
-        Err(error) => lms_finding(CHECK, advice::of_the_lms(&error.code())),
+        Err(error) => lms_finding(CHECK, lms_errors::explain(&error.code())),
     }
 }
 
@@ -101,14 +99,14 @@ async fn enrollments(client: &LmsClient, (email, username, course_id): &Learner)
             Finding::ok(CHECK, "can be listed, though not for this run")
         }
         Err(ref error @ LmsError::Api(LmsApiError::BadUsername)) => {
-            let (cause, _) = advice::of_enrollments(&error.code());
+            let (cause, _) = lms_errors::of_enrollments(&error.code());
             let cause = within_a_line(&cause);
             Finding::ok(
                 CHECK,
                 format!("can be listed; for {}: {cause}", email.as_str()),
             )
         }
-        Err(error) => lms_finding(CHECK, advice::of_enrollments(&error.code())),
+        Err(error) => lms_finding(CHECK, lms_errors::of_enrollments(&error.code())),
     }
 }
 

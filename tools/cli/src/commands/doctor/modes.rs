@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{BlockedReason, Enrollment, Ineligible, Mode, PaidModes, PendingEvent};
 
-use super::Finding;
+use super::finding::Finding;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::count;

@@ -5,11 +5,10 @@ use domain::token::{TokenRecord, TokenState};
 use jiff::{SignedDuration, Timestamp};
 use secrets::SecretError;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output;
-use crate::time;
+use crate::{shell, time};
 
 /// The time before its end at which a token should be replaced, so that its users can be
 /// informed.
@@ -73,7 +72,7 @@ fn about_end(
     match successor {
         Some(other) => Finding::ok(check, format!("{ends}; {} replaces it", other.id)),
         None if has_ended => {
-            let issue = output::command("tokens issue", &[name], &["--staff"]);
+            let issue = shell::command("tokens issue", &[name], &["--staff"]);
             Finding::fix(
                 check,
                 format!("{ends}, and deliveries with it are refused"),

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use infra::{KeyPart, Table, Template, variable_of};
 use store::StoreError;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::context::Context;
 use crate::failure::Failure;
 

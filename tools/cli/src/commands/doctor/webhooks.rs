@@ -7,7 +7,7 @@ use reqwest::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Response};
 use serde_json::Value;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::gateway::{Gateway, bearer, describe_no_answer};

@@ -8,7 +8,7 @@ use futures::{StreamExt, stream};
 use serde::Serialize;
 use tokio::signal;
 
-use super::{EventView, named};
+use super::view::{EventView, named};
 use crate::cli::exit_code;
 use crate::failure::Failure;
 use crate::output::{self, Output, count};
@@ -97,8 +97,11 @@ pub async fn change_each(
             // The reason is reported even if this cannot be written.
             let _ = output.answer(&Summary::of(&tally, true), String::new);
         }
-        return Err(Failure::InterruptedAt {
-            done: tally.to_string(),
+        return Err(Failure::CutShort {
+            reason: Box::new(Failure::Interrupted),
+            done: format!(
+                "so far {tally}, and perhaps some more; the same command again does the rest"
+            ),
         });
     }
     output.answer(&Summary::of(&tally, false), || tally.to_string())?;

@@ -41,7 +41,8 @@ pub async fn list(sweeps: &Sweeps, output: Output) -> Result<(), Failure> {
                 checkpoint.as_ref().map(words::stands),
             ]
             .map(Option::unwrap_or_default)
-        })
+        })?;
+        Ok(())
     };
     listing.pages(read, write).await
 }

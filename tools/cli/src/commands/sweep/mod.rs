@@ -1,5 +1,6 @@
 //! `coursehook sweep`: runs the functions' scheduled sweeps, with the same code.
 
+mod advice;
 mod interruption;
 mod list;
 mod printer;
@@ -12,24 +13,33 @@ use std::process::ExitCode;
 use app::sweeping::{Kind, Progress, Request, SweepError, SweepEvent, Sweeping, Wanted};
 use common::calls::Counter;
 use common::clock::SharedClock;
-use domain::LearnerRef;
-use domain::{CourseId, CourseRun, SweepKind};
+use domain::{CourseId, CourseRun, LearnerRef, SweepKind};
 use jiff::Timestamp;
 use store::StoreError;
 use store::enrollments::Enrollments;
+use thiserror::Error;
 use tokio::select;
 
 use self::interruption::Interruption;
 use self::printer::{Among, SweepPrinter};
 use self::summary::{Summary, SweepResult, Swept};
-use super::runs;
-use crate::advice;
+use super::find::{self, FindError};
 use crate::cli::{self, SweepRuns, exit_code};
 use crate::confirm::confirm;
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{CommandError, Failure};
 use crate::output::{self, Output, count};
-use crate::progress;
+use crate::{lms_errors, progress, shell};
+
+/// Error of a learner about whom the LMS cannot be asked.
+#[derive(Debug, Error)]
+#[error(
+    "the user has no edX username, so the LMS cannot be asked; import the user with an \
+     edx_username, with `coursehook users import`"
+)]
+struct NoUsernameError;
+
+impl CommandError for NoUsernameError {}
 
 pub async fn run(
     command: cli::Sweep,
@@ -61,7 +71,7 @@ async fn sweep<K: Kind>(
 ) -> Result<ExitCode, Failure> {
     let tables = context.tables().await;
     if let Some(course_id) = &options.run {
-        let run = runs::find(&tables.course_runs()?, course_id.clone()).await?;
+        let run = find::run(&tables.course_runs()?, course_id).await?;
         if options.confirm {
             confirm(&question(K::KIND, &run), options.yes)?;
         }
@@ -210,7 +220,7 @@ impl<K: Kind> Sweeps<'_, K> {
                 return Ok(SweepResult::Interrupted(checkpoint));
             }
             if let Some(reason) = &reason {
-                let (cause, _) = advice::of_the_lms(reason);
+                let (cause, _) = lms_errors::explain(reason);
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
                 printer.note(&format!("{cause} The next attempt is in {seconds} s."));
             }
@@ -235,13 +245,13 @@ impl<K: Kind> Sweeps<'_, K> {
             (SweepError::Store(error), _) => error.into(),
             (SweepError::Lms(error), _) => Failure::Lms(error),
             (SweepError::NoSuchUser, Some(LearnerRef::Address(email))) => {
-                Failure::NoSuchUser(email.clone())
+                FindError::User(email.clone()).into()
             }
             (SweepError::NoSuchUser, Some(LearnerRef::User(user_id))) => {
-                Failure::NoUserOfId(*user_id)
+                FindError::UserId(*user_id).into()
             }
             // If the command names no learner, a user without a username cannot occur.
-            (SweepError::NoSuchUser | SweepError::NoUsername, _) => Failure::NoUsername,
+            (SweepError::NoSuchUser | SweepError::NoUsername, _) => NoUsernameError.into(),
         }
     }
 
@@ -254,9 +264,11 @@ impl<K: Kind> Sweeps<'_, K> {
                 all.stopped = Some(reason.to_string());
                 let is_all = self.wanted.run.is_none() && self.wanted.learner.is_none();
                 let after = self.before.into_inner().filter(|_| is_all);
-                let again = advice::sweep(K::KIND, &self.wanted, after.as_ref());
-                let reason = Box::new(reason);
-                Err(Failure::SweepStopped { reason, again })
+                let again = shell::sweep(K::KIND, &self.wanted, after.as_ref());
+                Err(Failure::CutShort {
+                    reason: Box::new(reason),
+                    done: format!("what was done stays done; to resume from there: {again}"),
+                })
             }
             // Running the same command again does not fix these errors.
             Err(failure) => return Err(failure),

@@ -12,8 +12,7 @@ use uuid::Uuid;
 
 use super::summary::per_second;
 use super::words;
-use crate::failure::Failure;
-use crate::output::{self, Output, printable};
+use crate::output::{self, Output, OutputError, printable};
 use crate::progress::Progress;
 
 /// Prints the events of one run's sweep.
@@ -36,7 +35,7 @@ pub struct SweepPrinter<'a> {
     /// True once the run's heading is written to standard output.
     has_heading: Cell<bool>,
     /// The error that stops all output.
-    failure: RefCell<Option<Failure>>,
+    failure: RefCell<Option<OutputError>>,
 }
 
 /// The place of the run among those of the command.
@@ -124,7 +123,7 @@ impl<'a> SweepPrinter<'a> {
     }
 
     /// Writes how the sweep ended, below the learners.
-    pub fn end(self, text: Result<String, Failure>) -> Result<(), Failure> {
+    pub fn end(self, text: Result<String, OutputError>) -> Result<(), OutputError> {
         if !self.output.is_json() {
             if self.has_heading.get() {
                 self.line(Ok(String::new()));
@@ -154,7 +153,7 @@ impl<'a> SweepPrinter<'a> {
     }
 
     /// Writes a line to standard output.
-    fn line(&self, text: Result<String, Failure>) {
+    fn line(&self, text: Result<String, OutputError>) {
         let written = text.and_then(|text| self.progress.above(|| output::line(&text)));
         if let Err(failure) = written {
             self.failure.borrow_mut().get_or_insert(failure);

@@ -7,8 +7,8 @@ use jiff::SignedDuration;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::words;
-use crate::advice::Advice;
+use super::{advice, words};
+use crate::commands::advice::Advice;
 use crate::output::{self, count};
 
 /// The state of a run's sweep when the command leaves it.
@@ -75,7 +75,7 @@ impl<'a> Swept<'a> {
             }
         };
         let (how, advice) = match result {
-            SweepResult::Ended(end) => (words::how(end), Advice::about_sweep(kind, request, end)),
+            SweepResult::Ended(end) => (words::how(end), advice::about(kind, request, end)),
             SweepResult::Interrupted(checkpoint) => {
                 (format!("interrupted {}", words::progress(checkpoint)), None)
             }

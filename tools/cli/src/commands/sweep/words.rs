@@ -6,7 +6,7 @@ use domain::{
 use store::sweeps::KnownSweep;
 
 use crate::output::{count, printable};
-use crate::{advice, time};
+use crate::{shell, time};
 
 /// Returns the kind and the options of a sweep, as on the command line.
 pub fn which(known: &KnownSweep) -> String {
@@ -134,10 +134,10 @@ pub fn effect(effect: &Effect) -> String {
 /// Returns the command that would change what is left as it is.
 pub fn remedy(effect: &Effect, email: &Email, course_id: &CourseId) -> Option<String> {
     match effect {
-        Effect::Left(Left::GradeOverridden) => Some(advice::release(email, course_id)),
-        Effect::Left(Left::Revoked) => Some(advice::restore(email, course_id)),
+        Effect::Left(Left::GradeOverridden) => Some(shell::release(email, course_id)),
+        Effect::Left(Left::Revoked) => Some(shell::restore(email, course_id)),
         Effect::Left(Left::ModeSetInPortal | Left::InactiveByOperator) => {
-            Some(advice::set_mode(email, course_id))
+            Some(shell::set_mode(email, course_id))
         }
         _ => None,
     }

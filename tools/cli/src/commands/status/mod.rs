@@ -1,5 +1,7 @@
 //! `coursehook status`
 
+mod diagnosis;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
@@ -11,10 +13,11 @@ use serde::Serialize;
 use store::course_runs::CourseRuns;
 use store::sweeps::{Sweeps, Which};
 
+use self::diagnosis::Diagnosis;
+use super::advice::Advice;
+use super::find::FindError;
 use super::{certificates, enrollments, events, grades, runs, users};
-use crate::advice::Advice;
 use crate::context::Context;
-use crate::diagnosis::Diagnosis;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::time;
@@ -50,7 +53,7 @@ pub async fn run(
             grades.of_user(user.user_id),
             certificates.of_user(user.user_id),
         )?,
-        None if pending.is_empty() => return Err(Failure::NoSuchUser(email.clone())),
+        None if pending.is_empty() => return Err(FindError::User(email.clone()).into()),
         None => Default::default(),
     };
 

@@ -1,28 +1,57 @@
 //! `coursehook events`
 
 mod several;
+mod view;
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use app::StoreError;
 use app::operator::retry_event;
-use domain::{
-    BlockedReason, CourseId, CourseRole, EventKey, EventKind, EventState, Mode, PendingEvent,
-    Waited,
-};
+use domain::{CourseRole, EventKey, EventState, PendingEvent, Waited};
 use jiff::Timestamp;
 use serde::Serialize;
 use store::pending_events::{PendingEvents, Removal};
+use thiserror::Error;
 
 use self::several::Summary;
-use crate::advice::Advice;
+use self::view::{named, next_attempt_at};
 use crate::cli::Filter;
+use crate::commands::advice::Advice;
 use crate::confirm::confirm;
 use crate::context::Context;
-use crate::failure::Failure;
-use crate::output::{self, Output};
+use crate::failure::{CommandError, Failure};
+use crate::output::{self, Output, OutputError};
 use crate::{cli, time};
+
+pub use self::view::{EventView, table};
+
+/// Error of a key, or of a change of an event.
+#[derive(Debug, Error)]
+enum EventError {
+    #[error(
+        "no pending event has a key that begins with {0}; `coursehook events list` lists all \
+         pending events, and an event that took effect is no longer there"
+    )]
+    NoSuchEvent(String),
+    #[error(
+        "several pending events have a key that begins with {prefix}; give enough of the key to \
+         tell them apart: {}",
+        join(.keys)
+    )]
+    Several { prefix: String, keys: Vec<EventKey> },
+    #[error(
+        "the event {0} was retried or delivered again in the meantime, so it was not dropped; \
+         check it with `coursehook events show {0}`, and then drop it"
+    )]
+    Moved(String),
+}
+
+impl CommandError for EventError {}
+
+fn join(keys: &[EventKey]) -> String {
+    let keys: Vec<_> = keys.iter().map(EventKey::as_str).collect();
+    keys.join(", ")
+}
 
 pub async fn run(
     command: cli::Events,
@@ -68,7 +97,7 @@ async fn matching(
     Ok(events)
 }
 
-fn show(event: &PendingEvent, now: Timestamp, output: Output) -> Result<(), Failure> {
+fn show(event: &PendingEvent, now: Timestamp, output: Output) -> Result<(), OutputError> {
     let advice = Advice::about(event, now);
     let explained = Explained {
         event: EventView::from(event),
@@ -118,10 +147,11 @@ async fn retry_one(
 ) -> Result<(), Failure> {
     let event = find(pending_events, &key).await?;
     let retried = retry_event(pending_events, event, now).await?;
-    let event = retried.ok_or(Failure::NoSuchEvent(key))?;
+    let event = retried.ok_or(EventError::NoSuchEvent(key))?;
     answer(&event, output, |event| {
         format!("{event} will be retried within a minute, with its full waiting time")
-    })
+    })?;
+    Ok(())
 }
 
 async fn retry_several(
@@ -150,9 +180,10 @@ async fn drop_one(
     let question = format!("Drop the event {} for good?", named(&event));
     confirm(&question, yes)?;
     if !remove(pending_events, &event).await? {
-        return Err(Failure::NoSuchEvent(key.to_owned()));
+        return Err(EventError::NoSuchEvent(key.to_owned()).into());
     }
-    answer(&event, output, |event| format!("dropped {event}"))
+    answer(&event, output, |event| format!("dropped {event}"))?;
+    Ok(())
 }
 
 async fn drop_several(
@@ -178,7 +209,7 @@ async fn remove(pending_events: &PendingEvents, event: &PendingEvent) -> Result<
     match pending_events.remove(event).await? {
         Removal::Done => Ok(true),
         Removal::Gone => Ok(false),
-        Removal::Changed => Err(Failure::EventMoved(output::key(&event.event_key))),
+        Removal::Changed => Err(EventError::Moved(output::key(&event.event_key)).into()),
     }
 }
 
@@ -187,22 +218,9 @@ fn answer(
     event: &PendingEvent,
     output: Output,
     text: impl FnOnce(&str) -> String,
-) -> Result<(), Failure> {
+) -> Result<(), OutputError> {
     let summary = Summary::of_one(event);
     output.answer(&summary, || text(&output::printable(&named(event))))
-}
-
-/// Describes an event in a sentence, with enough details to identify it.
-fn named(event: &PendingEvent) -> String {
-    format!(
-        "{} ({} of {} in {}, {}: {})",
-        output::key(&event.event_key),
-        event.kind.as_str(),
-        event.email.as_str(),
-        event.course_id,
-        event.state.as_str(),
-        event.reason.as_str()
-    )
 }
 
 /// Returns the one event whose key begins with `prefix`. A whole key is looked up; for a
@@ -221,10 +239,10 @@ async fn find(pending_events: &PendingEvents, prefix: &str) -> Result<PendingEve
     let prefix = prefix.to_owned();
     match <[PendingEvent; 1]>::try_from(found) {
         Ok([event]) => Ok(event),
-        Err(none) if none.is_empty() => Err(Failure::NoSuchEvent(prefix)),
+        Err(none) if none.is_empty() => Err(EventError::NoSuchEvent(prefix).into()),
         Err(several) => {
             let keys = several.into_iter().map(|event| event.event_key).collect();
-            Err(Failure::SeveralEvents { prefix, keys })
+            Err(EventError::Several { prefix, keys }.into())
         }
     }
 }
@@ -257,90 +275,10 @@ pub async fn all(
     }
 }
 
-pub fn table<'a>(events: impl IntoIterator<Item = &'a PendingEvent>) -> String {
-    output::table(
-        [
-            "key",
-            "kind",
-            "reason",
-            "last error",
-            "state",
-            "email",
-            "course",
-            "attempts",
-            "next attempt",
-            "pending since",
-        ],
-        events.into_iter().map(|event| {
-            [
-                output::key(&event.event_key),
-                event.kind.as_str().to_owned(),
-                event.reason.as_str().to_owned(),
-                event.last_error.clone().unwrap_or_default(),
-                event.state.as_str().to_owned(),
-                event.email.as_str().to_owned(),
-                event.course_id.to_string(),
-                event.attempts.to_string(),
-                next_attempt_at(event),
-                time::show(event.pending_since),
-            ]
-        }),
-    )
-}
-
-/// Returns the time of an event's next attempt; an empty text if it has ended.
-fn next_attempt_at(event: &PendingEvent) -> String {
-    match event.state {
-        EventState::Waiting => time::show(event.next_attempt_at),
-        EventState::Dead | EventState::Expired => String::new(),
-    }
-}
-
 #[derive(Serialize)]
 struct Explained<'a> {
     #[serde(flatten)]
     event: EventView<'a>,
     #[serde(flatten)]
     advice: &'a Advice,
-}
-
-#[derive(Serialize)]
-pub struct EventView<'a> {
-    event_key: &'a EventKey,
-    kind: EventKind,
-    reason: BlockedReason,
-    last_error: Option<&'a str>,
-    state: EventState,
-    email: &'a str,
-    course_id: &'a CourseId,
-    roles: Vec<&'a CourseRole>,
-    mode: Option<&'a Mode>,
-    unenrolled: bool,
-    attempts: u32,
-    waited: &'a BTreeMap<BlockedReason, Waited>,
-    next_attempt_at: Timestamp,
-    pending_since: Timestamp,
-    delivered_at: Timestamp,
-}
-
-impl<'a> From<&'a PendingEvent> for EventView<'a> {
-    fn from(event: &'a PendingEvent) -> Self {
-        Self {
-            event_key: &event.event_key,
-            kind: event.kind,
-            reason: event.reason,
-            last_error: event.last_error.as_deref(),
-            state: event.state,
-            email: event.email.as_str(),
-            course_id: &event.course_id,
-            roles: event.roles.iter().collect(),
-            mode: event.mode.as_ref(),
-            unenrolled: event.unenrolled,
-            attempts: event.attempts,
-            waited: &event.waited,
-            next_attempt_at: event.next_attempt_at,
-            pending_since: event.pending_since,
-            delivered_at: event.delivered_at,
-        }
-    }
 }

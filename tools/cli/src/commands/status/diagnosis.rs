@@ -8,9 +8,9 @@ use domain::{
 };
 use jiff::Timestamp;
 
-use crate::advice::{self, Advice};
+use crate::commands::advice::{self, Advice};
 use crate::commands::{certificates, grades};
-use crate::{output, time};
+use crate::{output, shell, time};
 
 /// The records of a learner in one course run.
 pub struct Diagnosis<'a> {
@@ -59,7 +59,7 @@ impl Diagnosis<'_> {
                 );
                 match certificate.state {
                     CertificateState::InForce => {
-                        let revoke = advice::revoke(self.email, self.course_id);
+                        let revoke = shell::revoke(self.email, self.course_id);
                         return advise(format!("{lead}."), "To revoke it:", [revoke]);
                     }
                     CertificateState::Revoked => return self.revoked(&lead, certificate),
@@ -106,7 +106,7 @@ impl Diagnosis<'_> {
         if certificate.is_none() {
             return advice;
         }
-        let rename = advice::rename(self.email, self.course_id);
+        let rename = shell::rename(self.email, self.course_id);
         let help = if advice.commands.is_empty() {
             format!("{} To give the certificate a name:", advice.help)
         } else {
@@ -171,7 +171,7 @@ impl Diagnosis<'_> {
             }
             CertificateState::InForce | CertificateState::Revoked => "To restore it:",
         };
-        let restore = advice::restore(self.email, self.course_id);
+        let restore = shell::restore(self.email, self.course_id);
         advise(format!("{lead}, and no pass restores it."), help, [restore])
     }
 
@@ -215,11 +215,11 @@ impl Diagnosis<'_> {
         let paced = self.run.filter(|_| !by_operator);
         let paced = paced.and_then(|run| not_yet(run, now)).unwrap_or_default();
         let certify = if passed {
-            advice::issue(self.email, self.course_id)
+            shell::issue(self.email, self.course_id)
         } else {
-            advice::pass(self.email, self.course_id)
+            shell::pass(self.email, self.course_id)
         };
-        let enroll = lacking.map(|_| advice::enroll(self.email, self.course_id));
+        let enroll = lacking.map(|_| shell::enroll(self.email, self.course_id));
         let announce = match (passed, by_operator) {
             (true, false) => "ask the LMS again, and issue the certificate:",
             (true, true) => "issue the certificate:",
