@@ -9,7 +9,7 @@ use store::users::Users;
 use uuid::Uuid;
 
 use crate::failure::Failure;
-use crate::output::{self, COLUMN_GAP, Output, OutputError, aligned, line, printable};
+use crate::output::{self, COLUMN_GAP, Column, Output, OutputError, aligned, cells, line};
 
 /// The number of addresses that are looked up at the same time.
 const ADDRESSES_AT_ONCE: usize = 16;
@@ -17,18 +17,16 @@ const ADDRESSES_AT_ONCE: usize = 16;
 /// A list that is written page by page, since it may be of any length: as a table, whose
 /// columns are at least as wide as the first page needs them, or as one JSON array with
 /// an element per line.
-pub struct Listing<const N: usize> {
+pub struct Listing {
     output: Output,
-    headings: [&'static str; N],
     /// The widths of the columns, once the first page is written.
     widths: Option<Vec<u16>>,
 }
 
-impl<const N: usize> Listing<N> {
-    pub const fn new(output: Output, headings: [&'static str; N]) -> Self {
+impl Listing {
+    pub const fn new(output: Output) -> Self {
         Self {
             output,
-            headings,
             widths: None,
         }
     }
@@ -51,21 +49,21 @@ impl<const N: usize> Listing<N> {
         }
     }
 
-    /// Writes some records, as JSON or each as the row that `row` makes of it.
-    pub fn page<T: Serialize>(
+    /// Writes some rows, as JSON or as lines of a table.
+    pub fn page<R: Serialize>(
         &mut self,
-        things: &[T],
-        row: impl Fn(&T) -> [String; N],
+        rows: &[R],
+        columns: &[Column<R>],
     ) -> Result<(), OutputError> {
         if self.output.is_json() {
-            return self.elements(things);
+            return self.elements(rows);
         }
         let mut table = Table::new();
         if self.widths.is_none() {
-            table.set_header(self.headings);
+            table.set_header(columns.iter().map(|(heading, _)| *heading));
         }
-        for thing in things {
-            table.add_row(row(thing).map(|cell| printable(&cell)));
+        for row in rows {
+            table.add_row(cells(columns, row));
         }
         let columns = table.column_iter_mut();
         for (column, width) in columns.zip(self.widths.iter().flatten()) {
@@ -74,15 +72,15 @@ impl<const N: usize> Listing<N> {
         if self.widths.is_none() {
             let widths = table.column_max_content_widths().into_iter();
             self.widths = Some(widths.map(|width| width + COLUMN_GAP).collect());
-        } else if things.is_empty() {
+        } else if rows.is_empty() {
             return Ok(());
         }
         line(&aligned(table))
     }
 
-    fn elements(&mut self, things: &[impl Serialize]) -> Result<(), OutputError> {
-        for thing in things {
-            let element = output::json_line(thing)?;
+    fn elements(&mut self, rows: &[impl Serialize]) -> Result<(), OutputError> {
+        for row in rows {
+            let element = output::json_line(row)?;
             let before = match self.widths.replace(Vec::new()) {
                 None => "[",
                 Some(_) => ",",

@@ -85,17 +85,27 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{}", printable_lines(text));
 }
 
-/// Returns a table with a heading for each column.
-pub fn table<const N: usize>(
-    headings: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
-) -> String {
+/// A column of a table: its heading, and the text of a row's cell.
+pub type Column<R> = (&'static str, fn(&R) -> String);
+
+/// Returns a table with a line for each row, below the headings.
+pub fn table<'a, R: 'a>(columns: &[Column<R>], rows: impl IntoIterator<Item = &'a R>) -> String {
     let mut table = Table::new();
-    table.set_header(headings);
+    table.set_header(columns.iter().map(|(heading, _)| *heading));
     for row in rows {
-        table.add_row(row.map(|cell| printable(&cell)));
+        table.add_row(cells(columns, row));
     }
     aligned(table)
+}
+
+/// Returns the cells of a row.
+pub fn cells<R>(columns: &[Column<R>], row: &R) -> impl Iterator<Item = String> {
+    columns.iter().map(|(_, cell)| printable(&cell(row)))
+}
+
+/// Returns one record, a line for each column.
+pub fn record<R>(columns: &[Column<R>], row: &R) -> String {
+    fields(columns.iter().map(|(heading, cell)| (*heading, cell(row))))
 }
 
 /// Returns one record, field by field.

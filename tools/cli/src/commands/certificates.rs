@@ -24,7 +24,7 @@ use crate::context::Context;
 use crate::failure::{CommandError, Failure};
 use crate::listing::{Listed, Listing, emails_of};
 use crate::lms_errors::Remedy;
-use crate::output::{self, Output};
+use crate::output::{self, Column, Output};
 use crate::{cli, import, shell, time};
 
 /// Error of a change of a certificate.
@@ -108,10 +108,9 @@ async fn list(
     let (users, runs) = (tables.users()?, tables.course_runs()?);
     let certificates = tables.certificates()?;
     find::run(&runs, &run).await?;
-    let headings = ["email", "state", "issued", "certificate id"];
-    let listing = Listing::new(output, headings);
+    let listing = Listing::new(output);
     let read = async |start| certificates.of_run(&run, start).await;
-    let write = async |listing: &mut Listing<_>, mut certificates: Vec<Certificate>| {
+    let write = async |listing: &mut Listing, mut certificates: Vec<Certificate>| {
         certificates.retain(|certificate| only.is_none_or(|state| certificate.state == state));
         let ids = certificates.iter().map(|certificate| certificate.user_id);
         let emails = emails_of(&users, ids).await?;
@@ -120,15 +119,17 @@ async fn list(
             email,
             record: CertificateView::from(certificate),
         });
-        listing.page(&Vec::from_iter(listed), |listed| {
-            let certificate = &listed.record;
-            [
-                listed.email.clone().unwrap_or_default(),
-                certificate.state.as_str().to_owned(),
-                time::show(certificate.issued_at),
-                certificate.certificate_id.clone(),
-            ]
-        })?;
+        listing.page(
+            &Vec::from_iter(listed),
+            &[
+                ("email", |listed| listed.email.clone().unwrap_or_default()),
+                ("state", |listed| listed.record.state.as_str().to_owned()),
+                ("issued", |listed| time::show(listed.record.issued_at)),
+                ("certificate id", |listed| {
+                    listed.record.certificate_id.clone()
+                }),
+            ],
+        )?;
         Ok(())
     };
     listing.pages(read, write).await
@@ -359,44 +360,38 @@ pub fn words(state: CertificateState) -> String {
 }
 
 fn table(certificates: &[Certificate]) -> String {
-    output::table(
-        [
-            "course",
-            "certificate id",
-            "state",
-            "issued",
-            "name",
-            "title",
-        ],
-        certificates.iter().map(|certificate| {
-            [
-                certificate.course_id.to_string(),
-                certificate.certificate_id.to_string(),
-                certificate.state.as_str().to_owned(),
-                time::show(certificate.issued_at),
-                certificate.learner_name.clone().unwrap_or_default(),
-                certificate.run_title.clone().unwrap_or_default(),
-            ]
+    const COLUMNS: [Column<Certificate>; 6] = [
+        ("course", |certificate| certificate.course_id.to_string()),
+        ("certificate id", |certificate| {
+            certificate.certificate_id.to_string()
         }),
-    )
+        ("state", |certificate| certificate.state.as_str().to_owned()),
+        ("issued", |certificate| time::show(certificate.issued_at)),
+        ("name", |certificate| {
+            certificate.learner_name.clone().unwrap_or_default()
+        }),
+        ("title", |certificate| {
+            certificate.run_title.clone().unwrap_or_default()
+        }),
+    ];
+    output::table(&COLUMNS, certificates)
 }
 
 fn history_table(history: &[CertificateEntry]) -> String {
-    output::table(
-        ["at", "by", "state", "renamed"],
-        history.iter().map(|entry| {
-            let renamed = entry.renamed.as_ref().map(|Renaming { from, to }| {
-                let from = from.as_deref().unwrap_or("no name");
-                format!("from {from} to {to}")
-            });
-            [
-                time::show(entry.at),
-                output::by(&entry.by),
-                entry.state.as_str().to_owned(),
-                renamed.unwrap_or_default(),
-            ]
-        }),
-    )
+    let renamed = |entry: &CertificateEntry| match &entry.renamed {
+        Some(Renaming { from, to }) => {
+            let from = from.as_deref().unwrap_or("no name");
+            format!("from {from} to {to}")
+        }
+        None => String::new(),
+    };
+    let columns: [Column<CertificateEntry>; 4] = [
+        ("at", |entry| time::show(entry.at)),
+        ("by", |entry| output::by(&entry.by)),
+        ("state", |entry| entry.state.as_str().to_owned()),
+        ("renamed", renamed),
+    ];
+    output::table(&columns, history)
 }
 
 /// The outcome of an attempt to issue a certificate.

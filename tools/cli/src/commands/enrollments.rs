@@ -16,7 +16,7 @@ use crate::cli::{self, SetEnrollment};
 use crate::context::Context;
 use crate::failure::{CommandError, Failure};
 use crate::listing::{Listed, Listing, emails_of};
-use crate::output::{self, Output, yes_or_no};
+use crate::output::{self, Column, Output, yes_or_no};
 use crate::{import, time};
 
 /// Error of a change of an enrollment.
@@ -57,10 +57,9 @@ async fn list(run: CourseId, context: &Context, output: Output) -> Result<(), Fa
     let (users, runs) = (tables.users()?, tables.course_runs()?);
     let enrollments = tables.enrollments()?;
     find::run(&runs, &run).await?;
-    let headings = ["email", "mode", "active", "roles", "changed"];
-    let listing = Listing::new(output, headings);
+    let listing = Listing::new(output);
     let read = async |start| enrollments.of_run(&run, start).await;
-    let write = async |listing: &mut Listing<_>, enrollments: Vec<Enrollment>| {
+    let write = async |listing: &mut Listing, enrollments: Vec<Enrollment>| {
         let ids = enrollments.iter().map(|enrollment| enrollment.user_id);
         let emails = emails_of(&users, ids).await?;
         let listed = enrollments.iter().zip(emails);
@@ -68,16 +67,16 @@ async fn list(run: CourseId, context: &Context, output: Output) -> Result<(), Fa
             email,
             record: EnrollmentView::from(enrollment),
         });
-        listing.page(&Vec::from_iter(listed), |listed| {
-            let enrollment = &listed.record;
-            [
-                listed.email.clone().unwrap_or_default(),
-                enrollment.mode.to_string(),
-                yes_or_no(enrollment.active),
-                words(enrollment.roles.iter().copied()),
-                time::show(enrollment.changed_at),
-            ]
-        })?;
+        listing.page(
+            &Vec::from_iter(listed),
+            &[
+                ("email", |listed| listed.email.clone().unwrap_or_default()),
+                ("mode", |listed| listed.record.mode.to_string()),
+                ("active", |listed| yes_or_no(listed.record.active)),
+                ("roles", |listed| words(listed.record.roles.iter().copied())),
+                ("changed", |listed| time::show(listed.record.changed_at)),
+            ],
+        )?;
         Ok(())
     };
     listing.pages(read, write).await
@@ -149,53 +148,35 @@ async fn change(set: SetEnrollment, context: &Context, output: Output) -> Result
 }
 
 fn table<'a>(enrollments: impl IntoIterator<Item = &'a Enrollment>) -> String {
-    output::table(
-        [
-            "course",
-            "mode",
-            "active",
-            "edx_enrolled",
-            "roles",
-            "change_status",
-            "changed",
-        ],
-        enrollments.into_iter().map(|enrollment| {
-            [
-                enrollment.course_id.to_string(),
-                enrollment.mode.to_string(),
-                yes_or_no(enrollment.active),
-                yes_or_no(enrollment.edx_enrolled),
-                words(&enrollment.roles),
-                enrollment.change_status.clone().unwrap_or_default(),
-                time::show(enrollment.changed_at),
-            ]
+    const COLUMNS: [Column<Enrollment>; 7] = [
+        ("course", |enrollment| enrollment.course_id.to_string()),
+        ("mode", |enrollment| enrollment.mode.to_string()),
+        ("active", |enrollment| yes_or_no(enrollment.active)),
+        ("edx_enrolled", |enrollment| {
+            yes_or_no(enrollment.edx_enrolled)
         }),
-    )
+        ("roles", |enrollment| words(&enrollment.roles)),
+        ("change_status", |enrollment| {
+            enrollment.change_status.clone().unwrap_or_default()
+        }),
+        ("changed", |enrollment| time::show(enrollment.changed_at)),
+    ];
+    output::table(&COLUMNS, enrollments)
 }
 
 fn history_table(history: &[HistoryEntry]) -> String {
-    output::table(
-        [
-            "at",
-            "by",
-            "active",
-            "mode",
-            "announced mode",
-            "announced roles",
-            "removed roles",
-        ],
-        history.iter().map(|entry| {
-            [
-                time::show(entry.at),
-                output::by(&entry.by),
-                yes_or_no(entry.active),
-                word(entry.mode.as_ref()),
-                word(entry.announced_mode.as_ref()),
-                words(&entry.announced_roles),
-                words(&entry.removed_roles),
-            ]
+    const COLUMNS: [Column<HistoryEntry>; 7] = [
+        ("at", |entry| time::show(entry.at)),
+        ("by", |entry| output::by(&entry.by)),
+        ("active", |entry| yes_or_no(entry.active)),
+        ("mode", |entry| word(entry.mode.as_ref())),
+        ("announced mode", |entry| {
+            word(entry.announced_mode.as_ref())
         }),
-    )
+        ("announced roles", |entry| words(&entry.announced_roles)),
+        ("removed roles", |entry| words(&entry.removed_roles)),
+    ];
+    output::table(&COLUMNS, history)
 }
 
 fn word(mode: Option<&Mode>) -> String {

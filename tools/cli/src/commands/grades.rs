@@ -19,7 +19,7 @@ use super::find;
 use crate::cli::{self, OverrideGrade};
 use crate::context::Context;
 use crate::failure::{CommandError, Failure};
-use crate::output::{self, Output, yes_or_no};
+use crate::output::{self, Column, Output, yes_or_no};
 use crate::{aws_errors, import, shell, time};
 
 /// Error of a change of a grade.
@@ -259,50 +259,39 @@ async fn certify(
 }
 
 fn table<'a>(grades: impl IntoIterator<Item = &'a Grade>) -> String {
-    output::table(
-        [
-            "course", "percent", "passed", "letter", "set by", "version", "changed",
-        ],
-        grades.into_iter().map(|grade| {
-            let [percent, passed, letter] = cells(&grade.score);
-            [
-                grade.course_id.to_string(),
-                percent,
-                passed,
-                letter,
-                whose(grade).to_owned(),
-                grade.version.to_string(),
-                time::show_optional(changed_at(grade)),
-            ]
-        }),
-    )
+    const COLUMNS: [Column<Grade>; 7] = [
+        ("course", |grade| grade.course_id.to_string()),
+        ("percent", |grade| grade.score.percent.get().to_string()),
+        ("passed", |grade| yes_or_no(grade.score.passed)),
+        ("letter", |grade| letter(&grade.score)),
+        ("set by", |grade| whose(grade).to_owned()),
+        ("version", |grade| grade.version.to_string()),
+        ("changed", |grade| time::show_optional(changed_at(grade))),
+    ];
+    output::table(&COLUMNS, grades)
 }
 
 fn history_table(history: &[GradeEntry]) -> String {
-    output::table(
-        ["at", "by", "percent", "passed", "letter", "set by"],
-        history.iter().enumerate().map(|(n, entry)| {
-            let before = n.checked_sub(1).and_then(|n| history.get(n));
-            let [percent, passed, letter] = cells(&entry.score);
-            [
-                time::show(entry.at),
-                output::by(&entry.by),
-                percent,
-                passed,
-                letter,
-                set_by(before, entry).to_owned(),
-            ]
+    let before = [None].into_iter().chain(history.iter().map(Some));
+    let rows: Vec<_> = before.zip(history).collect();
+    let columns: [Column<(Option<&GradeEntry>, &GradeEntry)>; 6] = [
+        ("at", |(_, entry)| time::show(entry.at)),
+        ("by", |(_, entry)| output::by(&entry.by)),
+        ("percent", |(_, entry)| {
+            entry.score.percent.get().to_string()
         }),
-    )
+        ("passed", |(_, entry)| yes_or_no(entry.score.passed)),
+        ("letter", |(_, entry)| letter(&entry.score)),
+        ("set by", |(before, entry)| {
+            set_by(*before, entry).to_owned()
+        }),
+    ];
+    output::table(&columns, &rows)
 }
 
-fn cells(score: &Score) -> [String; 3] {
+fn letter(score: &Score) -> String {
     let letter = score.letter_grade.as_ref().map(LetterGrade::as_str);
-    [
-        score.percent.get().to_string(),
-        yes_or_no(score.passed),
-        letter.unwrap_or_default().to_owned(),
-    ]
+    letter.unwrap_or_default().to_owned()
 }
 
 /// Returns a grade as a part of a sentence.

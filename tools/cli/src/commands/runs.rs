@@ -11,7 +11,7 @@ use super::find;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::listing::Listing;
-use crate::output::{self, Output, OutputError, yes_or_no};
+use crate::output::{self, Column, Output, OutputError, yes_or_no};
 use crate::{cli, import, time};
 
 pub async fn run(
@@ -34,30 +34,11 @@ pub async fn run(
 }
 
 async fn list(runs: &CourseRuns, output: Output) -> Result<(), Failure> {
-    let headings = [
-        "course",
-        "title",
-        "live",
-        "self-paced",
-        "starts",
-        "ends",
-        "certificates",
-    ];
-    let listing = Listing::new(output, headings);
+    let listing = Listing::new(output);
     let read = async |start| runs.page(start).await;
-    let write = async |listing: &mut Listing<_>, runs: Vec<CourseRun>| {
-        let shown: Vec<_> = runs.iter().map(RunView::from).collect();
-        listing.page(&shown, |run| {
-            [
-                run.course_id.to_string(),
-                run.title.to_owned(),
-                yes_or_no(run.live),
-                yes_or_no(run.is_self_paced),
-                time::show_optional(run.start_date),
-                time::show_optional(run.end_date),
-                time::show_optional(run.certificate_available_date),
-            ]
-        })?;
+    let write = async |listing: &mut Listing, runs: Vec<CourseRun>| {
+        let rows: Vec<_> = runs.iter().map(RunView::from).collect();
+        listing.page(&rows, &columns("course"))?;
         Ok(())
     };
     listing.pages(read, write).await
@@ -88,19 +69,22 @@ impl<'a> From<&'a CourseRun> for RunView<'a> {
     }
 }
 
+/// Returns the columns of a run, the first with this heading.
+fn columns<'a>(course_id: &'static str) -> [Column<RunView<'a>>; 7] {
+    [
+        (course_id, |run| run.course_id.to_string()),
+        ("title", |run| run.title.to_owned()),
+        ("live", |run| yes_or_no(run.live)),
+        ("self-paced", |run| yes_or_no(run.is_self_paced)),
+        ("starts", |run| time::show_optional(run.start_date)),
+        ("ends", |run| time::show_optional(run.end_date)),
+        ("certificates", |run| {
+            time::show_optional(run.certificate_available_date)
+        }),
+    ]
+}
+
 fn show(run: &CourseRun, output: Output) -> Result<(), OutputError> {
-    output.answer(&RunView::from(run), || {
-        output::fields([
-            ("course id", run.course_id.to_string()),
-            ("title", run.title.clone()),
-            ("live", yes_or_no(run.live)),
-            ("self-paced", yes_or_no(run.is_self_paced)),
-            ("starts", time::show_optional(run.start_date)),
-            ("ends", time::show_optional(run.end_date)),
-            (
-                "certificates",
-                time::show_optional(run.certificate_available_date),
-            ),
-        ])
-    })
+    let row = RunView::from(run);
+    output.answer(&row, || output::record(&columns("course id"), &row))
 }

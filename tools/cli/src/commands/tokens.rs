@@ -18,7 +18,7 @@ use crate::confirm::{ConfirmError, confirm};
 use crate::context::Context;
 use crate::failure::{CommandError, Failure};
 use crate::log::{self, Message};
-use crate::output::{self, Output, OutputError, yes_or_no};
+use crate::output::{self, Column, Output, OutputError, yes_or_no};
 use crate::{aws_errors, cli, shell, time};
 
 /// Error of a new token that its user did not get.
@@ -294,44 +294,28 @@ fn list(
             token: TokenView::of(token, now),
         })
         .collect();
-    output.answer(&shown, || {
-        let cells = |token: &TokenView<'_>| {
-            [
-                token.id.to_owned(),
-                token.name.to_owned(),
-                yes_or_no(token.staff),
-                token.state.as_str().to_owned(),
-                time::show(token.created_at),
-                time::show_optional(token.expires_at),
-                time::show_optional(token.revoked_at),
-            ]
-        };
-        let headings = [
-            "id", "name", "staff", "state", "created", "expires", "revoked",
-        ];
-        if last_seen.is_none() {
-            return output::table(headings, shown.iter().map(|listed| cells(&listed.token)));
-        }
-        let [id, name, staff, state, created, expires, revoked] = headings;
-        let headings = [
-            id,
-            name,
-            staff,
-            state,
-            created,
-            expires,
-            revoked,
-            "last seen",
-        ];
-        output::table(
-            headings,
-            shown.iter().map(|listed| {
-                let [id, name, staff, state, created, expires, revoked] = cells(&listed.token);
-                let seen = time::show_optional(listed.last_seen.flatten());
-                [id, name, staff, state, created, expires, revoked, seen]
-            }),
-        )
-    })
+    let columns: [Column<ListedToken<'_>>; 8] = [
+        ("id", |listed| listed.token.id.to_owned()),
+        ("name", |listed| listed.token.name.to_owned()),
+        ("staff", |listed| yes_or_no(listed.token.staff)),
+        ("state", |listed| listed.token.state.as_str().to_owned()),
+        ("created", |listed| time::show(listed.token.created_at)),
+        ("expires", |listed| {
+            time::show_optional(listed.token.expires_at)
+        }),
+        ("revoked", |listed| {
+            time::show_optional(listed.token.revoked_at)
+        }),
+        ("last seen", |listed| {
+            time::show_optional(listed.last_seen.flatten())
+        }),
+    ];
+    let columns = if last_seen.is_some() {
+        &columns[..]
+    } else {
+        &columns[..columns.len() - 1]
+    };
+    output.answer(&shown, || output::table(columns, &shown))
 }
 
 /// A token in the form that may be shown: without its digest.

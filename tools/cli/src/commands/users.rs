@@ -81,19 +81,19 @@ pub async fn run(
 }
 
 async fn list(users: &Users, output: Output) -> Result<(), Failure> {
-    let headings = ["email", "edX username", "name", "user id"];
-    let listing = Listing::new(output, headings);
+    let listing = Listing::new(output);
     let read = async |start| users.page(start).await;
-    let write = async |listing: &mut Listing<_>, users: Vec<User>| {
-        let shown: Vec<_> = users.iter().map(UserView::from).collect();
-        listing.page(&shown, |user| {
-            [
-                user.email.to_owned(),
-                user.edx_username.unwrap_or_default().to_owned(),
-                user.name.unwrap_or_default().to_owned(),
-                user.user_id.clone(),
-            ]
-        })?;
+    let write = async |listing: &mut Listing, users: Vec<User>| {
+        let rows: Vec<_> = users.iter().map(UserView::from).collect();
+        listing.page(
+            &rows,
+            &[
+                ("email", |user| user.email.to_owned()),
+                ("edX username", |user| text(user.edx_username)),
+                ("name", |user| text(user.name)),
+                ("user id", |user| user.user_id.clone()),
+            ],
+        )?;
         Ok(())
     };
     listing.pages(read, write).await
@@ -301,18 +301,20 @@ impl<'a> From<&'a User> for UserView<'a> {
 
 impl UserView<'_> {
     pub fn fields(&self) -> String {
-        let fields = [
+        let mut fields = vec![
             ("email", self.email.to_owned()),
             ("as given", self.email_as_given.to_owned()),
             ("user id", self.user_id.clone()),
-            (
-                "edX username",
-                self.edx_username.unwrap_or_default().to_owned(),
-            ),
-            ("name", self.name.unwrap_or_default().to_owned()),
+            ("edX username", text(self.edx_username)),
+            ("name", text(self.name)),
         ];
-        let former = self.former_emails.join(", ");
-        let former = (!former.is_empty()).then_some(("formerly", former));
-        output::fields(fields.into_iter().chain(former))
+        if !self.former_emails.is_empty() {
+            fields.push(("formerly", self.former_emails.join(", ")));
+        }
+        output::fields(fields)
     }
+}
+
+fn text(value: Option<&str>) -> String {
+    value.unwrap_or_default().to_owned()
 }

@@ -9,7 +9,8 @@ use domain::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{output, time};
+use crate::output::{self, Column};
+use crate::time;
 
 /// Describes an event in a sentence, with enough details to identify it.
 pub fn named(event: &PendingEvent) -> String {
@@ -25,34 +26,21 @@ pub fn named(event: &PendingEvent) -> String {
 }
 
 pub fn table<'a>(events: impl IntoIterator<Item = &'a PendingEvent>) -> String {
-    output::table(
-        [
-            "key",
-            "kind",
-            "reason",
-            "last error",
-            "state",
-            "email",
-            "course",
-            "attempts",
-            "next attempt",
-            "pending since",
-        ],
-        events.into_iter().map(|event| {
-            [
-                output::key(&event.event_key),
-                event.kind.as_str().to_owned(),
-                event.reason.as_str().to_owned(),
-                event.last_error.clone().unwrap_or_default(),
-                event.state.as_str().to_owned(),
-                event.email.as_str().to_owned(),
-                event.course_id.to_string(),
-                event.attempts.to_string(),
-                next_attempt_at(event),
-                time::show(event.pending_since),
-            ]
+    const COLUMNS: [Column<PendingEvent>; 10] = [
+        ("key", |event| output::key(&event.event_key)),
+        ("kind", |event| event.kind.as_str().to_owned()),
+        ("reason", |event| event.reason.as_str().to_owned()),
+        ("last error", |event| {
+            event.last_error.clone().unwrap_or_default()
         }),
-    )
+        ("state", |event| event.state.as_str().to_owned()),
+        ("email", |event| event.email.as_str().to_owned()),
+        ("course", |event| event.course_id.to_string()),
+        ("attempts", |event| event.attempts.to_string()),
+        ("next attempt", next_attempt_at),
+        ("pending since", |event| time::show(event.pending_since)),
+    ];
+    output::table(&COLUMNS, events)
 }
 
 /// Returns the time of an event's next attempt; an empty text if it has ended.

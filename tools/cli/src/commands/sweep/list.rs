@@ -17,31 +17,26 @@ use crate::output::Output;
 use crate::time;
 
 pub async fn list(sweeps: &Sweeps, output: Output) -> Result<(), Failure> {
-    let headings = [
-        "course",
-        "sweep",
-        "ended",
-        "how",
-        "what it did",
-        "in progress",
-    ];
-    let listing = Listing::new(output, headings);
+    let listing = Listing::new(output);
     let read = async |_| newest(sweeps).await;
-    let write = async |listing: &mut Listing<_>, records: Vec<_>| {
-        let shown: Vec<_> = records.iter().map(SweepView::from).collect();
-        listing.page(&shown, |shown| {
-            let (last, checkpoint) = (&shown.known.record.last, &shown.known.record.checkpoint);
-            let of_last = |cell: fn(&SweepEnd) -> String| last.as_ref().map(cell);
-            [
-                Some(shown.course_id.to_string()),
-                Some(words::which(shown.known)),
-                of_last(|end| time::show(end.ended_at)),
-                of_last(words::how),
-                of_last(|end| words::in_short(&end.tally)),
-                checkpoint.as_ref().map(words::stands),
-            ]
-            .map(Option::unwrap_or_default)
-        })?;
+    let write = async |listing: &mut Listing, records: Vec<KnownSweep>| {
+        let rows: Vec<_> = records.iter().map(SweepView::from).collect();
+        listing.page(
+            &rows,
+            &[
+                ("course", |row| row.course_id.to_string()),
+                ("sweep", |row| words::which(row.known)),
+                ("ended", |row| row.of_last(|end| time::show(end.ended_at))),
+                ("how", |row| row.of_last(words::how)),
+                ("what it did", |row| {
+                    row.of_last(|end| words::in_short(&end.tally))
+                }),
+                ("in progress", |row| {
+                    let checkpoint = row.known.record.checkpoint.as_ref();
+                    checkpoint.map(words::stands).unwrap_or_default()
+                }),
+            ],
+        )?;
         Ok(())
     };
     listing.pages(read, write).await
@@ -112,6 +107,18 @@ struct SweepView<'a> {
     in_progress: Option<InProgress<'a>>,
     #[serde(skip)]
     known: &'a KnownSweep,
+}
+
+impl SweepView<'_> {
+    /// Returns a cell about the last sweep that ended; an empty text if none has.
+    fn of_last(&self, cell: fn(&SweepEnd) -> String) -> String {
+        self.known
+            .record
+            .last
+            .as_ref()
+            .map(cell)
+            .unwrap_or_default()
+    }
 }
 
 /// The end of the last sweep that ended.
