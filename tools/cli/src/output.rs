@@ -117,12 +117,9 @@ pub fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> String
     aligned(table)
 }
 
-/// Returns a table, and below it other tables, each under its heading.
-pub fn sections(mut text: String, others: impl IntoIterator<Item = (String, String)>) -> String {
-    for (heading, table) in others {
-        text.push_str(&format!("\n\n{heading}\n{table}"));
-    }
-    text
+/// Adds a table below a text, under its heading.
+pub fn add_section(text: &mut String, heading: &str, table: &str) {
+    text.push_str(&format!("\n\n{heading}\n{table}"));
 }
 
 /// Returns the heading of a history: `title`, and how many of its changes are shown if

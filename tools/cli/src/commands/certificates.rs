@@ -147,19 +147,24 @@ async fn show(
     let certificates = certificates.of_user(user.user_id).await?;
     let shown: Vec<_> = certificates.iter().map(CertificateView::from).collect();
     output.answer(&shown, || {
-        let histories = certificates.iter().filter(|_| history);
-        let histories = histories.map(|certificate| {
-            let heading = output::history_heading(&certificate.course_id, &certificate.history);
-            (heading, history_table(&certificate.history))
-        });
-        let shown = output::sections(table(&certificates), histories);
-        let nameless = certificates.iter().filter(|c| c.learner_name.is_none());
-        let nameless = nameless.map(|certificate| {
+        let mut shown = table(&certificates);
+        if history {
+            for Certificate {
+                course_id, history, ..
+            } in &certificates
+            {
+                let heading = output::history_heading(course_id, history);
+                output::add_section(&mut shown, &heading, &history_table(history));
+            }
+        }
+        for certificate in certificates.iter().filter(|c| c.learner_name.is_none()) {
             let (id, course_id) = (certificate.certificate_id, &certificate.course_id);
             let command = shell::rename(&user.email, course_id);
-            format!("\n\nThe certificate {id} has no name. To give it one:\n  {command}")
-        });
-        shown + &String::from_iter(nameless)
+            shown.push_str(&format!(
+                "\n\nThe certificate {id} has no name. To give it one:\n  {command}"
+            ));
+        }
+        shown
     })?;
     Ok(())
 }

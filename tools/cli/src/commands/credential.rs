@@ -92,15 +92,16 @@ async fn set(
     } else {
         piped()?
     };
-    let asked = if unchecked {
-        None
+    let check = if unchecked {
+        Check::NotAsked
     } else {
-        token(context, &credential).await?
+        check(context, &credential).await?
     };
-    let checked = asked.is_some();
-    if let Some(Err(error)) = asked {
-        return Err(CredentialError::Refused(error).into());
-    }
+    let checked = match check {
+        Check::Accepted => true,
+        Check::NotAsked => false,
+        Check::Refused(error) => return Err(CredentialError::Refused(error).into()),
+    };
     secret
         .write(&credential)
         .await
@@ -128,20 +129,26 @@ async fn set(
     Ok(())
 }
 
-/// Asks the LMS for a token for a client. Returns `None` for a static token, which can be
-/// checked only by reading a grade.
-pub async fn token(
-    context: &Context,
-    credential: &Credential,
-) -> Result<Option<Result<(), LmsApiError>>, Failure> {
+/// The LMS's answer to a credential.
+pub enum Check {
+    Accepted,
+    Refused(LmsApiError),
+    /// A static token can be checked only by reading a grade.
+    NotAsked,
+}
+
+/// Asks the LMS for a token for a client.
+pub async fn check(context: &Context, credential: &Credential) -> Result<Check, Failure> {
     let Credential::Client { id, secret } = credential else {
-        return Ok(None);
+        return Ok(Check::NotAsked);
     };
     let lms_url: BaseUrl = context.setting("LMS_URL")?;
     let lms = LmsApi::new(bootstrap::lms_http::client()?, lms_url);
     let token = tokio::time::timeout(LIMIT, lms.access_token(id, secret)).await;
-    let token = token.unwrap_or(Err(LmsApiError::Timeout));
-    Ok(Some(token.map(drop)))
+    Ok(match token.unwrap_or(Err(LmsApiError::Timeout)) {
+        Ok(_) => Check::Accepted,
+        Err(error) => Check::Refused(error),
+    })
 }
 
 /// Asks for a credential on the terminal.

@@ -94,12 +94,17 @@ async fn show(
     let enrollments = enrollments.of_user(user.user_id).await?;
     let shown: Vec<_> = enrollments.iter().map(EnrollmentView::from).collect();
     output.answer(&shown, || {
-        let histories = enrollments.iter().filter(|_| history);
-        let histories = histories.map(|enrollment| {
-            let heading = output::history_heading(&enrollment.course_id, &enrollment.history);
-            (heading, history_table(&enrollment.history))
-        });
-        output::sections(table(&enrollments), histories)
+        let mut shown = table(&enrollments);
+        if history {
+            for Enrollment {
+                course_id, history, ..
+            } in &enrollments
+            {
+                let heading = output::history_heading(course_id, history);
+                output::add_section(&mut shown, &heading, &history_table(history));
+            }
+        }
+        shown
     })?;
     Ok(())
 }

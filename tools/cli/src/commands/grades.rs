@@ -70,12 +70,17 @@ async fn show(
     let grades = grades.of_user(user.user_id).await?;
     let shown: Vec<_> = grades.iter().map(GradeView::from).collect();
     output.answer(&shown, || {
-        let histories = grades.iter().filter(|_| history);
-        let histories = histories.map(|grade| {
-            let heading = output::history_heading(&grade.course_id, &grade.history);
-            (heading, history_table(&grade.history))
-        });
-        output::sections(table(&grades), histories)
+        let mut shown = table(&grades);
+        if history {
+            for Grade {
+                course_id, history, ..
+            } in &grades
+            {
+                let heading = output::history_heading(course_id, history);
+                output::add_section(&mut shown, &heading, &history_table(history));
+            }
+        }
+        shown
     })?;
     Ok(())
 }

@@ -241,8 +241,11 @@ impl Writer for EnrollmentWriter {
     fn describe(row: &EnrollmentRow, why: &RowRefusedError) -> String {
         describe(why, |differences| {
             let can_be_set = |column| matches!(column, "mode" | "active");
-            let can_be_set = differences.iter().any(|d| can_be_set(d.column));
-            can_be_set.then(|| format!("To set mode and active: {}", set(row)))
+            if differences.iter().any(|d| can_be_set(d.column)) {
+                Some(format!("To set mode and active: {}", set(row)))
+            } else {
+                None
+            }
         })
     }
 }
@@ -250,7 +253,11 @@ impl Writer for EnrollmentWriter {
 /// The command that sets the mode of a row, and whether it is active.
 fn set(row: &EnrollmentRow) -> String {
     let mut options = vec!["--mode", row.mode.as_str()];
-    options.extend((!row.active).then_some("--inactive"));
-    options.extend((!row.mode.is_known()).then_some("--force"));
+    if !row.active {
+        options.push("--inactive");
+    }
+    if !row.mode.is_known() {
+        options.push("--force");
+    }
     shell::about("enrollments set", &row.email, &row.course_id, &options)
 }

@@ -156,6 +156,8 @@ fn override_grade(row: &GradeRow) -> String {
     let percent = row.percent.get().to_string();
     let letter = row.letter_grade.as_ref().map_or("L", LetterGrade::as_str);
     let mut options = vec!["--percent", &percent, "--letter", letter];
-    options.extend(row.passed.then_some("--passed"));
+    if row.passed {
+        options.push("--passed");
+    }
     shell::about("grades override", &row.email, &row.course_id, &options)
 }

@@ -174,7 +174,9 @@ fn read_all<R: Reader>(
         } = entry;
         let mut warnings = Vec::new();
         let row = row.and_then(|row| {
-            warnings.extend(row.is_short.then_some(Warning::CellsLeftOut));
+            if row.is_short {
+                warnings.push(Warning::CellsLeftOut);
+            }
             reader.read(&row, line, &mut warnings)
         });
         match row {

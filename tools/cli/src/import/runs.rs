@@ -106,7 +106,11 @@ fn if_there<T>(
     column: &'static str,
     read: fn(&CsvRow, &'static str) -> Result<T, RowError>,
 ) -> Result<Option<T>, RowError> {
-    row.has(column).then(|| read(row, column)).transpose()
+    if row.has(column) {
+        Ok(Some(read(row, column)?))
+    } else {
+        Ok(None)
+    }
 }
 
 /// Reads a flag; false if the cell is empty.

@@ -125,7 +125,9 @@ impl fmt::Display for Rows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words: Vec<_> = self.lines.iter().map(u64::to_string).collect();
         let more = self.count - self.lines.len() as u64;
-        words.extend((more > 0).then(|| format!("{more} more")));
+        if more > 0 {
+            words.push(format!("{more} more"));
+        }
         match words.split_last() {
             Some((last, [])) => write!(f, "line {last}"),
             Some((last, others)) => write!(f, "lines {} and {last}", others.join(", ")),

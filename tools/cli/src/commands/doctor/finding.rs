@@ -75,6 +75,11 @@ impl Finding {
         }
     }
 
+    /// Returns the result of a check, or its error.
+    pub fn of(context: &Context, check: &str, made: Result<Self, Failure>) -> Self {
+        made.unwrap_or_else(|failure| Self::failed(context, check, failure))
+    }
+
     /// Returns a failed check, with the message that any command has for the error: first
     /// the cause, then the fix.
     pub fn failed(

@@ -21,6 +21,8 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::time;
 
+const EVENTS: &str = "pending events";
+
 /// Makes all checks, whether or not others fail.
 pub async fn run(
     learner: Option<(Email, CourseId)>,
@@ -53,9 +55,11 @@ pub async fn run(
         pending_events(context),
         modes::check(context),
     );
-    for more in [tables, secrets, lms, webhooks, events, modes] {
+    for more in [tables, secrets, lms, webhooks] {
         findings.extend(more);
     }
+    findings.push(Finding::of(context, EVENTS, events));
+    findings.push(Finding::of(context, modes::CHECK, modes));
 
     let is_coloured = io::stdout().is_terminal() && !context.wants_no_color();
     output.answer(&findings, || {
@@ -126,21 +130,17 @@ async fn settings(context: &Context) -> [Finding; 2] {
 }
 
 /// Checks for dead events: each may be a certificate that is no longer retried.
-async fn pending_events(context: &Context) -> Vec<Finding> {
-    const CHECK: &str = "pending events";
-    let counted = async {
-        let events = context.tables().await.pending_events()?;
-        let dead = events.count(EventState::Dead).await?;
-        let expired = events.count(EventState::Expired).await?;
-        Ok::<_, Failure>((dead, expired))
-    };
-    vec![match counted.await {
-        Err(failure) => Finding::failed(context, CHECK, failure),
-        Ok((0, expired)) => Finding::ok(CHECK, format!("none dead, {expired} expired")),
-        Ok((dead, expired)) => Finding::fix(
-            CHECK,
+async fn pending_events(context: &Context) -> Result<Finding, Failure> {
+    let events = context.tables().await.pending_events()?;
+    let dead = events.count(EventState::Dead).await?;
+    let expired = events.count(EventState::Expired).await?;
+    Ok(if dead == 0 {
+        Finding::ok(EVENTS, format!("none dead, {expired} expired"))
+    } else {
+        Finding::fix(
+            EVENTS,
             format!("{dead} dead, {expired} expired"),
             "see `coursehook events list --dead`, and `coursehook events show KEY` for each",
-        ),
-    }]
+        )
+    })
 }

@@ -24,23 +24,25 @@ struct Seen {
     passes: u64,
 }
 
-pub async fn check(context: &Context) -> Vec<Finding> {
-    const CHECK: &str = "certificate modes";
-    vec![match look(context).await {
-        Err(failure) => Finding::failed(context, CHECK, failure),
-        Ok((checked, paid_modes, seen)) if seen.is_empty() => Finding::ok(
+pub const CHECK: &str = "certificate modes";
+
+pub async fn check(context: &Context) -> Result<Finding, Failure> {
+    let (checked, paid_modes, seen) = look(context).await?;
+    Ok(if seen.is_empty() {
+        Finding::ok(
             CHECK,
             format!(
                 "{paid_modes}: no other certificate-eligible mode among {}",
                 count(checked, "active enrollment")
             ),
-        ),
-        Ok((checked, paid_modes, seen)) => Finding::warn(
+        )
+    } else {
+        Finding::warn(
             CHECK,
             describe(checked, &seen),
             setting(context, &paid_modes, seen),
-        ),
-    }]
+        )
+    })
 }
 
 /// Returns the number of active enrollments that were checked, the paid modes, and the

@@ -14,9 +14,11 @@ use crate::{shell, time};
 /// informed.
 const BEFORE_ITS_END: SignedDuration = SignedDuration::from_hours(14 * 24);
 
+const CREDENTIAL: &str = "OpenedxApiSecret";
+
 pub async fn check(context: &Context, now: Timestamp) -> Vec<Finding> {
     let (mut tokens, credential) = tokio::join!(tokens(context, now), credential(context));
-    tokens.push(credential);
+    tokens.push(Finding::of(context, CREDENTIAL, credential));
     tokens
 }
 
@@ -83,16 +85,14 @@ fn about_end(
     }
 }
 
-async fn credential(context: &Context) -> Finding {
-    const CHECK: &str = "OpenedxApiSecret";
+async fn credential(context: &Context) -> Result<Finding, Failure> {
     const ADVICE: &str = "coursehook credential set";
-    let read = async { Ok::<_, Failure>(context.credential_for_the_lms().await?.read().await) };
-    match read.await {
-        Err(failure) => Finding::failed(context, CHECK, failure),
-        Ok(Ok(Some(Credential::Client { .. }))) => Finding::ok(CHECK, "an OAuth2 client"),
-        Ok(Ok(Some(Credential::Static { .. }))) => Finding::ok(CHECK, "a static token"),
-        Ok(Ok(None)) => Finding::fix(CHECK, "it has no value yet", ADVICE),
-        Ok(Err(error @ SecretError::Malformed)) => Finding::fix(CHECK, error.to_string(), ADVICE),
-        Ok(Err(error)) => Finding::failed(context, CHECK, Failure::Secret(error)),
-    }
+    let secret = context.credential_for_the_lms().await?;
+    Ok(match secret.read().await {
+        Ok(Some(Credential::Client { .. })) => Finding::ok(CREDENTIAL, "an OAuth2 client"),
+        Ok(Some(Credential::Static { .. })) => Finding::ok(CREDENTIAL, "a static token"),
+        Ok(None) => Finding::fix(CREDENTIAL, "it has no value yet", ADVICE),
+        Err(error @ SecretError::Malformed) => Finding::fix(CREDENTIAL, error.to_string(), ADVICE),
+        Err(error) => return Err(error.into()),
+    })
 }

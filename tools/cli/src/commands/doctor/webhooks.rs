@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use super::finding::Finding;
 use crate::context::Context;
-use crate::failure::Failure;
 use crate::gateway::{Gateway, bearer, describe_no_answer};
 
 const URL: &str = "COURSEHOOK_URL";
@@ -77,16 +76,14 @@ async fn with_the_token(context: &Context, gateway: &Gateway) -> Finding {
     };
     // All webhooks have the same tokens.
     let path = format!("{}/", EventKind::Enrollment.path());
-    let asked = async {
-        let request = gateway
-            .request(Method::GET, &path)
-            .header(AUTHORIZATION, bearer(&token)?);
-        Ok::<_, Failure>(request.send().await)
+    let bearer = match bearer(&token) {
+        Ok(bearer) => bearer,
+        Err(error) => return Finding::failed(context, TOKEN, error),
     };
-    let answer = match asked.await {
-        Ok(Ok(answer)) => WebhookResponse::of(answer).await,
-        Ok(Err(error)) => return no_answer(TOKEN, &path, &error),
-        Err(failure) => return Finding::failed(context, TOKEN, failure),
+    let request = gateway.request(Method::GET, &path);
+    let answer = match request.header(AUTHORIZATION, bearer).send().await {
+        Ok(answer) => WebhookResponse::of(answer).await,
+        Err(error) => return no_answer(TOKEN, &path, &error),
     };
     match answer.status {
         405 if answer.allows_post => Finding::ok(TOKEN, "the webhooks accept it"),

@@ -198,8 +198,11 @@ async fn drop_several(
     }
     let done = ("was dropped", "were dropped");
     several::change_each(events, done, output, async |event| {
-        let is_done = remove(pending_events, &event).await?;
-        Ok(is_done.then_some(event))
+        if remove(pending_events, &event).await? {
+            Ok(Some(event))
+        } else {
+            Ok(None)
+        }
     })
     .await
 }

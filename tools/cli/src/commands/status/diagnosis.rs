@@ -37,12 +37,12 @@ impl Diagnosis<'_> {
         let could_be_issued = self
             .certificate
             .is_none_or(|certificate| certificate.state == CertificateState::Withdrawn);
-        match self.swept.filter(|_| could_be_issued).and_then(about_sweep) {
-            Some(sweep) => Advice {
+        match self.swept.and_then(about_sweep) {
+            Some(sweep) if could_be_issued => Advice {
                 why: format!("{} {sweep}", advice.why),
                 ..advice
             },
-            None => advice,
+            _ => advice,
         }
     }
 
@@ -212,8 +212,10 @@ impl Diagnosis<'_> {
             _ => String::new(),
         };
         // An operator's grade decides, whatever the LMS announces.
-        let paced = self.run.filter(|_| !by_operator);
-        let paced = paced.and_then(|run| not_yet(run, now)).unwrap_or_default();
+        let paced = match self.run.and_then(|run| not_yet(run, now)) {
+            Some(paced) if !by_operator => paced,
+            _ => String::new(),
+        };
         let certify = if passed {
             shell::issue(self.email, self.course_id)
         } else {
@@ -250,11 +252,13 @@ fn about_pass(lead: &str, event: &PendingEvent, now: Timestamp) -> Advice {
     } else {
         "was given up"
     };
-    // For a waiting event, the reason is given in words.
-    let error = event.last_error.as_deref();
-    let error = error.filter(|_| event.state != EventState::Waiting);
-    let error = error.map(|error| format!(" (last error: {})", output::printable(error)));
-    let error = error.unwrap_or_default();
+    let error = match &event.last_error {
+        // For a waiting event, the reason is given in words.
+        Some(error) if event.state != EventState::Waiting => {
+            format!(" (last error: {})", output::printable(error))
+        }
+        _ => String::new(),
+    };
     let advice = Advice::about(event, now);
     Advice {
         why: format!(

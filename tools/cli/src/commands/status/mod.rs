@@ -93,7 +93,7 @@ pub async fn run(
         runs: diagnoses.iter().map(InRun::from).collect(),
     };
     output.answer(&shown, || {
-        let who = match &shown.user {
+        let mut text = match &shown.user {
             Some(user) => user.fields(),
             None => format!(
                 "There is no user {}. These events are pending for the address.",
@@ -101,13 +101,13 @@ pub async fn run(
             ),
         };
         if diagnoses.is_empty() {
-            return format!("{who}\n\nThe learner has nothing in any course run.");
+            text.push_str("\n\nThe learner has nothing in any course run.");
         }
-        let sections = diagnoses.iter().map(|(diagnosis, advice)| {
-            let heading = diagnosis.course_id.to_string();
-            (heading, section(diagnosis, advice))
-        });
-        output::sections(who, sections)
+        for (diagnosis, advice) in &diagnoses {
+            let section = section(diagnosis, advice);
+            output::add_section(&mut text, diagnosis.course_id.as_str(), &section);
+        }
+        text
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -183,8 +183,11 @@ fn enrollment_cell(enrollment: &Enrollment) -> String {
         "inactive"
     };
     let roles = enrollments::words(&enrollment.roles);
-    let roles = (!roles.is_empty()).then(|| format!(", roles: {roles}"));
-    format!("{}, {active}{}", enrollment.mode, roles.unwrap_or_default())
+    let mut cell = format!("{}, {active}", enrollment.mode);
+    if !roles.is_empty() {
+        cell.push_str(&format!(", roles: {roles}"));
+    }
+    cell
 }
 
 fn certificate_cell(certificate: &Certificate) -> String {

@@ -262,8 +262,10 @@ impl<K: Kind> Sweeps<'_, K> {
         let done = match done {
             Err(reason @ (Failure::Interrupted | Failure::Store(_))) => {
                 all.stopped = Some(reason.to_string());
-                let is_all = self.wanted.run.is_none() && self.wanted.learner.is_none();
-                let after = self.before.into_inner().filter(|_| is_all);
+                let mut after = self.before.into_inner();
+                if self.wanted.run.is_some() || self.wanted.learner.is_some() {
+                    after = None;
+                }
                 let again = shell::sweep(K::KIND, &self.wanted, after.as_ref());
                 Err(Failure::CutShort {
                     reason: Box::new(reason),

@@ -167,13 +167,12 @@ impl<'a> SweepPrinter<'a> {
     }
 
     fn rate_in_words(&self, listed: u64) -> String {
-        let run = Some(&self.request.run).filter(|_| self.among != Among::Alone);
-        let run = run.map(|run| format!("{run}  "));
+        let run = match self.among {
+            Among::Alone => String::new(),
+            Among::First | Among::Later => format!("{}  ", self.request.run),
+        };
         let rate = self.rate(listed);
-        format!(
-            "{}{listed} learners, {rate} a second",
-            run.unwrap_or_default()
-        )
+        format!("{run}{listed} learners, {rate} a second")
     }
 
     fn begins(&self, checkpoint: &Checkpoint, resumed: bool) {

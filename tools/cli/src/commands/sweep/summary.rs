@@ -185,11 +185,18 @@ fn table(
     tally: &Tally,
     learners_per_second: u64,
 ) -> String {
-    let rows = words::rows(tally).into_iter();
-    let rows = rows.map(|(name, count)| (name, count.to_string()));
-    let rate = Some(learners_per_second).filter(|rate| *rate > 0);
-    let rate = rate.map(|rate| ("learners a second".to_owned(), rate.to_string()));
-    let rows: Vec<_> = first.into_iter().chain(rows).chain(rate).collect();
+    let mut rows = Vec::from_iter(first);
+    rows.extend(
+        words::rows(tally)
+            .into_iter()
+            .map(|(name, count)| (name, count.to_string())),
+    );
+    if learners_per_second > 0 {
+        rows.push((
+            "learners a second".to_owned(),
+            learners_per_second.to_string(),
+        ));
+    }
     output::fields(
         rows.iter()
             .map(|(name, value)| (name.as_str(), value.clone())),
