@@ -281,8 +281,8 @@ mod tests {
             "葛\u{e0100}城",
             "👩\u{200d}💻",
         ] {
-            assert_eq!(printable(text), text);
-            assert_eq!(escaped(text), text);
+            assert_eq!(printable(text), text, "{text}");
+            assert_eq!(escaped(text), text, "{text}");
         }
     }
 

@@ -243,14 +243,14 @@ async fn a_credential_that_the_lms_refuses_is_not_stored() {
         let kept = portal.stored().await;
         match expected {
             Ok(expected) => {
-                assert_eq!(ran.json(), expected);
+                assert_eq!(ran.json(), expected, "{input}");
                 let input = input.trim_start_matches('\u{feff}').to_owned();
                 assert_eq!(kept.map(|kept| kept.to_string()), Some(input));
             }
             Err(message) => {
                 assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
                 assert!(ran.err.contains(message), "{message}: {ran:?}");
-                assert_eq!(kept, None);
+                assert_eq!(kept, None, "{message}");
             }
         }
     }

@@ -38,11 +38,11 @@ async fn a_deployed_stack_names_tables_secrets_url_and_settings() {
             "note: calls go to another endpoint than AWS's, by AWS_ENDPOINT_URL_DYNAMODB and \
              AWS_ENDPOINT_URL_SECRETS_MANAGER; unset that if the stack {name} is on AWS\n"
         );
-        assert_eq!(shown.err, noted);
-        assert!(shown.ok().contains(ADA));
+        assert_eq!(shown.err, noted, "{options:?}");
+        assert!(shown.ok().contains(ADA), "{options:?}");
         let mut list = command(&["tokens", "list"]);
         list.env("WEBHOOK_TOKENS_SECRET", "another");
-        assert!(ran(list).await.ok().contains("lms"));
+        assert!(ran(list).await.ok().contains("lms"), "{options:?}");
 
         // A token is not part of the stack.
         stack.file("enrollment/a.json", r#"{"email": "a@b"}"#);

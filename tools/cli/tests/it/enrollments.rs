@@ -223,7 +223,7 @@ async fn an_unknown_mode_is_refused_without_force() {
         (too_long.as_str(), "is longer than 100 characters"),
     ] {
         let ran = set(&[mode, "--force"]).await;
-        assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{mode:?}: {ran:?}");
         assert!(ran.err.contains(message), "{ran:?}");
     }
     for (mode, more) in [
@@ -234,6 +234,6 @@ async fn an_unknown_mode_is_refused_without_force() {
         ("unpaid-executive-education", &["--json"]),
     ] {
         let ran = set(&[&[mode], more].concat()).await.json();
-        assert_eq!(ran["enrollment"]["mode"], mode.trim());
+        assert_eq!(ran["enrollment"]["mode"], mode.trim(), "{mode:?}");
     }
 }

@@ -529,7 +529,7 @@ async fn one_event_and_several_give_the_same_json() {
             let event = answer["events"][0].as_object_mut().unwrap();
             event.retain(|field, _| field == "event_key");
         }
-        assert_eq!(by_key, by_filter);
+        assert_eq!(by_key, by_filter, "{more:?}");
     }
 }
 

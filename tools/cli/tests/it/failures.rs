@@ -198,10 +198,10 @@ async fn an_import_can_be_interrupted() {
         assert!(ran.err.contains(AGAIN), "{ran:?}");
         if json {
             let bad = json!([{"line": 2, "problem": "email has no @"}]);
-            assert_eq!(ran.json()["bad_lines"], bad);
-            assert_eq!(ran.json()["stopped"], "interrupted");
+            assert_eq!(ran.json()["bad_lines"], bad, "{ran:?}");
+            assert_eq!(ran.json()["stopped"], "interrupted", "{ran:?}");
         } else {
-            assert_eq!(ran.out, "");
+            assert_eq!(ran.out, "", "{ran:?}");
         }
     }
 }

@@ -69,7 +69,11 @@ async fn a_letter_is_any_text() {
     let longest = "é".repeat(255);
     for letter in ["Distinction", "A (Very Good)", " 優 ", &longest] {
         let done = set(stack, &["--percent", "0.4", "--letter", letter, "--json"]).await;
-        assert_eq!(done.json()["grade"]["letter_grade"], letter.trim());
+        assert_eq!(
+            done.json()["grade"]["letter_grade"],
+            letter.trim(),
+            "{letter}"
+        );
     }
 
     stack.run(&["grades", "release", ADA, RUN]).await.ok();
@@ -117,7 +121,7 @@ async fn a_grade_without_a_certificate_is_explained_with_the_fix() {
         assert!(text.contains(&enroll_first), "{text}");
         let done = set(&stack, &[&PASS[..], &["--json"]].concat()).await;
         let expected = json!({"status": "not_eligible", "certificate_id": null, "reason": reason});
-        assert_eq!(done.json()["certificate"], expected);
+        assert_eq!(done.json()["certificate"], expected, "{reason}");
     }
     // The pass is pending, and due once the learner is enrolled by that command: the
     // certificate is then issued automatically.

@@ -543,7 +543,7 @@ async fn an_enrollment_is_stored_as_in_the_file() {
             })
             .await;
         let enrollment = changed.unwrap().unwrap().enrollment;
-        assert_eq!(enrollment.history.len(), entries);
+        assert_eq!(enrollment.history.len(), entries, "{role}");
     }
     let set = ["enrollments", "set", ADA, RUN, "--mode", "verified"];
     // After an operator's change the mode is no longer the import's.
@@ -728,13 +728,13 @@ async fn a_grade_is_stored_as_in_the_file() {
         (&bees, 0.87, true, json!("A (Very Good)"), true),
         (&ants, 0.0, false, json!(null), false),
     ] {
-        assert_eq!(grade["percent"], percent);
-        assert_eq!(grade["passed"], passed);
-        assert_eq!(grade["letter_grade"], letter);
-        assert_eq!(grade["set_by_admin"], by_admin);
-        assert_eq!(grade["version"], 1);
-        assert_eq!(grade["history_count"], 1);
-        assert_eq!(grade["history"][0]["by"], "import");
+        assert_eq!(grade["percent"], percent, "{grade}");
+        assert_eq!(grade["passed"], passed, "{grade}");
+        assert_eq!(grade["letter_grade"], letter, "{grade}");
+        assert_eq!(grade["set_by_admin"], by_admin, "{grade}");
+        assert_eq!(grade["version"], 1, "{grade}");
+        assert_eq!(grade["history_count"], 1, "{grade}");
+        assert_eq!(grade["history"][0]["by"], "import", "{grade}");
     }
     assert!(shown(&stack, "certificates").await.is_empty());
 }
@@ -779,13 +779,21 @@ async fn a_certificate_keeps_its_id_its_date_and_its_state() {
             "Cats",
         ),
     ] {
-        assert_eq!(certificate["certificate_id"], format!("{ID}{id}"));
-        assert_eq!(certificate["state"], state);
-        assert_eq!(certificate["issued_at"], issued_at);
-        assert_eq!(certificate["learner_name"], name);
-        assert_eq!(certificate["run_title"], title);
-        assert_eq!(certificate["history"].as_array().unwrap().len(), 1);
-        assert_eq!(certificate["history"][0]["by"], "import");
+        assert_eq!(
+            certificate["certificate_id"],
+            format!("{ID}{id}"),
+            "{certificate}"
+        );
+        assert_eq!(certificate["state"], state, "{certificate}");
+        assert_eq!(certificate["issued_at"], issued_at, "{certificate}");
+        assert_eq!(certificate["learner_name"], name, "{certificate}");
+        assert_eq!(certificate["run_title"], title, "{certificate}");
+        assert_eq!(
+            certificate["history"].as_array().unwrap().len(),
+            1,
+            "{certificate}"
+        );
+        assert_eq!(certificate["history"][0]["by"], "import", "{certificate}");
     }
     let restored = stack.run(&["certificates", "restore", ADA, RUN]).await.ok();
     assert_eq!(restored, format!("restored {ID}1; it is in force\n"));
@@ -823,7 +831,11 @@ async fn a_pass_finds_the_imported_certificate() {
     ] {
         let grade = ["--percent", "1", "--letter", "A", "--passed", "--json"];
         let set = [&["grades", "override", ADA, run], &grade[..]].concat();
-        assert_eq!(stack.run(&set).await.json()["certificate"], expected);
+        assert_eq!(
+            stack.run(&set).await.json()["certificate"],
+            expected,
+            "{run}"
+        );
     }
     let states: Vec<_> = shown(&stack, "certificates").await;
     let states: Vec<_> = states.iter().map(|c| c["state"].clone()).collect();
@@ -1079,15 +1091,15 @@ async fn a_differing_record_is_reported_and_not_changed() {
             };
             let ran = import(&stack, what, &csv(&file), more).await;
             assert_eq!(ran.code, 1, "{ran:?}");
-            assert_eq!(ran.err, format!("line 2: {message}\n"));
+            assert_eq!(ran.err, format!("line 2: {message}\n"), "{file}");
             let expected = json!({
                 "created": 0, "updated": 0, "unchanged": 0,
                 "differing": [{"line": 2, "problem": message}],
                 "bad_lines": [], "warnings": [], "events_due": 0, "dry_run": dry_run, "stopped": null,
             });
-            assert_eq!(ran.json(), expected);
+            assert_eq!(ran.json(), expected, "{file}");
         }
-        assert_eq!(shown(&stack, what).await, before);
+        assert_eq!(shown(&stack, what).await, before, "{file}");
     }
 }
 

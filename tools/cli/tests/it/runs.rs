@@ -55,14 +55,15 @@ async fn bad_lines_are_named_and_the_rest_is_imported() {
     }]);
     for (created, unchanged) in [(4, 0), (0, 4)] {
         let ran = stack.run(&["--json", "runs", "import", &file]).await;
-        assert_eq!(ran.code, 1);
+        assert_eq!(ran.code, 1, "{created} {unchanged}: {ran:?}");
         assert_eq!(
             ran.json(),
             json!({
                 "created": created, "updated": 0, "unchanged": unchanged,
                 "differing": [], "bad_lines": bad, "warnings": warnings, "dry_run": false, "stopped": null,
                 "events_due": 0
-            })
+            }),
+            "{created} {unchanged}"
         );
     }
 
@@ -341,7 +342,7 @@ async fn an_import_makes_events_due_that_were_blocked_on_the_run() {
         assert_eq!(import(&csv).await, format!("{outcome}{due}\n"));
         let mut found = stack.due().await;
         found.sort_by_key(|key| keys.iter().position(|k| k == key));
-        assert_eq!(found, keys);
+        assert_eq!(found, keys, "{outcome}");
     }
     // This is the state after an import that was cut short before it handled the events.
     let again = stack.add_pending(

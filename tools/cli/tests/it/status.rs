@@ -464,9 +464,13 @@ async fn all_records_of_a_learner_are_in_one_view() {
     for (run, is_known) in [(RUN, true), ("Org/Ants/1", true), ("Org/No/1", false)] {
         let status = shown(&["status", ADA, run]).await;
         let runs = status["runs"].as_array().unwrap();
-        assert_eq!((runs.len(), &runs[0]["course_id"]), (1, &json!(run)));
-        assert_eq!(runs[0]["run"].is_object(), is_known);
-        assert_eq!(status["user"], user);
+        assert_eq!(
+            (runs.len(), &runs[0]["course_id"]),
+            (1, &json!(run)),
+            "{run}"
+        );
+        assert_eq!(runs[0]["run"].is_object(), is_known, "{run}");
+        assert_eq!(status["user"], user, "{run}");
     }
 }
 
@@ -495,9 +499,9 @@ async fn events_of_an_unknown_user_are_shown() {
         (1, "certificate", "the pass that came at "),
     ] {
         let run = &status["runs"][at];
-        assert_eq!(run["events"][0]["kind"], kind);
+        assert_eq!(run["events"][0]["kind"], kind, "{run}");
         for part in ["enrollment", "grade", "certificate"] {
-            assert_eq!(run[part], json!(null));
+            assert_eq!(run[part], json!(null), "{part}: {run}");
         }
         let message = run["why"].as_str().unwrap();
         assert!(message.contains(why), "{message}");
@@ -506,7 +510,7 @@ async fn events_of_an_unknown_user_are_shown() {
             "{message}"
         );
         let help = "Import the user with `coursehook users import`; nothing else needs to be done.";
-        assert_eq!(run["help"], help);
+        assert_eq!(run["help"], help, "{run}");
     }
     let text = stack.run(&["status", bob, RUN]).await.ok();
     let message = "There is no user bob@example.org. These events are pending for the address.\n\n";

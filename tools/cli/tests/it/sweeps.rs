@@ -286,8 +286,8 @@ async fn grades_are_swept_and_skipped_learners_are_reported() {
     });
     for (line, message) in [(swept, "sweep ended"), (all, "all sweeps ended")] {
         assert_eq!(line["message"], message);
-        assert_eq!(line["sweep"], "grades");
-        assert_eq!(line["tally"], tally);
+        assert_eq!(line["sweep"], "grades", "{message}");
+        assert_eq!(line["tally"], tally, "{message}");
     }
     assert_eq!(
         (&swept["outcome"], &swept["dry_run"]),

@@ -154,7 +154,8 @@ async fn a_token_is_rotated() {
         assert_eq!(end.duration_since(began).as_hours(), days * 24, "{token}");
         assert_eq!(
             (&token["name"], &token["state"], &token["staff"]),
-            (&json!("lms"), &json!("live"), &json!(staff))
+            (&json!("lms"), &json!("live"), &json!(staff)),
+            "{token}"
         );
     }
 
@@ -218,8 +219,8 @@ async fn a_token_is_listed_with_when_it_was_last_seen() {
     ] {
         let listed = list(log, &["--json"]).await;
         assert!(listed.err.contains(described), "{listed:?}");
-        assert_eq!(listed.json()[0].get("last_seen"), None);
-        assert!(!list(log, &[]).await.ok().contains("last seen"));
+        assert_eq!(listed.json()[0].get("last_seen"), None, "{log:?}");
+        assert!(!list(log, &[]).await.ok().contains("last seen"), "{log:?}");
     }
     // The local log need not be that of the stack.
     let name = stack.deploy_all(&[], &[]).await;

@@ -352,7 +352,11 @@ async fn many_usernames_change_at_once() {
         let rows: String = (0..USERS).map(row).collect();
         let csv = format!("email,edx_username\n{rows}");
         let ran = stack.run_with_input(&["users", "import", "-"], &csv).await;
-        assert_eq!(ran.ok(), format!("{outcome}, 0 unchanged, 0 bad lines\n"));
+        assert_eq!(
+            ran.ok(),
+            format!("{outcome}, 0 unchanged, 0 bad lines\n"),
+            "{name}"
+        );
     }
     assert_eq!(stack.scan("UsernamesTable").await.len(), USERS);
 }
@@ -368,7 +372,8 @@ async fn a_missing_quotation_mark_is_reported_with_the_lines_it_draws_in() {
     let message = format!("line 2: {STRAY} (the row continues to line 4)\n");
     assert!(ran.err.ends_with(&message), "{ran:?}");
     for (email, code) in [("ada2@x", 2), ("bob2@x", 2), ("cy2@x", 2), ("dee2@x", 0)] {
-        assert_eq!(stack.run(&["users", "show", email]).await.code, code);
+        let shown = stack.run(&["users", "show", email]).await;
+        assert_eq!(shown.code, code, "{email}: {shown:?}");
     }
 }
 
