@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::expression::{names, text};
+use super::expression::{names, number, text};
 use super::page::{self, Page, Start};
 use super::{Item, StoreError, read, write};
 
@@ -58,18 +58,21 @@ impl<'a> Which<'a> {
 }
 
 /// The record of such sweeps.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepRecord {
     /// The checkpoint of a sweep that has not ended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub checkpoint: Option<Checkpoint>,
     /// The result of the last sweep that ended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last: Option<SweepEnd>,
     /// The time at which a sweep last reached the end of the LMS's list.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub complete_at: Option<Timestamp>,
 }
 
 /// A sweep record with its run, kind and options.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct KnownSweep {
     /// The run.
     pub course_id: CourseId,
@@ -78,49 +81,17 @@ pub struct KnownSweep {
     /// The options of the sweeps, without the confirmation.
     pub options: SweepOptions,
     /// The record.
+    #[serde(flatten)]
     pub record: SweepRecord,
 }
 
-#[derive(Serialize, Deserialize)]
-struct RecordItem {
-    course_id: CourseId,
-    part: String,
-    kind: SweepKind,
-    options: SweepOptions,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    checkpoint: Option<Checkpoint>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    last: Option<SweepEnd>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    complete_at: Option<Timestamp>,
-}
-
-impl From<RecordItem> for SweepRecord {
-    fn from(item: RecordItem) -> Self {
-        Self {
-            checkpoint: item.checkpoint,
-            last: item.last,
-            complete_at: item.complete_at,
-        }
-    }
-}
-
 /// Learners of one page who would lose something in a sweep.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldPage {
     /// The number of pages before theirs.
     pub page: u32,
     /// Their usernames in the LMS.
     pub usernames: Vec<Username>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct HeldItem {
-    course_id: CourseId,
-    part: String,
-    page: u32,
-    usernames: Vec<Username>,
-    expires_at: i64,
 }
 
 /// The sweep that holds learners back; part of the key of their items.
@@ -169,28 +140,25 @@ impl Sweeps {
             .consistent_read(true)
             .send()
             .await?;
-        let record = answer
-            .item
-            .map(|item| read::<RecordItem>(&self.table, item));
-        let record = record.and_then(Result::ok);
-        Ok(record.map(SweepRecord::from).unwrap_or_default())
+        let item = answer.item.unwrap_or_default();
+        Ok(read(&self.table, item)
+            .map_or_else(|_| SweepRecord::default(), |sweep: KnownSweep| sweep.record))
     }
 
     /// Writes the record of such sweeps.
     pub async fn put(&self, which: Which<'_>, record: &SweepRecord) -> Result<(), StoreError> {
-        let item = RecordItem {
+        let sweep = KnownSweep {
             course_id: which.course_id.clone(),
-            part: which.part(),
             kind: which.kind,
             options: SweepOptions {
                 confirm: false,
                 ..which.options
             },
-            checkpoint: record.checkpoint.clone(),
-            last: record.last.clone(),
-            complete_at: record.complete_at,
+            record: record.clone(),
         };
-        self.put_item(write(&self.table, item)?).await
+        let mut item = write(&self.table, sweep)?;
+        item.extend(key(which.course_id, &which.part()));
+        self.put_item(item).await
     }
 
     /// Writes the held-back learners of a page, and replaces any earlier ones of that
@@ -202,14 +170,11 @@ impl Sweeps {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let expires_at = now.saturating_add(HELD_FOR);
-        let item = HeldItem {
-            course_id: of.course_id.clone(),
-            part: of.part(held.page),
-            page: held.page,
-            usernames: held.usernames.clone(),
-            expires_at: expires_at.map_or(i64::MAX, Timestamp::as_second),
-        };
-        self.put_item(write(&self.table, item)?).await
+        let expires_at = expires_at.map_or(i64::MAX, Timestamp::as_second);
+        let mut item = write(&self.table, held)?;
+        item.extend(key(of.course_id, &of.part(held.page)));
+        item.insert("expires_at".to_owned(), number(expires_at));
+        self.put_item(item).await
     }
 
     async fn put_item(&self, item: Item) -> Result<(), StoreError> {
@@ -242,13 +207,7 @@ impl Sweeps {
             .await?;
         let items = answer.items.unwrap_or_default().into_iter();
         // An unreadable item holds nobody back. The next sweep will hold them back again.
-        let held = items.filter_map(|item| {
-            let item: HeldItem = read(&self.table, item).ok()?;
-            Some(HeldPage {
-                page: item.page,
-                usernames: item.usernames,
-            })
-        });
+        let held = items.filter_map(|item| read(&self.table, item).ok());
         Ok(Page {
             entries: held.collect(),
             next: answer.last_evaluated_key.map(Start),
@@ -271,14 +230,6 @@ impl Sweeps {
     ) -> Result<Page<Result<KnownSweep, StoreError>>, StoreError> {
         const IS_RECORD: &str = "attribute_exists(#kind)";
         let page = page::of_table(&self.client, &self.table, Some(IS_RECORD), start).await?;
-        Ok(page.map(|item| {
-            let item: RecordItem = read(&self.table, item)?;
-            Ok(KnownSweep {
-                course_id: item.course_id.clone(),
-                kind: item.kind,
-                options: item.options,
-                record: item.into(),
-            })
-        }))
+        Ok(page.map(|item| read(&self.table, item)))
     }
 }
