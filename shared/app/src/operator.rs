@@ -206,7 +206,7 @@ pub async fn retry_event(
 ) -> Result<Option<PendingEvent>, StoreError> {
     retry_on_conflict(async || {
         let retried = event.clone().retried(at);
-        if pending_events.save(&retried, at).await? {
+        if pending_events.save(&retried).await? {
             return Ok(ChangeAttempt::Done(Some(retried)));
         }
         let key = [retried.event_key];

@@ -76,7 +76,7 @@ pub async fn rename_email(
         let is_foreign = forget && event.email == *old && event.reason == BlockedReason::NoSuchUser;
         if !is_foreign {
             let moved = pending_events.rekey(event, &user.email).await?;
-            events_moved += u64::from(moved.is_some());
+            events_moved += u64::from(moved);
         }
     }
     if forget && user.former_emails.contains(old) {

@@ -462,7 +462,7 @@ impl RetryWorker {
                 }
             }
         };
-        if !self.pending_events.save(&next, now).await? {
+        if !self.pending_events.save(&next).await? {
             return Ok(AttemptOutcome::Changed);
         }
         if *email != event.email {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{Change, CourseId, History};
 
 /// One learner's certificate for one course run.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
     /// Random id made when it is first issued, or the id that an import gives. It never
     /// changes.
@@ -26,12 +26,15 @@ pub struct Certificate {
     pub issued_at: Timestamp,
     /// The learner's name when it was issued, or as an operator has corrected it; absent if the
     /// portal had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learner_name: Option<String>,
     /// The run's title when it was issued; absent if the portal had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_title: Option<String>,
     /// Grows with every write. A conditional write requires the version that was read.
     pub version: u64,
     /// One entry for each write.
+    #[serde(flatten)]
     pub history: History<CertificateEntry>,
 }
 

@@ -1,11 +1,12 @@
 //! Course run as the portal knows it.
 
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::CourseId;
 
 /// One run of a course. If a date is absent, people read "Coming soon".
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct CourseRun {
     /// The table's key.
     pub course_id: CourseId,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{CourseId, CourseRole, EventKey, History, Mode};
 
 /// One learner's enrollment in one course run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enrollment {
     /// Random id made when the enrollment is created, or the id that an import gives. It
     /// never changes; answers contain it.
@@ -22,24 +22,32 @@ pub struct Enrollment {
     /// modes.
     pub mode: Mode,
     /// The source of the mode, or `None` if it is the LMS. A reactivation removes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode_set_by: Option<ModeSource>,
     /// False after an operator's `--inactive`, an import that says so, or a sweep that
     /// finds the learner un-enrolled, until a delivery, an operator or a sweep enrolls the
     /// learner again.
     pub active: bool,
     /// True if an operator made it inactive: sweeps leave it so. False if it is active.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inactive_by_operator: bool,
     /// True if the LMS has said that the learner is enrolled there.
     pub edx_enrolled: bool,
     /// All roles that deliveries or an import have named. Only an operator removes one.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub roles: BTreeSet<CourseRole>,
     /// The reason why the enrollment is inactive, e.g. `unenrolled`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change_status: Option<String>,
     /// The time of the last entry in `history`.
+    #[serde(serialize_with = "super::moment::serialize")]
     pub changed_at: Timestamp,
-    /// Grows with every write. A conditional write requires the version that was read.
+    /// Grows with every write. A conditional write requires the version that was read. Absent
+    /// counts as 0, because other programs may write the item.
+    #[serde(default)]
     pub version: u64,
     /// One entry for each write.
+    #[serde(flatten)]
     pub history: History<HistoryEntry>,
 }
 

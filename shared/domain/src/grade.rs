@@ -123,23 +123,27 @@ impl Score {
 }
 
 /// One learner's grade in one course run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Grade {
     /// Together with `course_id` the table's key.
     pub user_id: Uuid,
     /// The run's id, as the LMS has it.
     pub course_id: CourseId,
     /// The current grade.
+    #[serde(flatten)]
     pub score: Score,
     /// True if an operator has set it, or an import says so: the LMS's grade never replaces it.
+    #[serde(default)]
     pub set_by_admin: bool,
     /// The time at which a sweep first found that the LMS answers 0 while a certificate was in
     /// force; absent once there is another grade. The LMS also answers 0 if it has lost the
     /// grade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zero_since: Option<Timestamp>,
     /// Grows with every write. A conditional write requires the version that was read.
     pub version: u64,
     /// One entry for each write.
+    #[serde(flatten)]
     pub history: History<GradeEntry>,
 }
 

@@ -14,6 +14,7 @@ pub mod event;
 pub mod given;
 pub mod grade;
 pub mod history;
+pub mod moment;
 pub mod page_cursor;
 pub mod pending_event;
 pub mod sweep;
@@ -34,7 +35,9 @@ pub use event::{EventKey, EventKind};
 pub use grade::{Grade, GradeEntry, LetterGrade, Percent, Score};
 pub use history::History;
 pub use page_cursor::{Cursor, PageCursor, PaginationError};
-pub use pending_event::{AfterAttempt, Blocked, BlockedReason, EventState, PendingEvent, Waited};
+pub use pending_event::{
+    AfterAttempt, Blocked, BlockedReason, EventState, NewPendingEvent, PendingEvent, Waited,
+};
 pub use sweep::{
     ByName, Checkpoint, Effect, Left, Names, Stage, SweepEnd, SweepKind, SweepOptions,
     SweepOutcome, Tally,

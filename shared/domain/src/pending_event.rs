@@ -10,7 +10,7 @@ use super::digest::sha256_hex;
 use super::{CourseId, CourseRole, Email, EventKey, EventKind, Mode};
 
 /// An accepted event that could not take effect yet. There is one for each [`EventKey`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingEvent {
     /// The table's key, made from kind, address and course id.
     pub event_key: EventKey,
@@ -21,15 +21,19 @@ pub struct PendingEvent {
     /// The run that was announced, whether or not the portal has it.
     pub course_id: CourseId,
     /// The roles of all its deliveries; empty if none named one.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub roles: BTreeSet<CourseRole>,
     /// The last mode that a delivery named, or `None` if none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
     /// The learner was un-enrolled since: the roles still take effect, but enroll nobody.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unenrolled: bool,
     /// The reason that blocked it when it was last delivered or retried.
     pub reason: BlockedReason,
     /// Details of the reason, if there are any: the code of the error, or the reason why an
     /// enrollment is not eligible. Never an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
     /// The state. Each delivery sets it to `Waiting`.
     pub state: EventState,
@@ -38,19 +42,79 @@ pub struct PendingEvent {
     pub attempts: u32,
     /// The id of the claim under which it was last retried, by which the claiming process
     /// recognises its own claim; absent until the first attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_id: Option<Uuid>,
     /// The time that it has waited, for each reason that blocked an attempt.
+    #[serde(default)]
     pub waited: BTreeMap<BlockedReason, Waited>,
     /// The time of the next attempt; while an attempt is running, the time by which that is
     /// over.
+    #[serde(serialize_with = "super::moment::serialize")]
     pub next_attempt_at: Timestamp,
     /// The time at which it became pending, or was delivered again after it had ended.
+    #[serde(serialize_with = "super::moment::serialize")]
     pub pending_since: Timestamp,
     /// The time of its last delivery. The event never undoes a change that is newer than
     /// this.
+    #[serde(serialize_with = "super::moment::serialize")]
     pub delivered_at: Timestamp,
     /// Grows with every write. A conditional write requires the version that was read.
     pub version: u64,
+}
+
+/// A delivery to store as a pending event.
+#[derive(Debug, Clone)]
+pub struct NewPendingEvent<'a> {
+    /// The kind. Together with `email` and `course_id` it is the event's key.
+    pub kind: EventKind,
+    /// The learner's address, whether or not a user has it.
+    pub email: &'a Email,
+    /// The announced run, whether or not the portal knows it.
+    pub course_id: &'a CourseId,
+    /// A role that is added to the roles stored so far; absent if the delivery named none.
+    pub role: Option<&'a CourseRole>,
+    /// A mode that replaces the mode stored so far. If it is absent, the stored mode stays.
+    pub mode: Option<&'a Mode>,
+    /// The reason for which it is blocked now. It replaces the stored reason.
+    pub blocked: &'a Blocked,
+    /// The time of the delivery, from which a new event's first attempt is scheduled.
+    pub delivered_at: Timestamp,
+}
+
+impl NewPendingEvent<'_> {
+    /// Returns the event that the delivery becomes if there is none with its key.
+    pub fn event(&self) -> PendingEvent {
+        let Blocked {
+            reason,
+            error,
+            not_before,
+        } = self.blocked;
+        let event_key = EventKey::of(self.kind, self.email, self.course_id);
+        let due = reason.next_attempt_at(&event_key, 0, self.delivered_at);
+        let waited = Waited {
+            since: self.delivered_at,
+            attempts: 0,
+        };
+        PendingEvent {
+            event_key,
+            kind: self.kind,
+            email: self.email.clone(),
+            course_id: self.course_id.clone(),
+            roles: self.role.into_iter().cloned().collect(),
+            mode: self.mode.cloned(),
+            unenrolled: false,
+            reason: *reason,
+            last_error: error.clone(),
+            state: EventState::Waiting,
+            attempts: 0,
+            claim_id: None,
+            waited: BTreeMap::from([(*reason, waited)]),
+            next_attempt_at: not_before.map_or(due, |moment| due.max(moment)),
+            pending_since: self.delivered_at,
+            delivered_at: self.delivered_at,
+            version: 1,
+        }
+    }
 }
 
 /// The time that an event has waited for one reason.
@@ -298,6 +362,58 @@ impl PendingEvent {
         self
     }
 
+    /// True if the event waits, and was delivered later than `new`: that delivery only adds what
+    /// is missing.
+    pub fn is_newer_than(&self, new: &Self) -> bool {
+        self.state == EventState::Waiting && self.delivered_at > new.delivered_at
+    }
+
+    /// The event after a further delivery of it, which by itself would be the event `new`. Roles
+    /// unite, and an absent mode never replaces a stored one. The newer delivery sets the blocked
+    /// reason, and may make the event due sooner. An event that had ended starts again.
+    #[must_use]
+    pub fn redelivered(&self, new: &Self) -> Self {
+        let roles = self.roles.union(&new.roles).cloned().collect();
+        if self.is_newer_than(new) {
+            return Self {
+                roles,
+                mode: self.mode.clone().or_else(|| new.mode.clone()),
+                ..self.clone()
+            };
+        }
+        let after = Self {
+            roles,
+            mode: new.mode.clone().or_else(|| self.mode.clone()),
+            claim_id: self.claim_id,
+            version: self.version,
+            ..new.clone()
+        };
+        if self.state != EventState::Waiting {
+            return after;
+        }
+        Self {
+            attempts: self.attempts,
+            waited: self.waited.clone(),
+            pending_since: self.pending_since,
+            next_attempt_at: self.next_attempt_at.min(new.next_attempt_at),
+            ..after
+        }
+    }
+
+    /// The event after an un-enrollment at `at`, without the part that would enroll the learner;
+    /// `None` if it has no roles, so that nothing is left of it.
+    pub fn after_unenrollment(&self, at: Timestamp) -> Option<Self> {
+        if self.roles.is_empty() {
+            return None;
+        }
+        Some(Self {
+            mode: None,
+            unenrolled: true,
+            delivered_at: at,
+            ..self.clone()
+        })
+    }
+
     /// The event as a new item under another address of the same learner.
     #[must_use]
     pub fn rekeyed(&self, email: &Email) -> Self {
@@ -465,6 +581,119 @@ mod tests {
             assert_eq!((&merged.event_key, merged.version), (&there.event_key, 7));
             assert_eq!(merged.delivered_at, there.delivered_at.max(moment(20)));
         }
+    }
+
+    /// Each row: the stored event, and what a further delivery makes of it.
+    #[test]
+    fn a_further_delivery_merges_into_the_stored_event() {
+        let moment = |second| Timestamp::from_second(second).unwrap();
+        let role = |role: &str| role.parse::<CourseRole>().unwrap();
+        let of = |event: &PendingEvent, delivered_at, mode: Option<&Mode>| {
+            NewPendingEvent {
+                kind: event.kind,
+                email: &event.email,
+                course_id: &event.course_id,
+                role: Some(&role("staff")),
+                mode,
+                blocked: &BlockedReason::NoSuchRun.into(),
+                delivered_at: moment(delivered_at),
+            }
+            .event()
+        };
+        let claim_id = Some(Uuid::from_u128(7));
+        let stored = PendingEvent {
+            roles: BTreeSet::from([role("instructor")]),
+            mode: Some(Mode::audit()),
+            unenrolled: true,
+            last_error: Some("502".to_owned()),
+            attempts: 3,
+            claim_id,
+            next_attempt_at: moment(130),
+            delivered_at: moment(50),
+            version: 7,
+            ..event(BlockedReason::LmsUnavailable, 1)
+        };
+        let verified: Mode = "verified".parse().unwrap();
+        let both = BTreeSet::from([role("instructor"), role("staff")]);
+
+        let new = of(&stored, 100, Some(&verified));
+        let due = new.next_attempt_at;
+        assert!((moment(148)..=moment(172)).contains(&due), "{due}");
+        let continues = PendingEvent {
+            roles: both.clone(),
+            mode: Some(verified.clone()),
+            attempts: 3,
+            claim_id,
+            waited: stored.waited.clone(),
+            next_attempt_at: moment(130),
+            pending_since: stored.pending_since,
+            version: 7,
+            ..new.clone()
+        };
+        let later = PendingEvent {
+            next_attempt_at: moment(9000),
+            ..stored.clone()
+        };
+        let sooner = PendingEvent {
+            next_attempt_at: due,
+            ..continues.clone()
+        };
+        let ended = PendingEvent {
+            state: EventState::Dead,
+            ..later.clone()
+        };
+        let restarted = PendingEvent {
+            roles: both.clone(),
+            claim_id,
+            version: 7,
+            ..new.clone()
+        };
+        for (name, stored, after) in [
+            ("keeps waiting", &stored, continues),
+            ("is due sooner", &later, sooner),
+            ("starts again", &ended, restarted),
+        ] {
+            assert_eq!(stored.redelivered(&new), after, "{name}");
+        }
+        assert_eq!(
+            stored.redelivered(&of(&stored, 100, None)).mode,
+            stored.mode,
+            "an absent mode never replaces a stored one"
+        );
+
+        // A delivery that is older than the stored one only adds what is missing.
+        let older = of(&stored, 40, Some(&verified));
+        let expected = PendingEvent {
+            roles: both,
+            ..stored.clone()
+        };
+        assert_eq!(stored.redelivered(&older), expected);
+        let without_mode = PendingEvent {
+            mode: None,
+            ..stored.clone()
+        };
+        assert_eq!(without_mode.redelivered(&older).mode, Some(verified));
+        // An event that has ended starts again all the same.
+        assert_eq!(ended.redelivered(&older).state, EventState::Waiting);
+    }
+
+    #[test]
+    fn an_unenrollment_leaves_only_the_roles() {
+        let pending = PendingEvent {
+            mode: Some(Mode::audit()),
+            ..event(BlockedReason::NoSuchUser, 1)
+        };
+        let at = Timestamp::from_second(60).unwrap();
+        assert_eq!(pending.after_unenrollment(at), None);
+        let roles = BTreeSet::from(["staff".parse().unwrap()]);
+        let with_roles = PendingEvent { roles, ..pending };
+        let expected = PendingEvent {
+            mode: None,
+            unenrolled: true,
+            delivered_at: at,
+            ..with_roles.clone()
+        };
+        assert_eq!(with_roles.after_unenrollment(at), Some(expected));
     }
 
     fn minutes_after(then: Timestamp, now: Timestamp) -> f64 {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::Email;
 
 /// A person in the portal. One address is one user; a username belongs to one user.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// Random id made when the user is first imported; it never changes.
     pub user_id: Uuid,
@@ -21,11 +21,14 @@ pub struct User {
     /// The address as it was given, before it was normalised.
     pub email_as_given: String,
     /// The learner's username in the LMS. Without it the LMS cannot be asked for a grade.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub edx_username: Option<Username>,
     /// The person's own name, as an import gave it; absent until an import does.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The user's former addresses in their normal form. The LMS may continue to send them, and
     /// they still find the user.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub former_emails: BTreeSet<Email>,
 }
 

@@ -7,9 +7,8 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
-use domain::{Certificate, CertificateEntry, CertificateState, CourseId, History};
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use domain::{Certificate, CourseId};
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::expression::{exactly, names, number, text, values};
@@ -30,59 +29,12 @@ struct Keyed {
     course_id: CourseId,
 }
 
-#[derive(Serialize, Deserialize)]
-struct CertificateItem {
-    user_id: Uuid,
-    course_id: CourseId,
-    certificate_id: Uuid,
-    state: CertificateState,
-    issued_at: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    learner_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    run_title: Option<String>,
-    version: u64,
-    #[serde(flatten)]
-    history: History<CertificateEntry>,
-}
-
-/// Reads a certificate from its item.
-pub(super) fn certificate(table: &str, item: Item) -> Result<Certificate, StoreError> {
-    let item: CertificateItem = read(table, item)?;
-    Ok(Certificate {
-        certificate_id: item.certificate_id,
-        user_id: item.user_id,
-        course_id: item.course_id,
-        state: item.state,
-        issued_at: item.issued_at,
-        learner_name: item.learner_name,
-        run_title: item.run_title,
-        version: item.version,
-        history: item.history,
-    })
-}
-
-fn item(table: &str, certificate: &Certificate) -> Result<Item, StoreError> {
-    let item = CertificateItem {
-        user_id: certificate.user_id,
-        course_id: certificate.course_id.clone(),
-        certificate_id: certificate.certificate_id,
-        state: certificate.state,
-        issued_at: certificate.issued_at,
-        learner_name: certificate.learner_name.clone(),
-        run_title: certificate.run_title.clone(),
-        version: certificate.version,
-        history: certificate.history.clone(),
-    };
-    write(table, item)
-}
-
 /// Returns the write of a new certificate, on the condition that there is none yet.
 pub(super) fn issue(
     table: &str,
     certificate: &Certificate,
 ) -> Result<TransactWriteItem, StoreError> {
-    put_new(table, item(table, certificate)?)
+    put_new(table, write(table, certificate)?)
 }
 
 /// Condition: the certificate is unchanged since it was read.
@@ -103,7 +55,7 @@ pub(super) fn change(
 ) -> Result<TransactWriteItem, StoreError> {
     let change = Put::builder()
         .table_name(table)
-        .set_item(Some(item(table, after)?))
+        .set_item(Some(write(table, after)?))
         .condition_expression(AS_READ)
         .set_expression_attribute_names(Some(names(&[AS_READ])))
         .set_expression_attribute_values(Some(as_read(before)))
@@ -126,15 +78,14 @@ impl Certificates {
         start: Option<Start>,
     ) -> Result<Page<Result<Certificate, StoreError>>, StoreError> {
         let page = page::of_run(&self.client, &self.table, course_id, start).await?;
-        Ok(page.map(|item| certificate(&self.table, item)))
+        Ok(page.map(|item| read(&self.table, item)))
     }
 
     /// Reads all certificates of a user, ordered by course id.
     pub async fn of_user(&self, user_id: Uuid) -> Result<Vec<Certificate>, StoreError> {
         let items = of_user(&self.client, &self.table, user_id).await?;
-        let certificates = items.into_iter();
-        let certificates = certificates.map(|item| certificate(&self.table, item));
-        certificates.collect()
+        let items = items.into_iter();
+        items.map(|item| read(&self.table, item)).collect()
     }
 
     /// Reads the existing certificates of these learners in these runs (at most 100), in
@@ -144,8 +95,7 @@ impl Certificates {
         keys: &[(Uuid, CourseId)],
     ) -> Result<Vec<Certificate>, StoreError> {
         let items = of_keys(&self.client, &self.table, keys).await?.into_iter();
-        let certificates = items.map(|item| certificate(&self.table, item));
-        certificates.collect()
+        items.map(|item| read(&self.table, item)).collect()
     }
 
     /// Writes some certificates (at most 100), all of them or none, each on the condition
@@ -189,7 +139,7 @@ impl Certificates {
             .client
             .put_item()
             .table_name(&self.table)
-            .set_item(Some(item(&self.table, after)?))
+            .set_item(Some(write(&self.table, after)?))
             .condition_expression(AS_READ)
             .set_expression_attribute_names(Some(names(&[AS_READ])))
             .set_expression_attribute_values(Some(as_read(before)))
@@ -202,7 +152,7 @@ impl Certificates {
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(refused)) => {
                 let found = refused.item().cloned().unwrap_or_default();
-                certificate(&self.table, found)
+                read(&self.table, found)
             }
             _ => Err(error.into()),
         }

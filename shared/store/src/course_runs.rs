@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use domain::{CourseId, CourseRun, CourseRunChange};
-use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::expression::{flag, names, text, values};
@@ -19,17 +18,6 @@ pub struct CourseRuns {
 }
 
 #[derive(Deserialize)]
-struct CourseRunItem {
-    course_id: CourseId,
-    title: String,
-    live: bool,
-    is_self_paced: bool,
-    start_date: Option<Timestamp>,
-    end_date: Option<Timestamp>,
-    certificate_available_date: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
 struct Keyed {
     course_id: CourseId,
 }
@@ -37,20 +25,6 @@ struct Keyed {
 /// The key of a course run.
 pub(super) fn key(course_id: &CourseId) -> Item {
     Item::from([("course_id".to_owned(), text(course_id.as_str()))])
-}
-
-/// Reads a course run from its item.
-fn course_run(table: &str, item: Item) -> Result<CourseRun, StoreError> {
-    let item: CourseRunItem = read(table, item)?;
-    Ok(CourseRun {
-        course_id: item.course_id,
-        title: item.title,
-        live: item.live,
-        is_self_paced: item.is_self_paced,
-        start_date: item.start_date,
-        end_date: item.end_date,
-        certificate_available_date: item.certificate_available_date,
-    })
 }
 
 impl CourseRuns {
@@ -67,7 +41,7 @@ impl CourseRuns {
             .remove(&self.table)
             .unwrap_or_default()
             .into_iter()
-            .map(|item| course_run(&self.table, item))
+            .map(|item| read(&self.table, item))
             .collect()
     }
 
@@ -78,7 +52,7 @@ impl CourseRuns {
         start: Option<Start>,
     ) -> Result<Page<Result<CourseRun, StoreError>>, StoreError> {
         let page = page::of_table(&self.client, &self.table, None, start).await?;
-        Ok(page.map(|item| course_run(&self.table, item)))
+        Ok(page.map(|item| read(&self.table, item)))
     }
 
     /// Returns those of these ids (at most 100) that have a run, whatever shape it has,
@@ -106,7 +80,7 @@ impl CourseRuns {
             let Keyed { course_id } = read(table, key)?;
             Ok::<_, StoreError>(course_id)
         });
-        let runs = page.entries.into_iter().map(|item| course_run(table, item));
+        let runs = page.entries.into_iter().map(|item| read(table, item));
         Ok((runs.collect(), last.transpose()?))
     }
 

@@ -1,23 +1,18 @@
 //! The table `enrollments`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{
-    CourseId, CourseRole, Enrollment, EnrollmentChange, History, HistoryEntry, Mode, ModeSource,
-};
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize, Serializer};
+use domain::{CourseId, Enrollment, EnrollmentChange, Mode, moment};
 use uuid::Uuid;
 
-use super::expression::{flag, moment, names, number, text};
+use super::expression::{flag, names, number, text};
 use super::page::{self, Page, Start};
 use super::transaction::Written;
-use super::update::{Updated, update};
+use super::update::{self, Updated};
 use super::{
     Item, StoreError, erase_of_user, key_of, of_keys, of_user, put_new, read, transaction, user_of,
-    write,
+    write_with_roles,
 };
 
 /// Learners' enrollments in course runs.
@@ -25,35 +20,6 @@ use super::{
 pub struct Enrollments {
     client: Client,
     table: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct EnrollmentItem {
-    user_id: Uuid,
-    course_id: CourseId,
-    enrollment_id: Uuid,
-    mode: Mode,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    mode_set_by: Option<ModeSource>,
-    active: bool,
-    #[serde(default, skip_serializing_if = "is_false")]
-    inactive_by_operator: bool,
-    edx_enrolled: bool,
-    #[serde(
-        default,
-        skip_serializing_if = "BTreeSet::is_empty",
-        serialize_with = "serde_dynamo::string_set::serialize"
-    )]
-    roles: BTreeSet<CourseRole>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    change_status: Option<String>,
-    #[serde(serialize_with = "as_moment")]
-    changed_at: Timestamp,
-    /// The version; absent if another program wrote the item.
-    #[serde(default)]
-    version: u64,
-    #[serde(flatten)]
-    history: History<HistoryEntry>,
 }
 
 /// The attributes that an enrollment may lack.
@@ -64,73 +30,9 @@ const OPTIONAL: [&str; 4] = [
     "change_status",
 ];
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-const fn is_false(flag: &bool) -> bool {
-    !*flag
-}
-
-/// Reads an enrollment from its item.
-pub(super) fn enrollment(table: &str, item: Item) -> Result<Enrollment, StoreError> {
-    let item: EnrollmentItem = read(table, item)?;
-    Ok(Enrollment {
-        enrollment_id: item.enrollment_id,
-        user_id: item.user_id,
-        course_id: item.course_id,
-        mode: item.mode,
-        mode_set_by: item.mode_set_by,
-        active: item.active,
-        inactive_by_operator: item.inactive_by_operator,
-        edx_enrolled: item.edx_enrolled,
-        roles: item.roles,
-        change_status: item.change_status,
-        changed_at: item.changed_at,
-        version: item.version,
-        history: item.history,
-    })
-}
-
-/// Serializes a time in the fixed form of the table, because conditional writes compare
-/// it.
-fn as_moment<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(&moment(*at))
-}
-
 /// Returns the item of an enrollment.
 fn item(table: &str, enrollment: &Enrollment) -> Result<Item, StoreError> {
-    let Enrollment {
-        enrollment_id,
-        user_id,
-        course_id,
-        mode,
-        mode_set_by,
-        active,
-        inactive_by_operator,
-        edx_enrolled,
-        roles,
-        change_status,
-        changed_at,
-        version,
-        history,
-    } = enrollment.clone();
-    let item = EnrollmentItem {
-        user_id,
-        course_id,
-        enrollment_id,
-        mode,
-        mode_set_by,
-        active,
-        inactive_by_operator,
-        edx_enrolled,
-        roles,
-        change_status,
-        changed_at,
-        version,
-        history,
-    };
-    write(table, item)
+    write_with_roles(table, enrollment, &enrollment.roles)
 }
 
 /// An enrollment after a requested change.
@@ -193,13 +95,13 @@ impl Enrollments {
                 Some(_) => ChangeOutcome::Updated,
             };
             before = match self.put(before.as_ref(), &after).await? {
-                Put::Done => {
+                Updated::Done(_) => {
                     return Ok(Some(Changed {
                         enrollment: after,
                         outcome,
                     }));
                 }
-                Put::Refused(found) => found.map(|found| *found),
+                Updated::Refused(found) => found.map(|found| *found),
             };
             is_read = true;
             // A first attempt was successful, but its answer was lost.
@@ -228,9 +130,9 @@ impl Enrollments {
         after: &Enrollment,
     ) -> Result<Written, StoreError> {
         Ok(match self.put(before, after).await? {
-            Put::Done => Written::Done,
-            Put::Refused(Some(found)) if found.holds(change.change_id) => Written::Done,
-            Put::Refused(_) => Written::Moved,
+            Updated::Done(_) => Written::Done,
+            Updated::Refused(Some(found)) if found.holds(change.change_id) => Written::Done,
+            Updated::Refused(_) => Written::Moved,
         })
     }
 
@@ -239,44 +141,26 @@ impl Enrollments {
         &self,
         before: Option<&Enrollment>,
         after: &Enrollment,
-    ) -> Result<Put, StoreError> {
+    ) -> Result<Updated<Enrollment>, StoreError> {
         const ABSENT: &str = "attribute_not_exists(#user_id)";
         // Other programs may leave the version or the time of change as they are.
         const AS_READ: &str = "#enrollment_id = :enrollment_id AND #changed_at = :before \
              AND (#version = :read OR (attribute_not_exists(#version) AND :read = :zero))";
-        let mut all = item(&self.table, after)?;
-        all.retain(|name, _| name != "user_id" && name != "course_id");
-        let set: Vec<_> = all
-            .keys()
-            .map(|name| format!("#{name} = :{name}"))
-            .collect();
-        let mut expression = format!("SET {}", set.join(", "));
-        let gone = OPTIONAL.iter().filter(|name| !all.contains_key(**name));
-        let gone: Vec<_> = gone.map(|name| format!("#{name}")).collect();
-        if !gone.is_empty() {
-            expression.push_str(&format!(" REMOVE {}", gone.join(", ")));
-        }
-        let mut values: HashMap<&str, AttributeValue> = all
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.clone()))
-            .collect();
-        if let Some(before) = before {
-            values.insert("before", text(moment(before.changed_at)));
-            values.insert("read", number(before.version));
-            values.insert("zero", number(0));
-        }
-        let condition = before.map_or(ABSENT, |_| AS_READ);
+        let (condition, read) = match before {
+            None => (ABSENT, Vec::new()),
+            Some(before) => (
+                AS_READ,
+                vec![
+                    ("before", text(moment::text(before.changed_at))),
+                    ("read", number(before.version)),
+                    ("zero", number(0)),
+                ],
+            ),
+        };
         let key = key_of(after.user_id, &after.course_id);
-        let expressions = (expression.as_str(), condition);
-        match update(&self.client, &self.table, key, expressions, values).await? {
-            Updated::Done(_) => Ok(Put::Done),
-            Updated::Refused(found) => {
-                let found = found
-                    .map(|item| enrollment(&self.table, item))
-                    .transpose()?;
-                Ok(Put::Refused(found.map(Box::new)))
-            }
-        }
+        let item = item(&self.table, after)?;
+        let (client, table) = (&self.client, &self.table);
+        update::replace(client, table, key, item, &OPTIONAL, condition, read).await
     }
 
     /// Counts the enrollments of a run, according to the index, which may lag behind the
@@ -289,8 +173,7 @@ impl Enrollments {
     /// no order.
     pub async fn get_many(&self, keys: &[(Uuid, CourseId)]) -> Result<Vec<Enrollment>, StoreError> {
         let items = of_keys(&self.client, &self.table, keys).await?.into_iter();
-        let enrollments = items.map(|item| enrollment(&self.table, item));
-        enrollments.collect()
+        items.map(|item| read(&self.table, item)).collect()
     }
 
     /// Reads the existing enrollments of these learners (at most 100) in a run. A
@@ -304,7 +187,7 @@ impl Enrollments {
         let items = of_keys(&self.client, &self.table, &Vec::from_iter(keys)).await?;
         let enrollments = items.into_iter().filter_map(|item| {
             let user_id = user_of(&item)?;
-            Some((user_id, enrollment(&self.table, item)))
+            Some((user_id, read(&self.table, item)))
         });
         Ok(enrollments.collect())
     }
@@ -327,7 +210,7 @@ impl Enrollments {
         start: Option<Start>,
     ) -> Result<Page<Result<Enrollment, StoreError>>, StoreError> {
         let page = page::of_run(&self.client, &self.table, course_id, start).await?;
-        Ok(page.map(|item| enrollment(&self.table, item)))
+        Ok(page.map(|item| read(&self.table, item)))
     }
 
     /// Reads the modes of the active ones among the first enrollments that a scan finds,
@@ -382,9 +265,8 @@ impl Enrollments {
     /// Reads all enrollments of a user, ordered by course id.
     pub async fn of_user(&self, user_id: Uuid) -> Result<Vec<Enrollment>, StoreError> {
         let items = of_user(&self.client, &self.table, user_id).await?;
-        let enrollments = items.into_iter();
-        let enrollments = enrollments.map(|item| enrollment(&self.table, item));
-        enrollments.collect()
+        let items = items.into_iter();
+        items.map(|item| read(&self.table, item)).collect()
     }
 
     /// Returns the runs in which a user has an enrollment, whatever shape it has.
@@ -402,13 +284,4 @@ impl Enrollments {
     pub async fn erase(&self, user_id: Uuid) -> Result<u64, StoreError> {
         erase_of_user(&self.client, &self.table, user_id).await
     }
-}
-
-/// The result of a conditional write.
-enum Put {
-    /// The enrollment was written.
-    Done,
-    /// The enrollment has changed since it was read. Holds the current one, if there is
-    /// one.
-    Refused(Option<Box<Enrollment>>),
 }

@@ -1,10 +1,11 @@
 //! DynamoDB expressions. Every attribute is written as `#name`, because plain names may
 //! be reserved words (`mode`, `state`, `roles` are).
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use jiff::Timestamp;
 
 use super::Item;
 
@@ -17,9 +18,9 @@ pub fn names(expressions: &[&str]) -> HashMap<String, String> {
 
 /// Keeps those of `values` that `expressions` use. DynamoDB refuses a request with an
 /// unused value.
-pub fn values(
+pub fn values<K: Borrow<str> + Eq + Hash>(
     expressions: &[&str],
-    mut values: HashMap<&str, AttributeValue>,
+    mut values: HashMap<K, AttributeValue>,
 ) -> HashMap<String, AttributeValue> {
     placeholders(expressions, ':')
         .filter_map(|name| Some((format!(":{name}"), values.remove(name)?)))
@@ -49,10 +50,17 @@ fn placeholders<'a>(expressions: &[&'a str], mark: char) -> impl Iterator<Item =
         })
 }
 
-/// Formats a time as the tables store it: RFC 3339 in UTC, always with three decimals, so
-/// that the texts sort in order of time.
-pub fn moment(at: Timestamp) -> String {
-    format!("{at:.3}")
+/// The update that sets each attribute of `item` to the value of its name, and removes those
+/// of `optional` that `item` lacks. It leaves all other attributes as they are.
+pub fn replacing(item: &Item, optional: &[&str]) -> String {
+    let set = Vec::from_iter(item.keys().map(|name| format!("#{name} = :{name}")));
+    let gone = optional.iter().filter(|name| !item.contains_key(**name));
+    let gone = Vec::from_iter(gone.map(|name| format!("#{name}")));
+    let mut update = format!("SET {}", set.join(", "));
+    if !gone.is_empty() {
+        update.push_str(&format!(" REMOVE {}", gone.join(", ")));
+    }
+    update
 }
 
 pub fn text(value: impl Into<String>) -> AttributeValue {
@@ -93,9 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn times_sort_as_texts() {
-        let at = |ms| moment(Timestamp::from_millisecond(ms).unwrap());
-        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
-        assert!(at(1000) < at(1500) && at(1500) < at(1501) && at(1501) < at(2000));
+    fn an_absent_attribute_is_removed() {
+        let item = Item::from([("a".to_owned(), flag(true))]);
+        assert_eq!(replacing(&item, &["a"]), "SET #a = :a");
+        assert_eq!(
+            replacing(&item, &["b", "a", "c"]),
+            "SET #a = :a REMOVE #b, #c"
+        );
     }
 }

@@ -5,9 +5,7 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
-use domain::{CourseId, Grade, GradeEntry, History, Score};
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use domain::{CourseId, Grade};
 use uuid::Uuid;
 
 use super::expression::{flag, names, number, values};
@@ -23,35 +21,6 @@ pub struct Grades {
     table: String,
 }
 
-#[derive(Serialize, Deserialize)]
-struct GradeItem {
-    user_id: Uuid,
-    course_id: CourseId,
-    #[serde(flatten)]
-    score: Score,
-    #[serde(default)]
-    set_by_admin: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    zero_since: Option<Timestamp>,
-    version: u64,
-    #[serde(flatten)]
-    history: History<GradeEntry>,
-}
-
-/// Reads a grade from its item.
-pub(super) fn grade(table: &str, item: Item) -> Result<Grade, StoreError> {
-    let item: GradeItem = read(table, item)?;
-    Ok(Grade {
-        user_id: item.user_id,
-        course_id: item.course_id,
-        score: item.score,
-        set_by_admin: item.set_by_admin,
-        zero_since: item.zero_since,
-        version: item.version,
-        history: item.history,
-    })
-}
-
 /// The parts of a write of `after`: the item, and the condition that the grade is
 /// unchanged since it was read, with its values.
 fn as_put(
@@ -61,17 +30,8 @@ fn as_put(
 ) -> Result<(Item, &'static str, Option<Item>), StoreError> {
     const ABSENT: &str = "attribute_not_exists(#user_id)";
     let condition = before.map_or(ABSENT, as_read_condition);
-    let item = GradeItem {
-        user_id: after.user_id,
-        course_id: after.course_id.clone(),
-        score: after.score.clone(),
-        set_by_admin: after.set_by_admin,
-        zero_since: after.zero_since,
-        version: after.version,
-        history: after.history.clone(),
-    };
     let values = before.map(|before| values(&[condition], as_read(before).into()));
-    Ok((write(table, item)?, condition, values))
+    Ok((write(table, after)?, condition, values))
 }
 
 /// Returns the write of `after` in a transaction, on the condition that the grade is
@@ -120,7 +80,10 @@ pub(super) async fn put_alone(
     else {
         return Err(error.into());
     };
-    let found = refused.item().cloned().map(|item| grade(table, item));
+    let found = refused
+        .item()
+        .cloned()
+        .map(|item| read::<Grade>(table, item));
     let ours = after.history.last().map(|entry| entry.change_id);
     let is_ours = matches!((found, ours), (Some(Ok(found)), Some(ours)) if found.is_made_by(ours));
     Ok(if is_ours {
@@ -172,8 +135,8 @@ impl Grades {
     /// Reads all grades of a user, ordered by course id.
     pub async fn of_user(&self, user_id: Uuid) -> Result<Vec<Grade>, StoreError> {
         let items = of_user(&self.client, &self.table, user_id).await?;
-        let grades = items.into_iter().map(|item| grade(&self.table, item));
-        grades.collect()
+        let items = items.into_iter();
+        items.map(|item| read(&self.table, item)).collect()
     }
 
     /// Removes all grades of a user with their histories, whatever shape they have, and
@@ -186,8 +149,8 @@ impl Grades {
     /// order.
     pub async fn get_many(&self, keys: &[(Uuid, CourseId)]) -> Result<Vec<Grade>, StoreError> {
         let items = of_keys(&self.client, &self.table, keys).await?;
-        let grades = items.into_iter().map(|item| grade(&self.table, item));
-        grades.collect()
+        let items = items.into_iter();
+        items.map(|item| read(&self.table, item)).collect()
     }
 
     /// Writes some grades (at most 100), all of them or none, each on the

@@ -20,11 +20,13 @@ mod transaction;
 mod update;
 pub mod users;
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use common::AwsError;
-use domain::CourseId;
+use domain::{CourseId, CourseRole};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
@@ -76,7 +78,7 @@ impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for StoreError {
     }
 }
 
-type Item = std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue>;
+type Item = std::collections::HashMap<String, AttributeValue>;
 
 /// Deserializes an item of `table`.
 fn read<'a, T: Deserialize<'a>>(table: &str, item: Item) -> Result<T, StoreError> {
@@ -88,6 +90,21 @@ fn read<'a, T: Deserialize<'a>>(table: &str, item: Item) -> Result<T, StoreError
 fn write<T: serde::Serialize>(table: &str, item: T) -> Result<Item, StoreError> {
     serde_dynamo::aws_sdk_dynamodb_1::to_item(item)
         .map_err(|_| StoreError::Corrupt(table.to_owned()))
+}
+
+/// Serializes an item that has these course roles. It has them as a set, which is never
+/// empty in DynamoDB.
+fn write_with_roles<T: serde::Serialize>(
+    table: &str,
+    record: &T,
+    roles: &BTreeSet<CourseRole>,
+) -> Result<Item, StoreError> {
+    let mut item = write(table, record)?;
+    if !roles.is_empty() {
+        let roles = roles.iter().map(|role| role.as_str().to_owned());
+        item.insert("roles".to_owned(), AttributeValue::Ss(roles.collect()));
+    }
+    Ok(item)
 }
 
 /// The key of a learner's enrollment, grade or certificate in a course run.

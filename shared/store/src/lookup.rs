@@ -113,7 +113,7 @@ impl Lookup {
                 let is_own = own
                     .as_ref()
                     .is_some_and(|own| *own == pending_events::key_of(&item));
-                match pending_events::pending_event(&self.pending_events, item) {
+                match read(&self.pending_events, item) {
                     Ok(event) => found.pending.push(event),
                     Err(error) if is_own => return Err(error),
                     // An unreadable event of another kind is no reason to refuse this
@@ -170,7 +170,7 @@ impl Lookup {
             found.entry(email).or_default().user = Some(user);
         }
         for item in events.remove(&self.pending_events).unwrap_or_default() {
-            let Ok(event) = pending_events::pending_event(&self.pending_events, item) else {
+            let Ok(event) = read::<PendingEvent>(&self.pending_events, item) else {
                 continue;
             };
             if let Some(email) = of_email.get(&event.event_key) {

@@ -1,23 +1,24 @@
 //! The table `pending_events`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Select};
-use domain::{
-    Blocked, BlockedReason, CourseId, CourseRole, Email, EventKey, EventKind, EventState, Mode,
-    PendingEvent, Waited,
-};
+pub use domain::NewPendingEvent;
+use domain::{Email, EventKey, EventKind, EventState, PendingEvent, moment};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use uuid::Uuid;
 
-use super::expression::{flag, moment, names, number, text, values};
+use super::expression::{names, number, text, values};
 use super::page::{self, Page, Start};
-use super::update::{Updated, update};
-use super::{Item, StoreError, batch, read, write};
+use super::update::{self, Updated, update};
+use super::{Item, StoreError, batch, read, write_with_roles};
 
 /// The time for which an event that has ended can still be looked up.
 const LISTED_AFTER_ITS_END: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -29,53 +30,16 @@ pub struct PendingEvents {
     table: String,
 }
 
-#[derive(Deserialize)]
-struct PendingEventItem {
-    event_key: EventKey,
-    kind: EventKind,
-    email: Email,
-    course_id: CourseId,
-    #[serde(default)]
-    roles: BTreeSet<CourseRole>,
-    #[serde(default)]
-    mode: Option<Mode>,
-    #[serde(default)]
-    unenrolled: bool,
-    reason: BlockedReason,
-    #[serde(default)]
-    last_error: Option<String>,
-    state: EventState,
-    attempts: u32,
-    #[serde(default)]
-    claim_id: Option<Uuid>,
-    #[serde(default)]
-    waited: BTreeMap<BlockedReason, Waited>,
-    next_attempt_at: Timestamp,
-    pending_since: Timestamp,
-    delivered_at: Timestamp,
-    version: u64,
-}
-
-/// A delivery to store as a pending event.
-#[derive(Debug, Clone)]
-pub struct NewPendingEvent<'a> {
-    /// The kind. Together with `email` and `course_id` it is the event's key.
-    pub kind: EventKind,
-    /// The learner's address, whether or not a user has it.
-    pub email: &'a Email,
-    /// The announced run, whether or not the portal knows it.
-    pub course_id: &'a CourseId,
-    /// A role that is added to the roles stored so far; absent if the delivery named
-    /// none.
-    pub role: Option<&'a CourseRole>,
-    /// A mode that replaces the mode stored so far. If it is absent, the stored mode
-    /// stays.
-    pub mode: Option<&'a Mode>,
-    /// The reason for which it is blocked now. It replaces the stored reason.
-    pub blocked: &'a Blocked,
-    /// The time of the delivery, from which a new event's first attempt is scheduled.
-    pub delivered_at: Timestamp,
-}
+/// The attributes that an event may lack.
+const OPTIONAL: [&str; 7] = [
+    "blocked_on",
+    "claim_id",
+    "expires_at",
+    "last_error",
+    "mode",
+    "roles",
+    "unenrolled",
+];
 
 /// A due event, as the index has it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -105,111 +69,29 @@ pub(super) fn key_of(item: &Item) -> Item {
         .collect()
 }
 
-/// Reads a pending event from its item.
-pub(super) fn pending_event(table: &str, item: Item) -> Result<PendingEvent, StoreError> {
-    let item: PendingEventItem = read(table, item)?;
-    Ok(PendingEvent {
-        event_key: item.event_key,
-        kind: item.kind,
-        email: item.email,
-        course_id: item.course_id,
-        roles: item.roles,
-        mode: item.mode,
-        unenrolled: item.unenrolled,
-        reason: item.reason,
-        last_error: item.last_error,
-        state: item.state,
-        attempts: item.attempts,
-        claim_id: item.claim_id,
-        waited: item.waited,
-        next_attempt_at: item.next_attempt_at,
-        pending_since: item.pending_since,
-        delivered_at: item.delivered_at,
-        version: item.version,
-    })
-}
-
-/// Returns the whole item of an event.
+/// Returns the item of an event: the event, and what an index or the time to live needs.
 fn item(table: &str, event: &PendingEvent) -> Result<Item, StoreError> {
-    let is_over = event.state != EventState::Waiting;
-    let blocked_on = event.reason.blocked_on(&event.email, &event.course_id);
-    let roles = event.roles.iter().map(|role| role.as_str().to_owned());
-    let roles = Vec::from_iter(roles);
-    let expires_at = event.next_attempt_at.as_second() + LISTED_AFTER_ITS_END.as_secs();
-    let attributes = [
-        ("event_key", Some(text(event.event_key.as_str()))),
-        ("kind", Some(text(event.kind.as_str()))),
-        ("email", Some(text(event.email.as_str()))),
-        ("course_id", Some(text(event.course_id.as_str()))),
-        // DynamoDB has no empty sets.
-        (
-            "roles",
-            (!roles.is_empty()).then_some(AttributeValue::Ss(roles)),
-        ),
-        ("mode", event.mode.as_ref().map(|mode| text(mode.as_str()))),
-        ("unenrolled", event.unenrolled.then(|| flag(true))),
-        ("reason", Some(text(event.reason.as_str()))),
-        ("last_error", event.last_error.as_ref().map(text)),
-        ("state", Some(text(event.state.as_str()))),
-        ("attempts", Some(number(event.attempts))),
-        ("claim_id", event.claim_id.map(|id| text(id.to_string()))),
-        (
-            "waited",
-            Some(AttributeValue::M(write(table, &event.waited)?)),
-        ),
-        ("next_attempt_at", Some(text(moment(event.next_attempt_at)))),
-        ("pending_since", Some(text(moment(event.pending_since)))),
-        ("delivered_at", Some(text(moment(event.delivered_at)))),
-        ("version", Some(number(event.version))),
-        ("blocked_on", blocked_on.filter(|_| !is_over).map(text)),
-        ("expires_at", is_over.then(|| number(expires_at))),
-    ];
-    let attributes = attributes.into_iter();
-    let attributes = attributes.filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    Ok(attributes.collect())
+    let mut item = write_with_roles(table, event, &event.roles)?;
+    if event.state == EventState::Waiting {
+        let blocked_on = event.reason.blocked_on(&event.email, &event.course_id);
+        item.extend(blocked_on.map(|key| ("blocked_on".to_owned(), text(key))));
+    } else {
+        // The next attempt of an event that has ended is the time of its end.
+        let expires_at = event.next_attempt_at.as_second() + LISTED_AFTER_ITS_END.as_secs();
+        item.insert("expires_at".to_owned(), number(expires_at));
+    }
+    Ok(item)
 }
 
 /// Condition: the event is unchanged since it was read. An event that was removed and
 /// stored again starts with version 1 again, so `pending_since` is compared too.
-const AS_READ: &str = "#version = :version AND #pending_since = :pending_since";
+const AS_READ: &str = "#version = :read AND #pending_since = :since";
 
 fn as_read(event: &PendingEvent) -> HashMap<&'static str, AttributeValue> {
     HashMap::from([
-        ("version", number(event.version)),
-        ("pending_since", text(moment(event.pending_since))),
+        ("read", number(event.version)),
+        ("since", text(moment::text(event.pending_since))),
     ])
-}
-
-/// The time of the first attempt at a delivery that is stored now.
-fn due(event_key: &EventKey, waiting: &NewPendingEvent<'_>) -> Timestamp {
-    let Blocked {
-        reason, not_before, ..
-    } = waiting.blocked;
-    let due = reason.next_attempt_at(event_key, 0, waiting.delivered_at);
-    not_before.map_or(due, |moment| due.max(moment))
-}
-
-/// Update: the event is retried from a given time on.
-const SET_NEXT_ATTEMPT: &str = "SET #next_attempt_at = :at, #version = #version + :one";
-
-fn next_attempt_values(
-    event: &PendingEvent,
-    at: Timestamp,
-) -> HashMap<&'static str, AttributeValue> {
-    HashMap::from([
-        ("waiting", text(EventState::Waiting.as_str())),
-        ("reason", text(event.reason.as_str())),
-        ("at", text(moment(at))),
-        ("one", number(1)),
-    ])
-}
-
-/// The result of a conditional update.
-enum ChangeResult {
-    /// The update was made: the event after it.
-    Done(Box<PendingEvent>),
-    /// The condition did not hold: the event as it is, if there is one.
-    Refused(Option<Box<PendingEvent>>),
 }
 
 impl PendingEvents {
@@ -218,157 +100,111 @@ impl PendingEvents {
         Self { client, table }
     }
 
-    /// Stores a delivery as a pending event. If there is an event with the same key, the
-    /// two are merged: their roles are united, and an absent mode never replaces a stored
-    /// one. The newer delivery sets the blocked reason and may make the event due sooner.
-    /// An event that had ended starts again.
+    /// Stores a delivery as a pending event. If there is an event with the same key, it
+    /// becomes [`PendingEvent::redelivered`].
     ///
-    /// One update; two if the event had ended, was delivered later, or would have been
-    /// due later.
-    pub async fn add(&self, waiting: &NewPendingEvent<'_>) -> Result<EventKey, StoreError> {
+    /// One UpdateItem, which does not read the event and so depends on no version: fifty
+    /// deliveries of one event at once all succeed, with one call each. Two if the event
+    /// had ended, was delivered later, or would have been due later.
+    pub async fn add(&self, delivery: &NewPendingEvent<'_>) -> Result<EventKey, StoreError> {
         const ATTEMPTS: u32 = 5;
-        let event_key = EventKey::of(waiting.kind, waiting.email, waiting.course_id);
-        let mut case = MergeCase::Continue;
+        let new = delivery.event();
         for _ in 0..ATTEMPTS {
-            let found = match self.merge(&event_key, waiting, case).await? {
-                ChangeResult::Done(_) => return Ok(event_key),
-                ChangeResult::Refused(found) => found,
+            let stored = match self.merge(&new).await? {
+                Updated::Done(_) => return Ok(new.event_key),
+                Updated::Refused(None) => continue,
+                Updated::Refused(Some(stored)) => stored,
             };
-            case = match found {
-                None => MergeCase::Continue,
-                Some(event) if event.state != EventState::Waiting => MergeCase::Restart,
-                Some(event) if event.delivered_at > waiting.delivered_at => MergeCase::Add,
-                Some(event) if event.next_attempt_at > due(&event_key, waiting) => {
-                    MergeCase::Sooner
-                }
-                Some(_) => MergeCase::Continue,
+            let is_done = if stored.is_newer_than(&new) {
+                self.add_missing(&new).await?
+            } else {
+                self.replace(&stored, stored.redelivered(&new)).await?
             };
+            if is_done {
+                return Ok(new.event_key);
+            }
         }
         Err(StoreError::contended())
     }
 
-    /// One attempt to store a delivery. If the event does not match `case`, returns the
-    /// event as it is.
-    async fn merge(
-        &self,
-        event_key: &EventKey,
-        waiting: &NewPendingEvent<'_>,
-        case: MergeCase,
-    ) -> Result<ChangeResult, StoreError> {
-        const DELIVERED: &str = "#kind = :kind, #email = :email, #course_id = :course_id, \
-             #reason = :reason, #state = :waiting, #delivered_at = :now, \
-             #version = if_not_exists(#version, :zero) + :one";
-        let (mut set, condition) = match case {
-            MergeCase::Continue => (
-                format!(
-                    "{DELIVERED}, #attempts = if_not_exists(#attempts, :zero), \
-                     #pending_since = if_not_exists(#pending_since, :now), \
-                     #waited = if_not_exists(#waited, :waited), \
-                     #next_attempt_at = if_not_exists(#next_attempt_at, :next_attempt_at)"
-                ),
-                "attribute_not_exists(#event_key) \
-                 OR (#state = :waiting AND #delivered_at <= :now AND #next_attempt_at <= :next_attempt_at)",
-            ),
-            MergeCase::Sooner => (
-                format!("{DELIVERED}, #next_attempt_at = :next_attempt_at"),
-                "#state = :waiting AND #delivered_at <= :now AND #next_attempt_at > :next_attempt_at",
-            ),
-            MergeCase::Restart => (
-                format!(
-                    "{DELIVERED}, #attempts = :zero, #pending_since = :now, #waited = :waited, \
-                     #next_attempt_at = :next_attempt_at"
-                ),
-                "#state <> :waiting",
-            ),
-            MergeCase::Add => (
-                "#version = #version + :one".to_owned(),
-                "attribute_exists(#event_key)",
-            ),
-        };
-        let mut remove = Vec::new();
-        let blocked_on = waiting
-            .blocked
-            .reason
-            .blocked_on(waiting.email, waiting.course_id);
-        match case {
-            MergeCase::Add if waiting.mode.is_some() => {
-                set.push_str(", #mode = if_not_exists(#mode, :mode)");
-            }
-            MergeCase::Add => {}
-            MergeCase::Continue | MergeCase::Sooner | MergeCase::Restart => {
-                if waiting.mode.is_some() {
-                    set.push_str(", #mode = :mode");
+    /// Stores a new event, or merges it into an event that keeps waiting until the same
+    /// time. The result is that of [`PendingEvent::redelivered`].
+    async fn merge(&self, new: &PendingEvent) -> Result<Updated<PendingEvent>, StoreError> {
+        const NEW_OR_WAITS: &str = "attribute_not_exists(#event_key) OR (#state = :state \
+             AND #delivered_at <= :delivered_at AND #next_attempt_at <= :next_attempt_at)";
+        let mut item = item(&self.table, new)?;
+        let mut set = Vec::new();
+        for name in item.keys() {
+            match name.as_str() {
+                "event_key" | "roles" | "version" => {}
+                "attempts" | "next_attempt_at" | "pending_since" | "waited" => {
+                    set.push(format!("#{name} = if_not_exists(#{name}, :{name})"));
                 }
-                for (name, is_there) in [
-                    ("blocked_on", blocked_on.is_some()),
-                    ("last_error", waiting.blocked.error.is_some()),
-                    ("expires_at", false),
-                    ("unenrolled", false),
-                ] {
-                    if is_there {
-                        set.push_str(&format!(", #{name} = :{name}"));
-                    } else {
-                        remove.push(format!("#{name}"));
-                    }
-                }
+                _ => set.push(format!("#{name} = :{name}")),
             }
         }
-        let mut update = format!("SET {set}");
-        if !remove.is_empty() {
-            update.push_str(&format!(" REMOVE {}", remove.join(", ")));
+        let gone = ["blocked_on", "expires_at", "last_error", "unenrolled"].into_iter();
+        let gone = gone.filter(|name| !item.contains_key(*name));
+        let gone = Vec::from_iter(gone.map(|name| format!("#{name}")));
+        let mut merge = format!(
+            "SET {}, #version = if_not_exists(#version, :zero) + :version REMOVE {}",
+            set.join(", "),
+            gone.join(", ")
+        );
+        if !new.roles.is_empty() {
+            merge.push_str(" ADD #roles :roles");
         }
-        if waiting.role.is_some() {
-            update.push_str(" ADD #roles :roles");
-        }
-        let Blocked { reason, error, .. } = waiting.blocked;
-        let waited = BTreeMap::from([(
-            *reason,
-            Waited {
-                since: waiting.delivered_at,
-                attempts: 0,
-            },
-        )]);
-        let mut all = HashMap::from([
-            ("kind", text(waiting.kind.as_str())),
-            ("email", text(waiting.email.as_str())),
-            ("course_id", text(waiting.course_id.as_str())),
-            ("reason", text(reason.as_str())),
-            ("waiting", text(EventState::Waiting.as_str())),
-            ("waited", AttributeValue::M(write(&self.table, waited)?)),
-            ("now", text(moment(waiting.delivered_at))),
-            ("next_attempt_at", text(moment(due(event_key, waiting)))),
-            ("zero", number(0)),
-            ("one", number(1)),
-        ]);
-        all.extend(blocked_on.map(|key| ("blocked_on", text(key))));
-        all.extend(error.as_ref().map(|error| ("last_error", text(error))));
-        all.extend(waiting.mode.map(|mode| ("mode", text(mode.as_str()))));
-        if let Some(role) = waiting.role {
-            all.insert("roles", AttributeValue::Ss(vec![role.as_str().to_owned()]));
-        }
-        self.change(event_key, &update, condition, all).await
+        item.insert("zero".to_owned(), number(0));
+        let key = key(&new.event_key);
+        update(&self.client, &self.table, key, (&merge, NEW_OR_WAITS), item).await
     }
 
-    /// Makes one conditional update.
-    async fn change(
+    /// Adds to an event, which was delivered later than `new`, what it lacks. Returns false
+    /// if it is gone. Depends on no version, as [`PendingEvents::add`].
+    async fn add_missing(&self, new: &PendingEvent) -> Result<bool, StoreError> {
+        const EXISTS: &str = "attribute_exists(#event_key)";
+        let mut add = "SET #version = #version + :version".to_owned();
+        if new.mode.is_some() {
+            add.push_str(", #mode = if_not_exists(#mode, :mode)");
+        }
+        if !new.roles.is_empty() {
+            add.push_str(" ADD #roles :roles");
+        }
+        let item = item(&self.table, new)?;
+        self.change(&new.event_key, (&add, EXISTS), item).await
+    }
+
+    /// Makes one conditional update of an event. Returns false if the condition did not
+    /// hold.
+    async fn change<K: Borrow<str> + Eq + Hash>(
         &self,
         event_key: &EventKey,
-        set: &str,
-        condition: &str,
-        all: HashMap<&str, AttributeValue>,
-    ) -> Result<ChangeResult, StoreError> {
+        expressions: (&str, &str),
+        all: HashMap<K, AttributeValue>,
+    ) -> Result<bool, StoreError> {
         let key = key(event_key);
-        match update(&self.client, &self.table, key, (set, condition), all).await? {
-            Updated::Done(item) => {
-                let event = pending_event(&self.table, item)?;
-                Ok(ChangeResult::Done(Box::new(event)))
-            }
-            Updated::Refused(None) => Ok(ChangeResult::Refused(None)),
-            Updated::Refused(Some(item)) => {
-                let event = pending_event(&self.table, item)?;
-                Ok(ChangeResult::Refused(Some(Box::new(event))))
-            }
-        }
+        let updated = update(&self.client, &self.table, key, expressions, all).await?;
+        Ok(matches!(updated, Updated::<PendingEvent>::Done(_)))
+    }
+
+    /// Writes `after`, with the next version, unless the event has changed since it was read
+    /// as `before`. Returns true if it was written.
+    async fn replace(
+        &self,
+        before: &PendingEvent,
+        mut after: PendingEvent,
+    ) -> Result<bool, StoreError> {
+        after.version = before.version + 1;
+        let item = item(&self.table, &after)?;
+        let (key, read) = (key(&after.event_key), as_read(before));
+        let (client, table) = (&self.client, &self.table);
+        let updated: Updated<PendingEvent> =
+            update::replace(client, table, key, item, &OPTIONAL, AS_READ, read).await?;
+        Ok(match updated {
+            Updated::Done(_) => true,
+            // The stored event may be our own write, whose answer was lost.
+            Updated::Refused(found) => found.as_deref() == Some(&after),
+        })
     }
 
     /// Claims a due event until `lease`, which counts as an attempt. Returns `None` if
@@ -380,21 +216,24 @@ impl PendingEvents {
         now: Timestamp,
         lease: Timestamp,
     ) -> Result<Option<PendingEvent>, StoreError> {
-        const CLAIM: &str = "SET #next_attempt_at = :lease, #claim_id = :claim_id, #attempts = #attempts + :one, \
-             #version = #version + :one";
+        const CLAIM: &str = "SET #next_attempt_at = :lease, #claim_id = :claim_id, \
+             #attempts = #attempts + :one, #version = #version + :one";
         const IS_DUE: &str = "#state = :waiting AND #next_attempt_at <= :now";
         let claim_id = Uuid::new_v4();
         let all = HashMap::from([
             ("claim_id", text(claim_id.to_string())),
             ("waiting", text(EventState::Waiting.as_str())),
-            ("now", text(moment(now))),
-            ("lease", text(moment(lease))),
+            ("now", text(moment::text(now))),
+            ("lease", text(moment::text(lease))),
             ("one", number(1)),
         ]);
-        Ok(match self.change(event_key, CLAIM, IS_DUE, all).await? {
-            ChangeResult::Done(claimed) => Some(*claimed),
-            ChangeResult::Refused(Some(found)) if found.claim_id == Some(claim_id) => Some(*found),
-            ChangeResult::Refused(_) => None,
+        let key = key(event_key);
+        let claimed: Updated<PendingEvent> =
+            update(&self.client, &self.table, key, (CLAIM, IS_DUE), all).await?;
+        Ok(match claimed {
+            Updated::Done(event) => Some(*event),
+            Updated::Refused(Some(found)) if found.claim_id == Some(claim_id) => Some(*found),
+            Updated::Refused(_) => None,
         })
     }
 
@@ -402,64 +241,17 @@ impl PendingEvents {
     pub async fn postpone(&self, event_key: &EventKey, at: Timestamp) -> Result<(), StoreError> {
         const POSTPONE: (&str, &str) =
             ("SET #next_attempt_at = :at", "attribute_exists(#event_key)");
-        let all = HashMap::from([("at", text(moment(at)))]);
+        let all = HashMap::from([("at", text(moment::text(at)))]);
         let postpone = update(&self.client, &self.table, key(event_key), POSTPONE, all);
-        postpone.await.map(drop)
+        let _: Updated<IgnoredAny> = postpone.await?;
+        Ok(())
     }
 
-    /// Writes the result of an attempt, unless the event has changed since it was read.
-    /// Returns true if it was written. `event` must still have the version that was read.
-    pub async fn save(&self, event: &PendingEvent, now: Timestamp) -> Result<bool, StoreError> {
-        let blocked_on = event.reason.blocked_on(&event.email, &event.course_id);
-        let is_over = event.state != EventState::Waiting;
-        let mut update = "SET #reason = :reason, #state = :state, #attempts = :attempts, \
-             #waited = :waited, #next_attempt_at = :next_attempt_at, #version = #version + :one"
-            .to_owned();
-        let mut remove = Vec::new();
-        for (name, is_there) in [
-            ("blocked_on", blocked_on.is_some() && !is_over),
-            ("last_error", event.last_error.is_some()),
-            ("expires_at", is_over),
-        ] {
-            if is_there {
-                update.push_str(&format!(", #{name} = :{name}"));
-            } else {
-                remove.push(format!("#{name}"));
-            }
-        }
-        if !remove.is_empty() {
-            update.push_str(&format!(" REMOVE {}", remove.join(", ")));
-        }
-        let expires_at = now.as_second() + LISTED_AFTER_ITS_END.as_secs();
-        let mut all = as_read(event);
-        all.extend([
-            ("reason", text(event.reason.as_str())),
-            ("state", text(event.state.as_str())),
-            ("attempts", number(event.attempts)),
-            (
-                "waited",
-                AttributeValue::M(write(&self.table, &event.waited)?),
-            ),
-            ("next_attempt_at", text(moment(event.next_attempt_at))),
-            ("expires_at", number(expires_at)),
-            ("one", number(1)),
-        ]);
-        all.extend(blocked_on.map(|key| ("blocked_on", text(key))));
-        all.extend(event.last_error.as_ref().map(|e| ("last_error", text(e))));
-        Ok(
-            match self.change(&event.event_key, &update, AS_READ, all).await? {
-                ChangeResult::Done(_) => true,
-                // The stored event may be our own write, whose answer was lost.
-                ChangeResult::Refused(Some(found)) => {
-                    let written = PendingEvent {
-                        version: event.version + 1,
-                        ..event.clone()
-                    };
-                    *found == written
-                }
-                ChangeResult::Refused(None) => false,
-            },
-        )
+    /// Writes the event after an attempt or a command, unless it has changed since it was
+    /// read. Returns true if it was written. `event` must still have the version and the
+    /// `pending_since` that were read.
+    pub async fn save(&self, event: &PendingEvent) -> Result<bool, StoreError> {
+        self.replace(event, event.clone()).await
     }
 
     /// Sets the next attempt at a waiting event to `at`, sooner or later than before, if
@@ -471,78 +263,77 @@ impl PendingEvents {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         const WAITS: &str = "#state = :waiting AND #reason = :reason";
-        let updated = self.change(
-            &event.event_key,
-            SET_NEXT_ATTEMPT,
-            WAITS,
-            next_attempt_values(event, at),
-        );
-        updated.await.map(drop)
+        self.reschedule(event, at, WAITS).await.map(drop)
     }
 
     /// Makes a waiting event due at `at`, if it still waits for the reason it was read
     /// with and would have been due later. Returns true if it did.
     pub async fn make_due(&self, event: &PendingEvent, at: Timestamp) -> Result<bool, StoreError> {
         const WAITS: &str = "#state = :waiting AND #reason = :reason AND #next_attempt_at > :at";
-        let updated = self.change(
-            &event.event_key,
-            SET_NEXT_ATTEMPT,
-            WAITS,
-            next_attempt_values(event, at),
-        );
-        Ok(matches!(updated.await?, ChangeResult::Done(_)))
+        self.reschedule(event, at, WAITS).await
+    }
+
+    /// Sets the next attempt if the condition holds, whatever else has changed since the
+    /// event was read.
+    async fn reschedule(
+        &self,
+        event: &PendingEvent,
+        at: Timestamp,
+        condition: &str,
+    ) -> Result<bool, StoreError> {
+        const RESCHEDULE: &str = "SET #next_attempt_at = :at, #version = #version + :one";
+        let all = HashMap::from([
+            ("waiting", text(EventState::Waiting.as_str())),
+            ("reason", text(event.reason.as_str())),
+            ("at", text(moment::text(at))),
+            ("one", number(1)),
+        ]);
+        self.change(&event.event_key, (RESCHEDULE, condition), all)
+            .await
     }
 
     /// Moves an event to another address of the same learner, and merges it with an event
     /// that is already there. It is moved even if it has changed since it was read.
-    /// Returns `None` if the event no longer exists.
+    /// Returns false if the event no longer exists.
     ///
     /// Two writes, of which the second removes the old event. An interruption between
     /// them leaves both events, as if the LMS had announced the event to both addresses.
-    pub async fn rekey(
-        &self,
-        mut event: PendingEvent,
-        email: &Email,
-    ) -> Result<Option<PendingEvent>, StoreError> {
+    pub async fn rekey(&self, mut event: PendingEvent, email: &Email) -> Result<bool, StoreError> {
         const ATTEMPTS: u32 = 5;
-        const ABSENT: &str = "attribute_not_exists(#event_key)";
         for _ in 0..ATTEMPTS {
             let moved = event.rekeyed(email);
-            let there = self.get(&moved.event_key).await?;
-            let (after, condition, all) = match &there {
-                None => (moved, ABSENT, HashMap::new()),
-                Some(there) => {
-                    let mut after = there.merged(&moved);
-                    after.version += 1;
-                    (after, AS_READ, as_read(there))
-                }
+            let is_stored = match self.get(&moved.event_key).await? {
+                Some(there) => self.replace(&there, there.merged(&moved)).await?,
+                None => self.put_new(&moved).await?,
             };
-            let put = self
-                .client
-                .put_item()
-                .table_name(&self.table)
-                .set_item(Some(item(&self.table, &after)?))
-                .condition_expression(condition)
-                .set_expression_attribute_names(Some(names(&[condition])))
-                .set_expression_attribute_values(
-                    there.is_some().then(|| values(&[condition], all)),
-                );
-            match put.send().await {
-                Ok(_) => match self.remove(&event).await? {
-                    Removal::Done | Removal::Gone => return Ok(Some(after)),
-                    Removal::Changed => {}
-                },
-                Err(error) => match error.as_service_error() {
-                    Some(PutItemError::ConditionalCheckFailedException(_)) => {}
-                    _ => return Err(error.into()),
-                },
+            if is_stored && self.remove(&event).await? != Removal::Changed {
+                return Ok(true);
             }
             match self.get(&event.event_key).await? {
                 Some(changed) => event = changed,
-                None => return Ok(None),
+                None => return Ok(false),
             }
         }
         Err(StoreError::contended())
+    }
+
+    /// Writes a new event. Returns false if there is one with its key.
+    async fn put_new(&self, event: &PendingEvent) -> Result<bool, StoreError> {
+        const ABSENT: &str = "attribute_not_exists(#event_key)";
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item(&self.table, event)?))
+            .condition_expression(ABSENT)
+            .set_expression_attribute_names(Some(names(&[ABSENT])));
+        let Err(error) = put.send().await else {
+            return Ok(true);
+        };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(false),
+            _ => Err(error.into()),
+        }
     }
 
     async fn get(&self, key: &EventKey) -> Result<Option<PendingEvent>, StoreError> {
@@ -582,24 +373,14 @@ impl PendingEvents {
     /// has none.
     pub async fn unenroll(&self, event: &PendingEvent, at: Timestamp) -> Result<(), StoreError> {
         const ATTEMPTS: u32 = 5;
-        const UNENROLL: &str = "SET #unenrolled = :true, #delivered_at = :at, \
-             #version = #version + :one REMOVE #mode";
         let mut event = event.clone();
         for _ in 0..ATTEMPTS {
             if event.delivered_at > at {
                 return Ok(());
             }
-            let is_done = if event.roles.is_empty() {
-                self.remove(&event).await? != Removal::Changed
-            } else {
-                let mut all = as_read(&event);
-                all.extend([
-                    ("true", flag(true)),
-                    ("at", text(moment(at))),
-                    ("one", number(1)),
-                ]);
-                let changed = self.change(&event.event_key, UNENROLL, AS_READ, all);
-                matches!(changed.await?, ChangeResult::Done(_))
+            let is_done = match event.after_unenrollment(at) {
+                Some(rest) => self.save(&rest).await?,
+                None => self.remove(&event).await? != Removal::Changed,
             };
             if is_done {
                 return Ok(());
@@ -621,9 +402,7 @@ impl PendingEvents {
         let keys = keys.iter().map(key).collect();
         let mut found = batch::get(&self.client, [(self.table.as_str(), keys)]).await?;
         let items = found.remove(&self.table).unwrap_or_default();
-        let events = items
-            .into_iter()
-            .map(|item| pending_event(&self.table, item));
+        let events = items.into_iter().map(|item| read(&self.table, item));
         Ok(events.collect())
     }
 
@@ -677,7 +456,7 @@ impl PendingEvents {
             .key_condition_expression(DUE)
             .set_expression_attribute_names(Some(names(&[DUE])))
             .expression_attribute_values(":waiting", text(EventState::Waiting.as_str()))
-            .expression_attribute_values(":now", text(moment(now)))
+            .expression_attribute_values(":now", text(moment::text(now)))
             .set_exclusive_start_key(start.map(|Start(key)| key))
             .send()
             .await?;
@@ -765,7 +544,7 @@ impl PendingEvents {
         let page = page::of_table(&self.client, &self.table, None, start).await?;
         let mut entries = Vec::new();
         for item in page.entries {
-            entries.push(match pending_event(&self.table, item.clone()) {
+            entries.push(match read(&self.table, item.clone()) {
                 Ok(event) => Ok(event),
                 Err(_) => Err(read(&self.table, item).map(|Keyed { event_key }| event_key)?),
             });
@@ -787,16 +566,99 @@ pub enum Removal {
     Changed,
 }
 
-/// The case in which a delivery merges with the event of its key.
-#[derive(Debug, Clone, Copy)]
-enum MergeCase {
-    /// The event keeps waiting as before, or is created.
-    Continue,
-    /// The event would have been due later than a new one.
-    Sooner,
-    /// The event had ended and starts again.
-    Restart,
-    /// The event was delivered later than this delivery. Only attributes that it lacks
-    /// are added.
-    Add,
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use aws_sdk_dynamodb::types::AttributeValue::{Bool, M, N, S, Ss};
+    use domain::{BlockedReason, Mode, Waited};
+
+    use super::*;
+
+    /// Other versions of this program read the item, and indexes and the time to live use it.
+    #[test]
+    fn an_event_has_its_stored_form() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let email: Email = "ada@example.org".parse().unwrap();
+        let course_id = "course-v1:a+b+c".parse().unwrap();
+        let waited = Waited {
+            since: at(60),
+            attempts: 2,
+        };
+        let event = PendingEvent {
+            event_key: EventKey::of(EventKind::Enrollment, &email, &course_id),
+            kind: EventKind::Enrollment,
+            email,
+            course_id,
+            roles: ["staff", "finance_admin"]
+                .map(|role| role.parse().unwrap())
+                .into(),
+            mode: Some(Mode::audit()),
+            unenrolled: true,
+            reason: BlockedReason::NoSuchRun,
+            last_error: Some("502".to_owned()),
+            state: EventState::Waiting,
+            attempts: 3,
+            claim_id: Some(Uuid::nil()),
+            waited: BTreeMap::from([(BlockedReason::NoSuchRun, waited)]),
+            next_attempt_at: at(90),
+            pending_since: at(30),
+            delivered_at: at(60),
+            version: 7,
+        };
+        let s = |text: &str| S(text.to_owned());
+        let n = |number: &str| N(number.to_owned());
+        let waited = Item::from([
+            ("since".to_owned(), s("1970-01-01T00:01:00Z")),
+            ("attempts".to_owned(), n("2")),
+        ]);
+        let form = |attributes: &[(&str, AttributeValue)]| {
+            let attributes = attributes.iter().cloned();
+            Item::from_iter(attributes.map(|(name, value)| (name.to_owned(), value)))
+        };
+        let required = [
+            ("event_key", s(event.event_key.as_str())),
+            ("kind", s("enrollment")),
+            ("email", s("ada@example.org")),
+            ("course_id", s("course-v1:a+b+c")),
+            ("reason", s("no_such_run")),
+            ("attempts", n("3")),
+            ("waited", M(form(&[("no_such_run", M(waited))]))),
+            ("next_attempt_at", s("1970-01-01T00:01:30.000Z")),
+            ("pending_since", s("1970-01-01T00:00:30.000Z")),
+            ("delivered_at", s("1970-01-01T00:01:00.000Z")),
+            ("version", n("7")),
+        ];
+        let mut all = form(&required);
+        all.extend(form(&[
+            (
+                "roles",
+                Ss(vec!["finance_admin".to_owned(), "staff".to_owned()]),
+            ),
+            ("mode", s("audit")),
+            ("unenrolled", Bool(true)),
+            ("last_error", s("502")),
+            ("state", s("waiting")),
+            ("claim_id", s("00000000-0000-0000-0000-000000000000")),
+            ("blocked_on", s("run:course-v1:a+b+c")),
+        ]));
+        assert_eq!(item("t", &event), Ok(all));
+
+        let ended = PendingEvent {
+            roles: [].into(),
+            mode: None,
+            unenrolled: false,
+            last_error: None,
+            state: EventState::Expired,
+            claim_id: None,
+            ..event
+        };
+        let mut all = form(&required);
+        all.extend(form(&[
+            ("state", s("expired")),
+            ("expires_at", n("7776090")),
+        ]));
+        assert_eq!(item("t", &ended), Ok(all.clone()));
+        assert_eq!(read("t", all), Ok(ended));
+    }
 }

@@ -12,8 +12,7 @@ pub use super::transaction::Written;
 use domain::{Certificate, CourseId, Enrollment, Grade};
 
 use super::{
-    Item, StoreError, batch, certificates, enrollments, grades, incomplete, key_of, transaction,
-    user_of,
+    Item, StoreError, batch, certificates, grades, incomplete, key_of, read, transaction, user_of,
 };
 
 /// Reads and writes enrollment, grade and certificate together.
@@ -106,12 +105,12 @@ impl Records {
             let keys = tables.map(|table| (table.as_str(), keys.clone()));
             batch::get(&self.client, keys)
         });
-        let read = futures::future::try_join_all(reads).await?;
+        let answers = futures::future::try_join_all(reads).await?;
         let nothing = user_ids
             .iter()
             .map(|id| (*id, Ok(LearnerRecords::default())));
         let mut found: HashMap<Uuid, Result<LearnerRecords, StoreError>> = nothing.collect();
-        for mut items in read {
+        for mut items in answers {
             for table in tables {
                 for item in items.remove(table).unwrap_or_default() {
                     let Some(of_user) = user_of(&item).and_then(|id| found.get_mut(&id)) else {
@@ -130,11 +129,11 @@ impl Records {
     /// Adds an item of a table to a learner's records.
     fn add(&self, record: &mut LearnerRecords, table: &str, item: Item) -> Result<(), StoreError> {
         if table == self.enrollments {
-            record.enrollment = Some(enrollments::enrollment(table, item)?);
+            record.enrollment = Some(read(table, item)?);
         } else if table == self.grades {
-            record.grade = Some(grades::grade(table, item)?);
+            record.grade = Some(read(table, item)?);
         } else {
-            record.certificate = Some(certificates::certificate(table, item)?);
+            record.certificate = Some(read(table, item)?);
         }
         Ok(())
     }

@@ -7,16 +7,16 @@
 use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::expression::{exactly, names, text};
+use super::expression::{exactly, names, replacing, text};
 use super::page::{self, Page, Start};
 pub use super::transaction::Written;
 use domain::{Email, User, Username, UsernameKey};
 
-use super::{Item, StoreError, batch, incomplete, read, transaction};
+use super::{Item, StoreError, batch, incomplete, read, transaction, write};
 
 /// The users that the portal knows.
 #[derive(Debug, Clone)]
@@ -24,19 +24,6 @@ pub struct Users {
     client: Client,
     users: String,
     usernames: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct UserItem {
-    email: Email,
-    user_id: Uuid,
-    email_as_given: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    edx_username: Option<Username>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
-    former_emails: BTreeSet<Email>,
 }
 
 #[derive(Deserialize)]
@@ -144,53 +131,18 @@ pub(super) fn alias_of(table: &str, item: &Item) -> Result<Option<Email>, StoreE
         .ok_or_else(|| StoreError::Corrupt(table.to_owned()))
 }
 
-/// Reads a user from their item.
-fn user(table: &str, item: Item) -> Result<User, StoreError> {
-    let item: UserItem = read(table, item)?;
-    Ok(User {
-        user_id: item.user_id,
-        email: item.email,
-        email_as_given: item.email_as_given,
-        edx_username: item.edx_username,
-        name: item.name,
-        former_emails: item.former_emails,
-    })
-}
-
-/// The item of a user, with the attributes that this program knows.
-fn item(user: &User) -> UserItem {
-    UserItem {
-        email: user.email.clone(),
-        user_id: user.user_id,
-        email_as_given: user.email_as_given.clone(),
-        edx_username: user.edx_username.clone(),
-        name: user.name.clone(),
-        former_emails: user.former_emails.clone(),
-    }
-}
-
-/// The attributes of a user that this program knows and may change.
-fn attributes(user: &User) -> [(&'static str, Option<AttributeValue>); 4] {
-    let former = user.former_emails.iter().map(|email| text(email.as_str()));
-    let former = Vec::from_iter(former);
-    let username = user.edx_username.as_ref();
-    [
-        ("email_as_given", Some(text(&user.email_as_given))),
-        ("edx_username", username.map(|name| text(name.as_str()))),
-        ("name", user.name.as_ref().map(text)),
-        (
-            "former_emails",
-            (!former.is_empty()).then_some(AttributeValue::L(former)),
-        ),
-    ]
-}
+/// The attributes of a user that this program may change, and those of them that a user may
+/// lack.
+const CHANGEABLE: [&str; 4] = ["email_as_given", "edx_username", "name", "former_emails"];
+const OPTIONAL: [&str; 3] = ["edx_username", "name", "former_emails"];
 
 /// The condition that a user is unchanged since they were read, with its values.
-fn as_read(user: &User) -> (String, Item) {
+fn as_read(table: &str, user: &User) -> Result<(String, Item), StoreError> {
+    let mut item = write(table, user)?;
     let mut conditions = vec!["#user_id = :user_id".to_owned()];
     let mut values = Item::from([(":user_id".to_owned(), text(user.user_id.to_string()))]);
-    for (name, value) in attributes(user) {
-        match value {
+    for name in CHANGEABLE {
+        match item.remove(name) {
             Some(value) => {
                 conditions.push(format!("#{name} = :old_{name}"));
                 values.insert(format!(":old_{name}"), value);
@@ -198,7 +150,7 @@ fn as_read(user: &User) -> (String, Item) {
             None => conditions.push(format!("attribute_not_exists(#{name})")),
         }
     }
-    (conditions.join(" AND "), values)
+    Ok((conditions.join(" AND "), values))
 }
 
 /// The item of a former address.
@@ -267,7 +219,7 @@ impl Users {
         const HAS_ONE: &str = "attribute_exists(#edx_username)";
         let page = page::of_table(&self.client, &self.users, Some(HAS_ONE), None).await?;
         let items = page.entries.into_iter();
-        items.map(|item| user(&self.users, item)).collect()
+        items.map(|item| read(&self.users, item)).collect()
     }
 
     /// Finds the users of these addresses and the owners of these usernames, at most 100
@@ -311,7 +263,7 @@ impl Users {
                         targets.entry(target).or_default().extend(asked);
                     }
                     None => {
-                        let user = user(&self.users, item)?;
+                        let user: User = read(&self.users, item)?;
                         for email in asked.get(&user.email).into_iter().flatten() {
                             found.by_email.insert(email.clone(), user.clone());
                         }
@@ -337,7 +289,7 @@ impl Users {
     ) -> Result<Page<Result<User, StoreError>>, StoreError> {
         const IS_USER: &str = "attribute_not_exists(#alias_of)";
         let page = page::of_table(&self.client, &self.users, Some(IS_USER), start).await?;
-        Ok(page.map(|item| user(&self.users, item)))
+        Ok(page.map(|item| read(&self.users, item)))
     }
 
     /// Returns the address of the user of this id, according to the index, which may lag
@@ -385,15 +337,16 @@ impl Users {
             .consistent_read(true)
             .send()
             .await?;
-        let Some(read) = answer.item else {
+        let Some(stored) = answer.item else {
             return Ok(Written::Moved);
         };
-        if alias_of(&self.users, &read)?.is_some() || user(&self.users, read.clone())? != *before {
+        let is_alias = alias_of(&self.users, &stored)?.is_some();
+        if is_alias || read::<User>(&self.users, stored.clone())? != *before {
             return Ok(Written::Moved);
         }
-        let mut renamed = read.clone();
-        renamed.extend(super::write(&self.users, item(after))?);
-        let (is_as_read, names, values) = exactly(&read);
+        let mut renamed = stored.clone();
+        renamed.extend(write(&self.users, after)?);
+        let (is_as_read, names, values) = exactly(&stored);
         let alias_until_now = Put::builder()
             .table_name(&self.users)
             .set_item(Some(alias(&before.email, &after.email)))
@@ -429,7 +382,7 @@ impl Users {
     /// Removes a user, the username, and all former addresses in one transaction, on the
     /// condition that the user is unchanged since it was read.
     pub async fn erase(&self, user: &User) -> Result<Written, StoreError> {
-        let (condition, values) = as_read(user);
+        let (condition, values) = as_read(&self.users, user)?;
         let own = Delete::builder()
             .table_name(&self.users)
             .set_key(Some(key(&user.email)))
@@ -479,7 +432,7 @@ impl Users {
         };
         let put = Put::builder()
             .table_name(&self.usernames)
-            .set_item(Some(super::write(&self.usernames, item)?))
+            .set_item(Some(write(&self.usernames, item)?))
             .condition_expression(FREE_OR_OURS)
             .set_expression_attribute_names(Some(names(&[FREE_OR_OURS])))
             .expression_attribute_values(":user_id", text(user.user_id.to_string()))
@@ -539,7 +492,7 @@ impl Users {
         const ABSENT: &str = "attribute_not_exists(#email)";
         let put = Put::builder()
             .table_name(&self.users)
-            .set_item(Some(super::write(&self.users, item(user))?))
+            .set_item(Some(write(&self.users, user)?))
             .condition_expression(ABSENT)
             .set_expression_attribute_names(Some(names(&[ABSENT])))
             .build()
@@ -550,22 +503,14 @@ impl Users {
     /// Returns the change of a user, on the condition that the attributes that we know
     /// are unchanged since they were read. Other attributes are not touched.
     fn change(&self, before: &User, after: &User) -> Result<TransactWriteItem, StoreError> {
-        let (mut set, mut remove) = (Vec::new(), Vec::new());
-        let (condition, mut values) = as_read(before);
-        for ((name, old), (_, new)) in attributes(before).into_iter().zip(attributes(after)) {
-            match new {
-                new if new == old => {}
-                Some(value) => {
-                    set.push(format!("#{name} = :new_{name}"));
-                    values.insert(format!(":new_{name}"), value);
-                }
-                None => remove.push(format!("#{name}")),
-            }
-        }
-        let clauses = [("SET", set), ("REMOVE", remove)].into_iter();
-        let clauses = clauses.filter(|(_, changes)| !changes.is_empty());
-        let clauses = clauses.map(|(verb, changes)| format!("{verb} {}", changes.join(", ")));
-        let update = Vec::from_iter(clauses).join(" ");
+        let (condition, mut values) = as_read(&self.users, before)?;
+        let mut item = write(&self.users, after)?;
+        item.retain(|name, _| CHANGEABLE.contains(&name.as_str()));
+        let update = replacing(&item, &OPTIONAL);
+        values.extend(
+            item.into_iter()
+                .map(|(name, value)| (format!(":{name}"), value)),
+        );
         let update = Update::builder()
             .table_name(&self.users)
             .set_key(Some(key(&before.email)))

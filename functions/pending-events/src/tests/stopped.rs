@@ -129,7 +129,7 @@ async fn retry(portal: &Portal) {
     let event = portal.pending_event().await;
     let pending_events = portal.use_cases().pending_events().unwrap();
     let now = portal.clock.now();
-    assert!(pending_events.save(&event.retried(now), now).await.unwrap());
+    assert!(pending_events.save(&event.retried(now)).await.unwrap());
 }
 
 /// A process that makes an enrollment paid is stopped at any call: if the enrollment is paid in the

@@ -4,5 +4,6 @@
 
 mod enrollments;
 mod importing;
+mod pending_events;
 mod sweeps;
 mod tokens;

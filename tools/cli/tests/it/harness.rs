@@ -308,7 +308,7 @@ impl CliFixture {
     pub async fn end(&self, mut event: PendingEvent, state: EventState) {
         event.state = state;
         event.attempts = 9;
-        let saved = self.pending_events().save(&event, SystemClock.now()).await;
+        let saved = self.pending_events().save(&event).await;
         assert!(saved.unwrap());
     }
 
