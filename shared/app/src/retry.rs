@@ -20,6 +20,7 @@ use store::pending_events::{Due, PendingEvents, Removal};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use super::ChangeOutcome;
 use super::certifying::{BlockedBy, CERTIFYING_TIME, CertifyOutcome, Certifying, Pass, Source};
 use super::enrolling::{Announcement, Enrolled, Enrolling};
 
@@ -126,17 +127,30 @@ pub struct RetrySummary {
     pub expired: u64,
 }
 
+/// Error of an attempt that reached no outcome.
+enum AttemptError {
+    /// The store failed, or did not answer in time.
+    Store(StoreError),
+    /// The attempt panicked at this place in the source.
+    Panicked(String),
+}
+
 /// The result of a use case for one event.
 struct UseCaseResult {
     user_id: Option<Uuid>,
-    /// The learner's current address, if there is a user.
-    email: Option<Email>,
+    /// The address under which the event keeps waiting: the learner's current one, if there is
+    /// a user.
+    email: Email,
     outcome: UseCaseOutcome,
 }
 
+/// The outcome of a use case for one event.
 enum UseCaseOutcome {
+    /// It took effect. Has the error if the event could not be removed.
     Effect(&'static str, Option<StoreError>),
+    /// It is still blocked.
     Blocked(Blocked),
+    /// Requests to the LMS are paused until then.
     Paused(Timestamp),
 }
 
@@ -264,42 +278,16 @@ impl RetryWorker {
             }
             Err(error) => return Err(error),
         };
-        let until = Instant::now() + ATTEMPT_TIME;
-        let attempt = self.perform(&event, &context.request_id, now, until);
-        // Certifying keeps its time limit itself; enrolling is cut off here.
-        let deadline = until + GRACE;
-        let (user_id, outcome) = match caught(timeout_at(deadline, attempt)).await {
-            Ok(Ok(Ok(UseCaseResult {
+        let (user_id, outcome) = match self.perform(&event, &context.request_id, now).await {
+            Ok(UseCaseResult {
                 user_id,
                 email,
                 outcome,
-            }))) => {
-                let email = email.as_ref().unwrap_or(&event.email);
-                let saved = self.save(&event, email, outcome).await;
+            }) => {
+                let saved = self.save(&event, &email, outcome).await;
                 (user_id, saved.unwrap_or_else(AttemptOutcome::Failed))
             }
-            Ok(Ok(Err(error))) => {
-                let code = error.code().to_owned();
-                let is_temporary = error.is_outage();
-                let outcome = AttemptOutcome::Failed(error);
-                (
-                    None,
-                    if is_temporary {
-                        outcome
-                    } else {
-                        self.record_failure(&event, code, outcome).await
-                    },
-                )
-            }
-            Ok(Err(_)) => (None, AttemptOutcome::Failed(AwsError::Timeout.into())),
-            Err(location) => {
-                let outcome = AttemptOutcome::Panicked(location);
-                (
-                    None,
-                    self.record_failure(&event, "Panicked".to_owned(), outcome)
-                        .await,
-                )
-            }
+            Err(error) => (None, self.save_failure(&event, error).await),
         };
         Ok(Some(Attempt {
             event_key,
@@ -309,14 +297,18 @@ impl RetryWorker {
         }))
     }
 
-    /// Stores the failure of an event, so that the event is not retried each time its lease is
-    /// over, and not without end. Returns `outcome`, unless the event has ended.
-    async fn record_failure(
-        &self,
-        event: &PendingEvent,
-        code: String,
-        outcome: AttemptOutcome,
-    ) -> AttemptOutcome {
+    /// Saves the failure of an event, unless it is temporary, so that the event is not retried
+    /// each time its lease is over, and not without end.
+    async fn save_failure(&self, event: &PendingEvent, error: AttemptError) -> AttemptOutcome {
+        let (code, outcome) = match error {
+            AttemptError::Store(error) if error.is_outage() => {
+                return AttemptOutcome::Failed(error);
+            }
+            AttemptError::Store(error) => (error.code().to_owned(), AttemptOutcome::Failed(error)),
+            AttemptError::Panicked(location) => {
+                ("Panicked".to_owned(), AttemptOutcome::Panicked(location))
+            }
+        };
         let failed = UseCaseOutcome::Blocked(Blocked {
             error: Some(code),
             ..BlockedReason::Failed.into()
@@ -334,99 +326,112 @@ impl RetryWorker {
         event: &PendingEvent,
         request_id: &str,
         now: Timestamp,
-        until: Instant,
-    ) -> Result<UseCaseResult, StoreError> {
+    ) -> Result<UseCaseResult, AttemptError> {
         let by = Change::PendingEvent {
             event_key: event.event_key.clone(),
             request_id: request_id.to_owned(),
         };
-        match event.kind {
-            EventKind::Enrollment => {
-                let announcement = Announcement {
-                    email: event.email.clone(),
-                    course_id: Some(event.course_id.clone()),
-                    event: None,
-                    by,
-                    at: now,
-                };
-                let (user, outcome) = match self.enrolling.attempt(&announcement).await? {
-                    Enrolled::Stands {
-                        user_id,
-                        changed,
-                        left_over,
-                        ..
-                    } => {
-                        let effect = match changed.outcome {
-                            super::ChangeOutcome::Created => "created",
-                            super::ChangeOutcome::Updated => "updated",
-                            super::ChangeOutcome::Unchanged => "unchanged",
-                        };
-                        (
-                            Some((user_id, None)),
-                            UseCaseOutcome::Effect(effect, left_over),
-                        )
-                    }
-                    Enrolled::NotEnrolled { user_id, left_over } => {
-                        let effect = UseCaseOutcome::Effect("unchanged", left_over);
-                        (Some((user_id, None)), effect)
-                    }
-                    Enrolled::NoSuchUser { .. } => (
-                        None,
-                        UseCaseOutcome::Blocked(BlockedReason::NoSuchUser.into()),
-                    ),
-                    Enrolled::NoSuchRun { user_id, email, .. } => (
-                        Some((user_id, Some(email))),
-                        UseCaseOutcome::Blocked(BlockedReason::NoSuchRun.into()),
-                    ),
-                };
-                let (user_id, email) = user.unzip();
-                let email = email.flatten();
-                Ok(UseCaseResult {
-                    user_id,
-                    email,
-                    outcome,
-                })
+        let until = Instant::now() + ATTEMPT_TIME;
+        let use_case = async {
+            match event.kind {
+                EventKind::Enrollment => self.enroll(event, by, now).await,
+                EventKind::Certificate => self.certify(event, by, now, until).await,
             }
-            EventKind::Certificate => {
-                let pass = Pass {
-                    email: event.email.clone(),
-                    course_id: Some(event.course_id.clone()),
-                    by,
-                    at: now,
+        };
+        // Certifying keeps its time limit itself; enrolling is cut off here.
+        match caught(timeout_at(until + GRACE, use_case)).await {
+            Ok(Ok(result)) => result.map_err(AttemptError::Store),
+            Ok(Err(_)) => Err(AttemptError::Store(AwsError::Timeout.into())),
+            Err(location) => Err(AttemptError::Panicked(location)),
+        }
+    }
+
+    async fn enroll(
+        &self,
+        event: &PendingEvent,
+        by: Change,
+        now: Timestamp,
+    ) -> Result<UseCaseResult, StoreError> {
+        let announcement = Announcement {
+            email: event.email.clone(),
+            course_id: Some(event.course_id.clone()),
+            event: None,
+            by,
+            at: now,
+        };
+        let mut result = UseCaseResult {
+            user_id: None,
+            email: event.email.clone(),
+            outcome: UseCaseOutcome::Blocked(BlockedReason::NoSuchUser.into()),
+        };
+        match self.enrolling.attempt(&announcement).await? {
+            Enrolled::Stands {
+                user_id,
+                changed,
+                left_over,
+                ..
+            } => {
+                let effect = match changed.outcome {
+                    ChangeOutcome::Created => "created",
+                    ChangeOutcome::Updated => "updated",
+                    ChangeOutcome::Unchanged => "unchanged",
                 };
-                let source = Source::Lms {
-                    lms: &self.lms,
-                    asking: &|_| {},
-                };
-                let certified = self.certifying.attempt(&pass, source, until).await?;
-                let outcome = match certified.outcome {
-                    CertifyOutcome::Exists(_) => {
-                        UseCaseOutcome::Effect("exists", certified.left_over)
-                    }
-                    CertifyOutcome::Created(_) => {
-                        UseCaseOutcome::Effect("created", certified.left_over)
-                    }
-                    CertifyOutcome::Revoked => {
-                        UseCaseOutcome::Effect("revoked", certified.left_over)
-                    }
-                    CertifyOutcome::Blocked(why) => {
-                        let now = self.clock.now();
-                        let blocked = why.blocked(now);
-                        match why {
-                            BlockedBy::Lms(LmsError::Paused { .. }) => {
-                                UseCaseOutcome::Paused(blocked.not_before.unwrap_or(now))
-                            }
-                            _ => UseCaseOutcome::Blocked(blocked),
-                        }
-                    }
-                };
-                Ok(UseCaseResult {
-                    user_id: certified.user_id,
-                    email: Some(certified.email),
-                    outcome,
-                })
+                result.user_id = Some(user_id);
+                result.outcome = UseCaseOutcome::Effect(effect, left_over);
+            }
+            Enrolled::NotEnrolled { user_id, left_over } => {
+                result.user_id = Some(user_id);
+                result.outcome = UseCaseOutcome::Effect("unchanged", left_over);
+            }
+            Enrolled::NoSuchUser { .. } => {}
+            Enrolled::NoSuchRun { user_id, email, .. } => {
+                result.user_id = Some(user_id);
+                result.email = email;
+                result.outcome = UseCaseOutcome::Blocked(BlockedReason::NoSuchRun.into());
             }
         }
+        Ok(result)
+    }
+
+    async fn certify(
+        &self,
+        event: &PendingEvent,
+        by: Change,
+        now: Timestamp,
+        until: Instant,
+    ) -> Result<UseCaseResult, StoreError> {
+        let pass = Pass {
+            email: event.email.clone(),
+            course_id: Some(event.course_id.clone()),
+            by,
+            at: now,
+        };
+        let source = Source::Lms {
+            lms: &self.lms,
+            asking: &|_| {},
+        };
+        let certified = self.certifying.attempt(&pass, source, until).await?;
+        let effect = |effect| UseCaseOutcome::Effect(effect, certified.left_over);
+        let outcome = match certified.outcome {
+            CertifyOutcome::Exists(_) => effect("exists"),
+            CertifyOutcome::Created(_) => effect("created"),
+            CertifyOutcome::Revoked => effect("revoked"),
+            CertifyOutcome::Blocked(why) => {
+                let now = self.clock.now();
+                let blocked = why.blocked(now);
+                match why {
+                    BlockedBy::Lms(LmsError::Paused { .. }) => {
+                        UseCaseOutcome::Paused(blocked.not_before.unwrap_or(now))
+                    }
+                    _ => UseCaseOutcome::Blocked(blocked),
+                }
+            }
+        };
+        Ok(UseCaseResult {
+            user_id: certified.user_id,
+            email: certified.email,
+            outcome,
+        })
     }
 
     /// Saves the outcome. An event that was stored under a former address of the learner keeps
