@@ -16,6 +16,7 @@ use std::fmt;
 
 use domain::{CourseId, Email, User};
 use jiff::Timestamp;
+use store::StoreError;
 use thiserror::Error;
 
 pub use self::certificates::CertificateRow;
@@ -109,6 +110,33 @@ impl RowRefusedError {
             Self::UsernameTaken { .. } | Self::AddressOfAnother { .. } | Self::Contended
         )
     }
+}
+
+/// Error of one row.
+#[derive(Debug, Error)]
+enum RowError {
+    /// The row is refused; the other rows are not affected.
+    #[error(transparent)]
+    Refused(#[from] RowRefusedError),
+    /// A table could not be read or written, which ends the import.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Sets the answer to one row.
+///
+/// # Errors
+/// The store failed.
+fn settle(
+    answer: &mut Result<Imported, RowRefusedError>,
+    result: Result<Imported, RowError>,
+) -> Result<(), StoreError> {
+    *answer = match result {
+        Ok(imported) => Ok(imported),
+        Err(RowError::Refused(refused)) => Err(refused),
+        Err(RowError::Store(error)) => return Err(error),
+    };
+    Ok(())
 }
 
 /// A column in which a row differs from the stored item.

@@ -12,7 +12,7 @@ use store::records::Written;
 use store::users::Users;
 use uuid::Uuid;
 
-use super::{ATTEMPTS, Answers, Difference, Imported, RowRefusedError};
+use super::{ATTEMPTS, Answers, Difference, Imported, RowError, RowRefusedError, settle};
 
 /// The greatest number of rows in one call of an import of enrollments, grades or certificates:
 /// DynamoDB reads 100 keys a call and writes 100 items a transaction.
@@ -198,33 +198,30 @@ impl<T: RecordTable> RecordImport<T> {
             alone = together;
         }
         for (index, record) in alone {
-            answers[index] = self.add_alone(&rows[index], record).await?;
+            let added = self.add_alone(&rows[index], record).await;
+            settle(&mut answers[index], added)?;
         }
         Ok(answers)
     }
 
     /// Adds one record, unless one exists by now. That may be this one, if the answer of its
     /// write was lost.
-    async fn add_alone(
-        &self,
-        row: &T::Row,
-        record: T::Record,
-    ) -> Result<Result<Imported, RowRefusedError>, StoreError> {
+    async fn add_alone(&self, row: &T::Row, record: T::Record) -> Result<Imported, RowError> {
         let key = [T::key(&record)];
         for attempt in 0..ATTEMPTS {
             match self.table.get_many(&key).await?.pop() {
                 Some(there) if T::made_by(&there) == T::made_by(&record) => {
-                    return Ok(Ok(Imported::Created));
+                    return Ok(Imported::Created);
                 }
-                Some(there) => return Ok(compare::<T>(row, &there)),
+                Some(there) => return Ok(compare::<T>(row, &there)?),
                 None => {}
             }
             if self.table.add(std::slice::from_ref(&record)).await? == Written::Done {
-                return Ok(Ok(Imported::Created));
+                return Ok(Imported::Created);
             }
             tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
         }
-        Ok(Err(RowRefusedError::Contended))
+        Err(RowRefusedError::Contended.into())
     }
 
     pub(super) const fn is_dry(&self) -> bool {

@@ -12,7 +12,7 @@ use store::users::{FoundUsers, UserWrite, Users, Written};
 use uuid::Uuid;
 
 use super::events::wake_waiting;
-use super::{ATTEMPTS, Answers, Imported, RowRefusedError};
+use super::{ATTEMPTS, Answers, Imported, RowError, RowRefusedError, settle};
 
 /// The greatest number of users in one call of [`import_users`]. New ones fit in one
 /// transaction.
@@ -119,27 +119,30 @@ async fn read_and_write(
     candidates: &[Candidate<'_>],
 ) -> Result<Answers, StoreError> {
     let found = find(users, candidates).await?;
-    let mut answers = Vec::with_capacity(candidates.len());
+    let mut answers = vec![Ok(Imported::Unchanged); candidates.len()];
     let mut writes = Vec::new();
-    for candidate in candidates {
+    for (index, candidate) in candidates.iter().enumerate() {
         if candidate.is_former(&found) {
             // Another row may be about the same user, and one transaction cannot write a user
             // twice.
-            answers.push(import_user(users, candidate).await?);
+            settle(&mut answers[index], import_user(users, candidate).await)?;
             continue;
         }
-        let decision = decide(candidate, &found);
-        if let Ok((_, Some(write))) = &decision {
-            writes.push((answers.len(), write.clone()));
-        }
-        answers.push(decision.map(|(imported, _)| imported));
+        answers[index] = match decide(candidate, &found) {
+            Ok((imported, write)) => {
+                writes.extend(write.map(|write| (index, write)));
+                Ok(imported)
+            }
+            Err(refused) => Err(refused),
+        };
     }
     for writes in transactions(&writes) {
         let all: Vec<UserWrite> = writes.iter().map(|(_, write)| write.clone()).collect();
         if users.write(&all).await? == Written::Moved {
             // One of them is not as it was read: each is decided again, on its own.
             for (index, _) in writes {
-                answers[*index] = import_user(users, &candidates[*index]).await?;
+                let imported = import_user(users, &candidates[*index]).await;
+                settle(&mut answers[*index], imported)?;
             }
         }
     }
@@ -162,23 +165,19 @@ fn transactions(mut writes: &[(usize, UserWrite)]) -> Vec<&[(usize, UserWrite)]>
     parts
 }
 
-async fn import_user(
-    users: &Users,
-    candidate: &Candidate<'_>,
-) -> Result<Result<Imported, RowRefusedError>, StoreError> {
+async fn import_user(users: &Users, candidate: &Candidate<'_>) -> Result<Imported, RowError> {
     for attempt in 0..ATTEMPTS {
         let found = find(users, std::slice::from_ref(candidate)).await?;
-        let write = match decide(candidate, &found) {
-            Err(refused) => return Ok(Err(refused)),
-            Ok((imported, None)) => return Ok(Ok(imported)),
-            Ok((imported, Some(write))) => (imported, write),
+        let (imported, write) = decide(candidate, &found)?;
+        let Some(write) = write else {
+            return Ok(imported);
         };
-        if users.write(&[write.1]).await? == Written::Done {
-            return Ok(Ok(write.0));
+        if users.write(&[write]).await? == Written::Done {
+            return Ok(imported);
         }
         tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
     }
-    Ok(Err(RowRefusedError::Contended))
+    Err(RowRefusedError::Contended.into())
 }
 
 async fn find(users: &Users, candidates: &[Candidate<'_>]) -> Result<FoundUsers, StoreError> {
