@@ -43,4 +43,4 @@ pub use sweep::{
     SweepOutcome, Tally,
 };
 pub use terms::{CourseRole, Mode, PaidModes};
-pub use user::{LearnerRef, User, Username, UsernameKey};
+pub use user::{LearnerRef, User, UserRow, Username, UsernameKey};

@@ -32,6 +32,33 @@ pub struct User {
     pub former_emails: BTreeSet<Email>,
 }
 
+/// A user as a file contains them. An absent value leaves the stored one unchanged.
+#[derive(Clone)]
+pub struct UserRow {
+    /// The address in its normal form, which finds the user.
+    pub email: Email,
+    /// The address as the file contains it.
+    pub email_as_given: String,
+    /// The username. A row is refused if its username belongs to another address.
+    pub edx_username: Option<Username>,
+    /// The person's own name.
+    pub name: Option<String>,
+}
+
+impl UserRow {
+    /// Returns the user that the row becomes if nobody has its address.
+    pub fn user(&self, user_id: Uuid) -> User {
+        User {
+            user_id,
+            email: self.email.clone(),
+            email_as_given: self.email_as_given.clone(),
+            edx_username: self.edx_username.clone(),
+            name: self.name.clone(),
+            former_emails: BTreeSet::new(),
+        }
+    }
+}
+
 /// A reference to a learner in commands and programs: an address or a user id.
 #[derive(Debug, Clone)]
 pub enum LearnerRef {
@@ -57,27 +84,43 @@ impl User {
         [&self.email].into_iter().chain(&self.former_emails)
     }
 
-    /// True if a username and a name, which a file has for an address of the user, belong to
-    /// another person.
+    /// True if a row about an address of the user is about another person.
     ///
     /// For a former address: the usernames differ, or, if either side has no username, the
-    /// names differ. For the current address (`is_current`): both usernames and both names are
-    /// present, and both pairs differ. A missing name differs from none. Names are compared by
+    /// names differ. For the current address: both usernames and both names are present, and
+    /// both pairs differ. A missing name differs from none. Names are compared by
     /// [`is_same_name`].
-    pub fn is_another_person(
-        &self,
-        is_current: bool,
-        edx_username: Option<&Username>,
-        name: Option<&str>,
-    ) -> bool {
-        let usernames = self.edx_username.as_ref().zip(edx_username);
-        let names = self.name.as_deref().zip(name);
+    pub fn is_another_person(&self, row: &UserRow) -> bool {
+        let usernames = self.edx_username.as_ref().zip(row.edx_username.as_ref());
+        let names = self.name.as_deref().zip(row.name.as_deref());
         let other_username = usernames.map(|(here, there)| here.key() != there.key());
         let other_name = names.map(|(here, there)| !is_same_name(here, there));
-        if is_current {
+        if self.email == row.email {
             other_username == Some(true) && other_name == Some(true)
         } else {
             other_username.or(other_name) == Some(true)
+        }
+    }
+
+    /// The user after the import of a row about an address of theirs. The row's values replace
+    /// the stored ones; absent ones do not. A row with a former address is older than the stored
+    /// user: it only adds values that the user lacks.
+    #[must_use]
+    pub fn imported(&self, row: &UserRow) -> Self {
+        let (here, there) = (self.clone(), row.clone());
+        if self.email == row.email {
+            Self {
+                email_as_given: there.email_as_given,
+                edx_username: there.edx_username.or(here.edx_username),
+                name: there.name.or(here.name),
+                ..here
+            }
+        } else {
+            Self {
+                edx_username: here.edx_username.or(there.edx_username),
+                name: here.name.or(there.name),
+                ..here
+            }
         }
     }
 
@@ -292,12 +335,54 @@ mod tests {
                 name: filled(here[1]),
                 former_emails: BTreeSet::new(),
             };
-            let (edx_username, name) = (username(there[0]), filled(there[1]));
-            for (is_current, expected) in [(true, at_current), (false, at_former)] {
-                let is_another =
-                    user.is_another_person(is_current, edx_username.as_ref(), name.as_deref());
-                assert_eq!(is_another, expected, "{here:?} {there:?} {is_current}");
+            for (email, expected) in [
+                ("ada@example.org", at_current),
+                ("former@example.org", at_former),
+            ] {
+                let row = UserRow {
+                    email: email.parse().unwrap(),
+                    email_as_given: email.to_owned(),
+                    edx_username: username(there[0]),
+                    name: filled(there[1]),
+                };
+                let is_another = user.is_another_person(&row);
+                assert_eq!(is_another, expected, "{here:?} {there:?} {email}");
             }
+        }
+    }
+
+    /// Each row: the address, username and name of a file, and all three of the user after it.
+    #[test]
+    fn a_row_replaces_values_or_adds_missing_ones() {
+        for (here, row, after) in [
+            (
+                ["ada", "Ada"],
+                ["ada@x", "ADA", "Eve"],
+                ["ada@x", "ADA", "Eve"],
+            ),
+            (["ada", "Ada"], ["ada@x", "", ""], ["ada@x", "ada", "Ada"]),
+            (["", ""], ["ada@x", "ada", "Ada"], ["ada@x", "ada", "Ada"]),
+            (
+                ["ada", "Ada"],
+                ["old@x", "ADA", "Eve"],
+                ["ada@x", "ada", "Ada"],
+            ),
+            (
+                ["ada", ""],
+                ["old@x", "ADA", "Eve"],
+                ["ada@x", "ada", "Eve"],
+            ),
+            (["", ""], ["old@x", "ada", ""], ["ada@x", "ada", ""]),
+        ] {
+            let of = |[email, username, name]: [&str; 3]| UserRow {
+                email: email.parse().unwrap(),
+                email_as_given: email.to_owned(),
+                edx_username: (!username.is_empty()).then(|| username.parse().unwrap()),
+                name: (!name.is_empty()).then(|| name.to_owned()),
+            };
+            let user = of(["ada@x", here[0], here[1]]).user(Uuid::nil());
+            let expected = of(after).user(Uuid::nil());
+            assert!(user.imported(&of(row)) == expected, "{here:?} {row:?}");
         }
     }
 }

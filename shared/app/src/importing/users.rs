@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use domain::{BlockedReason, Email, PendingEvent, User, Username};
+pub use domain::UserRow;
+use domain::{BlockedReason, PendingEvent, Username};
 use jiff::Timestamp;
 use store::StoreError;
 use store::pending_events::PendingEvents;
@@ -17,19 +18,6 @@ use super::{ATTEMPTS, Answers, Imported, RowError, RowRefusedError, settle};
 /// The greatest number of users in one call of [`import_users`]. New ones fit in one
 /// transaction.
 pub const USERS_AT_ONCE: usize = Users::AT_ONCE;
-
-/// A user as a file contains them. An absent value leaves the stored one unchanged.
-#[derive(Clone)]
-pub struct UserRow {
-    /// The address in its normal form, which finds the user.
-    pub email: Email,
-    /// The address as the file contains it.
-    pub email_as_given: String,
-    /// The username. A row is refused if its username belongs to another address.
-    pub edx_username: Option<Username>,
-    /// The person's own name.
-    pub name: Option<String>,
-}
 
 /// Imports some users, none of them twice and at most [`USERS_AT_ONCE`]. The answers are in the
 /// order of the rows. Importing a row again changes nothing.
@@ -85,17 +73,9 @@ struct Candidate<'a> {
 
 impl Candidate<'_> {
     fn creation(&self) -> UserWrite {
-        let row = self.row;
         UserWrite {
             before: None,
-            after: User {
-                user_id: self.new_id,
-                email: row.email.clone(),
-                email_as_given: row.email_as_given.clone(),
-                edx_username: row.edx_username.clone(),
-                name: row.name.clone(),
-                former_emails: BTreeSet::new(),
-            },
+            after: self.row.user(self.new_id),
         }
     }
 
@@ -203,11 +183,7 @@ fn decide(
         .as_ref()
         .and_then(|name| found.owner_of.get(&name.key()));
     if let Some(holder) = before
-        && holder.is_another_person(
-            holder.email == row.email,
-            row.edx_username.as_ref(),
-            row.name.as_deref(),
-        )
+        && holder.is_another_person(row)
     {
         return Err(RowRefusedError::AddressOfAnother {
             holder: Box::new(holder.clone()),
@@ -223,20 +199,7 @@ fn decide(
     let Some(before) = before else {
         return Ok((Imported::Created, Some(candidate.creation())));
     };
-    let after = if before.email == row.email {
-        User {
-            email_as_given: row.email_as_given.clone(),
-            edx_username: row.edx_username.clone().or(before.edx_username.clone()),
-            name: row.name.clone().or(before.name.clone()),
-            ..before.clone()
-        }
-    } else {
-        User {
-            edx_username: before.edx_username.clone().or(row.edx_username.clone()),
-            name: before.name.clone().or(row.name.clone()),
-            ..before.clone()
-        }
-    };
+    let after = before.imported(row);
     Ok(if *before != after {
         let before = Some(before.clone());
         (Imported::Updated, Some(UserWrite { before, after }))
