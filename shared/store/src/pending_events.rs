@@ -1,8 +1,6 @@
 //! The table `pending_events`.
 
-use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::hash::Hash;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
@@ -171,16 +169,20 @@ impl PendingEvents {
             add.push_str(" ADD #roles :roles");
         }
         let item = item(&self.table, new)?;
-        self.change(&new.event_key, (&add, EXISTS), item).await
+        let all = item
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.clone()));
+        self.change(&new.event_key, (&add, EXISTS), all.collect())
+            .await
     }
 
     /// Makes one conditional update of an event. Returns false if the condition did not
     /// hold.
-    async fn change<K: Borrow<str> + Eq + Hash>(
+    async fn change(
         &self,
         event_key: &EventKey,
         expressions: (&str, &str),
-        all: HashMap<K, AttributeValue>,
+        all: HashMap<&str, AttributeValue>,
     ) -> Result<bool, StoreError> {
         let key = key(event_key);
         let updated = update(&self.client, &self.table, key, expressions, all).await?;
