@@ -351,14 +351,14 @@ fn announced(found: &Found, delivered: Option<&EnrollmentEvent>) -> Vec<Announce
     let is_unenrollment = delivered == Some(&EnrollmentEvent::Unenrolled);
     let mut events: Vec<_> = found
         .pending(EventKind::Enrollment)
-        .map(|pending| Announced {
-            active: !pending.unenrolled && !is_unenrollment,
-            mode: pending
-                .mode
-                .clone()
-                .filter(|_| !pending.unenrolled && !is_unenrollment),
-            roles: pending.roles.clone(),
-            delivered_at: Some(pending.delivered_at),
+        .map(|pending| {
+            let active = !pending.unenrolled && !is_unenrollment;
+            Announced {
+                active,
+                mode: if active { pending.mode.clone() } else { None },
+                roles: pending.roles.clone(),
+                delivered_at: Some(pending.delivered_at),
+            }
         })
         .collect();
     events.sort_by_key(|event| event.delivered_at);

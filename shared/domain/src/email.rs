@@ -66,17 +66,23 @@ impl FromStr for Email {
         if text.chars().count() > Self::MAX_CHARS {
             return Err(EmailError::TooLong);
         }
-        Ok(Self(text.chars().flat_map(lowercase).collect()))
+        Ok(Self(lowercase(text)))
     }
 }
 
-/// Returns the lowercase of one letter, or the letter itself if it is a non-ASCII letter whose
-/// lowercase contains an ASCII letter.
-fn lowercase(letter: char) -> impl Iterator<Item = char> {
-    let lower = letter.to_lowercase();
-    let keep = !letter.is_ascii() && lower.clone().any(|l| l.is_ascii());
-    let kept = keep.then_some(letter);
-    kept.into_iter().chain(lower.filter(move |_| !keep))
+/// Returns the text with each letter lowercased, except a non-ASCII letter whose lowercase contains
+/// an ASCII letter.
+fn lowercase(text: &str) -> String {
+    let mut lowered = String::with_capacity(text.len());
+    for letter in text.chars() {
+        let lower = letter.to_lowercase();
+        if !letter.is_ascii() && lower.clone().any(|l| l.is_ascii()) {
+            lowered.push(letter);
+        } else {
+            lowered.extend(lower);
+        }
+    }
+    lowered
 }
 
 impl fmt::Debug for Email {

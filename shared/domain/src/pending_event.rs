@@ -442,14 +442,16 @@ impl PendingEvent {
         } else {
             newer
         };
+        let mode = if newer.mode.is_some() || newer.unenrolled {
+            newer.mode.clone()
+        } else {
+            older.mode.clone()
+        };
         Self {
             event_key: self.event_key.clone(),
             email: self.email.clone(),
             roles: self.roles.union(&other.roles).cloned().collect(),
-            mode: newer
-                .mode
-                .clone()
-                .or_else(|| older.mode.clone().filter(|_| !newer.unenrolled)),
+            mode,
             unenrolled: newer.unenrolled,
             next_attempt_at: if waits(older) && waits(newer) {
                 newer.next_attempt_at.min(older.next_attempt_at)

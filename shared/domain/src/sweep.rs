@@ -480,11 +480,12 @@ pub fn correction(
             }
             if ours.mode != *mode {
                 let is_upgrade = paid_modes.contain(mode) && !paid_modes.contain(&ours.mode);
-                let is_free = match ours.mode_set_by.filter(|_| ours.active) {
-                    None => true,
-                    Some(ModeSource::Import) => is_upgrade,
-                    Some(ModeSource::Operator) => false,
-                };
+                let is_free = !ours.active
+                    || match ours.mode_set_by {
+                        None => true,
+                        Some(ModeSource::Import) => is_upgrade,
+                        Some(ModeSource::Operator) => false,
+                    };
                 if is_free {
                     effects.push(Effect::ModeChanged);
                     correction.mode = Some(mode.clone());

@@ -79,11 +79,15 @@ impl UserWrite {
         let before = self.before.as_ref();
         let old = before.and_then(|user| user.edx_username.as_ref());
         let new = self.after.edx_username.as_ref();
-        let key = new.map(Username::key);
-        let gone = old
-            .map(Username::key)
-            .filter(|old| Some(old) != key.as_ref());
-        (new.filter(|_| old != new), gone)
+        if old == new {
+            return (None, None);
+        }
+        let (key, gone) = (new.map(Username::key), old.map(Username::key));
+        if key == gone {
+            (new, None)
+        } else {
+            (new, gone)
+        }
     }
 }
 

@@ -44,8 +44,13 @@ pub struct EnrollmentRow {
 }
 
 impl EnrollmentRow {
+    /// The reason why it is inactive; absent if it is active.
     fn change_status(&self) -> Option<&String> {
-        self.change_status.as_ref().filter(|_| !self.active)
+        if self.active {
+            None
+        } else {
+            self.change_status.as_ref()
+        }
     }
 }
 
@@ -92,16 +97,14 @@ impl RecordTable for Enrollments {
     fn differences(row: &EnrollmentRow, there: &Enrollment) -> Vec<Difference> {
         let id = row.enrollment_id.as_ref();
         let edx_enrolled = row.edx_enrolled.as_ref();
-        let roles = Some(words(&row.roles)).filter(|_| !row.roles.is_empty());
         [
             Difference::between("mode", Some(&there.mode), &row.mode),
             Difference::between("active", Some(&there.active), &row.active),
             edx_enrolled.and_then(|edx_enrolled| {
                 Difference::between("edx_enrolled", Some(&there.edx_enrolled), edx_enrolled)
             }),
-            roles.and_then(|roles| {
-                let here = Some(words(&there.roles)).filter(|here| !here.is_empty());
-                Difference::between("roles", here.as_ref(), &roles)
+            words(&row.roles).and_then(|roles| {
+                Difference::between("roles", words(&there.roles).as_ref(), &roles)
             }),
             row.change_status().and_then(|status| {
                 Difference::between("change_status", there.change_status.as_ref(), status)
@@ -130,9 +133,13 @@ impl RecordTable for Enrollments {
     }
 }
 
-fn words(roles: &BTreeSet<CourseRole>) -> String {
+/// Returns the roles as a file has them, or `None` if there are none.
+fn words(roles: &BTreeSet<CourseRole>) -> Option<String> {
+    if roles.is_empty() {
+        return None;
+    }
     let words: Vec<_> = roles.iter().map(CourseRole::as_str).collect();
-    words.join(";")
+    Some(words.join(";"))
 }
 
 impl RecordImport<Enrollments> {
@@ -172,17 +179,17 @@ async fn waiting(
     rows: &[EnrollmentRow],
     decisions: &[Decision<Enrollment>],
 ) -> Result<Vec<PendingEvent>, StoreError> {
-    let added = rows.iter().zip(decisions).filter_map(|(row, decision)| {
-        let Decision::Add(Addition { email, record }) = decision else {
-            return None;
-        };
-        record.active.then_some((row, email))
-    });
-    let keys = added.flat_map(|(row, email)| {
-        let emails = [email, &row.email];
-        emails.map(|email| EventKey::of(EventKind::Certificate, email, &row.course_id))
-    });
-    let keys = Vec::from_iter(HashSet::<EventKey>::from_iter(keys));
+    let mut keys = HashSet::new();
+    for (row, decision) in rows.iter().zip(decisions) {
+        if let Decision::Add(Addition { email, record }) = decision
+            && record.active
+        {
+            let emails = [email, &row.email];
+            let of = |email| EventKey::of(EventKind::Certificate, email, &row.course_id);
+            keys.extend(emails.map(of));
+        }
+    }
+    let keys = Vec::from_iter(keys);
     let mut events = Vec::new();
     for keys in keys.chunks(RECORDS_AT_ONCE) {
         let found = pending_events.get_many(keys).await?;

@@ -35,15 +35,18 @@ pub async fn import_runs(
         let before = before.get(&run.course_id);
         let after = run.after(before);
         let says_dates = run.start_date.is_some() || run.end_date.is_some();
-        let backwards = after.ends_before_start().filter(|_| says_dates);
-        answers.push(if let Some((start, end)) = backwards {
-            Err(RowRefusedError::EndsBeforeStart { start, end })
-        } else if before == Some(&after) {
-            Ok(Imported::Unchanged)
-        } else {
-            course_runs.change(run).await?;
-            Ok(before.map_or(Imported::Created, |_| Imported::Updated))
-        });
+        answers.push(
+            if let Some((start, end)) = after.ends_before_start()
+                && says_dates
+            {
+                Err(RowRefusedError::EndsBeforeStart { start, end })
+            } else if before == Some(&after) {
+                Ok(Imported::Unchanged)
+            } else {
+                course_runs.change(run).await?;
+                Ok(before.map_or(Imported::Created, |_| Imported::Updated))
+            },
+        );
     }
     Ok(answers)
 }

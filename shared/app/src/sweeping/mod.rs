@@ -335,7 +335,9 @@ impl<K: Kind> Sweeping<K> {
         match &request.learner {
             Some(learner) => sweep_run.learner(&run, learner).await,
             None => {
-                if let Some(holder_id) = held_by.filter(|_| resumed) {
+                if let Some(holder_id) = held_by
+                    && resumed
+                {
                     sweep_run.acquire(holder_id).await?;
                 }
                 sweep_run.list(&run).await
@@ -444,17 +446,16 @@ impl<K: Kind> Sweeping<K> {
         let mut sound = Vec::new();
         let mut seen = HashSet::new();
         for row in rows {
-            let row = row.and_then(|row| {
-                let is_new = seen.insert(K::username(&row).key());
-                is_new.then_some(row).ok_or(InvalidResponse::Twice)
-            });
-            match row {
-                Ok(row) => sound.push(row),
-                Err(invalid) => {
-                    let code = LmsApiError::from(invalid).code();
-                    recorder.record(None, None, &Effect::Failed(code));
+            let invalid = match row {
+                Ok(row) if seen.insert(K::username(&row).key()) => {
+                    sound.push(row);
+                    continue;
                 }
-            }
+                Ok(_) => InvalidResponse::Twice,
+                Err(invalid) => invalid,
+            };
+            let code = LmsApiError::from(invalid).code();
+            recorder.record(None, None, &Effect::Failed(code));
         }
         let usernames: Vec<_> = sound.iter().map(|row| K::username(row).key()).collect();
         let mut owners = self.users.owners(&usernames).await?;
