@@ -14,8 +14,8 @@ use crate::base_url::BaseUrl;
 use crate::enrollments::{About, EnrollmentRow};
 use crate::error::{InvalidResponse, LmsApiError};
 use crate::grades::GradeRow;
-use crate::oauth::{AccessToken, Authorization};
 use crate::pages::Page;
+use crate::token::{AccessToken, Authorization};
 use crate::{answer, grades, pages};
 
 /// The web API of an Open edX LMS.

@@ -10,10 +10,10 @@ use crate::api::LmsApi;
 use crate::enrollments::{About, EnrollmentRow};
 use crate::error::{LmsApiError, LmsError};
 use crate::grades::GradeRow;
-use crate::oauth::{Authorization, Login};
+use crate::oauth::Login;
 use crate::pages::Page;
 use crate::rate_limit::{Endpoint, LmsLimits, RateLimiter};
-use crate::retry;
+use crate::token::Authorization;
 
 /// The time limit for a page of a list, with token and retries.
 pub const PAGE_TIME: Duration = Duration::from_secs(15);
@@ -34,7 +34,6 @@ pub struct LmsClient {
     lms: LmsApi,
     login: Login,
     rate_limiter: RateLimiter,
-    clock: SharedClock,
 }
 
 impl LmsClient {
@@ -48,9 +47,8 @@ impl LmsClient {
     ) -> Self {
         Self {
             login: Login::new(lms.clone(), secret, clock.clone()),
-            rate_limiter: RateLimiter::new(clock.clone(), limits),
+            rate_limiter: RateLimiter::new(clock, limits),
             lms,
-            clock,
         }
     }
 
@@ -147,7 +145,7 @@ impl LmsClient {
     {
         let permit = self.rate_limiter.permit(endpoint).await?;
         // Boxed because otherwise the caller's future would be as large, and it is moved often.
-        let work = Box::pin(retry::call(&permit, &self.login, &self.clock, request));
+        let work = Box::pin(self.login.call(&permit, request));
         let result = tokio::time::timeout(within, work)
             .await
             .unwrap_or(Err(LmsApiError::Timeout.into()));

@@ -13,6 +13,7 @@ mod oauth;
 mod pages;
 mod rate_limit;
 mod retry;
+mod token;
 
 pub use api::LmsApi;
 pub use base_url::{BaseUrl, BaseUrlError};
@@ -22,6 +23,6 @@ pub use error::{
     ErrorCode, InvalidResponse, LmsApiError, LmsError, NoCredentialError, TokenEndpointError,
 };
 pub use grades::GradeRow;
-pub use oauth::{AccessToken, Authorization};
 pub use pages::Page;
 pub use rate_limit::LmsLimits;
+pub use token::{AccessToken, Authorization};

@@ -1,5 +1,5 @@
-//! Login to the LMS: the credential and the access token, each obtained by one caller for all, and
-//! the `Authorization` header made from them.
+//! Login to the LMS: the credential and the access token, each obtained by one caller for all. A
+//! token that the LMS refuses is renewed once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,17 +8,14 @@ use std::time::Duration;
 use common::clock::{SharedClock, within};
 use domain::Credential;
 use jiff::{SignedDuration, Timestamp};
-use reqwest::header::HeaderValue;
-use secrecy::{ExposeSecret, SecretString};
 use secrets::{CachedSecret, CredentialSecret, SecretError};
-use serde::Deserialize;
-use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::api::LmsApi;
-use crate::error::{InvalidResponse, LmsError, NoCredentialError};
-use crate::rate_limit::Permit;
-use crate::retry;
+use crate::error::{LmsApiError, LmsError, NoCredentialError};
+use crate::rate_limit::{Endpoint, Permit};
+use crate::retry::send;
+use crate::token::{AccessToken, Authorization};
 
 /// The time before its expiry at which a token is no longer used, unless a tenth of its
 /// lifetime is shorter.
@@ -30,7 +27,7 @@ const OF_UNKNOWN_LIFE: SignedDuration = SignedDuration::from_mins(1);
 /// The time for which a token is new. A JWT is valid from the second in which it was issued by
 /// the clock of the issuing host, whatever leeway the LMS is configured to give. If that clock
 /// is ahead, other hosts refuse the token until then.
-pub(crate) const NEW_FOR: Duration = Duration::from_secs(1);
+const NEW_FOR: Duration = Duration::from_secs(1);
 
 /// The credential and the access token.
 pub(crate) struct Login {
@@ -85,6 +82,51 @@ impl Login {
         }
     }
 
+    /// Makes one call under its permit, with a token, and once more with a new token if the LMS
+    /// refuses the first.
+    pub(crate) async fn call<T, A>(
+        &self,
+        permit: &Permit<'_>,
+        request: impl Fn(Authorization) -> A,
+    ) -> Result<T, LmsError>
+    where
+        A: Future<Output = Result<T, LmsApiError>>,
+    {
+        let first = self.authorization(permit, None).await?;
+        let refused = match self.call_with(permit, &first, &request).await {
+            Err(refused) if is_unauthorized(&refused) => refused,
+            result => return result,
+        };
+        let second = self.authorization(permit, Some(&first)).await?;
+        if second == first {
+            return Err(refused);
+        }
+        self.call_with(permit, &second, &request).await
+    }
+
+    /// Makes one request with this authorization, and once more after a second if the LMS refuses a
+    /// token that it has only just issued.
+    async fn call_with<T, A>(
+        &self,
+        permit: &Permit<'_>,
+        authorization: &Authorization,
+        request: impl Fn(Authorization) -> A,
+    ) -> Result<T, LmsError>
+    where
+        A: Future<Output = Result<T, LmsApiError>>,
+    {
+        let of_enrollments = permit.endpoint() == Endpoint::Enrollments;
+        let is_new = self.is_new(authorization).await;
+        let result = send(permit, of_enrollments, || request(authorization.clone())).await;
+        match &result {
+            Err(refused) if is_new && is_unauthorized(refused) => {
+                self.clock.sleep(NEW_FOR).await;
+                send(permit, of_enrollments, || request(authorization.clone())).await
+            }
+            _ => result,
+        }
+    }
+
     /// Returns an authorization for the LMS; after a refusal of `refused`, a newer one. Returns
     /// `refused` again if there is none newer.
     ///
@@ -113,7 +155,7 @@ impl Login {
     }
 
     /// True if the LMS has only just issued this token.
-    pub(crate) async fn is_new(&self, authorization: &Authorization) -> bool {
+    async fn is_new(&self, authorization: &Authorization) -> bool {
         let known = self.known.lock().await;
         let new_for = SignedDuration::try_from(NEW_FOR).unwrap_or(SignedDuration::ZERO);
         known.token.as_ref().is_some_and(|token| {
@@ -154,7 +196,7 @@ impl Login {
                 {
                     return Ok(value.authorization.clone());
                 }
-                let value = retry::request_token(permit, || self.lms.access_token(id, secret));
+                let value = send(permit, false, || self.lms.access_token(id, secret));
                 let value = value.await?;
                 let authorization = value.authorization.clone();
                 known.token = Some(CachedToken {
@@ -181,167 +223,6 @@ fn unreadable(error: &SecretError) -> NoCredentialError {
     NoCredentialError::Unreadable(error.code().to_owned())
 }
 
-/// The value of an `Authorization` header. `Debug` does not show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Authorization(HeaderValue);
-
-impl Authorization {
-    /// Returns `JWT <token>`, for an access token of the LMS; `None` if the token is
-    /// empty or cannot be sent in a header.
-    pub fn jwt(token: &SecretString) -> Option<Self> {
-        Self::of("JWT", token)
-    }
-
-    /// Returns `Bearer <token>`, for a static service token; `None` if the token is empty
-    /// or cannot be sent in a header.
-    pub fn bearer(token: &SecretString) -> Option<Self> {
-        Self::of("Bearer", token)
-    }
-
-    fn of(scheme: &str, token: &SecretString) -> Option<Self> {
-        let token = token.expose_secret();
-        if token.is_empty() {
-            return None;
-        }
-        let mut value = HeaderValue::from_str(&format!("{scheme} {token}")).ok()?;
-        value.set_sensitive(true);
-        Some(Self(value))
-    }
-
-    pub(crate) fn header(&self) -> HeaderValue {
-        self.0.clone()
-    }
-}
-
-/// A new access token from the LMS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessToken {
-    /// The token, ready to be sent.
-    pub authorization: Authorization,
-    /// The lifetime of the token in whole seconds; `None` if the LMS did not give it,
-    /// which RFC 6749, 5.1, only recommends.
-    pub expires_in: Option<Duration>,
-}
-
-impl AccessToken {
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, InvalidResponse> {
-        #[derive(Deserialize)]
-        struct TokenResponse {
-            access_token: String,
-            expires_in: Option<Seconds>,
-        }
-        let answer: TokenResponse = serde_json::from_slice(body)?;
-        Ok(Self {
-            authorization: Authorization::jwt(&answer.access_token.into())
-                .ok_or(InvalidResponse::NotAsExpected)?,
-            expires_in: answer.expires_in.map(|Seconds(seconds)| seconds),
-        })
-    }
-}
-
-/// A number of seconds: `3600`, `3600.0` or `"3600"`, rounded down to whole seconds.
-#[derive(Deserialize)]
-#[serde(try_from = "Value")]
-struct Seconds(Duration);
-
-impl TryFrom<Value> for Seconds {
-    type Error = &'static str;
-
-    fn try_from(value: Value) -> Result<Self, Self::Error> {
-        let seconds = match &value {
-            Value::Number(number) => number.as_f64(),
-            Value::String(text) => text.trim().parse().ok(),
-            _ => None,
-        };
-        let seconds = seconds.filter(|seconds| *seconds >= 0.0);
-        let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let seconds = seconds.ok_or("it is no number of seconds")?;
-        Ok(Self(Duration::from_secs(seconds.as_secs())))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_sent_but_never_shown_in_debug_output() {
-        let jwt = Authorization::jwt(&"hidden".into()).unwrap();
-        assert_eq!(jwt.header(), "JWT hidden");
-        assert!(!format!("{jwt:?}").contains("hidden"));
-        let bearer = Authorization::bearer(&"hidden".into()).unwrap();
-        assert_eq!(bearer.header(), "Bearer hidden");
-        for token in ["", "a\nb"] {
-            assert_eq!(Authorization::jwt(&token.into()), None, "{token:?}");
-        }
-    }
-
-    #[test]
-    fn answers_of_the_token_endpoint_are_parsed_or_rejected() {
-        for (expires_in, seconds) in [
-            (r#","expires_in": 3600"#, Some(3600)),
-            (r#","expires_in": "3600""#, Some(3600)),
-            (r#","expires_in": " 3600 ""#, Some(3600)),
-            (r#","expires_in": 3600.0"#, Some(3600)),
-            (r#","expires_in": "3600.0""#, Some(3600)),
-            (r#","expires_in": 3599.9"#, Some(3599)),
-            (r#","expires_in": 3.6e3"#, Some(3600)),
-            (r#","expires_in": 0"#, Some(0)),
-            (r#","expires_in": null"#, None),
-            ("", None),
-        ] {
-            let body = format!(
-                r#"{{"access_token": "t", "token_type": "JWT", "scope": "x"{expires_in}}}"#
-            );
-            let token = AccessToken {
-                authorization: Authorization::jwt(&"t".into()).unwrap(),
-                expires_in: seconds.map(Duration::from_secs),
-            };
-            assert_eq!(AccessToken::parse(body.as_bytes()), Ok(token), "{body}");
-        }
-        for (body, invalid) in [
-            ("", InvalidResponse::NotJson),
-            ("<html>", InvalidResponse::NotJson),
-            (
-                r#"{"access_token": "t", "expires_"#,
-                InvalidResponse::NotJson,
-            ),
-            ("[]", InvalidResponse::NotAsExpected),
-            (r#"{"expires_in": 3600}"#, InvalidResponse::NotAsExpected),
-            (
-                r#"{"access_token": null, "expires_in": 1}"#,
-                InvalidResponse::NotAsExpected,
-            ),
-            (
-                r#"{"access_token": "", "expires_in": 1}"#,
-                InvalidResponse::NotAsExpected,
-            ),
-            (
-                r#"{"access_token": "a\nb", "expires_in": 1}"#,
-                InvalidResponse::NotAsExpected,
-            ),
-            (
-                r#"{"access_token": "t", "expires_in": -1}"#,
-                InvalidResponse::NotAsExpected,
-            ),
-            (
-                r#"{"access_token": "t", "expires_in": "an hour"}"#,
-                InvalidResponse::NotAsExpected,
-            ),
-            (
-                r#"{"access_token": "t", "expires_in": ""}"#,
-                InvalidResponse::NotAsExpected,
-            ),
-            (
-                r#"{"access_token": "t", "expires_in": "NaN"}"#,
-                InvalidResponse::NotAsExpected,
-            ),
-            (
-                r#"{"access_token": "t", "expires_in": [3600]}"#,
-                InvalidResponse::NotAsExpected,
-            ),
-        ] {
-            assert_eq!(AccessToken::parse(body.as_bytes()), Err(invalid), "{body}");
-        }
-    }
+fn is_unauthorized(error: &LmsError) -> bool {
+    matches!(error, LmsError::Api(LmsApiError::Unauthorized { .. }))
 }
