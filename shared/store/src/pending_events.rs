@@ -304,10 +304,10 @@ impl PendingEvents {
         const ATTEMPTS: u32 = 5;
         for _ in 0..ATTEMPTS {
             let moved = event.rekeyed(email);
-            let is_stored = match self.get(&moved.event_key).await? {
-                Some(there) => self.replace(&there, there.merged(&moved)).await?,
-                None => self.put_new(&moved).await?,
-            };
+            let mut is_stored = self.put_new(&moved).await?;
+            if !is_stored && let Some(there) = self.get(&moved.event_key).await? {
+                is_stored = self.replace(&there, there.merged(&moved)).await?;
+            }
             if is_stored && self.remove(&event).await? != Removal::Changed {
                 return Ok(true);
             }
