@@ -110,7 +110,7 @@ async fn enrollments(client: &LmsClient, (email, username, course_id): &Learner)
 
 type Learner = (Email, Username, CourseId);
 
-/// The learner about whom the LMS is asked.
+/// The learner that the LMS requests name.
 enum Found {
     Learner(Learner),
     /// There is none, for this reason.

@@ -31,7 +31,7 @@ use crate::failure::{CommandError, Failure};
 use crate::output::{self, Output, count};
 use crate::{lms_errors, progress, shell};
 
-/// Error of a learner about whom the LMS cannot be asked.
+/// Error: no LMS request can name the learner.
 #[derive(Debug, Error)]
 #[error(
     "the user has no edX username, so the LMS cannot be asked; import the user with an \
