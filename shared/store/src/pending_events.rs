@@ -653,7 +653,7 @@ mod tests {
             last_error: None,
             state: EventState::Expired,
             claim_id: None,
-            ..event
+            ..event.clone()
         };
         let mut all = form(&required);
         all.extend(form(&[
@@ -661,6 +661,12 @@ mod tests {
             ("expires_at", n("7776090")),
         ]));
         assert_eq!(item("t", &ended), Ok(all.clone()));
+        // An attribute that only one of the two has is removed when the other is written.
+        let waiting = item("t", &event).unwrap();
+        let mut optional = Vec::from_iter(waiting.keys().filter(|name| !all.contains_key(*name)));
+        optional.extend(all.keys().filter(|name| !waiting.contains_key(*name)));
+        optional.sort();
+        assert_eq!(optional, OPTIONAL);
         assert_eq!(read("t", all), Ok(ended));
     }
 }
