@@ -1,4 +1,5 @@
-//! The two functions that sweep course runs: wiring, nothing else. Each is a binary of its own.
+//! The two functions that sweep course runs: start-up and wiring, nothing else. Each is a binary of
+//! its own.
 
 use std::sync::Arc;
 
@@ -6,8 +7,33 @@ use app::sweeping::{EnrollmentSweep, GradeSweep, Kind, Sweeping};
 use bootstrap::environment::{Environment, SettingError};
 use bootstrap::wiring::Wiring;
 use common::clock::SharedClock;
-use web::Metrics;
+use lambda_runtime::Error;
 use web::sweep::SweepFunction;
+use web::{Metrics, logging, start};
+
+/// Runs the function that `wire` builds, until Lambda ends the process.
+///
+/// # Errors
+/// The function cannot be built, or Lambda's runtime API fails.
+pub async fn run<K: Kind>(
+    wire: impl FnOnce(
+        &Environment,
+        aws_sdk_dynamodb::Client,
+        aws_sdk_secretsmanager::Client,
+        reqwest::Client,
+        SharedClock,
+    ) -> Result<SweepFunction<K>, SettingError>,
+) -> Result<(), Error> {
+    let process = start::begin().await;
+    let function = wire(
+        &process.environment,
+        process.dynamodb(),
+        process.secrets_manager(),
+        process.lms_http().map_err(logging::start_failed)?,
+        process.clock.clone(),
+    );
+    start::run_json(function).await
+}
 
 /// Builds the sweep of grades from exactly what it needs; infra's GradeSweepRole allows the same.
 ///

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
+use uuid::Uuid;
 use web::Metric;
 
 /// The log lines of a test.
@@ -15,6 +16,15 @@ impl Log {
     /// Returns the whole text.
     pub fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// Returns the whole text without its UUIDs, whose random digits may spell a name.
+    pub fn text_without_ids(&self) -> String {
+        let text = self.text();
+        let parts = text
+            .split('"')
+            .filter(|part| Uuid::parse_str(part).is_err());
+        parts.collect::<Vec<_>>().join("\"")
     }
 
     /// Returns all lines except the metrics, each parsed.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue::S;
-use common::clock::Clock;
+use bootstrap::environment::{Environment, SettingError};
+use common::clock::{Clock, SharedClock};
 use lambda_http::{Context, Error, LambdaEvent};
 use local::lms::At;
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use web::logging::subscriber;
 use web::start::JsonFunction;
 
 use crate::stop::{Stop, stopped};
-use crate::{FAST_RETRIES, Portal, RUN};
+use crate::{FAST_RETRIES, Portal, RUN, http_client};
 
 /// A sweep's function on a portal of the test's own.
 pub struct Sweep {
@@ -53,9 +54,27 @@ pub fn email(learner: u32) -> String {
 }
 
 impl Sweep {
-    /// Returns a sweep with this function, as `main` wires it for this portal.
-    pub fn new(portal: Portal, function: impl JsonFunction + 'static) -> Self {
-        let function = Arc::new(function);
+    /// Returns the function that `wire` builds, on a portal whose store it reaches through this
+    /// client.
+    pub fn wired<F: JsonFunction + 'static>(
+        portal: Portal,
+        through: Client,
+        wire: impl FnOnce(
+            &Environment,
+            Client,
+            aws_sdk_secretsmanager::Client,
+            reqwest::Client,
+            SharedClock,
+        ) -> Result<F, SettingError>,
+    ) -> Self {
+        let function = wire(
+            portal.environment(),
+            through,
+            portal.secrets_client(),
+            http_client(),
+            portal.clock.clone(),
+        );
+        let function = Arc::new(function.unwrap());
         Self {
             portal,
             function: Box::new(move |event| {

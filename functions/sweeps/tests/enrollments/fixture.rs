@@ -21,14 +21,7 @@ impl Deref for Fixture {
 
 /// Returns the function on a portal, whose store it reaches through this client.
 pub fn wired(portal: Portal, through: Client) -> Sweep {
-    let function = sweeps::enrollment_sweep(
-        portal.environment(),
-        through,
-        portal.secrets_client(),
-        harness::http_client(),
-        portal.clock.clone(),
-    );
-    Sweep::new(portal, function.unwrap())
+    Sweep::wired(portal, through, sweeps::enrollment_sweep)
 }
 
 impl Fixture {

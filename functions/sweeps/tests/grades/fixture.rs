@@ -28,14 +28,7 @@ impl Deref for Fixture {
 
 /// Returns the function on a portal, whose store it reaches through this client.
 pub fn wired(portal: Portal, through: Client) -> Sweep {
-    let function = sweeps::grade_sweep(
-        portal.environment(),
-        through,
-        portal.secrets_client(),
-        harness::http_client(),
-        portal.clock.clone(),
-    );
-    Sweep::new(portal, function.unwrap())
+    Sweep::wired(portal, through, sweeps::grade_sweep)
 }
 
 /// Returns a grade as the LMS has it: a pass from 0.5 on.
