@@ -1,4 +1,4 @@
-//! What a function is wired from: environment, clients and clock of its process.
+//! The process of a function: the environment, clients and clock that it is wired from.
 
 use std::sync::Arc;
 

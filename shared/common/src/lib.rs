@@ -1,5 +1,5 @@
-//! What every other part needs at run time: the clock, counts of calls, errors of AWS, and panics
-//! as errors.
+//! The parts that all other crates need: the clock, counts of calls, errors of AWS, and panics as
+//! errors.
 
 pub mod aws_error;
 pub mod calls;

@@ -27,13 +27,13 @@ use super::pipeline::{Arrival, Finished};
 pub struct DeliveryLine {
     /// The request.
     pub arrival: Arrival,
-    /// What became known of the delivery.
+    /// The fields that became known of the delivery.
     pub record: DeliveryRecord,
     /// The end of the request. Its outcome is a word of the table in `docs/logs.md`.
     pub finished: Finished,
 }
 
-/// What becomes known of a delivery for the log.
+/// The fields that become known of a delivery.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryRecord {
     /// The user; absent if no user was found.

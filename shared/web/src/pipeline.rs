@@ -21,7 +21,7 @@ const LAST_SECOND: Duration = Duration::from_secs(1);
 
 /// An endpoint: what a request means, and how it is logged.
 pub trait Endpoint: Sync {
-    /// What becomes known of a request for its log line, also if it fails.
+    /// The fields that become known of a request for its log line, also if it fails.
     type Record: Default + Send;
     /// The errors of a request.
     type Error: EndpointError + Send;

@@ -1,4 +1,4 @@
-//! What differs between the senders of events.
+//! The differences between the senders of events.
 
 use http::HeaderMap;
 

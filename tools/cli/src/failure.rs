@@ -52,7 +52,7 @@ pub enum Failure {
     #[error("{reason}\n{done}")]
     CutShort {
         reason: Box<Self>,
-        /// What was done, and how to do the rest.
+        /// Says which part was done, and how to do the rest.
         done: String,
     },
     /// An error of one module.

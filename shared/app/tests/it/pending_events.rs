@@ -1,4 +1,4 @@
-//! What a delivery leaves in the table, compared with the domain's rule.
+//! Compares the event that a delivery leaves in the table with the domain's rule.
 
 use bootstrap::aws;
 use domain::{
