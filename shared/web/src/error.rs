@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::answer::ErrorResponse;
 use super::course::Course;
 use super::delivery::MAX_BODY_BYTES;
-use super::pipeline::{EndpointError, Interruption};
+use super::pipeline::{EndpointError, PipelineError};
 
 /// Error of a delivery: it is not simply accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -312,11 +312,11 @@ impl WebhookError {
     }
 }
 
-impl From<Interruption> for WebhookError {
-    fn from(interruption: Interruption) -> Self {
-        match interruption {
-            Interruption::OutOfTime => Self::OutOfTime,
-            Interruption::Panicked { location } => Self::Panicked { location },
+impl From<PipelineError> for WebhookError {
+    fn from(error: PipelineError) -> Self {
+        match error {
+            PipelineError::OutOfTime => Self::OutOfTime,
+            PipelineError::Panicked { location } => Self::Panicked { location },
         }
     }
 }

@@ -42,7 +42,7 @@ pub trait Endpoint: Sync {
 }
 
 /// An error of a request, which has a response.
-pub trait EndpointError: From<Interruption> {
+pub trait EndpointError: From<PipelineError> {
     /// Returns the response to this error.
     fn response(&self) -> ErrorResponse;
 
@@ -52,7 +52,7 @@ pub trait EndpointError: From<Interruption> {
 
 /// Error: a request was ended by the pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Interruption {
+pub enum PipelineError {
     /// The time limit has passed.
     OutOfTime,
     /// The code panicked.
@@ -134,8 +134,8 @@ impl Pipeline {
         let calls = Counter::default();
         let work = calls.count(endpoint.answer(request, &arrival, &mut record));
         let result = match panic::caught(tokio::time::timeout(ANSWER_TIME, work)).await {
-            Ok(in_time) => in_time.unwrap_or(Err(Interruption::OutOfTime.into())),
-            Err(location) => Err(Interruption::Panicked { location }.into()),
+            Ok(in_time) => in_time.unwrap_or(Err(PipelineError::OutOfTime.into())),
+            Err(location) => Err(PipelineError::Panicked { location }.into()),
         };
         let answer = result.unwrap_or_else(|error| {
             let response = error.response();

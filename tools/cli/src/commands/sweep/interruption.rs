@@ -8,9 +8,9 @@ use tokio::sync::watch;
 
 /// True once Ctrl-C was pressed.
 #[derive(Debug, Default)]
-pub struct Interruption(watch::Sender<bool>);
+pub struct PipelineError(watch::Sender<bool>);
 
-impl Interruption {
+impl PipelineError {
     pub fn is_pressed(&self) -> bool {
         *self.0.borrow()
     }

@@ -20,7 +20,7 @@ use store::enrollments::Enrollments;
 use thiserror::Error;
 use tokio::select;
 
-use self::interruption::Interruption;
+use self::interruption::PipelineError;
 use self::printer::{Among, SweepPrinter};
 use self::summary::{Summary, SweepResult, Swept};
 use super::find::{self, FindError};
@@ -78,7 +78,7 @@ async fn sweep<K: Kind>(
     }
     let (wanted, clock) = (options.wanted(), context.clock());
     let began = clock.now();
-    let interruption = Interruption::default();
+    let interruption = PipelineError::default();
     let sweeps = Sweeps {
         sweeping,
         enrollments: tables.enrollments()?,
@@ -117,7 +117,7 @@ struct Sweeps<'a, K> {
     operator: String,
     output: Output,
     clock: SharedClock,
-    interruption: &'a Interruption,
+    interruption: &'a PipelineError,
     /// The run after which the same command would resume.
     before: RefCell<Option<CourseId>>,
     all: RefCell<Summary>,
