@@ -10,39 +10,50 @@ use store::CallLimits;
 use super::fixture::Fixture;
 
 /// Delivers the pass fifty times at once; returns how often each status was answered.
-async fn storm(fixture: &Fixture) -> BTreeMap<String, usize> {
+async fn storm(fixture: &Fixture, case: &str) -> BTreeMap<String, usize> {
     let answers = join_all((0..50).map(|_| fixture.pass())).await;
     let mut counts = BTreeMap::new();
     for answer in answers {
-        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.status, 200, "{case}: {answer:?}");
         let status = answer.body["certificate_status"].as_str().unwrap();
         *counts.entry(status.to_owned()).or_default() += 1;
     }
     counts
 }
 
-async fn storms(fixture: &Fixture) {
+async fn storms(fixture: &Fixture, case: &str) {
     fixture.enroll("verified").await;
     fixture.grade(0.9, true);
     let first = BTreeMap::from([("created".to_owned(), 1), ("exists".to_owned(), 49)]);
-    assert_eq!(storm(fixture).await, first);
+    assert_eq!(storm(fixture, case).await, first, "{case}");
     let certificate = fixture.certificate().await.unwrap();
-    assert_eq!(certificate.history.len(), 1);
-    assert_eq!(fixture.stored_grade().await.unwrap().history.len(), 1);
+    assert_eq!(certificate.history.len(), 1, "{case}");
+    assert_eq!(
+        fixture.stored_grade().await.unwrap().history.len(),
+        1,
+        "{case}"
+    );
 
     let withdrawn = aws_sdk_dynamodb::types::AttributeValue::S("withdrawn".to_owned());
     fixture.set("CertificatesTable", "state", withdrawn).await;
-    assert_eq!(storm(fixture).await, first, "restored");
+    assert_eq!(storm(fixture, case).await, first, "{case}, restored");
     let restored = fixture.certificate().await.unwrap();
-    assert_eq!(restored.certificate_id, certificate.certificate_id);
-    assert_eq!(restored.history.len(), 2);
-    assert_eq!(fixture.stored_grade().await.unwrap().history.len(), 1);
-    assert_eq!(fixture.pending().await, []);
+    assert_eq!(
+        restored.certificate_id, certificate.certificate_id,
+        "{case}"
+    );
+    assert_eq!(restored.history.len(), 2, "{case}");
+    assert_eq!(
+        fixture.stored_grade().await.unwrap().history.len(),
+        1,
+        "{case}"
+    );
+    assert_eq!(fixture.pending().await, [], "{case}");
 }
 
 #[tokio::test]
 async fn fifty_deliveries_at_once_issue_one_certificate() {
-    storms(&Fixture::new().await).await;
+    storms(&Fixture::new().await, "no fault").await;
 }
 
 /// The same holds where every third transaction conflicts with another, is throttled, fails, or
@@ -73,7 +84,7 @@ async fn fifty_deliveries_at_once_through_failures_issue_one_certificate() {
                 _ => Fault::Pass,
             }
         });
-        storms(&fixture).await;
+        storms(&fixture, &case).await;
         let calls = proxy.calls();
         let writes = calls.iter().filter(|call| *call == "TransactWriteItems");
         assert!(writes.count() > 2, "{case}: no fault was injected");
@@ -94,7 +105,7 @@ async fn fifty_blocked_deliveries_at_once_are_one_pending_event() {
             _ => Fault::Pass,
         }
     });
-    let all = storm(&fixture).await;
+    let all = storm(&fixture, "lost answers").await;
     assert_eq!(all, BTreeMap::from([("not_eligible".to_owned(), 50)]));
     assert_eq!(fixture.pending().await.len(), 1);
     assert_eq!(fixture.stored_grade().await.unwrap().history.len(), 1);
@@ -122,7 +133,15 @@ async fn a_transaction_whose_answer_is_always_lost_is_read_again() {
         proxy.set(|_| Fault::Pass);
         let answer = fixture.pass().await;
         assert_eq!(answer.status, 200, "{fault:?}: {answer:?}");
-        assert_eq!(fixture.certificate().await.unwrap().history.len(), 1);
-        assert_eq!(fixture.stored_grade().await.unwrap().history.len(), 1);
+        assert_eq!(
+            fixture.certificate().await.unwrap().history.len(),
+            1,
+            "{fault:?}"
+        );
+        assert_eq!(
+            fixture.stored_grade().await.unwrap().history.len(),
+            1,
+            "{fault:?}"
+        );
     }
 }

@@ -34,7 +34,11 @@ async fn prepare(fixture: &Fixture, before: Before) {
         Before::Certificate(state) => {
             fixture.enroll("verified").await;
             fixture.grade(0.9, true);
-            assert_eq!(fixture.pass().await.body["certificate_status"], "created");
+            assert_eq!(
+                fixture.pass().await.body["certificate_status"],
+                "created",
+                "{before:?}"
+            );
             let state = S(state.to_owned());
             fixture.set("CertificatesTable", "state", state).await;
         }
@@ -261,9 +265,17 @@ async fn an_overridden_grade_decides() {
             .override_grade(if is_pass { 0.8 } else { 0.2 }, is_pass)
             .await;
         let overridden = fixture.stored_grade().await;
-        assert_eq!(fixture.pass().await.body["certificate_status"], status);
-        assert_eq!(fixture.stored_grade().await, overridden);
-        assert_eq!(fixture.lms.calls().len(), 0);
+        assert_eq!(
+            fixture.pass().await.body["certificate_status"],
+            status,
+            "passes: {is_pass}"
+        );
+        assert_eq!(
+            fixture.stored_grade().await,
+            overridden,
+            "passes: {is_pass}"
+        );
+        assert_eq!(fixture.lms.calls().len(), 0, "passes: {is_pass}");
     }
 }
 
@@ -291,7 +303,7 @@ async fn an_unknown_user_or_run_is_404() {
         let body = json!({"email": email, "course_id": course_id});
         let answer = fixture.deliver(&body).await;
         assert_eq!(answer.status, 404, "{body}");
-        assert_eq!(answer.body, json!({ "error": message }));
+        assert_eq!(answer.body, json!({ "error": message }), "{body}");
         let pending = fixture.pending().await;
         let pending: Vec<_> = pending
             .iter()
@@ -336,40 +348,66 @@ async fn requests_are_checked_as_in_every_webhook() {
     };
     let json = "application/json; charset=utf-8";
     let rows = [
-        (request(Method::POST, "", json, &body), 401),
-        (request(Method::POST, harness::EXPIRED, json, &body), 401),
-        (request(Method::POST, harness::NOT_STAFF, json, &body), 403),
-        (request(Method::GET, STAFF, json, &body), 405),
-        (request(Method::POST, STAFF, json, &body.repeat(1000)), 413),
-        (request(Method::POST, STAFF, "text/plain", &body), 415),
-        (request(Method::POST, STAFF, json, "[]"), 400),
+        ("no token", request(Method::POST, "", json, &body), 401),
         (
+            "an expired token",
+            request(Method::POST, harness::EXPIRED, json, &body),
+            401,
+        ),
+        (
+            "a token without rights",
+            request(Method::POST, harness::NOT_STAFF, json, &body),
+            403,
+        ),
+        ("GET", request(Method::GET, STAFF, json, &body), 405),
+        (
+            "a long body",
+            request(Method::POST, STAFF, json, &body.repeat(1000)),
+            413,
+        ),
+        (
+            "text",
+            request(Method::POST, STAFF, "text/plain", &body),
+            415,
+        ),
+        ("a list", request(Method::POST, STAFF, json, "[]"), 400),
+        (
+            "no address",
             request(Method::POST, STAFF, json, r#"{"email": "ada"}"#),
             400,
         ),
     ];
-    for (request, status) in rows {
+    for (case, request, status) in rows {
         let answer = fixture.send(request).await;
-        assert_eq!(answer.status, status, "{answer:?}");
-        assert!(answer.body["error"].is_string());
-        assert_eq!(fixture.log.done()["dynamodb_calls"], 0);
+        assert_eq!(answer.status, status, "{case}: {answer:?}");
+        assert!(answer.body["error"].is_string(), "{case}");
+        assert_eq!(fixture.log.done()["dynamodb_calls"], 0, "{case}");
     }
 }
 
 /// The sample deliveries are accepted in the form of both gateways.
 #[tokio::test]
 async fn the_sample_events_of_both_gateways_are_accepted() {
-    for event in [
-        include_str!("../../../../events/gateway/rest-passed.json"),
-        include_str!("../../../../events/gateway/http-passed.json"),
+    for (name, event) in [
+        (
+            "REST",
+            include_str!("../../../../events/gateway/rest-passed.json"),
+        ),
+        (
+            "HTTP",
+            include_str!("../../../../events/gateway/http-passed.json"),
+        ),
     ] {
         let fixture = Fixture::new().await;
         let mut request = from_gateway(event);
         let token = format!("Bearer {STAFF}").parse().unwrap();
         request.headers_mut().insert("authorization", token);
         let answer = fixture.send(request).await;
-        assert!([200, 202, 404].contains(&answer.status), "{answer:?}");
+        assert!(
+            [200, 202, 404].contains(&answer.status),
+            "{name}: {answer:?}"
+        );
         let path: Value = fixture.log.last("delivery received")["path"].clone();
-        assert_eq!(path, "/api/openedx_webhook/certificate/");
+        assert_eq!(path, "/api/openedx_webhook/certificate/", "{name}");
     }
 }

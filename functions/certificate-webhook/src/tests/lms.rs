@@ -143,7 +143,11 @@ async fn any_lms_fault_makes_the_event_pending_until_the_lms_works() {
             "{case}"
         );
         assert_eq!(fixture.pending().await, [], "{case}");
-        assert_eq!(fixture.pass().await.body["certificate_status"], "exists");
+        assert_eq!(
+            fixture.pass().await.body["certificate_status"],
+            "exists",
+            "{case}"
+        );
     }
 }
 
@@ -173,7 +177,8 @@ async fn a_learner_or_run_unknown_to_the_lms_stays_pending() {
         let answer = fixture.pass().await;
         assert_eq!(
             (answer.status, &answer.body["reason"]),
-            (202, &reason.into())
+            (202, &reason.into()),
+            "{reason}"
         );
         fixture.grade(1.0, true);
         fixture.clock.advance(Duration::from_secs(72));
@@ -268,9 +273,10 @@ async fn a_hanging_lms_is_abandoned_in_time() {
         let answer = answer.unwrap();
         assert_eq!(
             (answer.status, &answer.body["reason"]),
-            (202, &"lms_timeout".into())
+            (202, &"lms_timeout".into()),
+            "{at:?}"
         );
-        assert_eq!(fixture.log.done()["error_code"], "Timeout");
+        assert_eq!(fixture.log.done()["error_code"], "Timeout", "{at:?}");
     }
     fixture.lms.revoke();
     fixture.clock.advance(Duration::from_secs(72));

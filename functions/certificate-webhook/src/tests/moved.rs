@@ -12,6 +12,7 @@ use super::fixture::Fixture;
 /// Delivers, and runs `meanwhile` when everything is read, the LMS has answered, and the
 /// transaction is on its way.
 async fn while_it_is_written(
+    case: &str,
     percent: f64,
     is_pass: bool,
     before: impl AsyncFn(&Fixture),
@@ -35,7 +36,7 @@ async fn while_it_is_written(
         proxy.set(|_| Fault::Pass);
     };
     let (answer, ()) = tokio::join!(fixture.pass(), comes_between);
-    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.status, 200, "{case}: {answer:?}");
     let status = answer.body["certificate_status"].as_str().unwrap();
     let status = status.to_owned();
     (fixture, status)
@@ -51,7 +52,8 @@ async fn a_stale_zero_changes_nothing() {
         let other = Fixture::on(fixture.beside());
         assert_eq!(other.pass().await.body["certificate_status"], "created");
     };
-    let (fixture, status) = while_it_is_written(0.0, false, nothing, another_passes).await;
+    let (fixture, status) =
+        while_it_is_written("a stale zero", 0.0, false, nothing, another_passes).await;
     assert_eq!(status, "exists");
     let grade = fixture.stored_grade().await.unwrap();
     assert_eq!((grade.score.percent.get(), grade.history.len()), (0.9, 1));
@@ -77,7 +79,7 @@ async fn a_changed_grade_is_asked_for_again() {
             .set("EnrollmentsTable", "mode", S("verified".to_owned()))
             .await;
     };
-    let (fixture, status) = while_it_is_written(0.2, false, nothing, regraded).await;
+    let (fixture, status) = while_it_is_written("regraded", 0.2, false, nothing, regraded).await;
     assert_eq!(status, "created");
     let grade = fixture.stored_grade().await.unwrap();
     assert_eq!((grade.score.percent.get(), grade.history.len()), (0.6, 1));
@@ -96,13 +98,15 @@ async fn an_override_made_meanwhile_stays() {
             let percent = if operator_passes { 0.77 } else { 0.11 };
             fixture.override_grade(percent, operator_passes).await;
         };
+        let case = format!("LMS: {lms_passes}, operator: {operator_passes}");
         let asked = if lms_passes { 0.9 } else { 0.1 };
-        let (fixture, status) = while_it_is_written(asked, lms_passes, nothing, overridden).await;
-        assert_eq!(status, expected);
+        let (fixture, status) =
+            while_it_is_written(&case, asked, lms_passes, nothing, overridden).await;
+        assert_eq!(status, expected, "{case}");
         let grade = fixture.stored_grade().await.unwrap();
-        assert!(grade.set_by_admin);
-        assert_eq!(grade.history.len(), 1);
-        assert_eq!(fixture.lms.count(At::Grades), 1);
+        assert!(grade.set_by_admin, "{case}");
+        assert_eq!(grade.history.len(), 1, "{case}");
+        assert_eq!(fixture.lms.count(At::Grades), 1, "{case}");
     }
 }
 
@@ -117,7 +121,7 @@ async fn an_override_set_by_hand_is_not_overwritten() {
         fixture.set("GradesTable", "set_by_admin", Bool(true)).await;
     };
     // The held transaction of `graded` itself has passed: it comes before the fault plan.
-    let (fixture, status) = while_it_is_written(0.9, true, graded, by_hand).await;
+    let (fixture, status) = while_it_is_written("by hand", 0.9, true, graded, by_hand).await;
     assert_eq!(status, "not_passed");
     assert_eq!(
         fixture.stored_grade().await.unwrap().score.percent.get(),
@@ -138,15 +142,19 @@ async fn a_changed_enrollment_earns_no_certificate() {
                 .set("EnrollmentsTable", attribute, value.clone())
                 .await;
         };
-        let (fixture, status) = while_it_is_written(0.9, true, nothing, change).await;
-        assert_eq!(status, "not_eligible");
-        assert_eq!(fixture.certificate().await, None);
+        let (fixture, status) = while_it_is_written(attribute, 0.9, true, nothing, change).await;
+        assert_eq!(status, "not_eligible", "{attribute}");
+        assert_eq!(fixture.certificate().await, None, "{attribute}");
         let event = fixture.pending_event().await;
-        assert_eq!(event.reason, BlockedReason::NotEligible);
-        assert_eq!(event.last_error.as_deref(), Some(why));
+        assert_eq!(event.reason, BlockedReason::NotEligible, "{attribute}");
+        assert_eq!(event.last_error.as_deref(), Some(why), "{attribute}");
         // The answer of the LMS is still valid: the grade did not change.
-        assert_eq!(fixture.lms.count(At::Grades), 1);
-        assert_eq!(fixture.stored_grade().await.unwrap().history.len(), 1);
+        assert_eq!(fixture.lms.count(At::Grades), 1, "{attribute}");
+        assert_eq!(
+            fixture.stored_grade().await.unwrap().history.len(),
+            1,
+            "{attribute}"
+        );
     }
 }
 
@@ -156,12 +164,16 @@ async fn a_certificate_issued_meanwhile_stays() {
     for state in ["in_force", "revoked", "withdrawn"] {
         let issued = async |fixture: &Fixture| {
             let other = Fixture::on(fixture.beside());
-            assert_eq!(other.pass().await.body["certificate_status"], "created");
+            assert_eq!(
+                other.pass().await.body["certificate_status"],
+                "created",
+                "{state}"
+            );
             fixture
                 .set("CertificatesTable", "state", S(state.to_owned()))
                 .await;
         };
-        let (fixture, status) = while_it_is_written(0.9, true, nothing, issued).await;
+        let (fixture, status) = while_it_is_written(state, 0.9, true, nothing, issued).await;
         let expected = match state {
             "in_force" => "exists",
             "revoked" => "revoked",
@@ -171,7 +183,7 @@ async fn a_certificate_issued_meanwhile_stays() {
         let certificate = fixture.certificate().await.unwrap();
         let entries = if state == "withdrawn" { 2 } else { 1 };
         assert_eq!(certificate.history.len(), entries, "{state}");
-        assert_eq!(certificate.user_id.to_string(), ADA_ID);
-        assert_eq!(certificate.course_id.as_str(), RUN);
+        assert_eq!(certificate.user_id.to_string(), ADA_ID, "{state}");
+        assert_eq!(certificate.course_id.as_str(), RUN, "{state}");
     }
 }

@@ -31,7 +31,7 @@ enum Step {
 
 use Step::{Enrolled, Passed, Role, Run, Time, User};
 
-async fn take(fixture: &Fixture, step: Step) {
+async fn take(fixture: &Fixture, step: Step, case: &str) {
     let tables = fixture.use_cases();
     let now = fixture.clock.now();
     let pending_events = tables.pending_events().unwrap();
@@ -45,7 +45,7 @@ async fn take(fixture: &Fixture, step: Step) {
                 name: Some("Ada Lovelace".to_owned()),
             };
             let imported = import_users(&users, &[row]).await.unwrap();
-            assert_eq!(imported, [Ok(Imported::Created)]);
+            assert_eq!(imported, [Ok(Imported::Created)], "{case}");
             wake_waiting_of_users(&pending_events, &users, now)
                 .await
                 .unwrap();
@@ -62,7 +62,7 @@ async fn take(fixture: &Fixture, step: Step) {
                 certificate_available_date: None,
             };
             let imported = import_runs(&runs, &[run.into()]).await.unwrap();
-            assert_eq!(imported, [Ok(Imported::Created)]);
+            assert_eq!(imported, [Ok(Imported::Created)], "{case}");
             wake_waiting_of_runs(&pending_events, &runs, now)
                 .await
                 .unwrap();
@@ -126,34 +126,35 @@ async fn a_role_announced_before_its_run_takes_effect() {
 }
 
 async fn ends_with_a_certificate(order: &[Step], roles: &[&str]) {
+    let case = format!("{order:?}");
     let fixture = Fixture::on(harness::Portal::empty().await);
     fixture.grade(0.9, true);
     for step in order {
-        take(&fixture, *step).await;
+        take(&fixture, *step, &case).await;
     }
     // The schedule continues.
     for _ in 0..2 {
-        take(&fixture, Time).await;
+        take(&fixture, Time, &case).await;
     }
     let users = fixture.use_cases().users().unwrap();
     let user = users.get(&ADA.parse().unwrap()).await.unwrap().unwrap();
     let id = user.user_id.to_string();
     let enrollments = fixture.enrollments(&id).await;
     let [enrollment] = &enrollments[..] else {
-        panic!("{order:?}: {enrollments:?}");
+        panic!("{case}: {enrollments:?}");
     };
     let message: Vec<_> = enrollment.roles.iter().map(|role| role.as_str()).collect();
-    assert_eq!(message, roles, "{order:?}");
-    assert!(enrollment.active && enrollment.edx_enrolled, "{order:?}");
-    assert_eq!(enrollment.mode.as_str(), "verified", "{order:?}");
+    assert_eq!(message, roles, "{case}");
+    assert!(enrollment.active && enrollment.edx_enrolled, "{case}");
+    assert_eq!(enrollment.mode.as_str(), "verified", "{case}");
     let certificates = fixture.use_cases().certificates().unwrap();
     let certificates = certificates.of_user(user.user_id).await.unwrap();
-    assert_eq!(certificates.len(), 1, "{order:?}");
-    assert_eq!(certificates[0].history.len(), 1, "{order:?}");
+    assert_eq!(certificates.len(), 1, "{case}");
+    assert_eq!(certificates[0].history.len(), 1, "{case}");
     let grades = fixture.use_cases().grades().unwrap();
     let grades = grades.of_user(user.user_id).await.unwrap();
-    assert_eq!(grades[0].history.len(), 1, "{order:?}");
-    assert_eq!(fixture.pending().await, [], "{order:?}");
+    assert_eq!(grades[0].history.len(), 1, "{case}");
+    assert_eq!(fixture.pending().await, [], "{case}");
 }
 
 /// An operator sets the paid mode after the learner has passed, or makes the enrollment active
@@ -161,6 +162,7 @@ async fn ends_with_a_certificate(order: &[Step], roles: &[&str]) {
 #[tokio::test]
 async fn an_enrollment_made_paid_later_issues_the_certificate() {
     for inactive_first in [false, true] {
+        let case = format!("inactive first: {inactive_first}");
         let fixture = Fixture::new().await;
         fixture
             .enroll(if inactive_first { "verified" } else { "audit" })
@@ -172,20 +174,21 @@ async fn an_enrollment_made_paid_later_issues_the_certificate() {
         fixture.grade(0.9, true);
         assert_eq!(
             fixture.pass().await.body["certificate_status"],
-            "not_eligible"
+            "not_eligible",
+            "{case}"
         );
         // The attempt after a minute changes nothing, and the next one comes much later.
-        take(&fixture, Time).await;
+        take(&fixture, Time, &case).await;
         let version = fixture.pending_event().await.version;
         fixture.clock.advance(Duration::from_hours(24 * 10));
-        assert_eq!(fixture.retry_due().await.attempted, 0);
-        assert_eq!(fixture.pending_event().await.version, version);
+        assert_eq!(fixture.retry_due().await.attempted, 0, "{case}");
+        assert_eq!(fixture.pending_event().await.version, version, "{case}");
 
         fixture.enroll("verified").await;
         let summary = fixture.retry_due().await;
-        assert_eq!((summary.attempted, summary.done), (1, 1));
-        assert!(fixture.certificate().await.is_some());
-        assert_eq!(fixture.pending().await, []);
+        assert_eq!((summary.attempted, summary.done), (1, 1), "{case}");
+        assert!(fixture.certificate().await.is_some(), "{case}");
+        assert_eq!(fixture.pending().await, [], "{case}");
     }
 }
 

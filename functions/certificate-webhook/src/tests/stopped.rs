@@ -50,10 +50,14 @@ impl Scenario {
                 fixture
                     .lms
                     .add_fault(FaultRule::of(LmsFault::Refuse).times(1));
-                assert_eq!(fixture.pass().await.status, 202);
+                assert_eq!(fixture.pass().await.status, 202, "{self:?}");
             }
             Withdrawn => {
-                assert_eq!(fixture.pass().await.body["certificate_status"], "created");
+                assert_eq!(
+                    fixture.pass().await.body["certificate_status"],
+                    "created",
+                    "{self:?}"
+                );
                 let withdrawn = S("withdrawn".to_owned());
                 fixture.set("CertificatesTable", "state", withdrawn).await;
             }
@@ -180,7 +184,8 @@ async fn grade_and_certificate_are_stored_together() {
         let is_certified = fixture.certificate().await.is_some();
         assert_eq!(
             (is_graded, is_certified),
-            (stop == Stop::After(3), stop == Stop::After(3))
+            (stop == Stop::After(3), stop == Stop::After(3)),
+            "{stop:?}"
         );
     }
 }

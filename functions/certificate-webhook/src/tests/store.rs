@@ -109,7 +109,7 @@ async fn an_event_that_cannot_be_removed_is_no_failure() {
         fixture
             .lms
             .add_fault(FaultRule::of(LmsFault::Refuse).times(1));
-        assert_eq!(fixture.pass().await.status, 202);
+        assert_eq!(fixture.pass().await.status, 202, "{fault:?}");
         proxy.set(move |call| match call.operation.as_str() {
             "DeleteItem" => fault,
             _ => Fault::Pass,
@@ -130,16 +130,20 @@ async fn an_event_that_cannot_be_removed_is_no_failure() {
         } else {
             fixture.pass().await
         };
-        assert_eq!(answer.status, 200, "{answer:?}");
-        assert_eq!(answer.body["certificate_status"], "created");
-        assert!(fixture.log.done()["error_code"].is_string());
-        assert_eq!(fixture.pending().await.len(), 1);
+        assert_eq!(answer.status, 200, "{fault:?}: {answer:?}");
+        assert_eq!(answer.body["certificate_status"], "created", "{fault:?}");
+        assert!(fixture.log.done()["error_code"].is_string(), "{fault:?}");
+        assert_eq!(fixture.pending().await.len(), 1, "{fault:?}");
         // The next attempt finds the event done.
         proxy.set(|_| Fault::Pass);
         fixture.clock.advance(Duration::from_secs(90));
-        assert_eq!(fixture.retry_due().await.done, 1);
-        assert_eq!(fixture.pending().await, []);
-        assert_eq!(fixture.certificate().await.unwrap().history.len(), 1);
+        assert_eq!(fixture.retry_due().await.done, 1, "{fault:?}");
+        assert_eq!(fixture.pending().await, [], "{fault:?}");
+        assert_eq!(
+            fixture.certificate().await.unwrap().history.len(),
+            1,
+            "{fault:?}"
+        );
     }
 }
 
@@ -173,12 +177,12 @@ async fn only_the_deliverys_own_pending_event_must_be_readable() {
         match kind {
             EventKind::Certificate => {
                 let answer = Fixture::on(portal).pass().await;
-                assert_eq!(answer.status, status, "{answer:?}");
+                assert_eq!(answer.status, status, "{kind:?}: {answer:?}");
             }
             // The enrollment webhook reads both, and continues.
             EventKind::Enrollment => {
                 portal.announce(ADA, None, None).await;
-                assert_eq!(portal.enrollment().await.history.len(), 1);
+                assert_eq!(portal.enrollment().await.history.len(), 1, "{kind:?}");
             }
         }
     }
@@ -192,7 +196,7 @@ async fn redeliveries_at_once_are_all_pending() {
         let (fixture, proxy) = Fixture::behind_proxy(FAST_RETRIES).await;
         fixture.enroll("verified").await;
         fixture.lms.add_fault(FaultRule::of(LmsFault::Refuse));
-        assert_eq!(fixture.pass().await.status, 202);
+        assert_eq!(fixture.pass().await.status, 202, "{state}");
         let key = fixture.pending_event().await.event_key;
         fixture
             .dynamodb

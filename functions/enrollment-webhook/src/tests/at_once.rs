@@ -22,45 +22,49 @@ const ROLES: [&str; 5] = [
 ];
 
 /// Delivers all bodies at once, to these processes in turn; counts the answers.
-async fn deliver_all(fixtures: &[Fixture], bodies: &[Value]) -> (usize, usize) {
+async fn deliver_all(fixtures: &[Fixture], bodies: &[Value], case: &str) -> (usize, usize) {
     let processes = fixtures.iter().cycle();
     let deliveries = processes
         .zip(bodies)
         .map(|(fixture, body)| fixture.deliver(body));
     let answers = join_all(deliveries).await;
     let odd = answers.iter().find(|a| ![200, 201].contains(&a.status));
-    assert!(odd.is_none(), "{odd:?}");
+    assert!(odd.is_none(), "{case}: {odd:?}");
     let count = |status: u16| answers.iter().filter(|a| a.status == status).count();
     (count(201), count(200))
 }
 
 /// Runs three storms: fifty first deliveries, fifty re-activations, fifty with five roles.
-async fn storms(fixtures: &[Fixture]) {
+async fn storms(fixtures: &[Fixture], case: &str) {
     let fixture = &fixtures[0];
     let equal = vec![json!({"email": ADA, "course_id": RUN}); 50];
-    assert_eq!(deliver_all(fixtures, &equal).await, (1, 49));
+    assert_eq!(deliver_all(fixtures, &equal, case).await, (1, 49), "{case}");
     let enrollment = fixture.enrollment().await;
-    assert_eq!(enrollment.history.len(), 1);
+    assert_eq!(enrollment.history.len(), 1, "{case}");
 
     fixture.set_enrollment("active", Bool(false)).await;
-    assert_eq!(deliver_all(fixtures, &equal).await, (0, 50));
+    assert_eq!(deliver_all(fixtures, &equal, case).await, (0, 50), "{case}");
     let enrollment = fixture.enrollment().await;
-    assert!(enrollment.active);
-    assert_eq!(enrollment.history.len(), 2);
+    assert!(enrollment.active, "{case}");
+    assert_eq!(enrollment.history.len(), 2, "{case}");
 
     let with_roles: Vec<_> = (0..50)
         .map(|n| json!({"email": ADA, "course_id": RUN, "role": ROLES[n % 5]}))
         .collect();
-    assert_eq!(deliver_all(fixtures, &with_roles).await, (0, 50));
+    assert_eq!(
+        deliver_all(fixtures, &with_roles, case).await,
+        (0, 50),
+        "{case}"
+    );
     let enrollment = fixture.enrollment().await;
     let roles: BTreeSet<_> = enrollment.roles.iter().map(|role| role.as_str()).collect();
-    assert_eq!(roles, BTreeSet::from(ROLES));
-    assert_eq!(enrollment.history.len(), 7);
+    assert_eq!(roles, BTreeSet::from(ROLES), "{case}");
+    assert_eq!(enrollment.history.len(), 7, "{case}");
 }
 
 #[tokio::test]
 async fn fifty_deliveries_at_once_change_the_enrollment_once() {
-    storms(&[Fixture::new().await]).await;
+    storms(&[Fixture::new().await], "no fault").await;
 }
 
 /// The same holds with a store that, at every fourth write, reports a conflict, throttles, fails,
@@ -75,6 +79,7 @@ async fn fifty_deliveries_at_once_through_failures_change_the_enrollment_once() 
     ];
     let each = FAULTS.iter().map(|fault| vec![*fault]);
     for faults in each.chain([FAULTS.to_vec()]) {
+        let case = format!("{faults:?}");
         let (fixture, proxy) = Fixture::behind_proxy(CallLimits::PRODUCTION).await;
         let writes = Mutex::new(HashSet::new());
         proxy.set(move |call| {
@@ -95,10 +100,13 @@ async fn fifty_deliveries_at_once_through_failures_change_the_enrollment_once() 
         };
         let mut fixtures: Vec<_> = (0..9).map(|_| beside()).collect();
         fixtures.push(fixture);
-        storms(&fixtures).await;
+        storms(&fixtures, &case).await;
         let calls = proxy.calls();
         let writes = calls.iter().filter(|call| *call == "UpdateItem").count();
-        assert!(writes >= 150 + 150 / 4, "{writes}: no fault was injected");
+        assert!(
+            writes >= 150 + 150 / 4,
+            "{case}, {writes}: no fault was injected"
+        );
     }
 }
 

@@ -68,6 +68,6 @@ async fn warm_up_costs_one_read() {
         fixture
             .deliver(&json!({"email": ADA, "course_id": RUN}))
             .await;
-        assert_eq!(fixture.log.done()["cold_start"], cold);
+        assert_eq!(fixture.log.done()["cold_start"], cold, "cold: {cold}");
     }
 }

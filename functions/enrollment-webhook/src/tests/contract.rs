@@ -77,12 +77,18 @@ async fn the_caller_is_authenticated_first() {
             .get("www-authenticate")
             .map_or("", |v| v.to_str().unwrap());
         assert_eq!(header, *challenge, "{values:?}");
-        assert_eq!(answer.headers["content-type"], "application/json");
-        assert!(answer.body["error"].as_str().unwrap().ends_with('.'));
+        assert_eq!(
+            answer.headers["content-type"], "application/json",
+            "{values:?}"
+        );
+        assert!(
+            answer.body["error"].as_str().unwrap().ends_with('.'),
+            "{values:?}"
+        );
         let done = fixture.log.done();
         assert_eq!(done["reason"], *reason, "{values:?}");
-        assert_eq!(done["level"], "WARN");
-        assert_eq!(done["dynamodb_calls"], 0);
+        assert_eq!(done["level"], "WARN", "{values:?}");
+        assert_eq!(done["dynamodb_calls"], 0, "{values:?}");
     }
 }
 
@@ -194,7 +200,8 @@ async fn any_method_but_post_is_405() {
         let answer = fixture.send(request).await;
         assert_eq!(
             (answer.status, &answer.headers["allow"]),
-            (405, &"POST".parse().unwrap())
+            (405, &"POST".parse().unwrap()),
+            "{method}"
         );
     }
 }
@@ -274,14 +281,12 @@ async fn the_body_is_json_of_at_most_64_kib() {
         }
         let answer = fixture.send(request).await;
         let shown = String::from_utf8_lossy(&body[..body.len().min(80)]);
-        assert_eq!(
-            answer.status, *status,
-            "{shown} {content_type:?} {answer:?}"
-        );
+        let case = format!("{} bytes, {shown}, {content_type:?}", body.len());
+        assert_eq!(answer.status, *status, "{case} {answer:?}");
         assert_eq!(
             fixture.log.done()["reason"].as_str().unwrap_or(""),
             *reason,
-            "{shown}"
+            "{case}"
         );
     }
 }
@@ -430,80 +435,89 @@ async fn an_event_of_an_unknown_user_or_run_is_pending() {
     let fixture = Fixture::new().await;
     let unknown_run = "course-v1:Demo+Other+2026";
     let planted = "course learner@example.com chk_0123456789abcdef0123456789abcdef0123456789";
-    let rows: &[(&str, &str, &str, &str, bool)] = &[
-        (
-            "bob@example.org",
-            RUN,
-            "User not found",
-            "no_such_user",
-            true,
-        ),
-        (
-            "bob@example.org",
-            unknown_run,
-            "User not found",
-            "no_such_user",
-            true,
-        ),
-        (
-            "bob@example.org",
-            "None",
-            "User not found",
-            "no_such_user",
-            false,
-        ),
-        (
-            ADA,
-            unknown_run,
-            "Course run with id course-v1:Demo+Other+2026 not found",
-            "no_such_run",
-            true,
-        ),
-        (
-            ADA,
-            "Demo/Other/2026",
-            "Course run with id Demo/Other/2026 not found",
-            "no_such_run",
-            true,
-        ),
-        (
-            ADA,
-            "None",
-            "Course run with id None not found",
-            "no_such_run",
-            false,
-        ),
-        (
-            ADA,
-            planted,
-            "Course run with id (no course id) not found",
-            "no_such_run",
-            false,
-        ),
+    struct Row<'a> {
+        email: &'a str,
+        course_id: &'a str,
+        error: &'a str,
+        reason: &'a str,
+        is_pending: bool,
+    }
+    let rows = [
+        Row {
+            email: "bob@example.org",
+            course_id: RUN,
+            error: "User not found",
+            reason: "no_such_user",
+            is_pending: true,
+        },
+        Row {
+            email: "bob@example.org",
+            course_id: unknown_run,
+            error: "User not found",
+            reason: "no_such_user",
+            is_pending: true,
+        },
+        Row {
+            email: "bob@example.org",
+            course_id: "None",
+            error: "User not found",
+            reason: "no_such_user",
+            is_pending: false,
+        },
+        Row {
+            email: ADA,
+            course_id: unknown_run,
+            error: "Course run with id course-v1:Demo+Other+2026 not found",
+            reason: "no_such_run",
+            is_pending: true,
+        },
+        Row {
+            email: ADA,
+            course_id: "Demo/Other/2026",
+            error: "Course run with id Demo/Other/2026 not found",
+            reason: "no_such_run",
+            is_pending: true,
+        },
+        Row {
+            email: ADA,
+            course_id: "None",
+            error: "Course run with id None not found",
+            reason: "no_such_run",
+            is_pending: false,
+        },
+        Row {
+            email: ADA,
+            course_id: planted,
+            error: "Course run with id (no course id) not found",
+            reason: "no_such_run",
+            is_pending: false,
+        },
     ];
-    for (email, course_id, error, reason, is_pending) in rows {
+    for row in rows {
+        let Row {
+            email, course_id, ..
+        } = row;
+        let case = format!("{email} {course_id}");
         let answer = fixture
             .deliver(&json!({"email": email, "course_id": course_id}))
             .await;
-        assert_eq!(answer.status, 404, "{email} {course_id}");
-        assert_eq!(answer.body, json!({"error": error}));
+        assert_eq!(answer.status, 404, "{case}");
+        assert_eq!(answer.body, json!({"error": row.error}), "{case}");
         let done = fixture.log.done();
         assert_eq!(
             (&done["reason"], &done["level"]),
-            (&json!(reason), &json!("WARN"))
+            (&json!(row.reason), &json!("WARN")),
+            "{case}"
         );
-        let key = is_pending.then(|| {
+        let key = row.is_pending.then(|| {
             let (email, course_id) = (email.parse().unwrap(), course_id.parse().unwrap());
             EventKey::of(EventKind::Enrollment, &email, &course_id).to_string()
         });
-        assert_eq!(
-            done["event_key"].as_str(),
-            key.as_deref(),
-            "{email} {course_id}"
-        );
+        assert_eq!(done["event_key"].as_str(), key.as_deref(), "{case}");
         assert_eq!(
             done["outcome"],
-            if *is_pending { "pending" } else { "dropped" }
+            if row.is_pending { "pending" } else { "dropped" },
+            "{case}"
         );
     }
     assert_eq!(fixture.pending().await.len(), 4);
@@ -515,37 +529,42 @@ async fn an_event_of_an_unknown_user_or_run_is_pending() {
 async fn the_sample_events_of_both_gateways_are_accepted() {
     let samples = [
         (
+            "rest-role-added",
             include_str!("../../../../events/gateway/rest-role-added.json"),
             201,
         ),
         (
+            "http-role-added",
             include_str!("../../../../events/gateway/http-role-added.json"),
             200,
         ),
         (
+            "rest-enrollment-created",
             include_str!("../../../../events/gateway/rest-enrollment-created.json"),
             200,
         ),
         (
+            "http-enrollment-created",
             include_str!("../../../../events/gateway/http-enrollment-created.json"),
             200,
         ),
     ];
     let fixture = Fixture::new().await;
-    for (event, status) in samples {
+    for (name, event, status) in samples {
         for (path, status) in [("enrollment/\"", status), ("enrollment\"", 200)] {
+            let case = format!("{name} {path}");
             let event = event
                 .replace("COURSEHOOK_TOKEN", STAFF)
                 .replace("enrollment/\"", path);
             let answer = fixture.send(from_gateway(&event)).await;
-            assert_eq!(answer.status, status, "{answer:?}");
+            assert_eq!(answer.status, status, "{case}: {answer:?}");
             let received = fixture
                 .log
                 .lines()
                 .into_iter()
                 .rfind(|l| l["message"] == "delivery received");
             let logged = format!("/api/openedx_webhook/{}", path.trim_end_matches('"'));
-            assert_eq!(received.unwrap()["path"], logged);
+            assert_eq!(received.unwrap()["path"], logged, "{case}");
         }
     }
     let enrollment = fixture.enrollment().await;
@@ -570,7 +589,7 @@ async fn the_sample_deliveries_are_accepted() {
         include_str!("../../../../events/enrollment/enrollment-created.json"),
         include_str!("../../../../events/enrollment/role-added.json"),
     ] {
-        assert!(fixture.send(delivery(body)).await.status < 300);
+        assert!(fixture.send(delivery(body)).await.status < 300, "{body}");
     }
     let enrollment = fixture.enrollment().await;
     assert_eq!(enrollment.mode.as_str(), "verified");

@@ -29,7 +29,6 @@ async fn every_row_of_the_enrollment_table() {
         role: Option<&'static str>,
         mode: Option<&'static str>,
         outcome: &'static str,
-        roles: &'static [&'static str],
         /// The mode after the delivery.
         then: &'static str,
     }
@@ -49,177 +48,184 @@ async fn every_row_of_the_enrollment_table() {
     };
     let rows = [
         // Active, enrolled, role known or none given: nothing is written.
-        (of("verified", &[]), None, None, "unchanged", "verified"),
-        (
-            of("verified", &[]),
-            Some("staff"),
-            Some("verified"),
-            "unchanged",
-            "verified",
-        ),
+        EffectRow {
+            before: of("verified", &[]),
+            role: None,
+            mode: None,
+            outcome: "unchanged",
+            then: "verified",
+        },
+        EffectRow {
+            before: of("verified", &[]),
+            role: Some("staff"),
+            mode: Some("verified"),
+            outcome: "unchanged",
+            then: "verified",
+        },
         // To an unpaid mode, or from one paid mode to another: left to the sweep.
-        (
-            of("verified", &[]),
-            None,
-            Some("audit"),
-            "unchanged",
-            "verified",
-        ),
-        (of("audit", &[]), None, Some("honor"), "unchanged", "audit"),
-        (
-            of("verified", by_operator),
-            None,
-            Some("honor"),
-            "unchanged",
-            "verified",
-        ),
+        EffectRow {
+            before: of("verified", &[]),
+            role: None,
+            mode: Some("audit"),
+            outcome: "unchanged",
+            then: "verified",
+        },
+        EffectRow {
+            before: of("audit", &[]),
+            role: None,
+            mode: Some("honor"),
+            outcome: "unchanged",
+            then: "audit",
+        },
+        EffectRow {
+            before: of("verified", by_operator),
+            role: None,
+            mode: Some("honor"),
+            outcome: "unchanged",
+            then: "verified",
+        },
         // An upgrade to a paid mode overrides a mode that an import set, and not one that an
         // operator set.
-        (
-            of("audit", &[]),
-            None,
-            Some("verified"),
-            "updated",
-            "verified",
-        ),
-        (
-            of("honor", &[]),
-            Some("instructor"),
-            Some("verified"),
-            "updated",
-            "verified",
-        ),
-        (
-            of("audit", imported),
-            None,
-            Some("verified"),
-            "updated",
-            "verified",
-        ),
-        (
-            of("audit", by_operator),
-            None,
-            Some("verified"),
-            "unchanged",
-            "audit",
-        ),
+        EffectRow {
+            before: of("audit", &[]),
+            role: None,
+            mode: Some("verified"),
+            outcome: "updated",
+            then: "verified",
+        },
+        EffectRow {
+            before: of("honor", &[]),
+            role: Some("instructor"),
+            mode: Some("verified"),
+            outcome: "updated",
+            then: "verified",
+        },
+        EffectRow {
+            before: of("audit", imported),
+            role: None,
+            mode: Some("verified"),
+            outcome: "updated",
+            then: "verified",
+        },
+        EffectRow {
+            before: of("audit", by_operator),
+            role: None,
+            mode: Some("verified"),
+            outcome: "unchanged",
+            then: "audit",
+        },
         // A role in an active enrollment does not change the mode.
-        (
-            of("verified", &[]),
-            Some("instructor"),
-            None,
-            "updated",
-            "verified",
-        ),
-        (
-            of("verified", imported),
-            Some("instructor"),
-            None,
-            "updated",
-            "verified",
-        ),
-        (
-            of("audit", by_operator),
-            Some("instructor"),
-            Some("verified"),
-            "updated",
-            "audit",
-        ),
+        EffectRow {
+            before: of("verified", &[]),
+            role: Some("instructor"),
+            mode: None,
+            outcome: "updated",
+            then: "verified",
+        },
+        EffectRow {
+            before: of("verified", imported),
+            role: Some("instructor"),
+            mode: None,
+            outcome: "updated",
+            then: "verified",
+        },
+        EffectRow {
+            before: of("audit", by_operator),
+            role: Some("instructor"),
+            mode: Some("verified"),
+            outcome: "updated",
+            then: "audit",
+        },
         // Inactive: active again, in the event's mode, regardless of what set the mode before.
-        (
-            of("verified", inactive),
-            None,
-            Some("audit"),
-            "updated",
-            "audit",
-        ),
-        (
-            of("verified", inactive),
-            None,
-            Some("honor"),
-            "updated",
-            "honor",
-        ),
-        (
-            of("verified", inactive),
-            None,
-            Some("verified"),
-            "updated",
-            "verified",
-        ),
-        (
-            of("audit", inactive),
-            None,
-            Some("verified"),
-            "updated",
-            "verified",
-        ),
-        (of("verified", inactive), None, None, "updated", "audit"),
-        (
-            of("verified", inactive),
-            Some("staff"),
-            None,
-            "updated",
-            "audit",
-        ),
-        (
-            of("verified", inactive),
-            Some("instructor"),
-            None,
-            "updated",
-            "audit",
-        ),
-        (
-            of("verified", &[inactive, imported].concat()),
-            None,
-            Some("audit"),
-            "updated",
-            "audit",
-        ),
-        (
-            of("verified", &[inactive, by_operator].concat()),
-            Some("staff"),
-            None,
-            "updated",
-            "audit",
-        ),
+        EffectRow {
+            before: of("verified", inactive),
+            role: None,
+            mode: Some("audit"),
+            outcome: "updated",
+            then: "audit",
+        },
+        EffectRow {
+            before: of("verified", inactive),
+            role: None,
+            mode: Some("honor"),
+            outcome: "updated",
+            then: "honor",
+        },
+        EffectRow {
+            before: of("verified", inactive),
+            role: None,
+            mode: Some("verified"),
+            outcome: "updated",
+            then: "verified",
+        },
+        EffectRow {
+            before: of("audit", inactive),
+            role: None,
+            mode: Some("verified"),
+            outcome: "updated",
+            then: "verified",
+        },
+        EffectRow {
+            before: of("verified", inactive),
+            role: None,
+            mode: None,
+            outcome: "updated",
+            then: "audit",
+        },
+        EffectRow {
+            before: of("verified", inactive),
+            role: Some("staff"),
+            mode: None,
+            outcome: "updated",
+            then: "audit",
+        },
+        EffectRow {
+            before: of("verified", inactive),
+            role: Some("instructor"),
+            mode: None,
+            outcome: "updated",
+            then: "audit",
+        },
+        EffectRow {
+            before: of("verified", &[inactive, imported].concat()),
+            role: None,
+            mode: Some("audit"),
+            outcome: "updated",
+            then: "audit",
+        },
+        EffectRow {
+            before: of("verified", &[inactive, by_operator].concat()),
+            role: Some("staff"),
+            mode: None,
+            outcome: "updated",
+            then: "audit",
+        },
         // The LMS has not said before that the learner is enrolled.
-        (
-            of("verified", &[("edx_enrolled", || Bool(false))]),
-            None,
-            None,
-            "updated",
-            "verified",
-        ),
+        EffectRow {
+            before: of("verified", &[("edx_enrolled", || Bool(false))]),
+            role: None,
+            mode: None,
+            outcome: "updated",
+            then: "verified",
+        },
         // All changes together are one write and one history entry.
-        (
-            of(
+        EffectRow {
+            before: of(
                 "audit",
                 &[inactive, by_operator, &[("edx_enrolled", || Bool(false))]].concat(),
             ),
-            Some("instructor"),
-            Some("verified"),
-            "updated",
-            "verified",
-        ),
-    ]
-    .map(|(before, role, mode, outcome, then)| EffectRow {
-        before,
-        role,
-        mode,
-        outcome,
-        roles: match role {
-            Some("instructor") => &["instructor", "staff"],
-            _ => &["staff"],
+            role: Some("instructor"),
+            mode: Some("verified"),
+            outcome: "updated",
+            then: "verified",
         },
-        then,
-    });
+    ];
     for (n, row) in rows.iter().enumerate() {
         let fixture = Fixture::new().await;
         let first = fixture
             .deliver(&body(Some("staff"), Some("verified")))
             .await;
-        assert_eq!(first.status, 201);
+        assert_eq!(first.status, 201, "row {n}");
         for (attribute, value) in &row.before {
             fixture.set_enrollment(attribute, value()).await;
         }
@@ -245,16 +251,24 @@ async fn every_row_of_the_enrollment_table() {
                 "enrollment_id": before.enrollment_id,
                 "active": true,
                 "edx_enrolled": true,
-            })
+            }),
+            "row {n}"
         );
-        assert_eq!(answer.body["enrollment_id"], first.body["enrollment_id"]);
+        assert_eq!(
+            answer.body["enrollment_id"], first.body["enrollment_id"],
+            "row {n}"
+        );
         assert!(after.active && after.edx_enrolled, "row {n}");
         assert_eq!(after.change_status, None, "row {n}");
         assert_eq!(after.mode.as_str(), row.then, "row {n}");
         let is_the_lms_s = !before.active || after.mode != before.mode;
         let source = before.mode_set_by.filter(|_| !is_the_lms_s);
         assert_eq!(after.mode_set_by, source, "row {n}");
-        assert_eq!(names(&after.roles), row.roles, "row {n}");
+        let roles: &[&str] = match row.role {
+            Some("instructor") => &["instructor", "staff"],
+            _ => &["staff"],
+        };
+        assert_eq!(names(&after.roles), roles, "row {n}");
         let written = usize::from(row.outcome == "updated");
         assert_eq!(
             after.history.len(),
@@ -276,29 +290,46 @@ async fn a_first_delivery_creates_the_enrollment() {
     ] {
         let fixture = Fixture::new().await;
         let answer = fixture.deliver(&body(role, mode)).await;
-        assert_eq!(answer.status, 201);
+        assert_eq!(answer.status, 201, "{role:?} {mode:?}");
         let enrollment = fixture.enrollment().await;
         assert_eq!(
             answer.body["enrollment_id"],
-            json!(enrollment.enrollment_id)
+            json!(enrollment.enrollment_id),
+            "{role:?} {mode:?}"
         );
-        assert!(enrollment.active && enrollment.edx_enrolled && enrollment.mode_set_by.is_none());
-        assert_eq!(enrollment.mode.as_str(), stored);
-        assert_eq!(enrollment.user_id.to_string(), ADA_ID);
+        assert!(
+            enrollment.active && enrollment.edx_enrolled && enrollment.mode_set_by.is_none(),
+            "{role:?} {mode:?}"
+        );
+        assert_eq!(enrollment.mode.as_str(), stored, "{role:?} {mode:?}");
+        assert_eq!(enrollment.user_id.to_string(), ADA_ID, "{role:?} {mode:?}");
         let [entry] = &enrollment.history[..] else {
-            panic!("{:?}", enrollment.history)
+            panic!("{role:?} {mode:?}: {:?}", enrollment.history)
         };
-        assert_eq!(entry.at, now());
-        assert_eq!(names(&entry.announced_roles), Vec::from_iter(role));
-        assert_eq!(entry.announced_mode.as_ref().map(|m| m.as_str()), mode);
-        assert_eq!(entry.mode.as_ref().map(|m| m.as_str()), Some(stored));
+        assert_eq!(entry.at, now(), "{role:?} {mode:?}");
+        assert_eq!(
+            names(&entry.announced_roles),
+            Vec::from_iter(role),
+            "{role:?} {mode:?}"
+        );
+        assert_eq!(
+            entry.announced_mode.as_ref().map(|m| m.as_str()),
+            mode,
+            "{role:?} {mode:?}"
+        );
+        assert_eq!(
+            entry.mode.as_ref().map(|m| m.as_str()),
+            Some(stored),
+            "{role:?} {mode:?}"
+        );
         let done = fixture.log.done();
         assert_eq!(
             entry.by,
             Change::Delivery {
                 request_id: done["request_id"].as_str().unwrap().to_owned(),
                 token_id: "staff".to_owned(),
-            }
+            },
+            "{role:?} {mode:?}"
         );
         // An absent value has no attribute: DynamoDB stores no NULL and no empty set.
         let item = fixture
@@ -309,8 +340,15 @@ async fn a_first_delivery_creates_the_enrollment() {
             .await
             .unwrap();
         let item = &item.items()[0];
-        assert!(item.values().all(|value| !value.is_null()), "{item:?}");
-        assert_eq!(item.contains_key("roles"), role.is_some());
+        assert!(
+            item.values().all(|value| !value.is_null()),
+            "{role:?} {mode:?}: {item:?}"
+        );
+        assert_eq!(
+            item.contains_key("roles"),
+            role.is_some(),
+            "{role:?} {mode:?}"
+        );
     }
 }
 
@@ -324,7 +362,11 @@ async fn pending_events_merge() {
         (Some("instructor"), None),
         (None, None),
     ] {
-        assert_eq!(fixture.deliver(&bob(role, mode)).await.status, 404);
+        assert_eq!(
+            fixture.deliver(&bob(role, mode)).await.status,
+            404,
+            "{role:?} {mode:?}"
+        );
     }
     let [event] = fixture.pending().await.try_into().unwrap();
     assert_eq!(event.email.as_str(), "bob@example.org");
@@ -372,7 +414,8 @@ async fn a_pending_event_takes_effect_with_the_next_delivery() {
                 .deliver(&body(Some("instructor"), Some("honor")))
                 .await
                 .status,
-            404
+            404,
+            "{next_mode:?}"
         );
         fixture.put_run(run).await;
         assert_eq!(
@@ -380,11 +423,16 @@ async fn a_pending_event_takes_effect_with_the_next_delivery() {
                 .deliver(&body(Some("staff"), next_mode))
                 .await
                 .status,
-            201
+            201,
+            "{next_mode:?}"
         );
         let enrollment = fixture.enrollment().await;
-        assert_eq!(names(&enrollment.roles), ["instructor", "staff"]);
-        assert_eq!(enrollment.mode.as_str(), stored);
+        assert_eq!(
+            names(&enrollment.roles),
+            ["instructor", "staff"],
+            "{next_mode:?}"
+        );
+        assert_eq!(enrollment.mode.as_str(), stored, "{next_mode:?}");
     }
 }
 
@@ -467,7 +515,7 @@ async fn a_redelivery_makes_an_ended_event_pending_again() {
             .send()
             .await
             .unwrap();
-        assert_eq!(fixture.deliver(&body).await.status, 404);
+        assert_eq!(fixture.deliver(&body).await.status, 404, "{ended}");
         let [renewed] = fixture.pending().await.try_into().unwrap();
         assert_eq!(
             (renewed.state, renewed.attempts),
@@ -479,7 +527,7 @@ async fn a_redelivery_makes_an_ended_event_pending_again() {
             (first.next_attempt_at, now()),
             "{ended}"
         );
-        assert_eq!(renewed.roles, first.roles);
+        assert_eq!(renewed.roles, first.roles, "{ended}");
         let items = fixture
             .dynamodb
             .scan()
@@ -490,7 +538,7 @@ async fn a_redelivery_makes_an_ended_event_pending_again() {
         let item = &items.items()[0];
         assert!(
             !item.contains_key("expires_at") && !item.contains_key("last_error"),
-            "{item:?}"
+            "{ended}: {item:?}"
         );
     }
 }

@@ -69,7 +69,8 @@ async fn an_unavailable_store_is_answered_503() {
             let done = fixture.log.done();
             assert_eq!(
                 (&done["level"], &done["reason"]),
-                (&json!("ERROR"), &json!("store"))
+                (&json!("ERROR"), &json!("store")),
+                "{case}"
             );
             if !code.is_empty() {
                 assert_eq!(done["error_code"], code, "{case}");

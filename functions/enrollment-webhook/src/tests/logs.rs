@@ -66,7 +66,7 @@ async fn a_delivery_logs_two_lines() {
         [json!(201), json!(0), json!(2), json!(true)]
     );
     for absent in ["reason", "event_key", "error_code", "mode_differs"] {
-        assert_eq!(done.get(absent), None);
+        assert_eq!(done.get(absent), None, "{absent}");
     }
 }
 

@@ -38,9 +38,9 @@ async fn deliveries_are_counted_by_outcome() {
             ("LmsRequests", Value::Null),
             ("CertificatesIssued", Value::Null),
         ] {
-            assert_eq!(document[member], value, "{email}: {member}");
+            assert_eq!(document[member], value, "{outcome}: {member}");
         }
-        assert!(document["DeliveryTime"].is_u64());
+        assert!(document["DeliveryTime"].is_u64(), "{outcome}");
     }
     assert_eq!(fixture.log.metrics().len(), 4);
 }

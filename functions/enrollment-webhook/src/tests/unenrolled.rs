@@ -42,7 +42,8 @@ async fn only_false_unenrolls() {
         }
         assert_eq!(
             fixture.enrollments(harness::ADA_ID).await.len(),
-            usize::from(status == 201)
+            usize::from(status == 201),
+            "{value}"
         );
     }
 }
@@ -164,7 +165,7 @@ async fn an_unenrollment_completes_a_pending_enrollment() {
         let fixture = Fixture::new().await;
         let later = "course-v1:Demo+Later+2026";
         let body = json!({"email": ADA, "course_id": later, "role": role, "mode": "verified"});
-        assert_eq!(fixture.deliver(&body).await.status, 404);
+        assert_eq!(fixture.deliver(&body).await.status, 404, "{role:?}");
         fixture.put_run(later).await;
         let answer = fixture.deliver(&unenroll(ADA, later)).await;
         assert_eq!(
@@ -178,12 +179,17 @@ async fn an_unenrollment_completes_a_pending_enrollment() {
         for enrollment in enrollments {
             assert!(
                 !enrollment.active && !enrollment.edx_enrolled,
-                "{enrollment:?}"
+                "{role:?}: {enrollment:?}"
             );
-            assert_eq!(enrollment.change_status.as_deref(), Some("unenrolled"));
+            assert_eq!(
+                enrollment.change_status.as_deref(),
+                Some("unenrolled"),
+                "{role:?}"
+            );
             assert_eq!(
                 (enrollment.mode.as_str(), enrollment.roles.len()),
-                ("audit", 1)
+                ("audit", 1),
+                "{role:?}"
             );
         }
     }

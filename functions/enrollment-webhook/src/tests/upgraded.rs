@@ -57,7 +57,11 @@ async fn a_refunded_enrollment_earns_no_certificate() {
             .set_enrollment("mode_set_by", S("import".to_owned()))
             .await;
         let body = json!({"email": ADA, "course_id": RUN, "role": role, "mode": mode});
-        assert_eq!(fixture.deliver(&body).await.status, 200);
+        assert_eq!(
+            fixture.deliver(&body).await.status,
+            200,
+            "{role:?} {mode:?}"
+        );
         let enrollment = fixture.enrollment().await;
         let expected = (true, mode.unwrap_or("audit"), None);
         let found = (
@@ -68,7 +72,11 @@ async fn a_refunded_enrollment_earns_no_certificate() {
         assert_eq!(found, expected, "{role:?} {mode:?}");
         fixture.grade(0.9, true);
         fixture.add_pending_pass().await;
-        assert_eq!(fixture.certificate().await.map(|c| c.certificate_id), None);
+        assert_eq!(
+            fixture.certificate().await.map(|c| c.certificate_id),
+            None,
+            "{role:?} {mode:?}"
+        );
     }
 }
 
@@ -103,7 +111,7 @@ async fn a_history_of_thousands_of_entries_takes_one_more() {
         let history = fixture.enrollment().await.history;
         assert_eq!((history.len(), history.count()), (51, count), "{role}");
         let first = history[0].change_id.to_string();
-        assert_eq!(first, "00000000-0000-4000-8000-000000000000");
+        assert_eq!(first, "00000000-0000-4000-8000-000000000000", "{role}");
         let last = history.last().unwrap();
         assert!(
             last.announced_roles.contains(&role.parse().unwrap()),

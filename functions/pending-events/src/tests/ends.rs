@@ -19,7 +19,7 @@ async fn retry_to_the_end(fixture: &Fixture) -> (i64, usize) {
         && event.state == EventState::Waiting
     {
         fixture.clock.set(event.next_attempt_at);
-        assert_eq!(fixture.run().await["attempted"], 1);
+        assert_eq!(fixture.run().await["attempted"], 1, "{event:?}");
         attempts += 1;
     }
     let took = fixture.clock.now().duration_since(began);
@@ -124,17 +124,17 @@ async fn a_pass_never_confirmed_or_never_eligible_is_dropped() {
         assert_eq!(days, 30, "{reason}");
         let most = if is_pass { 3 } else { 45 };
         assert!(attempts <= most, "{reason}: {attempts} attempts");
-        assert_eq!(fixture.pending().await, []);
+        assert_eq!(fixture.pending().await, [], "{reason}");
         let dropped = fixture.log.lines().into_iter();
         let dropped: Vec<_> = dropped
             .filter(|line| line["outcome"] == "dropped")
             .collect();
-        assert_eq!(dropped.len(), 1);
+        assert_eq!(dropped.len(), 1, "{reason}");
         assert_eq!(
             (&dropped[0]["level"], &dropped[0]["reason"]),
             (&"WARN".into(), &reason.into())
-        );
-        assert_eq!(fixture.stored_grade().await.unwrap().history.len(), 1);
+        , "{reason}");
+        assert_eq!(fixture.stored_grade().await.unwrap().history.len(), 1, "{reason}");
     }
 }
 

@@ -52,7 +52,7 @@ async fn three_failures_pause_the_lms() {
         fixture.lms.add_fault(FaultRule::of(fault.clone()));
         let asked = fixture.lms.count(At::Grades);
         let summary = fixture.run().await;
-        assert_eq!(summary["lms_paused"], true);
+        assert_eq!(summary["lms_paused"], true, "{fault:?}");
         // Requests that are on their way when the third one fails are still sent.
         let asked = fixture.lms.count(At::Grades) - asked;
         assert!((3..=4).contains(&asked), "{fault:?}: asked {asked} times");

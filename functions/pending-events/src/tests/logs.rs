@@ -24,8 +24,8 @@ async fn a_batch_logs_a_line_for_each_event_and_one_at_its_end() {
         ] {
             assert_eq!(line[field], value, "{field}");
         }
-        assert_eq!(line["event_key"].as_str().unwrap().len(), 64);
-        assert_eq!(line["user_id"].as_str().unwrap().len(), 36);
+        assert_eq!(line["event_key"].as_str().unwrap().len(), 64, "{line}");
+        assert_eq!(line["user_id"].as_str().unwrap().len(), 36, "{line}");
     }
     for (field, value) in [
         ("message", json!("retry batch finished")),
