@@ -24,7 +24,7 @@ pub fn wire(
     environment: &Environment,
     dynamodb: aws_sdk_dynamodb::Client,
     secrets: aws_sdk_secretsmanager::Client,
-    lms: reqwest::Client,
+    lms: impl Into<lms::HttpClient>,
     clock: SharedClock,
     acting_time: Duration,
 ) -> Result<CertificateWebhook, SettingError> {

@@ -21,7 +21,7 @@ pub fn wire(
     environment: &Environment,
     dynamodb: aws_sdk_dynamodb::Client,
     secrets: aws_sdk_secretsmanager::Client,
-    lms: reqwest::Client,
+    lms: impl Into<lms::HttpClient>,
     clock: SharedClock,
 ) -> Result<PendingEvents, SettingError> {
     let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));

@@ -43,7 +43,7 @@ pub fn grade_sweep(
     environment: &Environment,
     dynamodb: aws_sdk_dynamodb::Client,
     secrets: aws_sdk_secretsmanager::Client,
-    lms: reqwest::Client,
+    lms: impl Into<lms::HttpClient>,
     clock: SharedClock,
 ) -> Result<SweepFunction<GradeSweep>, SettingError> {
     let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));
@@ -60,7 +60,7 @@ pub fn enrollment_sweep(
     environment: &Environment,
     dynamodb: aws_sdk_dynamodb::Client,
     secrets: aws_sdk_secretsmanager::Client,
-    lms: reqwest::Client,
+    lms: impl Into<lms::HttpClient>,
     clock: SharedClock,
 ) -> Result<SweepFunction<EnrollmentSweep>, SettingError> {
     let wiring = Wiring::new(environment, dynamodb, Arc::clone(&clock));

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use common::AwsError;
 use common::clock::SharedClock;
+use common::{AwsError, random};
 use domain::certificate_rule::{CertificateChange, CertificateDecision, decide_certificate};
 use domain::{
     Blocked, BlockedReason, Certificate, CertificateEntry, CertificateState, Change, CourseId,
@@ -332,8 +332,8 @@ impl<'a> Decision<'a> {
             run,
             course_id,
             pass,
-            change_id: Uuid::new_v4(),
-            new_certificate_id: Uuid::new_v4(),
+            change_id: random::id(),
+            new_certificate_id: random::id(),
         }
     }
 

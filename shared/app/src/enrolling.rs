@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use common::random;
 use domain::{
     Announced, Blocked, BlockedReason, Change, CourseId, CourseRole, Email, EnrollmentChange,
     EventKey, EventKind, EventState, Mode, PaidModes, PendingEvent, Setting,
@@ -218,7 +219,7 @@ impl Enrolling {
             certificates_that_wait(&found)
         };
         self.schedule_retry(&waiting, *at).await?;
-        let change = EnrollmentChange::new(user_id, course_id.clone(), by.clone(), *at);
+        let change = EnrollmentChange::new(user_id, course_id.clone(), by.clone(), *at, random::id);
         let changed = self
             .enrollments
             .change(&change, |before| {
@@ -272,7 +273,7 @@ impl Enrolling {
         }
         let waiting = certificates_that_wait(&found);
         self.schedule_retry(&waiting, at).await?;
-        let change = EnrollmentChange::new(user.user_id, course_id.clone(), by, at);
+        let change = EnrollmentChange::new(user.user_id, course_id.clone(), by, at, random::id);
         let changed = self
             .enrollments
             .change(&change, |before| change.set(before, &setting))

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use common::random;
 use domain::{
     Certificate, CertificateEntry, CertificateState, Change, CourseId, Grade, GradeEntry,
     PendingEvent, Score,
@@ -35,7 +36,7 @@ pub async fn override_grade(
     by: &Change,
     at: Timestamp,
 ) -> Result<Corrected<Grade>, StoreError> {
-    let change_id = Uuid::new_v4();
+    let change_id = random::id();
     retry_on_conflict(async || {
         let before = records.find(user_id, course_id).await?.grade;
         if let Some(grade) = &before
@@ -75,7 +76,7 @@ pub async fn release_grade(
     by: &Change,
     at: Timestamp,
 ) -> Result<Option<Corrected<Grade>>, StoreError> {
-    let change_id = Uuid::new_v4();
+    let change_id = random::id();
     retry_on_conflict(async || {
         let Some(before) = records.find(user_id, course_id).await?.grade else {
             return Ok(ChangeAttempt::Done(None));
@@ -159,7 +160,7 @@ pub async fn correct_certificate(
     let mut certificate = found
         .certificate
         .ok_or(CertificateActionError::NoCertificate)?;
-    let change_id = Uuid::new_v4();
+    let change_id = random::id();
     retry_on_conflict(async || {
         let (state, renamed) = match action {
             CertificateAction::Revoke => (CertificateState::Revoked, None),

@@ -191,7 +191,7 @@ impl<'a> Wiring<'a> {
     pub fn lms_client(
         &self,
         secrets: aws_sdk_secretsmanager::Client,
-        lms: reqwest::Client,
+        lms: impl Into<lms::HttpClient>,
         limits: LmsLimits,
     ) -> Result<LmsClient, SettingError> {
         let secret = self.variable("OPENEDX_API_SECRET")?;
@@ -234,7 +234,7 @@ impl<'a> Wiring<'a> {
     pub fn retry_worker(
         &self,
         secrets: aws_sdk_secretsmanager::Client,
-        lms: reqwest::Client,
+        lms: impl Into<lms::HttpClient>,
     ) -> Result<RetryWorker, SettingError> {
         let limits = self.lms_limits()?.shared_by(QUARTERS);
         let at_once = usize::try_from(limits.concurrency.get()).unwrap_or(usize::MAX);
@@ -262,7 +262,7 @@ impl<'a> Wiring<'a> {
     pub fn grade_sweeping(
         &self,
         secrets: aws_sdk_secretsmanager::Client,
-        lms: reqwest::Client,
+        lms: impl Into<lms::HttpClient>,
         limits: LmsLimits,
     ) -> Result<Sweeping<GradeSweep>, SettingError> {
         let grade_sweep = GradeSweep::new(
@@ -286,7 +286,7 @@ impl<'a> Wiring<'a> {
     pub fn enrollment_sweeping(
         &self,
         secrets: aws_sdk_secretsmanager::Client,
-        lms: reqwest::Client,
+        lms: impl Into<lms::HttpClient>,
         limits: LmsLimits,
     ) -> Result<Sweeping<EnrollmentSweep>, SettingError> {
         let enrollment_sweep = EnrollmentSweep::new(

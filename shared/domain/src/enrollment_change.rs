@@ -78,13 +78,19 @@ impl Setting {
 }
 
 impl EnrollmentChange {
-    /// Returns a change with new random ids.
-    pub fn new(user_id: Uuid, course_id: CourseId, by: Change, at: Timestamp) -> Self {
+    /// Returns a change whose ids `new_id` makes.
+    pub fn new(
+        user_id: Uuid,
+        course_id: CourseId,
+        by: Change,
+        at: Timestamp,
+        mut new_id: impl FnMut() -> Uuid,
+    ) -> Self {
         Self {
             user_id,
             course_id,
-            new_enrollment_id: Uuid::new_v4(),
-            change_id: Uuid::new_v4(),
+            new_enrollment_id: new_id(),
+            change_id: new_id(),
             by,
             at,
         }

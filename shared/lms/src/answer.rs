@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::enrollments::About;
 use crate::error::{ErrorCode, InvalidResponse, LmsApiError, TokenEndpointError};
+use crate::http::{HttpClient, broken};
 
 /// The largest answer that is read, in bytes. No answer that we ask for is larger.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -20,13 +21,14 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// Sends a request and reads its answer with `read`. Counts the request, its duration and
 /// whether it failed.
 pub(crate) async fn to<T>(
+    client: &HttpClient,
     request: RequestBuilder,
     read: impl AsyncFnOnce(Response) -> Result<T, LmsApiError>,
 ) -> Result<T, LmsApiError> {
     let counted = LmsRequest::begin();
-    let result = match request.send().await {
+    let result = match client.send(request).await {
         Ok(answer) => read(answer).await,
-        Err(error) => Err(broken(error)),
+        Err(error) => Err(error),
     };
     counted.ended(result.as_ref().is_err_and(|error| !error.is_an_answer()));
     result
@@ -42,16 +44,6 @@ pub(crate) async fn body(mut answer: Response) -> Result<Vec<u8>, LmsApiError> {
         body.extend_from_slice(&part);
     }
     Ok(body)
-}
-
-/// Maps an error of the HTTP client. Only its kind is kept, because the error itself
-/// names the URL and the URL names the learner.
-fn broken(error: reqwest::Error) -> LmsApiError {
-    if error.is_timeout() {
-        LmsApiError::Timeout
-    } else {
-        LmsApiError::Unreachable
-    }
 }
 
 /// Parses the body of a 200 with `parse`.

@@ -7,13 +7,14 @@
 
 use domain::{CourseId, Cursor, Score, Username};
 use reqwest::header::{ACCEPT, AUTHORIZATION};
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::base_url::BaseUrl;
 use crate::enrollments::{About, EnrollmentRow};
 use crate::error::{InvalidResponse, LmsApiError};
 use crate::grades::GradeRow;
+use crate::http::HttpClient;
 use crate::pages::Page;
 use crate::token::{AccessToken, Authorization};
 use crate::{answer, grades, pages};
@@ -21,7 +22,7 @@ use crate::{answer, grades, pages};
 /// The web API of an Open edX LMS.
 #[derive(Debug, Clone)]
 pub struct LmsApi {
-    client: Client,
+    client: HttpClient,
     base_url: BaseUrl,
 }
 
@@ -29,8 +30,11 @@ impl LmsApi {
     /// Returns the API of the LMS at `base_url`. `client` must follow no redirect, or it
     /// would show our credential to any host that the LMS names; `bootstrap::lms_http::client`
     /// returns such a client. Makes no request.
-    pub fn new(client: Client, base_url: BaseUrl) -> Self {
-        Self { client, base_url }
+    pub fn new(client: impl Into<HttpClient>, base_url: BaseUrl) -> Self {
+        Self {
+            client: client.into(),
+            base_url,
+        }
     }
 
     /// Asks for an access token: `POST oauth2/access_token`, client credentials.
@@ -49,10 +53,12 @@ impl LmsApi {
             ("token_type", "jwt"),
         ];
         let url = self.base_url.with(["oauth2", "access_token"]);
-        let request = self.client.post(url).form(&form);
-        answer::to(request, async |answer| match answer.status() {
-            StatusCode::OK => answer::parsed(answer, AccessToken::parse).await,
-            _ => Err(answer::no_token(answer).await),
+        let request = self.client.requests.post(url).form(&form);
+        answer::to(&self.client, request, async |answer| {
+            match answer.status() {
+                StatusCode::OK => answer::parsed(answer, AccessToken::parse).await,
+                _ => Err(answer::no_token(answer).await),
+            }
         })
         .await
     }
@@ -155,12 +161,15 @@ impl LmsApi {
     ) -> Result<T, LmsApiError> {
         let request = self
             .client
+            .requests
             .get(url)
             .header(ACCEPT, "application/json")
             .header(AUTHORIZATION, authorization.header());
-        answer::to(request, async |answer| match answer.status() {
-            StatusCode::OK => answer::parsed(answer, parse).await,
-            _ => Err(refused(answer).await),
+        answer::to(&self.client, request, async |answer| {
+            match answer.status() {
+                StatusCode::OK => answer::parsed(answer, parse).await,
+                _ => Err(refused(answer).await),
+            }
         })
         .await
     }

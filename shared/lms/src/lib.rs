@@ -9,6 +9,7 @@ mod client;
 mod enrollments;
 mod error;
 mod grades;
+mod http;
 mod oauth;
 mod pages;
 mod rate_limit;
@@ -23,6 +24,7 @@ pub use error::{
     ErrorCode, InvalidResponse, LmsApiError, LmsError, NoCredentialError, TokenEndpointError,
 };
 pub use grades::GradeRow;
+pub use http::{HttpClient, SendRequest, Sending};
 pub use pages::Page;
 pub use rate_limit::LmsLimits;
 pub use token::{AccessToken, Authorization};

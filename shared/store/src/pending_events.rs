@@ -6,12 +6,12 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Select};
+use common::random;
 pub use domain::NewPendingEvent;
 use domain::{Email, EventKey, EventKind, EventState, PendingEvent, moment};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use uuid::Uuid;
 
 use super::expression::{names, number, text, values};
 use super::page::{self, Page, Start};
@@ -221,7 +221,7 @@ impl PendingEvents {
         const CLAIM: &str = "SET #next_attempt_at = :lease, #claim_id = :claim_id, \
              #attempts = #attempts + :one, #version = #version + :one";
         const IS_DUE: &str = "#state = :waiting AND #next_attempt_at <= :now";
-        let claim_id = Uuid::new_v4();
+        let claim_id = random::id();
         let all = HashMap::from([
             ("claim_id", text(claim_id.to_string())),
             ("waiting", text(EventState::Waiting.as_str())),
@@ -601,7 +601,7 @@ mod tests {
             last_error: Some("502".to_owned()),
             state: EventState::Waiting,
             attempts: 3,
-            claim_id: Some(Uuid::nil()),
+            claim_id: Some(uuid::Uuid::nil()),
             waited: BTreeMap::from([(BlockedReason::NoSuchRun, waited)]),
             next_attempt_at: at(90),
             pending_since: at(30),

@@ -5,8 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
-use common::AwsError;
-use uuid::Uuid;
+use common::{AwsError, random};
 
 use super::StoreError;
 
@@ -60,7 +59,7 @@ pub async fn write(client: &Client, items: Vec<TransactWriteItem>) -> Result<Wri
 /// random, so that writers that met once do not meet again.
 fn pause(attempt: u32) -> Duration {
     let longest = Duration::from_millis(25 << attempt);
-    let random = u16::try_from(Uuid::new_v4().as_u128() & 0x3ff).unwrap_or_default();
+    let random = u16::try_from(random::id().as_u128() & 0x3ff).unwrap_or_default();
     longest / 2 + longest * u32::from(random) / 2048
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue::S;
 use harness::{ADA, ADA_ID, Portal, RUN};
+use uuid::Uuid;
 
 use super::fixture::Fixture;
 
@@ -119,7 +120,13 @@ async fn make_imported(fixture: &Fixture) {
         name: "a test".to_owned(),
     };
     let now = common::clock::Clock::now(&*fixture.clock);
-    let change = EnrollmentChange::new(ADA_ID.parse().unwrap(), RUN.parse().unwrap(), by, now);
+    let change = EnrollmentChange::new(
+        ADA_ID.parse().unwrap(),
+        RUN.parse().unwrap(),
+        by,
+        now,
+        Uuid::new_v4,
+    );
     let setting = Setting::mode("audit".parse().unwrap(), true);
     let mut made = change.set(None, &setting).unwrap();
     made.mode_set_by = Some(ModeSource::Import);

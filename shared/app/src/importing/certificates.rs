@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use common::random;
 use domain::{Certificate, CertificateEntry, CertificateState, CourseId, Email, History};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -47,7 +48,7 @@ impl RecordTable for Certificates {
     fn record(row: &CertificateRow, owner: &Owner<'_>) -> Certificate {
         let entry = CertificateEntry {
             at: owner.at,
-            change_id: Uuid::new_v4(),
+            change_id: random::id(),
             by: owner.by.clone(),
             state: row.state,
             renamed: None,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use common::random;
 use jiff::Timestamp;
 use store::StoreError;
 use store::enrollments::Enrollments;
@@ -67,7 +68,7 @@ impl RecordTable for Enrollments {
         let edx_enrolled = row.edx_enrolled.unwrap_or_default();
         let entry = HistoryEntry {
             at: owner.at,
-            change_id: Uuid::new_v4(),
+            change_id: random::id(),
             by: owner.by.clone(),
             active: row.active,
             edx_enrolled: Some(edx_enrolled),
@@ -78,7 +79,7 @@ impl RecordTable for Enrollments {
         };
         let unenrolled = (!row.active).then(|| UNENROLLED.to_owned());
         Enrollment {
-            enrollment_id: row.enrollment_id.unwrap_or_else(Uuid::new_v4),
+            enrollment_id: row.enrollment_id.unwrap_or_else(random::id),
             user_id: owner.user.user_id,
             course_id: row.course_id.clone(),
             mode: row.mode.clone(),

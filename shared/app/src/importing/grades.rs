@@ -1,5 +1,6 @@
 //! Import of grades from another receiver.
 
+use common::random;
 use domain::{CourseId, Email, Grade, GradeEntry, LetterGrade, Percent, Score};
 use jiff::Timestamp;
 use store::StoreError;
@@ -39,7 +40,7 @@ impl RecordTable for Grades {
     fn record(row: &GradeRow, owner: &Owner<'_>) -> Grade {
         let entry = GradeEntry {
             at: owner.at,
-            change_id: Uuid::new_v4(),
+            change_id: random::id(),
             by: owner.by.clone(),
             score: Score {
                 percent: row.percent,

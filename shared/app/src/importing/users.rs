@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use common::random;
 pub use domain::UserRow;
 use domain::{BlockedReason, PendingEvent, Username};
 use jiff::Timestamp;
@@ -89,7 +90,7 @@ impl Candidate<'_> {
 fn candidates(rows: &[UserRow]) -> Vec<Candidate<'_>> {
     let candidate = |row| Candidate {
         row,
-        new_id: Uuid::new_v4(),
+        new_id: random::id(),
     };
     rows.iter().map(candidate).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use common::random;
 use domain::sweep::{Correction, correction};
 use domain::{
     CourseId, Cursor, Effect, Enrollment, EnrollmentChange, EventKey, EventKind, Left, PageCursor,
@@ -210,7 +211,7 @@ impl EnrollmentSweep {
         correction: &Correction,
     ) -> Result<Written, StoreError> {
         let (course_id, by) = (task.run.course_id.clone(), task.by.clone());
-        let change = EnrollmentChange::new(user_id, course_id, by, task.now);
+        let change = EnrollmentChange::new(user_id, course_id, by, task.now, random::id);
         let after = change.correct(ours, correction);
         self.enrollments.replace(&change, ours, &after).await
     }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use common::random;
 use domain::certificate_rule::{
     CertificateChange, CertificateDecision, decide_certificate, is_zero_for_good,
 };
@@ -18,7 +19,6 @@ use store::enrollments::Enrollments;
 use store::lookup::{Found, Lookup};
 use store::pending_events::PendingEvents;
 use store::records::{CertificateWrite, GradeWrite, LearnerRecords, Records, Written};
-use uuid::Uuid;
 
 use super::{Kind, Learner, Losses, Recorder, SweepError, Task, Worked, carry_out, failed};
 
@@ -262,7 +262,7 @@ impl GradeSweep {
             before => {
                 let entry = GradeEntry {
                     at: task.now,
-                    change_id: Uuid::new_v4(),
+                    change_id: random::id(),
                     by: task.by.clone(),
                     score: score.clone(),
                     set_by_admin: false,
@@ -356,7 +356,7 @@ impl GradeSweep {
         let moved = Ok(vec![Effect::Left(Left::ChangedMeanwhile)]);
         let entry = |state| CertificateEntry {
             at: task.now,
-            change_id: Uuid::new_v4(),
+            change_id: random::id(),
             by: task.by.clone(),
             state,
             renamed: None,
@@ -373,7 +373,7 @@ impl GradeSweep {
                     return moved;
                 };
                 let issued = Certificate {
-                    certificate_id: Uuid::new_v4(),
+                    certificate_id: random::id(),
                     user_id: user.user_id,
                     course_id: task.run.course_id.clone(),
                     state: CertificateState::InForce,

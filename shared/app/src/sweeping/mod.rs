@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 pub use choosing::{Chosen, Wanted};
 use common::clock::{SharedClock, within};
+use common::random;
 use domain::LearnerRef;
 use domain::{
     Change, Checkpoint, CourseId, CourseRun, Cursor, Effect, Email, PageCursor, SweepEnd,
@@ -353,7 +354,7 @@ impl<K: Kind> Sweeping<K> {
     ) -> Result<(SweepRecord, Checkpoint, bool), StoreError> {
         let now = self.clock.now();
         let mut options = request.options;
-        let begin = |options| Checkpoint::new(Uuid::new_v4(), now, options);
+        let begin = |options| Checkpoint::new(random::id(), now, options);
         if request.learner.is_some() {
             return Ok((SweepRecord::default(), begin(options), false));
         }
@@ -379,7 +380,7 @@ impl<K: Kind> Sweeping<K> {
             cut_short.filter(|checkpoint| within(RESUMED_FOR, checkpoint.saved_at, now));
         let resumed = cut_short.is_some();
         let checkpoint = cut_short.map(|checkpoint| Checkpoint {
-            holder_id: Uuid::new_v4(),
+            holder_id: random::id(),
             ..checkpoint
         });
         Ok((

@@ -138,6 +138,7 @@ async fn follow(steps: Vec<Step>) {
             "course-v1:a+b+c".parse().unwrap(),
             by,
             "2026-11-22T09:00:00.120Z".parse().unwrap(),
+            Uuid::new_v4,
         );
         let announced = |active, mode: Option<&str>, roles: &BTreeSet<&str>| {
             [Announced {

@@ -2,6 +2,7 @@ use common::clock::{Clock, SystemClock};
 use domain::{Announced, Change, EnrollmentChange};
 use serde_json::json;
 use store::enrollments::Enrollments;
+use uuid::Uuid;
 
 use crate::harness::{ADA, CliFixture, RUN};
 
@@ -55,6 +56,7 @@ async fn the_announcements_of_the_lms_are_shown() {
         "Org/Ants/1".parse().unwrap(),
         by,
         SystemClock.now(),
+        Uuid::new_v4,
     );
     let enrollments = Enrollments::new(stack.dynamodb(), "EnrollmentsTable".to_owned());
     let announced = [Announced {

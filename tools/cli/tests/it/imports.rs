@@ -9,6 +9,7 @@ use domain::{Announced, BlockedReason, Change, EnrollmentChange, EventKind};
 use local::{Fault, FaultyProxy};
 use serde_json::{Value, json};
 use store::enrollments::Enrollments;
+use uuid::Uuid;
 
 use crate::harness::{ADA, CliFixture, RUN, Ran, ran};
 
@@ -527,6 +528,7 @@ async fn an_enrollment_is_stored_as_in_the_file() {
             name: "a test".into(),
         },
         SystemClock.now(),
+        Uuid::new_v4,
     );
     let enrollments = Enrollments::new(stack.dynamodb(), "EnrollmentsTable".to_owned());
     let paid_modes = "verified".parse().unwrap();

@@ -248,7 +248,8 @@ async fn put(portal: &Portal, learner: u32, start: &Learner) {
     if let Some((is_paid, active)) = start.enrollment {
         let mode = if is_paid { "verified" } else { "audit" };
         let mode = mode.parse().unwrap();
-        let change = EnrollmentChange::new(user_id, RUN.parse().unwrap(), operator(), at);
+        let change =
+            EnrollmentChange::new(user_id, RUN.parse().unwrap(), operator(), at, Uuid::new_v4);
         let enrollments = wiring.enrollments().unwrap();
         let setting = Setting::mode(mode, active);
         let set = enrollments.change(&change, |before| change.set(before, &setting));
