@@ -132,9 +132,14 @@ async fn a_pass_never_confirmed_or_never_eligible_is_dropped() {
         assert_eq!(dropped.len(), 1, "{reason}");
         assert_eq!(
             (&dropped[0]["level"], &dropped[0]["reason"]),
-            (&"WARN".into(), &reason.into())
-        , "{reason}");
-        assert_eq!(fixture.stored_grade().await.unwrap().history.len(), 1, "{reason}");
+            (&"WARN".into(), &reason.into()),
+            "{reason}"
+        );
+        assert_eq!(
+            fixture.stored_grade().await.unwrap().history.len(),
+            1,
+            "{reason}"
+        );
     }
 }
 

@@ -22,7 +22,7 @@ async fn a_batch_logs_a_line_for_each_event_and_one_at_its_end() {
             ("outcome", json!("created")),
             ("attempts", json!(1)),
         ] {
-            assert_eq!(line[field], value, "{field}");
+            assert_eq!(line[field], value, "{field}: {line}");
         }
         assert_eq!(line["event_key"].as_str().unwrap().len(), 64, "{line}");
         assert_eq!(line["user_id"].as_str().unwrap().len(), 36, "{line}");

@@ -36,13 +36,13 @@ async fn an_event_whose_answers_are_lost_is_retried_once() {
             }
         });
         let summary = fixture.run().await;
-        assert_eq!(summary["attempted"], 3, "{summary}");
+        assert_eq!(summary["attempted"], 3, "LMS works: {lms_works}: {summary}");
         let lines = fixture.log.lines();
         let outcomes: Vec<_> = lines.iter().filter_map(|l| l["outcome"].as_str()).collect();
         let expected = if lms_works { "created" } else { "waiting" };
-        assert_eq!(outcomes, [expected; 3]);
+        assert_eq!(outcomes, [expected; 3], "LMS works: {lms_works}");
         for event in fixture.pending().await {
-            assert_eq!(event.attempts, 1);
+            assert_eq!(event.attempts, 1, "LMS works: {lms_works}");
         }
     }
 }

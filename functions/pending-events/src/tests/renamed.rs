@@ -128,18 +128,30 @@ async fn an_event_pending_under_a_former_address_moves_at_its_next_attempt() {
         fixture.clock.advance(Duration::from_secs(80));
         fixture.run().await;
         let event = fixture.pending_event().await;
-        assert_eq!(event.event_key, key(EventKind::Certificate, NEW));
+        assert_eq!(
+            event.event_key,
+            key(EventKind::Certificate, NEW),
+            "there already: {is_there_already}"
+        );
         assert_eq!(
             (event.state, event.reason, event.last_error.as_deref()),
             (
                 EventState::Waiting,
                 BlockedReason::NotEligible,
                 Some("unpaid_mode")
-            )
+            ),
+            "there already: {is_there_already}"
         );
         fixture.enroll_user(NEW, "verified").await;
-        assert_eq!(fixture.run().await["done"], 1);
-        assert!(fixture.certificate().await.is_some());
+        assert_eq!(
+            fixture.run().await["done"],
+            1,
+            "there already: {is_there_already}"
+        );
+        assert!(
+            fixture.certificate().await.is_some(),
+            "there already: {is_there_already}"
+        );
     }
 }
 
@@ -256,7 +268,7 @@ async fn no_announcement_is_lost_while_the_address_changes() {
     };
     let to_and_fro = async {
         for (old, new) in [(ADA, NEW), (NEW, ADA), (ADA, NEW)] {
-            assert!(fixture.rename(old, new).await.changed);
+            assert!(fixture.rename(old, new).await.changed, "{old} to {new}");
         }
     };
     let announcements = (0..ROLES).map(announce);

@@ -137,6 +137,7 @@ async fn retry(portal: &Portal) {
 #[tokio::test]
 async fn an_operator_who_makes_an_enrollment_paid_may_be_stopped() {
     becomes_paid(
+        "an operator",
         async |portal| portal.enroll("audit").await,
         async |portal, client| {
             let enrolling = portal.wiring(client).enrolling().unwrap();
@@ -164,6 +165,7 @@ async fn a_delivery_that_makes_an_enrollment_paid_may_be_stopped() {
 /// Asserts this for an enrollment that is created, or upgraded from this mode.
 async fn a_delivery_makes_it_paid(before: Option<&str>) {
     becomes_paid(
+        &format!("{before:?}"),
         async |portal| {
             if before.is_some() {
                 portal.announce(ADA, None, before).await;
@@ -190,6 +192,7 @@ async fn a_delivery_makes_it_paid(before: Option<&str>) {
 }
 
 async fn becomes_paid(
+    case: &str,
     before: impl AsyncFn(&Portal),
     set: impl AsyncFn(&Portal, aws_sdk_dynamodb::Client),
 ) {
@@ -200,7 +203,8 @@ async fn becomes_paid(
         portal.add_pending_pass().await;
         assert_eq!(
             portal.pending_event().await.reason,
-            BlockedReason::NotEligible
+            BlockedReason::NotEligible,
+            "{case}"
         );
         // One attempt without success: from now on only the enrollment makes the event due.
         portal.clock.advance(Duration::from_secs(90));
@@ -215,8 +219,8 @@ async fn becomes_paid(
     // One more call if there was an enrollment: a rejected write reads it.
     let was_there = !prepare().await.enrollments(ADA_ID).await.is_empty();
     let writes = 3 + usize::from(was_there);
-    assert_eq!(calls[0], "BatchGetItem");
-    assert_eq!(calls[1..], vec!["UpdateItem"; writes]);
+    assert_eq!(calls[0], "BatchGetItem", "{case}");
+    assert_eq!(calls[1..], vec!["UpdateItem"; writes], "{case}");
 
     let mut paid = 0;
     for stop in Stop::all(calls.len(), At::Grades) {
@@ -227,7 +231,7 @@ async fn becomes_paid(
         let (proxy, client) = portal.proxy(FAST_RETRIES).await;
         assert!(
             stopped(stop, &proxy, &portal.lms, set(&portal, client)).await,
-            "{stop:?}"
+            "{case}, {stop:?}"
         );
         portal.clock.advance(Duration::from_secs(100));
         Fixture::on(portal.beside()).run().await;
@@ -236,17 +240,21 @@ async fn becomes_paid(
             .iter()
             .map(|enrollment| enrollment.mode.as_str());
         let is_paid = modes.any(|mode| mode == "verified");
-        assert_eq!(portal.certificate().await.is_some(), is_paid, "{stop:?}");
+        assert_eq!(
+            portal.certificate().await.is_some(),
+            is_paid,
+            "{case}, {stop:?}"
+        );
         paid += usize::from(is_paid);
         if !is_paid {
             // The same action again issues the certificate.
             set(&portal, portal.client()).await;
             Fixture::on(portal.beside()).run().await;
-            assert!(portal.certificate().await.is_some(), "{stop:?}");
+            assert!(portal.certificate().await.is_some(), "{case}, {stop:?}");
         }
-        assert_eq!(portal.pending().await, [], "{stop:?}");
+        assert_eq!(portal.pending().await, [], "{case}, {stop:?}");
     }
-    assert_eq!(paid, 3);
+    assert_eq!(paid, 3, "{case}");
 }
 
 /// A delivery that succeeds while the same event is retried: both end, and the effect occurs once.

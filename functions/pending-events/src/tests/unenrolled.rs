@@ -18,12 +18,12 @@ async fn with_the_run() -> Fixture {
 
 impl Fixture {
     /// Adds Ada as a user and retries the pending event once, a day later.
-    async fn is_known_by_now(&self) {
+    async fn is_known_by_now(&self, case: &str) {
         self.put_user(ADA, ADA_ID, None).await;
         self.clock
             .advance(Duration::from_secs(24 * 3600 + 6 * 3600));
-        assert_eq!(self.run().await["done"], 1);
-        assert_eq!(self.pending().await, []);
+        assert_eq!(self.run().await["done"], 1, "{case}");
+        assert_eq!(self.pending().await, [], "{case}");
     }
 }
 
@@ -31,6 +31,7 @@ impl Fixture {
 #[tokio::test]
 async fn an_unenrolled_event_adds_its_roles_without_enrolling() {
     for again in [false, true] {
+        let case = format!("again: {again}");
         let fixture = with_the_run().await;
         fixture.announce(ADA, Some("staff"), Some("verified")).await;
         fixture.clock.advance(Duration::from_secs(1));
@@ -39,17 +40,21 @@ async fn an_unenrolled_event_adds_its_roles_without_enrolling() {
             fixture.clock.advance(Duration::from_secs(1));
             fixture.announce(ADA, None, None).await;
         }
-        fixture.is_known_by_now().await;
+        fixture.is_known_by_now(&case).await;
         let enrollment = fixture.enrollment().await;
         let state = (
             enrollment.active,
             enrollment.edx_enrolled,
             enrollment.mode.as_str(),
         );
-        assert_eq!(state, (again, again, "audit"));
-        assert_eq!(enrollment.roles, ["staff".parse().unwrap()].into());
+        assert_eq!(state, (again, again, "audit"), "{case}");
+        assert_eq!(
+            enrollment.roles,
+            ["staff".parse().unwrap()].into(),
+            "{case}"
+        );
         let status = (!again).then_some("unenrolled");
-        assert_eq!(enrollment.change_status.as_deref(), status);
+        assert_eq!(enrollment.change_status.as_deref(), status, "{case}");
     }
 }
 
@@ -63,7 +68,7 @@ async fn an_unenrolled_event_does_not_undo_a_newer_enrollment() {
     fixture.clock.advance(Duration::from_secs(1));
     fixture.put_user(ADA, ADA_ID, None).await;
     fixture.set_enrollment(ADA, RUN, "verified", true).await;
-    fixture.is_known_by_now().await;
+    fixture.is_known_by_now("newer").await;
     let enrollment = fixture.enrollment().await;
     assert!(enrollment.active);
     assert_eq!(
@@ -76,6 +81,7 @@ async fn an_unenrolled_event_does_not_undo_a_newer_enrollment() {
 #[tokio::test]
 async fn a_pending_upgrade_is_not_applied_to_a_newer_enrollment() {
     for (is_older, mode) in [(true, "audit"), (false, "verified")] {
+        let case = format!("is older: {is_older}");
         let fixture = with_the_run().await;
         fixture.put_user(ADA, ADA_ID, None).await;
         let make = async || {
@@ -104,12 +110,16 @@ async fn a_pending_upgrade_is_not_applied_to_a_newer_enrollment() {
             // As an import writes it, which makes no event due.
             make_imported(&fixture).await;
         }
-        assert_eq!(fixture.pending().await, [pending]);
-        fixture.is_known_by_now().await;
+        assert_eq!(fixture.pending().await, [pending], "{case}");
+        fixture.is_known_by_now(&case).await;
         let enrollment = fixture.enrollment().await;
-        assert_eq!(enrollment.mode.as_str(), mode, "{is_older}");
-        assert_eq!(enrollment.roles, ["staff".parse().unwrap()].into());
-        assert_eq!(enrollment.mode_set_by.is_some(), is_older);
+        assert_eq!(enrollment.mode.as_str(), mode, "{case}");
+        assert_eq!(
+            enrollment.roles,
+            ["staff".parse().unwrap()].into(),
+            "{case}"
+        );
+        assert_eq!(enrollment.mode_set_by.is_some(), is_older, "{case}");
     }
 }
 
