@@ -61,7 +61,11 @@ async fn a_page_costs_a_few_reads_and_a_change_one_write() {
             ("DeleteItem", pages),
         ]);
         // The pages, and each held-back learner once more.
-        assert_eq!(sweep().await, (expected, pages + 2 * pages));
+        assert_eq!(
+            sweep().await,
+            (expected, pages + 2 * pages),
+            "{pages} pages"
+        );
 
         fixture.clock.advance(Duration::from_secs(60));
         let expected = counts(&[
@@ -70,6 +74,6 @@ async fn a_page_costs_a_few_reads_and_a_change_one_write() {
             ("PutItem", 1),
             ("Query", 2),
         ]);
-        assert_eq!(sweep().await, (expected, pages));
+        assert_eq!(sweep().await, (expected, pages), "{pages} pages");
     }
 }

@@ -36,8 +36,12 @@ async fn a_single_learner_is_swept_in_all_runs_of_the_lms() {
     for learner in [ADA, ADA_ID] {
         let answer = list(&fixture, json!({"learner": learner, "dry_run": true})).await;
         let sweep = |run| json!({"sweep": {"run": run, "learner": learner, "dry_run": true}});
-        assert_eq!(answer["sweeps"], json!([sweep(OTHER), sweep(RUN)]));
-        assert_eq!(answer["next"], Value::Null);
+        assert_eq!(
+            answer["sweeps"],
+            json!([sweep(OTHER), sweep(RUN)]),
+            "{learner}"
+        );
+        assert_eq!(answer["next"], Value::Null, "{learner}");
     }
     // A run that is named is the only one swept.
     let answer = list(&fixture, json!({"learner": ADA, "run": OTHER})).await;
@@ -65,11 +69,12 @@ async fn an_lms_that_fails_to_list_a_learners_runs_fails_the_call() {
         let order = FaultRule::of(fault).at(At::Enrollments).after(after);
         fixture.lms.add_fault(order);
         let call = json!({"list": {"learner": ADA}});
-        assert!(fixture.call(call).await.is_err());
+        assert!(fixture.call(call).await.is_err(), "{code}");
         let line = fixture.log.last("sweep call failed");
         assert_eq!(
             (&line["level"], &line["reason"], &line["error_code"]),
-            (&json!("ERROR"), &json!("lms"), &json!(code))
+            (&json!("ERROR"), &json!("lms"), &json!(code)),
+            "{code}"
         );
         fixture.lms.revoke();
     }

@@ -439,7 +439,7 @@ async fn a_broken_row_does_not_stop_the_others() {
     );
     assert_eq!(answer["status"], "done");
     for learner in [4, 5] {
-        assert!(fixture.enrollment_of(learner).await.is_some());
+        assert!(fixture.enrollment_of(learner).await.is_some(), "{learner}");
     }
     assert!(fixture.enrollment_of(0).await.is_none());
 }
@@ -461,7 +461,7 @@ async fn the_case_of_the_username_in_the_lms_is_ignored() {
                 fixture.lms.enroll(there, RUN, "verified", is_active);
                 let answer = fixture.sweep_with(fields.clone()).await;
                 let tally = json!({"listed": 1, did: 1});
-                assert_eq!(answer["tally"], tally, "{here} {there} {fields}");
+                assert_eq!(answer["tally"], tally, "{here} {there} {fields} {did}");
             }
         }
     }
@@ -482,9 +482,9 @@ async fn a_single_learner_can_be_swept() {
         fixture.clock.advance(Duration::from_secs(60));
         fixture.lms.enroll("ada", RUN, "verified", is_active);
         let answer = fixture.sweep_with(json!({"learner": learner})).await;
-        assert_eq!(answer["tally"], json!({"listed": 1, did: 1}));
-        assert_eq!(answer["status"], "done");
-        assert_eq!(fixture.enrollment().await.active, is_active);
+        assert_eq!(answer["tally"], json!({"listed": 1, did: 1}), "{did}");
+        assert_eq!(answer["status"], "done", "{did}");
+        assert_eq!(fixture.enrollment().await.active, is_active, "{did}");
     }
     // She is gone from the LMS: that proves nothing.
     fixture.clock.advance(Duration::from_secs(60));
@@ -503,7 +503,11 @@ async fn a_single_learner_can_be_swept() {
     for learner in ["nobody@example.org", "6f0d3a52-0000-4f5e-9d0a-2f5f6f1b9c11"] {
         let call = json!({"sweep": {"run": RUN, "learner": learner}});
         let error = fixture.call(call).await.unwrap_err();
-        assert_eq!(error.to_string(), "the portal knows no such user");
+        assert_eq!(
+            error.to_string(),
+            "the portal knows no such user",
+            "{learner}"
+        );
     }
     fixture
         .put_user("no-name@example.org", &id(9).to_string(), None)
@@ -512,8 +516,13 @@ async fn a_single_learner_can_be_swept() {
         json!({"sweep": {"run": RUN, "learner": "no-name@example.org"}}),
         json!({"list": {"learner": "no-name@example.org"}}),
     ] {
+        let case = call.to_string();
         let error = fixture.call(call).await.unwrap_err();
-        assert_eq!(error.to_string(), "the user has no username of the LMS");
+        assert_eq!(
+            error.to_string(),
+            "the user has no username of the LMS",
+            "{case}"
+        );
     }
 }
 

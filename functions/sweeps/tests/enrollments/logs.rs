@@ -59,8 +59,11 @@ async fn a_sweep_logs_a_line_for_each_change_and_one_at_its_end() {
         ] {
             assert_eq!(last[field], value, "{field} {dry_run}");
         }
-        assert!(last["dynamodb_calls"].as_u64().unwrap() > 3);
-        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(
+            last["dynamodb_calls"].as_u64().unwrap() > 3,
+            "dry run: {dry_run}"
+        );
+        assert_eq!(lines.len(), 3, "dry run: {dry_run}: {lines:?}");
         for line in lines {
             for (field, value) in [
                 ("message", "learner swept"),
@@ -68,13 +71,17 @@ async fn a_sweep_logs_a_line_for_each_change_and_one_at_its_end() {
                 ("sweep", "enrollments"),
                 ("course_id", RUN),
             ] {
-                assert_eq!(line[field], value, "{field}");
+                assert_eq!(line[field], value, "{field} {dry_run}: {line}");
             }
-            assert_eq!(line["sweep_id"], last["sweep_id"]);
+            assert_eq!(line["sweep_id"], last["sweep_id"], "dry run: {dry_run}");
         }
         let effects = ["created", "deactivated", "mode_changed"];
         for (learner, effect) in (0..).zip(effects) {
-            assert_eq!(fixture.effects()[&id(learner)], [effect]);
+            assert_eq!(
+                fixture.effects()[&id(learner)],
+                [effect],
+                "dry run: {dry_run}"
+            );
         }
     }
 }

@@ -21,7 +21,11 @@ async fn learners_and_outcomes_are_counted() {
     fixture.clock.advance(Duration::from_secs(60));
     fixture.sweep().await;
     for metric in [Metric::SweptLearners, Metric::SweepsDone] {
-        assert_eq!(fixture.log.metric(metric), Vec::<Value>::new());
+        assert_eq!(
+            fixture.log.metric(metric),
+            Vec::<Value>::new(),
+            "{metric:?}"
+        );
     }
     assert_eq!(fixture.log.metric(Metric::LmsRequests), [json!(2)]);
 

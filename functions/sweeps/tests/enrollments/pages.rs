@@ -154,9 +154,10 @@ async fn absence_proves_nothing() {
             fixture.lms.unlist(&username(learner), RUN);
         }
         for options in [json!({}), json!({"confirm": true, "force": true})] {
+            let case = format!("{gone} gone, {options}");
             let answer = fixture.sweep_with(options).await;
-            assert_eq!(answer["status"], "done");
-            assert_eq!(fixture.everything().await, before);
+            assert_eq!(answer["status"], "done", "{case}");
+            assert_eq!(fixture.everything().await, before, "{case}");
         }
     }
 }
@@ -173,7 +174,8 @@ async fn unknown_runs_are_not_swept() {
         let answer = fixture.sweep_with(json!({"run": run})).await;
         assert_eq!(
             (&answer["status"], &answer["reason"]),
-            (&json!(status), &reason)
+            (&json!(status), &reason),
+            "{run}"
         );
     }
     assert_eq!(fixture.lms.count(At::Enrollments), 1);
@@ -243,14 +245,14 @@ async fn learners_are_requested_by_username_if_the_list_fails() {
                 break answer;
             }
         };
-        assert_eq!(answer["status"], "done", "{answer}");
+        assert_eq!(answer["status"], "done", "{seconds}: {answer}");
         let tally = &answer["tally"];
-        assert_eq!(tally["failed:400 username"], 1, "{answer}");
-        assert_eq!(tally["created"], 5, "{answer}");
-        assert_eq!(tally["deactivated"], 1, "{answer}");
-        assert_eq!(enrolled(&fixture).await, 7);
-        assert!(!fixture.enrollment_of(4).await.unwrap().active);
+        assert_eq!(tally["failed:400 username"], 1, "{seconds}: {answer}");
+        assert_eq!(tally["created"], 5, "{seconds}: {answer}");
+        assert_eq!(tally["deactivated"], 1, "{seconds}: {answer}");
+        assert_eq!(enrolled(&fixture).await, 7, "{seconds}");
+        assert!(!fixture.enrollment_of(4).await.unwrap().active, "{seconds}");
         let line = fixture.log.last("sweeping by username");
-        assert_eq!(line["level"], "WARN");
+        assert_eq!(line["level"], "WARN", "{seconds}");
     }
 }

@@ -28,20 +28,25 @@ async fn passed(before: Before) -> Fixture {
             fixture.announce(ADA, None, Some("verified")).await;
             fixture.clock.advance(Duration::from_secs(1));
             fixture.lms.enroll("ada", RUN, "verified", false);
-            assert_eq!(fixture.sweep().await["tally"]["deactivated"], 1);
+            assert_eq!(
+                fixture.sweep().await["tally"]["deactivated"],
+                1,
+                "{before:?}"
+            );
         }
     }
     fixture.grade(0.9, true);
     fixture.add_pending_pass().await;
     assert_eq!(
         fixture.pending_event().await.reason,
-        BlockedReason::NotEligible
+        BlockedReason::NotEligible,
+        "{before:?}"
     );
     // One attempt without success: from now on only the enrollment makes the event due.
     fixture.clock.advance(Duration::from_secs(90));
-    assert_eq!(fixture.retry_due().await.attempted, 1);
+    assert_eq!(fixture.retry_due().await.attempted, 1, "{before:?}");
     fixture.clock.advance(Duration::from_hours(24));
-    assert_eq!(fixture.retry_due().await.attempted, 0);
+    assert_eq!(fixture.retry_due().await.attempted, 0, "{before:?}");
     fixture.lms.enroll("ada", RUN, "verified", true);
     fixture
 }
@@ -55,12 +60,12 @@ async fn the_next_attempt_issues_the_certificate() {
         let portal = prepared.copy().await;
         let (proxy, client) = portal.proxy(FAST_RETRIES).await;
         let fixture = wired(portal, client);
-        assert_eq!(fixture.sweep().await["status"], "done");
+        assert_eq!(fixture.sweep().await["status"], "done", "{before:?}");
         let calls = proxy.calls();
         let written = ["UpdateItem", "UpdateItem", "UpdateItem"];
         let updates = calls.iter().filter(|call| *call == "UpdateItem");
         assert!(updates.eq(&written), "{before:?}: {calls:?}");
-        assert_takes_effect(&fixture).await;
+        assert_takes_effect(&fixture, &format!("{before:?}")).await;
 
         // The kind of the write makes no difference to the stops.
         let calls = match before {
@@ -90,15 +95,15 @@ async fn the_next_attempt_issues_the_certificate() {
             }
             fixture.clock.advance(Duration::from_secs(100));
             assert!(is_paid().await, "{case}");
-            assert_takes_effect(&fixture).await;
+            assert_takes_effect(&fixture, &case).await;
         }
     }
 }
 
-async fn assert_takes_effect(portal: &Portal) {
-    assert_eq!(portal.retry_due().await.done, 1);
-    assert!(portal.certificate().await.is_some());
-    assert_eq!(portal.pending().await, []);
+async fn assert_takes_effect(portal: &Portal, case: &str) {
+    assert_eq!(portal.retry_due().await.done, 1, "{case}");
+    assert!(portal.certificate().await.is_some(), "{case}");
+    assert_eq!(portal.pending().await, [], "{case}");
 }
 
 /// A sweep that leaves the enrollment unpaid, or deactivates it, does not make the event due.
@@ -109,14 +114,11 @@ async fn a_pass_in_an_unpaid_enrollment_is_not_retried() {
         (Before::Unpaid, "audit", true),
         (Before::Unpaid, "audit", false),
     ] {
+        let case = format!("{before:?} {mode} {is_active}");
         let fixture = passed(before).await;
         fixture.lms.enroll("ada", RUN, mode, is_active);
         let pending = fixture.pending_event().await;
-        assert_eq!(fixture.sweep().await["status"], "done");
-        assert_eq!(
-            fixture.pending_event().await,
-            pending,
-            "{before:?} {mode} {is_active}"
-        );
+        assert_eq!(fixture.sweep().await["status"], "done", "{case}");
+        assert_eq!(fixture.pending_event().await, pending, "{case}");
     }
 }

@@ -67,16 +67,18 @@ async fn a_list_that_says_inactive_for_all_halts_the_sweep() {
 
     for done in ["created", "unchanged"] {
         let answer = fixture.sweep().await;
-        assert_eq!(answer["status"], "halted");
+        assert_eq!(answer["status"], "halted", "{done}");
         assert_eq!(
             answer["tally"],
-            json!({"listed": 16, done: 1, "left:safety_limit": 15})
+            json!({"listed": 16, done: 1, "left:safety_limit": 15}),
+            "{done}"
         );
-        assert_eq!(inactive(&fixture, 16).await, 0);
+        assert_eq!(inactive(&fixture, 16).await, 0, "{done}");
         let line = fixture.log.last("sweep ended");
         assert_eq!(
             (&line["level"], &line["outcome"], &line["left"]),
-            (&json!("ERROR"), &json!("halted"), &json!(15))
+            (&json!("ERROR"), &json!("halted"), &json!(15)),
+            "{done}"
         );
         fixture.clock.advance(Duration::from_secs(60));
     }

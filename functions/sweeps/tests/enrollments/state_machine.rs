@@ -35,7 +35,11 @@ async fn the_first_execution_reports_and_the_next_one_enrolls() {
     for (name, enrolled) in [("first", 0), ("second", 5), ("third", 5)] {
         let execution = emulator.execute(&machine, name, &json!({})).await;
         let ended = emulator.ended(&execution.unwrap()).await.unwrap();
-        assert_eq!((&*ended.status, &*ended.last_state), ("SUCCEEDED", "Done"));
+        assert_eq!(
+            (&*ended.status, &*ended.last_state),
+            ("SUCCEEDED", "Done"),
+            "{name}"
+        );
         assert_eq!(ended.mapped.len(), 1, "{name}");
         assert_eq!(ended.mapped[0].status, "SUCCEEDED", "{name}");
         let mut all = 0;
@@ -43,8 +47,8 @@ async fn the_first_execution_reports_and_the_next_one_enrolls() {
             let enrollments = portal.enrollments(&uuid(learner)).await;
             all += enrollments.len();
             for enrollment in enrollments {
-                assert_eq!(enrollment.mode.as_str(), "verified");
-                assert_eq!(enrollment.history.len(), 1);
+                assert_eq!(enrollment.mode.as_str(), "verified", "{name}");
+                assert_eq!(enrollment.history.len(), 1, "{name}");
             }
         }
         assert_eq!(all, enrolled, "{name}");

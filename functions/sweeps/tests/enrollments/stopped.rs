@@ -131,7 +131,11 @@ async fn old_checkpoints_and_those_with_other_options_are_not_resumed() {
         let asked = fixture.lms.count(At::Enrollments);
         fixture.clock.advance(passed);
         let answer = fixture.sweep_with(fields.clone()).await;
-        assert_eq!(answer["tally"], json!({"listed": 3, "unchanged": 3}));
+        assert_eq!(
+            answer["tally"],
+            json!({"listed": 3, "unchanged": 3}),
+            "{passed:?} {fields}"
+        );
         let asked = fixture.lms.count(At::Enrollments) - asked;
         assert_eq!(asked, listed, "{passed:?} {fields}");
     }

@@ -40,7 +40,7 @@ async fn a_page_costs_a_few_reads_and_a_change_one_write() {
             // Nobody is held back.
             ("Query", 2),
         ]);
-        assert_eq!((calls, asked), (expected, pages));
+        assert_eq!((calls, asked), (expected, pages), "{pages} pages");
 
         fixture.clock.advance(Duration::from_secs(60));
         let (calls, asked) = calls_of_a_sweep(fixture.beside(), At::Grades, wired).await;
@@ -50,6 +50,6 @@ async fn a_page_costs_a_few_reads_and_a_change_one_write() {
             ("PutItem", 1),
             ("Query", 2),
         ]);
-        assert_eq!((calls, asked), (expected, pages));
+        assert_eq!((calls, asked), (expected, pages), "{pages} pages");
     }
 }

@@ -71,8 +71,12 @@ async fn a_single_learner_is_swept_in_all_of_their_runs() {
         let call = json!({"list": {"learner": learner, "dry_run": true, "force": true}});
         let answer = fixture.call(call).await.unwrap();
         let sweep = |run| json!({"sweep": {"run": run, "learner": learner, "dry_run": true, "force": true}});
-        assert_eq!(answer["sweeps"], json!([sweep(RUN), sweep(other)]));
-        assert_eq!(answer["next"], Value::Null);
+        assert_eq!(
+            answer["sweeps"],
+            json!([sweep(RUN), sweep(other)]),
+            "{learner}"
+        );
+        assert_eq!(answer["next"], Value::Null, "{learner}");
     }
 }
 

@@ -53,14 +53,14 @@ async fn prepare(before: Before) -> Fixture {
     }
     if matches!(before, Certified | Withdrawn | Revoked) {
         fixture.lms.grade("ada", RUN, graded(0.9));
-        assert_eq!(fixture.sweep().await["tally"]["issued"], 1);
+        assert_eq!(fixture.sweep().await["tally"]["issued"], 1, "{before:?}");
     }
     fixture.lms.enroll("ada", RUN, mode, true);
     if before == Withdrawn {
         fixture.clock.advance(Duration::from_secs(60));
         fixture.lms.grade("ada", RUN, graded(0.0));
         fixture.a_day_passes().await;
-        assert_eq!(fixture.sweep().await["tally"]["withdrawn"], 1);
+        assert_eq!(fixture.sweep().await["tally"]["withdrawn"], 1, "{before:?}");
     }
     if before == Revoked {
         let revoked = S("revoked".to_owned());
@@ -180,17 +180,29 @@ async fn a_zero_withdraws_only_if_it_is_confirmed() {
             let mut expected = did;
             expected["listed"] = 1.into();
             assert_eq!(answer["tally"], expected, "{case}, {confirm}");
-            assert_eq!(answer["status"], "done", "{case}");
-            assert_eq!(fixture.certificate().await.unwrap().state, state, "{case}");
+            assert_eq!(answer["status"], "done", "{case}, {confirm}");
+            assert_eq!(
+                fixture.certificate().await.unwrap().state,
+                state,
+                "{case}, {confirm}"
+            );
         };
         let says = |percent| fixture.lms.grade("ada", RUN, graded(percent));
         says(0.0);
         sweep("first", json!({"grade_stored": 1, LEFT_ONCE: 1}), InForce).await;
         let grade = fixture.stored_grade().await.unwrap();
-        assert_eq!(grade.zero_since, Some(fixture.clock.now()));
+        assert_eq!(
+            grade.zero_since,
+            Some(fixture.clock.now()),
+            "confirm: {confirm}"
+        );
         fixture.clock.advance(Duration::from_secs(24 * 3600 - 1));
         sweep("a second early", json!({LEFT_ONCE: 1}), InForce).await;
-        assert_eq!(fixture.stored_grade().await.unwrap(), grade);
+        assert_eq!(
+            fixture.stored_grade().await.unwrap(),
+            grade,
+            "confirm: {confirm}"
+        );
 
         // Another grade in between: the day starts again.
         fixture.clock.advance(Duration::from_secs(60));
@@ -218,7 +230,11 @@ async fn a_zero_withdraws_only_if_it_is_confirmed() {
         let lists = fixture.lms.count(At::Enrollments);
         let withdrawn = CertificateState::Withdrawn;
         sweep("sure", json!({"withdrawn": 1}), withdrawn).await;
-        assert_eq!(fixture.lms.count(At::Enrollments), lists + 1);
+        assert_eq!(
+            fixture.lms.count(At::Enrollments),
+            lists + 1,
+            "confirm: {confirm}"
+        );
         sweep("done", json!({"unchanged": 1}), withdrawn).await;
     }
 }
@@ -416,9 +432,9 @@ async fn a_single_learner_can_be_swept() {
     fixture.says(1, 0.9);
     for learner in [ADA, ADA_ID] {
         let answer = fixture.sweep_with(json!({"learner": learner})).await;
-        assert_eq!(answer["tally"]["listed"], 1);
-        assert!(fixture.certificate().await.is_some());
-        assert!(fixture.record(1).await.grade.is_none());
+        assert_eq!(answer["tally"]["listed"], 1, "{learner}");
+        assert!(fixture.certificate().await.is_some(), "{learner}");
+        assert!(fixture.record(1).await.grade.is_none(), "{learner}");
     }
     // She is gone from the LMS: that proves nothing.
     fixture.clock.advance(Duration::from_secs(60));
@@ -435,7 +451,11 @@ async fn a_single_learner_can_be_swept() {
     for learner in ["nobody@example.org", "6f0d3a52-0000-4f5e-9d0a-2f5f6f1b9c11"] {
         let call = json!({"sweep": {"run": RUN, "learner": learner}});
         let error = fixture.call(call).await.unwrap_err();
-        assert_eq!(error.to_string(), "the portal knows no such user");
+        assert_eq!(
+            error.to_string(),
+            "the portal knows no such user",
+            "{learner}"
+        );
     }
     assert!(!fixture.log.text().contains('@'));
 }
@@ -478,7 +498,11 @@ async fn a_broken_row_does_not_stop_the_others() {
     );
     assert_eq!(answer["status"], "done");
     for learner in [0, 4, 5] {
-        assert_eq!(fixture.certificate_state(learner).await, Some(InForce));
+        assert_eq!(
+            fixture.certificate_state(learner).await,
+            Some(InForce),
+            "{learner}"
+        );
     }
     assert!(fixture.record(1).await.grade.is_none());
 }
@@ -535,8 +559,12 @@ async fn a_write_whose_answer_is_lost_is_recognized() {
         });
         let tally = &wired(before.beside(), client).sweep().await["tally"];
         let found = (&tally[did], &tally["left:changed_meanwhile"]);
-        assert_eq!(found, (&json!(1), &Value::Null), "{tally}");
-        assert_eq!(before.stored_grade().await.unwrap().history.len(), 1);
+        assert_eq!(found, (&json!(1), &Value::Null), "{did}: {tally}");
+        assert_eq!(
+            before.stored_grade().await.unwrap().history.len(),
+            1,
+            "{did}"
+        );
     }
 }
 
@@ -559,14 +587,17 @@ async fn the_case_of_the_username_in_the_lms_is_ignored() {
                     tally = json!({"listed": 1, did: 1});
                 }
                 let answer = fixture.sweep_with(fields.clone()).await;
-                assert_eq!(answer["tally"], tally, "{here} {there} {fields}");
+                assert_eq!(answer["tally"], tally, "{here} {there} {fields} {did}");
                 fixture.clock.advance(Duration::from_secs(60));
             }
             // A learner who is named is requested in the portal's spelling.
             let calls = fixture.lms.calls();
             let mut asked = calls.iter().filter_map(|call| call.username.as_deref());
             let spelling = if fields == json!({}) { there } else { here };
-            assert!(asked.all(|asked| asked == spelling), "{calls:?}");
+            assert!(
+                asked.all(|asked| asked == spelling),
+                "{here} {there} {fields}: {calls:?}"
+            );
         }
     }
 }

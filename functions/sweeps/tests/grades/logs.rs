@@ -64,8 +64,11 @@ async fn a_sweep_logs_a_line_for_each_effect_and_one_at_its_end() {
         ] {
             assert_eq!(last[field], value, "{field} {dry_run}");
         }
-        assert!(last["dynamodb_calls"].as_u64().unwrap() > 3);
-        assert_eq!(lines.len(), 4, "{lines:?}");
+        assert!(
+            last["dynamodb_calls"].as_u64().unwrap() > 3,
+            "dry run: {dry_run}"
+        );
+        assert_eq!(lines.len(), 4, "dry run: {dry_run}: {lines:?}");
         for line in lines {
             for (field, value) in [
                 ("message", "learner swept"),
@@ -73,16 +76,20 @@ async fn a_sweep_logs_a_line_for_each_effect_and_one_at_its_end() {
                 ("sweep", "grades"),
                 ("course_id", RUN),
             ] {
-                assert_eq!(line[field], value, "{field}");
+                assert_eq!(line[field], value, "{field} {dry_run}: {line}");
             }
-            assert_eq!(line["sweep_id"], last["sweep_id"]);
+            assert_eq!(line["sweep_id"], last["sweep_id"], "dry run: {dry_run}");
         }
         for (learner, effects) in [
             (1, vec!["withdrawn"]),
             (2, vec!["grade_stored"]),
             (4, vec!["grade_stored", "issued"]),
         ] {
-            assert_eq!(fixture.effects()[&id(learner)], effects, "{learner}");
+            assert_eq!(
+                fixture.effects()[&id(learner)],
+                effects,
+                "{learner} {dry_run}"
+            );
         }
     }
 }

@@ -71,8 +71,8 @@ async fn each_call_counts_its_own_part() {
         }
         fixture.sweep().await;
         let last = fixture.log.metrics().pop().unwrap();
-        assert_eq!(last["CertificatesWithdrawn"], withdrawn);
-        assert_eq!(last["CertificatesIssued"], 1 - withdrawn);
+        assert_eq!(last["CertificatesWithdrawn"], withdrawn, "{percent}");
+        assert_eq!(last["CertificatesIssued"], 1 - withdrawn, "{percent}");
     }
 }
 

@@ -64,7 +64,7 @@ async fn a_page_that_fails_three_times_is_retried() {
             if answer["status"] != "suspended" {
                 break answer;
             }
-            assert!(!answer["reason"].is_null(), "{answer}");
+            assert!(!answer["reason"].is_null(), "{fault:?}: {answer}");
             let wait = answer["wait_seconds"].as_u64().unwrap();
             waits.push(wait);
             fixture.clock.advance(Duration::from_secs(wait));
@@ -197,8 +197,8 @@ async fn absence_proves_nothing() {
             fixture.lms.remove(&username(learner), RUN);
         }
         let answer = fixture.sweep().await;
-        assert_eq!(answer["status"], "done");
-        assert_eq!(fixture.everything().await, before);
+        assert_eq!(answer["status"], "done", "{gone} gone");
+        assert_eq!(fixture.everything().await, before, "{gone} gone");
     }
 }
 
@@ -211,7 +211,8 @@ async fn unknown_runs_fail() {
         let answer = fixture.sweep_with(json!({"run": run})).await;
         assert_eq!(
             (&answer["status"], &answer["reason"]),
-            (&json!("failed"), &json!(reason))
+            (&json!("failed"), &json!(reason)),
+            "{run}"
         );
     }
     assert_eq!(fixture.lms.count(At::Grades), 1);

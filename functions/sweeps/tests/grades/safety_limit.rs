@@ -33,7 +33,7 @@ async fn withdrawn(fixture: &Fixture, learners: u32) -> u32 {
     for learner in 0..learners {
         match fixture.certificate_state(learner).await.unwrap() {
             Withdrawn => count += 1,
-            state => assert_eq!(state, InForce),
+            state => assert_eq!(state, InForce, "{learner} of {learners}"),
         }
     }
     count
@@ -260,8 +260,8 @@ async fn two_processes_on_one_sweep_both_keep_the_limit() {
     };
     let (slow, other) = tokio::join!(slow.sweep(), other);
     for answer in [slow, other] {
-        assert_eq!(answer["status"], "halted");
-        assert_eq!(answer["tally"]["left:safety_limit"], 12);
+        assert_eq!(answer["status"], "halted", "{answer}");
+        assert_eq!(answer["tally"]["left:safety_limit"], 12, "{answer}");
     }
     assert_eq!(withdrawn(&fixture, 12).await, 0);
 }
