@@ -208,7 +208,10 @@ mod tests {
                 history: Vec::from_iter(states.iter().map(entry)).into(),
             };
             assert_eq!(certificate.state_unless_revoked(), before, "{states:?}");
-            assert!(!format!("{certificate:?}").contains("Lovelace"));
+            assert!(
+                !format!("{certificate:?}").contains("Lovelace"),
+                "{states:?}"
+            );
 
             // A correction of the name changes no state, and its entry is not one of a state.
             let renaming = CertificateEntry {
@@ -217,15 +220,23 @@ mod tests {
                 ..entry(&certificate.state)
             };
             let renamed = certificate.after(renaming);
-            assert_eq!(renamed.learner_name.as_deref(), Some("Ada King"));
+            assert_eq!(
+                renamed.learner_name.as_deref(),
+                Some("Ada King"),
+                "{states:?}"
+            );
             assert_eq!(renamed.state_unless_revoked(), before, "{states:?}");
-            assert_eq!(renamed.last_of_state(), certificate.history.last());
-            assert_eq!(renamed.renaming("Ada King"), None);
-            assert!(renamed.holds(Uuid::max()));
+            assert_eq!(
+                renamed.last_of_state(),
+                certificate.history.last(),
+                "{states:?}"
+            );
+            assert_eq!(renamed.renaming("Ada King"), None, "{states:?}");
+            assert!(renamed.holds(Uuid::max()), "{states:?}");
             let shown = format!("{renamed:?}");
             assert!(
                 !shown.contains("Lovelace") && !shown.contains("King"),
-                "{shown}"
+                "{states:?}: {shown}"
             );
         }
     }

@@ -367,8 +367,8 @@ mod tests {
                 );
                 assert_eq!(course_id(&text).map_err(refused), Err(message), "{text:?}");
                 // Stored items and webhooks accept the text.
-                assert_eq!(text.parse::<Email>().unwrap().as_str(), text);
-                assert_eq!(text.parse::<Username>().unwrap().as_str(), text);
+                assert_eq!(text.parse::<Email>().unwrap().as_str(), text, "{text:?}");
+                assert_eq!(text.parse::<Username>().unwrap().as_str(), text, "{text:?}");
             }
         }
     }

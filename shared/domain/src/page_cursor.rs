@@ -133,7 +133,7 @@ mod tests {
     fn a_list_is_followed_to_its_end() {
         for pages in [1, 2, 3, 100, 9_999] {
             let read = walk(|n| (n + 1 < pages).then_some(n + 1));
-            assert_eq!(read, (pages, None));
+            assert_eq!(read, (pages, None), "{pages}");
         }
         let endless = walk(|n| Some(n + 1));
         assert_eq!(

@@ -575,13 +575,22 @@ mod tests {
                 Some(Mode::audit()),
             ),
         ] {
+            let case = there.state;
             let merged = there.merged(&old);
-            assert_eq!((merged.reason, merged.mode), (reason, mode));
-            assert_eq!(merged.state, EventState::Waiting);
-            assert_eq!(merged.next_attempt_at, moment(next_attempt_at));
-            assert_eq!(merged.roles.len(), 2);
-            assert_eq!((&merged.event_key, merged.version), (&there.event_key, 7));
-            assert_eq!(merged.delivered_at, there.delivered_at.max(moment(20)));
+            assert_eq!((merged.reason, merged.mode), (reason, mode), "{case:?}");
+            assert_eq!(merged.state, EventState::Waiting, "{case:?}");
+            assert_eq!(merged.next_attempt_at, moment(next_attempt_at), "{case:?}");
+            assert_eq!(merged.roles.len(), 2, "{case:?}");
+            assert_eq!(
+                (&merged.event_key, merged.version),
+                (&there.event_key, 7),
+                "{case:?}"
+            );
+            assert_eq!(
+                merged.delivered_at,
+                there.delivered_at.max(moment(20)),
+                "{case:?}"
+            );
         }
     }
 
@@ -804,7 +813,7 @@ mod tests {
             (BlockedReason::NotEligible, 48..),
         ] {
             let AfterAttempt::Stored(next) = pending.after_attempt(reason.into(), now) else {
-                panic!("dropped");
+                panic!("{reason:?}: dropped");
             };
             pending = *next;
             let wait = pending.next_attempt_at.duration_since(now).as_secs();
@@ -824,7 +833,7 @@ mod tests {
             let AfterAttempt::Stored(next) =
                 event(BlockedReason::LmsUnavailable, 1).after_attempt(blocked, now)
             else {
-                panic!("dropped");
+                panic!("{asked}: dropped");
             };
             let wait = minutes_after(now, next.next_attempt_at);
             assert!(

@@ -224,16 +224,18 @@ mod tests {
         ];
         let now = Timestamp::from_second(50 * 86_400).unwrap();
         let mut list = TokenList {
-            tokens: rows.iter().map(|r| record(r.0, r.1, r.2)).collect(),
+            tokens: rows
+                .map(|(id, expires, revoked, ..)| record(id, expires, revoked))
+                .to_vec(),
         };
-        for row in &rows {
-            let found = list.find(&sha256_hex(row.0.as_bytes()));
-            assert_eq!(found.map(|r| r.state(now)), Some(row.3), "{}", row.0);
+        for (id, _, _, state, _) in rows {
+            let found = list.find(&sha256_hex(id.as_bytes()));
+            assert_eq!(found.map(|r| r.state(now)), Some(state), "{id}");
         }
         list.prune(now);
-        for row in &rows {
-            let found = list.find(&sha256_hex(row.0.as_bytes()));
-            assert_eq!(found.is_some(), row.4, "{}", row.0);
+        for (id, .., is_listed) in rows {
+            let found = list.find(&sha256_hex(id.as_bytes()));
+            assert_eq!(found.is_some(), is_listed, "{id}");
         }
         assert_eq!(list.find(&sha256_hex(b"unknown")), None);
     }
@@ -273,10 +275,10 @@ mod tests {
             assert_eq!(list.tokens[0].expires_at, given, "{id}");
 
             // An end that somebody else set is left unchanged.
-            assert_eq!(list.put_back_end(&before, Some(day(99))), Ok(()));
+            assert_eq!(list.put_back_end(&before, Some(day(99))), Ok(()), "{id}");
             assert_eq!(list.tokens[0].expires_at, given, "{id}");
-            assert_eq!(list.put_back_end(&before, given), Ok(()));
-            assert_eq!(list.tokens[0], before);
+            assert_eq!(list.put_back_end(&before, given), Ok(()), "{id}");
+            assert_eq!(list.tokens[0], before, "{id}");
         }
         let none = TokenList::default().end("a", day(1), day(0));
         assert_eq!(none, Err(NoSuchTokenError("a".to_owned()).into()));
