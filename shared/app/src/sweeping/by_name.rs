@@ -259,7 +259,7 @@ mod tests {
             all.sort_unstable();
             let mut names: Vec<_> = names.iter().map(String::as_str).collect();
             names.sort_unstable();
-            assert_eq!(all, names);
+            assert_eq!(all, names, "{sizes:?}");
         }
     }
 }

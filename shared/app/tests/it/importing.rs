@@ -52,8 +52,12 @@ async fn a_busy_table_is_waited_for() {
             row("bob@example.org", "bob", None),
         ];
         let imported = import_users(&users(&proxy.url), &rows).await.unwrap();
-        assert_eq!(imported, [Ok(Imported::Created), Ok(Imported::Created)]);
-        assert_eq!(proxy.calls().len(), 4);
+        assert_eq!(
+            imported,
+            [Ok(Imported::Created), Ok(Imported::Created)],
+            "{code}"
+        );
+        assert_eq!(proxy.calls().len(), 4, "{code}");
     }
 }
 
@@ -224,7 +228,11 @@ async fn other_attributes_are_kept() -> Result<(), StoreError> {
         .await?;
     let item = item.item.unwrap();
     for (attribute, value) in [("phone", "1"), ("name", "Ada"), ("edx_username", "ada.l")] {
-        assert_eq!(item[attribute], AttributeValue::S(value.to_owned()));
+        assert_eq!(
+            item[attribute],
+            AttributeValue::S(value.to_owned()),
+            "{attribute}"
+        );
     }
     Ok(())
 }

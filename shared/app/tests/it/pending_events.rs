@@ -74,6 +74,8 @@ async fn a_delivery_becomes_what_the_domain_makes_of_it() {
         for (role, mode) in [(None, None), (Some(&staff), Some(&verified))] {
             for blocked in [&unavailable, &no_user] {
                 for (name, calls, change) in &changes {
+                    let delivery = delivery(role, mode, blocked, 1010);
+                    let case = format!("{name}: {delivery:?} after {first:?}");
                     let engine = Dynamodb::in_memory().await.unwrap();
                     let proxy = FaultyProxy::before(&engine.url, |_| local::Fault::Pass);
                     let proxy = proxy.await.unwrap();
@@ -85,21 +87,20 @@ async fn a_delivery_becomes_what_the_domain_makes_of_it() {
                         let keys = std::slice::from_ref(&key);
                         events.get_many(keys).await.unwrap().remove(0).unwrap()
                     };
-                    assert_eq!(stored().await, first.event(), "{name}");
+                    assert_eq!(stored().await, first.event(), "{case}");
                     if let Some(event) = change(stored().await) {
-                        assert!(events.save(&event).await.unwrap(), "{name}");
+                        assert!(events.save(&event).await.unwrap(), "{case}");
                     }
                     let before = stored().await;
 
                     let made = proxy.calls().len();
-                    let delivery = delivery(role, mode, blocked, 1010);
                     events.add(&delivery).await.unwrap();
-                    assert_eq!(proxy.calls()[made..], vec!["UpdateItem"; *calls], "{name}");
+                    assert_eq!(proxy.calls()[made..], vec!["UpdateItem"; *calls], "{case}");
                     let expected = PendingEvent {
                         version: before.version + 1,
                         ..before.redelivered(&delivery.event())
                     };
-                    assert_eq!(stored().await, expected, "{name}: {delivery:?}");
+                    assert_eq!(stored().await, expected, "{case}");
                 }
             }
         }

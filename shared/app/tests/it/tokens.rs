@@ -315,15 +315,20 @@ async fn a_flood_of_unknown_tokens_does_not_block_a_new_token() {
                     .map(|token| tokens.check.authenticate(token)),
             );
             let (decisions, new_decision) = tokio::join!(flood, tokens.authenticate(&new));
-            assert_eq!(new_decision, staff(&new));
+            assert_eq!(new_decision, staff(&new), "turn {turn}, {more:?}");
             assert!(
                 decisions
                     .iter()
-                    .all(|decision| *decision == Ok(AuthDecision::Unknown))
+                    .all(|decision| *decision == Ok(AuthDecision::Unknown)),
+                "turn {turn}, {more:?}"
             );
-            assert_eq!(tokens.authenticate(&known).await, staff(&known));
-            assert_eq!(tokens.reads() - start, turn);
-            assert_eq!(tokens.clock.now(), presented_at);
+            assert_eq!(
+                tokens.authenticate(&known).await,
+                staff(&known),
+                "turn {turn}, {more:?}"
+            );
+            assert_eq!(tokens.reads() - start, turn, "turn {turn}, {more:?}");
+            assert_eq!(tokens.clock.now(), presented_at, "turn {turn}, {more:?}");
         }
     }
 }
@@ -342,6 +347,7 @@ async fn a_new_token_works_at_every_instance_once_it_is_shown() {
         (true, 5),
         (false, 5),
     ] {
+        let case = format!("{unknown_tokens_come}, {presented_after} s");
         let tokens = Tokens::new().await;
         tokens.issue().await;
         let written_at = tokens.clock.now() + SignedDuration::from_mins(1);
@@ -368,17 +374,17 @@ async fn a_new_token_works_at_every_instance_once_it_is_shown() {
                 assert!(
                     authenticated
                         .iter()
-                        .all(|decision| *decision == Ok(AuthDecision::Unknown))
+                        .all(|decision| *decision == Ok(AuthDecision::Unknown)),
+                    "{case}"
                 );
             }
             tokens.clock.advance(STEP);
         }
         for (instance, before) in instances.iter().zip(BEFORE_THE_WRITE) {
             let authenticated = instance.authenticate(new.token.expose_secret()).await;
-            let case = format!("{before} ms, {unknown_tokens_come}, {presented_after} s");
-            assert_eq!(authenticated, staff(&new), "{case}");
+            assert_eq!(authenticated, staff(&new), "{before} ms, {case}");
             // Nobody has waited either.
-            assert_eq!(tokens.clock.now(), presented_at, "{case}");
+            assert_eq!(tokens.clock.now(), presented_at, "{before} ms, {case}");
         }
     }
 }
@@ -402,7 +408,7 @@ async fn a_thousand_unknown_tokens_cause_few_reads() {
     ] {
         let tokens = Tokens::new().await;
         let known = tokens.issue().await;
-        assert_eq!(tokens.authenticate(&known).await, staff(&known));
+        assert_eq!(tokens.authenticate(&known).await, staff(&known), "{case}");
         tokens.advance(5);
         let clock = Arc::clone(&tokens.clock);
         tokens.proxy.set(move |_| {
@@ -453,7 +459,11 @@ async fn a_refusal_by_secrets_manager_is_not_an_outage() {
     for cause in ["denied", "no list"] {
         let tokens = Tokens::new().await;
         let issued = tokens.issue().await;
-        assert_eq!(tokens.authenticate(&issued).await, staff(&issued));
+        assert_eq!(
+            tokens.authenticate(&issued).await,
+            staff(&issued),
+            "{cause}"
+        );
         if cause == "denied" {
             tokens.proxy.set(|_| Fault::Refuse("AccessDeniedException"));
         } else {
@@ -554,14 +564,21 @@ async fn concurrent_operators_lose_no_change() {
                     }
                 )),
             );
-        assert!(revoked.iter().all(Option::is_some));
+        assert!(
+            revoked.iter().all(Option::is_some),
+            "answers get lost: {answers_get_lost}"
+        );
         let listed = tokens.registry.list().await.unwrap();
         let live: BTreeSet<_> = listed
             .iter()
             .filter(|record| record.revoked_at.is_none())
             .map(|record| record.id.clone())
             .collect();
-        assert_eq!(live, issued.into_iter().flatten().collect());
-        assert_eq!(listed.len(), 8);
+        assert_eq!(
+            live,
+            issued.into_iter().flatten().collect(),
+            "answers get lost: {answers_get_lost}"
+        );
+        assert_eq!(listed.len(), 8, "answers get lost: {answers_get_lost}");
     }
 }
