@@ -284,7 +284,7 @@ mod tests {
         let secret = CachedSecret::fake(Duration::ZERO);
         for (seconds, number) in [(0, 1), (59, 1), (1, 2), (59, 2), (1, 3)] {
             secret.advance(seconds);
-            assert_eq!(secret.get().await, value(number));
+            assert_eq!(secret.get().await, value(number), "{seconds} s: {number}");
         }
         assert_eq!(secret.refresh().await, value(4));
         assert_eq!(secret.get().await, value(4));
@@ -312,9 +312,17 @@ mod tests {
         assert_eq!((secret.get().await, secret.reads()), (value(1), 1));
         for (seconds, reads) in [(1, 2), (14, 2), (1, 3), (14, 3), (1, 4)] {
             secret.advance(seconds);
-            assert_eq!((secret.get().await, secret.reads()), (value(1), reads));
+            assert_eq!(
+                (secret.get().await, secret.reads()),
+                (value(1), reads),
+                "{seconds} s: {reads} reads"
+            );
             // That the caller needs a newer value changes nothing.
-            assert_eq!((secret.refresh().await, secret.reads()), (value(1), reads));
+            assert_eq!(
+                (secret.refresh().await, secret.reads()),
+                (value(1), reads),
+                "{seconds} s: {reads} reads"
+            );
         }
         secret.advance(900 - 90 - 1);
         assert_eq!(secret.get().await, value(1));
@@ -345,13 +353,21 @@ mod tests {
             (Ok(None), Ok(None)),
         ] {
             let secret = CachedSecret::fake(Duration::ZERO);
-            assert_eq!(secret.get().await, value(1));
+            assert_eq!(secret.get().await, value(1), "{result:?}");
             secret.find(found);
-            assert_eq!(secret.refresh().await, result);
-            assert_eq!(secret.get().await, value(1));
+            assert_eq!(secret.refresh().await, result, "{result:?}");
+            assert_eq!(secret.get().await, value(1), "{result:?}");
             secret.advance(60);
-            assert_eq!((secret.get().await, secret.reads()), (result.clone(), 3));
-            assert_eq!((secret.get().await, secret.reads()), (result, 4));
+            assert_eq!(
+                (secret.get().await, secret.reads()),
+                (result.clone(), 3),
+                "{result:?}"
+            );
+            assert_eq!(
+                (secret.get().await, secret.reads()),
+                (result.clone(), 4),
+                "{result:?}"
+            );
         }
     }
 
@@ -361,24 +377,24 @@ mod tests {
     async fn an_outage_after_another_failure_serves_nothing() {
         for failure in [Ok(None), Err(SecretError::Malformed)] {
             let secret = CachedSecret::fake(Duration::ZERO);
-            assert_eq!(secret.get().await, value(1));
+            assert_eq!(secret.get().await, value(1), "{failure:?}");
             secret.find(failure.clone());
             secret.advance(60);
             let result = failure.clone().map(|_| None);
-            assert_eq!(secret.get().await, result);
+            assert_eq!(secret.get().await, result, "{failure:?}");
             secret.find(Err(AWAY));
             secret.advance(60);
             assert_eq!(secret.get().await, Err(AWAY), "{failure:?}");
 
             // The failure may also be found for a caller that needs a recent value.
             let secret = CachedSecret::fake(Duration::ZERO);
-            assert_eq!(secret.get().await, value(1));
+            assert_eq!(secret.get().await, value(1), "{failure:?}");
             secret.find(failure.clone());
             secret.advance(30);
             let recent = secret.get_recent(LIMIT, secret.clock.now()).await;
-            assert_eq!(recent, result);
+            assert_eq!(recent, result, "{failure:?}");
             // The value is still fresh.
-            assert_eq!(secret.get().await, value(1));
+            assert_eq!(secret.get().await, value(1), "{failure:?}");
             secret.find(Err(AWAY));
             secret.advance(30);
             assert_eq!(secret.get().await, Err(AWAY), "{failure:?}");
@@ -399,8 +415,11 @@ mod tests {
             secret.advance(60);
             secret.find(found);
             let results = join_all((0..50).map(|_| secret.get())).await;
-            assert!(results.iter().all(|each| *each == result), "{results:?}");
-            assert_eq!(secret.reads(), reads);
+            assert!(
+                results.iter().all(|each| *each == result),
+                "{reads} reads: {results:?}"
+            );
+            assert_eq!(secret.reads(), reads, "{reads} reads");
         }
         secret.find(Ok(Some(())));
         secret.advance(60);
@@ -438,7 +457,7 @@ mod tests {
         for (seconds, number) in [(0, 1), (1, 1), (1, 2)] {
             secret.advance(seconds);
             let recent = secret.get_recent(LIMIT, secret.clock.now()).await;
-            assert_eq!(recent, value(number));
+            assert_eq!(recent, value(number), "{seconds} s: {number}");
         }
     }
 
@@ -451,13 +470,17 @@ mod tests {
             (Ok(None), Ok(None), 2),
         ] {
             let secret = CachedSecret::fake(Duration::ZERO);
-            assert_eq!(secret.get().await, value(1));
+            assert_eq!(secret.get().await, value(1), "{result:?}");
             secret.find(found);
             secret.advance(2);
             for (seconds, reads) in [(0, 2), (stands_for - 1, 2), (1, 3)] {
                 secret.advance(seconds);
                 let recent = secret.get_recent(LIMIT, secret.clock.now()).await;
-                assert_eq!((recent, secret.reads()), (result.clone(), reads));
+                assert_eq!(
+                    (recent, secret.reads()),
+                    (result.clone(), reads),
+                    "{result:?}, {seconds} s"
+                );
             }
         }
     }

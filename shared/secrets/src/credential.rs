@@ -122,8 +122,12 @@ mod tests {
             (r#"{"client_id": "i", "client_secret": "s\""}"#, client),
             (r#" {"token": "t"} "#, of_site),
         ] {
-            assert_eq!(parse(&text(&credential)).as_ref(), Ok(&credential));
-            assert_eq!(parse(written), Ok(credential));
+            assert_eq!(
+                parse(&text(&credential)).as_ref(),
+                Ok(&credential),
+                "{written}"
+            );
+            assert_eq!(parse(written), Ok(credential), "{written}");
         }
         for text in [
             "t",
