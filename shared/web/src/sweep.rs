@@ -379,7 +379,7 @@ mod tests {
                 request.learner.as_ref(),
                 request.options,
             );
-            assert_eq!(Value::Object(written), call);
+            assert_eq!(Value::Object(written), call, "{call}");
         }
         let list = |call: Value| match parse(&json!({"list": call})).unwrap() {
             Call::List { wanted, start } => (wanted, start),

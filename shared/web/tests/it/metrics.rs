@@ -36,11 +36,6 @@ fn written(write: impl FnOnce(&Metrics)) -> Map<String, Value> {
     members
 }
 
-/// Asserts that `members` are exactly the expected ones.
-fn assert_members(members: &Map<String, Value>, expected: Value) {
-    assert_eq!(Value::from(members.clone()), expected);
-}
-
 fn in_days(days: i64) -> Option<Timestamp> {
     Some(harness::now() + SignedDuration::from_hours(24 * days))
 }
@@ -101,7 +96,11 @@ fn a_delivery_has_its_metrics() {
                 let lms = json!({"CertificatesIssued": issued, "LmsRequests": 0, "LmsFailures": 0});
                 fields.extend(lms.as_object().unwrap().clone());
             }
-            assert_members(&members, expected);
+            assert_eq!(
+                Value::from(members),
+                expected,
+                "{outcome} {token:?} {kind:?}"
+            );
         }
     }
 }
@@ -124,14 +123,14 @@ fn a_retry_batch_has_its_metrics() {
         "EventsRetried": 7, "EventsDone": 4, "RetriesFailed": 2, "CertificatesIssued": 3,
         "LmsRequests": 0, "LmsFailures": 0,
     });
-    assert_members(&members, expected);
+    assert_eq!(Value::from(members), expected);
 }
 
 #[test]
 fn a_list_of_runs_has_its_metrics() {
     for unreadable in [0, 2] {
         let members = written(|metrics| metrics.listed(unreadable));
-        assert_members(&members, json!({"UnreadableRuns": unreadable}));
+        assert_eq!(Value::from(members), json!({"UnreadableRuns": unreadable}));
     }
 }
 
@@ -212,7 +211,11 @@ fn a_call_of_a_sweep_has_its_metrics() {
                 }));
             }
         }
-        assert_members(&members, expected);
+        assert_eq!(
+            Value::from(members),
+            expected,
+            "{kind:?} {outcome:?} {dry_run}"
+        );
     }
 }
 
@@ -256,6 +259,9 @@ fn the_page_lists_every_metric() {
     });
     assert_eq!(Vec::from_iter(rows), Vec::from_iter(expected));
     for metric in Metric::ALL {
-        assert!(["Count", "Milliseconds", "None"].contains(&metric.unit()));
+        assert!(
+            ["Count", "Milliseconds", "None"].contains(&metric.unit()),
+            "{metric:?}"
+        );
     }
 }
