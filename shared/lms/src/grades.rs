@@ -222,7 +222,7 @@ mod tests {
             let read = GradeRow::parse(&row, &RUN.parse().unwrap());
             assert_eq!(read.as_ref().err(), invalid.as_ref(), "{row}");
             if let Ok(read) = read {
-                assert_eq!(read.username.as_str(), row["username"]);
+                assert_eq!(read.username.as_str(), row["username"], "{row}");
             }
         }
     }

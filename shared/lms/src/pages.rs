@@ -128,7 +128,7 @@ mod tests {
                 ],
                 next: None,
             };
-            assert_eq!(read(&body), Ok(page));
+            assert_eq!(read(&body), Ok(page), "{body}");
         }
     }
 
@@ -179,7 +179,7 @@ mod tests {
             let read = serde_json::from_value::<Cursor>(json!(text));
             assert_eq!(read.is_ok(), is_one, "{text}");
             if let Ok(cursor) = read {
-                assert_eq!(serde_json::to_value(cursor).unwrap(), json!(text));
+                assert_eq!(serde_json::to_value(cursor).unwrap(), json!(text), "{text}");
             }
         }
     }

@@ -257,12 +257,13 @@ mod tests {
             let retry_after = Some(Duration::from_secs(3000));
             assert_eq!(
                 rate_limiter.paused(),
-                Some(LmsError::Paused { retry_after })
+                Some(LmsError::Paused { retry_after }),
+                "{order:?}"
             );
             clock.advance(Duration::from_secs(3000));
-            assert_eq!(rate_limiter.paused(), None);
+            assert_eq!(rate_limiter.paused(), None, "{order:?}");
             rate_limiter.pause(Duration::from_secs(1));
-            assert!(rate_limiter.paused().is_some());
+            assert!(rate_limiter.paused().is_some(), "{order:?}");
         }
     }
 }

@@ -40,9 +40,14 @@ async fn requests_are_sent_as_the_lms_expects() {
         ("course-v1:Ö+a:b~c+日", "a+b c&d=é"),
         ("Org/Course/Run%2F", "x"),
     ] {
+        let case = format!("{username} in {course_id}");
         let (course_id, username) = (course_id.parse().unwrap(), username.parse().unwrap());
         let strangers = lms.grade(&token.authorization, &course_id, &username).await;
-        assert_eq!(strangers, Err(InvalidResponse::AnotherLearner.into()));
+        assert_eq!(
+            strangers,
+            Err(InvalidResponse::AnotherLearner.into()),
+            "{case}"
+        );
     }
 
     let asked = server.asked();
@@ -293,14 +298,15 @@ async fn every_answer_of_the_grades_endpoint_has_its_meaning() {
             false,
         ),
     ];
-    for (reply, error, code, is_lms_wide) in rows {
+    for (n, (reply, error, code, is_lms_wide)) in rows.into_iter().enumerate() {
+        let case = format!("row {n}: {code}");
         let server = Server::start(move |_| reply.clone()).await;
         let lms = lms(&server.url);
         let found = lms.grade(&jwt(), &run(), &learner()).await.unwrap_err();
-        assert_eq!(found, error);
-        assert_eq!(found.code(), code);
-        assert_eq!(found.is_lms_wide(), is_lms_wide, "{code}");
-        assert_discreet(found.clone());
+        assert_eq!(found, error, "{case}");
+        assert_eq!(found.code(), code, "{case}");
+        assert_eq!(found.is_lms_wide(), is_lms_wide, "{case}");
+        assert_discreet(&case, found.clone());
         // Lists are refused in the same way, except that the list of enrollments has no
         // 404 of its own.
         if !matches!(found, LmsApiError::InvalidResponse(_)) {
@@ -312,9 +318,9 @@ async fn every_answer_of_the_grades_endpoint_has_its_meaning() {
                 }
                 found => found.clone(),
             };
-            assert_eq!(list, Err(of_list));
+            assert_eq!(list, Err(of_list), "{case}");
             let page = lms.grades_page(&jwt(), &run(), None, 50).await;
-            assert_eq!(page, Err(found));
+            assert_eq!(page, Err(found), "{case}");
         }
     }
     // No server listens on this port.
@@ -322,7 +328,7 @@ async fn every_answer_of_the_grades_endpoint_has_its_meaning() {
         .grade(&jwt(), &run(), &learner())
         .await;
     assert_eq!(refused, Err(LmsApiError::Unreachable));
-    assert_discreet(refused.unwrap_err());
+    assert_discreet("refused", refused.unwrap_err());
 }
 
 /// Checks the requests for enrollments and the rows of a page.
@@ -510,15 +516,16 @@ async fn every_answer_of_the_token_endpoint_has_its_meaning() {
         ),
         (Reply::BROKEN, LmsApiError::Unreachable, "Unreachable"),
     ]);
-    for (reply, error, code) in rows {
+    for (n, (reply, error, code)) in rows.into_iter().enumerate() {
+        let case = format!("row {n}: {code}");
         let server = Server::start(move |_| reply.clone()).await;
         let lms = lms(&server.url);
         let token = lms.access_token("id", &"hidden-secret".into()).await;
         let found = token.unwrap_err();
-        assert_eq!(found, error);
-        assert_eq!(found.code(), code);
-        assert!(found.is_lms_wide(), "{code}");
-        assert_discreet(found.clone());
+        assert_eq!(found, error, "{case}");
+        assert_eq!(found.code(), code, "{case}");
+        assert!(found.is_lms_wide(), "{case}");
+        assert_discreet(&case, found);
     }
 }
 
@@ -553,7 +560,7 @@ async fn every_400_of_the_enrollments_list_has_its_meaning() {
         let found = list.unwrap_err();
         assert_eq!(found, error, "{shown}");
         assert_eq!(found.is_lms_wide(), found == unavailable(400), "{shown}");
-        assert_discreet(found);
+        assert_discreet(&shown, found);
     }
     assert_eq!(LmsApiError::BadUsername.code(), "400 username");
 }
@@ -568,11 +575,11 @@ async fn no_redirect_is_followed() {
         let lms = lms(&server.url);
         let unavailable = unavailable(status);
         let grade = lms.grade(&jwt(), &run(), &learner()).await;
-        assert_eq!(grade, Err(unavailable.clone()));
+        assert_eq!(grade, Err(unavailable.clone()), "{status}");
         let token = lms.access_token("id", &"hidden-secret".into()).await;
-        assert_eq!(token, Err(unavailable));
-        assert_eq!(server.counts(), (1, 1));
-        assert_eq!(other.counts(), (0, 0));
+        assert_eq!(token, Err(unavailable), "{status}");
+        assert_eq!(server.counts(), (1, 1), "{status}");
+        assert_eq!(other.counts(), (0, 0), "{status}");
     }
 }
 

@@ -89,14 +89,15 @@ async fn a_token_is_renewed_before_it_expires() {
         })
         .await;
         for (turn, tokens) in [(0, 1), (used_for - 1, 1), (1, 2), (used_for - 1, 2), (1, 3)] {
+            let case = format!("{expires_in}: {tokens} after {turn} s more");
             site.advance(turn);
-            assert_eq!(site.grade().await, Ok(score()));
-            assert_eq!(site.server.counts().0, tokens, "{expires_in}");
+            assert_eq!(site.grade().await, Ok(score()), "{case}");
+            assert_eq!(site.server.counts().0, tokens, "{case}");
         }
         // A clock that is set back does not make the token new again.
         site.clock.set(start());
-        assert_eq!(site.grade().await, Ok(score()));
-        assert_eq!(site.server.counts().0, 4);
+        assert_eq!(site.grade().await, Ok(score()), "{expires_in}");
+        assert_eq!(site.server.counts().0, 4, "{expires_in}");
     }
 }
 
@@ -175,8 +176,8 @@ async fn a_token_of_unknown_lifetime_is_used_for_a_minute() {
     .await;
     for (turn, tokens) in [(0, 1), (59, 1), (1, 2), (59, 2), (1, 3)] {
         site.advance(turn);
-        assert_eq!(site.grade().await, Ok(score()));
-        assert_eq!(site.server.counts().0, tokens);
+        assert_eq!(site.grade().await, Ok(score()), "{turn} s: {tokens}");
+        assert_eq!(site.server.counts().0, tokens, "{turn} s: {tokens}");
     }
 }
 
@@ -274,7 +275,7 @@ async fn without_a_usable_credential_nothing_is_asked() {
     site.advance(1);
     let away = LmsError::from(NoCredentialError::Unreadable("UnreadableAnswer".to_owned()));
     assert_eq!(site.grade().await, Err(away.clone()));
-    assert_discreet(away.clone());
+    assert_discreet("unreadable", away.clone());
     site.secrets.set(|_| Fault::Pass);
     assert_eq!(site.grade().await, Ok(score()));
     // A refusal is not an outage.
@@ -308,13 +309,14 @@ async fn a_broken_connection_is_retried_once() {
         (Reply::html(503), 1, Err(unavailable(503).into())),
         (Reply::html(429), 1, Err(throttled(None).into())),
     ];
-    for (reply, times, result) in rows {
+    for (n, (reply, times, result)) in rows.into_iter().enumerate() {
         let requests = match &reply {
             Reply::Bytes(bytes) if !bytes.is_empty() => 1,
             _ => 2,
         };
         // The same holds for requests for tokens and for grades.
         for of_tokens in [true, false] {
+            let case = format!("row {n}, of tokens: {of_tokens}");
             let (reply, left) = (reply.clone(), Mutex::new(times));
             let site = Site::new(CLIENT, move |asked| {
                 let mut left = left.lock().unwrap();
@@ -327,10 +329,10 @@ async fn a_broken_connection_is_retried_once() {
             .await;
             let calls = Counter::default();
             let grade = calls.count(site.grade()).await;
-            assert_eq!(grade, result);
+            assert_eq!(grade, result, "{case}");
             let (tokens, grades) = site.server.counts();
-            assert_eq!(if of_tokens { tokens } else { grades }, requests);
-            assert_eq!(calls.lms() as usize, tokens + grades);
+            assert_eq!(if of_tokens { tokens } else { grades }, requests, "{case}");
+            assert_eq!(calls.lms() as usize, tokens + grades, "{case}");
         }
     }
 }
@@ -476,7 +478,15 @@ async fn other_refusals_do_not_renew_the_token() {
         })
         .await;
         let grade = site.client.grade(&run(), &learner(), AMPLE).await;
-        assert_eq!(grade.unwrap_err().code(), format!("{status} {code}").trim());
-        assert_eq!((site.server.counts(), site.reads()), ((1, 1), 1));
+        assert_eq!(
+            grade.unwrap_err().code(),
+            format!("{status} {code}").trim(),
+            "{status} {code}"
+        );
+        assert_eq!(
+            (site.server.counts(), site.reads()),
+            ((1, 1), 1),
+            "{status} {code}"
+        );
     }
 }

@@ -153,11 +153,11 @@ fn unavailable(status: u16) -> LmsApiError {
 }
 
 /// Asserts that an error reveals no secret and no learner in any of its forms.
-fn assert_discreet(error: impl Into<LmsError>) {
+fn assert_discreet(case: &str, error: impl Into<LmsError>) {
     let error = error.into();
     for text in [format!("{error:?}"), error.to_string(), error.code()] {
         for secret in ["ada.", "example.org", "hidden", "127.0.0.1", "http"] {
-            assert!(!text.contains(secret), "{text}");
+            assert!(!text.contains(secret), "{case}: {text}");
         }
     }
 }

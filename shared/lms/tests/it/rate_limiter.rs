@@ -58,9 +58,13 @@ async fn requests_per_second_are_limited() {
     .await;
     let since = || site.clock.now().duration_since(start());
     for requests in [3, 4, 5, 6] {
-        assert_eq!(site.grade().await, Ok(score()));
+        assert_eq!(site.grade().await, Ok(score()), "{requests} requests");
         let spaces = requests - 1;
-        assert_eq!(since(), SignedDuration::from_millis(200) * spaces);
+        assert_eq!(
+            since(),
+            SignedDuration::from_millis(200) * spaces,
+            "{requests} requests"
+        );
     }
     // After a pause a caller need not wait, but cannot catch up on unused requests.
     site.advance(600);
@@ -83,15 +87,19 @@ async fn requests_per_second_are_limited() {
 async fn a_share_of_the_limits_is_exact() {
     for (parties, at_once, spacing) in [(1, 10, 100), (4, 2, 400), (7, 1, 700), (12, 1, 1200)] {
         let limits = limits(10, 10, 3).shared_by(NonZeroU32::new(parties).unwrap());
-        assert_eq!(limits.concurrency.get(), at_once);
-        assert_eq!(limits.circuit_breaker_threshold, NonZeroU32::new(3));
+        assert_eq!(limits.concurrency.get(), at_once, "{parties}");
+        assert_eq!(
+            limits.circuit_breaker_threshold,
+            NonZeroU32::new(3),
+            "{parties}"
+        );
         let clock = FakeClock::leaping_from(start());
         let site = Site::with(STATIC, clock, limits, |_| good()).await;
         for _ in 0..4 {
-            assert_eq!(site.grade().await, Ok(score()));
+            assert_eq!(site.grade().await, Ok(score()), "{parties}");
         }
         let since = site.clock.now().duration_since(start());
-        assert_eq!(since, SignedDuration::from_millis(spacing) * 3);
+        assert_eq!(since, SignedDuration::from_millis(spacing) * 3, "{parties}");
     }
 }
 
@@ -142,11 +150,11 @@ async fn after_three_failures_the_circuit_breaker_opens() {
         status.store(503, Ordering::Relaxed);
         for _ in 0..2 {
             let failed = Err(unavailable(503).into());
-            assert_eq!(site.grade().await, failed);
+            assert_eq!(site.grade().await, failed, "{answer}");
         }
         status.store(answer, Ordering::Relaxed);
-        assert_eq!(site.grade().await, result);
-        assert!(!site.client.is_paused());
+        assert_eq!(site.grade().await, result, "{answer}");
+        assert!(!site.client.is_paused(), "{answer}");
     }
     status.store(503, Ordering::Relaxed);
     for _ in 0..3 {
@@ -190,24 +198,53 @@ async fn an_open_circuit_breaker_stops_waiting_requests_too() {
 #[tokio::test]
 async fn no_request_is_sent_before_retry_after() {
     const NOW: (&str, &str) = ("Date", "Sun, 22 Nov 2026 09:00:00 GMT");
-    let seconds = vec![("Retry-After", "100")];
+    struct Case<'a> {
+        of_tokens: bool,
+        status: u16,
+        headers: Vec<(&'a str, &'a str)>,
+        body: &'a str,
+        /// How long no request is sent.
+        seconds: u64,
+    }
+    let headers = vec![("Retry-After", "100")];
     let refused = json!({"error": "invalid_client"}).to_string();
-    let mut cases = vec![(false, 429, "", vec![("Retry-After", "1000000")], 43_200)];
+    let waits = |of_tokens, status, headers| Case {
+        of_tokens,
+        status,
+        headers,
+        body: "",
+        seconds: 100,
+    };
+    let mut cases = vec![Case {
+        seconds: 43_200,
+        ..waits(false, 429, vec![("Retry-After", "1000000")])
+    }];
     for date in [
         "Sun, 22 Nov 2026 09:01:40 GMT",
         "Sunday, 22-Nov-26 09:01:40 GMT",
         "Sun Nov 22 09:01:40 2026",
     ] {
-        cases.push((false, 503, "", vec![NOW, ("Retry-After", date)], 100));
+        cases.push(waits(false, 503, vec![NOW, ("Retry-After", date)]));
     }
     for of_tokens in [false, true] {
         for status in [429, 500, 502, 503, 504, 599] {
-            cases.push((of_tokens, status, "", seconds.clone(), 100));
+            cases.push(waits(of_tokens, status, headers.clone()));
         }
     }
-    cases.push((true, 401, &refused, seconds.clone(), 100));
-    cases.push((true, 400, &refused, seconds.clone(), 100));
-    for (of_tokens, status, body, headers, seconds) in cases {
+    for status in [401, 400] {
+        cases.push(Case {
+            body: &refused,
+            ..waits(true, status, headers.clone())
+        });
+    }
+    for Case {
+        of_tokens,
+        status,
+        headers,
+        body,
+        seconds,
+    } in cases
+    {
         let case = format!("{of_tokens} {status} {headers:?}");
         let answer = Reply::new(status, &headers, body);
         let refuses = Arc::new(AtomicBool::new(true));
@@ -277,9 +314,9 @@ async fn enrollments_have_a_limit_of_their_own() {
             [spacing, i64::from(parties) * 100].map(SignedDuration::from_millis);
         // The token, then two grades.
         for _ in 0..2 {
-            assert_eq!(site.grade().await, Ok(score()));
+            assert_eq!(site.grade().await, Ok(score()), "{parties}");
         }
-        assert_eq!(since(), general * 2);
+        assert_eq!(since(), general * 2, "{parties}");
         let about = About::Run(run());
         let began = since();
         // The first page takes two attempts.
@@ -290,7 +327,7 @@ async fn enrollments_have_a_limit_of_their_own() {
         // Other requests do not wait for that limit.
         let before = since();
         for _ in 0..2 {
-            assert_eq!(site.grade().await, Ok(score()));
+            assert_eq!(site.grade().await, Ok(score()), "{parties}");
         }
         assert!(since() - before <= general * 2, "{parties}");
     }
