@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dynoxide::Database;
@@ -9,6 +10,7 @@ use dynoxide::actions::describe_table::DescribeTableRequest;
 use dynoxide::actions::list_tables::ListTablesRequest;
 use dynoxide::actions::update_time_to_live::{TimeToLiveSpecification, UpdateTimeToLiveRequest};
 use dynoxide::errors::DynoxideError;
+use dynoxide::storage_backend::{Clock, SystemClock};
 use infra::{Table, Template, TemplateError};
 use serde_json::json;
 
@@ -71,20 +73,20 @@ impl Dynamodb {
     /// Starts a DynamoDB in memory on a free port, for a test: it starts within milliseconds, so
     /// every test may have its own. It ends with the test's runtime.
     pub async fn in_memory() -> Result<Self, DynamodbError> {
-        Self::serve(Database::memory()?, 0).await
+        Self::serve(database(SystemClock::arc())?, 0).await
     }
 
     /// Starts a DynamoDB that stores its data in a file, which is created if missing, and removes
     /// expired items once a minute. Port 0 is any free one.
     pub async fn on_file(path: &Path, port: u16) -> Result<Self, DynamodbError> {
         let database = Database::new(&path.to_string_lossy())?;
+        create_tables(&database)?;
         let mut dynamodb = Self::serve(database.clone(), port).await?;
         dynamodb._tasks.push(Background::start(sweep(database)));
         Ok(dynamodb)
     }
 
     async fn serve(database: Database, port: u16) -> Result<Self, DynamodbError> {
-        create_tables(&database)?;
         let (listener, url) = listen(port)
             .await
             .map_err(|source| DynamodbError::Port { port, source })?;
@@ -94,6 +96,17 @@ impl Dynamodb {
             _tasks: vec![server],
         })
     }
+}
+
+/// Returns a database in memory with the template's tables, for a test that calls the engine itself.
+/// Time to live goes by `clock`.
+///
+/// # Errors
+/// As of [`Dynamodb::in_memory`].
+pub fn database(clock: Arc<dyn Clock>) -> Result<Database, DynamodbError> {
+    let database = Database::memory_with_clock(clock)?;
+    create_tables(&database)?;
+    Ok(database)
 }
 
 fn create_tables(database: &Database) -> Result<(), DynamodbError> {

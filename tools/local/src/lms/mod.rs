@@ -36,7 +36,7 @@ use axum::http::{StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, middleware};
+use axum::{Json, Router, middleware};
 use enrollments::EnrollmentRow;
 use error::LmsResponseError;
 use fault_rules::FaultRules;
@@ -44,6 +44,7 @@ use learners::Learners;
 use oauth::Tokens;
 use pages::{Fields, Sizes};
 use serde::Serialize;
+use tower::ServiceExt;
 
 use crate::background::{Background, listen};
 use crate::faults::lock;
@@ -65,7 +66,8 @@ pub struct Lms {
     /// The base URL, `http://127.0.0.1:PORT`, without a slash at its end.
     pub url: String,
     shared: Arc<Shared>,
-    _server: Background,
+    router: Router,
+    _server: Option<Background>,
 }
 
 /// A request that the LMS received. It holds no secrets.
@@ -152,6 +154,29 @@ impl Lms {
         port: u16,
     ) -> io::Result<Self> {
         let (listener, url) = listen(port).await?;
+        let lms = Self::at(url, grades, enrollments);
+        let server = Background::serve(listener, lms.router.clone());
+        Ok(Self {
+            _server: Some(server),
+            ..lms
+        })
+    }
+
+    /// Returns an LMS without a port: only [`Lms::answer`] reaches it. It knows what that of
+    /// [`Lms::start`] does.
+    #[must_use]
+    pub fn in_process() -> Self {
+        let url = "http://lms.test".to_owned();
+        Self::at(url, Learners::default(), Learners::default())
+    }
+
+    /// Answers one request, as the server does.
+    pub async fn answer(&self, request: Request) -> Response {
+        let Ok(answer) = self.router.clone().oneshot(request).await;
+        answer
+    }
+
+    fn at(url: String, grades: Learners<GradeRow>, enrollments: Learners<EnrollmentRow>) -> Self {
         let shared = Arc::new(Shared {
             url: url.clone(),
             grades,
@@ -162,7 +187,7 @@ impl Lms {
         let rules = get(fault_rules::list)
             .post(fault_rules::give)
             .delete(fault_rules::revoke);
-        let router = axum::Router::new()
+        let router = Router::new()
             .route("/oauth2/access_token", post(oauth::access_token))
             .route(
                 "/api/grades/v1/courses/{*course}",
@@ -179,11 +204,12 @@ impl Lms {
             .route("/_local/fault-rules", rules)
             .route("/_local/calls", get(calls))
             .with_state(Arc::clone(&shared));
-        Ok(Self {
+        Self {
             url,
             shared,
-            _server: Background::serve(listener, router),
-        })
+            router,
+            _server: None,
+        }
     }
 
     /// Sets a learner's grade in a run, replacing any other. Usernames ignore the case of letters,

@@ -1,0 +1,180 @@
+//! Random steps. A new kind of event adds its action to [`delivery`].
+
+use fastrand::Rng;
+
+use crate::steps::{Action, Fault, LEARNERS, Mode, Mood, Of, Op, RUNS, Role, Step};
+
+/// Returns a random sequence of steps.
+pub fn steps(seed: u64, number: usize) -> Vec<Step> {
+    let mut random = Rng::with_seed(seed);
+    // Some portals are calm, some are not.
+    let trouble = random.u8(0..4);
+    // In some portals most happens to one learner.
+    let learners = if random.bool() { LEARNERS } else { 1 };
+    let mut generator = Generator {
+        random,
+        learners,
+        trouble,
+    };
+    (0..number).map(|_| generator.step()).collect()
+}
+
+struct Generator {
+    random: Rng,
+    learners: u8,
+    trouble: u8,
+}
+
+impl Generator {
+    fn step(&mut self) -> Step {
+        if self.random.u8(0..100) < 35 {
+            return vec![Op::from(self.world())];
+        }
+        let at_once = match self.random.u8(0..10) {
+            0..7 => 1,
+            7..9 => 2,
+            _ => 3,
+        };
+        let mut step: Step = (0..at_once).map(|_| self.op()).collect();
+        // What holds the clock for a long time, or erases, is alone.
+        if step.iter().any(|op| matches!(op.action, Action::Erase(_))) {
+            step.truncate(1);
+        }
+        step
+    }
+
+    fn op(&mut self) -> Op {
+        let mut op = Op::from(self.action());
+        if self.random.bool() {
+            op.after = self.random.u16(0..200);
+        }
+        if self.trouble > 0 && self.random.u8(0..10) < 2 * self.trouble {
+            match self.random.u8(0..8) {
+                0 | 1 => op.dies = Some(self.random.u16(1..60)),
+                2 => {
+                    // A service that fails for a while.
+                    let fault = self.fault();
+                    let first = self.random.u16(0..10);
+                    op.faults = (first..first + 6).map(|call| (call, fault)).collect();
+                }
+                _ => {
+                    for _ in 0..self.random.u8(1..4) {
+                        let call = self.random.u16(0..14);
+                        op.faults.push((call, self.fault()));
+                    }
+                }
+            }
+        }
+        op
+    }
+
+    fn fault(&mut self) -> Fault {
+        self.pick(&Fault::ALL)
+    }
+
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.random.usize(..of.len())]
+    }
+
+    fn of(&mut self) -> Of {
+        Of(self.learner(), self.run())
+    }
+
+    fn learner(&mut self) -> u8 {
+        self.random.u8(..self.learners)
+    }
+
+    fn run(&mut self) -> u8 {
+        // Run 0 is the one whose certificates are available.
+        u8::from(self.random.u8(..4) == 0).min(RUNS - 1)
+    }
+
+    fn mode(&mut self) -> Mode {
+        self.pick(&[Mode::Audit, Mode::Honor, Mode::Verified, Mode::Verified])
+    }
+
+    fn percent(&mut self) -> u8 {
+        self.pick(&[0, 0, 30, 60, 90, 90])
+    }
+
+    fn maybe<T>(&mut self, some: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        self.random.bool().then(|| some(self))
+    }
+
+    /// Something that a learner, the LMS or an operator does.
+    fn action(&mut self) -> Action {
+        match self.random.u8(0..100) {
+            0..42 => self.delivery(),
+            42..58 => Action::Retry,
+            58..64 => Action::SweepGrades(self.run(), self.random.u8(..4) == 0),
+            64..70 => Action::SweepEnrollments(self.run(), self.random.u8(..4) == 0),
+            70..77 => Action::ImportUser(self.learner(), self.random.u8(..4) > 0),
+            77..82 => Action::ImportRun(self.run()),
+            82..84 => Action::ImportEnrollment(self.of(), self.mode(), self.random.u8(..4) > 0),
+            84..85 => Action::ImportGrade(self.of(), self.percent()),
+            85..86 => Action::ImportCertificate(self.of()),
+            86..90 => {
+                let (mode, active) = (self.maybe(Self::mode), self.maybe(|g| g.random.bool()));
+                Action::Set(self.of(), mode, active)
+            }
+            90..91 => Action::RemoveRole(self.of(), self.pick(&Role::ALL)),
+            91..93 => Action::Override(self.of(), self.percent()),
+            93..94 => Action::Release(self.of()),
+            94..95 => Action::Revoke(self.of()),
+            95..96 => Action::Restore(self.of()),
+            96..97 => Action::RetryEvents,
+            97..98 => Action::DropEvents(self.of()),
+            98 => Action::Intrude(self.of()),
+            _ => Action::Erase(self.learner()),
+        }
+    }
+
+    /// A delivery of any kind.
+    fn delivery(&mut self) -> Action {
+        match self.random.u8(0..10) {
+            0..5 => {
+                let role = self.maybe(|g| g.pick(&Role::ALL));
+                let mode = self.maybe(Self::mode);
+                Action::Enroll(self.of(), role, mode)
+            }
+            5..7 => Action::Unenroll(self.of()),
+            _ => Action::Pass(self.of()),
+        }
+    }
+
+    /// Something that happens around the portal.
+    fn world(&mut self) -> Action {
+        match self.random.u8(0..100) {
+            0..40 => Action::Wait(self.wait()),
+            40..62 => Action::LmsGrade(self.of(), self.percent()),
+            62..66 => Action::LmsForgets(self.of()),
+            66..86 => Action::LmsEnrollment(self.of(), self.mode(), self.random.u8(..4) > 0),
+            86..94 if self.trouble > 1 => {
+                let mood = self.pick(&[
+                    Mood::Up,
+                    Mood::Up,
+                    Mood::Up,
+                    Mood::Down,
+                    Mood::Throttles,
+                    Mood::Hangs,
+                    Mood::Maintenance,
+                ]);
+                Action::LmsIs(mood)
+            }
+            94..97 if self.trouble > 1 => Action::Secrets(self.random.u8(..4) > 0),
+            97 => Action::Restart,
+            98 => Action::TimeToLive,
+            _ => Action::Wait(self.wait()),
+        }
+    }
+
+    /// Seconds, minutes or days.
+    fn wait(&mut self) -> u32 {
+        match self.random.u8(0..10) {
+            0..3 => self.random.u32(1..90),
+            3..7 => self.random.u32(60..1200),
+            7..9 => self.random.u32(3600..86_400),
+            _ => self.random.u32(86_400..20 * 86_400),
+        }
+    }
+}

@@ -1,0 +1,449 @@
+//! The state of a portal, as its tables have it and as the model expects it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::steps::{LEARNERS, Mode, Of, RUNS, Role};
+use crate::world::{Engine, course_id, email};
+
+/// A time in milliseconds since 1970, or the earliest and the latest that it may be.
+pub type Span = (i64, i64);
+
+/// A portal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// The users, by learner.
+    pub users: BTreeMap<u8, User>,
+    /// The runs that the portal has.
+    pub runs: Vec<u8>,
+    /// The records of each learner in each run.
+    pub pairs: BTreeMap<Of, Pair>,
+    /// The number of certificates of users who were erased.
+    pub anonymous: usize,
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The id.
+    pub id: String,
+    /// True if there is a username.
+    pub username: bool,
+}
+
+/// What there is of a learner in a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Pair {
+    /// The enrollment.
+    pub enrollment: Option<Enrollment>,
+    /// The grade.
+    pub grade: Option<Grade>,
+    /// The certificate.
+    pub certificate: Option<Certificate>,
+    /// The pending event of the enrollment.
+    pub role: Option<Event>,
+    /// The pending event of the certificate.
+    pub pass: Option<Event>,
+}
+
+/// The source of a mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum By {
+    /// An operator.
+    Operator,
+    /// An import.
+    Import,
+}
+
+/// An enrollment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Enrollment {
+    /// The mode.
+    pub mode: Mode,
+    /// The source of the mode, if it is not the LMS.
+    pub set_by: Option<By>,
+    /// True if it is active.
+    pub active: bool,
+    /// True if an operator made it inactive.
+    pub by_operator: bool,
+    /// True if the LMS has said so.
+    pub edx: bool,
+    /// The set of roles.
+    pub roles: u8,
+    /// True if there is a reason for which it is inactive.
+    pub has_status: bool,
+    /// The time of the last change.
+    pub changed: Span,
+    /// The number of changes.
+    pub writes: u64,
+}
+
+/// A grade.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Grade {
+    /// The percentage.
+    pub percent: u8,
+    /// True if it is a pass.
+    pub passed: bool,
+    /// True if an operator has set it.
+    pub overridden: bool,
+    /// The time at which a sweep first found 0.
+    pub zero_since: Option<Span>,
+    /// The time of the last change.
+    pub changed: Span,
+    /// The number of changes.
+    pub writes: u64,
+}
+
+/// The state of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// It counts.
+    InForce,
+    /// Withdrawn by a grade of 0.
+    Withdrawn,
+    /// Revoked by an operator; the flag says that it was withdrawn before.
+    Revoked,
+}
+
+/// A certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Certificate {
+    /// Its state.
+    pub standing: Standing,
+    /// True if it was withdrawn when it was revoked.
+    pub was_withdrawn: bool,
+    /// The time of the last change.
+    pub changed: Span,
+    /// The number of changes.
+    pub writes: u64,
+}
+
+/// The reason of a pending event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "docs/retries.md has them")]
+pub enum Reason {
+    NoSuchUser,
+    NoSuchRun,
+    NoUsername,
+    LmsUnavailable,
+    Failed,
+    NotPassed,
+    NotEligible,
+}
+
+/// The state of a pending event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "docs/retries.md has them")]
+pub enum EventState {
+    Waiting,
+    Dead,
+    Expired,
+}
+
+/// A pending event.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Event {
+    /// The state.
+    pub state: EventState,
+    /// The reason.
+    pub reason: Reason,
+    /// The set of roles.
+    pub roles: u8,
+    /// The mode.
+    pub mode: Option<Mode>,
+    /// True if it enrolls nobody any more.
+    pub unenrolled: bool,
+    /// The number of attempts.
+    pub attempts: u32,
+    /// For each reason since when, and how often it was met again.
+    pub waited: BTreeMap<Reason, (Span, u32)>,
+    /// The time of the next attempt.
+    pub due: Span,
+    /// The time of the last delivery.
+    pub delivered: Span,
+}
+
+/// What is wrong in the tables by itself.
+pub type Faults = Vec<String>;
+
+/// Reads the tables. Returns what is wrong in them by itself, too.
+pub fn read(engine: &Engine) -> (State, Faults) {
+    let mut state = State::default();
+    let mut wrong = Faults::new();
+    let emails: BTreeMap<_, _> = (0..LEARNERS)
+        .map(|learner| (email(learner), learner))
+        .collect();
+    let ids: BTreeMap<_, _> = (0..RUNS).map(|run| (course_id(run), run)).collect();
+    for item in engine.items("UsersTable") {
+        let Some(learner) = emails.get(&text(&item, "email")) else {
+            wrong.push(format!("a user whom nobody imported: {item}"));
+            continue;
+        };
+        let user = User {
+            id: text(&item, "user_id"),
+            username: !item["edx_username"].is_null(),
+        };
+        state.users.insert(*learner, user);
+    }
+    for item in engine.items("UsernamesTable") {
+        let owner = text(&item, "user_id");
+        if !state
+            .users
+            .values()
+            .any(|user| user.username && user.id == owner)
+        {
+            wrong.push(format!("a username without its user: {item}"));
+        }
+    }
+    let runs = engine.items("CourseRunsTable");
+    state.runs = runs
+        .iter()
+        .filter_map(|item| ids.get(&text(item, "course_id")).copied())
+        .collect();
+    state.runs.sort_unstable();
+    let owners: BTreeMap<_, _> = state
+        .users
+        .iter()
+        .map(|(learner, user)| (user.id.clone(), *learner))
+        .collect();
+    let of = |item: &Value| {
+        let run = ids.get(&text(item, "course_id"))?;
+        Some(Of(*owners.get(&text(item, "user_id"))?, *run))
+    };
+    for item in engine.items("EnrollmentsTable") {
+        check_history(&item, "enrollment", &mut wrong);
+        match of(&item) {
+            Some(of) => pair(&mut state, of).enrollment = enrollment(&item, &mut wrong),
+            None => wrong.push(format!("an enrollment of nobody: {item}")),
+        }
+    }
+    for item in engine.items("GradesTable") {
+        check_history(&item, "grade", &mut wrong);
+        match of(&item) {
+            Some(of) => pair(&mut state, of).grade = Some(grade(&item)),
+            None => wrong.push(format!("a grade of nobody: {item}")),
+        }
+    }
+    for item in engine.items("CertificatesTable") {
+        check_history(&item, "certificate", &mut wrong);
+        match of(&item) {
+            Some(of) => pair(&mut state, of).certificate = certificate(&item, &mut wrong),
+            None => state.anonymous += 1,
+        }
+    }
+    for item in engine.items("PendingEventsTable") {
+        let learner = emails.get(&text(&item, "email"));
+        let run = ids.get(&text(&item, "course_id"));
+        let (Some(learner), Some(run)) = (learner, run) else {
+            wrong.push(format!("an event of nobody: {item}"));
+            continue;
+        };
+        let event = event(&item);
+        if event.is_none() {
+            wrong.push(format!("an event that cannot be read: {item}"));
+        }
+        let pair = pair(&mut state, Of(*learner, *run));
+        match text(&item, "kind").as_str() {
+            "certificate" => pair.pass = event,
+            _ => pair.role = event,
+        }
+    }
+    (state, wrong)
+}
+
+fn pair(state: &mut State, of: Of) -> &mut Pair {
+    state.pairs.entry(of).or_default()
+}
+
+fn text(item: &Value, name: &str) -> String {
+    item[name]["S"].as_str().unwrap_or_default().to_owned()
+}
+
+fn flag(item: &Value, name: &str) -> bool {
+    item[name]["BOOL"] == true
+}
+
+fn number(value: &Value) -> f64 {
+    value["N"]
+        .as_str()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or_default()
+}
+
+fn count(value: &Value) -> u64 {
+    number(value) as u64
+}
+
+fn time(value: &Value) -> Option<Span> {
+    let time: Timestamp = value["S"].as_str()?.parse().ok()?;
+    let ms = time.as_millisecond();
+    Some((ms, ms))
+}
+
+/// The time of the last entry of the history.
+fn last_change(item: &Value) -> Span {
+    let entries = item["history"]["L"].as_array();
+    let last = entries.and_then(|entries| entries.last());
+    last.and_then(|entry| time(&entry["M"]["at"]))
+        .unwrap_or_default()
+}
+
+fn mode(name: &str) -> Option<Mode> {
+    Mode::ALL.into_iter().find(|mode| mode.as_str() == name)
+}
+
+fn roles(item: &Value) -> u8 {
+    let names = item["roles"]["SS"].as_array();
+    let names = names.into_iter().flatten().filter_map(Value::as_str);
+    let bits = names.filter_map(|name| Role::ALL.into_iter().find(|role| role.as_str() == name));
+    bits.fold(0, |set, role| set | role.bit())
+}
+
+/// The number of entries that a history keeps.
+const KEPT: usize = 100;
+
+fn check_history(item: &Value, what: &str, wrong: &mut Faults) {
+    let entries = item["history"]["L"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let all = count(&item["history_count"]) as usize;
+    if entries.len() != all.min(KEPT) {
+        wrong.push(format!(
+            "{what}: {} entries of {all}: {item}",
+            entries.len()
+        ));
+    }
+    let mut ids: Vec<_> = entries
+        .iter()
+        .map(|entry| text(&entry["M"], "change_id"))
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.len() != entries.len() {
+        wrong.push(format!("{what}: an entry is there twice: {item}"));
+    }
+    let times: Vec<_> = entries
+        .iter()
+        .map(|entry| time(&entry["M"]["at"]))
+        .collect();
+    if times.iter().any(Option::is_none) {
+        wrong.push(format!("{what}: an entry without a time: {item}"));
+    }
+    if count(&item["version"]) < all as u64 {
+        wrong.push(format!("{what}: fewer versions than changes: {item}"));
+    }
+}
+
+fn enrollment(item: &Value, wrong: &mut Faults) -> Option<Enrollment> {
+    let last = item["history"]["L"]
+        .as_array()
+        .and_then(|entries| entries.last());
+    let last = last.map(|entry| &entry["M"]);
+    let changed = time(&item["changed_at"])?;
+    if last.is_none_or(|last| time(&last["at"]) != Some(changed)) {
+        wrong.push(format!(
+            "enrollment: changed_at is not the last entry's time: {item}"
+        ));
+    }
+    if last.is_none_or(|last| flag(last, "active") != flag(item, "active")) {
+        wrong.push(format!(
+            "enrollment: the last entry has another `active`: {item}"
+        ));
+    }
+    Some(Enrollment {
+        mode: mode(&text(item, "mode"))?,
+        set_by: match text(item, "mode_set_by").as_str() {
+            "operator" => Some(By::Operator),
+            "import" => Some(By::Import),
+            _ => None,
+        },
+        active: flag(item, "active"),
+        by_operator: flag(item, "inactive_by_operator"),
+        edx: flag(item, "edx_enrolled"),
+        roles: roles(item),
+        has_status: !item["change_status"].is_null(),
+        changed,
+        writes: count(&item["history_count"]),
+    })
+}
+
+fn grade(item: &Value) -> Grade {
+    Grade {
+        percent: (number(&item["percent"]) * 100.0).round() as u8,
+        passed: flag(item, "passed"),
+        overridden: flag(item, "set_by_admin"),
+        zero_since: time(&item["zero_since"]),
+        changed: last_change(item),
+        writes: count(&item["history_count"]),
+    }
+}
+
+fn certificate(item: &Value, wrong: &mut Faults) -> Option<Certificate> {
+    let entries = item["history"]["L"].as_array()?;
+    let states: Vec<_> = entries
+        .iter()
+        .map(|entry| text(&entry["M"], "state"))
+        .collect();
+    let state = text(item, "state");
+    if states.last() != Some(&state) {
+        wrong.push(format!(
+            "certificate: the last entry has another state: {item}"
+        ));
+    }
+    let before = states.iter().rev().find(|state| *state != "revoked");
+    Some(Certificate {
+        standing: match state.as_str() {
+            "in_force" => Standing::InForce,
+            "withdrawn" => Standing::Withdrawn,
+            "revoked" => Standing::Revoked,
+            _ => return None,
+        },
+        was_withdrawn: state == "revoked" && before.is_some_and(|state| state == "withdrawn"),
+        changed: last_change(item),
+        writes: count(&item["history_count"]),
+    })
+}
+
+fn reason(name: &str) -> Option<Reason> {
+    Some(match name {
+        "no_such_user" => Reason::NoSuchUser,
+        "no_such_run" => Reason::NoSuchRun,
+        "no_username" => Reason::NoUsername,
+        "lms_unavailable" => Reason::LmsUnavailable,
+        "failed" => Reason::Failed,
+        "not_passed" => Reason::NotPassed,
+        "not_eligible" => Reason::NotEligible,
+        _ => return None,
+    })
+}
+
+fn event(item: &Value) -> Option<Event> {
+    let waited = item["waited"]["M"].as_object();
+    let waited = waited.into_iter().flatten().map(|(name, waited)| {
+        let waited = &waited["M"];
+        Some((
+            reason(name)?,
+            (time(&waited["since"])?, count(&waited["attempts"]) as u32),
+        ))
+    });
+    Some(Event {
+        state: match text(item, "state").as_str() {
+            "waiting" => EventState::Waiting,
+            "dead" => EventState::Dead,
+            "expired" => EventState::Expired,
+            _ => return None,
+        },
+        reason: reason(&text(item, "reason"))?,
+        roles: roles(item),
+        mode: mode(&text(item, "mode")),
+        unenrolled: flag(item, "unenrolled"),
+        attempts: count(&item["attempts"]) as u32,
+        waited: waited.collect::<Option<_>>()?,
+        due: time(&item["next_attempt_at"])?,
+        delivered: time(&item["delivered_at"])?,
+    })
+}

@@ -1,0 +1,406 @@
+//! DynamoDB: the embedded engine, called by the real SDK without a socket.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use dynoxide::Database;
+use dynoxide::errors::DynoxideError;
+use local::dynamodb::{DynamodbError, database};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::clock::{self, StormClock};
+use super::op::{self, SharedCounts, latency, lock};
+use crate::steps::Fault;
+
+/// The number of writes by which an old index may lag.
+const LAG: usize = 6;
+
+/// The service's name in counts.
+const SERVICE: &str = "DynamoDB";
+
+/// The tables.
+pub struct Engine {
+    database: Database,
+    clock: StormClock,
+    state: Mutex<State>,
+    counts: SharedCounts,
+}
+
+#[derive(Default)]
+struct State {
+    /// The successful writes, in order.
+    writes: Vec<(String, String)>,
+    /// A copy of the tables that lags behind, and the number of writes it has.
+    old: Option<(Database, usize)>,
+    /// Broken rules of a certificate at the moment of its write.
+    broken: Vec<String>,
+    /// Effects of calls that their callers have given up.
+    late: Vec<tokio::task::JoinHandle<()>>,
+}
+
+/// The answer of the engine: the status and the body.
+type EngineAnswer = (u16, String);
+
+impl Engine {
+    /// Returns the template's tables, without items.
+    ///
+    /// # Errors
+    /// The engine refuses a table of the template.
+    pub fn new(clock: StormClock, counts: SharedCounts) -> Result<Self, DynamodbError> {
+        Ok(Self {
+            database: database(clock::of_engine(clock))?,
+            clock,
+            state: Mutex::default(),
+            counts,
+        })
+    }
+
+    /// Returns the number of successful writes.
+    pub fn writes(&self) -> usize {
+        lock(&self.state).writes.len()
+    }
+
+    /// Returns the items of a table.
+    pub fn items(&self, table: &str) -> Vec<Value> {
+        let (_, body) = perform(
+            &self.database,
+            "Scan",
+            &json!({"TableName": table}).to_string(),
+        );
+        let mut answer: Value = serde_json::from_str(&body).unwrap_or_default();
+        match answer["Items"].take() {
+            Value::Array(items) => items,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Removes expired items.
+    pub fn expire(&self) {
+        let _ = self.database.sweep_ttl();
+        let mut state = lock(&self.state);
+        state.writes.push(("TimeToLive".to_owned(), String::new()));
+    }
+
+    /// Takes the broken rules of certificates so far.
+    pub fn broken(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.state).broken)
+    }
+
+    /// Waits until no call of a caller that has given up is under way.
+    pub async fn settle(&self) {
+        loop {
+            let late = std::mem::take(&mut lock(&self.state).late);
+            if late.is_empty() {
+                return;
+            }
+            for effect in late {
+                let _ = effect.await;
+            }
+        }
+    }
+
+    /// Performs a call, and notes it if it wrote.
+    fn call(&self, operation: &str, body: &str) -> EngineAnswer {
+        let before = is_certificate_write(operation, body).then(|| self.items("CertificatesTable"));
+        let answer = perform(&self.database, operation, body);
+        if answer.0 == 200 && writes(operation) {
+            let write = (operation.to_owned(), body.to_owned());
+            lock(&self.state).writes.push(write);
+            if let Some(before) = before {
+                self.check_certificates(&before);
+            }
+        }
+        answer
+    }
+
+    /// Checks each certificate that came into force in a write, by the other items at that moment.
+    fn check_certificates(&self, before: &[Value]) {
+        let key = |item: &Value| (item["user_id"]["S"].clone(), item["course_id"]["S"].clone());
+        let in_force = |item: &&Value| item["state"]["S"] == "in_force";
+        for item in self.items("CertificatesTable").iter().filter(in_force) {
+            let mine = |other: &&Value| key(other) == key(item);
+            // An erasure moves it to an id that belongs to nobody.
+            let id = &item["certificate_id"];
+            if before
+                .iter()
+                .filter(in_force)
+                .any(|other| other["certificate_id"] == *id)
+            {
+                continue;
+            }
+            let entries = item["history"]["L"].as_array();
+            let by = entries
+                .and_then(|entries| entries.last())
+                .map(|e| &e["M"]["by"]["S"]);
+            if matches!(by.and_then(Value::as_str), Some("import" | "operator")) {
+                continue;
+            }
+            let of = |table| self.items(table).into_iter().find(|item| mine(&item));
+            let grade = of("GradesTable").unwrap_or_default();
+            let percent = grade["percent"]["N"]
+                .as_str()
+                .and_then(|n| n.parse::<f64>().ok());
+            let enrollment = of("EnrollmentsTable").unwrap_or_default();
+            for (holds, rule) in [
+                (percent > Some(0.0), "without a grade above 0"),
+                (grade["passed"]["BOOL"] == true, "without a pass"),
+                (
+                    enrollment["active"]["BOOL"] == true,
+                    "without an active enrollment",
+                ),
+                (enrollment["mode"]["S"] == "verified", "in an unpaid mode"),
+            ] {
+                if !holds {
+                    let text = format!("a certificate came into force {rule}: {item}");
+                    lock(&self.state).broken.push(text);
+                }
+            }
+        }
+    }
+
+    /// Answers a query of an index as it was some writes ago.
+    fn call_old(&self, body: &str) -> EngineAnswer {
+        let mut state = lock(&self.state);
+        let upto = state.writes.len().saturating_sub(1 + body.len() % LAG);
+        let (copy, done) = match state.old.take() {
+            Some(old) => old,
+            None => match database(clock::of_engine(self.clock)) {
+                Ok(copy) => (copy, 0),
+                Err(_) => return perform(&self.database, "Query", body),
+            },
+        };
+        for (operation, body) in state.writes.iter().take(upto).skip(done) {
+            if operation == "TimeToLive" {
+                let _ = copy.sweep_ttl();
+            } else {
+                perform(&copy, operation, body);
+            }
+        }
+        let answer = perform(&copy, "Query", body);
+        state.old = Some((copy, done.max(upto)));
+        answer
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        operation: String,
+        body: String,
+    ) -> Result<HttpResponse, ConnectorError> {
+        let fault = op::fault(SERVICE, &self.counts, |fault| {
+            applies(fault, &operation, &body)
+        });
+        latency().await;
+        let answer = match fault {
+            None
+            | Some(Fault::ErrorAfter | Fault::BrokenAfter | Fault::HangsAfter | Fault::HalfBody) => {
+                self.call(&operation, &body)
+            }
+            Some(Fault::Error) => error(500, "InternalServerError"),
+            Some(Fault::Throttled) => error(400, "ThrottlingException"),
+            Some(Fault::Conflict) => conflict(&operation, &body),
+            Some(Fault::Stale) => self.call_old(&body),
+            Some(Fault::Unprocessed) => self.leave_one(&body),
+            Some(Fault::Broken) => return Err(broken()),
+            Some(Fault::Hangs) => return std::future::pending().await,
+            Some(Fault::Late) => {
+                let engine = Arc::clone(&self);
+                let effect = tokio::spawn(async move {
+                    // Longer than all attempts of a call.
+                    tokio::time::sleep(Duration::from_secs(8)).await;
+                    engine.call(&operation, &body);
+                });
+                lock(&self.state).late.push(effect);
+                return std::future::pending().await;
+            }
+        };
+        latency().await;
+        match fault {
+            Some(Fault::ErrorAfter) => respond(error(500, "InternalServerError")),
+            Some(Fault::BrokenAfter) => Err(broken()),
+            Some(Fault::HangsAfter) => std::future::pending().await,
+            Some(Fault::HalfBody) => {
+                let (status, body) = answer;
+                let half = body.chars().take(body.len() / 2).collect();
+                respond((status, half))
+            }
+            _ => respond(answer),
+        }
+    }
+
+    /// Answers a BatchGetItem without one of its keys, which is left unprocessed.
+    fn leave_one(&self, body: &str) -> EngineAnswer {
+        let mut asked: Value = serde_json::from_str(body).unwrap_or_default();
+        let mut left = json!({});
+        if let Some(tables) = asked["RequestItems"].as_object_mut()
+            && let Some((table, keys)) = tables.iter_mut().next_back()
+            && let Some(key) = keys["Keys"].as_array_mut().and_then(Vec::pop)
+        {
+            let mut again = keys.clone();
+            again["Keys"] = json!([key]);
+            left = json!({ table.clone(): again });
+            let (table, is_empty) = (table.clone(), keys["Keys"] == json!([]));
+            if is_empty {
+                tables.remove(&table);
+            }
+        }
+        let answer = if asked["RequestItems"] == json!({}) {
+            (200, json!({"Responses": {}}).to_string())
+        } else {
+            self.call("BatchGetItem", &asked.to_string())
+        };
+        let mut body: Value = serde_json::from_str(&answer.1).unwrap_or_default();
+        body["UnprocessedKeys"] = left;
+        (answer.0, body.to_string())
+    }
+}
+
+/// True if the fault means something for the call.
+fn applies(fault: Fault, operation: &str, body: &str) -> bool {
+    match fault {
+        Fault::Conflict => writes(operation),
+        Fault::Stale => operation == "Query" && body.contains("\"IndexName\""),
+        Fault::Unprocessed => operation == "BatchGetItem",
+        Fault::Late | Fault::ErrorAfter => writes(operation),
+        _ => true,
+    }
+}
+
+fn writes(operation: &str) -> bool {
+    matches!(
+        operation,
+        "PutItem" | "UpdateItem" | "DeleteItem" | "TransactWriteItems" | "BatchWriteItem"
+    )
+}
+
+fn is_certificate_write(operation: &str, body: &str) -> bool {
+    writes(operation) && body.contains("\"CertificatesTable\"")
+}
+
+fn error(status: u16, kind: &str) -> EngineAnswer {
+    let kind = format!("com.amazonaws.dynamodb.v20120810#{kind}");
+    (
+        status,
+        json!({"__type": kind, "message": "a fault"}).to_string(),
+    )
+}
+
+/// Returns the answer to a write that meets a transaction.
+fn conflict(operation: &str, body: &str) -> EngineAnswer {
+    if operation != "TransactWriteItems" {
+        return error(400, "TransactionConflictException");
+    }
+    let asked: Value = serde_json::from_str(body).unwrap_or_default();
+    let items = asked["TransactItems"].as_array().map_or(1, Vec::len);
+    let mut reasons = vec![json!({"Code": "None"}); items];
+    reasons[items - 1] = json!({"Code": "TransactionConflict", "Message": "a fault"});
+    let answer = json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "message": "Transaction cancelled",
+        "CancellationReasons": reasons,
+    });
+    (400, answer.to_string())
+}
+
+fn broken() -> ConnectorError {
+    ConnectorError::io("the connection broke".into())
+}
+
+fn respond((status, body): EngineAnswer) -> Result<HttpResponse, ConnectorError> {
+    let status = status.try_into().map_err(|_| broken())?;
+    let mut response = HttpResponse::new(status, SdkBody::from(body));
+    response
+        .headers_mut()
+        .insert("content-type", "application/x-amz-json-1.0");
+    Ok(response)
+}
+
+/// Performs one operation of the engine.
+fn perform(database: &Database, operation: &str, body: &str) -> EngineAnswer {
+    fn with<Q: DeserializeOwned, A: Serialize>(
+        body: &str,
+        call: impl FnOnce(Q) -> Result<A, DynoxideError>,
+    ) -> Result<String, DynoxideError> {
+        let bad = |error: serde_json::Error| DynoxideError::InternalServerError(error.to_string());
+        serde_json::to_string(&call(serde_json::from_str(body).map_err(bad)?)?).map_err(bad)
+    }
+    let answer = match operation {
+        "GetItem" => with(body, |q| database.get_item(q)),
+        "PutItem" => with(body, |q| database.put_item(q)),
+        "UpdateItem" => with(body, |q| database.update_item(q)),
+        "DeleteItem" => with(body, |q| database.delete_item(q)),
+        "Query" => with(body, |q| database.query(q)),
+        "Scan" => with(body, |q| database.scan(q)),
+        "BatchGetItem" => with(body, |q| database.batch_get_item(q)),
+        "BatchWriteItem" => with(body, |q| database.batch_write_item(q)),
+        "TransactWriteItems" => with(body, |q| database.transact_write_items(q)),
+        "TransactGetItems" => with(body, |q| database.transact_get_items(q)),
+        "DescribeTable" => with(body, |q| database.describe_table(q)),
+        _ => return error(400, "UnknownOperationException"),
+    };
+    match answer {
+        Ok(body) => (200, body),
+        Err(error) => (error.status_code(), error.to_json()),
+    }
+}
+
+/// The HTTP client of the SDK, which reaches what `answer` answers.
+pub struct Connection<F>(pub &'static str, pub F);
+
+impl<F> std::fmt::Debug for Connection<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// An answer to the SDK that is being made.
+pub type Answering =
+    std::pin::Pin<Box<dyn Future<Output = Result<HttpResponse, ConnectorError>> + Send>>;
+
+impl<F: Fn(String, String) -> Answering + Send + Sync + 'static> HttpConnector for Connection<F> {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        let body = request.body().bytes().unwrap_or_default();
+        let body = String::from_utf8_lossy(body).into_owned();
+        HttpConnectorFuture::new((self.1)(operation, body))
+    }
+}
+
+impl<F: Fn(String, String) -> Answering + Clone + Send + Sync + 'static> HttpClient
+    for Connection<F>
+{
+    fn http_connector(
+        &self,
+        _: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(Self(self.0, self.1.clone()))
+    }
+}
+
+/// Returns the SDK's HTTP client for the tables.
+pub fn connection(engine: &Arc<Engine>) -> impl HttpClient + 'static {
+    let engine = Arc::clone(engine);
+    Connection("the tables", move |operation, body| -> Answering {
+        Box::pin(Arc::clone(&engine).answer(operation, body))
+    })
+}
+
+/// Returns a response of a service that speaks JSON.
+pub fn json_response(status: u16, body: &Value) -> Result<HttpResponse, ConnectorError> {
+    respond((status, body.to_string()))
+}
+
+/// Returns the error of a broken connection.
+pub fn broken_connection() -> ConnectorError {
+    broken()
+}
