@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::model::{LmsGrade, Path, Said, View, paths};
 use crate::state::{Certificate, Enrollment, Event, Grade, Pair, Span, State, User, read};
-use crate::steps::{Action, Mood, Of, Role, all};
+use crate::steps::{Action, Mood, Of, Role, Sweep, all};
 use crate::world::{Answer, Ran, World, is_of_the_world};
 
 /// The time after trouble with the LMS or the secrets for which a pause may still last.
@@ -98,6 +98,7 @@ impl Judge {
         self.settle_accounts(ran, &after, now, &mut wrong);
         let surely_before = self.surely_swept.clone();
         let swept_runs = ran.iter().filter_map(|one| match one.op.action {
+            Action::SweepEnrollments(_, Sweep::Alone(_) | Sweep::Forced) => None,
             Action::SweepEnrollments(run, _) => Some(run),
             _ => None,
         });
@@ -109,7 +110,10 @@ impl Judge {
             }
         }
         for one in ran {
-            if let Action::SweepEnrollments(run, _) = one.op.action {
+            if let Action::SweepEnrollments(run, sweep) = one.op.action
+                // Another sweep with other options has a first dry run of its own.
+                && !matches!(sweep, Sweep::Alone(_) | Sweep::Forced)
+            {
                 let is_known = self.state.runs.contains(&run);
                 match &one.answer {
                     Answer::Invoked(Ok(said)) if said["status"] == "done" && is_known => {
@@ -118,7 +122,7 @@ impl Judge {
                             self.maybe_swept.contains(&run),
                             surely_before.contains(&run),
                         );
-                        if (was_dry && surely) || (!was_dry && !maybe) {
+                        if sweep != Sweep::Dry && ((was_dry && surely) || (!was_dry && !maybe)) {
                             wrong
                                 .push(format!("{:?} was dry, or should have been: {said}", one.op));
                         }
@@ -291,7 +295,12 @@ impl Context<'_> {
             | Answer::Command(Err(_))
             | Answer::Invoked(Err(_)) => {
                 // Nothing fails by itself.
-                if !self.disturbed {
+                let is_alone = matches!(
+                    ran.op.action,
+                    Action::SweepGrades(_, Sweep::Alone(_))
+                        | Action::SweepEnrollments(_, Sweep::Alone(_))
+                );
+                if !self.disturbed && !is_alone {
                     return Vec::new();
                 }
                 0
@@ -335,6 +344,7 @@ impl Context<'_> {
         }
         let (maybe, surely) = match answer {
             Answer::Invoked(Ok(said)) if said["dry_run"] == true => (false, false),
+            Answer::Invoked(Ok(said)) if said["dry_run"] == false => (true, true),
             _ => (
                 self.maybe_swept.contains(&of.1),
                 self.surely_swept.contains(&of.1),
@@ -443,6 +453,7 @@ fn concerns(action: Action, of: Of) -> bool {
         | Action::RemoveRole(other, _)
         | Action::Override(other, _)
         | Action::Release(other)
+        | Action::Issue(other)
         | Action::Revoke(other)
         | Action::Restore(other)
         | Action::DropEvents(other) => other == of,

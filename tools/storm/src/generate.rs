@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use crate::steps::{Action, Fault, LEARNERS, Mode, Mood, Of, Op, RUNS, Role, Step};
+use crate::steps::{Action, Fault, LEARNERS, Mode, Mood, Of, Op, RUNS, Role, Step, Sweep};
 
 /// Returns a random sequence of steps.
 pub fn steps(seed: u64, number: usize) -> Vec<Step> {
@@ -97,6 +97,15 @@ impl Generator {
         self.pick(&[0, 0, 30, 60, 90, 90])
     }
 
+    fn sweep(&mut self) -> Sweep {
+        match self.random.u8(..8) {
+            0..4 => Sweep::Full,
+            4..6 => Sweep::Short,
+            6 => self.pick(&[Sweep::Dry, Sweep::Forced]),
+            _ => Sweep::Alone(self.learner()),
+        }
+    }
+
     fn maybe<T>(&mut self, some: impl FnOnce(&mut Self) -> T) -> Option<T> {
         self.random.bool().then(|| some(self))
     }
@@ -106,17 +115,18 @@ impl Generator {
         match self.random.u8(0..100) {
             0..42 => self.delivery(),
             42..58 => Action::Retry,
-            58..64 => Action::SweepGrades(self.run(), self.random.u8(..4) == 0),
-            64..70 => Action::SweepEnrollments(self.run(), self.random.u8(..4) == 0),
+            58..64 => Action::SweepGrades(self.run(), self.sweep()),
+            64..70 => Action::SweepEnrollments(self.run(), self.sweep()),
             70..77 => Action::ImportUser(self.learner(), self.random.u8(..4) > 0),
             77..82 => Action::ImportRun(self.run()),
             82..84 => Action::ImportEnrollment(self.of(), self.mode(), self.random.u8(..4) > 0),
             84..85 => Action::ImportGrade(self.of(), self.percent()),
             85..86 => Action::ImportCertificate(self.of()),
-            86..90 => {
+            86..89 => {
                 let (mode, active) = (self.maybe(Self::mode), self.maybe(|g| g.random.bool()));
                 Action::Set(self.of(), mode, active)
             }
+            89 => Action::Issue(self.of()),
             90..91 => Action::RemoveRole(self.of(), self.pick(&Role::ALL)),
             91..93 => Action::Override(self.of(), self.percent()),
             93..94 => Action::Release(self.of()),

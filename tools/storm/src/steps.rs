@@ -87,6 +87,21 @@ pub enum Mood {
     Maintenance,
 }
 
+/// A way to sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweep {
+    /// As scheduled.
+    Full,
+    /// As scheduled, in calls with time for one page each.
+    Short,
+    /// A dry run.
+    Dry,
+    /// Whatever the run's dates are.
+    Forced,
+    /// This learner alone.
+    Alone(u8),
+}
+
 /// An action of somebody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -100,11 +115,10 @@ pub enum Action {
     Intrude(Of),
     /// The schedule runs a retry batch.
     Retry,
-    /// The schedule sweeps the grades of a run; in calls with time for one page, if the flag is
-    /// true.
-    SweepGrades(u8, bool),
-    /// The schedule sweeps the enrollments of a run, likewise.
-    SweepEnrollments(u8, bool),
+    /// The schedule or an operator sweeps the grades of a run.
+    SweepGrades(u8, Sweep),
+    /// The schedule or an operator sweeps the enrollments of a run.
+    SweepEnrollments(u8, Sweep),
     /// An operator imports a user, with a username if the flag is true.
     ImportUser(u8, bool),
     /// An operator imports a course run.
@@ -123,6 +137,8 @@ pub enum Action {
     Override(Of, u8),
     /// An operator releases a grade.
     Release(Of),
+    /// An operator issues a certificate that has been earned.
+    Issue(Of),
     /// An operator revokes a certificate.
     Revoke(Of),
     /// An operator restores a revoked certificate.

@@ -186,3 +186,31 @@ pub fn attempt(pair: &Pair, view: &View) -> Vec<Path> {
     }
     paths
 }
+
+/// Returns the paths of an operator's command to issue a certificate: what a pass does, and nothing
+/// waits.
+pub fn issue(pair: &Pair, view: &View) -> Vec<Path> {
+    if view.user.is_none() || !view.run {
+        return vec![Path::nothing(pair, Said::Refused)];
+    }
+    let mut paths = Vec::new();
+    for outcome in outcomes(pair, view, false) {
+        match outcome {
+            Outcome::Effect(after, said) => {
+                let said = if said == "revoked" {
+                    Said::Refused
+                } else {
+                    Said::Done
+                };
+                let mut path = Path::to(pair, after, said);
+                let mut done = path.end().clone();
+                done.pass = None;
+                path.then(done);
+                paths.push(path);
+            }
+            Outcome::Blocked(graded, _) => paths.push(Path::to(pair, graded, Said::Refused)),
+            Outcome::Paused => {}
+        }
+    }
+    paths
+}

@@ -11,7 +11,7 @@ mod pending;
 mod sweeps;
 
 use crate::state::{Pair, Span, User};
-use crate::steps::{Action, Mode, Of};
+use crate::steps::{Action, Mode, Of, Sweep};
 
 pub use certificate::pass;
 pub use enrollment::deliver;
@@ -84,8 +84,14 @@ pub fn paths(action: Action, of: Of, pair: &Pair, view: &View) -> Vec<Path> {
         Action::Unenroll(other) if concerns(other) => deliver(pair, view, Some((false, None, 0))),
         Action::Pass(other) if concerns(other) => pass(pair, view),
         Action::Retry => pending::retry(pair, view),
-        Action::SweepGrades(run, _) if run == of.1 => sweeps::grades(pair, view),
-        Action::SweepEnrollments(run, _) if run == of.1 => sweeps::enrollments(pair, view),
+        Action::SweepGrades(run, sweep) if run == of.1 && reaches(sweep, of) => {
+            let mut view = view.clone();
+            view.available |= sweep == Sweep::Forced;
+            sweeps::grades(pair, &view)
+        }
+        Action::SweepEnrollments(run, sweep) if run == of.1 && reaches(sweep, of) => {
+            sweeps::enrollments(pair, view)
+        }
         Action::ImportUser(..) => commands::wake(pair, view, commands::IMPORTED_USER),
         Action::ImportRun(_) => commands::wake(pair, view, commands::IMPORTED_RUN),
         Action::ImportEnrollment(other, mode, active) if concerns(other) => {
@@ -107,6 +113,7 @@ pub fn paths(action: Action, of: Of, pair: &Pair, view: &View) -> Vec<Path> {
             commands::override_grade(pair, view, percent)
         }
         Action::Release(other) if concerns(other) => commands::release(pair, view),
+        Action::Issue(other) if concerns(other) => certificate::issue(pair, view),
         Action::Revoke(other) if concerns(other) => commands::revoke(pair, view),
         Action::Restore(other) if concerns(other) => commands::restore(pair, view),
         Action::RetryEvents => commands::retry_events(pair, view),
@@ -115,6 +122,15 @@ pub fn paths(action: Action, of: Of, pair: &Pair, view: &View) -> Vec<Path> {
         Action::TimeToLive => commands::time_to_live(pair, view),
         Action::Intrude(other) if concerns(other) => vec![Path::nothing(pair, Said::Status(401))],
         _ => vec![Path::nothing(pair, Said::Done)],
+    }
+}
+
+/// True if a sweep changes the learner.
+fn reaches(sweep: Sweep, of: Of) -> bool {
+    match sweep {
+        Sweep::Full | Sweep::Short | Sweep::Forced => true,
+        Sweep::Dry => false,
+        Sweep::Alone(learner) => learner == of.0,
     }
 }
 

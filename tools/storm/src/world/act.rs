@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use app::certifying::CERTIFYING_TIME;
+use app::certifying::{CERTIFYING_TIME, CertifyOutcome, Pass, Source};
 use app::importing::{
     CertificateRow, EnrollmentRow, GradeRow, Imported, RecordImport, RowRefusedError, import_runs,
     import_users, wake_waiting_of_runs, wake_waiting_of_users,
@@ -24,12 +24,13 @@ use domain::{
 use lambda_http::{Body, Context, LambdaEvent, RequestExt};
 use serde_json::{Value, json};
 use store::{CallLimits, StoreError};
+use tokio::time::Instant;
 use uuid::Uuid;
 use web::start::{HttpFunction, JsonFunction};
 
 use super::secrets::TOKEN;
 use super::{Answer, Instances, World, course_id, email, environment, username};
-use crate::steps::{Action, Of, Op, Role};
+use crate::steps::{Action, Of, Op, Role, Sweep};
 
 /// The limits of the command line's calls.
 const TERMINAL: CallLimits = CallLimits {
@@ -146,12 +147,12 @@ impl World {
                 Ok(function) => self.invoke(function, json!({}), BATCH),
                 Err(error) => failed(error),
             },
-            Action::SweepGrades(run, short) => match self.grades(place) {
-                Ok(function) => self.sweep(function, run, short),
+            Action::SweepGrades(run, sweep) => match self.grades(place) {
+                Ok(function) => self.sweep(function, run, sweep),
                 Err(error) => failed(error),
             },
-            Action::SweepEnrollments(run, short) => match self.enrollments(place) {
-                Ok(function) => self.sweep(function, run, short),
+            Action::SweepEnrollments(run, sweep) => match self.enrollments(place) {
+                Ok(function) => self.sweep(function, run, sweep),
                 Err(error) => failed(error),
             },
             Action::LmsGrade(of, percent) => {
@@ -299,10 +300,20 @@ impl World {
     }
 
     /// Sweeps a run, in as many calls as the state machine makes.
-    fn sweep<F: JsonFunction + 'static>(&self, function: Arc<F>, run: u8, short: bool) -> Acting {
+    fn sweep<F: JsonFunction + 'static>(&self, function: Arc<F>, run: u8, sweep: Sweep) -> Acting {
         let clock = self.clock;
-        let request = json!({"sweep": {"run": course_id(run)}});
-        let seconds = if short { SHORT_CALL } else { CALL };
+        let mut request = json!({"sweep": {"run": course_id(run)}});
+        match sweep {
+            Sweep::Full | Sweep::Short => {}
+            Sweep::Dry => request["sweep"]["dry_run"] = json!(true),
+            Sweep::Forced => request["sweep"]["force"] = json!(true),
+            Sweep::Alone(learner) => request["sweep"]["learner"] = json!(email(learner)),
+        }
+        let seconds = if sweep == Sweep::Short {
+            SHORT_CALL
+        } else {
+            CALL
+        };
         Box::pin(async move {
             for _ in 0..CALLS {
                 let answer = call(&*function, &clock, request.clone(), seconds).await;
@@ -321,10 +332,15 @@ impl World {
 
     fn command(&self, command: Action) -> Acting {
         let tables = self.dynamodb(TERMINAL);
+        let (secrets, lms) = (self.secrets_manager(), self.lms_http());
         let clock = self.shared_clock();
         Box::pin(async move {
             let wiring = Wiring::new(environment(), tables, Arc::clone(&clock));
-            Answer::Command(match perform(command, &wiring, &*clock).await {
+            let done = match command {
+                Action::Issue(of) => issue(&wiring, &*clock, of, secrets, lms).await,
+                _ => perform(command, &wiring, &*clock).await,
+            };
+            Answer::Command(match done {
                 Ok(()) => Ok(true),
                 Err(CommandError::Refused) => Ok(false),
                 Err(CommandError::Failed(error)) => Err(error),
@@ -562,6 +578,34 @@ async fn known(wiring: &Wiring<'_>, of: Of) -> Result<(Uuid, CourseId), CommandE
         return Err(CommandError::Refused);
     }
     Ok((user.user_id, run))
+}
+
+/// Does what `certificates issue` does.
+async fn issue(
+    wiring: &Wiring<'_>,
+    clock: &dyn Clock,
+    of: Of,
+    secrets: aws_sdk_secretsmanager::Client,
+    lms: lms::HttpClient,
+) -> Done {
+    let (_, run) = known(wiring, of).await?;
+    let lms = wiring.lms_client(secrets, lms, wiring.lms_limits()?)?;
+    let pass = Pass {
+        email: parsed_email(of.0)?,
+        course_id: Some(run),
+        by: operator(),
+        at: clock.now(),
+    };
+    let source = Source::Lms {
+        lms: &lms,
+        asking: &|_| {},
+    };
+    let until = Instant::now() + CERTIFYING_TIME;
+    let certified = wiring.certifying()?.attempt(&pass, source, until).await?;
+    match certified.outcome {
+        CertifyOutcome::Created(_) | CertifyOutcome::Exists(_) => Ok(()),
+        CertifyOutcome::Revoked | CertifyOutcome::Blocked(_) => Err(CommandError::Refused),
+    }
 }
 
 async fn correct(

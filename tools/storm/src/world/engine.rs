@@ -138,10 +138,12 @@ impl Engine {
                 continue;
             }
             let entries = item["history"]["L"].as_array();
-            let by = entries
-                .and_then(|entries| entries.last())
-                .map(|e| &e["M"]["by"]["S"]);
-            if matches!(by.and_then(Value::as_str), Some("import" | "operator")) {
+            let entries = entries.map(Vec::as_slice).unwrap_or_default();
+            let last = |from_end: usize| entries.iter().rev().nth(from_end).map(|e| &e["M"]);
+            let by_import = last(0).is_some_and(|entry| entry["by"]["S"] == "import");
+            // Only an operator restores a revoked one.
+            let was_revoked = last(1).is_some_and(|entry| entry["state"]["S"] == "revoked");
+            if by_import || was_revoked {
                 continue;
             }
             let of = |table| self.items(table).into_iter().find(|item| mine(&item));
