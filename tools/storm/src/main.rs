@@ -23,6 +23,9 @@ struct Arguments {
     /// Run each case twice, and fail if the two differ.
     #[arg(long)]
     twice: bool,
+    /// Print a difference as it was found, without looking for a shorter sequence.
+    #[arg(long)]
+    no_shrink: bool,
     /// Print each step.
     #[arg(long)]
     verbose: bool,
@@ -65,7 +68,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
         Some((seed, Some(difference))) => {
-            explain(seed, &difference);
+            explain(seed, &difference, arguments.no_shrink);
             return ExitCode::FAILURE;
         }
     }
@@ -107,8 +110,11 @@ fn work(arguments: &Arguments, cases: &Mutex<Cases>) {
 }
 
 /// Prints a difference, and the shortest sequence that has one.
-fn explain(seed: u64, difference: &Difference) {
+fn explain(seed: u64, difference: &Difference, no_shrink: bool) {
     println!("case {seed} differs from the model:\n{difference}");
+    if no_shrink {
+        return;
+    }
     let (shortest, difference) = shrink(seed, &case(seed), difference);
     println!("The shortest sequence found:\n{difference}");
     println!("{}", as_test(seed, &shortest));
