@@ -27,7 +27,7 @@ FUNCTIONS := $(patsubst functions/%/src/main.rs,%,$(wildcard functions/*/src/mai
 STACK = coursehook-$(ENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help tools run replay check test peers build deploy deployable secrets e2e e2e-build e2e-drive
+.PHONY: help tools run replay check test storm peers build deploy deployable secrets e2e e2e-build e2e-drive
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,7 +49,7 @@ $(PEERS)/.done: export PIP_IGNORE_REQUIRES_PYTHON := 1
 	touch $@
 
 run: $(VENV)/.done ## Run the whole product on this machine, until Ctrl-C.
-	cargo build --workspace --bins --locked
+	cargo build --workspace --exclude coursehook-storm --bins --locked
 	exec $(BIN)/coursehook-local
 
 replay: ## Send the sample deliveries in events/ to what `make run` runs.
@@ -72,9 +72,15 @@ check: $(CHECKS)/.done ## Formatting, lints, one TLS stack, documentation, retir
 
 test: $(VENV)/.done check ## Everything that is checked before a change lands.
 	cargo test --workspace --locked
+	$(MAKE) --no-print-directory storm
 	@# The peers mostly wait, and the build for the emulator does not.
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target peers e2e-build
 	$(MAKE) --no-print-directory e2e-drive
+
+storm: ## Look for lost, doubled and wrong: STEPS=1000000, SEED=1, REPORT=1 (tools/storm).
+	cargo run --quiet --package coursehook-storm --locked $(if $(STEPS),--profile storm) -- \
+		$(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(REPORT),--report docs/reliability.md)
 
 peers: $(VENV)/.done $(PEERS)/.done ## Hold Coursehook against the LMS's own plugin and client (tools/peers).
 	MAKEFLAGS= cargo build --workspace --bins --examples --locked

@@ -114,7 +114,11 @@ def main():
         if all(kind in result for kind in wanted):
             continue
         subprocess.run(["git", "checkout", "--quiet", "."], cwd=clone, check=True)
-        subprocess.run(["git", "apply", "-"], cwd=clone, check=True, text=True, input=mutant["diff"])
+        # The header's second line has the mutant's name.
+        lines = mutant["diff"].splitlines(keepends=True)
+        file = mutant["file"]
+        diff = "".join([f"--- a/{file}\n", f"+++ b/{file}\n", *lines[2:]])
+        subprocess.run(["git", "apply", "-"], cwd=clone, check=True, text=True, input=diff)
         if "storm" in wanted and "storm" not in result:
             result["storm"], result["storm_said"] = by_storm(clone, arguments.steps)
             if result["storm"] == "does not build":

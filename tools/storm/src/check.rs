@@ -388,7 +388,9 @@ impl Context<'_> {
                 self.after.users.get(&learner),
             );
             let acts = |ran: &&Ran| match ran.op.action {
-                Action::ImportUser(other, _) | Action::Erase(other) => other == learner,
+                Action::ImportUser(other, _) | Action::Erase(other) | Action::Rename(other) => {
+                    other == learner
+                }
                 _ => false,
             };
             let of_learner: Vec<_> = ran.iter().filter(acts).collect();
@@ -409,6 +411,10 @@ impl Context<'_> {
                     Action::ImportUser(_, username) => {
                         after.is_some_and(|user| user.username || !username)
                     }
+                    Action::Rename(_) => match (before, after) {
+                        (Some(before), Some(after)) => before.renamed != after.renamed,
+                        _ => false,
+                    },
                     _ => after.is_none(),
                 };
                 if !holds {
@@ -460,6 +466,7 @@ fn concerns(action: Action, of: Of) -> bool {
         Action::SweepGrades(run, _) | Action::SweepEnrollments(run, _) => run == of.1,
         Action::Erase(learner) => learner == of.0,
         Action::Retry
+        | Action::Rename(_)
         | Action::ImportUser(..)
         | Action::ImportRun(_)
         | Action::RetryEvents

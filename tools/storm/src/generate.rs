@@ -37,7 +37,10 @@ impl Generator {
         };
         let mut step: Step = (0..at_once).map(|_| self.op()).collect();
         // What holds the clock for a long time, or erases, is alone.
-        if step.iter().any(|op| matches!(op.action, Action::Erase(_))) {
+        if step
+            .iter()
+            .any(|op| matches!(op.action, Action::Erase(_) | Action::Rename(_)))
+        {
             step.truncate(1);
         }
         step
@@ -134,7 +137,8 @@ impl Generator {
             95..96 => Action::Restore(self.of()),
             96..97 => Action::RetryEvents,
             97..98 => Action::DropEvents(self.of()),
-            98 => Action::Intrude(self.of()),
+            98 if self.random.bool() => Action::Intrude(self.of()),
+            98 => Action::Rename(self.learner()),
             _ => Action::Erase(self.learner()),
         }
     }

@@ -115,7 +115,8 @@ fn explain(seed: u64, difference: &Difference, no_shrink: bool) {
     if no_shrink {
         return;
     }
-    let (shortest, difference) = shrink(seed, &case(seed), difference);
+    let (shortest, difference) =
+        shrink(&case(seed), difference, |steps| run(seed, steps).difference);
     println!("The shortest sequence found:\n{difference}");
     println!("{}", as_test(seed, &shortest));
     println!("Replay the whole case: make storm SEED={seed} STEPS=1");

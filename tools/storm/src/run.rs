@@ -160,15 +160,17 @@ pub fn case(seed: u64) -> Vec<Step> {
     generate::steps(seed, CASE)
 }
 
-/// Returns the shortest sequence of steps found that still fails, and its difference.
-pub fn shrink(seed: u64, steps: &[Step], difference: &Difference) -> (Vec<Step>, Difference) {
+/// Returns the shortest sequence of steps found that still fails, and its difference. `fails` runs a
+/// sequence.
+pub fn shrink(
+    steps: &[Step],
+    difference: &Difference,
+    fails: impl Fn(&[Step]) -> Option<Difference>,
+) -> (Vec<Step>, Difference) {
     let end = steps.len().min(difference.step + 1);
-    let mut best = (steps[..end].to_vec(), difference.clone());
-    let fails = |steps: &[Step]| run(seed, steps).difference;
-    if let Some(difference) = fails(&best.0) {
-        best.1 = difference;
-    } else {
-        best.0 = steps.to_vec();
+    let mut best = (steps.to_vec(), difference.clone());
+    if let Some(difference) = fails(&steps[..end]) {
+        best = (steps[..end].to_vec(), difference);
     }
     loop {
         let before = format!("{:?}", best.0).len();

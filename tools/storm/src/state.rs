@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::steps::{LEARNERS, Mode, Of, RUNS, Role};
-use crate::world::{Engine, course_id, email};
+use crate::world::{Engine, course_id, email, other_email};
 
 /// A time in milliseconds since 1970, or the earliest and the latest that it may be.
 pub type Span = (i64, i64);
@@ -31,6 +31,8 @@ pub struct User {
     pub id: String,
     /// True if there is a username.
     pub username: bool,
+    /// True if the user has the other address now.
+    pub renamed: bool,
 }
 
 /// What there is of a learner in a run.
@@ -174,7 +176,7 @@ pub fn read(engine: &Engine) -> (State, Faults) {
     let mut state = State::default();
     let mut wrong = Faults::new();
     let emails: BTreeMap<_, _> = (0..LEARNERS)
-        .map(|learner| (email(learner), learner))
+        .flat_map(|learner| [(email(learner), learner), (other_email(learner), learner)])
         .collect();
     let ids: BTreeMap<_, _> = (0..RUNS).map(|run| (course_id(run), run)).collect();
     for item in engine.items("UsersTable") {
@@ -182,9 +184,13 @@ pub fn read(engine: &Engine) -> (State, Faults) {
             wrong.push(format!("a user whom nobody imported: {item}"));
             continue;
         };
+        if !item["alias_of"].is_null() {
+            continue;
+        }
         let user = User {
             id: text(&item, "user_id"),
             username: !item["edx_username"].is_null(),
+            renamed: text(&item, "email") == other_email(*learner),
         };
         state.users.insert(*learner, user);
     }
@@ -246,10 +252,14 @@ pub fn read(engine: &Engine) -> (State, Faults) {
             wrong.push(format!("an event that cannot be read: {item}"));
         }
         let pair = pair(&mut state, Of(*learner, *run));
-        match text(&item, "kind").as_str() {
-            "certificate" => pair.pass = event,
-            _ => pair.role = event,
+        let place = match text(&item, "kind").as_str() {
+            "certificate" => &mut pair.pass,
+            _ => &mut pair.role,
+        };
+        if place.is_some() {
+            wrong.push(format!("two events of one learner: {item}"));
         }
+        *place = event;
     }
     (state, wrong)
 }

@@ -147,6 +147,8 @@ pub enum Action {
     RetryEvents,
     /// An operator drops the pending events of a learner in a run.
     DropEvents(Of),
+    /// An operator gives a learner another address, or the one before.
+    Rename(u8),
     /// An operator erases a learner.
     Erase(u8),
     /// The LMS's grade becomes this, in percent.

@@ -279,15 +279,20 @@ pub fn restore(pair: &Pair, view: &View) -> Vec<Path> {
     vec![Path::to(pair, after, Said::Done)]
 }
 
-/// An operator has the events retried.
-pub fn retry_events(pair: &Pair, view: &View) -> Vec<Path> {
-    let retried = |event: &Event| Event {
+/// Returns the event after an operator had it retried.
+fn retried(event: &Event, view: &View) -> Event {
+    Event {
         state: EventState::Waiting,
         attempts: 0,
         waited: std::collections::BTreeMap::new(),
         due: view.now,
         ..event.clone()
-    };
+    }
+}
+
+/// An operator has the events retried.
+pub fn retry_events(pair: &Pair, view: &View) -> Vec<Path> {
+    let retried = |event: &Event| retried(event, view);
     let mut path = Path::nothing(pair, Said::Done);
     // The events are retried one by one, in either order.
     let mut one = pair.clone();
@@ -322,6 +327,28 @@ pub fn drop_events(pair: &Pair) -> Vec<Path> {
         path
     });
     paths.into()
+}
+
+/// A new address changes nothing, but moves the learner's events. One that waited or had expired for
+/// want of the user is due, and so is what an import of users would unblock.
+pub fn rename(pair: &Pair, view: &View, is_theirs: bool) -> Vec<Path> {
+    let mut paths = Vec::new();
+    for mut path in wake(pair, view, IMPORTED_USER) {
+        let mut after = path.end().clone();
+        for event in [&mut after.role, &mut after.pass].into_iter().flatten() {
+            if is_theirs && event.state == EventState::Expired && event.reason == Reason::NoSuchUser
+            {
+                *event = retried(event, view);
+            }
+        }
+        path.then(after);
+        path.needs_end();
+        if view.user.is_none() || !is_theirs {
+            paths.push(Path::nothing(pair, Said::Refused));
+        }
+        paths.push(path);
+    }
+    paths
 }
 
 /// An operator erases a learner: each part goes by itself.

@@ -118,6 +118,7 @@ pub fn paths(action: Action, of: Of, pair: &Pair, view: &View) -> Vec<Path> {
         Action::Restore(other) if concerns(other) => commands::restore(pair, view),
         Action::RetryEvents => commands::retry_events(pair, view),
         Action::DropEvents(other) if concerns(other) => commands::drop_events(pair),
+        Action::Rename(learner) => commands::rename(pair, view, learner == of.0),
         Action::Erase(learner) if learner == of.0 => commands::erase(pair),
         Action::TimeToLive => commands::time_to_live(pair, view),
         Action::Intrude(other) if concerns(other) => vec![Path::nothing(pair, Said::Status(401))],

@@ -14,6 +14,7 @@ use app::importing::{
 use app::operator::{
     CertificateAction, correct_certificate, override_grade, release_grade, retry_event,
 };
+use app::renaming::{NewAddress, RenameError, rename_email};
 use bootstrap::environment::SettingError;
 use bootstrap::wiring::Wiring;
 use common::clock::{Clock, SharedClock};
@@ -29,7 +30,7 @@ use uuid::Uuid;
 use web::start::{HttpFunction, JsonFunction};
 
 use super::secrets::TOKEN;
-use super::{Answer, Instances, World, course_id, email, environment, username};
+use super::{Answer, Instances, World, course_id, email, environment, other_email, username};
 use crate::steps::{Action, Of, Op, Role, Sweep};
 
 /// The limits of the command line's calls.
@@ -111,12 +112,19 @@ fn score(percent: u8) -> Result<Score, CommandError> {
     })
 }
 
-fn keys(of: Of) -> Result<[EventKey; 2], CommandError> {
-    let (email, run) = (parsed_email(of.0)?, parsed_run(of.1)?);
-    Ok(
-        [EventKind::Enrollment, EventKind::Certificate]
-            .map(|kind| EventKey::of(kind, &email, &run)),
-    )
+/// Returns the keys of all events of a learner in a run, under both addresses.
+fn keys(of: Of) -> Result<Vec<EventKey>, CommandError> {
+    let run = parsed_run(of.1)?;
+    let other = other_email(of.0)
+        .parse()
+        .map_err(|_| CommandError::Refused)?;
+    let emails = [parsed_email(of.0)?, other];
+    let keys = emails.iter().flat_map(|email| {
+        EventKind::ALL
+            .iter()
+            .map(|kind| EventKey::of(*kind, email, &run))
+    });
+    Ok(keys.collect())
 }
 
 impl World {
@@ -519,6 +527,24 @@ async fn perform(command: Action, wiring: &Wiring<'_>, clock: &dyn Clock) -> Don
             let events = wiring.pending_events()?;
             for event in events.get_many(&keys(of)?).await? {
                 events.remove(&event?).await?;
+            }
+        }
+        Action::Rename(learner) => {
+            let (users, events) = (wiring.users()?, wiring.pending_events()?);
+            let user = users.get(&parsed_email(learner)?).await?;
+            let user = user.ok_or(CommandError::Refused)?;
+            let other = [email(learner), other_email(learner)]
+                .into_iter()
+                .find(|address| address != user.email.as_str())
+                .ok_or(CommandError::Refused)?;
+            let new = NewAddress {
+                email: other.parse().map_err(|_| CommandError::Refused)?,
+                as_given: other,
+            };
+            match rename_email(&users, &events, &user.email, &new, false, clock.now()).await {
+                Ok(_) => {}
+                Err(RenameError::Store(error)) => return Err(error.into()),
+                Err(_) => return Err(CommandError::Refused),
             }
         }
         Action::Erase(learner) => {

@@ -48,7 +48,7 @@ struct State {
 }
 
 /// The answer of the engine: the status and the body.
-type EngineAnswer = (u16, String);
+pub type EngineAnswer = (u16, String);
 
 impl Engine {
     /// Returns the template's tables, without items.
@@ -109,7 +109,7 @@ impl Engine {
     }
 
     /// Performs a call, and notes it if it wrote.
-    fn call(&self, operation: &str, body: &str) -> EngineAnswer {
+    pub fn call(&self, operation: &str, body: &str) -> EngineAnswer {
         let before = is_certificate_write(operation, body).then(|| self.items("CertificatesTable"));
         let answer = perform(&self.database, operation, body);
         if answer.0 == 200 && writes(operation) {

@@ -49,6 +49,11 @@ pub fn email(learner: u8) -> String {
     format!("learner{learner}@example.org")
 }
 
+/// Returns the address that a learner gets by [`Action::Rename`].
+pub fn other_email(learner: u8) -> String {
+    format!("renamed{learner}@example.org")
+}
+
 /// Returns the username of a learner in the LMS.
 pub fn username(learner: u8) -> String {
     format!("learner{learner}")
