@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::model::{LmsGrade, Path, Said, View, paths};
-use crate::state::{Certificate, Enrollment, Event, Grade, Pair, Span, State, User, read};
+use crate::state::{
+    Certificate, Enrollment, Event, EventState, Grade, Pair, Span, State, User, read,
+};
 use crate::steps::{Action, Mood, Of, Role, Sweep, all};
 use crate::world::{Answer, Ran, World, is_of_the_world};
 
@@ -72,22 +74,23 @@ impl Judge {
         let struck = ran
             .iter()
             .any(|ran| ran.struck > 0 || matches!(ran.answer, Answer::Died));
-        let lms_trouble = struck || !world.is_calm() || now.0 < self.trouble_until;
+        let trouble = struck || !world.is_calm() || now.0 < self.trouble_until;
         if struck || !world.is_calm() {
             self.trouble_until = now.1 + PAUSE;
         }
+        let meets_trouble = |ran: &Ran| trouble && asks_others(ran.op.action);
         let actors = ran
             .iter()
             .filter(|ran| !is_of_the_world(ran.op.action))
             .count();
-        let disturbed = struck || actors > 1 || lms_trouble;
+        let disturbed = struck || actors > 1 || ran.iter().any(meets_trouble);
         let context = Context {
             world,
             before: &self.state,
             after: &after,
             now,
             disturbed,
-            lms_trouble,
+            trouble,
             maybe_swept: &self.maybe_swept,
             surely_swept: &self.surely_swept,
         };
@@ -158,7 +161,11 @@ impl Judge {
                     *self.owed_roles.entry(of).or_default() &= !role.bit();
                 }
                 Action::DropEvents(of) => self.forgive(of),
-                Action::TimeToLive => all().for_each(|of| self.forgive(of)),
+                Action::TimeToLive => {
+                    let ended: Vec<_> =
+                        all().filter(|of| self.state.has_ended_event(*of)).collect();
+                    ended.into_iter().for_each(|of| self.forgive(of));
+                }
                 Action::Erase(learner) => {
                     for of in all().filter(|of| of.0 == learner) {
                         self.owed_roles.remove(&of);
@@ -221,7 +228,7 @@ struct Context<'a> {
     after: &'a State,
     now: Span,
     disturbed: bool,
-    lms_trouble: bool,
+    trouble: bool,
     maybe_swept: &'a BTreeSet<u8>,
     surely_swept: &'a BTreeSet<u8>,
 }
@@ -335,7 +342,7 @@ impl Context<'_> {
         let lms = &self.world.lms;
         let usable = |grade: Option<u8>| grade.map_or(LmsGrade::None, LmsGrade::Is);
         let mut grades = vec![usable(lms.grade(of))];
-        if self.lms_trouble {
+        if self.trouble {
             for grade in [usable(lms.old_grade(of)), LmsGrade::None] {
                 if !grades.contains(&grade) {
                     grades.push(grade);
@@ -361,7 +368,7 @@ impl Context<'_> {
                     lms_enrollment: lms.enrollment(of),
                     available: of.1 == 0,
                     swept: (maybe, surely),
-                    paused: self.lms_trouble,
+                    paused: self.trouble,
                     disturbed: self.disturbed,
                 });
             }
@@ -443,6 +450,32 @@ impl Context<'_> {
         }
         wrong
     }
+}
+
+impl State {
+    /// True if an event of the learner in the run is dead or expired.
+    fn has_ended_event(&self, of: Of) -> bool {
+        let pair = self.pairs.get(&of);
+        let events = pair.into_iter().flat_map(|pair| [&pair.role, &pair.pass]);
+        events
+            .flatten()
+            .any(|event| event.state != EventState::Waiting)
+    }
+}
+
+/// True if the action asks the LMS, or Secrets Manager for a token.
+fn asks_others(action: Action) -> bool {
+    matches!(
+        action,
+        Action::Enroll(..)
+            | Action::Unenroll(_)
+            | Action::Pass(_)
+            | Action::Intrude(_)
+            | Action::Retry
+            | Action::SweepGrades(..)
+            | Action::SweepEnrollments(..)
+            | Action::Issue(_)
+    )
 }
 
 /// True if the action may change the learner in the run.

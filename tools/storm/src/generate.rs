@@ -120,7 +120,8 @@ impl Generator {
             42..58 => Action::Retry,
             58..64 => Action::SweepGrades(self.run(), self.sweep()),
             64..70 => Action::SweepEnrollments(self.run(), self.sweep()),
-            70..77 => Action::ImportUser(self.learner(), self.random.u8(..4) > 0),
+            70 => Action::Rename(self.learner()),
+            71..77 => Action::ImportUser(self.learner(), self.random.u8(..4) > 0),
             77..82 => Action::ImportRun(self.run()),
             82..84 => Action::ImportEnrollment(self.of(), self.mode(), self.random.u8(..4) > 0),
             84..85 => Action::ImportGrade(self.of(), self.percent()),
@@ -137,8 +138,7 @@ impl Generator {
             95..96 => Action::Restore(self.of()),
             96..97 => Action::RetryEvents,
             97..98 => Action::DropEvents(self.of()),
-            98 if self.random.bool() => Action::Intrude(self.of()),
-            98 => Action::Rename(self.learner()),
+            98 => Action::Intrude(self.of()),
             _ => Action::Erase(self.learner()),
         }
     }

@@ -138,6 +138,7 @@ fn environment() -> &'static Environment {
     ENVIRONMENT.get_or_init(|| {
         let own = [("LMS_URL", "http://lms.test"), ("LMS_CONCURRENCY", "8")];
         let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        // Without the template, the wiring names what is missing.
         let template = Template::load().map(|template| template.variables());
         template
             .unwrap_or_default()
