@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::model::{LmsGrade, Path, Said, View, paths};
+use crate::model::{LmsGrade, Path, Said, View, attempts, paths};
 use crate::state::{
     Certificate, Enrollment, Event, EventState, Grade, Pair, Span, State, User, read,
 };
@@ -22,6 +22,8 @@ pub struct Judge {
     owed_passes: BTreeSet<Of>,
     /// The time until which the LMS may be paused.
     trouble_until: i64,
+    /// The learners whose change of address was interrupted.
+    half_renamed: BTreeSet<u8>,
     /// The runs whose enrollments may have been swept, and those that have been.
     maybe_swept: BTreeSet<u8>,
     surely_swept: BTreeSet<u8>,
@@ -36,6 +38,7 @@ impl Judge {
             owed_roles: BTreeMap::new(),
             owed_passes: BTreeSet::new(),
             trouble_until: i64::MIN,
+            half_renamed: BTreeSet::new(),
             maybe_swept: BTreeSet::new(),
             surely_swept: BTreeSet::new(),
         }
@@ -94,7 +97,19 @@ impl Judge {
             maybe_swept: &self.maybe_swept,
             surely_swept: &self.surely_swept,
         };
-        for of in all() {
+        for one in ran {
+            if let Action::Rename(learner) = one.op.action
+                && !matches!(one.answer, Answer::Command(Ok(_)))
+            {
+                self.half_renamed.insert(learner);
+            }
+        }
+        for learner in after.split.difference(&self.half_renamed) {
+            wrong.push(format!("learner {learner} has two events of one kind"));
+        }
+        // What is left of an interrupted change of address is not modelled: each of two events is
+        // attempted by itself. That nothing is lost is checked all the same.
+        for of in all().filter(|of| !self.half_renamed.contains(&of.0)) {
             wrong.extend(context.pair(of, ran));
         }
         wrong.extend(context.people(ran));
@@ -222,6 +237,17 @@ impl Event {
     }
 }
 
+/// A part of an action.
+#[derive(Clone, Copy)]
+enum Part {
+    /// All of it.
+    Whole,
+    /// A retry batch's attempt at the event of the enrollment.
+    Role,
+    /// A retry batch's attempt at the event of the certificate.
+    Pass,
+}
+
 struct Context<'a> {
     world: &'a World,
     before: &'a State,
@@ -242,17 +268,7 @@ impl Context<'_> {
             .iter()
             .filter(|ran| concerns(ran.op.action, of))
             .collect();
-        let mut possible = HashSet::new();
-        for order in orders(concerned.len()) {
-            let mut states = HashSet::from([before.clone()]);
-            for place in order {
-                states = states
-                    .iter()
-                    .flat_map(|state| self.ends(of, state, concerned[place]))
-                    .collect();
-            }
-            possible.extend(states);
-        }
+        let possible = self.possible(of, &before, &concerned);
         if possible
             .iter()
             .any(|state| admits(state, &after, self.disturbed))
@@ -279,11 +295,52 @@ impl Context<'_> {
         Some(text)
     }
 
+    /// Returns the states in which actions at once may have left a learner in a run.
+    fn possible(&self, of: Of, before: &Pair, ran: &[&Ran]) -> HashSet<Pair> {
+        let whole: Vec<_> = ran.iter().map(|ran| (*ran, Part::Whole)).collect();
+        let mut possible = self.in_any_order(of, before, &whole);
+        let is_batch = |ran: &Ran| ran.op.action == Action::Retry;
+        if ran.len() > 1 && ran.iter().any(|ran| is_batch(ran)) {
+            // Others may come between a batch's attempts at the two events of a learner.
+            let parts = ran.iter().flat_map(|ran| {
+                let parts: &[Part] = if is_batch(ran) {
+                    &[Part::Role, Part::Pass]
+                } else {
+                    &[Part::Whole]
+                };
+                parts.iter().map(|part| (*ran, *part))
+            });
+            possible.extend(self.in_any_order(of, before, &parts.collect::<Vec<_>>()));
+        }
+        possible
+    }
+
+    fn in_any_order(&self, of: Of, before: &Pair, ran: &[(&Ran, Part)]) -> HashSet<Pair> {
+        let mut possible = HashSet::new();
+        for order in orders(ran.len()) {
+            let mut states = HashSet::from([before.clone()]);
+            for place in order {
+                let (ran, part) = ran[place];
+                let ends = states
+                    .iter()
+                    .flat_map(|state| self.ends(of, state, ran, part));
+                states = ends.collect();
+            }
+            possible.extend(states);
+        }
+        possible
+    }
+
     /// Returns the states in which an action may have left a learner in a run.
-    fn ends(&self, of: Of, state: &Pair, ran: &Ran) -> HashSet<Pair> {
+    fn ends(&self, of: Of, state: &Pair, ran: &Ran, part: Part) -> HashSet<Pair> {
         let mut ends = HashSet::new();
         for view in self.views(of, &ran.answer) {
-            for path in paths(ran.op.action, of, state, &view) {
+            let paths = match part {
+                Part::Whole => paths(ran.op.action, of, state, &view),
+                Part::Role => attempts(state, &view).0,
+                Part::Pass => attempts(state, &view).1,
+            };
+            for path in paths {
                 ends.extend(self.allowed(&path, ran));
             }
         }

@@ -11,10 +11,13 @@ pub fn steps(seed: u64, number: usize) -> Vec<Step> {
     let trouble = random.u8(0..4);
     // In some portals most happens to one learner.
     let learners = if random.bool() { LEARNERS } else { 1 };
+    // In a few, one record changes more often than its history can hold.
+    let is_busy = random.u8(0..20) == 0;
     let mut generator = Generator {
         random,
         learners,
         trouble,
+        is_busy,
     };
     (0..number).map(|_| generator.step()).collect()
 }
@@ -23,6 +26,7 @@ struct Generator {
     random: Rng,
     learners: u8,
     trouble: u8,
+    is_busy: bool,
 }
 
 impl Generator {
@@ -115,6 +119,9 @@ impl Generator {
 
     /// Something that a learner, the LMS or an operator does.
     fn action(&mut self) -> Action {
+        if self.is_busy && self.random.u8(..10) > 0 {
+            return self.toggle(Of(0, 0));
+        }
         match self.random.u8(0..100) {
             0..42 => self.delivery(),
             42..58 => Action::Retry,
@@ -140,6 +147,18 @@ impl Generator {
             97..98 => Action::DropEvents(self.of()),
             98 => Action::Intrude(self.of()),
             _ => Action::Erase(self.learner()),
+        }
+    }
+
+    /// Something that changes a record each time.
+    fn toggle(&mut self, of: Of) -> Action {
+        match self.random.u8(..8) {
+            0 | 1 => Action::Enroll(of, None, Some(Mode::Verified)),
+            2 => Action::Unenroll(of),
+            3 => Action::Set(of, Some(self.mode()), Some(self.random.bool())),
+            4 | 5 => Action::Override(of, self.percent()),
+            6 => Action::Revoke(of),
+            _ => Action::Restore(of),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The state of a portal, as its tables have it and as the model expects it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -20,6 +20,8 @@ pub struct State {
     pub runs: Vec<u8>,
     /// The records of each learner in each run.
     pub pairs: BTreeMap<Of, Pair>,
+    /// The learners who have an event under each of their addresses.
+    pub split: BTreeSet<u8>,
     /// The number of certificates of users who were erased.
     pub anonymous: usize,
 }
@@ -256,10 +258,12 @@ pub fn read(engine: &Engine) -> (State, Faults) {
             "certificate" => &mut pair.pass,
             _ => &mut pair.role,
         };
-        if place.is_some() {
-            wrong.push(format!("two events of one learner: {item}"));
+        if let Some(other) = place {
+            other.roles |= event.map_or(0, |event| event.roles);
+            state.split.insert(*learner);
+        } else {
+            *place = event;
         }
-        *place = event;
     }
     (state, wrong)
 }
@@ -312,8 +316,8 @@ fn roles(item: &Value) -> u8 {
     bits.fold(0, |set, role| set | role.bit())
 }
 
-/// The number of entries that a history keeps.
-const KEPT: usize = 100;
+/// The number of entries that a history keeps: the first one, and the last 50.
+const KEPT: usize = 51;
 
 fn check_history(item: &Value, what: &str, wrong: &mut Faults) {
     let entries = item["history"]["L"]

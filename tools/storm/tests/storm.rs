@@ -184,3 +184,23 @@ fn an_operators_zero_needs_no_confirmation() {
     ];
     holds(3, &steps);
 }
+
+/// An operator's override whose answer is lost is one change, also if another operator releases the
+/// grade before the command learns that it was made.
+#[test]
+fn an_override_whose_answer_is_lost_is_one_change() {
+    let of = Of(0, 0);
+    for after in 0..60 {
+        let release = Op::from(Release(of)).after(after);
+        let steps = [
+            vec![Op::from(ImportUser(0, true))],
+            vec![Op::from(ImportRun(0))],
+            vec![release, Op::from(Override(of, 90)).fault(3, ErrorAfter)],
+            vec![
+                Op::from(Override(of, 30)),
+                Op::from(Release(of)).fault(3, BrokenAfter),
+            ],
+        ];
+        holds(u64::from(after), &steps);
+    }
+}

@@ -15,6 +15,7 @@ use crate::steps::{Action, Mode, Of, Sweep};
 
 pub use certificate::pass;
 pub use enrollment::deliver;
+pub use pending::attempts;
 
 /// The states that an action leads through, and its answer.
 #[derive(Debug, Clone)]

@@ -164,6 +164,25 @@ pub fn after_attempt(event: &Event, reason: Reason, view: &View) -> Vec<Option<E
     }
 }
 
+/// Returns the paths of a retry batch's attempts at the event of the enrollment, and at that of the
+/// certificate, each by itself.
+pub fn attempts(pair: &Pair, view: &View) -> (Vec<Path>, Vec<Path>) {
+    let may_be_due = |event: &Option<Event>| {
+        event.as_ref().is_some_and(|event| {
+            event.state == EventState::Waiting && later(event.due, view.now) != Some(true)
+        })
+    };
+    let mut roles = vec![nothing(pair)];
+    if may_be_due(&pair.role) {
+        roles.extend(enrollment::attempt(pair, view));
+    }
+    let mut passes = vec![nothing(pair)];
+    if may_be_due(&pair.pass) {
+        passes.extend(certificate::attempt(pair, view));
+    }
+    (roles, passes)
+}
+
 /// Returns the paths of a retry batch: each event that is due is attempted.
 pub fn retry(pair: &Pair, view: &View) -> Vec<Path> {
     let is_due = |event: &Option<Event>| match event {
