@@ -438,14 +438,21 @@ impl<'a> Decision<'a> {
         match &record.grade {
             Some(grade) if grade.score == score => GradeWrite::Same(grade),
             before => {
+                let before = before.as_ref();
+                // The first write was made, its answer was lost, and somebody has changed the
+                // grade since: this is another write.
+                let is_ours = before.is_some_and(|grade| grade.holds(self.change_id));
                 let entry = GradeEntry {
                     at: self.pass.at,
-                    change_id: self.change_id,
+                    change_id: if is_ours {
+                        random::id()
+                    } else {
+                        self.change_id
+                    },
                     by: self.pass.by.clone(),
                     score,
                     set_by_admin: false,
                 };
-                let before = before.as_ref();
                 let after = Grade::after(before, self.user.user_id, self.course_id, entry);
                 GradeWrite::Put { before, after }
             }
@@ -505,6 +512,12 @@ impl<'a> Decision<'a> {
                     history: History::new(entry),
                 }),
             }),
+            // This pass restored it, the answer was lost, and it was withdrawn since.
+            CertificateDecision::Change(CertificateChange::Restore(_, before))
+                if before.holds(self.change_id) =>
+            {
+                Err(CertifyOutcome::Created(before.certificate_id))
+            }
             CertificateDecision::Change(CertificateChange::Restore(enrollment, before)) => {
                 Ok(Earned {
                     enrollment,

@@ -39,14 +39,15 @@ pub async fn override_grade(
     let change_id = random::id();
     retry_on_conflict(async || {
         let before = records.find(user_id, course_id).await?.grade;
-        if let Some(grade) = &before
-            && grade.set_by_admin
-            && grade.score == *score
-        {
-            return Ok(ChangeAttempt::Done(Corrected {
-                now: grade.clone(),
-                changed: grade.is_made_by(change_id),
-            }));
+        if let Some(grade) = &before {
+            // If the answer to the write was lost, somebody may have changed the grade since.
+            let changed = grade.holds(change_id);
+            if changed || (grade.set_by_admin && grade.score == *score) {
+                return Ok(ChangeAttempt::Done(Corrected {
+                    now: grade.clone(),
+                    changed,
+                }));
+            }
         }
         let entry = GradeEntry {
             at,
@@ -81,8 +82,8 @@ pub async fn release_grade(
         let Some(before) = records.find(user_id, course_id).await?.grade else {
             return Ok(ChangeAttempt::Done(None));
         };
-        if !before.set_by_admin {
-            let changed = before.is_made_by(change_id);
+        let changed = before.holds(change_id);
+        if changed || !before.set_by_admin {
             return Ok(ChangeAttempt::Done(Some(Corrected {
                 now: before,
                 changed,

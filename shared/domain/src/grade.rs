@@ -196,6 +196,12 @@ impl Grade {
         }
     }
 
+    /// True if the history contains the write `change`. This distinguishes our own write, whose
+    /// answer was lost, from another writer's.
+    pub fn holds(&self, change: Uuid) -> bool {
+        self.history.iter().any(|entry| entry.change_id == change)
+    }
+
     /// True if the last write to the grade is the write `change`.
     pub fn is_made_by(&self, change: Uuid) -> bool {
         self.history
