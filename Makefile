@@ -77,10 +77,10 @@ test: $(VENV)/.done check ## Everything that is checked before a change lands.
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target peers e2e-build
 	$(MAKE) --no-print-directory e2e-drive
 
-storm: ## Look for lost, doubled and wrong: STEPS=1000000, SEED=1, REPORT=1 (tools/storm).
-	cargo run --quiet --package coursehook-storm --locked $(if $(STEPS),--profile storm) -- \
+storm: ## Random events, faults and deaths, compared with a model. STEPS, SEED, PROFILE: tools/storm.
+	cargo run --quiet --package coursehook-storm --locked $(if $(PROFILE),--profile $(PROFILE)) -- \
 		$(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED)) \
-		$(if $(REPORT),--report docs/reliability.md)
+		$(if $(WRITE),--write docs/reliability.md)
 
 peers: $(VENV)/.done $(PEERS)/.done ## Hold Coursehook against the LMS's own plugin and client (tools/peers).
 	MAKEFLAGS= cargo build --workspace --bins --examples --locked

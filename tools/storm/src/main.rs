@@ -31,7 +31,7 @@ struct Arguments {
     verbose: bool,
     /// Write the numbers of the run into this page.
     #[arg(long)]
-    report: Option<PathBuf>,
+    write: Option<PathBuf>,
 }
 
 /// The cases that threads share.
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
         }
     }
     print!("{}", report::table(&total));
-    if let Some(page) = arguments.report
+    if let Some(page) = arguments.write
         && let Err(error) = report::write(&page, &total)
     {
         println!("{} cannot be written: {error}", page.display());

@@ -40,7 +40,7 @@ impl Total {
 }
 
 /// Begins and ends the part of the page that a run writes.
-const BEGIN: &str = "<!-- written by `make storm REPORT=1` -->\n";
+const BEGIN: &str = "<!-- written by `make storm WRITE=1` -->\n";
 const END: &str = "<!-- end -->\n";
 
 /// Returns the numbers as Markdown, which can be read on a terminal too.

@@ -95,7 +95,7 @@ impl Engine {
         std::mem::take(&mut lock(&self.state).broken)
     }
 
-    /// Waits until no call of a caller that has given up is under way.
+    /// Waits for the calls of callers that have given up.
     pub async fn settle(&self) {
         loop {
             let late = std::mem::take(&mut lock(&self.state).late);
