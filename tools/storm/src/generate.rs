@@ -1,4 +1,4 @@
-//! Random steps. A new kind of event adds its action to [`delivery`].
+//! Random steps.
 
 use fastrand::Rng;
 

@@ -52,8 +52,8 @@ pub fn table(total: &Total) -> String {
         counts,
     } = total;
     let mut text = format!(
-        "{} steps in {} cases from seed {seed}, without a difference from the model. {} processes died in the \
-         middle of their work.\n\n| service | calls | fault | times |\n|---|---|---|---|\n",
+        "{} steps in {} cases from seed {seed}, without a difference from the model.\n{} processes died in \
+         the middle of their work.\n\n| service | calls | fault | times |\n|---|---|---|---|\n",
         grouped(*steps),
         grouped(*cases),
         grouped(counts.deaths),

@@ -221,11 +221,14 @@ pub fn retry(pair: &Pair, view: &View) -> Vec<Path> {
             }
             for pass in choices {
                 if pass {
-                    paths.extend(
-                        certificate::attempt(first.end(), view)
-                            .into_iter()
-                            .map(|path| first.clone().and(path)),
-                    );
+                    let mut attempts = certificate::attempt(first.end(), view);
+                    if role {
+                        // The enrollment's attempt may still change the pass under this one, which
+                        // then leaves it.
+                        attempts = attempts.iter().flat_map(Path::beginnings).collect();
+                    }
+                    let attempts = attempts.into_iter();
+                    paths.extend(attempts.map(|path| first.clone().and(path)));
                 } else {
                     paths.push(first.clone());
                 }
