@@ -1,4 +1,5 @@
-//! The only source of random ids, so that a test can repeat a run.
+//! The source of the random ids of records and changes, so that a test can repeat a run. Tokens are not
+//! from here: nothing may make them follow from a seed.
 
 use std::cell::RefCell;
 

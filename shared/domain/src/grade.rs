@@ -201,13 +201,6 @@ impl Grade {
     pub fn holds(&self, change: Uuid) -> bool {
         self.history.iter().any(|entry| entry.change_id == change)
     }
-
-    /// True if the last write to the grade is the write `change`.
-    pub fn is_made_by(&self, change: Uuid) -> bool {
-        self.history
-            .last()
-            .is_some_and(|entry| entry.change_id == change)
-    }
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ pub(super) async fn put_alone(
         .cloned()
         .map(|item| read::<Grade>(table, item));
     let ours = after.history.last().map(|entry| entry.change_id);
-    let is_ours = matches!((found, ours), (Some(Ok(found)), Some(ours)) if found.is_made_by(ours));
+    let is_ours = matches!((found, ours), (Some(Ok(found)), Some(ours)) if found.holds(ours));
     Ok(if is_ours {
         Written::Done
     } else {
