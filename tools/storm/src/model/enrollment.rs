@@ -39,7 +39,7 @@ pub fn deliver(pair: &Pair, view: &View, delivered: Option<(bool, Option<Mode>, 
                     Path::to(pair, after, Said::Status(404))
                 })
                 .collect(),
-            Some((false, ..)) => vec![unenroll_pending(pair, view)],
+            Some((false, ..)) => unenroll_pending(pair, view),
             None => Vec::new(),
         };
     }
@@ -67,7 +67,7 @@ pub fn deliver(pair: &Pair, view: &View, delivered: Option<(bool, Option<Mode>, 
     for after in afters {
         let is_new = befores.is_none() && after.is_some();
         let said = Said::Status(if is_new && !unenrolls { 201 } else { 200 });
-        let mut path = Path::nothing(pair, said);
+        let path = Path::nothing(pair, said);
         let wakes = !unenrolls && pair.pass.as_ref().is_some_and(waits_for_enrollment);
         let pays = after.as_ref().is_some_and(is_active_and_paid);
         for wakes in if wakes && !pays {
@@ -84,7 +84,6 @@ pub fn deliver(pair: &Pair, view: &View, delivered: Option<(bool, Option<Mode>, 
             }
             paths.push(path);
         }
-        path.states.clear();
     }
     paths
 }
@@ -126,8 +125,8 @@ pub fn is_active_and_paid(enrollment: &Enrollment) -> bool {
 }
 
 /// An un-enrollment of somebody unknown: the pending enrollment no longer enrolls, and its roles
-/// stay.
-fn unenroll_pending(pair: &Pair, view: &View) -> Path {
+/// stay. A delivery at the same time may be the newer one.
+fn unenroll_pending(pair: &Pair, view: &View) -> Vec<Path> {
     let mut after = pair.clone();
     after.role = pair
         .role
@@ -139,7 +138,12 @@ fn unenroll_pending(pair: &Pair, view: &View) -> Path {
             delivered: view.now,
             ..event
         });
-    Path::to(pair, after, Said::Status(404))
+    let mut paths = vec![Path::to(pair, after, Said::Status(404))];
+    let delivered = pair.role.as_ref().map(|event| event.delivered);
+    if delivered.is_some_and(|delivered| later(delivered, view.now).is_none()) {
+        paths.push(Path::nothing(pair, Said::Status(404)));
+    }
+    paths
 }
 
 /// Returns an enrollment that nobody has announced yet.

@@ -24,6 +24,7 @@ use domain::{
 };
 use lambda_http::{Body, Context, LambdaEvent, RequestExt};
 use serde_json::{Value, json};
+use store::pending_events::Removal;
 use store::{CallLimits, StoreError};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -526,7 +527,9 @@ async fn perform(command: Action, wiring: &Wiring<'_>, clock: &dyn Clock) -> Don
         Action::DropEvents(of) => {
             let events = wiring.pending_events()?;
             for event in events.get_many(&keys(of)?).await? {
-                events.remove(&event?).await?;
+                if events.remove(&event?).await? == Removal::Changed {
+                    return Err(CommandError::Failed("changed meanwhile".to_owned()));
+                }
             }
         }
         Action::Rename(learner) => {
