@@ -101,6 +101,12 @@ def main():
         (clone / ".local").symlink_to(tools)
     path = work / "results.json"
     results = json.loads(path.read_text()) if path.exists() else {}
+    # Otherwise each mutant would count as killed.
+    if arguments.only != "tests" and "unchanged" not in results:
+        ended, said = by_storm(clone, arguments.steps)
+        if ended != "survives":
+            sys.exit(f"the unchanged code {ended}: {said}")
+        results["unchanged"] = {"storm": ended}
     built = 0
     for mutant in drawn(repository, arguments.number, arguments.seed):
         if built == arguments.number:

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::check::Judge;
 use crate::generate;
-use crate::state::EventState;
+use crate::state::Pair;
 use crate::steps::{Action, Mood, Op, Step};
 use crate::world::{Counts, World, lock};
 
@@ -92,13 +92,7 @@ async fn run_on(seed: u64, steps: &[Step]) -> Outcome {
         }
     }
     if outcome.difference.is_none() {
-        let waiting = judge.state().pairs.iter().filter(|(_, pair)| {
-            let events = [&pair.role, &pair.pass];
-            events
-                .into_iter()
-                .flatten()
-                .any(|event| event.state == EventState::Waiting)
-        });
+        let waiting = judge.state().pairs.iter().filter(|(_, pair)| pair.waits());
         let wrong: Vec<_> = waiting
             .map(|(of, pair)| format!("{of:?}: an event waits without end: {pair:?}"))
             .collect();
@@ -135,13 +129,7 @@ impl Settling {
         if let Some(action) = begin.get(given) {
             return Some(vec![Op::from(*action)]);
         }
-        let is_waiting = judge.state().pairs.values().any(|pair| {
-            let events = [&pair.role, &pair.pass];
-            events
-                .into_iter()
-                .flatten()
-                .any(|event| event.state == EventState::Waiting)
-        });
+        let is_waiting = judge.state().pairs.values().any(Pair::waits);
         let round = (given - begin.len()) / 2;
         if !is_waiting || round >= SETTLING.len() + DAYS {
             return None;

@@ -52,6 +52,14 @@ pub struct Pair {
     pub pass: Option<Event>,
 }
 
+impl Pair {
+    /// True if an event waits.
+    pub fn waits(&self) -> bool {
+        let mut events = [&self.role, &self.pass].into_iter().flatten();
+        events.any(|event| event.state == EventState::Waiting)
+    }
+}
+
 /// The source of a mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum By {
@@ -183,7 +191,7 @@ pub fn read(engine: &Engine) -> (State, Faults) {
     let ids: BTreeMap<_, _> = (0..RUNS).map(|run| (course_id(run), run)).collect();
     for item in engine.items("UsersTable") {
         let Some(learner) = emails.get(&text(&item, "email")) else {
-            wrong.push(format!("a user whom nobody imported: {item}"));
+            wrong.push(format!("a user who was not imported: {item}"));
             continue;
         };
         if !item["alias_of"].is_null() {
@@ -225,14 +233,14 @@ pub fn read(engine: &Engine) -> (State, Faults) {
         check_history(&item, "enrollment", &mut wrong);
         match of(&item) {
             Some(of) => pair(&mut state, of).enrollment = enrollment(&item, &mut wrong),
-            None => wrong.push(format!("an enrollment of nobody: {item}")),
+            None => wrong.push(format!("an enrollment of an unknown user: {item}")),
         }
     }
     for item in engine.items("GradesTable") {
         check_history(&item, "grade", &mut wrong);
         match of(&item) {
             Some(of) => pair(&mut state, of).grade = Some(grade(&item)),
-            None => wrong.push(format!("a grade of nobody: {item}")),
+            None => wrong.push(format!("a grade of an unknown user: {item}")),
         }
     }
     for item in engine.items("CertificatesTable") {
@@ -246,7 +254,7 @@ pub fn read(engine: &Engine) -> (State, Faults) {
         let learner = emails.get(&text(&item, "email"));
         let run = ids.get(&text(&item, "course_id"));
         let (Some(learner), Some(run)) = (learner, run) else {
-            wrong.push(format!("an event of nobody: {item}"));
+            wrong.push(format!("an event of an unknown address or run: {item}"));
             continue;
         };
         let event = event(&item);

@@ -2,7 +2,7 @@
 
 use super::enrollment::is_active_and_paid;
 use super::{LmsGrade, Path, Said, View, pending};
-use crate::state::{Certificate, Event, Grade, Pair, Reason, Span, Standing};
+use crate::state::{Certificate, Grade, Pair, Reason, Span, Standing};
 
 /// The outcome of a pass.
 enum Outcome {
@@ -96,7 +96,7 @@ fn outcomes(pair: &Pair, view: &View, retries: bool) -> Vec<Outcome> {
             LmsGrade::None => Outcome::Blocked(pair.clone(), Reason::LmsUnavailable),
         })
         .collect();
-    if retries && pending::may_fail(view) {
+    if retries && view.paused {
         outcomes.push(Outcome::Paused);
     }
     outcomes
@@ -141,9 +141,7 @@ pub fn attempt(pair: &Pair, view: &View) -> Vec<Path> {
     let Some(event) = &pair.pass else {
         return Vec::new();
     };
-    let claimed = Event {
-        ..pending::claimed(event, view)
-    };
+    let claimed = pending::claimed(event, view);
     let mut claimed_pair = pair.clone();
     claimed_pair.pass = Some(claimed.clone());
     let mut paths = Vec::new();

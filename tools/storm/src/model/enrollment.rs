@@ -18,18 +18,20 @@ struct Announced {
     waited_since: Option<Span>,
 }
 
+/// Returns the reason that blocks an enrollment, if the portal lacks the user or the run.
+fn missing(view: &View) -> Option<Reason> {
+    match (&view.user, view.run) {
+        (None, _) => Some(Reason::NoSuchUser),
+        (Some(_), false) => Some(Reason::NoSuchRun),
+        (Some(_), true) => None,
+    }
+}
+
 /// Returns the paths of a delivery, or of the retry of a pending event if `delivered` is `None`:
 /// whether it enrolls, its mode, its roles.
 pub fn deliver(pair: &Pair, view: &View, delivered: Option<(bool, Option<Mode>, u8)>) -> Vec<Path> {
     let unenrolls = matches!(delivered, Some((false, ..)));
-    let missing = if view.user.is_none() {
-        Some(Reason::NoSuchUser)
-    } else if !view.run {
-        Some(Reason::NoSuchRun)
-    } else {
-        None
-    };
-    if let Some(reason) = missing {
+    if let Some(reason) = missing(view) {
         return match delivered {
             Some((true, mode, roles)) => stored(pair.role.as_ref(), reason, mode, roles, view)
                 .into_iter()
@@ -240,14 +242,7 @@ pub fn attempt(pair: &Pair, view: &View) -> Vec<Path> {
     let claimed = pending::claimed(event, view);
     let mut claimed_pair = pair.clone();
     claimed_pair.role = Some(claimed.clone());
-    let missing = if view.user.is_none() {
-        Some(Reason::NoSuchUser)
-    } else if !view.run {
-        Some(Reason::NoSuchRun)
-    } else {
-        None
-    };
-    if let Some(reason) = missing {
+    if let Some(reason) = missing(view) {
         return pending::after_attempt(&claimed, reason, view)
             .into_iter()
             .map(|event| {

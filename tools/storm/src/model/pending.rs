@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{LmsGrade, Path, Said, View, certificate, enrollment, later, plus};
+use super::{Path, Said, View, certificate, enrollment, later, plus};
 use crate::state::{Event, EventState, Pair, Reason, Span};
 use crate::steps::Mode;
 
@@ -283,9 +283,4 @@ impl Path {
         self.needs_end();
         self
     }
-}
-
-/// True if the LMS may give no grade, because requests are paused or it fails.
-pub fn may_fail(view: &View) -> bool {
-    view.grades.contains(&LmsGrade::None)
 }

@@ -141,9 +141,9 @@ impl Engine {
             let entries = entries.map(Vec::as_slice).unwrap_or_default();
             let last = |from_end: usize| entries.iter().rev().nth(from_end).map(|e| &e["M"]);
             let by_import = last(0).is_some_and(|entry| entry["by"]["S"] == "import");
-            // Only an operator restores a revoked one.
+            let by_operator = last(0).is_some_and(|entry| entry["by"]["S"] == "operator");
             let was_revoked = last(1).is_some_and(|entry| entry["state"]["S"] == "revoked");
-            if by_import || was_revoked {
+            if by_import || (by_operator && was_revoked) {
                 continue;
             }
             let of = |table| self.items(table).into_iter().find(|item| mine(&item));

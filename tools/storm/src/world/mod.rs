@@ -268,11 +268,6 @@ impl World {
         self.grades.0[place] = None;
         self.enrollments.0[place] = None;
     }
-
-    /// Lets time pass while nobody acts.
-    pub async fn wait(&self, seconds: u64) {
-        tokio::time::advance(Duration::from_secs(seconds)).await;
-    }
 }
 
 /// True if the action changes the world around the portal, and not the portal.
