@@ -2,15 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use serde_json::Value;
+
 use crate::model::{LmsGrade, Path, Said, View, attempts, paths};
 use crate::state::{
-    Certificate, Enrollment, Event, EventState, Grade, Pair, Span, State, User, read,
+    Certificate, Enrollment, Event, EventState, Grade, Kind, Pair, Reason, Span, Standing, State,
+    User, read,
 };
-use crate::steps::{Action, Mood, Of, Role, Sweep, all};
-use crate::world::{Answer, Ran, World, is_of_the_world};
+use crate::steps::{Action, Mood, Of, Role, Score, Sweep, all};
+use crate::world::{Answer, Ran, World, certificate_id, is_of_the_world};
 
 /// The time after trouble with the LMS or the secrets for which a pause may still last.
 const PAUSE: i64 = 120_000;
+
+/// The sweeps of enrollments that reached the end of the list: the run, and whether it was forced.
+#[derive(Clone, Default)]
+struct Swept(BTreeSet<(u8, bool)>);
+
+impl Swept {
+    /// True if a sweep need not be dry any more. A forced one does not count for the scheduled ones.
+    fn contains(&self, (run, forced): (u8, bool)) -> bool {
+        self.0.contains(&(run, false)) || (forced && self.0.contains(&(run, true)))
+    }
+}
 
 /// Holds the state of a portal, and what is still owed to its learners.
 pub struct Judge {
@@ -18,15 +32,17 @@ pub struct Judge {
     writes: usize,
     /// The roles of accepted deliveries.
     owed_roles: BTreeMap<Of, u8>,
-    /// The accepted passes.
+    /// The accepted enrollments that have not taken effect.
+    owed_enrollments: BTreeSet<Of>,
+    /// The accepted passes that have not taken effect.
     owed_passes: BTreeSet<Of>,
-    /// The time until which the LMS may be paused.
-    trouble_until: i64,
+    /// The time until which requests to the LMS may be paused.
+    paused_until: i64,
     /// The learners whose change of address was interrupted.
     half_renamed: BTreeSet<u8>,
     /// The runs whose enrollments may have been swept, and those that have been.
-    maybe_swept: BTreeSet<u8>,
-    surely_swept: BTreeSet<u8>,
+    maybe_swept: Swept,
+    surely_swept: Swept,
 }
 
 impl Judge {
@@ -36,11 +52,12 @@ impl Judge {
             state: State::default(),
             writes: usize::MAX,
             owed_roles: BTreeMap::new(),
+            owed_enrollments: BTreeSet::new(),
             owed_passes: BTreeSet::new(),
-            trouble_until: i64::MIN,
+            paused_until: i64::MIN,
             half_renamed: BTreeSet::new(),
-            maybe_swept: BTreeSet::new(),
-            surely_swept: BTreeSet::new(),
+            maybe_swept: Swept::default(),
+            surely_swept: Swept::default(),
         }
     }
 
@@ -66,26 +83,17 @@ impl Judge {
                 wrong.push(format!("{:?} was answered 500: {body}", one.op));
             }
         }
-        let struck = ran
-            .iter()
-            .any(|ran| ran.struck > 0 || matches!(ran.answer, Answer::Died));
-        let trouble = struck || !world.is_calm() || now.0 < self.trouble_until;
-        if struck || !world.is_calm() {
-            self.trouble_until = now.1 + PAUSE;
+        // The LMS may have asked for a pause, and the circuit breaker may be open.
+        let paused = !world.is_calm() || now.0 < self.paused_until;
+        if !world.is_calm() || ran.iter().any(Ran::is_struck_outside) {
+            self.paused_until = now.1 + PAUSE;
         }
-        let meets_trouble = |ran: &Ran| trouble && asks_others(ran.op.action);
-        let actors = ran
-            .iter()
-            .filter(|ran| !is_of_the_world(ran.op.action))
-            .count();
-        let disturbed = struck || actors > 1 || ran.iter().any(meets_trouble);
         let context = Context {
             world,
             before: &self.state,
             after: &after,
             now,
-            disturbed,
-            trouble,
+            paused,
             maybe_swept: &self.maybe_swept,
             surely_swept: &self.surely_swept,
         };
@@ -106,45 +114,68 @@ impl Judge {
         }
         wrong.extend(context.people(ran));
         self.settle_accounts(ran, &after, now, &mut wrong);
-        let surely_before = self.surely_swept.clone();
-        let swept_runs = ran.iter().filter_map(|one| match one.op.action {
-            Action::SweepEnrollments(_, Sweep::Alone(_) | Sweep::Forced) => None,
-            Action::SweepEnrollments(run, _) => Some(run),
+        self.note_sweeps(ran, &mut wrong);
+        // What an interrupted change of address has left is gone when the next one is done.
+        let finished = |ran: &Ran| match (ran.op.action, &ran.answer) {
+            (Action::Rename(learner) | Action::Erase(learner), Answer::Command(Ok(true))) => {
+                Some(learner)
+            }
             _ => None,
-        });
-        let swept_runs: Vec<_> = swept_runs.collect();
-        for run in &swept_runs {
-            // Of two at once, one may come after the other.
-            if swept_runs.iter().filter(|other| *other == run).count() > 1 {
-                self.maybe_swept.insert(*run);
+        };
+        for learner in ran.iter().filter_map(finished) {
+            if after.split.contains(&learner) {
+                wrong.push(format!("learner {learner} has two events of one kind"));
             }
-        }
-        for one in ran {
-            if let Action::SweepEnrollments(run, sweep) = one.op.action
-                // Another sweep with other options has a first dry run of its own.
-                && !matches!(sweep, Sweep::Alone(_) | Sweep::Forced)
-            {
-                let is_known = self.state.runs.contains(&run);
-                match &one.answer {
-                    Answer::Invoked(Ok(said)) if said["status"] == "done" && is_known => {
-                        let was_dry = said["dry_run"] == true;
-                        let (maybe, surely) = (
-                            self.maybe_swept.contains(&run),
-                            surely_before.contains(&run),
-                        );
-                        if sweep != Sweep::Dry && ((was_dry && surely) || (!was_dry && !maybe)) {
-                            wrong
-                                .push(format!("{:?} was dry, or should have been: {said}", one.op));
-                        }
-                        self.surely_swept.insert(run);
-                    }
-                    _ => {}
-                }
-                self.maybe_swept.insert(run);
-            }
+            self.half_renamed.remove(&learner);
         }
         self.state = after;
         wrong
+    }
+
+    /// Checks which sweeps of enrollments were dry: the first one of a run is.
+    fn note_sweeps(&mut self, ran: &[Ran], wrong: &mut Vec<String>) {
+        let swept = |one: &Ran| match one.op.action {
+            Action::SweepEnrollments(_, Sweep::Alone(_)) => None,
+            Action::SweepEnrollments(run, sweep) => Some((run, sweep == Sweep::Forced)),
+            _ => None,
+        };
+        let all: Vec<_> = ran.iter().filter_map(swept).collect();
+        for one in &all {
+            // Of two at once, one may come after the other.
+            if all.iter().filter(|other| *other == one).count() > 1 {
+                self.maybe_swept.0.insert(*one);
+            }
+        }
+        let surely_before = self.surely_swept.clone();
+        for one in ran {
+            let Action::SweepEnrollments(run, sweep) = one.op.action else {
+                continue;
+            };
+            let done = match &one.answer {
+                Answer::Invoked(Ok(said)) if self.state.runs.contains(&run) => Some(said),
+                _ => None,
+            };
+            let is_dry = done.map(|said| said["dry_run"] == true);
+            let may_be_dry = match swept(one) {
+                None => vec![false],
+                Some(_) if sweep == Sweep::Dry => vec![true],
+                Some(run) if surely_before.contains(run) => vec![false],
+                Some(run) if self.maybe_swept.contains(run) => vec![true, false],
+                Some(_) => vec![true],
+            };
+            if is_dry.is_some_and(|is_dry| !may_be_dry.contains(&is_dry)) {
+                wrong.push(format!(
+                    "{:?} was dry, or should have been: {done:?}",
+                    one.op
+                ));
+            }
+            if let Some(run) = swept(one) {
+                if done.is_some_and(|said| said["status"] == "done") {
+                    self.surely_swept.0.insert(run);
+                }
+                self.maybe_swept.0.insert(run);
+            }
+        }
     }
 
     /// Keeps account of what accepted events have given, and of what has a right to take it.
@@ -154,6 +185,7 @@ impl Judge {
             match one.op.action {
                 Action::Enroll(of, role, _) if accepted => {
                     *self.owed_roles.entry(of).or_default() |= role.map_or(0, Role::bit);
+                    self.owed_enrollments.insert(of);
                 }
                 Action::Pass(of) if accepted => {
                     self.owed_passes.insert(of);
@@ -169,6 +201,9 @@ impl Judge {
                 {
                     *self.owed_roles.entry(of).or_default() &= !role.bit();
                 }
+                Action::Unenroll(of) => {
+                    self.owed_enrollments.remove(&of);
+                }
                 Action::DropEvents(of) => self.forgive(of),
                 Action::TimeToLive => {
                     let ended: Vec<_> =
@@ -178,6 +213,7 @@ impl Judge {
                 Action::Erase(learner) => {
                     for of in all().filter(|of| of.0 == learner) {
                         self.owed_roles.remove(&of);
+                        self.owed_enrollments.remove(&of);
                         self.owed_passes.remove(&of);
                     }
                 }
@@ -187,23 +223,37 @@ impl Judge {
         for of in all() {
             let pair = after.pairs.get(&of).cloned().unwrap_or_default();
             let before = self.state.pairs.get(&of).cloned().unwrap_or_default();
-            let roles = pair
-                .enrollment
-                .as_ref()
-                .map_or(0, |enrollment| enrollment.roles)
-                | pair.role.as_ref().map_or(0, |event| event.roles);
+            let held = pair.enrollment.as_ref();
+            let waiting = pair.role.as_ref();
+            let roles = held.map_or(0, |held| held.roles) | waiting.map_or(0, |event| event.roles);
             let lost = self.owed_roles.get(&of).copied().unwrap_or_default() & !roles;
             if lost != 0 {
                 wrong.push(format!(
                     "{of:?}: the roles {lost:#b} of accepted deliveries are gone"
                 ));
             }
-            let has_pass = pair.certificate.is_some() || pair.pass.is_some();
-            if self.owed_passes.contains(&of) && !has_pass {
+            if held.is_some() {
+                self.owed_enrollments.remove(&of);
+            } else if self.owed_enrollments.contains(&of) && waiting.is_none() {
+                wrong.push(format!("{of:?}: an accepted enrollment is gone"));
+            }
+            // A sweep of the same step may have withdrawn what it gave.
+            let satisfies = |pair: &Pair| {
+                let held = pair.certificate.as_ref();
+                held.is_some_and(|held| held.standing != Standing::Withdrawn)
+            };
+            let said = ran.iter().any(|one| {
+                one.op.action == Action::Pass(of)
+                    && matches!(&one.answer, Answer::Http(200, body) if ["created", "exists", "revoked"]
+                        .contains(&body["certificate_status"].as_str().unwrap_or_default()))
+            });
+            if said || satisfies(&pair) || satisfies(&before) {
+                self.owed_passes.remove(&of);
+            } else if self.owed_passes.contains(&of) && pair.pass.is_none() {
                 let event = before.pass.as_ref();
                 if event.is_some_and(|event| event.may_be_dropped(now.1)) {
                     self.owed_passes.remove(&of);
-                } else if before.certificate.is_none() {
+                } else {
                     wrong.push(format!("{of:?}: an accepted pass is gone"));
                 }
             }
@@ -212,7 +262,11 @@ impl Judge {
 
     /// What was owed only by a pending event, which somebody with the right to it has removed.
     fn forgive(&mut self, of: Of) {
-        self.owed_roles.remove(&of);
+        let pair = self.state.pairs.get(&of);
+        let held = pair.and_then(|pair| pair.enrollment.as_ref());
+        let roles = held.map_or(0, |held| held.roles);
+        *self.owed_roles.entry(of).or_default() &= roles;
+        self.owed_enrollments.remove(&of);
         self.owed_passes.remove(&of);
     }
 }
@@ -247,10 +301,33 @@ struct Context<'a> {
     before: &'a State,
     after: &'a State,
     now: Span,
+    paused: bool,
+    maybe_swept: &'a Swept,
+    surely_swept: &'a Swept,
+}
+
+/// What came between the actions of a step and their effect on a learner in a run.
+#[derive(Clone, Copy)]
+struct Trouble {
+    /// Faults, deaths or other actions.
     disturbed: bool,
-    trouble: bool,
-    maybe_swept: &'a BTreeSet<u8>,
-    surely_swept: &'a BTreeSet<u8>,
+    /// The LMS may have given no grade.
+    lms: bool,
+    /// The LMS may have given the grade of before.
+    stale: bool,
+}
+
+impl Trouble {
+    fn of(ran: &[&Ran], paused: bool) -> Self {
+        let is_struck = ran.iter().any(|ran| ran.is_struck());
+        let actors = ran.iter().filter(|ran| !is_of_the_world(ran.op.action));
+        let asks = ran.iter().any(|ran| ran.op.action.asks_others());
+        Self {
+            disturbed: is_struck || actors.count() > 1 || (paused && asks),
+            lms: is_struck || paused,
+            stale: ran.iter().any(|ran| ran.has_old_grade()),
+        }
+    }
 }
 
 impl Context<'_> {
@@ -262,12 +339,13 @@ impl Context<'_> {
             .iter()
             .filter(|ran| concerns(ran.op.action, of))
             .collect();
-        let possible = self.possible(of, &before, &concerned);
+        let trouble = Trouble::of(&concerned, self.paused);
+        let possible = self.possible(of, &before, &concerned, trouble);
         if possible
             .iter()
-            .any(|state| admits(state, &after, self.disturbed))
+            .any(|state| admits(state, &after, trouble.disturbed))
         {
-            return None;
+            return self.records(of, ran);
         }
         let nearest = possible
             .iter()
@@ -289,10 +367,28 @@ impl Context<'_> {
         Some(text)
     }
 
+    /// Compares ids and histories, which stay unless a learner is erased. Returns what is wrong.
+    fn records(&self, of: Of, ran: &[Ran]) -> Option<String> {
+        if ran.iter().any(|ran| ran.op.action == Action::Erase(of.0)) {
+            return None;
+        }
+        for kind in [Kind::Enrollment, Kind::Grade, Kind::Certificate] {
+            let (before, after) = (&self.before.records, &self.after.records);
+            if let (Some(before), Some(after)) = (before.get(&(of, kind)), after.get(&(of, kind)))
+                && !before.may_become(after)
+            {
+                return Some(format!(
+                    "{of:?}: an id or an old entry of the {kind:?} has changed: {before:?} {after:?}"
+                ));
+            }
+        }
+        None
+    }
+
     /// Returns the states in which actions at once may have left a learner in a run.
-    fn possible(&self, of: Of, before: &Pair, ran: &[&Ran]) -> HashSet<Pair> {
+    fn possible(&self, of: Of, before: &Pair, ran: &[&Ran], trouble: Trouble) -> HashSet<Pair> {
         let whole: Vec<_> = ran.iter().map(|ran| (*ran, Part::Whole)).collect();
-        let mut possible = self.in_any_order(of, before, &whole);
+        let mut possible = self.in_any_order(of, before, &whole, trouble);
         let is_batch = |ran: &Ran| ran.op.action == Action::Retry;
         if ran.len() > 1 && ran.iter().any(|ran| is_batch(ran)) {
             // Others may come between a batch's attempts at the two events of a learner.
@@ -304,12 +400,18 @@ impl Context<'_> {
                 };
                 parts.iter().map(|part| (*ran, *part))
             });
-            possible.extend(self.in_any_order(of, before, &parts.collect::<Vec<_>>()));
+            possible.extend(self.in_any_order(of, before, &parts.collect::<Vec<_>>(), trouble));
         }
         possible
     }
 
-    fn in_any_order(&self, of: Of, before: &Pair, ran: &[(&Ran, Part)]) -> HashSet<Pair> {
+    fn in_any_order(
+        &self,
+        of: Of,
+        before: &Pair,
+        ran: &[(&Ran, Part)],
+        trouble: Trouble,
+    ) -> HashSet<Pair> {
         let mut possible = HashSet::new();
         for order in orders(ran.len()) {
             let mut states = HashSet::from([before.clone()]);
@@ -317,7 +419,7 @@ impl Context<'_> {
                 let (ran, part) = ran[place];
                 let ends = states
                     .iter()
-                    .flat_map(|state| self.ends(of, state, ran, part));
+                    .flat_map(|state| self.ends(of, state, (ran, part), trouble));
                 states = ends.collect();
             }
             possible.extend(states);
@@ -326,16 +428,22 @@ impl Context<'_> {
     }
 
     /// Returns the states in which an action may have left a learner in a run.
-    fn ends(&self, of: Of, state: &Pair, ran: &Ran, part: Part) -> HashSet<Pair> {
+    fn ends(
+        &self,
+        of: Of,
+        state: &Pair,
+        (ran, part): (&Ran, Part),
+        trouble: Trouble,
+    ) -> HashSet<Pair> {
         let mut ends = HashSet::new();
-        for view in self.views(of, &ran.answer) {
+        for view in self.views(of, ran, trouble) {
             let paths = match part {
                 Part::Whole => paths(ran.op.action, of, state, &view),
                 Part::Role => attempts(state, &view).0,
                 Part::Pass => attempts(state, &view).1,
             };
             for path in paths {
-                ends.extend(self.allowed(&path, ran));
+                ends.extend(self.allowed(&path, ran, trouble));
             }
         }
         ends
@@ -350,7 +458,7 @@ impl Context<'_> {
     }
 
     /// Returns the states of a path in which its answer allows the action to have ended.
-    fn allowed(&self, path: &Path, ran: &Ran) -> Vec<Pair> {
+    fn allowed(&self, path: &Path, ran: &Ran, trouble: Trouble) -> Vec<Pair> {
         let in_batches = matches!(
             ran.op.action,
             Action::Retry | Action::SweepGrades(..) | Action::SweepEnrollments(..)
@@ -361,7 +469,7 @@ impl Context<'_> {
             | Answer::Command(Err(_))
             | Answer::Invoked(Err(_)) => {
                 // Nothing fails by itself.
-                let may_fail = self.disturbed
+                let may_fail = trouble.disturbed
                     || match ran.op.action {
                         Action::SweepGrades(_, Sweep::Alone(learner))
                         | Action::SweepEnrollments(_, Sweep::Alone(learner)) => {
@@ -374,11 +482,11 @@ impl Context<'_> {
                 }
                 0
             }
-            answer => {
-                if !says(answer, path.said) {
+            _ => {
+                if !says(ran, path) {
                     return Vec::new();
                 }
-                match (self.disturbed, in_batches) {
+                match (trouble.disturbed, in_batches) {
                     (false, _) => path.states.len() - 1,
                     (true, false) => path.needed,
                     (true, true) => 0,
@@ -388,7 +496,7 @@ impl Context<'_> {
         path.states[from..].to_vec()
     }
 
-    fn views(&self, of: Of, answer: &Answer) -> Vec<View> {
+    fn views(&self, of: Of, ran: &Ran, trouble: Trouble) -> Vec<View> {
         let choices = |before: Option<&User>, after: Option<&User>| {
             let mut choices = vec![after.cloned()];
             if before != after {
@@ -402,21 +510,25 @@ impl Context<'_> {
             runs.push(!runs[0]);
         }
         let lms = &self.world.lms;
-        let usable = |grade: Option<u8>| grade.map_or(LmsGrade::None, LmsGrade::Is);
+        let usable = |grade: Option<Score>| grade.map_or(LmsGrade::None, LmsGrade::Is);
         let mut grades = vec![usable(lms.grade(of))];
-        if self.trouble {
-            for grade in [usable(lms.old_grade(of)), LmsGrade::None] {
-                if !grades.contains(&grade) {
-                    grades.push(grade);
-                }
+        let stale = trouble.stale.then(|| usable(lms.old_grade(of)));
+        let none = trouble.lms.then_some(LmsGrade::None);
+        for grade in stale.into_iter().chain(none) {
+            if !grades.contains(&grade) {
+                grades.push(grade);
             }
         }
-        let (maybe, surely) = match answer {
+        let forced = matches!(ran.op.action, Action::SweepEnrollments(_, Sweep::Forced));
+        let (maybe, surely) = match &ran.answer {
+            _ if matches!(ran.op.action, Action::SweepEnrollments(_, Sweep::Alone(_))) => {
+                (true, true)
+            }
             Answer::Invoked(Ok(said)) if said["dry_run"] == true => (false, false),
             Answer::Invoked(Ok(said)) if said["dry_run"] == false => (true, true),
             _ => (
-                self.maybe_swept.contains(&of.1),
-                self.surely_swept.contains(&of.1),
+                self.maybe_swept.contains((of.1, forced)),
+                self.surely_swept.contains((of.1, forced)),
             ),
         };
         let mut views = Vec::new();
@@ -430,8 +542,12 @@ impl Context<'_> {
                     lms_enrollment: lms.enrollment(of),
                     available: of.1 == 0,
                     swept: (maybe, surely),
-                    paused: self.trouble,
-                    disturbed: self.disturbed,
+                    paused: trouble.lms,
+                    disturbed: trouble.disturbed,
+                    taken: self
+                        .before
+                        .certificates
+                        .contains(&certificate_id(of).to_string()),
                 });
             }
         }
@@ -441,15 +557,12 @@ impl Context<'_> {
     /// Compares users, runs and the number of certificates. Returns what is wrong.
     fn people(&self, ran: &[Ran]) -> Vec<String> {
         let mut wrong = Vec::new();
-        let certificates = |state: &State| {
-            let held = state
-                .pairs
-                .values()
-                .filter(|pair| pair.certificate.is_some());
-            state.anonymous + held.count()
-        };
-        if certificates(self.after) < certificates(self.before) {
-            wrong.push("a certificate is gone".to_owned());
+        for id in self
+            .before
+            .certificates
+            .difference(&self.after.certificates)
+        {
+            wrong.push(format!("the certificate {id} is gone"));
         }
         for learner in 0..crate::steps::LEARNERS {
             let (before, after) = (
@@ -529,21 +642,6 @@ impl State {
     }
 }
 
-/// True if the action asks the LMS, or Secrets Manager for a token.
-fn asks_others(action: Action) -> bool {
-    matches!(
-        action,
-        Action::Enroll(..)
-            | Action::Unenroll(_)
-            | Action::Pass(_)
-            | Action::Intrude(_)
-            | Action::Retry
-            | Action::SweepGrades(..)
-            | Action::SweepEnrollments(..)
-            | Action::Issue(_)
-    )
-}
-
 /// True if the action may change the learner in the run.
 fn concerns(action: Action, of: Of) -> bool {
     match action {
@@ -582,15 +680,52 @@ fn concerns(action: Action, of: Of) -> bool {
     }
 }
 
-fn says(answer: &Answer, said: Said) -> bool {
-    match (answer, said) {
-        (Answer::Http(status, _), Said::Status(expected)) => *status == expected,
-        (Answer::Http(status, body), Said::Certificate(expected, name)) => {
-            *status == expected && body["certificate_status"] == name
+/// True if the answer is the one that the path has.
+fn says(ran: &Ran, path: &Path) -> bool {
+    // One whose first answer was lost tells what it finds later.
+    let is_later = ran.is_struck();
+    match (&ran.answer, path.said) {
+        (Answer::Http(status, body), Said::Status(expected)) => {
+            *status == expected && (*status >= 400 || is_later || says_enrollment(body, path))
         }
-        (Answer::Command(Ok(done)), Said::Done | Said::Refused) => *done == (said == Said::Done),
+        (Answer::Http(status, body), Said::Certificate(expected, name)) => {
+            *status == expected
+                && body["certificate_status"] == name
+                && body["certificate_id"].is_string() == matches!(name, "created" | "exists")
+                && (is_later || says_reason(body["reason"].as_str(), name, path))
+        }
+        (Answer::Command(Ok(done)), Said::Done | Said::Refused) => {
+            *done == (path.said == Said::Done)
+        }
         (Answer::Invoked(Ok(_)) | Answer::World, Said::Done) => true,
         _ => false,
+    }
+}
+
+fn says_enrollment(body: &Value, path: &Path) -> bool {
+    match &path.end().enrollment {
+        Some(held) => body["active"] == held.active && body["edx_enrolled"] == held.edx,
+        None => body["enrollment_id"].is_null(),
+    }
+}
+
+/// True if the answer to a pass has the reason that the path ends with.
+fn says_reason(reason: Option<&str>, name: &str, path: &Path) -> bool {
+    match name {
+        "not_eligible" => {
+            let expected = match &path.end().enrollment {
+                None => "not_enrolled",
+                Some(held) if !held.active => "inactive",
+                Some(_) => "unpaid_mode",
+            };
+            reason == Some(expected)
+        }
+        "pending" => {
+            let event = path.end().pass.as_ref();
+            let needs_name = event.is_some_and(|event| event.reason == Reason::NoUsername);
+            reason.is_some_and(|reason| needs_name == (reason == "no_username"))
+        }
+        _ => reason.is_none(),
     }
 }
 

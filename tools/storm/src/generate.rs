@@ -2,7 +2,9 @@
 
 use fastrand::Rng;
 
-use crate::steps::{Action, Fault, LEARNERS, Mode, Mood, Of, Op, RUNS, Role, Step, Sweep};
+use crate::steps::{
+    Action, Fault, LEARNERS, Mode, Mood, Of, Op, RUNS, Role, Score, Service, Step, Sweep,
+};
 
 /// Returns a random sequence of steps.
 pub fn steps(seed: u64, number: usize) -> Vec<Step> {
@@ -40,14 +42,12 @@ impl Generator {
             _ => 3,
         };
         let mut step: Step = (0..at_once).map(|_| self.op()).collect();
-        // What holds the clock for a long time, or erases, is alone.
-        if step
-            .iter()
-            .any(|op| matches!(op.action, Action::Erase(_) | Action::Rename(_)))
-        {
-            step.truncate(1);
+        // Others at once with these are not modelled.
+        let is_alone = |op: &Op| matches!(op.action, Action::Erase(_) | Action::Rename(_));
+        match step.iter().position(is_alone) {
+            Some(place) => vec![step.swap_remove(place)],
+            None => step,
         }
-        step
     }
 
     fn op(&mut self) -> Op {
@@ -60,14 +60,13 @@ impl Generator {
                 0 | 1 => op.dies = Some(self.random.u16(1..60)),
                 2 => {
                     // A service that fails for a while.
-                    let fault = self.fault();
-                    let first = self.random.u16(0..10);
-                    op.faults = (first..first + 6).map(|call| (call, fault)).collect();
+                    let (service, first, fault) = self.fault(op.action);
+                    let calls = first..first + 6;
+                    op.faults = calls.map(|call| (service, call, fault)).collect();
                 }
                 _ => {
                     for _ in 0..self.random.u8(1..4) {
-                        let call = self.random.u16(0..14);
-                        op.faults.push((call, self.fault()));
+                        op.faults.push(self.fault(op.action));
                     }
                 }
             }
@@ -75,8 +74,21 @@ impl Generator {
         op
     }
 
-    fn fault(&mut self) -> Fault {
-        self.pick(&Fault::ALL)
+    /// A fault of one of the action's first calls to a service.
+    fn fault(&mut self, action: Action) -> (Service, u16, Fault) {
+        let (service, calls) = if action.asks_others() {
+            self.pick(&[
+                (Service::Tables, 14),
+                (Service::Tables, 14),
+                (Service::Lms, 4),
+                (Service::Secrets, 3),
+            ])
+        } else {
+            (Service::Tables, 14)
+        };
+        let faults = Fault::ALL.into_iter();
+        let faults: Vec<_> = faults.filter(|fault| service.has(*fault)).collect();
+        (service, self.random.u16(..calls), self.pick(&faults))
     }
 
     fn pick<T: Copy>(&mut self, of: &[T]) -> T {
@@ -100,8 +112,19 @@ impl Generator {
         self.pick(&[Mode::Audit, Mode::Honor, Mode::Verified, Mode::Verified])
     }
 
-    fn percent(&mut self) -> u8 {
-        self.pick(&[0, 0, 30, 60, 90, 90])
+    fn score(&mut self) -> Score {
+        // Most courses pass at a percentage; some ask for more, or for less.
+        self.pick(&[
+            Score(0, false),
+            Score(0, false),
+            Score(0, true),
+            Score(30, false),
+            Score(30, true),
+            Score(60, true),
+            Score(90, true),
+            Score(90, true),
+            Score(90, false),
+        ])
     }
 
     fn sweep(&mut self) -> Sweep {
@@ -131,7 +154,7 @@ impl Generator {
             71..77 => Action::ImportUser(self.learner(), self.random.u8(..4) > 0),
             77..82 => Action::ImportRun(self.run()),
             82..84 => Action::ImportEnrollment(self.of(), self.mode(), self.random.u8(..4) > 0),
-            84..85 => Action::ImportGrade(self.of(), self.percent()),
+            84..85 => Action::ImportGrade(self.of(), self.score()),
             85..86 => Action::ImportCertificate(self.of()),
             86..89 => {
                 let (mode, active) = (self.maybe(Self::mode), self.maybe(|g| g.random.bool()));
@@ -139,7 +162,7 @@ impl Generator {
             }
             89 => Action::Issue(self.of()),
             90..91 => Action::RemoveRole(self.of(), self.pick(&Role::ALL)),
-            91..93 => Action::Override(self.of(), self.percent()),
+            91..93 => Action::Override(self.of(), self.score()),
             93..94 => Action::Release(self.of()),
             94..95 => Action::Revoke(self.of()),
             95..96 => Action::Restore(self.of()),
@@ -156,7 +179,7 @@ impl Generator {
             0 | 1 => Action::Enroll(of, None, Some(Mode::Verified)),
             2 => Action::Unenroll(of),
             3 => Action::Set(of, Some(self.mode()), Some(self.random.bool())),
-            4 | 5 => Action::Override(of, self.percent()),
+            4 | 5 => Action::Override(of, self.score()),
             6 => Action::Revoke(of),
             _ => Action::Restore(of),
         }
@@ -179,7 +202,7 @@ impl Generator {
     fn world(&mut self) -> Action {
         match self.random.u8(0..100) {
             0..40 => Action::Wait(self.wait()),
-            40..62 => Action::LmsGrade(self.of(), self.percent()),
+            40..62 => Action::LmsGrade(self.of(), self.score()),
             62..66 => Action::LmsForgets(self.of()),
             66..86 => Action::LmsEnrollment(self.of(), self.mode(), self.random.u8(..4) > 0),
             86..94 if self.trouble > 1 => {

@@ -59,7 +59,7 @@ pub fn table(total: &Total) -> String {
         grouped(counts.deaths),
     );
     for (service, calls) in &counts.calls {
-        let _ = writeln!(text, "| {service} | {} | | |", grouped(*calls));
+        let _ = writeln!(text, "| {} | {} | | |", service.as_str(), grouped(*calls));
         for ((_, fault), times) in counts.faults.iter().filter(|((of, _), _)| of == service) {
             let _ = writeln!(text, "| | | {} | {} |", fault.as_str(), grouped(*times));
         }

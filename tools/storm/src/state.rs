@@ -1,11 +1,12 @@
 //! The state of a portal, as its tables have it and as the model expects it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::steps::{LEARNERS, Mode, Of, RUNS, Role};
+use crate::steps::{LEARNERS, Mode, Of, RUNS, Role, Score};
 use crate::world::{Engine, course_id, email, other_email};
 
 /// A time in milliseconds since 1970, or the earliest and the latest that it may be.
@@ -22,8 +23,44 @@ pub struct State {
     pub pairs: BTreeMap<Of, Pair>,
     /// The learners who have an event under each of their addresses.
     pub split: BTreeSet<u8>,
-    /// The number of certificates of users who were erased.
-    pub anonymous: usize,
+    /// The id and the history of each record.
+    pub records: BTreeMap<(Of, Kind), Record>,
+    /// The ids of all certificates, also of users who were erased.
+    pub certificates: BTreeSet<String>,
+}
+
+/// The kind of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Kind {
+    Enrollment,
+    Grade,
+    Certificate,
+}
+
+/// What of a record never changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The ids: of the user, and its own, if it has one.
+    pub ids: (String, String),
+    /// The digests of the history's entries that are kept, by their number.
+    pub entries: BTreeMap<u64, u64>,
+}
+
+impl Record {
+    /// True if `self` may become `after`: the ids and the entries stay.
+    pub fn may_become(&self, after: &Self) -> bool {
+        let mut before = self.entries.iter();
+        self.ids == after.ids
+            && after.entries.len() >= self.entries.len()
+            && before.all(|(number, entry)| {
+                let kept = after.entries.get(number);
+                // An entry that is neither the first nor one of the last may be left out.
+                kept.map_or(*number > 0 && after.entries.len() == KEPT, |kept| {
+                    kept == entry
+                })
+            })
+    }
 }
 
 /// A user.
@@ -95,10 +132,8 @@ pub struct Enrollment {
 /// A grade.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Grade {
-    /// The percentage.
-    pub percent: u8,
-    /// True if it is a pass.
-    pub passed: bool,
+    /// The percentage, and whether it is a pass.
+    pub score: Score,
     /// True if an operator has set it.
     pub overridden: bool,
     /// The time at which a sweep first found 0.
@@ -189,20 +224,32 @@ pub fn read(engine: &Engine) -> (State, Faults) {
         .flat_map(|learner| [(email(learner), learner), (other_email(learner), learner)])
         .collect();
     let ids: BTreeMap<_, _> = (0..RUNS).map(|run| (course_id(run), run)).collect();
+    let (mut aliases, mut addresses) = (BTreeSet::new(), BTreeSet::new());
     for item in engine.items("UsersTable") {
         let Some(learner) = emails.get(&text(&item, "email")) else {
             wrong.push(format!("a user who was not imported: {item}"));
             continue;
         };
-        if !item["alias_of"].is_null() {
+        let alias_of = text(&item, "alias_of");
+        if !alias_of.is_empty() {
+            if emails.get(&alias_of) != Some(learner) {
+                wrong.push(format!("an alias of somebody else: {item}"));
+            }
+            aliases.insert(alias_of);
             continue;
         }
+        addresses.insert(text(&item, "email"));
         let user = User {
             id: text(&item, "user_id"),
             username: !item["edx_username"].is_null(),
             renamed: text(&item, "email") == other_email(*learner),
         };
-        state.users.insert(*learner, user);
+        if let Some(other) = state.users.insert(*learner, user) {
+            wrong.push(format!("a learner who is two users: {item} and {other:?}"));
+        }
+    }
+    for alias in aliases.difference(&addresses) {
+        wrong.push(format!("an alias of {alias}, whom there is not"));
     }
     for item in engine.items("UsernamesTable") {
         let owner = text(&item, "user_id");
@@ -232,22 +279,34 @@ pub fn read(engine: &Engine) -> (State, Faults) {
     for item in engine.items("EnrollmentsTable") {
         check_history(&item, "enrollment", &mut wrong);
         match of(&item) {
-            Some(of) => pair(&mut state, of).enrollment = enrollment(&item, &mut wrong),
+            Some(of) => {
+                let record = record(&item, "enrollment_id");
+                state.records.insert((of, Kind::Enrollment), record);
+                pair(&mut state, of).enrollment = enrollment(&item, &mut wrong);
+            }
             None => wrong.push(format!("an enrollment of an unknown user: {item}")),
         }
     }
     for item in engine.items("GradesTable") {
         check_history(&item, "grade", &mut wrong);
         match of(&item) {
-            Some(of) => pair(&mut state, of).grade = Some(grade(&item)),
+            Some(of) => {
+                let record = record(&item, "");
+                state.records.insert((of, Kind::Grade), record);
+                pair(&mut state, of).grade = Some(grade(&item, &mut wrong));
+            }
             None => wrong.push(format!("a grade of an unknown user: {item}")),
         }
     }
     for item in engine.items("CertificatesTable") {
         check_history(&item, "certificate", &mut wrong);
-        match of(&item) {
-            Some(of) => pair(&mut state, of).certificate = certificate(&item, &mut wrong),
-            None => state.anonymous += 1,
+        if !state.certificates.insert(text(&item, "certificate_id")) {
+            wrong.push(format!("two certificates with one id: {item}"));
+        }
+        if let Some(of) = of(&item) {
+            let record = record(&item, "certificate_id");
+            state.records.insert((of, Kind::Certificate), record);
+            pair(&mut state, of).certificate = certificate(&item, &mut wrong);
         }
     }
     for item in engine.items("PendingEventsTable") {
@@ -327,6 +386,24 @@ fn roles(item: &Value) -> u8 {
 /// The number of entries that a history keeps: the first one, and the last 50.
 const KEPT: usize = 51;
 
+/// Returns what of a record never changes. `id` is the attribute of its own id.
+fn record(item: &Value, id: &str) -> Record {
+    let entries = item["history"]["L"].as_array();
+    let entries = entries.map(Vec::as_slice).unwrap_or_default();
+    let all = count(&item["history_count"]);
+    let left_out = all.saturating_sub(entries.len() as u64);
+    let entries = entries.iter().zip(0..).map(|(entry, place)| {
+        let mut digest = DefaultHasher::new();
+        entry.to_string().hash(&mut digest);
+        let number = if place == 0 { 0 } else { place + left_out };
+        (number, digest.finish())
+    });
+    Record {
+        ids: (text(item, "user_id"), text(item, id)),
+        entries: entries.collect(),
+    }
+}
+
 fn check_history(item: &Value, what: &str, wrong: &mut Faults) {
     let entries = item["history"]["L"]
         .as_array()
@@ -393,10 +470,19 @@ fn enrollment(item: &Value, wrong: &mut Faults) -> Option<Enrollment> {
     })
 }
 
-fn grade(item: &Value) -> Grade {
+fn grade(item: &Value, wrong: &mut Faults) -> Grade {
+    let entries = item["history"]["L"].as_array();
+    let last = entries.and_then(|entries| entries.last());
+    for name in ["percent", "passed", "set_by_admin"] {
+        if last.is_none_or(|last| last["M"][name] != item[name]) {
+            wrong.push(format!("grade: the last entry has another {name}: {item}"));
+        }
+    }
     Grade {
-        percent: (number(&item["percent"]) * 100.0).round() as u8,
-        passed: flag(item, "passed"),
+        score: Score(
+            (number(&item["percent"]) * 100.0).round() as u8,
+            flag(item, "passed"),
+        ),
         overridden: flag(item, "set_by_admin"),
         zero_since: time(&item["zero_since"]),
         changed: last_change(item),

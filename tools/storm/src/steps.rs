@@ -72,6 +72,16 @@ pub struct Of(
     pub u8,
 );
 
+/// A grade: its percentage, and whether it is a pass. The course's rules decide that, so that one does
+/// not follow from the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Score(
+    /// In percent.
+    pub u8,
+    /// True if it is a pass.
+    pub bool,
+);
+
 /// How the LMS behaves until the next [`Action::LmsIs`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
@@ -125,16 +135,16 @@ pub enum Action {
     ImportRun(u8),
     /// An operator imports an enrollment: its mode, and whether it is active.
     ImportEnrollment(Of, Mode, bool),
-    /// An operator imports a grade in percent; 50 and more is a pass.
-    ImportGrade(Of, u8),
+    /// An operator imports a grade.
+    ImportGrade(Of, Score),
     /// An operator imports a certificate in force.
     ImportCertificate(Of),
     /// An operator sets mode and `active` of an enrollment.
     Set(Of, Option<Mode>, Option<bool>),
     /// An operator removes a role.
     RemoveRole(Of, Role),
-    /// An operator overrides a grade, in percent.
-    Override(Of, u8),
+    /// An operator overrides a grade.
+    Override(Of, Score),
     /// An operator releases a grade.
     Release(Of),
     /// An operator issues a certificate that has been earned.
@@ -151,8 +161,8 @@ pub enum Action {
     Rename(u8),
     /// An operator erases a learner.
     Erase(u8),
-    /// The LMS's grade becomes this, in percent.
-    LmsGrade(Of, u8),
+    /// The LMS's grade becomes this.
+    LmsGrade(Of, Score),
     /// The LMS loses the grade.
     LmsForgets(Of),
     /// The LMS's enrollment becomes this: its mode, and whether it is active.
@@ -167,6 +177,62 @@ pub enum Action {
     TimeToLive,
     /// This many seconds pass.
     Wait(u32),
+}
+
+impl Action {
+    /// True if it asks the LMS, or Secrets Manager for a token.
+    pub const fn asks_others(self) -> bool {
+        matches!(
+            self,
+            Self::Enroll(..)
+                | Self::Unenroll(_)
+                | Self::Pass(_)
+                | Self::Intrude(_)
+                | Self::Retry
+                | Self::SweepGrades(..)
+                | Self::SweepEnrollments(..)
+                | Self::Issue(_)
+        )
+    }
+}
+
+/// A service that is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Service {
+    /// DynamoDB.
+    Tables,
+    /// The LMS.
+    Lms,
+    /// Secrets Manager.
+    Secrets,
+}
+
+impl Service {
+    /// Returns its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tables => "DynamoDB",
+            Self::Lms => "LMS",
+            Self::Secrets => "Secrets Manager",
+        }
+    }
+
+    /// True if the fault means something for calls of the service. Nothing is written to the LMS and
+    /// to Secrets Manager.
+    pub const fn has(self, fault: Fault) -> bool {
+        match fault {
+            Fault::Error | Fault::Broken | Fault::Hangs | Fault::Throttled | Fault::HalfBody => {
+                true
+            }
+            Fault::Stale => !matches!(self, Self::Secrets),
+            Fault::ErrorAfter
+            | Fault::BrokenAfter
+            | Fault::HangsAfter
+            | Fault::Late
+            | Fault::Conflict
+            | Fault::Unprocessed => matches!(self, Self::Tables),
+        }
+    }
 }
 
 /// A fault of one call. One that has no meaning for a call does nothing.
@@ -241,8 +307,8 @@ impl Fault {
 pub struct Op {
     /// The action.
     pub action: Action,
-    /// The numbers of its calls that fail, from 0, and how.
-    pub faults: Vec<(u16, Fault)>,
+    /// Its calls that fail, and how: the service, and the number of the call to it, from 0.
+    pub faults: Vec<(Service, u16, Fault)>,
     /// The number of polls after which its process dies.
     pub dies: Option<u16>,
     /// The milliseconds after which it begins.
@@ -261,10 +327,10 @@ impl From<Action> for Op {
 }
 
 impl Op {
-    /// The same action, whose call of this number has a fault.
+    /// The same action, whose call of this number to the service has a fault.
     #[must_use]
-    pub fn fault(mut self, call: u16, fault: Fault) -> Self {
-        self.faults.push((call, fault));
+    pub fn fault(mut self, service: Service, call: u16, fault: Fault) -> Self {
+        self.faults.push((service, call, fault));
         self
     }
 
@@ -286,8 +352,8 @@ impl Op {
 impl fmt::Debug for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Op::from({:?})", self.action)?;
-        for (call, fault) in &self.faults {
-            write!(f, ".fault({call}, {fault:?})")?;
+        for (service, call, fault) in &self.faults {
+            write!(f, ".fault({service:?}, {call}, {fault:?})")?;
         }
         if let Some(polls) = self.dies {
             write!(f, ".dies({polls})")?;

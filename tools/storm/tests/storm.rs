@@ -6,8 +6,9 @@ use storm::steps::Action::*;
 use storm::steps::Fault::*;
 use storm::steps::Mode::*;
 use storm::steps::Role::*;
+use storm::steps::Service::*;
 use storm::steps::Sweep::*;
-use storm::steps::{Of, Op, Step};
+use storm::steps::{Of, Op, Score, Step};
 use storm::world::World;
 
 /// Checks that the steps make no difference.
@@ -33,7 +34,7 @@ fn portal() -> Vec<Step> {
     [
         ImportUser(0, true),
         ImportRun(0),
-        LmsGrade(of, 90),
+        LmsGrade(of, Score(90, true)),
         Enroll(of, Some(Staff), Some(Verified)),
         Pass(of),
         Enroll(Of(1, 0), Some(Instructor), None),
@@ -70,7 +71,7 @@ async fn a_change_behind_its_back_is_noticed() {
         ("role gone", Some("roles")),
         ("version", Some("fewer versions")),
         ("count", Some("entries of 7")),
-        ("certificate gone", Some("a certificate is gone")),
+        ("certificate gone", Some("is gone")),
         ("grade", Some("grade")),
         ("event gone", Some("Of(1, 0)")),
         ("user gone", Some("user 0")),
@@ -124,7 +125,7 @@ async fn a_change_behind_its_back_is_noticed() {
 #[test]
 fn the_shortest_sequence_is_found() {
     let needed = |steps: &[Step]| {
-        let retry = Op::from(Retry).fault(3, Throttled);
+        let retry = Op::from(Retry).fault(Tables, 3, Throttled);
         let pass = steps
             .iter()
             .position(|step| step.iter().any(|op| op.action == Pass(Of(0, 0))))?;
@@ -139,14 +140,17 @@ fn the_shortest_sequence_is_found() {
     };
     let mut steps = case(3);
     steps.insert(20, vec![Op::from(Pass(Of(0, 0))).after(7), Op::from(Retry)]);
-    let retry = Op::from(Retry).fault(1, Broken).fault(3, Throttled).dies(9);
+    let retry = Op::from(Retry)
+        .fault(Tables, 1, Broken)
+        .fault(Tables, 3, Throttled)
+        .dies(9);
     steps.insert(90, vec![Op::from(Restart), retry]);
     let found = needed(&steps).unwrap();
     let (shortest, _) = shrink(&steps, &found, needed);
     let text = as_test(3, &shortest);
     assert!(text.contains("vec![Op::from(Pass(Of(0, 0)))],"), "{text}");
     assert!(
-        text.contains("vec![Op::from(Retry).fault(3, Throttled)],"),
+        text.contains("vec![Op::from(Retry).fault(Tables, 3, Throttled)],"),
         "{text}"
     );
     assert_eq!(shortest.len(), 2, "{text}");
@@ -158,7 +162,7 @@ fn the_shortest_sequence_is_found() {
 fn a_pass_and_its_enrollment_in_one_batch() {
     let of = Of(0, 0);
     let steps = [
-        vec![Op::from(LmsGrade(of, 90))],
+        vec![Op::from(LmsGrade(of, Score(90, true)))],
         vec![Op::from(ImportRun(0))],
         vec![Op::from(Enroll(of, None, Some(Verified)))],
         vec![Op::from(Pass(of))],
@@ -179,8 +183,8 @@ fn an_operators_zero_needs_no_confirmation() {
         vec![Op::from(ImportUser(2, true))],
         vec![Op::from(ImportRun(0))],
         vec![Op::from(ImportCertificate(of))],
-        vec![Op::from(LmsGrade(of, 90))],
-        vec![Op::from(Override(of, 0))],
+        vec![Op::from(LmsGrade(of, Score(90, true)))],
+        vec![Op::from(Override(of, Score(0, false)))],
         vec![Op::from(SweepGrades(0, Full))],
     ];
     holds(3, &steps);
@@ -196,10 +200,13 @@ fn an_override_whose_answer_is_lost_is_one_change() {
         let steps = [
             vec![Op::from(ImportUser(0, true))],
             vec![Op::from(ImportRun(0))],
-            vec![release, Op::from(Override(of, 90)).fault(3, ErrorAfter)],
             vec![
-                Op::from(Override(of, 30)),
-                Op::from(Release(of)).fault(3, BrokenAfter),
+                release,
+                Op::from(Override(of, Score(90, true))).fault(Tables, 3, ErrorAfter),
+            ],
+            vec![
+                Op::from(Override(of, Score(30, false))),
+                Op::from(Release(of)).fault(Tables, 3, BrokenAfter),
             ],
         ];
         holds(u64::from(after), &steps);

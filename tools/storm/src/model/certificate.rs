@@ -3,6 +3,7 @@
 use super::enrollment::is_active_and_paid;
 use super::{LmsGrade, Path, Said, View, pending};
 use crate::state::{Certificate, Grade, Pair, Reason, Span, Standing};
+use crate::steps::Score;
 
 /// The outcome of a pass.
 enum Outcome {
@@ -15,16 +16,14 @@ enum Outcome {
 }
 
 /// Returns the grade after the LMS's.
-pub fn graded(pair: &Pair, percent: u8, now: Span) -> Pair {
-    let passed = percent >= 50;
+pub fn graded(pair: &Pair, score: Score, now: Span) -> Pair {
     let mut after = pair.clone();
     let before = pair.grade.as_ref();
-    if before.is_some_and(|grade| grade.percent == percent && grade.passed == passed) {
+    if before.is_some_and(|grade| grade.score == score) {
         return after;
     }
     after.grade = Some(Grade {
-        percent,
-        passed,
+        score,
         overridden: false,
         zero_since: None,
         changed: now,
@@ -48,7 +47,7 @@ pub fn standing(before: Option<&Certificate>, standing: Standing, now: Span) -> 
 pub fn has_passed(pair: &Pair) -> bool {
     pair.grade
         .as_ref()
-        .is_some_and(|grade| grade.passed && grade.percent > 0)
+        .is_some_and(|grade| grade.score.1 && grade.score.0 > 0)
 }
 
 fn outcomes(pair: &Pair, view: &View, retries: bool) -> Vec<Outcome> {
@@ -92,7 +91,7 @@ fn outcomes(pair: &Pair, view: &View, retries: bool) -> Vec<Outcome> {
         .grades
         .iter()
         .map(|grade| match grade {
-            LmsGrade::Is(percent) => decide(graded(pair, *percent, view.now)),
+            LmsGrade::Is(score) => decide(graded(pair, *score, view.now)),
             LmsGrade::None => Outcome::Blocked(pair.clone(), Reason::LmsUnavailable),
         })
         .collect();

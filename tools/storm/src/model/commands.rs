@@ -6,7 +6,7 @@ use super::{Path, Said, View, later};
 use crate::state::{
     By, Certificate, Enrollment, Event, EventState, Grade, Pair, Reason, Span, Standing,
 };
-use crate::steps::Mode;
+use crate::steps::{Mode, Score};
 
 /// The reasons that an import of users may end.
 pub const IMPORTED_USER: &[Reason] = &[Reason::NoSuchUser, Reason::NoUsername];
@@ -98,26 +98,25 @@ fn written(pair: &Pair, view: &View, enrollment: Enrollment) -> Vec<Path> {
 }
 
 /// An import of a grade only adds.
-pub fn import_grade(pair: &Pair, view: &View, percent: u8) -> Vec<Path> {
+pub fn import_grade(pair: &Pair, view: &View, score: Score) -> Vec<Path> {
     if let Err(refused) = known(pair, view) {
         return refused;
     }
     if let Some(there) = &pair.grade {
-        let same = there.percent == percent && there.passed == (percent >= 50);
+        let same = there.score == score;
         return vec![Path::nothing(
             pair,
             if same { Said::Done } else { Said::Refused },
         )];
     }
     let mut after = pair.clone();
-    after.grade = Some(grade(None, percent, false, view.now));
+    after.grade = Some(grade(None, score, false, view.now));
     vec![Path::to(pair, after, Said::Done)]
 }
 
-fn grade(before: Option<&Grade>, percent: u8, overridden: bool, now: Span) -> Grade {
+fn grade(before: Option<&Grade>, score: Score, overridden: bool, now: Span) -> Grade {
     Grade {
-        percent,
-        passed: percent >= 50,
+        score,
         overridden,
         zero_since: None,
         changed: now,
@@ -136,13 +135,13 @@ pub fn import_certificate(pair: &Pair, view: &View) -> Vec<Path> {
             Path::nothing(pair, Said::Done),
         ];
     }
+    // The id may belong to the certificate of a user who was erased.
+    if view.taken {
+        return vec![Path::nothing(pair, Said::Refused)];
+    }
     let mut after = pair.clone();
     after.certificate = Some(standing(None, Standing::InForce, view.now));
-    // The id may belong to the certificate of a user who was erased.
-    vec![
-        Path::to(pair, after, Said::Done),
-        Path::nothing(pair, Said::Refused),
-    ]
+    vec![Path::to(pair, after, Said::Done)]
 }
 
 /// An operator sets an enrollment.
@@ -201,16 +200,16 @@ pub fn set(
 }
 
 /// An operator overrides a grade.
-pub fn override_grade(pair: &Pair, view: &View, percent: u8) -> Vec<Path> {
+pub fn override_grade(pair: &Pair, view: &View, score: Score) -> Vec<Path> {
     if let Err(refused) = known(pair, view) {
         return refused;
     }
     let before = pair.grade.as_ref();
-    if before.is_some_and(|grade| grade.overridden && grade.percent == percent) {
+    if before.is_some_and(|grade| grade.overridden && grade.score == score) {
         return vec![Path::nothing(pair, Said::Done)];
     }
     let mut after = pair.clone();
-    after.grade = Some(grade(before, percent, true, view.now));
+    after.grade = Some(grade(before, score, true, view.now));
     vec![Path::to(pair, after, Said::Done)]
 }
 

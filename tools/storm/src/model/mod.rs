@@ -11,7 +11,7 @@ mod pending;
 mod sweeps;
 
 use crate::state::{Pair, Span, User};
-use crate::steps::{Action, Mode, Of, Sweep};
+use crate::steps::{Action, Mode, Of, Score, Sweep};
 
 pub use certificate::pass;
 pub use enrollment::deliver;
@@ -45,8 +45,8 @@ pub enum Said {
 /// A grade as the LMS may answer it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LmsGrade {
-    /// The percentage; 50 and more is a pass.
-    Is(u8),
+    /// This one.
+    Is(Score),
     /// The LMS gives no usable grade.
     None,
 }
@@ -70,6 +70,8 @@ pub struct View {
     pub swept: (bool, bool),
     /// True if the LMS may have asked for a pause that still lasts.
     pub paused: bool,
+    /// True if there is a certificate with the id that an import gives.
+    pub taken: bool,
     /// True if faults or other actions may have come in between.
     pub disturbed: bool,
 }
@@ -98,8 +100,8 @@ pub fn paths(action: Action, of: Of, pair: &Pair, view: &View) -> Vec<Path> {
         Action::ImportEnrollment(other, mode, active) if concerns(other) => {
             commands::import_enrollment(pair, view, mode, active)
         }
-        Action::ImportGrade(other, percent) if concerns(other) => {
-            commands::import_grade(pair, view, percent)
+        Action::ImportGrade(other, score) if concerns(other) => {
+            commands::import_grade(pair, view, score)
         }
         Action::ImportCertificate(other) if concerns(other) => {
             commands::import_certificate(pair, view)
@@ -110,8 +112,8 @@ pub fn paths(action: Action, of: Of, pair: &Pair, view: &View) -> Vec<Path> {
         Action::RemoveRole(other, role) if concerns(other) => {
             commands::set(pair, view, None, None, role.bit())
         }
-        Action::Override(other, percent) if concerns(other) => {
-            commands::override_grade(pair, view, percent)
+        Action::Override(other, score) if concerns(other) => {
+            commands::override_grade(pair, view, score)
         }
         Action::Release(other) if concerns(other) => commands::release(pair, view),
         Action::Issue(other) if concerns(other) => certificate::issue(pair, view),
@@ -123,7 +125,32 @@ pub fn paths(action: Action, of: Of, pair: &Pair, view: &View) -> Vec<Path> {
         Action::Erase(learner) if learner == of.0 => commands::erase(pair),
         Action::TimeToLive => commands::time_to_live(pair, view),
         Action::Intrude(other) if concerns(other) => vec![Path::nothing(pair, Said::Status(401))],
-        _ => vec![Path::nothing(pair, Said::Done)],
+        // Somebody else's, or the world's.
+        Action::Enroll(..)
+        | Action::Unenroll(_)
+        | Action::Pass(_)
+        | Action::Intrude(_)
+        | Action::SweepGrades(..)
+        | Action::SweepEnrollments(..)
+        | Action::ImportEnrollment(..)
+        | Action::ImportGrade(..)
+        | Action::ImportCertificate(_)
+        | Action::Set(..)
+        | Action::RemoveRole(..)
+        | Action::Override(..)
+        | Action::Release(_)
+        | Action::Issue(_)
+        | Action::Revoke(_)
+        | Action::Restore(_)
+        | Action::DropEvents(_)
+        | Action::Erase(_)
+        | Action::LmsGrade(..)
+        | Action::LmsForgets(_)
+        | Action::LmsEnrollment(..)
+        | Action::LmsIs(_)
+        | Action::Secrets(_)
+        | Action::Restart
+        | Action::Wait(_) => vec![Path::nothing(pair, Said::Done)],
     }
 }
 

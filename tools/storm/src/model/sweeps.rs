@@ -4,7 +4,7 @@ use super::certificate::{graded, has_passed, standing};
 use super::enrollment::{activate, is_active_and_paid, waits_for_enrollment, write_enrollment};
 use super::{LmsGrade, Path, Said, View};
 use crate::state::{By, Enrollment, Grade, Pair, Span, Standing};
-use crate::steps::Mode;
+use crate::steps::{Mode, Score};
 
 /// The time for which what a delivery changed counts as changed meanwhile.
 const IN_FLIGHT: i64 = 30_000;
@@ -113,7 +113,7 @@ pub fn grades(pair: &Pair, view: &View) -> Vec<Path> {
     for grade in &view.grades {
         match grade {
             LmsGrade::None => paths.push(nothing(pair)),
-            LmsGrade::Is(percent) => paths.extend(graded_by_sweep(pair, view, *percent)),
+            LmsGrade::Is(score) => paths.extend(graded_by_sweep(pair, view, *score)),
         }
     }
     let is_recent = |changed: Span| changed.1 + IN_FLIGHT >= view.now.0;
@@ -126,11 +126,11 @@ pub fn grades(pair: &Pair, view: &View) -> Vec<Path> {
         paths.push(nothing(pair));
         // The certificate may be left as it is, and the grade be stored.
         for grade in &view.grades {
-            if let LmsGrade::Is(percent) = grade
+            if let LmsGrade::Is(score) = grade
                 && !pair.grade.as_ref().is_some_and(|grade| grade.overridden)
             {
                 let mut path = nothing(pair);
-                path.then(graded(pair, *percent, view.now));
+                path.then(graded(pair, *score, view.now));
                 path.needs_end();
                 paths.push(path);
             }
@@ -139,18 +139,21 @@ pub fn grades(pair: &Pair, view: &View) -> Vec<Path> {
     paths
 }
 
-fn graded_by_sweep(pair: &Pair, view: &View, percent: u8) -> Vec<Path> {
+fn graded_by_sweep(pair: &Pair, view: &View, score: Score) -> Vec<Path> {
     let overridden = pair.grade.as_ref().is_some_and(|grade| grade.overridden);
     let after = if overridden {
         pair.clone()
     } else {
-        graded(pair, percent, view.now)
+        graded(pair, score, view.now)
     };
     let held = pair
         .certificate
         .as_ref()
         .map(|certificate| certificate.standing);
-    let is_zero = after.grade.as_ref().is_some_and(|grade| grade.percent == 0);
+    let is_zero = after
+        .grade
+        .as_ref()
+        .is_some_and(|grade| grade.score == Score(0, false));
     let mut path = nothing(pair);
     match held {
         Some(Standing::InForce) if is_zero && view.available => {

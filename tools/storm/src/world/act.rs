@@ -15,9 +15,10 @@ use app::operator::{
     CertificateAction, correct_certificate, override_grade, release_grade, retry_event,
 };
 use app::renaming::{NewAddress, RenameError, rename_email};
+use app::sweeping::{EnrollmentSweep, GradeSweep};
 use bootstrap::environment::SettingError;
 use bootstrap::wiring::Wiring;
-use common::clock::{Clock, SharedClock};
+use common::clock::Clock;
 use domain::{
     CertificateState, Change, CourseId, CourseRunChange, Email, EventKey, EventKind, LearnerRef,
     Percent, Score, Setting, UserRow,
@@ -29,10 +30,12 @@ use store::{CallLimits, StoreError};
 use tokio::time::Instant;
 use uuid::Uuid;
 use web::start::{HttpFunction, JsonFunction};
+use web::sweep::SweepFunction;
 
 use super::secrets::TOKEN;
+use super::services::Services;
 use super::{Answer, Instances, World, course_id, email, environment, other_email, username};
-use crate::steps::{Action, Of, Op, Role, Sweep};
+use crate::steps::{self, Action, Of, Op, Role, Sweep};
 
 /// The limits of the command line's calls.
 const TERMINAL: CallLimits = CallLimits {
@@ -81,6 +84,8 @@ impl From<bootstrap::environment::Missing> for CommandError {
 
 type Done = Result<(), CommandError>;
 
+type Made<F> = Result<Arc<F>, SettingError>;
+
 fn operator() -> Change {
     Change::Operator {
         name: "operator".to_owned(),
@@ -103,8 +108,7 @@ fn parsed_run(run: u8) -> Result<CourseId, CommandError> {
     parsed.map_err(|_| CommandError::Failed("a course id".to_owned()))
 }
 
-fn score(percent: u8) -> Result<Score, CommandError> {
-    let passed = percent >= 50;
+fn score(steps::Score(percent, passed): steps::Score) -> Result<Score, CommandError> {
     let percent = Percent::try_from(f64::from(percent) / 100.0);
     Ok(Score {
         percent: percent.map_err(|_| CommandError::Refused)?,
@@ -164,8 +168,8 @@ impl World {
                 Ok(function) => self.sweep(function, run, sweep),
                 Err(error) => failed(error),
             },
-            Action::LmsGrade(of, percent) => {
-                self.lms.set_grade(of, Some(percent));
+            Action::LmsGrade(of, score) => {
+                self.lms.set_grade(of, Some(score));
                 world()
             }
             Action::LmsForgets(of) => {
@@ -223,78 +227,44 @@ impl World {
         }
     }
 
-    fn shared_clock(&self) -> SharedClock {
-        Arc::new(self.clock)
-    }
-
-    fn enrollment(
-        &mut self,
-        place: usize,
-    ) -> Result<Arc<enrollment_webhook::EnrollmentWebhook>, SettingError> {
-        let (tables, secrets) = (
-            self.dynamodb(CallLimits::PRODUCTION),
-            self.secrets_manager(),
-        );
-        let time = enrollment_webhook::STORE_TIME;
-        let clock = self.shared_clock();
+    fn enrollment(&mut self, place: usize) -> Made<enrollment_webhook::EnrollmentWebhook> {
+        let at = Services::of(self);
         instance(&mut self.enrollment, place, || {
-            enrollment_webhook::wire(environment(), tables, secrets, clock, time)
+            let time = enrollment_webhook::STORE_TIME;
+            enrollment_webhook::wire(environment(), at.tables(), at.secrets(), at.clock(), time)
         })
     }
 
-    fn certificate(
-        &mut self,
-        place: usize,
-    ) -> Result<Arc<certificate_webhook::CertificateWebhook>, SettingError> {
-        let (tables, secrets) = (
-            self.dynamodb(CallLimits::PRODUCTION),
-            self.secrets_manager(),
-        );
-        let (lms, clock) = (self.lms_http(), self.shared_clock());
+    fn certificate(&mut self, place: usize) -> Made<certificate_webhook::CertificateWebhook> {
+        let at = Services::of(self);
         instance(&mut self.certificate, place, || {
-            certificate_webhook::wire(environment(), tables, secrets, lms, clock, CERTIFYING_TIME)
+            let (environment, time) = (environment(), CERTIFYING_TIME);
+            let (tables, secrets) = (at.tables(), at.secrets());
+            certificate_webhook::wire(environment, tables, secrets, at.lms(), at.clock(), time)
         })
     }
 
-    fn pending(
-        &mut self,
-        place: usize,
-    ) -> Result<Arc<pending_events::PendingEvents>, SettingError> {
-        let (tables, secrets) = (
-            self.dynamodb(CallLimits::PRODUCTION),
-            self.secrets_manager(),
-        );
-        let (lms, clock) = (self.lms_http(), self.shared_clock());
+    fn pending(&mut self, place: usize) -> Made<pending_events::PendingEvents> {
+        let at = Services::of(self);
         instance(&mut self.pending, place, || {
-            pending_events::wire(environment(), tables, secrets, lms, clock)
+            let (tables, secrets) = (at.tables(), at.secrets());
+            pending_events::wire(environment(), tables, secrets, at.lms(), at.clock())
         })
     }
 
-    fn grades(
-        &mut self,
-        place: usize,
-    ) -> Result<Arc<web::sweep::SweepFunction<app::sweeping::GradeSweep>>, SettingError> {
-        let (tables, secrets) = (
-            self.dynamodb(CallLimits::PRODUCTION),
-            self.secrets_manager(),
-        );
-        let (lms, clock) = (self.lms_http(), self.shared_clock());
+    fn grades(&mut self, place: usize) -> Made<SweepFunction<GradeSweep>> {
+        let at = Services::of(self);
         instance(&mut self.grades, place, || {
-            sweeps::grade_sweep(environment(), tables, secrets, lms, clock)
+            let (tables, secrets) = (at.tables(), at.secrets());
+            sweeps::grade_sweep(environment(), tables, secrets, at.lms(), at.clock())
         })
     }
 
-    fn enrollments(
-        &mut self,
-        place: usize,
-    ) -> Result<Arc<web::sweep::SweepFunction<app::sweeping::EnrollmentSweep>>, SettingError> {
-        let (tables, secrets) = (
-            self.dynamodb(CallLimits::PRODUCTION),
-            self.secrets_manager(),
-        );
-        let (lms, clock) = (self.lms_http(), self.shared_clock());
+    fn enrollments(&mut self, place: usize) -> Made<SweepFunction<EnrollmentSweep>> {
+        let at = Services::of(self);
         instance(&mut self.enrollments, place, || {
-            sweeps::enrollment_sweep(environment(), tables, secrets, lms, clock)
+            let (tables, secrets) = (at.tables(), at.secrets());
+            sweeps::enrollment_sweep(environment(), tables, secrets, at.lms(), at.clock())
         })
     }
 
@@ -340,13 +310,13 @@ impl World {
     }
 
     fn command(&self, command: Action) -> Acting {
-        let tables = self.dynamodb(TERMINAL);
-        let (secrets, lms) = (self.secrets_manager(), self.lms_http());
-        let clock = self.shared_clock();
+        let at = Services::of(self);
         Box::pin(async move {
+            let clock = at.clock();
+            let tables = at.tables_within(TERMINAL);
             let wiring = Wiring::new(environment(), tables, Arc::clone(&clock));
             let done = match command {
-                Action::Issue(of) => issue(&wiring, &*clock, of, secrets, lms).await,
+                Action::Issue(of) => issue(&wiring, &*clock, of, &at).await,
                 _ => perform(command, &wiring, &*clock).await,
             };
             Answer::Command(match done {
@@ -363,7 +333,7 @@ fn instance<F>(
     instances: &mut Instances<F>,
     place: usize,
     make: impl FnOnce() -> Result<F, SettingError>,
-) -> Result<Arc<F>, SettingError> {
+) -> Made<F> {
     let slot = &mut instances.0[place];
     let instance = match slot.take() {
         Some(instance) => instance,
@@ -462,8 +432,8 @@ async fn perform(command: Action, wiring: &Wiring<'_>, clock: &dyn Clock) -> Don
             let (mut answers, _) = import.import(&events, &[row], clock.now()).await?;
             import_one(answers.pop())?;
         }
-        Action::ImportGrade(of, percent) => {
-            let score = score(percent)?;
+        Action::ImportGrade(of, given) => {
+            let score = score(given)?;
             let row = GradeRow {
                 email: parsed_email(of.0)?,
                 course_id: parsed_run(of.1)?,
@@ -480,7 +450,7 @@ async fn perform(command: Action, wiring: &Wiring<'_>, clock: &dyn Clock) -> Don
             let row = CertificateRow {
                 email: parsed_email(of.0)?,
                 course_id: parsed_run(of.1)?,
-                certificate_id: Uuid::from_u64_pair(of.0.into(), of.1.into()),
+                certificate_id: super::certificate_id(of),
                 issued_at: clock.now(),
                 state: CertificateState::InForce,
                 learner_name: None,
@@ -495,14 +465,14 @@ async fn perform(command: Action, wiring: &Wiring<'_>, clock: &dyn Clock) -> Don
             set(wiring, clock, of, mode, active, None).await?;
         }
         Action::RemoveRole(of, role) => set(wiring, clock, of, None, None, Some(role)).await?,
-        Action::Override(of, percent) => {
+        Action::Override(of, given) => {
             let (user, run) = known(wiring, of).await?;
             let records = wiring.records()?;
             override_grade(
                 &records,
                 user,
                 &run,
-                &score(percent)?,
+                &score(given)?,
                 &operator(),
                 clock.now(),
             )
@@ -518,7 +488,7 @@ async fn perform(command: Action, wiring: &Wiring<'_>, clock: &dyn Clock) -> Don
         Action::Restore(of) => correct(wiring, clock, of, CertificateAction::Restore).await?,
         Action::RetryEvents => {
             let events = wiring.pending_events()?;
-            for of in crate::steps::all() {
+            for of in steps::all() {
                 for event in events.get_many(&keys(of)?).await? {
                     retry_event(&events, event?, clock.now()).await?;
                 }
@@ -610,15 +580,9 @@ async fn known(wiring: &Wiring<'_>, of: Of) -> Result<(Uuid, CourseId), CommandE
 }
 
 /// Does what `certificates issue` does.
-async fn issue(
-    wiring: &Wiring<'_>,
-    clock: &dyn Clock,
-    of: Of,
-    secrets: aws_sdk_secretsmanager::Client,
-    lms: lms::HttpClient,
-) -> Done {
+async fn issue(wiring: &Wiring<'_>, clock: &dyn Clock, of: Of, at: &Services) -> Done {
     let (_, run) = known(wiring, of).await?;
-    let lms = wiring.lms_client(secrets, lms, wiring.lms_limits()?)?;
+    let lms = wiring.lms_client(at.secrets(), at.lms(), wiring.lms_limits()?)?;
     let pass = Pass {
         email: parsed_email(of.0)?,
         course_id: Some(run),

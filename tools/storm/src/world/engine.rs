@@ -19,13 +19,10 @@ use serde_json::{Value, json};
 
 use super::clock::{self, StormClock};
 use super::op::{self, SharedCounts, latency, lock};
-use crate::steps::Fault;
+use crate::steps::{Fault, Service};
 
 /// The number of writes by which an old index may lag.
 const LAG: usize = 6;
-
-/// The service's name in counts.
-const SERVICE: &str = "DynamoDB";
 
 /// The tables.
 pub struct Engine {
@@ -197,7 +194,7 @@ impl Engine {
         operation: String,
         body: String,
     ) -> Result<HttpResponse, ConnectorError> {
-        let fault = op::fault(SERVICE, &self.counts, |fault| {
+        let fault = op::fault(Service::Tables, &self.counts, |fault| {
             applies(fault, &operation, &body)
         });
         latency().await;
@@ -207,8 +204,8 @@ impl Engine {
                 self.call(&operation, &body)
             }
             Some(Fault::Error) => error(500, "InternalServerError"),
-            Some(Fault::Throttled) => error(400, "ThrottlingException"),
-            Some(Fault::Conflict) => conflict(&operation, &body),
+            Some(Fault::Throttled) => refuse(&operation, &body, Unavailable::Throttled),
+            Some(Fault::Conflict) => refuse(&operation, &body, Unavailable::Conflict),
             Some(Fault::Stale) => self.call_old(&body),
             Some(Fault::Unprocessed) => self.leave_one(&body),
             Some(Fault::Broken) => return Err(broken()),
@@ -295,15 +292,28 @@ fn error(status: u16, kind: &str) -> EngineAnswer {
     )
 }
 
-/// Returns the answer to a write that meets a transaction.
-fn conflict(operation: &str, body: &str) -> EngineAnswer {
+/// The reason for which a call is refused.
+enum Unavailable {
+    Throttled,
+    /// It meets a transaction.
+    Conflict,
+}
+
+/// Returns the answer to a call that is refused. A transaction names the reason for each item:
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>.
+fn refuse(operation: &str, body: &str, refusal: Unavailable) -> EngineAnswer {
+    let (kind, code) = match refusal {
+        Unavailable::Throttled => ("ThrottlingException", "ThrottlingError"),
+        Unavailable::Conflict => ("TransactionConflictException", "TransactionConflict"),
+    };
     if operation != "TransactWriteItems" {
-        return error(400, "TransactionConflictException");
+        return error(400, kind);
     }
     let asked: Value = serde_json::from_str(body).unwrap_or_default();
-    let items = asked["TransactItems"].as_array().map_or(1, Vec::len);
+    let items = asked["TransactItems"].as_array().map_or(1, Vec::len).max(1);
     let mut reasons = vec![json!({"Code": "None"}); items];
-    reasons[items - 1] = json!({"Code": "TransactionConflict", "Message": "a fault"});
+    // Not always the same item.
+    reasons[body.len() % items] = json!({"Code": code, "Message": "a fault"});
     let answer = json!({
         "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
         "message": "Transaction cancelled",
@@ -312,11 +322,13 @@ fn conflict(operation: &str, body: &str) -> EngineAnswer {
     (400, answer.to_string())
 }
 
-fn broken() -> ConnectorError {
+/// Returns the error of a broken connection.
+pub fn broken() -> ConnectorError {
     ConnectorError::io("the connection broke".into())
 }
 
-fn respond((status, body): EngineAnswer) -> Result<HttpResponse, ConnectorError> {
+/// Returns the response of a service that speaks JSON.
+pub fn respond((status, body): EngineAnswer) -> Result<HttpResponse, ConnectorError> {
     let status = status.try_into().map_err(|_| broken())?;
     let mut response = HttpResponse::new(status, SdkBody::from(body));
     response
@@ -395,14 +407,4 @@ pub fn connection(engine: &Arc<Engine>) -> impl HttpClient + 'static {
     Connection("the tables", move |operation, body| -> Answering {
         Box::pin(Arc::clone(&engine).answer(operation, body))
     })
-}
-
-/// Returns a response of a service that speaks JSON.
-pub fn json_response(status: u16, body: &Value) -> Result<HttpResponse, ConnectorError> {
-    respond((status, body.to_string()))
-}
-
-/// Returns the error of a broken connection.
-pub fn broken_connection() -> ConnectorError {
-    broken()
 }

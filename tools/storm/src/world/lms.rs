@@ -13,10 +13,7 @@ use local::lms::GradeRow;
 use reqwest::{Request, Response};
 
 use super::op::{self, SharedCounts, latency, lock};
-use crate::steps::{Fault, Mode, Mood, Of};
-
-/// The service's name in counts.
-const SERVICE: &str = "LMS";
+use crate::steps::{Fault, Mode, Mood, Of, Score, Service};
 
 /// The LMS, and its grades as they were before.
 pub struct StormLms {
@@ -27,17 +24,21 @@ pub struct StormLms {
 
 struct State {
     mood: Mood,
-    grades: BTreeMap<Of, Option<u8>>,
+    grades: BTreeMap<Of, Option<Score>>,
     /// What each grade was before.
-    old: BTreeMap<Of, Option<u8>>,
+    old: BTreeMap<Of, Option<Score>>,
     enrollments: BTreeMap<Of, (Mode, bool)>,
 }
 
 impl StormLms {
-    /// Returns an LMS that knows nobody.
-    pub fn new(counts: SharedCounts) -> Self {
+    /// Returns an LMS that knows nobody. Its lists have pages of one, two or many rows, by the seed.
+    pub fn new(counts: SharedCounts, seed: u64) -> Self {
+        let lms = Lms::in_process();
+        if let rows @ (1 | 2) = seed % 4 {
+            lms.pages_of(rows as usize);
+        }
         Self {
-            lms: Lms::in_process(),
+            lms,
             state: Mutex::new(State {
                 mood: Mood::Up,
                 grades: BTreeMap::new(),
@@ -58,13 +59,13 @@ impl StormLms {
         lock(&self.state).mood
     }
 
-    /// Returns the grade in percent, if the LMS has one.
-    pub fn grade(&self, of: Of) -> Option<u8> {
+    /// Returns the grade if the LMS has one.
+    pub fn grade(&self, of: Of) -> Option<Score> {
         lock(&self.state).grades.get(&of).copied().flatten()
     }
 
     /// Returns the grade that was there before, which a stale answer may have.
-    pub fn old_grade(&self, of: Of) -> Option<u8> {
+    pub fn old_grade(&self, of: Of) -> Option<Score> {
         lock(&self.state).old.get(&of).copied().flatten()
     }
 
@@ -74,18 +75,18 @@ impl StormLms {
     }
 
     /// Changes a grade; `None` removes it.
-    pub fn set_grade(&self, of: Of, percent: Option<u8>) {
+    pub fn set_grade(&self, of: Of, score: Option<Score>) {
         let mut state = lock(&self.state);
-        let before = state.grades.insert(of, percent).flatten();
+        let before = state.grades.insert(of, score).flatten();
         state.old.insert(of, before);
         drop(state);
-        self.show(of, percent);
+        self.show(of, score);
     }
 
-    fn show(&self, of: Of, percent: Option<u8>) {
+    fn show(&self, of: Of, score: Option<Score>) {
         let (username, run) = (super::username(of.0), super::course_id(of.1));
-        match percent {
-            Some(percent) => self.lms.grade(&username, &run, row(percent)),
+        match score {
+            Some(score) => self.lms.grade(&username, &run, row(score)),
             None => self.lms.remove(&username, &run),
         }
     }
@@ -98,10 +99,10 @@ impl StormLms {
     }
 
     async fn answer(&self, request: Request) -> Result<Response, LmsApiError> {
-        let applies = |fault| !matches!(fault, Fault::Conflict | Fault::Unprocessed | Fault::Late);
-        let fault = op::fault(SERVICE, &self.counts, applies);
+        let mood = self.mood();
+        let fault = op::fault(Service::Lms, &self.counts, |_| mood == Mood::Up);
         latency().await;
-        let fault = match self.mood() {
+        let fault = match mood {
             Mood::Up => fault,
             Mood::Down => Some(Fault::Error),
             Mood::Throttles => Some(Fault::Throttled),
@@ -114,10 +115,10 @@ impl StormLms {
             }
         };
         match fault {
-            Some(Fault::Error | Fault::ErrorAfter) => return response(503, None),
+            Some(Fault::Error) => return response(503, None),
             Some(Fault::Throttled) => return response(429, Some("90")),
-            Some(Fault::Broken | Fault::BrokenAfter) => return Err(LmsApiError::Unreachable),
-            Some(Fault::Hangs | Fault::HangsAfter) => return std::future::pending().await,
+            Some(Fault::Broken) => return Err(LmsApiError::Unreachable),
+            Some(Fault::Hangs) => return std::future::pending().await,
             _ => {}
         }
         let is_stale = fault == Some(Fault::Stale);
@@ -145,13 +146,13 @@ impl StormLms {
         response.map_err(|_| LmsApiError::Unreachable)
     }
 
-    fn show_grades(&self, of: impl Fn(&State) -> &BTreeMap<Of, Option<u8>>) {
+    fn show_grades(&self, of: impl Fn(&State) -> &BTreeMap<Of, Option<Score>>) {
         let shown: Vec<_> = of(&lock(&self.state))
             .iter()
             .map(|(of, g)| (*of, *g))
             .collect();
-        for (of, percent) in shown {
-            self.show(of, percent);
+        for (of, score) in shown {
+            self.show(of, score);
         }
     }
 
@@ -172,10 +173,10 @@ impl StormLms {
 }
 
 /// Returns the row of a grade.
-fn row(percent: u8) -> GradeRow {
+fn row(Score(percent, passed): Score) -> GradeRow {
     GradeRow {
         percent: f64::from(percent) / 100.0,
-        passed: percent >= 50,
+        passed,
         letter_grade: None,
     }
 }

@@ -7,19 +7,12 @@ mod engine;
 mod lms;
 mod op;
 mod secrets;
+mod services;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_dynamodb::config::{
-    Credentials, SharedCredentialsProvider, SharedHttpClient, StalledStreamProtectionConfig,
-};
-use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
-use aws_smithy_async::time::SharedTimeSource;
-use aws_smithy_runtime_api::client::http::HttpClient;
-use bootstrap::aws;
 use bootstrap::environment::{Environment, SettingError};
 use certificate_webhook::CertificateWebhook;
 use enrollment_webhook::EnrollmentWebhook;
@@ -29,7 +22,7 @@ use infra::Template;
 use local::dynamodb::DynamodbError;
 use pending_events::PendingEvents;
 use serde_json::Value;
-use store::CallLimits;
+use uuid::Uuid;
 use web::sweep::SweepFunction;
 
 use app::sweeping::{EnrollmentSweep, GradeSweep};
@@ -37,9 +30,28 @@ use app::sweeping::{EnrollmentSweep, GradeSweep};
 pub use self::clock::StormClock;
 pub use self::engine::Engine;
 pub use self::lms::StormLms;
-use self::op::Mortal;
 pub use self::op::{Counts, SharedCounts, lock};
-use crate::steps::{Action, Mood, Op, Step};
+use self::op::{Mortal, Struck};
+use crate::steps::{Action, Fault, Mood, Of, Op, Service, Step};
+
+impl Ran {
+    /// True if a fault struck it, or it died.
+    pub fn is_struck(&self) -> bool {
+        !self.struck.is_empty() || matches!(self.answer, Answer::Died)
+    }
+
+    /// True if a fault struck a call that was not to the tables.
+    pub fn is_struck_outside(&self) -> bool {
+        self.struck
+            .iter()
+            .any(|(service, _)| *service != Service::Tables)
+    }
+
+    /// True if the LMS gave it a grade of before.
+    pub fn has_old_grade(&self) -> bool {
+        self.struck.contains(&(Service::Lms, Fault::Stale))
+    }
+}
 
 /// The number of instances of each function.
 const INSTANCES: usize = 3;
@@ -64,6 +76,11 @@ pub fn course_id(run: u8) -> String {
     format!("course-v1:Storm+Run{run}+2026")
 }
 
+/// Returns the id of the certificate that an import gives a learner in a run.
+pub fn certificate_id(Of(learner, run): Of) -> Uuid {
+    Uuid::from_u64_pair(learner.into(), run.into())
+}
+
 /// What came of an op.
 #[derive(Debug, Clone)]
 pub struct Ran {
@@ -71,8 +88,8 @@ pub struct Ran {
     pub op: Op,
     /// Its answer.
     pub answer: Answer,
-    /// The number of faults that struck it.
-    pub struck: u16,
+    /// The faults that struck it.
+    pub struck: Vec<Struck>,
 }
 
 /// The answer to an action.
@@ -148,15 +165,6 @@ fn environment() -> &'static Environment {
     })
 }
 
-fn requests() -> reqwest::Client {
-    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
-    let client = CLIENT.get_or_init(|| {
-        let settings = bootstrap::lms_http::settings().tls_certs_only([]);
-        settings.build().unwrap_or_default()
-    });
-    client.clone()
-}
-
 impl World {
     /// Returns a portal without users and runs. It must run on a paused clock of one thread.
     ///
@@ -170,7 +178,7 @@ impl World {
         Ok(Self {
             clock,
             engine: Arc::new(engine),
-            lms: Arc::new(StormLms::new(Arc::clone(&counts))),
+            lms: Arc::new(StormLms::new(Arc::clone(&counts), seed)),
             secrets: Arc::new(secrets::Secrets::new(Arc::clone(&counts))),
             counts,
             seed,
@@ -185,40 +193,6 @@ impl World {
     /// Returns true if everything around the portal works.
     pub fn is_calm(&self) -> bool {
         self.lms.mood() == Mood::Up && self.secrets.up.load(Ordering::SeqCst)
-    }
-
-    fn configuration(&self, client: impl HttpClient + 'static) -> SdkConfig {
-        // The SDK limits the retries of a process for each region. Each client has one of its own, as
-        // if it were alone in its process.
-        static CLIENTS: AtomicU64 = AtomicU64::new(0);
-        let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
-        let credentials = Credentials::new("storm", "storm", None, None, "storm");
-        SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(format!("storm-{number}")))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .endpoint_url("http://aws.test")
-            .http_client(SharedHttpClient::new(client))
-            .time_source(SharedTimeSource::new(self.clock))
-            .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .build()
-    }
-
-    fn dynamodb(&self, limits: CallLimits) -> aws_sdk_dynamodb::Client {
-        aws::dynamodb(
-            &self.configuration(engine::connection(&self.engine)),
-            limits,
-        )
-    }
-
-    fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
-        aws::secrets_manager(&self.configuration(secrets::connection(&self.secrets)))
-    }
-
-    fn lms_http(&self) -> ::lms::HttpClient {
-        let sender = lms::InProcess(Arc::clone(&self.lms));
-        ::lms::HttpClient::through(requests(), Arc::new(sender))
     }
 
     /// Runs the ops of a step at once, and waits until all have ended. `number` is the step's.

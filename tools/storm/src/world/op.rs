@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::steps::{Fault, Op};
+use crate::steps::{Fault, Op, Service};
 
 tokio::task_local! {
     static CURRENT: RefCell<Current>;
@@ -17,9 +17,9 @@ tokio::task_local! {
 #[derive(Debug, Clone, Default)]
 pub struct Counts {
     /// Calls by the service they went to.
-    pub calls: BTreeMap<&'static str, u64>,
+    pub calls: BTreeMap<Service, u64>,
     /// Faults by service and kind.
-    pub faults: BTreeMap<(&'static str, Fault), u64>,
+    pub faults: BTreeMap<(Service, Fault), u64>,
     /// Processes that died in the middle of an action.
     pub deaths: u64,
 }
@@ -28,7 +28,7 @@ impl Counts {
     /// Adds the counts of another run.
     pub fn add(&mut self, other: &Self) {
         for (service, calls) in &other.calls {
-            *self.calls.entry(service).or_default() += calls;
+            *self.calls.entry(*service).or_default() += calls;
         }
         for (fault, times) in &other.faults {
             *self.faults.entry(*fault).or_default() += times;
@@ -45,33 +45,38 @@ pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A fault that struck, and the service whose call it struck.
+pub type Struck = (Service, Fault);
+
 struct Current {
-    faults: Vec<(u16, Fault)>,
-    calls: u16,
-    struck: u16,
+    faults: Vec<(Service, u16, Fault)>,
+    calls: BTreeMap<Service, u16>,
+    struck: Vec<Struck>,
     random: fastrand::Rng,
 }
 
-/// Runs the work of an op, with its faults. Its latencies follow from `seed`. Returns the number of
+/// Runs the work of an op, with its faults. Its latencies follow from `seed`. Returns the
 /// faults that struck beside the result.
-pub async fn scope<F: Future>(op: &Op, seed: u64, work: F) -> (F::Output, u16) {
+pub async fn scope<F: Future>(op: &Op, seed: u64, work: F) -> (F::Output, Vec<Struck>) {
     let current = Current {
         faults: op.faults.clone(),
-        calls: 0,
-        struck: 0,
+        calls: BTreeMap::new(),
+        struck: Vec::new(),
         random: fastrand::Rng::with_seed(seed),
     };
     CURRENT
         .scope(RefCell::new(current), async {
             let output = work.await;
-            (output, CURRENT.with(|current| current.borrow().struck))
+            let struck = CURRENT.with(|current| std::mem::take(&mut current.borrow_mut().struck));
+            (output, struck)
         })
         .await
 }
 
-/// Counts a call to `service`, and returns its fault, if it has one that `applies`.
+/// Counts a call to `service`, and returns its fault, if it has one that the service has and that
+/// `applies` to the call.
 pub fn fault(
-    service: &'static str,
+    service: Service,
     counts: &SharedCounts,
     applies: impl Fn(Fault) -> bool,
 ) -> Option<Fault> {
@@ -80,11 +85,14 @@ pub fn fault(
     let fault = CURRENT
         .try_with(|current| {
             let mut current = current.borrow_mut();
-            let number = current.calls;
-            current.calls += 1;
+            let calls = current.calls.entry(service).or_default();
+            let number = *calls;
+            *calls += 1;
             let mut faults = current.faults.iter();
-            let (_, fault) = *faults.find(|(call, fault)| *call == number && applies(*fault))?;
-            current.struck += 1;
+            let (_, _, fault) = *faults.find(|(of, call, fault)| {
+                (*of, *call) == (service, number) && service.has(*fault) && applies(*fault)
+            })?;
+            current.struck.push((service, fault));
             Some(fault)
         })
         .ok()

@@ -10,15 +10,12 @@ use domain::digest::sha256_hex;
 use local::lms::{CLIENT_ID, CLIENT_SECRET};
 use serde_json::{Value, json};
 
-use super::engine::{Answering, Connection, broken_connection, json_response};
+use super::engine::{Answering, Connection, EngineAnswer, broken, respond};
 use super::op::{self, SharedCounts, latency};
-use crate::steps::Fault;
+use crate::steps::{Fault, Service};
 
 /// The token of the sender.
 pub const TOKEN: &str = "chk_storm";
-
-/// The service's name in counts.
-const SERVICE: &str = "Secrets Manager";
 
 /// The secrets of the template.
 pub struct Secrets {
@@ -50,20 +47,12 @@ impl Secrets {
     }
 
     async fn answer(self: Arc<Self>, body: String) -> Result<HttpResponse, ConnectorError> {
-        let applies = |fault| {
-            !matches!(
-                fault,
-                Fault::Conflict | Fault::Stale | Fault::Unprocessed | Fault::Late
-            )
-        };
-        let fault = op::fault(SERVICE, &self.counts, applies);
+        let is_up = self.up.load(Ordering::SeqCst);
+        let fault = op::fault(Service::Secrets, &self.counts, |_| is_up);
         latency().await;
         let asked: Value = serde_json::from_str(&body).unwrap_or_default();
         let name = asked["SecretId"].as_str().unwrap_or_default();
-        let fault = match self.up.load(Ordering::SeqCst) {
-            true => fault,
-            false => Some(Fault::Error),
-        };
+        let fault = if is_up { fault } else { Some(Fault::Error) };
         let body = json!({
             "ARN": format!("arn:aws:secretsmanager:us-east-1:123456789012:secret:{name}"),
             "Name": name,
@@ -73,13 +62,21 @@ impl Secrets {
             "CreatedDate": 1_700_000_000,
         });
         match fault {
-            None => json_response(200, &body),
-            Some(Fault::Broken | Fault::BrokenAfter) => Err(broken_connection()),
-            Some(Fault::Hangs | Fault::HangsAfter) => std::future::pending().await,
-            Some(Fault::Throttled) => json_response(400, &json!({"__type": "ThrottlingException"})),
-            Some(_) => json_response(500, &json!({"__type": "InternalServiceError"})),
+            None => respond((200, body.to_string())),
+            Some(Fault::Broken) => Err(broken()),
+            Some(Fault::Hangs) => std::future::pending().await,
+            Some(Fault::HalfBody) => {
+                let body = body.to_string();
+                respond((200, body.chars().take(body.len() / 2).collect()))
+            }
+            Some(Fault::Throttled) => respond(refusal(400, "ThrottlingException")),
+            Some(_) => respond(refusal(500, "InternalServiceError")),
         }
     }
+}
+
+fn refusal(status: u16, kind: &str) -> EngineAnswer {
+    (status, json!({"__type": kind}).to_string())
 }
 
 /// Returns the SDK's HTTP client for the secrets.
