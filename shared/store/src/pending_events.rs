@@ -211,7 +211,8 @@ impl PendingEvents {
 
     /// Claims a due event until `lease`, which counts as an attempt. Returns `None` if
     /// the event is no longer due, because somebody else has claimed or removed it. Our
-    /// own claim whose answer was lost is recognized by its id.
+    /// own claim whose answer was lost is recognized by its id, unless the event was made due
+    /// since.
     pub async fn claim(
         &self,
         event_key: &EventKey,
@@ -222,11 +223,12 @@ impl PendingEvents {
              #attempts = #attempts + :one, #version = #version + :one";
         const IS_DUE: &str = "#state = :waiting AND #next_attempt_at <= :now";
         let claim_id = random::id();
+        let lease = moment::text(lease);
         let all = HashMap::from([
             ("claim_id", text(claim_id.to_string())),
             ("waiting", text(EventState::Waiting.as_str())),
             ("now", text(moment::text(now))),
-            ("lease", text(moment::text(lease))),
+            ("lease", text(&lease)),
             ("one", number(1)),
         ]);
         let key = key(event_key);
@@ -234,7 +236,12 @@ impl PendingEvents {
             update(&self.client, &self.table, key, (CLAIM, IS_DUE), all).await?;
         Ok(match claimed {
             Updated::Done(event) => Some(*event),
-            Updated::Refused(Some(found)) if found.claim_id == Some(claim_id) => Some(*found),
+            Updated::Refused(Some(found))
+                if found.claim_id == Some(claim_id)
+                    && moment::text(found.next_attempt_at) == lease =>
+            {
+                Some(*found)
+            }
             Updated::Refused(_) => None,
         })
     }

@@ -212,3 +212,18 @@ fn an_override_whose_answer_is_lost_is_one_change() {
         holds(u64::from(after), &steps);
     }
 }
+
+/// A claim whose answer is lost is over if an operator makes the event due before it is known: the
+/// event is not attempted without a lease, and each attempt counts.
+#[test]
+fn a_lost_claim_of_an_event_that_is_made_due_is_over() {
+    for after in (0..3000).step_by(500) {
+        let retry = Op::from(Retry).fault(Tables, 1, HangsAfter);
+        let steps = [
+            vec![Op::from(Pass(Of(0, 0)))],
+            vec![Op::from(Wait(120))],
+            vec![retry, Op::from(RetryEvents).after(after)],
+        ];
+        holds(u64::from(after), &steps);
+    }
+}
