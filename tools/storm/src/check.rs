@@ -97,19 +97,38 @@ impl Judge {
             maybe_swept: &self.maybe_swept,
             surely_swept: &self.surely_swept,
         };
+        let actors = ran.iter().filter(|ran| !is_of_the_world(ran.op.action));
+        let is_alone = actors.count() == 1;
+        let mut erased = BTreeSet::new();
         for one in ran {
-            if let Action::Rename(learner) = one.op.action
-                && !matches!(one.answer, Answer::Command(Ok(_)))
-            {
-                self.half_renamed.insert(learner);
+            match one.op.action {
+                Action::Rename(learner)
+                    if !is_alone || !matches!(one.answer, Answer::Command(Ok(_))) =>
+                {
+                    self.half_renamed.insert(learner);
+                }
+                Action::Erase(learner) if !is_alone => {
+                    erased.insert(learner);
+                    let comes_back = |ran: &Ran| matches!(ran.op.action, Action::ImportUser(other, _) if other == learner);
+                    // Of somebody unknown only the events are erased that there are.
+                    let was_known = self.state.users.contains_key(&learner);
+                    if was_known && !ran.iter().any(comes_back) && !after.is_without(learner) {
+                        wrong.push(format!(
+                            "learner {learner} is erased, and something is left"
+                        ));
+                    }
+                }
+                _ => {}
             }
         }
         for learner in after.split.difference(&self.half_renamed) {
             wrong.push(format!("learner {learner} has two events of one kind"));
         }
-        // What is left of an interrupted change of address is not modelled: each of two events is
-        // attempted by itself. That nothing is lost is checked all the same.
-        for of in all().filter(|of| !self.half_renamed.contains(&of.0)) {
+        // What is left of a change of address that was interrupted, or was not alone, is not modelled:
+        // each of two events is attempted by itself. Neither are the steps of an erasure among others.
+        // That nothing is lost, or left, is checked all the same.
+        let is_modelled = |of: &Of| !self.half_renamed.contains(&of.0) && !erased.contains(&of.0);
+        for of in all().filter(is_modelled) {
             wrong.extend(context.pair(of, ran));
         }
         wrong.extend(context.people(ran));
@@ -122,7 +141,7 @@ impl Judge {
             }
             _ => None,
         };
-        for learner in ran.iter().filter_map(finished) {
+        for learner in ran.iter().filter(|_| is_alone).filter_map(finished) {
             if after.split.contains(&learner) {
                 wrong.push(format!("learner {learner} has two events of one kind"));
             }
@@ -576,15 +595,14 @@ impl Context<'_> {
                 _ => false,
             };
             let of_learner: Vec<_> = ran.iter().filter(acts).collect();
+            let erases = |ran: &&Ran| matches!(ran.op.action, Action::Erase(_));
             let expected = match (of_learner.as_slice(), before, after) {
                 ([], before, after) => before == after,
+                (acts, _, _) if acts.len() > 1 && acts.iter().any(erases) => true,
                 (_, Some(before), Some(after)) => {
                     before.id == after.id && (after.username || !before.username)
                 }
-                (acts, Some(_), None) => {
-                    let erases = |ran: &&Ran| matches!(ran.op.action, Action::Erase(_));
-                    acts.iter().any(erases)
-                }
+                (acts, Some(_), None) => acts.iter().any(erases),
                 (_, None, _) => true,
             };
             if !expected {
@@ -632,6 +650,13 @@ impl Context<'_> {
 }
 
 impl State {
+    /// True if there is nothing of the learner.
+    fn is_without(&self, learner: u8) -> bool {
+        let mut pairs = self.pairs.iter();
+        !self.users.contains_key(&learner)
+            && !pairs.any(|(of, pair)| of.0 == learner && *pair != Pair::default())
+    }
+
     /// True if an event of the learner in the run is dead or expired.
     fn has_ended_event(&self, of: Of) -> bool {
         let pair = self.pairs.get(&of);

@@ -42,12 +42,15 @@ impl Generator {
             _ => 3,
         };
         let mut step: Step = (0..at_once).map(|_| self.op()).collect();
-        // Others at once with these are not modelled.
-        let is_alone = |op: &Op| matches!(op.action, Action::Erase(_) | Action::Rename(_));
-        match step.iter().position(is_alone) {
-            Some(place) => vec![step.swap_remove(place)],
-            None => step,
+        if step.len() > 1 {
+            // Of an erasure that is interrupted, what others wrote meanwhile is left.
+            let erases = |op: &&mut Op| matches!(op.action, Action::Erase(_));
+            for op in step.iter_mut().filter(erases) {
+                op.faults.clear();
+                op.dies = None;
+            }
         }
+        step
     }
 
     fn op(&mut self) -> Op {
