@@ -227,3 +227,27 @@ fn a_lost_claim_of_an_event_that_is_made_due_is_over() {
         holds(u64::from(after), &steps);
     }
 }
+
+/// A transaction that is cancelled because the table is busy is sent eight times.
+#[tokio::test(start_paused = true)]
+async fn a_busy_transaction_is_sent_eight_times() {
+    for (conflicts, is_done) in [(7, true), (8, false), (20, false)] {
+        let mut world = World::new(1).unwrap();
+        // The first call reads, the next ones are the transaction.
+        let import = Op::from(ImportUser(0, true));
+        let import = (1..=conflicts).fold(import, |op, call| op.fault(Tables, call, Conflict));
+        let ran = world.run(&vec![import], 0).await;
+        let expected = if is_done {
+            "Command(Ok(true))"
+        } else {
+            "Command(Err("
+        };
+        let answer = format!("{:?}", ran[0].answer);
+        assert!(answer.starts_with(expected), "{conflicts}: {answer}");
+        assert_eq!(
+            ran[0].struck.len(),
+            usize::from(conflicts.min(8)),
+            "{conflicts}"
+        );
+    }
+}
