@@ -89,7 +89,7 @@ pub struct KeyPart {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Index {
-    /// The name of the index, for instance `by_state`.
+    /// The name of the index, for instance `by_due`.
     pub index_name: String,
     /// The partition key, and the sort key if there is one.
     pub key_schema: Vec<KeyPart>,

@@ -20,6 +20,9 @@ const BATCH_TIME: SignedDuration = SignedDuration::from_secs(120);
 /// and the counts, each a call to the store at its longest.
 const CLOSING_TIME: Duration = Duration::from_secs(30);
 
+/// The minutes between two counts of all events.
+const COUNTED_EVERY: i64 = 10;
+
 /// Answers the schedule.
 pub struct PendingEvents {
     worker: RetryWorker,
@@ -60,6 +63,7 @@ impl JsonFunction for PendingEvents {
         let context = BatchContext {
             request_id: context.request_id,
             claim_until: Instant::now() + left.saturating_sub(ATTEMPT_TIME + CLOSING_TIME),
+            counts: began.as_second() / 60 % COUNTED_EVERY == 0,
             lease,
         };
         let calls = Counter::default();
@@ -78,9 +82,9 @@ impl JsonFunction for PendingEvents {
             "failed": summary.failed,
             "certified": summary.certified,
             "lms_paused": summary.lms_paused,
-            "waiting": summary.waiting,
-            "dead": summary.dead,
-            "expired": summary.expired,
+            "waiting": summary.counts.map(|counts| counts.waiting),
+            "dead": summary.counts.map(|counts| counts.dead),
+            "expired": summary.counts.map(|counts| counts.expired),
         }))
     }
 }

@@ -8,15 +8,15 @@ use common::AwsError;
 use common::clock::SharedClock;
 use common::panic::caught;
 use domain::{
-    AfterAttempt, Blocked, BlockedReason, Change, Email, EventKey, EventKind, EventState,
+    AfterAttempt, Blocked, BlockedReason, Change, Email, EventKey, EventKind, EventState, Lane,
     PendingEvent,
 };
 use futures::future::ready;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use lms::{LmsClient, LmsError};
 use store::StoreError;
-use store::pending_events::{Due, PendingEvents, Removal};
+use store::pending_events::{PendingEvents, Removal};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -40,8 +40,11 @@ pub struct RetryWorker {
     certifying: Certifying,
     lms: LmsClient,
     clock: SharedClock,
-    at_once: usize,
+    lms_at_once: usize,
 }
+
+/// The number of events that are retried in parallel in the lane that does not ask the LMS.
+const OWN_AT_ONCE: usize = 16;
 
 /// The context of a retry batch: its request id and its time limits.
 #[derive(Debug, Clone)]
@@ -51,6 +54,8 @@ pub struct BatchContext {
     /// The time until which events are claimed. All attempts end at most [`ATTEMPT_TIME`]
     /// later.
     pub claim_until: Instant,
+    /// True if the events that there are in each state are counted at the end.
+    pub counts: bool,
     /// The end of the leases: the process is stopped by then, and another one may claim its
     /// events.
     pub lease: Timestamp,
@@ -119,12 +124,48 @@ pub struct RetrySummary {
     pub certified: u64,
     /// True if requests to the LMS are paused, and with them the events that need it.
     pub lms_paused: bool,
-    /// The number of events that are waiting now.
+    /// For how long the first due event of our own lane had been due when the batch began; zero if
+    /// none was due.
+    pub own_due_for: Duration,
+    /// The same of the lane that asks the LMS.
+    pub lms_due_for: Duration,
+    /// The events that there are, if the batch had to count them.
+    pub counts: Option<EventCounts>,
+}
+
+/// The numbers of pending events; [`store::pending_events::COUNTED`] stands for that many or more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EventCounts {
+    /// The number of events that wait.
     pub waiting: u64,
-    /// The number of dead events now, whenever they died.
+    /// The number of dead events, whenever they died.
     pub dead: u64,
-    /// The number of expired events now.
+    /// The number of expired events.
     pub expired: u64,
+}
+
+impl RetrySummary {
+    /// Counts an attempt.
+    fn add(&mut self, attempt: &Attempt) {
+        self.attempted += 1;
+        self.certified += u64::from(attempt.has_certified());
+        match &attempt.outcome {
+            AttemptOutcome::Done { .. } => self.done += 1,
+            AttemptOutcome::Failed(_) | AttemptOutcome::Panicked(_) => self.failed += 1,
+            _ => {}
+        }
+    }
+
+    /// The attempts of two lanes together.
+    fn and(mut self, other: Self) -> Self {
+        self.attempted += other.attempted;
+        self.done += other.done;
+        self.failed += other.failed;
+        self.certified += other.certified;
+        self.own_due_for = self.own_due_for.max(other.own_due_for);
+        self.lms_due_for = self.lms_due_for.max(other.lms_due_for);
+        self
+    }
 }
 
 /// Error of an attempt that reached no outcome.
@@ -155,15 +196,15 @@ enum UseCaseOutcome {
 }
 
 impl RetryWorker {
-    /// Takes the use cases, and the number of events that are retried in parallel: as many as
-    /// may call the LMS at the same time. Makes no call.
+    /// Takes the use cases, and the number of events that are retried in parallel in the lane that
+    /// asks the LMS: as many as may call it at the same time. Makes no call.
     pub fn new(
         pending_events: PendingEvents,
         enrolling: Enrolling,
         certifying: Certifying,
         lms: LmsClient,
         clock: SharedClock,
-        at_once: usize,
+        lms_at_once: usize,
     ) -> Self {
         Self {
             pending_events,
@@ -171,7 +212,7 @@ impl RetryWorker {
             certifying,
             lms,
             clock,
-            at_once,
+            lms_at_once,
         }
     }
 
@@ -180,8 +221,8 @@ impl RetryWorker {
         tokio::join!(self.enrolling.warm_up(), self.lms.warm_up());
     }
 
-    /// Retries the events that are due, the longest due first, until there are no more or the
-    /// time is over. Calls `on_event` after each attempt.
+    /// Retries the events that are due, those of each lane by themselves, until there are no more or
+    /// the time is over. Calls `on_event` after each attempt.
     ///
     /// Any number of batches may run at the same time: each event is claimed by one of them.
     ///
@@ -193,70 +234,100 @@ impl RetryWorker {
         on_event: impl Fn(&Attempt),
     ) -> Result<RetrySummary, StoreError> {
         self.lms.begin_invocation();
-        let now = self.clock.now();
-        let pages = stream::try_unfold(Some(None), async |start| match start {
-            None => Ok::<_, StoreError>(None),
-            Some(start) => {
-                let page = self.pending_events.due(now, start).await?;
-                let due = stream::iter(page.entries.into_iter().map(Ok::<Due, StoreError>));
-                Ok(Some((due, page.next.map(Some))))
-            }
-        });
         let stopped = AtomicBool::new(false);
-        let may_claim = || !stopped.load(Ordering::Relaxed) && Instant::now() < context.claim_until;
-        let attempts = pages
-            .try_flatten()
-            .take_while(|_| ready(may_claim()))
-            .map(async |due| self.attempt(&due?, context).await)
-            .buffer_unordered(self.at_once);
-        let mut attempts = pin!(attempts);
+        // Boxed because the futures are large.
+        let run_lane = |lane| Box::pin(self.run_lane(lane, context, &stopped, &on_event));
+        let (own, of_lms) = tokio::join!(run_lane(Lane::Own), run_lane(Lane::Lms));
+        let mut summary = own?.and(of_lms?);
+        summary.lms_paused = self.lms.is_paused();
+        if context.counts {
+            let count = |state| self.pending_events.count(state);
+            summary.counts = Some(EventCounts {
+                waiting: count(EventState::Waiting).await?,
+                dead: count(EventState::Dead).await?,
+                expired: count(EventState::Expired).await?,
+            });
+        }
+        Ok(summary)
+    }
 
+    /// Retries the due events of a lane, until there are no more, the time is over, or `stopped` is
+    /// set, as it does if the store fails.
+    async fn run_lane(
+        &self,
+        lane: Lane,
+        context: &BatchContext,
+        stopped: &AtomicBool,
+        on_event: &impl Fn(&Attempt),
+    ) -> Result<RetrySummary, StoreError> {
+        let at_once = match lane {
+            Lane::Own => OWN_AT_ONCE,
+            Lane::Lms => self.lms_at_once,
+        };
+        // An event that needs the LMS is not claimed while requests to it are paused: the attempt
+        // could not succeed.
+        let may_claim = || {
+            !stopped.load(Ordering::Relaxed)
+                && Instant::now() < context.claim_until
+                && !(lane == Lane::Lms && self.lms.is_paused())
+        };
         let mut summary = RetrySummary::default();
         let mut failure = None;
-        while let Some(attempt) = attempts.next().await {
-            match attempt {
-                Ok(None) => {}
-                Ok(Some(attempt)) => {
-                    summary.attempted += 1;
-                    summary.certified += u64::from(attempt.has_certified());
-                    match &attempt.outcome {
-                        AttemptOutcome::Done { .. } => summary.done += 1,
-                        AttemptOutcome::Failed(_) | AttemptOutcome::Panicked(_) => {
-                            summary.failed += 1
-                        }
-                        _ => {}
-                    }
-                    on_event(&attempt);
-                }
+        let began = self.clock.now();
+        let mut now = began;
+        while may_claim() {
+            let due = match self.pending_events.due(lane, now).await {
+                Ok(due) => due,
                 Err(error) => {
                     stopped.store(true, Ordering::Relaxed);
                     failure.get_or_insert(error);
+                    break;
+                }
+            };
+            if now == began {
+                let due_for = due.oldest.map(|oldest| now.duration_since(oldest));
+                let due_for = due_for.and_then(|due_for| due_for.try_into().ok());
+                match lane {
+                    Lane::Own => summary.own_due_for = due_for.unwrap_or_default(),
+                    Lane::Lms => summary.lms_due_for = due_for.unwrap_or_default(),
                 }
             }
+            let before = summary.attempted;
+            let attempts = stream::iter(&due.keys)
+                .take_while(|_| ready(may_claim()))
+                .map(|key| Box::pin(self.attempt(key, context)))
+                .buffer_unordered(at_once);
+            let mut attempts = pin!(attempts);
+            while let Some(attempt) = attempts.next().await {
+                match attempt {
+                    Ok(None) => {}
+                    Ok(Some(attempt)) => {
+                        summary.add(&attempt);
+                        on_event(&attempt);
+                    }
+                    Err(error) => {
+                        stopped.store(true, Ordering::Relaxed);
+                        failure.get_or_insert(error);
+                    }
+                }
+            }
+            // What others have claimed is still in the index.
+            if !due.has_more || summary.attempted == before {
+                break;
+            }
+            now = self.clock.now();
         }
-        if let Some(error) = failure {
-            return Err(error);
-        }
-        summary.lms_paused = self.lms.is_paused();
-        summary.waiting = self.pending_events.count(EventState::Waiting).await?;
-        summary.dead = self.pending_events.count(EventState::Dead).await?;
-        summary.expired = self.pending_events.count(EventState::Expired).await?;
-        Ok(summary)
+        failure.map_or(Ok(summary), Err)
     }
 
     /// Retries one event, if it can be claimed.
     async fn attempt(
         &self,
-        due: &Due,
+        event_key: &EventKey,
         context: &BatchContext,
     ) -> Result<Option<Attempt>, StoreError> {
-        // An event that needs the LMS is not claimed while requests to it are paused: the attempt
-        // could not succeed.
-        if due.kind.is_some_and(EventKind::asks_lms) && self.lms.is_paused() {
-            return Ok(None);
-        }
         let now = self.clock.now();
-        let event_key = due.event_key.clone();
+        let event_key = event_key.clone();
         let event = match self
             .pending_events
             .claim(&event_key, now, context.lease)

@@ -97,6 +97,39 @@ webhooks! {
     }
 }
 
+impl EventKind {
+    /// Returns the lane in which its pending events wait.
+    pub const fn lane(self) -> Lane {
+        if self.asks_lms() {
+            Lane::Lms
+        } else {
+            Lane::Own
+        }
+    }
+}
+
+/// A lane of pending events. Events of one lane never wait behind those of the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Events that need our own tables alone.
+    Own,
+    /// Events for which the LMS is asked, within its limits.
+    Lms,
+}
+
+impl Lane {
+    /// All lanes.
+    pub const ALL: [Self; 2] = [Self::Own, Self::Lms];
+
+    /// Returns the name of the lane in the table.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Lms => "lms",
+        }
+    }
+}
+
 /// The key of an event (kind, address, course run) in the table, logs and commands: 64 hex
 /// digits that reveal no address.
 ///
@@ -121,6 +154,11 @@ impl EventKey {
             email.as_str(),
             course_id.as_str(),
         ]))
+    }
+
+    /// Returns the first digit, by which an index spreads its entries over sixteen keys.
+    pub fn shard(&self) -> &str {
+        self.0.get(..1).unwrap_or_default()
     }
 }
 

@@ -31,7 +31,7 @@ pub use credential::Credential;
 pub use email::Email;
 pub use enrollment::{Change, Enrollment, HistoryEntry, ModeSource};
 pub use enrollment_change::{Announced, EnrollmentChange, Setting};
-pub use event::{EventKey, EventKind};
+pub use event::{EventKey, EventKind, Lane};
 pub use grade::{Grade, GradeEntry, LetterGrade, Percent, Score};
 pub use history::History;
 pub use page_cursor::{Cursor, PageCursor, PaginationError};

@@ -14,6 +14,14 @@ pub fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error
     to.serialize_str(&text(*at))
 }
 
+/// Serializes a time that may be absent, if there is one, as [`text`] formats it.
+pub fn serialize_some<S: Serializer>(at: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serialize(at, to),
+        None => to.serialize_none(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -44,11 +44,18 @@ pub struct PendingEvent {
     /// recognises its own claim; absent until the first attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_id: Option<Uuid>,
+    /// The end of the lease while an attempt is running: nobody else claims it until then. It is
+    /// absent after the attempt, and after the event was made due meanwhile.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "super::moment::serialize_some"
+    )]
+    pub claimed_until: Option<Timestamp>,
     /// The time that it has waited, for each reason that blocked an attempt.
     #[serde(default)]
     pub waited: BTreeMap<BlockedReason, Waited>,
-    /// The time of the next attempt; while an attempt is running, the time by which that is
-    /// over.
+    /// The time of the next attempt. It does not change while an attempt is running.
     #[serde(serialize_with = "super::moment::serialize")]
     pub next_attempt_at: Timestamp,
     /// The time at which it became pending, or was delivered again after it had ended.
@@ -108,6 +115,7 @@ impl NewPendingEvent<'_> {
             state: EventState::Waiting,
             attempts: 0,
             claim_id: None,
+            claimed_until: None,
             waited: BTreeMap::from([(*reason, waited)]),
             next_attempt_at: not_before.map_or(due, |moment| due.max(moment)),
             pending_since: self.delivered_at,
@@ -286,21 +294,27 @@ impl BlockedReason {
         let wait = intervals[index].as_secs() * permille;
         later(now, SignedDuration::from_millis(wait))
     }
-
-    /// The one key under which an import that may unblock the event finds it, or `None` if no
-    /// import would help.
-    pub fn blocked_on(self, email: &Email, course_id: &CourseId) -> Option<String> {
-        match self {
-            Self::NoSuchUser | Self::NoUsername => {
-                Some(format!("user:{}", sha256_hex(email.as_str().as_bytes())))
-            }
-            Self::NoSuchRun => Some(format!("run:{course_id}")),
-            Self::LmsUnavailable | Self::Failed | Self::NotPassed | Self::NotEligible => None,
-        }
-    }
 }
 
 impl PendingEvent {
+    /// Returns the key of what an import has to bring before the event can take effect, or `None` if
+    /// no import would help. The events of one run have sixteen keys.
+    pub fn blocked_on(&self) -> Option<String> {
+        match self.reason {
+            BlockedReason::NoSuchUser | BlockedReason::NoUsername => {
+                let digest = sha256_hex(self.email.as_str().as_bytes());
+                Some(format!("user:{digest}"))
+            }
+            BlockedReason::NoSuchRun => {
+                Some(format!("run:{}#{}", self.course_id, self.event_key.shard()))
+            }
+            BlockedReason::LmsUnavailable
+            | BlockedReason::Failed
+            | BlockedReason::NotPassed
+            | BlockedReason::NotEligible => None,
+        }
+    }
+
     /// The event after an attempt at `now` that `blocked` prevented from taking effect.
     pub fn after_attempt(mut self, blocked: Blocked, now: Timestamp) -> AfterAttempt {
         let Blocked {
@@ -308,6 +322,7 @@ impl PendingEvent {
             error,
             not_before,
         } = blocked;
+        self.claimed_until = None;
         if !matches!(
             reason,
             BlockedReason::LmsUnavailable | BlockedReason::Failed
@@ -358,6 +373,7 @@ impl PendingEvent {
     #[must_use]
     pub fn release(mut self, due: Timestamp) -> Self {
         self.attempts = self.attempts.saturating_sub(1);
+        self.claimed_until = None;
         self.next_attempt_at = due;
         self
     }
@@ -393,6 +409,7 @@ impl PendingEvent {
         }
         Self {
             attempts: self.attempts,
+            claimed_until: self.claimed_until,
             waited: self.waited.clone(),
             pending_since: self.pending_since,
             next_attempt_at: self.next_attempt_at.min(new.next_attempt_at),
@@ -420,6 +437,7 @@ impl PendingEvent {
         Self {
             event_key: EventKey::of(self.kind, email, &self.course_id),
             email: email.clone(),
+            claimed_until: None,
             version: 1,
             ..self.clone()
         }
@@ -472,6 +490,7 @@ impl PendingEvent {
         self.state = EventState::Waiting;
         self.attempts = 0;
         self.waited.clear();
+        self.claimed_until = None;
         self.next_attempt_at = now;
         self
     }
@@ -504,6 +523,7 @@ mod tests {
             state: EventState::Waiting,
             attempts: 0,
             claim_id: None,
+            claimed_until: None,
             waited: BTreeMap::from([(
                 reason,
                 Waited {

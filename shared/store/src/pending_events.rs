@@ -1,14 +1,17 @@
 //! The table `pending_events`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Display;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Select};
 use common::random;
 pub use domain::NewPendingEvent;
-use domain::{Email, EventKey, EventKind, EventState, PendingEvent, moment};
+use domain::{Email, EventKey, EventState, Lane, PendingEvent, moment};
+use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -28,10 +31,14 @@ pub struct PendingEvents {
     table: String,
 }
 
+/// All entries of one key of the index `by_due`.
+const IN_SHARD: &str = "#due = :due";
+
 /// The attributes that an event may lack.
-const OPTIONAL: [&str; 7] = [
+const OPTIONAL: [&str; 8] = [
     "blocked_on",
     "claim_id",
+    "claimed_until",
     "expires_at",
     "last_error",
     "mode",
@@ -39,19 +46,45 @@ const OPTIONAL: [&str; 7] = [
     "unenrolled",
 ];
 
-/// A due event, as the index has it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// The number of entries that are read of each end of a key of the index.
+const READ_AT_ONCE: i32 = 25;
+
+/// The number of events at which counting ends.
+pub const COUNTED: u64 = 10_000;
+
+/// The digits by which an index spreads its entries: the first one of the event's key.
+const SHARDS: [char; 16] = [
+    '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+];
+
+/// Some events of a lane that are due, according to the index.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
-    /// The key by which to claim it.
-    pub event_key: EventKey,
-    /// The webhook that it came from, or `None` if the index has no known kind.
-    #[serde(default, deserialize_with = "super::if_sound")]
-    pub kind: Option<EventKind>,
+    /// Their keys, in the order in which they are to be claimed.
+    pub keys: Vec<EventKey>,
+    /// Since when the first of them has been due.
+    pub oldest: Option<Timestamp>,
+    /// True if there are more.
+    pub has_more: bool,
 }
 
 #[derive(Deserialize)]
 struct Keyed {
     event_key: EventKey,
+}
+
+/// An entry of the index `by_due`.
+#[derive(Deserialize)]
+struct Entry {
+    event_key: EventKey,
+    next_attempt_at: Timestamp,
+}
+
+/// What is read of one key of the index `by_due`.
+struct InShard {
+    keys: Vec<EventKey>,
+    oldest: Option<Timestamp>,
+    has_more: bool,
 }
 
 /// The key of a pending event.
@@ -67,11 +100,29 @@ pub(super) fn key_of(item: &Item) -> Item {
         .collect()
 }
 
+/// Returns the group of entries of the index `by_due`: the lane of what waits, else the state.
+const fn group(state: EventState, lane: Lane) -> &'static str {
+    match state {
+        EventState::Waiting => lane.as_str(),
+        EventState::Dead | EventState::Expired => state.as_str(),
+    }
+}
+
+/// Returns the key of a shard of a group in the index `by_due`. One key of an index takes 1,000 writes
+/// a second, and one that takes no more fails the write of the table:
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/gsi-throttling.html>.
+fn in_shard(group: &str, shard: impl Display) -> String {
+    format!("{group}#{shard}")
+}
+
 /// Returns the item of an event: the event, and what an index or the time to live needs.
 fn item(table: &str, event: &PendingEvent) -> Result<Item, StoreError> {
     let mut item = write_with_roles(table, event, &event.roles)?;
+    let group = group(event.state, event.kind.lane());
+    let due = in_shard(group, event.event_key.shard());
+    item.insert("due".to_owned(), text(due));
     if event.state == EventState::Waiting {
-        let blocked_on = event.reason.blocked_on(&event.email, &event.course_id);
+        let blocked_on = event.blocked_on();
         item.extend(blocked_on.map(|key| ("blocked_on".to_owned(), text(key))));
     } else {
         // The next attempt of an event that has ended is the time of its end.
@@ -209,7 +260,8 @@ impl PendingEvents {
         })
     }
 
-    /// Claims a due event until `lease`, which counts as an attempt. Returns `None` if
+    /// Claims a due event until `lease`, which counts as an attempt and changes no key of an index.
+    /// Returns `None` if
     /// the event is no longer due, because somebody else has claimed or removed it. Our
     /// own claim whose answer was lost is recognized by its id, unless the event was made due
     /// since.
@@ -219,9 +271,10 @@ impl PendingEvents {
         now: Timestamp,
         lease: Timestamp,
     ) -> Result<Option<PendingEvent>, StoreError> {
-        const CLAIM: &str = "SET #next_attempt_at = :lease, #claim_id = :claim_id, \
+        const CLAIM: &str = "SET #claimed_until = :lease, #claim_id = :claim_id, \
              #attempts = #attempts + :one, #version = #version + :one";
-        const IS_DUE: &str = "#state = :waiting AND #next_attempt_at <= :now";
+        const IS_DUE: &str = "#state = :waiting AND #next_attempt_at <= :now AND \
+             (attribute_not_exists(#claimed_until) OR #claimed_until <= :now)";
         let claim_id = random::id();
         let lease = moment::text(lease);
         let all = HashMap::from([
@@ -238,7 +291,7 @@ impl PendingEvents {
             Updated::Done(event) => Some(*event),
             Updated::Refused(Some(found))
                 if found.claim_id == Some(claim_id)
-                    && moment::text(found.next_attempt_at) == lease =>
+                    && found.claimed_until.map(moment::text) == Some(lease) =>
             {
                 Some(*found)
             }
@@ -278,7 +331,8 @@ impl PendingEvents {
     /// Makes a waiting event due at `at`, if it still waits for the reason it was read
     /// with and would have been due later. Returns true if it did.
     pub async fn make_due(&self, event: &PendingEvent, at: Timestamp) -> Result<bool, StoreError> {
-        const WAITS: &str = "#state = :waiting AND #reason = :reason AND #next_attempt_at > :at";
+        const WAITS: &str = "#state = :waiting AND #reason = :reason AND \
+             (#next_attempt_at > :at OR #claimed_until > :at)";
         self.reschedule(event, at, WAITS).await
     }
 
@@ -290,7 +344,8 @@ impl PendingEvents {
         at: Timestamp,
         condition: &str,
     ) -> Result<bool, StoreError> {
-        const RESCHEDULE: &str = "SET #next_attempt_at = :at, #version = #version + :one";
+        const RESCHEDULE: &str = "SET #next_attempt_at = :at, #version = #version + :one \
+             REMOVE #claimed_until";
         let all = HashMap::from([
             ("waiting", text(EventState::Waiting.as_str())),
             ("reason", text(event.reason.as_str())),
@@ -452,74 +507,124 @@ impl PendingEvents {
         Ok(())
     }
 
-    /// Reads one page of the events that are due at `now`, ordered by due time, the
-    /// earliest first. The index may lag behind the table: [`PendingEvents::claim`]
-    /// decides.
-    pub async fn due(&self, now: Timestamp, start: Option<Start>) -> Result<Page<Due>, StoreError> {
-        const DUE: &str = "#state = :waiting AND #next_attempt_at <= :now";
-        let answer = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .index_name("by_state")
-            .key_condition_expression(DUE)
-            .set_expression_attribute_names(Some(names(&[DUE])))
-            .expression_attribute_values(":waiting", text(EventState::Waiting.as_str()))
-            .expression_attribute_values(":now", text(moment::text(now)))
-            .set_exclusive_start_key(start.map(|Start(key)| key))
-            .send()
-            .await?;
-        let items = answer.items.unwrap_or_default().into_iter();
-        let entries = items.map(|item| read(&self.table, item));
-        Ok(Page {
-            entries: entries.collect::<Result<_, _>>()?,
-            next: answer.last_evaluated_key.map(Start),
+    /// Reads the events of a lane that are due at `now`: of each key of the index the longest due and, if
+    /// there are more, as many that have become due last. So after an outage new events do not wait
+    /// behind all the old ones. The index may lag behind the table: [`PendingEvents::claim`] decides.
+    ///
+    /// Sixteen Queries side by side, and one more for each key that has more.
+    pub async fn due(&self, lane: Lane, now: Timestamp) -> Result<Due, StoreError> {
+        let shards = SHARDS.map(|shard| self.due_in(in_shard(lane.as_str(), shard), now));
+        let mut shards = try_join_all(shards).await?;
+        let has_more = shards.iter().any(|shard| shard.has_more);
+        let oldest = shards.iter().filter_map(|shard| shard.oldest).min();
+        // Two batches at once meet less often.
+        let first = usize::from(random::id().as_bytes()[0]) % SHARDS.len();
+        shards.rotate_left(first);
+        let mut shards = Vec::from_iter(shards.into_iter().map(|shard| shard.keys.into_iter()));
+        let mut keys = Vec::new();
+        loop {
+            let before = keys.len();
+            keys.extend(shards.iter_mut().filter_map(Iterator::next));
+            if keys.len() == before {
+                return Ok(Due {
+                    keys,
+                    oldest,
+                    has_more,
+                });
+            }
+        }
+    }
+
+    /// Returns due events of one key of the index, in turn one of the longest due and one of the latest.
+    async fn due_in(&self, key: String, now: Timestamp) -> Result<InShard, StoreError> {
+        const DUE: &str = "#due = :due AND #next_attempt_at <= :now";
+        let query = || {
+            self.by_due(&key, DUE)
+                .expression_attribute_values(":now", text(moment::text(now)))
+                .limit(READ_AT_ONCE)
+        };
+        let answer = query().send().await?;
+        let has_more = answer.last_evaluated_key.is_some();
+        let entries = answer.items.unwrap_or_default().into_iter();
+        let entries = entries.map(|item| read::<Entry>(&self.table, item));
+        let entries = entries.collect::<Result<Vec<_>, _>>()?;
+        let oldest = entries.first().map(|entry| entry.next_attempt_at);
+        let mut keys = Vec::from_iter(entries.into_iter().map(|entry| entry.event_key));
+        if !has_more {
+            return Ok(InShard {
+                keys,
+                oldest,
+                has_more,
+            });
+        }
+        let newest = self.keys(query().scan_index_forward(false).send().await?.items)?;
+        let in_turn = keys.into_iter().zip(newest);
+        keys = in_turn.flat_map(|(old, new)| [old, new]).collect();
+        Ok(InShard {
+            keys,
+            oldest,
+            has_more,
         })
     }
 
-    /// Returns the keys of at most `most` waiting events (up to some thousands),
-    /// according to the index, those with the latest next attempt first. Events whose
-    /// enrollment is not eligible have the longest backoff, so they come first.
-    ///
-    /// One Query.
-    pub async fn due_last(&self, most: i32) -> Result<Vec<EventKey>, StoreError> {
-        const WAITING: &str = "#state = :waiting";
-        let answer = self
-            .client
+    /// Returns a query of one key of the index `by_due`.
+    fn by_due(&self, key: &str, condition: &str) -> QueryFluentBuilder {
+        self.client
             .query()
             .table_name(&self.table)
-            .index_name("by_state")
-            .key_condition_expression(WAITING)
-            .set_expression_attribute_names(Some(names(&[WAITING])))
-            .expression_attribute_values(":waiting", text(EventState::Waiting.as_str()))
-            .scan_index_forward(false)
-            .limit(most)
-            .send()
-            .await?;
-        let items = answer.items.unwrap_or_default().into_iter();
+            .index_name("by_due")
+            .key_condition_expression(condition)
+            .set_expression_attribute_names(Some(names(&[condition])))
+            .expression_attribute_values(":due", text(key))
+    }
+
+    /// Returns the event keys of an index's entries.
+    fn keys(&self, items: Option<Vec<Item>>) -> Result<Vec<EventKey>, StoreError> {
+        let items = items.unwrap_or_default().into_iter();
         let keys = items.map(|item| read(&self.table, item).map(|Keyed { event_key }| event_key));
         keys.collect()
     }
 
-    /// Counts the events in a state, according to the index.
+    /// Returns the keys of about `most` waiting events that ask the LMS (up to some thousands),
+    /// according to the index, those with the latest next attempt first. Events whose
+    /// enrollment is not eligible have the longest backoff, so they come first.
+    ///
+    /// Sixteen Queries side by side.
+    pub async fn due_last(&self, most: i32) -> Result<Vec<EventKey>, StoreError> {
+        let each = most / 16 + 1;
+        let shards = SHARDS.map(async |shard| {
+            let key = in_shard(Lane::Lms.as_str(), shard);
+            let query = self.by_due(&key, IN_SHARD).scan_index_forward(false);
+            self.keys(query.limit(each).send().await?.items)
+        });
+        Ok(try_join_all(shards).await?.concat())
+    }
+
+    /// Counts the events in a state, according to the index, up to [`COUNTED`], which stands for that
+    /// many or more.
     pub async fn count(&self, state: EventState) -> Result<u64, StoreError> {
-        const IN_STATE: &str = "#state = :state";
-        let mut pages = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .index_name("by_state")
-            .select(Select::Count)
-            .key_condition_expression(IN_STATE)
-            .set_expression_attribute_names(Some(names(&[IN_STATE])))
-            .expression_attribute_values(":state", text(state.as_str()))
-            .into_paginator()
-            .send();
+        // All keys together have the most that are counted, so that most often one round is enough.
+        let each = i32::try_from(COUNTED).unwrap_or(i32::MAX) / 32 + 1;
+        let groups = BTreeSet::from(Lane::ALL.map(|lane| group(state, lane)));
+        let keys = groups.into_iter();
+        let keys = keys.flat_map(|group| SHARDS.map(|shard| in_shard(group, shard)));
+        let mut left: Vec<_> = keys.map(|key| (key, None)).collect();
         let mut count = 0;
-        while let Some(page) = pages.next().await {
-            count += u64::try_from(page?.count).unwrap_or_default();
+        while count < COUNTED && !left.is_empty() {
+            let pages = left.into_iter().map(async |(key, start): (String, _)| {
+                let query = self.by_due(&key, IN_SHARD).select(Select::Count);
+                let query = query.limit(each).set_exclusive_start_key(start);
+                let page = query.send().await?;
+                let next = page.last_evaluated_key.map(|next| (key, Some(next)));
+                Ok::<_, StoreError>((page.count, next))
+            });
+            left = Vec::new();
+            for (found, next) in try_join_all(pages).await? {
+                count += u64::try_from(found).unwrap_or_default();
+                left.extend(next);
+            }
         }
-        Ok(count)
+        Ok(count.min(COUNTED))
     }
 
     /// Reads one page of the events that wait for the import of a user or a run, in no
@@ -536,10 +641,8 @@ impl PendingEvents {
             .set_exclusive_start_key(start.map(|Start(key)| key))
             .send()
             .await?;
-        let items = answer.items.unwrap_or_default().into_iter();
-        let keys = items.map(|item| read(&self.table, item).map(|Keyed { event_key }| event_key));
         Ok(Page {
-            entries: keys.collect::<Result<_, _>>()?,
+            entries: self.keys(answer.items)?,
             next: answer.last_evaluated_key.map(Start),
         })
     }
@@ -580,7 +683,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use aws_sdk_dynamodb::types::AttributeValue::{Bool, M, N, S, Ss};
-    use domain::{BlockedReason, Mode, Waited};
+    use domain::{BlockedReason, EventKind, Mode, Waited};
 
     use super::*;
 
@@ -609,12 +712,14 @@ mod tests {
             state: EventState::Waiting,
             attempts: 3,
             claim_id: Some(uuid::Uuid::nil()),
+            claimed_until: Some(at(95)),
             waited: BTreeMap::from([(BlockedReason::NoSuchRun, waited)]),
             next_attempt_at: at(90),
             pending_since: at(30),
             delivered_at: at(60),
             version: 7,
         };
+        let shard = event.event_key.as_str().chars().next().unwrap();
         let s = |text: &str| S(text.to_owned());
         let n = |number: &str| N(number.to_owned());
         let waited = Item::from([
@@ -649,7 +754,9 @@ mod tests {
             ("last_error", s("502")),
             ("state", s("waiting")),
             ("claim_id", s("00000000-0000-0000-0000-000000000000")),
-            ("blocked_on", s("run:course-v1:a+b+c")),
+            ("claimed_until", s("1970-01-01T00:01:35.000Z")),
+            ("blocked_on", s(&format!("run:course-v1:a+b+c#{shard}"))),
+            ("due", s(&format!("own#{shard}"))),
         ]));
         assert_eq!(item("t", &event), Ok(all));
 
@@ -660,11 +767,13 @@ mod tests {
             last_error: None,
             state: EventState::Expired,
             claim_id: None,
+            claimed_until: None,
             ..event.clone()
         };
         let mut all = form(&required);
         all.extend(form(&[
             ("state", s("expired")),
+            ("due", s(&format!("expired#{shard}"))),
             ("expires_at", n("7776090")),
         ]));
         assert_eq!(item("t", &ended), Ok(all.clone()));

@@ -8,6 +8,8 @@
 //! No line ever holds an email address, a token or a body. A role, a mode or a course id
 //! in an unknown form could be any of these: it is logged as `other`, or by its digest.
 
+use std::time::Duration;
+
 use app::StoreError;
 use app::retry::{Attempt, AttemptOutcome, RetrySummary};
 use app::sweeping::Progress;
@@ -225,8 +227,8 @@ pub fn event_retried(request_id: &str, attempt: &Attempt) {
     }
 }
 
-/// Writes the line `retry batch finished`: the results of a retry batch, and
-/// the numbers of waiting, dead and expired events.
+/// Writes the line `retry batch finished`: the results of a retry batch, how late the first due
+/// event of each lane was, and every ten minutes the numbers of waiting, dead and expired events.
 pub fn retry_batch_finished(
     request_id: &str,
     summary: &RetrySummary,
@@ -241,14 +243,21 @@ pub fn retry_batch_finished(
         failed = summary.failed,
         certified = summary.certified,
         lms_paused = summary.lms_paused,
-        waiting = summary.waiting,
-        dead = summary.dead,
-        expired = summary.expired,
+        own_due_for_ms = ms(summary.own_due_for),
+        lms_due_for_ms = ms(summary.lms_due_for),
+        waiting = summary.counts.map(|counts| counts.waiting),
+        dead = summary.counts.map(|counts| counts.dead),
+        expired = summary.counts.map(|counts| counts.expired),
         duration_ms,
         dynamodb_calls = calls.dynamodb(),
         lms_calls = calls.lms(),
         "retry batch finished"
     );
+}
+
+/// Returns a time in milliseconds.
+pub(super) fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Writes the line `retry batch failed`: a retry batch ended early by an

@@ -16,7 +16,7 @@ use domain::{Effect, EventKind, SweepKind, SweepOutcome};
 use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
-use super::log::{DeliveryLine, Swept};
+use super::log::{DeliveryLine, Swept, ms};
 
 /// The target of the events that are documents. Each has its document in the field
 /// `document`.
@@ -78,6 +78,10 @@ metrics! {
     LmsFailures, Count, [];
     /// The duration of each request to the LMS, for the first hundred of a call.
     LmsTime, Milliseconds, [];
+    /// The time for which the first due event has been due that needs our own tables alone.
+    OwnEventsDueFor, Milliseconds, [];
+    /// The time for which the first due event has been due for which the LMS is asked.
+    LmsEventsDueFor, Milliseconds, [];
     /// The number of waiting pending events.
     WaitingEvents, Count, [];
     /// The number of dead pending events.
@@ -148,9 +152,13 @@ impl Metrics {
     /// Writes the document beside the line `retry batch finished`.
     pub fn retry_batch_finished(&self, summary: &RetrySummary, calls: &Counter) {
         let mut document = Document::default();
-        document.metric(Metric::WaitingEvents, summary.waiting);
-        document.metric(Metric::DeadEvents, summary.dead);
-        document.metric(Metric::ExpiredEvents, summary.expired);
+        document.metric(Metric::OwnEventsDueFor, ms(summary.own_due_for));
+        document.metric(Metric::LmsEventsDueFor, ms(summary.lms_due_for));
+        if let Some(counts) = summary.counts {
+            document.metric(Metric::WaitingEvents, counts.waiting);
+            document.metric(Metric::DeadEvents, counts.dead);
+            document.metric(Metric::ExpiredEvents, counts.expired);
+        }
         document.metric(Metric::EventsRetried, summary.attempted);
         document.metric(Metric::EventsDone, summary.done);
         document.metric(Metric::RetriesFailed, summary.failed);

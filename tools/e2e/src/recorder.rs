@@ -221,7 +221,7 @@ mod tests {
             {"Delete": {"TableName": "C"}},
         ]});
         let batch = json!({"RequestItems": {"U": {}, "R": {}}});
-        let query = json!({"TableName": "K", "IndexName": "by_state"});
+        let query = json!({"TableName": "K", "IndexName": "by_due"});
         for (service, operation, body, expected) in [
             (
                 "dynamodb",
@@ -244,7 +244,7 @@ mod tests {
                 "dynamodb",
                 "Query",
                 query,
-                vec!["dynamodb:Query K/index/by_state"],
+                vec!["dynamodb:Query K/index/by_due"],
             ),
             (
                 "secretsmanager",

@@ -480,6 +480,7 @@ impl Portal {
         let context = BatchContext {
             request_id: "a-retry".to_owned(),
             claim_until: Instant::now() + Duration::from_secs(60),
+            counts: false,
             lease: self.clock.now() + SignedDuration::from_mins(2),
         };
         // Boxed because the future is large in a debug build.

@@ -630,6 +630,25 @@ impl Context<'_> {
             }
         }
         for one in ran {
+            if let (Action::Retry, Answer::Invoked(Ok(said))) = (one.op.action, &one.answer)
+                && ran.len() == 1
+                && !one.is_struck()
+                && self.after.split.is_empty()
+                && said["waiting"].is_number()
+            {
+                let counts = [
+                    ("waiting", EventState::Waiting),
+                    ("dead", EventState::Dead),
+                    ("expired", EventState::Expired),
+                ];
+                for (name, state) in counts {
+                    if said[name] != self.after.events_in(state) {
+                        wrong.push(format!("{:?} counted other events: {said}", one.op));
+                    }
+                }
+            }
+        }
+        for one in ran {
             if let (Action::ImportRun(run), Answer::Command(Ok(true))) =
                 (one.op.action, &one.answer)
                 && !self.after.runs.contains(&run)
@@ -655,6 +674,13 @@ impl State {
         let mut pairs = self.pairs.iter();
         !self.users.contains_key(&learner)
             && !pairs.any(|(of, pair)| of.0 == learner && *pair != Pair::default())
+    }
+
+    /// The number of events in a state.
+    fn events_in(&self, state: EventState) -> usize {
+        let pairs = self.pairs.values();
+        let events = pairs.flat_map(|pair| [&pair.role, &pair.pass]).flatten();
+        events.filter(|event| event.state == state).count()
     }
 
     /// True if an event of the learner in the run is dead or expired.
@@ -790,9 +816,10 @@ fn admits(expected: &Pair, seen: &Pair, loose: bool) -> bool {
             (&expected.pass, &mut seen.pass),
         ] {
             if let (Some(expected), Some(seen)) = (expected, seen)
-                && seen.due.1 <= expected.due.1 + LATER
+                && seen.claimable().1 <= expected.claimable().1 + LATER
             {
                 seen.due = expected.due;
+                seen.claimed = expected.claimed;
                 // One that was made due again meanwhile may be attempted once more.
                 if seen.attempts > expected.attempts {
                     seen.attempts = expected.attempts;
@@ -868,6 +895,11 @@ fn differences(expected: &Pair, seen: &Pair) -> Vec<String> {
                 }
             }
             b.due = a.due;
+            if let (Some(span), Some(at)) = (a.claimed, b.claimed)
+                && within(span, at)
+            {
+                b.claimed = a.claimed;
+            }
             (a.clone(), b)
         });
         if let (Some(a), Some(b)) = (expected, seen)

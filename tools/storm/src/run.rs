@@ -12,12 +12,9 @@ use crate::world::{Counts, World, lock};
 /// The steps of a case, before the portal is left alone.
 pub const CASE: usize = 200;
 
-/// The waits after the last step, in seconds, each followed by a retry batch: more than the time of
-/// any event.
-const SETTLING: [u32; 6] = [130, 700, 4000, 9000, 30_000, 60_000];
-
-/// The number of days after that: each reason that blocks an event has its own time, of 30 days at most.
-const DAYS: usize = 130;
+/// The most retry batches after the last step. Each finds all events due, the intervals between attempts
+/// grow, and each reason that blocks an event has its own time.
+const BATCHES: usize = 100;
 
 /// What is wrong, and after which step.
 #[derive(Debug, Clone)]
@@ -75,7 +72,7 @@ async fn run_on(seed: u64, steps: &[Step]) -> Outcome {
     loop {
         let step = match steps.get(number) {
             Some(step) => step.clone(),
-            None => match settling.next(&judge) {
+            None => match settling.next(&judge, world.clock.ms()) {
                 Some(step) => step,
                 None => break,
             },
@@ -92,7 +89,11 @@ async fn run_on(seed: u64, steps: &[Step]) -> Outcome {
         }
     }
     if outcome.difference.is_none() {
-        let waiting = judge.state().pairs.iter().filter(|(_, pair)| pair.waits());
+        let waiting = judge
+            .state()
+            .pairs
+            .iter()
+            .filter(|(_, pair)| pair.waiting().next().is_some());
         let wrong: Vec<_> = waiting
             .map(|(of, pair)| format!("{of:?}: an event waits without end: {pair:?}"))
             .collect();
@@ -109,35 +110,35 @@ async fn run_on(seed: u64, steps: &[Step]) -> Outcome {
     outcome
 }
 
-/// The end of a case: faults stop, time passes, and what waits is retried until nothing waits.
+/// The end of a case: faults stop, and what waits is retried each time that all of it is due, until nothing
+/// waits.
 #[derive(Default)]
 struct Settling {
     given: usize,
 }
 
 impl Settling {
-    fn next(&mut self, judge: &Judge) -> Option<Step> {
+    fn next(&mut self, judge: &Judge, now: i64) -> Option<Step> {
         let begin = [
             Action::LmsIs(Mood::Up),
             Action::Secrets(true),
             Action::Restart,
             Action::Wait(180),
-            Action::Retry,
         ];
         let given = self.given;
         self.given += 1;
         if let Some(action) = begin.get(given) {
             return Some(vec![Op::from(*action)]);
         }
-        let is_waiting = judge.state().pairs.values().any(Pair::waits);
-        let round = (given - begin.len()) / 2;
-        if !is_waiting || round >= SETTLING.len() + DAYS {
+        let waiting = judge.state().pairs.values().flat_map(Pair::waiting);
+        let due = waiting.map(|event| event.claimable().1).max()?;
+        if given - begin.len() >= 2 * BATCHES {
             return None;
         }
-        let action = if (given - begin.len()).is_multiple_of(2) {
-            Action::Wait(SETTLING.get(round).copied().unwrap_or(86_400))
-        } else {
+        let action = if due <= now {
             Action::Retry
+        } else {
+            Action::Wait(u32::try_from((due - now) / 1000 + 1).unwrap_or(u32::MAX))
         };
         Some(vec![Op::from(action)])
     }

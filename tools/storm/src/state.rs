@@ -90,10 +90,10 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// True if an event waits.
-    pub fn waits(&self) -> bool {
-        let mut events = [&self.role, &self.pass].into_iter().flatten();
-        events.any(|event| event.state == EventState::Waiting)
+    /// Returns the events that wait.
+    pub fn waiting(&self) -> impl Iterator<Item = &Event> {
+        let events = [&self.role, &self.pass].into_iter().flatten();
+        events.filter(|event| event.state == EventState::Waiting)
     }
 }
 
@@ -209,8 +209,18 @@ pub struct Event {
     pub waited: BTreeMap<Reason, (Span, u32)>,
     /// The time of the next attempt.
     pub due: Span,
+    /// The end of the lease of an attempt that runs, or was interrupted.
+    pub claimed: Option<Span>,
     /// The time of the last delivery.
     pub delivered: Span,
+}
+
+impl Event {
+    /// Returns when it may be claimed.
+    pub fn claimable(&self) -> Span {
+        let claimed = self.claimed.unwrap_or(self.due);
+        (self.due.0.max(claimed.0), self.due.1.max(claimed.1))
+    }
 }
 
 /// What is wrong in the tables by itself.
@@ -552,6 +562,7 @@ fn event(item: &Value) -> Option<Event> {
         attempts: count(&item["attempts"]) as u32,
         waited: waited.collect::<Option<_>>()?,
         due: time(&item["next_attempt_at"])?,
+        claimed: time(&item["claimed_until"]),
         delivered: time(&item["delivered_at"])?,
     })
 }

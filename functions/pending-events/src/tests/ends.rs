@@ -53,7 +53,7 @@ async fn an_lms_that_stays_unavailable_ends_dead() {
     assert_eq!(line["error_code"], "500");
     // The alarm depends on this value, as long as the event is stored.
     fixture.clock.advance(Duration::from_hours(24));
-    assert_eq!(fixture.run().await["dead"], 1);
+    assert_eq!(fixture.run_and_count().await["dead"], 1);
     assert_eq!(fixture.log.last("retry batch finished")["dead"], 1);
     // The event stays readable for ninety days more.
     let item = fixture.item().await;
@@ -99,7 +99,7 @@ async fn an_event_of_a_user_never_imported_expires() {
         assert!((30..=31).contains(&days), "{days}");
         assert!(event.attempts < 40);
     }
-    let summary = fixture.run().await;
+    let summary = fixture.run_and_count().await;
     assert_eq!(
         (&summary["dead"], &summary["expired"]),
         (&0.into(), &2.into())

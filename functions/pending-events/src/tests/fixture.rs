@@ -1,6 +1,7 @@
 //! The fixture of every test: the function as `main` wires it, on a portal of the test's own.
 
 use std::ops::Deref;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use common::clock::Clock;
@@ -54,6 +55,14 @@ impl Fixture {
     /// Runs a batch as the schedule does, with two minutes left.
     pub async fn run(&self) -> Value {
         self.run_for(120).await.unwrap()
+    }
+
+    /// Runs a batch in a minute in which the events are counted, at most ten minutes later.
+    pub async fn run_and_count(&self) -> Value {
+        let into = self.clock.now().as_second() % 600;
+        let wait = u64::try_from(600 - into).unwrap();
+        self.clock.advance(Duration::from_secs(wait));
+        self.run().await
     }
 
     /// Runs a batch with this many seconds left.

@@ -11,9 +11,8 @@ use web::Metric;
 use super::fixture::Fixture;
 use super::lms::with_passes;
 
-/// Runs another batch; returns the values of these metrics.
-async fn counted<const N: usize>(fixture: &Fixture, metrics: [Metric; N]) -> [Value; N] {
-    fixture.run().await;
+/// Returns the values of these metrics of the last batch.
+fn counted<const N: usize>(fixture: &Fixture, metrics: [Metric; N]) -> [Value; N] {
     let document = fixture.log.metrics().pop().unwrap();
     metrics.map(|metric| document[metric.name()].clone())
 }
@@ -22,12 +21,11 @@ async fn counted<const N: usize>(fixture: &Fixture, metrics: [Metric; N]) -> [Va
 /// issues no certificate.
 #[tokio::test]
 async fn attempts_and_certificates_are_counted() {
-    const ATTEMPTS: [Metric; 7] = [
+    const ATTEMPTS: [Metric; 6] = [
         Metric::EventsRetried,
         Metric::EventsDone,
         Metric::RetriesFailed,
         Metric::CertificatesIssued,
-        Metric::WaitingEvents,
         Metric::LmsRequests,
         Metric::LmsFailures,
     ];
@@ -40,13 +38,15 @@ async fn attempts_and_certificates_are_counted() {
         .lms
         .add_fault(FaultRule::of(LmsFault::Fail { status: 502 }).times(1));
     // A token and two grades.
-    let found = counted(&fixture, ATTEMPTS).await;
-    assert_eq!(found, [3, 2, 0, 1, 1, 3, 1].map(Value::from));
+    fixture.run().await;
+    let found = counted(&fixture, ATTEMPTS);
+    assert_eq!(found, [3, 2, 0, 1, 3, 1].map(Value::from));
     let [times] = fixture.log.metric(Metric::LmsTime).try_into().unwrap();
     assert_eq!(times.as_array().map(Vec::len), Some(3));
     // Nothing is due, and there are samples nevertheless.
-    let found = counted(&fixture, ATTEMPTS).await;
-    assert_eq!(found, [0, 0, 0, 0, 1, 0, 0].map(Value::from));
+    fixture.run().await;
+    let found = counted(&fixture, ATTEMPTS);
+    assert_eq!(found, [0, 0, 0, 0, 0, 0].map(Value::from));
     // A batch that fails has no samples: the alarm is raised by their absence.
     let (proxy, client) = fixture.proxy(FAST_RETRIES).await;
     let fixture = Fixture::wired(fixture.beside(), client);
@@ -65,7 +65,8 @@ async fn a_failed_attempt_is_counted() {
         "BatchGetItem" => Fault::Refuse("AccessDeniedException"),
         _ => Fault::Pass,
     });
-    let failed = counted(&fixture, [Metric::RetriesFailed, Metric::EventsDone]).await;
+    fixture.run().await;
+    let failed = counted(&fixture, [Metric::RetriesFailed, Metric::EventsDone]);
     assert_eq!(failed, [json!(1), json!(0)]);
 }
 
@@ -86,7 +87,8 @@ async fn dead_and_expired_events_are_counted() {
     fixture.announce("bob@example.org", None, None).await;
     let mut seen = Vec::new();
     for _ in 0..32 {
-        let found = counted(&fixture, STATES).await;
+        fixture.run_and_count().await;
+        let found = counted(&fixture, STATES);
         if seen.last() != Some(&found) {
             seen.push(found);
         }
@@ -94,4 +96,36 @@ async fn dead_and_expired_events_are_counted() {
     }
     let expected = [[2, 0, 0], [1, 1, 0], [0, 1, 1]];
     assert_eq!(seen, expected.map(|counts| counts.map(Value::from)));
+}
+
+/// For how long the first event of each lane had been due when the batch began.
+#[tokio::test]
+async fn the_first_due_event_of_each_lane_is_timed() {
+    const DUE_FOR: [Metric; 2] = [Metric::OwnEventsDueFor, Metric::LmsEventsDueFor];
+    let fixture = Fixture::new().await;
+    fixture.run().await;
+    assert_eq!(counted(&fixture, DUE_FOR), [0, 0].map(Value::from));
+    fixture.announce("bob@example.org", None, None).await;
+    let due = fixture.pending_event().await.next_attempt_at;
+    fixture.clock.set(due);
+    fixture.clock.advance(Duration::from_secs(7));
+    fixture.run().await;
+    assert_eq!(counted(&fixture, DUE_FOR), [7000, 0].map(Value::from));
+    let later = fixture.pending_event().await.next_attempt_at;
+    fixture
+        .lms
+        .add_fault(FaultRule::of(LmsFault::Fail { status: 500 }));
+    fixture.add_pending_pass_of(ADA).await;
+    fixture.clock.set(later);
+    let pass = fixture.pending().await.into_iter();
+    let pass = pass
+        .filter(|event| event.kind.asks_lms())
+        .map(|event| event.next_attempt_at);
+    let due_for = later.duration_since(pass.min().unwrap()).as_millis();
+    fixture.run().await;
+    assert!(due_for > 0);
+    assert_eq!(
+        counted(&fixture, DUE_FOR),
+        [json!(0), json!(due_for as u64)]
+    );
 }

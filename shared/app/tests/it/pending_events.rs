@@ -2,7 +2,8 @@
 
 use bootstrap::aws;
 use domain::{
-    Blocked, BlockedReason, CourseRole, EventKind, EventState, Mode, NewPendingEvent, PendingEvent,
+    Blocked, BlockedReason, CourseRole, Email, EventKey, EventKind, EventState, Lane, Mode,
+    NewPendingEvent, PendingEvent,
 };
 use jiff::Timestamp;
 use local::{Dynamodb, FaultyProxy};
@@ -104,5 +105,60 @@ async fn a_delivery_becomes_what_the_domain_makes_of_it() {
                 }
             }
         }
+    }
+}
+
+/// Of each key of the index the longest due and the latest come in turn, and only those that are due;
+/// what has ended is in neither lane.
+#[tokio::test]
+async fn old_and_new_events_come_in_turn() {
+    let engine = Dynamodb::in_memory().await.unwrap();
+    let client = local::sdk::configuration(&engine.url);
+    let client = aws::dynamodb(&client, CallLimits::PRODUCTION);
+    let events = PendingEvents::new(client, "PendingEventsTable".to_owned());
+    let course_id = "course-v1:a+b+c".parse().unwrap();
+    let blocked = Blocked::from(BlockedReason::NoSuchUser);
+    let emails = (0..).map(|n| format!("learner{n}@example.org").parse::<Email>().unwrap());
+    let in_one_shard = emails
+        .filter(|email| EventKey::of(EventKind::Enrollment, email, &course_id).shard() == "7");
+    let mut stored = Vec::new();
+    for (n, email) in in_one_shard.take(60).enumerate() {
+        let new = NewPendingEvent {
+            kind: EventKind::Enrollment,
+            email: &email,
+            course_id: &course_id,
+            role: None,
+            mode: None,
+            blocked: &blocked,
+            delivered_at: moment(1000),
+        };
+        let mut event = new.event();
+        events.add(&new).await.unwrap();
+        event.next_attempt_at = moment(2000 + i64::try_from(n).unwrap());
+        if n == 0 {
+            event.state = EventState::Expired;
+        }
+        assert!(events.save(&event).await.unwrap());
+        stored.push(event.event_key);
+    }
+    let due = events.due(Lane::Own, moment(2058)).await.unwrap();
+    // The first has ended, the last is not due.
+    let stored = &stored[1..59];
+    let old = stored.iter().take(25);
+    let in_turn = old
+        .zip(stored.iter().rev())
+        .flat_map(|(old, new)| [old, new]);
+    assert_eq!(due.keys, in_turn.cloned().collect::<Vec<_>>());
+    assert!(due.has_more);
+    let due = events.due(Lane::Own, moment(2003)).await.unwrap();
+    assert_eq!((due.keys.as_slice(), due.has_more), (&stored[..3], false));
+    let of_lms = events.due(Lane::Lms, moment(2058)).await.unwrap();
+    assert_eq!(of_lms.keys, []);
+    for (state, count) in [
+        (EventState::Waiting, 59),
+        (EventState::Expired, 1),
+        (EventState::Dead, 0),
+    ] {
+        assert_eq!(events.count(state).await.unwrap(), count, "{state:?}");
     }
 }

@@ -2,8 +2,9 @@
 //! CloudWatch would read each document as metrics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use app::retry::RetrySummary;
+use app::retry::{EventCounts, RetrySummary};
 use app::sweeping::Progress;
 use common::calls::Counter;
 use common::clock::FakeClock;
@@ -113,17 +114,29 @@ fn a_retry_batch_has_its_metrics() {
         failed: 2,
         certified: 3,
         lms_paused: true,
-        waiting: 11,
-        dead: 5,
-        expired: 6,
+        own_due_for: Duration::from_millis(1500),
+        lms_due_for: Duration::from_secs(90),
+        counts: Some(EventCounts {
+            waiting: 11,
+            dead: 5,
+            expired: 6,
+        }),
     };
     let members = written(|metrics| metrics.retry_batch_finished(&summary, &Counter::default()));
     let expected = json!({
+        "OwnEventsDueFor": 1500, "LmsEventsDueFor": 90_000,
         "WaitingEvents": 11, "DeadEvents": 5, "ExpiredEvents": 6,
         "EventsRetried": 7, "EventsDone": 4, "RetriesFailed": 2, "CertificatesIssued": 3,
         "LmsRequests": 0, "LmsFailures": 0,
     });
     assert_eq!(Value::from(members), expected);
+    // Most batches count nothing.
+    let summary = RetrySummary {
+        counts: None,
+        ..summary
+    };
+    let members = written(|metrics| metrics.retry_batch_finished(&summary, &Counter::default()));
+    assert_eq!(members.len(), expected.as_object().unwrap().len() - 3);
 }
 
 #[test]
@@ -170,7 +183,7 @@ fn a_call_of_a_sweep_has_its_metrics() {
         checkpoint.tally.note_many(&Effect::Issued, 99);
         let progress = match outcome {
             None => Progress::Suspended {
-                wait: std::time::Duration::ZERO,
+                wait: Duration::ZERO,
                 reason: None,
                 checkpoint,
             },

@@ -155,6 +155,7 @@ mod tests {
             last_error: last_error.map(str::to_owned),
             state: EventState::Waiting,
             claim_id: None,
+            claimed_until: None,
             attempts: 0,
             waited: Default::default(),
             next_attempt_at: now,

@@ -343,7 +343,7 @@ async fn each_fault_is_reported_and_does_not_stop_other_checks() {
             &[("PENDING_EVENTS_TABLE", "other-index")],
             &[(
                 "PendingEventsTable",
-                "the index by_state is ACTIVE (HASH state S, RANGE next_attempt_at S; KEYS_ONLY) and not ACTIVE (HASH state S, RANGE next_attempt_at S; INCLUDE kind)",
+                "the index by_due is ACTIVE (HASH due S, RANGE next_attempt_at S; ALL) and not ACTIVE (HASH due S, RANGE next_attempt_at S; KEYS_ONLY)",
                 "another name",
             )],
         ),
@@ -880,15 +880,20 @@ async fn bad_tables(stack: &CliFixture) {
         .key_schema(part("course_id", KeyType::Range));
     no_index.send().await.unwrap();
 
-    let by_state = index("by_state")
-        .key_schema(part("state", KeyType::Hash))
-        .key_schema(part("next_attempt_at", KeyType::Range));
+    let by_due = index("by_due")
+        .key_schema(part("due", KeyType::Hash))
+        .key_schema(part("next_attempt_at", KeyType::Range))
+        .projection(
+            Projection::builder()
+                .projection_type(ProjectionType::All)
+                .build(),
+        );
     let by_blocked_on = index("by_blocked_on").key_schema(part("blocked_on", KeyType::Hash));
     let mut other_index = on_demand("other-index")
         .key_schema(part("event_key", KeyType::Hash))
-        .global_secondary_indexes(by_state.build().unwrap())
+        .global_secondary_indexes(by_due.build().unwrap())
         .global_secondary_indexes(by_blocked_on.build().unwrap());
-    for name in ["event_key", "state", "next_attempt_at", "blocked_on"] {
+    for name in ["event_key", "due", "next_attempt_at", "blocked_on"] {
         other_index = other_index.attribute_definitions(text(name));
     }
     other_index.send().await.unwrap();

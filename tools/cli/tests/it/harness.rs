@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use common::clock::{Clock, SystemClock};
 use domain::{
     Blocked, BlockedReason, CertificateEntry, CertificateState, Change, EventKey, EventKind,
-    EventState, Grade, GradeEntry, PendingEvent, Score,
+    EventState, Grade, GradeEntry, Lane, PendingEvent, Score,
 };
 use infra::Template;
 use local::lms::STATIC_TOKEN;
@@ -321,9 +321,9 @@ impl CliFixture {
 
     /// Returns the keys of the events that are due now.
     pub async fn due(&self) -> Vec<EventKey> {
-        let due = self.pending_events().due(SystemClock.now(), None).await;
-        let due = due.unwrap().entries.into_iter();
-        due.map(|due| due.event_key).collect()
+        let (events, now) = (self.pending_events(), SystemClock.now());
+        let [own, of_lms] = Lane::ALL.map(|lane| events.due(lane, now));
+        [own.await.unwrap().keys, of_lms.await.unwrap().keys].concat()
     }
 
     /// Returns the id of the user with this address.

@@ -174,6 +174,7 @@ pub fn attempt(pair: &Pair, view: &View) -> Vec<Path> {
                 let mut after = pair.clone();
                 if let Some(event) = &mut after.pass {
                     event.due = super::plus(view.now, 0, pending::LONGEST_PAUSE);
+                    event.claimed = None;
                 }
                 path.then(after);
                 path.needs_end();

@@ -32,7 +32,7 @@ pub fn wake(pair: &Pair, view: &View, reasons: &[Reason]) -> Vec<Path> {
         event.state == EventState::Waiting
             && reasons.contains(&event.reason)
             // One that is due is left alone.
-            && later(event.due, view.now) != Some(false)
+            && later(event.claimable(), view.now) != Some(false)
             && match event.reason {
                 Reason::NoSuchUser => view.user.is_some(),
                 Reason::NoUsername => view.user.as_ref().is_some_and(|user| user.username),
@@ -42,10 +42,12 @@ pub fn wake(pair: &Pair, view: &View, reasons: &[Reason]) -> Vec<Path> {
     let mut role = pair.clone();
     if let Some(event) = role.role.as_mut().filter(|event| unblocked(event)) {
         event.due = view.now;
+        event.claimed = None;
     }
     let mut both = role.clone();
     if let Some(event) = both.pass.as_mut().filter(|event| unblocked(event)) {
         event.due = view.now;
+        event.claimed = None;
     }
     path.then(role);
     path.then(both);
@@ -285,6 +287,7 @@ fn retried(event: &Event, view: &View) -> Event {
         attempts: 0,
         waited: std::collections::BTreeMap::new(),
         due: view.now,
+        claimed: None,
         ..event.clone()
     }
 }
@@ -335,6 +338,9 @@ pub fn rename(pair: &Pair, view: &View, is_theirs: bool) -> Vec<Path> {
     for mut path in wake(pair, view, IMPORTED_USER) {
         let mut after = path.end().clone();
         for event in [&mut after.role, &mut after.pass].into_iter().flatten() {
+            if is_theirs {
+                event.claimed = None;
+            }
             if is_theirs && event.state == EventState::Expired && event.reason == Reason::NoSuchUser
             {
                 *event = retried(event, view);

@@ -112,6 +112,7 @@ fn with_pass_due(pair: &Pair, due: Span) -> Pair {
     let mut pair = pair.clone();
     if let Some(pass) = &mut pair.pass {
         pass.due = due;
+        pass.claimed = None;
     }
     pair
 }

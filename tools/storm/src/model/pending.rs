@@ -77,6 +77,7 @@ pub fn stored(
         attempts: 0,
         waited: BTreeMap::from([(reason, (now, 0))]),
         due: next(reason, 0, now, view),
+        claimed: None,
         delivered: now,
     };
     let Some(before) = before else {
@@ -92,6 +93,7 @@ pub fn stored(
             attempts: before.attempts,
             waited: before.waited.clone(),
             due: (before.due.0.min(new.due.0), before.due.1.min(new.due.1)),
+            claimed: before.claimed,
             ..new
         };
         united(event, mode.or(before.mode))
@@ -110,7 +112,7 @@ pub fn stored(
 pub fn claimed(event: &Event, view: &View) -> Event {
     Event {
         attempts: event.attempts + 1,
-        due: plus(view.now, 0, LEASE),
+        claimed: Some(plus(view.now, 0, LEASE)),
         ..event.clone()
     }
 }
@@ -120,6 +122,7 @@ pub fn claimed(event: &Event, view: &View) -> Event {
 pub fn after_attempt(event: &Event, reason: Reason, view: &View) -> Vec<Option<Event>> {
     let now = view.now;
     let mut after = event.clone();
+    after.claimed = None;
     if !matches!(reason, Reason::LmsUnavailable | Reason::Failed) {
         after.waited.remove(&Reason::LmsUnavailable);
     }
@@ -169,7 +172,7 @@ pub fn after_attempt(event: &Event, reason: Reason, view: &View) -> Vec<Option<E
 pub fn attempts(pair: &Pair, view: &View) -> (Vec<Path>, Vec<Path>) {
     let may_be_due = |event: &Option<Event>| {
         event.as_ref().is_some_and(|event| {
-            event.state == EventState::Waiting && later(event.due, view.now) != Some(true)
+            event.state == EventState::Waiting && later(event.claimable(), view.now) != Some(true)
         })
     };
     let mut roles = vec![nothing(pair)];
@@ -186,11 +189,13 @@ pub fn attempts(pair: &Pair, view: &View) -> (Vec<Path>, Vec<Path>) {
 /// Returns the paths of a retry batch: each event that is due is attempted.
 pub fn retry(pair: &Pair, view: &View) -> Vec<Path> {
     let is_due = |event: &Option<Event>| match event {
-        Some(event) if event.state == EventState::Waiting => match later(event.due, view.now) {
-            Some(true) => vec![false],
-            _ if event.due.1 <= view.now.0 && !view.disturbed => vec![true],
-            _ => vec![true, false],
-        },
+        Some(event) if event.state == EventState::Waiting => {
+            match later(event.claimable(), view.now) {
+                Some(true) => vec![false],
+                _ if event.claimable().1 <= view.now.0 && !view.disturbed => vec![true],
+                _ => vec![true, false],
+            }
+        }
         _ => vec![false],
     };
     let mut paths = Vec::new();

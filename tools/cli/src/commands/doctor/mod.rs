@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use ::lms::BaseUrl;
 use domain::{CourseId, Email, EventState};
 use jiff::Timestamp;
+use store::pending_events::COUNTED;
 
 use self::finding::{CheckResult, Finding};
 use crate::cli::exit_code;
@@ -129,17 +130,26 @@ async fn settings(context: &Context) -> [Finding; 2] {
     ]
 }
 
+/// Returns a number of events as text.
+fn number(counted: u64) -> String {
+    if counted < COUNTED {
+        counted.to_string()
+    } else {
+        format!("{COUNTED} or more")
+    }
+}
+
 /// Checks for dead events: each may be a certificate that is no longer retried.
 async fn pending_events(context: &Context) -> Result<Finding, Failure> {
     let events = context.tables().await.pending_events()?;
     let dead = events.count(EventState::Dead).await?;
-    let expired = events.count(EventState::Expired).await?;
+    let expired = number(events.count(EventState::Expired).await?);
     Ok(if dead == 0 {
         Finding::ok(EVENTS, format!("none dead, {expired} expired"))
     } else {
         Finding::fix(
             EVENTS,
-            format!("{dead} dead, {expired} expired"),
+            format!("{} dead, {expired} expired", number(dead)),
             "see `coursehook events list --dead`, and `coursehook events show KEY` for each",
         )
     })
