@@ -259,7 +259,7 @@ pub fn read(engine: &Engine) -> (State, Faults) {
         }
     }
     for alias in aliases.difference(&addresses) {
-        wrong.push(format!("an alias of {alias}, whom there is not"));
+        wrong.push(format!("an alias of {alias}, which no user has"));
     }
     for item in engine.items("UsernamesTable") {
         let owner = text(&item, "user_id");
