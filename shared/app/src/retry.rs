@@ -273,9 +273,9 @@ impl RetryWorker {
         };
         let mut summary = RetrySummary::default();
         let mut failure = None;
-        let began = self.clock.now();
-        let mut now = began;
-        while may_claim() {
+        let mut due_for = None;
+        loop {
+            let now = self.clock.now();
             let due = match self.pending_events.due(lane, now).await {
                 Ok(due) => due,
                 Err(error) => {
@@ -284,14 +284,12 @@ impl RetryWorker {
                     break;
                 }
             };
-            if now == began {
+            due_for.get_or_insert_with(|| {
                 let due_for = due.oldest.map(|oldest| now.duration_since(oldest));
-                let due_for = due_for.and_then(|due_for| due_for.try_into().ok());
-                match lane {
-                    Lane::Own => summary.own_due_for = due_for.unwrap_or_default(),
-                    Lane::Lms => summary.lms_due_for = due_for.unwrap_or_default(),
-                }
-            }
+                due_for
+                    .and_then(|due_for| due_for.try_into().ok())
+                    .unwrap_or_default()
+            });
             let before = summary.attempted;
             let attempts = stream::iter(&due.keys)
                 .take_while(|_| ready(may_claim()))
@@ -312,10 +310,13 @@ impl RetryWorker {
                 }
             }
             // What others have claimed is still in the index.
-            if !due.has_more || summary.attempted == before {
+            if !due.has_more || summary.attempted == before || !may_claim() {
                 break;
             }
-            now = self.clock.now();
+        }
+        match lane {
+            Lane::Own => summary.own_due_for = due_for.unwrap_or_default(),
+            Lane::Lms => summary.lms_due_for = due_for.unwrap_or_default(),
         }
         failure.map_or(Ok(summary), Err)
     }

@@ -1,6 +1,6 @@
 //! The table `pending_events`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Display;
 
 use aws_sdk_dynamodb::Client;
@@ -261,10 +261,9 @@ impl PendingEvents {
     }
 
     /// Claims a due event until `lease`, which counts as an attempt and changes no key of an index.
-    /// Returns `None` if
-    /// the event is no longer due, because somebody else has claimed or removed it. Our
-    /// own claim whose answer was lost is recognized by its id, unless the event was made due
-    /// since.
+    /// Returns `None` if the event is no longer due, because somebody else has claimed or removed
+    /// it. Our own claim whose answer was lost is recognized by its id, unless the event was made
+    /// due since.
     pub async fn claim(
         &self,
         event_key: &EventKey,
@@ -559,7 +558,10 @@ impl PendingEvents {
         }
         let newest = self.keys(query().scan_index_forward(false).send().await?.items)?;
         let in_turn = keys.into_iter().zip(newest);
-        keys = in_turn.flat_map(|(old, new)| [old, new]).collect();
+        // Of fewer than twice as many, some are among both.
+        let mut seen = HashSet::new();
+        let in_turn = in_turn.flat_map(|(old, new)| [old, new]);
+        keys = in_turn.filter(|key| seen.insert(key.clone())).collect();
         Ok(InShard {
             keys,
             oldest,

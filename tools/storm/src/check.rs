@@ -131,6 +131,7 @@ impl Judge {
         for of in all().filter(is_modelled) {
             wrong.extend(context.pair(of, ran));
         }
+        wrong.extend(all().filter_map(|of| context.records(of, ran)));
         wrong.extend(context.people(ran));
         self.settle_accounts(ran, &after, now, &mut wrong);
         self.note_sweeps(ran, &mut wrong);
@@ -364,7 +365,7 @@ impl Context<'_> {
             .iter()
             .any(|state| admits(state, &after, trouble.disturbed))
         {
-            return self.records(of, ran);
+            return None;
         }
         let nearest = possible
             .iter()

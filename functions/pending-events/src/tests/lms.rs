@@ -139,10 +139,13 @@ async fn retry_after_pauses_all_requests() {
         let before = proxy.calls().len();
         fixture.run().await;
         assert_eq!(fixture.lms.count(At::Grades), asked);
-        // No event of its lane is even read. Every ten minutes all are counted.
+        // No event is even claimed. Every ten minutes all are counted.
         let counts = fixture.clock.now().as_second() / 60 % 10 == 0;
-        let queries = if counts { 16 + 4 * 16 } else { 16 };
+        let queries = if counts { (2 + 4) * 16 } else { 2 * 16 };
         assert_eq!(proxy.calls()[before..], vec!["Query"; queries]);
+        // Those that are due are known to wait.
+        let due_for = &fixture.log.last("retry batch finished")["lms_due_for_ms"];
+        assert!(due_for.as_u64() > Some(0), "{due_for}");
     }
     for event in fixture.pending().await {
         assert!(event.attempts <= 1, "{event:?}");

@@ -150,6 +150,12 @@ async fn old_and_new_events_come_in_turn() {
         .flat_map(|(old, new)| [old, new]);
     assert_eq!(due.keys, in_turn.cloned().collect::<Vec<_>>());
     assert!(due.has_more);
+    // Of thirty, twenty are among both, and come once.
+    let mut due = events.due(Lane::Own, moment(2030)).await.unwrap();
+    assert!(due.has_more);
+    due.keys
+        .sort_by_key(|key| stored.iter().position(|stored| stored == key));
+    assert_eq!(due.keys, stored[..30]);
     let due = events.due(Lane::Own, moment(2003)).await.unwrap();
     assert_eq!((due.keys.as_slice(), due.has_more), (&stored[..3], false));
     let of_lms = events.due(Lane::Lms, moment(2058)).await.unwrap();
