@@ -1,5 +1,6 @@
 //! Handles one retry batch, each minute: due events are retried.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use app::retry::{ATTEMPT_TIME, BatchContext, RetryWorker};
@@ -28,6 +29,8 @@ pub struct PendingEvents {
     worker: RetryWorker,
     metrics: Metrics,
     clock: SharedClock,
+    /// The minute since 1970 of the last batch that counted all events; 0 before the first.
+    counted_in: AtomicI64,
 }
 
 impl PendingEvents {
@@ -37,6 +40,7 @@ impl PendingEvents {
             worker,
             metrics,
             clock,
+            counted_in: AtomicI64::new(0),
         }
     }
 }
@@ -59,11 +63,12 @@ impl JsonFunction for PendingEvents {
             Ok(deadline) if deadline > began => deadline,
             _ => began.checked_add(BATCH_TIME)?,
         };
+        let minute = began.as_second() / 60;
         let left = Duration::try_from(lease.duration_since(began)).unwrap_or_default();
         let context = BatchContext {
             request_id: context.request_id,
             claim_until: Instant::now() + left.saturating_sub(ATTEMPT_TIME + CLOSING_TIME),
-            counts: began.as_second() / 60 % COUNTED_EVERY == 0,
+            counts: minute - self.counted_in.load(Ordering::Relaxed) >= COUNTED_EVERY,
             lease,
         };
         let calls = Counter::default();
@@ -72,6 +77,9 @@ impl JsonFunction for PendingEvents {
         let summary = run
             .await
             .inspect_err(|error| log::retry_batch_failed(&context.request_id, error))?;
+        if summary.counts.is_some() {
+            self.counted_in.store(minute, Ordering::Relaxed);
+        }
         let took = self.clock.now().duration_since(began).as_millis();
         let duration_ms = u64::try_from(took).unwrap_or_default();
         log::retry_batch_finished(&context.request_id, &summary, duration_ms, &calls);

@@ -489,16 +489,9 @@ impl<'a> Decision<'a> {
         record: &'r LearnerRecords,
         score: &Score,
     ) -> Result<Earned<'r>, CertifyOutcome> {
-        // As for the grade: this pass issued or restored it before, and it was withdrawn since.
-        let certificate = record.certificate.as_ref();
-        let is_ours = certificate.is_some_and(|held| held.holds(self.change_id));
         let entry = CertificateEntry {
             at: self.pass.at,
-            change_id: if is_ours {
-                random::id()
-            } else {
-                self.change_id
-            },
+            change_id: self.change_id,
             by: self.pass.by.clone(),
             state: CertificateState::InForce,
             renamed: None,
