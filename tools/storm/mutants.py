@@ -11,6 +11,7 @@ where it was.
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -55,12 +56,15 @@ def drawn(repository, number, seed):
     return mutants
 
 
-def by_storm(clone, steps):
-    """Returns how the storm ends on the mutant."""
+def build_storm(clone):
+    """Builds the storm. Returns the compiler's output if the mutant does not build."""
     build = ["cargo", "build", "--quiet", "--profile", "storm", "-p", "coursehook-storm"]
     status, output = run(build, clone)
-    if status != 0:
-        return "does not build", output[-2000:]
+    return output[-2000:] if status != 0 else None
+
+
+def by_storm(clone, steps):
+    """Returns how the storm ends on the mutant."""
     target = os.environ.get("CARGO_TARGET_DIR", str(clone / "target"))
     program = f"{target}/storm/storm"
     command = [program, "--seed", "1", "--steps", str(steps), "--no-shrink"]
@@ -81,13 +85,27 @@ def by_tests(clone):
     return "survives", ""
 
 
+def result_of(clone, steps):
+    """Returns how the storm and the tests end on the mutant. The storm has one thread, so both run
+    at once."""
+    not_built = build_storm(clone)
+    if not_built:
+        return {"storm": "does not build", "storm_said": not_built}
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        storm = threads.submit(by_storm, clone, steps)
+        tests = threads.submit(by_tests, clone)
+        result = {}
+        result["storm"], result["storm_said"] = storm.result()
+        result["tests"], result["tests_said"] = tests.result()
+        return result
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--work", type=pathlib.Path, required=True)
     arguments.add_argument("--number", type=int, default=40)
     arguments.add_argument("--seed", type=int, default=2026)
     arguments.add_argument("--steps", type=int, default=100_000)
-    arguments.add_argument("--only", choices=["storm", "tests"])
     arguments = arguments.parse_args()
     repository = pathlib.Path(__file__).parents[2]
     work = arguments.work
@@ -102,8 +120,9 @@ def main():
     path = work / "results.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     # Otherwise each mutant would count as killed.
-    if arguments.only != "tests" and "unchanged" not in results:
-        ended, said = by_storm(clone, arguments.steps)
+    if "unchanged" not in results:
+        not_built = build_storm(clone)
+        ended, said = ("does not build", not_built) if not_built else by_storm(clone, arguments.steps)
         if ended != "survives":
             sys.exit(f"the unchanged code {ended}: {said}")
         results["unchanged"] = {"storm": ended}
@@ -112,27 +131,18 @@ def main():
         if built == arguments.number:
             break
         name = mutant["name"]
-        result = results.setdefault(name, {})
-        if result.get("storm") == "does not build":
-            continue
-        built += 1
-        wanted = [arguments.only] if arguments.only else ["storm", "tests"]
-        if all(kind in result for kind in wanted):
-            continue
-        subprocess.run(["git", "checkout", "--quiet", "."], cwd=clone, check=True)
-        # The header's second line has the mutant's name.
-        lines = mutant["diff"].splitlines(keepends=True)
-        file = mutant["file"]
-        diff = "".join([f"--- a/{file}\n", f"+++ b/{file}\n", *lines[2:]])
-        subprocess.run(["git", "apply", "-"], cwd=clone, check=True, text=True, input=diff)
-        if "storm" in wanted and "storm" not in result:
-            result["storm"], result["storm_said"] = by_storm(clone, arguments.steps)
-            if result["storm"] == "does not build":
-                built -= 1
-        if "tests" in wanted and "tests" not in result and result.get("storm") != "does not build":
-            result["tests"], result["tests_said"] = by_tests(clone)
-        path.write_text(json.dumps(results, indent=1))
-        print(built, name, result.get("storm"), result.get("tests"), flush=True)
+        if name not in results:
+            subprocess.run(["git", "checkout", "--quiet", "."], cwd=clone, check=True)
+            # The header's second line has the mutant's name.
+            lines = mutant["diff"].splitlines(keepends=True)
+            file = mutant["file"]
+            diff = "".join([f"--- a/{file}\n", f"+++ b/{file}\n", *lines[2:]])
+            subprocess.run(["git", "apply", "-"], cwd=clone, check=True, text=True, input=diff)
+            results[name] = result_of(clone, arguments.steps)
+            path.write_text(json.dumps(results, indent=1))
+        result = results[name]
+        built += result["storm"] != "does not build"
+        print(built, name, result["storm"], result.get("tests"), flush=True)
     subprocess.run(["git", "checkout", "--quiet", "."], cwd=clone, check=True)
 
 
