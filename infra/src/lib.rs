@@ -329,7 +329,7 @@ mod tests {
             let variable = (setting.to_owned(), default.to_owned());
             assert!(template.variables().contains(&variable));
         }
-        let function = &template.functions["PendingEventsFunction"];
+        let function = &template.functions["OwnEventsFunction"];
         assert_eq!(function["PAID_MODES"], "verified");
         assert_eq!(function["METRICS_NAMESPACE"], "Coursehook/local");
         let of_all = (
@@ -412,16 +412,20 @@ mod tests {
     #[test]
     fn pending_events_are_called_each_minute_and_never_retried() {
         let resources = document().unwrap().resources;
-        let function = &resources["PendingEventsFunction"].properties;
-        // An `!If` is a list: the condition, the value if it holds, and the other value.
-        assert_eq!(function["ReservedConcurrentExecutions"][1], 2);
-        assert_eq!(function["Timeout"], 120);
-        let invoked = &function["EventInvokeConfig"];
-        assert_eq!(invoked["MaximumRetryAttempts"], 0);
-        assert!(invoked["DestinationConfig"]["OnFailure"]["Destination"].is_string());
-        let schedule = &resources["PendingEventsSchedule"].properties;
-        assert_eq!(schedule["ScheduleExpression"], "rate(1 minute)");
-        assert_eq!(schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"], 0);
+        for lane in ["OwnEvents", "LmsEvents"] {
+            let function = &resources[&format!("{lane}Function")].properties;
+            // An `!If` is a list: the condition, the value if it holds, and the other value.
+            assert_eq!(function["ReservedConcurrentExecutions"][1], 2, "{lane}");
+            assert_eq!(function["Timeout"], 120, "{lane}");
+            let invoked = &function["EventInvokeConfig"];
+            assert_eq!(invoked["MaximumRetryAttempts"], 0, "{lane}");
+            let on_failure = &invoked["DestinationConfig"]["OnFailure"]["Destination"];
+            assert!(on_failure.is_string(), "{lane}");
+            let schedule = &resources[&format!("{lane}Schedule")].properties;
+            assert_eq!(schedule["ScheduleExpression"], "rate(1 minute)", "{lane}");
+            let retries = &schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"];
+            assert_eq!(*retries, 0, "{lane}");
+        }
     }
 
     /// Returns the names in `${}` in the definition.

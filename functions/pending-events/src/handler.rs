@@ -1,4 +1,4 @@
-//! Handles one retry batch, each minute: due events are retried.
+//! Handles one retry batch of a lane, each minute: due events are retried.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -6,6 +6,8 @@ use std::time::Duration;
 use app::retry::{ATTEMPT_TIME, BatchContext, RetryWorker};
 use common::calls::Counter;
 use common::clock::SharedClock;
+use common::random;
+use domain::Lane;
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
@@ -21,7 +23,7 @@ const BATCH_TIME: SignedDuration = SignedDuration::from_secs(120);
 /// and the counts, each a call to the store at its longest.
 const CLOSING_TIME: Duration = Duration::from_secs(30);
 
-/// The minutes between two counts of all events.
+/// The minutes between two counts of the events of both lanes, which our own lane makes.
 const COUNTED_EVERY: i64 = 10;
 
 /// Answers the schedule.
@@ -68,7 +70,9 @@ impl JsonFunction for PendingEvents {
         let context = BatchContext {
             request_id: context.request_id,
             claim_until: Instant::now() + left.saturating_sub(ATTEMPT_TIME + CLOSING_TIME),
-            counts: minute - self.counted_in.load(Ordering::Relaxed) >= COUNTED_EVERY,
+            holder_id: random::id(),
+            counts: self.worker.lane() == Lane::Own
+                && minute - self.counted_in.load(Ordering::Relaxed) >= COUNTED_EVERY,
             lease,
         };
         let calls = Counter::default();

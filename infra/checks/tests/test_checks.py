@@ -151,13 +151,13 @@ WRONG_FOR_RULES = [
     (
         "functions/own-role",
         {
-            "Resources PendingEventsFunction Properties Role": att("CertificateWebhookRole"),
-            "Resources PendingEventsFunction Properties Environment Variables WEBHOOK_TOKENS_SECRET": {
+            "Resources LmsEventsFunction Properties Role": att("CertificateWebhookRole"),
+            "Resources LmsEventsFunction Properties Environment Variables WEBHOOK_TOKENS_SECRET": {
                 "Ref": "WebhookTokensSecret"
             },
         },
     ),
-    ("functions/own-log-group", {f"{WEBHOOK} LoggingConfig LogGroup": {"Ref": "PendingEventsLogGroup"}}),
+    ("functions/own-log-group", {f"{WEBHOOK} LoggingConfig LogGroup": {"Ref": "OwnEventsLogGroup"}}),
     ("functions/own-log-group", {f"{WEBHOOK} LoggingConfig LogGroup": REMOVED}),
     ("functions/in-time", {f"{WEBHOOK} Timeout": 29}),
     ("functions/bounded", {"Resources GradeSweepFunction Properties ReservedConcurrentExecutions": REMOVED}),
@@ -383,12 +383,12 @@ WRONG_FOR_RULES = [
         },
     ),
     ("schedules/can-be-switched-off", {"Resources GradeSweepMachineSchedule Condition": REMOVED}),
-    ("schedules/can-be-switched-off", {"Resources PendingEventsSchedule Properties State": REMOVED}),
+    ("schedules/can-be-switched-off", {"Resources OwnEventsSchedule Properties State": REMOVED}),
     (
         "schedules/can-be-switched-off",
         {
             f"Resources {name}Schedule": REMOVED
-            for name in ("PendingEvents", "GradeSweepMachine", "EnrollmentSweepMachine")
+            for name in ("OwnEvents", "LmsEvents", "GradeSweepMachine", "EnrollmentSweepMachine")
         },
     ),
     ("machines/logged-without-data", {f"{MACHINE} Logging Level": "OFF"}),

@@ -75,8 +75,8 @@ pub enum Enrolled {
         /// attempt will find it done.
         left_over: Option<StoreError>,
     },
-    /// User and run are known, but the learner was never enrolled: an un-enrollment has nothing
-    /// to change.
+    /// User and run are known, but there is nothing to change: the learner who leaves was never
+    /// enrolled, or a delivery has applied the retried event meanwhile.
     NotEnrolled {
         /// The id of the user who has the address.
         user_id: Uuid,
@@ -213,6 +213,13 @@ impl Enrolling {
         };
         let user_id = user.user_id;
         let announced = announced(&found, event.as_ref());
+        if announced.is_empty() {
+            // A delivery has applied the event that is retried.
+            return Ok(Enrolled::NotEnrolled {
+                user_id,
+                left_over: None,
+            });
+        }
         let waiting = if is_unenrollment {
             Vec::new()
         } else {

@@ -8,15 +8,14 @@ use common::AwsError;
 use common::clock::SharedClock;
 use common::panic::caught;
 use domain::{
-    AfterAttempt, Blocked, BlockedReason, Change, Email, EventKey, EventKind, EventState, Lane,
-    PendingEvent,
+    AfterAttempt, Blocked, BlockedReason, Change, Email, EventKey, EventState, Lane, PendingEvent,
 };
 use futures::future::ready;
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use lms::{LmsClient, LmsError};
 use store::StoreError;
-use store::pending_events::{PendingEvents, Removal};
+use store::pending_events::{Due, PendingEvents, Removal};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -33,18 +32,35 @@ const UNREADABLE_FOR: SignedDuration = SignedDuration::from_hours(12);
 /// The extra time of an attempt beyond the time limit of its use case.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Retries pending events, each through the use case of its webhook.
-pub struct RetryWorker {
-    pending_events: PendingEvents,
-    enrolling: Enrolling,
-    certifying: Certifying,
-    lms: LmsClient,
-    clock: SharedClock,
-    lms_at_once: usize,
-}
-
 /// The number of events that are retried in parallel in the lane that does not ask the LMS.
 const OWN_AT_ONCE: usize = 16;
+
+/// The time after which the due events are read again, so that what was made due meanwhile comes
+/// soon.
+const ROUND_TIME: Duration = Duration::from_secs(5);
+
+/// The time for which a batch holds the lease of its lane. It is renewed after each round, which
+/// ends a whole attempt later, and after the calls that end that attempt.
+const LEASE_TIME: SignedDuration = SignedDuration::from_secs(45);
+
+/// The time after which a batch asks again for a lease that another one holds.
+const LEASE_WAIT: Duration = Duration::from_secs(1);
+
+/// Retries the pending events of a lane, each through the use case of its webhook.
+pub struct RetryWorker {
+    pending_events: PendingEvents,
+    use_case: UseCase,
+    clock: SharedClock,
+    at_once: usize,
+}
+
+/// The use case of a lane's events.
+enum UseCase {
+    /// Of [`Lane::Own`].
+    Enroll(Enrolling),
+    /// Of [`Lane::Lms`].
+    Certify(Certifying, Box<LmsClient>),
+}
 
 /// The context of a retry batch: its request id and its time limits.
 #[derive(Debug, Clone)]
@@ -54,6 +70,8 @@ pub struct BatchContext {
     /// The time until which events are claimed. All attempts end at most [`ATTEMPT_TIME`]
     /// later.
     pub claim_until: Instant,
+    /// The id under which the batch holds the lease of its lane.
+    pub holder_id: Uuid,
     /// True if the events that there are in each state are counted at the end.
     pub counts: bool,
     /// The end of the leases: the process is stopped by then, and another one may claim its
@@ -112,8 +130,10 @@ pub enum AttemptOutcome {
 }
 
 /// The counts of one retry batch.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetrySummary {
+    /// The lane whose events were retried.
+    pub lane: Lane,
     /// The number of events that were claimed.
     pub attempted: u64,
     /// The number of those that took effect.
@@ -124,11 +144,8 @@ pub struct RetrySummary {
     pub certified: u64,
     /// True if requests to the LMS are paused, and with them the events that need it.
     pub lms_paused: bool,
-    /// For how long the first due event of our own lane had been due when the batch began; zero if
-    /// none was due.
-    pub own_due_for: Duration,
-    /// The same of the lane that asks the LMS.
-    pub lms_due_for: Duration,
+    /// For how long the longest due event had been due when the batch began; zero if none was due.
+    pub due_for: Duration,
     /// The events that there are, if the batch had to count them.
     pub counts: Option<EventCounts>,
 }
@@ -145,6 +162,20 @@ pub struct EventCounts {
 }
 
 impl RetrySummary {
+    /// Returns the counts of a batch that has done nothing yet.
+    pub fn new(lane: Lane) -> Self {
+        Self {
+            lane,
+            attempted: 0,
+            done: 0,
+            failed: 0,
+            certified: 0,
+            lms_paused: false,
+            due_for: Duration::ZERO,
+            counts: None,
+        }
+    }
+
     /// Counts an attempt.
     fn add(&mut self, attempt: &Attempt) {
         self.attempted += 1;
@@ -155,17 +186,17 @@ impl RetrySummary {
             _ => {}
         }
     }
+}
 
-    /// The attempts of two lanes together.
-    fn and(mut self, other: Self) -> Self {
-        self.attempted += other.attempted;
-        self.done += other.done;
-        self.failed += other.failed;
-        self.certified += other.certified;
-        self.own_due_for = self.own_due_for.max(other.own_due_for);
-        self.lms_due_for = self.lms_due_for.max(other.lms_due_for);
-        self
-    }
+/// The lease of a batch's lane.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lease {
+    /// It was free, or the lane needs none.
+    AtOnce,
+    /// It was free after another one had it.
+    Later,
+    /// Another one has it, and the time is over.
+    HeldByAnother,
 }
 
 /// Error of an attempt that reached no outcome.
@@ -196,35 +227,57 @@ enum UseCaseOutcome {
 }
 
 impl RetryWorker {
-    /// Takes the use cases, and the number of events that are retried in parallel in the lane that
-    /// asks the LMS: as many as may call it at the same time. Makes no call.
-    pub fn new(
+    /// Returns the worker of the lane that does not ask the LMS. Makes no call.
+    pub fn own(pending_events: PendingEvents, enrolling: Enrolling, clock: SharedClock) -> Self {
+        Self {
+            pending_events,
+            use_case: UseCase::Enroll(enrolling),
+            clock,
+            at_once: OWN_AT_ONCE,
+        }
+    }
+
+    /// Returns the worker of the lane that asks the LMS, of which `at_once` events are retried in
+    /// parallel: as many as may call the LMS at the same time. Makes no call.
+    pub fn lms(
         pending_events: PendingEvents,
-        enrolling: Enrolling,
         certifying: Certifying,
         lms: LmsClient,
         clock: SharedClock,
-        lms_at_once: usize,
+        at_once: usize,
     ) -> Self {
         Self {
             pending_events,
-            enrolling,
-            certifying,
-            lms,
+            use_case: UseCase::Certify(certifying, Box::new(lms)),
             clock,
-            lms_at_once,
+            at_once,
+        }
+    }
+
+    /// The lane whose events it retries.
+    pub fn lane(&self) -> Lane {
+        match self.use_case {
+            UseCase::Enroll(_) => Lane::Own,
+            UseCase::Certify(..) => Lane::Lms,
         }
     }
 
     /// Opens the connections to the tables and to the LMS.
     pub async fn warm_up(&self) {
-        tokio::join!(self.enrolling.warm_up(), self.lms.warm_up());
+        match &self.use_case {
+            UseCase::Enroll(enrolling) => enrolling.warm_up().await,
+            UseCase::Certify(certifying, lms) => {
+                tokio::join!(certifying.warm_up(), lms.warm_up());
+            }
+        }
     }
 
-    /// Retries the events that are due, those of each lane by themselves, until there are no more or
-    /// the time is over. Calls `on_event` after each attempt.
+    /// Retries the events that are due, until there are no more or the time is over. Calls `on_event`
+    /// after each attempt.
     ///
-    /// Any number of batches may run at the same time: each event is claimed by one of them.
+    /// Any number of batches may run at the same time: each event is claimed by one of them. Of the
+    /// lane that asks the LMS, one batch at a time has the lease, and with it the whole rate; another
+    /// one waits for it.
     ///
     /// # Errors
     /// The store failed. The events already claimed are finished, and no more are claimed.
@@ -233,13 +286,34 @@ impl RetryWorker {
         context: &BatchContext,
         on_event: impl Fn(&Attempt),
     ) -> Result<RetrySummary, StoreError> {
-        self.lms.begin_invocation();
-        let stopped = AtomicBool::new(false);
-        // Boxed because the futures are large.
-        let run_lane = |lane| Box::pin(self.run_lane(lane, context, &stopped, &on_event));
-        let (own, of_lms) = tokio::join!(run_lane(Lane::Own), run_lane(Lane::Lms));
-        let mut summary = own?.and(of_lms?);
-        summary.lms_paused = self.lms.is_paused();
+        let lane = self.lane();
+        let mut summary = RetrySummary::new(lane);
+        if let UseCase::Certify(_, lms) = &self.use_case {
+            lms.begin_invocation();
+        }
+        let now = self.clock.now();
+        let due = self.pending_events.due(lane, now).await?;
+        let due_for = due.oldest.map(|oldest| now.duration_since(oldest));
+        let due_for = due_for.and_then(|due_for| due_for.try_into().ok());
+        summary.due_for = due_for.unwrap_or_default();
+        if !due.keys.is_empty() && self.may_claim(context) {
+            let lease = self.acquire(context).await?;
+            let due = match lease {
+                Lease::AtOnce => Some(due),
+                // Meanwhile its former holder has retried them.
+                Lease::Later | Lease::HeldByAnother => None,
+            };
+            if lease != Lease::HeldByAnother {
+                // Boxed because the future is large.
+                let retried = Box::pin(self.retry(due, context, &mut summary, &on_event)).await;
+                if lane == Lane::Lms {
+                    // If it is not released, it ends by itself.
+                    let _ = self.pending_events.release(lane, context.holder_id).await;
+                }
+                retried?;
+            }
+        }
+        summary.lms_paused = self.is_lms_paused();
         if context.counts {
             let count = |state| self.pending_events.count(state);
             summary.counts = Some(EventCounts {
@@ -251,74 +325,109 @@ impl RetryWorker {
         Ok(summary)
     }
 
-    /// Retries the due events of a lane, until there are no more, the time is over, or `stopped` is
-    /// set, as it does if the store fails.
-    async fn run_lane(
+    /// True if one more event may be claimed. An event that needs the LMS is not claimed while
+    /// requests to it are paused: the attempt could not succeed.
+    fn may_claim(&self, context: &BatchContext) -> bool {
+        Instant::now() < context.claim_until && !self.is_lms_paused()
+    }
+
+    fn is_lms_paused(&self) -> bool {
+        matches!(&self.use_case, UseCase::Certify(_, lms) if lms.is_paused())
+    }
+
+    /// Takes the lease of the lane, if it needs one, and waits for it as long as events may be
+    /// claimed.
+    async fn acquire(&self, context: &BatchContext) -> Result<Lease, StoreError> {
+        let mut lease = Lease::AtOnce;
+        while !self.holds_lease(context).await? {
+            lease = Lease::Later;
+            self.clock.sleep(LEASE_WAIT).await;
+            if !self.may_claim(context) {
+                return Ok(Lease::HeldByAnother);
+            }
+        }
+        Ok(lease)
+    }
+
+    /// Takes or renews the lease of the lane, if it needs one. Returns false if another one has it.
+    async fn holds_lease(&self, context: &BatchContext) -> Result<bool, StoreError> {
+        match self.lane() {
+            Lane::Own => Ok(true),
+            Lane::Lms => {
+                let now = self.clock.now();
+                let until = now.checked_add(LEASE_TIME).unwrap_or(now);
+                let holder = context.holder_id;
+                self.pending_events
+                    .acquire(Lane::Lms, holder, (now, until))
+                    .await
+            }
+        }
+    }
+
+    /// Retries due events in rounds, beginning with `due` or with what it reads.
+    async fn retry(
         &self,
-        lane: Lane,
+        mut due: Option<Due>,
         context: &BatchContext,
-        stopped: &AtomicBool,
+        summary: &mut RetrySummary,
         on_event: &impl Fn(&Attempt),
-    ) -> Result<RetrySummary, StoreError> {
-        let at_once = match lane {
-            Lane::Own => OWN_AT_ONCE,
-            Lane::Lms => self.lms_at_once,
-        };
-        // An event that needs the LMS is not claimed while requests to it are paused: the attempt
-        // could not succeed.
-        let may_claim = || {
-            !stopped.load(Ordering::Relaxed)
-                && Instant::now() < context.claim_until
-                && !(lane == Lane::Lms && self.lms.is_paused())
-        };
-        let mut summary = RetrySummary::default();
-        let mut failure = None;
-        let mut due_for = None;
+    ) -> Result<(), StoreError> {
         loop {
-            let now = self.clock.now();
-            let due = match self.pending_events.due(lane, now).await {
-                Ok(due) => due,
+            let of_round = match due.take() {
+                Some(due) => due,
+                None => {
+                    self.pending_events
+                        .due(self.lane(), self.clock.now())
+                        .await?
+                }
+            };
+            let before = summary.attempted;
+            let ended = self
+                .retry_round(&of_round, context, summary, on_event)
+                .await?;
+            // What others have claimed is still in the index.
+            let is_over = ended && !of_round.has_more || summary.attempted == before;
+            if is_over || !self.may_claim(context) || !self.holds_lease(context).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Retries these events. Returns false if the time of the round was over before.
+    async fn retry_round(
+        &self,
+        due: &Due,
+        context: &BatchContext,
+        summary: &mut RetrySummary,
+        on_event: &impl Fn(&Attempt),
+    ) -> Result<bool, StoreError> {
+        let (stopped, cut) = (AtomicBool::new(false), AtomicBool::new(false));
+        let until = Instant::now() + ROUND_TIME;
+        let continues = || {
+            let in_time = Instant::now() < until;
+            cut.fetch_or(!in_time, Ordering::Relaxed);
+            in_time && !stopped.load(Ordering::Relaxed) && self.may_claim(context)
+        };
+        let attempts = stream::iter(&due.keys)
+            .take_while(|_| ready(continues()))
+            .map(|key| Box::pin(self.attempt(key, context)))
+            .buffer_unordered(self.at_once);
+        let mut attempts = pin!(attempts);
+        let mut failure = None;
+        while let Some(attempt) = attempts.next().await {
+            match attempt {
+                Ok(None) => {}
+                Ok(Some(attempt)) => {
+                    summary.add(&attempt);
+                    on_event(&attempt);
+                }
                 Err(error) => {
                     stopped.store(true, Ordering::Relaxed);
                     failure.get_or_insert(error);
-                    break;
-                }
-            };
-            due_for.get_or_insert_with(|| {
-                let due_for = due.oldest.map(|oldest| now.duration_since(oldest));
-                due_for
-                    .and_then(|due_for| due_for.try_into().ok())
-                    .unwrap_or_default()
-            });
-            let before = summary.attempted;
-            let attempts = stream::iter(&due.keys)
-                .take_while(|_| ready(may_claim()))
-                .map(|key| Box::pin(self.attempt(key, context)))
-                .buffer_unordered(at_once);
-            let mut attempts = pin!(attempts);
-            while let Some(attempt) = attempts.next().await {
-                match attempt {
-                    Ok(None) => {}
-                    Ok(Some(attempt)) => {
-                        summary.add(&attempt);
-                        on_event(&attempt);
-                    }
-                    Err(error) => {
-                        stopped.store(true, Ordering::Relaxed);
-                        failure.get_or_insert(error);
-                    }
                 }
             }
-            // What others have claimed is still in the index.
-            if !due.has_more || summary.attempted == before || !may_claim() {
-                break;
-            }
         }
-        match lane {
-            Lane::Own => summary.own_due_for = due_for.unwrap_or_default(),
-            Lane::Lms => summary.lms_due_for = due_for.unwrap_or_default(),
-        }
-        failure.map_or(Ok(summary), Err)
+        failure.map_or(Ok(!cut.load(Ordering::Relaxed)), Err)
     }
 
     /// Retries one event, if it can be claimed.
@@ -405,9 +514,12 @@ impl RetryWorker {
         };
         let until = Instant::now() + ATTEMPT_TIME;
         let use_case = async {
-            match event.kind {
-                EventKind::Enrollment => self.enroll(event, by, now).await,
-                EventKind::Certificate => self.certify(event, by, now, until).await,
+            match &self.use_case {
+                UseCase::Enroll(enrolling) => enroll(enrolling, event, by, now).await,
+                UseCase::Certify(certifying, lms) => {
+                    let pass = (event, by, now);
+                    self.certify((certifying, lms), pass, until).await
+                }
             }
         };
         // Certifying keeps its time limit itself; enrolling is cut off here.
@@ -418,58 +530,10 @@ impl RetryWorker {
         }
     }
 
-    async fn enroll(
-        &self,
-        event: &PendingEvent,
-        by: Change,
-        now: Timestamp,
-    ) -> Result<UseCaseResult, StoreError> {
-        let announcement = Announcement {
-            email: event.email.clone(),
-            course_id: Some(event.course_id.clone()),
-            event: None,
-            by,
-            at: now,
-        };
-        let mut result = UseCaseResult {
-            user_id: None,
-            email: event.email.clone(),
-            outcome: UseCaseOutcome::Blocked(BlockedReason::NoSuchUser.into()),
-        };
-        match self.enrolling.attempt(&announcement).await? {
-            Enrolled::Stands {
-                user_id,
-                changed,
-                left_over,
-                ..
-            } => {
-                let effect = match changed.outcome {
-                    ChangeOutcome::Created => "created",
-                    ChangeOutcome::Updated => "updated",
-                    ChangeOutcome::Unchanged => "unchanged",
-                };
-                result.user_id = Some(user_id);
-                result.outcome = UseCaseOutcome::Effect(effect, left_over);
-            }
-            Enrolled::NotEnrolled { user_id, left_over } => {
-                result.user_id = Some(user_id);
-                result.outcome = UseCaseOutcome::Effect("unchanged", left_over);
-            }
-            Enrolled::NoSuchUser { .. } => {}
-            Enrolled::NoSuchRun { user_id, email, .. } => {
-                result.user_id = Some(user_id);
-                result.email = email;
-                result.outcome = UseCaseOutcome::Blocked(BlockedReason::NoSuchRun.into());
-            }
-        }
-        Ok(result)
-    }
-
     async fn certify(
         &self,
-        event: &PendingEvent,
-        by: Change,
-        now: Timestamp,
+        (certifying, lms): (&Certifying, &LmsClient),
+        (event, by, now): (&PendingEvent, Change, Timestamp),
         until: Instant,
     ) -> Result<UseCaseResult, StoreError> {
         let pass = Pass {
@@ -479,10 +543,10 @@ impl RetryWorker {
             at: now,
         };
         let source = Source::Lms {
-            lms: &self.lms,
+            lms,
             asking: &|_| {},
         };
-        let certified = self.certifying.attempt(&pass, source, until).await?;
+        let certified = certifying.attempt(&pass, source, until).await?;
         let effect = |effect| UseCaseOutcome::Effect(effect, certified.left_over);
         let outcome = match certified.outcome {
             CertifyOutcome::Exists(_) => effect("exists"),
@@ -551,4 +615,52 @@ impl RetryWorker {
         }
         Ok(outcome)
     }
+}
+
+/// Runs the use case of an event of our own lane.
+async fn enroll(
+    enrolling: &Enrolling,
+    event: &PendingEvent,
+    by: Change,
+    now: Timestamp,
+) -> Result<UseCaseResult, StoreError> {
+    let announcement = Announcement {
+        email: event.email.clone(),
+        course_id: Some(event.course_id.clone()),
+        event: None,
+        by,
+        at: now,
+    };
+    let mut result = UseCaseResult {
+        user_id: None,
+        email: event.email.clone(),
+        outcome: UseCaseOutcome::Blocked(BlockedReason::NoSuchUser.into()),
+    };
+    match enrolling.attempt(&announcement).await? {
+        Enrolled::Stands {
+            user_id,
+            changed,
+            left_over,
+            ..
+        } => {
+            let effect = match changed.outcome {
+                ChangeOutcome::Created => "created",
+                ChangeOutcome::Updated => "updated",
+                ChangeOutcome::Unchanged => "unchanged",
+            };
+            result.user_id = Some(user_id);
+            result.outcome = UseCaseOutcome::Effect(effect, left_over);
+        }
+        Enrolled::NotEnrolled { user_id, left_over } => {
+            result.user_id = Some(user_id);
+            result.outcome = UseCaseOutcome::Effect("unchanged", left_over);
+        }
+        Enrolled::NoSuchUser { .. } => {}
+        Enrolled::NoSuchRun { user_id, email, .. } => {
+            result.user_id = Some(user_id);
+            result.email = email;
+            result.outcome = UseCaseOutcome::Blocked(BlockedReason::NoSuchRun.into());
+        }
+    }
+    Ok(result)
 }

@@ -28,9 +28,11 @@ use store::users::Users;
 
 use super::environment::{Environment, Missing, SettingError};
 
-/// The number of equal shares of the LMS request budget. Each of the two runs of
-/// pending-events that may be active at once has one share, and so has each kind of
-/// sweep.
+/// The part of the LMS request budget of the worker that retries passes: a half. One batch at a time
+/// uses it, by its lease.
+const HALVES: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
+
+/// The part of that budget of each kind of sweep: a quarter.
 const QUARTERS: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 
 /// Builds the tables that the environment names and the use cases that work on them.
@@ -229,18 +231,28 @@ impl<'a> Wiring<'a> {
         Ok(SignedDuration::from_hours(24 * i64::from(days)))
     }
 
-    /// Wires the worker that retries pending events, from the variables of its use cases and of
-    /// [`Wiring::lms_limits`]. Its requests have a quarter of the limits.
-    pub fn retry_worker(
+    /// The worker that retries the pending events of our own lane, from the variables of
+    /// enrolling.
+    pub fn own_worker(&self) -> Result<RetryWorker, SettingError> {
+        let clock = Arc::clone(&self.clock);
+        Ok(RetryWorker::own(
+            self.pending_events()?,
+            self.enrolling()?,
+            clock,
+        ))
+    }
+
+    /// The worker that retries the pending events of the lane that asks the LMS, from the variables
+    /// of certifying, of the LMS and of [`Wiring::lms_limits`]. It has half of the limits.
+    pub fn lms_worker(
         &self,
         secrets: aws_sdk_secretsmanager::Client,
         lms: impl Into<lms::HttpClient>,
     ) -> Result<RetryWorker, SettingError> {
-        let limits = self.lms_limits()?.shared_by(QUARTERS);
+        let limits = self.lms_limits()?.shared_by(HALVES);
         let at_once = usize::try_from(limits.concurrency.get()).unwrap_or(usize::MAX);
-        Ok(RetryWorker::new(
+        Ok(RetryWorker::lms(
             self.pending_events()?,
-            self.enrolling()?,
             self.certifying()?,
             self.lms_client(secrets, lms, limits)?,
             Arc::clone(&self.clock),

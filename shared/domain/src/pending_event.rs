@@ -58,6 +58,10 @@ pub struct PendingEvent {
     /// The time of the next attempt. It does not change while an attempt is running.
     #[serde(serialize_with = "super::moment::serialize")]
     pub next_attempt_at: Timestamp,
+    /// It was made due, by an operator or because what blocked it is gone: until that attempt it
+    /// goes before the events that are due by their backoff.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub made_due: bool,
     /// The time at which it became pending, or was delivered again after it had ended.
     #[serde(serialize_with = "super::moment::serialize")]
     pub pending_since: Timestamp,
@@ -118,6 +122,7 @@ impl NewPendingEvent<'_> {
             claimed_until: None,
             waited: BTreeMap::from([(*reason, waited)]),
             next_attempt_at: not_before.map_or(due, |moment| due.max(moment)),
+            made_due: false,
             pending_since: self.delivered_at,
             delivered_at: self.delivered_at,
             version: 1,
@@ -323,6 +328,7 @@ impl PendingEvent {
             not_before,
         } = blocked;
         self.claimed_until = None;
+        self.made_due = false;
         if !matches!(
             reason,
             BlockedReason::LmsUnavailable | BlockedReason::Failed
@@ -413,6 +419,7 @@ impl PendingEvent {
             waited: self.waited.clone(),
             pending_since: self.pending_since,
             next_attempt_at: self.next_attempt_at.min(new.next_attempt_at),
+            made_due: self.made_due,
             ..after
         }
     }
@@ -476,6 +483,7 @@ impl PendingEvent {
             } else {
                 leading.next_attempt_at
             },
+            made_due: leading.made_due || (waits(older) && older.made_due),
             pending_since: self.pending_since,
             delivered_at: newer.delivered_at,
             version: self.version,
@@ -492,6 +500,7 @@ impl PendingEvent {
         self.waited.clear();
         self.claimed_until = None;
         self.next_attempt_at = now;
+        self.made_due = true;
         self
     }
 }
@@ -532,6 +541,7 @@ mod tests {
                 },
             )]),
             next_attempt_at: now,
+            made_due: false,
             pending_since: now,
             delivered_at: now,
             version: 1,

@@ -15,6 +15,7 @@ use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use uuid::Uuid;
 
 use super::expression::{names, number, text, values};
 use super::page::{self, Page, Start};
@@ -35,12 +36,13 @@ pub struct PendingEvents {
 const IN_SHARD: &str = "#due = :due";
 
 /// The attributes that an event may lack.
-const OPTIONAL: [&str; 8] = [
+const OPTIONAL: [&str; 9] = [
     "blocked_on",
     "claim_id",
     "claimed_until",
     "expires_at",
     "last_error",
+    "made_due",
     "mode",
     "roles",
     "unenrolled",
@@ -48,6 +50,12 @@ const OPTIONAL: [&str; 8] = [
 
 /// The number of entries that are read of each end of a key of the index.
 const READ_AT_ONCE: i32 = 25;
+
+/// The first character of the range key in the index `by_due` of events that were made due.
+const MADE_DUE: char = '0';
+
+/// The first character of that key of all other events.
+const BY_BACKOFF: char = '1';
 
 /// The number of events at which counting ends.
 pub const COUNTED: u64 = 10_000;
@@ -62,7 +70,7 @@ const SHARDS: [char; 16] = [
 pub struct Due {
     /// Their keys, in the order in which they are to be claimed.
     pub keys: Vec<EventKey>,
-    /// Since when the first of them has been due.
+    /// Since when the longest due of them has been due.
     pub oldest: Option<Timestamp>,
     /// True if there are more.
     pub has_more: bool,
@@ -77,12 +85,26 @@ struct Keyed {
 #[derive(Deserialize)]
 struct Entry {
     event_key: EventKey,
-    next_attempt_at: Timestamp,
+    due_order: String,
+}
+
+impl Entry {
+    fn is_made_due(&self) -> bool {
+        self.due_order.starts_with(MADE_DUE)
+    }
+
+    /// The time since which it is due, or will be.
+    fn next_attempt_at(&self) -> Option<Timestamp> {
+        self.due_order.get(1..)?.parse().ok()
+    }
 }
 
 /// What is read of one key of the index `by_due`.
 struct InShard {
-    keys: Vec<EventKey>,
+    /// The events that were made due.
+    made_due: Vec<EventKey>,
+    /// The others, in turn one of the longest due and one of the latest.
+    others: Vec<EventKey>,
     oldest: Option<Timestamp>,
     has_more: bool,
 }
@@ -90,6 +112,12 @@ struct InShard {
 /// The key of a pending event.
 pub(super) fn key(event_key: &EventKey) -> Item {
     Item::from([("event_key".to_owned(), text(event_key.as_str()))])
+}
+
+/// The key of the lease of a lane, the only item of the table that is no event.
+fn lease(lane: Lane) -> Item {
+    let key = format!("lease#{}", lane.as_str());
+    Item::from([("event_key".to_owned(), text(key))])
 }
 
 /// The key of this item.
@@ -115,12 +143,33 @@ fn in_shard(group: &str, shard: impl Display) -> String {
     format!("{group}#{shard}")
 }
 
+/// Returns the range key of an event in the index `by_due`: what was made due goes first.
+fn due_order(made_due: bool, next_attempt_at: Timestamp) -> String {
+    let first = if made_due { MADE_DUE } else { BY_BACKOFF };
+    format!("{first}{}", moment::text(next_attempt_at))
+}
+
+/// Returns the keys of several lists in turn, one of each.
+fn in_turn(lists: Vec<Vec<EventKey>>) -> Vec<EventKey> {
+    let mut lists = Vec::from_iter(lists.into_iter().map(Vec::into_iter));
+    let mut keys = Vec::new();
+    loop {
+        let before = keys.len();
+        keys.extend(lists.iter_mut().filter_map(Iterator::next));
+        if keys.len() == before {
+            return keys;
+        }
+    }
+}
+
 /// Returns the item of an event: the event, and what an index or the time to live needs.
 fn item(table: &str, event: &PendingEvent) -> Result<Item, StoreError> {
     let mut item = write_with_roles(table, event, &event.roles)?;
     let group = group(event.state, event.kind.lane());
     let due = in_shard(group, event.event_key.shard());
     item.insert("due".to_owned(), text(due));
+    let due_order = due_order(event.made_due, event.next_attempt_at);
+    item.insert("due_order".to_owned(), text(due_order));
     if event.state == EventState::Waiting {
         let blocked_on = event.blocked_on();
         item.extend(blocked_on.map(|key| ("blocked_on".to_owned(), text(key))));
@@ -140,6 +189,22 @@ fn as_read(event: &PendingEvent) -> HashMap<&'static str, AttributeValue> {
     HashMap::from([
         ("read", number(event.version)),
         ("since", text(moment::text(event.pending_since))),
+    ])
+}
+
+/// Returns the values of an update that sets the next attempt, whatever else has changed since the
+/// event was read.
+fn rescheduled(
+    event: &PendingEvent,
+    at: Timestamp,
+    due_order: String,
+) -> HashMap<&'static str, AttributeValue> {
+    HashMap::from([
+        ("waiting", text(EventState::Waiting.as_str())),
+        ("reason", text(event.reason.as_str())),
+        ("at", text(moment::text(at))),
+        ("due_order", text(due_order)),
+        ("one", number(1)),
     ])
 }
 
@@ -186,7 +251,7 @@ impl PendingEvents {
         for name in item.keys() {
             match name.as_str() {
                 "event_key" | "roles" | "version" => {}
-                "attempts" | "next_attempt_at" | "pending_since" | "waited" => {
+                "attempts" | "due_order" | "next_attempt_at" | "pending_since" | "waited" => {
                     set.push(format!("#{name} = if_not_exists(#{name}, :{name})"));
                 }
                 _ => set.push(format!("#{name} = :{name}")),
@@ -300,9 +365,14 @@ impl PendingEvents {
 
     /// Postpones the next attempt at an unreadable event to `at`.
     pub async fn postpone(&self, event_key: &EventKey, at: Timestamp) -> Result<(), StoreError> {
-        const POSTPONE: (&str, &str) =
-            ("SET #next_attempt_at = :at", "attribute_exists(#event_key)");
-        let all = HashMap::from([("at", text(moment::text(at)))]);
+        const POSTPONE: (&str, &str) = (
+            "SET #next_attempt_at = :at, #due_order = :due_order REMOVE #made_due",
+            "attribute_exists(#event_key)",
+        );
+        let all = HashMap::from([
+            ("at", text(moment::text(at))),
+            ("due_order", text(due_order(false, at))),
+        ]);
         let postpone = update(&self.client, &self.table, key(event_key), POSTPONE, all);
         let _: Updated<IgnoredAny> = postpone.await?;
         Ok(())
@@ -323,36 +393,41 @@ impl PendingEvents {
         event: &PendingEvent,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        const WAITS: &str = "#state = :waiting AND #reason = :reason";
-        self.reschedule(event, at, WAITS).await.map(drop)
+        const POSTPONE: (&str, &str) = (
+            "SET #next_attempt_at = :at, #due_order = :due_order, #version = #version + :one \
+             REMOVE #claimed_until, #made_due",
+            "#state = :waiting AND #reason = :reason",
+        );
+        let order = due_order(false, at);
+        let all = rescheduled(event, at, order);
+        self.change(&event.event_key, POSTPONE, all).await.map(drop)
     }
 
-    /// Makes a waiting event due at `at`, if it still waits for the reason it was read
-    /// with and would have been due later. Returns true if it did.
+    /// Makes a waiting event due at `at`, or leaves it due, before those that are due by their backoff,
+    /// if it still waits for the reason it was read with. Returns false if it does not, or was made
+    /// due before.
+    ///
+    /// One UpdateItem, and a second one for an event that is due already.
     pub async fn make_due(&self, event: &PendingEvent, at: Timestamp) -> Result<bool, StoreError> {
-        const WAITS: &str = "#state = :waiting AND #reason = :reason AND \
-             (#next_attempt_at > :at OR #claimed_until > :at)";
-        self.reschedule(event, at, WAITS).await
-    }
-
-    /// Sets the next attempt if the condition holds, whatever else has changed since the
-    /// event was read.
-    async fn reschedule(
-        &self,
-        event: &PendingEvent,
-        at: Timestamp,
-        condition: &str,
-    ) -> Result<bool, StoreError> {
-        const RESCHEDULE: &str = "SET #next_attempt_at = :at, #version = #version + :one \
-             REMOVE #claimed_until";
-        let all = HashMap::from([
-            ("waiting", text(EventState::Waiting.as_str())),
-            ("reason", text(event.reason.as_str())),
-            ("at", text(moment::text(at))),
-            ("one", number(1)),
-        ]);
-        self.change(&event.event_key, (RESCHEDULE, condition), all)
-            .await
+        const MAKE_DUE: (&str, &str) = (
+            "SET #next_attempt_at = :at, #due_order = :due_order, #made_due = :true, \
+             #version = #version + :one REMOVE #claimed_until",
+            "#state = :waiting AND #reason = :reason AND \
+             (#next_attempt_at > :at OR #claimed_until > :at)",
+        );
+        const PUT_FIRST: (&str, &str) = (
+            "SET #due_order = :due_order, #made_due = :true, #version = #version + :one",
+            "#state = :waiting AND #reason = :reason AND #next_attempt_at <= :at AND \
+             attribute_not_exists(#made_due)",
+        );
+        for expressions in [MAKE_DUE, PUT_FIRST] {
+            let mut all = rescheduled(event, at, due_order(true, at));
+            all.insert("true", AttributeValue::Bool(true));
+            if self.change(&event.event_key, expressions, all).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Moves an event to another address of the same learner, and merges it with an event
@@ -431,6 +506,53 @@ impl PendingEvents {
         }
     }
 
+    /// Takes or renews the lease of a lane until `until`: only its holder asks the LMS for the lane's
+    /// events. Returns false if another one holds it at `now`.
+    pub async fn acquire(
+        &self,
+        lane: Lane,
+        holder_id: Uuid,
+        (now, until): (Timestamp, Timestamp),
+    ) -> Result<bool, StoreError> {
+        const ACQUIRE: (&str, &str) = (
+            "SET #holder_id = :holder_id, #held_until = :until",
+            "attribute_not_exists(#holder_id) OR #holder_id = :holder_id OR #held_until <= :now",
+        );
+        let all = HashMap::from([
+            ("holder_id", text(holder_id.to_string())),
+            ("now", text(moment::text(now))),
+            ("until", text(moment::text(until))),
+        ]);
+        let acquire = update(&self.client, &self.table, lease(lane), ACQUIRE, all);
+        let acquired: Updated<IgnoredAny> = acquire.await?;
+        Ok(matches!(acquired, Updated::Done(_)))
+    }
+
+    /// Releases the lease of a lane, unless another one holds it.
+    pub async fn release(&self, lane: Lane, holder_id: Uuid) -> Result<(), StoreError> {
+        const IS_OURS: &str = "#holder_id = :holder_id";
+        let all = HashMap::from([("holder_id", text(holder_id.to_string()))]);
+        let delete = self.client.delete_item().table_name(&self.table);
+        let released = delete
+            .set_key(Some(lease(lane)))
+            .condition_expression(IS_OURS)
+            .set_expression_attribute_names(Some(names(&[IS_OURS])))
+            .set_expression_attribute_values(Some(values(&[IS_OURS], all)))
+            .send()
+            .await;
+        match released {
+            Err(error)
+                if !matches!(
+                    error.as_service_error(),
+                    Some(DeleteItemError::ConditionalCheckFailedException(_))
+                ) =>
+            {
+                Err(error.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the part of an enrollment event that would enroll the learner, unless the
     /// event was delivered after `at`. The event keeps its roles, and is removed if it
     /// has none.
@@ -506,67 +628,74 @@ impl PendingEvents {
         Ok(())
     }
 
-    /// Reads the events of a lane that are due at `now`: of each key of the index the longest due and, if
-    /// there are more, as many that have become due last. So after an outage new events do not wait
-    /// behind all the old ones. The index may lag behind the table: [`PendingEvents::claim`] decides.
+    /// Reads events of a lane that are due at `now`: first those that were made due; then of each
+    /// key of the index the longest due and, if there are more, as many that have become due last.
+    /// So after an outage new events do not wait behind all the old ones. The index may lag behind
+    /// the table: [`PendingEvents::claim`] decides.
     ///
     /// Sixteen Queries side by side, and one more for each key that has more.
     pub async fn due(&self, lane: Lane, now: Timestamp) -> Result<Due, StoreError> {
-        let shards = SHARDS.map(|shard| self.due_in(in_shard(lane.as_str(), shard), now));
+        // Boxed because sixteen of these futures are large.
+        let shards = SHARDS.map(|shard| Box::pin(self.due_in(in_shard(lane.as_str(), shard), now)));
         let mut shards = try_join_all(shards).await?;
         let has_more = shards.iter().any(|shard| shard.has_more);
         let oldest = shards.iter().filter_map(|shard| shard.oldest).min();
         // Two batches at once meet less often.
         let first = usize::from(random::id().as_bytes()[0]) % SHARDS.len();
         shards.rotate_left(first);
-        let mut shards = Vec::from_iter(shards.into_iter().map(|shard| shard.keys.into_iter()));
-        let mut keys = Vec::new();
-        loop {
-            let before = keys.len();
-            keys.extend(shards.iter_mut().filter_map(Iterator::next));
-            if keys.len() == before {
-                return Ok(Due {
-                    keys,
-                    oldest,
-                    has_more,
-                });
-            }
-        }
-    }
-
-    /// Returns due events of one key of the index, in turn one of the longest due and one of the latest.
-    async fn due_in(&self, key: String, now: Timestamp) -> Result<InShard, StoreError> {
-        const DUE: &str = "#due = :due AND #next_attempt_at <= :now";
-        let query = || {
-            self.by_due(&key, DUE)
-                .expression_attribute_values(":now", text(moment::text(now)))
-                .limit(READ_AT_ONCE)
-        };
-        let answer = query().send().await?;
-        let has_more = answer.last_evaluated_key.is_some();
-        let entries = answer.items.unwrap_or_default().into_iter();
-        let entries = entries.map(|item| read::<Entry>(&self.table, item));
-        let entries = entries.collect::<Result<Vec<_>, _>>()?;
-        let oldest = entries.first().map(|entry| entry.next_attempt_at);
-        let mut keys = Vec::from_iter(entries.into_iter().map(|entry| entry.event_key));
-        if !has_more {
-            return Ok(InShard {
-                keys,
-                oldest,
-                has_more,
-            });
-        }
-        let newest = self.keys(query().scan_index_forward(false).send().await?.items)?;
-        let in_turn = keys.into_iter().zip(newest);
-        // Of fewer than twice as many, some are among both.
-        let mut seen = HashSet::new();
-        let in_turn = in_turn.flat_map(|(old, new)| [old, new]);
-        keys = in_turn.filter(|key| seen.insert(key.clone())).collect();
-        Ok(InShard {
+        let shards = shards
+            .into_iter()
+            .map(|shard| (shard.made_due, shard.others));
+        let (made_due, others) = shards.unzip();
+        let mut keys = in_turn(made_due);
+        keys.append(&mut in_turn(others));
+        Ok(Due {
             keys,
             oldest,
             has_more,
         })
+    }
+
+    /// Returns due events of one key of the index.
+    async fn due_in(&self, key: String, now: Timestamp) -> Result<InShard, StoreError> {
+        const DUE: &str = "#due = :due AND #due_order <= :now";
+        const BY_BACKOFF_ALONE: &str = "#due = :due AND #due_order BETWEEN :first AND :now";
+        let query = |condition| {
+            self.by_due(&key, condition)
+                .expression_attribute_values(":now", text(due_order(false, now)))
+                .limit(READ_AT_ONCE)
+        };
+        let answer = query(DUE).send().await?;
+        let has_more = answer.last_evaluated_key.is_some();
+        let mut entries = self.entries(answer.items)?;
+        // What was made due by a clock that is ahead of ours is due all the same; a claim decides.
+        let moments = entries.iter().filter_map(Entry::next_attempt_at);
+        let oldest = moments.min();
+        let others = entries.split_off(entries.partition_point(Entry::is_made_due));
+        let keys = |entries: Vec<Entry>| entries.into_iter().map(|entry| entry.event_key);
+        let mut shard = InShard {
+            made_due: keys(entries).collect(),
+            others: keys(others).collect(),
+            oldest,
+            has_more,
+        };
+        if has_more {
+            let newest = query(BY_BACKOFF_ALONE)
+                .expression_attribute_values(":first", text(BY_BACKOFF))
+                .scan_index_forward(false);
+            let newest = keys(self.entries(newest.send().await?.items)?);
+            // Of fewer than twice as many, some are among both.
+            let mut seen = HashSet::new();
+            let both = in_turn(vec![shard.others, newest.collect()]).into_iter();
+            shard.others = both.filter(|key| seen.insert(key.clone())).collect();
+        }
+        Ok(shard)
+    }
+
+    /// Reads the entries of the index `by_due`.
+    fn entries(&self, items: Option<Vec<Item>>) -> Result<Vec<Entry>, StoreError> {
+        let items = items.unwrap_or_default().into_iter();
+        items.map(|item| read(&self.table, item)).collect()
     }
 
     /// Returns a query of one key of the index `by_due`.
@@ -655,7 +784,8 @@ impl PendingEvents {
         &self,
         start: Option<Start>,
     ) -> Result<Page<Result<PendingEvent, EventKey>>, StoreError> {
-        let page = page::of_table(&self.client, &self.table, None, start).await?;
+        const IS_NO_LEASE: &str = "attribute_not_exists(#holder_id)";
+        let page = page::of_table(&self.client, &self.table, Some(IS_NO_LEASE), start).await?;
         let mut entries = Vec::new();
         for item in page.entries {
             entries.push(match read(&self.table, item.clone()) {
@@ -713,10 +843,11 @@ mod tests {
             last_error: Some("502".to_owned()),
             state: EventState::Waiting,
             attempts: 3,
-            claim_id: Some(uuid::Uuid::nil()),
+            claim_id: Some(Uuid::nil()),
             claimed_until: Some(at(95)),
             waited: BTreeMap::from([(BlockedReason::NoSuchRun, waited)]),
             next_attempt_at: at(90),
+            made_due: true,
             pending_since: at(30),
             delivered_at: at(60),
             version: 7,
@@ -759,6 +890,8 @@ mod tests {
             ("claimed_until", s("1970-01-01T00:01:35.000Z")),
             ("blocked_on", s(&format!("run:course-v1:a+b+c#{shard}"))),
             ("due", s(&format!("own#{shard}"))),
+            ("due_order", s("01970-01-01T00:01:30.000Z")),
+            ("made_due", Bool(true)),
         ]));
         assert_eq!(item("t", &event), Ok(all));
 
@@ -770,12 +903,14 @@ mod tests {
             state: EventState::Expired,
             claim_id: None,
             claimed_until: None,
+            made_due: false,
             ..event.clone()
         };
         let mut all = form(&required);
         all.extend(form(&[
             ("state", s("expired")),
             ("due", s(&format!("expired#{shard}"))),
+            ("due_order", s("11970-01-01T00:01:30.000Z")),
             ("expires_at", n("7776090")),
         ]));
         assert_eq!(item("t", &ended), Ok(all.clone()));

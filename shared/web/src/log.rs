@@ -1,7 +1,7 @@
 //! The lines of the structured log. A delivery writes `delivery received` before its
 //! token is checked and `delivery processed` with its outcome. Between them it writes
 //! `asking the LMS for the grade` if the LMS is about to be asked. A batch of
-//! pending-events writes `event retried` for each event, and `retry batch finished` at
+//! own-events and lms-events write `event retried` for each event, and `retry batch finished` at
 //! its end. A sweep writes `learner swept` for each effect on a learner, and `sweep
 //! ended` at its end, or `sweep suspended` if it is to be resumed.
 //!
@@ -227,8 +227,9 @@ pub fn event_retried(request_id: &str, attempt: &Attempt) {
     }
 }
 
-/// Writes the line `retry batch finished`: the results of a retry batch, how late the first due
-/// event of each lane was, and every ten minutes the numbers of waiting, dead and expired events.
+/// Writes the line `retry batch finished`: the results of a retry batch, for how long the first due
+/// event of its lane had been due, and every ten minutes the numbers of waiting, dead and expired
+/// events.
 pub fn retry_batch_finished(
     request_id: &str,
     summary: &RetrySummary,
@@ -238,13 +239,13 @@ pub fn retry_batch_finished(
     tracing::info!(
         target: TARGET,
         request_id,
+        lane = summary.lane.as_str(),
         attempted = summary.attempted,
         done = summary.done,
         failed = summary.failed,
         certified = summary.certified,
         lms_paused = summary.lms_paused,
-        own_due_for_ms = ms(summary.own_due_for),
-        lms_due_for_ms = ms(summary.lms_due_for),
+        due_for_ms = ms(summary.due_for),
         waiting = summary.counts.map(|counts| counts.waiting),
         dead = summary.counts.map(|counts| counts.dead),
         expired = summary.counts.map(|counts| counts.expired),

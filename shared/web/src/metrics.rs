@@ -12,7 +12,7 @@ use app::retry::RetrySummary;
 use app::sweeping::Progress;
 use common::calls::Counter;
 use common::clock::SharedClock;
-use domain::{Effect, EventKind, SweepKind, SweepOutcome};
+use domain::{Effect, EventKind, Lane, SweepKind, SweepOutcome};
 use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
@@ -152,8 +152,11 @@ impl Metrics {
     /// Writes the document beside the line `retry batch finished`.
     pub fn retry_batch_finished(&self, summary: &RetrySummary, calls: &Counter) {
         let mut document = Document::default();
-        document.metric(Metric::OwnEventsDueFor, ms(summary.own_due_for));
-        document.metric(Metric::LmsEventsDueFor, ms(summary.lms_due_for));
+        let due_for = match summary.lane {
+            Lane::Own => Metric::OwnEventsDueFor,
+            Lane::Lms => Metric::LmsEventsDueFor,
+        };
+        document.metric(due_for, ms(summary.due_for));
         if let Some(counts) = summary.counts {
             document.metric(Metric::WaitingEvents, counts.waiting);
             document.metric(Metric::DeadEvents, counts.dead);
@@ -162,8 +165,10 @@ impl Metrics {
         document.metric(Metric::EventsRetried, summary.attempted);
         document.metric(Metric::EventsDone, summary.done);
         document.metric(Metric::RetriesFailed, summary.failed);
-        document.metric(Metric::CertificatesIssued, summary.certified);
-        document.lms(calls);
+        if summary.lane == Lane::Lms {
+            document.metric(Metric::CertificatesIssued, summary.certified);
+            document.lms(calls);
+        }
         self.write(document);
     }
 

@@ -220,16 +220,21 @@ impl<'a> Portal<'a> {
         Ok(())
     }
 
-    /// Retries the due pending events, as the schedule does each minute.
-    pub async fn retry_due(&self) -> Result<Value, Failure> {
-        let function = self.stack.physical_id("PendingEventsFunction")?;
-        let path = format!("/2015-03-31/functions/{function}/invocations");
-        let answer = self
-            .aws
-            .request("lambda", Method::POST, &path, &json!({}))
-            .await?;
-        same("failures of a retry", &answer["failed"], &json!(0))?;
-        Ok(answer)
+    /// Retries the due pending events of both lanes, as the schedules do each minute. Returns the
+    /// number of events that were retried.
+    pub async fn retry_due(&self) -> Result<u64, Failure> {
+        let mut attempted = 0;
+        for function in ["OwnEventsFunction", "LmsEventsFunction"] {
+            let name = self.stack.physical_id(function)?;
+            let path = format!("/2015-03-31/functions/{name}/invocations");
+            let answer = self
+                .aws
+                .request("lambda", Method::POST, &path, &json!({}))
+                .await?;
+            same("failures of a retry", &answer["failed"], &json!(0))?;
+            attempted += answer["attempted"].as_u64().unwrap_or_default();
+        }
+        Ok(attempted)
     }
 
     /// Executes the state machine of a sweep to its end.

@@ -49,7 +49,7 @@ const BY_SERVICES: [ByService; 12] = [
     },
     ByService {
         who: "Lambda: a retry batch that failed",
-        roles: || vec!["PendingEventsRole"],
+        roles: || vec!["OwnEventsRole", "LmsEventsRole"],
         actions: &["sqs:SendMessage"],
         resources: &["PendingEventsFailureQueue"],
     },
@@ -57,7 +57,7 @@ const BY_SERVICES: [ByService; 12] = [
         who: "EventBridge Scheduler",
         roles: || vec!["PendingEventsScheduleRole"],
         actions: &["lambda:InvokeFunction"],
-        resources: &["PendingEventsFunction"],
+        resources: &["OwnEventsFunction", "LmsEventsFunction"],
     },
     ByService {
         who: "EventBridge Scheduler",
@@ -133,7 +133,12 @@ const BY_SERVICES: [ByService; 12] = [
 
 /// Returns the roles of all functions.
 fn of_functions() -> Vec<&'static str> {
-    let others = ["EnrollmentSweepRole", "GradeSweepRole", "PendingEventsRole"];
+    let others = [
+        "EnrollmentSweepRole",
+        "GradeSweepRole",
+        "LmsEventsRole",
+        "OwnEventsRole",
+    ];
     let webhooks = EventKind::ALL.map(EventKind::role);
     others.into_iter().chain(webhooks).collect()
 }
@@ -416,7 +421,10 @@ mod tests {
             "Properties": {"Policies": [{"PolicyDocument": {"Statement": [{
                 "Effect": "Allow",
                 "Action": action,
-                "Resource": {"Fn::GetAtt": ["PendingEventsFunction", "Arn"]},
+                "Resource": [
+                    {"Fn::GetAtt": ["LmsEventsFunction", "Arn"]},
+                    {"Fn::GetAtt": ["OwnEventsFunction", "Arn"]},
+                ],
             }]}}]},
         }}})
     }
@@ -429,12 +437,13 @@ mod tests {
         let exact = allowed(&template("lambda:InvokeFunction")).unwrap();
         assert_eq!(differences_of(&exact, &made), Vec::<String>::new());
         let other = allowed(&template("lambda:*")).unwrap();
-        let expected = [
-            format!(
-                "{role}: lambda:InvokeFunction on PendingEventsFunction is made, and not allowed"
-            ),
-            format!("{role}: lambda:* on PendingEventsFunction is allowed, and nobody makes it"),
-        ];
+        let functions = ["LmsEventsFunction", "OwnEventsFunction"];
+        let missing = functions.map(|name| {
+            format!("{role}: lambda:InvokeFunction on {name} is made, and not allowed")
+        });
+        let surplus = functions
+            .map(|name| format!("{role}: lambda:* on {name} is allowed, and nobody makes it"));
+        let expected = [missing, surplus].concat();
         assert_eq!(differences_of(&other, &made), expected);
     }
 
@@ -467,7 +476,7 @@ mod tests {
 
     #[test]
     fn calls_with_another_key_are_named() {
-        let functions = [("K".to_owned(), "PendingEventsRole".to_owned())];
+        let functions = [("K".to_owned(), "OwnEventsRole".to_owned())];
         let call = Call {
             action: "dynamodb:GetItem".to_owned(),
             resource: "T".to_owned(),

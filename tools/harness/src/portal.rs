@@ -16,7 +16,7 @@ use bootstrap::aws;
 use bootstrap::environment::Environment;
 use bootstrap::wiring::Wiring;
 use common::clock::{Clock, FakeClock};
-use domain::{Certificate, Change, Enrollment, Grade, PendingEvent, Score, Setting};
+use domain::{Certificate, Change, Enrollment, Grade, Lane, PendingEvent, Score, Setting};
 use infra::Template;
 use jiff::SignedDuration;
 use lms::LmsLimits;
@@ -91,8 +91,6 @@ impl Portal {
             ("WEBHOOK_TOKENS_SECRET", tokens.as_str()),
             ("OPENEDX_API_SECRET", &credential),
             ("LMS_URL", &lms.url),
-            // A quarter of it is two, and not one as by default.
-            ("LMS_CONCURRENCY", "8"),
             // The stand-in needs no rate limit.
             ("LMS_ENROLLMENTS_PER_MINUTE", "1000000"),
         ];
@@ -473,20 +471,32 @@ impl Portal {
         &self.credential
     }
 
-    /// Retries the due pending events, as the schedule does.
+    /// Retries the due pending events of both lanes, as the schedules do. Returns what both together
+    /// have done.
     pub async fn retry_due(&self) -> RetrySummary {
         let wiring = self.use_cases();
-        let worker = wiring.retry_worker(self.secrets_client(), http_client());
-        let context = BatchContext {
-            request_id: "a-retry".to_owned(),
-            claim_until: Instant::now() + Duration::from_secs(60),
-            counts: false,
-            lease: self.clock.now() + SignedDuration::from_mins(2),
-        };
-        // Boxed because the future is large in a debug build.
-        Box::pin(worker.unwrap().run(&context, |_| {}))
-            .await
-            .unwrap()
+        let own = wiring.own_worker().unwrap();
+        let lms = wiring.lms_worker(self.secrets_client(), http_client());
+        let mut summary = RetrySummary::new(Lane::Own);
+        for worker in [own, lms.unwrap()] {
+            let context = BatchContext {
+                request_id: "a-retry".to_owned(),
+                claim_until: Instant::now() + Duration::from_secs(60),
+                holder_id: Uuid::new_v4(),
+                counts: false,
+                lease: self.clock.now() + SignedDuration::from_mins(2),
+            };
+            // Boxed because the future is large in a debug build.
+            let retried = Box::pin(worker.run(&context, |_| {})).await.unwrap();
+            summary = RetrySummary {
+                attempted: summary.attempted + retried.attempted,
+                done: summary.done + retried.done,
+                failed: summary.failed + retried.failed,
+                certified: summary.certified + retried.certified,
+                ..retried
+            };
+        }
+        summary
     }
 }
 

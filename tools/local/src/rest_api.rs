@@ -438,7 +438,7 @@ mod tests {
     async fn functions_can_be_invoked() {
         let (_functions, url) = functions().await;
         let api = RestApi::start(0, url).await.unwrap();
-        let path = format!("{LAMBDA}pending-events/invocations");
+        let path = format!("{LAMBDA}own-events/invocations");
         let request = Request::post(&path).body(b"{}".to_vec()).unwrap();
         let (status, _, returned) = ask(&api, request).await;
         assert_eq!((status, &returned["statusCode"]), (200, &json!(203)));

@@ -636,6 +636,8 @@ impl Context<'_> {
                 && !one.is_struck()
                 && self.after.split.is_empty()
                 && said["waiting"].is_number()
+                // The other lane's batch ran at the same time.
+                && said["lms"]["attempted"] == 0
             {
                 let counts = [
                     ("waiting", EventState::Waiting),

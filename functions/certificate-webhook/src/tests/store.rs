@@ -203,7 +203,7 @@ async fn redeliveries_at_once_are_all_pending() {
             .update_item()
             .table_name("PendingEventsTable")
             .key("event_key", S(key.to_string()))
-            .update_expression("SET #s = :s, #n = :n")
+            .update_expression("SET #s = :s, #n = :n, due_order = :n")
             .expression_attribute_names("#s", "state")
             .expression_attribute_names("#n", "next_attempt_at")
             .expression_attribute_values(":s", S(state.to_owned()))

@@ -504,7 +504,7 @@ async fn a_redelivery_makes_an_ended_event_pending_again() {
             .key("event_key", S(first.event_key.to_string()))
             .update_expression(
                 "SET #state = :ended, attempts = :attempts, expires_at = :end, last_error = :error, \
-                 next_attempt_at = :old, pending_since = :old",
+                 next_attempt_at = :old, due_order = :old, pending_since = :old",
             )
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":ended", S(ended.to_owned()))

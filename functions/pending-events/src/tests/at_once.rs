@@ -1,25 +1,31 @@
-//! Two concurrent batches, as the schedule allows, and a batch that ends in time.
+//! The order of a batch, two concurrent batches, as the schedule allows, and a batch that ends in
+//! time.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use app::operator::retry_event;
+use common::clock::Clock;
+use domain::Lane;
+use jiff::SignedDuration;
+use local::Fault;
 use local::lms::At;
+use serde_json::Value;
+use uuid::Uuid;
 
 use super::fixture::Fixture;
 use super::lms::with_passes;
 
-/// Each event is retried by one of the two batches.
+/// Each event is retried by one of two batches.
 #[tokio::test]
-async fn two_batches_share_the_work() {
+async fn two_batches_retry_each_event_once() {
     let fixture = with_passes(30).await;
     let other = Fixture::on(fixture.beside());
     let asked = fixture.lms.count(At::Grades);
     let (one, another) = tokio::join!(fixture.run(), other.run());
-    let attempted = |summary: &serde_json::Value| summary["attempted"].as_u64().unwrap();
+    let attempted = |summary: &Value| summary["attempted"].as_u64().unwrap();
     assert_eq!(attempted(&one) + attempted(&another), 30, "{one} {another}");
-    assert!(
-        attempted(&one) > 0 && attempted(&another) > 0,
-        "{one} {another}"
-    );
     assert_eq!(fixture.lms.count(At::Grades) - asked, 30);
     assert_eq!(fixture.pending().await, []);
     let certificates = fixture.dynamodb.scan().table_name("CertificatesTable");
@@ -30,7 +36,7 @@ async fn two_batches_share_the_work() {
 #[tokio::test]
 async fn a_batch_ends_before_its_deadline() {
     let fixture = with_passes(3).await;
-    let summary = fixture.run_for(40).await.unwrap();
+    let summary = fixture.run_lane(Lane::Lms, 40).await.unwrap();
     assert_eq!(summary["attempted"], 0);
     assert!(
         fixture
@@ -39,28 +45,116 @@ async fn a_batch_ends_before_its_deadline() {
             .iter()
             .all(|event| event.attempts == 0)
     );
-    assert_eq!(fixture.run_for(60).await.unwrap()["done"], 3);
+    assert_eq!(fixture.run_lane(Lane::Lms, 60).await.unwrap()["done"], 3);
 
     // A deadline in the past is ignored: `cargo lambda watch` gives such a one.
     let fixture = with_passes(3).await;
-    assert_eq!(fixture.run_for(-60).await.unwrap()["done"], 3);
+    assert_eq!(fixture.run_lane(Lane::Lms, -60).await.unwrap()["done"], 3);
 }
 
-/// A batch with nothing due costs a query of each key of the index: of each lane to find events, and
-/// in the first batch and every ten minutes of each lane and state to count them.
+/// A batch with nothing due costs a query of each key of its lane in the index; in the first batch
+/// and every ten minutes our own lane makes one of each key of both lanes and states to count them.
 #[tokio::test]
 async fn nothing_due_costs_a_query_of_each_key() {
     let fixture = with_passes(0).await;
     let (proxy, client) = fixture.proxy(harness::FAST_RETRIES).await;
     let fixture = Fixture::wired(fixture.beside(), client);
-    fixture.run().await;
-    assert_eq!(proxy.calls(), ["Query"; 16 * (2 + 4)]);
-    fixture.clock.advance(Duration::from_secs(60));
-    let before = proxy.calls().len();
-    for _ in 0..9 {
-        fixture.run().await;
-        fixture.clock.advance(Duration::from_secs(60));
+    for (lane, counting) in [(Lane::Own, 4 * 16), (Lane::Lms, 0)] {
+        let mut before = proxy.calls().len();
+        for batch in 0..=10 {
+            fixture.run_lane(lane, 120).await.unwrap();
+            let counts = batch == 0 || batch == 10;
+            let queries = 16 + if counts { counting } else { 0 };
+            assert_eq!(
+                proxy.calls()[before..],
+                vec!["Query"; queries],
+                "{lane:?}, {batch}"
+            );
+            before += queries;
+            fixture.clock.advance(Duration::from_secs(60));
+        }
     }
-    assert_eq!(proxy.calls()[before..], ["Query"; 9 * 16 * 2]);
     assert_eq!(fixture.lms.calls().len(), 0);
+}
+
+/// What an operator made due comes before all that is due by its backoff, also before what a first
+/// page of the index has of other keys.
+#[tokio::test]
+async fn what_was_made_due_comes_first() {
+    let fixture = with_passes(60).await;
+    let pending_events = fixture.use_cases().pending_events().unwrap();
+    let now = fixture.clock.now();
+    let mut made_due = BTreeSet::new();
+    for event in fixture.pending().await.into_iter().step_by(20) {
+        made_due.insert(event.event_key.to_string());
+        retry_event(&pending_events, event, now).await.unwrap();
+    }
+    let (proxy, client) = fixture.proxy(harness::FAST_RETRIES).await;
+    let fixture = Fixture::wired(fixture.beside(), client);
+    let claimed = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&claimed);
+    proxy.set(move |call| {
+        let body: Value = serde_json::from_slice(call.body.as_ref()).unwrap_or_default();
+        let update = body["UpdateExpression"].as_str().unwrap_or_default();
+        if let (true, Some(key)) = (
+            update.contains("#claim_id"),
+            body["Key"]["event_key"]["S"].as_str(),
+        ) {
+            seen.lock().unwrap().push(key.to_owned());
+        }
+        Fault::Pass
+    });
+    assert_eq!(fixture.run_lane(Lane::Lms, 120).await.unwrap()["done"], 60);
+    let claimed = claimed.lock().unwrap();
+    // Two are retried at once, so the last of them may begin after its neighbour.
+    let first = claimed.iter().take(made_due.len() + 1).cloned();
+    assert!(
+        BTreeSet::from_iter(first).is_superset(&made_due),
+        "{made_due:?}, {claimed:?}"
+    );
+}
+
+/// A batch of passes whose process died holds the lease of the lane for 45 seconds; the next one
+/// waits for it.
+#[tokio::test]
+async fn a_lease_of_a_batch_that_died_ends() {
+    let fixture = with_passes(1).await;
+    let pending_events = fixture.use_cases().pending_events().unwrap();
+    let now = fixture.clock.now();
+    let until = now + SignedDuration::from_secs(45);
+    let died = Uuid::new_v4();
+    assert!(
+        pending_events
+            .acquire(Lane::Lms, died, (now, until))
+            .await
+            .unwrap()
+    );
+    let other = Uuid::new_v4();
+    assert!(
+        !pending_events
+            .acquire(Lane::Lms, other, (now, until))
+            .await
+            .unwrap()
+    );
+    // The item of the lease is no event.
+    assert_eq!(fixture.pending().await.len(), 1);
+    assert_eq!(fixture.run_lane(Lane::Lms, 120).await.unwrap()["done"], 1);
+    assert!(fixture.clock.now() >= until);
+    // It gave the lease back, and the first holder takes nothing from another one.
+    pending_events.release(Lane::Lms, died).await.unwrap();
+    let now = fixture.clock.now();
+    let until = now + SignedDuration::from_secs(45);
+    assert!(
+        pending_events
+            .acquire(Lane::Lms, other, (now, until))
+            .await
+            .unwrap()
+    );
+    pending_events.release(Lane::Lms, died).await.unwrap();
+    assert!(
+        !pending_events
+            .acquire(Lane::Lms, died, (now, until))
+            .await
+            .unwrap()
+    );
 }

@@ -1,10 +1,12 @@
-//! The fixture of every test: the function as `main` wires it, on a portal of the test's own.
+//! The fixture of every test: both functions as their programs wire them, on a portal of the test's
+//! own.
 
 use std::ops::Deref;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use common::clock::Clock;
+use domain::Lane;
 use harness::Portal;
 use lambda_runtime::{Context, Error, LambdaEvent};
 use serde_json::{Value, json};
@@ -15,7 +17,8 @@ use web::start::JsonFunction;
 use crate::handler::PendingEvents;
 
 pub struct Fixture {
-    pub function: PendingEvents,
+    own: PendingEvents,
+    lms_lane: PendingEvents,
     pub portal: Portal,
 }
 
@@ -39,7 +42,8 @@ impl Fixture {
 
     /// Returns a fixture that reaches its store through this client.
     pub fn wired(portal: Portal, through: Client) -> Self {
-        let wired = crate::wire(
+        let own = crate::own_events(portal.environment(), through.clone(), portal.clock.clone());
+        let lms_lane = crate::lms_events(
             portal.environment(),
             through,
             portal.secrets_client(),
@@ -47,30 +51,42 @@ impl Fixture {
             portal.clock.clone(),
         );
         Self {
-            function: wired.unwrap(),
+            own: own.unwrap(),
+            lms_lane: lms_lane.unwrap(),
             portal,
         }
     }
 
-    /// Runs a batch as the schedule does, with two minutes left.
+    /// Runs a batch of each lane, as the schedules do, with two minutes left. Returns what both
+    /// together have done.
     pub async fn run(&self) -> Value {
-        self.run_for(120).await.unwrap()
+        let (own, lms) = tokio::join!(self.run_lane(Lane::Own, 120), self.run_lane(Lane::Lms, 120));
+        let (mut both, lms) = (own.unwrap(), lms.unwrap());
+        for count in ["attempted", "done", "failed", "certified"] {
+            both[count] = json!(both[count].as_u64().unwrap() + lms[count].as_u64().unwrap());
+        }
+        both["lms_paused"] = lms["lms_paused"].clone();
+        both
     }
 
-    /// Runs a batch ten minutes later, which counts the events.
+    /// Runs a batch of each lane ten minutes later, when the events are counted.
     pub async fn run_and_count(&self) -> Value {
         self.clock.advance(Duration::from_secs(600));
         self.run().await
     }
 
-    /// Runs a batch with this many seconds left.
-    pub async fn run_for(&self, seconds: i64) -> Result<Value, Error> {
+    /// Runs a batch of a lane with this many seconds left.
+    pub async fn run_lane(&self, lane: Lane, seconds: i64) -> Result<Value, Error> {
         let mut context = Context::default();
         context.request_id = "the-batch".to_owned();
         let deadline = self.clock.now().as_millisecond() + seconds * 1000;
         context.deadline = deadline.try_into().unwrap();
-        self.function
-            .handle(LambdaEvent::new(json!({}), context))
+        let function = match lane {
+            Lane::Own => &self.own,
+            Lane::Lms => &self.lms_lane,
+        };
+        // Boxed, as in the program.
+        Box::pin(function.handle(LambdaEvent::new(json!({}), context)))
             .with_subscriber(subscriber(self.log.clone()))
             .await
     }

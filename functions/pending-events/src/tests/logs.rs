@@ -1,5 +1,6 @@
 //! The log lines of a batch, and the data that must never be in one.
 
+use domain::Lane;
 use local::Fault;
 use local::lms::{CLIENT_SECRET, FaultRule, LmsFault};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use super::lms::with_passes;
 #[tokio::test]
 async fn a_batch_logs_a_line_for_each_event_and_one_at_its_end() {
     let fixture = with_passes(2).await;
-    fixture.run().await;
+    fixture.run_lane(Lane::Lms, 120).await.unwrap();
     let [first, second, last] = <[Value; 3]>::try_from(fixture.log.lines()).unwrap();
     for line in [first, second] {
         for (field, value) in [
@@ -33,12 +34,22 @@ async fn a_batch_logs_a_line_for_each_event_and_one_at_its_end() {
         ("done", json!(2)),
         ("failed", json!(0)),
         ("certified", json!(2)),
+        ("lane", json!("lms")),
         ("lms_paused", json!(false)),
+        // A token and two grades.
+        ("lms_calls", json!(3)),
+    ] {
+        assert_eq!(last[field], value, "{field}");
+    }
+    // Our own lane counts the events of both.
+    fixture.run_lane(Lane::Own, 120).await.unwrap();
+    let last = fixture.log.last("retry batch finished");
+    for (field, value) in [
+        ("lane", json!("own")),
+        ("attempted", json!(0)),
         ("waiting", json!(0)),
         ("dead", json!(0)),
         ("expired", json!(0)),
-        // A token and two grades.
-        ("lms_calls", json!(3)),
     ] {
         assert_eq!(last[field], value, "{field}");
     }
@@ -76,7 +87,7 @@ async fn a_store_that_fails_is_an_error() {
             operation if operation == failing => Fault::Refuse("AccessDeniedException"),
             _ => Fault::Pass,
         });
-        let run = fixture.run_for(120).await;
+        let run = fixture.run_lane(Lane::Lms, 120).await;
         let (message, fails) = match failing {
             "Query" | "UpdateItem" => ("retry batch failed", true),
             _ => ("event retried", false),

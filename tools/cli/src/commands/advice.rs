@@ -159,6 +159,7 @@ mod tests {
             attempts: 0,
             waited: Default::default(),
             next_attempt_at: now,
+            made_due: false,
             pending_since: now,
             delivered_at: now,
             version: 1,

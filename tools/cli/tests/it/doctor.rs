@@ -343,7 +343,7 @@ async fn each_fault_is_reported_and_does_not_stop_other_checks() {
             &[("PENDING_EVENTS_TABLE", "other-index")],
             &[(
                 "PendingEventsTable",
-                "the index by_due is ACTIVE (HASH due S, RANGE next_attempt_at S; ALL) and not ACTIVE (HASH due S, RANGE next_attempt_at S; KEYS_ONLY)",
+                "the index by_due is ACTIVE (HASH due S, RANGE due_order S; ALL) and not ACTIVE (HASH due S, RANGE due_order S; KEYS_ONLY)",
                 "another name",
             )],
         ),
@@ -882,7 +882,7 @@ async fn bad_tables(stack: &CliFixture) {
 
     let by_due = index("by_due")
         .key_schema(part("due", KeyType::Hash))
-        .key_schema(part("next_attempt_at", KeyType::Range))
+        .key_schema(part("due_order", KeyType::Range))
         .projection(
             Projection::builder()
                 .projection_type(ProjectionType::All)
@@ -893,7 +893,7 @@ async fn bad_tables(stack: &CliFixture) {
         .key_schema(part("event_key", KeyType::Hash))
         .global_secondary_indexes(by_due.build().unwrap())
         .global_secondary_indexes(by_blocked_on.build().unwrap());
-    for name in ["event_key", "due", "next_attempt_at", "blocked_on"] {
+    for name in ["event_key", "due", "due_order", "blocked_on"] {
         other_index = other_index.attribute_definitions(text(name));
     }
     other_index.send().await.unwrap();

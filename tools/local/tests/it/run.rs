@@ -87,7 +87,7 @@ async fn the_local_stack_can_be_used_stopped_and_restarted() {
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
     assert!(listed[0]["last_seen"].is_string(), "{listed}");
 
-    // The schedule has called pending-events once by now, or is about to.
+    // The schedule has called a function of pending events once by now, or is about to.
     let called = async {
         let log = folder.join("logs/functions.log");
         while !fs::read_to_string(&log)

@@ -110,10 +110,10 @@ impl RunningStack {
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
-    /// Calls the function that the schedule calls, and returns its summary.
+    /// Calls the function that retries passes as the schedule does, and returns its summary.
     pub async fn retry_due(&self) -> Value {
         let url = self.variable("COURSEHOOK_URL");
-        let url = format!("{url}/2015-03-31/functions/pending-events/invocations");
+        let url = format!("{url}/2015-03-31/functions/lms-events/invocations");
         let call = local::client().unwrap().post(url).body("{}");
         call.send().await.unwrap().json().await.unwrap()
     }

@@ -24,6 +24,7 @@ use domain::{
     Percent, Score, Setting, UserRow,
 };
 use lambda_http::{Body, Context, LambdaEvent, RequestExt};
+use pending_events::PendingEvents;
 use serde_json::{Value, json};
 use store::pending_events::Removal;
 use store::{CallLimits, StoreError};
@@ -156,9 +157,9 @@ impl World {
                 let kind = EventKind::ALL[usize::from(of.0) % EventKind::ALL.len()];
                 self.deliver(kind, place, &body(of), "chk_other")
             }
-            Action::Retry => match self.pending(place) {
-                Ok(function) => self.invoke(function, json!({}), BATCH),
-                Err(error) => failed(error),
+            Action::Retry => match (self.own_events(place), self.lms_events(place)) {
+                (Ok(own), Ok(lms)) => self.retry(own, lms),
+                (Err(error), _) | (_, Err(error)) => failed(error),
             },
             Action::SweepGrades(run, sweep) => match self.grades(place) {
                 Ok(function) => self.sweep(function, run, sweep),
@@ -244,11 +245,18 @@ impl World {
         })
     }
 
-    fn pending(&mut self, place: usize) -> Made<pending_events::PendingEvents> {
+    fn own_events(&mut self, place: usize) -> Made<PendingEvents> {
         let at = Services::of(self);
-        instance(&mut self.pending, place, || {
+        instance(&mut self.own_events, place, || {
+            pending_events::own_events(environment(), at.tables(), at.clock())
+        })
+    }
+
+    fn lms_events(&mut self, place: usize) -> Made<PendingEvents> {
+        let at = Services::of(self);
+        instance(&mut self.lms_events, place, || {
             let (tables, secrets) = (at.tables(), at.secrets());
-            pending_events::wire(environment(), tables, secrets, at.lms(), at.clock())
+            pending_events::lms_events(environment(), tables, secrets, at.lms(), at.clock())
         })
     }
 
@@ -268,14 +276,19 @@ impl World {
         })
     }
 
-    fn invoke<F: JsonFunction + 'static>(
-        &self,
-        function: Arc<F>,
-        payload: Value,
-        seconds: u64,
-    ) -> Acting {
+    /// Runs a batch of each lane, side by side, as the schedules do.
+    fn retry(&self, own: Arc<PendingEvents>, lms: Arc<PendingEvents>) -> Acting {
         let clock = self.clock;
-        Box::pin(async move { Answer::Invoked(call(&*function, &clock, payload, seconds).await) })
+        Box::pin(async move {
+            let batch = |function| call(function, &clock, json!({}), BATCH);
+            Answer::Invoked(match tokio::join!(batch(&*own), batch(&*lms)) {
+                (Ok(mut own), Ok(lms)) => {
+                    own["lms"] = lms;
+                    Ok(own)
+                }
+                (Err(error), _) | (_, Err(error)) => Err(error),
+            })
+        })
     }
 
     /// Sweeps a run, in as many calls as the state machine makes.

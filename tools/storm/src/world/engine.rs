@@ -1,5 +1,6 @@
 //! DynamoDB: the embedded engine, called by the real SDK without a socket.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use local::dynamodb::{DynamodbError, database};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::clock::{self, StormClock};
 use super::op::{self, SharedCounts, latency, lock};
@@ -42,7 +44,37 @@ struct State {
     broken: Vec<String>,
     /// Effects of calls that their callers have given up.
     late: Vec<tokio::task::JoinHandle<()>>,
+    /// The limit of each key of an index, if there is one.
+    limit: Option<KeyLimit>,
+    /// Certificates are not checked.
+    unchecked: bool,
 }
+
+/// The write units that each key of an index of pending events takes.
+struct KeyLimit {
+    per_second: f64,
+    /// What a write of a retry batch counts; any other write counts 1.
+    of_retries: f64,
+    /// What is left of each key, and when that was.
+    left: BTreeMap<String, (f64, Instant)>,
+    throttled: u64,
+}
+
+impl KeyLimit {
+    /// Returns the units that a key has left, at most those of a second.
+    fn left(&mut self, key: &str) -> &mut f64 {
+        let now = Instant::now();
+        let left = self.left.entry(key.to_owned());
+        let (left, then) = left.or_insert((self.per_second, now));
+        let more = now.duration_since(*then).as_secs_f64() * self.per_second;
+        *left = (*left + more).min(self.per_second);
+        *then = now;
+        left
+    }
+}
+
+/// The attributes that are the keys of the indexes of pending events.
+const INDEX_KEYS: [&str; 2] = ["due", "blocked_on"];
 
 /// The answer of the engine: the status and the body.
 pub type EngineAnswer = (u16, String);
@@ -87,9 +119,90 @@ impl Engine {
         state.writes.push(("TimeToLive".to_owned(), String::new()));
     }
 
+    /// Ends the check of each certificate that is written, which reads all of them.
+    pub fn leave_unchecked(&self) {
+        lock(&self.state).unchecked = true;
+    }
+
     /// Takes the broken rules of certificates so far.
     pub fn broken(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.state).broken)
+    }
+
+    /// Limits the write units of each key of an index of pending events, of which a write of a retry
+    /// batch uses `of_retries` and any other 1 for each key. A write that needs a key
+    /// which has none left is throttled, as the table's own write is on AWS:
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/gsi-throttling.html>.
+    pub fn limit_index_keys(&self, per_second: f64, of_retries: f64) {
+        lock(&self.state).limit = Some(KeyLimit {
+            per_second,
+            of_retries,
+            left: BTreeMap::new(),
+            throttled: 0,
+        });
+    }
+
+    /// Returns the number of writes that were throttled by that limit.
+    pub fn throttled(&self) -> u64 {
+        let state = lock(&self.state);
+        state.limit.as_ref().map_or(0, |limit| limit.throttled)
+    }
+
+    /// Performs a call within the limit of the index's keys, if there is one.
+    fn call_within_limit(&self, operation: &str, body: &str) -> EngineAnswer {
+        let is_limited = lock(&self.state).limit.is_some();
+        if !is_limited || !writes(operation) || !body.contains("\"PendingEventsTable\"") {
+            return self.call(operation, body);
+        }
+        let asked: Value = serde_json::from_str(body).unwrap_or_default();
+        let key = match operation {
+            "PutItem" => json!({"event_key": asked["Item"]["event_key"]}),
+            _ => asked["Key"].clone(),
+        };
+        let get = json!({"TableName": "PendingEventsTable", "Key": key}).to_string();
+        let item = || {
+            let (_, found) = perform(&self.database, "GetItem", &get);
+            let found: Value = serde_json::from_str(&found).unwrap_or_default();
+            found["Item"].clone()
+        };
+        let before = item();
+        let written = [&asked["Item"], &asked["ExpressionAttributeValues"]];
+        let keys = INDEX_KEYS.iter().flat_map(|name| {
+            let new = written.map(|values| match &values[format!(":{name}")] {
+                Value::Null => values[*name]["S"].as_str(),
+                value => value["S"].as_str(),
+            });
+            new.into_iter().chain([before[*name]["S"].as_str()])
+        });
+        let keys = BTreeSet::from_iter(keys.flatten().map(str::to_owned));
+        let mut state = lock(&self.state);
+        if let Some(limit) = &mut state.limit
+            && keys.iter().any(|key| *limit.left(key) <= 0.0)
+        {
+            limit.throttled += 1;
+            return error(400, "ThrottlingException");
+        }
+        drop(state);
+        let answer = self.call(operation, body);
+        let after = item();
+        let entry = |item: &Value, name: &str| {
+            let order = (name == "due").then(|| item["due_order"]["S"].clone());
+            (item[name]["S"].as_str().map(str::to_owned), order)
+        };
+        let mut state = lock(&self.state);
+        if let Some(limit) = &mut state.limit {
+            for name in INDEX_KEYS {
+                let (old, new) = (entry(&before, name), entry(&after, name));
+                if old != new {
+                    let is_retried = before["claimed_until"]["S"].is_string();
+                    let units = if is_retried { limit.of_retries } else { 1.0 };
+                    for key in [old.0, new.0].into_iter().flatten() {
+                        *limit.left(&key) -= units;
+                    }
+                }
+            }
+        }
+        answer
     }
 
     /// Waits for the calls of callers that have given up.
@@ -107,7 +220,8 @@ impl Engine {
 
     /// Performs a call, and notes it if it wrote.
     pub fn call(&self, operation: &str, body: &str) -> EngineAnswer {
-        let before = is_certificate_write(operation, body).then(|| self.items("CertificatesTable"));
+        let is_checked = is_certificate_write(operation, body) && !lock(&self.state).unchecked;
+        let before = is_checked.then(|| self.items("CertificatesTable"));
         let answer = perform(&self.database, operation, body);
         if answer.0 == 200 && writes(operation) {
             let write = (operation.to_owned(), body.to_owned());
@@ -201,7 +315,7 @@ impl Engine {
         let answer = match fault {
             None
             | Some(Fault::ErrorAfter | Fault::BrokenAfter | Fault::HangsAfter | Fault::HalfBody) => {
-                self.call(&operation, &body)
+                self.call_within_limit(&operation, &body)
             }
             Some(Fault::Error) => error(500, "InternalServerError"),
             Some(Fault::Throttled) => refuse(&operation, &body, Unavailable::Throttled),

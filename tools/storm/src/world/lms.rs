@@ -11,6 +11,7 @@ use lms::{LmsApiError, SendRequest, Sending};
 use local::Lms;
 use local::lms::GradeRow;
 use reqwest::{Request, Response};
+use tokio::time::Instant;
 
 use super::op::{self, SharedCounts, latency, lock};
 use crate::steps::{Fault, Mode, Mood, Of, Score, Service};
@@ -28,6 +29,8 @@ struct State {
     /// What each grade was before.
     old: BTreeMap<Of, Option<Score>>,
     enrollments: BTreeMap<Of, (Mode, bool)>,
+    /// When each request came.
+    requests: Vec<Instant>,
 }
 
 impl StormLms {
@@ -44,6 +47,7 @@ impl StormLms {
                 grades: BTreeMap::new(),
                 old: BTreeMap::new(),
                 enrollments: BTreeMap::new(),
+                requests: Vec::new(),
             }),
             counts,
         }
@@ -74,6 +78,11 @@ impl StormLms {
         lock(&self.state).enrollments.get(&of).copied()
     }
 
+    /// Returns when each request since the last call of this came, in order.
+    pub fn requests(&self) -> Vec<Instant> {
+        std::mem::take(&mut lock(&self.state).requests)
+    }
+
     /// Changes a grade; `None` removes it.
     pub fn set_grade(&self, of: Of, score: Option<Score>) {
         let mut state = lock(&self.state);
@@ -100,6 +109,7 @@ impl StormLms {
 
     async fn answer(&self, request: Request) -> Result<Response, LmsApiError> {
         let mood = self.mood();
+        lock(&self.state).requests.push(Instant::now());
         let fault = op::fault(Service::Lms, &self.counts, |_| mood == Mood::Up);
         latency().await;
         let fault = match mood {

@@ -130,7 +130,8 @@ pub struct World {
     seed: u64,
     enrollment: Instances<EnrollmentWebhook>,
     certificate: Instances<CertificateWebhook>,
-    pending: Instances<PendingEvents>,
+    own_events: Instances<PendingEvents>,
+    lms_events: Instances<PendingEvents>,
     grades: Instances<SweepFunction<GradeSweep>>,
     enrollments: Instances<SweepFunction<EnrollmentSweep>>,
 }
@@ -184,7 +185,8 @@ impl World {
             seed,
             enrollment: Instances::default(),
             certificate: Instances::default(),
-            pending: Instances::default(),
+            own_events: Instances::default(),
+            lms_events: Instances::default(),
             grades: Instances::default(),
             enrollments: Instances::default(),
         })
@@ -238,7 +240,8 @@ impl World {
     fn bury(&mut self, place: usize) {
         self.enrollment.0[place] = None;
         self.certificate.0[place] = None;
-        self.pending.0[place] = None;
+        self.own_events.0[place] = None;
+        self.lms_events.0[place] = None;
         self.grades.0[place] = None;
         self.enrollments.0[place] = None;
     }

@@ -203,7 +203,7 @@ fn of_index(
     )]
 }
 
-/// Returns a key in words, the partition key first: `HASH state S, RANGE next_attempt_at
+/// Returns a key in words, the partition key first: `HASH state S, RANGE due_order
 /// S`.
 fn key<'a>(types: &Facts, parts: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let of_type = |name: &str| types.get(name).map_or("", String::as_str);
