@@ -321,6 +321,17 @@ mod tests {
 
     const ADDRESS: &str = "ada@example.org";
 
+    #[test]
+    fn the_names_are_those_of_unicode() {
+        let named = (' '..=char::MAX).filter_map(|c| Some((c, name_of(c)?)));
+        let named = Vec::from_iter(named);
+        for (c, name) in &named {
+            let expected = unicode_names2::name(*c).map(|name| name.to_string());
+            assert_eq!(expected.as_deref(), Some(*name), "{}", CodePoint(*c));
+        }
+        assert_eq!(named.len(), 41);
+    }
+
     /// Each character with the name under which the message reports it.
     #[test]
     fn an_invisible_character_is_named() {
