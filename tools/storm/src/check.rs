@@ -160,9 +160,12 @@ impl Judge {
             _ => None,
         };
         let all: Vec<_> = ran.iter().filter_map(swept).collect();
-        for one in &all {
+        for (place, one) in all.iter().enumerate() {
             // Of two at once, one may come after the other.
-            if all.iter().filter(|other| *other == one).count() > 1 {
+            let others = all.iter().enumerate();
+            let others = others.filter(|(other, _)| *other != place);
+            let others = Swept(others.map(|(_, other)| *other).collect());
+            if others.contains(*one) {
                 self.maybe_swept.0.insert(*one);
             }
         }

@@ -258,3 +258,15 @@ async fn a_busy_transaction_is_sent_eight_times() {
         );
     }
 }
+
+/// A forced sweep that hangs may come after the first scheduled one, which began at the same time, and
+/// is not dry then.
+#[test]
+fn of_two_sweeps_at_once_one_is_the_first() {
+    let forced = Op::from(SweepEnrollments(0, Forced)).fault(Tables, 1, Hangs);
+    let steps = [
+        vec![Op::from(ImportRun(0))],
+        vec![forced, Op::from(SweepEnrollments(0, Full))],
+    ];
+    holds(153_316_473, &steps);
+}
