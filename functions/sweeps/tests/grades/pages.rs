@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use harness::RUN;
 use harness::sweep::username;
+use harness::{FAST_RETRIES, RUN};
+use local::Fault;
 use local::lms::{At, FaultRule, LmsFault};
 use serde_json::{Value, json};
 
-use super::fixture::Fixture;
+use super::fixture::{Fixture, wired};
 
 /// Returns a run of nine learners who have passed, in pages of three.
 async fn nine_learners() -> Fixture {
@@ -231,4 +232,25 @@ async fn a_long_list_without_pages_is_swept() {
         answer["tally"],
         json!({"listed": 210, "grade_stored": 9, "issued": 9, "no_user": 201})
     );
+}
+
+/// The next page is requested while one is processed.
+#[tokio::test]
+async fn a_page_is_processed_while_the_next_one_is_requested() {
+    let fixture = nine_learners().await;
+    let (proxy, client) = fixture.proxy(FAST_RETRIES).await;
+    let fixture = wired(fixture.beside(), client);
+    proxy.set(|call| match call.operation.as_str() {
+        "BatchGetItem" if call.body.windows(13).any(|part| part == b"learner000000") => Fault::Hold,
+        _ => Fault::Pass,
+    });
+    let others = async {
+        proxy.stuck(1).await;
+        while fixture.lms.count(At::Grades) < 2 {
+            tokio::task::yield_now().await;
+        }
+        proxy.set(|_| Fault::Pass);
+    };
+    let (answer, ()) = tokio::join!(fixture.sweep(), others);
+    assert_eq!(answer["tally"]["listed"], 9, "{answer}");
 }
