@@ -182,6 +182,27 @@ fn a_pass_and_its_enrollment_in_one_batch() {
     holds(15, &steps);
 }
 
+/// While a pass is issuing its certificate, the enrollment's attempt in the other lane makes it due. Its
+/// event stays, and its next attempt finds the certificate.
+#[test]
+fn a_pass_is_made_due_while_it_is_issuing() {
+    let of = Of(0, 0);
+    let steps = [
+        vec![Op::from(LmsGrade(of, Score(90, true)))],
+        vec![Op::from(ImportRun(0))],
+        vec![Op::from(Enroll(of, None, Some(Verified)))],
+        vec![Op::from(ImportUser(0, true))],
+        vec![Op::from(Pass(of))],
+        vec![Op::from(Wait(120))],
+        vec![Op::from(Retry)],
+        vec![Op::from(Wait(80))],
+        vec![Op::from(Retry)],
+    ];
+    for seed in 0..10 {
+        holds(seed, &steps);
+    }
+}
+
 /// An operator's own 0 takes the certificate at the first sweep, whatever the LMS says.
 #[test]
 fn an_operators_zero_needs_no_confirmation() {

@@ -231,6 +231,8 @@ pub fn retry(pair: &Pair, view: &View) -> Vec<Path> {
                         // The enrollment's attempt may still change the pass under this one, which
                         // then leaves it.
                         attempts = attempts.iter().flat_map(Path::beginnings).collect();
+                        let made_due = attempts.iter().filter_map(|path| path.made_due(view));
+                        attempts.extend(made_due.collect::<Vec<_>>());
                     }
                     let attempts = attempts.into_iter();
                     paths.extend(attempts.map(|path| first.clone().and(path)));
@@ -281,6 +283,25 @@ impl Path {
             path
         };
         (1..=self.states.len()).map(upto).collect()
+    }
+
+    /// Returns the path that goes on with the event of the pass being made due while it is claimed,
+    /// which ends the claim; `None` if it does not wait for the enrollment.
+    fn made_due(&self, view: &View) -> Option<Self> {
+        let pass = self.end().pass.as_ref()?;
+        if pass.claimed.is_none() || !enrollment::waits_for_enrollment(pass) {
+            return None;
+        }
+        let mut after = self.end().clone();
+        after.pass = Some(Event {
+            claimed: None,
+            due: view.now,
+            ..pass.clone()
+        });
+        let mut path = self.clone();
+        path.then(after);
+        path.needs_end();
+        Some(path)
     }
 
     fn and(mut self, second: Self) -> Self {
