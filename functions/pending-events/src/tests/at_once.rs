@@ -114,6 +114,42 @@ async fn what_was_made_due_comes_first() {
     );
 }
 
+/// An event that a delivery applies while it is retried needs nothing more: its enrollment is not even
+/// read, which the function's role would not allow.
+#[tokio::test]
+async fn an_event_that_a_delivery_applies_meanwhile_is_done() {
+    let fixture = Fixture::new().await;
+    let later = "later@example.org";
+    fixture.announce(later, Some("staff"), None).await;
+    let user_id = Uuid::new_v4().to_string();
+    fixture.put_user(later, &user_id, None).await;
+    fixture.clock.advance(Duration::from_secs(90));
+    let (proxy, client) = fixture.proxy(harness::FAST_RETRIES).await;
+    let fixture = Fixture::wired(fixture.beside(), client);
+    proxy.set(|call| match call.operation.as_str() {
+        "BatchGetItem" => Fault::Hold,
+        _ => Fault::Pass,
+    });
+    let delivery = async {
+        proxy.stuck(1).await;
+        fixture.announce(later, None, Some("audit")).await;
+        proxy.set(|call| {
+            let is_enrollment = call
+                .body
+                .windows(16)
+                .any(|part| part == b"EnrollmentsTable");
+            match is_enrollment {
+                true => Fault::Refuse("AccessDeniedException"),
+                false => Fault::Pass,
+            }
+        });
+    };
+    let (summary, ()) = tokio::join!(fixture.run_lane(Lane::Own, 120), delivery);
+    assert_eq!(summary.unwrap()["done"], 1);
+    assert_eq!(fixture.log.last("event retried")["outcome"], "unchanged");
+    assert_eq!(fixture.pending().await, []);
+}
+
 /// A batch of passes whose process died holds the lease of the lane for 45 seconds; the next one
 /// waits for it.
 #[tokio::test]
@@ -140,7 +176,7 @@ async fn a_lease_of_a_batch_that_died_ends() {
     assert_eq!(fixture.pending().await.len(), 1);
     assert_eq!(fixture.run_lane(Lane::Lms, 120).await.unwrap()["done"], 1);
     assert!(fixture.clock.now() >= until);
-    // It gave the lease back, and the first holder takes nothing from another one.
+    // It released the lease, and the first holder takes nothing from another one.
     pending_events.release(Lane::Lms, died).await.unwrap();
     let now = fixture.clock.now();
     let until = now + SignedDuration::from_secs(45);
